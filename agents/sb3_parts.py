@@ -1,0 +1,110 @@
+"""What makes Stable-Baselines3's PPO train a recurrent π: a features extractor and a buffer.
+
+π's state depends on glance maps only, never on actions. So the GRU can live in the features
+extractor: a whole episode's features are one pass, and plain PPO needs no recurrent machinery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictRolloutBuffer
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, TensorDict
+from torch import Tensor
+
+from ..feature_cache import FeatureCache
+from ..recognizer import PolicyConfig, PolicyTrunk
+
+
+class GlanceGruExtractor(BaseFeaturesExtractor):
+    """π's trunk as a features extractor of ``index`` observations; the heads are SB3's.
+
+    While rolling out, the features of the running episodes are computed once, at whichever step is
+    asked first, and kept until the videos or the weights change. In training, gradients flow
+    through whole episodes, every video of the minibatch passing once.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        cache: str,
+        conv_channels: int,
+        hidden: int,
+    ) -> None:
+        """Open the cache and build the trunk.
+
+        Args:
+            observation_space: Of ``index`` observations.
+            cache: Folder of the feature cache: a path, so that SB3 pickles no tables.
+            conv_channels: Channels after the 1×1 convolution.
+            hidden: Width of the linear layer and the GRU.
+        """
+        super().__init__(observation_space, features_dim=hidden)
+        self._cache = FeatureCache.open(cache)
+        height, width, channels = self._cache.map_shape
+        self.config = PolicyConfig(
+            height, width, channels, self._cache.n_options, conv_channels, hidden
+        )
+        self.trunk = PolicyTrunk(self.config)
+        self._kept: tuple[list[int], list[int], Tensor] | None = None
+
+    def forward(self, observations: TensorDict) -> Tensor:
+        """Return features ``(M, H)`` of M (video, step) pairs.
+
+        Args:
+            observations: ``video`` and ``t``, each ``(M, 1)``.
+        """
+        videos = observations["video"].long().squeeze(1)
+        steps = observations["t"].long().squeeze(1)
+        if torch.is_grad_enabled():
+            unique, position = videos.unique(return_inverse=True)
+            return self._episodes(unique)[position, steps]
+        versions = [parameter._version for parameter in self.parameters()]
+        wanted = videos.tolist()
+        if self._kept is None or self._kept[:2] != (wanted, versions):
+            self._kept = (wanted, versions, self._episodes(videos))
+        return self._kept[2][torch.arange(len(steps)), steps]
+
+    def _episodes(self, videos: Tensor) -> Tensor:
+        maps = self._cache.glance_maps(videos.numpy())
+        features: Tensor = self.trunk(maps)[0]  # (B, T, H)
+        return features
+
+
+class EpisodeBuffer(DictRolloutBuffer):
+    """A rollout buffer whose minibatches are whole environments, hence whole episodes.
+
+    ``batch_size`` stays SB3's number of transitions; it has to be a multiple of ``n_steps``.
+    """
+
+    def get(
+        self, batch_size: int | None = None
+    ) -> Generator[DictRolloutBufferSamples, None, None]:  # type: ignore[override]
+        """Yield minibatches of ``batch_size`` transitions, environments in random order.
+
+        Raises:
+            ValueError: If ``batch_size`` is not a multiple of the rollout's length.
+        """
+        size = batch_size or self.buffer_size * self.n_envs
+        if size % self.buffer_size:
+            raise ValueError(
+                f"batch_size must be a multiple of n_steps={self.buffer_size}, so that minibatches "
+                f"hold whole episodes; got {size}"
+            )
+        if not self.generator_ready:
+            for key, values in self.observations.items():
+                self.observations[key] = self.swap_and_flatten(values)
+            for name in ("actions", "values", "log_probs", "advantages", "returns"):
+                setattr(self, name, self.swap_and_flatten(getattr(self, name)))
+            self.generator_ready = True
+        # SB3 seeds NumPy's global generator and draws its own minibatches from it.
+        order = np.random.permutation(self.n_envs)  # noqa: NPY002
+        per_batch = size // self.buffer_size
+        for start in range(0, self.n_envs, per_batch):
+            envs = order[start : start + per_batch]
+            rows = (envs[:, None] * self.buffer_size + np.arange(self.buffer_size)).ravel()
+            yield self._get_samples(rows)

@@ -1,0 +1,125 @@
+"""Bundles: trained networks as safe files, a folder of ``weights.safetensors`` and ``bundle.json``.
+
+Nothing in a bundle is executed on loading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..recognizer import ClassifierConfig, Encoder, EncoderConfig, GruClassifier
+
+
+class BundleError(ValueError):
+    """A bundle cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle's content.
+
+    Attributes:
+        kind: ``encoder``, ``classifier`` or ``policy``.
+        config: What the network is built from.
+        weights: Its state dict.
+        cache_fingerprint: Of the cache that it was trained on; None for encoders.
+        metrics: Numbers that were measured on it, by name.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    cache_fingerprint: str | None
+    metrics: Mapping[str, float]
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    kind: str,
+    config: Any,
+    module: nn.Module,
+    cache_fingerprint: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Write a network's weights and its frozen-dataclass config into a folder.
+
+    Args:
+        path: The folder; its parent must exist.
+        kind: ``encoder``, ``classifier`` or ``policy``.
+        config: The dataclass that the network was built from.
+        module: The network.
+        cache_fingerprint: Of the cache that it was trained on.
+        metrics: Numbers that were measured on it.
+    """
+    root = Path(path)
+    root.mkdir(exist_ok=True)
+    weights = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+    save_file(weights, root / "weights.safetensors")
+    content = {
+        "kind": kind,
+        "config": asdict(config),
+        "cache_fingerprint": cache_fingerprint,
+        "metrics": dict(metrics or {}),
+    }
+    (root / "bundle.json").write_text(json.dumps(content, indent=2))
+
+
+def read_bundle(
+    path: str | os.PathLike[str], kind: str, cache_fingerprint: str | None = None
+) -> Bundle:
+    """Read a bundle.
+
+    Args:
+        path: The folder.
+        kind: What is expected.
+        cache_fingerprint: The fingerprint of the cache that it is to be used with, if any.
+
+    Raises:
+        BundleError: If the folder is not a readable bundle, is of another kind, or belongs to
+            another cache.
+    """
+    root = Path(path)
+    try:
+        content = json.loads((root / "bundle.json").read_text())
+        weights = load_file(root / "weights.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BundleError(
+            f"{root} is not a readable bundle ({error}): it needs an intact bundle.json and "
+            "weights.safetensors"
+        ) from error
+    bundle = Bundle(weights=weights, **content)
+    if bundle.kind != kind:
+        raise BundleError(f"{root} holds a {bundle.kind}, expected a {kind}: give another path")
+    if cache_fingerprint is not None and bundle.cache_fingerprint != cache_fingerprint:
+        raise BundleError(
+            f"the {kind} in {root} was trained on cache {bundle.cache_fingerprint}, but is used "
+            f"with cache {cache_fingerprint}: open the cache it was trained on, or train it anew"
+        )
+    return bundle
+
+
+def read_classifier(
+    path: str | os.PathLike[str], cache_fingerprint: str | None = None
+) -> GruClassifier:
+    """Read f_C from a bundle, in eval mode; see `read_bundle` for the errors."""
+    bundle = read_bundle(path, "classifier", cache_fingerprint)
+    classifier = GruClassifier(ClassifierConfig(**bundle.config))
+    classifier.load_state_dict(dict(bundle.weights))
+    return classifier.eval()
+
+
+def read_encoder(path: str | os.PathLike[str]) -> Encoder:
+    """Read f_G or f_L from a bundle, in eval mode; see `read_bundle` for the errors."""
+    bundle = read_bundle(path, "encoder")
+    encoder = Encoder(EncoderConfig(**bundle.config))
+    encoder.load_state_dict(dict(bundle.weights))
+    return encoder.eval()

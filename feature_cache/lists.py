@@ -1,0 +1,138 @@
+"""Lists of videos: what to read, with which label, in which split."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+
+class VideoListError(ValueError):
+    """A list of videos cannot be used; the message names every problem found."""
+
+
+def read_videos(root: str | os.PathLike[str], seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+    """Read the list of a user's own videos.
+
+    Either ``root`` holds ``train.txt`` and ``val.txt`` with a line ``path frames label`` for each
+    video (the path may contain spaces, and is relative to ``root`` or to ``root/videos``; class
+    names are taken from ``classes.txt`` where it exists), or one folder per class. With lists,
+    ``val.txt`` becomes the test split, and a fifth of each class in ``train.txt`` the validation
+    split, so that nothing is selected on what is reported. With folders, each class is divided
+    60 / 20 / 20.
+
+    Args:
+        root: The folder.
+        seed: Seed of the division.
+
+    Returns:
+        The videos, one row each: ``path`` (absolute), ``label``, ``split``; and the class names.
+
+    Raises:
+        FileNotFoundError: If ``root`` is not a folder.
+        VideoListError: If there is no list and no class folder, or if anything in them is wrong;
+            all problems at once, with line numbers.
+    """
+    root = Path(root).resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder: give the folder that holds your videos")
+    lists = [root / "train.txt", root / "val.txt"]
+    present = [path for path in lists if path.exists()]
+    if len(present) == 1:
+        missing = next(path for path in lists if path not in present)
+        raise VideoListError(
+            f"{present[0]} is there, but {missing.name} is not: give both, or neither for one "
+            "folder per class"
+        )
+    videos, classes = _from_lists(root) if present else _from_folders(root)
+    if len(classes) < 2:
+        raise VideoListError(f"{root} has {len(classes)} class; recognition needs at least 2")
+    return _divide(videos, np.random.default_rng([seed, 0])), classes
+
+
+def _from_lists(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    rows: list[tuple[str, int, str]] = []
+    problems: list[str] = []
+    first_seen: dict[Path, str] = {}
+    for name, split in (("train.txt", "train"), ("val.txt", "test")):
+        for number, line in enumerate((root / name).read_text().splitlines(), 1):
+            if not line.strip():
+                continue
+            where = f"{name}:{number}"
+            fields = line.rsplit(maxsplit=2)
+            if len(fields) != 3 or not fields[2].isdigit():
+                problems.append(f"{where}: expected 'path frames label'; got {line!r}")
+                continue
+            candidates = (root / fields[0], root / "videos" / fields[0])
+            path = next((path for path in candidates if path.is_file()), None)
+            if path is None:
+                problems.append(f"{where}: no such video: {candidates[0]} or {candidates[1]}")
+            elif path in first_seen:
+                problems.append(f"{where}: {fields[0]} is listed already at {first_seen[path]}")
+            else:
+                first_seen[path] = where
+                rows.append((str(path), int(fields[2]), split))
+    n_classes = 1 + max((label for _, label, _ in rows), default=-1)
+    classes = [str(label) for label in range(n_classes)]
+    if (root / "classes.txt").exists():
+        classes = (root / "classes.txt").read_text().split()
+        if n_classes > len(classes):
+            problems.append(
+                f"labels go up to {n_classes - 1}, but classes.txt names {len(classes)} classes"
+            )
+    _refuse(root, problems)
+    return pd.DataFrame(rows, columns=["path", "label", "split"]), classes
+
+
+def _from_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    rows = [
+        (str(path), folder.name)
+        for folder in sorted(root.iterdir())
+        if folder.is_dir()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in VIDEO_SUFFIXES
+    ]
+    if not rows:
+        raise VideoListError(
+            f"{root} holds neither train.txt and val.txt nor a folder per class with videos "
+            f"({', '.join(VIDEO_SUFFIXES)})"
+        )
+    classes = sorted({name for _, name in rows})
+    videos = pd.DataFrame(rows, columns=["path", "class"])
+    videos["label"] = videos.pop("class").map(classes.index)
+    return videos.assign(split="all"), classes
+
+
+def _divide(videos: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Hold a fifth of each class out of ``train`` for validation; divide ``all`` 60 / 20 / 20."""
+    videos = videos.copy()
+    problems = []
+    for (split, label), rows in sorted(videos.groupby(["split", "label"]).groups.items()):
+        order = rng.permutation(np.asarray(rows))
+        if split == "test":
+            continue
+        shares = ("val", "test") if split == "all" else ("val",)
+        if len(order) <= len(shares):
+            problems.append(
+                f"class {label} has {len(order)} videos to divide into train and "
+                f"{' and '.join(shares)}: it needs at least {len(shares) + 1}"
+            )
+            continue
+        held_out = max(1, len(order) // 5)
+        videos.loc[order, "split"] = "train"
+        for i, share in enumerate(shares):
+            videos.loc[order[i * held_out : (i + 1) * held_out], "split"] = share
+    _refuse(None, problems)
+    return videos
+
+
+def _refuse(root: Path | None, problems: list[str]) -> None:
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:50])
+        more = f"\n  and {len(problems) - 50} more" if len(problems) > 50 else ""
+        place = f" under {root}" if root else ""
+        raise VideoListError(f"{len(problems)} problem(s) in the list of videos{place}:\n{shown}{more}")

@@ -1,0 +1,45 @@
+"""The networks of an adaptive recognizer, in plain torch: f_G, f_L, f_C, π and what joins them."""
+
+if __name__ == "recognizer":  # pragma: no cover
+    raise ImportError(
+        "./recognizer is the package focusgym.recognizer: run `pip install -e .`, "
+        "then `import focusgym.recognizer`"
+    )
+
+from .adaptive import AdaptiveRecognizer, Recognition
+from .classifier import Classifier, ClassifierConfig, GruClassifier
+from .compute import FrameCost, count_gmacs, encoder_gmacs, frame_cost
+from .encoders import Encoder, EncoderConfig, encode_glance, encode_local, load_trunk
+from .geometry import PatchGrid
+from .metrics import accuracy_by_step, confidence
+from .policy import PolicyConfig, PolicyNetwork, PolicyTrunk
+from .stages import FitConfig, fit_classifier, fit_encoder, fit_local, sequence_loss, shuffled
+
+__all__ = [
+    "AdaptiveRecognizer",
+    "Classifier",
+    "ClassifierConfig",
+    "Encoder",
+    "EncoderConfig",
+    "FitConfig",
+    "FrameCost",
+    "GruClassifier",
+    "PatchGrid",
+    "PolicyConfig",
+    "PolicyNetwork",
+    "PolicyTrunk",
+    "Recognition",
+    "accuracy_by_step",
+    "confidence",
+    "count_gmacs",
+    "encode_glance",
+    "encode_local",
+    "encoder_gmacs",
+    "fit_classifier",
+    "fit_encoder",
+    "fit_local",
+    "frame_cost",
+    "load_trunk",
+    "sequence_loss",
+    "shuffled",
+]

@@ -1,0 +1,132 @@
+"""Where the patches are: the one place in which patch coordinates are computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """The patch candidates of a frame: an n×n grid of square patches of one size.
+
+    Candidate ``n*row + col`` has its top-left corner at ``(row, col) * (S - P) // (n - 1)``
+    pixels, so the first and the last candidate of an axis touch the frame's edges.
+
+    Attributes:
+        frame_px: Frame side S, pixels.
+        patch_px: Patch side P, pixels, at most S.
+        n: Candidates per axis, at least 2; K = n².
+
+    Raises:
+        ValueError: If the patch does not fit into the frame, or n < 2.
+
+    Source: AdaFocus (arXiv:2105.03245) section 3.1: candidates "uniformly distributed across
+    the images", 49 in the experiments. The integer form equals ``floor(i/(n-1) * (S - P))``.
+    """
+
+    frame_px: int
+    patch_px: int
+    n: int = 7
+
+    def __post_init__(self) -> None:
+        """Check that the patches fit."""
+        if not 0 < self.patch_px <= self.frame_px:
+            raise ValueError(
+                f"patch_px must be in 1..{self.frame_px} (the frame side); got {self.patch_px}: "
+                "choose a smaller patch or a larger frame"
+            )
+        if self.n < 2:
+            raise ValueError(f"a patch grid needs n >= 2 candidates per axis; got n={self.n}")
+
+    @property
+    def n_options(self) -> int:
+        """K, the number of candidates."""
+        return self.n * self.n
+
+    @cached_property
+    def offsets_px(self) -> tuple[int, ...]:
+        """Offsets of the n candidates along one axis, pixels."""
+        span_px = self.frame_px - self.patch_px
+        return tuple(i * span_px // (self.n - 1) for i in range(self.n))
+
+    @cached_property
+    def boxes_px(self) -> NDArray[np.int64]:
+        """Boxes ``(K, 4)`` as (left, top, right, bottom), pixels; right and bottom exclusive."""
+        offsets = np.asarray(self.offsets_px, dtype=np.int64)
+        top, left = (axis.ravel() for axis in np.meshgrid(offsets, offsets, indexing="ij"))
+        return np.stack([left, top, left + self.patch_px, top + self.patch_px], axis=1)
+
+    def nearest(self, centers_px: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return the candidate whose centre is nearest to each point.
+
+        Args:
+            centers_px: ``(..., 2)`` points as (x, y), pixels; may lie outside the frame.
+
+        Returns:
+            ``(...)`` int64 indices in ``[0, K)``; ties go to the smaller offset.
+        """
+        candidates = np.asarray(self.offsets_px) + self.patch_px / 2
+        cell = np.abs(np.asarray(centers_px)[..., None] - candidates).argmin(axis=-1)
+        index: NDArray[np.int64] = cell[..., 1] * self.n + cell[..., 0]
+        return index
+
+    def crop(self, frames: Tensor, options: Tensor) -> Tensor:
+        """Cut one candidate out of each frame.
+
+        Args:
+            frames: ``(M, 3, S, S)``, any dtype.
+            options: ``(M,)`` int64 indices in ``[0, K)``.
+
+        Returns:
+            ``(M, 3, P, P)``: a copy, same dtype.
+
+        Raises:
+            ValueError: If the frames are not S×S, or an index is outside the grid.
+        """
+        self._check_frames(frames)
+        if options.numel() and not (0 <= int(options.min()) and int(options.max()) < self.n_options):
+            raise ValueError(
+                f"options must be in [0, {self.n_options}); got values from {int(options.min())} "
+                f"to {int(options.max())}"
+            )
+        offsets = torch.tensor(self.offsets_px, device=frames.device)
+        pixels = torch.arange(self.patch_px, device=frames.device)
+        rows = offsets[options // self.n][:, None] + pixels  # (M, P)
+        columns = offsets[options % self.n][:, None] + pixels  # (M, P)
+        index = torch.arange(len(frames), device=frames.device)
+        # Advanced indices around the channel slice: the result is (M, P, P, 3).
+        cropped = frames[index[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        return cropped.permute(0, 3, 1, 2).contiguous()
+
+    def crop_all(self, frames: Tensor) -> Tensor:
+        """Cut all candidates out of each frame.
+
+        Args:
+            frames: ``(M, 3, S, S)``, any dtype.
+
+        Returns:
+            ``(M, K, 3, P, P)``: a copy, same dtype.
+
+        Raises:
+            ValueError: If the frames are not S×S.
+        """
+        self._check_frames(frames)
+        p = self.patch_px
+        return torch.stack(
+            [frames[:, :, y : y + p, x : x + p] for y in self.offsets_px for x in self.offsets_px],
+            dim=1,
+        )
+
+    def _check_frames(self, frames: Tensor) -> None:
+        expected = (self.frame_px, self.frame_px)
+        if frames.ndim != 4 or tuple(frames.shape[2:]) != expected:
+            raise ValueError(
+                f"frames must be (M, 3, {self.frame_px}, {self.frame_px}); got "
+                f"{tuple(frames.shape)}: preprocess the video to the grid's frame side first"
+            )

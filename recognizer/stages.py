@@ -1,0 +1,202 @@
+"""The supervised stages: encoders on full frames, stage I on pixels, f_C on features.
+
+Each takes batches of tensors from its caller and knows nothing of files. Training here takes
+minutes on a laptop: AdamW with a cosine schedule, where the paper has SGD (appendix B.1).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from .classifier import GruClassifier
+from .encoders import Encoder
+from .geometry import PatchGrid
+
+Batches = Callable[[int], Iterable[tuple[Tensor, ...]]]
+"""The batches of an epoch, given its index."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a stage is trained.
+
+    Attributes:
+        epochs: Passes over the training videos.
+        batch_size: Videos per step.
+        lr: Learning rate at the start; it falls to zero along a cosine.
+        weight_decay: AdamW's.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
+            raise ValueError(
+                "a stage needs epochs >= 1, batch_size >= 1 and lr > 0; got "
+                f"{self.epochs}, {self.batch_size}, {self.lr}"
+            )
+
+
+def shuffled(n: int, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Yield the rows 0..n-1 in random order, ``batch_size`` at a time; keyed by (seed, epoch)."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    yield from torch.randperm(n, generator=generator).split(batch_size)
+
+
+def sequence_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy averaged over videos and steps.
+
+    Args:
+        logits: ``(B, T, C)``.
+        labels: ``(B,)`` int64.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 5.
+    """
+    return functional.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
+
+
+def fit_encoder(encoder: Encoder, n_classes: int, batches: Batches, config: FitConfig) -> None:
+    """Initialize an encoder by classifying videos from their full frames, in place.
+
+    A linear head on the pooled map classifies every frame; the logits of a video's frames are
+    averaged. The head is thrown away.
+
+    Args:
+        encoder: f_G or f_L.
+        n_classes: C.
+        batches: Gives frames ``(B, T, 3, S, S)`` uint8 and labels ``(B,)``.
+        config: How.
+
+    Source: AdaFocus (arXiv:2105.03245) appendix B.1 (initialization "using full inputs").
+    """
+    head = nn.Linear(encoder.channels, n_classes)
+
+    def loss(frames: Tensor, labels: Tensor) -> Tensor:
+        pooled = encoder(frames.flatten(0, 1)).mean(dim=(2, 3))
+        logits = head(pooled).unflatten(0, frames.shape[:2]).mean(dim=1)
+        return functional.cross_entropy(logits, labels)
+
+    _fit([encoder, head], loss, batches, config, f"full frames: {encoder.config.name}")
+
+
+def fit_local(
+    local_encoder: Encoder,
+    classifier: GruClassifier,
+    grid: PatchGrid,
+    batches: Batches,
+    config: FitConfig,
+) -> None:
+    """Stage I on pixels: train f_L and f_C on given patches, f_G fixed, in place.
+
+    Args:
+        local_encoder: f_L.
+        classifier: f_C.
+        grid: The patch candidates.
+        batches: Gives frames ``(B, T, 3, S, S)`` uint8, glance vectors ``(B, T, G)`` of the fixed
+            f_G, options ``(B, T)`` and labels ``(B,)``.
+        config: How.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 5 and appendix B.1. The paper crops at any pixel; here
+        a random patch is one of the grid's candidates.
+    """
+
+    def loss(frames: Tensor, glance: Tensor, options: Tensor, labels: Tensor) -> Tensor:
+        patches = grid.crop(frames.flatten(0, 1), options.flatten())
+        local = local_encoder(patches).mean(dim=(2, 3)).unflatten(0, options.shape)
+        return sequence_loss(classifier(glance, local), labels)
+
+    _fit([local_encoder, classifier], loss, batches, config, "stage I: f_L and f_C")
+
+
+def fit_classifier(
+    classifier: GruClassifier,
+    batches: Batches,
+    config: FitConfig,
+    validation: Iterable[tuple[Tensor, Tensor, Tensor]],
+    name: str,
+) -> float:
+    """Train f_C on features in place, and keep the epoch with the lowest validation loss.
+
+    The state before training competes too, so training never makes the validation loss worse.
+
+    Args:
+        classifier: f_C.
+        batches: Gives glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, labels ``(B,)``.
+        config: How.
+        validation: The same, for videos that are not trained on; read once per epoch.
+        name: What the progress bar says.
+
+    Returns:
+        The validation loss of what was kept.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 5: stage I with random patches, stage III with π's.
+    """
+    held_out = list(validation)
+
+    @torch.no_grad()
+    def validate() -> float:
+        classifier.eval()
+        losses = [
+            (float(sequence_loss(classifier(glance, local), labels)), len(labels))
+            for glance, local, labels in held_out
+        ]
+        return sum(loss * n for loss, n in losses) / sum(n for _, n in losses)
+
+    best = validate()
+    kept = copy.deepcopy(classifier.state_dict())
+
+    def after_epoch() -> None:
+        nonlocal best, kept
+        score = validate()
+        if score < best:
+            best, kept = score, copy.deepcopy(classifier.state_dict())
+
+    def loss(glance: Tensor, local: Tensor, labels: Tensor) -> Tensor:
+        return sequence_loss(classifier(glance, local), labels)
+
+    _fit([classifier], loss, batches, config, name, after_epoch)
+    classifier.load_state_dict(kept)
+    return best
+
+
+def _fit(
+    modules: list[nn.Module],
+    loss_of: Callable[..., Tensor],
+    batches: Batches,
+    config: FitConfig,
+    name: str,
+    after_epoch: Callable[[], None] = lambda: None,
+) -> None:
+    parameters = [p for module in modules for p in module.parameters()]
+    optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs)
+    progress = tqdm(range(config.epochs), name, unit="epoch")
+    for epoch in progress:
+        for module in modules:
+            module.train()
+        losses = []
+        for batch in batches(epoch):
+            loss = loss_of(*batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        schedule.step()
+        progress.set_postfix(loss=f"{torch.stack(losses).mean():.3f}")
+        after_epoch()
+    for module in modules:
+        module.eval()

@@ -1,0 +1,179 @@
+"""The steps of the main job that train networks; each writes bundles into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..agents import policy_options, read_policy, train_policy
+from ..feature_cache import (
+    FeatureCache,
+    read_classifier,
+    read_many,
+    write_bundle,
+)
+from ..recognizer import (
+    ClassifierConfig,
+    Encoder,
+    FitConfig,
+    GruClassifier,
+    PatchGrid,
+    PolicyNetwork,
+    encode_glance,
+    fit_classifier,
+    fit_encoder,
+    fit_local,
+    load_trunk,
+    shuffled,
+)
+from .recipes import Recipe
+
+Sequences = tuple[Tensor, Tensor, Tensor]
+
+
+def make_encoders(
+    folder: Path, recipe: Recipe, videos: pd.DataFrame, n_classes: int, seed: int
+) -> None:
+    """Train both encoders on full frames, then f_L and f_C on random patches (stage I).
+
+    Writes the bundles ``glance``, ``local`` and ``classifier``. All training frames are held in
+    memory: this is for the embedded data set.
+    """
+    if recipe.full_frames is None or recipe.stage_one is None:
+        raise ValueError("this recipe trains no encoders: give weights instead")
+    torch.manual_seed(seed)
+    train = videos[videos["split"] == "train"]
+    frames = torch.stack([pixels for pixels, _ in read_many(train["path"], recipe.frames)])
+    labels = torch.tensor(train["label"].to_numpy())
+
+    def full_frames(config: FitConfig) -> Callable[[int], Iterator[tuple[Tensor, ...]]]:
+        def batches(epoch: int) -> Iterator[tuple[Tensor, ...]]:
+            for rows in shuffled(len(labels), config.batch_size, seed, epoch):
+                yield frames[rows], labels[rows]
+
+        return batches
+
+    glance, local = Encoder(recipe.glance), Encoder(recipe.local)
+    for encoder in (glance, local):
+        fit_encoder(encoder, n_classes, full_frames(recipe.full_frames), recipe.full_frames)
+
+    with torch.no_grad():  # f_G is fixed from here on: its vectors are computed once
+        vectors = torch.stack([encode_glance(glance, video, torch.float32)[1] for video in frames])
+    grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
+    classifier = GruClassifier(classifier_config(recipe, glance, local, n_classes))
+
+    def random_patches(epoch: int) -> Iterator[tuple[Tensor, ...]]:
+        rng = np.random.default_rng([seed, epoch])
+        options = torch.from_numpy(rng.integers(grid.n_options, size=frames.shape[:2]))
+        for rows in shuffled(len(labels), recipe.stage_one.batch_size, seed, epoch):
+            yield frames[rows], vectors[rows], options[rows], labels[rows]
+
+    fit_local(local, classifier, grid, random_patches, recipe.stage_one)
+    folder.mkdir()
+    write_bundle(folder / "glance", "encoder", glance.config, glance)
+    write_bundle(folder / "local", "encoder", local.config, local)
+    write_bundle(folder / "classifier", "classifier", classifier.config, classifier)
+
+
+def load_encoders(folder: Path, recipe: Recipe, weights: Path) -> None:
+    """Write the bundles ``glance`` and ``local``, both with the weights of one state dict."""
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    folder.mkdir()
+    for name, config in (("glance", recipe.glance), ("local", recipe.local)):
+        encoder = Encoder(config)
+        load_trunk(encoder, state)
+        write_bundle(folder / name, "encoder", config, encoder)
+
+
+def classifier_config(
+    recipe: Recipe, glance: Encoder, local: Encoder, n_classes: int
+) -> ClassifierConfig:
+    """Return the sizes of f_C for two encoders."""
+    return ClassifierConfig(
+        glance.channels, local.channels, n_classes, recipe.hidden, recipe.dropout
+    )
+
+
+def make_classifier(
+    folder: Path, config: ClassifierConfig, cache: FeatureCache, start: Path, fit: FitConfig, seed: int
+) -> None:
+    """Train f_C on the cache with random patches; go on from ``start`` where that bundle exists."""
+    torch.manual_seed(seed)
+    classifier = read_classifier(start) if start.exists() else GruClassifier(config)
+    rng = np.random.default_rng([seed, 4])
+    held_out = cache.split("val")
+    validation = cache.sequences(held_out, random_options(cache, len(held_out), rng))
+    loss = fit_classifier(
+        classifier,
+        random_batches(cache, fit, seed),
+        fit,
+        [validation],
+        "f_C on the cache",
+    )
+    write_bundle(
+        folder, "classifier", classifier.config, classifier, cache.fingerprint, {"val_loss": loss}
+    )
+
+
+def make_policy(folder: Path, recipe: Recipe, cache: FeatureCache, classifier: Path, seed: int) -> None:
+    """Stage II: train π and write its bundle."""
+    policy, returns = train_policy(cache.root, classifier, recipe.ppo, seed)
+    metrics = {"mean_return": returns[-1]}
+    write_bundle(folder, "policy", policy.config, policy, cache.fingerprint, metrics)
+
+
+def make_finetuned(
+    folder: Path, cache: FeatureCache, classifier: Path, policy: PolicyNetwork, fit: FitConfig, seed: int
+) -> None:
+    """Stage III: train f_C on π's patches; and, as a control, as long on random ones.
+
+    Writes the bundles ``adafocus`` and ``random``. Both are selected on π's patches of the
+    validation videos, so that they differ in what they were trained on and in nothing else.
+    """
+    train, held_out = cache.split("train"), cache.split("val")
+    chosen = policy_options(policy, cache, train)
+    validation = cache.sequences(held_out, policy_options(policy, cache, held_out))
+
+    def chosen_batches(epoch: int) -> Iterator[Sequences]:
+        for rows in shuffled(len(train), fit.batch_size, seed, epoch):
+            yield cache.sequences(train[rows], chosen[rows])
+
+    folder.mkdir()
+    for name, batches, title in (
+        ("adafocus", chosen_batches, "stage III: f_C"),
+        ("random", random_batches(cache, fit, seed + 1), "control: f_C, random patches"),
+    ):
+        torch.manual_seed(seed)
+        network = read_classifier(classifier, cache.fingerprint)
+        loss = fit_classifier(network, batches, fit, [validation], title)
+        write_bundle(
+            folder / name, "classifier", network.config, network, cache.fingerprint, {"val_loss": loss}
+        )
+
+
+def random_options(
+    cache: FeatureCache, n: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return random patches ``(n, T)``, uniform over the candidates."""
+    return rng.integers(cache.n_options, size=(n, cache.steps))
+
+
+def random_batches(
+    cache: FeatureCache, fit: FitConfig, seed: int
+) -> Callable[[int], Iterator[Sequences]]:
+    """Return batches of the training videos with random patches, other ones in every epoch."""
+    train = cache.split("train")
+
+    def batches(epoch: int) -> Iterator[Sequences]:
+        options = random_options(cache, len(train), np.random.default_rng([seed, 5, epoch]))
+        for rows in shuffled(len(train), fit.batch_size, seed, epoch):
+            yield cache.sequences(train[rows], options[rows])
+
+    return batches

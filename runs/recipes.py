@@ -1,0 +1,74 @@
+"""Sizes and hyper-parameters of the quickstart, for the embedded digits and for a user's clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..agents import PPOConfig
+from ..feature_cache import DigitsConfig, FrameConfig
+from ..recognizer import EncoderConfig, FitConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the quickstart needs to know about networks and training.
+
+    Attributes:
+        frames: T, and how frames are resized and cropped.
+        patch_px: P.
+        grid: Candidates per axis.
+        glance: f_G.
+        local: f_L.
+        hidden: H of f_C.
+        dropout: Of f_C.
+        classifier: Training of f_C on the cache with random patches.
+        ppo: Stage II.
+        finetune: Stage III, and its control.
+        digits: The embedded data set; None for a user's videos.
+        full_frames: Initialization of both encoders on full frames; None keeps given weights.
+        stage_one: Stage I on pixels; None keeps given weights.
+    """
+
+    frames: FrameConfig
+    patch_px: int
+    grid: int
+    glance: EncoderConfig
+    local: EncoderConfig
+    hidden: int
+    dropout: float
+    classifier: FitConfig
+    ppo: PPOConfig
+    finetune: FitConfig
+    digits: DigitsConfig | None = None
+    full_frames: FitConfig | None = None
+    stage_one: FitConfig | None = None
+
+
+DIGITS = Recipe(
+    frames=FrameConfig(steps=6, frame_px=96),
+    patch_px=32,
+    grid=7,
+    glance=EncoderConfig("small_glance", input_px=16),
+    local=EncoderConfig("small_local"),
+    hidden=128,
+    dropout=0.2,
+    classifier=FitConfig(epochs=10, batch_size=64, lr=1e-3),
+    ppo=PPOConfig(epochs=30, conv_channels=16, hidden=128),
+    finetune=FitConfig(epochs=8, batch_size=64, lr=5e-4),
+    digits=DigitsConfig(),
+    full_frames=FitConfig(epochs=4, batch_size=32, lr=2e-3),
+    stage_one=FitConfig(epochs=12, batch_size=64, lr=1e-3),
+)
+
+CLIPS = Recipe(
+    frames=FrameConfig(steps=8, frame_px=224, resize_px=256),
+    patch_px=128,
+    grid=7,
+    glance=EncoderConfig("mobilenet_v2"),
+    local=EncoderConfig("mobilenet_v2"),
+    hidden=256,
+    dropout=0.5,
+    classifier=FitConfig(epochs=40, batch_size=16, lr=5e-4),
+    ppo=PPOConfig(epochs=100, n_envs=48, minibatch=16, conv_channels=32, hidden=256, lr=3e-4),
+    finetune=FitConfig(epochs=10, batch_size=16, lr=2e-4),
+)
