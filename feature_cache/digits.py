@@ -41,6 +41,7 @@ class DigitsConfig:
         clutter: Grey fragments per video.
         fragment_px: Side of a fragment, pixels.
         contrast: Brightness of the digit's strokes over the background, in [0, 1].
+        clutter_contrast: The same of the fragments.
         noise: Standard deviation of the pixel noise, in grey levels of 255.
         visible_share: Expected share of frames in which the digit is visible.
         seed: Seed of every draw.
@@ -49,17 +50,18 @@ class DigitsConfig:
         ValueError: If a number is out of range.
     """
 
-    n_train: int = 3000
-    n_val: int = 500
+    n_train: int = 2400
+    n_val: int = 300
     n_test: int = 1000
     n_frames: int = 12
-    frame_px: int = 96
+    frame_px: int = 64
     digit_px: int = 20
-    clutter: int = 24
+    clutter: int = 8
     fragment_px: int = 12
-    contrast: float = 0.5
+    contrast: float = 0.6
+    clutter_contrast: float = 0.2
     noise: float = 10.0
-    visible_share: float = 0.6
+    visible_share: float = 0.7
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -137,7 +139,7 @@ def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
         fragment = resize(fragment[y : y + 5, x : x + 5], config.fragment_px)
         top, left = rng.integers(0, side + 2 * margin - config.fragment_px, 2)
         window = canvas[top : top + config.fragment_px, left : left + config.fragment_px]
-        window += config.contrast * rng.uniform(0.6, 1.0) * fragment
+        window += config.clutter_contrast * rng.uniform(0.6, 1.0) * fragment
     pan = drift(rng, n_frames, 0.0, 2.0 * margin)
 
     centers = drift(rng, n_frames, digit / 2, side - digit / 2)

@@ -13,10 +13,18 @@ from .encoders import Encoder, EncoderConfig, encode_glance, encode_local, load_
 from .geometry import PatchGrid
 from .metrics import accuracy_by_step, confidence
 from .policy import PolicyConfig, PolicyNetwork, PolicyTrunk
-from .stages import FitConfig, fit_classifier, fit_encoder, fit_local, sequence_loss, shuffled
+from .stages import (
+    Batches,
+    FitConfig,
+    fit_classifier,
+    fit_encoder,
+    fit_local,
+    sequence_loss,
+)
 
 __all__ = [
     "AdaptiveRecognizer",
+    "Batches",
     "Classifier",
     "ClassifierConfig",
     "Encoder",
@@ -41,5 +49,4 @@ __all__ = [
     "frame_cost",
     "load_trunk",
     "sequence_loss",
-    "shuffled",
 ]

@@ -27,7 +27,7 @@ def _small_glance() -> nn.Module:
 
 
 def _small_local() -> nn.Module:
-    return nn.Sequential(_conv(3, 24, 2), _conv(24, 48, 2), _conv(48, 96, 2))
+    return nn.Sequential(_conv(3, 16, 2), _conv(16, 32, 2), _conv(32, 64, 2), _conv(64, 64, 1))
 
 
 def _mobilenet_v2() -> nn.Module:
@@ -37,7 +37,7 @@ def _mobilenet_v2() -> nn.Module:
 
 _TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "small_glance": (_small_glance, 32),
-    "small_local": (_small_local, 96),
+    "small_local": (_small_local, 64),
     "mobilenet_v2": (_mobilenet_v2, 1280),
 }
 

@@ -1,15 +1,17 @@
 """The supervised stages: encoders on full frames, stage I on pixels, f_C on features.
 
 Each takes batches of tensors from its caller and knows nothing of files. Training here takes
-minutes on a laptop: AdamW with a cosine schedule, where the paper has SGD (appendix B.1).
+minutes on a laptop: AdamW with a one-cycle schedule, where the paper has SGD with a cosine one (appendix B.1).
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,9 +21,6 @@ from .classifier import GruClassifier
 from .encoders import Encoder
 from .geometry import PatchGrid
 
-Batches = Callable[[int], Iterable[tuple[Tensor, ...]]]
-"""The batches of an epoch, given its index."""
-
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -30,7 +29,7 @@ class FitConfig:
     Attributes:
         epochs: Passes over the training videos.
         batch_size: Videos per step.
-        lr: Learning rate at the start; it falls to zero along a cosine.
+        lr: Highest learning rate; it rises for 30 % of the steps, then falls to zero.
         weight_decay: AdamW's.
 
     Raises:
@@ -51,10 +50,26 @@ class FitConfig:
             )
 
 
-def shuffled(n: int, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
-    """Yield the rows 0..n-1 in random order, ``batch_size`` at a time; keyed by (seed, epoch)."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    yield from torch.randperm(n, generator=generator).split(batch_size)
+@dataclass(frozen=True)
+class Batches:
+    """Shuffled batches of training videos, other ones in every epoch.
+
+    Attributes:
+        n_videos: Training videos.
+        load: Gives the tensors of a batch, from the epoch's index and rows ``(B,)`` in
+            ``[0, n_videos)``.
+        seed: The order is keyed by (seed, epoch).
+    """
+
+    n_videos: int
+    load: Callable[[int, Tensor], tuple[Tensor, ...]]
+    seed: int
+
+    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the batches of one epoch."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.n_videos)
+        for rows in torch.from_numpy(order).split(batch_size):
+            yield self.load(epoch, rows)
 
 
 def sequence_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -183,19 +198,20 @@ def _fit(
 ) -> None:
     parameters = [p for module in modules for p in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs)
+    steps = config.epochs * math.ceil(batches.n_videos / config.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, steps)
     progress = tqdm(range(config.epochs), name, unit="epoch")
     for epoch in progress:
         for module in modules:
             module.train()
         losses = []
-        for batch in batches(epoch):
+        for batch in batches.epoch(epoch, config.batch_size):
             loss = loss_of(*batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            schedule.step()
             losses.append(loss.detach())
-        schedule.step()
         progress.set_postfix(loss=f"{torch.stack(losses).mean():.3f}")
         after_epoch()
     for module in modules:

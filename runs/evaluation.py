@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..feature_cache import FeatureCache, FrameConfig, read_many
-from ..recognizer import AdaptiveRecognizer, accuracy_by_step, confidence
+from ..recognizer import AdaptiveRecognizer, Recognition, accuracy_by_step, confidence
+
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -31,22 +34,9 @@ class Contender:
     gmacs_per_video: float
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a contender did.
-
-    Attributes:
-        logits: ``(B, T, C)``.
-        options: ``(B, T)`` patches looked at.
-    """
-
-    logits: Tensor
-    options: Tensor
-
-
 def recognize_files(
     contenders: list[Contender], cache: FeatureCache, videos: NDArray[np.int64]
-) -> list[Outcome]:
+) -> list[Recognition]:
     """Run every contender on the video files of cached videos; each file is decoded once.
 
     Args:
@@ -55,20 +45,22 @@ def recognize_files(
         videos: ``(B,)`` rows of the cache.
 
     Returns:
-        One outcome per contender, rows in the order of ``videos``.
+        One recognition per contender, rows in the order of ``videos``.
     """
     frames = FrameConfig(**cache.manifest["depends_on"]["frames"])
     paths = cache.videos["path"].iloc[videos].tolist()
-    seen: list[list[Outcome]] = [[] for _ in contenders]
-    progress = tqdm(read_many(paths, frames), "plug-back", len(paths), unit="video")
-    for row, (pixels, _) in enumerate(progress):
+    seen: list[list[Recognition]] = [[] for _ in contenders]
+    progress = iter(tqdm(read_many(paths, frames), "plug-back", len(paths), unit="video"))
+    start = 0
+    while batch := [pixels for pixels, _ in islice(progress, BATCH)]:
+        rows = slice(start, start + len(batch))
         for contender, outcomes in zip(contenders, seen, strict=True):
             given = contender.options
-            options = None if given is None else torch.from_numpy(given[row : row + 1])
-            recognition = contender.recognizer(pixels[None], options)
-            outcomes.append(Outcome(recognition.logits, recognition.options))
+            options = None if given is None else torch.from_numpy(given[rows])
+            outcomes.append(contender.recognizer(torch.stack(batch), options))
+        start += len(batch)
     return [
-        Outcome(
+        Recognition(
             torch.cat([outcome.logits for outcome in outcomes]),
             torch.cat([outcome.options for outcome in outcomes]),
         )
@@ -76,7 +68,7 @@ def recognize_files(
     ]
 
 
-def row_of(contender: Contender, outcome: Outcome, labels: Tensor) -> dict[str, object]:
+def row_of(contender: Contender, outcome: Recognition, labels: Tensor) -> dict[str, object]:
     """Return the row of ``results.json``: name, accuracy after T steps and after each, GMACs."""
     by_step = accuracy_by_step(outcome.logits, labels)
     return {

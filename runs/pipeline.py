@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from ..feature_cache import (
     write_bundle,
 )
 from ..recognizer import (
+    Batches,
     ClassifierConfig,
     Encoder,
     FitConfig,
@@ -31,11 +30,8 @@ from ..recognizer import (
     fit_encoder,
     fit_local,
     load_trunk,
-    shuffled,
 )
 from .recipes import Recipe
-
-Sequences = tuple[Tensor, Tensor, Tensor]
 
 
 def make_encoders(
@@ -53,29 +49,24 @@ def make_encoders(
     frames = torch.stack([pixels for pixels, _ in read_many(train["path"], recipe.frames)])
     labels = torch.tensor(train["label"].to_numpy())
 
-    def full_frames(config: FitConfig) -> Callable[[int], Iterator[tuple[Tensor, ...]]]:
-        def batches(epoch: int) -> Iterator[tuple[Tensor, ...]]:
-            for rows in shuffled(len(labels), config.batch_size, seed, epoch):
-                yield frames[rows], labels[rows]
-
-        return batches
-
     glance, local = Encoder(recipe.glance), Encoder(recipe.local)
+    full_frames = Batches(len(labels), lambda epoch, rows: (frames[rows], labels[rows]), seed)
     for encoder in (glance, local):
-        fit_encoder(encoder, n_classes, full_frames(recipe.full_frames), recipe.full_frames)
+        fit_encoder(encoder, n_classes, full_frames, recipe.full_frames)
 
     with torch.no_grad():  # f_G is fixed from here on: its vectors are computed once
         vectors = torch.stack([encode_glance(glance, video, torch.float32)[1] for video in frames])
     grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
     classifier = GruClassifier(classifier_config(recipe, glance, local, n_classes))
 
-    def random_patches(epoch: int) -> Iterator[tuple[Tensor, ...]]:
-        rng = np.random.default_rng([seed, epoch])
-        options = torch.from_numpy(rng.integers(grid.n_options, size=frames.shape[:2]))
-        for rows in shuffled(len(labels), recipe.stage_one.batch_size, seed, epoch):
-            yield frames[rows], vectors[rows], options[rows], labels[rows]
+    shape = (len(labels), recipe.frames.steps)
 
-    fit_local(local, classifier, grid, random_patches, recipe.stage_one)
+    def random_patches(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
+        options = torch.from_numpy(random_options(grid.n_options, shape, seed, epoch))
+        return frames[rows], vectors[rows], options[rows], labels[rows]
+
+    batches = Batches(len(labels), random_patches, seed)
+    fit_local(local, classifier, grid, batches, recipe.stage_one)
     folder.mkdir()
     write_bundle(folder / "glance", "encoder", glance.config, glance)
     write_bundle(folder / "local", "encoder", local.config, local)
@@ -107,16 +98,11 @@ def make_classifier(
     """Train f_C on the cache with random patches; go on from ``start`` where that bundle exists."""
     torch.manual_seed(seed)
     classifier = read_classifier(start) if start.exists() else GruClassifier(config)
-    rng = np.random.default_rng([seed, 4])
     held_out = cache.split("val")
-    validation = cache.sequences(held_out, random_options(cache, len(held_out), rng))
-    loss = fit_classifier(
-        classifier,
-        random_batches(cache, fit, seed),
-        fit,
-        [validation],
-        "f_C on the cache",
-    )
+    options = random_options(cache.n_options, (len(held_out), cache.steps), seed, 0)
+    validation = [cache.sequences(held_out, options)]
+    batches = random_batches(cache, seed)
+    loss = fit_classifier(classifier, batches, fit, validation, "f_C on the cache")
     write_bundle(
         folder, "classifier", classifier.config, classifier, cache.fingerprint, {"val_loss": loss}
     )
@@ -139,41 +125,37 @@ def make_finetuned(
     """
     train, held_out = cache.split("train"), cache.split("val")
     chosen = policy_options(policy, cache, train)
-    validation = cache.sequences(held_out, policy_options(policy, cache, held_out))
-
-    def chosen_batches(epoch: int) -> Iterator[Sequences]:
-        for rows in shuffled(len(train), fit.batch_size, seed, epoch):
-            yield cache.sequences(train[rows], chosen[rows])
-
+    validation = [cache.sequences(held_out, policy_options(policy, cache, held_out))]
+    on_policy = Batches(
+        len(train), lambda epoch, rows: cache.sequences(train[rows], chosen[rows]), seed
+    )
     folder.mkdir()
     for name, batches, title in (
-        ("adafocus", chosen_batches, "stage III: f_C"),
-        ("random", random_batches(cache, fit, seed + 1), "control: f_C, random patches"),
+        ("adafocus", on_policy, "stage III: f_C"),
+        ("random", random_batches(cache, seed), "control: f_C, random patches"),
     ):
         torch.manual_seed(seed)
         network = read_classifier(classifier, cache.fingerprint)
-        loss = fit_classifier(network, batches, fit, [validation], title)
+        loss = fit_classifier(network, batches, fit, validation, title)
         write_bundle(
             folder / name, "classifier", network.config, network, cache.fingerprint, {"val_loss": loss}
         )
 
 
 def random_options(
-    cache: FeatureCache, n: int, rng: np.random.Generator
+    n_options: int, shape: tuple[int, ...], seed: int, epoch: int
 ) -> NDArray[np.int64]:
-    """Return random patches ``(n, T)``, uniform over the candidates."""
-    return rng.integers(cache.n_options, size=(n, cache.steps))
+    """Return random patches of a shape, uniform over the candidates, keyed by (seed, epoch)."""
+    return np.random.default_rng([seed, epoch, 1]).integers(n_options, size=shape)
 
 
-def random_batches(
-    cache: FeatureCache, fit: FitConfig, seed: int
-) -> Callable[[int], Iterator[Sequences]]:
+def random_batches(cache: FeatureCache, seed: int) -> Batches:
     """Return batches of the training videos with random patches, other ones in every epoch."""
     train = cache.split("train")
+    shape = (len(train), cache.steps)
 
-    def batches(epoch: int) -> Iterator[Sequences]:
-        options = random_options(cache, len(train), np.random.default_rng([seed, 5, epoch]))
-        for rows in shuffled(len(train), fit.batch_size, seed, epoch):
-            yield cache.sequences(train[rows], options[rows])
+    def load(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
+        options = random_options(cache.n_options, shape, seed, epoch)
+        return cache.sequences(train[rows], options[rows])
 
-    return batches
+    return Batches(len(train), load, seed)

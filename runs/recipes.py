@@ -45,19 +45,19 @@ class Recipe:
 
 
 DIGITS = Recipe(
-    frames=FrameConfig(steps=6, frame_px=96),
-    patch_px=32,
+    frames=FrameConfig(steps=6, frame_px=64),
+    patch_px=28,
     grid=7,
-    glance=EncoderConfig("small_glance", input_px=16),
+    glance=EncoderConfig("small_glance", input_px=12),
     local=EncoderConfig("small_local"),
     hidden=128,
     dropout=0.2,
     classifier=FitConfig(epochs=10, batch_size=64, lr=1e-3),
-    ppo=PPOConfig(epochs=30, conv_channels=16, hidden=128),
+    ppo=PPOConfig(epochs=20, conv_channels=16, hidden=128),
     finetune=FitConfig(epochs=8, batch_size=64, lr=5e-4),
     digits=DigitsConfig(),
-    full_frames=FitConfig(epochs=4, batch_size=32, lr=2e-3),
-    stage_one=FitConfig(epochs=12, batch_size=64, lr=1e-3),
+    full_frames=FitConfig(epochs=6, batch_size=16, lr=5e-3),
+    stage_one=FitConfig(epochs=10, batch_size=32, lr=2e-3),
 )
 
 CLIPS = Recipe(
