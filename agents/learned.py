@@ -34,8 +34,9 @@ class LearnedAgent:
 def policy_options(
     policy: PolicyNetwork, cache: FeatureCache, videos: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return π's most probable patches ``(B, T)`` for cached videos ``(B,)``, 64 videos at a time."""
-    chunks = np.array_split(videos, max(1, len(videos) // 64))
+    """Return π's most probable patches ``(B, T)`` for cached videos ``(B,)``."""
+    # 64 videos at a time: memory does not grow with B.
+    chunks = np.array_split(videos, -(-len(videos) // 64))
     return np.concatenate([policy(cache.glance_maps(c)).argmax(dim=-1).numpy() for c in chunks])
 
 

@@ -81,9 +81,7 @@ class EpisodeBuffer(DictRolloutBuffer):
     ``batch_size`` stays SB3's number of transitions; it has to be a multiple of ``n_steps``.
     """
 
-    def get(
-        self, batch_size: int | None = None
-    ) -> Generator[DictRolloutBufferSamples, None, None]:  # type: ignore[override]
+    def get(self, batch_size: int | None = None) -> Generator[DictRolloutBufferSamples, None, None]:  # type: ignore[override]
         """Yield minibatches of ``batch_size`` transitions, environments in random order.
 
         Raises:

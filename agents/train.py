@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import cast
 
-import torch
+import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
@@ -127,9 +128,9 @@ def train_policy(
     )
     progress = _Progress(rollouts)
     model.learn(rollouts * steps * config.n_envs, callback=progress)
-    extractor = model.policy.features_extractor
-    policy = PolicyNetwork(extractor.config)  # type: ignore[union-attr]
-    policy.trunk.load_state_dict(extractor.trunk.state_dict())  # type: ignore[union-attr]
+    extractor = cast(GlanceGruExtractor, model.policy.features_extractor)
+    policy = PolicyNetwork(extractor.config)
+    policy.trunk.load_state_dict(extractor.trunk.state_dict())
     policy.actor.load_state_dict(model.policy.action_net.state_dict())
     return policy.eval(), progress.returns
 
@@ -149,8 +150,8 @@ class _Progress(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        infos = self.model.ep_info_buffer or []
-        mean = float(torch.tensor([info["r"] for info in infos]).mean())
+        # SB3 keeps the returns of the last 100 episodes; every rollout ends with its episodes.
+        mean = float(np.mean([info["r"] for info in self.model.ep_info_buffer or ()]))
         self.returns.append(mean)
         self._bar.set_postfix({"return": f"{mean:+.3f}"})
         self._bar.update()

@@ -105,9 +105,7 @@ class FocusEngine:
             self.t += 1
         return torch.stack(logits, dim=1)
 
-    def _local(
-        self, videos: NDArray[np.int64], options: NDArray[np.int64] | slice
-    ) -> Tensor:
+    def _local(self, videos: NDArray[np.int64], options: NDArray[np.int64] | slice) -> Tensor:
         return self.cache.local_vectors(videos, self.t, options)
 
     def _branch(self, local: Tensor) -> Tensor:

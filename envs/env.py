@@ -87,7 +87,9 @@ class AdaFocusEnv(gymnasium.Env[Any, np.int64]):
 
     def _observe(self) -> Any:
         batch = self._player.observe()
-        return {key: rows[0] for key, rows in batch.items()} if isinstance(batch, dict) else batch[0]
+        return (
+            {key: rows[0] for key, rows in batch.items()} if isinstance(batch, dict) else batch[0]
+        )
 
     def _info(self) -> dict[str, Any]:
         video = int(self._player.episodes.videos[0])

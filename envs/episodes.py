@@ -12,7 +12,7 @@ _BLOCK = 1024
 
 
 class Episodes:
-    """The episodes of N environments: environment i plays episodes i, i+N, i+2N, …
+    """The episodes of N environments, of which i plays every Nth, beginning with episode i.
 
     Episode g plays video ``permutation(seed, g // n_videos)[g % n_videos]``: an epoch visits
     every video once, whatever N is. Every draw is keyed by (seed, episode, step), so that neither

@@ -45,7 +45,8 @@ class EnvConfig:
             raise ValueError(f"observation must be 'map' or 'index'; got {self.observation!r}")
         if self.random_draws is not None and self.random_draws < 1:
             raise ValueError(
-                f"random_draws must be at least 1, or None for all candidates; got {self.random_draws}"
+                "random_draws must be at least 1, or None for all candidates; got "
+                f"{self.random_draws}"
             )
 
 
@@ -128,7 +129,7 @@ class Player:
         return self._engine.step(chosen, None if exact else self.episodes.draws(self.t))
 
     def observe(self) -> Any:
-        """Return the observations of all N environments; after the last decision, the last again."""
+        """Return the N observations; after the last decision, the last ones again."""
         t = min(self.t, self.cache.steps - 1)
         videos = self._engine.videos
         if self._config.observation == "map":

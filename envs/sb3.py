@@ -13,7 +13,7 @@ from .player import EnvConfig, Player
 
 
 class AdaFocusVecEnv(VecEnv):
-    """N AdaFocus environments in step with each other; environment i plays episodes i, i+N, …
+    """N AdaFocus environments in step with each other.
 
     The same episodes as N `AdaFocusEnv` with ``first_episode=i, episode_stride=N``. At the end of
     an episode, ``info`` has ``episode`` (return ``r``, length ``l``), ``correct`` and, as
@@ -97,9 +97,7 @@ class AdaFocusVecEnv(VecEnv):
         result = getattr(self, method_name)(*args, **kwargs)
         return [result] * len(list(self._get_indices(indices)))
 
-    def env_is_wrapped(
-        self, wrapper_class: type[Any], indices: VecEnvIndices = None
-    ) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """Return False for each: there are no single environments to wrap."""
         return [False] * len(list(self._get_indices(indices)))
 

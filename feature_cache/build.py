@@ -1,4 +1,4 @@
-"""Building a cache: every video once through both encoders, every patch candidate of every frame."""
+"""Building a cache: every video once through both encoders, with all its patch candidates."""
 
 from __future__ import annotations
 

@@ -16,10 +16,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..recognizer import ClassifierConfig, Encoder, EncoderConfig, GruClassifier
+from ..recognizer import (
+    ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    FocusgymError,
+    GruClassifier,
+)
 
 
-class BundleError(ValueError):
+class BundleError(FocusgymError):
     """A bundle cannot be used; the message says why and what to do."""
 
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from ..recognizer import FocusgymError
 
-class VideoError(ValueError):
+
+class VideoError(FocusgymError):
     """A video cannot be read; the message names the file."""
 
 
@@ -41,7 +43,9 @@ class FrameConfig:
     def __post_init__(self) -> None:
         """Check the sizes."""
         if self.steps < 1 or self.frame_px < 1:
-            raise ValueError(f"steps and frame_px must be positive; got {self.steps}, {self.frame_px}")
+            raise ValueError(
+                f"steps and frame_px must be positive; got {self.steps}, {self.frame_px}"
+            )
         if self.resize_px is not None and self.resize_px < self.frame_px:
             raise ValueError(
                 f"resize_px must be at least frame_px={self.frame_px}; got {self.resize_px}"
@@ -83,7 +87,12 @@ def read_frames(
         reader = decord.VideoReader(str(path), num_threads=1, fault_tol=0)
         indices = sample_frames(len(reader), config.steps)
         pixels = reader.get_batch(indices).asnumpy()
-    except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, AssertionError) as error:
+    except (
+        decord.DECORDError,
+        decord.DECORDLimitReachedError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise VideoError(
             f"{path} cannot be decoded ({reason}): replace the file, or take it off the list"

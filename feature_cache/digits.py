@@ -99,7 +99,7 @@ class DigitVideo:
 
 @cache
 def load_scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return scikit-learn's scanned digits: images ``(1797, 8, 8)`` in [0, 1], labels ``(1797,)``."""
+    """Return scikit-learn's digits: images ``(1797, 8, 8)`` in [0, 1] and labels ``(1797,)``."""
     images, labels = load_digits(return_X_y=True)
     return images.reshape(-1, 8, 8) / 16.0, labels
 
@@ -240,9 +240,7 @@ def smooth_noise(rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
     return resize(rng.uniform(0.0, 1.0, (8, 8)), side_px)
 
 
-def drift(
-    rng: np.random.Generator, n_frames: int, low: float, high: float
-) -> NDArray[np.float64]:
+def drift(rng: np.random.Generator, n_frames: int, low: float, high: float) -> NDArray[np.float64]:
     """Return a smooth path ``(n_frames, 2)`` through three random points of ``[low, high]²``."""
     knots = rng.uniform(low, high, (3, 2))
     position = np.linspace(0.0, 2.0, n_frames)
@@ -253,7 +251,7 @@ def drift(
 
 
 def visibility(rng: np.random.Generator, n_frames: int, share: float) -> NDArray[np.bool_]:
-    """Return ``(n_frames,)`` bool: a two-state chain that stays visible for three frames on average.
+    """Return ``(n_frames,)`` bool from a two-state chain, visible for three frames on average.
 
     At least one frame is visible. With ``share`` = 1 all are.
     """

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..recognizer import FocusgymError
+
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 
-class VideoListError(ValueError):
+class VideoListError(FocusgymError):
     """A list of videos cannot be used; the message names every problem found."""
 
 
@@ -33,13 +35,12 @@ def read_videos(root: str | os.PathLike[str], seed: int = 0) -> tuple[pd.DataFra
         The videos, one row each: ``path`` (absolute), ``label``, ``split``; and the class names.
 
     Raises:
-        FileNotFoundError: If ``root`` is not a folder.
-        VideoListError: If there is no list and no class folder, or if anything in them is wrong;
-            all problems at once, with line numbers.
+        VideoListError: If ``root`` is not a folder, if it holds no list and no class folder, or if
+            anything in them is wrong; all problems at once, with line numbers.
     """
     root = Path(root).resolve()
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: give the folder that holds your videos")
+        raise VideoListError(f"{root} is not a folder: give the folder that holds your videos")
     lists = [root / "train.txt", root / "val.txt"]
     present = [path for path in lists if path.exists()]
     if len(present) == 1:
@@ -51,7 +52,8 @@ def read_videos(root: str | os.PathLike[str], seed: int = 0) -> tuple[pd.DataFra
     videos, classes = _from_lists(root) if present else _from_folders(root)
     if len(classes) < 2:
         raise VideoListError(f"{root} has {len(classes)} class; recognition needs at least 2")
-    return _divide(videos, np.random.default_rng([seed, 0])), classes
+    shares = ("val",) if present else ("val", "test")
+    return _divide(videos, shares, np.random.default_rng([seed, 0])), classes
 
 
 def _from_lists(root: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -84,7 +86,7 @@ def _from_lists(root: Path) -> tuple[pd.DataFrame, list[str]]:
             problems.append(
                 f"labels go up to {n_classes - 1}, but classes.txt names {len(classes)} classes"
             )
-    _refuse(root, problems)
+    _refuse(problems)
     return pd.DataFrame(rows, columns=["path", "label", "split"]), classes
 
 
@@ -104,35 +106,31 @@ def _from_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
     classes = sorted({name for _, name in rows})
     videos = pd.DataFrame(rows, columns=["path", "class"])
     videos["label"] = videos.pop("class").map(classes.index)
-    return videos.assign(split="all"), classes
+    return videos.assign(split="train"), classes
 
 
-def _divide(videos: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Hold a fifth of each class out of ``train`` for validation; divide ``all`` 60 / 20 / 20."""
-    videos = videos.copy()
+def _divide(
+    videos: pd.DataFrame, shares: tuple[str, ...], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Give a fifth of each class that is not in ``test`` to each share, the rest to ``train``."""
+    splits, labels = videos["split"].to_numpy(dtype=object), videos["label"].to_numpy()
     problems = []
-    for (split, label), rows in sorted(videos.groupby(["split", "label"]).groups.items()):
-        order = rng.permutation(np.asarray(rows))
-        if split == "test":
-            continue
-        shares = ("val", "test") if split == "all" else ("val",)
-        if len(order) <= len(shares):
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero((labels == label) & (splits != "test")))
+        if len(rows) <= len(shares):
             problems.append(
-                f"class {label} has {len(order)} videos to divide into train and "
+                f"class {label} has {len(rows)} videos to divide into train and "
                 f"{' and '.join(shares)}: it needs at least {len(shares) + 1}"
             )
-            continue
-        held_out = max(1, len(order) // 5)
-        videos.loc[order, "split"] = "train"
+        held_out = max(1, len(rows) // 5)
         for i, share in enumerate(shares):
-            videos.loc[order[i * held_out : (i + 1) * held_out], "split"] = share
-    _refuse(None, problems)
-    return videos
+            splits[rows[i * held_out : (i + 1) * held_out]] = share
+    _refuse(problems)
+    return videos.assign(split=splits)
 
 
-def _refuse(root: Path | None, problems: list[str]) -> None:
+def _refuse(problems: list[str]) -> None:
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:50])
         more = f"\n  and {len(problems) - 50} more" if len(problems) > 50 else ""
-        place = f" under {root}" if root else ""
-        raise VideoListError(f"{len(problems)} problem(s) in the list of videos{place}:\n{shown}{more}")
+        raise VideoListError(f"{len(problems)} problem(s) in the list of videos:\n{shown}{more}")

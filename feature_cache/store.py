@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..recognizer import PatchGrid
+from ..recognizer import FocusgymError, PatchGrid
 
 ARRAYS = ("glance_maps", "glance_vectors", "local_vectors", "frame_indices")
 
 
-class CacheError(ValueError):
+class CacheError(FocusgymError):
     """A cache cannot be used as asked; the message says why and what to do."""
 
 

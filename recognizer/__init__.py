@@ -9,7 +9,15 @@ if __name__ == "recognizer":  # pragma: no cover
 from .adaptive import AdaptiveRecognizer, Recognition
 from .classifier import Classifier, ClassifierConfig, GruClassifier
 from .compute import FrameCost, count_gmacs, encoder_gmacs, frame_cost
-from .encoders import Encoder, EncoderConfig, encode_glance, encode_local, load_trunk
+from .encoders import (
+    Encoder,
+    EncoderConfig,
+    WeightsError,
+    encode_glance,
+    encode_local,
+    load_trunk,
+)
+from .errors import FocusgymError
 from .geometry import PatchGrid
 from .metrics import accuracy_by_step, confidence
 from .policy import PolicyConfig, PolicyNetwork, PolicyTrunk
@@ -30,6 +38,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "FitConfig",
+    "FocusgymError",
     "FrameCost",
     "GruClassifier",
     "PatchGrid",
@@ -37,6 +46,7 @@ __all__ = [
     "PolicyNetwork",
     "PolicyTrunk",
     "Recognition",
+    "WeightsError",
     "accuracy_by_step",
     "confidence",
     "count_gmacs",

@@ -89,7 +89,8 @@ class GruClassifier(nn.Module):
         Returns:
             ``(..., 3H)``.
         """
-        weight, bias = self.gru.weight_ih_l0, self.gru.bias_ih_l0
+        weight = self.gru.get_parameter("weight_ih_l0")
+        bias = self.gru.get_parameter("bias_ih_l0")
         width = self.config.glance_channels if self.config.reuse_glance else 0
         inputs = bias.expand(*glance.shape[:-1], -1)
         if width:
@@ -100,7 +101,7 @@ class GruClassifier(nn.Module):
 
     def start(self, batch: int) -> Tensor:
         """Return the zero state ``(B, H)``."""
-        return self.gru.weight_hh_l0.new_zeros(batch, self.config.hidden)
+        return self.head.weight.new_zeros(batch, self.config.hidden)
 
     def advance(self, state: Tensor, inputs: Tensor, step: int) -> Tensor:
         """Advance one step; branches share one ``W_hh·h``.
@@ -113,7 +114,8 @@ class GruClassifier(nn.Module):
         Returns:
             ``(B, ..., H)``.
         """
-        hidden = nn.functional.linear(state, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
+        weight = self.gru.get_parameter("weight_hh_l0")
+        hidden = nn.functional.linear(state, weight, self.gru.get_parameter("bias_hh_l0"))
         branches = (1,) * (inputs.ndim - 2)
         hidden = hidden.reshape(len(state), *branches, -1)
         state = state.reshape(len(state), *branches, -1)

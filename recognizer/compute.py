@@ -50,7 +50,7 @@ def count_gmacs(run: Callable[[], object]) -> float:
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
-    return counter.get_total_flops() / 2e9
+    return float(counter.get_total_flops()) / 2e9
 
 
 def encoder_gmacs(encoder: nn.Module, side_px: int) -> float:

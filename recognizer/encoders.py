@@ -10,6 +10,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .errors import FocusgymError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -32,7 +34,8 @@ def _small_local() -> nn.Module:
 
 def _mobilenet_v2() -> nn.Module:
     # torchvision's names without the leading "features.", which `load_trunk` strips.
-    return torchvision.models.mobilenet_v2(weights=None).features
+    trunk: nn.Module = torchvision.models.mobilenet_v2(weights=None).features
+    return trunk
 
 
 _TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
@@ -65,6 +68,10 @@ class EncoderConfig:
             raise ValueError(f"unknown encoder {self.name!r}: choose one of {', '.join(_TRUNKS)}")
 
 
+class WeightsError(FocusgymError):
+    """A state dict does not fit an encoder; the message lists the keys."""
+
+
 class Encoder(nn.Module):
     """A convolutional trunk with its input resolution and normalisation (ImageNet's).
 
@@ -81,7 +88,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         build, self.channels = _TRUNKS[config.name]
-        self.trunk = build()
+        # Channels last: up to twice as fast on CPU, and the order in which maps are stored.
+        self.trunk = build().to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
@@ -101,7 +109,7 @@ class Encoder(nn.Module):
         """
         if images.dtype != torch.uint8:
             raise ValueError(f"images must be uint8 in 0..255; got {images.dtype}")
-        x = images.float() / 255.0
+        x = images.float().contiguous(memory_format=torch.channels_last) / 255.0
         if self.config.input_px is not None:
             x = functional.interpolate(x, size=self.config.input_px, mode="area")
         maps: Tensor = self.trunk((x - self.mean) / self.std)
@@ -116,7 +124,7 @@ def load_trunk(encoder: Encoder, weights: dict[str, Tensor]) -> None:
         weights: State dict with torchvision's names; ``classifier.*`` may be there or not.
 
     Raises:
-        ValueError: If keys are missing or left over, listing them.
+        WeightsError: If keys are missing or left over, listing them.
     """
     trunk = {
         key.removeprefix("features."): value
@@ -127,7 +135,7 @@ def load_trunk(encoder: Encoder, weights: dict[str, Tensor]) -> None:
     # Every BatchNorm counts its batches; inference does not use the count, and exports drop it.
     missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
     if missing or result.unexpected_keys:
-        raise ValueError(
+        raise WeightsError(
             f"the weights do not fit {encoder.config.name}: missing {_some(missing)}, unexpected "
             f"{_some(result.unexpected_keys)}: give torchvision's state dict of this network"
         )
@@ -137,9 +145,7 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "") or "none"
 
 
-def encode_glance(
-    encoder: nn.Module, frames: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def encode_glance(encoder: nn.Module, frames: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return glance maps and glance vectors as they are stored.
 
     The cache and the recognizer on pixels both call this, so a policy sees in deployment what it

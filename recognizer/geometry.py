@@ -90,7 +90,7 @@ class PatchGrid:
             ValueError: If the frames are not S×S, or an index is outside the grid.
         """
         self._check_frames(frames)
-        if options.numel() and not (0 <= int(options.min()) and int(options.max()) < self.n_options):
+        if options.numel() and (options.min() < 0 or options.max() >= self.n_options):
             raise ValueError(
                 f"options must be in [0, {self.n_options}); got values from {int(options.min())} "
                 f"to {int(options.max())}"

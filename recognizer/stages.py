@@ -1,7 +1,8 @@
 """The supervised stages: encoders on full frames, stage I on pixels, f_C on features.
 
 Each takes batches of tensors from its caller and knows nothing of files. Training here takes
-minutes on a laptop: AdamW with a one-cycle schedule, where the paper has SGD with a cosine one (appendix B.1).
+minutes on a laptop: AdamW with a one-cycle schedule, where the paper has SGD with a cosine one
+(appendix B.1).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..agents import policy_options, read_policy, train_policy
+from ..agents import policy_options, train_policy
 from ..feature_cache import (
     FeatureCache,
     read_classifier,
@@ -25,6 +26,7 @@ from ..recognizer import (
     GruClassifier,
     PatchGrid,
     PolicyNetwork,
+    WeightsError,
     encode_glance,
     fit_classifier,
     fit_encoder,
@@ -75,12 +77,27 @@ def make_encoders(
 
 def load_encoders(folder: Path, recipe: Recipe, weights: Path) -> None:
     """Write the bundles ``glance`` and ``local``, both with the weights of one state dict."""
-    state = torch.load(weights, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
+        raise WeightsError(
+            f"{weights} is not a state dict that can be loaded safely ({_first_line(error)}): give "
+            "torchvision's MobileNet-V2 weights, saved with torch.save(model.state_dict(), …)"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(
+            f"{weights} holds a {type(state).__name__}, expected a state dict of tensors: save "
+            "model.state_dict(), not the model or a whole checkpoint"
+        )
     folder.mkdir()
     for name, config in (("glance", recipe.glance), ("local", recipe.local)):
         encoder = Encoder(config)
         load_trunk(encoder, state)
         write_bundle(folder / name, "encoder", config, encoder)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def classifier_config(
@@ -93,7 +110,12 @@ def classifier_config(
 
 
 def make_classifier(
-    folder: Path, config: ClassifierConfig, cache: FeatureCache, start: Path, fit: FitConfig, seed: int
+    folder: Path,
+    config: ClassifierConfig,
+    cache: FeatureCache,
+    start: Path,
+    fit: FitConfig,
+    seed: int,
 ) -> None:
     """Train f_C on the cache with random patches; go on from ``start`` where that bundle exists."""
     torch.manual_seed(seed)
@@ -108,7 +130,9 @@ def make_classifier(
     )
 
 
-def make_policy(folder: Path, recipe: Recipe, cache: FeatureCache, classifier: Path, seed: int) -> None:
+def make_policy(
+    folder: Path, recipe: Recipe, cache: FeatureCache, classifier: Path, seed: int
+) -> None:
     """Stage II: train π and write its bundle."""
     policy, returns = train_policy(cache.root, classifier, recipe.ppo, seed)
     metrics = {"mean_return": returns[-1]}
@@ -116,7 +140,12 @@ def make_policy(folder: Path, recipe: Recipe, cache: FeatureCache, classifier: P
 
 
 def make_finetuned(
-    folder: Path, cache: FeatureCache, classifier: Path, policy: PolicyNetwork, fit: FitConfig, seed: int
+    folder: Path,
+    cache: FeatureCache,
+    classifier: Path,
+    policy: PolicyNetwork,
+    fit: FitConfig,
+    seed: int,
 ) -> None:
     """Stage III: train f_C on π's patches; and, as a control, as long on random ones.
 
@@ -138,7 +167,12 @@ def make_finetuned(
         network = read_classifier(classifier, cache.fingerprint)
         loss = fit_classifier(network, batches, fit, validation, title)
         write_bundle(
-            folder / name, "classifier", network.config, network, cache.fingerprint, {"val_loss": loss}
+            folder / name,
+            "classifier",
+            network.config,
+            network,
+            cache.fingerprint,
+            {"val_loss": loss},
         )
 
 

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 
-from ..agents import (
-    Agent,
-    CentralAgent,
-    GaussianAgent,
-    LearnedAgent,
-    OracleAgent,
-    RandomAgent,
-    TrueBoxAgent,
-    read_policy,
-)
-from ..envs import FocusEngine
+from ..agents import read_policy
 from ..feature_cache import (
     FeatureCache,
     build_cache,
@@ -31,9 +21,9 @@ from ..feature_cache import (
     read_encoder,
     read_videos,
 )
-from ..recognizer import AdaptiveRecognizer, PatchGrid, frame_cost
+from ..recognizer import AdaptiveRecognizer, FocusgymError, PatchGrid, frame_cost
 from .config import QuickstartConfig
-from .evaluation import Contender, parity, recognize_files, row_of
+from .evaluation import compare_policies
 from .pipeline import (
     classifier_config,
     load_encoders,
@@ -47,6 +37,25 @@ from .report import write_report
 from .steps import Steps
 
 
+class UsageError(FocusgymError):
+    """Options that do not go together."""
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """The videos of a run.
+
+    Attributes:
+        videos: ``path``, ``label``, ``split``, one row each.
+        classes: Names of the C classes.
+        boxes: True boxes of their frames, where there are any.
+    """
+
+    videos: pd.DataFrame
+    classes: list[str]
+    boxes: pd.DataFrame | None
+
+
 def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[str, Any]:
     """Do the whole job and write the report.
 
@@ -58,143 +67,103 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         The content of ``results.json``.
 
     Raises:
-        ValueError: If --videos and --weights are not given together.
-        FileNotFoundError: If one of them does not exist.
+        UsageError: If --videos and --weights are not given together, or --weights is no file.
+        OutputError: If --out holds something else.
         VideoListError: If the list of videos has problems; all are named.
         VideoError: If a video cannot be read.
+        WeightsError: If the weights do not fit MobileNet-V2.
     """
-    console = Console()
-    recipe = recipe or (CLIPS if config.videos else DIGITS)
-    videos: pd.DataFrame
     if (config.videos is None) != (config.weights is None):
-        raise ValueError(
-            "--videos and --weights go together: your clips, and torchvision's MobileNet-V2 "
-            "state dict that encodes them"
+        raise UsageError(
+            "--videos and --weights go together: your clips, and torchvision's MobileNet-V2 state "
+            "dict (.pth) that encodes them"
         )
     if config.weights is not None and not config.weights.is_file():
-        raise FileNotFoundError(f"--weights: no such file: {config.weights}")
-    listed = read_videos(config.videos, config.seed) if config.videos else None
+        raise UsageError(f"--weights: no such file: {config.weights}")
+    recipe = recipe or (CLIPS if config.videos else DIGITS)
+    clips = read_videos(config.videos, config.seed) if config.videos else None
+    console = Console()
+    steps = Steps(config.out.resolve(), asdict(config), console)
+    data = VideoSet(*clips, None) if clips else embedded_digits(steps, recipe, config.seed)
+    return run_pipeline(steps, data, recipe, config, console)
 
-    steps = Steps(config.out.resolve(), console)
-    boxes: pd.DataFrame | None = None
-    if listed is None:
-        digits = recipe.digits
-        if digits is None:
-            raise ValueError("this recipe has no embedded data set: give --videos")
-        digits = type(digits)(**{**asdict(digits), "seed": config.seed})
-        data = steps.run("data", asdict(digits), lambda folder: make_digits(digits, folder))
-        videos = pd.read_csv(data / "videos.csv")
-        boxes = pd.read_csv(data / "boxes.csv")
-        videos["path"] = [str(data / path) for path in videos["path"]]
-        boxes["path"] = [str(data / path) for path in boxes["path"]]
-        classes = [str(digit) for digit in range(10)]
-    else:
-        videos, classes = listed
 
-    seed = config.seed
-    on = {**asdict(recipe), "seed": seed, "weights": str(config.weights), "classes": classes}
-    on["videos"] = [
-        [path, label, split, Path(path).stat().st_size]
-        for path, label, split in videos[["path", "label", "split"]].itertuples(index=False)
-    ]
+def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:
+    """Make the embedded data set, or find it made."""
+    if recipe.digits is None:
+        raise UsageError("this recipe has no embedded data set: give --videos and --weights")
+    digits = replace(recipe.digits, seed=seed)
+    folder = steps.run("data", asdict(digits), lambda folder: make_digits(digits, folder))
+    videos, boxes = (pd.read_csv(folder / name) for name in ("videos.csv", "boxes.csv"))
+    for table in (videos, boxes):
+        table["path"] = str(folder) + "/" + table["path"]
+    return VideoSet(videos, [str(digit) for digit in range(10)], boxes)
+
+
+def run_pipeline(
+    steps: Steps, data: VideoSet, recipe: Recipe, config: QuickstartConfig, console: Console
+) -> dict[str, Any]:
+    """Encoders, cache, f_C, π, stage III, plug-back, report; returns ``results.json``'s content."""
+    seed, n_classes = config.seed, len(data.classes)
+    depends_on = {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "classes": data.classes,
+        "weights": config.weights and hashlib.sha256(config.weights.read_bytes()).hexdigest(),
+        "videos": [
+            [path, label, split, Path(path).stat().st_size]
+            for path, label, split in data.videos[["path", "label", "split"]].itertuples(
+                index=False
+            )
+        ],
+    }
 
     def encode(folder: Path) -> None:
         if config.weights is not None:
             load_encoders(folder, recipe, config.weights)
         else:
-            make_encoders(folder, recipe, videos, len(classes), seed)
+            make_encoders(folder, recipe, data.videos, n_classes, seed)
 
-    encoders = steps.run("encoders", on, encode)
+    encoders = steps.run("encoders", depends_on, encode)
     glance, local = read_encoder(encoders / "glance"), read_encoder(encoders / "local")
     grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
-    cache = FeatureCache.open(
-        steps.run(
-            "cache",
-            {},
-            lambda folder: build_cache(videos, classes, folder, glance, local, grid, recipe.frames),
-        )
-    )
-    sizes = classifier_config(recipe, glance, local, len(classes))
-    f_c = steps.run(
-        "classifier",
-        {},
-        lambda folder: make_classifier(
-            folder, sizes, cache, encoders / "classifier", recipe.classifier, seed
-        ),
-    )
+
+    def build(folder: Path) -> None:
+        build_cache(data.videos, data.classes, folder, glance, local, grid, recipe.frames)
+
+    cache = FeatureCache.open(steps.run("cache", {}, build))
+    sizes = classifier_config(recipe, glance, local, n_classes)
+
+    def classify(folder: Path) -> None:
+        start = encoders / "classifier"
+        make_classifier(folder, sizes, cache, start, recipe.classifier, seed)
+
+    f_c = steps.run("classifier", {}, classify)
     pi = steps.run("policy", {}, lambda folder: make_policy(folder, recipe, cache, f_c, seed))
     policy = read_policy(pi, cache.fingerprint)
-    tuned = steps.run(
-        "finetuned",
-        {},
-        lambda folder: make_finetuned(folder, cache, f_c, policy, recipe.finetune, seed),
-    )
+
+    def finetune(folder: Path) -> None:
+        make_finetuned(folder, cache, f_c, policy, recipe.finetune, seed)
+
+    tuned = steps.run("finetuned", {}, finetune)
 
     def evaluate(folder: Path) -> None:
-        test = cache.split("test")
-        engine = FocusEngine(cache, read_classifier(f_c, cache.fingerprint))
-        recognizer, tuned_on_policy, tuned_on_random = (
-            AdaptiveRecognizer(glance, local, read_classifier(path), grid, policy)
+        learned, on_policy, on_random = (
+            AdaptiveRecognizer(
+                glance, local, read_classifier(path, cache.fingerprint), grid, policy
+            )
             for path in (f_c, tuned / "adafocus", tuned / "random")
         )
-        cost = frame_cost(glance, local, recognizer.classifier, policy, grid)
-
-        def gmacs(agent: Agent) -> float:
-            return cost.per_video(
-                cache.steps,
-                policy=agent.runs_policy,
-                patches=cache.n_options if agent.tries_all else 1,
-            )
-
-        learned = LearnedAgent(policy)
-        agents: list[Agent] = [RandomAgent(seed), CentralAgent(), GaussianAgent(seed)]
-        if boxes is not None:
-            agents.append(TrueBoxAgent(true_centers(cache, boxes)))
-        agents.append(OracleAgent())
-        contenders = [
-            Contender(a.name, recognizer, a.options(engine, test), gmacs(a)) for a in agents
-        ]
-        contenders[-1:-1] = [
-            Contender("adafocus", recognizer, None, gmacs(learned)),
-            Contender("adafocus_finetuned", tuned_on_policy, None, gmacs(learned)),
-            Contender("random_finetuned", tuned_on_random, None, gmacs(learned)),
-        ]
-        outcomes = recognize_files(contenders, cache, test)
-        labels = cache.labels[test]
-        on_cache = engine.rollout(test, learned.options(engine, test))
-        by_name = dict(zip((c.name for c in contenders), outcomes, strict=True))
+        finetuned = {"adafocus_finetuned": on_policy, "random_finetuned": on_random}
+        cost = frame_cost(glance, local, learned.classifier, policy, grid)
+        results, options = compare_policies(cache, learned, finetuned, cost, data.boxes, seed)
         folder.mkdir()
-        results = {
-            "seed": seed,
-            "split": "test",
-            "n_videos": len(test),
-            "steps": cache.steps,
-            "policies": [
-                row_of(c, o, labels) for c, o in zip(contenders, outcomes, strict=True)
-            ],
-            "parity": parity(by_name["adafocus"].logits, on_cache, labels),
-        }
         (folder / "results.json").write_text(json.dumps(results, indent=2))
-        np.save(folder / "options.npy", by_name["adafocus"].options.numpy())
+        np.save(folder / "options.npy", options)
 
     evaluation = steps.run("evaluation", {}, evaluate)
     results: dict[str, Any] = json.loads((evaluation / "results.json").read_text())
     results["seconds"] = steps.seconds
-    centers = None if boxes is None else true_centers(cache, boxes)
     options = np.load(evaluation / "options.npy", allow_pickle=False)
-    write_report(config.out, results, cache, options, boxes, pi, console)
+    write_report(config.out, results, cache, options, data.boxes, console)
     return results
-
-
-def true_centers(cache: FeatureCache, boxes: pd.DataFrame) -> NDArray[np.float64]:
-    """Return the centres ``(N, T, 2)`` of the true boxes in the cached frames, (x, y) in pixels."""
-    frames = pd.DataFrame(
-        {
-            "path": np.repeat(cache.videos["path"].to_numpy(), cache.steps),
-            "frame": cache.frame_indices(np.arange(cache.n_videos)).ravel(),
-        }
-    )
-    found = frames.merge(boxes, how="left", on=["path", "frame"], validate="many_to_one")
-    x = (found["left"] + found["right"]).to_numpy() / 2
-    y = (found["top"] + found["bottom"]).to_numpy() / 2
-    return np.stack([x, y], axis=-1).reshape(cache.n_videos, cache.steps, 2)

@@ -1,2 +1,178 @@
-"""stub"""
-def write_report(*a): pass
+"""What a run shows at its end: a table, a plot, pictures, and where they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from ..feature_cache import FeatureCache, FrameConfig, read_frames
+from .evaluation import true_boxes
+
+# Colour says what kind of policy a line is: grey fixed, green learned, blue a bound.
+STYLES: dict[str, dict[str, Any]] = {
+    "random": {"color": "0.55", "linestyle": ":"},
+    "central": {"color": "0.55", "linestyle": "-"},
+    "gaussian": {"color": "0.55", "linestyle": "--"},
+    "adafocus": {"color": "tab:green", "linestyle": "-", "linewidth": 2.5},
+    "adafocus_finetuned": {"color": "tab:green", "linestyle": "--"},
+    "random_finetuned": {"color": "tab:green", "linestyle": ":"},
+    "true_box": {"color": "tab:blue", "linestyle": "-"},
+    "oracle": {"color": "tab:blue", "linestyle": "--"},
+}
+MEANINGS = {
+    "random": "a random patch in every frame",
+    "central": "the central patch",
+    "gaussian": "a patch near the centre, σ = S/4",
+    "adafocus": "the learned policy",
+    "adafocus_finetuned": "… and f_C tuned on its patches",
+    "random_finetuned": "… and f_C tuned as long on random ones",
+    "true_box": "told the true box, hidden or not",
+    "oracle": "told the label, tries all patches",
+}
+PICTURED = 6
+
+
+def write_report(
+    out: Path,
+    results: dict[str, Any],
+    cache: FeatureCache,
+    options: NDArray[np.int64],
+    boxes: pd.DataFrame | None,
+    console: Console,
+) -> None:
+    """Write the report's files into ``out`` and print the table.
+
+    Args:
+        out: The run's folder.
+        results: Content of ``results.json``.
+        cache: The feature cache.
+        options: ``(B, T)`` π's patches of the test videos.
+        boxes: True boxes, where there are any.
+        console: Where the table is printed.
+    """
+    (out / "results.json").write_text(json.dumps(results, indent=2))
+    table = results_table(results)
+    table.to_csv(out / "results.csv", index=False)
+    accuracy_plot(results).savefig(out / "accuracy.png", dpi=150)
+    patch_strip(cache, options, boxes).savefig(out / "patches.png", dpi=150)
+
+    steps = results["steps"]
+    shown = Table(title=f"accuracy on {results['n_videos']} test videos, after t frames")
+    shown.add_column("policy")
+    shown.add_column("what it is", style="dim")
+    for t in range(steps):
+        shown.add_column(f"t={t + 1}", justify="right")
+    shown.add_column("mean", justify="right")
+    shown.add_column("GMACs/video", justify="right")
+    for row in table.to_dict("records"):
+        numbers = [f"{100 * row[f'step_{t + 1}']:.1f}" for t in range(steps)]
+        mean, gmacs = f"{100 * row['mean']:.1f}", f"{row['gmacs_per_video']:.4g}"
+        style = "bold" if row["policy"] == "adafocus" else None
+        name = str(row["policy"])
+        shown.add_row(name, MEANINGS[name], *numbers, mean, gmacs, style=style)
+    parity = results["parity"]
+    console.print(shown)
+    console.print(
+        f"pixels against cache: predictions agree on {100 * parity['prediction_agreement']:.2f} %, "
+        f"confidences within {parity['max_abs_confidence_difference']:.1e}"
+    )
+    console.print(f"\n[bold]{out}[/]", soft_wrap=True)
+    for name, what in (
+        ("results.json, results.csv", "the table"),
+        ("accuracy.png", "accuracy after t frames, a line per policy"),
+        ("patches.png", "where the policy looks (green; true box grey)"),
+        ("policy/", "the policy bundle"),
+        ("cache/, classifier/", "what gymnasium.make needs to play it: see the README"),
+    ):
+        console.print(f"  {name:26} {what}")
+    console.print(
+        "next: another seed (--seed 1 --out outputs/seed1), or your own clips "
+        "(--videos DIR --weights mobilenet_v2.pth --out outputs/clips)"
+    )
+
+
+def results_table(results: dict[str, Any]) -> pd.DataFrame:
+    """Return a row per policy: accuracy after each step and their mean, GMACs per video."""
+    return pd.DataFrame(
+        {
+            "policy": row["name"],
+            **{f"step_{t + 1}": value for t, value in enumerate(row["accuracy_by_step"])},
+            "mean": float(np.mean(row["accuracy_by_step"])),
+            "gmacs_per_video": row["gmacs_per_video"],
+        }
+        for row in results["policies"]
+    )
+
+
+def accuracy_plot(results: dict[str, Any]) -> Figure:
+    """Return the plot of accuracy after t frames, a line per policy."""
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    frames = np.arange(1, results["steps"] + 1)
+    for row in results["policies"]:
+        accuracies = 100 * np.asarray(row["accuracy_by_step"])
+        axes.plot(frames, accuracies, marker=".", label=row["name"], **STYLES[row["name"]])
+    axes.set_xticks(frames)
+    axes.set_xlabel("frames seen")
+    axes.set_ylabel(f"accuracy on {results['n_videos']} test videos, %")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
+def patch_strip(
+    cache: FeatureCache, options: NDArray[np.int64], boxes: pd.DataFrame | None
+) -> Figure:
+    """Return the picture strip: a row per video, its frames, the chosen patch, the true box.
+
+    The videos are the first test video of each class in turn, not a selection of good ones.
+
+    Args:
+        cache: The feature cache.
+        options: ``(B, T)`` π's patches of the test videos.
+        boxes: True boxes, where there are any.
+    """
+    test = cache.split("test")
+    firsts = cache.videos.iloc[test].reset_index().groupby("label")["index"].first()
+    rows = firsts.to_numpy()[:PICTURED]
+    frames = FrameConfig(**cache.manifest["depends_on"]["frames"])
+    truth = None if boxes is None else true_boxes(cache, boxes)
+    figure = Figure(figsize=(1.5 * cache.steps, 1.6 * len(rows) + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), cache.steps, squeeze=False)
+    for axes_row, video in zip(grid, rows, strict=True):
+        pixels, indices = read_frames(cache.videos["path"].iloc[video], frames)
+        chosen = options[np.searchsorted(test, video)]
+        for t, axes in enumerate(axes_row):
+            axes.imshow(pixels[t].permute(1, 2, 0).numpy())
+            axes.set(xticks=[], yticks=[])
+            _draw(axes, cache.grid.boxes_px[chosen[t]], edgecolor="lime", linewidth=2)
+            if truth is not None:
+                box = truth.iloc[video * cache.steps + t]
+                style = "-" if box["visible"] else ":"
+                corners = box[["left", "top", "right", "bottom"]].to_numpy(float)
+                _draw(axes, corners, edgecolor="0.75", linewidth=1.2, linestyle=style)
+            if t == 0:
+                axes.set_ylabel(cache.manifest["classes"][cache.labels[video]], fontsize=9)
+            axes.set_title(f"frame {indices[t]}", fontsize=7, pad=2)
+    legend = "green: chosen patch"
+    if boxes is not None:
+        legend += "   grey: true box (dotted: hidden in this frame)"
+    figure.suptitle(legend, fontsize=9)
+    return figure
+
+
+def _draw(axes: Any, box_px: NDArray[Any], **style: Any) -> None:
+    left, top, right, bottom = box_px
+    # Pixel centres are at integers: a box's edge lies half a pixel before its first pixel.
+    corner = (left - 0.5, top - 0.5)
+    axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, **style))

@@ -1,4 +1,4 @@
-"""Steps of a run: each leaves a folder, and is not done again while what it depends on is the same."""
+"""Steps of a run: each leaves a folder, and is done once while what it depends on is the same."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from typing import Any
 from rich.console import Console
 
 from ..feature_cache import fingerprint
+from ..recognizer import FocusgymError
 
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
+
+
+class OutputError(FocusgymError):
+    """The output folder cannot be used; the message says why and what to do."""
 
 
 def code_digest() -> str:
@@ -38,13 +43,31 @@ class Steps:
         seconds: How long each step took when it was done, by name.
     """
 
-    def __init__(self, out: Path, console: Console) -> None:
-        """Run in the folder ``out``, which is made if needed."""
+    def __init__(self, out: Path, config: Mapping[str, Any], console: Console) -> None:
+        """Begin or go on with the run in a folder.
+
+        Args:
+            out: The run's folder, made if needed.
+            config: What the user asked for, kept in ``run.json``.
+            console: Where progress is told.
+
+        Raises:
+            OutputError: If ``out`` is a file, or a folder with something else in it.
+        """
+        record = out / "run.json"
+        if out.exists() and not out.is_dir():
+            raise OutputError(f"{out} is a file: give another --out")
+        if out.exists() and any(out.iterdir()) and not record.exists():
+            raise OutputError(
+                f"{out} holds files that are not of a focusgym run (no run.json): nothing was "
+                "touched; give a new or empty folder as --out"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(config, indent=2, default=str))
         self._out = out
         self._console = console
         self._chain = code_digest()
         self.seconds: dict[str, float] = {}
-        out.mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, depends_on: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
         """Do a step, or find it done.
@@ -62,7 +85,7 @@ class Steps:
         marker = folder / "step.json"
         done = json.loads(marker.read_text()) if marker.exists() else {}
         if done.get("fingerprint") == self._chain:
-            self._console.print(f"[green]✓[/] {name}: found in {folder}")
+            self._console.print(f"[green]✓ {name}[/]: done before, reused")
         else:
             self._console.print(f"[bold]→ {name}[/]")
             partial = folder.with_name(f"{name}.partial")

@@ -1,0 +1,46 @@
+"""Counted multiply-adds against formulas and published figures."""
+
+from __future__ import annotations
+
+import pytest
+from focusgym.recognizer import (
+    ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    FrameCost,
+    GruClassifier,
+    PatchGrid,
+    PolicyConfig,
+    PolicyNetwork,
+    encoder_gmacs,
+    frame_cost,
+)
+
+
+@pytest.mark.parametrize(("side_px", "gmacs"), [(224, 0.29951), (112, 0.0809), (96, 0.0550)])
+def test_mobilenet_v2_costs_what_is_published(side_px: int, gmacs: float) -> None:
+    encoder = Encoder(EncoderConfig("mobilenet_v2"))
+    assert encoder_gmacs(encoder, side_px) == pytest.approx(gmacs, rel=0.005)
+
+
+def test_small_networks_cost_what_their_layers_multiply() -> None:
+    local = Encoder(EncoderConfig("small_local"))
+    layers = [(14, 3, 16), (7, 16, 32), (4, 32, 64), (4, 64, 64)]
+    macs = sum(side**2 * 9 * n_in * n_out for side, n_in, n_out in layers)
+    assert encoder_gmacs(local, 28) == pytest.approx(macs / 1e9)
+
+    glance = Encoder(EncoderConfig("small_glance", input_px=12))
+    classifier = GruClassifier(ClassifierConfig(32, 64, 10, hidden=20))
+    policy = PolicyNetwork(PolicyConfig(6, 6, 32, n_options=49, conv_channels=4, hidden=30))
+    cost = frame_cost(glance, local, classifier, policy, PatchGrid(64, 28))
+    gru = 3 * 20 * (32 + 64 + 20) + 20 * 10
+    assert cost.classifier_gmacs == pytest.approx(gru / 1e9)
+    pi = 36 * 32 * 4 + 36 * 4 * 30 + 3 * 30 * (30 + 30) + 30 * 49
+    assert cost.policy_gmacs == pytest.approx(pi / 1e9)
+
+
+def test_a_video_is_charged_for_what_is_run() -> None:
+    cost = FrameCost(glance_gmacs=1, local_gmacs=10, policy_gmacs=100, classifier_gmacs=1000)
+    assert cost.per_video(4, policy=False) == 4 * 1011
+    assert cost.per_video(4, policy=True) == 4 * 1111
+    assert cost.per_video(4, policy=False, patches=49) == 4 * (1 + 49 * 1010)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from focusgym.recognizer import PatchGrid
+from hypothesis import given
+from hypothesis import strategies as st
+
+# The offsets of the released code for S = 224 and a 7×7 grid, pixels.
+PUBLISHED = {
+    96: (0, 21, 42, 64, 85, 106, 128),
+    128: (0, 16, 32, 48, 64, 80, 96),
+    144: (0, 13, 26, 40, 53, 66, 80),
+    160: (0, 10, 21, 32, 42, 53, 64),
+    176: (0, 8, 16, 24, 32, 40, 48),
+    192: (0, 5, 10, 16, 21, 26, 32),
+}
+
+
+@pytest.mark.parametrize(("patch_px", "offsets"), PUBLISHED.items())
+def test_the_49_offsets(patch_px: int, offsets: tuple[int, ...]) -> None:
+    grid = PatchGrid(224, patch_px)
+    assert grid.offsets_px == offsets
+    assert grid.n_options == 49
+    boxes = grid.boxes_px
+    for row in range(7):
+        for column in range(7):
+            left, top, right, bottom = boxes[7 * row + column]
+            assert (left, top) == (offsets[column], offsets[row])
+            assert (right - left, bottom - top) == (patch_px, patch_px)
+
+
+@given(st.integers(2, 10), st.integers(1, 300), st.data())
+def test_offsets_are_the_floor_of_the_fraction(n: int, frame_px: int, data: st.DataObject) -> None:
+    patch_px = data.draw(st.integers(1, frame_px))
+    grid = PatchGrid(frame_px, patch_px, n)
+    from fractions import Fraction
+
+    exact = [math.floor(Fraction(i, n - 1) * (frame_px - patch_px)) for i in range(n)]
+    assert list(grid.offsets_px) == exact
+    assert grid.offsets_px[0] == 0
+    assert grid.offsets_px[-1] == frame_px - patch_px
+
+
+@given(st.floats(-50, 150), st.floats(-50, 150))
+def test_nearest_is_the_brute_force_minimum(x: float, y: float) -> None:
+    grid = PatchGrid(96, 32)
+    boxes = grid.boxes_px
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    distances = ((centers - [x, y]) ** 2).sum(axis=1)
+    chosen = int(grid.nearest(np.array([x, y])))
+    assert distances[chosen] == pytest.approx(distances.min(), abs=1e-9)
+
+
+def test_crops_are_slices() -> None:
+    grid = PatchGrid(20, 7, 4)
+    frames = torch.randint(0, 256, (5, 3, 20, 20), dtype=torch.uint8)
+    options = torch.tensor([0, 3, 6, 12, 15])
+    crops, everything = grid.crop(frames, options), grid.crop_all(frames)
+    for i, option in enumerate(options.tolist()):
+        left, top, right, bottom = grid.boxes_px[option]
+        assert torch.equal(crops[i], frames[i, :, top:bottom, left:right])
+    for option in range(16):
+        left, top, right, bottom = grid.boxes_px[option]
+        assert torch.equal(everything[:, option], frames[:, :, top:bottom, left:right])
+
+
+def test_wrong_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"patch_px must be in 1\.\.64 .*; got 65"):
+        PatchGrid(64, 65)
+    with pytest.raises(ValueError, match="needs n >= 2 candidates per axis; got n=1"):
+        PatchGrid(64, 32, 1)
+    grid = PatchGrid(64, 32)
+    with pytest.raises(ValueError, match=r"frames must be \(M, 3, 64, 64\); got \(1, 3, 32, 64\)"):
+        grid.crop_all(torch.zeros(1, 3, 32, 64))
+    with pytest.raises(ValueError, match=r"options must be in \[0, 49\); got values from 3 to 49"):
+        grid.crop(torch.zeros(2, 3, 64, 64), torch.tensor([3, 49]))

@@ -1,0 +1,65 @@
+"""What is installed is what is there."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ["recognizer", "feature_cache", "envs", "agents", "runs"]
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return config
+
+
+def folders_with_code() -> list[str]:
+    inits = ROOT.glob("**/__init__.py")
+    found = [path.parent.relative_to(ROOT) for path in inits]
+    return sorted(str(p).replace("/", ".") for p in found if p.parts[0] in ROOMS)
+
+
+def test_every_folder_is_packaged_and_mapped() -> None:
+    options = setup_cfg()["options"]
+    expected = [f"focusgym.{name}" for name in folders_with_code()]
+    assert sorted(options["packages"].split()) == expected
+    mapped = dict(line.split(" = ") for line in options["package_dir"].strip().splitlines())
+    assert mapped == {name: name.removeprefix("focusgym.").replace(".", "/") for name in expected}
+    assert not (ROOT / "focusgym").exists(), "focusgym is an implicit parent, never a folder"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imported_by_its_folder_name_says_what_to_do(room: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import {room}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ran.returncode != 0
+    assert f"./{room} is the package focusgym.{room}: run `pip install -e .`" in ran.stderr
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_from_lower_floors(room: str) -> None:
+    above = ROOMS[ROOMS.index(room) + 1 :]
+    for path in (ROOT / room).glob("**/*.py"):
+        for line in path.read_text().splitlines():
+            for other in above:
+                assert f"from ..{other}" not in line, f"{path.name} imports from {other}"
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    code = "import sys, focusgym.runs.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_a_room_exports_exists_and_is_documented(room: str) -> None:
+    module = importlib.import_module(f"focusgym.{room}")
+    for name in getattr(module, "__all__", []):
+        assert getattr(module, name).__doc__, f"{room}.{name} has no docstring"
