@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import decord
+import numpy as np
+import pandas as pd
+import pytest
+from focusgym.feature_cache import DigitsConfig, make_digits
+from focusgym.feature_cache.digits import load_scans, render, split_scans
+
+SMALL = DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=5)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("digits") / "data"
+    make_digits(SMALL, root)
+    return root
+
+
+def test_scans_are_disjoint_and_all_used() -> None:
+    splits = split_scans(3)
+    everything = np.concatenate(list(splits.values()))
+    assert sorted(everything) == list(range(len(load_scans()[1])))
+
+
+def test_the_same_seed_gives_the_same_pixels() -> None:
+    first, again = render(SMALL, "val", 1), render(SMALL, "val", 1)
+    assert np.array_equal(first.frames, again.frames)
+    assert not np.array_equal(first.frames, render(SMALL, "val", 0).frames)
+    other = DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=5, seed=1)
+    assert not np.array_equal(first.frames, render(other, "val", 1).frames)
+
+
+def test_files_are_h264_and_hold_what_was_rendered(written: Path) -> None:
+    import av
+
+    videos = pd.read_csv(written / "videos.csv")
+    assert videos["split"].value_counts().to_dict() == {"train": 3, "val": 2, "test": 2}
+    for split, rows in videos.groupby("split"):
+        for index, row in enumerate(rows.itertuples()):
+            video = render(SMALL, split, index)
+            assert row.label == video.label
+            decoded = decord.VideoReader(str(written / row.path)).get_batch(range(5)).asnumpy()
+            error = np.abs(decoded.astype(float) - video.frames).mean()
+            assert error < 12, "H.264 at CRF 18 stays near the rendered frames"
+            with av.open(str(written / row.path)) as container:
+                assert container.streams.video[0].codec_context.name == "h264"
+
+
+def test_the_same_seed_gives_the_same_files(written: Path, tmp_path: Path) -> None:
+    make_digits(SMALL, tmp_path / "again")
+    for path in sorted(written.rglob("*.*")):
+        again = tmp_path / "again" / path.relative_to(written)
+        assert path.read_bytes() == again.read_bytes()
+
+
+def test_the_digit_is_in_its_box_where_visible(written: Path) -> None:
+    """Colour is the digit's alone: saturation is inside the box, if anywhere."""
+    boxes = pd.read_csv(written / "boxes.csv")
+    videos = pd.read_csv(written / "videos.csv").set_index("path")
+    counts = videos.groupby("split").cumcount()
+    for path, rows in boxes.groupby("path"):
+        video = render(SMALL, videos.loc[path, "split"], int(counts[path]))
+        for row in rows.itertuples():
+            frame = video.frames[row.frame].astype(float)
+            colour = (frame.max(2) - frame.min(2)) > 80  # noise alone stays below
+            inside = np.zeros_like(colour)
+            inside[row.top : row.bottom, row.left : row.right] = True
+            assert not (colour & ~inside).any()
+            assert colour.any() == row.visible
+
+
+def test_the_position_drifts_smoothly_inside_the_frame() -> None:
+    for index in range(20):
+        video = render(DigitsConfig(), "train", index)
+        assert video.centers_px.min() >= 10
+        assert video.centers_px.max() <= 54
+        assert np.abs(np.diff(video.centers_px, axis=0)).max() < 16
+        assert video.visible.any()
+
+
+def test_visibility_meets_its_share() -> None:
+    shares = [render(DigitsConfig(n_frames=12), "test", i).visible.mean() for i in range(300)]
+    assert np.mean(shares) == pytest.approx(0.7, abs=0.05)
+
+
+def test_wrong_numbers_and_places_are_refused(written: Path) -> None:
+    with pytest.raises(FileExistsError, match="exists: remove it, or write the data set elsewhere"):
+        make_digits(SMALL, written)
+    with pytest.raises(ValueError, match="at least one video per split .*; got 0/300/1000 videos"):
+        DigitsConfig(n_train=0)
+    with pytest.raises(ValueError, match="even frame_px .*; got frame_px=63, digit_px=20"):
+        DigitsConfig(frame_px=63)
+    with pytest.raises(ValueError, match=r"visible_share must be in \(0, 1\]; got 0"):
+        DigitsConfig(visible_share=0)
+    with pytest.raises(ValueError, match="split must be one of train, val, test; got 'all'"):
+        render(SMALL, "all", 0)

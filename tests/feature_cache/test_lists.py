@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from focusgym.feature_cache import VideoListError, read_videos
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def make_lists(root: Path, train: list[str], val: list[str]) -> None:
+    root.mkdir(exist_ok=True)
+    (root / "train.txt").write_text("\n".join(train))
+    (root / "val.txt").write_text("\n".join(val))
+
+
+def test_lists_with_spaces_in_paths(tmp_path: Path) -> None:
+    for i in range(6):
+        touch(tmp_path / "videos" / f"a b {i}.mp4")
+        touch(tmp_path / f"c{i}.mp4")
+    train = [f"a b {i}.mp4 30 0" for i in range(5)] + [f"c{i}.mp4 30 1" for i in range(5)]
+    make_lists(tmp_path, [*train, ""], ["a b 5.mp4 30 0", "c5.mp4 30 1"])
+    (tmp_path / "classes.txt").write_text("left\nright\n")
+    videos, classes = read_videos(tmp_path)
+    assert classes == ["left", "right"]
+    assert len(videos) == 12
+    counts = videos.groupby(["label", "split"]).size().to_dict()
+    expected = {"train": 4, "val": 1, "test": 1}
+    assert counts == {(label, split): n for label in (0, 1) for split, n in expected.items()}
+    # What is listed in val.txt is the test split, and nothing else is.
+    test = videos[videos["split"] == "test"]["path"].map(lambda path: Path(path).name)
+    assert sorted(test) == ["a b 5.mp4", "c5.mp4"]
+    assert read_videos(tmp_path)[0].equals(videos)
+    assert not read_videos(tmp_path, seed=1)[0].equals(videos)
+
+
+def test_a_folder_per_class(tmp_path: Path) -> None:
+    for name in ("walk", "run"):
+        for i in range(10):
+            touch(tmp_path / name / f"{i}.mp4")
+    touch(tmp_path / "run" / "notes.txt")
+    videos, classes = read_videos(tmp_path)
+    assert classes == ["run", "walk"]
+    counts = videos.groupby(["label", "split"]).size().to_dict()
+    expected = {"train": 6, "val": 2, "test": 2}
+    assert counts == {(label, split): n for label in (0, 1) for split, n in expected.items()}
+
+
+def test_all_problems_are_shown_at_once_with_line_numbers(tmp_path: Path) -> None:
+    for i in range(4):
+        touch(tmp_path / f"{i}.mp4")
+    lines = ["0.mp4 9 0", "gone.mp4 9 0", "1.mp4 9", "2.mp4 9 x", "0.mp4 9 0", "3.mp4 9 7"]
+    make_lists(tmp_path, lines, [])
+    (tmp_path / "classes.txt").write_text("a b c")
+    with pytest.raises(VideoListError) as caught:
+        read_videos(tmp_path)
+    message = str(caught.value)
+    assert message.startswith("5 problem(s) in the list of videos")
+    assert "train.txt:2: no such video" in message
+    assert "train.txt:3: expected 'path frames label'; got '1.mp4 9'" in message
+    assert "train.txt:4: expected 'path frames label'; got '2.mp4 9 x'" in message
+    assert "train.txt:5: 0.mp4 is listed already at train.txt:1" in message
+    assert "labels go up to 7, but classes.txt names 3 classes" in message
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(VideoListError, match="is not a folder: give the folder that holds"):
+        read_videos(tmp_path / "nowhere")
+    with pytest.raises(VideoListError, match=r"neither train\.txt and val\.txt nor a folder per"):
+        read_videos(tmp_path)
+    touch(tmp_path / "only" / "0.mp4")
+    with pytest.raises(VideoListError, match="has 1 class; recognition needs at least 2"):
+        read_videos(tmp_path)
+    touch(tmp_path / "other" / "0.mp4")
+    with pytest.raises(VideoListError, match="class 0 has 1 videos to divide into train and val"):
+        read_videos(tmp_path)
+    (tmp_path / "train.txt").touch()
+    with pytest.raises(VideoListError, match=r"train\.txt is there, but val\.txt is not"):
+        read_videos(tmp_path)
+
+
+def test_the_real_lists(real_data: Path) -> None:
+    videos, classes = read_videos(real_data / "gestures")
+    assert len(classes) == 10
+    assert videos["split"].value_counts()["test"] == 37
+    assert len(videos) == 157
