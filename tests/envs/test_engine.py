@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import C, G, L, T, write_cache
+from torch import nn
+
 from focusgym.envs import FocusEngine, increment_over_random
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import ClassifierConfig, GruClassifier
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
-
-from ..conftest import C, G, L, T, write_cache
 
 K = 9
 

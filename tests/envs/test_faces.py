@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from focusgym.envs import AdaFocusEnv, AdaFocusVecEnv, EnvConfig, Episodes
-from focusgym.feature_cache import BundleError, CacheError, FeatureCache
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
+from support import G, T, write_cache
 
-from ..conftest import G, T, write_cache
+from focusgym.envs import AdaFocusEnv, AdaFocusVecEnv, EnvConfig, Episodes
+from focusgym.feature_cache import BundleError, CacheError, FeatureCache
 
 ID = "focusgym.envs:focusgym/AdaFocus-v0"
 
@@ -25,7 +26,9 @@ def episodes_of(n_videos: int, n_envs: int, seed: int) -> Episodes:
 
 
 @given(st.integers(1, 12), st.integers(1, 20), st.integers(0, 5))
-def test_an_epoch_visits_every_video_once_whatever_n_is(n_videos: int, n_envs: int, seed: int) -> None:
+def test_an_epoch_visits_every_video_once_whatever_n_is(
+    n_videos: int, n_envs: int, seed: int
+) -> None:
     batch, single = episodes_of(n_videos, n_envs, seed), episodes_of(n_videos, 1, seed)
     played, draws = [], []
     for _ in range(3 * n_videos):
@@ -44,7 +47,9 @@ def test_an_epoch_visits_every_video_once_whatever_n_is(n_videos: int, n_envs: i
 def test_draws_are_uniform_and_differ_between_steps_and_episodes() -> None:
     episodes = episodes_of(50, 2000, 0)
     episodes.advance()
-    counts = np.bincount(np.concatenate([episodes.draws(t).ravel() for t in range(3)]), minlength=49)
+    counts = np.bincount(
+        np.concatenate([episodes.draws(t).ravel() for t in range(3)]), minlength=49
+    )
     expected = 2000 * 2 * 3 / 49
     assert ((counts - expected) ** 2 / expected).sum() < 85  # χ², 48 degrees, p ≈ 0.001
     assert not np.array_equal(episodes.draws(0), episodes.draws(1))
@@ -80,6 +85,18 @@ def test_an_episode(cache: FeatureCache, classifier_path: Path) -> None:
     assert np.array_equal(observation, expected.ravel()), "the last observation is repeated"
 
 
+def row(rows: Any, i: int) -> Any:
+    return {key: values[i] for key, values in rows.items()} if isinstance(rows, dict) else rows[i]
+
+
+def assert_same(observation: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        assert observation.keys() == expected.keys()
+        assert all(np.array_equal(observation[key], expected[key]) for key in expected)
+    else:
+        assert np.array_equal(observation, expected)
+
+
 @pytest.mark.parametrize("n_envs", [1, 3, 64])
 @pytest.mark.parametrize("observation", ["map", "index"])
 def test_environment_i_of_n_is_a_single_environment(
@@ -100,16 +117,10 @@ def test_environment_i_of_n_is_a_single_environment(
         for i in chosen
     }
 
-    def same(rows: object, i: int, expected: object) -> None:
-        if isinstance(rows, dict):
-            assert all(np.array_equal(rows[key][i], expected[key]) for key in rows)
-        else:
-            assert np.array_equal(rows[i], expected)
-
     rng = np.random.default_rng(0)
     rows = batch.reset()
     for i, env in singles.items():
-        same(rows, i, env.reset()[0])
+        assert_same(row(rows, i), env.reset()[0])
     returns = np.zeros(n_envs)
     for step in range(3 * T):
         actions = rng.integers(9, size=n_envs)
@@ -120,12 +131,12 @@ def test_environment_i_of_n_is_a_single_environment(
             assert rewards[i] == pytest.approx(reward, abs=1e-5)
             assert dones[i] == terminated == (step % T == T - 1)
             if terminated:
-                same({0: [infos[j].get("terminal_observation") for j in range(n_envs)]}[0], i, observed)
+                assert_same(infos[i]["terminal_observation"], observed)
                 assert infos[i]["episode"]["r"] == pytest.approx(returns[i], abs=1e-4)
                 assert infos[i]["episode"]["l"] == T
                 assert infos[i]["correct"] == info["correct"]
                 observed, _ = env.reset()
-            same(rows, i, observed)
+            assert_same(row(rows, i), observed)
         returns[dones] = 0
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from focusgym.feature_cache import FrameConfig, VideoError, read_frames, read_many, sample_frames
-from focusgym.feature_cache.digits import write_mp4
 from hypothesis import given
 from hypothesis import strategies as st
+
+from focusgym.feature_cache import FrameConfig, VideoError, read_frames, read_many, sample_frames
+from focusgym.feature_cache.digits import write_mp4
 
 
 def clip(path: Path, n: int = 9, height: int = 48, width: int = 64) -> np.ndarray:
@@ -72,7 +73,9 @@ def test_unreadable_videos_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video")
     for name in ("empty", "text"):
-        with pytest.raises(VideoError, match=rf"{name}\.mp4 cannot be decoded .*: replace the file"):
+        with pytest.raises(
+            VideoError, match=rf"{name}\.mp4 cannot be decoded .*: replace the file"
+        ):
             read_frames(tmp_path / f"{name}.mp4", config)
     clip(tmp_path / "a.mp4")
     with pytest.raises(VideoError, match=r"frames are 64×48 px, expected 64×64: set resize_px"):

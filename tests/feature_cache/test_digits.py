@@ -6,6 +6,7 @@ import decord
 import numpy as np
 import pandas as pd
 import pytest
+
 from focusgym.feature_cache import DigitsConfig, make_digits
 from focusgym.feature_cache.digits import load_scans, render, split_scans
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from focusgym.feature_cache import VideoListError, read_videos
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from focusgym.recognizer import PatchGrid
 from hypothesis import given
 from hypothesis import strategies as st
+
+from focusgym.recognizer import PatchGrid
 
 # The offsets of the released code for S = 224 and a 7×7 grid, pixels.
 PUBLISHED = {
@@ -37,8 +39,6 @@ def test_the_49_offsets(patch_px: int, offsets: tuple[int, ...]) -> None:
 def test_offsets_are_the_floor_of_the_fraction(n: int, frame_px: int, data: st.DataObject) -> None:
     patch_px = data.draw(st.integers(1, frame_px))
     grid = PatchGrid(frame_px, patch_px, n)
-    from fractions import Fraction
-
     exact = [math.floor(Fraction(i, n - 1) * (frame_px - patch_px)) for i in range(n)]
     assert list(grid.offsets_px) == exact
     assert grid.offsets_px[0] == 0

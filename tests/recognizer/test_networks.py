@@ -6,6 +6,8 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
+
 from focusgym.recognizer import (
     AdaptiveRecognizer,
     ClassifierConfig,
@@ -20,7 +22,6 @@ from focusgym.recognizer import (
     confidence,
     load_trunk,
 )
-from torch import nn
 
 
 @pytest.mark.parametrize("reuse_glance", [True, False])
@@ -66,9 +67,7 @@ def test_the_policy_is_a_1x1_convolution_a_linear_layer_and_a_gru() -> None:
     maps = torch.randn(2, 4, 3, 4, 5)
     trunk = policy.trunk
     conv = nn.Conv2d(5, 2, 1)
-    conv.load_state_dict(
-        {"weight": trunk.conv.weight[:, :, None, None], "bias": trunk.conv.bias}
-    )
+    conv.load_state_dict({"weight": trunk.conv.weight[:, :, None, None], "bias": trunk.conv.bias})
     state, expected = None, []
     for t in range(4):
         x = conv(maps[:, t].permute(0, 3, 1, 2)).relu()  # (B, 2, h, w)

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from focusgym.recognizer import (
     Batches,
     ClassifierConfig,
@@ -13,7 +15,6 @@ from focusgym.recognizer import (
     fit_classifier,
     sequence_loss,
 )
-from torch import Tensor
 
 
 def test_the_loss_is_the_mean_over_videos_and_steps() -> None:
@@ -67,7 +68,7 @@ def test_f_c_learns_and_keeps_its_best_epoch() -> None:
 
 def test_training_that_makes_things_worse_is_undone() -> None:
     torch.manual_seed(0)
-    glance, local, labels = make_task(50, 0)
+    glance, local, _ = make_task(50, 0)
     classifier = GruClassifier(ClassifierConfig(2, 3, 3, hidden=8, dropout=0.0))
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     with torch.no_grad():
