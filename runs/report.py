@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -33,10 +34,10 @@ MEANINGS = {
     "central": "the central patch",
     "gaussian": "a patch near the centre, σ = S/4",
     "adafocus": "the learned policy",
-    "adafocus_finetuned": "… and f_C tuned on its patches",
-    "random_finetuned": "… and f_C tuned as long on random ones",
-    "true_box": "told the true box, hidden or not",
-    "oracle": "told the label, tries all patches",
+    "adafocus_finetuned": "the learned policy, f_C tuned on its patches (stage III)",
+    "random_finetuned": "the learned policy, f_C tuned as long on random patches",
+    "true_box": "told where the true box is, also where it is hidden",
+    "oracle": "told the label, tries all patches of every frame",
 }
 PICTURED = 6
 
@@ -65,39 +66,53 @@ def write_report(
     accuracy_plot(results).savefig(out / "accuracy.png", dpi=150)
     patch_strip(cache, options, boxes).savefig(out / "patches.png", dpi=150)
 
+    print_table(results, table, console)
+    print_places(out, console)
+
+
+def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) -> None:
+    """Print the accuracies in percent, what the policies are, and the parity figures."""
     steps = results["steps"]
-    shown = Table(title=f"accuracy on {results['n_videos']} test videos, after t frames")
-    shown.add_column("policy")
-    shown.add_column("what it is", style="dim")
+    title = f"accuracy (%) on {results['n_videos']} test videos, after t frames"
+    shown = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    shown.add_column("policy", no_wrap=True)
     for t in range(steps):
         shown.add_column(f"t={t + 1}", justify="right")
     shown.add_column("mean", justify="right")
-    shown.add_column("GMACs/video", justify="right")
+    shown.add_column("GMACs", justify="right")
     for row in table.to_dict("records"):
-        numbers = [f"{100 * row[f'step_{t + 1}']:.1f}" for t in range(steps)]
-        mean, gmacs = f"{100 * row['mean']:.1f}", f"{row['gmacs_per_video']:.4g}"
-        style = "bold" if row["policy"] == "adafocus" else None
-        name = str(row["policy"])
-        shown.add_row(name, MEANINGS[name], *numbers, mean, gmacs, style=style)
-    parity = results["parity"]
+        numbers = [row[f"step_{t + 1}"] for t in range(steps)] + [row["mean"]]
+        style = "bold green" if row["policy"] == "adafocus" else None
+        cells = [f"{100 * number:.1f}" for number in numbers]
+        shown.add_row(str(row["policy"]), *cells, f"{row['gmacs_per_video']:.4f}", style=style)
     console.print(shown)
+    for name in table["policy"]:
+        console.print(f"[dim]{name:19} {MEANINGS[name]}[/]", highlight=False)
+    parity = results["parity"]
     console.print(
-        f"pixels against cache: predictions agree on {100 * parity['prediction_agreement']:.2f} %, "
-        f"confidences within {parity['max_abs_confidence_difference']:.1e}"
+        f"\npixels against cache: {100 * parity['prediction_agreement']:.2f} % of predictions "
+        f"agree, confidences within {parity['max_abs_confidence_difference']:.1e}",
+        highlight=False,
     )
-    console.print(f"\n[bold]{out}[/]", soft_wrap=True)
+
+
+def print_places(out: Path, console: Console) -> None:
+    """Print where everything is and what to try next."""
+    console.print(f"\n[bold]{out}[/]/", highlight=False, soft_wrap=True)
     for name, what in (
         ("results.json, results.csv", "the table"),
         ("accuracy.png", "accuracy after t frames, a line per policy"),
-        ("patches.png", "where the policy looks (green; true box grey)"),
+        ("patches.png", "where the policy looks (green), the true box (grey)"),
         ("policy/", "the policy bundle"),
-        ("cache/, classifier/", "what gymnasium.make needs to play it: see the README"),
+        ("cache/, classifier/", "what gymnasium.make takes: see the README"),
     ):
-        console.print(f"  {name:26} {what}")
-    console.print(
-        "next: another seed (--seed 1 --out outputs/seed1), or your own clips "
-        "(--videos DIR --weights mobilenet_v2.pth --out outputs/clips)"
-    )
+        console.print(f"  {name:26} {what}", highlight=False)
+    console.print("\nnext: another seed, or your own clips with torchvision's MobileNet-V2:")
+    for command in (
+        "focusgym quickstart --seed 1 --out outputs/seed1",
+        "focusgym quickstart --videos DIR --weights FILE --out outputs/clips",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
 def results_table(results: dict[str, Any]) -> pd.DataFrame:

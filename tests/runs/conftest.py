@@ -1,0 +1,36 @@
+"""One tiny quickstart for all tests of the verbs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from focusgym.feature_cache import DigitsConfig
+from focusgym.recognizer import FitConfig
+from focusgym.runs.config import QuickstartConfig
+from focusgym.runs.quickstart import quickstart
+from focusgym.runs.recipes import DIGITS, Recipe
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Recipe:
+    """The recipe for digits with few videos and hardly any training."""
+    return replace(
+        DIGITS,
+        digits=DigitsConfig(n_train=40, n_val=10, n_test=20),
+        full_frames=FitConfig(1, 16, 5e-3),
+        stage_one=FitConfig(1, 16, 2e-3),
+        classifier=FitConfig(2, 16, 1e-3),
+        ppo=replace(DIGITS.ppo, epochs=4, n_envs=16, minibatch=8),
+        finetune=FitConfig(1, 16, 5e-4),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe) -> tuple[Path, dict[str, Any]]:
+    """A finished quickstart: its folder, which is ``outputs/quickstart`` of a root, and results."""
+    out = tmp_path_factory.mktemp("root") / "outputs" / "quickstart"
+    return out, quickstart(QuickstartConfig(out=out), tiny)

@@ -1,0 +1,138 @@
+"""The command line: what a user's mistakes look like; and the README's example."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from focusgym.runs.cli import main
+from focusgym.runs.steps import OutputError, Steps
+
+ROOT = Path(__file__).parents[2]
+
+
+def fails_with(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(["quickstart", *map(str, args)])
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--videos and --weights go together" in fails_with(capsys, "--videos", tmp_path)
+    missing = fails_with(capsys, "--videos", tmp_path, "--weights", tmp_path / "w.pth")
+    assert f"--weights: no such file: {tmp_path / 'w.pth'}" in missing
+    weights = tmp_path / "w.pth"
+    weights.write_text("no weights")
+    nowhere = fails_with(capsys, "--videos", tmp_path / "x", "--weights", weights)
+    assert "is not a folder: give the folder that holds your videos" in nowhere
+    assert "Unrecognized options" in fails_with(capsys, "--sede", "1")
+    assert "invalid" in fails_with(capsys, "--seed", "one").lower()
+
+
+def test_weights_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        for i in range(3):
+            (tmp_path / "clips" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "clips" / name / f"{i}.mp4").touch()
+    weights = tmp_path / "w.pth"
+
+    def message() -> str:
+        out = tmp_path / "out"
+        clips = tmp_path / "clips"
+        return fails_with(capsys, "--videos", clips, "--weights", weights, "--out", out)
+
+    weights.write_text("no weights")
+    assert "is not a state dict that can be loaded safely" in message()
+    torch.save({"model": {"x": torch.zeros(1)}}, weights)
+    assert "expected a state dict of tensors: save model.state_dict()" in message()
+    torch.save([1, 2], weights)
+    assert "holds a list, expected a state dict of tensors" in message()
+    torch.save({"features.0.0.weight": torch.zeros(32, 3, 3, 3)}, weights)
+    assert "the weights do not fit mobilenet_v2: missing 0.1.weight" in message()
+    torch.save(torch.nn.Linear(1, 1), weights)  # a pickled module could run code
+    assert "is not a state dict that can be loaded safely" in message()
+
+
+def test_nothing_of_the_users_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("precious")
+    assert "holds files that are not of a focusgym run" in fails_with(capsys, "--out", tmp_path)
+    assert (tmp_path / "data" / "mine.txt").read_text() == "precious"
+    file = tmp_path / "data" / "mine.txt"
+    assert "is a file: give another --out" in fails_with(capsys, "--out", file)
+
+
+def test_an_interruption_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(config: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("focusgym.runs.quickstart.quickstart", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main(["quickstart"])
+    assert caught.value.code == 130
+    assert "goes on after the last complete step" in capsys.readouterr().err
+
+
+def test_steps_are_redone_from_the_first_that_changed(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def run(a: int, b: int, fail: bool = False) -> list[str]:
+        done.clear()
+        steps = Steps(tmp_path / "out", {"a": a}, Console(quiet=True))
+        for name, value in (("first", a), ("second", b), ("third", 0)):
+
+            def make(folder: Path, name: str = name) -> None:
+                folder.mkdir()
+                if fail and name == "second":
+                    raise KeyboardInterrupt
+                done.append(name)
+
+            assert steps.run(name, {"value": value}, make) == tmp_path / "out" / name
+        return list(done)
+
+    assert run(1, 1) == ["first", "second", "third"]
+    assert run(1, 1) == []
+    assert run(1, 2) == ["second", "third"]
+    with pytest.raises(KeyboardInterrupt):
+        run(2, 2, fail=True)
+    assert run(2, 2) == ["second", "third"], "what was complete is kept"
+    assert run(1, 1) == ["first", "second", "third"]
+    assert json.loads((tmp_path / "out" / "run.json").read_text()) == {"a": 1}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x").touch()
+    with pytest.raises(OutputError, match="nothing was touched; give a new or empty folder"):
+        Steps(tmp_path / "other", {}, Console(quiet=True))
+
+
+def test_the_readmes_example_runs(tiny_run: tuple[Path, dict[str, Any]]) -> None:
+    out, _ = tiny_run
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 1
+    assert len(blocks[0].strip().splitlines()) <= 15
+    root = out.parents[1]
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", blocks[0]], cwd=root, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("confidence") == 6
+
+
+def test_the_readmes_commands_exist() -> None:
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)", readme):
+        assert f"\n{target}:" in makefile
+    for command in re.findall(r"focusgym (\w+)", readme):
+        assert (ROOT / "runs" / f"{command}.py").exists()
