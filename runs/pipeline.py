@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from ..agents import policy_options, train_policy
 from ..feature_cache import (
@@ -48,7 +49,8 @@ def make_encoders(
         raise ValueError("this recipe trains no encoders: give weights instead")
     torch.manual_seed(seed)
     train = videos[videos["split"] == "train"]
-    frames = torch.stack([pixels for pixels, _ in read_many(train["path"], recipe.frames)])
+    decoded = tqdm(read_many(train["path"], recipe.frames), "decoding", len(train), unit="video")
+    frames = torch.stack([pixels for pixels, _ in decoded])
     labels = torch.tensor(train["label"].to_numpy())
 
     glance, local = Encoder(recipe.glance), Encoder(recipe.local)

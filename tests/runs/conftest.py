@@ -17,12 +17,12 @@ from focusgym.runs.recipes import DIGITS, Recipe
 
 @pytest.fixture(scope="session")
 def tiny() -> Recipe:
-    """The recipe for digits with few videos and hardly any training."""
+    """The recipe for digits with few videos and little training."""
     return replace(
         DIGITS,
         digits=DigitsConfig(n_train=40, n_val=10, n_test=20),
         full_frames=FitConfig(1, 16, 5e-3),
-        stage_one=FitConfig(1, 16, 2e-3),
+        stage_one=FitConfig(25, 8, 1e-2),  # enough for predictions that differ
         classifier=FitConfig(2, 16, 1e-3),
         ppo=replace(DIGITS.ppo, epochs=4, n_envs=16, minibatch=8),
         finetune=FitConfig(1, 16, 5e-4),

@@ -1,0 +1,35 @@
+"""Measure everything: ``make bench`` writes ``outputs/benchmarks/results.json``.
+
+A flat table: ``{name: {value, low, high, unit, how}}``. Each module here gives some of its rows.
+``low`` and ``high`` are the smallest and the largest of the repetitions, ``value`` their median.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import environment
+import quickstart
+import torch
+
+OUT = Path("outputs/benchmarks")
+
+
+def main() -> None:
+    """Run all benchmarks in turn, and write the table after each."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    print(f"measured on {processor}, torch {torch.__version__}")
+    table: dict[str, dict[str, float | str]] = {}
+    for measure in (quickstart.rows, environment.rows):
+        table.update(measure(OUT))
+        (OUT / "results.json").write_text(json.dumps(table, indent=2))
+    for name, row in table.items():
+        spread = f"[{row['low']:.4g}, {row['high']:.4g}]"
+        print(f"{name:36} {row['value']:>10.4g} {row['unit']:6} {spread}")
+
+
+if __name__ == "__main__":
+    main()
