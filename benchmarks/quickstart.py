@@ -98,6 +98,6 @@ def accuracy_without_patches(path: Path, seed: int) -> float:
     train, test = skipped("train"), skipped("test")
     batches = Batches(len(train[2]), lambda _, rows: tuple(part[rows] for part in train), seed)
     fit = FitConfig(epochs=20, batch_size=64, lr=3e-3)
-    fit_classifier(classifier, batches, fit, [skipped("val")], "f_C on glances alone")
+    fit_classifier(classifier, batches, fit, skipped("val"), "f_C on glances alone")
     with torch.no_grad():
         return accuracy_by_step(classifier(*test[:2]), test[2])[-1]

@@ -17,19 +17,18 @@ class VideoListError(FocusgymError):
     """A list of videos cannot be used; the message names every problem found."""
 
 
-def read_videos(root: str | os.PathLike[str], seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+def read_videos(root: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
     """Read the list of a user's own videos.
 
     Either ``root`` holds ``train.txt`` and ``val.txt`` with a line ``path frames label`` for each
     video (the path may contain spaces, and is relative to ``root`` or to ``root/videos``; class
     names are taken from ``classes.txt`` where it exists), or one folder per class. With lists,
-    ``val.txt`` becomes the test split, and a fifth of each class in ``train.txt`` the validation
-    split, so that nothing is selected on what is reported. With folders, each class is divided
-    60 / 20 / 20.
+    ``val.txt`` becomes the test split, and the last fifth of each class in ``train.txt`` the
+    validation split, so that nothing is selected on what is reported. With folders, each class is
+    divided 60 / 20 / 20 in the order of names.
 
     Args:
         root: The folder.
-        seed: Seed of the division.
 
     Returns:
         The videos, one row each: ``path`` (absolute), ``label``, ``split``; and the class names.
@@ -53,7 +52,7 @@ def read_videos(root: str | os.PathLike[str], seed: int = 0) -> tuple[pd.DataFra
     if len(classes) < 2:
         raise VideoListError(f"{root} has {len(classes)} class; recognition needs at least 2")
     shares = ("val",) if present else ("val", "test")
-    return _divide(videos, shares, np.random.default_rng([seed, 0])), classes
+    return _divide(videos, shares), classes
 
 
 def _from_lists(root: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -109,22 +108,25 @@ def _from_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
     return videos.assign(split="train"), classes
 
 
-def _divide(
-    videos: pd.DataFrame, shares: tuple[str, ...], rng: np.random.Generator
-) -> pd.DataFrame:
-    """Give a fifth of each class that is not in ``test`` to each share, the rest to ``train``."""
+def _divide(videos: pd.DataFrame, shares: tuple[str, ...]) -> pd.DataFrame:
+    """Give the last fifths of each class that is not in ``test`` to the shares, the rest to train.
+
+    Runs of the list, not random videos: neighbours in a list often come from one recording, and
+    would tie what is selected on to what is trained on.
+    """
     splits, labels = videos["split"].to_numpy(dtype=object), videos["label"].to_numpy()
     problems = []
     for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero((labels == label) & (splits != "test")))
+        rows = np.flatnonzero((labels == label) & (splits != "test"))
+        held_out = max(1, len(rows) // 5)
         if len(rows) <= len(shares):
             problems.append(
                 f"class {label} has {len(rows)} videos to divide into train and "
                 f"{' and '.join(shares)}: it needs at least {len(shares) + 1}"
             )
-        held_out = max(1, len(rows) // 5)
-        for i, share in enumerate(shares):
-            splits[rows[i * held_out : (i + 1) * held_out]] = share
+        for share in shares:
+            splits[rows[-held_out:]] = share
+            rows = rows[:-held_out]
     _refuse(problems)
     return videos.assign(split=splits)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,35 +142,34 @@ def fit_classifier(
     classifier: GruClassifier,
     batches: Batches,
     config: FitConfig,
-    validation: Iterable[tuple[Tensor, Tensor, Tensor]],
+    validation: tuple[Tensor, Tensor, Tensor],
     name: str,
 ) -> float:
-    """Train f_C on features in place, and keep the epoch with the lowest validation loss.
+    """Train f_C on features in place, and keep the epoch that is best on validation videos.
 
-    The state before training competes too, so training never makes the validation loss worse.
+    Best is the highest accuracy averaged over the steps, then the lowest loss. The state before
+    training competes too.
 
     Args:
         classifier: f_C.
         batches: Gives glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, labels ``(B,)``.
         config: How.
-        validation: The same, for videos that are not trained on; read once per epoch.
+        validation: The same tensors, of all validation videos.
         name: What the progress bar says.
 
     Returns:
-        The validation loss of what was kept.
+        The validation accuracy of what was kept, averaged over the steps, in [0, 1].
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 5: stage I with random patches, stage III with π's.
     """
-    held_out = list(validation)
+    glance, local, labels = validation
 
     @torch.no_grad()
-    def validate() -> float:
+    def validate() -> tuple[float, float]:
         classifier.eval()
-        losses = [
-            (float(sequence_loss(classifier(glance, local), labels)), len(labels))
-            for glance, local, labels in held_out
-        ]
-        return sum(loss * n for loss, n in losses) / sum(n for _, n in losses)
+        logits = classifier(glance, local)
+        accuracy = (logits.argmax(dim=-1) == labels[:, None]).to(torch.float64).mean()
+        return float(accuracy), -float(sequence_loss(logits, labels))
 
     best = validate()
     kept = copy.deepcopy(classifier.state_dict())
@@ -178,15 +177,15 @@ def fit_classifier(
     def after_epoch() -> None:
         nonlocal best, kept
         score = validate()
-        if score < best:
+        if score > best:
             best, kept = score, copy.deepcopy(classifier.state_dict())
 
-    def loss(glance: Tensor, local: Tensor, labels: Tensor) -> Tensor:
-        return sequence_loss(classifier(glance, local), labels)
+    def loss(seen: Tensor, looked: Tensor, true: Tensor) -> Tensor:
+        return sequence_loss(classifier(seen, looked), true)
 
     _fit([classifier], loss, batches, config, name, after_epoch)
     classifier.load_state_dict(kept)
-    return best
+    return best[0]
 
 
 def _fit(

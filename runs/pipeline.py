@@ -124,11 +124,16 @@ def make_classifier(
     classifier = read_classifier(start) if start.exists() else GruClassifier(config)
     held_out = cache.split("val")
     options = random_options(cache.n_options, (len(held_out), cache.steps), seed, 0)
-    validation = [cache.sequences(held_out, options)]
+    validation = cache.sequences(held_out, options)
     batches = random_batches(cache, seed)
-    loss = fit_classifier(classifier, batches, fit, validation, "f_C on the cache")
+    accuracy = fit_classifier(classifier, batches, fit, validation, "f_C on the cache")
     write_bundle(
-        folder, "classifier", classifier.config, classifier, cache.fingerprint, {"val_loss": loss}
+        folder,
+        "classifier",
+        classifier.config,
+        classifier,
+        cache.fingerprint,
+        {"val_accuracy": accuracy},
     )
 
 
@@ -156,7 +161,7 @@ def make_finetuned(
     """
     train, held_out = cache.split("train"), cache.split("val")
     chosen = policy_options(policy, cache, train)
-    validation = [cache.sequences(held_out, policy_options(policy, cache, held_out))]
+    validation = cache.sequences(held_out, policy_options(policy, cache, held_out))
     on_policy = Batches(
         len(train), lambda epoch, rows: cache.sequences(train[rows], chosen[rows]), seed
     )
@@ -167,14 +172,14 @@ def make_finetuned(
     ):
         torch.manual_seed(seed)
         network = read_classifier(classifier, cache.fingerprint)
-        loss = fit_classifier(network, batches, fit, validation, title)
+        accuracy = fit_classifier(network, batches, fit, validation, title)
         write_bundle(
             folder / name,
             "classifier",
             network.config,
             network,
             cache.fingerprint,
-            {"val_loss": loss},
+            {"val_accuracy": accuracy},
         )
 
 

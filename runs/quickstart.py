@@ -81,7 +81,7 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     if config.weights is not None and not config.weights.is_file():
         raise UsageError(f"--weights: no such file: {config.weights}")
     recipe = recipe or (CLIPS if config.videos else DIGITS)
-    clips = read_videos(config.videos, config.seed) if config.videos else None
+    clips = read_videos(config.videos) if config.videos else None
     console = Console()
     steps = Steps(config.out.resolve(), asdict(config), console)
     data = VideoSet(*clips, None) if clips else embedded_digits(steps, recipe, config.seed)
