@@ -74,17 +74,20 @@ def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) 
     """Print the accuracies in percent, what the policies are, and the parity figures."""
     steps = results["steps"]
     title = f"accuracy (%) on {results['n_videos']} test videos, after t frames"
-    shown = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    shown = Table(
+        title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1)
+    )
+    shown.title_justify = "left"
     shown.add_column("policy", no_wrap=True)
     for t in range(steps):
         shown.add_column(f"t={t + 1}", justify="right")
     shown.add_column("mean", justify="right")
-    shown.add_column("GMACs", justify="right")
+    shown.add_column("GMACs", justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         numbers = [row[f"step_{t + 1}"] for t in range(steps)] + [row["mean"]]
         style = "bold green" if row["policy"] == "adafocus" else None
         cells = [f"{100 * number:.1f}" for number in numbers]
-        shown.add_row(str(row["policy"]), *cells, f"{row['gmacs_per_video']:.4f}", style=style)
+        shown.add_row(str(row["policy"]), *cells, f"{row['gmacs_per_video']:.4g}", style=style)
     console.print(shown)
     for name in table["policy"]:
         console.print(f"[dim]{name:19} {MEANINGS[name]}[/]", highlight=False)
