@@ -82,7 +82,7 @@ class AdaFocusEnv(gymnasium.Env[Any, np.int64]):
         info = self._info()
         info["confidence"] = float(step.confidence[0])
         info["correct"] = int(step.logits[0].argmax()) == info["label"]
-        info["box_px"] = self._player.cache.grid.boxes_px[int(action)]
+        info["box_px"] = tuple(self._player.cache.grid.boxes_px[int(action)].tolist())
         return self._observe(), float(step.reward[0]), self._player.done, False, info
 
     def _observe(self) -> Any:

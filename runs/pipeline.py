@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..agents import policy_options, train_policy
+from ..agents import PPOConfig, policy_options, train_policy
 from ..feature_cache import (
     FeatureCache,
     read_classifier,
@@ -138,10 +138,10 @@ def make_classifier(
 
 
 def make_policy(
-    folder: Path, recipe: Recipe, cache: FeatureCache, classifier: Path, seed: int
+    folder: Path, config: PPOConfig, cache: FeatureCache, classifier: Path, seed: int
 ) -> None:
     """Stage II: train π and write its bundle."""
-    policy, returns = train_policy(cache.root, classifier, recipe.ppo, seed)
+    policy, returns = train_policy(cache.root, classifier, config, seed)
     metrics = {"mean_return": returns[-1]}
     write_bundle(folder, "policy", policy.config, policy, cache.fingerprint, metrics)
 

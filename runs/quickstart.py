@@ -105,8 +105,10 @@ def run_pipeline(
 ) -> dict[str, Any]:
     """Encoders, cache, f_C, π, stage III, plug-back, report; returns ``results.json``'s content."""
     seed, n_classes = config.seed, len(data.classes)
+    recipe_of = asdict(recipe)
+    training = {name: recipe_of.pop(name) for name in ("classifier", "ppo", "finetune")}
     depends_on = {
-        "recipe": asdict(recipe),
+        "recipe": recipe_of,
         "seed": seed,
         "classes": data.classes,
         "weights": config.weights and hashlib.sha256(config.weights.read_bytes()).hexdigest(),
@@ -138,14 +140,18 @@ def run_pipeline(
         start = encoders / "classifier"
         make_classifier(folder, sizes, cache, start, recipe.classifier, seed)
 
-    f_c = steps.run("classifier", {}, classify)
-    pi = steps.run("policy", {}, lambda folder: make_policy(folder, recipe, cache, f_c, seed))
+    f_c = steps.run("classifier", training["classifier"], classify)
+
+    def learn(folder: Path) -> None:
+        make_policy(folder, recipe.ppo, cache, f_c, seed)
+
+    pi = steps.run("policy", training["ppo"], learn)
     policy = read_policy(pi, cache.fingerprint)
 
     def finetune(folder: Path) -> None:
         make_finetuned(folder, cache, f_c, policy, recipe.finetune, seed)
 
-    tuned = steps.run("finetuned", {}, finetune)
+    tuned = steps.run("finetuned", training["finetune"], finetune)
 
     def evaluate(folder: Path) -> None:
         learned, on_policy, on_random = (

@@ -48,7 +48,7 @@ DIGITS = Recipe(
     frames=FrameConfig(steps=6, frame_px=64),
     patch_px=28,
     grid=7,
-    glance=EncoderConfig("small_glance", input_px=12),
+    glance=EncoderConfig("small_glance", input_px=8),
     local=EncoderConfig("small_local"),
     hidden=128,
     dropout=0.2,

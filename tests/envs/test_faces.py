@@ -81,7 +81,7 @@ def test_an_episode(cache: FeatureCache, classifier_path: Path) -> None:
         assert (terminated, truncated) == (t == T - 1, False)
         assert 0 <= info["confidence"] <= 1
         assert -1 <= reward <= 1
-        assert info["box_px"].tolist() == [10, 10, 22, 22]
+        assert info["box_px"] == (10, 10, 22, 22)
     assert np.array_equal(observation, expected.ravel()), "the last observation is repeated"
 
 

@@ -132,7 +132,7 @@ def test_the_readmes_example_runs(tiny_run: tuple[Path, dict[str, Any]]) -> None
 
 def test_the_readmes_commands_exist() -> None:
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
-    for target in re.findall(r"make (\w+)", readme):
+    for target in re.findall(r"(?:^|`)make (\w+)", readme, re.MULTILINE):
         assert f"\n{target}:" in makefile
-    for command in re.findall(r"focusgym (\w+)", readme):
+    for command in re.findall(r"(?:^|/|`)focusgym (\w+)", readme, re.MULTILINE):
         assert (ROOT / "runs" / f"{command}.py").exists()

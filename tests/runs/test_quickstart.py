@@ -94,12 +94,12 @@ def test_costs_differ_by_what_is_run(tiny_run: Run, tiny: Recipe) -> None:
     gmacs = {r["name"]: r["gmacs_per_video"] for r in results["policies"]}
     assert len({gmacs[name] for name in [*FIXED, "true_box"]}) == 1
     assert len({gmacs[name] for name in LEARNED}) == 1
-    pi = PolicyConfig(6, 6, 32, 49, tiny.ppo.conv_channels, tiny.ppo.hidden)
+    pi = PolicyConfig(4, 4, 32, 49, tiny.ppo.conv_channels, tiny.ppo.hidden)
     hidden = pi.hidden
-    macs = 36 * 32 * pi.conv_channels + 36 * pi.conv_channels * hidden
+    macs = 16 * 32 * pi.conv_channels + 16 * pi.conv_channels * hidden
     macs += 6 * hidden * hidden + hidden * 49
     assert gmacs["adafocus"] - gmacs["central"] == pytest.approx(6 * macs / 1e9)
-    glance = (12**2 * 3 * 16 + 6**2 * 16 * 32 + 6**2 * 32 * 32) * 9 / 1e9
+    glance = (8**2 * 3 * 16 + 4**2 * 16 * 32 + 4**2 * 32 * 32) * 9 / 1e9
     look = gmacs["central"] / 6 - glance
     cost = FrameCost(glance, look, 0, 0)
     assert gmacs["oracle"] == pytest.approx(cost.per_video(6, policy=False, patches=49))
