@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..envs import FocusEngine
-from ..feature_cache import FeatureCache, read_bundle
+from ..feature_cache import FeatureCache, read_bundle, restore
 from ..recognizer import PolicyConfig, PolicyNetwork
 
 
@@ -53,6 +53,4 @@ def read_policy(
         BundleError: If the folder is not a readable policy bundle, or belongs to another cache.
     """
     bundle = read_bundle(path, "policy", cache_fingerprint)
-    policy = PolicyNetwork(PolicyConfig(**bundle.config))
-    policy.load_state_dict(dict(bundle.weights))
-    return policy.eval()
+    return restore(path, bundle, lambda config: PolicyNetwork(PolicyConfig(**config)))

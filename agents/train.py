@@ -37,7 +37,7 @@ class PPOConfig:
         hidden: Width of π's linear layer and GRU.
 
     Raises:
-        ValueError: If the minibatches do not divide the rollout.
+        ValueError: If there are no epochs, or minibatches do not divide the rollout.
     """
 
     epochs: int
@@ -57,9 +57,10 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Check that the minibatches divide the rollout."""
-        if self.n_envs % self.minibatch:
+        if self.epochs < 1 or self.minibatch < 1 or self.n_envs % self.minibatch:
             raise ValueError(
-                f"minibatch must divide n_envs={self.n_envs}; got minibatch={self.minibatch}"
+                "epochs must be at least 1 and minibatch must divide n_envs; got "
+                f"epochs={self.epochs}, minibatch={self.minibatch}, n_envs={self.n_envs}"
             )
 
 
@@ -123,6 +124,7 @@ def train_policy(
             "net_arch": [],
             "ortho_init": False,
         },
+        stats_window_size=config.n_envs,  # SB3 then averages over just the last rollout
         seed=seed,
         device="cpu",
     )
@@ -150,7 +152,6 @@ class _Progress(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        # SB3 keeps the returns of the last 100 episodes; every rollout ends with its episodes.
         mean = float(np.mean([info["r"] for info in self.model.ep_info_buffer or ()]))
         self.returns.append(mean)
         self._bar.set_postfix({"return": f"{mean:+.3f}"})

@@ -87,6 +87,20 @@ class FocusEngine:
         return confidence(self.classifier.logits(states, self.t), self._labels)
 
     @torch.no_grad()
+    def advance(self, options: NDArray[np.int64]) -> Tensor:
+        """Look at one patch of each video's frame and go on, without a reward.
+
+        Args:
+            options: ``(B,)`` patches.
+
+        Returns:
+            ``(B, C)`` logits after the decision.
+        """
+        self._state = self._branch(self._local(self.videos, options)[:, None])[:, 0]
+        logits = self.classifier.logits(self._state, self.t)
+        self.t += 1
+        return logits
+
     def rollout(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> Tensor:
         """Play whole episodes with given options.
 
@@ -98,12 +112,7 @@ class FocusEngine:
             ``(B, D, C)`` logits after every decision.
         """
         self.start(videos)
-        logits = []
-        for t in range(options.shape[1]):
-            self._state = self._branch(self._local(videos, options[:, t])[:, None])[:, 0]
-            logits.append(self.classifier.logits(self._state, t))
-            self.t += 1
-        return torch.stack(logits, dim=1)
+        return torch.stack([self.advance(chosen) for chosen in options.T], dim=1)
 
     def _local(self, videos: NDArray[np.int64], options: NDArray[np.int64] | slice) -> Tensor:
         return self.cache.local_vectors(videos, self.t, options)

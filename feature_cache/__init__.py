@@ -13,6 +13,7 @@ from .bundle import (
     read_bundle,
     read_classifier,
     read_encoder,
+    restore,
     write_bundle,
 )
 from .decode import FrameConfig, VideoError, read_frames, read_many, sample_frames
@@ -39,6 +40,7 @@ __all__ = [
     "read_frames",
     "read_many",
     "read_videos",
+    "restore",
     "sample_frames",
     "write_bundle",
 ]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -23,6 +23,8 @@ from ..recognizer import (
     FocusgymError,
     GruClassifier,
 )
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 class BundleError(FocusgymError):
@@ -96,13 +98,12 @@ def read_bundle(
     root = Path(path)
     try:
         content = json.loads((root / "bundle.json").read_text())
-        weights = load_file(root / "weights.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
+        bundle = Bundle(weights=load_file(root / "weights.safetensors"), **content)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise BundleError(
             f"{root} is not a readable bundle ({error}): it needs an intact bundle.json and "
             "weights.safetensors"
         ) from error
-    bundle = Bundle(weights=weights, **content)
     if bundle.kind != kind:
         raise BundleError(f"{root} holds a {bundle.kind}, expected a {kind}: give another path")
     if cache_fingerprint is not None and bundle.cache_fingerprint != cache_fingerprint:
@@ -113,19 +114,39 @@ def read_bundle(
     return bundle
 
 
+def restore(
+    path: str | os.PathLike[str], bundle: Bundle, build: Callable[[Mapping[str, Any]], NetworkT]
+) -> NetworkT:
+    """Build a network from a bundle and load its weights, in eval mode.
+
+    Args:
+        path: The bundle's folder, for the message.
+        bundle: Its content.
+        build: Makes the network from the config.
+
+    Raises:
+        BundleError: If the config or the weights are not this network's.
+    """
+    try:
+        network = build(bundle.config)
+        network.load_state_dict(dict(bundle.weights))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BundleError(
+            f"{path}: config and weights do not make a {bundle.kind} ({error}): the bundle was "
+            "changed, or written by another version"
+        ) from error
+    return network.eval()
+
+
 def read_classifier(
     path: str | os.PathLike[str], cache_fingerprint: str | None = None
 ) -> GruClassifier:
     """Read f_C from a bundle, in eval mode; see `read_bundle` for the errors."""
     bundle = read_bundle(path, "classifier", cache_fingerprint)
-    classifier = GruClassifier(ClassifierConfig(**bundle.config))
-    classifier.load_state_dict(dict(bundle.weights))
-    return classifier.eval()
+    return restore(path, bundle, lambda config: GruClassifier(ClassifierConfig(**config)))
 
 
 def read_encoder(path: str | os.PathLike[str]) -> Encoder:
     """Read f_G or f_L from a bundle, in eval mode; see `read_bundle` for the errors."""
     bundle = read_bundle(path, "encoder")
-    encoder = Encoder(EncoderConfig(**bundle.config))
-    encoder.load_state_dict(dict(bundle.weights))
-    return encoder.eval()
+    return restore(path, bundle, lambda config: Encoder(EncoderConfig(**config)))

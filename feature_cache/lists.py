@@ -22,7 +22,7 @@ def read_videos(root: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
 
     Either ``root`` holds ``train.txt`` and ``val.txt`` with a line ``path frames label`` for each
     video (the path may contain spaces, and is relative to ``root`` or to ``root/videos``; class
-    names are taken from ``classes.txt`` where it exists), or one folder per class. With lists,
+    names are the lines of ``classes.txt``, where it exists), or one folder per class. With lists,
     ``val.txt`` becomes the test split, and the last fifth of each class in ``train.txt`` the
     validation split, so that nothing is selected on what is reported. With folders, each class is
     divided 60 / 20 / 20 in the order of names.
@@ -52,7 +52,7 @@ def read_videos(root: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
     if len(classes) < 2:
         raise VideoListError(f"{root} has {len(classes)} class; recognition needs at least 2")
     shares = ("val",) if present else ("val", "test")
-    return _divide(videos, shares), classes
+    return _divide(videos, classes, shares), classes
 
 
 def _from_lists(root: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -60,33 +60,43 @@ def _from_lists(root: Path) -> tuple[pd.DataFrame, list[str]]:
     problems: list[str] = []
     first_seen: dict[Path, str] = {}
     for name, split in (("train.txt", "train"), ("val.txt", "test")):
-        for number, line in enumerate((root / name).read_text().splitlines(), 1):
+        for number, line in enumerate(_lines(root / name), 1):
             if not line.strip():
                 continue
             where = f"{name}:{number}"
             fields = line.rsplit(maxsplit=2)
-            if len(fields) != 3 or not fields[2].isdigit():
+            if len(fields) != 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
                 problems.append(f"{where}: expected 'path frames label'; got {line!r}")
                 continue
             candidates = (root / fields[0], root / "videos" / fields[0])
             path = next((path for path in candidates if path.is_file()), None)
             if path is None:
                 problems.append(f"{where}: no such video: {candidates[0]} or {candidates[1]}")
-            elif path in first_seen:
-                problems.append(f"{where}: {fields[0]} is listed already at {first_seen[path]}")
+            elif path.resolve() in first_seen:
+                first = first_seen[path.resolve()]
+                problems.append(f"{where}: {fields[0]} is listed already at {first}")
             else:
-                first_seen[path] = where
+                first_seen[path.resolve()] = where
                 rows.append((str(path), int(fields[2]), split))
+    if not problems and not any(split == "test" for _, _, split in rows):
+        problems.append("val.txt: no videos: it becomes the test split, and needs some")
     n_classes = 1 + max((label for _, label, _ in rows), default=-1)
     classes = [str(label) for label in range(n_classes)]
     if (root / "classes.txt").exists():
-        classes = (root / "classes.txt").read_text().split()
+        classes = [line.strip() for line in _lines(root / "classes.txt") if line.strip()]
         if n_classes > len(classes):
             problems.append(
                 f"labels go up to {n_classes - 1}, but classes.txt names {len(classes)} classes"
             )
     _refuse(problems)
     return pd.DataFrame(rows, columns=["path", "label", "split"]), classes
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise VideoListError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
 
 
 def _from_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -108,7 +118,7 @@ def _from_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
     return videos.assign(split="train"), classes
 
 
-def _divide(videos: pd.DataFrame, shares: tuple[str, ...]) -> pd.DataFrame:
+def _divide(videos: pd.DataFrame, classes: list[str], shares: tuple[str, ...]) -> pd.DataFrame:
     """Give the last fifths of each class that is not in ``test`` to the shares, the rest to train.
 
     Runs of the list, not random videos: neighbours in a list often come from one recording, and
@@ -121,7 +131,7 @@ def _divide(videos: pd.DataFrame, shares: tuple[str, ...]) -> pd.DataFrame:
         held_out = max(1, len(rows) // 5)
         if len(rows) <= len(shares):
             problems.append(
-                f"class {label} has {len(rows)} videos to divide into train and "
+                f"class {classes[label]} has {len(rows)} videos to divide into train and "
                 f"{' and '.join(shares)}: it needs at least {len(shares) + 1}"
             )
         for share in shares:

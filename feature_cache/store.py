@@ -37,7 +37,7 @@ class FeatureCache:
 
     Attributes:
         root: The cache's folder.
-        manifest: Everything that the features depend on, sizes and costs.
+        manifest: Everything that the features depend on, the classes, and the costs of encoding.
         fingerprint: The manifest's fingerprint; what is trained on the cache carries it.
         videos: Table of videos, one row each, in the arrays' order: ``path``, ``label``, ``split``.
         grid: The patch candidates; option k of a decision is candidate k.
@@ -70,18 +70,18 @@ class FeatureCache:
         root = Path(path)
         try:
             manifest = json.loads((root / "manifest.json").read_text())
-            videos = pd.read_csv(root / "videos.csv")
-        except (OSError, ValueError) as error:
+            said, actual = manifest["fingerprint"], fingerprint(manifest["depends_on"])
+            cache = cls(root, manifest, pd.read_csv(root / "videos.csv"))
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise CacheError(
                 f"{root} is not a complete feature cache ({error}): build it, or give another path"
             ) from error
-        actual = fingerprint(manifest["depends_on"])
-        if actual != manifest["fingerprint"]:
+        if actual != said:
             raise CacheError(
-                f"{root}: the manifest says fingerprint {manifest['fingerprint']}, its content "
-                f"gives {actual}: the manifest was edited; rebuild the cache"
+                f"{root}: the manifest says fingerprint {said}, its content gives {actual}: the "
+                "manifest was edited; rebuild the cache"
             )
-        return cls(root, manifest, videos)
+        return cache
 
     @property
     def n_videos(self) -> int:
@@ -108,6 +108,11 @@ class FeatureCache:
     def n_options(self) -> int:
         """K."""
         return int(self._arrays["local_vectors"].shape[2])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Storage dtype of the features."""
+        return torch.from_numpy(np.empty(0, self._arrays["local_vectors"].dtype)).dtype
 
     @property
     def n_classes(self) -> int:

@@ -24,6 +24,7 @@ from .policy import PolicyConfig, PolicyNetwork, PolicyTrunk
 from .stages import (
     Batches,
     FitConfig,
+    Kept,
     fit_classifier,
     fit_encoder,
     fit_local,
@@ -41,6 +42,7 @@ __all__ = [
     "FocusgymError",
     "FrameCost",
     "GruClassifier",
+    "Kept",
     "PatchGrid",
     "PolicyConfig",
     "PolicyNetwork",

@@ -45,7 +45,16 @@ class AdaptiveRecognizer(nn.Module):
         policy: PolicyNetwork | None = None,
         feature_dtype: torch.dtype = torch.float16,
     ) -> None:
-        """Assemble the recognizer; without a policy, patches have to be given."""
+        """Assemble the recognizer.
+
+        Args:
+            glance_encoder: f_G.
+            local_encoder: f_L.
+            classifier: f_C.
+            grid: The patch candidates.
+            policy: π; without one, patches have to be given.
+            feature_dtype: Storage dtype of the cache on which f_C and π were trained.
+        """
         super().__init__()
         self.glance_encoder = glance_encoder
         self.local_encoder = local_encoder

@@ -124,13 +124,20 @@ def load_trunk(encoder: Encoder, weights: dict[str, Tensor]) -> None:
         weights: State dict with torchvision's names; ``classifier.*`` may be there or not.
 
     Raises:
-        WeightsError: If keys are missing or left over, listing them.
+        WeightsError: If keys are missing or left over, listing them, or if a shape differs.
     """
     trunk = {
         key.removeprefix("features."): value
         for key, value in weights.items()
         if not key.startswith("classifier.")
     }
+    own = encoder.trunk.state_dict()
+    for key, value in trunk.items():
+        if key in own and value.shape != own[key].shape:
+            raise WeightsError(
+                f"the weights do not fit {encoder.config.name}: {key} is {tuple(value.shape)}, "
+                f"expected {tuple(own[key].shape)}: give torchvision's state dict of this network"
+            )
     result = encoder.trunk.load_state_dict(trunk, strict=False)
     # Every BatchNorm counts its batches; inference does not use the count, and exports drop it.
     missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]

@@ -73,6 +73,19 @@ class Batches:
             yield self.load(epoch, rows)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What `fit_classifier` kept.
+
+    Attributes:
+        epoch: The epoch, from 1; 0 is the state before training.
+        val_accuracy: Its accuracy on the validation videos, averaged over the steps, in [0, 1].
+    """
+
+    epoch: int
+    val_accuracy: float
+
+
 def sequence_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy averaged over videos and steps.
 
@@ -144,7 +157,7 @@ def fit_classifier(
     config: FitConfig,
     validation: tuple[Tensor, Tensor, Tensor],
     name: str,
-) -> float:
+) -> Kept:
     """Train f_C on features in place, and keep the epoch that is best on validation videos.
 
     Best is the highest accuracy averaged over the steps, then the lowest loss. The state before
@@ -158,7 +171,7 @@ def fit_classifier(
         name: What the progress bar says.
 
     Returns:
-        The validation accuracy of what was kept, averaged over the steps, in [0, 1].
+        Which epoch was kept.
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 5: stage I with random patches, stage III with π's.
     """
@@ -172,20 +185,21 @@ def fit_classifier(
         return float(accuracy), -float(sequence_loss(logits, labels))
 
     best = validate()
-    kept = copy.deepcopy(classifier.state_dict())
+    kept_epoch, kept = 0, copy.deepcopy(classifier.state_dict())
 
-    def after_epoch() -> None:
-        nonlocal best, kept
+    def after_epoch(epoch: int) -> None:
+        nonlocal best, kept_epoch, kept
         score = validate()
         if score > best:
-            best, kept = score, copy.deepcopy(classifier.state_dict())
+            best, kept_epoch = score, epoch + 1
+            kept = copy.deepcopy(classifier.state_dict())
 
     def loss(seen: Tensor, looked: Tensor, true: Tensor) -> Tensor:
         return sequence_loss(classifier(seen, looked), true)
 
     _fit([classifier], loss, batches, config, name, after_epoch)
     classifier.load_state_dict(kept)
-    return best[0]
+    return Kept(kept_epoch, best[0])
 
 
 def _fit(
@@ -194,7 +208,7 @@ def _fit(
     batches: Batches,
     config: FitConfig,
     name: str,
-    after_epoch: Callable[[], None] = lambda: None,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> None:
     parameters = [p for module in modules for p in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
@@ -213,6 +227,6 @@ def _fit(
             schedule.step()
             losses.append(loss.detach())
         progress.set_postfix(loss=f"{torch.stack(losses).mean():.3f}")
-        after_epoch()
+        after_epoch(epoch)
     for module in modules:
         module.eval()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,8 @@ from ..recognizer import (
 )
 from .recipes import Recipe
 
+STAGES = ("pixels", "cache", "control", "validation")
+
 
 def make_encoders(
     folder: Path, recipe: Recipe, videos: pd.DataFrame, n_classes: int, seed: int
@@ -66,7 +69,7 @@ def make_encoders(
     shape = (len(labels), recipe.frames.steps)
 
     def random_patches(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
-        options = torch.from_numpy(random_options(grid.n_options, shape, seed, epoch))
+        options = torch.from_numpy(random_options(grid.n_options, shape, "pixels", seed, epoch))
         return frames[rows], vectors[rows], options[rows], labels[rows]
 
     batches = Batches(len(labels), random_patches, seed)
@@ -81,12 +84,14 @@ def load_encoders(folder: Path, recipe: Recipe, weights: Path) -> None:
     """Write the bundles ``glance`` and ``local``, both with the weights of one state dict."""
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
+    except Exception as error:  # a file that is no checkpoint fails in many ways
         raise WeightsError(
             f"{weights} is not a state dict that can be loaded safely ({_first_line(error)}): give "
             "torchvision's MobileNet-V2 weights, saved with torch.save(model.state_dict(), …)"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise WeightsError(
             f"{weights} holds a {type(state).__name__}, expected a state dict of tensors: save "
             "model.state_dict(), not the model or a whole checkpoint"
@@ -123,17 +128,17 @@ def make_classifier(
     torch.manual_seed(seed)
     classifier = read_classifier(start) if start.exists() else GruClassifier(config)
     held_out = cache.split("val")
-    options = random_options(cache.n_options, (len(held_out), cache.steps), seed, 0)
+    options = random_options(cache.n_options, (len(held_out), cache.steps), "validation", seed, 0)
     validation = cache.sequences(held_out, options)
-    batches = random_batches(cache, seed)
-    accuracy = fit_classifier(classifier, batches, fit, validation, "f_C on the cache")
+    batches = random_batches(cache, "cache", seed)
+    kept = fit_classifier(classifier, batches, fit, validation, "f_C on the cache")
     write_bundle(
         folder,
         "classifier",
         classifier.config,
         classifier,
         cache.fingerprint,
-        {"val_accuracy": accuracy},
+        asdict(kept),
     )
 
 
@@ -168,35 +173,38 @@ def make_finetuned(
     folder.mkdir()
     for name, batches, title in (
         ("adafocus", on_policy, "stage III: f_C"),
-        ("random", random_batches(cache, seed), "control: f_C, random patches"),
+        ("random", random_batches(cache, "control", seed), "control: f_C, random patches"),
     ):
         torch.manual_seed(seed)
         network = read_classifier(classifier, cache.fingerprint)
-        accuracy = fit_classifier(network, batches, fit, validation, title)
+        kept = fit_classifier(network, batches, fit, validation, title)
         write_bundle(
             folder / name,
             "classifier",
             network.config,
             network,
             cache.fingerprint,
-            {"val_accuracy": accuracy},
+            asdict(kept),
         )
 
 
 def random_options(
-    n_options: int, shape: tuple[int, ...], seed: int, epoch: int
+    n_options: int, shape: tuple[int, ...], stage: str, seed: int, epoch: int
 ) -> NDArray[np.int64]:
-    """Return random patches of a shape, uniform over the candidates, keyed by (seed, epoch)."""
-    return np.random.default_rng([seed, epoch, 1]).integers(n_options, size=shape)
+    """Return random patches of a shape, uniform over the candidates.
+
+    Keyed by (seed, stage, epoch), so that no stage sees what another one saw.
+    """
+    rng = np.random.default_rng([seed, STAGES.index(stage), epoch, 1])
+    return rng.integers(n_options, size=shape)
 
 
-def random_batches(cache: FeatureCache, seed: int) -> Batches:
+def random_batches(cache: FeatureCache, stage: str, seed: int) -> Batches:
     """Return batches of the training videos with random patches, other ones in every epoch."""
     train = cache.split("train")
-    shape = (len(train), cache.steps)
-
-    def load(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
-        options = random_options(cache.n_options, shape, seed, epoch)
-        return cache.sequences(train[rows], options[rows])
-
-    return Batches(len(train), load, seed)
+    draw = lru_cache(maxsize=1)(
+        lambda epoch: random_options(cache.n_options, (len(train), cache.steps), stage, seed, epoch)
+    )
+    return Batches(
+        len(train), lambda epoch, rows: cache.sequences(train[rows], draw(epoch)[rows]), seed
+    )

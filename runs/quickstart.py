@@ -17,6 +17,7 @@ from ..feature_cache import (
     FeatureCache,
     build_cache,
     make_digits,
+    read_bundle,
     read_classifier,
     read_encoder,
     read_videos,
@@ -67,12 +68,15 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         The content of ``results.json``.
 
     Raises:
-        UsageError: If --videos and --weights are not given together, or --weights is no file.
+        UsageError: If the seed is out of range, if --videos and --weights are not given together,
+            or if --weights is no file.
         OutputError: If --out holds something else.
         VideoListError: If the list of videos has problems; all are named.
         VideoError: If a video cannot be read.
         WeightsError: If the weights do not fit MobileNet-V2.
     """
+    if not 0 <= config.seed < 2**32:
+        raise UsageError(f"--seed must be in 0..{2**32 - 1}; got {config.seed}")
     if (config.videos is None) != (config.weights is None):
         raise UsageError(
             "--videos and --weights go together: your clips, and torchvision's MobileNet-V2 state "
@@ -152,11 +156,17 @@ def run_pipeline(
         make_finetuned(folder, cache, f_c, policy, recipe.finetune, seed)
 
     tuned = steps.run("finetuned", training["finetune"], finetune)
+    for name in ("adafocus", "random"):
+        if read_bundle(tuned / name, "classifier").metrics["epoch"] == 0:
+            console.print(
+                f"[yellow]finetuned/{name}: no epoch was better on the validation videos than f_C "
+                "before; it is kept as it was, and its row repeats adafocus[/]"
+            )
 
     def evaluate(folder: Path) -> None:
         learned, on_policy, on_random = (
             AdaptiveRecognizer(
-                glance, local, read_classifier(path, cache.fingerprint), grid, policy
+                glance, local, read_classifier(path, cache.fingerprint), grid, policy, cache.dtype
             )
             for path in (f_c, tuned / "adafocus", tuned / "random")
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +103,7 @@ def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) 
 
 def print_places(out: Path, console: Console) -> None:
     """Print where everything is and what to try next."""
-    console.print(f"\n[bold]{out}[/]/", highlight=False, soft_wrap=True)
+    console.print(f"\n{out}/", style="bold", markup=False, highlight=False, soft_wrap=True)
     for name, what in (
         ("results.json, results.csv", "the table"),
         ("accuracy.png", "accuracy after t frames, a line per policy"),
@@ -111,11 +113,12 @@ def print_places(out: Path, console: Console) -> None:
     ):
         console.print(f"  {name:26} {what}", highlight=False)
     console.print("\nnext: another seed, or your own clips with torchvision's MobileNet-V2:")
-    for command in (
-        "focusgym quickstart --seed 1 --out outputs/seed1",
-        "focusgym quickstart --videos DIR --weights FILE --out outputs/clips",
+    command = "focusgym" if shutil.which("focusgym") else sys.argv[0]
+    for options in (
+        "--seed 1 --out outputs/seed1",
+        "--videos DIR --weights FILE --out outputs/clips",
     ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        console.print(f"  {command} quickstart {options}", highlight=False, soft_wrap=True)
 
 
 def results_table(results: dict[str, Any]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from ..feature_cache import fingerprint
 from ..recognizer import FocusgymError
 
+VERSION = version("focusgym")
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
 
 
@@ -31,6 +33,13 @@ def code_digest() -> str:
         for path in sorted(folder.glob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        return "focusgym" in json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 class Steps:
@@ -57,13 +66,13 @@ class Steps:
         record = out / "run.json"
         if out.exists() and not out.is_dir():
             raise OutputError(f"{out} is a file: give another --out")
-        if out.exists() and any(out.iterdir()) and not record.exists():
+        if out.exists() and any(out.iterdir()) and not _is_record(record):
             raise OutputError(
-                f"{out} holds files that are not of a focusgym run (no run.json): nothing was "
-                "touched; give a new or empty folder as --out"
+                f"{out} holds files that are not of a focusgym run (no run.json of one): nothing "
+                "was touched; give a new or empty folder as --out"
             )
         out.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(config, indent=2, default=str))
+        record.write_text(json.dumps({"focusgym": VERSION, **config}, indent=2, default=str))
         self._out = out
         self._console = console
         self._chain = code_digest()
@@ -79,10 +88,18 @@ class Steps:
 
         Returns:
             The step's folder.
+
+        Raises:
+            OutputError: If something else stands where the folder would.
         """
         self._chain = fingerprint({"before": self._chain, "step": name, "on": depends_on})
         folder = self._out / name
         marker = folder / "step.json"
+        if folder.exists() and any(folder.iterdir()) and not marker.exists():
+            raise OutputError(
+                f"{folder} is in the way: it is not a complete step of a focusgym run; nothing was "
+                "touched; move or remove it, or give another --out"
+            )
         done = json.loads(marker.read_text()) if marker.exists() else {}
         if done.get("fingerprint") == self._chain:
             self._console.print(f"[green]✓ {name}[/]: done before, reused")
@@ -94,7 +111,12 @@ class Steps:
             make(partial)
             done = {"fingerprint": self._chain, "seconds": time.perf_counter() - start}
             (partial / "step.json").write_text(json.dumps(done))
-            shutil.rmtree(folder, ignore_errors=True)
+            # Renamed before it is deleted: what is half deleted is never taken for done.
+            replaced = folder.with_name(f"{name}.replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
+            if folder.exists():
+                folder.rename(replaced)
             partial.rename(folder)
+            shutil.rmtree(replaced, ignore_errors=True)
         self.seconds[name] = done["seconds"]
         return folder

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch, as in focusgym.runs.cli
+
 import pytest
 import torch
 from support import C, G, L, write_cache

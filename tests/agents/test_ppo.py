@@ -204,5 +204,7 @@ def test_training_is_fixed_by_its_seed(cache: FeatureCache, classifier_path: Pat
 
 
 def test_minibatches_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(ValueError, match="minibatch must divide n_envs=10; got minibatch=3"):
+    with pytest.raises(
+        ValueError, match="must divide n_envs; got epochs=1, minibatch=3, n_envs=10"
+    ):
         PPOConfig(epochs=1, n_envs=10, minibatch=3)

@@ -24,9 +24,9 @@ def test_lists_with_spaces_in_paths(tmp_path: Path) -> None:
         touch(tmp_path / f"c{i}.mp4")
     train = [f"a b {i}.mp4 30 0" for i in range(5)] + [f"c{i}.mp4 30 1" for i in range(5)]
     make_lists(tmp_path, [*train, ""], ["a b 5.mp4 30 0", "c5.mp4 30 1"])
-    (tmp_path / "classes.txt").write_text("left\nright\n")
+    (tmp_path / "classes.txt").write_text("to the left\nright\n\n")
     videos, classes = read_videos(tmp_path)
-    assert classes == ["left", "right"]
+    assert classes == ["to the left", "right"]
     assert len(videos) == 12
     counts = videos.groupby(["label", "split"]).size().to_dict()
     expected = {"train": 4, "val": 1, "test": 1}
@@ -55,7 +55,7 @@ def test_all_problems_are_shown_at_once_with_line_numbers(tmp_path: Path) -> Non
         touch(tmp_path / f"{i}.mp4")
     lines = ["0.mp4 9 0", "gone.mp4 9 0", "1.mp4 9", "2.mp4 9 x", "0.mp4 9 0", "3.mp4 9 7"]
     make_lists(tmp_path, lines, [])
-    (tmp_path / "classes.txt").write_text("a b c")
+    (tmp_path / "classes.txt").write_text("a\nb\nc c\n")
     with pytest.raises(VideoListError) as caught:
         read_videos(tmp_path)
     message = str(caught.value)
@@ -67,6 +67,24 @@ def test_all_problems_are_shown_at_once_with_line_numbers(tmp_path: Path) -> Non
     assert "labels go up to 7, but classes.txt names 3 classes" in message
 
 
+def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
+    for i in range(8):
+        touch(tmp_path / f"{i}.mp4")
+    train = [f"{i}.mp4 9 {i % 2}" for i in range(6)]
+    make_lists(tmp_path, train, [])
+    with pytest.raises(VideoListError, match=r"val\.txt: no videos: it becomes the test split"):
+        read_videos(tmp_path)
+    make_lists(tmp_path, train, [f"../{tmp_path.name}/0.mp4 9 0", "7.mp4 nine 0", "6.mp4 9 ²"])
+    with pytest.raises(VideoListError) as caught:
+        read_videos(tmp_path)
+    assert "0.mp4 is listed already at train.txt:1" in str(caught.value)
+    assert "val.txt:2: expected 'path frames label'" in str(caught.value)
+    assert "val.txt:3: expected 'path frames label'" in str(caught.value)
+    (tmp_path / "val.txt").write_bytes("é.mp4 9 0".encode("latin-1"))
+    with pytest.raises(VideoListError, match="is not UTF-8 text .*: save it as UTF-8"):
+        read_videos(tmp_path)
+
+
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(VideoListError, match="is not a folder: give the folder that holds"):
         read_videos(tmp_path / "nowhere")
@@ -76,7 +94,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(VideoListError, match="has 1 class; recognition needs at least 2"):
         read_videos(tmp_path)
     touch(tmp_path / "other" / "0.mp4")
-    with pytest.raises(VideoListError, match="class 0 has 1 videos to divide into train and val"):
+    with pytest.raises(VideoListError, match="class only has 1 videos to divide into train and"):
         read_videos(tmp_path)
     (tmp_path / "train.txt").touch()
     with pytest.raises(VideoListError, match=r"train\.txt is there, but val\.txt is not"):

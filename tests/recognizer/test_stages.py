@@ -54,11 +54,12 @@ def test_f_c_learns_and_keeps_its_best_epoch() -> None:
     held_out = make_task(100, 1)
     classifier = GruClassifier(ClassifierConfig(2, 3, 3, hidden=16, dropout=0.0))
     batches = Batches(200, lambda epoch, rows: (glance[rows], local[rows], labels[rows]), 0)
-    best = fit_classifier(classifier, batches, FitConfig(20, 20, 1e-2), held_out, "test")
+    kept = fit_classifier(classifier, batches, FitConfig(20, 20, 1e-2), held_out, "test")
     with torch.no_grad():
         logits = classifier(*held_out[:2])
     wrong = sum(int(logits[b, t].argmax()) != held_out[2][b] for b in range(100) for t in range(3))
-    assert best == pytest.approx(1 - wrong / 300)
+    assert 1 <= kept.epoch <= 20
+    assert kept.val_accuracy == pytest.approx(1 - wrong / 300)
     # The label is unknown at step 0 and certain from step 1 on.
     assert (logits[:, 1:].argmax(-1) == held_out[2][:, None]).float().mean() > 0.99
 
@@ -72,7 +73,8 @@ def test_training_that_makes_things_worse_is_undone() -> None:
         held_out = (glance, local, classifier(glance, local)[:, -1].argmax(-1))
     wrong = (held_out[2] + 1) % 3
     batches = Batches(50, lambda epoch, rows: (glance[rows], local[rows], wrong[rows]), 0)
-    fit_classifier(classifier, batches, FitConfig(3, 10, 1e-2), held_out, "test")
+    kept = fit_classifier(classifier, batches, FitConfig(3, 10, 1e-2), held_out, "test")
+    assert (kept.epoch, kept.val_accuracy) == (0, pytest.approx(kept.val_accuracy))
     for name, value in classifier.state_dict().items():
         assert torch.equal(value, before[name])
 

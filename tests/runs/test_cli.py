@@ -110,7 +110,7 @@ def test_steps_are_redone_from_the_first_that_changed(tmp_path: Path) -> None:
         run(2, 2, fail=True)
     assert run(2, 2) == ["second", "third"], "what was complete is kept"
     assert run(1, 1) == ["first", "second", "third"]
-    assert json.loads((tmp_path / "out" / "run.json").read_text()) == {"a": 1}
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["a"] == 1
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "x").touch()
     with pytest.raises(OutputError, match="nothing was touched; give a new or empty folder"):

@@ -127,7 +127,7 @@ def test_the_second_time_everything_is_reused(
     shown = capsys.readouterr().out
     assert shown.count("done before, reused") == 7
     assert "adafocus_finetuned" in shown
-    assert "focusgym quickstart --videos DIR --weights FILE" in shown
+    assert "quickstart --videos DIR --weights FILE" in shown
 
 
 def test_the_same_seed_gives_the_same_results(tiny_run: Run, tiny: Recipe, tmp_path: Path) -> None:
