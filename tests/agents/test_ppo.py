@@ -148,6 +148,23 @@ def test_the_first_update_sees_the_ratio_one(cache: FeatureCache, classifier_pat
     assert model.logger.name_to_value["train/clip_fraction"] == 0
 
 
+def test_the_reported_return_is_the_mean_over_the_rollouts_episodes(
+    cache: FeatureCache, classifier_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: list[float] = []
+    compute = EpisodeBuffer.compute_returns_and_advantage
+
+    def spy(buffer: EpisodeBuffer, last_values: torch.Tensor, dones: np.ndarray) -> None:
+        expected.append(float(buffer.rewards.sum(0).mean()))
+        compute(buffer, last_values, dones)
+
+    monkeypatch.setattr(EpisodeBuffer, "compute_returns_and_advantage", spy)
+    config = PPOConfig(epochs=90, n_envs=150, minibatch=75, conv_channels=2, hidden=8)
+    _, returns = train_policy(cache.root, classifier_path, config, seed=0)
+    assert len(returns) == 3
+    assert returns == pytest.approx(expected, abs=1e-5)
+
+
 def informative_cache(root: Path) -> FeatureCache:
     """Write a cache where the glance map points at the one patch that shows the label."""
     cache = write_cache(root, n=100)

@@ -199,3 +199,33 @@ def test_bundles_that_do_not_fit_are_refused(tmp_path: Path, classifier: GruClas
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(BundleError, match="is not a readable bundle"):
         read_classifier(path)
+
+
+def test_damaged_bundles_are_refused(tmp_path: Path, classifier: GruClassifier) -> None:
+    path = tmp_path / "c"
+    write_bundle(path, "classifier", classifier.config, classifier)
+    good = json.loads((path / "bundle.json").read_text())
+    for content in ("{}", "[]", "null", "{", '{"kind": 1}'):
+        (path / "bundle.json").write_text(content)
+        with pytest.raises(BundleError, match="is not a readable bundle"):
+            read_classifier(path)
+    for config in ({"x": 1}, {**good["config"], "hidden": 9}, {**good["config"], "y": 0}):
+        (path / "bundle.json").write_text(json.dumps({**good, "config": config}))
+        with pytest.raises(BundleError, match="config and weights do not make a classifier"):
+            read_classifier(path)
+
+
+def test_damaged_caches_are_refused(cache: FeatureCache) -> None:
+    good = (cache.root / "manifest.json").read_text()
+    for content in ("{}", "[]", "{"):
+        (cache.root / "manifest.json").write_text(content)
+        with pytest.raises(CacheError, match="is not a complete feature cache"):
+            FeatureCache.open(cache.root)
+    (cache.root / "manifest.json").write_text(good)
+    array = cache.root / "local_vectors.npy"
+    array.write_bytes(array.read_bytes()[:200])
+    with pytest.raises(CacheError, match="is not a complete feature cache"):
+        FeatureCache.open(cache.root)
+    array.unlink()
+    with pytest.raises(CacheError, match="is not a complete feature cache"):
+        FeatureCache.open(cache.root)

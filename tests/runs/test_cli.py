@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from torchvision.models import mobilenet_v2
 
 from focusgym.runs.cli import main
 from focusgym.runs.steps import OutputError, Steps
@@ -34,6 +37,8 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     weights.write_text("no weights")
     nowhere = fails_with(capsys, "--videos", tmp_path / "x", "--weights", weights)
     assert "is not a folder: give the folder that holds your videos" in nowhere
+    for seed in ("-1", str(2**32)):
+        assert f"--seed must be in 0..4294967295; got {seed}" in fails_with(capsys, "--seed", seed)
     assert "Unrecognized options" in fails_with(capsys, "--sede", "1")
     assert "invalid" in fails_with(capsys, "--seed", "one").lower()
 
@@ -58,6 +63,13 @@ def test_weights_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "holds a list, expected a state dict of tensors" in message()
     torch.save({"features.0.0.weight": torch.zeros(32, 3, 3, 3)}, weights)
     assert "the weights do not fit mobilenet_v2: missing 0.1.weight" in message()
+    torch.save({0: torch.zeros(1)}, weights)
+    assert "expected a state dict of tensors" in message()
+    torch.save(mobilenet_v2(weights=None, width_mult=0.5).state_dict(), weights)
+    assert "0.0.weight is (16, 3, 3, 3), expected (32, 3, 3, 3)" in message()
+    for seed in range(20):  # any bytes are refused with a message
+        weights.write_bytes(random.Random(seed).randbytes(200))
+        assert "is not a state dict that can be loaded safely" in message()
     torch.save(torch.nn.Linear(1, 1), weights)  # a pickled module could run code
     assert "is not a state dict that can be loaded safely" in message()
 
@@ -136,3 +148,51 @@ def test_the_readmes_commands_exist() -> None:
         assert f"\n{target}:" in makefile
     for command in re.findall(r"(?:^|/|`)focusgym (\w+)", readme, re.MULTILINE):
         assert (ROOT / "runs" / f"{command}.py").exists()
+
+
+def test_a_step_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted while the old result is deleted: what is there is complete."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for i in range(5):
+            (folder / f"{i}.txt").touch()
+
+    def run(value: int) -> Path:
+        return Steps(tmp_path / "out", {}, Console(quiet=True)).run("data", {"v": value}, make)
+
+    run(0)
+    delete = shutil.rmtree
+
+    def interrupted(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists() and "replaced" in path.name:
+            (path / "0.txt").unlink()
+            raise KeyboardInterrupt
+        delete(path, ignore_errors)
+
+    monkeypatch.setattr("focusgym.runs.steps.shutil.rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(1)
+    monkeypatch.undo()
+    for value in (1, 0):
+        assert len(list(run(value).glob("*.txt"))) == 5
+    assert not (tmp_path / "out" / "data.replaced").exists()
+
+
+def test_a_folder_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    Steps(out, {}, Console(quiet=True))
+    (out / "data").mkdir()
+    (out / "data" / "mine.txt").touch()
+    steps = Steps(out, {}, Console(quiet=True))
+    with pytest.raises(OutputError, match="is in the way: it is not a complete step"):
+        steps.run("data", {}, lambda folder: folder.mkdir())
+    assert (out / "data" / "mine.txt").exists()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "run.json").write_text('{"tool": "another"}')
+    with pytest.raises(OutputError, match=r"not of a focusgym run \(no run\.json of one\)"):
+        Steps(foreign, {}, Console(quiet=True))
+    assert (foreign / "run.json").read_text() == '{"tool": "another"}'
