@@ -60,7 +60,15 @@ class AdaFocusEnv(gymnasium.Env[Any, np.int64]):
             first_episode: First episode to play; with ``episode_stride`` N this is environment
                 ``first_episode`` of a batch of N.
             episode_stride: Episodes from one to the next.
+
+        Raises:
+            ValueError: If a number is out of range.
         """
+        if first_episode < 0 or episode_stride < 1:
+            raise ValueError(
+                "first_episode must be at least 0 and episode_stride at least 1; got "
+                f"{first_episode} and {episode_stride}"
+            )
         config = EnvConfig(cache, classifier, split, observation, random_draws, seed)
         self._player = Player(config, np.array([first_episode]), episode_stride)
         self.observation_space = self._player.observation_space

@@ -47,7 +47,7 @@ class DigitsConfig:
         seed: Seed of every draw.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a size or ``visible_share`` is out of range.
     """
 
     n_train: int = 2400

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -23,9 +22,6 @@ def main(args: Sequence[str] | None = None) -> None:
         description="Learn where a video recognizer should look.",
         args=args,
     )
-    # OpenMP's threads sleep instead of spinning while they wait, or small networks train many times
-    # slower on a machine that does something else besides. It is read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Nothing heavy is imported before the command line is understood.
     from ..recognizer import FocusgymError
     from .quickstart import quickstart

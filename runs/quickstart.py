@@ -32,9 +32,10 @@ from .pipeline import (
     make_encoders,
     make_finetuned,
     make_policy,
+    torch_threads,
 )
 from .recipes import CLIPS, DIGITS, Recipe
-from .report import write_report
+from .report import clear_report, write_report
 from .steps import Steps
 
 
@@ -88,6 +89,7 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     clips = read_videos(config.videos) if config.videos else None
     console = Console()
     steps = Steps(config.out.resolve(), asdict(config), console)
+    clear_report(config.out)
     data = VideoSet(*clips, None) if clips else embedded_digits(steps, recipe, config.seed)
     return run_pipeline(steps, data, recipe, config, console)
 
@@ -142,18 +144,21 @@ def run_pipeline(
 
     def classify(folder: Path) -> None:
         start = encoders / "classifier"
-        make_classifier(folder, sizes, cache, start, recipe.classifier, seed)
+        with torch_threads(recipe.training_threads):
+            make_classifier(folder, sizes, cache, start, recipe.classifier, seed)
 
     f_c = steps.run("classifier", training["classifier"], classify)
 
     def learn(folder: Path) -> None:
-        make_policy(folder, recipe.ppo, cache, f_c, seed)
+        with torch_threads(recipe.training_threads):
+            make_policy(folder, recipe.ppo, cache, f_c, seed)
 
     pi = steps.run("policy", training["ppo"], learn)
     policy = read_policy(pi, cache.fingerprint)
 
     def finetune(folder: Path) -> None:
-        make_finetuned(folder, cache, f_c, policy, recipe.finetune, seed)
+        with torch_threads(recipe.training_threads):
+            make_finetuned(folder, cache, f_c, policy, recipe.finetune, seed)
 
     tuned = steps.run("finetuned", training["finetune"], finetune)
     for name in ("adafocus", "random"):

@@ -24,6 +24,9 @@ class Recipe:
         classifier: Training of f_C on the cache with random patches.
         ppo: Stage II.
         finetune: Stage III, and its control.
+        training_threads: Threads for everything that trains on the cache; None leaves torch's.
+            More than one does not help small networks, and slows them down many times as soon as
+            the machine does something else besides.
         digits: The embedded data set; None for a user's videos.
         full_frames: Initialization of both encoders on full frames; None keeps given weights.
         stage_one: Stage I on pixels; None keeps given weights.
@@ -39,6 +42,7 @@ class Recipe:
     classifier: FitConfig
     ppo: PPOConfig
     finetune: FitConfig
+    training_threads: int | None = None
     digits: DigitsConfig | None = None
     full_frames: FitConfig | None = None
     stage_one: FitConfig | None = None
@@ -55,6 +59,7 @@ DIGITS = Recipe(
     classifier=FitConfig(epochs=10, batch_size=64, lr=1e-3),
     ppo=PPOConfig(epochs=20, conv_channels=16, hidden=128),
     finetune=FitConfig(epochs=8, batch_size=64, lr=5e-4),
+    training_threads=1,
     digits=DigitsConfig(),
     full_frames=FitConfig(epochs=6, batch_size=16, lr=5e-3),
     stage_one=FitConfig(epochs=10, batch_size=32, lr=2e-3),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,14 @@ MEANINGS = {
     "oracle": "told the label, tries all patches of every frame",
 }
 PICTURED = 6
+
+FILES = ("results.json", "results.csv", "accuracy.png", "patches.png")
+
+
+def clear_report(out: Path) -> None:
+    """Delete an earlier report of this run: a report in the folder is that of a complete run."""
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
 
 
 def write_report(
@@ -113,7 +120,7 @@ def print_places(out: Path, console: Console) -> None:
     ):
         console.print(f"  {name:26} {what}", highlight=False)
     console.print("\nnext: another seed, or your own clips with torchvision's MobileNet-V2:")
-    command = "focusgym" if shutil.which("focusgym") else sys.argv[0]
+    command = "focusgym" if shutil.which("focusgym") else ".venv/bin/focusgym"
     for options in (
         "--seed 1 --out outputs/seed1",
         "--videos DIR --weights FILE --out outputs/clips",

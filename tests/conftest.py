@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch, as in focusgym.runs.cli
-
 import pytest
 import torch
 from support import C, G, L, write_cache
 
 from focusgym.feature_cache import FeatureCache, write_bundle
 from focusgym.recognizer import ClassifierConfig, GruClassifier
+
+torch.set_num_threads(1)  # the tests' networks are small
 
 
 @pytest.fixture

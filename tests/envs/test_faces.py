@@ -191,6 +191,8 @@ def test_wrong_use_says_what_to_do(
         AdaFocusEnv(cache.root, classifier_path, observation="pixels")
     with pytest.raises(ValueError, match="random_draws must be at least 1, or None .*; got 0"):
         AdaFocusEnv(cache.root, classifier_path, random_draws=0)
+    with pytest.raises(ValueError, match="episode_stride at least 1; got 0 and 0"):
+        AdaFocusEnv(cache.root, classifier_path, episode_stride=0)
     with pytest.raises(CacheError, match="split 'dev' has no videos"):
         AdaFocusEnv(cache.root, classifier_path, split="dev")
     with pytest.raises(CacheError, match="is not a complete feature cache"):
