@@ -27,6 +27,7 @@ class EnvConfig:
             policy gathers the map from the cache itself).
         random_draws: k of Eq. 7's expectation (1 in the paper); None compares with all K.
         seed: Seed until a reset gives another.
+        group: Name of the cache's option group; needed where it holds several.
 
     Raises:
         ValueError: If the observation is unknown or ``random_draws`` is not positive.
@@ -38,6 +39,7 @@ class EnvConfig:
     observation: str = "map"
     random_draws: int | None = 1
     seed: int = 0
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -73,7 +75,7 @@ class Player:
             CacheError: If the cache cannot be opened or has no such split.
             BundleError: If the classifier cannot be read or belongs to another cache.
         """
-        self.cache = FeatureCache.open(config.cache)
+        self.cache = FeatureCache.open(config.cache, config.group)
         classifier = read_classifier(config.classifier, self.cache.fingerprint)
         self._engine = FocusEngine(self.cache, classifier)
         self._config = config

@@ -6,7 +6,7 @@ if __name__ == "feature_cache":  # pragma: no cover
         "then `import focusgym.feature_cache`"
     )
 
-from .build import build_cache, encode_video
+from .build import build_cache
 from .bundle import (
     Bundle,
     BundleError,
@@ -16,31 +16,61 @@ from .bundle import (
     restore,
     write_bundle,
 )
-from .decode import FrameConfig, VideoError, read_frames, read_many, sample_frames
+from .clips import Clip, VideoError, count_frames
+from .decode import read_frames, read_many, read_view
 from .digits import DigitsConfig, make_digits
-from .lists import VideoListError, read_videos
+from .encode import CacheConfig, VideoEncoder
+from .info import cache_info
+from .list_table import VideoListError
+from .lists import VideoList, read_lists, read_videos
+from .merge import merge_shards
+from .plan import Plan, plan_cache
+from .rows import ShardError, clips_of, video_table
+from .sampling import AugmentConfig, FrameConfig, View, draw_crop, draw_frames, sample_frames
 from .store import CacheError, FeatureCache, fingerprint
+from .verify import verify_cache
+from .weights import make_encoder, read_state_dict
 
 __all__ = [
+    "AugmentConfig",
     "Bundle",
     "BundleError",
+    "CacheConfig",
     "CacheError",
+    "Clip",
     "DigitsConfig",
     "FeatureCache",
     "FrameConfig",
+    "Plan",
+    "ShardError",
+    "VideoEncoder",
     "VideoError",
+    "VideoList",
     "VideoListError",
+    "View",
     "build_cache",
-    "encode_video",
+    "cache_info",
+    "clips_of",
+    "count_frames",
+    "draw_crop",
+    "draw_frames",
     "fingerprint",
     "make_digits",
+    "make_encoder",
+    "merge_shards",
+    "plan_cache",
     "read_bundle",
     "read_classifier",
     "read_encoder",
     "read_frames",
+    "read_lists",
     "read_many",
+    "read_state_dict",
     "read_videos",
+    "read_view",
     "restore",
     "sample_frames",
+    "verify_cache",
+    "video_table",
     "write_bundle",
 ]

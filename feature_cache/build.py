@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,17 +13,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
-from ..recognizer import Encoder, PatchGrid, encode_glance, encode_local, encoder_gmacs
-from .decode import FrameConfig, read_many
-from .store import FeatureCache, fingerprint
+from ..recognizer import Encoder, torch_threads
+from .clips import Clip, VideoError
+from .decode import ahead, read_frames
+from .encode import CacheConfig, VideoEncoder, checksum, describe, view_arrays
+from .journal import NOTHING, RowFacts
+from .rows import cache_rows, clips_of, file_bytes, rows_digest, shard_rows
+from .store import CacheError, is_complete
+from .tables import write_tables
+from .writer import CacheWriter
 
-PIXELS_PER_BATCH = 1 << 20
-LIBRARIES = ("torch", "torchvision", "decord", "numpy")
+LIBRARIES = ("torch", "torchvision", "decord", "numpy", "pillow")
+Features = dict[str, NDArray[Any]]
 
 
 def build_cache(
@@ -33,147 +36,174 @@ def build_cache(
     root: str | os.PathLike[str],
     glance_encoder: Encoder,
     local_encoder: Encoder,
-    grid: PatchGrid,
-    frames: FrameConfig,
-    dtype: str = "float16",
-) -> FeatureCache:
+    config: CacheConfig,
+    *,
+    shard: tuple[int, int] | None = None,
+    skip_missing: bool = False,
+    restart: bool = False,
+) -> Path:
     """Encode videos and write the cache; the folder appears only when it is complete.
 
+    Until then it is ``ROOT.partial``; the same call goes on with what is there, and ends with the
+    same bytes as a build that was never stopped. A video that cannot be read does not stop the
+    others. Where the cache is complete already, nothing is done.
+
     Args:
-        videos: Table with ``path``, ``label`` and ``split``.
+        videos: Table of videos, as `read_lists` or `video_table` gives it.
         classes: Names of the C classes.
-        root: A folder that does not exist yet.
+        root: The cache's folder.
         glance_encoder: f_G, frozen from here on.
         local_encoder: f_L, frozen from here on.
-        grid: The patch candidates.
-        frames: Which frames are taken of each video.
-        dtype: ``float16`` or ``float32``.
+        config: What is stored of a video.
+        shard: (i, n): build part i of n, i from 1, for `merge_shards`; None builds the whole.
+        skip_missing: Go on without videos that cannot be read: their rows stay zero, their split
+            is ``skipped``, and the manifest tells why.
+        restart: Throw away what was begun with other settings, instead of refusing.
 
     Returns:
-        The cache, opened.
+        ``root``.
 
     Raises:
-        FileExistsError: If ``root`` exists.
-        ValueError: If the grid and the frames differ in size, the dtype is unknown, or an encoder
-            gives features that are not finite.
-        VideoError: If a video cannot be read.
+        CacheError: If ``root`` is something else, if another process builds it, if it was begun
+            with other settings, if the disk is full, if videos cannot be read (all are named, the
+            others kept), or if features are not finite.
+        ShardError: If there is no such part.
     """
     root = Path(root)
-    if root.exists():
-        raise FileExistsError(f"{root} exists: remove it, or build the cache elsewhere")
-    if grid.frame_px != frames.frame_px:
-        raise ValueError(
-            f"the grid is for frames of {grid.frame_px} px, the frames have {frames.frame_px} px: "
-            "give both the same side"
-        )
-    if dtype not in ("float16", "float32"):
-        raise ValueError(f"dtype must be float16 or float32; got {dtype!r}")
-    partial = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    rows = cache_rows(videos, config.augment)
+    chosen = np.arange(len(rows)) if shard is None else shard_rows(len(rows), shard)
+    identity = identity_of(rows, classes, glance_encoder, local_encoder, config, shard)
+    if is_complete(root, identity):
+        return root
+    encoder = VideoEncoder(glance_encoder, local_encoder, config)
+    rows = rows.iloc[chosen].reset_index(drop=True)
+    clips = clips_of(rows)
+    missing = rows["missing"].tolist()
 
-    glance_encoder.eval()
-    local_encoder.eval()
-    torch_dtype = getattr(torch, dtype)
-    arrays: dict[str, NDArray[Any]] = {}
-    low, high = np.inf, -np.inf
-    paths = videos["path"].tolist()
-    decoded = read_many(paths, frames)
-    progress = tqdm(decoded, "feature cache", len(paths), unit="video")
-    for row, (pixels, indices) in enumerate(progress):
-        features = encode_video(pixels, glance_encoder, local_encoder, grid, torch_dtype)
-        features["frame_indices"] = indices
-        if not all(np.isfinite(values).all() for values in features.values()):
-            raise ValueError(
-                f"{paths[row]}: features are not finite in {dtype}: check the encoders' weights, "
-                "or store float32"
+    def encode(row: int) -> tuple[Features, RowFacts] | VideoError:
+        try:
+            if missing[row]:
+                raise VideoError(missing[row])
+            view = None if rows["view"][row] < 0 else int(rows["view"][row])
+            return encode_row(clips[row], view, encoder)
+        except VideoError as error:
+            return error
+
+    failures: dict[int, str] = {}
+    with (
+        encoding_workers(config.device) as workers,
+        CacheWriter(root, identity, encoder.shapes(), len(rows), restart) as writer,
+    ):
+        todo = [row for row, clip in enumerate(clips) if not _is_done(writer.rows.get(row), clip)]
+        results = ahead(encode, todo, workers)
+        done = len(rows) - len(todo)
+        progress = tqdm(results, "feature cache", len(rows), initial=done, unit="video")
+        for row, result in zip(todo, progress, strict=True):
+            if isinstance(result, VideoError):
+                failures[row] = str(result)
+                if row in writer.rows:
+                    writer.erase(row)
+            else:
+                writer.write(row, *result)
+        _check_failures(failures, len(rows), root, skip_missing)
+        writer.sync()
+        facts = {row: found for row, found in writer.rows.items() if row not in failures}
+        networks = {"glance_encoder": glance_encoder, "local_encoder": local_encoder}
+        writer.finish(
+            lambda folder: write_tables(
+                folder, identity, config.grids, rows, facts, failures, networks
             )
-        if not arrays:
-            arrays = {
-                name: open_memmap(
-                    partial / f"{name}.npy", "w+", values.dtype, (len(paths), *values.shape)
-                )
-                for name, values in features.items()
-            }
-        for name, values in features.items():
-            arrays[name][row] = values
-        low = min(low, float(features["glance_maps"].min()))
-        high = max(high, float(features["glance_maps"].max()))
-    for array in arrays.values():
-        array.flush()  # type: ignore[attr-defined]
+        )
+    return root
 
-    depends_on = {
-        "videos": table_digest(videos),
-        "frames": asdict(frames),
-        "grid": asdict(grid),
-        "dtype": dtype,
+
+def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Features, RowFacts]:
+    """Decode and encode one row.
+
+    Args:
+        clip: The video.
+        view: Which augmented copy; None takes middle frames and the central crop.
+        encoder: Both encoders.
+
+    Returns:
+        The row's part of every array, and its facts.
+
+    Raises:
+        VideoError: If the video cannot be read.
+        CacheError: If its features are not finite.
+    """
+    config = encoder.config
+    augment = None if view is None else config.augment
+    frames, taken = read_frames(clip, config.frames, augment, view or 0)
+    features = {**encoder.encode(frames), **view_arrays(taken)}
+    if not all(np.isfinite(values).all() for values in features.values()):
+        raise CacheError(
+            f"{clip.path}: features are not finite in {config.dtype}: check the encoders' weights, "
+            "or store float32"
+        )
+    maps = features["glance_maps"]
+    facts = RowFacts(checksum(features), file_bytes(clip), float(maps.min()), float(maps.max()))
+    return features, facts
+
+
+@contextmanager
+def encoding_workers(device: str) -> Iterator[int]:
+    """Yield how many threads encode, each with one torch thread.
+
+    A video per core is faster than a core per part of a layer, and features do not depend on how
+    many cores there are. On CUDA, convolutions keep the whole of float32 and are repeatable.
+    """
+    workers = torch.get_num_threads()
+    with ExitStack() as stack:
+        stack.enter_context(torch_threads(1))
+        if device == "cuda":
+            exact = torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            )
+            stack.enter_context(exact)
+        yield workers
+
+
+def identity_of(
+    rows: pd.DataFrame,
+    classes: list[str],
+    glance_encoder: Encoder,
+    local_encoder: Encoder,
+    config: CacheConfig,
+    shard: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Return everything that a cache's content depends on before a file is opened; JSON-able."""
+    content = asdict(config)
+    return {
+        "rows": rows_digest(rows),
+        "classes": classes,
+        **content,
+        "grids": [asdict(grid) for grid in config.grids],
         "glance_encoder": describe(glance_encoder),
         "local_encoder": describe(local_encoder),
         "libraries": {name: version(name) for name in LIBRARIES},
-    }
-    manifest = {
-        "fingerprint": fingerprint(depends_on),
-        "depends_on": depends_on,
-        "classes": classes,
-        "glance_map_range": [low, high],
-        "glance_gmacs": encoder_gmacs(glance_encoder, grid.frame_px),
-        "local_gmacs": encoder_gmacs(local_encoder, grid.patch_px),
-    }
-    videos.to_csv(partial / "videos.csv", index=False)
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
-    partial.rename(root)
-    return FeatureCache.open(root)
-
-
-@torch.no_grad()
-def encode_video(
-    frames: Tensor,
-    glance_encoder: Encoder,
-    local_encoder: Encoder,
-    grid: PatchGrid,
-    dtype: torch.dtype,
-) -> dict[str, NDArray[Any]]:
-    """Encode one video; its batches depend on the video alone.
-
-    Args:
-        frames: ``(T, 3, S, S)`` uint8.
-        glance_encoder: f_G.
-        local_encoder: f_L.
-        grid: The patch candidates.
-        dtype: Storage dtype.
-
-    Returns:
-        ``glance_maps`` ``(T, h, w, G)``, ``glance_vectors`` ``(T, G)`` and ``local_vectors``
-        ``(T, K, L)``.
-    """
-    maps, vectors = encode_glance(glance_encoder, frames, dtype)
-    # Small patches: a whole video at once; large ones: a frame at a time, which stays in cache.
-    at_once = max(1, PIXELS_PER_BATCH // (grid.n_options * grid.patch_px**2))
-    local = [
-        encode_local(local_encoder, grid.crop_all(chunk).flatten(0, 1), dtype)
-        for chunk in frames.split(at_once)
-    ]
-    return {
-        "glance_maps": maps.numpy(),
-        "glance_vectors": vectors.numpy(),
-        "local_vectors": torch.cat(local).unflatten(0, (len(frames), -1)).numpy(),
+        "shard": None if shard is None else list(shard),
     }
 
 
-def describe(encoder: Encoder) -> dict[str, Any]:
-    """Return an encoder's config and the SHA-256 of its weights and statistics."""
-    digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
-        if not name.endswith("num_batches_tracked"):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return {**asdict(encoder.config), "weights_sha256": digest.hexdigest()}
+def _is_done(facts: RowFacts | None, clip: Clip) -> bool:
+    """Whether a row is on disk, and its file still as large as it was."""
+    try:
+        return facts not in (None, NOTHING) and facts.bytes == file_bytes(clip)
+    except OSError:
+        return False
 
 
-def table_digest(videos: pd.DataFrame) -> str:
-    """Return the SHA-256 of a list of videos: names, labels, splits and file sizes, not folders."""
-    digest = hashlib.sha256()
-    for path, label, split in videos[["path", "label", "split"]].itertuples(index=False):
-        file = Path(path)
-        digest.update(f"{file.name}\t{file.stat().st_size}\t{label}\t{split}\n".encode())
-    return digest.hexdigest()
+def _check_failures(
+    failures: Mapping[int, str], n_rows: int, root: Path, skip_missing: bool
+) -> None:
+    reasons = list(dict.fromkeys(failures.values()))  # copies of a video fail alike
+    if not failures or (skip_missing and len(failures) < n_rows):
+        return
+    shown = "\n".join(f"  {reason}" for reason in reasons[:50])
+    more = f"\n  and {len(reasons) - 50} more" if len(reasons) > 50 else ""
+    raise CacheError(
+        f"{len(reasons)} video(s) cannot be read; the other {n_rows - len(failures)} of {n_rows} "
+        f"rows are kept in {root}.partial:\n{shown}{more}\nmend the files and run the same "
+        "command, which encodes only those, or add --skip-missing to go on without them"
+    )

@@ -1,124 +1,123 @@
-"""From a video file to the frames that the encoders see."""
+"""From a clip to the frames that the encoders see: which ones, how large, which part."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
-import decord
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from ..recognizer import FocusgymError
+from .clips import Clip, VideoError, read_pixels
+from .sampling import (
+    AugmentConfig,
+    FrameConfig,
+    View,
+    centre_crop,
+    draw_crop,
+    draw_frames,
+    sample_frames,
+)
 
-
-class VideoError(FocusgymError):
-    """A video cannot be read; the message names the file."""
-
-
-@dataclass(frozen=True)
-class FrameConfig:
-    """Which frames of a video are taken, and how they become S×S.
-
-    Attributes:
-        steps: T, frames taken per video.
-        frame_px: Side S of the centre crop, pixels.
-        resize_px: Length to which the short side is resized first (bilinear, anti-aliased),
-            pixels; None leaves frames that are S×S as they are.
-
-    Raises:
-        ValueError: If a size is not positive, or the resized side is smaller than the crop.
-    """
-
-    steps: int
-    frame_px: int
-    resize_px: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the sizes."""
-        if self.steps < 1 or self.frame_px < 1:
-            raise ValueError(
-                f"steps and frame_px must be positive; got {self.steps}, {self.frame_px}"
-            )
-        if self.resize_px is not None and self.resize_px < self.frame_px:
-            raise ValueError(
-                f"resize_px must be at least frame_px={self.frame_px}; got {self.resize_px}"
-            )
-
-
-def sample_frames(n_frames: int, steps: int) -> NDArray[np.int64]:
-    """Return the indices ``(T,)`` of the frames that stand for a video: one per equal segment.
-
-    ``int(tick/2 + tick*k)`` with ``tick = n_frames / steps``, the middle of segment k; where the
-    video is shorter than T frames, some indices repeat.
-
-    Source: the released AdaFocus code's rule for validation, used here for every split.
-    """
-    tick = n_frames / steps
-    return (tick / 2 + tick * np.arange(steps)).astype(np.int64)
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 def read_frames(
-    path: str | os.PathLike[str], config: FrameConfig
-) -> tuple[Tensor, NDArray[np.int64]]:
-    """Decode the sampled frames of one video.
+    clip: Clip, config: FrameConfig, augment: AugmentConfig | None = None, view: int = 0
+) -> tuple[Tensor, View]:
+    """Decode the frames that stand for a video.
 
     Args:
-        path: A video file.
+        clip: The video.
         config: Which frames, and how large.
+        augment: Draw frames, crop and flip as for training; None takes the middles of equal
+            segments and the central crop, as for testing.
+        view: Which of the augmented copies.
 
     Returns:
-        ``(T, 3, S, S)`` uint8 and the frame indices ``(T,)``.
+        ``(T, 3, S, S)`` uint8, and what was taken.
 
     Raises:
-        VideoError: If the file is missing, empty, damaged or no video, or if its frames are not
-            S×S and no ``resize_px`` is given.
+        VideoError: If the video is missing, empty, damaged or no video, ends before it should, or
+            if its frames are not S×S and no ``resize_px`` is given.
     """
-    if not os.path.isfile(path):
-        raise VideoError(f"{path}: no such video file: check the path in the list")
+    rng = None if augment is None else augment.generator(clip.key, view)
+
+    def choose(first: int, n: int) -> NDArray[np.int64]:
+        chosen = sample_frames(n, config) if rng is None else draw_frames(n, config, rng)
+        return first + chosen
+
+    pixels, indices = read_pixels(clip, choose)
+    frames = _resize(pixels, clip, config)
+    height, width = frames.shape[2:]
+    if rng is None or augment is None:
+        crop, flipped = centre_crop(width, height, config.frame_px), False
+    else:
+        crop = draw_crop(width, height, rng)
+        flipped = bool(rng.random() < 0.5) and augment.flip
+    view_taken = View(indices, crop, flipped)
+    return _cut(frames, view_taken, config.frame_px), view_taken
+
+
+def read_view(clip: Clip, config: FrameConfig, view: View) -> Tensor:
+    """Decode again what was taken of a video: ``(T, 3, S, S)`` uint8; raises as `read_frames`."""
+    pixels, _ = read_pixels(clip, lambda first, n: view.frame_indices)
+    return _cut(_resize(pixels, clip, config), view, config.frame_px)
+
+
+def ahead(
+    function: Callable[[ItemT], ResultT], items: Iterable[ItemT], workers: int
+) -> Iterator[ResultT]:
+    """Map a function over items in threads, in order, a few items ahead of the consumer.
+
+    Args:
+        function: Called in a thread.
+        items: Consumed as results are.
+        workers: Number of threads; at most twice as many results wait.
+    """
+    remaining = iter(items)
+    pool = ThreadPoolExecutor(workers)
     try:
-        # A frame that cannot be decoded is an error: by default decord repeats its neighbour.
-        reader = decord.VideoReader(str(path), num_threads=1, fault_tol=0)
-        indices = sample_frames(len(reader), config.steps)
-        pixels = reader.get_batch(indices).asnumpy()
-    except (
-        decord.DECORDError,
-        decord.DECORDLimitReachedError,
-        RuntimeError,
-        AssertionError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise VideoError(
-            f"{path} cannot be decoded ({reason}): replace the file, or take it off the list"
-        ) from error
-    frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (T, 3, height, width)
-    side = config.frame_px
+        waiting = [pool.submit(function, item) for item in islice(remaining, 2 * workers)]
+        while waiting:
+            result = waiting.pop(0).result()
+            waiting += [pool.submit(function, item) for item in islice(remaining, 1)]
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def read_many(clips: Iterable[Clip], config: FrameConfig) -> Iterator[tuple[Tensor, View]]:
+    """Decode videos in order, ahead of the consumer, on all cores (decord drops the GIL)."""
+    return ahead(lambda clip: read_frames(clip, config), clips, os.cpu_count() or 1)
+
+
+def _resize(pixels: NDArray[np.uint8], clip: Clip, config: FrameConfig) -> Tensor:
+    """Return ``(T, 3, height, width)`` with the short side at ``resize_px``."""
+    frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     if config.resize_px is not None:
-        frames = transforms.resize(frames, [config.resize_px], antialias=True)
-        frames = transforms.center_crop(frames, [side, side])
-    elif tuple(frames.shape[2:]) != (side, side):
+        resized: Tensor = transforms.resize(frames, [config.resize_px], antialias=True)
+        return resized
+    side = config.frame_px
+    if tuple(frames.shape[2:]) != (side, side):
         raise VideoError(
-            f"{path}: frames are {frames.shape[3]}×{frames.shape[2]} px, expected {side}×{side}: "
-            "set resize_px"
+            f"{clip.path}: frames are {frames.shape[3]}×{frames.shape[2]} px, expected "
+            f"{side}×{side}: set resize_px"
         )
-    return frames.contiguous(), indices
+    return frames
 
 
-def read_many(
-    paths: Iterable[str], config: FrameConfig
-) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Decode videos in order, a few ahead of the consumer, on all cores (decord drops the GIL)."""
-    workers = os.cpu_count() or 1
-    remaining = iter(paths)
-    with ThreadPoolExecutor(workers) as pool:
-        ahead = [pool.submit(read_frames, path, config) for path in islice(remaining, 2 * workers)]
-        while ahead:
-            frames = ahead.pop(0).result()
-            ahead += [pool.submit(read_frames, path, config) for path in islice(remaining, 1)]
-            yield frames
+def _cut(frames: Tensor, view: View, side_px: int) -> Tensor:
+    """Return the crop of each frame as ``(T, 3, S, S)``, mirrored if the view says so."""
+    left, top, right, bottom = view.crop_px
+    cut = frames[:, :, top:bottom, left:right]
+    if (right - left, bottom - top) != (side_px, side_px):
+        cut = transforms.resize(cut, [side_px, side_px], antialias=True)
+    return (cut.flip(-1) if view.flipped else cut).contiguous()

@@ -1,148 +1,203 @@
-"""Lists of videos: what to read, with which label, in which split."""
+"""Lists of videos: what to read, with which labels, in which split."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from ..recognizer import FocusgymError
+from .list_formats import FORMATS, ListRow, parse_list
+from .list_table import Listed, VideoListError, divide, resolve, some_in_each
+from .video_paths import VIDEO_SUFFIXES, VideoFinder, walk_videos
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
-
-
-class VideoListError(FocusgymError):
-    """A list of videos cannot be used; the message names every problem found."""
+SPLITS = ("train", "val", "test")
 
 
-def read_videos(root: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Read the list of a user's own videos.
+@dataclass(frozen=True)
+class VideoList:
+    """The videos of a data set.
 
-    Either ``root`` holds ``train.txt`` and ``val.txt`` with a line ``path frames label`` for each
-    video (the path may contain spaces, and is relative to ``root`` or to ``root/videos``; class
-    names are the lines of ``classes.txt``, where it exists), or one folder per class. With lists,
-    ``val.txt`` becomes the test split, and the last fifth of each class in ``train.txt`` the
-    validation split, so that nothing is selected on what is reported. With folders, each class is
-    divided 60 / 20 / 20 in the order of names.
+    Attributes:
+        videos: One row for each of the N videos, in the order of the lists (train, val, test).
+            ``name``: as in the list, or relative to the folder of the classes. ``path``: absolute;
+            of a missing video, where it was looked for first. ``label``: the first label.
+            ``labels``: all of them, joined by ``;``. ``split``. ``start_s``, ``end_s``: the
+            segment, NaN where it is not given. ``images``: template of the images' names, counted
+            from 1; empty for a video file. ``n_images``: how many there are; 0 for a video file.
+            ``missing``: why the video cannot be read; empty if it can.
+        classes: Names of the C classes.
+    """
+
+    videos: pd.DataFrame
+    classes: list[str]
+
+
+def read_lists(
+    root: str | os.PathLike[str],
+    lists: Mapping[str, str | os.PathLike[str]],
+    format: str = "kinetics",
+    classes: str | os.PathLike[str] | None = None,
+    images: str | None = None,
+    skip_missing: bool = False,
+) -> VideoList:
+    """Read the lists of a data set.
+
+    The formats: ``activitynet`` (also FCVID), lines ``name,num_frames,label[,label2,label3]`` where
+    -1 at the end pads; ``kinetics`` and ``something`` (also Jester), ``path num_frames label``,
+    with spaces in paths; ``csv``, a header ``path,label[,start_s,end_s]``, several labels joined by
+    ``;``, each an integer or the name of a class. A label that is an integer is the number of a
+    class, from 0. ``num_frames`` counts extracted images, so it is not used for a video file.
+
+    A name is looked for in ``root``, then in ``root/videos``: the file or folder itself, else with
+    a suffix of ``VIDEO_SUFFIXES``. A folder holds numbered images.
+
+    With a train list and no val list, the last fifth of each class (by first label) in the train
+    list becomes the val split, so that nothing is selected on what is reported.
+
+    Args:
+        root: The folder of the videos.
+        lists: List files of some of the splits ``train``, ``val`` and ``test``.
+        format: One of ``FORMATS``.
+        classes: File with the names of the C classes, one a line. None: they are ``0`` to the
+            largest label, or the sorted names if no label in a ``csv`` is an integer.
+        images: Template of the images' names, such as ``image_%05d.jpg``, counted from 1. None
+            finds for each folder the one whose number 1 is there.
+        skip_missing: Keep videos that are not there as rows with a reason in ``missing``.
+
+    Returns:
+        The videos and the names of the classes.
+
+    Raises:
+        VideoListError: If an argument or a file cannot be used, or if anything is wrong in the
+            lists: lines that cannot be read, labels out of range, videos listed twice or (without
+            ``skip_missing``) missing; all problems at once, with line numbers.
+
+    Source: the lists of the released AdaFocus code. It replaces a missing video by a random one;
+    here that is an error or a gap, never another video.
+    """
+    root = _folder(root)
+    if format not in FORMATS:
+        raise VideoListError(f"format must be one of {', '.join(FORMATS)}; got {format!r}")
+    if not lists or set(lists) - set(SPLITS):
+        got = ", ".join(lists) or "none"
+        raise VideoListError(f"lists must name files for some of {', '.join(SPLITS)}; got {got}")
+    try:
+        finder = VideoFinder(root, images)
+    except ValueError as error:
+        raise VideoListError(str(error)) from error
+    named, problems = (None, []) if classes is None else _class_names(Path(classes), root)
+    listed = [
+        _listed(Path(lists[split]), root, split, format) for split in SPLITS if split in lists
+    ]
+    table, names = resolve(root, listed, named, problems, finder, skip_missing)
+    if "train" in lists and "val" not in lists:
+        table = divide(table, names, ("val",))
+    return VideoList(some_in_each(table), names)
+
+
+def read_videos(root: str | os.PathLike[str], skip_missing: bool = False) -> VideoList:
+    """Read a folder of videos that follows our convention.
+
+    Either ``root`` holds ``train.txt`` and ``val.txt`` in the format ``kinetics`` (class names are
+    the lines of ``classes.txt``, where it exists), or one folder per class. With lists, ``val.txt``
+    becomes the test split, and ``read_lists`` takes the val split from ``train.txt``. With folders,
+    a video is a file with one of ``VIDEO_SUFFIXES`` or a folder of numbered images, and each class
+    is divided 60 / 20 / 20 in the order of names.
 
     Args:
         root: The folder.
+        skip_missing: Keep videos that are not there as rows with a reason in ``missing``.
 
     Returns:
-        The videos, one row each: ``path`` (absolute), ``label``, ``split``; and the class names.
+        The videos and the names of the classes.
 
     Raises:
         VideoListError: If ``root`` is not a folder, if it holds no list and no class folder, or if
             anything in them is wrong; all problems at once, with line numbers.
     """
+    root = _folder(root)
+    lists = {"train": root / "train.txt", "test": root / "val.txt"}
+    present = [path for path in lists.values() if path.exists()]
+    if len(present) == 1:
+        absent = next(path for path in lists.values() if path not in present)
+        raise VideoListError(
+            f"{present[0]} is there, but {absent.name} is not: give both, or neither for one "
+            "folder per class"
+        )
+    if present:
+        names = root / "classes.txt"
+        return read_lists(
+            root, lists, classes=names if names.exists() else None, skip_missing=skip_missing
+        )
+    finder = VideoFinder(root)
+    rows, classes = _from_folders(root, finder)
+    table, _ = resolve(root, [Listed("", "train", rows)], classes, [], finder, skip_missing)
+    return VideoList(some_in_each(divide(table, classes, ("val", "test"))), classes)
+
+
+def _folder(root: str | os.PathLike[str]) -> Path:
     root = Path(root).resolve()
     if not root.is_dir():
         raise VideoListError(f"{root} is not a folder: give the folder that holds your videos")
-    lists = [root / "train.txt", root / "val.txt"]
-    present = [path for path in lists if path.exists()]
-    if len(present) == 1:
-        missing = next(path for path in lists if path not in present)
-        raise VideoListError(
-            f"{present[0]} is there, but {missing.name} is not: give both, or neither for one "
-            "folder per class"
-        )
-    videos, classes = _from_lists(root) if present else _from_folders(root)
-    if len(classes) < 2:
-        raise VideoListError(f"{root} has {len(classes)} class; recognition needs at least 2")
-    shares = ("val",) if present else ("val", "test")
-    return _divide(videos, classes, shares), classes
+    return root
 
 
-def _from_lists(root: Path) -> tuple[pd.DataFrame, list[str]]:
-    rows: list[tuple[str, int, str]] = []
-    problems: list[str] = []
-    first_seen: dict[Path, str] = {}
-    for name, split in (("train.txt", "train"), ("val.txt", "test")):
-        for number, line in enumerate(_lines(root / name), 1):
-            if not line.strip():
-                continue
-            where = f"{name}:{number}"
-            fields = line.rsplit(maxsplit=2)
-            if len(fields) != 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
-                problems.append(f"{where}: expected 'path frames label'; got {line!r}")
-                continue
-            candidates = (root / fields[0], root / "videos" / fields[0])
-            path = next((path for path in candidates if path.is_file()), None)
-            if path is None:
-                problems.append(f"{where}: no such video: {candidates[0]} or {candidates[1]}")
-            elif path.resolve() in first_seen:
-                first = first_seen[path.resolve()]
-                problems.append(f"{where}: {fields[0]} is listed already at {first}")
-            else:
-                first_seen[path.resolve()] = where
-                rows.append((str(path), int(fields[2]), split))
-    if not problems and not any(split == "test" for _, _, split in rows):
-        problems.append("val.txt: no videos: it becomes the test split, and needs some")
-    n_classes = 1 + max((label for _, label, _ in rows), default=-1)
-    classes = [str(label) for label in range(n_classes)]
-    if (root / "classes.txt").exists():
-        classes = [line.strip() for line in _lines(root / "classes.txt") if line.strip()]
-        if n_classes > len(classes):
-            problems.append(
-                f"labels go up to {n_classes - 1}, but classes.txt names {len(classes)} classes"
-            )
-    _refuse(problems)
-    return pd.DataFrame(rows, columns=["path", "label", "split"]), classes
-
-
-def _lines(path: Path) -> list[str]:
+def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise VideoListError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
+    except OSError as error:
+        raise VideoListError(f"cannot read the list {path}: {error.strerror}") from error
 
 
-def _from_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
-    rows = [
-        (str(path), folder.name)
+def _shown(path: Path, root: Path) -> str:
+    """Return the path as problems show it: relative to ``root`` where it lies below."""
+    absolute = Path(os.path.abspath(path))
+    return str(absolute.relative_to(root) if absolute.is_relative_to(root) else path)
+
+
+def _listed(path: Path, root: Path, split: str, format: str) -> Listed:
+    rows, problems = parse_list(_text(path), format)
+    if not rows and not problems:
+        becomes = "it becomes" if path.stem != split else "it is"
+        problems = [(0, f"no videos: {becomes} the {split} split, and needs some")]
+    return Listed(_shown(path, root), split, rows, problems)
+
+
+def _class_names(path: Path, root: Path) -> tuple[list[str], list[str]]:
+    file, names, problems = _shown(path, root), list[str](), list[str]()
+    first: dict[str, int] = {}
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if name := line.strip():
+            names.append(name)
+            if first.setdefault(name, number) != number:
+                problems.append(
+                    f"{file}:{number}: class {name!r} is named already at {file}:{first[name]}"
+                )
+    if len(names) < 2:
+        raise VideoListError(f"{file} names {len(names)} class; recognition needs at least 2")
+    return names, problems
+
+
+def _from_folders(root: Path, finder: VideoFinder) -> tuple[list[ListRow], list[str]]:
+    below = {
+        folder.name: walk_videos(str(folder), finder)
         for folder in sorted(root.iterdir())
         if folder.is_dir()
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES
-    ]
-    if not rows:
+    }
+    classes = [name for name, paths in below.items() if paths]
+    if not classes:
         raise VideoListError(
             f"{root} holds neither train.txt and val.txt nor a folder per class with videos "
-            f"({', '.join(VIDEO_SUFFIXES)})"
+            f"({', '.join(VIDEO_SUFFIXES)}, or folders of numbered images)"
         )
-    classes = sorted({name for _, name in rows})
-    videos = pd.DataFrame(rows, columns=["path", "class"])
-    videos["label"] = videos.pop("class").map(classes.index)
-    return videos.assign(split="train"), classes
-
-
-def _divide(videos: pd.DataFrame, classes: list[str], shares: tuple[str, ...]) -> pd.DataFrame:
-    """Give the last fifths of each class that is not in ``test`` to the shares, the rest to train.
-
-    Runs of the list, not random videos: neighbours in a list often come from one recording, and
-    would tie what is selected on to what is trained on.
-    """
-    splits, labels = videos["split"].to_numpy(dtype=object), videos["label"].to_numpy()
-    problems = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero((labels == label) & (splits != "test"))
-        held_out = max(1, len(rows) // 5)
-        if len(rows) <= len(shares):
-            problems.append(
-                f"class {classes[label]} has {len(rows)} videos to divide into train and "
-                f"{' and '.join(shares)}: it needs at least {len(shares) + 1}"
-            )
-        for share in shares:
-            splits[rows[-held_out:]] = share
-            rows = rows[:-held_out]
-    _refuse(problems)
-    return videos.assign(split=splits)
-
-
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:50])
-        more = f"\n  and {len(problems) - 50} more" if len(problems) > 50 else ""
-        raise VideoListError(f"{len(problems)} problem(s) in the list of videos:\n{shown}{more}")
+    rows = [
+        ListRow(0, Path(path).relative_to(root).as_posix(), str(label))
+        for label, name in enumerate(classes)
+        for path in below[name]
+    ]
+    return rows, classes

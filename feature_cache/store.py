@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..recognizer import FocusgymError, PatchGrid
+from ..recognizer import Encoder, FocusgymError, PatchGrid
+from . import journal
+from .bundle import read_encoder
+from .rows import TEXT_COLUMNS, label_matrix
+from .sampling import FrameConfig, View
 
-ARRAYS = ("glance_maps", "glance_vectors", "local_vectors", "frame_indices")
+SHARED_ARRAYS = ("glance_maps", "glance_vectors", "frame_indices", "crops_px", "flipped")
 
 
 class CacheError(FocusgymError):
@@ -30,62 +36,172 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class FeatureCache:
-    """A feature cache, opened for reading.
+def group_fingerprint(depends_on: Mapping[str, Any], grid: PatchGrid) -> str:
+    """Return the fingerprint of one option group: it does not depend on the other groups."""
+    return fingerprint({**depends_on, "grid": asdict(grid)})
 
-    Arrays stay on disk, memory-mapped read-only; every method copies only what it returns.
+
+def local_array(grid: PatchGrid) -> str:
+    """Return the name of an option group's array."""
+    return f"local_vectors_{grid.name}"
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """Read the manifest of a complete cache, or of a complete shard.
+
+    Raises:
+        CacheError: If there is none, or if it was edited.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((root / "manifest.json").read_text())
+        found = {
+            name: group_fingerprint(manifest["depends_on"], PatchGrid(**grid))
+            for name, grid in manifest["grids"].items()
+        }
+        said = manifest["fingerprints"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CacheError(
+            f"{root} is not a complete feature cache ({error!r}): build it, or give another path"
+        ) from error
+    if found != said:
+        raise CacheError(
+            f"{root}: the manifest says {_listed(said)}, but its content gives {_listed(found)}: "
+            "it was edited; rebuild the cache"
+        )
+    return manifest
+
+
+def read_table(root: Path) -> pd.DataFrame:
+    """Read the table of rows of a cache or a shard."""
+    return pd.read_csv(
+        root / "videos.csv",
+        dtype=TEXT_COLUMNS,
+        keep_default_na=False,
+        na_values={"start_s": "", "end_s": ""},
+    )
+
+
+def open_arrays(root: Path, grids: Iterable[PatchGrid]) -> dict[str, NDArray[Any]]:
+    """Map the arrays of a cache or a shard, read-only, by their names on disk."""
+    names = (*SHARED_ARRAYS, *(local_array(grid) for grid in grids))
+    return {
+        name: np.load(root / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names
+    }
+
+
+def stored_view(arrays: Mapping[str, NDArray[Any]], row: int) -> View:
+    """Return the view that is stored in a row."""
+    left, top, right, bottom = arrays["crops_px"][row].tolist()
+    indices = np.array(arrays["frame_indices"][row])
+    return View(indices, (left, top, right, bottom), bool(arrays["flipped"][row]))
+
+
+def _listed(fingerprints: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in fingerprints.items())
+
+
+def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
+    """Say whether a cache of this identity is there already.
+
+    Raises:
+        CacheError: If something else is.
+    """
+    if not root.exists():
+        return False
+    try:
+        manifest = read_manifest(root)
+        there = {
+            **{key: value for key, value in manifest["depends_on"].items() if key != "files"},
+            "grids": list(manifest["grids"].values()),
+            "shard": manifest["shard"],
+        }
+    except CacheError:
+        there = {}
+    if there != json.loads(json.dumps(identity)):
+        raise CacheError(
+            f"{root} exists, and is no cache of these videos and settings: remove it, or build "
+            "the cache elsewhere"
+        )
+    (root / journal.NAME).unlink(missing_ok=True)
+    return True
+
+
+class FeatureCache:
+    """A feature cache, opened for reading one of its option groups.
+
+    Arrays stay on disk, memory-mapped read-only; every method copies only what it returns. Any
+    number of processes may read; pickled, a cache is opened again where it arrives.
 
     Attributes:
         root: The cache's folder.
         manifest: Everything that the features depend on, the classes, and the costs of encoding.
-        fingerprint: The manifest's fingerprint; what is trained on the cache carries it.
-        videos: Table of videos, one row each, in the arrays' order: ``path``, ``label``, ``split``.
+        fingerprint: Of the features of this option group; what is trained on them carries it.
+        videos: Table of rows, in the arrays' order: one per video, or per augmented copy of it.
+            ``name``, ``path``, ``label`` (the first), ``labels`` (all, joined by ``;``), ``split``,
+            ``start_s``, ``end_s``, ``images``, ``n_images``, ``view`` (−1: middle frames and
+            central crop), ``bytes``, ``checksum``.
         grid: The patch candidates; option k of a decision is candidate k.
-        labels: ``(N,)`` int64.
+        frames: Which frames were taken, and how large.
+        labels: ``(N,)`` int64, the first label.
+        device: Where tensors are returned.
     """
 
-    def __init__(self, root: Path, manifest: dict[str, Any], videos: pd.DataFrame) -> None:
+    def __init__(self, root: Path, manifest: dict[str, Any], group: str, device: str) -> None:
         """Use `FeatureCache.open`."""
         self.root = root
         self.manifest = manifest
-        self.fingerprint: str = manifest["fingerprint"]
-        self.videos = videos
-        self.grid = PatchGrid(**manifest["depends_on"]["grid"])
-        self.labels = torch.tensor(videos["label"].to_numpy(), dtype=torch.int64)
-        self._arrays: dict[str, NDArray[Any]] = {
-            name: np.load(root / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ARRAYS
-        }
+        self.device = torch.device(device)
+        self.fingerprint: str = manifest["fingerprints"][group]
+        self.videos = read_table(root)
+        self.grid = PatchGrid(**manifest["grids"][group])
+        self.frames = FrameConfig(**manifest["depends_on"]["frames"])
+        self.labels = torch.tensor(self.videos["label"].to_numpy(), dtype=torch.int64)
+        self._arrays = open_arrays(root, [self.grid])
+        self._local = local_array(self.grid)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> FeatureCache:
+    def open(
+        cls, path: str | os.PathLike[str], group: str | None = None, device: str = "cpu"
+    ) -> FeatureCache:
         """Open a cache.
 
         Args:
             path: The folder that `build_cache` wrote.
+            group: Name of the option group, such as ``p128_7x7``; needed where there are several.
+            device: Where tensors are returned, such as ``cuda``.
 
         Raises:
-            CacheError: If there is no complete cache, or its manifest was changed.
+            CacheError: If there is no complete cache, if its manifest was changed, if it is a
+                shard, or if the group is not there or not said.
         """
         root = Path(path)
+        manifest = read_manifest(root)
+        groups = list(manifest["grids"])
+        if manifest["shard"] is not None:
+            part, parts = manifest["shard"]
+            raise CacheError(
+                f"{root} is shard {part}/{parts} of a cache: merge the shards first "
+                "(focusgym cache merge)"
+            )
+        if group is None and len(groups) > 1:
+            raise CacheError(f"{root} holds {len(groups)} option groups: say which of {groups}")
+        if group is not None and group not in groups:
+            raise CacheError(f"{root} holds no option group {group!r}: choose one of {groups}")
         try:
-            manifest = json.loads((root / "manifest.json").read_text())
-            said, actual = manifest["fingerprint"], fingerprint(manifest["depends_on"])
-            cache = cls(root, manifest, pd.read_csv(root / "videos.csv"))
+            return cls(root, manifest, group or groups[0], device)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CacheError(
-                f"{root} is not a complete feature cache ({error}): build it, or give another path"
+                f"{root} is not a complete feature cache ({error!r}): build it again, or give "
+                "another path"
             ) from error
-        if actual != said:
-            raise CacheError(
-                f"{root}: the manifest says fingerprint {said}, its content gives {actual}: the "
-                "manifest was edited; rebuild the cache"
-            )
-        return cache
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a path: maps of files are not copied."""
+        return FeatureCache.open, (self.root, self.grid.name, str(self.device))
 
     @property
     def n_videos(self) -> int:
-        """N."""
+        """N, the rows."""
         return len(self.videos)
 
     @property
@@ -102,22 +218,37 @@ class FeatureCache:
     @property
     def local_channels(self) -> int:
         """L."""
-        return int(self._arrays["local_vectors"].shape[-1])
+        return int(self._arrays[self._local].shape[-1])
 
     @property
     def n_options(self) -> int:
         """K."""
-        return int(self._arrays["local_vectors"].shape[2])
+        return int(self._arrays[self._local].shape[2])
 
     @property
     def dtype(self) -> torch.dtype:
         """Storage dtype of the features."""
-        return torch.from_numpy(np.empty(0, self._arrays["local_vectors"].dtype)).dtype
+        return torch.from_numpy(np.empty(0, self._arrays[self._local].dtype)).dtype
 
     @property
     def n_classes(self) -> int:
         """C."""
-        return len(self.manifest["classes"])
+        return len(self.classes)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the C classes."""
+        names: list[str] = self.manifest["depends_on"]["classes"]
+        return names
+
+    @cached_property
+    def label_matrix(self) -> Tensor:
+        """``(N, C)`` bool: which labels each video has."""
+        return torch.from_numpy(label_matrix(self.videos["labels"], self.n_classes))
+
+    def encoders(self) -> tuple[Encoder, Encoder]:
+        """Return f_G and f_L, as they were when the cache was built; see `read_bundle`."""
+        return read_encoder(self.root / "glance_encoder"), read_encoder(self.root / "local_encoder")
 
     def split(self, name: str) -> NDArray[np.int64]:
         """Return the rows of a split.
@@ -154,12 +285,16 @@ class FeatureCache:
         ``local_vectors(videos[:, None], np.arange(T), options)`` with options ``(B, T)`` gives
         ``(B, T, L)``; ``local_vectors(videos, t, slice(None))`` gives ``(B, K, L)``.
         """
-        return self._gather("local_vectors", (videos, steps, options))
+        return self._gather(self._local, (videos, steps, options))
 
     def frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices ``(B, T)`` of the frames in their video files."""
         indices: NDArray[np.int64] = self._arrays["frame_indices"][videos]
         return indices
+
+    def view(self, video: int) -> View:
+        """Return the frames, the crop and the flip that were taken of a row."""
+        return stored_view(self._arrays, video)
 
     def sequences(
         self, videos: NDArray[np.int64], options: NDArray[np.int64]
@@ -174,8 +309,8 @@ class FeatureCache:
             Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, labels ``(B,)``.
         """
         local = self.local_vectors(videos[:, None], np.arange(self.steps), options)
-        return self.glance_vectors(videos), local, self.labels[videos]
+        return self.glance_vectors(videos), local, self.labels[videos].to(self.device)
 
     def _gather(self, name: str, index: Any) -> Tensor:
-        # Indexing with arrays copies; the copy is ours, so torch may own it.
-        return torch.from_numpy(self._arrays[name][index]).float()
+        # Indexing with arrays copies; the copy is ours, so torch may own it. It travels as stored.
+        return torch.from_numpy(self._arrays[name][index]).to(self.device).float()

@@ -9,16 +9,10 @@ if __name__ == "recognizer":  # pragma: no cover
 from .adaptive import AdaptiveRecognizer, Recognition
 from .classifier import Classifier, ClassifierConfig, GruClassifier
 from .compute import FrameCost, count_gmacs, encoder_gmacs, frame_cost
-from .encoders import (
-    Encoder,
-    EncoderConfig,
-    WeightsError,
-    encode_glance,
-    encode_local,
-    load_trunk,
-)
+from .encoders import Encoder, EncoderConfig, encode_glance, encode_local, pool
 from .errors import FocusgymError
 from .geometry import PatchGrid
+from .loading import WeightsError, load_weights
 from .metrics import accuracy_by_step, confidence
 from .policy import PolicyConfig, PolicyNetwork, PolicyTrunk
 from .stages import (
@@ -30,6 +24,8 @@ from .stages import (
     fit_local,
     sequence_loss,
 )
+from .threads import torch_threads
+from .trunks import EncoderError
 
 __all__ = [
     "AdaptiveRecognizer",
@@ -38,6 +34,7 @@ __all__ = [
     "ClassifierConfig",
     "Encoder",
     "EncoderConfig",
+    "EncoderError",
     "FitConfig",
     "FocusgymError",
     "FrameCost",
@@ -59,6 +56,8 @@ __all__ = [
     "fit_encoder",
     "fit_local",
     "frame_cost",
-    "load_trunk",
+    "load_weights",
+    "pool",
     "sequence_loss",
+    "torch_threads",
 ]

@@ -45,6 +45,11 @@ class PatchGrid:
             raise ValueError(f"a patch grid needs n >= 2 candidates per axis; got n={self.n}")
 
     @property
+    def name(self) -> str:
+        """Name of this grid as an option group, such as ``p128_7x7``."""
+        return f"p{self.patch_px}_{self.n}x{self.n}"
+
+    @property
     def n_options(self) -> int:
         """K, the number of candidates."""
         return self.n * self.n
@@ -111,17 +116,16 @@ class PatchGrid:
             frames: ``(M, 3, S, S)``, any dtype.
 
         Returns:
-            ``(M, K, 3, P, P)``: a copy, same dtype.
+            ``(M, K, 3, P, P)``: a copy, same dtype, channels last in memory.
 
         Raises:
             ValueError: If the frames are not S×S.
         """
         self._check_frames(frames)
         p = self.patch_px
-        return torch.stack(
-            [frames[:, :, y : y + p, x : x + p] for y in self.offsets_px for x in self.offsets_px],
-            dim=1,
-        )
+        nhwc = frames.permute(0, 2, 3, 1)
+        crops = [nhwc[:, y : y + p, x : x + p] for y in self.offsets_px for x in self.offsets_px]
+        return torch.stack(crops, dim=1).permute(0, 1, 4, 2, 3)
 
     def _check_frames(self, frames: Tensor) -> None:
         expected = (self.frame_px, self.frame_px)

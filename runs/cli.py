@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
-from tyro.extras import subcommand_cli_from_dict
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
-from .config import QuickstartConfig
+from .config import Command, QuickstartConfig
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -16,24 +18,31 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: What stands behind ``focusgym``; None takes the process's own.
     """
-    config = subcommand_cli_from_dict(
-        {"quickstart": QuickstartConfig},
+    config = tyro.cli(
+        cast(Any, Command),
         prog="focusgym",
         description="Learn where a video recognizer should look.",
         args=args,
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
     )
     # Nothing heavy is imported before the command line is understood.
     from ..recognizer import FocusgymError
-    from .quickstart import quickstart
 
     try:
-        quickstart(config)
+        if isinstance(config, QuickstartConfig):
+            from .quickstart import quickstart
+
+            quickstart(config)
+        else:
+            from .cache import run_cache_verb
+
+            run_cache_verb(config.verb)
     except FocusgymError as error:
         print(f"focusgym: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(
-            "\nfocusgym: interrupted; the same command goes on after the last complete step",
+            "\nfocusgym: interrupted; the same command goes on after what is complete",
             file=sys.stderr,
         )
         raise SystemExit(130) from None

@@ -23,7 +23,7 @@ from ..agents import (
     TrueBoxAgent,
 )
 from ..envs import FocusEngine
-from ..feature_cache import FeatureCache, FrameConfig, read_many
+from ..feature_cache import FeatureCache, clips_of, read_many
 from ..recognizer import (
     AdaptiveRecognizer,
     FrameCost,
@@ -127,10 +127,9 @@ def recognize_files(
     Returns:
         One recognition per contender, rows in the order of ``videos``.
     """
-    frames = FrameConfig(**cache.manifest["depends_on"]["frames"])
-    paths = cache.videos["path"].iloc[videos].tolist()
+    clips = clips_of(cache.videos.iloc[videos])
     seen: list[list[Recognition]] = [[] for _ in contenders]
-    decoded = iter(tqdm(read_many(paths, frames), "plug-back", len(paths), unit="video"))
+    decoded = iter(tqdm(read_many(clips, cache.frames), "plug-back", len(clips), unit="video"))
     start = 0
     while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
         rows = slice(start, start + len(batch))

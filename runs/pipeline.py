@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +16,8 @@ from tqdm import tqdm
 from ..agents import PPOConfig, policy_options, train_policy
 from ..feature_cache import (
     FeatureCache,
+    clips_of,
+    make_encoder,
     read_classifier,
     read_many,
     write_bundle,
@@ -30,27 +30,14 @@ from ..recognizer import (
     GruClassifier,
     PatchGrid,
     PolicyNetwork,
-    WeightsError,
     encode_glance,
     fit_classifier,
     fit_encoder,
     fit_local,
-    load_trunk,
 )
 from .recipes import Recipe
 
 STAGES = ("pixels", "cache", "control", "validation")
-
-
-@contextmanager
-def torch_threads(n: int | None) -> Iterator[None]:
-    """Let torch use n threads inside the block; None leaves it as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def make_encoders(
@@ -65,7 +52,7 @@ def make_encoders(
         raise ValueError("this recipe trains no encoders: give weights instead")
     torch.manual_seed(seed)
     train = videos[videos["split"] == "train"]
-    decoded = tqdm(read_many(train["path"], recipe.frames), "decoding", len(train), unit="video")
+    decoded = tqdm(read_many(clips_of(train), recipe.frames), "decoding", len(train), unit="video")
     frames = torch.stack([pixels for pixels, _ in decoded])
     labels = torch.tensor(train["label"].to_numpy())
 
@@ -94,30 +81,16 @@ def make_encoders(
 
 
 def load_encoders(folder: Path, recipe: Recipe, weights: Path) -> None:
-    """Write the bundles ``glance`` and ``local``, both with the weights of one state dict."""
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is no checkpoint fails in many ways
-        raise WeightsError(
-            f"{weights} is not a state dict that can be loaded safely ({_first_line(error)}): give "
-            "torchvision's MobileNet-V2 weights, saved with torch.save(model.state_dict(), …)"
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
-        raise WeightsError(
-            f"{weights} holds a {type(state).__name__}, expected a state dict of tensors: save "
-            "model.state_dict(), not the model or a whole checkpoint"
-        )
+    """Write the bundles ``glance`` and ``local``, both with the weights of one file.
+
+    Raises:
+        WeightsError: If the file holds no weights, or they do not fit.
+    """
+    configs = {"glance": recipe.glance, "local": recipe.local}
+    encoders = {name: make_encoder(config, str(weights)) for name, config in configs.items()}
     folder.mkdir()
-    for name, config in (("glance", recipe.glance), ("local", recipe.local)):
-        encoder = Encoder(config)
-        load_trunk(encoder, state)
-        write_bundle(folder / name, "encoder", config, encoder)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    for name, encoder in encoders.items():
+        write_bundle(folder / name, "encoder", encoder.config, encoder)
 
 
 def classifier_config(

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ..agents import read_policy
 from ..feature_cache import (
+    CacheConfig,
     FeatureCache,
     build_cache,
     make_digits,
@@ -21,8 +22,15 @@ from ..feature_cache import (
     read_classifier,
     read_encoder,
     read_videos,
+    video_table,
 )
-from ..recognizer import AdaptiveRecognizer, FocusgymError, PatchGrid, frame_cost
+from ..recognizer import (
+    AdaptiveRecognizer,
+    FocusgymError,
+    PatchGrid,
+    frame_cost,
+    torch_threads,
+)
 from .config import QuickstartConfig
 from .evaluation import compare_policies
 from .pipeline import (
@@ -32,7 +40,6 @@ from .pipeline import (
     make_encoders,
     make_finetuned,
     make_policy,
-    torch_threads,
 )
 from .recipes import CLIPS, DIGITS, Recipe
 from .report import clear_report, write_report
@@ -48,7 +55,7 @@ class VideoSet:
     """The videos of a run.
 
     Attributes:
-        videos: ``path``, ``label``, ``split``, one row each.
+        videos: The table of videos.
         classes: Names of the C classes.
         boxes: True boxes of their frames, where there are any.
     """
@@ -90,7 +97,11 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     console = Console()
     steps = Steps(config.out.resolve(), asdict(config), console)
     clear_report(config.out)
-    data = VideoSet(*clips, None) if clips else embedded_digits(steps, recipe, config.seed)
+    data = (
+        VideoSet(clips.videos, clips.classes, None)
+        if clips
+        else embedded_digits(steps, recipe, config.seed)
+    )
     return run_pipeline(steps, data, recipe, config, console)
 
 
@@ -103,7 +114,8 @@ def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:
     videos, boxes = (pd.read_csv(folder / name) for name in ("videos.csv", "boxes.csv"))
     for table in (videos, boxes):
         table["path"] = str(folder) + "/" + table["path"]
-    return VideoSet(videos, [str(digit) for digit in range(10)], boxes)
+    listed = video_table(*(videos[name].tolist() for name in ("path", "label", "split")))
+    return VideoSet(listed, [str(digit) for digit in range(10)], boxes)
 
 
 def run_pipeline(
@@ -137,7 +149,8 @@ def run_pipeline(
     grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
 
     def build(folder: Path) -> None:
-        build_cache(data.videos, data.classes, folder, glance, local, grid, recipe.frames)
+        config = CacheConfig(recipe.frames, (grid,))
+        build_cache(data.videos, data.classes, folder, glance, local, config, restart=True)
 
     cache = FeatureCache.open(steps.run("cache", {}, build))
     sizes = classifier_config(recipe, glance, local, n_classes)

@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ..feature_cache import FeatureCache, FrameConfig, read_frames
+from ..feature_cache import FeatureCache, clips_of, read_frames
 from .evaluation import true_boxes
 
 # Colour says what kind of policy a line is: grey fixed, green learned, blue a bound.
@@ -173,12 +173,12 @@ def patch_strip(
     test = cache.split("test")
     firsts = cache.videos.iloc[test].reset_index().groupby("label")["index"].first()
     rows = firsts.to_numpy()[:PICTURED]
-    frames = FrameConfig(**cache.manifest["depends_on"]["frames"])
     truth = None if boxes is None else true_boxes(cache, boxes)
     figure = Figure(figsize=(1.5 * cache.steps, 1.6 * len(rows) + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), cache.steps, squeeze=False)
     for axes_row, video in zip(grid, rows, strict=True):
-        pixels, indices = read_frames(cache.videos["path"].iloc[video], frames)
+        (clip,) = clips_of(cache.videos.iloc[[video]])
+        pixels, view = read_frames(clip, cache.frames)
         chosen = options[np.searchsorted(test, video)]
         for t, axes in enumerate(axes_row):
             axes.imshow(pixels[t].permute(1, 2, 0).numpy())
@@ -190,8 +190,8 @@ def patch_strip(
                 corners = box[["left", "top", "right", "bottom"]].to_numpy(float)
                 _draw(axes, corners, edgecolor="0.75", linewidth=1.2, linestyle=style)
             if t == 0:
-                axes.set_ylabel(cache.manifest["classes"][cache.labels[video]], fontsize=9)
-            axes.set_title(f"frame {indices[t]}", fontsize=7, pad=2)
+                axes.set_ylabel(cache.classes[cache.labels[video]], fontsize=9)
+            axes.set_title(f"frame {view.frame_indices[t]}", fontsize=7, pad=2)
     legend = "green: chosen patch"
     if boxes is not None:
         legend += "   grey: true box (dotted: hidden in this frame)"

@@ -177,7 +177,7 @@ def informative_cache(root: Path) -> FeatureCache:
     maps[n, t, target, 0] = 1
     local[n, t, target, np.repeat(cache.labels.numpy()[:, None], T, 1)] = 3
     np.save(root / "glance_maps.npy", maps.reshape(*shape, 3, 3, G))
-    np.save(root / "local_vectors.npy", local)
+    np.save(root / "local_vectors_p12_3x3.npy", local)
     np.save(root / "target.npy", target)
     return FeatureCache.open(root)
 

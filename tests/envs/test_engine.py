@@ -24,7 +24,7 @@ def literal_confidence(
 ) -> float:
     """Return p_ty after looking at ``options`` in the first frames of a video, from the files."""
     glance = np.load(cache.root / "glance_vectors.npy")[video].astype(np.float32)
-    local = np.load(cache.root / "local_vectors.npy")[video].astype(np.float32)
+    local = np.load(cache.root / "local_vectors_p12_3x3.npy")[video].astype(np.float32)
     gru = nn.GRU(G + L, classifier.config.hidden)
     gru.load_state_dict(classifier.gru.state_dict())
     x = [np.concatenate([glance[t], local[t, k]]) for t, k in enumerate(options)]
@@ -56,7 +56,7 @@ def test_equation_7_on_a_tiny_case_worked_out(tmp_path: Path) -> None:
     engine = FocusEngine(cache, classifier)
     engine.start(video)
     step = engine.step(chosen, random)
-    local = np.load(cache.root / "local_vectors.npy").astype(np.float64)[3, 0, :, 0]
+    local = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float64)[3, 0, :, 0]
 
     def p(option: int) -> float:
         h = 0.5 * np.tanh(local[option])  # update gate = sigmoid(0)

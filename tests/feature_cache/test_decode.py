@@ -2,90 +2,207 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional
 
-from focusgym.feature_cache import FrameConfig, VideoError, read_frames, read_many, sample_frames
+from focusgym.feature_cache import (
+    AugmentConfig,
+    Clip,
+    FrameConfig,
+    VideoError,
+    count_frames,
+    read_frames,
+    read_many,
+    read_view,
+)
 from focusgym.feature_cache.digits import write_mp4
 
 
-def clip(path: Path, n: int = 9, height: int = 48, width: int = 64) -> np.ndarray:
+def clip(path: Path, n: int = 9, height: int = 48, width: int = 64) -> Clip:
     """Write a clip in which the grey level of frame i is 10 + 20·i."""
     levels = (10 + 20 * np.arange(n, dtype=np.uint8))[:, None, None, None]
-    frames = np.broadcast_to(levels, (n, height, width, 3)).copy()
-    write_mp4(frames, path)
-    return frames
+    write_mp4(np.broadcast_to(levels, (n, height, width, 3)).copy(), path)
+    return Clip(str(path), path.name)
 
 
-def test_sampling_by_hand() -> None:
-    assert sample_frames(12, 6).tolist() == [1, 3, 5, 7, 9, 11]
-    assert sample_frames(30, 4).tolist() == [3, 11, 18, 26]
-    assert sample_frames(2, 4).tolist() == [0, 0, 1, 1]
+def folder(path: Path, n: int = 9, template: str = "image_%05d.jpg") -> Clip:
+    """Write the same clip as numbered images."""
+    path.mkdir(parents=True)
+    for i in range(n):
+        Image.new("RGB", (64, 64), (10 + 20 * i,) * 3).save(path / (template % (i + 1)))
+    return Clip(str(path), path.name, images=template, n_images=n)
 
 
-@given(st.integers(1, 500), st.integers(1, 64))
-def test_samples_are_the_middles_of_equal_segments(n_frames: int, steps: int) -> None:
-    indices = sample_frames(n_frames, steps)
-    for k, index in enumerate(indices):
-        # floor((2k+1)·n / 2T) in integers; floats may fall on the other side of a whole number.
-        exact = (2 * k + 1) * n_frames // (2 * steps)
-        assert abs(int(index) - exact) <= ((2 * k + 1) * n_frames % (2 * steps) == 0)
-    assert indices.min() >= 0
-    assert indices.max() < n_frames
+def levels(frames: torch.Tensor) -> np.ndarray:
+    return frames.float().mean((1, 2, 3)).numpy()
 
 
 def test_frames_are_the_sampled_ones(tmp_path: Path) -> None:
-    clip(tmp_path / "a.mp4", height=64)
-    frames, indices = read_frames(tmp_path / "a.mp4", FrameConfig(3, 64))
-    assert indices.tolist() == [1, 4, 7]
+    frames, view = read_frames(clip(tmp_path / "a.mp4", height=64), FrameConfig(3, 64))
+    assert view.frame_indices.tolist() == [1, 4, 7]
+    assert (view.crop_px, view.flipped) == ((0, 0, 64, 64), False)
     assert frames.dtype == torch.uint8
     assert frames.shape == (3, 3, 64, 64)
-    levels = frames.float().mean((1, 2, 3))
-    np.testing.assert_allclose(levels, [30, 90, 150], atol=3)
+    np.testing.assert_allclose(levels(frames), [30, 90, 150], atol=3)
+
+
+def test_images_are_counted_from_one(tmp_path: Path) -> None:
+    frames, view = read_frames(folder(tmp_path / "a", template="%06d.jpg"), FrameConfig(3, 64))
+    assert view.frame_indices.tolist() == [1, 4, 7]
+    np.testing.assert_allclose(levels(frames), [30, 90, 150], atol=1)
+
+
+def test_segments_are_sampled_within_their_seconds(tmp_path: Path) -> None:
+    whole = clip(tmp_path / "a.mp4", n=12, height=64)
+    with av.open(whole.path) as container:
+        fps = float(container.streams.video[0].average_rate or 0)
+    part = Clip(whole.path, start_s=4 / fps, end_s=10 / fps)
+    frames, view = read_frames(part, FrameConfig(3, 64))
+    assert view.frame_indices.tolist() == [5, 7, 9]
+    np.testing.assert_allclose(levels(frames), [110, 150, 190], atol=3)
+    assert (count_frames(whole), count_frames(part)) == (12, 6)
+    for start_s, end_s in ((100.0, None), (0.0, 100.0)):
+        with pytest.raises(VideoError, match=r"the list asks for .* but the file lasts .* correct"):
+            read_frames(Clip(whole.path, start_s=start_s, end_s=end_s), FrameConfig(3, 64))
 
 
 def test_the_short_side_is_resized_and_the_centre_cropped(tmp_path: Path) -> None:
     frames = np.zeros((3, 40, 80, 3), dtype=np.uint8)
     frames[:, :, 20:60] = 200  # the central square is bright, the rest black
     write_mp4(frames, tmp_path / "a.mp4")
-    seen, _ = read_frames(tmp_path / "a.mp4", FrameConfig(1, 20, resize_px=20))
+    source = Clip(str(tmp_path / "a.mp4"))
+    seen, view = read_frames(source, FrameConfig(1, 20, resize_px=20))
+    assert view.crop_px == (10, 0, 30, 20)
     assert seen.shape == (1, 3, 20, 20)
     assert seen[..., 2:-2].float().mean() == pytest.approx(200, abs=4)
-    wide, _ = read_frames(tmp_path / "a.mp4", FrameConfig(1, 20, resize_px=40))
+    wide, _ = read_frames(source, FrameConfig(1, 20, resize_px=40))
     assert wide.float().mean() == pytest.approx(200, abs=4)
 
 
+def test_augmented_views_are_the_stated_crop_and_flip(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (4, 8, 10, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    write_mp4(noise, tmp_path / "a.mp4")  # 80×64 pixels
+    source, config = Clip(str(tmp_path / "a.mp4"), "a"), FrameConfig(2, 48, resize_px=64)
+    whole, _ = read_frames(source, FrameConfig(4, 64, resize_px=64))
+    seen = []
+    for number in range(12):
+        frames, view = read_frames(source, config, AugmentConfig(12), number)
+        left, top, right, bottom = view.crop_px
+        # The middle 64 columns of the file, which the plain reading shows; area-like resizing.
+        x0, x1 = max(left, 8), min(right, 72)
+        crop = whole[view.frame_indices][:, :, top:bottom, x0 - 8 : x1 - 8].float()
+        scale = 48 / (right - left)
+        columns = slice(round((x0 - left) * scale), round((x1 - left) * scale))
+        size = (48, columns.stop - columns.start)
+        expected = functional.interpolate(crop, size=size, mode="bilinear", antialias=True)
+        shown = (frames.flip(-1) if view.flipped else frames)[..., columns].float()
+        assert (shown - expected)[..., 2:-2].abs().mean() < 4
+        assert torch.equal(read_view(source, config, view), frames)
+        again, same = read_frames(source, config, AugmentConfig(12), number)
+        assert torch.equal(again, frames)
+        assert same.crop_px == view.crop_px
+        seen.append((view.crop_px, view.flipped, tuple(view.frame_indices)))
+    assert len(set(seen)) > 6
+    assert {flipped for _, flipped, _ in seen} == {True, False}
+    kept = [read_frames(source, config, AugmentConfig(12, flip=False), i)[1] for i in range(12)]
+    assert not any(view.flipped for view in kept)
+    assert [view.crop_px for view in kept] == [crop for crop, _, _ in seen]
+
+
 def test_many_videos_come_in_order(tmp_path: Path) -> None:
-    for n in range(9, 0, -1):
-        clip(tmp_path / f"{n}.mp4", n=n, height=64)
-    paths = [str(tmp_path / f"{n}.mp4") for n in range(1, 10)]
-    found = [indices.max() for _, indices in read_many(paths, FrameConfig(9, 64))]
+    clips = [clip(tmp_path / f"{n}.mp4", n=n, height=64) for n in range(1, 10)]
+    found = [view.frame_indices.max() for _, view in read_many(clips, FrameConfig(9, 64))]
     assert found == list(range(9))
 
 
 def test_unreadable_videos_are_named(tmp_path: Path) -> None:
     config = FrameConfig(2, 64)
-    with pytest.raises(VideoError, match=r"gone\.mp4: no such video file: check the path"):
-        read_frames(tmp_path / "gone.mp4", config)
+    with pytest.raises(VideoError, match=r"gone\.mp4: no such video: check the path"):
+        read_frames(Clip(str(tmp_path / "gone.mp4")), config)
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video")
     for name in ("empty", "text"):
-        with pytest.raises(
-            VideoError, match=rf"{name}\.mp4 cannot be decoded .*: replace the file"
-        ):
-            read_frames(tmp_path / f"{name}.mp4", config)
-    clip(tmp_path / "a.mp4")
+        damaged = Clip(str(tmp_path / f"{name}.mp4"))
+        message = rf"{name}\.mp4 cannot be decoded .*: replace the file"
+        with pytest.raises(VideoError, match=message):
+            read_frames(damaged, config)
+        with pytest.raises(VideoError, match=message):
+            count_frames(damaged)
+    whole = clip(tmp_path / "a.mp4")
     with pytest.raises(VideoError, match=r"frames are 64×48 px, expected 64×64: set resize_px"):
-        read_frames(tmp_path / "a.mp4", config)
+        read_frames(whole, config)
     with pytest.raises(VideoError, match="gone"):
-        list(read_many([str(tmp_path / "gone.mp4")], config))
+        list(read_many([Clip(str(tmp_path / "gone.mp4"))], config))
+    _, view = read_frames(whole, FrameConfig(2, 48, 48))
+    shorter = clip(tmp_path / "a.mp4", n=2)
+    with pytest.raises(VideoError, match=r"frame 6 was asked for, but there are 2: the file has"):
+        read_view(shorter, FrameConfig(2, 48, 48), view)
 
 
-def test_sizes_that_cannot_work_are_refused() -> None:
-    with pytest.raises(ValueError, match="steps and frame_px must be positive; got 0, 64"):
-        FrameConfig(0, 64)
-    with pytest.raises(ValueError, match="resize_px must be at least frame_px=64; got 32"):
-        FrameConfig(1, 64, 32)
+def with_index_in_front(source: Path, target: Path) -> list[int]:
+    """Rewrite an .mp4 with its header first, as for streaming; returns where each frame ends."""
+    options = {"movflags": "faststart"}
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    with av.open(str(target)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    return [int(packet.pos or 0) + packet.size for packet in packets]
+
+
+def test_videos_that_end_early_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_mp4(rng.integers(0, 256, (40, 64, 64, 3), dtype=np.uint8), tmp_path / "a.mp4")
+    ends = with_index_in_front(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    data = (tmp_path / "b.mp4").read_bytes()
+    read_frames(Clip(str(tmp_path / "b.mp4")), FrameConfig(4, 64))  # the whole file is fine
+    cut = tmp_path / "cut.mp4"
+    for n in (5, 20, 36):  # after whole frames: nothing in the stream is damaged
+        cut.write_bytes(data[: ends[n - 1]])
+        message = rf"ends early: it should last 5\.00 s, and its frames end after {n / 8:.2f} s"
+        with pytest.raises(VideoError, match=message):
+            read_frames(Clip(str(cut)), FrameConfig(4, 64))
+    for n in (5, 20, 36):  # within a frame
+        cut.write_bytes(data[: ends[n - 1] + 20])
+        with pytest.raises(VideoError, match=r"cut\.mp4 (ends early|cannot be decoded)"):
+            read_frames(Clip(str(cut)), FrameConfig(4, 64))
+
+
+def test_a_real_video_that_ends_early_is_named(real_data: Path, tmp_path: Path) -> None:
+    source = real_data / "gestures" / "videos" / "carret" / "carret_10.mp4"
+    ends = with_index_in_front(source, tmp_path / "b.mp4")
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "b.mp4").read_bytes()[: ends[65]])
+    message = r"cut\.mp4 ends early: it should last 3\.27 s, and its frames end after 2\.\d+ s"
+    with pytest.raises(VideoError, match=message):
+        read_frames(Clip(str(tmp_path / "cut.mp4")), FrameConfig(8, 224, 256))
+
+
+def test_odd_real_clips_are_read_whole(real_data: Path) -> None:
+    for path in sorted((real_data / "clips").iterdir()):
+        frames, view = read_frames(Clip(str(path)), FrameConfig(8, 224, 256))
+        assert frames.float().std() > 10
+        with av.open(str(path)) as container:
+            shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert view.frame_indices.max() < len(shown)
+        assert count_frames(Clip(str(path))) == pytest.approx(len(shown), abs=1)
+
+
+def test_unreadable_images_are_named(tmp_path: Path) -> None:
+    source = folder(tmp_path / "a")
+    (tmp_path / "a" / "image_00005.jpg").write_text("not an image")
+    with pytest.raises(VideoError, match=r"image_00005\.jpg cannot be read .*: replace the image"):
+        read_frames(source, FrameConfig(3, 64))
+    (tmp_path / "a" / "image_00005.jpg").unlink()
+    with pytest.raises(VideoError, match=r"image_00005\.jpg cannot be read"):
+        read_frames(source, FrameConfig(3, 64))
+    Image.new("RGB", (32, 64)).save(tmp_path / "a" / "image_00005.jpg")
+    with pytest.raises(VideoError, match="holds images of different sizes .*: extract them again"):
+        read_frames(source, FrameConfig(3, 64))

@@ -1,21 +1,54 @@
 from __future__ import annotations
 
+import csv
+import io
+import os
+import tempfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from focusgym.feature_cache import VideoListError, read_videos
+from focusgym.feature_cache import VideoListError, read_lists, read_videos
+from focusgym.feature_cache.list_formats import ListRow, parse_list, read_labels
+
+COLUMNS = ["name", "path", "label", "labels", "split"]
+COLUMNS += ["start_s", "end_s", "images", "n_images", "missing"]
 
 
 def touch(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.write_bytes(b"x")
 
 
 def make_lists(root: Path, train: list[str], val: list[str]) -> None:
     root.mkdir(exist_ok=True)
     (root / "train.txt").write_text("\n".join(train))
     (root / "val.txt").write_text("\n".join(val))
+
+
+def make_images(folder: Path, template: str, n_images: int) -> None:
+    for number in range(1, n_images + 1):
+        touch(folder / (template % number))
+
+
+def rows_of(videos: pd.DataFrame) -> list[tuple[object, ...]]:
+    """All columns but the path; times that are not given as None."""
+    assert list(videos.columns) == COLUMNS
+    assert videos["label"].dtype == videos["n_images"].dtype == np.int64
+    assert videos["start_s"].dtype == videos["end_s"].dtype == np.float64
+    table = videos.drop(columns="path").astype(object)
+    return list(table.where(table.notna(), None).itertuples(index=False, name=None))
+
+
+def problems_of(root: Path, *arguments: object, **options: object) -> list[str]:
+    """The lines of the message, without their indent."""
+    with pytest.raises(VideoListError) as caught:
+        read_lists(root, *arguments, **options)  # type: ignore[arg-type]
+    return [line.strip() for line in str(caught.value).splitlines()]
 
 
 def test_lists_with_spaces_in_paths(tmp_path: Path) -> None:
@@ -25,29 +58,235 @@ def test_lists_with_spaces_in_paths(tmp_path: Path) -> None:
     train = [f"a b {i}.mp4 30 0" for i in range(5)] + [f"c{i}.mp4 30 1" for i in range(5)]
     make_lists(tmp_path, [*train, ""], ["a b 5.mp4 30 0", "c5.mp4 30 1"])
     (tmp_path / "classes.txt").write_text("to the left\nright\n\n")
-    videos, classes = read_videos(tmp_path)
-    assert classes == ["to the left", "right"]
+    listed = read_videos(tmp_path)
+    videos = listed.videos
+    assert listed.classes == ["to the left", "right"]
     assert len(videos) == 12
     counts = videos.groupby(["label", "split"]).size().to_dict()
     expected = {"train": 4, "val": 1, "test": 1}
     assert counts == {(label, split): n for label in (0, 1) for split, n in expected.items()}
     # What is listed in val.txt is the test split, and nothing else is.
-    test = videos[videos["split"] == "test"]["path"].map(lambda path: Path(path).name)
-    assert sorted(test) == ["a b 5.mp4", "c5.mp4"]
-    val = videos[videos["split"] == "val"]["path"].map(lambda path: Path(path).name)
+    assert sorted(videos[videos["split"] == "test"]["name"]) == ["a b 5.mp4", "c5.mp4"]
+    val = videos[videos["split"] == "val"]["name"]
     assert sorted(val) == ["a b 4.mp4", "c4.mp4"], "the last of each class in train.txt"
+    assert videos["path"][0] == str(tmp_path.resolve() / "videos" / "a b 0.mp4")
+    assert videos["path"][5] == str(tmp_path.resolve() / "c0.mp4")
+    assert rows_of(videos)[0] == ("a b 0.mp4", 0, "0", "train", None, None, "", 0, "")
 
 
-def test_a_folder_per_class(tmp_path: Path) -> None:
-    for name in ("walk", "run"):
-        for i in range(10):
-            touch(tmp_path / name / f"{i}.mp4")
-    touch(tmp_path / "run" / "notes.txt")
-    videos, classes = read_videos(tmp_path)
-    assert classes == ["run", "walk"]
-    counts = videos.groupby(["label", "split"]).size().to_dict()
-    expected = {"train": 6, "val": 2, "test": 2}
-    assert counts == {(label, split): n for label in (0, 1) for split, n in expected.items()}
+def test_activitynet(tmp_path: Path) -> None:
+    touch(tmp_path / "videos" / "v_one.mkv")
+    touch(tmp_path / "v_two.mp4")
+    make_images(tmp_path / "videos" / "v_three", "image_%05d.jpg", 3)
+    (tmp_path / "t.csv").write_text("v_one,90,7,3,-1\n\nv_two, 0, 5,-1,-1\nv_three,2,1,3,1\n")
+    os.link(tmp_path / "v_two.mp4", tmp_path / "copy.mp4")
+    (tmp_path / "v.csv").write_text("copy.mp4,4,0\n")
+    listed = read_lists(
+        tmp_path, {"val": tmp_path / "v.csv", "train": tmp_path / "t.csv"}, "activitynet"
+    )
+    assert listed.classes == [str(label) for label in range(8)]
+    assert rows_of(listed.videos) == [
+        ("v_one", 7, "7;3", "train", None, None, "", 0, ""),
+        ("v_two", 5, "5", "train", None, None, "", 0, ""),
+        ("v_three", 1, "1;3", "train", None, None, "image_%05d.jpg", 2, ""),
+        ("copy.mp4", 0, "0", "val", None, None, "", 0, ""),
+    ]
+    names = [Path(path).relative_to(tmp_path).as_posix() for path in listed.videos["path"]]
+    assert names == ["videos/v_one.mkv", "v_two.mp4", "videos/v_three", "copy.mp4"]
+
+
+@pytest.mark.parametrize("template", ["%05d.jpg", "%06d.jpg", "image_%05d.jpg"])
+@pytest.mark.parametrize("format", ["something", "kinetics"])
+def test_folders_of_images(tmp_path: Path, template: str, format: str) -> None:
+    make_images(tmp_path / "12 a", template, 4)
+    touch(tmp_path / "34.webm")
+    (tmp_path / "test.txt").write_text("12 a 4 1\n34 9 0\n")
+    listed = read_lists(tmp_path, {"test": tmp_path / "test.txt"}, format)
+    assert rows_of(listed.videos) == [
+        ("12 a", 1, "1", "test", None, None, template, 4, ""),
+        ("34", 0, "0", "test", None, None, "", 0, ""),
+    ]
+
+
+def test_a_template_of_ones_own(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        make_images(tmp_path / folder, "img(%d).jpeg", 11)
+    (tmp_path / "l.csv").write_text("path,label\na,1\nb,0\n")
+    lists = {"val": tmp_path / "l.csv"}
+    listed = read_lists(tmp_path, lists, "csv", images="img(%d).jpeg")
+    assert listed.videos["images"].tolist() == ["img(%d).jpeg"] * 2
+    assert listed.videos["n_images"].tolist() == [11, 11]
+    for wrong in ("frame.jpg", "%s.jpg", "%d_%d.jpg", "sub/%05d.jpg", "%.2f.jpg", "%99999d", "%"):
+        with pytest.raises(VideoListError, match="images must be a file name with one %d for the"):
+            read_lists(tmp_path, lists, "csv", images=wrong)
+    found = problems_of(tmp_path, lists, "csv")
+    assert found[1] == (
+        f"l.csv:2: {tmp_path / 'a'} holds no image_00001.jpg or 00001.jpg or 000001.jpg"
+    )
+
+
+def test_csv(tmp_path: Path) -> None:
+    for name in ("a, b.mp4", "c.mp4", 'd "e".mp4'):
+        touch(tmp_path / name)
+    make_images(tmp_path / "frames", "%05d.jpg", 5)
+    (tmp_path / "classes.txt").write_text("run\nhop; skip\njump\n")
+    (tmp_path / "l.csv").write_text(
+        "\ufeff\nlabel, path,end_s,start_s\n"
+        'run,"a, b.mp4",2.5,0\n\n'
+        "jump;0,c.mp4,,\n"
+        '2,"d ""e"".mp4",,1.5\n'
+        "hop; skip,c.mp4,3,\n"
+        "1,frames,,\n",
+        encoding="utf-8",
+    )
+    classes = tmp_path / "classes.txt"
+    listed = read_lists(tmp_path, {"test": tmp_path / "l.csv"}, "csv", classes)
+    assert listed.classes == ["run", "hop; skip", "jump"]
+    assert rows_of(listed.videos) == [
+        ("a, b.mp4", 0, "0", "test", 0.0, 2.5, "", 0, ""),
+        ("c.mp4", 2, "2;0", "test", None, None, "", 0, ""),
+        ('d "e".mp4', 2, "2", "test", 1.5, None, "", 0, ""),
+        ("c.mp4", 1, "1", "test", None, 3.0, "", 0, ""),
+        ("frames", 1, "1", "test", None, None, "%05d.jpg", 5, ""),
+    ]
+
+
+def test_class_names_from_labels(tmp_path: Path) -> None:
+    for i in range(4):
+        touch(tmp_path / f"{i}.mp4")
+    (tmp_path / "a.csv").write_text("path,label\n0.mp4,run;hop\n1.mp4,walk\n")
+    (tmp_path / "b.csv").write_text("path,label\n2.mp4,crawl\n")
+    lists = {"val": tmp_path / "a.csv", "test": tmp_path / "b.csv"}
+    listed = read_lists(tmp_path, lists, "csv")
+    assert listed.classes == ["crawl", "hop", "run", "walk"]
+    assert listed.videos["labels"].tolist() == ["2;1", "3", "0"]
+    # One integer in one list: then names are names of nothing.
+    (tmp_path / "b.csv").write_text("path,label\n2.mp4,0\n")
+    assert problems_of(tmp_path, lists, "csv")[1:3] == [
+        "a.csv:2: label 'run' is no integer, as others are; label 'hop' is no integer, as others "
+        "are",
+        "a.csv:3: label 'walk' is no integer, as others are",
+    ]
+
+
+def test_labels_out_of_range(tmp_path: Path) -> None:
+    for i in range(8):
+        touch(tmp_path / f"{i}.mp4")
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    (tmp_path / "l.txt").write_text(
+        "path,label\n0.mp4,1\n1.mp4,2\n2.mp4,-1\n3.mp4,c\n4.mp4,0;;1\n5.mp4,0;7\n"
+    )
+    lists = {"val": tmp_path / "l.txt"}
+    found = problems_of(tmp_path, lists, "csv", tmp_path / "classes.txt")
+    assert found == [
+        "5 problem(s) in the list of videos:",
+        "l.txt:3: label 2 is beyond the 2 classes of the classes file",
+        "l.txt:4: label -1 is negative",
+        "l.txt:5: label 'c' is no name in the classes file",
+        "l.txt:6: a label is empty",
+        "l.txt:7: label 7 is beyond the 2 classes of the classes file",
+        "Correct them, and run again.",
+    ]
+    (tmp_path / "l.txt").write_text("0.mp4 9 0\n1.mp4 9 20240101\n2.mp4 9 -3\n")
+    assert problems_of(tmp_path, lists)[1:3] == [
+        "l.txt:2: label 20240101 is beyond the 100000 classes that a list without a classes file "
+        "may have",
+        "l.txt:3: label -3 is negative",
+    ]
+    (tmp_path / "classes.txt").write_text("a\n\nb\na\n")
+    found = problems_of(tmp_path, lists, classes=tmp_path / "classes.txt")
+    assert found[1] == "classes.txt:4: class 'a' is named already at classes.txt:1"
+    (tmp_path / "classes.txt").write_text("a\n")
+    with pytest.raises(VideoListError, match=r"classes\.txt names 1 class; recognition needs at"):
+        read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
+
+
+def test_lines_that_cannot_be_read() -> None:
+    text = "a 1\n\nb -1 0\nc 1 x\nd 1 0\x0b\n/e f 1 ²"
+    rows, problems = parse_list(text, "kinetics")
+    assert rows == [ListRow(5, "d", "0", 1)]
+    expected = "expected 'path num_frames label'; got "
+    assert problems == [
+        (1, f"{expected}'a 1'"),
+        (3, f"{expected}'b -1 0'"),
+        (4, f"{expected}'c 1 x'"),
+        (6, f"{expected}'/e f 1 ²'"),
+    ]
+    assert parse_list(text, "something") == (rows, problems)
+
+    lines = ["a,1", "a,1,2,3,4,5", "", "a,,1", ",1,1", "a,-1,1", "a,1,x", "a,1,-1,-1", "a,1,-1,3"]
+    rows, problems = parse_list("\n".join(lines), "activitynet")
+    assert rows == [ListRow(9, "a", "-1;3", 1)], "a -1 before a label is no padding"
+    expected = "expected 'name,num_frames,label[,label2,label3]'"
+    assert problems == [
+        *((n, f"{expected}; got {lines[n - 1]!r}") for n in (1, 2, 4, 5, 6, 7)),
+        (8, f"{expected} with a label that is not -1; got 'a,1,-1,-1'"),
+    ]
+
+
+def test_csv_lines_that_cannot_be_read() -> None:
+    text = (
+        "path,label,start_s,end_s\n"
+        "a,0,1,2,3\n"  # too many fields in the first row: pandas would take it for an index
+        "\n"
+        '"two\nlines",1,,\n'
+        "b,0\n"
+        '"c"d,0,,\n'
+        ",0,,\n"
+        "e, ,,\n"
+        "f,0,x,\n"
+        "g,0,-1,\n"
+        "h,0,2,2\n"
+        "i,0,,0\n"
+        "j,0,nan,\n"
+        "k,0,,inf\n"
+        "l,0,,1\n"
+        '"m,0,,\nn,0,,\n'
+    )
+    rows, problems = parse_list(text, "csv")
+    assert rows == [ListRow(4, "two\nlines", "1"), ListRow(16, "l", "0", None, None, 1.0)]
+    assert problems == [
+        (2, "5 fields, but the header has 4; got ['a', '0', '1', '2', '3']"),
+        (6, "2 fields, but the header has 4; got ['b', '0']"),
+        (7, "cannot be read as CSV: ',' expected after '\"'"),
+        (8, "no path"),
+        (9, "no label"),
+        (10, "start_s must be a number of seconds; got 'x'"),
+        (11, "start_s must be at least 0; got -1"),
+        (12, "end_s must be after start_s; got 2 to 2"),
+        (13, "end_s must be after start_s; got 0 to 0"),
+        (14, "start_s must be finite; got 'nan'"),
+        (15, "end_s must be finite; got 'inf'"),
+        (17, "cannot be read as CSV: unexpected end of data"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("path", "no column label in the header; expected path,label[,start_s,end_s]"),
+        ("a.mp4,0", "no column path and label in the header; expected path"),
+        ("path,label,fps,x y", "unknown column(s) 'fps', 'x y'; expected path"),
+        ("path,label,path", "column path more than once; expected path"),
+    ],
+)
+def test_headers_that_cannot_be_used(header: str, problem: str) -> None:
+    rows, problems = parse_list(f"\n{header}\na,0\n", "csv")
+    assert rows == []
+    assert problems[0][0] == 2
+    assert problems[0][1].startswith(problem)
+
+
+def test_segments(tmp_path: Path) -> None:
+    touch(tmp_path / "a.mp4")
+    make_images(tmp_path / "frames", "%05d.jpg", 2)
+    (tmp_path / "l.csv").write_text(
+        "path,label,start_s,end_s\na.mp4,0,,2\na.mp4,1,2,4\na.mp4,1,0,2.0\nframes,1,1,\n"
+    )
+    assert problems_of(tmp_path, {"val": tmp_path / "l.csv"}, "csv")[1:3] == [
+        "l.csv:4: a.mp4 is listed already at l.csv:2",
+        f"l.csv:5: start_s and end_s are for video files; {tmp_path / 'frames'} is a folder",
+    ]
 
 
 def test_all_problems_are_shown_at_once_with_line_numbers(tmp_path: Path) -> None:
@@ -58,13 +297,167 @@ def test_all_problems_are_shown_at_once_with_line_numbers(tmp_path: Path) -> Non
     (tmp_path / "classes.txt").write_text("a\nb\nc c\n")
     with pytest.raises(VideoListError) as caught:
         read_videos(tmp_path)
-    message = str(caught.value)
-    assert message.startswith("5 problem(s) in the list of videos")
-    assert "train.txt:2: no such video" in message
-    assert "train.txt:3: expected 'path frames label'; got '1.mp4 9'" in message
-    assert "train.txt:4: expected 'path frames label'; got '2.mp4 9 x'" in message
-    assert "train.txt:5: 0.mp4 is listed already at train.txt:1" in message
-    assert "labels go up to 7, but classes.txt names 3 classes" in message
+    suffixes = ".mp4, .avi, .mov, .mkv, .webm"
+    assert [line.strip() for line in str(caught.value).splitlines()] == [
+        "6 problem(s) in the list of videos:",
+        f"train.txt:2: no such video: {tmp_path / 'gone.mp4'} or {tmp_path / 'videos/gone.mp4'}, "
+        f"nor with {suffixes}",
+        "train.txt:3: expected 'path num_frames label'; got '1.mp4 9'",
+        "train.txt:4: expected 'path num_frames label'; got '2.mp4 9 x'",
+        "train.txt:5: 0.mp4 is listed already at train.txt:1",
+        "train.txt:6: label 7 is beyond the 3 classes of the classes file",
+        "val.txt: no videos: it becomes the test split, and needs some",
+        "Correct them, and run again. --skip-missing goes on without the missing videos only.",
+    ]
+
+
+def test_at_most_fifty_problems_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_text("".join(f"{i}.mp4 9 {i}\n" for i in range(60)))
+    found = problems_of(tmp_path, {"train": tmp_path / "l.txt"})
+    assert found[0] == "60 problem(s) in the list of videos:"
+    assert found[50].startswith("l.txt:50: no such video")
+    assert found[51:] == [
+        "and 10 more",
+        "Put the missing videos there, or go on without them: --skip-missing.",
+    ]
+
+
+def test_duplicates(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "0.mp4")
+    touch(tmp_path / "1.mp4")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "1.mp4")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    train = ["a/0.mp4 9 0", "1.mp4 9 1", "a/0 9 0", "gone 9 0", "gone 9 0"]
+    test = ["link.mp4 9 0", "b/0.mp4 9 1", f"{tmp_path}/a/0.mp4 9 1", "./a/../1.mp4 9 1"]
+    (tmp_path / "l.txt").write_text("\n".join(train))
+    (tmp_path / "m.txt").write_text("\n".join(test))
+    lists = {"train": tmp_path / "l.txt", "test": tmp_path / "m.txt"}
+    found = problems_of(tmp_path, lists, skip_missing=True)
+    assert found[1:-1] == [
+        "l.txt:3: a/0 is listed already at l.txt:1",
+        "l.txt:5: gone is listed already at l.txt:4",
+        "m.txt:1: link.mp4 is listed already at l.txt:2",
+        "m.txt:2: b/0.mp4 is listed already at l.txt:1",
+        f"m.txt:3: {tmp_path}/a/0.mp4 is listed already at l.txt:1",
+        "m.txt:4: ./a/../1.mp4 is listed already at l.txt:2",
+    ]
+    (tmp_path / "m.txt").write_text("1.mp4 9 1\n")
+    found = problems_of(tmp_path, {"val": tmp_path / "m.txt", "test": tmp_path / "m.txt"})
+    assert found[1] == "m.txt:1: 1.mp4 is listed already at m.txt:1", "the same list twice"
+
+
+def test_missing_videos(tmp_path: Path) -> None:
+    touch(tmp_path / "0.mp4")
+    touch(tmp_path / "1.mp4")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "broken.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "nothing").mkdir()
+    make_images(tmp_path / "some", "image_%05d.jpg", 51)
+    make_images(tmp_path / "zero", "image_%05d.jpg", 1)
+    names = ["0.mp4", "empty.mp4", "broken.mp4", "nothing", "some", "nul\0/x", "1.mp4"]
+    lines = [f"{name} 90 {i % 2}" for i, name in enumerate(names)] + ["zero 0 1"]
+    (tmp_path / "l.txt").write_text("\n".join(lines))
+    lists = {"val": tmp_path / "l.txt"}
+    root, suffixes = tmp_path, "nor with .mp4, .avi, .mov, .mkv, .webm"
+    expected = [
+        "",
+        f"{root}/empty.mp4 is empty",
+        f"no such video: {root}/broken.mp4 or {root}/videos/broken.mp4, {suffixes}",
+        f"{root}/nothing holds no image_00001.jpg or 00001.jpg or 000001.jpg",
+        f"{root}/some: the list says 90 frames, but image_00090.jpg is not there (51 are)",
+        f"no such video: {root}/nul\0/x or {root}/videos/nul\0/x, {suffixes}",
+        "",
+        f"{root}/zero: the list says 0 frames",
+    ]
+    listed = read_lists(tmp_path, lists, skip_missing=True)
+    assert listed.videos["missing"].tolist() == expected
+    assert listed.videos["path"].tolist() == [f"{root}/{line.split(' ')[0]}" for line in lines]
+    found = problems_of(tmp_path, lists)
+    assert found[1:-1] == [f"l.txt:{i}: {text}" for i, text in enumerate(expected, 1) if text]
+    assert found[-1] == "Put the missing videos there, or go on without them: --skip-missing."
+
+
+def test_counted_images(tmp_path: Path) -> None:
+    make_images(tmp_path / "a", "%05d.jpg", 3)
+    touch(tmp_path / "a" / "00000.jpg")
+    touch(tmp_path / "a" / "000004.jpg")
+    make_images(tmp_path / "b", "%05d.jpg", 9)
+    (tmp_path / "b" / "00005.jpg").unlink()
+    (tmp_path / "l.csv").write_text("path,label\na,0\nb,1\n")
+    lists = {"val": tmp_path / "l.csv"}
+    videos = read_lists(tmp_path, lists, "csv", skip_missing=True).videos
+    assert videos["n_images"].tolist() == [3, 9]
+    reason = f"{tmp_path}/b: 00005.jpg is not there, but 00009.jpg is"
+    assert videos["missing"].tolist() == ["", reason]
+    assert problems_of(tmp_path, lists, "csv")[1] == f"l.csv:3: {reason}"
+
+
+def test_missing_videos_do_not_move_the_others(tmp_path: Path) -> None:
+    for i in range(20):
+        touch(tmp_path / f"{i}.mp4")
+    (tmp_path / "l.txt").write_text("".join(f"{i} 9 {i % 2}\n" for i in range(20)))
+    lists = {"train": tmp_path / "l.txt"}
+    before = read_lists(tmp_path, lists).videos
+    assert before[before["split"] == "val"]["name"].tolist() == ["16", "17", "18", "19"]
+    for i in (3, 5, 18):
+        (tmp_path / f"{i}.mp4").unlink()
+    after = read_lists(tmp_path, lists, skip_missing=True).videos
+    assert (before["split"] == after["split"]).all()
+    assert after[after["missing"] != ""]["name"].tolist() == ["3", "5", "18"]
+    for i in (16, 17, 19):
+        (tmp_path / f"{i}.mp4").unlink()
+    found = problems_of(tmp_path, lists, skip_missing=True)
+    assert found[1].startswith("all 4 videos of the val split are missing; 16: no such video: ")
+
+
+def test_a_list_of_which_all_videos_are_missing(tmp_path: Path) -> None:
+    touch(tmp_path / "0.mp4")
+    (tmp_path / "a.txt").write_text("0 9 0\n")
+    (tmp_path / "b.txt").write_text("1 9 0\n2 9 1\n")
+    lists = {"val": tmp_path / "a.txt", "test": tmp_path / "b.txt"}
+    found = problems_of(tmp_path, lists, skip_missing=True)
+    assert found[0] == "1 problem(s) in the list of videos:"
+    assert found[1].startswith("all 2 videos of the test split are missing; 1: no such video: ")
+
+
+def test_a_folder_per_class(tmp_path: Path) -> None:
+    for i in range(10):
+        touch(tmp_path / "walk" / f"{i}.mp4")
+        touch(tmp_path / "run" / "day 1" / f"{i}.MP4")
+    touch(tmp_path / "run" / "notes.txt")
+    touch(tmp_path / "no class" / "notes.txt")
+    listed = read_videos(tmp_path)
+    assert listed.classes == ["run", "walk"]
+    counts = listed.videos.groupby(["label", "split"]).size().to_dict()
+    expected = {"train": 6, "val": 2, "test": 2}
+    assert counts == {(label, split): n for label in (0, 1) for split, n in expected.items()}
+    assert rows_of(listed.videos)[9:11] == [
+        ("run/day 1/9.MP4", 0, "0", "val", None, None, "", 0, ""),
+        ("walk/0.mp4", 1, "1", "train", None, None, "", 0, ""),
+    ]
+
+
+def test_a_folder_per_class_with_folders_of_images(tmp_path: Path) -> None:
+    for i in range(3):
+        make_images(tmp_path / "a" / f"v{i}", "%06d.jpg", i + 1)
+        make_images(tmp_path / "b" / "deep" / f"v{i}", "image_%05d.jpg", 2)
+    touch(tmp_path / "a" / "v1" / "preview.mp4")
+    touch(tmp_path / "a" / "v3.mp4")
+    videos = read_videos(tmp_path).videos
+    assert rows_of(videos) == [
+        ("a/v0", 0, "0", "train", None, None, "%06d.jpg", 1, ""),
+        ("a/v1", 0, "0", "train", None, None, "%06d.jpg", 2, ""),
+        ("a/v2", 0, "0", "test", None, None, "%06d.jpg", 3, ""),
+        ("a/v3.mp4", 0, "0", "val", None, None, "", 0, ""),
+        ("b/deep/v0", 1, "1", "train", None, None, "image_%05d.jpg", 2, ""),
+        ("b/deep/v1", 1, "1", "test", None, None, "image_%05d.jpg", 2, ""),
+        ("b/deep/v2", 1, "1", "val", None, None, "image_%05d.jpg", 2, ""),
+    ]
+    (tmp_path / "a" / "v0" / "000004.jpg").write_bytes(b"x")
+    with pytest.raises(VideoListError, match="a/v0: .*/a/v0: 000002.jpg is not there, but 000004"):
+        read_videos(tmp_path)
+    missing = read_videos(tmp_path, skip_missing=True).videos["missing"]
+    assert (missing != "").tolist() == [True] + [False] * 6
 
 
 def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
@@ -74,14 +467,27 @@ def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
     make_lists(tmp_path, train, [])
     with pytest.raises(VideoListError, match=r"val\.txt: no videos: it becomes the test split"):
         read_videos(tmp_path)
-    make_lists(tmp_path, train, [f"../{tmp_path.name}/0.mp4 9 0", "7.mp4 nine 0", "6.mp4 9 ²"])
-    with pytest.raises(VideoListError) as caught:
-        read_videos(tmp_path)
-    assert "0.mp4 is listed already at train.txt:1" in str(caught.value)
-    assert "val.txt:2: expected 'path frames label'" in str(caught.value)
-    assert "val.txt:3: expected 'path frames label'" in str(caught.value)
+    lists = {"test": tmp_path / "test.txt"}
+    lists["test"].write_text("\n\n")
+    with pytest.raises(VideoListError, match=r"  test\.txt: no videos: it is the test split, and"):
+        read_lists(tmp_path, lists)
     (tmp_path / "val.txt").write_bytes("é.mp4 9 0".encode("latin-1"))
     with pytest.raises(VideoListError, match="is not UTF-8 text .*: save it as UTF-8"):
+        read_videos(tmp_path)
+    lists["test"].unlink()
+    with pytest.raises(VideoListError, match=r"cannot read the list .*/test\.txt: No such file"):
+        read_lists(tmp_path, lists)
+    with pytest.raises(ValueError, match="one of activitynet, kinetics, something, csv; got 'ucf'"):
+        read_lists(tmp_path, lists, "ucf")
+    with pytest.raises(VideoListError, match="files for some of train, val, test; got none"):
+        read_lists(tmp_path, {})
+    with pytest.raises(VideoListError, match="files for some of train, val, test; got dev"):
+        read_lists(tmp_path, {"dev": tmp_path / "val.txt"})
+    make_lists(tmp_path, ["0.mp4 9 0", "1.mp4 9 0"], ["2.mp4 9 0"])
+    with pytest.raises(VideoListError, match="has 1 class; recognition needs at least 2"):
+        read_videos(tmp_path)
+    make_lists(tmp_path, ["0.mp4 9 0", "1.mp4 9 0", "2.mp4 9 1"], ["3.mp4 9 0"])
+    with pytest.raises(VideoListError, match="class 1 has 1 videos to divide into train and val:"):
         read_videos(tmp_path)
 
 
@@ -96,16 +502,106 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     touch(tmp_path / "other" / "0.mp4")
     with pytest.raises(VideoListError, match="class only has 1 videos to divide into train and"):
         read_videos(tmp_path)
+    (tmp_path / "only" / "0.mp4").write_bytes(b"")
+    with pytest.raises(VideoListError, match=r"  only/0\.mp4: .*/only/0\.mp4 is empty"):
+        read_videos(tmp_path)
     (tmp_path / "train.txt").touch()
     with pytest.raises(VideoListError, match=r"train\.txt is there, but val\.txt is not"):
         read_videos(tmp_path)
 
 
+NAMES = st.from_regex(r"[^\s/\x00](?:[^/\n\r\x00]*[^\s/\x00])?", fullmatch=True).filter(
+    lambda name: name not in (".", "..") and len(name.encode(errors="replace")) < 200
+)
+LABELS = st.lists(st.integers(0, 999), min_size=1, max_size=3, unique=True)
+LISTED = st.lists(st.tuples(NAMES, st.integers(0, 10**6), LABELS), min_size=1, max_size=6)
+
+
+@given(LISTED, st.lists(st.integers(0, 2), min_size=6, max_size=6))
+def test_round_trip_of_lines(listed: list[tuple[str, int, list[int]]], blank: list[int]) -> None:
+    kinetics, activitynet, expected = [], [], []
+    for (name, n_frames, labels), n_blank in zip(listed, blank, strict=False):
+        kinetics += [""] * n_blank + [f"{name} {n_frames} {labels[0]}"]
+        padded = labels + [-1] * (3 - len(labels))
+        activitynet += [""] * n_blank + [",".join(map(str, [name, n_frames, *padded]))]
+        expected.append((len(kinetics), name, labels, n_frames))
+    for format in ("kinetics", "something"):
+        rows, problems = parse_list("\n".join(kinetics), format)
+        assert rows == [ListRow(n, name, str(labels[0]), k) for n, name, labels, k in expected]
+        assert problems == []
+    rows, problems = parse_list("\n".join(activitynet), "activitynet")
+    plain = [row for row in expected if "," not in row[1]]
+    assert rows == [ListRow(n, name, ";".join(map(str, ls)), k) for n, name, ls, k in plain]
+    commas = [row for row in expected if "," in row[1]]
+    assert [line for line, _ in problems] == [n for n, *_ in commas], "never a part of a name"
+
+
+SECONDS = st.floats(0, 1e6)
+CSV_NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1).filter(
+    lambda name: name.strip() != ""
+)
+
+
+@given(st.lists(st.tuples(CSV_NAMES, LABELS, SECONDS, SECONDS), min_size=1, max_size=6))
+def test_round_trip_of_csv(listed: list[tuple[str, list[int], float, float]]) -> None:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(["path", "label", "start_s", "end_s"])
+    expected = []
+    for name, labels, start_s, length_s in listed:
+        line = stream.getvalue().count("\n") + 1
+        end_s = start_s + length_s + 1.0
+        written = ";".join(map(str, labels))
+        writer.writerow([name, written, start_s, end_s])
+        expected.append(ListRow(line, name, written, None, start_s, end_s))
+    assert parse_list(stream.getvalue(), "csv") == (expected, [])
+
+
+@given(st.lists(LABELS, min_size=1), st.booleans())
+def test_labels_by_number_and_by_name(several: list[list[int]], with_file: bool) -> None:
+    classes = [f"class {label:03d}" for label in range(1000)]
+    by_number = {";".join(map(str, labels)): tuple(labels) for labels in several}
+    labels, problems, names = read_labels(by_number, classes if with_file else None)
+    assert (labels, problems) == (by_number, {})
+    largest = max(map(max, several))
+    assert names == (classes if with_file else [str(label) for label in range(largest + 1)])
+    by_name = {";".join(classes[n] for n in one): tuple(one) for one in by_number.values()}
+    labels, problems, names = read_labels(by_name, classes if with_file else None)
+    assert problems == {}
+    named = {text: tuple(names[n] for n in one) for text, one in labels.items()}
+    assert named == {text: tuple(classes[n] for n in one) for text, one in by_name.items()}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(NAMES, LABELS), min_size=2, max_size=6, unique_by=lambda row: row[0]))
+def test_files_are_found_by_the_names_of_any_format(listed: list[tuple[str, list[int]]]) -> None:
+    listed = [(name.replace(",", "_"), labels) for name, labels in listed]
+    listed = list(dict(listed).items())
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        for name, _ in listed:
+            touch(root / "videos" / "in" / name)
+        lists = {
+            "kinetics": [f"in/{name} 1 {labels[0]}" for name, labels in listed],
+            "activitynet": [f"in/{name},1,{labels[0]}" for name, labels in listed],
+            "csv": ["path,label"]
+            + [f'"in/{name.replace(chr(34), chr(34) * 2)}",{ls[0]}' for name, ls in listed],
+        }
+        (root / "classes.txt").write_text("\n".join(f"c{label}" for label in range(1000)))
+        for format, lines in lists.items():
+            (root / "l.txt").write_text("\n".join(lines), encoding="utf-8")
+            found = read_lists(root, {"val": root / "l.txt"}, format, root / "classes.txt").videos
+            assert found["path"].tolist() == [str(root / "videos/in" / name) for name, _ in listed]
+            assert found["label"].tolist() == [labels[0] for _, labels in listed]
+
+
 def test_the_real_lists(real_data: Path) -> None:
-    videos, classes = read_videos(real_data / "gestures")
-    assert len(classes) == 10
+    listed = read_videos(real_data / "gestures")
+    videos = listed.videos
+    assert len(listed.classes) == 10
     assert videos["split"].value_counts()["test"] == 37
     assert len(videos) == 157
+    assert (videos["missing"] == "").all()
     serial = videos["path"].str.extract(r"_(\d+)\.mp4")[0]
     recordings = [set(serial[videos["split"] == name]) for name in ("train", "val", "test")]
     assert sum(map(len, recordings)) == len(set.union(*recordings)), "no recording in two splits"

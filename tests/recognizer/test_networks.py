@@ -17,10 +17,8 @@ from focusgym.recognizer import (
     PatchGrid,
     PolicyConfig,
     PolicyNetwork,
-    WeightsError,
     accuracy_by_step,
     confidence,
-    load_trunk,
 )
 
 
@@ -120,32 +118,6 @@ def test_given_patches_replace_the_policy() -> None:
     recognizer.policy = None
     with pytest.raises(ValueError, match="this recognizer has no policy: give it one"):
         recognizer(frames)
-
-
-def test_encoders_refuse_what_they_cannot_use() -> None:
-    with pytest.raises(ValueError, match="unknown encoder 'resnet': choose one of small_glance"):
-        EncoderConfig("resnet")
-    encoder = Encoder(EncoderConfig("small_local"))
-    with pytest.raises(ValueError, match=r"images must be uint8 in 0\.\.255; got torch.float32"):
-        encoder(torch.zeros(1, 3, 32, 32))
-
-
-def test_torchvision_weights_load_with_and_without_the_head() -> None:
-    import torchvision
-
-    source = torchvision.models.mobilenet_v2(weights=None).eval()
-    encoder = Encoder(EncoderConfig("mobilenet_v2")).eval()
-    load_trunk(encoder, source.state_dict())
-    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    normalised = (images / 255.0 - encoder.mean) / encoder.std
-    with torch.no_grad():
-        torch.testing.assert_close(encoder(images), source.features(normalised))
-    weights = {k: v for k, v in source.state_dict().items() if k.startswith("features.")}
-    load_trunk(encoder, weights)
-    del weights["features.0.0.weight"]
-    weights["module.x"] = torch.zeros(1)
-    with pytest.raises(WeightsError, match=r"missing 0\.0\.weight, unexpected module\.x: give"):
-        load_trunk(encoder, weights)
 
 
 def test_confidence_and_accuracy_by_hand() -> None:

@@ -47,7 +47,7 @@ def test_weights_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for name in ("a", "b"):
         for i in range(3):
             (tmp_path / "clips" / name).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "clips" / name / f"{i}.mp4").touch()
+            (tmp_path / "clips" / name / f"{i}.mp4").write_text("not empty")
     weights = tmp_path / "w.pth"
 
     def message() -> str:
@@ -58,11 +58,11 @@ def test_weights_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
     weights.write_text("no weights")
     assert "is not a state dict that can be loaded safely" in message()
     torch.save({"model": {"x": torch.zeros(1)}}, weights)
-    assert "expected a state dict of tensors: save model.state_dict()" in message()
+    assert "unexpected x: give the state dict of this network" in message()
     torch.save([1, 2], weights)
     assert "holds a list, expected a state dict of tensors" in message()
     torch.save({"features.0.0.weight": torch.zeros(32, 3, 3, 3)}, weights)
-    assert "the weights do not fit mobilenet_v2: missing 0.1.weight" in message()
+    assert "the weights do not fit mobilenet_v2: missing features.0.1.weight" in message()
     torch.save({0: torch.zeros(1)}, weights)
     assert "expected a state dict of tensors" in message()
     torch.save(mobilenet_v2(weights=None, width_mult=0.5).state_dict(), weights)
@@ -95,7 +95,7 @@ def test_an_interruption_is_one_line(
     with pytest.raises(SystemExit) as caught:
         main(["quickstart"])
     assert caught.value.code == 130
-    assert "goes on after the last complete step" in capsys.readouterr().err
+    assert "the same command goes on after what is complete" in capsys.readouterr().err
 
 
 def test_steps_are_redone_from_the_first_that_changed(tmp_path: Path) -> None:

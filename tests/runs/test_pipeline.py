@@ -60,7 +60,7 @@ def train_everything(cache: FeatureCache, folder: Path) -> dict[str, torch.Tenso
 
 def replace_features(cache: FeatureCache, rows: np.ndarray) -> FeatureCache:
     rng = np.random.default_rng(7)
-    for name in ("glance_maps", "glance_vectors", "local_vectors"):
+    for name in ("glance_maps", "glance_vectors", "local_vectors_p12_3x3"):
         values = np.load(cache.root / f"{name}.npy")
         values[rows] = rng.normal(size=values[rows].shape)
         np.save(cache.root / f"{name}.npy", values)

@@ -1,0 +1,59 @@
+"""What a cache is made of, for people to read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from .encode import config_of
+from .store import open_arrays, read_manifest, read_table
+
+
+def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFrame]:
+    """Describe a cache or a shard.
+
+    Args:
+        path: Its folder.
+
+    Returns:
+        Facts by name; and a table of splits: rows, videos, classes, video bytes.
+
+    Raises:
+        CacheError: If there is no complete cache.
+    """
+    root = Path(path)
+    manifest, rows = read_manifest(root), read_table(root)
+    config, depends_on = config_of(manifest), manifest["depends_on"]
+    arrays = open_arrays(root, config.grids)
+    frames, augment = config.frames, config.augment
+    facts = {
+        "cache": str(root),
+        **({"shard": "{}/{}".format(*manifest["shard"])} if manifest["shard"] else {}),
+        "frames": f"{frames.steps} of {frames.frame_px} px, short side "
+        f"{frames.resize_px or 'as it is'}, short videos {frames.short_videos}",
+        "views": f"{augment.views}, flip {augment.flip}, seed {augment.seed}"
+        if augment
+        else "none",
+        "classes": str(len(depends_on["classes"])),
+        "dtype": f"{config.dtype}, encoded on {config.device}",
+    }
+    for name in ("glance_encoder", "local_encoder"):
+        described = depends_on[name]
+        size = f" at {described['input_px']} px" if described["input_px"] else ""
+        facts[name] = f"{described['name']}{size}, weights {described['weights_sha256'][:16]}…"
+    facts["libraries"] = ", ".join(f"{k} {v}" for k, v in depends_on["libraries"].items())
+    facts |= {f"group {name}": value for name, value in manifest["fingerprints"].items()}
+    facts |= {
+        name: f"{array.shape} {array.dtype}, {array.nbytes / 1e9:.3f} GB"
+        for name, array in arrays.items()
+    }
+    facts |= {f"skipped {name}": reason for name, reason in manifest["skipped"].items()}
+    table = rows.groupby("split", sort=False).agg(
+        rows=("name", "size"),
+        videos=("path", "nunique"),
+        classes=("label", "nunique"),
+        video_MB=("bytes", lambda sizes: round(sizes.sum() / 1e6, 1)),
+    )
+    return facts, table

@@ -1,0 +1,161 @@
+"""Which frames, which crop and which flip stand for a video: plain arithmetic and keyed draws."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHORT_VIDEOS = ("repeat_last", "repeat_first")
+CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """Which frames of a video are taken, and how they become S×S.
+
+    Attributes:
+        steps: T, frames taken per video.
+        frame_px: Side S of the frames that the encoders see, pixels.
+        resize_px: Length to which the short side is resized first (bilinear, anti-aliased),
+            pixels; None leaves frames that are S×S as they are.
+        short_videos: What fills the T places of a video with fewer frames: ``repeat_last`` (its
+            frames, then the last one again) or ``repeat_first`` (the first one T times).
+
+    Raises:
+        ValueError: If a size is not positive, the resized side is smaller than the crop, or
+            ``short_videos`` is unknown.
+
+    Source: the released AdaFocus code: short side 256, centre crop 224; last frame repeated on
+    ActivityNet, FCVID and Mini-Kinetics, first frame on Something-Something and Jester.
+    """
+
+    steps: int
+    frame_px: int
+    resize_px: int | None = None
+    short_videos: str = "repeat_last"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.steps < 1 or self.frame_px < 1:
+            raise ValueError(
+                f"steps and frame_px must be positive; got {self.steps}, {self.frame_px}"
+            )
+        if self.resize_px is not None and self.resize_px < self.frame_px:
+            raise ValueError(
+                f"resize_px must be at least frame_px={self.frame_px}; got {self.resize_px}"
+            )
+        if self.short_videos not in SHORT_VIDEOS:
+            raise ValueError(
+                f"short_videos must be one of {', '.join(SHORT_VIDEOS)}; got {self.short_videos!r}"
+            )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Augmented copies of the training videos; a cache freezes them, so it can hold several.
+
+    Attributes:
+        views: V, copies of each training video, each with frames, a crop and a flip of its own.
+        flip: Whether half of the copies are mirrored; off where left and right are labels.
+        seed: Of all draws; each is keyed by seed, video and copy, so it does not depend on what
+            else is in the list, nor on workers or shards.
+
+    Raises:
+        ValueError: If ``views`` is not positive or the seed is negative.
+    """
+
+    views: int
+    flip: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.views < 1:
+            raise ValueError(f"views must be at least 1; got {self.views}")
+        if self.seed < 0:
+            raise ValueError(f"the seed of the views must not be negative; got {self.seed}")
+
+    def generator(self, key: str, view: int) -> np.random.Generator:
+        """Return the generator of one copy of one video."""
+        words = np.frombuffer(hashlib.sha256(key.encode()).digest(), dtype="<u4")
+        return np.random.default_rng([self.seed, view, *words.tolist()])
+
+
+@dataclass(frozen=True)
+class View:
+    """What was taken of a video.
+
+    Attributes:
+        frame_indices: ``(T,)`` int64 positions in the file, from 0.
+        crop_px: (left, top, right, bottom) in the frame after its short side was resized, pixels.
+        flipped: Whether it was mirrored left to right, after the crop.
+    """
+
+    frame_indices: NDArray[np.int64]
+    crop_px: Box
+    flipped: bool
+
+
+def sample_frames(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
+    """Return the indices ``(T,)`` of the frames that stand for a video: one per equal segment.
+
+    ``int(tick/2 + tick*k)`` with ``tick = n_frames / T``, the middle of segment k.
+
+    Args:
+        n_frames: Frames of the video, at least 1.
+        config: T, and what a shorter video does.
+
+    Source: the released AdaFocus code's rule for validation.
+    """
+    if n_frames < config.steps:
+        return _fill(n_frames, config)
+    tick = n_frames / config.steps
+    return (tick / 2 + tick * np.arange(config.steps)).astype(np.int64)
+
+
+def draw_frames(n_frames: int, config: FrameConfig, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw indices ``(T,)``: one frame of each of T segments of ``n_frames // T`` frames.
+
+    What is left over at the end of the video is never drawn.
+
+    Source: the released AdaFocus code's rule for training.
+    """
+    if n_frames < config.steps:
+        return _fill(n_frames, config)
+    length = n_frames // config.steps
+    return np.arange(config.steps) * length + rng.integers(length, size=config.steps)
+
+
+def _fill(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
+    if config.short_videos == "repeat_first":
+        return np.zeros(config.steps, dtype=np.int64)
+    return np.minimum(np.arange(config.steps), n_frames - 1)
+
+
+def centre_crop(width_px: int, height_px: int, side_px: int) -> Box:
+    """Return the central square box; halves are rounded to even."""
+    left, top = round((width_px - side_px) / 2), round((height_px - side_px) / 2)
+    return left, top, left + side_px, top + side_px
+
+
+def draw_crop(width_px: int, height_px: int, rng: np.random.Generator) -> Box:
+    """Draw a box of the multi-scale crop.
+
+    Each side is the short side times one of `CROP_SCALES`, the two at most one scale apart; the
+    place is one of 13: on the 5×5 raster of quarters of the free space, those whose row and column
+    are both even or both odd.
+
+    Source: the released AdaFocus code's training augmentation (that of temporal segment networks).
+    """
+    sides = [int(min(width_px, height_px) * scale) for scale in CROP_SCALES]
+    scales = range(len(sides))
+    pairs = [(sides[i], sides[j]) for i in scales for j in scales if abs(i - j) <= 1]
+    width, height = pairs[rng.integers(len(pairs))]
+    places = [(x, y) for x in range(5) for y in range(5) if x % 2 == y % 2]
+    x, y = places[rng.integers(len(places))]
+    left, top = x * ((width_px - width) // 4), y * ((height_px - height) // 4)
+    return left, top, left + width, top + height

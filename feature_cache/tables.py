@@ -1,0 +1,90 @@
+"""What a cache holds besides arrays: the table of rows, the manifest, the encoders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..recognizer import Encoder, PatchGrid, encoder_gmacs
+from .bundle import write_bundle
+from .journal import NOTHING, RowFacts
+from .rows import SKIPPED
+from .store import group_fingerprint
+
+ENCODERS = ("glance_encoder", "local_encoder")
+COLUMNS = [
+    "name",
+    "path",
+    "label",
+    "labels",
+    "split",
+    "start_s",
+    "end_s",
+    "images",
+    "n_images",
+    "view",
+    "bytes",
+    "checksum",
+]
+
+
+def write_tables(
+    folder: Path,
+    identity: Mapping[str, Any],
+    grids: Sequence[PatchGrid],
+    rows: pd.DataFrame,
+    facts: Mapping[int, RowFacts],
+    failures: Mapping[int, str],
+    encoders: Mapping[str, Encoder],
+) -> None:
+    """Write ``videos.csv``, the encoders' bundles and ``manifest.json`` into a folder of arrays.
+
+    Args:
+        folder: Where.
+        identity: Everything that the content depends on before a file is opened.
+        grids: The option groups.
+        rows: The table of rows.
+        facts: Of the rows that are on disk.
+        failures: Why the others could not be read.
+        encoders: ``glance_encoder`` and ``local_encoder``.
+    """
+    noted = [facts.get(row, NOTHING) for row in range(len(rows))]
+    table = rows.assign(
+        bytes=[found.bytes for found in noted],
+        checksum=[found.checksum for found in noted],
+        split=[SKIPPED if row in failures else split for row, split in enumerate(rows["split"])],
+    )
+    table[COLUMNS].to_csv(folder / "videos.csv", index=False)
+    shared = {key: value for key, value in identity.items() if key not in ("grids", "shard")}
+    depends_on = {**shared, "files": files_digest(table)}
+    manifest = {
+        "fingerprints": {grid.name: group_fingerprint(depends_on, grid) for grid in grids},
+        "depends_on": depends_on,
+        "grids": {grid.name: asdict(grid) for grid in grids},
+        "shard": identity["shard"],
+        "glance_map_range": [
+            min(found.low for found in facts.values()),
+            max(found.high for found in facts.values()),
+        ],
+        "glance_gmacs": encoder_gmacs(encoders["glance_encoder"], grids[0].frame_px),
+        "local_gmacs": {
+            grid.name: encoder_gmacs(encoders["local_encoder"], grid.patch_px) for grid in grids
+        },
+        "skipped": {str(rows["name"][row]): reason for row, reason in sorted(failures.items())},
+    }
+    for name, encoder in encoders.items():
+        write_bundle(folder / name, "encoder", encoder.config, encoder)
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+
+
+def files_digest(table: pd.DataFrame) -> str:
+    """Return the SHA-256 of the sizes of the video files, and of which were skipped."""
+    skipped = table["split"] == SKIPPED
+    text = table.assign(skipped=skipped)[["name", "bytes", "skipped"]].to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,109 @@
+"""Checking a finished cache: against its checksums, and against the videos themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from .build import encoding_workers
+from .bundle import read_encoder
+from .clips import Clip, VideoError
+from .decode import ahead, read_view
+from .encode import VideoEncoder, checksum, config_of
+from .rows import SKIPPED, clips_of, file_bytes
+from .store import CacheError, open_arrays, read_manifest, read_table, stored_view
+
+# Two roundings to the storage dtype, in units of a feature's size; the same again near zero.
+TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -> list[str]:
+    """Read a whole cache, and decode and encode some of its videos again.
+
+    Args:
+        path: The cache's folder, or a shard's.
+        sample: How many rows are encoded again, drawn at random.
+        seed: Of that draw.
+
+    Returns:
+        What is wrong, one sentence each; empty where all is well.
+
+    Raises:
+        CacheError: If there is no complete cache, or its arrays and its table do not fit.
+    """
+    root = Path(path)
+    manifest = read_manifest(root)
+    config = config_of(manifest)
+    try:
+        rows, arrays = read_table(root), open_arrays(root, config.grids)
+    except (OSError, ValueError) as error:
+        raise CacheError(f"{root} is damaged ({error}): build it again") from error
+    for name, array in arrays.items():
+        if len(array) != len(rows):
+            raise CacheError(
+                f"{root}: {name} has {len(array)} rows, videos.csv {len(rows)}: build it again"
+            )
+    encoder = VideoEncoder(
+        read_encoder(root / "glance_encoder"), read_encoder(root / "local_encoder"), config
+    )
+    kept = np.flatnonzero(rows["split"] != SKIPPED)
+    drawn = np.random.default_rng(seed).permutation(kept)[:sample]
+    clips = clips_of(rows)
+    with encoding_workers(config.device) as workers:
+        stored = ahead(lambda row: _check_row(row, rows, arrays), range(len(rows)), workers)
+        wrong = list(tqdm(stored, "checksums", len(rows), unit="video"))
+        encoded = ahead(
+            lambda row: _check_video(clips[row], row, rows, arrays, encoder), drawn, workers
+        )
+        wrong += list(tqdm(encoded, "encoding again", len(drawn), unit="video"))
+    return [sentence for sentence in wrong if sentence]
+
+
+def _check_row(row: int, rows: pd.DataFrame, arrays: Arrays) -> str:
+    features = {name: np.asarray(array[row]) for name, array in arrays.items()}
+    name, expected = rows["name"][row], rows["checksum"][row]
+    if rows["split"][row] == SKIPPED:
+        empty = not any(values.any() for values in features.values())
+        return "" if empty else f"row {row} ({name}) was skipped, but is not zero: build it again"
+    if not all(np.isfinite(values).all() for values in features.values()):
+        return f"row {row} ({name}) holds values that are not finite: build it again"
+    found = checksum(features)
+    if found != expected:
+        return f"row {row} ({name}) has checksum {found}, expected {expected}: build it again"
+    return ""
+
+
+def _check_video(
+    clip: Clip, row: int, rows: pd.DataFrame, arrays: Arrays, encoder: VideoEncoder
+) -> str:
+    expected_bytes = int(rows["bytes"][row])
+    try:
+        frames = read_view(clip, encoder.config.frames, stored_view(arrays, row))
+        size = file_bytes(clip)
+    except VideoError as error:
+        return f"row {row} cannot be encoded again: {error}"
+    if size != expected_bytes:
+        return (
+            f"row {row}: {clip.path} has {size} bytes, and had {expected_bytes} when it was "
+            "encoded: put the former file back, or build again"
+        )
+    tolerance = TOLERANCE[encoder.config.dtype]
+    for name, again in encoder.encode(frames).items():
+        stored = torch.from_numpy(np.array(arrays[name][row])).float()
+        fresh = torch.from_numpy(again).float()
+        if not torch.allclose(stored, fresh, rtol=tolerance, atol=tolerance):
+            difference = float((stored - fresh).abs().max())
+            return (
+                f"row {row}: {name} of {clip.path} differs by up to {difference:.3g} from what is "
+                "encoded now: the file, the decoder or the encoders have changed; build again"
+            )
+    return ""

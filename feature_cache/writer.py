@@ -1,0 +1,222 @@
+"""A cache while it is being written: arrays in place, a journal, a lock, an atomic finish."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from . import journal
+from .journal import NOTHING, Journal, RowFacts
+from .store import CacheError
+
+SYNC_S = 2.0
+Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+
+
+def size_bytes(shapes: Shapes, n_rows: int) -> int:
+    """Return the size of all arrays of a cache."""
+    return n_rows * sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes.values())
+
+
+def partial_path(root: Path) -> Path:
+    """Return the folder in which a cache is until it is complete."""
+    return root.with_name(root.name + ".partial")
+
+
+class CacheWriter:
+    """Writes the rows of a cache into ``ROOT.partial``, which becomes ``ROOT`` when it is complete.
+
+    A context manager: one writer at a time; what was written is on disk when the block is left,
+    however it is left. A process that is killed loses at most the rows of the last two seconds.
+
+    Attributes:
+        rows: What is on disk, by row.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        identity: Mapping[str, Any],
+        shapes: Shapes,
+        n_rows: int,
+        restart: bool = False,
+    ) -> None:
+        """Say what is to be written.
+
+        Args:
+            root: The cache's folder.
+            identity: Everything that the content depends on; JSON-able.
+            shapes: Shape of one row, and dtype, of every array.
+            n_rows: Rows of the cache.
+            restart: Throw away what was begun with another identity, instead of refusing.
+        """
+        self._root = root
+        self._partial = partial_path(root)
+        self._identity = dict(identity)
+        self._shapes = shapes
+        self._n_rows = n_rows
+        self._restart = restart
+        self._lock = FileLock(root.with_name(root.name + ".lock"))
+        self._files: dict[str, tuple[int, int, int]] = {}  # descriptor, offset, bytes of a row
+        self._unsynced: dict[int, RowFacts] = {}
+        self._synced_s = time.monotonic()
+
+    def __enter__(self) -> CacheWriter:
+        """Take the lock, and begin or go on.
+
+        Raises:
+            CacheError: If another process writes this cache, if it was begun with other settings,
+                or if the disk has too little space.
+        """
+        self._root.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise CacheError(
+                f"{self._root} is being written by another process: wait for it, or stop it"
+            ) from None
+        try:
+            self._journal = self._go_on() or self._begin()
+            self.rows = self._journal.rows
+            self._check_space(self._n_rows - len(self.rows))
+            for name in self._shapes:
+                array = open_memmap(self._partial / f"{name}.npy", "r")
+                row_bytes = array.nbytes // self._n_rows
+                descriptor = os.open(self._partial / f"{name}.npy", os.O_RDWR)
+                self._files[name] = descriptor, array.offset, row_bytes
+        except BaseException:
+            self._unlock()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put what was written on disk, and let the lock go."""
+        try:
+            if self._files:
+                self._close()
+        finally:
+            self._unlock()
+
+    def write(self, row: int, features: Mapping[str, NDArray[Any]], facts: RowFacts) -> None:
+        """Write one row of every array.
+
+        Args:
+            row: Which.
+            features: Its part of every array.
+            facts: What the journal notes.
+
+        Raises:
+            CacheError: If the disk is full; all rows before this one are kept.
+        """
+        try:
+            for name, (descriptor, offset, row_bytes) in self._files.items():
+                _write_all(descriptor, features[name], offset + row * row_bytes)
+            self._unsynced[row] = facts
+            if time.monotonic() - self._synced_s > SYNC_S:
+                self.sync()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise CacheError(
+                f"the disk of {self._partial} is full: {len(self.rows)} of {self._n_rows} rows are "
+                "kept; free some space and run the same command, which goes on from there"
+            ) from error
+
+    def erase(self, row: int) -> None:
+        """Take a row back: zeros, and a note that it is not there."""
+        blank = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._shapes.items()}
+        self.write(row, blank, NOTHING)
+
+    def sync(self) -> None:
+        """Put what was written on disk, and only then note it in the journal."""
+        for descriptor, _, _ in self._files.values():
+            os.fdatasync(descriptor)
+        self._journal.add(self._unsynced)
+        self._unsynced = {}
+        self._synced_s = time.monotonic()
+
+    def finish(self, write_tables: Callable[[Path], None]) -> None:
+        """Make the cache appear, complete.
+
+        Args:
+            write_tables: Writes everything but the arrays into the folder that it is given.
+        """
+        self._close()
+        write_tables(self._partial)
+        self._partial.rename(self._root)
+        # Last, so that whatever is cut short here is either begun or complete.
+        (self._root / journal.NAME).unlink()
+
+    def _go_on(self) -> Journal | None:
+        """Return the journal of a build that was begun, unless there is none."""
+        found = Journal.read(self._partial)
+        if found is None or found.identity == self._identity:
+            return found
+        found.close()
+        if self._restart:
+            shutil.rmtree(self._partial)
+            return None
+        keys = self._identity.keys() | found.identity.keys()
+        other = sorted(k for k in keys if self._identity.get(k) != found.identity.get(k))
+        raise CacheError(
+            f"{self._partial} was begun with other settings ({', '.join(other)}): go on with those "
+            f"(kept: {len(found.rows)} of {self._n_rows} rows), or give --restart to throw it away"
+        )
+
+    def _begin(self) -> Journal:
+        self._check_space(self._n_rows)
+        self._partial.mkdir(exist_ok=True)
+        for name, (shape, dtype) in self._shapes.items():
+            open_memmap(self._partial / f"{name}.npy", "w+", dtype, (self._n_rows, *shape))
+        return Journal.begin(self._partial, self._identity)
+
+    def _check_space(self, n_rows: int) -> None:
+        needed, free = size_bytes(self._shapes, n_rows), free_bytes(self._root)
+        if needed > free:
+            raise CacheError(
+                f"{self._root} needs {needed / 1e9:.3g} GB, and the disk has {free / 1e9:.3g} GB "
+                "free: free some, build on another disk, or store less (views, patch sizes, frames)"
+            )
+
+    def _close(self) -> None:
+        try:
+            self.sync()
+        finally:
+            self._journal.close()
+            for descriptor, _, _ in self._files.values():
+                os.close(descriptor)
+            self._files = {}
+
+    def _unlock(self) -> None:
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+
+
+def free_bytes(root: Path) -> int:
+    """Return the free space where a folder is or will be."""
+    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _write_all(descriptor: int, values: NDArray[Any], offset: int) -> None:
+    # Written, not stored through the map: a full disk is then an error, not a fatal signal.
+    left = memoryview(np.ascontiguousarray(values).tobytes())
+    while left:
+        written = os.pwrite(descriptor, left, offset)
+        left, offset = left[written:], offset + written

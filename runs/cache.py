@@ -1,0 +1,171 @@
+"""The verb ``cache``: plan, build, verify, info, merge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+from ..feature_cache import (
+    AugmentConfig,
+    CacheConfig,
+    FrameConfig,
+    VideoEncoder,
+    VideoList,
+    build_cache,
+    cache_info,
+    make_encoder,
+    merge_shards,
+    plan_cache,
+    read_lists,
+    read_videos,
+    verify_cache,
+)
+from ..recognizer import Encoder, EncoderConfig, FocusgymError, PatchGrid
+from .config import (
+    CacheBuildConfig,
+    CacheInfoConfig,
+    CacheMergeConfig,
+    CachePlanConfig,
+    CacheVerifyConfig,
+    ContentConfig,
+    VideosConfig,
+)
+
+
+class UsageError(FocusgymError):
+    """Options that do not go together, or cannot be."""
+
+
+def run_cache_verb(config: Any) -> None:
+    """Do what one of the ``cache`` verbs says."""
+    console = Console()
+    match config:
+        case CachePlanConfig():
+            plan(config, console)
+        case CacheBuildConfig():
+            build(config, console)
+        case CacheVerifyConfig():
+            verify(config, console)
+        case CacheInfoConfig():
+            info(config, console)
+        case CacheMergeConfig():
+            merge_shards(config.shards, config.out)
+            console.print(f"merged {len(config.shards)} shards into {config.out}")
+
+
+def plan(config: CachePlanConfig, console: Console) -> None:
+    """Print what a build would take; exit status 1 where something would be wrong."""
+    listed = _videos(config.videos, skip_missing=True)
+    encoder = VideoEncoder(*_encoders(config.content), _content(config.content))
+    found = plan_cache(listed.videos, config.out, encoder, config.sample)
+    rows = ", ".join(f"{split} {n}" for split, n in found.rows.items())
+    console.print(f"rows      {sum(found.rows.values())} ({rows}), {len(listed.classes)} classes")
+    for name, size in found.array_bytes.items():
+        console.print(f"          {name:28} {size / 1e9:10.3f} GB")
+    console.print(
+        f"space     {found.total_bytes / 1e9:.3f} GB needed, {found.free_bytes / 1e9:.1f} GB free"
+    )
+    console.print(
+        f"time      {found.hours:.2f} h on {config.content.device}, {torch.get_num_threads()} "
+        f"workers ({found.seconds_per_row:.2f} s per row, from {found.sampled} rows)"
+    )
+    for problem in found.problems[:50]:
+        console.print(f"problem   {problem}", style="red", markup=False)
+    if found.problems:
+        console.print(f"{len(found.problems)} problem(s)")
+        raise SystemExit(1)
+
+
+def build(config: CacheBuildConfig, console: Console) -> None:
+    """Build a cache or a shard of one."""
+    listed = _videos(config.videos, config.videos.skip_missing)
+    root = build_cache(
+        listed.videos,
+        listed.classes,
+        config.out,
+        *_encoders(config.content),
+        _content(config.content),
+        shard=_shard(config.shard),
+        skip_missing=config.videos.skip_missing,
+        restart=config.restart,
+    )
+    console.print(f"{root} is complete; `focusgym cache info {root}` tells what it is made of")
+
+
+def verify(config: CacheVerifyConfig, console: Console) -> None:
+    """Check a cache; exit status 1 where something is wrong."""
+    wrong = verify_cache(config.cache, config.sample, config.seed)
+    for sentence in wrong[:50]:
+        console.print(sentence, style="red", markup=False)
+    if wrong:
+        console.print(f"{config.cache}: {len(wrong)} problem(s)")
+        raise SystemExit(1)
+    console.print(f"{config.cache}: all checksums right, all values finite, sample encoded alike")
+
+
+def info(config: CacheInfoConfig, console: Console) -> None:
+    """Print what a cache is made of."""
+    facts, table = cache_info(config.cache)
+    for name, value in facts.items():
+        console.print(f"{name:14} {value}", markup=False, highlight=False)
+    with pd.option_context("display.max_rows", 100):
+        console.print(table.to_string(), markup=False, highlight=False)
+
+
+def _videos(config: VideosConfig, skip_missing: bool) -> VideoList:
+    given = {"train": config.train, "val": config.val, "test": config.test}
+    lists = {split: path for split, path in given.items() if path is not None}
+    if not lists:
+        return read_videos(config.videos, skip_missing)
+    return read_lists(
+        config.videos, lists, config.format, config.classes, config.images, skip_missing
+    )
+
+
+def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:
+    with _usage():
+        glance, local = EncoderConfig(config.glance, config.glance_px), EncoderConfig(config.local)
+    return make_encoder(glance, config.glance_weights), make_encoder(local, config.local_weights)
+
+
+def _content(config: ContentConfig) -> CacheConfig:
+    if config.views < 0:
+        raise UsageError(f"--views must not be negative; got {config.views}")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device here; give --device cpu")
+    with _usage():
+        return CacheConfig(
+            FrameConfig(config.steps, config.frame, config.resize or None, config.short_videos),
+            tuple(
+                PatchGrid(config.frame, patch_px, n)
+                for patch_px in config.patch or (128,)
+                for n in config.grid or (7,)
+            ),
+            AugmentConfig(config.views, config.flip, config.seed) if config.views else None,
+            config.dtype,
+            config.device,
+        )
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """Turn what a config refuses into a message without a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None:
+        raise UsageError(f"--shard must be i/n, such as 2/4; got {text!r}")
+    return int(found[1]), int(found[2])

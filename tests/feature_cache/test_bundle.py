@@ -1,0 +1,60 @@
+"""Bundles: what is written comes back, what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from focusgym.feature_cache import (
+    BundleError,
+    read_bundle,
+    read_classifier,
+    read_encoder,
+    write_bundle,
+)
+from focusgym.recognizer import Encoder, EncoderConfig, GruClassifier
+
+
+def test_bundles_round_trip(tmp_path: Path, classifier: GruClassifier) -> None:
+    write_bundle(tmp_path / "c", "classifier", classifier.config, classifier, "f" * 64, {"x": 1.5})
+    again = read_classifier(tmp_path / "c", "f" * 64)
+    assert again.config == classifier.config
+    glance, local = torch.randn(2, 3, 5), torch.randn(2, 3, 6)
+    assert torch.equal(again(glance, local), classifier(glance, local))
+    assert read_bundle(tmp_path / "c", "classifier").metrics == {"x": 1.5}
+    encoder = Encoder(EncoderConfig("small_glance", input_px=12)).eval()
+    write_bundle(tmp_path / "e", "encoder", encoder.config, encoder)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(read_encoder(tmp_path / "e")(images), encoder(images))
+
+
+def test_bundles_that_do_not_fit_are_refused(tmp_path: Path, classifier: GruClassifier) -> None:
+    path = tmp_path / "c"
+    with pytest.raises(BundleError, match="is not a readable bundle"):
+        read_bundle(path, "classifier")
+    write_bundle(path, "classifier", classifier.config, classifier, "a" * 64)
+    with pytest.raises(BundleError, match="holds a classifier, expected a policy"):
+        read_bundle(path, "policy")
+    with pytest.raises(BundleError, match=f"trained on cache {'a' * 64}, .* cache {'b' * 64}"):
+        read_classifier(path, "b" * 64)
+    weights = path / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(BundleError, match="is not a readable bundle"):
+        read_classifier(path)
+
+
+def test_damaged_bundles_are_refused(tmp_path: Path, classifier: GruClassifier) -> None:
+    path = tmp_path / "c"
+    write_bundle(path, "classifier", classifier.config, classifier)
+    good = json.loads((path / "bundle.json").read_text())
+    for content in ("{}", "[]", "null", "{", '{"kind": 1}'):
+        (path / "bundle.json").write_text(content)
+        with pytest.raises(BundleError, match="is not a readable bundle"):
+            read_classifier(path)
+    for config in ({"x": 1}, {**good["config"], "hidden": 9}, {**good["config"], "y": 0}):
+        (path / "bundle.json").write_text(json.dumps({**good, "config": config}))
+        with pytest.raises(BundleError, match="config and weights do not make a classifier"):
+            read_classifier(path)

@@ -1,0 +1,128 @@
+"""``focusgym cache``: from a list on the command line to a cache, and what can go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from focusgym.feature_cache import DigitsConfig, FeatureCache, make_digits
+from focusgym.runs.cli import main
+
+SMALL = (
+    *("--glance", "small_glance", "--glance-weights", "random", "--glance-px", "12"),
+    *("--local", "small_local", "--local-weights", "random"),
+    *("--steps", "2", "--frame", "64", "--resize", "0", "--patch", "28"),
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Digits with lists in three formats."""
+    root = tmp_path / "data"
+    table = make_digits(DigitsConfig(n_train=20, n_val=4, n_test=4, n_frames=6), root)
+    for split, rows in table.groupby("split"):
+        lines = [f"{path} 6 {i % 2}" for i, path in enumerate(rows["path"])]
+        (root / f"{split}.txt").write_text("\n".join(lines))
+        pd.DataFrame({"path": rows["path"], "label": [i % 2 for i in range(len(rows))]}).to_csv(
+            root / f"{split}.csv", index=False
+        )
+    return root
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str | Path, status: int | None = None) -> str:
+    """Run the command; return what it printed, errors included."""
+    if status is None:
+        main(["cache", *map(str, args)])
+    else:
+        with pytest.raises(SystemExit) as caught:
+            main(["cache", *map(str, args)])
+        assert caught.value.code == status
+    captured = capsys.readouterr()
+    return " ".join((captured.out + captured.err).split())
+
+
+def lists(data: Path, suffix: str) -> list[str | Path]:
+    given = [(f"--{split}", data / f"{split}.{suffix}") for split in ("train", "val", "test")]
+    return ["--videos", data, *[part for pair in given for part in pair]]
+
+
+def test_plan_build_verify_info(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "c"
+    given = (out, *lists(data, "txt"), *SMALL, "--patch", "40", "--grid", "3", "--views", "2")
+    said = run(capsys, "plan", *given)
+    assert "rows 48 (train 40, val 4, test 4), 2 classes" in said
+    assert "local_vectors_p40_3x3" in said
+    assert "problem" not in said
+    assert not out.exists()
+    assert "is complete" in run(capsys, "build", *given, "--no-flip", "--seed", "3")
+    cache = FeatureCache.open(out, "p40_3x3")
+    assert (cache.n_videos, cache.steps, cache.n_options) == (48, 2, 9)
+    assert not any(cache.view(row).flipped for row in range(48))
+    assert cache.manifest["depends_on"]["augment"] == {"views": 2, "flip": False, "seed": 3}
+    assert "all checksums right" in run(capsys, "verify", out, "--sample", "3")
+    said = run(capsys, "info", out)
+    assert f"group p40_3x3 {cache.fingerprint}" in said
+    assert "views 2, flip False, seed 3" in said
+    path = out / "glance_maps.npy"
+    data_bytes = bytearray(path.read_bytes())
+    data_bytes[-1] ^= 1
+    path.write_bytes(data_bytes)
+    assert "1 problem(s)" in run(capsys, "verify", out, "--sample", "0", status=1)
+
+
+def test_shards_of_a_csv_are_merged(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (*lists(data, "csv"), "--format", "csv", *SMALL)
+    parts = [tmp_path / f"part{i}" for i in (1, 2)]
+    for i, part in enumerate(parts, 1):
+        run(capsys, "build", part, *given, "--shard", f"{i}/2")
+    run(capsys, "merge", *parts, "--out", tmp_path / "merged")
+    run(capsys, "build", tmp_path / "whole", *given)
+    for path in (tmp_path / "whole").rglob("*.*"):
+        other = tmp_path / "merged" / path.relative_to(tmp_path / "whole")
+        assert other.read_bytes() == path.read_bytes()
+    said = run(capsys, "build", tmp_path / "x", *given, "--shard", "1of2", status=2)
+    assert "--shard must be i/n, such as 2/4; got '1of2'" in said
+
+
+def test_problems_are_told_before_and_skipped_when_asked(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (data / "train.txt").read_text().splitlines()
+    (data / lines[0].split()[0]).unlink()
+    (data / lines[3].split()[0]).write_text("text")
+    given = (tmp_path / "c", *lists(data, "txt"), *SMALL)
+    said = run(capsys, "plan", *given, status=1)
+    assert "no such video" in said
+    assert "cannot be decoded" in said
+    assert "2 problem(s)" in said
+    said = run(capsys, "build", *given, status=2)
+    assert "train.txt:1: no such video" in said
+    assert not list(tmp_path.glob("c*")), "nothing was begun"
+    assert "is complete" in run(capsys, "build", *given, "--skip-missing")
+    cache = FeatureCache.open(tmp_path / "c")
+    assert len(cache.split("skipped")) == len(cache.manifest["skipped"]) == 2
+
+
+def test_what_cannot_be_is_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (tmp_path / "c", "--videos", data, *SMALL)
+    for extra, message in (
+        (("--views", "-1"), "--views must not be negative; got -1"),
+        (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
+        (("--patch", "65"), "patch_px must be in 1..64"),
+        (("--glance", "small_glanse"), "unknown encoder 'small_glanse'"),
+        (("--local-weights", "nowhere.pth"), "no such file nowhere.pth"),
+        (("--grid", "1"), "needs n >= 2"),
+        (("--short-videos", "loop"), "invalid choice"),
+    ):
+        said = run(capsys, "build", *given, *extra, status=2)
+        assert message in said, said
+    assert "required" in run(capsys, "build", tmp_path / "c", status=2).lower()
+    assert "is not a complete feature cache" in run(capsys, "info", data, status=2)
