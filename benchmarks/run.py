@@ -10,6 +10,7 @@ import json
 import platform
 from pathlib import Path
 
+import caches
 import environment
 import quickstart
 import torch
@@ -23,7 +24,7 @@ def main() -> None:
     processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"measured on {processor}, torch {torch.__version__}")
     table: dict[str, dict[str, float | str]] = {}
-    for measure in (quickstart.rows, environment.rows):
+    for measure in (quickstart.rows, environment.rows, caches.rows):
         table.update(measure(OUT))
         (OUT / "results.json").write_text(json.dumps(table, indent=2))
     for name, row in table.items():

@@ -16,19 +16,33 @@ from .bundle import (
     restore,
     write_bundle,
 )
-from .clips import Clip, VideoError, count_frames
-from .decode import read_frames, read_many, read_view
-from .digits import DigitsConfig, make_digits
 from .encode import CacheConfig, VideoEncoder
 from .info import cache_info
-from .list_table import VideoListError
-from .lists import VideoList, read_lists, read_videos
 from .merge import merge_shards
 from .plan import Plan, plan_cache
 from .rows import ShardError, clips_of, video_table
-from .sampling import AugmentConfig, FrameConfig, View, draw_crop, draw_frames, sample_frames
 from .store import CacheError, FeatureCache, fingerprint
 from .verify import verify_cache
+from .videos import (
+    AugmentConfig,
+    Clip,
+    DigitsConfig,
+    FrameConfig,
+    VideoError,
+    VideoList,
+    VideoListError,
+    View,
+    count_frames,
+    draw_crop,
+    draw_frames,
+    make_digits,
+    read_frames,
+    read_lists,
+    read_many,
+    read_videos,
+    read_view,
+    sample_frames,
+)
 from .weights import make_encoder, read_state_dict
 
 __all__ = [

@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..recognizer import Encoder, torch_threads
-from .clips import Clip, VideoError
-from .decode import ahead, read_frames
 from .encode import CacheConfig, VideoEncoder, checksum, describe, view_arrays
 from .journal import NOTHING, RowFacts
 from .rows import cache_rows, clips_of, file_bytes, rows_digest, shard_rows
 from .store import CacheError, is_complete
 from .tables import write_tables
+from .videos import Clip, VideoError, ahead, read_frames
 from .writer import CacheWriter
 
-LIBRARIES = ("torch", "torchvision", "decord", "numpy", "pillow")
+LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "numpy", "pillow")
 Features = dict[str, NDArray[Any]]
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..recognizer import Encoder, EncoderError, PatchGrid, pool
-from .sampling import AugmentConfig, FrameConfig, View
 from .store import local_array
+from .videos import AugmentConfig, FrameConfig, View
 
 # A quarter of a million pixels: activations of such a batch stay in a core's caches.
 PIXELS_PER_BATCH = 1 << 18
@@ -102,9 +102,8 @@ class VideoEncoder:
         """
         dtype: torch.dtype = getattr(torch, self.config.dtype)
         frames = frames.to(self.config.device)
-        side = self.config.frames.frame_px
         maps, vectors = [], []
-        for images in self.glance.prepare(frames).split(_at_once(side)):
+        for images in batches(self.glance.prepare(frames)):
             encoded = self.glance.encode(images)
             maps.append(encoded.permute(0, 2, 3, 1).to(dtype))
             vectors.append(pool(encoded, dtype))
@@ -121,10 +120,10 @@ class VideoEncoder:
             EncoderError: If an encoder cannot run on frames or patches of this size.
         """
         frames = self.config.frames
-        blank = torch.zeros(frames.steps, 3, frames.frame_px, frames.frame_px, dtype=torch.uint8)
+        blank = torch.zeros(1, 3, frames.frame_px, frames.frame_px, dtype=torch.uint8)
         view = View(np.zeros(frames.steps, dtype=np.int64), (0, 0, 0, 0), False)
         try:
-            arrays = {**self.encode(blank), **view_arrays(view)}
+            features = self.encode(blank)
         except RuntimeError as error:
             sides = ", ".join(str(grid.patch_px) for grid in self.config.grids)
             raise EncoderError(
@@ -132,21 +131,27 @@ class VideoEncoder:
                 f"{self.local.config.name} on patches of {sides} px, cannot run ({error}): choose "
                 "other sizes or another encoder"
             ) from error
-        return {name: (values.shape, values.dtype) for name, values in arrays.items()}
+        per_frame = {
+            name: ((frames.steps, *values.shape[1:]), values.dtype)
+            for name, values in features.items()
+        }
+        of_view = {name: (v.shape, v.dtype) for name, v in view_arrays(view).items()}
+        return {**per_frame, **of_view}
 
     def _local(self, prepared: Tensor, grid: PatchGrid, dtype: torch.dtype) -> Tensor:
-        """Return ``(T, K, L)``; whole frames or runs of one frame's patches make the batches."""
-        at_once = _at_once(grid.patch_px)
+        """Return ``(T, K, L)``; several frames, or parts of one, make the batches."""
+        at_once = max(1, round(PIXELS_PER_BATCH / (grid.n_options * grid.patch_px**2)))
         pooled = [
             pool(self.local.encode(patches), dtype)
-            for some in prepared.split(max(1, at_once // grid.n_options))
-            for patches in grid.crop_all(some).flatten(0, 1).split(at_once)
+            for some in prepared.split(at_once)
+            for patches in batches(grid.crop_all(some).flatten(0, 1))
         ]
         return torch.cat(pooled).view(len(prepared), grid.n_options, -1)
 
 
-def _at_once(side_px: int) -> int:
-    return max(1, PIXELS_PER_BATCH // side_px**2)
+def batches(images: Tensor) -> tuple[Tensor, ...]:
+    """Divide images into batches of nearly one size, about `PIXELS_PER_BATCH` each."""
+    return images.tensor_split(max(1, round(images[:, 0].numel() / PIXELS_PER_BATCH)))
 
 
 def view_arrays(view: View) -> dict[str, NDArray[Any]]:

@@ -13,10 +13,9 @@ import torch
 from tqdm import tqdm
 
 from .build import encode_row, encoding_workers
-from .clips import Clip, VideoError, count_frames
-from .decode import ahead
 from .encode import VideoEncoder
 from .rows import cache_rows, clips_of
+from .videos import Clip, VideoError, ahead, count_frames
 from .writer import free_bytes, size_bytes
 
 

@@ -12,8 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..recognizer import FocusgymError
-from .clips import Clip
-from .sampling import AugmentConfig
+from .videos import AugmentConfig, Clip
 
 SKIPPED = "skipped"
 TEXT_COLUMNS = dict.fromkeys(("name", "path", "labels", "split", "images"), str)

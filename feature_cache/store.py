@@ -21,7 +21,7 @@ from ..recognizer import Encoder, FocusgymError, PatchGrid
 from . import journal
 from .bundle import read_encoder
 from .rows import TEXT_COLUMNS, label_matrix
-from .sampling import FrameConfig, View
+from .videos import FrameConfig, View
 
 SHARED_ARRAYS = ("glance_maps", "glance_vectors", "frame_indices", "crops_px", "flipped")
 

@@ -15,11 +15,10 @@ from tqdm import tqdm
 
 from .build import encoding_workers
 from .bundle import read_encoder
-from .clips import Clip, VideoError
-from .decode import ahead, read_view
 from .encode import VideoEncoder, checksum, config_of
 from .rows import SKIPPED, clips_of, file_bytes
 from .store import CacheError, open_arrays, read_manifest, read_table, stored_view
+from .videos import Clip, VideoError, ahead, read_view
 
 # Two roundings to the storage dtype, in units of a feature's size; the same again near zero.
 TOLERANCE = {"float16": 2e-3, "float32": 1e-4}

@@ -182,14 +182,15 @@ def run_pipeline(
             )
 
     def evaluate(folder: Path) -> None:
+        f_g, f_l = glance.fused(), local.fused()  # as the cache was built
         learned, on_policy, on_random = (
             AdaptiveRecognizer(
-                glance, local, read_classifier(path, cache.fingerprint), grid, policy, cache.dtype
+                f_g, f_l, read_classifier(path, cache.fingerprint), grid, policy, cache.dtype
             )
             for path in (f_c, tuned / "adafocus", tuned / "random")
         )
         finetuned = {"adafocus_finetuned": on_policy, "random_finetuned": on_random}
-        cost = frame_cost(glance, local, learned.classifier, policy, grid)
+        cost = frame_cost(f_g, f_l, learned.classifier, policy, grid)
         results, options = compare_policies(cache, learned, finetuned, cost, data.boxes, seed)
         folder.mkdir()
         (folder / "results.json").write_text(json.dumps(results, indent=2))

@@ -30,7 +30,7 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for room in ROOMS:
         folder = Path(str(import_module(f"focusgym.{room}").__file__)).parent
-        for path in sorted(folder.glob("*.py")):
+        for path in sorted(folder.rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

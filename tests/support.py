@@ -48,3 +48,13 @@ def write_cache(root: Path, *, n: int = N, steps: int = T, seed: int = 0) -> Fea
     }
     (root / "manifest.json").write_text(json.dumps(manifest))
     return FeatureCache.open(root)
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+
+
+def make_images(folder: Path, template: str, n_images: int) -> None:
+    for number in range(1, n_images + 1):
+        touch(folder / (template % number))

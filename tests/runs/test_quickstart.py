@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from focusgym.agents import PPOConfig, read_policy
 from focusgym.envs import AdaFocusEnv
 from focusgym.feature_cache import FeatureCache, FrameConfig
-from focusgym.feature_cache.digits import write_mp4
+from focusgym.feature_cache.videos.digits import write_mp4
 from focusgym.recognizer import FitConfig, FrameCost, PolicyConfig
 from focusgym.runs.config import QuickstartConfig
 from focusgym.runs.evaluation import parity, true_centers

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..recognizer import FocusgymError
+from ...recognizer import FocusgymError
 
 # What a codec has to say about a damaged frame is printed by the C library, and raised as well.
 decord.logging.set_level(decord.logging.QUIET)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..recognizer import FocusgymError
+from ...recognizer import FocusgymError
 from .list_formats import ListRow, Problem, read_labels
-from .video_paths import Found, VideoFinder
+from .paths import Found, VideoFinder
 
 MOST_SHOWN = 50
 COLUMNS = [

@@ -19,7 +19,7 @@ from focusgym.feature_cache import (
     read_many,
     read_view,
 )
-from focusgym.feature_cache.digits import write_mp4
+from focusgym.feature_cache.videos.digits import write_mp4
 
 
 def clip(path: Path, n: int = 9, height: int = 48, width: int = 64) -> Clip:

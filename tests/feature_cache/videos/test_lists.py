@@ -1,38 +1,23 @@
 from __future__ import annotations
 
-import csv
-import io
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from support import make_images, touch
 
 from focusgym.feature_cache import VideoListError, read_lists, read_videos
-from focusgym.feature_cache.list_formats import ListRow, parse_list, read_labels
 
 COLUMNS = ["name", "path", "label", "labels", "split"]
 COLUMNS += ["start_s", "end_s", "images", "n_images", "missing"]
-
-
-def touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x")
 
 
 def make_lists(root: Path, train: list[str], val: list[str]) -> None:
     root.mkdir(exist_ok=True)
     (root / "train.txt").write_text("\n".join(train))
     (root / "val.txt").write_text("\n".join(val))
-
-
-def make_images(folder: Path, template: str, n_images: int) -> None:
-    for number in range(1, n_images + 1):
-        touch(folder / (template % number))
 
 
 def rows_of(videos: pd.DataFrame) -> list[tuple[object, ...]]:
@@ -201,82 +186,6 @@ def test_labels_out_of_range(tmp_path: Path) -> None:
         read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
 
 
-def test_lines_that_cannot_be_read() -> None:
-    text = "a 1\n\nb -1 0\nc 1 x\nd 1 0\x0b\n/e f 1 ²"
-    rows, problems = parse_list(text, "kinetics")
-    assert rows == [ListRow(5, "d", "0", 1)]
-    expected = "expected 'path num_frames label'; got "
-    assert problems == [
-        (1, f"{expected}'a 1'"),
-        (3, f"{expected}'b -1 0'"),
-        (4, f"{expected}'c 1 x'"),
-        (6, f"{expected}'/e f 1 ²'"),
-    ]
-    assert parse_list(text, "something") == (rows, problems)
-
-    lines = ["a,1", "a,1,2,3,4,5", "", "a,,1", ",1,1", "a,-1,1", "a,1,x", "a,1,-1,-1", "a,1,-1,3"]
-    rows, problems = parse_list("\n".join(lines), "activitynet")
-    assert rows == [ListRow(9, "a", "-1;3", 1)], "a -1 before a label is no padding"
-    expected = "expected 'name,num_frames,label[,label2,label3]'"
-    assert problems == [
-        *((n, f"{expected}; got {lines[n - 1]!r}") for n in (1, 2, 4, 5, 6, 7)),
-        (8, f"{expected} with a label that is not -1; got 'a,1,-1,-1'"),
-    ]
-
-
-def test_csv_lines_that_cannot_be_read() -> None:
-    text = (
-        "path,label,start_s,end_s\n"
-        "a,0,1,2,3\n"  # too many fields in the first row: pandas would take it for an index
-        "\n"
-        '"two\nlines",1,,\n'
-        "b,0\n"
-        '"c"d,0,,\n'
-        ",0,,\n"
-        "e, ,,\n"
-        "f,0,x,\n"
-        "g,0,-1,\n"
-        "h,0,2,2\n"
-        "i,0,,0\n"
-        "j,0,nan,\n"
-        "k,0,,inf\n"
-        "l,0,,1\n"
-        '"m,0,,\nn,0,,\n'
-    )
-    rows, problems = parse_list(text, "csv")
-    assert rows == [ListRow(4, "two\nlines", "1"), ListRow(16, "l", "0", None, None, 1.0)]
-    assert problems == [
-        (2, "5 fields, but the header has 4; got ['a', '0', '1', '2', '3']"),
-        (6, "2 fields, but the header has 4; got ['b', '0']"),
-        (7, "cannot be read as CSV: ',' expected after '\"'"),
-        (8, "no path"),
-        (9, "no label"),
-        (10, "start_s must be a number of seconds; got 'x'"),
-        (11, "start_s must be at least 0; got -1"),
-        (12, "end_s must be after start_s; got 2 to 2"),
-        (13, "end_s must be after start_s; got 0 to 0"),
-        (14, "start_s must be finite; got 'nan'"),
-        (15, "end_s must be finite; got 'inf'"),
-        (17, "cannot be read as CSV: unexpected end of data"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("header", "problem"),
-    [
-        ("path", "no column label in the header; expected path,label[,start_s,end_s]"),
-        ("a.mp4,0", "no column path and label in the header; expected path"),
-        ("path,label,fps,x y", "unknown column(s) 'fps', 'x y'; expected path"),
-        ("path,label,path", "column path more than once; expected path"),
-    ],
-)
-def test_headers_that_cannot_be_used(header: str, problem: str) -> None:
-    rows, problems = parse_list(f"\n{header}\na,0\n", "csv")
-    assert rows == []
-    assert problems[0][0] == 2
-    assert problems[0][1].startswith(problem)
-
-
 def test_segments(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4")
     make_images(tmp_path / "frames", "%05d.jpg", 2)
@@ -420,46 +329,6 @@ def test_a_list_of_which_all_videos_are_missing(tmp_path: Path) -> None:
     assert found[1].startswith("all 2 videos of the test split are missing; 1: no such video: ")
 
 
-def test_a_folder_per_class(tmp_path: Path) -> None:
-    for i in range(10):
-        touch(tmp_path / "walk" / f"{i}.mp4")
-        touch(tmp_path / "run" / "day 1" / f"{i}.MP4")
-    touch(tmp_path / "run" / "notes.txt")
-    touch(tmp_path / "no class" / "notes.txt")
-    listed = read_videos(tmp_path)
-    assert listed.classes == ["run", "walk"]
-    counts = listed.videos.groupby(["label", "split"]).size().to_dict()
-    expected = {"train": 6, "val": 2, "test": 2}
-    assert counts == {(label, split): n for label in (0, 1) for split, n in expected.items()}
-    assert rows_of(listed.videos)[9:11] == [
-        ("run/day 1/9.MP4", 0, "0", "val", None, None, "", 0, ""),
-        ("walk/0.mp4", 1, "1", "train", None, None, "", 0, ""),
-    ]
-
-
-def test_a_folder_per_class_with_folders_of_images(tmp_path: Path) -> None:
-    for i in range(3):
-        make_images(tmp_path / "a" / f"v{i}", "%06d.jpg", i + 1)
-        make_images(tmp_path / "b" / "deep" / f"v{i}", "image_%05d.jpg", 2)
-    touch(tmp_path / "a" / "v1" / "preview.mp4")
-    touch(tmp_path / "a" / "v3.mp4")
-    videos = read_videos(tmp_path).videos
-    assert rows_of(videos) == [
-        ("a/v0", 0, "0", "train", None, None, "%06d.jpg", 1, ""),
-        ("a/v1", 0, "0", "train", None, None, "%06d.jpg", 2, ""),
-        ("a/v2", 0, "0", "test", None, None, "%06d.jpg", 3, ""),
-        ("a/v3.mp4", 0, "0", "val", None, None, "", 0, ""),
-        ("b/deep/v0", 1, "1", "train", None, None, "image_%05d.jpg", 2, ""),
-        ("b/deep/v1", 1, "1", "test", None, None, "image_%05d.jpg", 2, ""),
-        ("b/deep/v2", 1, "1", "val", None, None, "image_%05d.jpg", 2, ""),
-    ]
-    (tmp_path / "a" / "v0" / "000004.jpg").write_bytes(b"x")
-    with pytest.raises(VideoListError, match="a/v0: .*/a/v0: 000002.jpg is not there, but 000004"):
-        read_videos(tmp_path)
-    missing = read_videos(tmp_path, skip_missing=True).videos["missing"]
-    assert (missing != "").tolist() == [True] + [False] * 6
-
-
 def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
     for i in range(8):
         touch(tmp_path / f"{i}.mp4")
@@ -489,110 +358,6 @@ def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
     make_lists(tmp_path, ["0.mp4 9 0", "1.mp4 9 0", "2.mp4 9 1"], ["3.mp4 9 0"])
     with pytest.raises(VideoListError, match="class 1 has 1 videos to divide into train and val:"):
         read_videos(tmp_path)
-
-
-def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(VideoListError, match="is not a folder: give the folder that holds"):
-        read_videos(tmp_path / "nowhere")
-    with pytest.raises(VideoListError, match=r"neither train\.txt and val\.txt nor a folder per"):
-        read_videos(tmp_path)
-    touch(tmp_path / "only" / "0.mp4")
-    with pytest.raises(VideoListError, match="has 1 class; recognition needs at least 2"):
-        read_videos(tmp_path)
-    touch(tmp_path / "other" / "0.mp4")
-    with pytest.raises(VideoListError, match="class only has 1 videos to divide into train and"):
-        read_videos(tmp_path)
-    (tmp_path / "only" / "0.mp4").write_bytes(b"")
-    with pytest.raises(VideoListError, match=r"  only/0\.mp4: .*/only/0\.mp4 is empty"):
-        read_videos(tmp_path)
-    (tmp_path / "train.txt").touch()
-    with pytest.raises(VideoListError, match=r"train\.txt is there, but val\.txt is not"):
-        read_videos(tmp_path)
-
-
-NAMES = st.from_regex(r"[^\s/\x00](?:[^/\n\r\x00]*[^\s/\x00])?", fullmatch=True).filter(
-    lambda name: name not in (".", "..") and len(name.encode(errors="replace")) < 200
-)
-LABELS = st.lists(st.integers(0, 999), min_size=1, max_size=3, unique=True)
-LISTED = st.lists(st.tuples(NAMES, st.integers(0, 10**6), LABELS), min_size=1, max_size=6)
-
-
-@given(LISTED, st.lists(st.integers(0, 2), min_size=6, max_size=6))
-def test_round_trip_of_lines(listed: list[tuple[str, int, list[int]]], blank: list[int]) -> None:
-    kinetics, activitynet, expected = [], [], []
-    for (name, n_frames, labels), n_blank in zip(listed, blank, strict=False):
-        kinetics += [""] * n_blank + [f"{name} {n_frames} {labels[0]}"]
-        padded = labels + [-1] * (3 - len(labels))
-        activitynet += [""] * n_blank + [",".join(map(str, [name, n_frames, *padded]))]
-        expected.append((len(kinetics), name, labels, n_frames))
-    for format in ("kinetics", "something"):
-        rows, problems = parse_list("\n".join(kinetics), format)
-        assert rows == [ListRow(n, name, str(labels[0]), k) for n, name, labels, k in expected]
-        assert problems == []
-    rows, problems = parse_list("\n".join(activitynet), "activitynet")
-    plain = [row for row in expected if "," not in row[1]]
-    assert rows == [ListRow(n, name, ";".join(map(str, ls)), k) for n, name, ls, k in plain]
-    commas = [row for row in expected if "," in row[1]]
-    assert [line for line, _ in problems] == [n for n, *_ in commas], "never a part of a name"
-
-
-SECONDS = st.floats(0, 1e6)
-CSV_NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1).filter(
-    lambda name: name.strip() != ""
-)
-
-
-@given(st.lists(st.tuples(CSV_NAMES, LABELS, SECONDS, SECONDS), min_size=1, max_size=6))
-def test_round_trip_of_csv(listed: list[tuple[str, list[int], float, float]]) -> None:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(["path", "label", "start_s", "end_s"])
-    expected = []
-    for name, labels, start_s, length_s in listed:
-        line = stream.getvalue().count("\n") + 1
-        end_s = start_s + length_s + 1.0
-        written = ";".join(map(str, labels))
-        writer.writerow([name, written, start_s, end_s])
-        expected.append(ListRow(line, name, written, None, start_s, end_s))
-    assert parse_list(stream.getvalue(), "csv") == (expected, [])
-
-
-@given(st.lists(LABELS, min_size=1), st.booleans())
-def test_labels_by_number_and_by_name(several: list[list[int]], with_file: bool) -> None:
-    classes = [f"class {label:03d}" for label in range(1000)]
-    by_number = {";".join(map(str, labels)): tuple(labels) for labels in several}
-    labels, problems, names = read_labels(by_number, classes if with_file else None)
-    assert (labels, problems) == (by_number, {})
-    largest = max(map(max, several))
-    assert names == (classes if with_file else [str(label) for label in range(largest + 1)])
-    by_name = {";".join(classes[n] for n in one): tuple(one) for one in by_number.values()}
-    labels, problems, names = read_labels(by_name, classes if with_file else None)
-    assert problems == {}
-    named = {text: tuple(names[n] for n in one) for text, one in labels.items()}
-    assert named == {text: tuple(classes[n] for n in one) for text, one in by_name.items()}
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(NAMES, LABELS), min_size=2, max_size=6, unique_by=lambda row: row[0]))
-def test_files_are_found_by_the_names_of_any_format(listed: list[tuple[str, list[int]]]) -> None:
-    listed = [(name.replace(",", "_"), labels) for name, labels in listed]
-    listed = list(dict(listed).items())
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder).resolve()
-        for name, _ in listed:
-            touch(root / "videos" / "in" / name)
-        lists = {
-            "kinetics": [f"in/{name} 1 {labels[0]}" for name, labels in listed],
-            "activitynet": [f"in/{name},1,{labels[0]}" for name, labels in listed],
-            "csv": ["path,label"]
-            + [f'"in/{name.replace(chr(34), chr(34) * 2)}",{ls[0]}' for name, ls in listed],
-        }
-        (root / "classes.txt").write_text("\n".join(f"c{label}" for label in range(1000)))
-        for format, lines in lists.items():
-            (root / "l.txt").write_text("\n".join(lines), encoding="utf-8")
-            found = read_lists(root, {"val": root / "l.txt"}, format, root / "classes.txt").videos
-            assert found["path"].tolist() == [str(root / "videos/in" / name) for name, _ in listed]
-            assert found["label"].tolist() == [labels[0] for _, labels in listed]
 
 
 def test_the_real_lists(real_data: Path) -> None:

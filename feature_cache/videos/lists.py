@@ -11,7 +11,7 @@ import pandas as pd
 
 from .list_formats import FORMATS, ListRow, parse_list
 from .list_table import Listed, VideoListError, divide, resolve, some_in_each
-from .video_paths import VIDEO_SUFFIXES, VideoFinder, walk_videos
+from .paths import VIDEO_SUFFIXES, VideoFinder, walk_videos
 
 SPLITS = ("train", "val", "test")
 

@@ -1,0 +1,168 @@
+"""How fast caches are built beside the bare encoders, and how much memory a build takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rows import row
+from torch import Tensor
+
+from focusgym.feature_cache import (
+    CacheConfig,
+    FrameConfig,
+    VideoEncoder,
+    build_cache,
+    clips_of,
+    make_encoder,
+    read_frames,
+    read_videos,
+)
+from focusgym.feature_cache.build import encoding_workers
+from focusgym.feature_cache.encode import batches
+from focusgym.recognizer import EncoderConfig, PatchGrid
+
+DATA = Path(os.environ.get("FOCUSGYM_DATA", "../shared/data"))
+STEPS, FEW, MANY, REPEATS = 8, 4, 28, 5
+MEMORY_COPIES = (8, 80, 800)
+
+
+def rows(out: Path) -> dict[str, dict[str, float | str]]:
+    """Measure on the real clips, where they are; else only what needs none."""
+    return {**throughput(out), **memory(out)}
+
+
+def throughput(out: Path) -> dict[str, dict[str, float | str]]:
+    """Build caches of real clips, in turn with the bare encoders on the same batches.
+
+    The time of a small build is taken off that of a large one, so that what is done once per
+    build does not count.
+    """
+    weights = DATA / "weights" / "mobilenet_v2_features.pth"
+    if not weights.exists():
+        print(f"no real clips at {DATA}: set FOCUSGYM_DATA to measure cache_build_vs_encoder")
+        return {}
+    listed = read_videos(DATA / "gestures")
+    videos = listed.videos.iloc[:: len(listed.videos) // MANY][:MANY].reset_index(drop=True)
+    networks = [make_encoder(EncoderConfig("mobilenet_v2"), str(weights)) for _ in range(2)]
+    glance, local = networks
+    config = CacheConfig(FrameConfig(STEPS, 224, 256), (PatchGrid(224, 128),))
+    encoder = VideoEncoder(glance, local, config)
+    frames, _ = read_frames(clips_of(videos)[0], config.frames)
+    prepared = prepared_batches(encoder, frames)
+    unfused = [(network.trunk, part) for network, (_, part) in zip(networks, prepared, strict=True)]
+
+    def build(table: pd.DataFrame) -> float:
+        root = out / "cache"
+        shutil.rmtree(root, ignore_errors=True)
+        start = time.perf_counter()
+        build_cache(table, listed.classes, root, glance, local, config)
+        return time.perf_counter() - start
+
+    n = MANY - FEW
+    ratios, plain_ratios, rates = [], [], []
+    for _ in range(REPEATS):
+        bare_s = min(bare(prepared, n, together=False), bare(prepared, n, together=True))
+        plain_s = bare(unfused, n // 4, together=True) * 4
+        build_s = build(videos) - build(videos[:FEW])
+        ratios.append(bare_s / build_s)
+        plain_ratios.append(plain_s / build_s)
+        rates.append(n * STEPS / build_s)
+    shutil.rmtree(out / "cache")
+    how = (
+        f"{n} clips of 342×256 px, T = {STEPS}, P = 128, K = 49, MobileNet-V2 twice, "
+        f"{torch.get_num_threads()} cores"
+    )
+    return {
+        "cache_build_vs_encoder": row(
+            ratios,
+            "",
+            f"{how}; frames per second of build_cache, as a share of the bare fused encoders' on "
+            "the same prepared batches (the faster of one thread per video and all threads per "
+            "batch), in turn",
+        ),
+        "cache_build_vs_torchvision": row(
+            plain_ratios, "", f"{how}; the same beside torchvision's modules as they come"
+        ),
+        "cache_build_frames_per_second": row(rates, "1/s", how),
+    }
+
+
+Prepared = list[tuple[torch.nn.Module, list[Tensor]]]
+
+
+def prepared_batches(encoder: VideoEncoder, frames: Tensor) -> Prepared:
+    """Return each network with all the float batches of one video."""
+    with torch.inference_mode():
+        (grid,) = encoder.config.grids
+        patches = [
+            batch
+            for frame in encoder.local.prepare(frames).split(1)
+            for batch in batches(grid.crop_all(frame).flatten(0, 1))
+        ]
+        glances = list(batches(encoder.glance.prepare(frames)))
+    return [(encoder.glance.trunk, glances), (encoder.local.trunk, patches)]
+
+
+def bare(prepared: Prepared, n: int, *, together: bool) -> float:
+    """Return the seconds of n videos' forward passes, and nothing else."""
+
+    def forward(_: int) -> None:
+        with torch.inference_mode():
+            for network, parts in prepared:
+                for batch in parts:
+                    network(batch)
+
+    if together:
+        forward(0)
+        start = time.perf_counter()
+        for i in range(n):
+            forward(i)
+        return time.perf_counter() - start
+    with encoding_workers("cpu") as workers, ThreadPoolExecutor(workers) as pool:
+        list(pool.map(forward, range(workers)))
+        start = time.perf_counter()
+        list(pool.map(forward, range(n)))
+        return time.perf_counter() - start
+
+
+PEAK = """
+import resource, sys
+import pandas as pd
+from focusgym.feature_cache import *
+from focusgym.recognizer import EncoderConfig, PatchGrid
+root, n = sys.argv[1], int(sys.argv[2])
+table = pd.read_csv(f"{root}/data/videos.csv")
+paths = [f"{root}/data/{path}" for path in table["path"]]
+videos = video_table(paths, table["label"].tolist(), table["split"].tolist())[:n]
+networks = [make_encoder(EncoderConfig(name), "random") for name in ("small_glance", "small_local")]
+config = CacheConfig(FrameConfig(6, 64), (PatchGrid(64, 28),))
+build_cache(videos, [str(i) for i in range(10)], f"{root}/cache", *networks, config)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def memory(out: Path) -> dict[str, dict[str, float | str]]:
+    """Build caches of more and more of the embedded videos, each in a process of its own."""
+    run = out / "quickstart-0"
+    table = {}
+    for n in MEMORY_COPIES:
+        peaks = []
+        for _ in range(3):
+            shutil.rmtree(run / "memory", ignore_errors=True)
+            (run / "memory").mkdir()
+            (run / "memory" / "data").symlink_to(run.resolve() / "data")
+            command = [sys.executable, "-c", PEAK, str(run / "memory"), str(n)]
+            ran = subprocess.run(command, check=True, capture_output=True, text=True)
+            peaks.append(float(ran.stdout))
+        how = f"peak resident memory of a process that builds a cache of {n} embedded videos"
+        table[f"cache_build_peak_memory_{n}"] = row(peaks, "MiB", how)
+    shutil.rmtree(run / "memory")
+    return table
