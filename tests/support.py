@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from focusgym.feature_cache import FeatureCache, video_table
 from focusgym.feature_cache.store import group_fingerprint
 from focusgym.recognizer import PatchGrid
 
+LIST_COLUMNS = ["name", "path", "label", "labels", "split"]
+LIST_COLUMNS += ["start_s", "end_s", "images", "n_images", "missing"]
 N, T, SIDE, G, L, C, GRID = 10, 4, 3, 5, 6, 3, 3
 
 
@@ -58,3 +61,12 @@ def touch(path: Path) -> None:
 def make_images(folder: Path, template: str, n_images: int) -> None:
     for number in range(1, n_images + 1):
         touch(folder / (template % number))
+
+
+def rows_of(videos: pd.DataFrame) -> list[tuple[object, ...]]:
+    """All columns but the path; times that are not given as None."""
+    assert list(videos.columns) == LIST_COLUMNS
+    assert videos["label"].dtype == videos["n_images"].dtype == np.int64
+    assert videos["start_s"].dtype == videos["end_s"].dtype == np.float64
+    table = videos.drop(columns="path").astype(object)
+    return list(table.where(table.notna(), None).itertuples(index=False, name=None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import make_images, touch
+from support import make_images, rows_of, touch
 
 from focusgym.feature_cache import VideoListError, read_videos
 

@@ -3,30 +3,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from support import make_images, touch
+from support import make_images, rows_of, touch
 
 from focusgym.feature_cache import VideoListError, read_lists, read_videos
-
-COLUMNS = ["name", "path", "label", "labels", "split"]
-COLUMNS += ["start_s", "end_s", "images", "n_images", "missing"]
 
 
 def make_lists(root: Path, train: list[str], val: list[str]) -> None:
     root.mkdir(exist_ok=True)
     (root / "train.txt").write_text("\n".join(train))
     (root / "val.txt").write_text("\n".join(val))
-
-
-def rows_of(videos: pd.DataFrame) -> list[tuple[object, ...]]:
-    """All columns but the path; times that are not given as None."""
-    assert list(videos.columns) == COLUMNS
-    assert videos["label"].dtype == videos["n_images"].dtype == np.int64
-    assert videos["start_s"].dtype == videos["end_s"].dtype == np.float64
-    table = videos.drop(columns="path").astype(object)
-    return list(table.where(table.notna(), None).itertuples(index=False, name=None))
 
 
 def problems_of(root: Path, *arguments: object, **options: object) -> list[str]:
