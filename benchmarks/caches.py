@@ -17,6 +17,7 @@ from torch import Tensor
 
 from focusgym.feature_cache import (
     CacheConfig,
+    Clip,
     FrameConfig,
     VideoEncoder,
     build_cache,
@@ -25,9 +26,9 @@ from focusgym.feature_cache import (
     read_frames,
     read_videos,
 )
-from focusgym.feature_cache.build import encoding_workers
+from focusgym.feature_cache.build import check_features, encoding_workers
 from focusgym.feature_cache.encode import batches
-from focusgym.recognizer import EncoderConfig, PatchGrid
+from focusgym.recognizer import EncoderConfig, PatchGrid, encoder_gmacs
 
 DATA = Path(os.environ.get("FOCUSGYM_DATA", "../shared/data"))
 STEPS, FEW, MANY, REPEATS = 8, 4, 28, 5
@@ -36,19 +37,19 @@ MEMORY_COPIES = (8, 80, 800)
 
 def rows(out: Path) -> dict[str, dict[str, float | str]]:
     """Measure on the real clips, where they are; else only what needs none."""
-    return {**throughput(out), **memory(out)}
+    weights = DATA / "weights" / "mobilenet_v2_features.pth"
+    if not weights.exists():
+        print(f"no real clips at {DATA}: set FOCUSGYM_DATA to measure building on real clips")
+        return memory(out)
+    return {**throughput(out, weights), **memory(out)}
 
 
-def throughput(out: Path) -> dict[str, dict[str, float | str]]:
+def throughput(out: Path, weights: Path) -> dict[str, dict[str, float | str]]:
     """Build caches of real clips, in turn with the bare encoders on the same batches.
 
     The time of a small build is taken off that of a large one, so that what is done once per
     build does not count.
     """
-    weights = DATA / "weights" / "mobilenet_v2_features.pth"
-    if not weights.exists():
-        print(f"no real clips at {DATA}: set FOCUSGYM_DATA to measure cache_build_vs_encoder")
-        return {}
     listed = read_videos(DATA / "gestures")
     videos = listed.videos.iloc[:: len(listed.videos) // MANY][:MANY].reset_index(drop=True)
     networks = [make_encoder(EncoderConfig("mobilenet_v2"), str(weights)) for _ in range(2)]
@@ -67,7 +68,8 @@ def throughput(out: Path) -> dict[str, dict[str, float | str]]:
         return time.perf_counter() - start
 
     n = MANY - FEW
-    ratios, plain_ratios, rates = [], [], []
+    gmacs = STEPS * (encoder_gmacs(glance, 224) + 49 * encoder_gmacs(local, 128))
+    ratios, plain_ratios, rates, bare_rates, machine_rates = [], [], [], [], []
     for _ in range(REPEATS):
         bare_s = min(bare(prepared, n, together=False), bare(prepared, n, together=True))
         plain_s = bare(unfused, n // 4, together=True) * 4
@@ -75,6 +77,8 @@ def throughput(out: Path) -> dict[str, dict[str, float | str]]:
         ratios.append(bare_s / build_s)
         plain_ratios.append(plain_s / build_s)
         rates.append(n * STEPS / build_s)
+        bare_rates.append(n * gmacs / bare_s)
+        machine_rates.append(matrix_product_gmacs_per_s())
     shutil.rmtree(out / "cache")
     how = (
         f"{n} clips of 342×256 px, T = {STEPS}, P = 128, K = 49, MobileNet-V2 twice, "
@@ -92,6 +96,50 @@ def throughput(out: Path) -> dict[str, dict[str, float | str]]:
             plain_ratios, "", f"{how}; the same beside torchvision's modules as they come"
         ),
         "cache_build_frames_per_second": row(rates, "1/s", how),
+        "cache_bare_encoder_rate": row(bare_rates, "GMAC/s", f"{how}; the bare fused encoders"),
+        "machine_matrix_product_rate": row(
+            machine_rates, "GMAC/s", "product of two 2048×2048 float32 matrices, all threads"
+        ),
+        **parts_of_a_video(encoder, clips_of(videos)),
+    }
+
+
+def matrix_product_gmacs_per_s() -> float:
+    """Return how many multiply-adds per second the machine does at its best."""
+    a, b = torch.randn(2, 2048, 2048)
+    a @ b
+    start = time.perf_counter()
+    for _ in range(5):
+        a @ b
+    return 5 * 2048**3 / 1e9 / (time.perf_counter() - start)
+
+
+def parts_of_a_video(encoder: VideoEncoder, clips: list[Clip]) -> dict[str, dict[str, float | str]]:
+    """Time what one worker does for a video, with one thread and nothing else running."""
+    (grid,) = encoder.config.grids
+    seconds: dict[str, list[float]] = {"decode": [], "encoders": [], "crops": [], "checks": []}
+    with encoding_workers("cpu"), torch.inference_mode():
+        for clip in clips:
+            ticks = [time.perf_counter()]
+            frames, _ = read_frames(clip, encoder.config.frames)
+            ticks.append(time.perf_counter())
+            prepared = prepared_batches(encoder, frames)
+            ticks.append(time.perf_counter())
+            for network, parts in prepared:
+                for part in parts:
+                    network(part)
+            ticks.append(time.perf_counter())
+            features = encoder.encode(frames)
+            before = time.perf_counter()
+            check_features(features, clip, encoder.config.dtype)
+            seconds["decode"].append(ticks[1] - ticks[0])
+            seconds["crops"].append(ticks[2] - ticks[1])
+            seconds["encoders"].append(ticks[3] - ticks[2])
+            seconds["checks"].append(time.perf_counter() - before)
+    how = f"of a worker per clip, one thread, T = {STEPS}, P = 128, K = {grid.n_options}; clips"
+    return {
+        f"cache_video_{name}_ms": row([1000 * s for s in values], "ms", f"{name} {how}")
+        for name, values in seconds.items()
     }
 
 
@@ -137,7 +185,7 @@ PEAK = """
 import resource, sys
 import pandas as pd
 from focusgym.feature_cache import *
-from focusgym.recognizer import EncoderConfig, PatchGrid
+from focusgym.recognizer import EncoderConfig, PatchGrid, encoder_gmacs
 root, n = sys.argv[1], int(sys.argv[2])
 table = pd.read_csv(f"{root}/data/videos.csv")
 paths = [f"{root}/data/{path}" for path in table["path"]]

@@ -135,14 +135,23 @@ def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Fea
     augment = None if view is None else config.augment
     frames, taken = read_frames(clip, config.frames, augment, view or 0)
     features = {**encoder.encode(frames), **view_arrays(taken)}
+    return features, check_features(features, clip, config.dtype)
+
+
+def check_features(features: Features, clip: Clip, dtype: str) -> RowFacts:
+    """Return what the journal notes of a row's features.
+
+    Raises:
+        CacheError: If they are not finite.
+    """
     if not all(np.isfinite(values).all() for values in features.values()):
         raise CacheError(
-            f"{clip.path}: features are not finite in {config.dtype}: check the encoders' weights, "
-            "or store float32"
+            f"{clip.path}: features are not finite in {dtype}: check the encoders' weights, or "
+            "store float32"
         )
     maps = features["glance_maps"]
-    facts = RowFacts(checksum(features), file_bytes(clip), float(maps.min()), float(maps.max()))
-    return features, facts
+    low, high = float(maps.min()), float(maps.max())
+    return RowFacts(checksum(features), file_bytes(clip), low, high)
 
 
 @contextmanager
