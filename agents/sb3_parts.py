@@ -31,20 +31,20 @@ class GlanceGruExtractor(BaseFeaturesExtractor):
     def __init__(
         self,
         observation_space: spaces.Dict,
-        cache: str,
+        cache: FeatureCache,
         conv_channels: int,
         hidden: int,
     ) -> None:
-        """Open the cache and build the trunk.
+        """Build the trunk.
 
         Args:
             observation_space: Of ``index`` observations.
-            cache: Folder of the feature cache: a path, so that SB3 pickles no tables.
+            cache: The feature cache; pickled, it is a path.
             conv_channels: Channels after the 1×1 convolution.
             hidden: Width of the linear layer and the GRU.
         """
         super().__init__(observation_space, features_dim=hidden)
-        self._cache = FeatureCache.open(cache)
+        self._cache = cache
         height, width, channels = self._cache.map_shape
         self.config = PolicyConfig(
             height, width, channels, self._cache.n_options, conv_channels, hidden

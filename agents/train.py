@@ -69,6 +69,7 @@ def train_policy(
     classifier: str | os.PathLike[str],
     config: PPOConfig,
     seed: int,
+    group: str | None = None,
 ) -> tuple[PolicyNetwork, list[float]]:
     """Train π on the training split (stage II), f_G, f_L and f_C frozen.
 
@@ -77,6 +78,7 @@ def train_policy(
         classifier: Folder of the classifier bundle.
         config: How.
         seed: Seed of weights, episodes, actions and minibatches.
+        group: Name of the cache's option group; needed where it holds several.
 
     Returns:
         π, in eval mode; and the mean return per episode of each rollout.
@@ -94,6 +96,7 @@ def train_policy(
             observation="index",
             random_draws=config.random_draws,
             seed=seed,
+            group=group,
         ),
         config.n_envs,
     )
@@ -117,7 +120,7 @@ def train_policy(
         policy_kwargs={
             "features_extractor_class": GlanceGruExtractor,
             "features_extractor_kwargs": {
-                "cache": str(cache),
+                "cache": env.player.cache,
                 "conv_channels": config.conv_channels,
                 "hidden": config.hidden,
             },

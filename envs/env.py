@@ -47,6 +47,7 @@ class AdaFocusEnv(gymnasium.Env[Any, np.int64]):
         seed: int = 0,
         first_episode: int = 0,
         episode_stride: int = 1,
+        group: str | None = None,
     ) -> None:
         """Open the environment; see `EnvConfig` for the arguments and `Player` for the errors.
 
@@ -60,6 +61,7 @@ class AdaFocusEnv(gymnasium.Env[Any, np.int64]):
             first_episode: First episode to play; with ``episode_stride`` N this is environment
                 ``first_episode`` of a batch of N.
             episode_stride: Episodes from one to the next.
+            group: Name of the cache's option group; needed where it holds several.
 
         Raises:
             ValueError: If a number is out of range.
@@ -69,7 +71,7 @@ class AdaFocusEnv(gymnasium.Env[Any, np.int64]):
                 "first_episode must be at least 0 and episode_stride at least 1; got "
                 f"{first_episode} and {episode_stride}"
             )
-        config = EnvConfig(cache, classifier, split, observation, random_draws, seed)
+        config = EnvConfig(cache, classifier, split, observation, random_draws, seed, group)
         self._player = Player(config, np.array([first_episode]), episode_stride)
         self.observation_space = self._player.observation_space
         self.action_space = self._player.action_space

@@ -70,3 +70,16 @@ def rows_of(videos: pd.DataFrame) -> list[tuple[object, ...]]:
     assert videos["start_s"].dtype == videos["end_s"].dtype == np.float64
     table = videos.drop(columns="path").astype(object)
     return list(table.where(table.notna(), None).itertuples(index=False, name=None))
+
+
+def add_group(cache: FeatureCache) -> str:
+    """Give a cache a second option group of 2×2 patches; returns its name."""
+    grid = PatchGrid(32, 8, 2)
+    local = np.random.default_rng(1).normal(size=(cache.n_videos, cache.steps, 4, L))
+    np.save(cache.root / f"local_vectors_{grid.name}.npy", local.astype(np.float16))
+    manifest = json.loads((cache.root / "manifest.json").read_text())
+    manifest["grids"][grid.name] = {"frame_px": 32, "patch_px": 8, "n": 2}
+    fingerprint = group_fingerprint(manifest["depends_on"], grid)
+    manifest["fingerprints"][grid.name] = fingerprint
+    (cache.root / "manifest.json").write_text(json.dumps(manifest))
+    return grid.name

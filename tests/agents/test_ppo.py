@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from support import G, L, T, write_cache
+from support import G, L, T, add_group, write_cache
 
 from focusgym.agents import EpisodeBuffer, GlanceGruExtractor, PPOConfig, read_policy, train_policy
 from focusgym.envs import AdaFocusVecEnv, EnvConfig
-from focusgym.feature_cache import BundleError, FeatureCache, write_bundle
+from focusgym.feature_cache import BundleError, CacheError, FeatureCache, write_bundle
 from focusgym.recognizer import GruClassifier
 
 GAMMA = 0.7
@@ -54,7 +55,11 @@ def make_ppo(cache: Path, classifier: Path, n_envs: int, **kwargs: object) -> PP
         "seed": 0,
         "policy_kwargs": {
             "features_extractor_class": GlanceGruExtractor,
-            "features_extractor_kwargs": {"cache": str(cache), "conv_channels": 2, "hidden": 8},
+            "features_extractor_kwargs": {
+                "cache": FeatureCache.open(cache),
+                "conv_channels": 2,
+                "hidden": 8,
+            },
             "net_arch": [],
         },
     }
@@ -225,3 +230,21 @@ def test_minibatches_that_do_not_divide_are_refused() -> None:
         ValueError, match="must divide n_envs; got epochs=1, minibatch=3, n_envs=10"
     ):
         PPOConfig(epochs=1, n_envs=10, minibatch=3)
+
+
+def test_a_group_of_several_is_trained_on(
+    cache: FeatureCache, classifier: GruClassifier, tmp_path: Path
+) -> None:
+    name = add_group(cache)
+    group = FeatureCache.open(cache.root, name)
+    path = tmp_path / "f_c"
+    write_bundle(path, "classifier", classifier.config, classifier, group.fingerprint)
+    env = gymnasium.make(
+        "focusgym.envs:focusgym/AdaFocus-v0", cache=cache.root, classifier=path, group=name
+    )
+    assert env.action_space == gymnasium.spaces.Discrete(4)
+    config = PPOConfig(epochs=1, n_envs=2, minibatch=2, conv_channels=2, hidden=4)
+    policy, _ = train_policy(cache.root, path, config, 0, name)
+    assert policy.config.n_options == 4
+    with pytest.raises(CacheError, match="holds 2 option groups: say which"):
+        train_policy(cache.root, path, config, 0)

@@ -15,11 +15,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.lib.format import open_memmap
-from support import GRID, C, L, N, T, write_cache
+from support import GRID, C, L, N, T, add_group, write_cache
 
 from focusgym.feature_cache import CacheError, FeatureCache
-from focusgym.feature_cache.store import group_fingerprint
-from focusgym.recognizer import PatchGrid
 
 
 def test_gathers_are_numpy_indexing(cache: FeatureCache) -> None:
@@ -119,12 +117,7 @@ def test_opening_refuses_what_is_no_cache(cache: FeatureCache) -> None:
 
 
 def test_a_group_must_be_said_where_there_are_several(cache: FeatureCache) -> None:
-    manifest = json.loads((cache.root / "manifest.json").read_text())
-    other = {"frame_px": 32, "patch_px": 8, "n": 2}
-    manifest["grids"]["p8_2x2"] = other
-    grid = PatchGrid(**other)
-    manifest["fingerprints"]["p8_2x2"] = group_fingerprint(manifest["depends_on"], grid)
-    (cache.root / "manifest.json").write_text(json.dumps(manifest))
+    add_group(cache)
     with pytest.raises(CacheError, match=r"holds 2 option groups: say which of \['p12_3x3', 'p8_"):
         FeatureCache.open(cache.root)
     assert FeatureCache.open(cache.root, "p12_3x3").fingerprint == cache.fingerprint
