@@ -122,6 +122,10 @@ def _videos(config: VideosConfig, skip_missing: bool) -> VideoList:
     given = {"train": config.train, "val": config.val, "test": config.test}
     lists = {split: path for split, path in given.items() if path is not None}
     if not lists:
+        if config.classes is not None or config.images is not None:
+            raise UsageError(
+                "--classes and --images go with lists: give --train, --val or --test as well"
+            )
         return read_videos(config.videos, skip_missing)
     return read_lists(
         config.videos, lists, config.format, config.classes, config.images, skip_missing

@@ -121,6 +121,7 @@ def test_what_cannot_be_is_one_line(
         (("--local-weights", "nowhere.pth"), "no such file nowhere.pth"),
         (("--grid", "1"), "needs n >= 2"),
         (("--short-videos", "loop"), "invalid choice"),
+        (("--images", "%05d.jpg"), "--classes and --images go with lists: give --train"),
     ):
         said = run(capsys, "build", *given, *extra, status=2)
         assert message in said, said
