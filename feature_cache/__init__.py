@@ -21,7 +21,7 @@ from .info import cache_info
 from .merge import merge_shards
 from .plan import Plan, plan_cache
 from .rows import ShardError, clips_of, video_table
-from .store import CacheError, FeatureCache, fingerprint
+from .store import CacheError, FeatureCache, fingerprint, read_manifest
 from .verify import verify_cache
 from .videos import (
     AugmentConfig,
@@ -78,6 +78,7 @@ __all__ = [
     "read_encoder",
     "read_frames",
     "read_lists",
+    "read_manifest",
     "read_many",
     "read_state_dict",
     "read_videos",

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..recognizer import Encoder, torch_threads
-from .encode import CacheConfig, VideoEncoder, checksum, describe, view_arrays
+from .bundle import describe
+from .encode import CacheConfig, VideoEncoder, checksum, view_arrays
 from .journal import NOTHING, RowFacts
-from .rows import cache_rows, clips_of, file_bytes, rows_digest, shard_rows
+from .rows import cache_rows, clips_of, rows_digest, shard_rows
 from .store import CacheError, is_complete
 from .tables import write_tables
 from .videos import Clip, VideoError, ahead, read_frames
+from .videos.clips import source_bytes, source_digest
 from .writer import CacheWriter
 
 LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "numpy", "pillow")
@@ -100,11 +102,10 @@ def build_cache(
         for row, result in zip(todo, progress, strict=True):
             if isinstance(result, VideoError):
                 failures[row] = str(result)
-                if row in writer.rows:
-                    writer.erase(row)
+                writer.erase(row)
             else:
                 writer.write(row, *result)
-        _check_failures(failures, len(rows), root, skip_missing)
+        _check_failures(failures, len(rows), root, skip_missing, shard is not None)
         writer.sync()
         facts = {row: found for row, found in writer.rows.items() if row not in failures}
         networks = {"glance_encoder": glance_encoder, "local_encoder": local_encoder}
@@ -150,8 +151,13 @@ def check_features(features: Features, clip: Clip, dtype: str) -> RowFacts:
             "store float32"
         )
     maps = features["glance_maps"]
-    low, high = float(maps.min()), float(maps.max())
-    return RowFacts(checksum(features), file_bytes(clip), low, high)
+    return RowFacts(
+        checksum(features),
+        source_digest(clip, features["frame_indices"]),
+        source_bytes(clip),
+        float(maps.min()),
+        float(maps.max()),
+    )
 
 
 @contextmanager
@@ -197,16 +203,16 @@ def identity_of(
 def _is_done(facts: RowFacts | None, clip: Clip) -> bool:
     """Whether a row is on disk, and its file still as large as it was."""
     try:
-        return facts not in (None, NOTHING) and facts.bytes == file_bytes(clip)
+        return facts not in (None, NOTHING) and facts.bytes == source_bytes(clip)
     except OSError:
         return False
 
 
 def _check_failures(
-    failures: Mapping[int, str], n_rows: int, root: Path, skip_missing: bool
+    failures: Mapping[int, str], n_rows: int, root: Path, skip_missing: bool, is_shard: bool
 ) -> None:
     reasons = list(dict.fromkeys(failures.values()))  # copies of a video fail alike
-    if not failures or (skip_missing and len(failures) < n_rows):
+    if not failures or (skip_missing and (is_shard or len(failures) < n_rows)):
         return
     shown = "\n".join(f"  {reason}" for reason in reasons[:50])
     more = f"\n  and {len(reasons) - 50} more" if len(reasons) > 50 else ""

@@ -5,6 +5,7 @@ Nothing in a bundle is executed on loading.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -150,3 +151,13 @@ def read_encoder(path: str | os.PathLike[str]) -> Encoder:
     """Read f_G or f_L from a bundle, in eval mode; see `read_bundle` for the errors."""
     bundle = read_bundle(path, "encoder")
     return restore(path, bundle, lambda config: Encoder(EncoderConfig(**config)))
+
+
+def describe(encoder: Encoder) -> dict[str, Any]:
+    """Return an encoder's config and the SHA-256 of its weights and statistics."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        if not name.endswith("num_batches_tracked"):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return {**asdict(encoder.config), "weights_sha256": digest.hexdigest()}

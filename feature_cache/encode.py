@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -169,13 +169,3 @@ def checksum(features: Mapping[str, NDArray[Any]]) -> str:
     for name in sorted(features):
         digest.update(np.ascontiguousarray(features[name]).tobytes())
     return digest.hexdigest()
-
-
-def describe(encoder: Encoder) -> dict[str, Any]:
-    """Return an encoder's config and the SHA-256 of its weights and statistics."""
-    digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
-        if not name.endswith("num_batches_tracked"):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return {**asdict(encoder.config), "weights_sha256": digest.hexdigest()}

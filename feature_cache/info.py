@@ -49,11 +49,12 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         name: f"{array.shape} {array.dtype}, {array.nbytes / 1e9:.3f} GB"
         for name, array in arrays.items()
     }
-    facts |= {f"skipped {name}": reason for name, reason in manifest["skipped"].items()}
+    facts |= {f"skipped {each['name']}": each["reason"] for each in manifest["skipped"]}
     table = rows.groupby("split", sort=False).agg(
         rows=("name", "size"),
         videos=("path", "nunique"),
         classes=("label", "nunique"),
-        video_MB=("bytes", lambda sizes: round(sizes.sum() / 1e6, 1)),
     )
+    files = rows.drop_duplicates("path").groupby("split")["bytes"].sum()
+    table["video_MB"] = (files / 1e6).round(1)
     return facts, table

@@ -18,18 +18,20 @@ class RowFacts:
 
     Attributes:
         checksum: Of its features.
-        bytes: Size of its video file, to notice another file in its place.
+        source: Digest of its video file, or of the images that were read.
+        bytes: Size of that file or folder, to notice another one in its place.
         low: Smallest value of its glance maps.
         high: Largest value of its glance maps.
     """
 
     checksum: str
+    source: str
     bytes: int
     low: float
     high: float
 
 
-NOTHING = RowFacts("", 0, 0.0, 0.0)
+NOTHING = RowFacts("", "", 0, 0.0, 0.0)
 
 
 class Journal:

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..recognizer import PatchGrid
-from .bundle import read_encoder
 from .encode import checksum
 from .journal import RowFacts
-from .rows import SKIPPED
-from .store import CacheError, is_complete, open_arrays, read_manifest, read_table
+from .store import CacheError, is_complete, open_arrays, read_encoders, read_manifest, read_table
 from .tables import ENCODERS, write_tables
 from .writer import CacheWriter
 
@@ -46,9 +44,12 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
         return root
     tables = [read_table(part) for part in parts]
     rows = pd.concat(tables, ignore_index=True)
-    reasons = {name: why for manifest in manifests for name, why in manifest["skipped"].items()}
-    skipped = np.flatnonzero(rows["split"] == SKIPPED).tolist()
-    failures = {row: reasons[rows["name"][row]] for row in skipped}
+    firsts = np.cumsum([0, *map(len, tables)]).tolist()
+    failures = {
+        first + skipped["row"]: skipped["reason"]
+        for first, manifest in zip(firsts, manifests, strict=False)
+        for skipped in manifest["skipped"]
+    }
     grids = [PatchGrid(**grid) for grid in identity["grids"]]
     shapes = {
         name: (array.shape[1:], array.dtype) for name, array in open_arrays(parts[0], grids).items()
@@ -66,10 +67,11 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
                 )
             maps = features["glance_maps"]
             low, high = float(maps.min()), float(maps.max())
-            writer.write(row, features, RowFacts(found, int(rows["bytes"][row]), low, high))
+            source, size = rows["source"][row], int(rows["bytes"][row])
+            writer.write(row, features, RowFacts(found, source, size, low, high))
         writer.sync()
         facts = dict(writer.rows)
-        networks = {name: read_encoder(parts[0] / name) for name in ENCODERS}
+        networks = dict(zip(ENCODERS, read_encoders(parts[0], manifests[0]), strict=True))
         writer.finish(
             lambda folder: write_tables(folder, identity, grids, rows, facts, failures, networks)
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,13 +75,8 @@ def clips_of(rows: pd.DataFrame) -> list[Clip]:
 
 def rows_digest(rows: pd.DataFrame) -> str:
     """Return the SHA-256 of what a list says, not of where the files are."""
-    columns = ["name", "labels", "split", "start_s", "end_s", "images", "n_images", "view"]
+    columns = ["name", "labels", "split", "start_s", "end_s", "view"]
     return hashlib.sha256(rows[columns].to_csv(index=False).encode()).hexdigest()
-
-
-def file_bytes(clip: Clip) -> int:
-    """Return the size of a video file, or 0 for a folder of images; cheap to compare later."""
-    return 0 if clip.images else os.stat(clip.path).st_size
 
 
 def shard_rows(n_rows: int, shard: tuple[int, int]) -> NDArray[np.int64]:

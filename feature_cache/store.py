@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..recognizer import Encoder, FocusgymError, PatchGrid
 from . import journal
-from .bundle import read_encoder
+from .bundle import describe, read_encoder
 from .rows import TEXT_COLUMNS, label_matrix
 from .videos import FrameConfig, View
 
@@ -59,6 +59,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
             for name, grid in manifest["grids"].items()
         }
         said = manifest["fingerprints"]
+        for key in ("shard", "skipped", "glance_map_range"):
+            manifest[key]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CacheError(
             f"{root} is not a complete feature cache ({error!r}): build it, or give another path"
@@ -72,21 +74,61 @@ def read_manifest(root: Path) -> dict[str, Any]:
 
 
 def read_table(root: Path) -> pd.DataFrame:
-    """Read the table of rows of a cache or a shard."""
-    return pd.read_csv(
-        root / "videos.csv",
-        dtype=TEXT_COLUMNS,
-        keep_default_na=False,
-        na_values={"start_s": "", "end_s": ""},
-    )
+    """Read the table of rows of a cache or a shard.
+
+    Raises:
+        CacheError: If it is not there or lacks columns.
+    """
+    try:
+        table = pd.read_csv(
+            root / "videos.csv",
+            dtype=TEXT_COLUMNS,
+            keep_default_na=False,
+            na_values={"start_s": "", "end_s": ""},
+        )
+        table[["name", "path", "label", "labels", "split", "view"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(root, error) from error
+    return table
 
 
 def open_arrays(root: Path, grids: Iterable[PatchGrid]) -> dict[str, NDArray[Any]]:
-    """Map the arrays of a cache or a shard, read-only, by their names on disk."""
+    """Map the arrays of a cache or a shard, read-only, by their names on disk.
+
+    Raises:
+        CacheError: If one is not there or damaged.
+    """
     names = (*SHARED_ARRAYS, *(local_array(grid) for grid in grids))
-    return {
-        name: np.load(root / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names
-    }
+    try:
+        return {
+            name: np.load(root / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names
+        }
+    except (OSError, ValueError) as error:
+        raise _damaged(root, error) from error
+
+
+def read_encoders(root: Path, manifest: Mapping[str, Any]) -> tuple[Encoder, Encoder]:
+    """Read f_G and f_L of a cache or a shard.
+
+    Raises:
+        BundleError: If a bundle cannot be read.
+        CacheError: If the weights are not those that the features were made with.
+    """
+    encoders = [read_encoder(root / name) for name in ("glance_encoder", "local_encoder")]
+    for name, encoder in zip(("glance_encoder", "local_encoder"), encoders, strict=True):
+        said, found = manifest["depends_on"][name], describe(encoder)
+        if found != said:
+            raise CacheError(
+                f"{root / name} holds {found}, but the features were made with {said}: the bundle "
+                "was changed; put the former one back, or build the cache again"
+            )
+    return encoders[0], encoders[1]
+
+
+def _damaged(root: Path, error: Exception) -> CacheError:
+    return CacheError(
+        f"{root} is not a complete feature cache ({error!r}): build it again, or give another path"
+    )
 
 
 def stored_view(arrays: Mapping[str, NDArray[Any]], row: int) -> View:
@@ -122,7 +164,8 @@ def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
             f"{root} exists, and is no cache of these videos and settings: remove it, or build "
             "the cache elsewhere"
         )
-    (root / journal.NAME).unlink(missing_ok=True)
+    if (root / journal.NAME).exists():
+        (root / journal.NAME).unlink()
     return True
 
 
@@ -187,13 +230,7 @@ class FeatureCache:
             raise CacheError(f"{root} holds {len(groups)} option groups: say which of {groups}")
         if group is not None and group not in groups:
             raise CacheError(f"{root} holds no option group {group!r}: choose one of {groups}")
-        try:
-            return cls(root, manifest, group or groups[0], device)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CacheError(
-                f"{root} is not a complete feature cache ({error!r}): build it again, or give "
-                "another path"
-            ) from error
+        return cls(root, manifest, group or groups[0], device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a path: maps of files are not copied."""
@@ -247,8 +284,8 @@ class FeatureCache:
         return torch.from_numpy(label_matrix(self.videos["labels"], self.n_classes))
 
     def encoders(self) -> tuple[Encoder, Encoder]:
-        """Return f_G and f_L, as they were when the cache was built; see `read_bundle`."""
-        return read_encoder(self.root / "glance_encoder"), read_encoder(self.root / "local_encoder")
+        """Return f_G and f_L, as they were when the cache was built; raises as `read_encoders`."""
+        return read_encoders(self.root, self.manifest)
 
     def split(self, name: str) -> NDArray[np.int64]:
         """Return the rows of a split.

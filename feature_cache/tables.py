@@ -15,7 +15,7 @@ from ..recognizer import Encoder, PatchGrid, encoder_gmacs
 from .bundle import write_bundle
 from .journal import NOTHING, RowFacts
 from .rows import SKIPPED
-from .store import group_fingerprint
+from .store import fingerprint, group_fingerprint
 
 ENCODERS = ("glance_encoder", "local_encoder")
 COLUMNS = [
@@ -30,6 +30,7 @@ COLUMNS = [
     "n_images",
     "view",
     "bytes",
+    "source",
     "checksum",
 ]
 
@@ -57,6 +58,7 @@ def write_tables(
     noted = [facts.get(row, NOTHING) for row in range(len(rows))]
     table = rows.assign(
         bytes=[found.bytes for found in noted],
+        source=[found.source for found in noted],
         checksum=[found.checksum for found in noted],
         split=[SKIPPED if row in failures else split for row, split in enumerate(rows["split"])],
     )
@@ -69,22 +71,31 @@ def write_tables(
         "grids": {grid.name: asdict(grid) for grid in grids},
         "shard": identity["shard"],
         "glance_map_range": [
-            min(found.low for found in facts.values()),
-            max(found.high for found in facts.values()),
+            min((found.low for found in facts.values()), default=0.0),
+            max((found.high for found in facts.values()), default=0.0),
         ],
         "glance_gmacs": encoder_gmacs(encoders["glance_encoder"], grids[0].frame_px),
         "local_gmacs": {
             grid.name: encoder_gmacs(encoders["local_encoder"], grid.patch_px) for grid in grids
         },
-        "skipped": {str(rows["name"][row]): reason for row, reason in sorted(failures.items())},
+        "skipped": [
+            {"row": row, "name": str(rows["name"][row]), "reason": reason}
+            for row, reason in sorted(failures.items())
+        ],
     }
+    manifest["tables"] = tables_digest(manifest, table)
     for name, encoder in encoders.items():
         write_bundle(folder / name, "encoder", encoder.config, encoder)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
 
 def files_digest(table: pd.DataFrame) -> str:
-    """Return the SHA-256 of the sizes of the video files, and of which were skipped."""
-    skipped = table["split"] == SKIPPED
-    text = table.assign(skipped=skipped)[["name", "bytes", "skipped"]].to_csv(index=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return the SHA-256 of what the video files hold; those that were skipped hold nothing."""
+    return hashlib.sha256(table[["name", "source"]].to_csv(index=False).encode()).hexdigest()
+
+
+def tables_digest(manifest: Mapping[str, Any], table: pd.DataFrame) -> str:
+    """Return the SHA-256 of the manifest and of the table of rows, but for where the files are."""
+    rows = table[[column for column in COLUMNS if column != "path"]].to_csv(index=False)
+    content = {key: value for key, value in manifest.items() if key not in ("tables", "skipped")}
+    return fingerprint({**content, "rows": rows})

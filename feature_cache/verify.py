@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .build import encoding_workers
-from .bundle import read_encoder
 from .encode import VideoEncoder, checksum, config_of
-from .rows import SKIPPED, clips_of, file_bytes
-from .store import CacheError, open_arrays, read_manifest, read_table, stored_view
+from .rows import SKIPPED, clips_of
+from .store import CacheError, open_arrays, read_encoders, read_manifest, read_table, stored_view
+from .tables import tables_digest
 from .videos import Clip, VideoError, ahead, read_view
+from .videos.clips import source_digest
 
 # Two roundings to the storage dtype, in units of a feature's size; the same again near zero.
 TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
@@ -37,29 +38,28 @@ def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -
         What is wrong, one sentence each; empty where all is well.
 
     Raises:
-        CacheError: If there is no complete cache, or its arrays and its table do not fit.
+        CacheError: If there is no complete cache, its arrays and its table do not fit, or its
+            encoders are not those that it was made with.
     """
     root = Path(path)
-    manifest = read_manifest(root)
+    manifest, rows = read_manifest(root), read_table(root)
     config = config_of(manifest)
-    try:
-        rows, arrays = read_table(root), open_arrays(root, config.grids)
-    except (OSError, ValueError) as error:
-        raise CacheError(f"{root} is damaged ({error}): build it again") from error
+    arrays = open_arrays(root, config.grids)
     for name, array in arrays.items():
         if len(array) != len(rows):
             raise CacheError(
                 f"{root}: {name} has {len(array)} rows, videos.csv {len(rows)}: build it again"
             )
-    encoder = VideoEncoder(
-        read_encoder(root / "glance_encoder"), read_encoder(root / "local_encoder"), config
-    )
+    wrong = []
+    if manifest.get("tables") != tables_digest(manifest, rows):
+        wrong.append(f"{root}: manifest.json or videos.csv was edited: build it again")
+    encoder = VideoEncoder(*read_encoders(root, manifest), config)
     kept = np.flatnonzero(rows["split"] != SKIPPED)
     drawn = np.random.default_rng(seed).permutation(kept)[:sample]
     clips = clips_of(rows)
     with encoding_workers(config.device) as workers:
         stored = ahead(lambda row: _check_row(row, rows, arrays), range(len(rows)), workers)
-        wrong = list(tqdm(stored, "checksums", len(rows), unit="video"))
+        wrong += list(tqdm(stored, "checksums", len(rows), unit="video"))
         encoded = ahead(
             lambda row: _check_video(clips[row], row, rows, arrays, encoder), drawn, workers
         )
@@ -84,16 +84,15 @@ def _check_row(row: int, rows: pd.DataFrame, arrays: Arrays) -> str:
 def _check_video(
     clip: Clip, row: int, rows: pd.DataFrame, arrays: Arrays, encoder: VideoEncoder
 ) -> str:
-    expected_bytes = int(rows["bytes"][row])
+    view = stored_view(arrays, row)
     try:
-        frames = read_view(clip, encoder.config.frames, stored_view(arrays, row))
-        size = file_bytes(clip)
+        frames = read_view(clip, encoder.config.frames, view)
     except VideoError as error:
         return f"row {row} cannot be encoded again: {error}"
-    if size != expected_bytes:
+    if source_digest(clip, view.frame_indices) != rows["source"][row]:
         return (
-            f"row {row}: {clip.path} has {size} bytes, and had {expected_bytes} when it was "
-            "encoded: put the former file back, or build again"
+            f"row {row}: {clip.path} is another file than the one that was encoded: put that back, "
+            "or build again"
         )
     tolerance = TOLERANCE[encoder.config.dtype]
     for name, again in encoder.encode(frames).items():

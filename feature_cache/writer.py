@@ -6,7 +6,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,12 +16,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from . import journal
 from .journal import NOTHING, Journal, RowFacts
 from .store import CacheError
 
 SYNC_S = 2.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
@@ -70,6 +73,8 @@ class CacheWriter:
         self._lock = FileLock(root.with_name(root.name + ".lock"))
         self._files: dict[str, tuple[int, int, int]] = {}  # descriptor, offset, bytes of a row
         self._unsynced: dict[int, RowFacts] = {}
+        self._journal: Journal | None = None
+        self.rows: dict[int, RowFacts] = {}
         self._synced_s = time.monotonic()
 
     def __enter__(self) -> CacheWriter:
@@ -79,23 +84,33 @@ class CacheWriter:
             CacheError: If another process writes this cache, if it was begun with other settings,
                 or if the disk has too little space.
         """
-        self._root.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._root.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise CacheError(
                 f"{self._root} is being written by another process: wait for it, or stop it"
             ) from None
+        except (OSError, NotImplementedError) as error:
+            raise CacheError(
+                f"nothing can be written in {self._root.parent} ({error}): give another folder"
+            ) from error
         try:
+            if self._root.exists():
+                raise CacheError(
+                    f"{self._root} was finished by another process meanwhile: run the same command "
+                    "again, which checks it"
+                )
             self._journal = self._go_on() or self._begin()
             self.rows = self._journal.rows
             self._check_space(self._n_rows - len(self.rows))
             for name in self._shapes:
-                array = open_memmap(self._partial / f"{name}.npy", "r")
+                array = self._array(name)
                 row_bytes = array.nbytes // self._n_rows
                 descriptor = os.open(self._partial / f"{name}.npy", os.O_RDWR)
                 self._files[name] = descriptor, array.offset, row_bytes
         except BaseException:
+            self._release()
             self._unlock()
             raise
         return self
@@ -124,19 +139,12 @@ class CacheWriter:
         Raises:
             CacheError: If the disk is full; all rows before this one are kept.
         """
-        try:
+        with self._told_when_full():
             for name, (descriptor, offset, row_bytes) in self._files.items():
                 _write_all(descriptor, features[name], offset + row * row_bytes)
             self._unsynced[row] = facts
             if time.monotonic() - self._synced_s > SYNC_S:
-                self.sync()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise CacheError(
-                f"the disk of {self._partial} is full: {len(self.rows)} of {self._n_rows} rows are "
-                "kept; free some space and run the same command, which goes on from there"
-            ) from error
+                self._sync()
 
     def erase(self, row: int) -> None:
         """Take a row back: zeros, and a note that it is not there."""
@@ -145,9 +153,14 @@ class CacheWriter:
 
     def sync(self) -> None:
         """Put what was written on disk, and only then note it in the journal."""
+        with self._told_when_full():
+            self._sync()
+
+    def _sync(self) -> None:
         for descriptor, _, _ in self._files.values():
             os.fdatasync(descriptor)
-        self._journal.add(self._unsynced)
+        if self._journal is not None:
+            self._journal.add(self._unsynced)
         self._unsynced = {}
         self._synced_s = time.monotonic()
 
@@ -158,7 +171,9 @@ class CacheWriter:
             write_tables: Writes everything but the arrays into the folder that it is given.
         """
         self._close()
-        write_tables(self._partial)
+        with self._told_when_full():
+            write_tables(self._partial)
+            _sync_files(self._partial)
         self._partial.rename(self._root)
         # Last, so that whatever is cut short here is either begun or complete.
         (self._root / journal.NAME).unlink()
@@ -176,15 +191,42 @@ class CacheWriter:
         other = sorted(k for k in keys if self._identity.get(k) != found.identity.get(k))
         raise CacheError(
             f"{self._partial} was begun with other settings ({', '.join(other)}): go on with those "
-            f"(kept: {len(found.rows)} of {self._n_rows} rows), or give --restart to throw it away"
+            f"({_count(found.rows)} of {self._n_rows} rows are there), or remove it (build: "
+            "--restart)"
         )
 
     def _begin(self) -> Journal:
         self._check_space(self._n_rows)
-        self._partial.mkdir(exist_ok=True)
-        for name, (shape, dtype) in self._shapes.items():
-            open_memmap(self._partial / f"{name}.npy", "w+", dtype, (self._n_rows, *shape))
-        return Journal.begin(self._partial, self._identity)
+        with self._told_when_full():
+            self._partial.mkdir(exist_ok=True)
+            for name, (shape, dtype) in self._shapes.items():
+                open_memmap(self._partial / f"{name}.npy", "w+", dtype, (self._n_rows, *shape))
+            return Journal.begin(self._partial, self._identity)
+
+    @contextmanager
+    def _told_when_full(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            # safetensors tells the number in its text only.
+            if getattr(error, "errno", 0) not in FULL and f"os error {errno.ENOSPC}" not in str(
+                error
+            ):
+                raise
+            kept = _count({**self.rows, **self._unsynced})
+            raise CacheError(
+                f"the disk of {self._partial} is full: {kept} of {self._n_rows} rows are kept; "
+                "free some space and run the same command, which goes on from there"
+            ) from error
+
+    def _array(self, name: str) -> NDArray[Any]:
+        path = self._partial / f"{name}.npy"
+        try:
+            return open_memmap(path, "r")
+        except (OSError, ValueError) as error:
+            raise CacheError(
+                f"{path} is damaged ({error}): remove {self._partial} and build again"
+            ) from error
 
     def _check_space(self, n_rows: int) -> None:
         needed, free = size_bytes(self._shapes, n_rows), free_bytes(self._root)
@@ -198,10 +240,14 @@ class CacheWriter:
         try:
             self.sync()
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._journal is not None:
             self._journal.close()
-            for descriptor, _, _ in self._files.values():
-                os.close(descriptor)
-            self._files = {}
+        for descriptor, _, _ in self._files.values():
+            os.close(descriptor)
+        self._files = {}
 
     def _unlock(self) -> None:
         Path(self._lock.lock_file).unlink(missing_ok=True)
@@ -220,3 +266,15 @@ def _write_all(descriptor: int, values: NDArray[Any], offset: int) -> None:
     while left:
         written = os.pwrite(descriptor, left, offset)
         left, offset = left[written:], offset + written
+
+
+def _count(rows: Mapping[int, RowFacts]) -> int:
+    return sum(facts != NOTHING for facts in rows.values())
+
+
+def _sync_files(folder: Path) -> None:
+    """Put every file of a folder on disk."""
+    for path in folder.rglob("*"):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)

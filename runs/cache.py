@@ -23,6 +23,7 @@ from ..feature_cache import (
     merge_shards,
     plan_cache,
     read_lists,
+    read_manifest,
     read_videos,
     verify_cache,
 )
@@ -44,7 +45,7 @@ class UsageError(FocusgymError):
 
 def run_cache_verb(config: Any) -> None:
     """Do what one of the ``cache`` verbs says."""
-    console = Console()
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     match config:
         case CachePlanConfig():
             plan(config, console)
@@ -61,8 +62,11 @@ def run_cache_verb(config: Any) -> None:
 
 def plan(config: CachePlanConfig, console: Console) -> None:
     """Print what a build would take; exit status 1 where something would be wrong."""
+    _check_not_negative("--sample", config.sample)
     listed = _videos(config.videos, skip_missing=True)
-    encoder = VideoEncoder(*_encoders(config.content), _content(config.content))
+    encoder = VideoEncoder(
+        *_encoders(config.content), _content(config.content, config.videos.format)
+    )
     found = plan_cache(listed.videos, config.out, encoder, config.sample)
     rows = ", ".join(f"{split} {n}" for split, n in found.rows.items())
     console.print(f"rows      {sum(found.rows.values())} ({rows}), {len(listed.classes)} classes")
@@ -76,7 +80,7 @@ def plan(config: CachePlanConfig, console: Console) -> None:
         f"workers ({found.seconds_per_row:.2f} s per row, from {found.sampled} rows)"
     )
     for problem in found.problems[:50]:
-        console.print(f"problem   {problem}", style="red", markup=False)
+        console.print(f"problem   {problem}", style="red")
     if found.problems:
         console.print(f"{len(found.problems)} problem(s)")
         raise SystemExit(1)
@@ -90,19 +94,23 @@ def build(config: CacheBuildConfig, console: Console) -> None:
         listed.classes,
         config.out,
         *_encoders(config.content),
-        _content(config.content),
+        _content(config.content, config.videos.format),
         shard=_shard(config.shard),
         skip_missing=config.videos.skip_missing,
         restart=config.restart,
     )
-    console.print(f"{root} is complete; `focusgym cache info {root}` tells what it is made of")
+    skipped = len(read_manifest(root)["skipped"])
+    without = f", but for {skipped} rows that were skipped" if skipped else ""
+    console.print(f"{root} is complete{without}; `focusgym cache info` tells what it is made of")
 
 
 def verify(config: CacheVerifyConfig, console: Console) -> None:
     """Check a cache; exit status 1 where something is wrong."""
+    _check_not_negative("--sample", config.sample)
+    _check_not_negative("--seed", config.seed)
     wrong = verify_cache(config.cache, config.sample, config.seed)
     for sentence in wrong[:50]:
-        console.print(sentence, style="red", markup=False)
+        console.print(sentence, style="red")
     if wrong:
         console.print(f"{config.cache}: {len(wrong)} problem(s)")
         raise SystemExit(1)
@@ -113,9 +121,9 @@ def info(config: CacheInfoConfig, console: Console) -> None:
     """Print what a cache is made of."""
     facts, table = cache_info(config.cache)
     for name, value in facts.items():
-        console.print(f"{name:14} {value}", markup=False, highlight=False)
+        console.print(f"{name:14} {value}")
     with pd.option_context("display.max_rows", 100):
-        console.print(table.to_string(), markup=False, highlight=False)
+        console.print(table.to_string())
 
 
 def _videos(config: VideosConfig, skip_missing: bool) -> VideoList:
@@ -138,23 +146,30 @@ def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:
     return make_encoder(glance, config.glance_weights), make_encoder(local, config.local_weights)
 
 
-def _content(config: ContentConfig) -> CacheConfig:
-    if config.views < 0:
-        raise UsageError(f"--views must not be negative; got {config.views}")
+def _content(config: ContentConfig, format: str) -> CacheConfig:
+    _check_not_negative("--views", config.views)
+    of_gestures = format == "something"  # left and right differ; facts of the released lists
+    flip = not of_gestures if config.flip is None else config.flip
+    short_videos = config.short_videos or ("repeat_first" if of_gestures else "repeat_last")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA device here; give --device cpu")
     with _usage():
         return CacheConfig(
-            FrameConfig(config.steps, config.frame, config.resize or None, config.short_videos),
+            FrameConfig(config.steps, config.frame, config.resize or None, short_videos),
             tuple(
                 PatchGrid(config.frame, patch_px, n)
                 for patch_px in config.patch or (128,)
                 for n in config.grid or (7,)
             ),
-            AugmentConfig(config.views, config.flip, config.seed) if config.views else None,
+            AugmentConfig(config.views, flip, config.seed) if config.views else None,
             config.dtype,
             config.device,
         )
+
+
+def _check_not_negative(option: str, value: int) -> None:
+    if value < 0:
+        raise UsageError(f"{option} must not be negative; got {value}")
 
 
 @contextmanager

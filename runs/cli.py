@@ -25,6 +25,17 @@ def main(args: Sequence[str] | None = None) -> None:
         args=args,
         config=(OmitArgPrefixes, OmitSubcommandPrefixes),
     )
+    try:
+        _run(config)
+    except KeyboardInterrupt:
+        print(
+            "\nfocusgym: interrupted; the same command goes on after what is complete",
+            file=sys.stderr,
+        )
+        raise SystemExit(130) from None
+
+
+def _run(config: Any) -> None:
     # Nothing heavy is imported before the command line is understood.
     from ..recognizer import FocusgymError
 
@@ -40,9 +51,3 @@ def main(args: Sequence[str] | None = None) -> None:
     except FocusgymError as error:
         print(f"focusgym: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(
-            "\nfocusgym: interrupted; the same command goes on after what is complete",
-            file=sys.stderr,
-        )
-        raise SystemExit(130) from None

@@ -74,12 +74,14 @@ class ContentConfig:
         frame: Side S of the frames, pixels.
         resize: Length of the short side before the crop to S, pixels; 0 takes frames as they are,
             S×S.
-        short_videos: What fills the places of a video with fewer than T frames.
+        short_videos: What fills the places of a video with fewer than T frames; the first frame
+            for the format something, the last one for others, if not given.
         patch: Patch side P, pixels; may be repeated: --patch 96 --patch 128. 128 if not given.
         grid: Candidates per axis; may be repeated. 7 if not given.
         views: Augmented copies of each training video (frames, crop and flip drawn); 0 stores
             middle frames and the central crop, as for testing.
-        flip: Whether half of the copies are mirrored; off where left and right are labels.
+        flip: Whether half of the copies are mirrored; if not given, they are, but for the format
+            something, where left and right are labels.
         seed: Of the copies.
         dtype: Storage dtype.
         device: Where the encoders run.
@@ -93,11 +95,11 @@ class ContentConfig:
     steps: int = 16
     frame: int = 224
     resize: int = 256
-    short_videos: Literal["repeat_last", "repeat_first"] = "repeat_last"
+    short_videos: Literal["repeat_last", "repeat_first"] | None = None
     patch: UseAppendAction[tuple[int, ...]] = ()
     grid: UseAppendAction[tuple[int, ...]] = ()
     views: int = 0
-    flip: bool = True
+    flip: bool | None = None
     seed: int = 0
     dtype: Literal["float16", "float32"] = "float16"
     device: Literal["cpu", "cuda"] = "cpu"

@@ -47,6 +47,7 @@ def write_cache(root: Path, *, n: int = N, steps: int = T, seed: int = 0) -> Fea
         "depends_on": depends_on,
         "grids": {grid.name: {"frame_px": 32, "patch_px": 12, "n": GRID}},
         "shard": None,
+        "skipped": [],
         "glance_map_range": [float(maps.min()), float(maps.max())],
     }
     (root / "manifest.json").write_text(json.dumps(manifest))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +28,10 @@ _DECODER_ERRORS = (
     RuntimeError,
     AssertionError,
     IndexError,
+    UnicodeDecodeError,
 )
+# What no real video exceeds: beyond, a damaged header makes decord ask for endless memory.
+MOST_FPS, MOST_S = 10_000.0, 30 * 24 * 3600.0
 Choice = Callable[[int, int], NDArray[np.int64]]
 
 
@@ -110,26 +115,51 @@ def read_pixels(clip: Clip, choose: Choice) -> tuple[NDArray[np.uint8], NDArray[
 
 
 def _open(path: str) -> decord.VideoReader:
+    declared_s, declared_frames = _read_header(path)
     # A frame that cannot be decoded is an error: by default decord repeats its neighbour.
     reader = decord.VideoReader(path, num_threads=1, fault_tol=0)
-    there_s, declared_s = float(reader.get_frame_timestamp(len(reader) - 1)[1]), _declared_s(path)
-    missing_s = declared_s - there_s
+    frame_s = 1 / reader.get_avg_fps()
+    there_s = float(reader.get_frame_timestamp(len(reader) - 1)[1])
+    if not 0 <= there_s < MOST_S:  # H.264 in AVI has no timestamps
+        there_s = len(reader) * frame_s
+    missing_s = max(declared_s - there_s, (declared_frames - len(reader)) * frame_s)
     # Sound files are seen to lack up to two frames that their header counts.
-    if missing_s > max(2.5 / reader.get_avg_fps(), 0.02 * declared_s):
+    if missing_s > max(2.5 * frame_s, 0.02 * declared_s):
         raise VideoError(
-            f"{path} ends early: it should last {declared_s:.2f} s, and its frames end after "
-            f"{there_s:.2f} s: replace the file, or take it off the list"
+            f"{path} ends early: it should last {there_s + missing_s:.2f} s, and its frames end "
+            f"after {there_s:.2f} s: replace the file, or take it off the list"
         )
     return reader
 
 
-def _declared_s(path: str) -> float:
-    """Return when the video should end by its header; 0 where that does not say."""
-    with av.open(path) as container:
+def _read_header(path: str) -> tuple[float, int]:
+    """Return when the video should end, and its number of frames; 0 where its header is silent.
+
+    Raises:
+        VideoError: If the header is damaged in a way that would take decord down.
+    """
+    with av.open(path, metadata_errors="ignore") as container:
         stream = container.streams.video[0]
-        if stream.duration is None or stream.time_base is None:
-            return 0.0
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        rate = float(stream.average_rate or 0)
+        if stream.duration is not None and stream.time_base is not None:
+            end_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        elif len(container.streams) == 1 and container.duration is not None:
+            end_s = container.duration / av.time_base  # Matroska declares no more than this
+        else:
+            end_s = _tagged_s(stream.metadata.get("DURATION", ""))
+        if not 0 < rate < MOST_FPS or end_s > MOST_S:
+            raise VideoError(
+                f"{path} has a damaged header ({end_s:g} s at {rate:g} frames per second): replace "
+                "the file, or take it off the list"
+            )
+        # Only AVI counts frames that are there; MP4 also those that an edit list hides.
+        return end_s, stream.frames if container.format.name == "avi" else 0
+
+
+def _tagged_s(tag: str) -> float:
+    """Return the seconds of a Matroska tag ``HH:MM:SS.fraction``; 0 if it is none."""
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag)
+    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else 0.0
 
 
 def _span(clip: Clip, reader: decord.VideoReader) -> tuple[int, int]:
@@ -154,7 +184,7 @@ def _read_images(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         try:
             with Image.open(name) as image:
                 images[index] = np.asarray(image.convert("RGB"))
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VideoError(
                 f"{name} cannot be read ({error}): replace the image, or take its folder off the "
                 "list"
@@ -166,3 +196,25 @@ def _read_images(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
             "with one size"
         )
     return np.stack([images[index] for index in indices])
+
+
+def source_digest(clip: Clip, indices: NDArray[np.int64]) -> str:
+    """Return a digest, 32 hexadecimal digits, of a video file, or of the images at ``indices``."""
+    paths = [clip.path]
+    if clip.images:
+        names = (clip.images % (index + 1) for index in np.unique(indices))
+        paths = [os.path.join(clip.path, name) for name in names]
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def source_bytes(clip: Clip) -> int:
+    """Return the size of a video file, or of all files in a folder of images."""
+    if not clip.images:
+        return os.stat(clip.path).st_size
+    with os.scandir(clip.path) as entries:
+        return sum(entry.stat().st_size for entry in entries)

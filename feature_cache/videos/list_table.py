@@ -92,6 +92,8 @@ def resolve(
 def _wrong(row: ListRow, found: Found, label: str | None, first: str | None) -> list[str]:
     """Return what is wrong with a row, given its label's problem and its first place."""
     texts = [label] if label else []
+    if found.path != found.path.encode(errors="replace").decode():
+        texts.append("the name of the file is not UTF-8: rename it")
     if found.images and (row.start_s is not None or row.end_s is not None):
         texts.append(f"start_s and end_s are for video files; {found.path} is a folder")
     if first:

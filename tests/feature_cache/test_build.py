@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
+from safetensors import SafetensorError
 
 from focusgym.feature_cache import (
     AugmentConfig,
@@ -22,12 +24,14 @@ from focusgym.feature_cache import (
     FeatureCache,
     FrameConfig,
     ShardError,
+    build,
     build_cache,
     clips_of,
     make_encoder,
     read_frames,
     read_videos,
     read_view,
+    video_table,
     writer,
 )
 from focusgym.recognizer import Encoder, EncoderConfig, PatchGrid
@@ -228,9 +232,12 @@ def test_skipped_videos_keep_their_place(
     assert cache.videos["split"].tolist() == ["train", "skipped", "skipped"]
     assert cache.split("train").tolist() == [0]
     reasons = cache.manifest["skipped"]
-    assert list(reasons) == [damaged["name"][1], damaged["name"][2]]
-    assert "1.mp4 cannot be decoded" in reasons[damaged["name"][1]]
-    assert reasons[damaged["name"][2]] == "no such file: x.mp4"
+    assert [(each["row"], each["name"]) for each in reasons] == [
+        (1, damaged["name"][1]),
+        (2, damaged["name"][2]),
+    ]
+    assert "1.mp4 cannot be decoded" in reasons[0]["reason"]
+    assert reasons[1]["reason"] == "no such file: x.mp4"
     assert not cache.glance_maps(np.array([1, 2])).any()
     first = np.array([0])
     assert torch.equal(cache.glance_maps(first), built.glance_maps(first))
@@ -330,7 +337,7 @@ def test_other_settings_are_refused_until_restart(
         build_cache(damaged, CLASSES, root, *encoders, config)
     other = replace(config, dtype="float32")
     message = (
-        r"was begun with other settings \(dtype\): .* \(kept: 1 of 5 rows\), or give --restart"
+        r"was begun with other settings \(dtype\): go on .* \(1 of 5 rows are there\), or remove"
     )
     with pytest.raises(CacheError, match=message):
         build_cache(videos, CLASSES, root, *encoders, other)
@@ -365,3 +372,96 @@ def test_a_replaced_file_is_encoded_again(
     )
     assert cache.videos["split"].tolist()[:2] == ["skipped", "train"]
     assert not cache.glance_maps(np.array([0])).any()
+
+
+def test_images_are_known_by_their_content(
+    encoders: Encoders, config: CacheConfig, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+
+    def extract(shade: int) -> None:
+        for number, folder in enumerate(folders):
+            folder.mkdir(exist_ok=True)
+            for i in range(1, 5):
+                colour = (shade, 40 * i, 100 * number)
+                Image.new("RGB", (64, 64), colour).save(folder / f"{i:05d}.jpg")
+
+    extract(10)
+    images = {"images": "%05d.jpg", "n_images": 4}
+    table = video_table([str(folder) for folder in folders], [0, 1], ["train", "test"])
+    table = table.assign(**images)
+
+    def build(name: str) -> str:
+        return FeatureCache.open(
+            build_cache(table, CLASSES, tmp_path / name, *encoders, config)
+        ).fingerprint
+
+    first = build("1")
+    assert build("2") == first
+    extract(200)
+    assert build("3") != first
+
+
+def test_what_was_not_noted_of_a_skipped_video_is_wiped(
+    videos: pd.DataFrame, encoders: Encoders, config: CacheConfig, tmp_path: Path
+) -> None:
+    damaged, root = broken(videos, tmp_path / "v"), tmp_path / "c"
+    with pytest.raises(CacheError, match="cannot be read"):
+        build_cache(damaged, CLASSES, root, *encoders, config)
+    # As if killed after rows were written and before they were noted.
+    array = np.load(tmp_path / "c.partial" / "glance_maps.npy", mmap_mode="r+")
+    array[1:] = 1.0
+    array.flush()
+    build_cache(damaged, CLASSES, root, *encoders, config, skip_missing=True)
+    clean = build_cache(damaged, CLASSES, tmp_path / "clean", *encoders, config, skip_missing=True)
+    assert (root / "glance_maps.npy").read_bytes() == (clean / "glance_maps.npy").read_bytes()
+
+
+def test_places_that_cannot_be_written(
+    videos: pd.DataFrame, encoders: Encoders, config: CacheConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match="nothing can be written in .*file .*: give another"):
+        build_cache(videos, CLASSES, tmp_path / "file" / "c", *encoders, config)
+    with pytest.raises(CacheError, match="cannot be read"):
+        build_cache(broken(videos, tmp_path / "v"), CLASSES, tmp_path / "c", *encoders, config)
+    (tmp_path / "c.partial" / "glance_maps.npy").write_bytes(b"short")
+    with pytest.raises(CacheError, match=r"glance_maps\.npy is damaged .*: remove .*partial and"):
+        build_cache(broken(videos, tmp_path / "v"), CLASSES, tmp_path / "c", *encoders, config)
+
+
+def test_a_cache_that_another_process_finished(
+    built: FeatureCache,
+    videos: pd.DataFrame,
+    encoders: Encoders,
+    config: CacheConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(build, "is_complete", lambda root, identity: False)
+    with pytest.raises(CacheError, match="was finished by another process meanwhile: run the same"):
+        build_cache(videos, CLASSES, built.root, *encoders, config)
+    assert not built.root.with_name("built.lock").exists()
+
+
+@pytest.mark.parametrize("where", ["encoder", "manifest"])
+def test_a_disk_that_is_full_at_the_end(
+    where: str,
+    built: FeatureCache,
+    videos: pd.DataFrame,
+    encoders: Encoders,
+    config: CacheConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        if where == "encoder":
+            raise SafetensorError("Error: I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(build, "write_tables", full)
+    with pytest.raises(CacheError, match=r"is full: 5 of 5 rows are kept; free some space and run"):
+        build_cache(videos, CLASSES, tmp_path / "c", *encoders, config)
+    monkeypatch.undo()
+    root = build_cache(videos, CLASSES, tmp_path / "c", *encoders, config)
+    for path in built.root.rglob("*.*"):
+        assert (root / path.relative_to(built.root)).read_bytes() == path.read_bytes()

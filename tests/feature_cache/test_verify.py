@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,31 +81,44 @@ def test_videos_that_changed_are_found(copy: FeatureCache, tmp_path: Path) -> No
     wrong = verify_cache(copy.root, sample=100)
     said = "\n".join(wrong)
     assert said.count("cannot be encoded again: ") == said.count("no such video") == 2
-    assert said.count("3.mp4 has ") == said.count("put the former file back") == 1
+    assert said.count("3.mp4 is another file than the one that was encoded: put that back") == 1
     assert len(wrong) == 3
 
 
-def test_other_pixels_in_a_file_of_equal_size_are_found(copy: FeatureCache, tmp_path: Path) -> None:
-    by_size = sorted((0, 2, 3, 4), key=lambda number: (tmp_path / f"{number}.mp4").stat().st_size)
-    small, large = (tmp_path / f"{number}.mp4" for number in (by_size[0], by_size[-1]))
-    room = large.stat().st_size - small.stat().st_size
-    assert room >= 8
-    # An .mp4 may end with a box of free space.
-    free = room.to_bytes(4, "big") + b"free" + bytes(room - 8)
-    large.write_bytes(small.read_bytes() + free)
-    wrong = verify_cache(copy.root, sample=100)
-    assert len(wrong) == copy.videos["path"].tolist().count(str(large))
-    assert all("differs by up to" in each and each.endswith("build again") for each in wrong)
+def test_other_features_are_found(copy: FeatureCache) -> None:
+    values = np.load(copy.root / "local_vectors_p28_7x7.npy", mmap_mode="r+")
+    values[4, 0, 0, 0] += 0.25
+    values.flush()
+    checked, encoded = verify_cache(copy.root, sample=100)
+    assert "row 4 (00002.mp4) has checksum" in checked
+    assert "row 4: local_vectors_p28_7x7 of " in encoded
+    assert "2.mp4 differs by up to 0.25 from what is encoded now: the file, the decod" in encoded
+    assert encoded.endswith("the encoders have changed; build again")
 
 
-def test_other_weights_are_found(copy: FeatureCache) -> None:
+def test_edited_tables_are_found(copy: FeatureCache) -> None:
+    table = (copy.root / "videos.csv").read_text()
+    (copy.root / "videos.csv").write_text(table.replace(",val,", ",test,"))
+    edited = f"{copy.root}: manifest.json or videos.csv was edited: build it again"
+    assert verify_cache(copy.root, sample=0) == [edited]
+    (copy.root / "videos.csv").write_text(table.replace(str(copy.root.parent), "/elsewhere"))
+    assert verify_cache(copy.root, sample=0) == [], "videos may be moved"
+    manifest = json.loads((copy.root / "manifest.json").read_text())
+    manifest["glance_map_range"][1] += 1
+    (copy.root / "manifest.json").write_text(json.dumps(manifest))
+    assert verify_cache(copy.root, sample=0) == [edited]
+
+
+def test_other_weights_are_refused(copy: FeatureCache) -> None:
     path = copy.root / "local_encoder" / "weights.safetensors"
     data = bytearray(path.read_bytes())
     data[-2:] = b"\x80\x41"  # the last weight becomes 16
     path.write_bytes(data)
-    wrong = verify_cache(copy.root, sample=100)
-    assert len(wrong) == len(copy.videos) - 2
-    assert all("local_vectors_p28_7x7 of" in each and "have changed" in each for each in wrong)
+    message = "holds .* but the features were made with .* put the former one back, or build"
+    with pytest.raises(CacheError, match=message):
+        verify_cache(copy.root)
+    with pytest.raises(CacheError, match=message):
+        copy.encoders()
 
 
 def test_a_table_that_does_not_fit_is_refused(copy: FeatureCache) -> None:
@@ -113,7 +127,7 @@ def test_a_table_that_does_not_fit_is_refused(copy: FeatureCache) -> None:
     with pytest.raises(CacheError, match=r"has 8 rows, videos\.csv 7: build it again"):
         verify_cache(copy.root)
     (copy.root / "glance_maps.npy").unlink()
-    with pytest.raises(CacheError, match="is damaged .*: build it again"):
+    with pytest.raises(CacheError, match="is not a complete feature cache .*: build it again"):
         verify_cache(copy.root)
 
 

@@ -58,7 +58,7 @@ def test_plan_build_verify_info(
     assert "local_vectors_p40_3x3" in said
     assert "problem" not in said
     assert not out.exists()
-    assert "is complete" in run(capsys, "build", *given, "--no-flip", "--seed", "3")
+    assert "is complete" in run(capsys, "build", *given, "--flip", "False", "--seed", "3")
     cache = FeatureCache.open(out, "p40_3x3")
     assert (cache.n_videos, cache.steps, cache.n_options) == (48, 2, 9)
     assert not any(cache.view(row).flipped for row in range(48))

@@ -65,6 +65,7 @@ def test_segments_are_sampled_within_their_seconds(tmp_path: Path) -> None:
     assert view.frame_indices.tolist() == [5, 7, 9]
     np.testing.assert_allclose(levels(frames), [110, 150, 190], atol=3)
     assert (count_frames(whole), count_frames(part)) == (12, 6)
+    assert count_frames(folder(tmp_path / "images", n=3)) == 3
     for start_s, end_s in ((100.0, None), (0.0, 100.0)):
         with pytest.raises(VideoError, match=r"the list asks for .* but the file lasts .* correct"):
             read_frames(Clip(whole.path, start_s=start_s, end_s=end_s), FrameConfig(3, 64))
@@ -183,6 +184,42 @@ def test_a_real_video_that_ends_early_is_named(real_data: Path, tmp_path: Path) 
     message = r"cut\.mp4 ends early: it should last 3\.27 s, and its frames end after 2\.\d+ s"
     with pytest.raises(VideoError, match=message):
         read_frames(Clip(str(tmp_path / "cut.mp4")), FrameConfig(8, 224, 256))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_other_containers_that_end_early_are_named(
+    suffix: str, share: float, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    whole = tmp_path / f"a.{suffix}"
+    write_mp4(rng.integers(0, 256, (60, 64, 64, 3), dtype=np.uint8), whole)
+    config = FrameConfig(4, 64)
+    read_frames(Clip(str(whole)), config)
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    with pytest.raises(VideoError, match=r"cut\.\w+ (ends early|cannot be decoded)"):
+        read_frames(Clip(str(cut)), config)
+
+
+def test_metadata_that_is_not_utf8_does_not_matter(tmp_path: Path) -> None:
+    whole = tmp_path / "a.avi"
+    write_mp4(np.zeros((8, 64, 64, 3), dtype=np.uint8), whole)
+    data = whole.read_bytes()
+    at = data.index(b"ISFT") + 8
+    whole.write_bytes(data[:at] + b"Caf\xe9" + data[at + 4 :])
+    assert count_frames(Clip(str(whole))) == 8
+
+
+def test_headers_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    whole = tmp_path / "a.avi"
+    write_mp4(np.zeros((8, 64, 64, 3), dtype=np.uint8), whole)
+    data = bytearray(whole.read_bytes())
+    at = data.index(b"strh") + 8 + 20  # scale and rate of the stream
+    data[at : at + 8] = (2**31 - 1).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    whole.write_bytes(data)
+    with pytest.raises(VideoError, match="has a damaged header .* frames per second.: replace"):
+        count_frames(Clip(str(whole)))
 
 
 def test_odd_real_clips_are_read_whole(real_data: Path) -> None:
