@@ -219,7 +219,7 @@ class CacheWriter:
                 "free some space and run the same command, which goes on from there"
             ) from error
 
-    def _array(self, name: str) -> NDArray[Any]:
+    def _array(self, name: str) -> np.memmap[Any, Any]:
         path = self._partial / f"{name}.npy"
         try:
             return open_memmap(path, "r")

@@ -268,7 +268,9 @@ def test_building_refuses_what_cannot_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = tmp_path / "cache"
-    with pytest.raises(ValueError, match="frames of 96 px, the frames have 64 px"):
+    with pytest.raises(
+        ValueError, match="frames of 96 px, the frames have 64 px: give both the same side"
+    ):
         replace(config, grids=(PatchGrid(96, 28),))
     with pytest.raises(ValueError, match="dtype must be float16 or float32; got 'int8'"):
         replace(config, dtype="int8")
@@ -278,7 +280,10 @@ def test_building_refuses_what_cannot_work(
         replace(config, grids=())
     with pytest.raises(ValueError, match="at least one; got p28_7x7, p28_7x7"):
         replace(config, grids=(PatchGrid(64, 28),) * 2)
-    for shard, message in (((0, 2), "1 <= i <= n; got 0/2"), ((1, 6), "6 shards of 5 rows")):
+    for shard, message in (
+        ((0, 2), "1 <= i <= n; got 0/2"),
+        ((1, 6), "6 shards of 5 rows: give at most one shard per row"),
+    ):
         with pytest.raises(ShardError, match=message):
             build_cache(videos, CLASSES, root, *encoders, config, shard=shard)
     lock = FileLock(f"{root}.lock")
@@ -287,7 +292,9 @@ def test_building_refuses_what_cannot_work(
     assert not root.exists()
     with monkeypatch.context() as patch:
         patch.setattr(writer, "free_bytes", lambda root: 1000)
-        with pytest.raises(CacheError, match=r"needs 0\.000\d+ GB, and the disk has 1e-06 GB free"):
+        with pytest.raises(
+            CacheError, match=r"needs 0\.000\d+ GB, .* 1e-06 GB free: free some, build on"
+        ):
             build_cache(videos, CLASSES, root, *encoders, config)
     assert not (tmp_path / "cache.partial").exists()
     with torch.no_grad():
@@ -465,3 +472,14 @@ def test_a_disk_that_is_full_at_the_end(
     root = build_cache(videos, CLASSES, tmp_path / "c", *encoders, config)
     for path in built.root.rglob("*.*"):
         assert (root / path.relative_to(built.root)).read_bytes() == path.read_bytes()
+
+
+def test_at_most_fifty_failures_are_shown(
+    videos: pd.DataFrame, encoders: Encoders, config: CacheConfig, tmp_path: Path
+) -> None:
+    gone = [str(tmp_path / f"{number}.mp4") for number in range(52)]
+    table = video_table(gone, [0] * 52, ["train"] * 52)
+    with pytest.raises(
+        CacheError, match=r"(?s)52 video.s. cannot be read.*  and 2 more\nmend the files"
+    ):
+        build_cache(table, CLASSES, tmp_path / "c", *encoders, config)

@@ -127,3 +127,62 @@ def test_what_cannot_be_is_one_line(
         assert message in said, said
     assert "required" in run(capsys, "build", tmp_path / "c", status=2).lower()
     assert "is not a complete feature cache" in run(capsys, "info", data, status=2)
+
+
+def test_damaged_caches_are_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "odd [/b] name"
+    assert "[/b] name is complete" in run(capsys, "build", out, *lists(data, "txt"), *SMALL)
+    for args, message in (
+        (("verify", out, "--sample", "-1"), "--sample must not be negative; got -1"),
+        (("verify", out, "--seed", "-1"), "--seed must not be negative; got -1"),
+        (("plan", out, *lists(data, "txt"), *SMALL, "--sample", "-2"), "--sample must not be nega"),
+        (
+            ("build", data / "train.txt" / "x", "--videos", data, *SMALL),
+            "nothing can be written in",
+        ),
+    ):
+        assert message in run(capsys, *args, status=2)
+    table = pd.read_csv(out / "videos.csv")
+    table.drop(columns="split").to_csv(out / "videos.csv", index=False)
+    for verb in ("info", "verify"):
+        assert "is not a complete feature cache" in run(capsys, verb, out, status=2)
+    (out / "videos.csv").unlink()
+    assert "is not a complete feature cache" in run(capsys, "info", out, status=2)
+    manifest = (out / "manifest.json").read_text()
+    (out / "manifest.json").write_text(manifest.replace('"shard"', '"chard"'))
+    for args in (("info", out), ("merge", out, "--out", tmp_path / "m")):
+        assert "is not a complete feature cache" in run(capsys, *args, status=2)
+
+
+def test_the_format_of_gestures_does_not_flip(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    depends_on = {}
+    for format in ("kinetics", "something"):
+        given = (*lists(data, "txt"), "--format", format, *SMALL, "--views", "1")
+        run(capsys, "build", tmp_path / format, *given)
+        depends_on[format] = FeatureCache.open(tmp_path / format).manifest["depends_on"]
+    for format, flip, short in (
+        ("kinetics", True, "repeat_last"),
+        ("something", False, "repeat_first"),
+    ):
+        assert depends_on[format]["augment"]["flip"] is flip
+        assert depends_on[format]["frames"]["short_videos"] == short
+
+
+def test_a_shard_may_hold_nothing_but_missing_videos(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (data / "train.txt").read_text().splitlines()[:14]:
+        (data / line.split()[0]).unlink()
+    given = (*lists(data, "txt"), *SMALL, "--skip-missing")
+    said = run(capsys, "build", tmp_path / "1", *given, "--shard", "1/2")
+    assert "but for 14 rows that were skipped" in said
+    run(capsys, "build", tmp_path / "2", *given, "--shard", "2/2")
+    run(capsys, "merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "merged")
+    run(capsys, "build", tmp_path / "whole", *given)
+    for path in (tmp_path / "whole").rglob("*.*"):
+        other = tmp_path / "merged" / path.relative_to(tmp_path / "whole")
+        assert other.read_bytes() == path.read_bytes()

@@ -141,7 +141,9 @@ def test_unreadable_videos_are_named(tmp_path: Path) -> None:
         list(read_many([Clip(str(tmp_path / "gone.mp4"))], config))
     _, view = read_frames(whole, FrameConfig(2, 48, 48))
     shorter = clip(tmp_path / "a.mp4", n=2)
-    with pytest.raises(VideoError, match=r"frame 6 was asked for, but there are 2: the file has"):
+    with pytest.raises(
+        VideoError, match=r"frame 6 was asked for, but there are 2: the file has changed; put"
+    ):
         read_view(shorter, FrameConfig(2, 48, 48), view)
 
 
