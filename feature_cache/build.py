@@ -102,10 +102,11 @@ def build_cache(
         for row, result in zip(todo, progress, strict=True):
             if isinstance(result, VideoError):
                 failures[row] = str(result)
-                writer.erase(row)
             else:
                 writer.write(row, *result)
         _check_failures(failures, len(rows), root, skip_missing, shard is not None)
+        for row in failures:  # only now: a folder that is away for a while costs no rows
+            writer.erase(row)
         writer.sync()
         facts = {row: found for row, found in writer.rows.items() if row not in failures}
         networks = {"glance_encoder": glance_encoder, "local_encoder": local_encoder}

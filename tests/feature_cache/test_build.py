@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -422,6 +423,31 @@ def test_what_was_not_noted_of_a_skipped_video_is_wiped(
     build_cache(damaged, CLASSES, root, *encoders, config, skip_missing=True)
     clean = build_cache(damaged, CLASSES, tmp_path / "clean", *encoders, config, skip_missing=True)
     assert (root / "glance_maps.npy").read_bytes() == (clean / "glance_maps.npy").read_bytes()
+
+
+def test_a_folder_that_is_away_for_a_while_costs_no_rows(
+    videos: pd.DataFrame,
+    encoders: Encoders,
+    config: CacheConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damaged, root = broken(videos, tmp_path / "v"), tmp_path / "c"
+    for number in (1, 2):
+        shutil.copy(videos["path"][number], tmp_path / "v" / f"{number}.mp4")
+    with pytest.raises(CacheError, match="2 video.s. cannot be read; the other 3 of 5"):
+        build_cache(damaged, CLASSES, root, *encoders, config)
+    (tmp_path / "v").rename(tmp_path / "away")
+    with pytest.raises(CacheError, match="4 video.s. cannot be read"):
+        build_cache(damaged, CLASSES, root, *encoders, config)
+    (tmp_path / "away").rename(tmp_path / "v")
+    encoded: list[str] = []
+    real = build.encode_row
+    monkeypatch.setattr(
+        build, "encode_row", lambda clip, *args: (encoded.append(clip.path), real(clip, *args))[1]
+    )
+    build_cache(damaged, CLASSES, root, *encoders, config, skip_missing=True)
+    assert sorted(encoded) == damaged["path"].tolist()[3:], "the three rows were kept"
 
 
 def test_places_that_cannot_be_written(
