@@ -84,3 +84,14 @@ def add_group(cache: FeatureCache) -> str:
     manifest["fingerprints"][grid.name] = fingerprint
     (cache.root / "manifest.json").write_text(json.dumps(manifest))
     return grid.name
+
+
+def broken(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Damage three of the five files in three ways, and take one away."""
+    folder.mkdir(exist_ok=True)
+    whole = Path(videos["path"][0]).read_bytes()
+    (folder / "1.mp4").write_bytes(whole[:500])
+    (folder / "2.mp4").touch()
+    (folder / "3.mp4").write_text("this is text")
+    names = [str(folder / f"{i}.mp4") for i in range(1, 5)]
+    return videos.assign(path=[videos["path"][0], *names])
