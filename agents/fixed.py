@@ -104,14 +104,4 @@ class OracleAgent:
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return options ``(B, T)``; plays the episodes on the engine."""
-        # All K features of a step are read at once: few videos at a time.
-        chunks = np.array_split(videos, -(-len(videos) // 64))
-        return np.concatenate([self._play(engine, chunk) for chunk in chunks])
-
-    def _play(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        engine.start(videos)
-        chosen = []
-        for _ in range(engine.cache.steps):
-            chosen.append(engine.counterfactuals().argmax(dim=1).numpy())
-            engine.advance(chosen[-1])
-        return np.stack(chosen, axis=1)
+        return engine.oracle(videos)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from stable_baselines3 import PPO
@@ -32,7 +33,7 @@ class PPOConfig:
         ent_coef: Weight of the entropy bonus (0.01 in the released code).
         vf_coef: Weight of the value loss.
         max_grad_norm: Gradients are clipped to this norm.
-        random_draws: k of Eq. 7's expectation (1 in the paper).
+        reward: A reward design by name, or with parameters; see `make_design`.
         conv_channels: Channels after π's 1×1 convolution.
         hidden: Width of π's linear layer and GRU.
 
@@ -51,7 +52,7 @@ class PPOConfig:
     ent_coef: float = 0.01
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
-    random_draws: int | None = 1
+    reward: str | Mapping[str, Any] = "increment_over_random"
     conv_channels: int = 64
     hidden: int = 1024
 
@@ -94,7 +95,7 @@ def train_policy(
             cache,
             classifier,
             observation="index",
-            random_draws=config.random_draws,
+            reward=config.reward,
             seed=seed,
             group=group,
         ),

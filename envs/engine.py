@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..feature_cache import FeatureCache
-from ..recognizer import Classifier, confidence
-from .rewards import increment_over_random
+from ..feature_cache import CacheError
+from ..recognizer import confidence
+from .source import FeatureSource
+
+# Inputs of all options are looked at in blocks of this size: they stay in the processor's caches.
+_BLOCK_BYTES = 2**21
 
 
 @dataclass(frozen=True)
@@ -20,93 +24,133 @@ class Step:
 
     Attributes:
         logits: ``(B, C)`` after the decision.
-        confidence: ``(B,)`` probability of the true label.
-        reward: ``(B,)``.
+        confidence: ``(B,)`` on the true label.
+        chosen: ``(B,)`` confidence after looking at the chosen option, also where it was skipped.
+        random: ``(B, k)`` confidences after the random options; None if there were none.
+        skip: ``(B,)`` confidence after looking at nothing; None if it was not asked for.
     """
 
     logits: Tensor
     confidence: Tensor
-    reward: Tensor
+    chosen: Tensor
+    random: Tensor | None
+    skip: Tensor | None
 
 
 class FocusEngine:
-    """B episodes in step with each other: choose a patch of each frame, get the prediction.
+    """B episodes at once: decide where to look in each, get the predictions.
+
+    All alternatives of a step share the part of f_C that depends on its state alone (for a GRU
+    ``W_hh·h``). There is no loop over videos, and no ``no_grad``: f_C is frozen already.
 
     Attributes:
-        cache: Where features come from.
-        classifier: f_C, frozen.
+        source: Gives the inputs of f_C; it holds the cache and the classifier.
+        cache: The source's.
         videos: ``(B,)`` rows being played.
-        t: Index of the decision to be made next.
+        t: ``(B,)`` int64 index of the decision to be made next in each.
     """
 
-    def __init__(self, cache: FeatureCache, classifier: Classifier) -> None:
-        """Join a cache and a classifier that was trained on it."""
-        self.cache = cache
-        self.classifier = classifier
-        self.videos: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self.t = 0
+    def __init__(self, source: FeatureSource, labels: str = "first") -> None:
+        """Use a source.
 
-    def start(self, videos: NDArray[np.int64]) -> None:
+        Args:
+            source: Where f_C's inputs come from.
+            labels: ``first`` or ``mean``: the confidence of a video with several labels.
+        """
+        self.source = source
+        self.cache = source.cache
+        self._truth = self.cache.labels if labels == "first" else self.cache.label_matrix
+        self.videos: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.t: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def start(self, videos: NDArray[np.int64], which: NDArray[np.bool_] | None = None) -> None:
         """Begin one episode of each video.
 
         Args:
             videos: ``(B,)`` rows of the cache.
+            which: ``(B,)`` the episodes that begin; the others go on. None begins all.
         """
-        self.videos = videos
-        self.t = 0
-        self._labels = self.cache.labels[videos]
-        self._glance = self.cache.glance_vectors(videos)  # (B, T, G)
-        self._state = self.classifier.start(len(videos))
+        self.source.prepare(videos)
+        fresh = self.source.classifier.start(len(videos))
+        self.videos = videos.copy()
+        self._labels = self._truth[videos].to(self.cache.device)
+        if which is None:
+            self.t, self._state = np.zeros(len(videos), dtype=np.int64), fresh
+        else:
+            self.t = np.where(which, 0, self.t)
+            begins = torch.from_numpy(which).to(fresh.device)
+            self._state = torch.where(begins[:, None], fresh, self._state)
+        self._recurrent: Tensor | None = None
 
-    @torch.no_grad()
-    def step(self, options: NDArray[np.int64], random: NDArray[np.int64] | None = None) -> Step:
-        """Look at one patch of each video's frame and go on to the next.
+    def step(
+        self,
+        options: NDArray[np.int64],
+        random: NDArray[np.int64] | None = None,
+        *,
+        skip: bool = False,
+        looks: NDArray[np.bool_] | None = None,
+    ) -> Step:
+        """Make one decision in every episode and go on to the next frame.
 
         Args:
-            options: ``(B,)`` chosen patches.
-            random: ``(B, k)`` random patches to compare with; None compares with all K.
+            options: ``(B,)`` in ``[0, K]``; K looks at nothing.
+            random: ``(B, k)`` options to compare with.
+            skip: Whether to compare with looking at nothing.
+            looks: ``(B,)`` whether f_L runs, b_t: where not, the episode goes on from skip, and the
+                chosen option is only compared with. None follows the options.
 
         Returns:
-            The predictions and Eq. 7's rewards.
+            Predictions and confidences.
+
+        Raises:
+            CacheError: If the features of a frame are not finite.
         """
-        compared = slice(None) if random is None else random
-        rows = self.videos if random is None else self.videos[:, None]
-        chosen = self._local(self.videos, options)[:, None]  # (B, 1, L)
-        states = self._branch(torch.cat([chosen, self._local(rows, compared)], dim=1))
-        logits = self.classifier.logits(states, self.t)  # (B, 1 + k, C)
-        confidences = confidence(logits, self._labels)
-        self._state = states[:, 0]
-        self.t += 1
-        reward = increment_over_random(confidences[:, 0], confidences[:, 1:])
-        return Step(logits[:, 0], confidences[:, 0], reward)
+        columns = [options[:, None]] if random is None else [options[:, None], random]
+        if skip or looks is not None:
+            columns.append(np.full((len(options), 1), self.cache.n_options))
+        states, logits, confidences = self._try(np.concatenate(columns, axis=1))
+        if looks is None:
+            self._go_on(states[:, 0])
+            after, sure = logits[:, 0], confidences[:, 0]
+        else:
+            rows = torch.arange(len(options), device=states.device)
+            taken = torch.where(torch.from_numpy(looks).to(states.device), 0, states.shape[1] - 1)
+            self._go_on(states[rows, taken])
+            after, sure = logits[rows, taken], confidences[rows, taken]
+        k = 0 if random is None else random.shape[1]
+        return Step(
+            after,
+            sure,
+            confidences[:, 0],
+            confidences[:, 1 : 1 + k] if k else None,
+            confidences[:, -1] if skip or looks is not None else None,
+        )
 
-    @torch.no_grad()
-    def counterfactuals(self) -> Tensor:
-        """Return the confidences ``(B, K)`` that each candidate would give at this decision."""
-        states = self._branch(self._local(self.videos, slice(None)))
-        return confidence(self.classifier.logits(states, self.t), self._labels)
-
-    @torch.no_grad()
     def advance(self, options: NDArray[np.int64]) -> Tensor:
-        """Look at one patch of each video's frame and go on, without a reward.
+        """Make one decision in every episode, compare with nothing; returns logits ``(B, C)``."""
+        return self.step(options).logits
 
-        Args:
-            options: ``(B,)`` patches.
-
-        Returns:
-            ``(B, C)`` logits after the decision.
-        """
-        self._state = self._branch(self._local(self.videos, options)[:, None])[:, 0]
-        logits = self.classifier.logits(self._state, self.t)
-        self.t += 1
-        return logits
+    def counterfactuals(self) -> Tensor:
+        """Return the confidences ``(B, K + 1)`` that each option and, last, skip would give now."""
+        block = max(1, _BLOCK_BYTES // self.source.row_bytes)
+        step, recurrent = self._step(), self._recur()
+        found = []
+        for start in range(0, len(self.videos), block):
+            rows = slice(start, start + block)
+            inputs = self.source.gather_all(self.videos[rows], self.t[rows])
+            f_c = self.source.classifier
+            states = f_c.advance(self._state[rows], recurrent[rows], inputs, step[rows])
+            found.append(confidence(f_c.logits(states, step[rows]), self._labels[rows]))
+        confidences = torch.cat(found)
+        self._check(confidences)
+        return confidences
 
     def rollout(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> Tensor:
         """Play whole episodes with given options.
 
         Args:
             videos: ``(B,)`` rows.
-            options: ``(B, D)`` patches.
+            options: ``(B, D)`` in ``[0, K]``; K is skip.
 
         Returns:
             ``(B, D, C)`` logits after every decision.
@@ -114,10 +158,73 @@ class FocusEngine:
         self.start(videos)
         return torch.stack([self.advance(chosen) for chosen in options.T], dim=1)
 
-    def _local(self, videos: NDArray[np.int64], options: NDArray[np.int64] | slice) -> Tensor:
-        return self.cache.local_vectors(videos, self.t, options)
+    def rollout_counterfactuals(
+        self, videos: NDArray[np.int64], options: NDArray[np.int64]
+    ) -> Tensor:
+        """Play whole episodes, and try every alternative of every decision on the way.
 
-    def _branch(self, local: Tensor) -> Tensor:
-        """Return the states ``(B, M, H)`` after each of M alternatives ``(B, M, L)``."""
-        inputs = self.classifier.project(self._glance[:, self.t, None], local)
-        return self.classifier.advance(self._state, inputs, self.t)
+        Args:
+            videos: ``(B,)`` rows.
+            options: ``(B, D)`` in ``[0, K]``, what is played.
+
+        Returns:
+            ``(B, D, K + 1)`` confidences that each option and, last, skip would have given at each
+            decision, those before it being as played. `regret` compares with the best.
+        """
+        self.start(videos)
+        found = []
+        for chosen in options.T:
+            found.append(self.counterfactuals())
+            self.advance(chosen)
+        return torch.stack(found, dim=1)
+
+    def oracle(self, videos: NDArray[np.int64], *, may_skip: bool = False) -> NDArray[np.int64]:
+        """Return the options ``(B, T)`` that are best for the true label at each step: a bound.
+
+        Greedy: it knows the label, tries everything, and does not look ahead.
+
+        Args:
+            videos: ``(B,)`` rows.
+            may_skip: Whether looking at nothing is among the choices (option K).
+        """
+        self.start(videos)
+        chosen: list[NDArray[np.int64]] = []
+        for _ in range(self.cache.steps):
+            confidences = self.counterfactuals()[:, : self.cache.n_options + may_skip]
+            chosen.append(confidences.argmax(dim=1).cpu().numpy())
+            self.advance(chosen[-1])
+        return np.stack(chosen, axis=1)
+
+    def _try(self, options: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return states ``(B, M, S)``, logits and confidences after alternatives ``(B, M)``."""
+        f_c, step = self.source.classifier, self._step()
+        inputs = self.source.gather(self.videos, self.t, options)
+        states = f_c.advance(self._state, self._recur(), inputs, step)
+        logits = f_c.logits(states, step)
+        confidences = confidence(logits, self._labels)
+        self._check(confidences)
+        return states, logits, confidences
+
+    def _recur(self) -> Tensor:
+        if self._recurrent is None:
+            self._recurrent = self.source.classifier.recur(self._state, self._step())
+        return self._recurrent
+
+    def _step(self) -> Tensor:
+        return torch.from_numpy(self.t).to(self.cache.device)
+
+    def _go_on(self, state: Tensor) -> None:
+        self._state, self._recurrent = state, None
+        self.t = self.t + 1
+
+    def _check(self, confidences: Tensor) -> None:
+        if not math.isfinite(float(confidences.detach().sum())):
+            rows = ~confidences.isfinite().flatten(1).all(dim=1).cpu().numpy()
+            row = int(np.flatnonzero(rows)[0])
+            video = int(self.videos[row])
+            raise CacheError(
+                f"video {video} ({self.cache.videos['name'][video]}), frame {self.t[row]}: f_C "
+                "gives no finite confidence: the features or the classifier hold NaN or infinite "
+                "numbers; run `focusgym cache verify`, then build the cache or train the "
+                "classifier again"
+            )

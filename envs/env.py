@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
-from .player import EnvConfig, Player
+from .config import EnvConfig, PlusConfig
+from .outcome import row_info, row_observation
+from .player import Player
+from .record import EpisodeRecord
 
 
-class AdaFocusEnv(gymnasium.Env[Any, np.int64]):
+class AdaFocusEnv(gymnasium.Env[Any, Any]):
     """Choose where to look in every frame of a video.
 
     ## Action space
@@ -23,84 +26,165 @@ class AdaFocusEnv(gymnasium.Env[Any, np.int64]):
     After the last decision the last observation is repeated.
 
     ## Reward
-    The confidence on the true label after looking, less that after looking at a random patch
-    instead, everything before being the same (AdaFocus, arXiv:2105.03245, Eq. 7).
+    By default the confidence on the true label after looking, less that after looking at a random
+    patch instead, everything before being the same (AdaFocus, arXiv:2105.03245, Eq. 7); others by
+    name, see `make_design`.
 
     ## Episodes
     One video, T decisions, then ``terminated``; never ``truncated``. Every video is played once
-    before any is repeated; ``reset(seed=...)`` begins a new order.
+    before any is repeated; ``reset(seed=...)`` begins a new order, and
+    ``reset(options={"video": row})`` plays a chosen row of the cache out of turn.
 
     ## Info
-    ``video_id`` (row of the cache), ``label``, and after a step ``confidence``, ``correct`` and
-    ``box_px`` (left, top, right, bottom).
+    ``video_id`` (row of the cache) and ``label`` (the first). After a step also ``confidence`` on
+    the true label, ``correct``, ``gmacs`` (cost so far) and ``box_px`` ``(4,)`` (left, top, right,
+    bottom). At the end also ``episode_return`` and ``episode_length``; Gymnasium's
+    ``RecordEpisodeStatistics`` and Stable-Baselines3's ``Monitor`` add ``episode``, which they
+    want to find free.
+
+    ## Rendering
+    ``rgb_array``: the frame, read from its video, with the chosen box; see `draw_decision`.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's declaration)
+    metadata = {  # noqa: RUF012 (Gymnasium's declaration)
+        "render_modes": ["rgb_array"],
+        "render_fps": 2,
+    }
+    config_class: ClassVar[type[EnvConfig]] = EnvConfig
 
     def __init__(
         self,
-        cache: str | os.PathLike[str],
-        classifier: str | os.PathLike[str],
-        split: str = "train",
-        observation: str = "map",
-        random_draws: int | None = 1,
-        seed: int = 0,
+        *,
         first_episode: int = 0,
         episode_stride: int = 1,
-        group: str | None = None,
+        render_mode: str | None = None,
+        **config: Any,
     ) -> None:
-        """Open the environment; see `EnvConfig` for the arguments and `Player` for the errors.
+        """Open the environment; see `Player` for the errors.
 
         Args:
-            cache: Folder of the feature cache.
-            classifier: Folder of the classifier bundle.
-            split: Which videos are played.
-            observation: ``map`` or ``index``.
-            random_draws: k of Eq. 7's expectation; None for all K.
-            seed: Seed until ``reset`` gives another.
             first_episode: First episode to play; with ``episode_stride`` N this is environment
                 ``first_episode`` of a batch of N.
             episode_stride: Episodes from one to the next.
-            group: Name of the cache's option group; needed where it holds several.
+            render_mode: ``rgb_array``, or None.
+            **config: The attributes of `EnvConfig`: ``cache`` and ``classifier``, and what is to
+                differ from its defaults.
 
         Raises:
-            ValueError: If a number is out of range.
+            ValueError: If a value is out of range.
+            TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
         """
         if first_episode < 0 or episode_stride < 1:
             raise ValueError(
                 "first_episode must be at least 0 and episode_stride at least 1; got "
                 f"{first_episode} and {episode_stride}"
             )
-        config = EnvConfig(cache, classifier, split, observation, random_draws, seed, group)
-        self._player = Player(config, np.array([first_episode]), episode_stride)
+        self.render_mode = checked_render_mode(render_mode)
+        self._player = Player(
+            self.config_class(**config), np.array([first_episode]), episode_stride
+        )
         self.observation_space = self._player.observation_space
-        self.action_space = self._player.action_space
+        self.action_space = self._player.actions.space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin the next episode, or, given a seed, the first one of that seed's order."""
-        super().reset(seed=seed)
-        if seed is not None:
-            self._player.episodes.restart(seed)
-        self._player.start()
-        return self._observe(), self._info()
+        """Begin the next episode, that of a chosen video, or the first one of a seed's order.
 
-    def step(self, action: np.int64) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Look at one patch; see `Player.step` for the errors."""
-        step = self._player.step(np.asarray(action).reshape(1))
-        info = self._info()
-        info["confidence"] = float(step.confidence[0])
-        info["correct"] = int(step.logits[0].argmax()) == info["label"]
-        info["box_px"] = tuple(self._player.cache.grid.boxes_px[int(action)].tolist())
-        return self._observe(), float(step.reward[0]), self._player.done, False, info
+        Args:
+            seed: Seed of a new order.
+            options: ``{"video": row}`` plays that row of the cache out of turn.
+
+        Raises:
+            ValueError: If the options are unknown, or there is no such video.
+        """
+        super().reset(seed=seed)
+        check_options(options, ("video",))
+        self._player.start(chosen=[(options or {}).get("video")], seed=seed)
+        return self._observe(), row_info(self._player.videos_info(), 0)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Make one decision; see `Player.step` for the errors."""
+        outcome = self._player.step(np.asarray(action)[None])
+        info = row_info(outcome.info, 0)
+        return self._observe(), float(outcome.rewards[0]), bool(outcome.done[0]), False, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which actions are possible now, ``(number of actions,)``, for maskable agents.
+
+        All are, unless ``options_allowed`` or a budget forbids some. Those of ``MultiDiscrete``
+        actions stand one after the other, as sb3-contrib wants them.
+        """
+        mask: NDArray[np.bool_] = self._player.action_masks()[0]
+        return mask
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return the picture ``(H, W, 3)`` of the last decision; None without a render mode.
+
+        Raises:
+            RuntimeError: If no episode was begun.
+            VideoError: If the video is gone or cannot be read; the message names it.
+        """
+        return self._player.picture(0) if self.render_mode else None
+
+    def record(self) -> EpisodeRecord:
+        """Return the record of the episode so far, which can be written and rendered later.
+
+        Raises:
+            RuntimeError: If no episode was begun.
+        """
+        return self._player.record(0)
 
     def _observe(self) -> Any:
-        batch = self._player.observe()
-        return (
-            {key: rows[0] for key, rows in batch.items()} if isinstance(batch, dict) else batch[0]
-        )
+        return row_observation(self._player.observe(), 0)
 
-    def _info(self) -> dict[str, Any]:
-        video = int(self._player.episodes.videos[0])
-        return {"video_id": video, "label": int(self._player.cache.labels[video])}
+
+class AdaFocusPlusEnv(AdaFocusEnv):
+    """Choose where to look in every frame of a video, and whether to look at all.
+
+    As `AdaFocusEnv`, but for:
+
+    ## Action space
+    ``MultiDiscrete([K, 2])``: where; and whether to look (1) or to skip (0). With
+    ``action_set="flat"`` ``Discrete(K + 1)``: where, or K to skip.
+
+    ## Reward
+    r + r′: the reward design's for where (π), and Eq. 10's for whether (π′); ``info`` has them as
+    ``reward_location`` and ``reward_skip``. f_C's state goes on with what was done. Where a frame
+    is skipped, r is that of what looking would have given; in the flat set, where no location was
+    chosen, that of looking at nothing. The paper leaves these open (our choices).
+
+    ## Budget
+    With ``budget_gmacs`` no episode costs more: a look that would leave too little for seeing the
+    frames that remain is skipped instead, and ``action_masks()`` says so beforehand. Episodes do
+    not end early.
+
+    ## Info
+    Also ``looked``: whether f_L ran. ``box_px`` is zeros where no location was chosen.
+
+    Source: AdaFocus (arXiv:2105.03245) section 3.3, Eq. 8 to 10.
+    """
+
+    config_class = PlusConfig
+
+
+def checked_render_mode(render_mode: str | None) -> str | None:
+    """Return a render mode that there is.
+
+    Raises:
+        ValueError: If there is no such mode.
+    """
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"render_mode must be 'rgb_array' or None; got {render_mode!r}")
+    return render_mode
+
+
+def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> None:
+    """Check the names of a reset's options.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise ValueError(f"unknown reset option(s) {unknown}: expected {' or '.join(known)}")

@@ -1,66 +1,44 @@
-"""What the faces of the environment share: episodes in order, observations, checked actions."""
+"""What the faces of the environment share: N episodes in order, costs, rewards, observations."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from ..feature_cache import FeatureCache, read_classifier
+from ..feature_cache import CacheError
+from .actions import Choice, FlatActions, action_set
+from .config import EnvConfig
+from .designs import Confidences, make_design
 from .engine import FocusEngine, Step
 from .episodes import Episodes
-
-
-@dataclass(frozen=True)
-class EnvConfig:
-    """What an environment is made of.
-
-    Attributes:
-        cache: Folder of the feature cache.
-        classifier: Folder of the classifier bundle, trained on that cache.
-        split: Which videos are played.
-        observation: ``map`` (the glance map, flat) or ``index`` (which video and which step; the
-            policy gathers the map from the cache itself).
-        random_draws: k of Eq. 7's expectation (1 in the paper); None compares with all K.
-        seed: Seed until a reset gives another.
-        group: Name of the cache's option group; needed where it holds several.
-
-    Raises:
-        ValueError: If the observation is unknown or ``random_draws`` is not positive.
-    """
-
-    cache: str | os.PathLike[str]
-    classifier: str | os.PathLike[str]
-    split: str = "train"
-    observation: str = "map"
-    random_draws: int | None = 1
-    seed: int = 0
-    group: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.observation not in ("map", "index"):
-            raise ValueError(f"observation must be 'map' or 'index'; got {self.observation!r}")
-        if self.random_draws is not None and self.random_draws < 1:
-            raise ValueError(
-                "random_draws must be at least 1, or None for all candidates; got "
-                f"{self.random_draws}"
-            )
+from .history import History
+from .outcome import Columns, Outcome
+from .prices import Prices
+from .record import EpisodeRecord
+from .rewards import skip_gain
+from .selection import allowed_options, chosen_video, videos_to_play
+from .source import open_source
 
 
 class Player:
-    """N episodes in step: resets, steps and observes; the faces only translate.
+    """N episodes: begins them, steps them, observes; the faces only translate.
 
     Attributes:
+        config: What is played.
         cache: The feature cache.
         n_envs: N.
         observation_space: Of one environment.
-        action_space: Of one environment: the patch candidates.
+        actions: The action set of one environment.
         episodes: Which episodes are being played.
+        running: ``(N,)`` bool, whether an episode has begun and is not over.
+        gmacs: ``(N,)`` cost of the episodes so far: f_G, f_C and the agent's own for every frame
+            seen, f_L for every look.
     """
 
     def __init__(self, config: EnvConfig, first: NDArray[np.int64], stride: int) -> None:
@@ -74,72 +52,218 @@ class Player:
         Raises:
             CacheError: If the cache cannot be opened or has no such split.
             BundleError: If the classifier cannot be read or belongs to another cache.
+            ValueError: If the reward is unknown, videos or options are not there, or the budget
+                does not even pay for glances.
         """
-        self.cache = FeatureCache.open(config.cache, config.group)
-        classifier = read_classifier(config.classifier, self.cache.fingerprint)
-        self._engine = FocusEngine(self.cache, classifier)
-        self._config = config
+        self._design = make_design(config.reward)
+        source = open_source(config)
+        self.config = config
+        self.cache = source.cache
+        self._engine = FocusEngine(source, config.labels)
         self.n_envs = len(first)
-        self.action_space = spaces.Discrete(self.cache.n_options)
+        allowed = allowed_options(config.options_allowed, self.cache.n_options)
+        self._allowed = np.flatnonzero(allowed)
+        self.actions = action_set(config, allowed)
         self.observation_space = self._make_observation_space()
+        grid = self.cache.grid
+        self._prices = Prices.of(config, source.frame_cost, self.cache.steps, grid.patch_px)
+        self._boxes_px = np.append(grid.boxes_px, np.zeros((1, 4), np.int64), axis=0)
+        self._history = History(self.cache, self.n_envs)
         self.episodes = Episodes(
-            self.cache.split(config.split),
-            config.random_draws or 0,
+            videos_to_play(self.cache, config),
+            self._design.draws or 0,
             self.cache.steps,
-            self.cache.n_options,
+            self._allowed,
             first,
             stride,
             config.seed,
+            shuffled=config.order == "shuffled",
         )
+        self.running = np.zeros(self.n_envs, dtype=bool)
+        self.gmacs = np.zeros(self.n_envs)
+        self._returns = np.zeros(self.n_envs)
+        self._previous = torch.zeros(self.n_envs, device=self.cache.device)
 
     @property
-    def t(self) -> int:
-        """Index of the decision to be made next; T when the episodes are over."""
+    def t(self) -> NDArray[np.int64]:
+        """``(N,)`` index of the decision to be made next; T when an episode is over."""
         return self._engine.t
 
-    @property
-    def done(self) -> bool:
-        """Whether the episodes are over."""
-        return self._engine.t == self.cache.steps
+    def start(
+        self,
+        which: NDArray[np.bool_] | None = None,
+        chosen: Sequence[int | None] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Begin an episode in some environments.
 
-    def start(self) -> None:
-        """Begin the next episode of every environment."""
-        self.episodes.advance()
-        self._engine.start(self.episodes.videos.copy())
+        Args:
+            which: ``(N,)`` environments; None for all.
+            chosen: N rows of the cache to play out of turn; None for the next in turn.
+            seed: Seed of a new order, whose first episodes are begun.
 
-    def step(self, options: ArrayLike) -> Step:
+        Raises:
+            ValueError: If a chosen video is not in the cache or was skipped when it was built, or
+                if a seed is given for some environments only.
+        """
+        which = np.ones(self.n_envs, dtype=bool) if which is None else which
+        picks = [None if row is None else chosen_video(self.cache, row) for row in chosen or ()]
+        if seed is not None:
+            if not which.all():
+                raise ValueError(
+                    "a seed fixes the order of all environments together: give it when all of them "
+                    "are reset, without reset_mask"
+                )
+            self.episodes.restart(seed)
+        first = len(self._engine.videos) == 0
+        if first and not which.all():
+            raise ValueError("the first reset has to begin all environments: leave reset_mask out")
+        picked = np.array([row is not None for row in picks] or [False] * self.n_envs)
+        self.episodes.advance(which & ~picked)
+        for env, row in enumerate(picks):
+            if which[env] and row is not None:
+                self.episodes.choose(env, row)
+        self._engine.start(self.episodes.videos, None if first or which.all() else which)
+        self.running = self.running | which
+        self.gmacs = np.where(which, 0.0, self.gmacs)
+        self._returns = np.where(which, 0.0, self._returns)
+        begins = torch.from_numpy(which).to(self.cache.device)
+        self._previous = self._previous.masked_fill(begins, 0.0)
+
+    @torch.no_grad()
+    def step(self, actions: ArrayLike) -> Outcome:
         """Make one decision in every environment.
 
         Args:
-            options: ``(N,)`` integers in ``[0, K)``.
+            actions: N actions of the action space.
 
         Raises:
-            ValueError: If an action is not in the action space, or the shape is wrong.
-            RuntimeError: If no episode was begun, or the last one is over.
+            ValueError: If an action is not in the action space or not allowed.
+            RuntimeError: If an episode was not begun, or is over.
+            CacheError: If features are not finite.
         """
-        chosen = np.asarray(options)
-        expected = f"{self.n_envs} integer action(s) in [0, {self.cache.n_options})"
-        if chosen.shape != (self.n_envs,) or not np.issubdtype(chosen.dtype, np.integer):
-            raise ValueError(f"expected {expected}; got {chosen.dtype} of shape {chosen.shape}")
-        if chosen.min() < 0 or chosen.max() >= self.cache.n_options:
-            raise ValueError(
-                f"expected {expected}; got values from {chosen.min()} to {chosen.max()}"
+        choice = self._afford(self.actions.choose(actions, self.n_envs))
+        if not self.running.all():
+            waiting = np.flatnonzero(~self.running).tolist()
+            raise RuntimeError(
+                f"no episode is running in environment(s) {waiting}: call reset() before step()"
             )
-        if not len(self._engine.videos) or self.done:
-            raise RuntimeError("no episode is running: call reset() before step()")
-        exact = self._config.random_draws is None
-        return self._engine.step(chosen, None if exact else self.episodes.draws(self.t))
+        step, random = self._decide(choice)
+        location = self._design(Confidences(step.chosen, self._previous, random, step.skip))
+        self._check_reward(location)
+        parts = {"reward_location": location}
+        if step.skip is not None and self.actions.can_skip:
+            looks = torch.from_numpy(choice.looks).to(location.device)
+            parts["reward_skip"] = skip_gain(step.chosen, step.skip, looks, self._prices.penalty)
+        rewards: NDArray[np.float32] = _numpy(sum(parts.values())).astype(np.float32)
+        self._previous = step.confidence
+        self.gmacs = self.gmacs + self._prices.spend(choice.looks)
+        self._returns = self._returns + rewards
+        done = self.t == self.cache.steps
+        self.running = self.running & ~done
+        info = self._describe(choice, step)
+        if self.actions.can_skip:
+            info |= {"looked": choice.looks, **{name: _numpy(r) for name, r in parts.items()}}
+        if done.any():
+            info |= {"episode_return": self._returns, "episode_length": self.t}
+        outcome = Outcome(rewards, done, info)
+        self._history.add(choice, outcome)
+        return outcome
 
     def observe(self) -> Any:
-        """Return the N observations; after the last decision, the last ones again."""
-        t = min(self.t, self.cache.steps - 1)
+        """Return the N observations; after the last decision, the last ones again.
+
+        Raises:
+            CacheError: If a glance map is not finite.
+        """
+        t = np.minimum(self.t, self.cache.steps - 1)
         videos = self._engine.videos
-        if self._config.observation == "map":
-            return self.cache.glance_map(videos, t).flatten(1).numpy()
-        return {"video": videos[:, None].copy(), "t": np.full((self.n_envs, 1), t, dtype=np.int64)}
+        if self.config.observation == "index":
+            return {"video": videos[:, None].copy(), "t": t[:, None].copy()}
+        maps = self.cache.glance_map(videos, t).flatten(1)
+        if not bool(maps.sum().isfinite()):
+            row = int((~maps.isfinite().all(dim=1)).nonzero()[0])
+            raise CacheError(
+                f"video {videos[row]} ({self.cache.videos['name'][videos[row]]}), frame {t[row]}: "
+                "the glance map holds NaN or infinite numbers: run `focusgym cache verify`, then "
+                "build the cache again"
+            )
+        return maps.cpu().numpy()
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which actions are possible now, ``(N, number of actions)``; see `ActionSet`."""
+        return self.actions.masks(self._prices.affordable(self.gmacs, self.t))
+
+    def record(self, env: int) -> EpisodeRecord:
+        """Return the record of an environment's episode so far.
+
+        Raises:
+            RuntimeError: If no episode was begun.
+        """
+        if not len(self.t):
+            raise RuntimeError("no episode was begun: call reset() first")
+        return self._history.record(env, int(self.episodes.videos[env]), int(self.t[env]))
+
+    def picture(self, env: int) -> NDArray[np.uint8]:
+        """Draw where an environment's episode stands; ``(H, W, 3)``, see `draw_decision`.
+
+        Raises:
+            RuntimeError: If no episode was begun.
+            VideoError: If the video is gone or cannot be read; the message names it.
+        """
+        return self._history.picture(self.record(env))
+
+    def videos_info(self) -> Columns:
+        """Return what is known of the videos before any decision: ``video_id`` and ``label``."""
+        videos = self.episodes.videos.copy()
+        return {"video_id": videos, "label": self.cache.labels[videos].numpy()}
+
+    def _decide(self, choice: Choice) -> tuple[Step, Tensor | None]:
+        """Step the engine; returns what it gave, and what the design compares with."""
+        draws = self._design.draws
+        every = self._engine.counterfactuals()[:, self._allowed] if draws is None else None
+        step = self._engine.step(
+            choice.options,
+            self.episodes.draws(self.t) if draws else None,
+            skip=self.actions.can_skip or self._design.compares_skip,
+            looks=choice.looks if self.actions.can_skip else None,
+        )
+        return step, step.random if draws else every
+
+    def _describe(self, choice: Choice, step: Step) -> Columns:
+        predicted = step.logits.argmax(dim=1).cpu()
+        videos = self.episodes.videos
+        labels = self.cache.labels[videos]
+        if self.config.labels == "first":
+            correct = predicted == labels
+        else:
+            correct = self.cache.label_matrix[videos, predicted]
+        return {
+            **self.videos_info(),
+            "confidence": _numpy(step.confidence),
+            "correct": correct.numpy(),
+            "gmacs": self.gmacs,
+            "box_px": self._boxes_px[choice.options],
+        }
+
+    def _afford(self, choice: Choice) -> Choice:
+        """Turn looks that are beyond the budget into skips."""
+        if np.isinf(self._prices.budget_gmacs) or not len(self.t):
+            return choice
+        looks = choice.looks & self._prices.affordable(self.gmacs, self.t)
+        if isinstance(self.actions, FlatActions):
+            return Choice(np.where(looks, choice.options, self.cache.n_options), looks)
+        return Choice(choice.options, looks)
+
+    def _check_reward(self, rewards: Tensor) -> None:
+        if rewards.shape != (self.n_envs,) or not bool(rewards.sum().isfinite()):
+            raise ValueError(
+                f"reward {self.config.reward!r} must return ({self.n_envs},) finite numbers; got "
+                f"shape {tuple(rewards.shape)}: {rewards.flatten()[:5].tolist()}"
+            )
 
     def _make_observation_space(self) -> spaces.Space[Any]:
-        if self._config.observation == "map":
+        if self.config.observation == "map":
             low, high = self.cache.manifest["glance_map_range"]
             return spaces.Box(low, high, (int(np.prod(self.cache.map_shape)),), np.float32)
         return spaces.Dict(
@@ -148,3 +272,8 @@ class Player:
                 "t": spaces.Box(0, self.cache.steps - 1, (1,), np.int64),
             }
         )
+
+
+def _numpy(values: Any) -> NDArray[Any]:
+    array: NDArray[Any] = values.detach().cpu().numpy()
+    return array

@@ -1,4 +1,4 @@
-"""Reward designs: pure functions from confidences to a number."""
+"""Rewards: pure functions from confidences on the true label to a number per episode."""
 
 from __future__ import annotations
 
@@ -22,3 +22,67 @@ def increment_over_random(chosen: Tensor, random: Tensor) -> Tensor:
         random patch is one of the grid's candidates, where the paper crops at any pixel.
     """
     return chosen - random.mean(dim=1)
+
+
+def increments(chosen: Tensor, previous: Tensor) -> Tensor:
+    """Return the confidence gained over the step before: ``r_t = p_t - p_{t-1}``, ``p_{-1} = 0``.
+
+    Args:
+        chosen: ``(B,)`` confidence after the decision.
+        previous: ``(B,)`` confidence before it, as it came about; 0 at the first decision.
+
+    Returns:
+        ``(B,)`` in [-1, 1].
+
+    Source: AdaFocus (arXiv:2105.03245) Table 5, "increments reward"; ``p_{-1} = 0`` is the released
+        code's. In AdaFocus+ ``previous`` is the realised p′ of Eq. 9 (our choice).
+    """
+    return chosen - previous
+
+
+def padding(chosen: Tensor, skip: Tensor) -> Tensor:
+    """Return the confidence gained over looking at nothing: ``r_t = p_t(chosen) - p_t(skip)``.
+
+    Args:
+        chosen: ``(B,)`` confidence after looking at the chosen patch.
+        skip: ``(B,)`` confidence with a zero local vector instead.
+
+    Returns:
+        ``(B,)`` in [-1, 1].
+
+    Source: the released AdaFocus code names this design, but has no working implementation.
+    """
+    return chosen - skip
+
+
+def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float) -> Tensor:
+    """Return π′'s reward: what looking gained, less its price; nothing where the frame was skipped.
+
+    ``r'_t = p'_t(..., 1) - p'_t(..., 0) - penalty`` where ``b_t = 1``, else 0.
+
+    Args:
+        look: ``(B,)`` confidence after looking at the chosen patch.
+        skip: ``(B,)`` confidence after looking at nothing.
+        looked: ``(B,)`` bool, b_t.
+        penalty: λ·P², or a price per GMAC times the GMACs of f_L on a patch.
+
+    Returns:
+        ``(B,)`` at most 1.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 10; the price per GMAC is ours.
+    """
+    return (look - skip - penalty).where(looked, 0.0)
+
+
+def regret(confidences: Tensor, options: Tensor) -> Tensor:
+    """Return how far below the best alternative of its step an option stays.
+
+    Args:
+        confidences: ``(..., K)`` of all options, or ``(..., K + 1)`` with skip as the last.
+        options: ``(...)`` int64, what was chosen.
+
+    Returns:
+        ``(...)`` in [0, 1]; 0 for what the greedy oracle chooses.
+    """
+    chosen = confidences.gather(-1, options[..., None]).squeeze(-1)
+    return confidences.amax(dim=-1) - chosen

@@ -6,71 +6,109 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from .player import EnvConfig, Player
+from .config import EnvConfig, PlusConfig
+from .env import check_options, checked_render_mode
+from .outcome import Columns, row_observation
+from .player import Player
+
+_CONFIGS = {"focusgym/AdaFocus-v0": EnvConfig, "focusgym/AdaFocusPlus-v0": PlusConfig}
+
+
+def make_sb3(
+    env_id: str, n_envs: int = 1, *, render_mode: str | None = None, **config: Any
+) -> AdaFocusVecEnv:
+    """Make N environments for Stable-Baselines3.
+
+    Args:
+        env_id: ``focusgym/AdaFocus-v0`` or ``focusgym/AdaFocusPlus-v0``.
+        n_envs: N.
+        render_mode: ``rgb_array``, or None.
+        **config: As for ``gymnasium.make``.
+
+    Raises:
+        ValueError: If the id is unknown, or a value is out of range.
+        TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
+        CacheError: If the cache cannot be opened or has no such split.
+        BundleError: If the classifier cannot be read or belongs to another cache.
+    """
+    if env_id not in _CONFIGS:
+        raise ValueError(f"env_id must be one of {', '.join(_CONFIGS)}; got {env_id!r}")
+    return AdaFocusVecEnv(_CONFIGS[env_id](**config), n_envs, render_mode)
 
 
 class AdaFocusVecEnv(VecEnv):
-    """N AdaFocus environments in step with each other.
+    """N AdaFocus or AdaFocus+ environments in step with each other.
 
-    The same episodes as N `AdaFocusEnv` with ``first_episode=i, episode_stride=N``. At the end of
-    an episode, ``info`` has ``episode`` (return ``r``, length ``l``), ``correct`` and, as
-    Stable-Baselines3 wants it, ``terminal_observation``.
+    The same episodes as N `AdaFocusEnv` with ``first_episode=i, episode_stride=N``, and the same
+    infos. At the end of an episode they also have, as Stable-Baselines3 wants them, ``episode``
+    (return ``r``, length ``l``, and our ``gmacs`` and ``correct``) and ``terminal_observation``.
     """
 
-    def __init__(self, config: EnvConfig, n_envs: int) -> None:
+    def __init__(self, config: EnvConfig, n_envs: int, render_mode: str | None = None) -> None:
         """Open the environments.
 
         Args:
             config: What to play.
             n_envs: N.
+            render_mode: ``rgb_array``, or None.
 
         Raises:
-            ValueError: If N is not positive.
+            ValueError: If N is not positive, or a value does not fit the cache.
             CacheError: If the cache cannot be opened or has no such split.
             BundleError: If the classifier cannot be read or belongs to another cache.
         """
         if n_envs < 1:
             raise ValueError(f"n_envs must be at least 1; got {n_envs}")
         self.player = Player(config, np.arange(n_envs), n_envs)
-        self.render_mode = None
-        super().__init__(n_envs, self.player.observation_space, self.player.action_space)
+        self.render_mode = checked_render_mode(render_mode)
+        super().__init__(n_envs, self.player.observation_space, self.player.actions.space)
 
     def reset(self) -> Any:
-        """Begin the next episodes; after ``seed``, the first ones of that seed's order."""
+        """Begin the next episodes; after ``seed``, the first ones of that seed's order.
+
+        After ``set_options({"video": row})`` that row of the cache is played out of turn.
+        """
+        for options in self._options:
+            check_options(options, ("video",))
+        chosen = [options.get("video") for options in self._options]
         # `VecEnv.seed` leaves one seed per environment; ours share one order, so the first counts.
-        if self._seeds[0] is not None:
-            self.player.episodes.restart(self._seeds[0])
+        self.player.start(chosen=chosen, seed=self._seeds[0])
         self._reset_seeds()
         self._reset_options()
-        self._begin()
+        self.reset_infos = _row_infos(self.player.videos_info())
         return self.player.observe()
 
     def step_async(self, actions: np.ndarray[Any, Any]) -> None:
-        """Take the actions ``(N,)`` of the next step."""
+        """Take the actions ``(N, ...)`` of the next step."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
         """Make the step; see `Player.step` for the errors."""
-        step = self.player.step(self._actions)
-        rewards = step.reward.numpy()
-        self._returns += rewards
-        observation = self.player.observe()
-        dones = np.full(self.num_envs, self.player.done)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        if self.player.done:
-            labels = self.player.cache.labels[self.player.episodes.videos]
-            correct = (step.logits.argmax(dim=1) == labels).numpy()
-            for i, info in enumerate(infos):
-                info["terminal_observation"] = _row(observation, i)
+        outcome = self.player.step(self._actions)
+        observations, infos = self.player.observe(), _row_infos(outcome.info)
+        if outcome.done.any():
+            for i in np.flatnonzero(outcome.done).tolist():
+                info = infos[i]
+                info["terminal_observation"] = row_observation(observations, i)
                 info["TimeLimit.truncated"] = False
-                info["episode"] = {"r": float(self._returns[i]), "l": self.player.t}
-                info["correct"] = bool(correct[i])
-            self._begin()
-            observation = self.player.observe()
-        return observation, rewards, dones, infos
+                info["episode"] = {
+                    "r": info["episode_return"],
+                    "l": info["episode_length"],
+                    "gmacs": info["gmacs"],
+                    "correct": info["correct"],
+                }
+            self.player.start(outcome.done)
+            self.reset_infos = _row_infos(self.player.videos_info())
+            observations = self.player.observe()
+        return observations, outcome.rewards, outcome.done, infos
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which actions are possible now, ``(N, number of actions)``."""
+        return self.player.action_masks()
 
     def close(self) -> None:
         """Nothing to close: arrays are memory maps."""
@@ -93,24 +131,37 @@ class AdaFocusVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        """Call a method of this object once, and return its result per asked environment."""
-        result = getattr(self, method_name)(*args, **kwargs)
-        return [result] * len(list(self._get_indices(indices)))
+        """Return what each asked environment would: ``action_masks`` or ``record``.
+
+        Raises:
+            AttributeError: If the method is another one.
+        """
+        rows = list(self._get_indices(indices))
+        if method_name == "action_masks":
+            masks = self.player.action_masks()
+            return [masks[i] for i in rows]
+        if method_name == "record":
+            return [self.player.record(i) for i in rows]
+        raise AttributeError(
+            f"the environments of a batch have no method {method_name!r} of their own: expected "
+            "action_masks or record"
+        )
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """Return False for each: there are no single environments to wrap."""
         return [False] * len(list(self._get_indices(indices)))
 
-    def get_images(self) -> Sequence[np.ndarray[Any, Any] | None]:
-        """Return None for each: this environment does not render."""
-        return [None] * self.num_envs
-
-    def _begin(self) -> None:
-        self.player.start()
-        self._returns = np.zeros(self.num_envs, dtype=np.float64)
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Return a picture ``(H, W, 3)`` per environment; None without a render mode."""
+        if self.render_mode is None:
+            return [None] * self.num_envs
+        return [self.player.picture(i) for i in range(self.num_envs)]
 
 
-def _row(observation: Any, i: int) -> Any:
-    if isinstance(observation, dict):
-        return {key: rows[i] for key, rows in observation.items()}
-    return observation[i]
+def _row_infos(columns: Columns) -> list[dict[str, Any]]:
+    """Return the info of each environment; column by column, since N may be large."""
+    names = list(columns)
+    rows = zip(
+        *(c.tolist() if c.ndim == 1 else list(c.copy()) for c in columns.values()), strict=True
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]

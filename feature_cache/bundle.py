@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..recognizer import (
+    Classifier,
     ClassifierConfig,
     Encoder,
     EncoderConfig,
     FocusgymError,
-    GruClassifier,
+    build_classifier,
 )
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -141,10 +142,10 @@ def restore(
 
 def read_classifier(
     path: str | os.PathLike[str], cache_fingerprint: str | None = None
-) -> GruClassifier:
+) -> Classifier:
     """Read f_C from a bundle, in eval mode; see `read_bundle` for the errors."""
     bundle = read_bundle(path, "classifier", cache_fingerprint)
-    return restore(path, bundle, lambda config: GruClassifier(ClassifierConfig(**config)))
+    return restore(path, bundle, lambda config: build_classifier(ClassifierConfig(**config)))
 
 
 def read_encoder(path: str | os.PathLike[str]) -> Encoder:

@@ -59,7 +59,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
             for name, grid in manifest["grids"].items()
         }
         said = manifest["fingerprints"]
-        for key in ("shard", "skipped", "glance_map_range"):
+        for key in ("shard", "skipped", "glance_map_range", "glance_gmacs", "local_gmacs"):
             manifest[key]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CacheError(
@@ -187,6 +187,8 @@ class FeatureCache:
         frames: Which frames were taken, and how large.
         labels: ``(N,)`` int64, the first label.
         device: Where tensors are returned.
+        glance_gmacs: Of f_G on a frame, as counted when the cache was built.
+        local_gmacs: Of f_L on a patch of this group.
     """
 
     def __init__(self, root: Path, manifest: dict[str, Any], group: str, device: str) -> None:
@@ -195,6 +197,8 @@ class FeatureCache:
         self.manifest = manifest
         self.device = torch.device(device)
         self.fingerprint: str = manifest["fingerprints"][group]
+        self.glance_gmacs: float = manifest["glance_gmacs"]
+        self.local_gmacs: float = manifest["local_gmacs"][group]
         self.videos = read_table(root)
         self.grid = PatchGrid(**manifest["grids"][group])
         self.frames = FrameConfig(**manifest["depends_on"]["frames"])
@@ -303,17 +307,19 @@ class FeatureCache:
         """Return glance maps ``(B, T, h, w, G)`` float32 of videos ``(B,)``."""
         return self._gather("glance_maps", videos)
 
-    def glance_map(self, videos: NDArray[np.int64], step: int) -> Tensor:
-        """Return glance maps ``(B, h, w, G)`` float32 of one step."""
-        return self._gather("glance_maps", (videos, step))
+    def glance_map(self, videos: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+        """Return glance maps ``(B, h, w, G)`` float32 of a step ``(B,)`` of each video."""
+        return self._gather("glance_maps", (videos, steps))
 
-    def glance_vectors(self, videos: NDArray[np.int64]) -> Tensor:
-        """Return glance vectors ``(B, T, G)`` float32 of videos ``(B,)``."""
-        return self._gather("glance_vectors", videos)
+    def glance_vectors(
+        self, videos: NDArray[np.int64], steps: NDArray[np.int64] | slice = slice(None)
+    ) -> Tensor:
+        """Return glance vectors ``(B, T, G)`` float32 of videos ``(B,)``; ``(B, G)`` of steps."""
+        return self._gather("glance_vectors", (videos, steps))
 
     def local_vectors(
         self,
-        videos: NDArray[np.int64],
+        videos: NDArray[np.int64] | int,
         steps: NDArray[np.int64] | int,
         options: NDArray[np.int64] | slice,
     ) -> Tensor:

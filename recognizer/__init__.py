@@ -7,7 +7,13 @@ if __name__ == "recognizer":  # pragma: no cover
     )
 
 from .adaptive import AdaptiveRecognizer, Recognition
-from .classifier import Classifier, ClassifierConfig, GruClassifier
+from .classifier import (
+    AverageClassifier,
+    Classifier,
+    ClassifierConfig,
+    GruClassifier,
+    build_classifier,
+)
 from .compute import FrameCost, count_gmacs, encoder_gmacs, frame_cost
 from .encoders import Encoder, EncoderConfig, encode_glance, encode_local, pool
 from .errors import FocusgymError
@@ -29,6 +35,7 @@ from .trunks import EncoderError
 
 __all__ = [
     "AdaptiveRecognizer",
+    "AverageClassifier",
     "Batches",
     "Classifier",
     "ClassifierConfig",
@@ -47,6 +54,7 @@ __all__ = [
     "Recognition",
     "WeightsError",
     "accuracy_by_step",
+    "build_classifier",
     "confidence",
     "count_gmacs",
     "encode_glance",

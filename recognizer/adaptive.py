@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .classifier import GruClassifier
+from .classifier import Classifier
 from .encoders import encode_glance, encode_local
 from .geometry import PatchGrid
 from .policy import PolicyNetwork
@@ -40,7 +40,7 @@ class AdaptiveRecognizer(nn.Module):
         self,
         glance_encoder: nn.Module,
         local_encoder: nn.Module,
-        classifier: GruClassifier,
+        classifier: Classifier,
         grid: PatchGrid,
         policy: PolicyNetwork | None = None,
         feature_dtype: torch.dtype = torch.float16,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,19 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Sizes of a GRU classifier.
+    """Sizes of a classifier, and how it joins frames.
 
     Attributes:
         glance_channels: G.
         local_channels: L.
         n_classes: C.
-        hidden: H of the GRU (1024 in the paper).
+        hidden: H of the GRU (1024 in the paper); not used by averaging.
         dropout: Dropout before the output layer, in training.
         reuse_glance: Whether ē^G is classified too (Eq. 4 does, the paper's Table 5 does not).
+        aggregation: ``gru``, or ``average``: the mean of frame-wise predictions.
+
+    Raises:
+        ValueError: If the aggregation is unknown.
     """
 
     glance_channels: int
@@ -28,42 +32,30 @@ class ClassifierConfig:
     hidden: int = 1024
     dropout: float = 0.5
     reuse_glance: bool = True
+    aggregation: str = "gru"
+
+    def __post_init__(self) -> None:
+        """Check the aggregation."""
+        if self.aggregation not in ("gru", "average"):
+            raise ValueError(f"aggregation must be 'gru' or 'average'; got {self.aggregation!r}")
 
 
-class Classifier(Protocol):
-    """What the environment and the recognizer ask of f_C.
+class Classifier(nn.Module, ABC):
+    """What f_C has to be: a module over whole sequences that can also be stepped.
 
-    Every method broadcasts over branches: alternatives of one step that share the state before it.
-    """
+    A step has branches: alternatives ``(B, ...)`` that share the state before it. S, R and I are
+    the classifier's own widths; ``step`` holds the index of each row's step, ``(B,)`` int64.
 
-    def project(self, glance: Tensor, local: Tensor | None) -> Tensor:
-        """Turn features ``(..., G)`` and ``(..., L)`` (None: skipped, all zero) into inputs."""
-
-    def start(self, batch: int) -> Tensor:
-        """Return the state before the first step."""
-
-    def advance(self, state: Tensor, inputs: Tensor, step: int) -> Tensor:
-        """Return the states after ``step`` for inputs ``(B, ..., I)`` and state ``(B, H)``."""
-
-    def logits(self, state: Tensor, step: int) -> Tensor:
-        """Return logits ``(..., C)`` of states ``(..., H)``."""
-
-
-class GruClassifier(nn.Module):
-    """A one-layer GRU over ``[ē^G, ē^L]`` and a linear layer; stepped or over whole sequences.
-
-    Source: AdaFocus (arXiv:2105.03245) Eq. 4, section 4.1.
+    Attributes:
+        config: Its sizes.
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
-        """Build the classifier with random weights."""
+        """Keep the sizes."""
         super().__init__()
         self.config = config
-        glance = config.glance_channels if config.reuse_glance else 0
-        self.gru = nn.GRU(glance + config.local_channels, config.hidden, batch_first=True)
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(config.hidden, config.n_classes)
 
+    @abstractmethod
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:
         """Classify whole sequences.
 
@@ -74,24 +66,48 @@ class GruClassifier(nn.Module):
         Returns:
             ``(B, T, C)`` logits after every step.
         """
-        x = torch.cat([glance, local], dim=-1) if self.config.reuse_glance else local
-        states, _ = self.gru(x)
-        logits: Tensor = self.head(self.dropout(states))
-        return logits
 
+    @abstractmethod
     def project(self, glance: Tensor, local: Tensor | None) -> Tensor:
-        """Return ``W_ih·[ē^G, ē^L] + b_ih``, the part of a step that the state does not enter.
+        """Turn the features of a frame into inputs; what the state does not enter.
 
         Args:
             glance: ``(..., G)``; broadcasts against ``local``.
             local: ``(..., L)``, or None for a skipped frame (Eq. 9: a zero vector).
 
         Returns:
-            ``(..., 3H)``.
+            ``(..., I)``.
         """
-        weight = self.gru.get_parameter("weight_ih_l0")
-        bias = self.gru.get_parameter("bias_ih_l0")
-        width = self.config.glance_channels if self.config.reuse_glance else 0
+
+    @abstractmethod
+    def start(self, batch: int) -> Tensor:
+        """Return the state ``(B, S)`` before the first step."""
+
+    @abstractmethod
+    def recur(self, state: Tensor, step: Tensor) -> Tensor:
+        """Return ``(B, R)``, what a step needs of its state alone: once for all branches."""
+
+    @abstractmethod
+    def advance(self, state: Tensor, recurrent: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
+        """Return the states after a step.
+
+        Args:
+            state: ``(B, S)``.
+            recurrent: ``(B, R)`` from `recur`.
+            inputs: ``(B, ..., I)`` from `project`.
+            step: ``(B,)``.
+
+        Returns:
+            ``(B, ..., S)``.
+        """
+
+    @abstractmethod
+    def logits(self, state: Tensor, step: Tensor) -> Tensor:
+        """Return logits ``(B, ..., C)`` of states ``(B, ..., S)`` after ``step``."""
+
+    def _linear(self, glance: Tensor, local: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return ``W·[ē^G, ē^L] + b`` without multiplying what a skipped frame lacks."""
+        width = glance.shape[-1] if self.config.reuse_glance else 0
         inputs = bias.expand(*glance.shape[:-1], -1)
         if width:
             inputs = nn.functional.linear(glance, weight[:, :width], bias)
@@ -99,33 +115,112 @@ class GruClassifier(nn.Module):
             inputs = inputs + nn.functional.linear(local, weight[:, width:])
         return inputs
 
+    def _joined(self, glance: Tensor, local: Tensor) -> Tensor:
+        return torch.cat([glance, local], dim=-1) if self.config.reuse_glance else local
+
+
+class GruClassifier(Classifier):
+    """A one-layer GRU over ``[ē^G, ē^L]`` and a linear layer; stepped or over whole sequences.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 4, section 4.1.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        """Build the classifier with random weights."""
+        super().__init__(config)
+        glance = config.glance_channels if config.reuse_glance else 0
+        self.gru = nn.GRU(glance + config.local_channels, config.hidden, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.hidden, config.n_classes)
+
+    def forward(self, glance: Tensor, local: Tensor) -> Tensor:
+        """Return logits ``(B, T, C)`` of whole sequences."""
+        states, _ = self.gru(self._joined(glance, local))
+        logits: Tensor = self.head(self.dropout(states))
+        return logits
+
+    def project(self, glance: Tensor, local: Tensor | None) -> Tensor:
+        """Return ``W_ih·[ē^G, ē^L] + b_ih``, ``(..., 3H)``."""
+        weight, bias = self.gru.get_parameter("weight_ih_l0"), self.gru.get_parameter("bias_ih_l0")
+        return self._linear(glance, local, weight, bias)
+
     def start(self, batch: int) -> Tensor:
         """Return the zero state ``(B, H)``."""
         return self.head.weight.new_zeros(batch, self.config.hidden)
 
-    def advance(self, state: Tensor, inputs: Tensor, step: int) -> Tensor:
-        """Advance one step; branches share one ``W_hh·h``.
+    def recur(self, state: Tensor, step: Tensor) -> Tensor:
+        """Return ``W_hh·h + b_hh``, ``(B, 3H)``."""
+        weight, bias = self.gru.get_parameter("weight_hh_l0"), self.gru.get_parameter("bias_hh_l0")
+        return nn.functional.linear(state, weight, bias)
 
-        Args:
-            state: ``(B, H)``.
-            inputs: ``(B, ..., 3H)`` from `project`.
-            step: Index of the step; a GRU does not use it.
+    def advance(self, state: Tensor, recurrent: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
+        """Return states ``(B, ..., H)``; branches share ``recurrent``, ``W_hh·h + b_hh``."""
+        width = self.config.hidden
+        recurrent, state = (_spread(rows, inputs.ndim) for rows in (recurrent, state))
+        gates = torch.add(inputs[..., : 2 * width], recurrent[..., : 2 * width]).sigmoid_()
+        reset, update = gates.split(width, dim=-1)
+        candidate = torch.addcmul(inputs[..., 2 * width :], reset, recurrent[..., 2 * width :])
+        # tanh(x) = 2σ(2x) - 1: on a CPU torch's tanh takes six times as long as its sigmoid.
+        candidate = candidate.mul_(2).sigmoid_().mul(2).sub_(1)
+        return torch.lerp(candidate, state, update)
 
-        Returns:
-            ``(B, ..., H)``.
-        """
-        weight = self.gru.get_parameter("weight_hh_l0")
-        hidden = nn.functional.linear(state, weight, self.gru.get_parameter("bias_hh_l0"))
-        branches = (1,) * (inputs.ndim - 2)
-        hidden = hidden.reshape(len(state), *branches, -1)
-        state = state.reshape(len(state), *branches, -1)
-        in_r, in_z, in_n = inputs.chunk(3, dim=-1)
-        h_r, h_z, h_n = hidden.chunk(3, dim=-1)
-        update = torch.sigmoid(in_z + h_z)
-        candidate = torch.tanh(in_n + torch.sigmoid(in_r + h_r) * h_n)
-        return candidate + update * (state - candidate)
-
-    def logits(self, state: Tensor, step: int) -> Tensor:
-        """Return logits ``(..., C)`` of states ``(..., H)``; ``step`` is not used."""
+    def logits(self, state: Tensor, step: Tensor) -> Tensor:
+        """Return logits ``(B, ..., C)`` of states ``(B, ..., H)``; ``step`` is not used."""
         logits: Tensor = self.head(self.dropout(state))
         return logits
+
+
+class AverageClassifier(Classifier):
+    """The mean of frame-wise predictions: a linear layer over ``[ē^G, ē^L]`` of every frame.
+
+    What is averaged is softmax probabilities; logits are the mean's logarithm, so that their
+    softmax is the mean.
+
+    Source: AdaFocus (arXiv:2105.03245) section 3.1: f_C "can also be set as taking the average of
+        frame-wise predictions"; that probabilities are averaged is the released code's choice.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        """Build the classifier with random weights."""
+        super().__init__(config)
+        glance = config.glance_channels if config.reuse_glance else 0
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(glance + config.local_channels, config.n_classes)
+
+    def forward(self, glance: Tensor, local: Tensor) -> Tensor:
+        """Return logits ``(B, T, C)`` of whole sequences."""
+        x = self.dropout(self._joined(glance, local))
+        sums = self.head(x).log_softmax(dim=-1).logcumsumexp(dim=1)
+        frames = torch.arange(1, sums.shape[1] + 1, device=sums.device)
+        logits: Tensor = sums - frames[:, None].log()
+        return logits
+
+    def project(self, glance: Tensor, local: Tensor | None) -> Tensor:
+        """Return the frame's own logits ``(..., C)``."""
+        return self._linear(glance, local, self.head.weight, self.head.bias)
+
+    def start(self, batch: int) -> Tensor:
+        """Return the logarithm of no probability yet, ``(B, C)``."""
+        return self.head.weight.new_full((batch, self.config.n_classes), -torch.inf)
+
+    def recur(self, state: Tensor, step: Tensor) -> Tensor:
+        """Return the state: nothing of a step depends on it alone."""
+        return state
+
+    def advance(self, state: Tensor, recurrent: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
+        """Add the probabilities of one more frame; shapes as in `Classifier`."""
+        return torch.logaddexp(_spread(state, inputs.ndim), inputs.log_softmax(dim=-1))
+
+    def logits(self, state: Tensor, step: Tensor) -> Tensor:
+        """Return the logarithm of the mean probability, ``(B, ..., C)``."""
+        return state - _spread((step + 1).log()[:, None], state.ndim)
+
+
+def build_classifier(config: ClassifierConfig) -> Classifier:
+    """Build the classifier that a config describes, with random weights."""
+    return GruClassifier(config) if config.aggregation == "gru" else AverageClassifier(config)
+
+
+def _spread(rows: Tensor, ndim: int) -> Tensor:
+    """Return ``(B, W)`` as ``(B, 1, ..., W)``, to broadcast over branches."""
+    return rows.reshape(len(rows), *(1,) * (ndim - 2), -1)

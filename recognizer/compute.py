@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .classifier import GruClassifier
+from .classifier import Classifier
 from .geometry import PatchGrid
 from .policy import PolicyNetwork
 
@@ -62,7 +62,7 @@ def encoder_gmacs(encoder: nn.Module, side_px: int) -> float:
 def frame_cost(
     glance_encoder: nn.Module,
     local_encoder: nn.Module,
-    classifier: GruClassifier,
+    classifier: Classifier,
     policy: PolicyNetwork,
     grid: PatchGrid,
 ) -> FrameCost:

@@ -7,19 +7,25 @@ from torch import Tensor
 
 
 def confidence(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the softmax probability of the true label, ``p_ty``.
+    """Return the softmax probability of the true label, ``p_ty``; of several, their mean.
 
     Args:
         logits: ``(B, ..., C)``.
-        labels: ``(B,)`` int64.
+        labels: ``(B,)`` int64; or ``(B, C)`` bool, the labels of each video, at least one.
 
     Returns:
         ``(B, ...)`` in [0, 1].
 
-    Source: AdaFocus (arXiv:2105.03245) Eq. 4 and 7.
+    Source: AdaFocus (arXiv:2105.03245) Eq. 4 and 7. For several labels the released code takes
+        the first.
     """
-    index = labels.reshape(-1, *(1,) * (logits.ndim - 1)).expand(*logits.shape[:-1], 1)
-    return logits.softmax(dim=-1).gather(-1, index).squeeze(-1)
+    probabilities = logits.softmax(dim=-1)
+    branches = (1,) * (logits.ndim - 2)
+    if labels.dtype == torch.bool:
+        share = labels / labels.sum(dim=1, keepdim=True)
+        return (probabilities * share.reshape(len(labels), *branches, -1)).sum(dim=-1)
+    index = labels.reshape(-1, *branches, 1).expand(*logits.shape[:-1], 1)
+    return probabilities.gather(-1, index).squeeze(-1)
 
 
 def accuracy_by_step(logits: Tensor, labels: Tensor) -> list[float]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from .classifier import GruClassifier
+from .classifier import Classifier
 from .encoders import Encoder
 from .geometry import PatchGrid
 
@@ -124,7 +124,7 @@ def fit_encoder(encoder: Encoder, n_classes: int, batches: Batches, config: FitC
 
 def fit_local(
     local_encoder: Encoder,
-    classifier: GruClassifier,
+    classifier: Classifier,
     grid: PatchGrid,
     batches: Batches,
     config: FitConfig,
@@ -152,7 +152,7 @@ def fit_local(
 
 
 def fit_classifier(
-    classifier: GruClassifier,
+    classifier: Classifier,
     batches: Batches,
     config: FitConfig,
     validation: tuple[Tensor, Tensor, Tensor],

@@ -22,7 +22,7 @@ from ..agents import (
     RandomAgent,
     TrueBoxAgent,
 )
-from ..envs import FocusEngine
+from ..envs import FeatureSource, FocusEngine
 from ..feature_cache import FeatureCache, clips_of, read_many
 from ..recognizer import (
     AdaptiveRecognizer,
@@ -76,7 +76,7 @@ def compare_policies(
     test = cache.split("test")
     if learned.policy is None:
         raise ValueError("the learned recognizer has no policy: assemble it with one")
-    engine = FocusEngine(cache, learned.classifier)
+    engine = FocusEngine(FeatureSource(cache, learned.classifier))
     agent = LearnedAgent(learned.policy)
 
     def gmacs(agent: Agent) -> float:

@@ -27,9 +27,9 @@ from ..recognizer import (
     ClassifierConfig,
     Encoder,
     FitConfig,
-    GruClassifier,
     PatchGrid,
     PolicyNetwork,
+    build_classifier,
     encode_glance,
     fit_classifier,
     fit_encoder,
@@ -64,7 +64,7 @@ def make_encoders(
     with torch.no_grad():  # f_G is fixed from here on: its vectors are computed once
         vectors = torch.stack([encode_glance(glance, video, torch.float32)[1] for video in frames])
     grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
-    classifier = GruClassifier(classifier_config(recipe, glance, local, n_classes))
+    classifier = build_classifier(classifier_config(recipe, glance, local, n_classes))
 
     shape = (len(labels), recipe.frames.steps)
 
@@ -112,7 +112,7 @@ def make_classifier(
 ) -> None:
     """Train f_C on the cache with random patches; go on from ``start`` where that bundle exists."""
     torch.manual_seed(seed)
-    classifier = read_classifier(start) if start.exists() else GruClassifier(config)
+    classifier = read_classifier(start) if start.exists() else build_classifier(config)
     held_out = cache.split("val")
     options = random_options(cache.n_options, (len(held_out), cache.steps), "validation", seed, 0)
     validation = cache.sequences(held_out, options)

@@ -49,6 +49,8 @@ def write_cache(root: Path, *, n: int = N, steps: int = T, seed: int = 0) -> Fea
         "shard": None,
         "skipped": [],
         "glance_map_range": [float(maps.min()), float(maps.max())],
+        "glance_gmacs": 0.3,
+        "local_gmacs": {grid.name: 1.5},
     }
     (root / "manifest.json").write_text(json.dumps(manifest))
     return FeatureCache.open(root)
@@ -82,6 +84,7 @@ def add_group(cache: FeatureCache) -> str:
     manifest["grids"][grid.name] = {"frame_px": 32, "patch_px": 8, "n": 2}
     fingerprint = group_fingerprint(manifest["depends_on"], grid)
     manifest["fingerprints"][grid.name] = fingerprint
+    manifest["local_gmacs"][grid.name] = 0.7
     (cache.root / "manifest.json").write_text(json.dumps(manifest))
     return grid.name
 

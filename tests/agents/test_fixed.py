@@ -11,7 +11,7 @@ from focusgym.agents import (
     RandomAgent,
     TrueBoxAgent,
 )
-from focusgym.envs import FocusEngine
+from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import GruClassifier, PolicyConfig, PolicyNetwork
 
@@ -19,7 +19,7 @@ VIDEOS = np.array([7, 2, 0, 9, 4])
 
 
 def test_fixed_policies(cache: FeatureCache, classifier: GruClassifier) -> None:
-    engine = FocusEngine(cache, classifier)
+    engine = FocusEngine(FeatureSource(cache, classifier))
     assert (CentralAgent().options(engine, VIDEOS) == 4).all()
     random = RandomAgent(0).options(engine, VIDEOS)
     assert random.shape == (5, T)
@@ -37,7 +37,7 @@ def test_the_gaussian_policy_has_its_normal_distribution(
     """Per axis P(cell 0) = Φ((11 - 16) / 8), and so on: a product of two."""
     from statistics import NormalDist
 
-    engine = FocusEngine(cache, classifier)
+    engine = FocusEngine(FeatureSource(cache, classifier))
     options = GaussianAgent(0).options(engine, np.tile(VIDEOS, 2000))
     axis = NormalDist(16, 8)
     share = [axis.cdf(11), axis.cdf(21) - axis.cdf(11), 1 - axis.cdf(21)]
@@ -48,7 +48,7 @@ def test_the_gaussian_policy_has_its_normal_distribution(
 def test_the_oracle_is_the_brute_force_greedy_choice(
     cache: FeatureCache, classifier: GruClassifier
 ) -> None:
-    engine = FocusEngine(cache, classifier)
+    engine = FocusEngine(FeatureSource(cache, classifier))
     options = OracleAgent().options(engine, VIDEOS)
     for b, video in enumerate(VIDEOS):
         for t in range(T):
@@ -63,7 +63,7 @@ def test_the_learned_agent_takes_the_most_probable_patch(
     cache: FeatureCache, classifier: GruClassifier
 ) -> None:
     policy = PolicyNetwork(PolicyConfig(3, 3, G, n_options=9, conv_channels=2, hidden=6)).eval()
-    engine = FocusEngine(cache, classifier)
+    engine = FocusEngine(FeatureSource(cache, classifier))
     many = np.tile(VIDEOS, 40)  # more than one chunk
     options = LearnedAgent(policy).options(engine, many)
     for b, video in enumerate(VIDEOS):

@@ -37,7 +37,10 @@ def test_gathers_are_numpy_indexing(cache: FeatureCache) -> None:
 def test_tensors_come_to_the_device(cache: FeatureCache) -> None:
     elsewhere = FeatureCache.open(cache.root, device="meta")
     rows, options = np.array([4, 0]), np.zeros((2, T), dtype=np.int64)
-    for part in (*elsewhere.sequences(rows, options), elsewhere.glance_map(rows, 1)):
+    for part in (
+        *elsewhere.sequences(rows, options),
+        elsewhere.glance_map(rows, np.ones_like(rows)),
+    ):
         assert part.device.type == "meta"
     assert elsewhere.sequences(rows, options)[1].shape == (2, T, L)
     assert elsewhere.glance_maps(rows).dtype == torch.float32

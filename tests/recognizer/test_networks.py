@@ -22,43 +22,6 @@ from focusgym.recognizer import (
 )
 
 
-@pytest.mark.parametrize("reuse_glance", [True, False])
-def test_the_stepped_gru_is_torch_gru(reuse_glance: bool) -> None:
-    torch.manual_seed(0)
-    config = ClassifierConfig(5, 6, 3, hidden=8, reuse_glance=reuse_glance)
-    classifier = GruClassifier(config).eval()
-    glance, local = torch.randn(4, 7, 5), torch.randn(4, 7, 6)
-    reference = nn.GRU(11 if reuse_glance else 6, 8, batch_first=True)
-    reference.load_state_dict(classifier.gru.state_dict())
-    x = torch.cat([glance, local], -1) if reuse_glance else local
-    expected = classifier.head(reference(x)[0])
-
-    state, stepped = classifier.start(4), []
-    for t in range(7):
-        state = classifier.advance(state, classifier.project(glance[:, t], local[:, t]), t)
-        stepped.append(classifier.logits(state, t))
-    torch.testing.assert_close(torch.stack(stepped, 1), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(classifier(glance, local), expected, rtol=0, atol=1e-6)
-
-
-def test_branches_are_separate_steps_from_the_same_state() -> None:
-    torch.manual_seed(1)
-    classifier = GruClassifier(ClassifierConfig(5, 6, 3, hidden=8)).eval()
-    state, glance, local = torch.randn(4, 8), torch.randn(4, 1, 5), torch.randn(4, 9, 6)
-    together = classifier.advance(state, classifier.project(glance, local), 0)
-    for branch in range(9):
-        inputs = classifier.project(glance[:, 0], local[:, branch])
-        alone = classifier.advance(state, inputs, 0)
-        torch.testing.assert_close(together[:, branch], alone, rtol=0, atol=1e-6)
-
-
-def test_skipping_is_a_zero_local_vector() -> None:
-    classifier = GruClassifier(ClassifierConfig(5, 6, 3, hidden=8))
-    glance = torch.randn(4, 5)
-    zero = classifier.project(glance, torch.zeros(4, 6))
-    torch.testing.assert_close(classifier.project(glance, None), zero)
-
-
 def test_the_policy_is_a_1x1_convolution_a_linear_layer_and_a_gru() -> None:
     torch.manual_seed(2)
     policy = PolicyNetwork(PolicyConfig(3, 4, 5, n_options=9, conv_channels=2, hidden=6))

@@ -78,7 +78,7 @@ def test_pixels_and_cache_agree(tiny_run: Run) -> None:
 def test_an_accuracy_replayed_through_the_environment(tiny_run: Run) -> None:
     """The central policy's row is measured on pixels; here it is played through Gymnasium."""
     out, results = tiny_run
-    env = AdaFocusEnv(out / "cache", out / "classifier", split="test")
+    env = AdaFocusEnv(cache=out / "cache", classifier=out / "classifier", split="test")
     correct = np.zeros(6)
     for _ in range(20):
         env.reset()

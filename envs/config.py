@@ -1,0 +1,99 @@
+"""What an environment is made of: every value JSON-able, so that its spec can be stored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The keywords of ``focusgym/AdaFocus-v0``.
+
+    Attributes:
+        cache: Folder of the feature cache.
+        classifier: Folder of the classifier bundle, trained on that cache.
+        group: Name of the cache's option group; needed where it holds several.
+        split: Which videos are played; None for those of all splits.
+        videos: Rows of the cache to play, all of them in the split; None for the whole split.
+        order: ``shuffled`` anew in every epoch, or as ``listed``.
+        seed: Seed until a reset gives another.
+        observation: ``map`` (the glance map, flat) or ``index`` (which video and which step; the
+            policy gathers the map from the cache itself).
+        reward: A reward design by name, or with parameters; see `make_design`.
+        labels: What the confidence of a video with several labels is: that of the ``first`` as in
+            the released code, or the ``mean`` over all.
+        options_allowed: Options that may be chosen, and drawn as random ones; None for all.
+        policy_gmacs: What the agent itself spends per decision, GMACs: charged with the rest.
+        projection_bytes: Most memory for a table of f_C's projected inputs, filled video by video
+            as they are played; where a full one would be larger, they are computed in each step.
+        device: Where the engine computes, such as ``cuda``.
+
+    Raises:
+        ValueError: If a value is not among those that are allowed.
+    """
+
+    cache: str | os.PathLike[str]
+    classifier: str | os.PathLike[str]
+    group: str | None = None
+    split: str | None = "train"
+    videos: Sequence[int] | None = None
+    order: str = "shuffled"
+    seed: int = 0
+    observation: str = "map"
+    reward: str | Mapping[str, Any] = "increment_over_random"
+    labels: str = "first"
+    options_allowed: Sequence[int] | None = None
+    policy_gmacs: float = 0.0
+    projection_bytes: int = 2**31
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _one_of("order", self.order, ("shuffled", "listed"))
+        _one_of("observation", self.observation, ("map", "index"))
+        _one_of("labels", self.labels, ("first", "mean"))
+        if self.policy_gmacs < 0 or self.projection_bytes < 0 or self.seed < 0:
+            raise ValueError(
+                "policy_gmacs, projection_bytes and seed must not be negative; got "
+                f"{self.policy_gmacs}, {self.projection_bytes} and {self.seed}"
+            )
+
+
+@dataclass(frozen=True)
+class PlusConfig(EnvConfig):
+    """The keywords of ``focusgym/AdaFocusPlus-v0``: those of AdaFocus, and three more.
+
+    Attributes:
+        action_set: ``pairs`` (where, and whether) or ``flat`` (skip is option K).
+        penalty: Price of looking in Eq. 10: ``{"per_px2": λ}``, times P² (1e-6 in the paper), or
+            ``{"per_gmac": price}``, times the GMACs of f_L on a patch.
+        budget_gmacs: Most GMACs of an episode; None for no limit. A look that would leave too
+            little for glancing at the frames that remain becomes a skip.
+
+    Raises:
+        ValueError: If a value is not among those that are allowed.
+
+    Source: AdaFocus (arXiv:2105.03245) section 3.3; the flat set and the budget are ours.
+    """
+
+    action_set: str = "pairs"
+    penalty: Mapping[str, float] = field(default_factory=lambda: {"per_px2": 1e-6})
+    budget_gmacs: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        _one_of("action_set", self.action_set, ("pairs", "flat"))
+        if len(self.penalty) != 1 or not set(self.penalty) <= {"per_px2", "per_gmac"}:
+            raise ValueError(
+                "penalty must be {'per_px2': number} or {'per_gmac': number}; got "
+                f"{dict(self.penalty)}"
+            )
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}; got {value!r}")

@@ -1,0 +1,41 @@
+"""What a decision in each of N environments gave, and one environment's part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a decision in each of N environments gave.
+
+    Attributes:
+        rewards: ``(N,)`` float32.
+        done: ``(N,)`` bool, whether that was the last decision of its episode.
+        info: Columns of N values, by name; see `AdaFocusEnv` for their meaning.
+    """
+
+    rewards: NDArray[np.float32]
+    done: NDArray[np.bool_]
+    info: Columns
+
+
+def row_info(columns: Columns, row: int) -> dict[str, Any]:
+    """Return one environment's values of info columns: Python's own, or a copied array."""
+    return {
+        name: column[row].item() if column.ndim == 1 else column[row].copy()
+        for name, column in columns.items()
+    }
+
+
+def row_observation(observations: Any, row: int) -> Any:
+    """Return one environment's observation of a batch, copied."""
+    if isinstance(observations, dict):
+        return {key: rows[row].copy() for key, rows in observations.items()}
+    return observations[row].copy()

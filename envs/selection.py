@@ -1,0 +1,68 @@
+"""Which videos and which options of a cache an environment plays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..feature_cache import FeatureCache
+from .config import EnvConfig
+
+
+def videos_to_play(cache: FeatureCache, config: EnvConfig) -> NDArray[np.int64]:
+    """Return the rows that an environment plays, in the order of the list or of the cache.
+
+    Raises:
+        CacheError: If there is no such split.
+        ValueError: If ``config.videos`` are not different rows of it, at least one.
+    """
+    if config.split is None:
+        rows = np.flatnonzero(cache.videos["split"].to_numpy() != "skipped")
+    else:
+        rows = cache.split(config.split)
+    if config.videos is None:
+        return rows
+    asked = np.asarray(config.videos, dtype=np.int64)
+    strangers = np.setdiff1d(asked, rows)
+    if not len(asked) or len(strangers) or len(np.unique(asked)) < len(asked):
+        raise ValueError(
+            f"videos must be different rows of split {config.split!r}, at least one; got "
+            f"{len(asked)}, not in it: {strangers[:5].tolist()}"
+        )
+    return asked
+
+
+def chosen_video(cache: FeatureCache, video: int) -> int:
+    """Return a row that a reset asks for.
+
+    Raises:
+        ValueError: If it is no row of the cache, or its video was skipped when that was built.
+    """
+    known = isinstance(video, int | np.integer) and 0 <= video < cache.n_videos
+    if not known or cache.videos["split"][int(video)] == "skipped":
+        raise ValueError(
+            f"a chosen video must be a row of the cache in [0, {cache.n_videos}) that could be "
+            f"read when it was built; got {video!r}"
+        )
+    return int(video)
+
+
+def allowed_options(options: Sequence[int] | None, n_options: int) -> NDArray[np.bool_]:
+    """Return which of the K options may be chosen, ``(K,)``; None allows all.
+
+    Raises:
+        ValueError: If there is none, or one is out of range.
+    """
+    mask = np.ones(n_options, dtype=bool)
+    if options is not None:
+        asked = np.asarray(options, dtype=np.int64)
+        if not len(asked) or asked.min() < 0 or asked.max() >= n_options:
+            raise ValueError(
+                f"options_allowed must be options in [0, {n_options}), at least one; got "
+                f"{list(options)}"
+            )
+        mask[:] = False
+        mask[asked] = True
+    return mask

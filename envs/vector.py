@@ -1,0 +1,166 @@
+"""Gymnasium's vector face: N episodes at once, stepped by one batched engine."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from .config import EnvConfig, PlusConfig
+from .env import check_options, checked_render_mode
+from .outcome import Columns, row_observation
+from .player import Player
+
+
+class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
+    """N environments ``focusgym/AdaFocus-v0`` in step with each other.
+
+    The same episodes as N `AdaFocusEnv` with ``first_episode=i, episode_stride=N``, and infos as
+    Gymnasium's own vector environments give them: an array per key, and its mask ``_key``. With
+    ``SAME_STEP`` autoreset the last observation and info of an episode are in ``final_obs`` and
+    ``final_info``, and the next episode has begun. With ``DISABLED`` the caller resets, all or with
+    ``options={"reset_mask": (N,) bool}``. One seed fixes the order of all environments.
+    """
+
+    config_class: ClassVar[type[EnvConfig]] = EnvConfig
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+        **config: Any,
+    ) -> None:
+        """Open the environments; see `Player` for the errors.
+
+        Args:
+            num_envs: N.
+            autoreset_mode: ``SameStep`` or ``Disabled``.
+            render_mode: ``rgb_array``, or None.
+            **config: As for the single environment.
+
+        Raises:
+            ValueError: If a value is out of range.
+            TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
+        """
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1; got {num_envs}")
+        mode = AutoresetMode(autoreset_mode)
+        if mode == AutoresetMode.NEXT_STEP:
+            raise ValueError(
+                "autoreset_mode must be 'SameStep' or 'Disabled'; got 'NextStep', which would "
+                "spend a step of every episode on resetting"
+            )
+        self.num_envs = num_envs
+        self.render_mode = checked_render_mode(render_mode)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 2, "autoreset_mode": mode}
+        self._player = Player(self.config_class(**config), np.arange(num_envs), num_envs)
+        self.single_observation_space = self._player.observation_space
+        self.single_action_space = self._player.actions.space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin the next episodes, those of chosen videos, or the first ones of a seed's order.
+
+        Args:
+            seed: Seed of a new order of all environments.
+            options: ``video``: a row of the cache for each environment (or one for all), played
+                out of turn; ``reset_mask``: ``(N,)`` bool, the environments to reset.
+
+        Raises:
+            ValueError: If the options are unknown or do not fit, or if a list of seeds is given.
+        """
+        if isinstance(seed, list | tuple):
+            raise ValueError(f"one seed fixes the order of all environments; got {len(seed)} seeds")
+        super().reset(seed=seed)
+        check_options(options, ("video", "reset_mask"))
+        given = options or {}
+        which = self._mask(given.get("reset_mask"))
+        chosen = given.get("video")
+        if chosen is not None:
+            chosen = np.broadcast_to(np.asarray(chosen), (self.num_envs,)).tolist()
+        self._player.start(which, chosen, seed)
+        return self._player.observe(), _with_masks(self._player.videos_info(), which)
+
+    def step(
+        self, actions: Any
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Make one decision in every environment; see `Player.step` for the errors."""
+        outcome = self._player.step(actions)
+        observations, done = self._player.observe(), outcome.done
+        if self.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP and done.any():
+            infos = self._finish(observations, outcome.info, done)
+            observations = self._player.observe()
+        else:
+            infos = _with_masks(outcome.info, np.ones(self.num_envs, dtype=bool))
+            for name in ("episode_return", "episode_length"):
+                if name in infos:
+                    infos[name], infos[f"_{name}"] = np.where(done, infos[name], 0), done
+        rewards = outcome.rewards.astype(np.float64)
+        return observations, rewards, done, np.zeros(self.num_envs, dtype=bool), infos
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which actions are possible now, ``(N, number of actions)``."""
+        return self._player.action_masks()
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Return a picture ``(H, W, 3)`` per environment; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return tuple(self._player.picture(i) for i in range(self.num_envs))
+
+    def _finish(self, observations: Any, info: Columns, done: NDArray[np.bool_]) -> dict[str, Any]:
+        """Begin the next episodes where one is over; return the infos of both."""
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(done).tolist():
+            final_obs[i] = row_observation(observations, i)
+        self._player.start(done)
+        everyone = np.ones(self.num_envs, dtype=bool)
+        going_on = {} if done.all() else _with_masks(_without_end(info), ~done)
+        return {
+            **going_on,
+            **_with_masks(self._player.videos_info(), everyone),
+            "final_obs": final_obs,
+            "_final_obs": done,
+            "final_info": _with_masks(info, done),
+            "_final_info": done,
+        }
+
+    def _mask(self, given: Any) -> NDArray[np.bool_]:
+        if given is None:
+            return np.ones(self.num_envs, dtype=bool)
+        mask = np.asarray(given)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise ValueError(
+                f"reset_mask must be ({self.num_envs},) bool with at least one True; got "
+                f"{mask.dtype} of shape {mask.shape}"
+            )
+        return mask
+
+
+class AdaFocusPlusVectorEnv(AdaFocusVectorEnv):
+    """N environments ``focusgym/AdaFocusPlus-v0`` in step; see `AdaFocusPlusEnv`."""
+
+    config_class = PlusConfig
+
+
+def _with_masks(columns: Columns, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return Gymnasium's infos: each column, zero outside the mask, and the mask as ``_key``."""
+    infos: dict[str, Any] = {}
+    everyone = bool(mask.all())
+    for name, column in columns.items():
+        shaped = mask.reshape(-1, *(1,) * (column.ndim - 1))
+        infos[name] = column if everyone else np.where(shaped, column, 0).astype(column.dtype)
+        infos[f"_{name}"] = mask
+    return infos
+
+
+def _without_end(info: Columns) -> Columns:
+    return {name: column for name, column in info.items() if not name.startswith("episode_")}
