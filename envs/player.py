@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -181,7 +182,7 @@ class Player:
         if self.config.observation == "index":
             return {"video": videos[:, None].copy(), "t": t[:, None].copy()}
         maps = self.cache.glance_map(videos, t).flatten(1)
-        if not bool(maps.sum().isfinite()):
+        if not math.isfinite(float(maps.sum())):
             row = int((~maps.isfinite().all(dim=1)).nonzero()[0])
             raise CacheError(
                 f"video {videos[row]} ({self.cache.videos['name'][videos[row]]}), frame {t[row]}: "
@@ -216,7 +217,7 @@ class Player:
     def videos_info(self) -> Columns:
         """Return what is known of the videos before any decision: ``video_id`` and ``label``."""
         videos = self.episodes.videos.copy()
-        return {"video_id": videos, "label": self.cache.labels[videos].numpy()}
+        return {"video_id": videos, "label": self.cache.labels.numpy()[videos]}
 
     def _decide(self, choice: Choice) -> tuple[Step, Tensor | None]:
         """Step the engine; returns what it gave, and what the design compares with."""
@@ -231,17 +232,15 @@ class Player:
         return step, step.random if draws else every
 
     def _describe(self, choice: Choice, step: Step) -> Columns:
-        predicted = step.logits.argmax(dim=1).cpu()
-        videos = self.episodes.videos
-        labels = self.cache.labels[videos]
+        known, predicted = self.videos_info(), _numpy(step.logits.argmax(dim=1))
         if self.config.labels == "first":
-            correct = predicted == labels
+            correct = predicted == known["label"]
         else:
-            correct = self.cache.label_matrix[videos, predicted]
+            correct = self.cache.label_matrix.numpy()[known["video_id"], predicted]
         return {
-            **self.videos_info(),
+            **known,
             "confidence": _numpy(step.confidence),
-            "correct": correct.numpy(),
+            "correct": correct,
             "gmacs": self.gmacs,
             "box_px": self._boxes_px[choice.options],
         }
@@ -256,7 +255,7 @@ class Player:
         return Choice(choice.options, looks)
 
     def _check_reward(self, rewards: Tensor) -> None:
-        if rewards.shape != (self.n_envs,) or not bool(rewards.sum().isfinite()):
+        if rewards.shape != (self.n_envs,) or not math.isfinite(float(rewards.sum())):
             raise ValueError(
                 f"reward {self.config.reward!r} must return ({self.n_envs},) finite numbers; got "
                 f"shape {tuple(rewards.shape)}: {rewards.flatten()[:5].tolist()}"

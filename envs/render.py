@@ -17,7 +17,7 @@ from ..feature_cache import read_view
 from .record import EpisodeRecord
 
 SMALLEST_PX = 336
-GRID_SHARE = 0.25
+GRID_ALPHA, WIDTH_EM = 0.25, 24  # a band is 24 em wide
 BAND, TEXT, FAINT, SLOT = (24, 24, 28), (236, 236, 240), (150, 150, 158), (52, 52, 60)
 GREEN, RED, GREY, DARK = (40, 220, 90), (255, 110, 90), (200, 200, 200), (70, 70, 70)
 
@@ -139,8 +139,9 @@ def render_record(record: EpisodeRecord) -> NDArray[np.uint8]:
     pictures = np.empty((n, *picture_size(record.frames.frame_px), 3), dtype=np.uint8)
     for d in range(n):
         caption, box = record_caption(record, d + 1), record_box(record, d)
-        looked = bool(record.looked[d])
-        pictures[d] = draw_decision(frames[d], caption, record.map_cells, box, looked)
+        pictures[d] = draw_decision(
+            frames[d], caption, record.map_cells, box, bool(record.looked[d])
+        )
     return pictures
 
 
@@ -163,12 +164,14 @@ def record_box(record: EpisodeRecord, decision: int) -> Box | None:
 
 
 def _draw_grid(pixels: NDArray[np.uint8], cells: tuple[int, int]) -> None:
-    """Lighten one line of pixels where each cell but the first begins."""
+    """Blend a line into white, or on bright pixels black, where each cell but the first begins."""
     side, (h, w) = len(pixels), cells
     on_line = np.zeros((side, side), dtype=np.bool_)
     on_line[[i * side // h for i in range(1, h)]] = True
     on_line[:, [j * side // w for j in range(1, w)]] = True
-    pixels[on_line] = np.rint((1 - GRID_SHARE) * pixels[on_line] + GRID_SHARE * 255)
+    under = pixels[on_line]
+    other = np.where(under.mean(axis=1, keepdims=True) < 160, 255, 0)
+    pixels[on_line] = np.rint((1 - GRID_ALPHA) * under + GRID_ALPHA * other)
 
 
 def _draw_edge(window: NDArray[np.uint8], looked: bool) -> None:
@@ -181,18 +184,14 @@ def _draw_edge(window: NDArray[np.uint8], looked: bool) -> None:
         window[on_edge] = np.where(((y + x) // 8 % 2 == 0)[..., None], GREY, DARK)[on_edge]
 
 
-def _text_px(width: int) -> int:
-    return width // 24
-
-
 def _band_height(width: int) -> int:
     """Return the height of three lines and their margins, even."""
-    return -(-_text_px(width) * 5 // 2) * 2
+    return -(-(width // WIDTH_EM) * 5 // 2) * 2
 
 
 def _draw_band(caption: Caption, looked: bool, width: int) -> NDArray[np.uint8]:
     """Return the band ``(height, W, 3)``: three lines, what stands at the right drawn first."""
-    size, t = _text_px(width), len(caption.confidences)
+    size, t = width // WIDTH_EM, len(caption.confidences)
     margin, font = size // 2, _font(size)
     image = Image.new("RGB", (width, _band_height(width)), BAND)
     draw = ImageDraw.Draw(image)
@@ -239,8 +238,7 @@ def _shorten(text: str, font: Font, room_px: float) -> str:
     text = re.sub(r"[\r\n\t]+", " ", text)
     if font.getlength(text) <= room_px:
         return text
-    widths = range(len(text))
-    kept = bisect_right(widths, room_px, key=lambda n: font.getlength(text[:n] + "…"))
+    kept = bisect_right(range(len(text)), room_px, key=lambda n: font.getlength(text[:n] + "…"))
     return text[: kept - 1] + "…" if kept else ""
 
 

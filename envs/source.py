@@ -98,7 +98,8 @@ class FeatureSource:
         if self.tabled:
             frames = (videos * self._shape[1] + steps)[:, None] * self._shape[2]
             rows = torch.from_numpy((frames + options).ravel()).to(self._table.device)
-            return self._table.view(-1, self._width)[rows].view(*options.shape, -1)
+            flat = self._table.view(-1, self._width).index_select(0, rows)
+            return flat.view(*options.shape, -1)
         glance = self.cache.glance_vectors(videos, steps)[:, None]
         n_options = self.cache.n_options
         looks = torch.from_numpy(options < n_options).to(self.cache.device)
@@ -110,7 +111,7 @@ class FeatureSource:
         """Return the inputs ``(B, K + 1, I)`` for all options and, last, skip."""
         if self.tabled:
             rows = torch.from_numpy(videos * self._shape[1] + steps).to(self._table.device)
-            return self._table.flatten(0, 1)[rows]
+            return self._table.flatten(0, 1).index_select(0, rows)
         glance = self.cache.glance_vectors(videos, steps)[:, None]
         return self._join(glance, self.cache.local_vectors(videos, steps, slice(None)))
 

@@ -160,8 +160,8 @@ class GruClassifier(Classifier):
         gates = torch.add(inputs[..., : 2 * width], recurrent[..., : 2 * width]).sigmoid_()
         reset, update = gates.split(width, dim=-1)
         candidate = torch.addcmul(inputs[..., 2 * width :], reset, recurrent[..., 2 * width :])
-        # tanh(x) = 2σ(2x) - 1: on a CPU torch's tanh takes six times as long as its sigmoid.
-        candidate = candidate.mul_(2).sigmoid_().mul(2).sub_(1)
+        # tanh(x) = 1 - 2σ(-2x): on a CPU torch's tanh takes six times as long as its sigmoid.
+        candidate = torch.rsub(candidate.mul_(-2).sigmoid_(), 1, alpha=2)
         return torch.lerp(candidate, state, update)
 
     def logits(self, state: Tensor, step: Tensor) -> Tensor:

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor, nn
 
-from focusgym.feature_cache import FeatureCache, video_table
+from focusgym.feature_cache import FeatureCache, video_table, write_bundle
 from focusgym.feature_cache.store import group_fingerprint
-from focusgym.recognizer import PatchGrid
+from focusgym.recognizer import ClassifierConfig, PatchGrid, build_classifier
 
 LIST_COLUMNS = ["name", "path", "label", "labels", "split"]
 LIST_COLUMNS += ["start_s", "end_s", "images", "n_images", "missing"]
 N, T, SIDE, G, L, C, GRID = 10, 4, 3, 5, 6, 3, 3
 
 
-def write_cache(root: Path, *, n: int = N, steps: int = T, seed: int = 0) -> FeatureCache:
-    """Write a cache of random features: 60 % train, 20 % val, 20 % test."""
+def write_cache(
+    root: Path,
+    *,
+    n: int = N,
+    steps: int = T,
+    seed: int = 0,
+    all_labels: Sequence[Sequence[int]] | None = None,
+) -> FeatureCache:
+    """Write a cache of random features: 60 % train, 20 % val, 20 % test.
+
+    ``all_labels`` gives each video several labels; else it has one, at random.
+    """
     rng = np.random.default_rng(seed)
     maps = rng.normal(size=(n, steps, SIDE, SIDE, G)).astype(np.float16)
     grid = PatchGrid(32, 12, GRID)
@@ -36,6 +50,9 @@ def write_cache(root: Path, *, n: int = N, steps: int = T, seed: int = 0) -> Fea
     split = np.repeat(["train", "val", "test"], [n - 2 * (n // 5), n // 5, n // 5])
     labels = rng.integers(C, size=n)
     videos = video_table([f"{i}.mp4" for i in range(n)], labels.tolist(), split.tolist())
+    if all_labels is not None:
+        videos["label"] = [several[0] for several in all_labels]
+        videos["labels"] = [";".join(map(str, several)) for several in all_labels]
     videos.drop(columns="missing").assign(view=-1).to_csv(root / "videos.csv", index=False)
     depends_on = {
         "classes": [str(i) for i in range(C)],
@@ -98,3 +115,58 @@ def broken(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
     (folder / "3.mp4").write_text("this is text")
     names = [str(folder / f"{i}.mp4") for i in range(1, 5)]
     return videos.assign(path=[videos["path"][0], *names])
+
+
+class Literal:
+    """Eq. 4 and 9 as the paper writes them: torch's own layers, float64, the files' raw features.
+
+    Attributes:
+        cache: What `write_cache` wrote.
+        classifier: The network under test; only its weights are used here.
+        files: Keywords of an environment over both.
+    """
+
+    def __init__(self, folder: Path, *, seed: int = 0, all_labels: Any = None, **config: Any):
+        """Write a cache and a classifier of random weights into a folder."""
+        self.cache = write_cache(folder / "cache", seed=seed, all_labels=all_labels)
+        self.files = {"cache": self.cache.root, "classifier": folder / "classifier"}
+        self.write_classifier(seed, **config)
+        self._glance = np.load(self.cache.root / "glance_vectors.npy").astype(np.float64)
+        self._local = np.load(self.cache.root / "local_vectors_p12_3x3.npy").astype(np.float64)
+
+    def write_classifier(self, seed: int, **config: Any) -> None:
+        """Write a classifier, or another one in its place."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.classifier = build_classifier(ClassifierConfig(G, L, C, hidden=7, **config)).eval()
+        with torch.no_grad():
+            for weights in self.classifier.parameters():
+                weights.mul_(3)  # confidences far from 1 / C
+        path, fingerprint = self.files["classifier"], self.cache.fingerprint
+        write_bundle(path, "classifier", self.classifier.config, self.classifier, fingerprint)
+
+    @torch.no_grad()
+    def probabilities(self, video: int, looks: Sequence[tuple[int, int]]) -> Tensor:
+        """Return p′_t(b_1, ..., b_t), ``(C,)``: ``looks`` has an option and b for every frame."""
+        local = [b * self._local[video, t, option] for t, (option, b) in enumerate(looks)]
+        x = torch.from_numpy(np.stack(local))
+        config, weights = self.classifier.config, self.classifier.state_dict()
+        if config.reuse_glance:
+            x = torch.cat([torch.from_numpy(self._glance[video, : len(looks)]), x], dim=1)
+        head = nn.Linear(weights["head.weight"].shape[1], C).double()
+        head.load_state_dict({name: weights[f"head.{name}"] for name in ("weight", "bias")})
+        if config.aggregation == "average":
+            return torch.stack([head(frame).softmax(-1) for frame in x]).mean(0)
+        gru = nn.GRU(x.shape[1], config.hidden).double()
+        gru.load_state_dict(
+            {name[4:]: value for name, value in weights.items() if name.startswith("gru.")}
+        )
+        return head(gru(x)[0][-1]).softmax(-1)
+
+    def confidence(
+        self, video: int, looks: Sequence[tuple[int, int]], labels: str = "first"
+    ) -> float:
+        """Return the probability of the first label, or the mean of those of all labels."""
+        true = [int(k) for k in self.cache.videos["labels"][video].split(";")]
+        p = self.probabilities(video, looks)
+        return float(p[true[0]] if labels == "first" else sum(p[k] for k in true) / len(true))

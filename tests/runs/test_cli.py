@@ -135,13 +135,28 @@ def test_the_readmes_examples_run(tiny_run: tuple[Path, dict[str, Any]]) -> None
     printed = []
     for block in blocks:
         assert len(block.strip().splitlines()) <= 15
+        if named := re.match(r"# (\w+\.py)\n", block):
+            (out.parents[1] / named[1]).write_text(block)
         command = [sys.executable, "-W", "error", "-c", block]
         ran = subprocess.run(command, cwd=out.parents[1], capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         printed.append(ran.stdout)
-    reading, playing = printed
+    reading, playing, learning, _, rendering = printed
     assert "train" in reading
     assert playing.count("confidence") == 6
+    assert re.search(r"gmacs: 0\.0\d+\ncorrect: [01]\.\d+", learning)
+    assert "6 pictures" in rendering
+    paths = {"cache": str(out / "cache"), "classifier": str(out / "classifier")}
+    code = f"""
+import gymnasium
+reward = {{"name": "my_rewards:LogGain", "floor": 0.01}}
+env = gymnasium.make("focusgym.envs:focusgym/AdaFocus-v0", reward=reward, **{paths!r})
+env.reset()
+print(env.step(3)[1])
+"""
+    command = [sys.executable, "-W", "error", "-c", code]
+    ran = subprocess.run(command, cwd=out.parents[1], capture_output=True, text=True)
+    assert abs(float(ran.stdout)) < 5, ran.stderr
 
 
 def test_the_readmes_commands_exist() -> None:
