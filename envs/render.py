@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
@@ -235,7 +235,9 @@ def _draw_band(caption: Caption, looked: bool, width: int) -> NDArray[np.uint8]:
 
 def _shorten(text: str, font: Font, room_px: float) -> str:
     """Return a text on one line, cut to end in an ellipsis where it is too wide."""
-    text = re.sub(r"[\r\n\t]+", " ", text)
+    # Pillow's own font has no accents: what can lose them does.
+    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = " ".join("".join(letters).splitlines()).replace("\t", " ")
     if font.getlength(text) <= room_px:
         return text
     kept = bisect_right(range(len(text)), room_px, key=lambda n: font.getlength(text[:n] + "…"))
