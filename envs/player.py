@@ -192,7 +192,12 @@ class Player:
         return maps.cpu().numpy()
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Return which actions are possible now, ``(N, number of actions)``; see `ActionSet`."""
+        """Return which actions are possible now, ``(N, number of actions)``; see `ActionSet`.
+
+        Raises:
+            RuntimeError: If no episode was begun.
+        """
+        self._check_begun()
         return self.actions.masks(self._prices.affordable(self.gmacs, self.t))
 
     def record(self, env: int) -> EpisodeRecord:
@@ -201,8 +206,7 @@ class Player:
         Raises:
             RuntimeError: If no episode was begun.
         """
-        if not len(self.t):
-            raise RuntimeError("no episode was begun: call reset() first")
+        self._check_begun()
         return self._history.record(env, int(self.episodes.videos[env]), int(self.t[env]))
 
     def picture(self, env: int) -> NDArray[np.uint8]:
@@ -253,6 +257,10 @@ class Player:
         if isinstance(self.actions, FlatActions):
             return Choice(np.where(looks, choice.options, self.cache.n_options), looks)
         return Choice(choice.options, looks)
+
+    def _check_begun(self) -> None:
+        if not len(self.t):
+            raise RuntimeError("no episode was begun: call reset() first")
 
     def _check_reward(self, rewards: Tensor) -> None:
         if rewards.shape != (self.n_envs,) or not math.isfinite(float(rewards.sum())):

@@ -104,7 +104,8 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
                 if name in infos:
                     infos[name], infos[f"_{name}"] = np.where(done, infos[name], 0), done
         rewards = outcome.rewards.astype(np.float64)
-        return observations, rewards, done, np.zeros(self.num_envs, dtype=bool), infos
+        truncated = np.zeros(self.num_envs, dtype=bool)
+        return observations, rewards, done.copy(), truncated, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which actions are possible now, ``(N, number of actions)``."""
