@@ -209,7 +209,7 @@ def _from_json(content: Any) -> EpisodeRecord:
     if images and not re.fullmatch(r"[^%/]*%(0?[1-9])?d[^%/]*", images):
         raise ValueError(f"clip.images must be a file name with one %d; got {images!r}")
     indices = np.array(view["frame_indices"], dtype=np.int64)
-    parts = {
+    parts: dict[str, Any] = {
         "clip": Clip(**content["clip"]),
         "frames": FrameConfig(**content["frames"]),
         "view": View(indices, tuple(view["crop_px"]), view["flipped"]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -23,7 +24,7 @@ GREEN, RED, GREY, DARK = (40, 220, 90), (255, 110, 90), (200, 200, 200), (70, 70
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font = ImageFont.FreeTypeFont
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _draw_grid(pixels: NDArray[np.uint8], cells: tuple[int, int]) -> None:
 
 def _draw_edge(window: NDArray[np.uint8], looked: bool) -> None:
     """Draw the edge of a box into its pixels: 3 px, green, or dashed in two greys."""
-    y, x = np.indices(window.shape[:2])
+    y, x = np.ogrid[: window.shape[0], : window.shape[1]]
     on_edge = np.minimum(np.minimum(y, x), np.minimum(y[::-1], x[:, ::-1])) < 3
     if looked:
         window[on_edge] = GREEN
@@ -210,7 +211,7 @@ def _draw_band(caption: Caption, looked: bool, width: int) -> NDArray[np.uint8]:
 
     end = write_right(0, f"t = {t} / {caption.n_decisions}", TEXT)
     write(0, caption.label, TEXT, write(0, "true label: ", FAINT, margin, end), end)
-    end = write_right(1, "" if caption.gmacs is None else f"{caption.gmacs:.2f} GMACs", TEXT)
+    end = write_right(1, "" if caption.gmacs is None else f"{caption.gmacs:.3g} GMACs", TEXT)
     said = f"confidence {caption.confidences[-1]:.3f}  " if t else "no decision yet  "
     left = write(1, said, TEXT if t else FAINT, margin, end)
     if caption.correct is not None:
@@ -235,9 +236,7 @@ def _draw_band(caption: Caption, looked: bool, width: int) -> NDArray[np.uint8]:
 
 def _shorten(text: str, font: Font, room_px: float) -> str:
     """Return a text on one line, cut to end in an ellipsis where it is too wide."""
-    # Pillow's own font has no accents: what can lose them does.
-    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    text = " ".join("".join(letters).splitlines()).replace("\t", " ")
+    text = " ".join(text.splitlines()).replace("\t", " ")
     if font.getlength(text) <= room_px:
         return text
     kept = bisect_right(range(len(text)), room_px, key=lambda n: font.getlength(text[:n] + "…"))
@@ -246,4 +245,5 @@ def _shorten(text: str, font: Font, room_px: float) -> str:
 
 @lru_cache(maxsize=8)
 def _font(size_px: int) -> Font:
-    return ImageFont.load_default(size=size_px)
+    # matplotlib's: it has Latin, Greek and Cyrillic letters, where Pillow's own has plain ones.
+    return ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size_px)
