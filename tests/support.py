@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -170,3 +172,39 @@ class Literal:
         true = [int(k) for k in self.cache.videos["labels"][video].split(";")]
         p = self.probabilities(video, looks)
         return float(p[true[0]] if labels == "first" else sum(p[k] for k in true) / len(true))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A user's own reward design: the confidence, times a factor."""
+
+    factor: float
+    draws: ClassVar[int] = 0
+    compares_skip: ClassVar[bool] = False
+
+    def __call__(self, p: Any) -> Tensor:
+        return self.factor * p.chosen
+
+
+def assert_same(found: Any, expected: Any, where: str = "it") -> None:
+    """Compare what environments return, all the way down: floats within 1e-5, the rest exactly."""
+    if isinstance(expected, dict):
+        assert isinstance(found, dict), where
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_same(found[key], value, f"{where}: {key}")
+    elif isinstance(expected, tuple | list):
+        assert len(found) == len(expected), where
+        for i, value in enumerate(expected):
+            assert_same(found[i], value, f"{where}: {i}")
+    elif isinstance(expected, np.ndarray) and expected.dtype != object:
+        assert (type(found), found.shape) == (np.ndarray, expected.shape), where
+        assert found.dtype.kind == expected.dtype.kind, where
+        atol = 1e-5 if expected.dtype.kind == "f" else 0
+        np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=where)
+    elif isinstance(expected, np.ndarray):
+        assert (found.dtype, found.shape) == (object, expected.shape), where
+        assert_same(list(found), list(expected), where)
+    else:
+        assert type(found) is type(expected), where
+        assert found == (pytest.approx(expected, abs=1e-5) if type(found) is float else expected)

@@ -34,7 +34,7 @@ plays = st.lists(
 
 @pytest.fixture(params=["gru", "average"])
 def literal(tmp_path: Path, request: pytest.FixtureRequest) -> Literal:
-    return Literal(tmp_path, aggregation=request.param)
+    return Literal(tmp_path, seed=7, aggregation=request.param)
 
 
 def engine_of(literal: Literal, labels: str = "first") -> FocusEngine:
@@ -68,7 +68,11 @@ def test_confidences_of_a_tiny_case_worked_out(tmp_path: Path) -> None:
     assert float(step.confidence) == pytest.approx(p(local[4]), abs=1e-6)
     assert step.chosen.tolist() == step.confidence.tolist()
     assert step.random.tolist()[0] == pytest.approx([p(local[7]), p(local[0])], abs=1e-6)
-    assert float(step.skip) == pytest.approx(1 / 3, abs=1e-6) == pytest.approx(p(0.0))
+    assert float(step.skip) == pytest.approx(1 / 3, abs=1e-6)
+    engine.start(np.array([3]))
+    step = engine.step(np.array([K]))
+    assert float(step.confidence) == pytest.approx(1 / 3, abs=1e-6)
+    assert step.random is step.skip is None, "what is not asked for is not computed"
 
 
 @settings(max_examples=25, deadline=None)
@@ -167,11 +171,13 @@ def test_counterfactuals_are_all_the_steps_not_taken(literal: Literal) -> None:
 
 def test_counterfactuals_of_more_videos_than_a_block_holds(literal: Literal) -> None:
     engine = engine_of(literal)
-    videos = np.random.default_rng(0).integers(N, size=8000)
+    videos = np.random.default_rng(0).integers(N, size=40_000)
     assert len(videos) * engine.source.row_bytes > 2 * 2**21
     engine.start(np.arange(N))
+    engine.advance(np.arange(N) % K)  # from here on states differ
     few = engine.counterfactuals()
     engine.start(videos)
+    engine.advance(videos % K)
     close(engine.counterfactuals(), few[videos], rtol=0, atol=1e-6)
 
 
