@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 
@@ -13,7 +15,7 @@ class EnvConfig:
     """The keywords of ``focusgym/AdaFocus-v0``.
 
     Attributes:
-        cache: Folder of the feature cache.
+        cache: Folder of the feature cache; a str, where the spec is to be stored as JSON.
         classifier: Folder of the classifier bundle, trained on that cache.
         group: Name of the cache's option group; needed where it holds several.
         split: Which videos are played; None for those of all splits.
@@ -55,11 +57,8 @@ class EnvConfig:
         _one_of("order", self.order, ("shuffled", "listed"))
         _one_of("observation", self.observation, ("map", "index"))
         _one_of("labels", self.labels, ("first", "mean"))
-        if self.policy_gmacs < 0 or self.projection_bytes < 0 or self.seed < 0:
-            raise ValueError(
-                "policy_gmacs, projection_bytes and seed must not be negative; got "
-                f"{self.policy_gmacs}, {self.projection_bytes} and {self.seed}"
-            )
+        for name in ("policy_gmacs", "projection_bytes", "seed"):
+            _number(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,24 @@ class PlusConfig(EnvConfig):
         """Check the values."""
         super().__post_init__()
         _one_of("action_set", self.action_set, ("pairs", "flat"))
-        if len(self.penalty) != 1 or not set(self.penalty) <= {"per_px2", "per_gmac"}:
+        if not isinstance(self.penalty, Mapping) or list(self.penalty) not in (
+            ["per_px2"],
+            ["per_gmac"],
+        ):
             raise ValueError(
-                "penalty must be {'per_px2': number} or {'per_gmac': number}; got "
-                f"{dict(self.penalty)}"
+                f"penalty must be {{'per_px2': number}} or {{'per_gmac': number}}; got "
+                f"{self.penalty!r}"
             )
+        for name, price in self.penalty.items():
+            _number(f"penalty {name}", price)
+        if self.budget_gmacs is not None:
+            _number("budget_gmacs", self.budget_gmacs)
+
+
+def _number(name: str, value: Any) -> None:
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not 0 <= float(value) < math.inf:
+        raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from .rewards import increment_over_random, increments, padding
@@ -66,9 +68,9 @@ class IncrementOverRandom:
 
     def __post_init__(self) -> None:
         """Check the number of draws."""
-        if self.draws is not None and self.draws < 1:
+        if self.draws is not None and (not isinstance(self.draws, int) or self.draws < 1):
             raise ValueError(
-                f"draws must be at least 1, or None (null) for all options; got {self.draws}"
+                f"draws must be at least 1, or None (null) for all options; got {self.draws!r}"
             )
 
     def __call__(self, p: Confidences) -> Tensor:
@@ -137,7 +139,8 @@ def make_design(reward: str | Mapping[str, Any]) -> RewardDesign:
         ValueError: If the name is unknown, cannot be imported, does not take the parameters, or
             gives no reward design.
     """
-    parameters = {"name": reward} if isinstance(reward, str) else dict(reward)
+    given: Any = {"name": reward} if isinstance(reward, str) else reward
+    parameters = dict(given) if isinstance(given, Mapping) else {}
     name = parameters.pop("name", None)
     if not isinstance(name, str):
         raise ValueError(
@@ -156,6 +159,51 @@ def make_design(reward: str | Mapping[str, Any]) -> RewardDesign:
     return design
 
 
+def check_rewards(rewards: Tensor, reward: str | Mapping[str, Any], n_envs: int) -> None:
+    """Check what a design returned.
+
+    Raises:
+        ValueError: If it is not one finite number per episode.
+    """
+    if not isinstance(rewards, Tensor):
+        raise ValueError(f"reward {reward!r} must return a Tensor; got {type(rewards).__name__}")
+    if rewards.shape != (n_envs,) or not math.isfinite(float(rewards.sum())):
+        raise ValueError(
+            f"reward {reward!r} must return ({n_envs},) finite numbers; got shape "
+            f"{tuple(rewards.shape)}: {rewards.flatten()[:5].tolist()}"
+        )
+
+
+def check_design(design: RewardDesign, reward: str | Mapping[str, Any], n_envs: int) -> None:
+    """Try a design on even confidences, before anything is played.
+
+    Raises:
+        ValueError: If it fails, or does not return one finite number per episode.
+    """
+    draws = design.draws
+    if draws is not None and (not isinstance(draws, int) or isinstance(draws, bool) or draws < 0):
+        raise ValueError(
+            f"reward {reward!r}: draws must be a number of options, or None for all; got {draws!r}"
+        )
+    even = torch.full((n_envs,), 0.5)
+    random = torch.full((n_envs, 1 if draws is None else draws), 0.5)
+    p = Confidences(
+        even,
+        even,
+        random if draws != 0 else None,
+        even if design.compares_skip else None,
+    )
+    try:
+        rewards = design(p)
+    except Exception as error:
+        raise ValueError(
+            f"reward {reward!r} fails on {n_envs} confidences of 0.5 "
+            f"({type(error).__name__}: {error}): mend it, or ask for what it needs with draws and "
+            "compares_skip"
+        ) from error
+    check_rewards(rewards, reward, n_envs)
+
+
 def _find(name: str) -> Any:
     if name in DESIGNS:
         return DESIGNS[name]
@@ -167,7 +215,7 @@ def _find(name: str) -> Any:
         )
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"reward {name!r} cannot be imported ({error}): expected 'module:attribute' of a "
             "module that Python finds"

@@ -56,7 +56,12 @@ class FocusEngine:
         Args:
             source: Where f_C's inputs come from.
             labels: ``first`` or ``mean``: the confidence of a video with several labels.
+
+        Raises:
+            ValueError: If ``labels`` is neither.
         """
+        if labels not in ("first", "mean"):
+            raise ValueError(f"labels must be 'first' or 'mean'; got {labels!r}")
         self.source = source
         self.cache = source.cache
         self._truth = self.cache.labels if labels == "first" else self.cache.label_matrix
@@ -69,10 +74,26 @@ class FocusEngine:
         Args:
             videos: ``(B,)`` rows of the cache.
             which: ``(B,)`` the episodes that begin; the others go on. None begins all.
+
+        Raises:
+            ValueError: If a row is not in the cache, or ``which`` is of another number of episodes
+                than are being played.
+            CacheError: If features of a video are not finite.
         """
+        if len(videos) and not 0 <= videos.min() <= videos.max() < self.cache.n_videos:
+            raise ValueError(
+                f"videos must be rows of the cache in [0, {self.cache.n_videos}); got "
+                f"{videos.min()} to {videos.max()}"
+            )
+        if which is not None and not len(which) == len(videos) == len(self.videos):
+            raise ValueError(
+                f"{len(self.videos)} episodes are being played; got {len(videos)} videos, and "
+                f"which of {len(which)} begin"
+            )
         self.source.prepare(videos)
         fresh = self.source.classifier.start(len(videos))
-        self.videos = videos.copy()
+        self.videos = videos.copy() if which is None else np.where(which, videos, self.videos)
+        videos = self.videos
         self._labels = self._truth[videos].to(self.cache.device)
         if which is None:
             self.t, self._state = np.zeros(len(videos), dtype=np.int64), fresh
@@ -103,6 +124,8 @@ class FocusEngine:
             Predictions and confidences.
 
         Raises:
+            ValueError: If there is not an option in ``[0, K]`` for each episode.
+            RuntimeError: If no episode was begun, or one is over.
             CacheError: If the features of a frame are not finite.
         """
         columns = [options[:, None]] if random is None else [options[:, None], random]
@@ -131,7 +154,13 @@ class FocusEngine:
         return self.step(options).logits
 
     def counterfactuals(self) -> Tensor:
-        """Return the confidences ``(B, K + 1)`` that each option and, last, skip would give now."""
+        """Return the confidences ``(B, K + 1)`` that each option and, last, skip would give now.
+
+        Raises:
+            RuntimeError: If no episode was begun, or one is over.
+            CacheError: If the features of a frame are not finite.
+        """
+        self._check_running()
         block = max(1, _BLOCK_BYTES // self.source.row_bytes)
         step, recurrent = self._step(), self._recur()
         found = []
@@ -197,6 +226,13 @@ class FocusEngine:
 
     def _try(self, options: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """Return states ``(B, M, S)``, logits and confidences after alternatives ``(B, M)``."""
+        n_options = self.cache.n_options
+        if len(options) != len(self.videos) or options.min() < 0 or options.max() > n_options:
+            raise ValueError(
+                f"options must be {len(self.videos)} rows in [0, {n_options}], {n_options} to "
+                f"skip; got {len(options)} from {options.min()} to {options.max()}"
+            )
+        self._check_running()
         f_c, step = self.source.classifier, self._step()
         inputs = self.source.gather(self.videos, self.t, options)
         states = f_c.advance(self._state, self._recur(), inputs, step)
@@ -217,14 +253,18 @@ class FocusEngine:
         self._state, self._recurrent = state, None
         self.t = self.t + 1
 
+    def _check_running(self) -> None:
+        if not len(self.t) or self.t.max() >= self.cache.steps:
+            raise RuntimeError(
+                f"expected running episodes, each at a step before {self.cache.steps}; got "
+                f"{self.t.tolist()}: call start() first"
+            )
+
     def _check(self, confidences: Tensor) -> None:
         if not math.isfinite(float(confidences.detach().sum())):
-            rows = ~confidences.isfinite().flatten(1).all(dim=1).cpu().numpy()
-            row = int(np.flatnonzero(rows)[0])
-            video = int(self.videos[row])
+            finite = confidences.isfinite().flatten(1).all(dim=1).cpu().numpy()
+            row = int(np.flatnonzero(~finite)[0])
             raise CacheError(
-                f"video {video} ({self.cache.videos['name'][video]}), frame {self.t[row]}: f_C "
-                "gives no finite confidence: the features or the classifier hold NaN or infinite "
-                "numbers; run `focusgym cache verify`, then build the cache or train the "
-                "classifier again"
+                f"video {self.videos[row]}, frame {self.t[row]}: f_C gives no finite confidence: "
+                "its weights hold NaN or infinite numbers; train it again"
             )

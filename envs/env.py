@@ -42,6 +42,8 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
     ``RecordEpisodeStatistics`` and Stable-Baselines3's ``Monitor`` add ``episode``, which they
     want to find free.
 
+    ``player`` holds the feature cache (``env.unwrapped.player.cache``).
+
     ## Rendering
     ``rgb_array``: the frame, read from its video, with the chosen box; see `draw_decision`.
     """
@@ -64,7 +66,7 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
 
         Args:
             first_episode: First episode to play; with ``episode_stride`` N this is environment
-                ``first_episode`` of a batch of N.
+                ``first_episode`` of a batch of N. Environments that are made alike play alike.
             episode_stride: Episodes from one to the next.
             render_mode: ``rgb_array``, or None.
             **config: The attributes of `EnvConfig`: ``cache`` and ``classifier``, and what is to
@@ -80,11 +82,9 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
                 f"{first_episode} and {episode_stride}"
             )
         self.render_mode = checked_render_mode(render_mode)
-        self._player = Player(
-            self.config_class(**config), np.array([first_episode]), episode_stride
-        )
-        self.observation_space = self._player.observation_space
-        self.action_space = self._player.actions.space
+        self.player = Player(self.config_class(**config), np.array([first_episode]), episode_stride)
+        self.observation_space = self.player.observation_space
+        self.action_space = self.player.actions.space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -97,15 +97,16 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
 
         Raises:
             ValueError: If the options are unknown, or there is no such video.
+            CacheError: If features of the video are not finite.
         """
         super().reset(seed=seed)
         check_options(options, ("video",))
-        self._player.start(chosen=[(options or {}).get("video")], seed=seed)
-        return self._observe(), row_info(self._player.videos_info(), 0)
+        self.player.start(chosen=[(options or {}).get("video")], seed=seed)
+        return self._observe(), row_info(self.player.videos_info(), 0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Make one decision; see `Player.step` for the errors."""
-        outcome = self._player.step(np.asarray(action)[None])
+        outcome = self.player.step(np.asarray(action)[None])
         info = row_info(outcome.info, 0)
         return self._observe(), float(outcome.rewards[0]), bool(outcome.done[0]), False, info
 
@@ -115,7 +116,7 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
         All are, unless ``options_allowed`` or a budget forbids some. Those of ``MultiDiscrete``
         actions stand one after the other, as sb3-contrib wants them.
         """
-        mask: NDArray[np.bool_] = self._player.action_masks()[0]
+        mask: NDArray[np.bool_] = self.player.action_masks()[0]
         return mask
 
     def render(self) -> NDArray[np.uint8] | None:
@@ -125,7 +126,7 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
             RuntimeError: If no episode was begun.
             VideoError: If the video is gone or cannot be read; the message names it.
         """
-        return self._player.picture(0) if self.render_mode else None
+        return self.player.picture(0) if self.render_mode else None
 
     def record(self) -> EpisodeRecord:
         """Return the record of the episode so far, which can be written and rendered later.
@@ -133,10 +134,10 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
         Raises:
             RuntimeError: If no episode was begun.
         """
-        return self._player.record(0)
+        return self.player.record(0)
 
     def _observe(self) -> Any:
-        return row_observation(self._player.observe(), 0)
+        return row_observation(self.player.observe(), 0)
 
 
 class AdaFocusPlusEnv(AdaFocusEnv):

@@ -53,16 +53,11 @@ class Episodes:
         self._options = options
         self._first, self._stride = first, stride
         self._shuffled = shuffled
-        # Caches per object, not per class: nothing outlives the environment.
-        self._order = lru_cache(maxsize=2)(self._make_order)
-        self._block = lru_cache(maxsize=4)(self._make_block)
         self.restart(seed)
 
     def restart(self, seed: int) -> None:
         """Go back to the first episodes, under another seed."""
         self._seed = seed
-        self._order.cache_clear()
-        self._block.cache_clear()
         self.episodes = self._first - self._stride
         self.videos = np.full_like(self._first, -1)
         self._draws = np.empty((len(self._first), *self._draws_shape), dtype=np.int64)
@@ -73,11 +68,15 @@ class Episodes:
         epochs, positions = np.divmod(self.episodes, len(self._rows))
         for epoch in np.unique(epochs[which]):
             of_epoch = which & (epochs == epoch)
-            self.videos[of_epoch] = self._order(int(epoch))[positions[of_epoch]]
+            turn = positions[of_epoch]
+            if self._shuffled:
+                turn = _order(self._seed, int(epoch), len(self._rows))[turn]
+            self.videos[of_epoch] = self._rows[turn]
         blocks, positions = np.divmod(self.episodes, _BLOCK)
         for block in np.unique(blocks[which]):
             of_block = which & (blocks == block)
-            self._draws[of_block] = self._block(int(block))[positions[of_block]]
+            drawn = _draw(self._seed, int(block), self._draws_shape, len(self._options))
+            self._draws[of_block] = self._options[drawn[positions[of_block]]]
 
     def choose(self, env: int, video: int) -> None:
         """Begin an episode of a chosen video in one environment, out of turn."""
@@ -90,11 +89,15 @@ class Episodes:
         drawn: NDArray[np.int64] = self._draws[np.arange(len(steps)), steps]
         return drawn
 
-    def _make_order(self, epoch: int) -> NDArray[np.int64]:
-        if not self._shuffled:
-            return self._rows
-        return np.random.default_rng([self._seed, _ORDER, epoch]).permutation(self._rows)
 
-    def _make_block(self, block: int) -> NDArray[np.int64]:
-        rng = np.random.default_rng([self._seed, _DRAWS, block])
-        return self._options[rng.integers(len(self._options), size=(_BLOCK, *self._draws_shape))]
+@lru_cache(maxsize=8)
+def _order(seed: int, epoch: int, n_videos: int) -> NDArray[np.int64]:
+    """Return the order of an epoch, ``(n_videos,)``."""
+    return np.random.default_rng([seed, _ORDER, epoch]).permutation(n_videos)
+
+
+@lru_cache(maxsize=16)
+def _draw(seed: int, block: int, shape: tuple[int, int], n_options: int) -> NDArray[np.int64]:
+    """Return the draws ``(1024, D, k)`` of a block of episodes."""
+    rng = np.random.default_rng([seed, _DRAWS, block])
+    return rng.integers(n_options, size=(_BLOCK, *shape))

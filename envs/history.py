@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +27,11 @@ class History:
         """
         self._cache = cache
         self._past: deque[tuple[Choice, Outcome]] = deque(maxlen=cache.steps)
-        self._frames = lru_cache(maxsize=n_envs)(self._read)
+        self._n_envs = n_envs
+        self._frames: dict[int, Tensor] = {}
 
     def add(self, choice: Choice, outcome: Outcome) -> None:
-        """Remember a decision of every environment."""
+        """Remember a decision of every environment; the caller keeps the outcome unchanged."""
         self._past.append((choice, outcome))
 
     def record(self, env: int, video: int, n_decisions: int) -> EpisodeRecord:
@@ -75,7 +75,7 @@ class History:
         Raises:
             VideoError: If the video is gone or cannot be read; the message names it.
         """
-        frames, last = self._frames(record.video_id), record.n_decisions - 1
+        frames, last = self._read(record), record.n_decisions - 1
         if last < 0:
             return draw_decision(frames[0], record_caption(record, 0), record.map_cells)
         return draw_decision(
@@ -86,6 +86,11 @@ class History:
             bool(record.looked[last]),
         )
 
-    def _read(self, video: int) -> Tensor:
-        clip = clips_of(self._cache.videos.iloc[[video]])[0]
-        return read_view(clip, self._cache.frames, self._cache.view(video))
+    def _read(self, record: EpisodeRecord) -> Tensor:
+        """Return the frames ``(T, 3, S, S)``, kept for the next decision's picture."""
+        if record.video_id not in self._frames:
+            if len(self._frames) == self._n_envs:
+                self._frames.pop(next(iter(self._frames)))
+            frames = read_view(record.clip, record.frames, record.view)
+            self._frames[record.video_id] = frames
+        return self._frames[record.video_id]

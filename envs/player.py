@@ -15,7 +15,7 @@ from torch import Tensor
 from ..feature_cache import CacheError
 from .actions import Choice, FlatActions, action_set
 from .config import EnvConfig
-from .designs import Confidences, make_design
+from .designs import Confidences, check_design, check_rewards, make_design
 from .engine import FocusEngine, Step
 from .episodes import Episodes
 from .history import History
@@ -53,10 +53,11 @@ class Player:
         Raises:
             CacheError: If the cache cannot be opened or has no such split.
             BundleError: If the classifier cannot be read or belongs to another cache.
-            ValueError: If the reward is unknown, videos or options are not there, or the budget
-                does not even pay for glances.
+            ValueError: If the reward is unknown or does not work, videos or options are not there,
+                or the budget does not even pay for glances.
         """
         self._design = make_design(config.reward)
+        check_design(self._design, config.reward, len(first))
         source = open_source(config)
         self.config = config
         self.cache = source.cache
@@ -104,10 +105,15 @@ class Player:
             seed: Seed of a new order, whose first episodes are begun.
 
         Raises:
-            ValueError: If a chosen video is not in the cache or was skipped when it was built, or
-                if a seed is given for some environments only.
+            ValueError: If a chosen video is not in the cache or was skipped when it was built, if
+                there are not N of them, or if a seed is given for some environments only.
         """
         which = np.ones(self.n_envs, dtype=bool) if which is None else which
+        if chosen is not None and len(chosen) != self.n_envs:
+            raise ValueError(
+                f"expected a chosen video, or None, for each of {self.n_envs} environments; got "
+                f"{len(chosen)}"
+            )
         picks = [None if row is None else chosen_video(self.cache, row) for row in chosen or ()]
         if seed is not None:
             if not which.all():
@@ -150,8 +156,15 @@ class Player:
                 f"no episode is running in environment(s) {waiting}: call reset() before step()"
             )
         step, random = self._decide(choice)
-        location = self._design(Confidences(step.chosen, self._previous, random, step.skip))
-        self._check_reward(location)
+        location = self._design(
+            Confidences(
+                step.chosen.clone(),  # clones: a design may compute in place
+                self._previous.clone(),
+                None if random is None else random.clone(),
+                None if step.skip is None else step.skip.clone(),
+            )
+        )
+        check_rewards(location, self.config.reward, self.n_envs)
         parts = {"reward_location": location}
         if step.skip is not None and self.actions.can_skip:
             looks = torch.from_numpy(choice.looks).to(location.device)
@@ -164,9 +177,10 @@ class Player:
         self.running = self.running & ~done
         info = self._describe(choice, step)
         if self.actions.can_skip:
-            info |= {"looked": choice.looks, **{name: _numpy(r) for name, r in parts.items()}}
+            info["looked"] = choice.looks
+            info |= {name: _numpy(part).astype(np.float64) for name, part in parts.items()}
         if done.any():
-            info |= {"episode_return": self._returns, "episode_length": self.t}
+            info |= {"episode_return": self._returns.copy(), "episode_length": self.t.copy()}
         outcome = Outcome(rewards, done, info)
         self._history.add(choice, outcome)
         return outcome
@@ -243,9 +257,9 @@ class Player:
             correct = self.cache.label_matrix.numpy()[known["video_id"], predicted]
         return {
             **known,
-            "confidence": _numpy(step.confidence),
+            "confidence": _numpy(step.confidence).astype(np.float64),
             "correct": correct,
-            "gmacs": self.gmacs,
+            "gmacs": self.gmacs.copy(),
             "box_px": self._boxes_px[choice.options],
         }
 
@@ -261,13 +275,6 @@ class Player:
     def _check_begun(self) -> None:
         if not len(self.t):
             raise RuntimeError("no episode was begun: call reset() first")
-
-    def _check_reward(self, rewards: Tensor) -> None:
-        if rewards.shape != (self.n_envs,) or not math.isfinite(float(rewards.sum())):
-            raise ValueError(
-                f"reward {self.config.reward!r} must return ({self.n_envs},) finite numbers; got "
-                f"shape {tuple(rewards.shape)}: {rewards.flatten()[:5].tolist()}"
-            )
 
     def _make_observation_space(self) -> spaces.Space[Any]:
         if self.config.observation == "map":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from ..recognizer import FrameCost
 from .config import EnvConfig, PlusConfig
+
+# Sums of costs are rounded: a budget of exactly n looks has room for n.
+SLACK = 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,11 @@ class Prices:
     def __post_init__(self) -> None:
         """Check the budget."""
         least = self.steps * self.frame_gmacs
-        if self.budget_gmacs < least:
+        if self.budget_gmacs * SLACK < least:
+            digits = 5 - math.floor(math.log10(least))
+            shown = math.ceil(least * 10**digits) / 10**digits  # up, so that it would do
             raise ValueError(
-                f"budget_gmacs must be at least {least:.6g}, what f_G, f_C and the agent need for "
+                f"budget_gmacs must be at least {shown:.6g}, what f_G, f_C and the agent need for "
                 f"{self.steps} frames without a look; got {self.budget_gmacs}"
             )
 
@@ -76,5 +82,5 @@ class Prices:
             t: ``(N,)`` step of the decision.
         """
         least = spent_gmacs + (self.steps - t) * self.frame_gmacs + self.cost.local_gmacs
-        room: NDArray[np.bool_] = least <= self.budget_gmacs * (1 + 1e-9)
+        room: NDArray[np.bool_] = least <= self.budget_gmacs * SLACK
         return room

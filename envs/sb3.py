@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
@@ -23,6 +24,10 @@ def make_sb3(
 ) -> AdaFocusVecEnv:
     """Make N environments for Stable-Baselines3.
 
+    To evaluate every video of a split once, Stable-Baselines3's ``evaluate_policy`` needs
+    ``order="listed"``, a new VecEnv, and N that divides the number of videos: it gives each
+    environment its share of episodes.
+
     Args:
         env_id: ``focusgym/AdaFocus-v0`` or ``focusgym/AdaFocusPlus-v0``.
         n_envs: N.
@@ -35,9 +40,10 @@ def make_sb3(
         CacheError: If the cache cannot be opened or has no such split.
         BundleError: If the classifier cannot be read or belongs to another cache.
     """
-    if env_id not in _CONFIGS:
+    known = _CONFIGS.get(env_id.removeprefix("focusgym.envs:"))
+    if known is None:
         raise ValueError(f"env_id must be one of {', '.join(_CONFIGS)}; got {env_id!r}")
-    return AdaFocusVecEnv(_CONFIGS[env_id](**config), n_envs, render_mode)
+    return AdaFocusVecEnv(known(**config), n_envs, render_mode)
 
 
 class AdaFocusVecEnv(VecEnv):
@@ -104,7 +110,7 @@ class AdaFocusVecEnv(VecEnv):
             self.player.start(outcome.done)
             self.reset_infos = _row_infos(self.player.videos_info())
             observations = self.player.observe()
-        return observations, outcome.rewards, outcome.done, infos
+        return observations, outcome.rewards.copy(), outcome.done, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which actions are possible now, ``(N, number of actions)``."""
@@ -148,8 +154,8 @@ class AdaFocusVecEnv(VecEnv):
         )
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """Return False for each: there are no single environments to wrap."""
-        return [False] * len(list(self._get_indices(indices)))
+        """Return whether the infos are those of a wrapper: of ``Monitor``, whose part we do."""
+        return [wrapper_class is Monitor] * len(list(self._get_indices(indices)))
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """Return a picture ``(H, W, 3)`` per environment; None without a render mode."""

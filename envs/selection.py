@@ -24,7 +24,7 @@ def videos_to_play(cache: FeatureCache, config: EnvConfig) -> NDArray[np.int64]:
         rows = cache.split(config.split)
     if config.videos is None:
         return rows
-    asked = np.asarray(config.videos, dtype=np.int64)
+    asked = _integers("videos", config.videos)
     strangers = np.setdiff1d(asked, rows)
     if not len(asked) or len(strangers) or len(np.unique(asked)) < len(asked):
         raise ValueError(
@@ -40,7 +40,8 @@ def chosen_video(cache: FeatureCache, video: int) -> int:
     Raises:
         ValueError: If it is no row of the cache, or its video was skipped when that was built.
     """
-    known = isinstance(video, int | np.integer) and 0 <= video < cache.n_videos
+    known = isinstance(video, int | np.integer) and not isinstance(video, bool)
+    known = known and 0 <= video < cache.n_videos
     if not known or cache.videos["split"][int(video)] == "skipped":
         raise ValueError(
             f"a chosen video must be a row of the cache in [0, {cache.n_videos}) that could be "
@@ -53,11 +54,11 @@ def allowed_options(options: Sequence[int] | None, n_options: int) -> NDArray[np
     """Return which of the K options may be chosen, ``(K,)``; None allows all.
 
     Raises:
-        ValueError: If there is none, or one is out of range.
+        ValueError: If there is none, one is out of range, or they are no integers.
     """
     mask = np.ones(n_options, dtype=bool)
     if options is not None:
-        asked = np.asarray(options, dtype=np.int64)
+        asked = _integers("options_allowed", options)
         if not len(asked) or asked.min() < 0 or asked.max() >= n_options:
             raise ValueError(
                 f"options_allowed must be options in [0, {n_options}), at least one; got "
@@ -66,3 +67,12 @@ def allowed_options(options: Sequence[int] | None, n_options: int) -> NDArray[np
         mask[:] = False
         mask[asked] = True
     return mask
+
+
+def _integers(name: str, values: Sequence[int]) -> NDArray[np.int64]:
+    asked = np.asarray(values)
+    if asked.ndim != 1 or (len(asked) and asked.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name} must be a list of integers; got {asked.dtype} of shape {asked.shape}"
+        )
+    return asked.astype(np.int64)

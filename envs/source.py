@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..feature_cache import FeatureCache, read_classifier
+from ..feature_cache import CacheError, FeatureCache, read_classifier
 from ..recognizer import Classifier, FrameCost, count_gmacs
 from .config import EnvConfig
 
@@ -44,22 +46,27 @@ class FeatureSource:
             projection_bytes: Most memory for the table.
 
         Raises:
-            ValueError: If the classifier is for features of other widths.
+            ValueError: If the classifier is for features of other widths, or other classes.
         """
         config = classifier.config
-        takes = (config.glance_channels, config.local_channels)
-        gives = (cache.map_shape[2], cache.local_channels)
+        takes = (config.glance_channels, config.local_channels, config.n_classes)
+        gives = (cache.map_shape[2], cache.local_channels, cache.n_classes)
         if takes != gives:
             raise ValueError(
-                f"the classifier takes (G, L) = {takes}, but the cache holds {gives}: give the "
+                f"the classifier is for (G, L, C) = {takes}, but the cache holds {gives}: give the "
                 "classifier that was trained on this cache"
             )
         self.cache = cache
+        self._projection_bytes = projection_bytes
         self.classifier = copy.deepcopy(classifier).to(cache.device).eval().requires_grad_(False)
         glance = torch.zeros(1, config.glance_channels, device=cache.device)
         self._width = int(self.classifier.project(glance, None).shape[-1])
         self._shape = (cache.n_videos, cache.steps, cache.n_options + 1, self._width)
         self.tabled = 4 * int(np.prod(self._shape)) <= projection_bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle without the table, which is filled again."""
+        return FeatureSource, (self.cache, self.classifier, self._projection_bytes)
 
     @cached_property
     def _table(self) -> Tensor:
@@ -76,8 +83,12 @@ class FeatureSource:
         return 4 * self._shape[2] * self._width
 
     def prepare(self, videos: NDArray[np.int64]) -> None:
-        """Make ready for episodes of videos ``(B,)``."""
-        if self.tabled:
+        """Make ready for episodes of videos ``(B,)``.
+
+        Raises:
+            CacheError: If there is a table, and features of a video are not finite.
+        """
+        if self.tabled and not self._filled[videos].all():
             for video in np.unique(videos[~self._filled[videos]]):
                 self._table[video] = self._project_all(video)
                 self._filled[video] = True
@@ -94,7 +105,11 @@ class FeatureSource:
 
         Returns:
             ``(B, M, I)``.
+
+        Raises:
+            CacheError: If the features are not finite.
         """
+        self.prepare(videos)  # at once, but in a copy of a running engine
         if self.tabled:
             frames = (videos * self._shape[1] + steps)[:, None] * self._shape[2]
             rows = torch.from_numpy((frames + options).ravel()).to(self._table.device)
@@ -102,18 +117,21 @@ class FeatureSource:
             return flat.view(*options.shape, -1)
         glance = self.cache.glance_vectors(videos, steps)[:, None]
         n_options = self.cache.n_options
-        looks = torch.from_numpy(options < n_options).to(self.cache.device)
+        skips = torch.from_numpy(options == n_options).to(self.cache.device)
         shown = np.minimum(options, n_options - 1)
         local = self.cache.local_vectors(videos[:, None], steps[:, None], shown)
-        return self.classifier.project(glance, local * looks[..., None])
+        local = local.masked_fill(skips[..., None], 0.0)
+        return self._checked(self.classifier.project(glance, local), videos, steps)
 
     def gather_all(self, videos: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
-        """Return the inputs ``(B, K + 1, I)`` for all options and, last, skip."""
+        """Return the inputs ``(B, K + 1, I)`` for all options and, last, skip; see `gather`."""
+        self.prepare(videos)
         if self.tabled:
             rows = torch.from_numpy(videos * self._shape[1] + steps).to(self._table.device)
             return self._table.flatten(0, 1).index_select(0, rows)
         glance = self.cache.glance_vectors(videos, steps)[:, None]
-        return self._join(glance, self.cache.local_vectors(videos, steps, slice(None)))
+        inputs = self._join(glance, self.cache.local_vectors(videos, steps, slice(None)))
+        return self._checked(inputs, videos, steps)
 
     @cached_property
     def frame_cost(self) -> FrameCost:
@@ -132,12 +150,27 @@ class FeatureSource:
         row = np.array([video])
         glance = self.cache.glance_vectors(row)[0, :, None]  # (T, 1, G)
         local = self.cache.local_vectors(video, np.arange(self._shape[1]), slice(None))
-        return self._join(glance, local)
+        steps = np.arange(self._shape[1])
+        return self._checked(self._join(glance, local), np.full_like(steps, video), steps)
 
     def _join(self, glance: Tensor, local: Tensor) -> Tensor:
         """Return inputs ``(M, K + 1, I)`` of ``(M, 1, G)`` and ``(M, K, L)``, skip last."""
         looks = self.classifier.project(glance, local)
         return torch.cat([looks, self.classifier.project(glance, None)], dim=1)
+
+    def _checked(
+        self, inputs: Tensor, videos: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> Tensor:
+        """Return inputs ``(B, ..., I)`` of frames, if all are finite."""
+        if not math.isfinite(float(inputs.detach().sum())):
+            finite = inputs.isfinite().flatten(1).all(dim=1).cpu().numpy()
+            row = int(np.flatnonzero(~finite)[0])
+            raise CacheError(
+                f"video {videos[row]} ({self.cache.videos['name'][videos[row]]}), frame "
+                f"{steps[row]}: the features, or f_C's weights, hold NaN or infinite numbers: run "
+                "`focusgym cache verify`, then build the cache or train the classifier again"
+            )
+        return inputs
 
 
 _open_sources: WeakValueDictionary[tuple[object, ...], FeatureSource] = WeakValueDictionary()

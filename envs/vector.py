@@ -13,6 +13,7 @@ from .config import EnvConfig, PlusConfig
 from .env import check_options, checked_render_mode
 from .outcome import Columns, row_observation
 from .player import Player
+from .record import EpisodeRecord
 
 
 class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
@@ -58,9 +59,9 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         self.num_envs = num_envs
         self.render_mode = checked_render_mode(render_mode)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 2, "autoreset_mode": mode}
-        self._player = Player(self.config_class(**config), np.arange(num_envs), num_envs)
-        self.single_observation_space = self._player.observation_space
-        self.single_action_space = self._player.actions.space
+        self.player = Player(self.config_class(**config), np.arange(num_envs), num_envs)
+        self.single_observation_space = self.player.observation_space
+        self.single_action_space = self.player.actions.space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -85,19 +86,24 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         which = self._mask(given.get("reset_mask"))
         chosen = given.get("video")
         if chosen is not None:
-            chosen = np.broadcast_to(np.asarray(chosen), (self.num_envs,)).tolist()
-        self._player.start(which, chosen, seed)
-        return self._player.observe(), _with_masks(self._player.videos_info(), which)
+            rows = np.atleast_1d(np.asarray(chosen)).tolist()
+            if len(rows) not in (1, self.num_envs):
+                raise ValueError(
+                    f"video must be one row of the cache, or {self.num_envs}; got {len(rows)}"
+                )
+            chosen = rows * (self.num_envs // len(rows))
+        self.player.start(which, chosen, seed)
+        return self.player.observe(), _with_masks(self.player.videos_info(), which)
 
     def step(
         self, actions: Any
     ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Make one decision in every environment; see `Player.step` for the errors."""
-        outcome = self._player.step(actions)
-        observations, done = self._player.observe(), outcome.done
+        outcome = self.player.step(actions)
+        observations, done = self.player.observe(), outcome.done
         if self.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP and done.any():
             infos = self._finish(observations, outcome.info, done)
-            observations = self._player.observe()
+            observations = self.player.observe()
         else:
             infos = _with_masks(outcome.info, np.ones(self.num_envs, dtype=bool))
             for name in ("episode_return", "episode_length"):
@@ -109,25 +115,35 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which actions are possible now, ``(N, number of actions)``."""
-        return self._player.action_masks()
+        return self.player.action_masks()
+
+    def record(self, env: int) -> EpisodeRecord:
+        """Return the record of an environment's episode so far.
+
+        Whole episodes are recorded with ``DISABLED`` autoreset, before the reset.
+
+        Raises:
+            RuntimeError: If no episode was begun.
+        """
+        return self.player.record(env)
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Return a picture ``(H, W, 3)`` per environment; None without a render mode."""
         if self.render_mode is None:
             return None
-        return tuple(self._player.picture(i) for i in range(self.num_envs))
+        return tuple(self.player.picture(i) for i in range(self.num_envs))
 
     def _finish(self, observations: Any, info: Columns, done: NDArray[np.bool_]) -> dict[str, Any]:
         """Begin the next episodes where one is over; return the infos of both."""
         final_obs = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(done).tolist():
             final_obs[i] = row_observation(observations, i)
-        self._player.start(done)
+        self.player.start(done)
         everyone = np.ones(self.num_envs, dtype=bool)
         going_on = {} if done.all() else _with_masks(_without_end(info), ~done)
         return {
             **going_on,
-            **_with_masks(self._player.videos_info(), everyone),
+            **_with_masks(self.player.videos_info(), everyone),
             "final_obs": final_obs,
             "_final_obs": done,
             "final_info": _with_masks(info, done),
@@ -158,8 +174,10 @@ def _with_masks(columns: Columns, mask: NDArray[np.bool_]) -> dict[str, Any]:
     everyone = bool(mask.all())
     for name, column in columns.items():
         shaped = mask.reshape(-1, *(1,) * (column.ndim - 1))
-        infos[name] = column if everyone else np.where(shaped, column, 0).astype(column.dtype)
-        infos[f"_{name}"] = mask
+        infos[name] = (
+            column.copy() if everyone else np.where(shaped, column, 0).astype(column.dtype)
+        )
+        infos[f"_{name}"] = mask.copy()
     return infos
 
 

@@ -199,7 +199,7 @@ def assert_same(found: Any, expected: Any, where: str = "it") -> None:
             assert_same(found[i], value, f"{where}: {i}")
     elif isinstance(expected, np.ndarray) and expected.dtype != object:
         assert (type(found), found.shape) == (np.ndarray, expected.shape), where
-        assert found.dtype.kind == expected.dtype.kind, where
+        assert found.dtype == expected.dtype, where
         atol = 1e-5 if expected.dtype.kind == "f" else 0
         np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=where)
     elif isinstance(expected, np.ndarray):

@@ -57,7 +57,7 @@ def test_the_reward_of_looking_falls_straight_with_its_price(
     np.testing.assert_allclose(fall, b * P_PX**2 * (prices[0] - prices[1]), rtol=0, atol=1e-6)
     gains = rewards(0.0)
     assert (gains[~b] == 0).all()
-    for t in np.flatnonzero(b & (np.abs(gains) > 1e-3)):
+    for t in np.flatnonzero(b & (gains > 1e-3)):
         turn = gains[t] / P_PX**2
         assert rewards(turn - 1e-7)[t] > 0 > rewards(turn + 1e-7)[t]
 

@@ -148,7 +148,7 @@ def test_draws_are_those_of_the_episodes_to_the_bit(files: dict[str, str]) -> No
         if step % T == 0:
             episodes.advance(np.ones(64, dtype=bool))
         random = episodes.draws(np.full(64, step % T))[:, 0]
-        assert (env._player.episodes.draws(env._player.t)[:, 0] == random).all()
+        assert (env.player.episodes.draws(env.player.t)[:, 0] == random).all()
         other = np.arange(64) % 2
         rewards = env.step((random + other) % K)[1]
         assert ((rewards == 0) == (other == 0)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from focusgym.envs import (
     regret,
 )
 from focusgym.feature_cache import CacheError, FeatureCache
-from focusgym.recognizer import ClassifierConfig, GruClassifier
+from focusgym.recognizer import AverageClassifier, ClassifierConfig, GruClassifier
 
 K = GRID**2
 close = torch.testing.assert_close
@@ -241,29 +242,81 @@ def test_beginning_some_episodes_leaves_the_others_as_they_are(literal: Literal)
     assert engine.t.tolist() == [4, 2, 4]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("projection_bytes", [2**31, 0])
 @pytest.mark.parametrize("array", ["glance_vectors", "local_vectors_p12_3x3"])
 def test_features_that_are_not_numbers_name_the_video_and_the_frame(
-    literal: Literal, array: str, projection_bytes: int
+    literal: Literal, array: str, projection_bytes: int, value: float
 ) -> None:
+    """With a table as soon as the video is played, else where the option is tried."""
     stored = np.lib.format.open_memmap(literal.cache.root / f"{array}.npy", "r+")
-    stored[(6, 2, 3, 1)[: stored.ndim - 1]] = np.nan
+    stored[(6, 2, 8, 1)[: stored.ndim - 1]] = value
     stored.flush()
     cache = FeatureCache.open(literal.cache.root)
     engine = FocusEngine(FeatureSource(cache, literal.classifier, projection_bytes))
-    videos = np.array([1, 6])
+    message = (
+        r"video 6 \(6.mp4\), frame 2: the features, or f_C's weights, hold NaN or infinite "
+        "numbers: run `focusgym cache verify`, then build the cache or train the classifier again"
+    )
+    engine.start(np.array([1, 5]))
+    if projection_bytes:
+        with pytest.raises(CacheError, match=message):
+            engine.start(np.array([1, 6]))
+        return
     ways = {
-        "chosen": lambda: engine.step(np.array([0, 3])),
-        "random": lambda: engine.step(np.array([0, 0]), np.array([[0], [3]])),
+        "chosen": lambda: engine.step(np.array([0, 8])),
+        "random": lambda: engine.step(np.array([0, 0]), np.array([[0], [8]])),
         "all": engine.counterfactuals,
     }
     for try_it in ways.values():
-        engine.start(videos)
+        engine.start(np.array([1, 6]))
         engine.advance(np.array([3, 3]))
         engine.advance(np.array([3, 3]))
-        with pytest.raises(
-            CacheError,
-            match=r"video 6 \(6.mp4\), frame 2: f_C gives no finite confidence: .* NaN or infinite "
-            "numbers; run `focusgym cache verify`, then build the cache or train the classifier",
-        ):
+        with pytest.raises(CacheError, match=message):
             try_it()
+    if array != "glance_vectors":
+        assert engine.step(np.array([0, K])).confidence.isfinite().all(), "skipping reads nothing"
+
+
+def test_a_broken_classifier_is_told(literal: Literal) -> None:
+    broken = copy.deepcopy(literal.classifier)
+    with torch.no_grad():
+        broken.head.bias[0] = np.nan
+    engine = FocusEngine(FeatureSource(literal.cache, broken))
+    # Averaging has no state: its only weights are those that the features go through.
+    average = isinstance(broken, AverageClassifier)
+    message = "or f_C's weights, hold NaN" if average else "f_C gives no finite confidence: its wei"
+    with pytest.raises(CacheError, match=message):
+        engine.rollout(np.array([3]), np.zeros((1, 1), dtype=int))
+
+
+def test_wrong_indices_are_refused(literal: Literal) -> None:
+    engine = engine_of(literal)
+    with pytest.raises(ValueError, match="labels must be 'first' or 'mean'; got 'frist'"):
+        FocusEngine(engine.source, "frist")
+    with pytest.raises(RuntimeError, match=r"expected running episodes.*got \[\]: call start"):
+        engine.counterfactuals()
+    for row in (-1, N):
+        with pytest.raises(ValueError, match=rf"rows of the cache in \[0, {N}\); got (-1|1) to"):
+            engine.start(np.array([row, 1]))
+    with pytest.raises(
+        ValueError, match="0 episodes are being played; got 2 videos, and which of 2"
+    ):
+        engine.start(np.array([0, 1]), np.array([True, False]))
+    engine.start(np.array([0, 1]))
+    for option in (-1, K + 1):
+        with pytest.raises(ValueError, match=rf"2 rows in \[0, {K}\], {K} to skip; got 2 from "):
+            engine.step(np.array([0, option]))
+    with pytest.raises(ValueError, match="got 3 from 0 to 0"):
+        engine.step(np.zeros(3, dtype=int))
+    engine.rollout(np.array([2]), np.zeros((1, T), dtype=int))
+    for over in (engine.counterfactuals, lambda: engine.step(np.array([0]))):
+        with pytest.raises(RuntimeError, match=rf"each at a step before {T}; got \[{T}\]: call"):
+            over()
+
+
+def test_a_running_episode_keeps_its_video(literal: Literal) -> None:
+    engine = engine_of(literal)
+    engine.start(np.array([0, 4]))
+    engine.start(np.array([7, 5]), np.array([False, True]))
+    assert engine.videos.tolist() == [0, 5]

@@ -26,6 +26,7 @@ from focusgym.envs import (
     padding,
     skip_gain,
 )
+from focusgym.envs.designs import check_design
 
 K = GRID**2
 P_PX, LOCAL_GMACS = 12, 1.5  # of `write_cache`
@@ -62,6 +63,14 @@ class Returns:
 
 class Incomplete:
     draws = 0
+
+
+class InPlace:
+    draws = 0
+    compares_skip = False
+
+    def __call__(self, p: Confidences) -> Tensor:
+        return p.chosen.sub_(p.previous)
 
 
 REWARDS = {
@@ -280,9 +289,44 @@ def test_rewards_of_a_wrong_design_are_refused(
 ) -> None:
     env_class, keywords = KINDS[kind]
     reward = {"name": f"{__name__}:Returns", "rewards": rewards}
-    env = env_class(**Literal(tmp_path).files, **keywords, reward=reward)
-    env.reset(seed=0)
     with pytest.raises(
         ValueError, match=rf"reward .* must return \(1,\) finite numbers; got {got}"
     ):
-        env.step(action_of(kind, 0, 1))
+        env_class(**Literal(tmp_path).files, **keywords, reward=reward)
+
+
+@pytest.mark.parametrize(
+    ("design", "message"),
+    [
+        ({"returns": 0.5}, "reward 'mine' must return a Tensor; got float"),
+        ({"draws": -1}, "reward 'mine': draws must be a number of options, or None .*; got -1"),
+        ({"draws": 1.5}, "draws must be a number of options, or None for all; got 1.5"),
+        ({"draws": True}, "draws must be a number of options, or None for all; got True"),
+        (
+            {"draws": 0},
+            r"reward 'mine' fails on 2 confidences of 0.5 \(AttributeError: .*: mend it",
+        ),
+    ],
+)
+def test_a_design_is_tried_before_anything_is_played(design: dict[str, Any], message: str) -> None:
+    class Mine:
+        draws = design.get("draws", 1)
+        compares_skip = False
+
+        def __call__(self, p: Confidences) -> Any:
+            return design.get("returns", p.chosen - p.random.mean(1))
+
+    with pytest.raises(ValueError, match=message):
+        check_design(Mine(), "mine", 2)
+
+
+def test_a_design_may_compute_in_place(tmp_path: Path) -> None:
+    files = Literal(tmp_path).files
+    env = AdaFocusEnv(**files, reward=f"{__name__}:InPlace")
+    other = AdaFocusEnv(**files, reward="increments")
+    for each in (env, other):
+        each.reset(seed=0)
+    for _ in range(T):
+        (_, reward, _, _, info), expected = env.step(3), other.step(3)
+        assert reward == pytest.approx(expected[1], abs=1e-7)
+        assert info["confidence"] == expected[4]["confidence"]

@@ -179,7 +179,7 @@ def test_action_masks_reach_sb3_contrib_through_every_face(
     env_id, single, of_kind = KINDS[kind]
     config = {**files, **of_kind, **config}
     alone = [single(**config), gymnasium.make(env_id, **config), Monitor(single(**config))]
-    batches = [make_sb3(env_id, 3, **config), VecMonitor(make_sb3(env_id, 3, **config))]
+    batches = [make_sb3(env_id, 3, **config), VecCheckNan(make_sb3(env_id, 3, **config))]
     batches.append(DummyVecEnv([lambda: Monitor(single(**config))] * 3))
     for env in (*alone, *batches):
         env.reset()
@@ -211,7 +211,9 @@ def test_a_mask_closes_when_the_budget_is_spent(files: dict[str, str]) -> None:
 @every_kind
 def test_monitors_and_evaluation_find_our_returns(files: dict[str, str], kind: str) -> None:
     ours, theirs = both(kind, 3, order="listed", **files)
-    env = VecCheckNan(VecMonitor(ours, info_keywords=("gmacs", "correct")), raise_exception=True)
+    with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
+        monitored = VecMonitor(ours, info_keywords=("gmacs", "correct"))
+    env = VecCheckNan(monitored, raise_exception=True)
     env.reset()
     rng = np.random.default_rng(0)
     for _ in range(2 * T):
@@ -224,7 +226,7 @@ def test_monitors_and_evaluation_find_our_returns(files: dict[str, str], kind: s
                 assert info["episode"]["gmacs"] == info["gmacs"]
     model = PPO("MlpPolicy", ours, seed=0, policy_kwargs={"net_arch": [4]}, device="cpu")
     returns = []
-    for each in (VecMonitor(both(kind, 3, order="listed", **files)[0]), theirs):
+    for each in (both(kind, 3, order="listed", **files)[0], theirs):
         returns.append(evaluate_policy(model, each, 6, return_episode_rewards=True))
         assert returns[-1][1] == [T] * 6
     assert returns[0][0] == pytest.approx(returns[1][0], abs=1e-5)

@@ -18,7 +18,6 @@ from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecMonitor
 from support import GRID, C, G, L, Literal, T
 
 from focusgym.envs import AdaFocusEnv, make_sb3
@@ -137,7 +136,7 @@ def test_ppo_learns_where_to_look(tmp_path: Path, observation: str) -> None:
     )
 
     def mean_return() -> float:
-        every_video = VecMonitor(make_sb3("focusgym/AdaFocus-v0", 6, order="listed", **config))
+        every_video = make_sb3("focusgym/AdaFocus-v0", 6, order="listed", **config)
         return float(evaluate_policy(model, every_video, 6)[0])
 
     assert mean_return() < 0.2
@@ -182,7 +181,7 @@ def test_maskable_ppo_never_takes_a_masked_action(
         if kind != "where" and dones.all():
             assert max(info["gmacs"] for info in infos) <= config["budget_gmacs"] * (1 + 1e-9)
     assert (n_closed > 0) == (kind != "where"), "the budget was felt"
-    masked = evaluate_maskable(model, VecMonitor(make_sb3(env_id, 2, **config)), 4)
+    masked = evaluate_maskable(model, make_sb3(env_id, 2, **config), 4)
     assert np.isfinite(masked).all()
 
 
@@ -204,12 +203,11 @@ def test_a_model_is_saved_loaded_and_evaluated_while_it_trains(
 ) -> None:
     env = make_sb3("focusgym/AdaFocus-v0", N_ENVS, **files)
     model = make_model(PPO, env, "map")
-    evaluation = VecMonitor(make_sb3("focusgym/AdaFocus-v0", 2, split="val", **files))
+    evaluation = make_sb3("focusgym/AdaFocus-v0", 2, split="val", **files)
     callback = EvalCallback(
         evaluation, n_eval_episodes=2, eval_freq=16, log_path=str(tmp_path), verbose=0
     )
-    with pytest.warns(UserWarning, match="Training and eval env are not of the same type"):
-        model.learn(128, callback=callback)
+    model.learn(128, callback=callback)
     stored = np.load(tmp_path / "evaluations.npz")
     assert stored["results"].shape == (2, 2)
     assert (stored["ep_lengths"] == T).all()

@@ -116,15 +116,17 @@ def test_inputs_are_projections_of_the_files_features(
                 close(picked[i, j], every[i, k], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("glance", "local"), [(G + 1, L), (G, L - 1)])
+@pytest.mark.parametrize(
+    ("glance", "local", "n_classes"), [(G + 1, L, C), (G, L - 1, C), (G, L, C + 2), (G, L, C - 1)]
+)
 def test_a_classifier_of_other_features_is_refused(
-    literal: Literal, glance: int, local: int
+    literal: Literal, glance: int, local: int, n_classes: int
 ) -> None:
-    other = GruClassifier(ClassifierConfig(glance, local, C, hidden=7))
+    other = GruClassifier(ClassifierConfig(glance, local, n_classes, hidden=7))
     with pytest.raises(
         ValueError,
-        match=rf"classifier takes \(G, L\) = \({glance}, {local}\), but the cache holds "
-        rf"\({G}, {L}\): give the classifier that was trained on this cache",
+        match=rf"classifier is for \(G, L, C\) = \({glance}, {local}, {n_classes}\), but the cache "
+        rf"holds \({G}, {L}, {C}\): give the classifier that was trained on this cache",
     ):
         FeatureSource(literal.cache, other)
 

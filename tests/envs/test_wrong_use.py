@@ -164,3 +164,15 @@ def test_the_wrappers_of_gymnasium_make_say_the_same(files: dict[str, str]) -> N
         env.step(0)
     with pytest.raises(gymnasium.error.Error, match="Seed must be greater or equal to zero"):
         env.reset(seed=-1)
+
+
+def test_as_many_chosen_videos_as_environments_are_needed(files: dict[str, str]) -> None:
+    env = make_sb3("focusgym/AdaFocus-v0", 3, **files)
+    env.set_options([{"video": 1}])
+    with pytest.raises(ValueError, match="or None, for each of 3 environments; got 1"):
+        env.reset()
+    vector = AdaFocusVectorEnv(3, **files)
+    with pytest.raises(ValueError, match="video must be one row of the cache, or 3; got 2"):
+        vector.reset(options={"video": [1, 2]})
+    with pytest.raises(ValueError, match="a chosen video must be a row of the cache .*; got True"):
+        AdaFocusEnv(**files).reset(options={"video": True})
