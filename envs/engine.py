@@ -261,7 +261,7 @@ class FocusEngine:
             )
 
     def _check(self, confidences: Tensor) -> None:
-        if not math.isfinite(float(confidences.detach().sum())):
+        if not math.isfinite(float(confidences.sum())):
             finite = confidences.isfinite().flatten(1).all(dim=1).cpu().numpy()
             row = int(np.flatnonzero(~finite)[0])
             raise CacheError(

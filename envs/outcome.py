@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,17 @@ class Outcome:
     Attributes:
         rewards: ``(N,)`` float32.
         done: ``(N,)`` bool, whether that was the last decision of its episode.
-        info: Columns of N values, by name; see `AdaFocusEnv` for their meaning.
+        describe: Makes `info`.
     """
 
     rewards: NDArray[np.float32]
     done: NDArray[np.bool_]
-    info: Columns
+    describe: Callable[[], Columns]
+
+    @cached_property
+    def info(self) -> Columns:
+        """Columns of N values by name, made when first asked for; see `AdaFocusEnv`."""
+        return self.describe()
 
 
 def row_info(columns: Columns, row: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -156,32 +157,23 @@ class Player:
                 f"no episode is running in environment(s) {waiting}: call reset() before step()"
             )
         step, random = self._decide(choice)
-        location = self._design(
-            Confidences(
-                step.chosen.clone(),  # clones: a design may compute in place
-                self._previous.clone(),
-                None if random is None else random.clone(),
-                None if step.skip is None else step.skip.clone(),
-            )
-        )
-        check_rewards(location, self.config.reward, self.n_envs)
-        parts = {"reward_location": location}
-        if step.skip is not None and self.actions.can_skip:
-            looks = torch.from_numpy(choice.looks).to(location.device)
+        confidence = step.confidence.clone()  # a design may compute in place
+        parts: dict[str, Tensor] = {}
+        if self.actions.can_skip and step.skip is not None:
+            looks = torch.from_numpy(choice.looks).to(confidence.device)
             parts["reward_skip"] = skip_gain(step.chosen, step.skip, looks, self._prices.penalty)
+        location = self._design(Confidences(step.chosen, self._previous, random, step.skip))
+        parts["reward_location"] = check_rewards(location, self.config.reward, self.n_envs)
         rewards: NDArray[np.float32] = _numpy(sum(parts.values())).astype(np.float32)
-        self._previous = step.confidence
+        self._previous = confidence
         self.gmacs = self.gmacs + self._prices.spend(choice.looks)
         self._returns = self._returns + rewards
         done = self.t == self.cache.steps
         self.running = self.running & ~done
-        info = self._describe(choice, step)
-        if self.actions.can_skip:
-            info["looked"] = choice.looks
-            info |= {name: _numpy(part).astype(np.float64) for name, part in parts.items()}
-        if done.any():
-            info |= {"episode_return": self._returns.copy(), "episode_length": self.t.copy()}
-        outcome = Outcome(rewards, done, info)
+        ends = {"episode_return": self._returns, "episode_length": self.t} if done.any() else {}
+        state: Columns = {**self.videos_info(), "gmacs": self.gmacs, **ends}
+        describe = partial(self._describe, choice, step.logits, confidence, parts, state)
+        outcome = Outcome(rewards, done, describe)
         self._history.add(choice, outcome)
         return outcome
 
@@ -249,19 +241,30 @@ class Player:
         )
         return step, step.random if draws else every
 
-    def _describe(self, choice: Choice, step: Step) -> Columns:
-        known, predicted = self.videos_info(), _numpy(step.logits.argmax(dim=1))
+    def _describe(
+        self,
+        choice: Choice,
+        logits: Tensor,
+        confidence: Tensor,
+        parts: dict[str, Tensor],
+        state: Columns,
+    ) -> Columns:
+        """Return the info columns of a decision, from what was known then."""
+        predicted = _numpy(logits.argmax(dim=1))
         if self.config.labels == "first":
-            correct = predicted == known["label"]
+            correct = predicted == state["label"]
         else:
-            correct = self.cache.label_matrix.numpy()[known["video_id"], predicted]
-        return {
-            **known,
-            "confidence": _numpy(step.confidence).astype(np.float64),
+            correct = self.cache.label_matrix.numpy()[state["video_id"], predicted]
+        info = {
+            **state,
+            "confidence": _numpy(confidence).astype(np.float64),
             "correct": correct,
-            "gmacs": self.gmacs.copy(),
             "box_px": self._boxes_px[choice.options],
         }
+        if self.actions.can_skip:
+            info["looked"] = choice.looks
+            info |= {name: _numpy(part).astype(np.float64) for name, part in parts.items()}
+        return info
 
     def _afford(self, choice: Choice) -> Choice:
         """Turn looks that are beyond the budget into skips."""

@@ -109,7 +109,7 @@ class FeatureSource:
         Raises:
             CacheError: If the features are not finite.
         """
-        self.prepare(videos)  # at once, but in a copy of a running engine
+        self.prepare(videos)  # nothing to do, but in the copy of a running engine
         if self.tabled:
             frames = (videos * self._shape[1] + steps)[:, None] * self._shape[2]
             rows = torch.from_numpy((frames + options).ravel()).to(self._table.device)
