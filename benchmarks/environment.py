@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from synthetic import GRID, C, H, T, paper_sizes
 from torch.nn.functional import linear
 
-from focusgym.envs import make_sb3
+from focusgym.envs import EnvConfig, make_sb3
 from focusgym.envs.player import Player
 from focusgym.recognizer import torch_threads
 
@@ -56,7 +56,7 @@ def at_paper_sizes(paths: dict[str, str], threads: int) -> dict[str, Row]:
     )
     actions = np.random.default_rng(0).integers(GRID.n_options, size=(EPISODES * T, N_ENVS))
     timed = {
-        "engine": engine_stepper(single_draw.player, actions),
+        "engine": engine_stepper(Player(EnvConfig(**kwargs), np.arange(N_ENVS), N_ENVS), actions),
         "single draw": stepper(single_draw, actions),
         "matmul": products(N_ENVS, 2, len(actions)),
         "exact": stepper(exact, actions),
