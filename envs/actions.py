@@ -138,14 +138,15 @@ def _checked(
 ) -> NDArray[np.int64]:
     """Return actions as int64, if their shape, type and range are right."""
     chosen = np.asarray(actions)
+    right = chosen.shape == shape and np.issubdtype(chosen.dtype, np.integer)
+    if right and chosen.min() >= 0 and (chosen < sizes).all():
+        return chosen.astype(np.int64)
     ranges = " and ".join(f"[0, {size})" for size in sizes)
     expected = f"expected integer actions of shape {shape} in {ranges}"
-    if chosen.shape != shape or not np.issubdtype(chosen.dtype, np.integer):
+    if not right:
         raise ValueError(f"{expected}; got {chosen.dtype} of shape {chosen.shape}")
-    outside = (chosen < 0) | (chosen >= np.array(sizes if len(shape) > 1 else sizes[0]))
-    if outside.any():
-        raise ValueError(f"{expected}; got {chosen[outside].tolist()} among them")
-    return chosen.astype(np.int64)
+    outside = chosen[(chosen < 0) | (chosen >= sizes)]
+    raise ValueError(f"{expected}; got {outside.tolist()} among them")
 
 
 def _check_allowed(options: NDArray[np.int64], allowed: NDArray[np.bool_]) -> None:

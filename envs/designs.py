@@ -159,8 +159,8 @@ def make_design(reward: str | Mapping[str, Any]) -> RewardDesign:
     return design
 
 
-def check_rewards(rewards: Tensor, reward: str | Mapping[str, Any], n_envs: int) -> Tensor:
-    """Return what a design returned, if it is right.
+def check_rewards(rewards: Tensor, reward: str | Mapping[str, Any], n_envs: int) -> None:
+    """Check what a design returned.
 
     Raises:
         ValueError: If it is not one finite number per episode.
@@ -172,7 +172,6 @@ def check_rewards(rewards: Tensor, reward: str | Mapping[str, Any], n_envs: int)
             f"reward {reward!r} must return ({n_envs},) finite numbers; got shape "
             f"{tuple(rewards.shape)}: {rewards.flatten()[:5].tolist()}"
         )
-    return rewards
 
 
 def check_design(design: RewardDesign, reward: str | Mapping[str, Any], n_envs: int) -> None:

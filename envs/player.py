@@ -162,9 +162,12 @@ class Player:
         if self.actions.can_skip and step.skip is not None:
             looks = torch.from_numpy(choice.looks).to(confidence.device)
             parts["reward_skip"] = skip_gain(step.chosen, step.skip, looks, self._prices.penalty)
-        location = self._design(Confidences(step.chosen, self._previous, random, step.skip))
-        parts["reward_location"] = check_rewards(location, self.config.reward, self.n_envs)
-        rewards: NDArray[np.float32] = _numpy(sum(parts.values())).astype(np.float32)
+        total = self._design(Confidences(step.chosen, self._previous, random, step.skip))
+        check_rewards(total, self.config.reward, self.n_envs)
+        if parts:
+            parts["reward_location"] = total
+            total = total + parts["reward_skip"]
+        rewards: NDArray[np.float32] = _numpy(total).astype(np.float32)
         self._previous = confidence
         self.gmacs = self.gmacs + self._prices.spend(choice.looks)
         self._returns = self._returns + rewards
@@ -261,7 +264,7 @@ class Player:
             "correct": correct,
             "box_px": self._boxes_px[choice.options],
         }
-        if self.actions.can_skip:
+        if parts:
             info["looked"] = choice.looks
             info |= {name: _numpy(part).astype(np.float64) for name, part in parts.items()}
         return info
