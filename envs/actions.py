@@ -46,6 +46,9 @@ class ActionSet(Protocol):
             ValueError: If they are not N actions of the space, or an option is not allowed.
         """
 
+    def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
+        """Return a choice in which looks are skips where the budget has no room ``(N,)``."""
+
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which actions are possible, ``(N, number of actions)``.
 
@@ -69,6 +72,10 @@ class PatchActions:
         options = _checked(actions, (n_envs,), (len(self._allowed),))
         _check_allowed(options, self._allowed)
         return Choice(options, np.ones(n_envs, dtype=bool))
+
+    def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
+        """Return the choice: where every action looks, there is no budget."""
+        return choice
 
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the allowed options ``(N, K)``."""
@@ -95,6 +102,10 @@ class PairActions:
         _check_allowed(pairs[:, 0], self._allowed)
         return Choice(pairs[:, 0], pairs[:, 1] == 1)
 
+    def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
+        """Keep the options, and look only where there is room."""
+        return Choice(choice.options, choice.looks & affordable)
+
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return ``(N, K + 2)``: the allowed options, then skip and look."""
         rows = np.ones((len(affordable), len(self._allowed) + 2), dtype=bool)
@@ -119,6 +130,11 @@ class FlatActions:
         _check_allowed(options, self._allowed)
         return Choice(options, options < len(self._allowed) - 1)
 
+    def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
+        """Look only where there is room; elsewhere nothing is chosen."""
+        looks = choice.looks & affordable
+        return Choice(np.where(looks, choice.options, len(self._allowed) - 1), looks)
+
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return ``(N, K + 1)``: the allowed options where there is room for a look, and skip."""
         rows = self._allowed & affordable[:, None]
@@ -138,7 +154,7 @@ def _checked(
 ) -> NDArray[np.int64]:
     """Return actions as int64, if their shape, type and range are right."""
     chosen = np.asarray(actions)
-    right = chosen.shape == shape and np.issubdtype(chosen.dtype, np.integer)
+    right = chosen.shape == shape and chosen.dtype.kind in "iu"
     if right and chosen.min() >= 0 and (chosen < sizes).all():
         return chosen.astype(np.int64)
     ranges = " and ".join(f"[0, {size})" for size in sizes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, TypeVar
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class EnvConfig:
             the released code, or the ``mean`` over all.
         options_allowed: Options that may be chosen, and drawn as random ones; None for all.
         policy_gmacs: What the agent itself spends per decision, GMACs: charged with the rest.
-        projection_bytes: Most memory for a table of f_C's projected inputs, filled video by video
-            as they are played; where a full one would be larger, they are computed in each step.
+        projection_bytes: Most memory, per process, for a table of f_C's projected inputs: filled
+            video by video as they are played, shared by the environments of the process. Where one
+            for all videos of the cache would be larger, they are computed in each step.
         device: Where the engine computes, such as ``cuda``.
 
     Raises:
@@ -57,8 +58,9 @@ class EnvConfig:
         _one_of("order", self.order, ("shuffled", "listed"))
         _one_of("observation", self.observation, ("map", "index"))
         _one_of("labels", self.labels, ("first", "mean"))
-        for name in ("policy_gmacs", "projection_bytes", "seed"):
-            _number(name, getattr(self, name))
+        _number("policy_gmacs", self.policy_gmacs)
+        check_integer("projection_bytes", self.projection_bytes, 0)
+        check_integer("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,38 @@ class PlusConfig(EnvConfig):
             _number(f"penalty {name}", price)
         if self.budget_gmacs is not None:
             _number("budget_gmacs", self.budget_gmacs)
+
+
+ConfigT = TypeVar("ConfigT", bound=EnvConfig)
+
+
+def make_config(config_class: type[ConfigT], keywords: Mapping[str, Any]) -> ConfigT:
+    """Build a config from an environment's keywords.
+
+    Raises:
+        TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
+        ValueError: If a value is not among those that are allowed.
+    """
+    known = [each.name for each in fields(config_class)]
+    unknown = sorted(set(keywords) - set(known))
+    missing = [name for name in ("cache", "classifier") if keywords.get(name) is None]
+    if unknown or missing:
+        plus = set(unknown) & {each.name for each in fields(PlusConfig)}
+        hint = "; those of AdaFocusPlus-v0 are more" if plus else ""
+        raise TypeError(
+            f"expected keywords {', '.join(known)}{hint}; got unknown {unknown}, missing {missing}"
+        )
+    return config_class(**keywords)
+
+
+def check_integer(name: str, value: Any, least: int) -> None:
+    """Check a number.
+
+    Raises:
+        ValueError: If it is no integer, or too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
 
 
 def _number(name: str, value: Any) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -24,12 +24,14 @@ class Confidences:
         previous: ``(B,)`` after the decision before, as it came about; 0 at the first.
         random: ``(B, k)`` after looking at k random options instead; k is the design's ``draws``.
         skip: ``(B,)`` after looking at nothing, if the design ``compares_skip``.
+        gmacs: ``(B,)`` float64, cost of the episode so far, with this decision.
     """
 
     chosen: Tensor
     previous: Tensor
     random: Tensor | None = None
     skip: Tensor | None = None
+    gmacs: Tensor | None = None
 
 
 class RewardDesign(Protocol):
@@ -131,9 +133,9 @@ def make_design(reward: str | Mapping[str, Any]) -> RewardDesign:
     """Build a reward design.
 
     Args:
-        reward: A name: one of `DESIGNS`, or ``module:attribute`` of something that, called with
-            the parameters, gives a `RewardDesign`. Or a mapping of ``name`` and parameters, such as
-            ``{"name": "increment_over_random", "draws": None}``.
+        reward: A name: one of `DESIGNS`, or ``module:attribute`` of a `RewardDesign`, or of a
+            class or function that gives one when it is called with the parameters. Or a mapping of
+            ``name`` and parameters, such as ``{"name": "increment_over_random", "draws": None}``.
 
     Raises:
         ValueError: If the name is unknown, cannot be imported, does not take the parameters, or
@@ -146,8 +148,11 @@ def make_design(reward: str | Mapping[str, Any]) -> RewardDesign:
         raise ValueError(
             f"a reward is a name, or a mapping with 'name' and parameters; got {reward!r}"
         )
+    found = _find(name)
+    if not parameters and not isinstance(found, type) and hasattr(found, "draws"):
+        return cast(RewardDesign, found)
     try:
-        design: RewardDesign = _find(name)(**parameters)
+        design: RewardDesign = found(**parameters)
     except TypeError as error:
         raise ValueError(f"reward {name!r} does not take {parameters}: {error}") from error
     missing = [part for part in ("draws", "compares_skip") if not hasattr(design, part)]
@@ -192,6 +197,7 @@ def check_design(design: RewardDesign, reward: str | Mapping[str, Any], n_envs: 
         even,
         random if draws != 0 else None,
         even if design.compares_skip else None,
+        torch.ones(n_envs, dtype=torch.float64),
     )
     try:
         rewards = design(p)

@@ -183,7 +183,12 @@ class FocusEngine:
 
         Returns:
             ``(B, D, C)`` logits after every decision.
+
+        Raises:
+            ValueError: If there are not D ≤ T options in ``[0, K]`` for each of the videos.
+            CacheError: If features are not finite.
         """
+        self._check_plan(videos, options)
         self.start(videos)
         return torch.stack([self.advance(chosen) for chosen in options.T], dim=1)
 
@@ -199,7 +204,12 @@ class FocusEngine:
         Returns:
             ``(B, D, K + 1)`` confidences that each option and, last, skip would have given at each
             decision, those before it being as played. `regret` compares with the best.
+
+        Raises:
+            ValueError: If there are not D ≤ T options in ``[0, K]`` for each of the videos.
+            CacheError: If features are not finite.
         """
+        self._check_plan(videos, options)
         self.start(videos)
         found = []
         for chosen in options.T:
@@ -252,6 +262,18 @@ class FocusEngine:
     def _go_on(self, state: Tensor) -> None:
         self._state, self._recurrent = state, None
         self.t = self.t + 1
+
+    def _check_plan(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> None:
+        given = (np.shape(videos), np.shape(options))
+        integers = all(
+            getattr(x, "dtype", np.dtype(object)).kind in "iu" for x in (videos, options)
+        )
+        right = integers and len(given[1]) == 2 and given[0] == given[1][:1] and given[0] > (0,)
+        if not right or not 1 <= given[1][1] <= self.cache.steps:
+            raise ValueError(
+                f"expected integer arrays: videos (B,), options (B, D) with D in 1 to "
+                f"{self.cache.steps}; got shapes {given[0]} and {given[1]}"
+            )
 
     def _check_running(self) -> None:
         if not len(self.t) or self.t.max() >= self.cache.steps:

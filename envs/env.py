@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import EnvConfig, PlusConfig
+from .config import EnvConfig, PlusConfig, check_integer, make_config
 from .outcome import row_info, row_observation
 from .player import Player
 from .record import EpisodeRecord
@@ -18,7 +18,7 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
     """Choose where to look in every frame of a video.
 
     ## Action space
-    ``Discrete(K)``: patch candidate ``n*row + col`` of the cache's n×n grid.
+    ``Discrete(K)``: option ``n*row + col``, a patch of the cache's n×n grid.
 
     ## Observation space
     ``map``: the glance map of the current frame, flat ``(h·w·G,)`` float32, channels last.
@@ -33,7 +33,9 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
     ## Episodes
     One video, T decisions, then ``terminated``; never ``truncated``. Every video is played once
     before any is repeated; ``reset(seed=...)`` begins a new order, and
-    ``reset(options={"video": row})`` plays a chosen row of the cache out of turn.
+    ``reset(options={"video": row})`` plays a chosen row of the cache out of turn. Environments that
+    are made alike play alike: for several, use `gymnasium.make_vec`, or ``first_episode`` and
+    ``episode_stride``.
 
     ## Info
     ``video_id`` (row of the cache) and ``label`` (the first). After a step also ``confidence`` on
@@ -66,7 +68,7 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
 
         Args:
             first_episode: First episode to play; with ``episode_stride`` N this is environment
-                ``first_episode`` of a batch of N. Environments that are made alike play alike.
+                ``first_episode`` of a batch of N.
             episode_stride: Episodes from one to the next.
             render_mode: ``rgb_array``, or None.
             **config: The attributes of `EnvConfig`: ``cache`` and ``classifier``, and what is to
@@ -76,13 +78,12 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
             ValueError: If a value is out of range.
             TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
         """
-        if first_episode < 0 or episode_stride < 1:
-            raise ValueError(
-                "first_episode must be at least 0 and episode_stride at least 1; got "
-                f"{first_episode} and {episode_stride}"
-            )
+        check_integer("first_episode", first_episode, 0)
+        check_integer("episode_stride", episode_stride, 1)
         self.render_mode = checked_render_mode(render_mode)
-        self.player = Player(self.config_class(**config), np.array([first_episode]), episode_stride)
+        self.player = Player(
+            make_config(self.config_class, config), np.array([first_episode]), episode_stride
+        )
         self.observation_space = self.player.observation_space
         self.action_space = self.player.actions.space
 
@@ -106,7 +107,13 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Make one decision; see `Player.step` for the errors."""
-        outcome = self.player.step(np.asarray(action)[None])
+        single = np.asarray(action)
+        if single.shape != self.action_space.shape:
+            raise ValueError(
+                f"expected one action of {self.action_space}; got shape {single.shape}: give "
+                "action_space.sample() or the like"
+            )
+        outcome = self.player.step(single[None])
         info = row_info(outcome.info, 0)
         return self._observe(), float(outcome.rewards[0]), bool(outcome.done[0]), False, info
 

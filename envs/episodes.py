@@ -17,7 +17,8 @@ class Episodes:
     Episode g plays video ``permutation(seed, g // n_videos)[g % n_videos]``: an epoch visits
     every video once, whatever N is. Every draw is keyed by (seed, episode, step), so that neither
     the number of environments nor their order changes it. A chosen video is played out of turn:
-    its draws are keyed by (seed, video, step), and the order goes on as if it had not been.
+    its draws are keyed by (seed, environment, how many were chosen before, step), and the order
+    goes on as if it had not been.
 
     Attributes:
         episodes: ``(N,)`` int64, the last episodes in turn.
@@ -60,6 +61,7 @@ class Episodes:
         self._seed = seed
         self.episodes = self._first - self._stride
         self.videos = np.full_like(self._first, -1)
+        self._n_chosen = np.zeros_like(self._first)
         self._draws = np.empty((len(self._first), *self._draws_shape), dtype=np.int64)
 
     def advance(self, which: NDArray[np.bool_]) -> None:
@@ -80,7 +82,9 @@ class Episodes:
 
     def choose(self, env: int, video: int) -> None:
         """Begin an episode of a chosen video in one environment, out of turn."""
-        rng = np.random.default_rng([self._seed, _CHOSEN, video])
+        key = [self._seed, _CHOSEN, int(self._first[env]), int(self._n_chosen[env])]
+        rng = np.random.default_rng(key)
+        self._n_chosen[env] += 1
         self.videos[env] = video
         self._draws[env] = rng.choice(self._options, size=self._draws_shape)
 

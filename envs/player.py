@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..feature_cache import CacheError
-from .actions import Choice, FlatActions, action_set
+from .actions import Choice, action_set
 from .config import EnvConfig
 from .designs import Confidences, check_design, check_rewards, make_design
 from .engine import FocusEngine, Step
@@ -150,29 +150,33 @@ class Player:
             RuntimeError: If an episode was not begun, or is over.
             CacheError: If features are not finite.
         """
-        choice = self._afford(self.actions.choose(actions, self.n_envs))
+        choice = self.actions.choose(actions, self.n_envs)
         if not self.running.all():
             waiting = np.flatnonzero(~self.running).tolist()
             raise RuntimeError(
                 f"no episode is running in environment(s) {waiting}: call reset() before step()"
             )
+        if self._prices.budget_gmacs < np.inf:
+            choice = self.actions.without(choice, self._prices.affordable(self.gmacs, self.t))
+        self.running = np.zeros_like(self.running)  # should anything below fail
+        self.gmacs = self.gmacs + self._prices.spend(choice.looks)
         step, random = self._decide(choice)
         confidence = step.confidence.clone()  # a design may compute in place
         parts: dict[str, Tensor] = {}
         if self.actions.can_skip and step.skip is not None:
             looks = torch.from_numpy(choice.looks).to(confidence.device)
             parts["reward_skip"] = skip_gain(step.chosen, step.skip, looks, self._prices.penalty)
-        total = self._design(Confidences(step.chosen, self._previous, random, step.skip))
+        gmacs = torch.from_numpy(self.gmacs)
+        total = self._design(Confidences(step.chosen, self._previous, random, step.skip, gmacs))
         check_rewards(total, self.config.reward, self.n_envs)
         if parts:
             parts["reward_location"] = total
             total = total + parts["reward_skip"]
         rewards: NDArray[np.float32] = _numpy(total).astype(np.float32)
         self._previous = confidence
-        self.gmacs = self.gmacs + self._prices.spend(choice.looks)
         self._returns = self._returns + rewards
         done = self.t == self.cache.steps
-        self.running = self.running & ~done
+        self.running = ~done
         ends = {"episode_return": self._returns, "episode_length": self.t} if done.any() else {}
         state: Columns = {**self.videos_info(), "gmacs": self.gmacs, **ends}
         describe = partial(self._describe, choice, step.logits, confidence, parts, state)
@@ -268,15 +272,6 @@ class Player:
             info["looked"] = choice.looks
             info |= {name: _numpy(part).astype(np.float64) for name, part in parts.items()}
         return info
-
-    def _afford(self, choice: Choice) -> Choice:
-        """Turn looks that are beyond the budget into skips."""
-        if np.isinf(self._prices.budget_gmacs) or not len(self.t):
-            return choice
-        looks = choice.looks & self._prices.affordable(self.gmacs, self.t)
-        if isinstance(self.actions, FlatActions):
-            return Choice(np.where(looks, choice.options, self.cache.n_options), looks)
-        return Choice(choice.options, looks)
 
     def _check_begun(self) -> None:
         if not len(self.t):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class Prices:
         budget = np.inf if config.budget_gmacs is None else config.budget_gmacs
         return cls(cost, steps, budget, penalty)
 
-    @property
+    @cached_property
     def frame_gmacs(self) -> float:
         """GMACs of a frame that is seen but not looked at: f_G, f_C and the agent."""
         return self.cost.glance_gmacs + self.cost.classifier_gmacs + self.cost.policy_gmacs

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -19,7 +22,7 @@ def increment_over_random(chosen: Tensor, random: Tensor) -> Tensor:
         ``(B,)`` in [-1, 1].
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 7; the paper estimates the expectation with k = 1. A
-        random patch is one of the grid's candidates, where the paper crops at any pixel.
+        random patch is one of the K options, where the paper crops at any pixel.
     """
     return chosen - random.mean(dim=1)
 
@@ -74,7 +77,7 @@ def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float) -> Ten
     return (look - skip - penalty).where(looked, 0.0)
 
 
-def regret(confidences: Tensor, options: Tensor) -> Tensor:
+def regret(confidences: Tensor, options: Tensor | NDArray[np.int64]) -> Tensor:
     """Return how far below the best alternative of its step an option stays.
 
     Args:
@@ -84,5 +87,6 @@ def regret(confidences: Tensor, options: Tensor) -> Tensor:
     Returns:
         ``(...)`` in [0, 1]; 0 for what the greedy oracle chooses.
     """
-    chosen = confidences.gather(-1, options[..., None]).squeeze(-1)
+    index = torch.as_tensor(options, device=confidences.device)[..., None]
+    chosen = confidences.gather(-1, index).squeeze(-1)
     return confidences.amax(dim=-1) - chosen

@@ -11,8 +11,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from .config import EnvConfig, PlusConfig
-from .env import check_options, checked_render_mode
+from .config import EnvConfig, PlusConfig, check_integer, make_config
+from .env import AdaFocusEnv, check_options, checked_render_mode
 from .outcome import Columns, row_observation
 from .player import Player
 
@@ -24,9 +24,8 @@ def make_sb3(
 ) -> AdaFocusVecEnv:
     """Make N environments for Stable-Baselines3.
 
-    To evaluate every video of a split once, Stable-Baselines3's ``evaluate_policy`` needs
-    ``order="listed"``, a new VecEnv, and N that divides the number of videos: it gives each
-    environment its share of episodes.
+    ``evaluate_policy`` of Stable-Baselines3 gives each environment its share of episodes: with a
+    new VecEnv, as many episodes as videos, and N that divides them, it plays every video once.
 
     Args:
         env_id: ``focusgym/AdaFocus-v0`` or ``focusgym/AdaFocusPlus-v0``.
@@ -43,7 +42,7 @@ def make_sb3(
     known = _CONFIGS.get(env_id.removeprefix("focusgym.envs:"))
     if known is None:
         raise ValueError(f"env_id must be one of {', '.join(_CONFIGS)}; got {env_id!r}")
-    return AdaFocusVecEnv(known(**config), n_envs, render_mode)
+    return AdaFocusVecEnv(make_config(known, config), n_envs, render_mode)
 
 
 class AdaFocusVecEnv(VecEnv):
@@ -67,11 +66,11 @@ class AdaFocusVecEnv(VecEnv):
             CacheError: If the cache cannot be opened or has no such split.
             BundleError: If the classifier cannot be read or belongs to another cache.
         """
-        if n_envs < 1:
-            raise ValueError(f"n_envs must be at least 1; got {n_envs}")
+        check_integer("n_envs", n_envs, 1)
         self.player = Player(config, np.arange(n_envs), n_envs)
         self.render_mode = checked_render_mode(render_mode)
         super().__init__(n_envs, self.player.observation_space, self.player.actions.space)
+        self.metadata = AdaFocusEnv.metadata
 
     def reset(self) -> Any:
         """Begin the next episodes; after ``seed``, the first ones of that seed's order.
@@ -110,7 +109,7 @@ class AdaFocusVecEnv(VecEnv):
             self.player.start(outcome.done)
             self.reset_infos = _row_infos(self.player.videos_info())
             observations = self.player.observe()
-        return observations, outcome.rewards.copy(), outcome.done, infos
+        return observations, outcome.rewards.copy(), outcome.done.copy(), infos
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which actions are possible now, ``(N, number of actions)``."""

@@ -29,7 +29,8 @@ def videos_to_play(cache: FeatureCache, config: EnvConfig) -> NDArray[np.int64]:
     if not len(asked) or len(strangers) or len(np.unique(asked)) < len(asked):
         raise ValueError(
             f"videos must be different rows of split {config.split!r}, at least one; got "
-            f"{len(asked)}, not in it: {strangers[:5].tolist()}"
+            f"{len(asked)}, {len(np.unique(asked))} of them different, not in it: "
+            f"{strangers[:5].tolist()}"
         )
     return asked
 

@@ -70,7 +70,7 @@ class FeatureSource:
 
     @cached_property
     def _table(self) -> Tensor:
-        # Memory is taken by the pages that are written, not by the whole.
+        # On a CPU memory is taken by the pages that are written, not by the whole.
         return torch.empty(self._shape, device=self.cache.device)
 
     @cached_property

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from .config import EnvConfig, PlusConfig
+from .config import EnvConfig, PlusConfig, check_integer, make_config
 from .env import check_options, checked_render_mode
 from .outcome import Columns, row_observation
 from .player import Player
@@ -48,18 +48,18 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             ValueError: If a value is out of range.
             TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
         """
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1; got {num_envs}")
-        mode = AutoresetMode(autoreset_mode)
-        if mode == AutoresetMode.NEXT_STEP:
+        check_integer("num_envs", num_envs, 1)
+        modes = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+        if autoreset_mode not in (*modes, *(mode.value for mode in modes)):
             raise ValueError(
-                "autoreset_mode must be 'SameStep' or 'Disabled'; got 'NextStep', which would "
-                "spend a step of every episode on resetting"
+                f"autoreset_mode must be 'SameStep' or 'Disabled'; got {autoreset_mode!r} "
+                "('NextStep' would spend a step of every episode on resetting)"
             )
+        mode = AutoresetMode(autoreset_mode)
         self.num_envs = num_envs
         self.render_mode = checked_render_mode(render_mode)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 2, "autoreset_mode": mode}
-        self.player = Player(self.config_class(**config), np.arange(num_envs), num_envs)
+        self.player = Player(make_config(self.config_class, config), np.arange(num_envs), num_envs)
         self.single_observation_space = self.player.observation_space
         self.single_action_space = self.player.actions.space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -147,7 +147,7 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             "final_obs": final_obs,
             "_final_obs": done,
             "final_info": _with_masks(info, done),
-            "_final_info": done,
+            "_final_info": done.copy(),
         }
 
     def _mask(self, given: Any) -> NDArray[np.bool_]:

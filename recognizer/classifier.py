@@ -156,7 +156,7 @@ class GruClassifier(Classifier):
     def advance(self, state: Tensor, recurrent: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
         """Return states ``(B, ..., H)``; branches share ``recurrent``, ``W_hh·h + b_hh``."""
         width = self.config.hidden
-        recurrent, state = (_spread(rows, inputs.ndim) for rows in (recurrent, state))
+        recurrent, state = _spread(recurrent, inputs.ndim), _spread(state, inputs.ndim)
         gates = torch.add(inputs[..., : 2 * width], recurrent[..., : 2 * width]).sigmoid_()
         reset, update = gates.chunk(2, dim=-1)
         candidate = torch.addcmul(inputs[..., 2 * width :], reset, recurrent[..., 2 * width :])
