@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_the_oracle_is_the_best_of_all_and_alone_without_regret(
 
 def test_regret_by_hand() -> None:
     confidences = torch.tensor([[[0.1, 0.7, 0.4], [0.5, 0.2, 0.9]], [[0.3] * 3, [0.0, 1.0, 0.5]]])
-    found = regret(confidences, torch.tensor([[0, 0], [2, 1]]))
+    found = regret(confidences, np.array([[0, 0], [2, 1]]))
     close(found, torch.tensor([[0.6, 0.4], [0.0, 0.0]]))
     close(regret(confidences[0, 0], torch.tensor(2)), torch.tensor(0.3))
 
@@ -320,3 +321,22 @@ def test_a_running_episode_keeps_its_video(literal: Literal) -> None:
     engine.start(np.array([0, 4]))
     engine.start(np.array([7, 5]), np.array([False, True]))
     assert engine.videos.tolist() == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("videos", "options"),
+    [
+        ([0, 1], [[0], [0]]),
+        (np.array([0, 1]), np.zeros(2, dtype=int)),
+        (np.array([0, 1]), np.zeros((3, 2), dtype=int)),
+        (np.array([0, 1]), np.zeros((2, T + 1), dtype=int)),
+        (np.array([0, 1]), np.zeros((2, T))),
+        (np.zeros(0, dtype=int), np.zeros((0, T), dtype=int)),
+        (torch.zeros(1), torch.zeros(1, T)),
+    ],
+)
+def test_wrong_plans_are_refused(literal: Literal, videos: Any, options: Any) -> None:
+    engine = engine_of(literal)
+    for play in (engine.rollout, engine.rollout_counterfactuals):
+        with pytest.raises(ValueError, match=rf"\(B, D\) with D in 1 to {T}; got shapes \("):
+            play(videos, options)

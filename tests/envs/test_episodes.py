@@ -132,10 +132,15 @@ def test_a_chosen_video_has_its_own_draws_and_leaves_the_order_alone() -> None:
     begin(untouched)
     assert np.array_equal(episodes.videos, untouched.videos)
     assert np.array_equal(drawn(episodes), drawn(untouched))
-    episodes.choose(0, 104)  # in another environment, later
-    assert np.array_equal(drawn(episodes)[0], first[1])
-    episodes.choose(0, 105)
-    assert not np.array_equal(drawn(episodes)[0], first[1])
+    episodes.choose(1, 104)
+    assert not np.array_equal(drawn(episodes)[1], first[1]), "again draws something else"
+    episodes.choose(0, 104)
+    assert not np.array_equal(drawn(episodes)[0], first[1]), "so does another environment"
+    alone = Episodes(
+        np.arange(100, 110), 2, 3, np.arange(49), first=np.array([1]), stride=2, seed=0
+    )
+    alone.choose(0, 107)
+    assert np.array_equal(drawn(alone)[0], first[1]), "environment 1 of 2, chosen the first time"
     other = episodes_of(10, 1, 1)
     other.choose(0, 104)
     assert not np.array_equal(drawn(other)[0], first[1]), "another seed draws something else"

@@ -65,6 +65,24 @@ class Incomplete:
     draws = 0
 
 
+def total(p: Confidences) -> Tensor:
+    """A design that is a function: what is sure, less what was spent."""
+    return p.chosen - 0.01 * p.gmacs.float()
+
+
+total.draws, total.compares_skip = 0, False
+
+
+class AfterOne:
+    """Fails where there is a decision before."""
+
+    draws = 0
+    compares_skip = False
+
+    def __call__(self, p: Confidences) -> Tensor:
+        return torch.where(p.gmacs < 2, p.chosen, torch.nan)  # 1.8 GMACs a look
+
+
 class InPlace:
     draws = 0
     compares_skip = False
@@ -330,3 +348,25 @@ def test_a_design_may_compute_in_place(tmp_path: Path) -> None:
         (_, reward, _, _, info), expected = env.step(3), other.step(3)
         assert reward == pytest.approx(expected[1], abs=1e-7)
         assert info["confidence"] == expected[4]["confidence"]
+
+
+def test_a_design_may_be_a_function_and_may_price_what_was_spent(tmp_path: Path) -> None:
+    env = AdaFocusPlusEnv(**Literal(tmp_path).files, reward=f"{__name__}:total")
+    env.reset(seed=0)
+    for look in (1, 0, 1):
+        info = env.step([3, look])[4]
+        if look:
+            expected = info["confidence"] - 0.01 * info["gmacs"]
+            assert info["reward_location"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_episode_in_which_a_design_failed_is_over(tmp_path: Path) -> None:
+    env = AdaFocusEnv(**Literal(tmp_path).files, reward=f"{__name__}:AfterOne")
+    env.reset(seed=0)
+    env.step(0)
+    with pytest.raises(ValueError, match=r"must return \(1,\) finite numbers; got .* \[nan\]"):
+        env.step(0)
+    with pytest.raises(RuntimeError, match=r"no episode is running .*: call reset\(\)"):
+        env.step(0)
+    env.reset()
+    env.step(0)

@@ -143,9 +143,11 @@ def test_chosen_videos_are_played_once_out_of_turn(files: dict[str, str]) -> Non
             rewards.append([env.step(actions)[1].tolist() for _ in range(T)])
         assert rewards[0] == pytest.approx(np.array(rewards[1]), abs=1e-5)
         assert_same(ours.reset_infos, theirs.reset_infos)
+    ours.seed(3)
     ours.set_options({"video": 8})
     ours.reset()
     first = [ours.step(actions)[1].tolist() for _ in range(T)]
+    ours.seed(3)
     ours.set_options({"video": 8})
     ours.reset()
     assert [ours.step(actions)[1].tolist() for _ in range(T)] == first

@@ -50,9 +50,9 @@ every_face = pytest.mark.parametrize("face", FACES)
         ),
         (
             {"projection_bytes": -1},
-            "projection_bytes must be a finite number of at least 0; got -1",
+            "projection_bytes must be an integer of at least 0; got -1",
         ),
-        ({"seed": -1}, "seed must be a finite number of at least 0; got -1"),
+        ({"seed": -1}, "seed must be an integer of at least 0; got -1"),
         ({"reward": "regret"}, "unknown reward 'regret': choose one of increment_over_random, "),
         (
             {"reward": {"name": "increment_over_random", "draws": 0}},
@@ -60,11 +60,14 @@ every_face = pytest.mark.parametrize("face", FACES)
         ),
         (
             {"videos": [0, 7, 8]},
-            r"videos must be different rows of split 'train', at least one; got 3, not in it: "
-            r"\[7, 8\]",
+            r"videos must be different rows of split 'train', at least one; got 3, 3 of them "
+            r"different, not in it: \[7, 8\]",
         ),
-        ({"videos": []}, r"at least one; got 0, not in it: \[\]"),
-        ({"videos": [3, 3]}, r"different rows of split 'train', at least one; got 2, not in it"),
+        ({"videos": []}, r"got 0, 0 of them different, not in it: \[\]"),
+        (
+            {"videos": [3, 3]},
+            r"different rows of split 'train', at least one; got 2, 1 of them different",
+        ),
         ({"videos": [10], "split": None}, r"rows of split None, at least one; got 1, .*: \[10\]"),
         (
             {"options_allowed": [0, 9]},
@@ -72,7 +75,7 @@ every_face = pytest.mark.parametrize("face", FACES)
         ),
         ({"options_allowed": [-1]}, r"in \[0, 9\), at least one; got \[-1\]"),
         ({"policy_gmacs": float("nan")}, "policy_gmacs must be a finite number .* got nan"),
-        ({"seed": None}, "seed must be a finite number of at least 0; got None"),
+        ({"seed": None}, "seed must be an integer of at least 0; got None"),
         ({"videos": [2.9]}, r"videos must be a list of integers; got float64 of shape \(1,\)"),
         ({"options_allowed": [True] * 9}, r"a list of integers; got bool of shape \(9,\)"),
         ({"options_allowed": 3}, r"options_allowed must be a list of integers; got int64 of shape"),
@@ -126,14 +129,15 @@ def test_a_value_of_adafocus_plus_that_cannot_be_is_refused(
 
 @every_face
 def test_keywords_are_checked(files: dict[str, str], face: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'random_draws'"):
+    known = "expected keywords cache, classifier, group, .*, device"
+    with pytest.raises(TypeError, match=rf"{known}; got unknown \['random_draws'\], missing \[\]"):
         face(**files, random_draws=None)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'action_set'"):
-        face(**files, action_set="pairs")  # of AdaFocus+
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'classifier'"):
+    with pytest.raises(TypeError, match=r"; those of AdaFocusPlus-v0 are more; .*\['action_set'\]"):
+        face(**files, action_set="pairs")
+    with pytest.raises(TypeError, match=rf"{known}; got unknown \[\], missing \['classifier'\]"):
         face(cache=files["cache"])
-    with pytest.raises(TypeError, match="'cache' and 'classifier'"):
-        face()
+    with pytest.raises(TypeError, match=r"missing \['cache', 'classifier'\]"):
+        face(cache=None)
 
 
 @every_face
@@ -162,15 +166,15 @@ def test_a_cache_or_classifier_that_cannot_be_used_is_refused(
 
 
 def test_the_number_of_environments_is_checked(files: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="num_envs must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="num_envs must be an integer of at least 1; got 0"):
         AdaFocusVectorEnv(0, **files)
-    with pytest.raises(ValueError, match="n_envs must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="n_envs must be an integer of at least 1; got 0"):
         make_sb3("focusgym/AdaFocus-v0", 0, **files)
-    message = "first_episode must be at least 0 and episode_stride at least 1; got "
-    with pytest.raises(ValueError, match=message + "0 and 0"):
+    with pytest.raises(ValueError, match="episode_stride must be an integer of at least 1; got 0"):
         AdaFocusEnv(**files, episode_stride=0)
-    with pytest.raises(ValueError, match=message + "-1 and 4"):
-        AdaFocusEnv(**files, first_episode=-1, episode_stride=4)
+    for wrong in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"first_episode must be an .* least 0; got {wrong}"):
+            AdaFocusEnv(**files, first_episode=wrong, episode_stride=4)
 
 
 def test_an_unknown_id_is_refused(files: dict[str, str]) -> None:
@@ -185,8 +189,8 @@ def test_an_unknown_id_is_refused(files: dict[str, str]) -> None:
 def test_next_step_autoreset_is_refused(files: dict[str, str], mode: Any) -> None:
     with pytest.raises(
         ValueError,
-        match="autoreset_mode must be 'SameStep' or 'Disabled'; got 'NextStep', which would spend",
+        match="autoreset_mode must be 'SameStep' or 'Disabled'; got .*'NextStep' would spend a",
     ):
         vector(**files, autoreset_mode=mode)
-    with pytest.raises(ValueError, match="'Never' is not a valid AutoresetMode"):
+    with pytest.raises(ValueError, match="must be 'SameStep' or 'Disabled'; got 'Never'"):
         vector(**files, autoreset_mode="Never")
