@@ -265,9 +265,8 @@ class FocusEngine:
 
     def _check_plan(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> None:
         given = (np.shape(videos), np.shape(options))
-        integers = all(
-            getattr(x, "dtype", np.dtype(object)).kind in "iu" for x in (videos, options)
-        )
+        arrays = [x for x in (videos, options) if isinstance(x, np.ndarray)]
+        integers = len(arrays) == 2 and all(x.dtype.kind in "iu" for x in arrays)
         right = integers and len(given[1]) == 2 and given[0] == given[1][:1] and given[0] > (0,)
         if not right or not 1 <= given[1][1] <= self.cache.steps:
             raise ValueError(
