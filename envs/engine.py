@@ -264,7 +264,7 @@ class FocusEngine:
         self.t = self.t + 1
 
     def _check_plan(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> None:
-        given = (np.shape(videos), np.shape(options))
+        given = (tuple(np.shape(videos)), tuple(np.shape(options)))
         arrays = [x for x in (videos, options) if isinstance(x, np.ndarray)]
         integers = len(arrays) == 2 and all(x.dtype.kind in "iu" for x in arrays)
         right = integers and len(given[1]) == 2 and given[0] == given[1][:1] and given[0] > (0,)
