@@ -116,8 +116,8 @@ def make_config(config_class: type[ConfigT], keywords: Mapping[str, Any]) -> Con
     unknown = sorted(set(keywords) - set(known))
     missing = [name for name in ("cache", "classifier") if keywords.get(name) is None]
     if unknown or missing:
-        plus = set(unknown) & {each.name for each in fields(PlusConfig)}
-        hint = "; those of AdaFocusPlus-v0 are more" if plus else ""
+        plus = [each.name for each in fields(PlusConfig) if each.name in unknown]
+        hint = f" ({', '.join(plus)}: only of focusgym/AdaFocusPlus-v0)" if plus else ""
         raise TypeError(
             f"expected keywords {', '.join(known)}{hint}; got unknown {unknown}, missing {missing}"
         )

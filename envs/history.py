@@ -27,23 +27,27 @@ class History:
         """
         self._cache = cache
         self._past: deque[tuple[Choice, Outcome]] = deque(maxlen=cache.steps)
-        self._n_envs = n_envs
+        self._n_decisions = np.zeros(n_envs, dtype=np.int64)
         self._frames: dict[int, Tensor] = {}
+
+    def begin(self, which: NDArray[np.bool_]) -> None:
+        """Begin anew in the environments ``which``, ``(N,)``."""
+        self._n_decisions = np.where(which, 0, self._n_decisions)
 
     def add(self, choice: Choice, outcome: Outcome) -> None:
         """Remember a decision of every environment; the caller keeps the outcome unchanged."""
         self._past.append((choice, outcome))
+        self._n_decisions = self._n_decisions + 1
 
-    def record(self, env: int, video: int, n_decisions: int) -> EpisodeRecord:
+    def record(self, env: int, video: int) -> EpisodeRecord:
         """Return the record of an episode.
 
         Args:
             env: Which environment.
             video: Row of the cache that it plays.
-            n_decisions: How many decisions were made in it so far.
         """
         cache = self._cache
-        past = list(self._past)[len(self._past) - n_decisions :]
+        past = list(self._past)[len(self._past) - self._n_decisions[env] :]
 
         def column(name: str) -> list[float]:
             return [outcome.info[name][env] for _, outcome in past]
@@ -89,7 +93,7 @@ class History:
     def _read(self, record: EpisodeRecord) -> Tensor:
         """Return the frames ``(T, 3, S, S)``, kept for the next decision's picture."""
         if record.video_id not in self._frames:
-            if len(self._frames) == self._n_envs:
+            if len(self._frames) == len(self._n_decisions):
                 self._frames.pop(next(iter(self._frames)))
             frames = read_view(record.clip, record.frames, record.view)
             self._frames[record.video_id] = frames

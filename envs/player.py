@@ -131,7 +131,9 @@ class Player:
         for env, row in enumerate(picks):
             if which[env] and row is not None:
                 self.episodes.choose(env, row)
+        self.running = self.running & ~which  # should reading the videos fail
         self._engine.start(self.episodes.videos, None if first or which.all() else which)
+        self._history.begin(which)
         self.running = self.running | which
         self.gmacs = np.where(which, 0.0, self.gmacs)
         self._returns = np.where(which, 0.0, self._returns)
@@ -220,7 +222,7 @@ class Player:
             RuntimeError: If no episode was begun.
         """
         self._check_begun()
-        return self._history.record(env, int(self.episodes.videos[env]), int(self.t[env]))
+        return self._history.record(env, int(self.episodes.videos[env]))
 
     def picture(self, env: int) -> NDArray[np.uint8]:
         """Draw where an environment's episode stands; ``(H, W, 3)``, see `draw_decision`.

@@ -368,5 +368,9 @@ def test_an_episode_in_which_a_design_failed_is_over(tmp_path: Path) -> None:
         env.step(0)
     with pytest.raises(RuntimeError, match=r"no episode is running .*: call reset\(\)"):
         env.step(0)
+    assert env.record().n_decisions == 1, "only what has a reward"
     env.reset()
-    env.step(0)
+    env.step(4)
+    with pytest.raises(ValueError, match="finite numbers"):
+        env.step(0)
+    assert env.record().options.tolist() == [4], "nothing of the episode before"

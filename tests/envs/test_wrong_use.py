@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -10,6 +11,7 @@ import pytest
 from support import T
 
 from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv, AdaFocusVectorEnv, make_sb3
+from focusgym.feature_cache import CacheError
 
 
 def vector(**config: Any) -> Any:
@@ -180,3 +182,18 @@ def test_as_many_chosen_videos_as_environments_are_needed(files: dict[str, str])
         vector.reset(options={"video": [1, 2]})
     with pytest.raises(ValueError, match="a chosen video must be a row of the cache .*; got True"):
         AdaFocusEnv(**files).reset(options={"video": True})
+
+
+def test_a_video_that_cannot_be_read_leaves_no_episode_running(files: dict[str, str]) -> None:
+    stored = np.lib.format.open_memmap(Path(files["cache"]) / "glance_vectors.npy", "r+")
+    stored[6, 2, 1] = np.nan
+    stored.flush()
+    env = AdaFocusEnv(**files)
+    env.reset(seed=0)
+    env.step(0)
+    with pytest.raises(CacheError, match="video 6 .*, frame 2: the features, or f_C's weights"):
+        env.reset(options={"video": 6})
+    with pytest.raises(RuntimeError, match="no episode is running"):
+        env.step(0)
+    env.reset(options={"video": 5})
+    env.step(0)
