@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -307,6 +308,13 @@ class FeatureCache:
         """Return glance maps ``(B, T, h, w, G)`` float32 of videos ``(B,)``."""
         return self._gather("glance_maps", videos)
 
+    def stored_glance_maps(self, videos: NDArray[np.int64]) -> list[Tensor]:
+        """Return glance maps of videos ``(B,)`` as they are stored, each ``(T, h, w, G)``.
+
+        Nothing is copied: they are views of the file, on CPU, and must not be written to.
+        """
+        return [self._stored_maps[row] for row in videos.tolist()]
+
     def glance_map(self, videos: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
         """Return glance maps ``(B, h, w, G)`` float32 of a step ``(B,)`` of each video."""
         return self._gather("glance_maps", (videos, steps))
@@ -353,6 +361,12 @@ class FeatureCache:
         """
         local = self.local_vectors(videos[:, None], np.arange(self.steps), options)
         return self.glance_vectors(videos), local, self.labels[videos].to(self.device)
+
+    @cached_property
+    def _stored_maps(self) -> Tensor:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(self._arrays["glance_maps"])
 
     def _gather(self, name: str, index: Any) -> Tensor:
         # Indexing with arrays copies; the copy is ours, so torch may own it. It travels as stored.

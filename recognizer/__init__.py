@@ -7,6 +7,7 @@ if __name__ == "recognizer":  # pragma: no cover
     )
 
 from .adaptive import AdaptiveRecognizer, Recognition
+from .blockwise import blockwise_linear
 from .classifier import (
     AverageClassifier,
     Classifier,
@@ -20,7 +21,7 @@ from .errors import FocusgymError
 from .geometry import PatchGrid
 from .loading import WeightsError, load_weights
 from .metrics import accuracy_by_step, confidence
-from .policy import PolicyConfig, PolicyNetwork, PolicyTrunk
+from .policy import KeepNetwork, PolicyConfig, PolicyNetwork, PolicyTrunk, option_mask
 from .stages import (
     Batches,
     FitConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "FocusgymError",
     "FrameCost",
     "GruClassifier",
+    "KeepNetwork",
     "Kept",
     "PatchGrid",
     "PolicyConfig",
@@ -54,6 +56,7 @@ __all__ = [
     "Recognition",
     "WeightsError",
     "accuracy_by_step",
+    "blockwise_linear",
     "build_classifier",
     "confidence",
     "count_gmacs",
@@ -65,6 +68,7 @@ __all__ = [
     "fit_local",
     "frame_cost",
     "load_weights",
+    "option_mask",
     "pool",
     "sequence_loss",
     "torch_threads",
