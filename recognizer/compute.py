@@ -21,7 +21,7 @@ class FrameCost:
     Attributes:
         glance_gmacs: f_G on the frame.
         local_gmacs: f_L on one patch.
-        policy_gmacs: One step of π, actor included.
+        policy_gmacs: One step of π, actor included, and of π′ where there is one.
         classifier_gmacs: One step of f_C.
     """
 
@@ -30,16 +30,20 @@ class FrameCost:
     policy_gmacs: float
     classifier_gmacs: float
 
-    def per_video(self, steps: int, *, policy: bool, patches: int = 1) -> float:
+    def per_video(
+        self, steps: int, *, policy: bool, patches: int = 1, kept_share: float = 1.0
+    ) -> float:
         """Return the GMACs of a video of ``steps`` frames.
 
         Args:
             steps: T.
-            policy: Whether π is run; a fixed policy pays none.
+            policy: Whether the policy network is run; a fixed policy pays none.
             patches: Patches that f_L and f_C are run on at each frame: 1, or K for the oracle,
                 which tries them all.
+            kept_share: Share of the frames that are looked at, in [0, 1]: f_L runs on no other; all
+                else runs on every frame.
         """
-        look = patches * (self.local_gmacs + self.classifier_gmacs)
+        look = patches * (kept_share * self.local_gmacs + self.classifier_gmacs)
         return steps * (self.glance_gmacs + look + policy * self.policy_gmacs)
 
 
@@ -66,7 +70,7 @@ def frame_cost(
     policy: PolicyNetwork,
     grid: PatchGrid,
 ) -> FrameCost:
-    """Count the multiply-adds of the four networks on one frame, by running each once on zeros."""
+    """Count the multiply-adds of the networks on one frame, by running each once on zeros."""
     glance = torch.zeros(1, 1, classifier.config.glance_channels)
     local = torch.zeros(1, 1, classifier.config.local_channels)
     config = policy.config
@@ -74,6 +78,6 @@ def frame_cost(
     return FrameCost(
         glance_gmacs=encoder_gmacs(glance_encoder, grid.frame_px),
         local_gmacs=encoder_gmacs(local_encoder, grid.patch_px),
-        policy_gmacs=count_gmacs(lambda: policy(maps)),
+        policy_gmacs=count_gmacs(lambda: policy.choose(maps)),
         classifier_gmacs=count_gmacs(lambda: classifier(glance, local)),
     )

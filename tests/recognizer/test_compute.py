@@ -36,8 +36,12 @@ def test_small_networks_cost_what_their_layers_multiply() -> None:
     cost = frame_cost(glance, local, classifier, policy, PatchGrid(64, 28))
     gru = 3 * 20 * (32 + 64 + 20) + 20 * 10
     assert cost.classifier_gmacs == pytest.approx(gru / 1e9)
-    pi = 36 * 32 * 4 + 36 * 4 * 30 + 3 * 30 * (30 + 30) + 30 * 49
-    assert cost.policy_gmacs == pytest.approx(pi / 1e9)
+    trunk = 36 * 32 * 4 + 36 * 4 * 30 + 3 * 30 * (30 + 30)
+    assert cost.policy_gmacs == pytest.approx((trunk + 30 * 49) / 1e9)
+    plus = PolicyNetwork(PolicyConfig(6, 6, 32, 49, conv_channels=4, hidden=30, threshold=0.5))
+    both = frame_cost(glance, local, classifier, plus, PatchGrid(64, 28))
+    assert both.policy_gmacs == pytest.approx((2 * trunk + 30 * 49 + 30) / 1e9)
+    assert both.local_gmacs == cost.local_gmacs
 
 
 def test_a_video_is_charged_for_what_is_run() -> None:
@@ -45,3 +49,7 @@ def test_a_video_is_charged_for_what_is_run() -> None:
     assert cost.per_video(4, policy=False) == 4 * 1011
     assert cost.per_video(4, policy=True) == 4 * 1111
     assert cost.per_video(4, policy=False, patches=49) == 4 * (1 + 49 * 1010)
+    # Of 4 frames 1 is looked at: f_G, f_C and π run on all of them, f_L on that one.
+    assert cost.per_video(4, policy=True, kept_share=0.25) == 4 * 1101 + 10
+    assert cost.per_video(4, policy=False, kept_share=0.0) == 4 * 1001
+    assert cost.per_video(4, policy=False, patches=49, kept_share=0.5) == 4 * (1 + 49 * 1005)
