@@ -6,7 +6,17 @@ if __name__ == "agents":  # pragma: no cover
         "then `import focusgym.agents`"
     )
 
-from .fixed import Agent, CentralAgent, GaussianAgent, OracleAgent, RandomAgent, TrueBoxAgent
+from .bounds import OracleAgent, TrueBoxAgent
+from .budget import keep_probabilities, keep_threshold, kept_share, with_threshold
+from .fixed import (
+    Agent,
+    CentralAgent,
+    FixedAgent,
+    GaussianAgent,
+    RandomAgent,
+    UniformFramesAgent,
+    best_fixed_option,
+)
 from .learned import LearnedAgent, policy_options, read_policy
 from .sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .train import PPOConfig, train_policy
@@ -15,6 +25,7 @@ __all__ = [
     "Agent",
     "CentralAgent",
     "EpisodeBuffer",
+    "FixedAgent",
     "GaussianAgent",
     "GlanceGruExtractor",
     "LearnedAgent",
@@ -22,7 +33,13 @@ __all__ = [
     "PPOConfig",
     "RandomAgent",
     "TrueBoxAgent",
+    "UniformFramesAgent",
+    "best_fixed_option",
+    "keep_probabilities",
+    "keep_threshold",
+    "kept_share",
     "policy_options",
     "read_policy",
     "train_policy",
+    "with_threshold",
 ]

@@ -1,4 +1,4 @@
-"""Agents that do not learn: the paper's fixed policies, and two bounds that know the truth."""
+"""Agents that do not learn: the paper's fixed policies, a fixed box, frames spread uniformly."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..envs import FocusEngine
 
 
 class Agent(Protocol):
-    """Something that chooses where to look.
+    """Something that chooses where to look, and whether.
 
     Attributes:
         name: What reports call it.
-        runs_policy: Whether π's compute is charged.
-        tries_all: Whether f_L and f_C are charged for all K candidates.
+        runs_policy: Whether the policy network's compute is charged.
+        tries_all: Whether f_L and f_C are charged for all K options.
     """
 
     name: str
@@ -24,11 +24,14 @@ class Agent(Protocol):
     tries_all: bool
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the patches ``(B, T)`` to look at in videos ``(B,)`` of the engine's cache."""
+        """Return options ``(B, T)`` in ``[0, K]`` for videos ``(B,)`` of the engine's cache.
+
+        Option K skips the frame: f_L runs on nothing, and the local vector is zero.
+        """
 
 
 class RandomAgent:
-    """A patch candidate drawn uniformly for every frame.
+    """An option drawn uniformly for every frame.
 
     Source: AdaFocus (arXiv:2105.03245) Table 5, on the grid where the paper crops at any pixel.
     """
@@ -46,7 +49,7 @@ class RandomAgent:
 
 
 class CentralAgent:
-    """The candidate nearest to the frame's centre, always.
+    """The option nearest to the frame's centre, always.
 
     Source: AdaFocus (arXiv:2105.03245) Table 5.
     """
@@ -61,7 +64,7 @@ class CentralAgent:
 
 
 class GaussianAgent:
-    """The candidate nearest to a normal draw around the frame's centre, σ = S/4 per axis.
+    """The option nearest to a normal draw around the frame's centre, σ = S/4 per axis.
 
     Source: AdaFocus (arXiv:2105.03245) Table 5, which leaves σ open.
     """
@@ -80,28 +83,95 @@ class GaussianAgent:
         return engine.cache.grid.nearest(centers)
 
 
-class TrueBoxAgent:
-    """The candidate nearest to the true box of every frame, hidden or not: a bound."""
+class FixedAgent:
+    """A fixed box: the same option in every frame of every video; see `best_fixed_option`."""
 
-    name, runs_policy, tries_all = "true_box", False, False
+    name, runs_policy, tries_all = "fixed", False, False
 
-    def __init__(self, centers_px: NDArray[np.floating]) -> None:
-        """Take the centres ``(N, T, 2)`` of the boxes, (x, y) in pixels, for all cached videos."""
-        self._centers_px = centers_px
+    def __init__(self, option: int) -> None:
+        """Take the option, in ``[0, K)`` of the caches it is played on."""
+        self._option = option
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``."""
-        return engine.cache.grid.nearest(self._centers_px[videos])
+        """Return options ``(B, T)``.
+
+        Raises:
+            ValueError: If the cache has no such option.
+        """
+        if not 0 <= self._option < engine.cache.n_options:
+            raise ValueError(
+                f"expected a fixed option in [0, {engine.cache.n_options}) of this cache; got "
+                f"{self._option}: take the best_fixed_option of this cache"
+            )
+        return np.full((len(videos), engine.cache.steps), self._option, dtype=np.int64)
 
 
-class OracleAgent:
-    """The candidate that gives the true label the highest confidence at each step: a bound.
+def best_fixed_option(engine: FocusEngine, videos: NDArray[np.int64]) -> int:
+    """Return the option that gives the highest confidence when all frames are looked at there.
 
-    Greedy: it knows the label, tries all K candidates, and does not look ahead.
+    What fixed looking can reach at best, if it is chosen on other videos than it is measured on.
+
+    Args:
+        engine: Plays K times T decisions in each video.
+        videos: ``(B,)`` rows to choose on, such as those of the validation split.
+
+    Returns:
+        The option with the highest confidence, averaged over videos and steps; the first of equals.
+
+    Raises:
+        ValueError: If there are no videos.
+    """
+    if not len(videos):
+        raise ValueError("expected videos to choose the best fixed option on; got none: give rows")
+    means = []
+    for option in range(engine.cache.n_options):
+        engine.start(videos)
+        plan = np.full(len(videos), option)
+        means.append(
+            np.mean([float(engine.step(plan).confidence.mean()) for _ in range(engine.cache.steps)])
+        )
+    return int(np.argmax(means))
+
+
+class UniformFramesAgent:
+    """Looks where another agent looks, in k frames spread uniformly, and skips the rest.
+
+    The k frames are the middle ones of k equal segments, ``floor((i + 0.5) * T / k)``. It shows
+    what choosing frames by their content is worth: f_L does as much, in frames chosen blindly. A
+    frame that the other agent skips stays skipped.
+
+    Attributes:
+        name: ``uniform_k``, such as ``uniform_8``.
+        runs_policy: As of the agent that says where.
+        tries_all: As of the agent that says where.
     """
 
-    name, runs_policy, tries_all = "oracle", False, True
+    def __init__(self, k: int, where: Agent) -> None:
+        """Look in k frames, 0 to T, where an agent says."""
+        self.name = f"uniform_{k}"
+        self.runs_policy = where.runs_policy
+        self.tries_all = where.tries_all
+        self._k = k
+        self._where = where
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``; plays the episodes on the engine."""
-        return engine.oracle(videos)
+        """Return options ``(B, T)``.
+
+        Raises:
+            ValueError: If k is not in 0 to T of the cache.
+        """
+        steps = engine.cache.steps
+        if not 0 <= self._k <= steps:
+            raise ValueError(
+                f"expected k in 0 to {steps}, the frames of a video of this cache; got {self._k}"
+            )
+        frames = uniform_frames(self._k, steps)
+        options = np.full((len(videos), steps), engine.cache.n_options, dtype=np.int64)
+        options[:, frames] = self._where.options(engine, videos)[:, frames]
+        return options
+
+
+def uniform_frames(k: int, steps: int) -> NDArray[np.int64]:
+    """Return the middle frames ``(k,)`` of k equal segments of ``steps`` frames, 0 ≤ k ≤ T."""
+    # floor((i + 0.5) * T / k) in integers; k = 0 is an empty range.
+    return np.arange(steps, 2 * k * steps, 2 * steps) // max(1, 2 * k)

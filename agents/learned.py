@@ -12,21 +12,29 @@ from ..envs import FocusEngine
 from ..feature_cache import FeatureCache, read_bundle, restore
 from ..recognizer import PolicyConfig, PolicyNetwork
 
+# Videos at a time: memory does not grow with B.
+CHUNK = 64
+
 
 class LearnedAgent:
-    """π's most probable candidate for every frame.
+    """The learned policy: π's most probable option; skip where π′, if there is one, says so.
 
-    Source: AdaFocus (arXiv:2105.03245) section 3.1: at test time the maximum, no sampling.
+    Attributes:
+        name: ``adafocus``, or ``adafocus_plus`` with π′.
+
+    Source: AdaFocus (arXiv:2105.03245) sections 3.1 and 3.3: at test time the maximum and a
+        threshold, no sampling.
     """
 
-    name, runs_policy, tries_all = "adafocus", True, False
+    runs_policy, tries_all = True, False
 
     def __init__(self, policy: PolicyNetwork) -> None:
         """Use a policy network."""
+        self.name = "adafocus" if policy.keep is None else "adafocus_plus"
         self._policy = policy
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``."""
+        """Return options ``(B, T)`` in ``[0, K]``, K to skip."""
         return policy_options(self._policy, engine.cache, videos)
 
 
@@ -34,16 +42,22 @@ class LearnedAgent:
 def policy_options(
     policy: PolicyNetwork, cache: FeatureCache, videos: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return π's most probable patches ``(B, T)`` for cached videos ``(B,)``."""
-    # 64 videos at a time: memory does not grow with B.
-    chunks = np.array_split(videos, -(-len(videos) // 64))
-    return np.concatenate([policy(cache.glance_maps(c)).argmax(dim=-1).numpy() for c in chunks])
+    """Return the policy's options ``(B, T)`` in ``[0, K]`` for cached videos ``(B,)``.
+
+    They are π's most probable ones, and K, skip, where π′'s keep probability is below ρ.
+    """
+    chosen = np.empty((len(videos), cache.steps), dtype=np.int64)
+    for start in range(0, len(videos), CHUNK):
+        rows = slice(start, start + CHUNK)
+        options, looks = policy.choose(cache.stored_glance_maps(videos[rows]))
+        chosen[rows] = options.masked_fill(~looks, cache.n_options).cpu().numpy()
+    return chosen
 
 
 def read_policy(
     path: str | os.PathLike[str], cache_fingerprint: str | None = None
 ) -> PolicyNetwork:
-    """Read π from a bundle, in eval mode.
+    """Read π, and π′ where it has one, from a bundle, in eval mode.
 
     Args:
         path: Folder of the policy bundle.

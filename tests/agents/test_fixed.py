@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pytest
+import torch
 from support import G, T
 
 from focusgym.agents import (
     CentralAgent,
+    FixedAgent,
     GaussianAgent,
     LearnedAgent,
     OracleAgent,
     RandomAgent,
     TrueBoxAgent,
+    UniformFramesAgent,
+    best_fixed_option,
 )
+from focusgym.agents.fixed import uniform_frames
 from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import GruClassifier, PolicyConfig, PolicyNetwork
@@ -45,6 +53,73 @@ def test_the_gaussian_policy_has_its_normal_distribution(
     np.testing.assert_allclose(seen, np.outer(share, share).ravel(), atol=0.01)
 
 
+def test_the_best_fixed_box_is_that_of_a_brute_force(
+    cache: FeatureCache, classifier: GruClassifier
+) -> None:
+    """Every box, every video and every step on its own, from the softmax of whole rollouts."""
+    engine = FocusEngine(FeatureSource(cache, classifier))
+    found = []
+    for videos in (VIDEOS, VIDEOS[:1], np.array([3, 8]), np.array([6])):
+        mean = []
+        for option in range(9):
+            logits = engine.rollout(videos, np.full((len(videos), T), option))
+            sure = [logits[b].softmax(-1)[:, cache.labels[v]] for b, v in enumerate(videos)]
+            mean.append(float(torch.stack(sure).mean()))
+        found.append(best_fixed_option(engine, videos))
+        assert found[-1] == int(np.argmax(mean))
+    assert len(set(found)) > 1, "the answer depends on the videos"
+    with pytest.raises(ValueError, match="expected videos to choose the best fixed option on"):
+        best_fixed_option(engine, np.array([], dtype=np.int64))
+
+
+def test_a_fixed_box_is_played_everywhere(cache: FeatureCache, classifier: GruClassifier) -> None:
+    engine = FocusEngine(FeatureSource(cache, classifier))
+    agent = FixedAgent(5)
+    assert (agent.name, agent.runs_policy, agent.tries_all) == ("fixed", False, False)
+    assert agent.options(engine, VIDEOS).tolist() == [[5] * T] * 5
+    for wrong in (-1, 9):
+        with pytest.raises(ValueError, match=rf"fixed option in \[0, 9\) .* got {wrong}: take"):
+            FixedAgent(wrong).options(engine, VIDEOS)
+
+
+@pytest.mark.parametrize(
+    ("k", "frames"), [(0, []), (1, [2]), (2, [1, 3]), (3, [0, 2, 3]), (4, [0, 1, 2, 3])]
+)
+def test_uniform_frames_are_the_middles_of_equal_segments(
+    cache: FeatureCache, classifier: GruClassifier, k: int, frames: list[int]
+) -> None:
+    """Of 4 frames; 3 segments have their middles at 0.67, 2 and 3.33."""
+    engine = FocusEngine(FeatureSource(cache, classifier))
+    where = RandomAgent(0)
+    agent = UniformFramesAgent(k, where)
+    options, everywhere = agent.options(engine, VIDEOS), where.options(engine, VIDEOS)
+    assert agent.name == f"uniform_{k}"
+    for t in range(T):
+        expected = everywhere[:, t] if t in frames else np.full(5, 9)
+        assert np.array_equal(options[:, t], expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 6, 8, 16, 25])
+def test_uniform_frames_by_the_formula(steps: int) -> None:
+    for k in range(steps + 1):
+        expected = [math.floor((i + 0.5) * steps / k) for i in range(k)]
+        assert uniform_frames(k, steps).tolist() == expected
+        assert len(set(expected)) == k
+
+
+def test_uniform_frames_cost_what_their_locations_cost(
+    cache: FeatureCache, classifier: GruClassifier
+) -> None:
+    policy = PolicyNetwork(PolicyConfig(3, 3, G, n_options=9, conv_channels=2, hidden=6))
+    for where in (CentralAgent(), LearnedAgent(policy), OracleAgent()):
+        agent = UniformFramesAgent(2, where)
+        assert (agent.runs_policy, agent.tries_all) == (where.runs_policy, where.tries_all)
+    engine = FocusEngine(FeatureSource(cache, classifier))
+    for wrong in (-1, T + 1):
+        with pytest.raises(ValueError, match=rf"expected k in 0 to 4, .* got {wrong}"):
+            UniformFramesAgent(wrong, CentralAgent()).options(engine, VIDEOS)
+
+
 def test_the_oracle_is_the_brute_force_greedy_choice(
     cache: FeatureCache, classifier: GruClassifier
 ) -> None:
@@ -57,16 +132,3 @@ def test_the_oracle_is_the_brute_force_greedy_choice(
             logits = engine.rollout(np.full(9, video), tried)[:, -1]
             best = logits.softmax(-1)[:, cache.labels[video]].argmax()
             assert options[b, t] == best
-
-
-def test_the_learned_agent_takes_the_most_probable_patch(
-    cache: FeatureCache, classifier: GruClassifier
-) -> None:
-    policy = PolicyNetwork(PolicyConfig(3, 3, G, n_options=9, conv_channels=2, hidden=6)).eval()
-    engine = FocusEngine(FeatureSource(cache, classifier))
-    many = np.tile(VIDEOS, 40)  # more than one chunk
-    options = LearnedAgent(policy).options(engine, many)
-    for b, video in enumerate(VIDEOS):
-        expected = policy(cache.glance_maps(np.array([video])))[0].argmax(-1)
-        assert options[b].tolist() == expected.tolist()
-    assert np.array_equal(options.reshape(40, 5, T), np.tile(options[:5], (40, 1, 1)))

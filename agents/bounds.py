@@ -1,0 +1,35 @@
+"""Agents that know the truth: bounds on what looking at one option per frame can give."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..envs import FocusEngine
+
+
+class TrueBoxAgent:
+    """A bound, not a policy: the option nearest to the true box of every frame, hidden or not."""
+
+    name, runs_policy, tries_all = "true_box", False, False
+
+    def __init__(self, centers_px: NDArray[np.floating]) -> None:
+        """Take the centres ``(N, T, 2)`` of the boxes, (x, y) in pixels, for all cached videos."""
+        self._centers_px = centers_px
+
+    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return options ``(B, T)``."""
+        return engine.cache.grid.nearest(self._centers_px[videos])
+
+
+class OracleAgent:
+    """A bound, not a policy: the option that gives the true label the highest confidence.
+
+    Greedy: it knows the label, tries all K options at each step, and does not look ahead.
+    """
+
+    name, runs_policy, tries_all = "oracle", False, True
+
+    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return options ``(B, T)``; plays the episodes on the engine."""
+        return engine.oracle(videos)

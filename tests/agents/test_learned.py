@@ -1,0 +1,89 @@
+"""The learned policy as an agent, with and without π′."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import G, T
+
+from focusgym.agents import (
+    LearnedAgent,
+    keep_threshold,
+    policy_options,
+    read_policy,
+    with_threshold,
+)
+from focusgym.envs import FeatureSource, FocusEngine
+from focusgym.feature_cache import FeatureCache, write_bundle
+from focusgym.recognizer import GruClassifier, PolicyConfig, PolicyNetwork
+
+VIDEOS = np.array([7, 2, 0, 9, 4])
+
+
+def make_policy(threshold: float | None = None, allowed: list[int] | None = None) -> PolicyNetwork:
+    torch.manual_seed(1)
+    return PolicyNetwork(
+        PolicyConfig(3, 3, G, 9, 2, 6, options_allowed=allowed, threshold=threshold)
+    ).eval()
+
+
+@pytest.fixture
+def engine(cache: FeatureCache, classifier: GruClassifier) -> FocusEngine:
+    return FocusEngine(FeatureSource(cache, classifier))
+
+
+def test_the_learned_agent_takes_the_most_probable_patch(engine: FocusEngine) -> None:
+    policy = make_policy()
+    many = np.tile(VIDEOS, 40)  # more than one chunk
+    agent = LearnedAgent(policy)
+    options = agent.options(engine, many)
+    for b, video in enumerate(VIDEOS):
+        expected = policy(engine.cache.glance_maps(np.array([video])))[0].argmax(-1)
+        assert options[b].tolist() == expected.tolist()
+    assert np.array_equal(options.reshape(40, 5, T), np.tile(options[:5], (40, 1, 1)))
+    assert (agent.name, agent.runs_policy, agent.tries_all) == ("adafocus", True, False)
+
+
+def test_pi_prime_skips_below_its_threshold(engine: FocusEngine) -> None:
+    """Each frame on its own: p^B from a pass over the frames so far, compared with ρ."""
+    network = make_policy(threshold=0.5)
+    maps = engine.cache.glance_maps(VIDEOS)
+    with torch.no_grad():
+        keep = network.keep(maps)
+    ordered = keep.flatten().sort().values
+    policy = make_policy(threshold=float(ordered[12] + ordered[13]) / 2)  # 7 of 20 are kept
+    policy.load_state_dict(network.state_dict())
+    agent = LearnedAgent(policy)
+    options = agent.options(engine, VIDEOS)
+    skipped = 0
+    for b in range(len(VIDEOS)):
+        for t in range(T):
+            with torch.no_grad():
+                p = float(policy.keep(maps[b : b + 1, : t + 1])[0, t])
+                where = int(policy(maps[b : b + 1, : t + 1])[0, t].argmax())
+            looked = p >= policy.config.threshold
+            assert options[b, t] == (where if looked else 9)
+            skipped += not looked
+    assert skipped == 13
+    assert agent.name == "adafocus_plus"
+
+
+def test_no_videos_give_no_options(cache: FeatureCache) -> None:
+    assert policy_options(make_policy(0.5), cache, np.array([], dtype=np.int64)).shape == (0, T)
+
+
+def test_a_bundle_keeps_the_threshold_and_the_options_allowed(
+    tmp_path: Path, cache: FeatureCache
+) -> None:
+    policy = make_policy(threshold=0.5, allowed=[1, 3, 8])
+    policy = with_threshold(policy, keep_threshold(policy, cache, VIDEOS, 0.5))
+    write_bundle(tmp_path / "pi", "policy", policy.config, policy, cache.fingerprint)
+    again = read_policy(tmp_path / "pi", cache.fingerprint)
+    assert again.config.threshold == policy.config.threshold
+    options = policy_options(policy, cache, VIDEOS)
+    assert np.array_equal(policy_options(again, cache, VIDEOS), options)
+    assert set(np.unique(options)) <= {1, 3, 8, 9}
+    assert (options == 9).mean() == 0.5
