@@ -1,4 +1,4 @@
-"""What makes Stable-Baselines3's PPO train a recurrent π: a features extractor and a buffer.
+"""What makes Stable-Baselines3's own algorithms train a recurrent π: an extractor and a buffer.
 
 π's state depends on glance maps only, never on actions. So the GRU can live in the features
 extractor: a whole episode's features are one pass, and plain PPO needs no recurrent machinery.
@@ -11,6 +11,7 @@ from collections.abc import Generator
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, TensorDict
@@ -21,7 +22,7 @@ from ..recognizer import PolicyConfig, PolicyTrunk
 
 
 class GlanceGruExtractor(BaseFeaturesExtractor):
-    """π's trunk as a features extractor of ``index`` observations; the heads are SB3's.
+    """π's trunk as a features extractor of ``index`` observations; the heads are the algorithm's.
 
     While rolling out, the features of the running episodes are computed once, at whichever step is
     asked first, and kept until the videos or the weights change. In training, gradients flow
@@ -32,8 +33,8 @@ class GlanceGruExtractor(BaseFeaturesExtractor):
         self,
         observation_space: spaces.Dict,
         cache: FeatureCache,
-        conv_channels: int,
-        hidden: int,
+        conv_channels: int = 64,
+        hidden: int = 1024,
     ) -> None:
         """Build the trunk.
 
@@ -42,12 +43,23 @@ class GlanceGruExtractor(BaseFeaturesExtractor):
             cache: The feature cache; pickled, it is a path.
             conv_channels: Channels after the 1×1 convolution.
             hidden: Width of the linear layer and the GRU.
+
+        Raises:
+            ValueError: If observations are not ``index`` ones.
         """
+        if not isinstance(observation_space, spaces.Dict) or set(observation_space) != {
+            "video",
+            "t",
+        }:
+            raise ValueError(
+                "expected observations of video and t; got "
+                f"{observation_space}: make the environment with observation='index'"
+            )
         super().__init__(observation_space, features_dim=hidden)
-        self._cache = cache
-        height, width, channels = self._cache.map_shape
+        self.cache = cache
+        height, width, channels = self.cache.map_shape
         self.config = PolicyConfig(
-            height, width, channels, self._cache.n_options, conv_channels, hidden
+            height, width, channels, self.cache.n_options, conv_channels, hidden
         )
         self.trunk = PolicyTrunk(self.config)
         self._kept: tuple[list[int], list[int], Tensor] | None = None
@@ -62,16 +74,16 @@ class GlanceGruExtractor(BaseFeaturesExtractor):
         steps = observations["t"].long().squeeze(1)
         if torch.is_grad_enabled():
             unique, position = videos.unique(return_inverse=True)
-            return self._episodes(unique)[position, steps]
+            return self.episodes(unique.cpu().numpy())[position, steps]
         versions = [parameter._version for parameter in self.parameters()]
         wanted = videos.tolist()
         if self._kept is None or self._kept[:2] != (wanted, versions):
-            self._kept = (wanted, versions, self._episodes(videos))
-        return self._kept[2][torch.arange(len(steps)), steps]
+            self._kept = (wanted, versions, self.episodes(videos.cpu().numpy()))
+        return self._kept[2][torch.arange(len(steps), device=steps.device), steps]
 
-    def _episodes(self, videos: Tensor) -> Tensor:
-        maps = self._cache.glance_maps(videos.numpy())
-        features: Tensor = self.trunk(maps)[0]  # (B, T, H)
+    def episodes(self, videos: NDArray[np.int64]) -> Tensor:
+        """Return the features ``(B, T, H)`` of all steps of videos ``(B,)``."""
+        features: Tensor = self.trunk(self.cache.stored_glance_maps(videos))[0]
         return features
 
 

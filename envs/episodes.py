@@ -21,6 +21,7 @@ class Episodes:
     goes on as if it had not been.
 
     Attributes:
+        seed: Of everything.
         episodes: ``(N,)`` int64, the last episodes in turn.
         videos: ``(N,)`` int64, the videos being played.
     """
@@ -56,10 +57,10 @@ class Episodes:
         self._shuffled = shuffled
         self.restart(seed)
 
-    def restart(self, seed: int) -> None:
-        """Go back to the first episodes, under another seed."""
-        self._seed = seed
-        self.episodes = self._first - self._stride
+    def restart(self, seed: int, episodes: NDArray[np.int64] | None = None) -> None:
+        """Go to where `advance` begins given episodes ``(N,)``; None: the first ones of a seed."""
+        self.seed = seed
+        self.episodes = (self._first if episodes is None else episodes) - self._stride
         self.videos = np.full_like(self._first, -1)
         self._n_chosen = np.zeros_like(self._first)
         self._draws = np.empty((len(self._first), *self._draws_shape), dtype=np.int64)
@@ -72,17 +73,17 @@ class Episodes:
             of_epoch = which & (epochs == epoch)
             turn = positions[of_epoch]
             if self._shuffled:
-                turn = _order(self._seed, int(epoch), len(self._rows))[turn]
+                turn = _order(self.seed, int(epoch), len(self._rows))[turn]
             self.videos[of_epoch] = self._rows[turn]
         blocks, positions = np.divmod(self.episodes, _BLOCK)
         for block in np.unique(blocks[which]):
             of_block = which & (blocks == block)
-            drawn = _draw(self._seed, int(block), self._draws_shape, len(self._options))
+            drawn = _draw(self.seed, int(block), self._draws_shape, len(self._options))
             self._draws[of_block] = self._options[drawn[positions[of_block]]]
 
     def choose(self, env: int, video: int) -> None:
         """Begin an episode of a chosen video in one environment, out of turn."""
-        key = [self._seed, _CHOSEN, int(self._first[env]), int(self._n_chosen[env])]
+        key = [self.seed, _CHOSEN, int(self._first[env]), int(self._n_chosen[env])]
         rng = np.random.default_rng(key)
         self._n_chosen[env] += 1
         self.videos[env] = video

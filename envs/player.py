@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..feature_cache import CacheError
+from ..feature_cache import CacheError, weights_digest
 from .actions import Choice, action_set
 from .config import EnvConfig
 from .designs import Confidences, check_design, check_rewards, make_design
@@ -91,6 +92,45 @@ class Player:
     def t(self) -> NDArray[np.int64]:
         """``(N,)`` index of the decision to be made next; T when an episode is over."""
         return self._engine.t
+
+    @property
+    def prices(self) -> Prices:
+        """What frames and looks cost."""
+        return self._prices
+
+    def description(self) -> dict[str, Any]:
+        """Return what decides every episode but where the files are, as JSON-able values."""
+        return {
+            **{
+                name: value
+                for name, value in asdict(self.config).items()
+                if name not in ("cache", "classifier", "projection_bytes")
+            },
+            "cache": self.cache.fingerprint,
+            "classifier": weights_digest(self._engine.source.classifier),
+            "n_envs": self.n_envs,
+        }
+
+    def set_penalty(self, penalty: float) -> None:
+        """Change what Eq. 10 takes off the reward for a look, from the next decision on."""
+        self._prices = replace(self._prices, penalty=penalty)
+
+    def position(self) -> dict[str, Any]:
+        """Return which episodes of which order are being played, as JSON-able values."""
+        return {"seed": int(self.episodes.seed), "episodes": self.episodes.episodes.tolist()}
+
+    def go_to(self, position: Mapping[str, Any]) -> None:
+        """Make the next `start` begin the episodes of a position.
+
+        Raises:
+            ValueError: If it is that of another number of environments.
+        """
+        if len(position["episodes"]) != self.n_envs:
+            raise ValueError(
+                f"expected the position of {self.n_envs} environments; got that of "
+                f"{len(position['episodes'])}: make as many as there were"
+            )
+        self.episodes.restart(position["seed"], np.array(position["episodes"], dtype=np.int64))
 
     def start(
         self,

@@ -14,6 +14,7 @@ from .bundle import (
     read_classifier,
     read_encoder,
     restore,
+    weights_digest,
     write_bundle,
 )
 from .encode import CacheConfig, VideoEncoder
@@ -87,5 +88,6 @@ __all__ = [
     "sample_frames",
     "verify_cache",
     "video_table",
+    "weights_digest",
     "write_bundle",
 ]

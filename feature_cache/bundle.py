@@ -154,11 +154,16 @@ def read_encoder(path: str | os.PathLike[str]) -> Encoder:
     return restore(path, bundle, lambda config: Encoder(EncoderConfig(**config)))
 
 
-def describe(encoder: Encoder) -> dict[str, Any]:
-    """Return an encoder's config and the SHA-256 of its weights and statistics."""
+def weights_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's weights and statistics."""
     digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
+    for name, value in sorted(network.state_dict().items()):
         if not name.endswith("num_batches_tracked"):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return {**asdict(encoder.config), "weights_sha256": digest.hexdigest()}
+    return digest.hexdigest()
+
+
+def describe(encoder: Encoder) -> dict[str, Any]:
+    """Return an encoder's config and the SHA-256 of its weights and statistics."""
+    return {**asdict(encoder.config), "weights_sha256": weights_digest(encoder)}

@@ -354,12 +354,17 @@ class FeatureCache:
 
         Args:
             videos: ``(B,)`` rows.
-            options: ``(B, T)`` patches.
+            options: ``(B, T)`` in ``[0, K]``; K skips the frame.
 
         Returns:
-            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, labels ``(B,)``.
+            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, zero where the frame is
+            skipped, and labels ``(B,)``.
         """
-        local = self.local_vectors(videos[:, None], np.arange(self.steps), options)
+        skips = options == self.n_options
+        local = self.local_vectors(
+            videos[:, None], np.arange(self.steps), np.where(skips, 0, options)
+        )
+        local.masked_fill_(torch.from_numpy(skips).to(self.device)[..., None], 0.0)
         return self.glance_vectors(videos), local, self.labels[videos].to(self.device)
 
     @cached_property

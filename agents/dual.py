@@ -1,0 +1,48 @@
+"""Training to a budget: the price of a look that makes the mean cost meet a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..envs.prices import Prices
+
+
+@dataclass(frozen=True)
+class DualAscent:
+    """Moves the penalty λ by how much is looked above the share that a target allows.
+
+    ``λ ← max(0, λ + rate·(mean p^B - share))``: ascent on the dual of "most reward, with a mean
+    cost of at most the target".
+
+    Attributes:
+        share: Of frames that may be looked at.
+        rate: Change of λ per rollout for all frames too many, in units of confidence.
+    """
+
+    share: float
+    rate: float
+
+    @classmethod
+    def to_target(cls, target_gmacs: float, prices: Prices, rate: float) -> DualAscent:
+        """Return the ascent to a cost.
+
+        Args:
+            target_gmacs: Of an episode.
+            prices: What frames and looks cost.
+            rate: See above.
+
+        Raises:
+            ValueError: If no share of looks costs that much.
+        """
+        least = prices.steps * prices.frame_gmacs
+        most = least + prices.steps * prices.cost.local_gmacs
+        if not least < target_gmacs < most:
+            raise ValueError(
+                f"target_gmacs must be between {least:.6g} (no look) and {most:.6g} (all frames "
+                f"looked at) per episode; got {target_gmacs}"
+            )
+        return cls((target_gmacs - least) / (most - least), rate)
+
+    def step(self, penalty: float, keep_probability: float) -> float:
+        """Return the penalty for the next rollout, from the mean p^B of the last one."""
+        return max(0.0, penalty + self.rate * (keep_probability - self.share))

@@ -1,0 +1,145 @@
+"""How policies are trained: the settings, and two sets of them with names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stable_baselines3.common.utils import LinearSchedule
+
+
+@dataclass(frozen=True)
+class PlusTraining:
+    """What AdaFocus+ has besides.
+
+    Attributes:
+        keep_from: Share of the training after which π′ joins; before, all frames are looked at.
+        penalty: Price of looking in Eq. 10, as `PlusConfig.penalty`.
+        keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
+        target_gmacs: Instead, the cost of a video to which the penalty is adapted; ρ is then 1/2.
+        penalty_rate: How fast; see `DualAscent`.
+
+    Raises:
+        ValueError: If not exactly one of ``keep_ratio`` and ``target_gmacs`` is given.
+
+    Source: AdaFocus (arXiv:2105.03245) section 3.3 and appendix B.1; the target is ours.
+    """
+
+    keep_from: float = 0.5
+    penalty: Mapping[str, float] | None = None
+    keep_ratio: float | None = 0.5
+    target_gmacs: float | None = None
+    penalty_rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Check that there is one aim."""
+        if (self.keep_ratio is None) == (self.target_gmacs is None):
+            raise ValueError(
+                "expected either keep_ratio or target_gmacs, the other None; got "
+                f"{self.keep_ratio} and {self.target_gmacs}"
+            )
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """How π, and π′, are built and trained.
+
+    Attributes:
+        epochs: Passes over the training videos.
+        n_envs: Episodes per rollout.
+        minibatch: Episodes per gradient step; None for the whole rollout.
+        update_epochs: Passes over each rollout.
+        lr: Adam's learning rate at the start.
+        lr_decay: Whether it falls to zero linearly.
+        gamma: Discount (0.7 in the paper).
+        gae_lambda: λ of generalized advantage estimation.
+        clip_range: PPO's ε.
+        normalize: ``advantages`` over each minibatch, or ``returns`` over each rollout.
+        ent_coef: Weight of the entropy bonus.
+        vf_coef: Weight of the critic's loss.
+        max_grad_norm: Gradients of each network are clipped to this norm; ``inf`` never.
+        reward: A reward design by name, or with parameters; see `make_design`.
+        conv_channels: Channels after the 1×1 convolution.
+        hidden: Width of the linear layer and the GRU.
+        validations: How often π is scored on the split ``val``; the best weights are kept. 0 keeps
+            the last ones. AdaFocus+ always keeps the last ones: π and π′ belong together.
+        plus: What AdaFocus+ has besides; None trains AdaFocus.
+
+    Raises:
+        ValueError: If there are no epochs, minibatches do not divide the rollout, or ``normalize``
+            is unknown.
+    """
+
+    epochs: int
+    n_envs: int = 256
+    minibatch: int | None = 64
+    update_epochs: int = 4
+    lr: float = 1e-3
+    lr_decay: bool = True
+    gamma: float = 0.7
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    normalize: str = "advantages"
+    ent_coef: float = 0.01
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    reward: str | Mapping[str, Any] = "increment_over_random"
+    conv_channels: int = 64
+    hidden: int = 1024
+    validations: int = 0
+    plus: PlusTraining | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the minibatches divide the rollout."""
+        minibatch = self.n_envs if self.minibatch is None else self.minibatch
+        if self.epochs < 1 or minibatch < 1 or self.n_envs % minibatch:
+            raise ValueError(
+                "epochs must be at least 1 and minibatch must divide n_envs; got "
+                f"epochs={self.epochs}, minibatch={self.minibatch}, n_envs={self.n_envs}"
+            )
+        if self.normalize not in ("advantages", "returns"):
+            raise ValueError(f"normalize must be 'advantages' or 'returns'; got {self.normalize!r}")
+
+    def keywords(self, steps: int) -> dict[str, Any]:
+        """Return the keywords of `FocusPPO`, for episodes of ``steps`` decisions."""
+        plus = self.plus or PlusTraining()
+        return {
+            "learning_rate": LinearSchedule(self.lr, 0.0, 1.0) if self.lr_decay else self.lr,
+            "batch_size": None if self.minibatch is None else self.minibatch * steps,
+            "n_epochs": self.update_epochs,
+            "gamma": self.gamma,
+            "gae_lambda": self.gae_lambda,
+            "clip_range": self.clip_range,
+            "normalize_advantage": self.normalize == "advantages",
+            "normalize_returns": self.normalize == "returns",
+            "ent_coef": self.ent_coef,
+            "vf_coef": self.vf_coef,
+            "max_grad_norm": self.max_grad_norm,
+            "keep_from": plus.keep_from,
+            "target_gmacs": plus.target_gmacs,
+            "penalty_rate": plus.penalty_rate,
+            "policy_kwargs": {"conv_channels": self.conv_channels, "hidden": self.hidden},
+        }
+
+
+PRESETS: dict[str, PPOConfig] = {
+    # Appendix B.1 and the released code: REINFORCE with a baseline, in effect.
+    "paper": PPOConfig(
+        epochs=50,
+        n_envs=64,
+        minibatch=None,
+        update_epochs=1,
+        lr=3e-4,
+        lr_decay=False,
+        gae_lambda=1.0,
+        normalize="returns",
+        max_grad_norm=math.inf,
+    ),
+    # Tuned on the embedded digits.
+    "ppo": PPOConfig(epochs=20),
+}
+# π′ for the last 10 of 50 epochs: our reading of "π/π′ for 50/10 epochs".
+PRESETS["paper_plus"] = replace(PRESETS["paper"], plus=PlusTraining(keep_from=0.8))
+PRESETS["ppo_plus"] = replace(PRESETS["ppo"], plus=PlusTraining())

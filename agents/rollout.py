@@ -1,0 +1,148 @@
+"""What a rollout of whole episodes leaves behind, and who plays them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from ..envs.player import Player
+from .gru_policy import KEEP, LOCATION
+from .objective import Track, draw
+
+# Logits and values of each learner; what a step, or a rollout, gave by name.
+Heads = dict[str, tuple[Tensor, Tensor]]
+Columns = dict[str, NDArray[Any]]
+# Kinds of draws, and the learners' places in their keys.
+DRAWS, ORDER = 0, 1
+_LEARNERS = (LOCATION, KEEP)
+
+
+@dataclass
+class Rollout:
+    """One episode of each of N environments.
+
+    Attributes:
+        videos: ``(N,)`` rows of the cache.
+        tracks: What each learner did, by its name.
+        heads: Logits ``(N, T, actions)`` and values ``(N, T)`` of each learner, with their graph;
+            empty where the update computes them anew.
+        versions: Of the weights that gave ``heads``.
+    """
+
+    videos: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    tracks: dict[str, Track] = field(default_factory=dict)
+    heads: Heads = field(default_factory=dict)
+    versions: list[int] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that stay of it until the next one; ``heads`` are gone after the update."""
+        tensors = [getattr(t, each.name) for t in self.tracks.values() for each in fields(t)]
+        return int(self.videos.nbytes + sum(tensor.nbytes for tensor in tensors))
+
+
+def players_of(env: VecEnv) -> list[Player]:
+    """Return what plays the episodes of a VecEnv: one for all, or one for each environment.
+
+    Raises:
+        ValueError: If it is not made of focusgym's environments.
+    """
+    try:
+        players = env.get_attr("player")
+    except AttributeError:
+        players = []
+    if not players or not all(isinstance(player, Player) for player in players):
+        raise ValueError(
+            "expected environments of focusgym, such as make_sb3('focusgym/AdaFocus-v0', 64, "
+            f"observation='index', ...); got {env}"
+        )
+    return list({id(player): player for player in players}.values())
+
+
+def checked_players(env: VecEnv, normalized: bool) -> list[Player]:
+    """Return the players of environments that FocusPPO can train on.
+
+    Args:
+        env: The environments.
+        normalized: Whether they are wrapped in ``VecNormalize``.
+
+    Raises:
+        ValueError: If they are not focusgym's, or their observations are not as they come.
+    """
+    players = players_of(env)
+    observation = players[0].config.observation
+    if observation != "index" or normalized:
+        raise ValueError(
+            "FocusPPO reads glance maps itself: make the environments with observation='index' and "
+            f"without VecNormalize; got observation={observation!r}, VecNormalize: {normalized}"
+        )
+    return players
+
+
+def draw_actions(heads: Heads, seed: int, rollout: int) -> dict[str, Tensor]:
+    """Draw the actions ``(N, T)`` of each learner, on CPU, keyed by (seed, learner, rollout)."""
+    drawn = {}
+    for name, (logits, _) in heads.items():
+        rng = np.random.default_rng([seed, DRAWS, _LEARNERS.index(name), rollout])
+        drawn[name] = draw(logits, torch.from_numpy(rng.random(logits.shape[:2])))
+    return drawn
+
+
+def joint_actions(drawn: dict[str, Tensor], *, pairs: bool) -> NDArray[np.int64]:
+    """Return what the environments take, ``(N, T)``, or ``(N, T, 2)`` where π′ may say skip.
+
+    Before π′ joins, every frame is looked at.
+    """
+    location: NDArray[np.int64] = drawn[LOCATION].numpy()
+    if not pairs:
+        return location
+    keep = drawn[KEEP].numpy() if KEEP in drawn else np.ones_like(location)
+    return np.stack([location, keep], axis=-1)
+
+
+def step_columns(rewards: NDArray[Any], infos: list[dict[str, Any]]) -> Columns:
+    """Return each learner's rewards of a step, ``(N,)``, and where f_L ran."""
+    if "looked" not in infos[0]:
+        return {LOCATION: rewards}
+    names = {LOCATION: "reward_location", KEEP: "reward_skip", "looked": "looked"}
+    return {name: np.array([info[key] for info in infos]) for name, key in names.items()}
+
+
+def begun_videos(observations: Any) -> NDArray[np.int64]:
+    """Return the videos ``(N,)`` of episodes that are about to begin.
+
+    Raises:
+        RuntimeError: If one is further on.
+    """
+    if (observations["t"] != 0).any():
+        raise RuntimeError(
+            "expected environments at the beginning of their episodes; got them at steps "
+            f"{np.unique(observations['t']).tolist()}: nothing else may step them"
+        )
+    videos: NDArray[np.int64] = observations["video"][:, 0].astype(np.int64)
+    return videos
+
+
+def check_step(
+    videos: NDArray[np.int64], observations: Any, dones: NDArray[np.bool_], step: int, n_steps: int
+) -> None:
+    """Check that the episodes go on as they began.
+
+    Raises:
+        RuntimeError: If another video is played, or one ends before the others.
+    """
+    last = step == n_steps - 1
+    same = last or np.array_equal(observations["video"][:, 0], videos)
+    if not same or not (dones == last).all():
+        raise RuntimeError(
+            f"expected all episodes to end after {n_steps} decisions; at decision {step + 1} "
+            f"{int(dones.sum())} of {len(dones)} had ended"
+            f"{'' if same else ', and other videos are played'}: nothing else may step the "
+            "environments"
+        )
