@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -21,15 +21,19 @@ from ..agents import (
     OracleAgent,
     RandomAgent,
     TrueBoxAgent,
+    UniformFramesAgent,
+    kept_share,
 )
 from ..envs import FeatureSource, FocusEngine
 from ..feature_cache import FeatureCache, clips_of, read_many
 from ..recognizer import (
     AdaptiveRecognizer,
     FrameCost,
+    PolicyNetwork,
     Recognition,
     accuracy_by_step,
     confidence,
+    frame_cost,
 )
 
 BATCH = 16
@@ -42,21 +46,26 @@ class Contender:
     Attributes:
         name: Of the row.
         recognizer: What runs on the pixels.
-        options: ``(B, T)`` patches to look at; None lets the recognizer's policy choose.
-        gmacs_per_video: Its cost.
+        options: ``(B, T)`` in ``[0, K]``; None lets the recognizer's policy choose.
+        cost: Of its networks on one frame.
+        runs_policy: Whether the policy network's compute is charged.
+        patches: Patches that f_L and f_C are charged for, per frame that is looked at.
     """
 
     name: str
     recognizer: AdaptiveRecognizer
     options: NDArray[np.int64] | None
-    gmacs_per_video: float
+    cost: FrameCost
+    runs_policy: bool
+    patches: int
 
 
 def compare_policies(
     cache: FeatureCache,
     learned: AdaptiveRecognizer,
     finetuned: dict[str, AdaptiveRecognizer],
-    cost: FrameCost,
+    plus: AdaptiveRecognizer,
+    keep_ratio: float,
     boxes: pd.DataFrame | None,
     seed: int,
 ) -> tuple[dict[str, Any], NDArray[np.int64]]:
@@ -66,52 +75,85 @@ def compare_policies(
         cache: The feature cache, with a test split.
         learned: The recognizer with π and the f_C that π was trained with.
         finetuned: The same with other f_C, by the name of their row.
-        cost: Of the four networks on one frame.
+        plus: The recognizer with π and π′ of AdaFocus+, and the f_C of ``learned``.
+        keep_ratio: Share of the frames that its control looks at: as many in every video, spread
+            uniformly, where π of ``learned`` says.
         boxes: Table of true boxes (``path``, ``frame``, ``left``, …), where there are any.
         seed: Of the random and the Gaussian policy.
 
     Returns:
-        The rows of ``results.json`` and the parity figures; and π's patches ``(B, T)``.
+        The rows of ``results.json`` and the parity figures; and the options ``(B, T)`` of
+        ``learned``.
     """
     test = cache.split("test")
-    if learned.policy is None:
-        raise ValueError("the learned recognizer has no policy: assemble it with one")
     engine = FocusEngine(FeatureSource(cache, learned.classifier))
-    agent = LearnedAgent(learned.policy)
+    agent, plus_agent = LearnedAgent(policy_of(learned)), LearnedAgent(policy_of(plus))
+    cost, plus_cost = cost_of(learned), cost_of(plus)
 
-    def gmacs(agent: Agent) -> float:
+    def given(agent: Agent) -> Contender:
         patches = cache.n_options if agent.tries_all else 1
-        return cost.per_video(cache.steps, policy=agent.runs_policy, patches=patches)
+        options = agent.options(engine, test)
+        return Contender(agent.name, learned, options, cost, agent.runs_policy, patches)
+
+    def choosing(name: str, recognizer: AdaptiveRecognizer, cost: FrameCost) -> Contender:
+        return Contender(name, recognizer, None, cost, runs_policy=True, patches=1)
 
     fixed: list[Agent] = [RandomAgent(seed), CentralAgent(), GaussianAgent(seed)]
     bounds: list[Agent] = [OracleAgent()]
     if boxes is not None:
         bounds.insert(0, TrueBoxAgent(true_centers(cache, boxes)))
+    uniform = UniformFramesAgent(round(keep_ratio * cache.steps), agent)
 
-    def given(agent: Agent) -> Contender:
-        return Contender(agent.name, learned, agent.options(engine, test), gmacs(agent))
-
-    recognizers = {agent.name: learned, **finetuned}
     contenders = [
         *(given(agent) for agent in fixed),
-        *(Contender(name, r, None, gmacs(agent)) for name, r in recognizers.items()),
+        *(choosing(name, r, cost) for name, r in {agent.name: learned, **finetuned}.items()),
+        choosing(plus_agent.name, plus, plus_cost),
+        replace(given(uniform), name="uniform_frames"),
         *(given(agent) for agent in bounds),
     ]
     recognitions = dict(
         zip((c.name for c in contenders), recognize_files(contenders, cache, test), strict=True)
     )
     labels = cache.labels[test]
-    on_pixels = recognitions[agent.name]
-    on_cache = engine.rollout(test, agent.options(engine, test))
+    parities = [
+        parity(
+            recognitions[learner.name].logits,
+            engine.rollout(test, learner.options(engine, test)),
+            labels,
+        )
+        for learner in (agent, plus_agent)
+    ]
     results = {
         "seed": seed,
         "split": "test",
         "n_videos": len(test),
         "steps": cache.steps,
         "policies": [row_of(c, recognitions[c.name], labels) for c in contenders],
-        "parity": parity(on_pixels.logits, on_cache, labels),
+        "parity": worst_parity(parities),
     }
-    return results, on_pixels.options.numpy()
+    return results, recognitions[agent.name].options.numpy()
+
+
+def policy_of(recognizer: AdaptiveRecognizer) -> PolicyNetwork:
+    """Return the recognizer's policy.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if recognizer.policy is None:
+        raise ValueError("expected a recognizer with a policy; got one without: assemble it with π")
+    return recognizer.policy
+
+
+def cost_of(recognizer: AdaptiveRecognizer) -> FrameCost:
+    """Count the multiply-adds of a recognizer's networks on one frame; it needs a policy."""
+    return frame_cost(
+        recognizer.glance_encoder,
+        recognizer.local_encoder,
+        recognizer.classifier,
+        policy_of(recognizer),
+        recognizer.grid,
+    )
 
 
 def recognize_files(
@@ -148,13 +190,25 @@ def recognize_files(
 
 
 def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> dict[str, Any]:
-    """Return the row of ``results.json``: name, accuracy after T steps and after each, GMACs."""
+    """Return the row of ``results.json``.
+
+    It has the name, the accuracy after T steps and after each, the share of the frames that were
+    looked at, and the GMACs that this share costs.
+    """
     by_step = accuracy_by_step(recognition.logits, labels)
+    share = kept_share(recognition.options.numpy(), contender.recognizer.grid.n_options)
+    gmacs = contender.cost.per_video(
+        len(by_step),
+        policy=contender.runs_policy,
+        patches=contender.patches,
+        kept_share=share,
+    )
     return {
         "name": contender.name,
         "accuracy": by_step[-1],
         "accuracy_by_step": by_step,
-        "gmacs_per_video": contender.gmacs_per_video,
+        "kept_share": share,
+        "gmacs_per_video": gmacs,
     }
 
 
@@ -175,6 +229,14 @@ def parity(on_pixels: Tensor, on_cache: Tensor, labels: Tensor) -> dict[str, flo
     return {
         "max_abs_confidence_difference": float(difference.abs().max()),
         "prediction_agreement": float(agreement.mean()),
+    }
+
+
+def worst_parity(parities: list[dict[str, float]]) -> dict[str, float]:
+    """Return the largest difference and the smallest agreement of several comparisons."""
+    return {
+        "max_abs_confidence_difference": max(p["max_abs_confidence_difference"] for p in parities),
+        "prediction_agreement": min(p["prediction_agreement"] for p in parities),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -37,7 +38,7 @@ from ..recognizer import (
 )
 from .recipes import Recipe
 
-STAGES = ("pixels", "cache", "control", "validation")
+STAGES = ("pixels", "cache", "finetune", "validation")
 
 
 def make_encoders(
@@ -108,15 +109,20 @@ def make_classifier(
     cache: FeatureCache,
     start: Path,
     fit: FitConfig,
+    skip_rate: float,
     seed: int,
 ) -> None:
-    """Train f_C on the cache with random patches; go on from ``start`` where that bundle exists."""
+    """Train f_C on the cache with random patches; go on from ``start`` where that bundle exists.
+
+    Frames are skipped at ``skip_rate``, so that f_C knows what a zero local vector means. The epoch
+    is selected on random patches of the validation videos, nothing skipped.
+    """
     torch.manual_seed(seed)
     classifier = read_classifier(start) if start.exists() else build_classifier(config)
     held_out = cache.split("val")
     options = random_options(cache.n_options, (len(held_out), cache.steps), "validation", seed, 0)
     validation = cache.sequences(held_out, options)
-    batches = random_batches(cache, "cache", seed)
+    batches = random_batches(cache, "cache", skip_rate, seed)
     kept = fit_classifier(classifier, batches, fit, validation, "f_C on the cache")
     write_bundle(
         folder,
@@ -143,23 +149,28 @@ def make_finetuned(
     classifier: Path,
     policy: PolicyNetwork,
     fit: FitConfig,
+    skip_rate: float,
     seed: int,
 ) -> None:
     """Stage III: train f_C on π's patches; and, as a control, as long on random ones.
 
-    Writes the bundles ``adafocus`` and ``random``. Both are selected on π's patches of the
-    validation videos, so that they differ in what they were trained on and in nothing else.
+    Writes the bundles ``adafocus`` and ``random``. Both skip the same frames at ``skip_rate``, so
+    that f_C does not forget what a skip is, and both are selected on π's patches of the validation
+    videos, nothing skipped: they differ in the patches they were trained on and in nothing else.
     """
     train, held_out = cache.split("train"), cache.split("val")
     chosen = policy_options(policy, cache, train)
     validation = cache.sequences(held_out, policy_options(policy, cache, held_out))
-    on_policy = Batches(
-        len(train), lambda epoch, rows: cache.sequences(train[rows], chosen[rows]), seed
-    )
+
+    def draw(epoch: int) -> NDArray[np.int64]:
+        return with_skips(chosen, cache.n_options, skip_rate, "finetune", seed, epoch)
+
+    on_policy = batches_of(cache, draw, seed)
+    on_random = random_batches(cache, "finetune", skip_rate, seed)
     folder.mkdir()
     for name, batches, title in (
         ("adafocus", on_policy, "stage III: f_C"),
-        ("random", random_batches(cache, "control", seed), "control: f_C, random patches"),
+        ("random", on_random, "control: f_C, random patches"),
     ):
         torch.manual_seed(seed)
         network = read_classifier(classifier, cache.fingerprint)
@@ -177,7 +188,7 @@ def make_finetuned(
 def random_options(
     n_options: int, shape: tuple[int, ...], stage: str, seed: int, epoch: int
 ) -> NDArray[np.int64]:
-    """Return random patches of a shape, uniform over the candidates.
+    """Return random patches of a shape, uniform over the options.
 
     Keyed by (seed, stage, epoch), so that no stage sees what another one saw.
     """
@@ -185,12 +196,42 @@ def random_options(
     return rng.integers(n_options, size=shape)
 
 
-def random_batches(cache: FeatureCache, stage: str, seed: int) -> Batches:
-    """Return batches of the training videos with random patches, other ones in every epoch."""
-    train = cache.split("train")
-    draw = lru_cache(maxsize=1)(
-        lambda epoch: random_options(cache.n_options, (len(train), cache.steps), stage, seed, epoch)
-    )
+def with_skips(
+    options: NDArray[np.int64], n_options: int, rate: float, stage: str, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """Return options of which each is replaced by K, skip, with a probability.
+
+    Keyed by (seed, stage, epoch), like the random patches, but drawn apart from them.
+
+    Args:
+        options: ``(B, T)``.
+        n_options: K.
+        rate: Of skipping, in [0, 1].
+        stage: One of ``STAGES``.
+        seed: The run's.
+        epoch: From 0.
+
+    Source: Ours. In AdaFocus (arXiv:2105.03245) f_C meets zero local vectors (Eq. 9) only once it
+        is frozen, and what it makes of them is left to chance.
+    """
+    rng = np.random.default_rng([seed, STAGES.index(stage), epoch, 2])
+    return np.where(rng.random(options.shape) < rate, n_options, options)
+
+
+def random_batches(cache: FeatureCache, stage: str, skip_rate: float, seed: int) -> Batches:
+    """Return batches of the training videos: random patches and skips, others in every epoch."""
+    n_options, shape = cache.n_options, (len(cache.split("train")), cache.steps)
+
+    def draw(epoch: int) -> NDArray[np.int64]:
+        options = random_options(n_options, shape, stage, seed, epoch)
+        return with_skips(options, n_options, skip_rate, stage, seed, epoch)
+
+    return batches_of(cache, draw, seed)
+
+
+def batches_of(cache: FeatureCache, draw: Callable[[int], NDArray[np.int64]], seed: int) -> Batches:
+    """Return batches of the training videos, with the options ``(N, T)`` drawn for each epoch."""
+    train, of_epoch = cache.split("train"), lru_cache(maxsize=1)(draw)
     return Batches(
-        len(train), lambda epoch, rows: cache.sequences(train[rows], draw(epoch)[rows]), seed
+        len(train), lambda epoch, rows: cache.sequences(train[rows], of_epoch(epoch)[rows]), seed
     )

@@ -28,7 +28,7 @@ from ..recognizer import (
     AdaptiveRecognizer,
     FocusgymError,
     PatchGrid,
-    frame_cost,
+    PolicyNetwork,
     torch_threads,
 )
 from .config import QuickstartConfig
@@ -121,10 +121,15 @@ def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:
 def run_pipeline(
     steps: Steps, data: VideoSet, recipe: Recipe, config: QuickstartConfig, console: Console
 ) -> dict[str, Any]:
-    """Encoders, cache, f_C, π, stage III, plug-back, report; returns ``results.json``'s content."""
+    """Do all steps after the data: networks, cache, plug-back, report.
+
+    Returns:
+        The content of ``results.json``.
+    """
     seed, n_classes = config.seed, len(data.classes)
     recipe_of = asdict(recipe)
-    training = {name: recipe_of.pop(name) for name in ("classifier", "ppo", "finetune")}
+    fitted = ("classifier", "skip_rate", "ppo", "finetune", "ppo_plus")
+    training = {name: recipe_of.pop(name) for name in fitted}
     depends_on = {
         "recipe": recipe_of,
         "seed": seed,
@@ -158,9 +163,10 @@ def run_pipeline(
     def classify(folder: Path) -> None:
         start = encoders / "classifier"
         with torch_threads(recipe.training_threads):
-            make_classifier(folder, sizes, cache, start, recipe.classifier, seed)
+            make_classifier(folder, sizes, cache, start, recipe.classifier, recipe.skip_rate, seed)
 
-    f_c = steps.run("classifier", training["classifier"], classify)
+    fits = {"fit": training["classifier"], "skip_rate": recipe.skip_rate}
+    f_c = steps.run("classifier", fits, classify)
 
     def learn(folder: Path) -> None:
         with torch_threads(recipe.training_threads):
@@ -171,7 +177,7 @@ def run_pipeline(
 
     def finetune(folder: Path) -> None:
         with torch_threads(recipe.training_threads):
-            make_finetuned(folder, cache, f_c, policy, recipe.finetune, seed)
+            make_finetuned(folder, cache, f_c, policy, recipe.finetune, recipe.skip_rate, seed)
 
     tuned = steps.run("finetuned", training["finetune"], finetune)
     for name in ("adafocus", "random"):
@@ -181,17 +187,32 @@ def run_pipeline(
                 "before; it is kept as it was, and its row repeats adafocus[/]"
             )
 
+    def learn_plus(folder: Path) -> None:
+        with torch_threads(recipe.training_threads):
+            make_policy(folder, recipe.ppo_plus, cache, f_c, seed)
+
+    pi_plus = steps.run("policy_plus", training["ppo_plus"], learn_plus)
+    policy_plus = read_policy(pi_plus, cache.fingerprint)
+
     def evaluate(folder: Path) -> None:
         f_g, f_l = glance.fused(), local.fused()  # as the cache was built
-        learned, on_policy, on_random = (
-            AdaptiveRecognizer(
-                f_g, f_l, read_classifier(path, cache.fingerprint), grid, policy, cache.dtype
-            )
-            for path in (f_c, tuned / "adafocus", tuned / "random")
+
+        def assemble(classifier: Path, policy: PolicyNetwork) -> AdaptiveRecognizer:
+            network = read_classifier(classifier, cache.fingerprint)
+            return AdaptiveRecognizer(f_g, f_l, network, grid, policy, cache.dtype)
+
+        results, options = compare_policies(
+            cache,
+            learned=assemble(f_c, policy),
+            finetuned={
+                "adafocus_finetuned": assemble(tuned / "adafocus", policy),
+                "random_finetuned": assemble(tuned / "random", policy),
+            },
+            plus=assemble(f_c, policy_plus),
+            keep_ratio=recipe.keep_ratio,
+            boxes=data.boxes,
+            seed=seed,
         )
-        finetuned = {"adafocus_finetuned": on_policy, "random_finetuned": on_random}
-        cost = frame_cost(f_g, f_l, learned.classifier, policy, grid)
-        results, options = compare_policies(cache, learned, finetuned, cost, data.boxes, seed)
         folder.mkdir()
         (folder / "results.json").write_text(json.dumps(results, indent=2))
         np.save(folder / "options.npy", options)

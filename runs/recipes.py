@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..agents import PPOConfig
+from ..agents import PlusTraining, PPOConfig
 from ..feature_cache import DigitsConfig, FrameConfig
 from ..recognizer import EncoderConfig, FitConfig
 
@@ -23,13 +23,19 @@ class Recipe:
         dropout: Of f_C.
         classifier: Training of f_C on the cache with random patches.
         ppo: Stage II.
+        ppo_plus: Stage II with π′, for AdaFocus+.
         finetune: Stage III, and its control.
+        skip_rate: Share of the frames that are skipped at random where f_C is trained on the cache,
+            in [0, 1), so that it knows what a zero local vector means (0 in the paper's training).
         training_threads: Threads for everything that trains on the cache; None leaves torch's.
             More than one does not help small networks, and slows them down many times as soon as
             the machine does something else besides.
         digits: The embedded data set; None for a user's videos.
         full_frames: Initialization of both encoders on full frames; None keeps given weights.
         stage_one: Stage I on pixels; None keeps given weights.
+
+    Raises:
+        ValueError: If ``skip_rate`` is not in [0, 1), or ``ppo_plus`` has no ``keep_ratio``.
     """
 
     frames: FrameConfig
@@ -41,13 +47,35 @@ class Recipe:
     dropout: float
     classifier: FitConfig
     ppo: PPOConfig
+    ppo_plus: PPOConfig
     finetune: FitConfig
+    skip_rate: float = 0.25
     training_threads: int | None = None
     digits: DigitsConfig | None = None
     full_frames: FitConfig | None = None
     stage_one: FitConfig | None = None
 
+    def __post_init__(self) -> None:
+        """Check the rate, and that π′ is trained for a share of the frames."""
+        if not 0 <= self.skip_rate < 1:
+            raise ValueError(
+                f"skip_rate must be in [0, 1), a share of the frames; got {self.skip_rate}"
+            )
+        _ = self.keep_ratio
 
+    @property
+    def keep_ratio(self) -> float:
+        """η of AdaFocus+, which its control keeps too."""
+        plus = self.ppo_plus.plus
+        if plus is None or plus.keep_ratio is None:
+            raise ValueError(
+                f"ppo_plus must train π′ for a keep_ratio; got plus={plus}: set it to "
+                "PlusTraining(keep_ratio=...)"
+            )
+        return plus.keep_ratio
+
+
+DIGITS_PPO = PPOConfig(epochs=20, conv_channels=16, hidden=128)
 DIGITS = Recipe(
     frames=FrameConfig(steps=6, frame_px=64),
     patch_px=28,
@@ -57,7 +85,8 @@ DIGITS = Recipe(
     hidden=128,
     dropout=0.2,
     classifier=FitConfig(epochs=10, batch_size=64, lr=1e-3),
-    ppo=PPOConfig(epochs=20, conv_channels=16, hidden=128),
+    ppo=DIGITS_PPO,
+    ppo_plus=replace(DIGITS_PPO, plus=PlusTraining()),
     finetune=FitConfig(epochs=8, batch_size=64, lr=5e-4),
     training_threads=1,
     digits=DigitsConfig(),
@@ -65,6 +94,7 @@ DIGITS = Recipe(
     stage_one=FitConfig(epochs=10, batch_size=32, lr=2e-3),
 )
 
+CLIPS_PPO = PPOConfig(epochs=100, n_envs=48, minibatch=16, conv_channels=32, hidden=256, lr=3e-4)
 CLIPS = Recipe(
     frames=FrameConfig(steps=8, frame_px=224, resize_px=256),
     patch_px=128,
@@ -74,6 +104,7 @@ CLIPS = Recipe(
     hidden=256,
     dropout=0.5,
     classifier=FitConfig(epochs=40, batch_size=16, lr=5e-4),
-    ppo=PPOConfig(epochs=100, n_envs=48, minibatch=16, conv_channels=32, hidden=256, lr=3e-4),
+    ppo=CLIPS_PPO,
+    ppo_plus=replace(CLIPS_PPO, plus=PlusTraining()),
     finetune=FitConfig(epochs=10, batch_size=16, lr=2e-4),
 )

@@ -19,7 +19,8 @@ from rich.table import Table
 from ..feature_cache import FeatureCache, clips_of, read_frames
 from .evaluation import true_boxes
 
-# Colour says what kind of policy a line is: grey fixed, green learned, blue a bound.
+# Colour says what kind of policy a line is: grey fixed, green learned, orange learned with frames
+# skipped, blue a bound.
 STYLES: dict[str, dict[str, Any]] = {
     "random": {"color": "0.55", "linestyle": ":"},
     "central": {"color": "0.55", "linestyle": "-"},
@@ -27,6 +28,8 @@ STYLES: dict[str, dict[str, Any]] = {
     "adafocus": {"color": "tab:green", "linestyle": "-", "linewidth": 2.5},
     "adafocus_finetuned": {"color": "tab:green", "linestyle": "--"},
     "random_finetuned": {"color": "tab:green", "linestyle": ":"},
+    "adafocus_plus": {"color": "tab:orange", "linestyle": "-", "linewidth": 2.5},
+    "uniform_frames": {"color": "tab:orange", "linestyle": "--"},
     "true_box": {"color": "tab:blue", "linestyle": "-"},
     "oracle": {"color": "tab:blue", "linestyle": "--"},
 }
@@ -37,6 +40,8 @@ MEANINGS = {
     "adafocus": "the learned policy",
     "adafocus_finetuned": "the learned policy, f_C tuned on its patches (stage III)",
     "random_finetuned": "the learned policy, f_C tuned as long on random patches",
+    "adafocus_plus": "a learned policy that also decides which frames to look at (AdaFocus+)",
+    "uniform_frames": "adafocus, looking only at frames spread uniformly",
     "true_box": "told where the true box is, also where it is hidden",
     "oracle": "told the label, tries all patches of every frame",
 }
@@ -65,7 +70,7 @@ def write_report(
         out: The run's folder.
         results: Content of ``results.json``.
         cache: The feature cache.
-        options: ``(B, T)`` π's patches of the test videos.
+        options: ``(B, T)`` the patches that ``adafocus`` looks at in the test videos.
         boxes: True boxes, where there are any.
         console: Where the table is printed.
     """
@@ -80,9 +85,12 @@ def write_report(
 
 
 def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) -> None:
-    """Print the accuracies in percent, what the policies are, and the parity figures."""
+    """Print the accuracies in percent, what the policies are, and the parity figures.
+
+    The column ``kept`` is the share of the frames that f_L looked at, in percent.
+    """
     steps = results["steps"]
-    title = f"accuracy (%) on {results['n_videos']} test videos, after t frames"
+    title = f"accuracy (%) on {results['n_videos']} test videos, after t frames; frames kept (%)"
     shown = Table(
         title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1)
     )
@@ -91,11 +99,12 @@ def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) 
     for t in range(steps):
         shown.add_column(f"t={t + 1}", justify="right")
     shown.add_column("mean", justify="right")
+    shown.add_column("kept", justify="right")
     shown.add_column("GMACs", justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         numbers = [row[f"step_{t + 1}"] for t in range(steps)] + [row["mean"]]
         style = "bold green" if row["policy"] == "adafocus" else None
-        cells = [f"{100 * number:.1f}" for number in numbers]
+        cells = [f"{100 * number:.1f}" for number in numbers] + [f"{100 * row['kept_share']:.0f}"]
         shown.add_row(str(row["policy"]), *cells, f"{row['gmacs_per_video']:.4g}", style=style)
     console.print(shown)
     for name in table["policy"]:
@@ -115,7 +124,7 @@ def print_places(out: Path, console: Console) -> None:
         ("results.json, results.csv", "the table"),
         ("accuracy.png", "accuracy after t frames, a line per policy"),
         ("patches.png", "where the policy looks (green), the true box (grey)"),
-        ("policy/", "the policy bundle"),
+        ("policy/, policy_plus/", "the policy bundles; policy_plus also skips frames"),
         ("cache/, classifier/", "what gymnasium.make takes: see the README"),
     ):
         console.print(f"  {name:26} {what}", highlight=False)
@@ -129,12 +138,13 @@ def print_places(out: Path, console: Console) -> None:
 
 
 def results_table(results: dict[str, Any]) -> pd.DataFrame:
-    """Return a row per policy: accuracy after each step and their mean, GMACs per video."""
+    """Return a row per policy: accuracy after each step and their mean, kept share, GMACs."""
     return pd.DataFrame(
         {
             "policy": row["name"],
             **{f"step_{t + 1}": value for t, value in enumerate(row["accuracy_by_step"])},
             "mean": float(np.mean(row["accuracy_by_step"])),
+            "kept_share": row["kept_share"],
             "gmacs_per_video": row["gmacs_per_video"],
         }
         for row in results["policies"]
@@ -167,7 +177,7 @@ def patch_strip(
 
     Args:
         cache: The feature cache.
-        options: ``(B, T)`` π's patches of the test videos.
+        options: ``(B, T)`` the patches that ``adafocus`` looks at in the test videos.
         boxes: True boxes, where there are any.
     """
     test = cache.split("test")

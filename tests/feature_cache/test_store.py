@@ -34,6 +34,20 @@ def test_gathers_are_numpy_indexing(cache: FeatureCache) -> None:
     assert np.array_equal(picked.numpy(), raw[rows, 2, options[:, 0]].astype(np.float32))
 
 
+def test_a_skipped_frame_is_zero(cache: FeatureCache) -> None:
+    rows, options = np.array([4, 0]), np.array([[1, 9, 0, 9], [7, 7, 9, 5]])
+    raw = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float32)
+    glance, local, _ = cache.sequences(rows, options)
+    for b, row in enumerate(rows):
+        for t in range(T):
+            skipped = options[b, t] == 9
+            expected = np.zeros(L) if skipped else raw[row, t, options[b, t]]
+            assert np.array_equal(local[b, t].numpy(), expected)
+    assert torch.equal(glance, cache.glance_vectors(rows)), "the glance is seen all the same"
+    with pytest.raises(IndexError, match="out of bounds"):
+        cache.sequences(rows, options + 1)
+
+
 def test_tensors_come_to_the_device(cache: FeatureCache) -> None:
     elsewhere = FeatureCache.open(cache.root, device="meta")
     rows, options = np.array([4, 0]), np.zeros((2, T), dtype=np.int64)

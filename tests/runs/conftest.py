@@ -25,6 +25,7 @@ def tiny() -> Recipe:
         stage_one=FitConfig(25, 8, 1e-2),  # enough for predictions that differ
         classifier=FitConfig(2, 16, 1e-3),
         ppo=replace(DIGITS.ppo, epochs=4, n_envs=16, minibatch=8),
+        ppo_plus=replace(DIGITS.ppo_plus, epochs=4, n_envs=16, minibatch=8),
         finetune=FitConfig(1, 16, 5e-4),
     )
 

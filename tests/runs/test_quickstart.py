@@ -16,17 +16,18 @@ from matplotlib.image import imread
 
 from focusgym.agents import PPOConfig, read_policy
 from focusgym.envs import AdaFocusEnv
-from focusgym.feature_cache import FeatureCache, FrameConfig
+from focusgym.feature_cache import FeatureCache, FrameConfig, read_classifier
 from focusgym.feature_cache.videos.digits import write_mp4
 from focusgym.recognizer import FitConfig, FrameCost, PolicyConfig
 from focusgym.runs.config import QuickstartConfig
-from focusgym.runs.evaluation import parity, true_centers
+from focusgym.runs.evaluation import parity, true_centers, worst_parity
 from focusgym.runs.quickstart import quickstart
 from focusgym.runs.recipes import CLIPS, Recipe
 
 Run = tuple[Path, dict[str, Any]]
 LEARNED = ["adafocus", "adafocus_finetuned", "random_finetuned"]
 FIXED = ["random", "central", "gaussian"]
+SKIPPING = ["adafocus_plus", "uniform_frames"]
 
 
 def row(results: dict[str, Any], name: str) -> dict[str, Any]:
@@ -38,11 +39,13 @@ def test_results_have_their_form(tiny_run: Run) -> None:
     assert json.loads((out / "results.json").read_text()) == results
     assert (results["seed"], results["split"]) == (0, "test")
     assert (results["n_videos"], results["steps"]) == (20, 6)
-    assert [r["name"] for r in results["policies"]] == [*FIXED, *LEARNED, "true_box", "oracle"]
+    bounds = ["true_box", "oracle"]
+    assert [r["name"] for r in results["policies"]] == [*FIXED, *LEARNED, *SKIPPING, *bounds]
     for r in results["policies"]:
         assert len(r["accuracy_by_step"]) == 6
         assert all(0 <= a <= 1 for a in r["accuracy_by_step"])
         assert r["accuracy"] == r["accuracy_by_step"][-1]
+        assert r["name"] in SKIPPING or r["kept_share"] == 1.0
     assert all(seconds > 0 for seconds in results["seconds"].values())
 
 
@@ -53,6 +56,7 @@ def test_the_csv_is_the_same_table(tiny_run: Run) -> None:
         steps = [table.loc[r["name"], f"step_{t}"] for t in range(1, 7)]
         assert steps == pytest.approx(r["accuracy_by_step"])
         assert table.loc[r["name"], "mean"] == pytest.approx(np.mean(r["accuracy_by_step"]))
+        assert table.loc[r["name"], "kept_share"] == pytest.approx(r["kept_share"])
         assert table.loc[r["name"], "gmacs_per_video"] == pytest.approx(r["gmacs_per_video"])
 
 
@@ -89,6 +93,34 @@ def test_an_accuracy_replayed_through_the_environment(tiny_run: Run) -> None:
     assert (correct / 20).tolist() == pytest.approx(row(results, "central")["accuracy_by_step"])
 
 
+def test_skipping_rows_replayed_on_the_cache(tiny_run: Run) -> None:
+    """Both are measured on pixels; here f_C sees cached vectors, with zeros put in by hand."""
+    out, results = tiny_run
+    cache = FeatureCache.open(out / "cache")
+    f_c = read_classifier(out / "classifier", cache.fingerprint)
+    test = cache.split("test")
+    maps, frames = cache.glance_maps(test), np.arange(6)
+    plus = read_policy(out / "policy_plus", cache.fingerprint)
+    with torch.no_grad():
+        where = plus(maps).argmax(-1).numpy()
+        keep = plus.keep(maps).numpy() >= plus.config.threshold
+        middles = np.tile(np.isin(frames, [1, 3, 5]), (20, 1))  # of 3 segments of 2 frames
+        everywhere = read_policy(out / "policy")(maps).argmax(-1).numpy()
+    for name, options, looks in (
+        ("adafocus_plus", where, keep),
+        ("uniform_frames", everywhere, middles),
+    ):
+        local = cache.local_vectors(test[:, None], frames, options)
+        with torch.no_grad():
+            zeroed = local * torch.from_numpy(looks)[..., None]
+            predicted = f_c(cache.glance_vectors(test), zeroed).argmax(-1)
+        correct = (predicted == cache.labels[test][:, None]).double().mean(0)
+        assert row(results, name)["accuracy_by_step"] == pytest.approx(correct.tolist()), name
+        assert row(results, name)["kept_share"] == pytest.approx(looks.mean()), name
+    assert row(results, "uniform_frames")["kept_share"] == 0.5
+    assert 0 < row(results, "adafocus_plus")["kept_share"] < 1
+
+
 def test_costs_differ_by_what_is_run(tiny_run: Run, tiny: Recipe) -> None:
     _, results = tiny_run
     gmacs = {r["name"]: r["gmacs_per_video"] for r in results["policies"]}
@@ -103,6 +135,12 @@ def test_costs_differ_by_what_is_run(tiny_run: Run, tiny: Recipe) -> None:
     look = gmacs["central"] / 6 - glance
     cost = FrameCost(glance, look, 0, 0)
     assert gmacs["oracle"] == pytest.approx(cost.per_video(6, policy=False, patches=49))
+    # f_L on 28 px; what is skipped saves it, and it alone; π′ costs what π does, but for its head.
+    local = 9 * (14**2 * 3 * 16 + 7**2 * 16 * 32 + 4**2 * 32 * 64 + 4**2 * 64 * 64) / 1e9
+    assert gmacs["adafocus"] - gmacs["uniform_frames"] == pytest.approx(3 * local)
+    skipped = 6 * (1 - row(results, "adafocus_plus")["kept_share"])
+    pi_prime = 6 * (macs - hidden * 49 + hidden) / 1e9
+    assert gmacs["adafocus_plus"] == pytest.approx(gmacs["adafocus"] + pi_prime - skipped * local)
 
 
 def test_no_test_video_is_trained_or_selected_on(tiny_run: Run) -> None:
@@ -125,8 +163,10 @@ def test_the_second_time_everything_is_reused(
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent != out}
     assert after == before
     shown = capsys.readouterr().out
-    assert shown.count("done before, reused") == 7
+    assert shown.count("done before, reused") == 8
     assert "adafocus_finetuned" in shown
+    assert "frames kept (%)" in shown
+    assert "adafocus, looking only at frames spread uniformly" in shown
     assert "quickstart --videos DIR --weights FILE" in shown
 
 
@@ -157,6 +197,9 @@ def test_parity_by_hand() -> None:
     found = parity(on_pixels, on_cache, torch.tensor([0]))
     assert found["prediction_agreement"] == 0.5
     assert found["max_abs_confidence_difference"] == pytest.approx(0.2)
+    same = parity(on_cache, on_cache, torch.tensor([0]))
+    assert worst_parity([same, found]) == found
+    assert worst_parity([same, same]) == same
 
 
 def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
@@ -171,6 +214,7 @@ def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
     network = torchvision.models.mobilenet_v2(weights=None)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     fit = FitConfig(2, 4, 1e-3)
+    ppo = PPOConfig(epochs=2, n_envs=4, minibatch=2, conv_channels=2, hidden=8)
     recipe = replace(
         CLIPS,
         frames=FrameConfig(steps=2, frame_px=32, resize_px=36),
@@ -179,13 +223,14 @@ def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
         hidden=8,
         classifier=fit,
         finetune=fit,
-        ppo=PPOConfig(epochs=2, n_envs=4, minibatch=2, conv_channels=2, hidden=8),
+        ppo=ppo,
+        ppo_plus=replace(ppo, plus=CLIPS.ppo_plus.plus),
     )
     config = QuickstartConfig(
         out=tmp_path / "out", videos=tmp_path / "clips", weights=tmp_path / "weights.pth"
     )
     results = quickstart(config, recipe)
-    assert [r["name"] for r in results["policies"]] == [*FIXED, *LEARNED, "oracle"]
+    assert [r["name"] for r in results["policies"]] == [*FIXED, *LEARNED, *SKIPPING, "oracle"]
     assert results["n_videos"] == 4
     assert results["parity"]["prediction_agreement"] >= 0.995
     assert results["parity"]["max_abs_confidence_difference"] <= 0.02
