@@ -1,4 +1,4 @@
-"""Building a cache: every video once through both encoders, with all its patch candidates."""
+"""Building a cache: every video once through both encoders, with all its patches."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class CacheConfig:
 
     Attributes:
         frames: T frames of S×S.
-        grids: The option groups: patch candidates of one size each; at least one.
+        grids: The option groups: patches of one size each; at least one.
         augment: Augmented copies of the training videos; None for none.
         dtype: Storage dtype of the features, ``float16`` or ``float32``.
         device: Where the encoders run, ``cpu`` or ``cuda``; features of the two differ by

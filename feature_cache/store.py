@@ -184,7 +184,7 @@ class FeatureCache:
             ``name``, ``path``, ``label`` (the first), ``labels`` (all, joined by ``;``), ``split``,
             ``start_s``, ``end_s``, ``images``, ``n_images``, ``view`` (−1: middle frames and
             central crop), ``bytes``, ``checksum``.
-        grid: The patch candidates; option k of a decision is candidate k.
+        grid: Where the options are: option k of a decision is its patch k.
         frames: Which frames were taken, and how large.
         labels: ``(N,)`` int64, the first label.
         device: Where tensors are returned.

@@ -13,15 +13,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The patch candidates of a frame: an n×n grid of square patches of one size.
+    """The options of a frame: an n×n grid of square patches of one size.
 
-    Candidate ``n*row + col`` has its top-left corner at ``(row, col) * (S - P) // (n - 1)``
-    pixels, so the first and the last candidate of an axis touch the frame's edges.
+    Option ``n*row + col`` has its top-left corner at ``(row, col) * (S - P) // (n - 1)``
+    pixels, so the first and the last option of an axis touch the frame's edges.
 
     Attributes:
         frame_px: Frame side S, pixels.
         patch_px: Patch side P, pixels, at most S.
-        n: Candidates per axis, at least 2; K = n².
+        n: Options per axis, at least 2; K = n².
 
     Raises:
         ValueError: If the patch does not fit into the frame, or n < 2.
@@ -42,7 +42,7 @@ class PatchGrid:
                 "choose a smaller patch or a larger frame"
             )
         if self.n < 2:
-            raise ValueError(f"a patch grid needs n >= 2 candidates per axis; got n={self.n}")
+            raise ValueError(f"a patch grid needs n >= 2 options per axis; got n={self.n}")
 
     @property
     def name(self) -> str:
@@ -51,12 +51,12 @@ class PatchGrid:
 
     @property
     def n_options(self) -> int:
-        """K, the number of candidates."""
+        """K, the number of options."""
         return self.n * self.n
 
     @cached_property
     def offsets_px(self) -> tuple[int, ...]:
-        """Offsets of the n candidates along one axis, pixels."""
+        """Offsets of the n options along one axis, pixels."""
         span_px = self.frame_px - self.patch_px
         return tuple(i * span_px // (self.n - 1) for i in range(self.n))
 
@@ -68,7 +68,7 @@ class PatchGrid:
         return np.stack([left, top, left + self.patch_px, top + self.patch_px], axis=1)
 
     def nearest(self, centers_px: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Return the candidate whose centre is nearest to each point.
+        """Return the option whose centre is nearest to each point.
 
         Args:
             centers_px: ``(..., 2)`` points as (x, y), pixels; may lie outside the frame.
@@ -82,7 +82,7 @@ class PatchGrid:
         return index
 
     def crop(self, frames: Tensor, options: Tensor) -> Tensor:
-        """Cut one candidate out of each frame.
+        """Cut one option out of each frame.
 
         Args:
             frames: ``(M, 3, S, S)``, any dtype.
@@ -110,7 +110,7 @@ class PatchGrid:
         return cropped.permute(0, 3, 1, 2).contiguous()
 
     def crop_all(self, frames: Tensor) -> Tensor:
-        """Cut all candidates out of each frame.
+        """Cut all options out of each frame.
 
         Args:
             frames: ``(M, 3, S, S)``, any dtype.

@@ -134,13 +134,13 @@ def fit_local(
     Args:
         local_encoder: f_L.
         classifier: f_C.
-        grid: The patch candidates.
+        grid: Where the K options are.
         batches: Gives frames ``(B, T, 3, S, S)`` uint8, glance vectors ``(B, T, G)`` of the fixed
             f_G, options ``(B, T)`` and labels ``(B,)``.
         config: How.
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 5 and appendix B.1. The paper crops at any pixel; here
-        a random patch is one of the grid's candidates.
+        a random patch is one of the grid's options.
     """
 
     def loss(frames: Tensor, glance: Tensor, options: Tensor, labels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ class Recipe:
     Attributes:
         frames: T, and how frames are resized and cropped.
         patch_px: P.
-        grid: Candidates per axis.
+        grid: Options per axis.
         glance: f_G.
         local: f_L.
         hidden: H of f_C.

@@ -71,7 +71,7 @@ def test_crops_are_slices() -> None:
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"patch_px must be in 1\.\.64 .*; got 65"):
         PatchGrid(64, 65)
-    with pytest.raises(ValueError, match="needs n >= 2 candidates per axis; got n=1"):
+    with pytest.raises(ValueError, match="needs n >= 2 options per axis; got n=1"):
         PatchGrid(64, 32, 1)
     grid = PatchGrid(64, 32)
     with pytest.raises(ValueError, match=r"frames must be \(M, 3, 64, 64\); got \(1, 3, 32, 64\)"):
