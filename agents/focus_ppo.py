@@ -346,7 +346,7 @@ class FocusPPO(PPO):
 
     def _learning(self) -> list[str]:
         """Return the names of the learners that take part now."""
-        joined = 1 - self._current_progress_remaining >= self.keep_from
+        joined = self.num_timesteps >= self.keep_from * self._total_timesteps
         return [name for name in self.policy.learners if name == LOCATION or joined]
 
     def _episodes(self, videos: NDArray[np.int64], names: Iterable[str]) -> Heads:

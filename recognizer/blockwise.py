@@ -1,23 +1,26 @@
-"""A linear layer over stored features that converts one block of them at a time."""
+"""A linear layer over stored features that converts a few of them at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+# Converted features of this size stay in a processor's caches until they are multiplied.
+_CHUNK_BYTES = 2**22
+
 
 def blockwise_linear(blocks: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
     """Return ``x @ weight.T + bias`` for each of B blocks x of stored features.
 
-    A block is converted to the weight's dtype and device just before it is multiplied, and again
-    for the gradient: memory is that of one block, and on a CPU it stays in the processor's caches.
-    The blocks themselves get no gradient.
+    Blocks are converted to the weight's dtype and device just before they are multiplied, and again
+    for the gradient: memory is that of a few of them, and on a CPU they stay in the processor's
+    caches. The blocks themselves get no gradient.
 
     Args:
-        blocks: B tensors of one shape ``(..., I)``, of any floating dtype.
+        blocks: B tensors of one shape ``(..., I)``, of any floating dtype; at least one.
         weight: ``(O, I)``.
         bias: ``(O,)``.
 
@@ -32,24 +35,29 @@ class _BlockwiseLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, *blocks: Tensor) -> Tensor:
         ctx.save_for_backward(weight)
-        ctx.blocks = blocks  # views of a file: saving them costs nothing
-        buffer = weight.new_empty(blocks[0].shape)
-        rows = buffer.view(-1, weight.shape[1])
-        out = weight.new_empty(len(blocks), len(rows), len(weight))
-        for block, result in zip(blocks, out, strict=True):
-            buffer.copy_(block)
-            torch.addmm(bias, rows, weight.t(), out=result)
+        ctx.blocks = blocks  # views of a file: keeping them costs nothing
+        out = weight.new_empty(len(blocks), blocks[0][..., 0].numel(), len(weight))
+        for where, rows in _converted(blocks, weight):
+            torch.addmm(bias, rows, weight.t(), out=out[where].view(-1, len(weight)))
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        (gradient,) = gradients
-        buffer = weight.new_empty(ctx.blocks[0].shape)
-        rows = buffer.view(-1, weight.shape[1])
+        gradient = gradients[0].contiguous()
         # Transposed, (I, O): the larger side first is what two threads divide better.
         of_weight = weight.new_zeros(weight.shape[1], len(weight))
-        for block, of_result in zip(ctx.blocks, gradient, strict=True):
-            buffer.copy_(block)
-            of_weight.addmm_(rows.t(), of_result)
+        for where, rows in _converted(ctx.blocks, weight):
+            of_weight.addmm_(rows.t(), gradient[where].view(-1, len(weight)))
         return of_weight.t(), gradient.sum(dim=(0, 1)), *[None] * len(ctx.blocks)
+
+
+def _converted(blocks: Sequence[Tensor], weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield which blocks, and their rows ``(·, I)``, in one buffer that is used again."""
+    size = max(1, _CHUNK_BYTES // (blocks[0].numel() * weight.element_size()))
+    buffer = weight.new_empty(min(size, len(blocks)), *blocks[0].shape)
+    for start in range(0, len(blocks), size):
+        few = blocks[start : start + size]
+        converted = buffer[: len(few)]
+        converted.copy_(few[0] if len(few) == 1 else torch.stack(list(few)))
+        yield slice(start, start + len(few)), converted.view(-1, weight.shape[1])
