@@ -195,6 +195,12 @@ class FocusPPO(PPO):
         super().set_env(env, force_reset)
         self._open_cache()
 
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed everything, all environments alike: their episodes are from one order."""
+        super().set_random_seed(seed)
+        if seed is not None and self.env is not None:
+            self.env.unwrapped._seeds = [seed] * self.n_envs
+
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int
     ) -> bool:
@@ -346,7 +352,7 @@ class FocusPPO(PPO):
 
     def _learning(self) -> list[str]:
         """Return the names of the learners that take part now."""
-        joined = self.num_timesteps >= self.keep_from * self._total_timesteps
+        joined = self.num_timesteps / self._total_timesteps >= self.keep_from
         return [name for name in self.policy.learners if name == LOCATION or joined]
 
     def _episodes(self, videos: NDArray[np.int64], names: Iterable[str]) -> Heads:

@@ -1,0 +1,216 @@
+"""FocusPPO beside Stable-Baselines3's own PPO: the same rollouts, the same updates."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from reference_ppo import Spy
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from support import T, assert_same
+
+from focusgym.agents import EpisodeBuffer, FocusPPO, GlanceGruExtractor
+from focusgym.envs import make_sb3
+from focusgym.feature_cache import FeatureCache
+
+N_ENVS = 5
+SIZES = {"conv_channels": 3, "hidden": 8}
+IDS = {"pi": "focusgym/AdaFocus-v0", "both": "focusgym/AdaFocusPlus-v0"}
+
+
+def make_model(kind: str, files: dict[str, Any], env: Any = None, **kwargs: Any) -> FocusPPO:
+    if env is None:
+        env = make_sb3(IDS[kind], N_ENVS, observation="index", **files)
+    settings = {"keep_from": 0.0, "seed": 3, "device": "cpu", "policy_kwargs": SIZES, **kwargs}
+    return FocusPPO("GruPolicy", env, **settings)
+
+
+@pytest.fixture
+def files(cache: FeatureCache, classifier_path: Path) -> dict[str, Any]:
+    return {"cache": str(cache.root), "classifier": str(classifier_path)}
+
+
+class Replay(BaseCallback):
+    """Makes a stock PPO take given actions; keeps its buffer and the infos."""
+
+    def __init__(self, actions: list[np.ndarray]) -> None:
+        super().__init__()
+        self._actions = iter(actions)
+        self.buffer: dict[str, np.ndarray] = {}
+        self.infos: list[list[dict[str, Any]]] = []
+
+    def _on_training_start(self) -> None:
+        policy = self.model.policy
+
+        def forward(obs: Any, deterministic: bool = False) -> tuple[torch.Tensor, ...]:
+            actions = torch.from_numpy(next(self._actions))
+            values, log_probs, _ = policy.evaluate_actions(obs, actions)
+            return actions, values, log_probs
+
+        policy.forward = forward
+
+    def _on_step(self) -> bool:
+        self.infos.append(self.locals["infos"])
+        return True
+
+    def _on_rollout_end(self) -> None:
+        buffer = self.model.rollout_buffer
+        for name in ("rewards", "returns", "values", "advantages", "log_probs", "actions"):
+            self.buffer[name] = getattr(buffer, name).copy()
+        self.buffer |= {key: value.copy() for key, value in buffer.observations.items()}
+
+
+def stock_ppo(files: dict[str, Any], focus: FocusPPO, **kwargs: Any) -> PPO:
+    """Make Stable-Baselines3's PPO with π's initial weights."""
+    env = make_sb3(IDS["pi"], N_ENVS, observation="index", **files)
+    cache = FeatureCache.open(files["cache"])
+    model = PPO(
+        "MultiInputPolicy",
+        env,
+        gamma=focus.gamma,
+        gae_lambda=focus.gae_lambda,
+        ent_coef=focus.ent_coef,
+        vf_coef=focus.vf_coef,
+        max_grad_norm=focus.max_grad_norm,
+        rollout_buffer_class=EpisodeBuffer,
+        policy_kwargs={
+            "features_extractor_class": GlanceGruExtractor,
+            "features_extractor_kwargs": {"cache": cache, **SIZES},
+            "net_arch": [],
+            "optimizer_kwargs": {"eps": 1e-8},
+        },
+        seed=3,
+        device="cpu",
+        **kwargs,
+    )
+    learner, policy = focus.policy.learners["location"], model.policy
+    policy.features_extractor.trunk.load_state_dict(learner.extractor.trunk.state_dict())
+    policy.action_net.load_state_dict(learner.actor.state_dict())
+    policy.value_net.load_state_dict(learner.critic.state_dict())
+    return model
+
+
+def flat(policy: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in policy.parameters()])
+
+
+@pytest.mark.parametrize("gae_lambda", [1.0, 0.95])
+def test_rollouts_are_those_of_sb3s_own_loop(files: dict[str, Any], gae_lambda: float) -> None:
+    """Three episodes per environment, across an epoch; nothing is learned in between."""
+    model = make_model("pi", files, gae_lambda=gae_lambda, learning_rate=0.0, seed=3)
+    spy = Spy()
+    stock = stock_ppo(files, model, n_steps=3 * T, batch_size=3 * T * N_ENVS, n_epochs=1)
+    model.learn(3 * N_ENVS * T, callback=spy)
+    replay = Replay([actions for played in spy.played for actions in played.actions])
+    stock.learn(3 * N_ENVS * T, callback=replay)
+    buffer = replay.buffer
+    assert len(spy.played) == 3
+    for episode, played in enumerate(spy.played):
+        rows = slice(episode * T, (episode + 1) * T)
+        assert (buffer["video"][rows, :, 0] == played.rollout.videos).all()
+        assert (buffer["t"][rows, :, 0] == np.arange(T)[:, None]).all()
+        track = played.rollout.tracks["location"]
+        assert np.array_equal(buffer["actions"][rows, :, 0].T, track.actions.numpy())
+        assert np.array_equal(buffer["rewards"][rows], np.stack(played.rewards))
+        for name in ("returns", "advantages", "values", "log_probs"):
+            found = getattr(track, name).numpy().T
+            np.testing.assert_allclose(found, buffer[name][rows], rtol=0, atol=2e-6, err_msg=name)
+        for found, expected in zip(played.infos, replay.infos[rows], strict=True):
+            assert_same(found, expected, "infos")
+        assert played.dones[-1].all()
+        assert not np.stack(played.dones[:-1]).any()
+    assert list(model.ep_info_buffer) == list(stock.ep_info_buffer)
+    assert len(model.ep_info_buffer) == 3 * N_ENVS
+    by_hand = buffer["rewards"].reshape(3, T, N_ENVS).sum(1).mean(1)
+    np.testing.assert_allclose(model.mean_returns, by_hand, rtol=0, atol=1e-6)
+    assert model.num_timesteps == stock.num_timesteps == 3 * N_ENVS * T
+
+
+@pytest.mark.parametrize("n_epochs", [1, 4])
+def test_an_update_is_that_of_sb3s_own_ppo(files: dict[str, Any], n_epochs: int) -> None:
+    """One minibatch, so that there is no order: clip, GAE, normalised advantages, clipped norm."""
+    keywords = {"n_epochs": n_epochs, "learning_rate": 0.02, "max_grad_norm": 0.2}
+    model = make_model("pi", files, **keywords)
+    spy = Spy()
+    stock = stock_ppo(
+        files, model, n_steps=T, batch_size=T * N_ENVS, n_epochs=n_epochs, learning_rate=0.02
+    )
+    model.learn(N_ENVS * T, callback=spy)
+    stock.learn(N_ENVS * T, callback=Replay(spy.played[0].actions))
+    learner = model.policy.learners["location"]
+    for ours, theirs in (
+        (learner.extractor.trunk, stock.policy.features_extractor.trunk),
+        (learner.actor, stock.policy.action_net),
+        (learner.critic, stock.policy.value_net),
+    ):
+        torch.testing.assert_close(flat(ours), flat(theirs), rtol=0, atol=2e-5)
+    # Their last minibatch's loss, our mean over minibatches: the same for one.
+    names = ["entropy_loss", "policy_gradient_loss", "value_loss", "clip_fraction"]
+    names += ["explained_variance", "n_updates", "clip_range", "learning_rate"]
+    names += ["approx_kl", "loss"] if n_epochs == 1 else []
+    for name in names:
+        found, expected = (
+            m.logger.name_to_value[f"train/{name}"] for m in (model, stock)
+        )  # fmt: skip
+        assert found == pytest.approx(expected, abs=1e-5), name
+    assert model.logger.name_to_value["train/clip_fraction"] > 0 or n_epochs == 1
+
+
+@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_single_environments_train_to_the_same_weights(
+    files: dict[str, Any], kind: str, wrapped: bool
+) -> None:
+    def single(i: int) -> Any:
+        env = gymnasium.make(
+            f"focusgym.envs:{IDS[kind]}", first_episode=i, episode_stride=N_ENVS,
+            observation="index", **files,
+        )  # fmt: skip
+        return Monitor(env) if wrapped else env
+
+    keywords = {"learning_rate": 1e-2, "batch_size": 2 * T, "n_epochs": 2}
+    batch, alone = Spy(), Spy()
+    model = make_model(kind, files, **keywords)
+    model.learn(3 * N_ENVS * T, callback=batch)
+    env = DummyVecEnv([lambda i=i: single(i) for i in range(N_ENVS)])
+    other = make_model(kind, files, env, **keywords)
+    other.learn(3 * N_ENVS * T, callback=alone)
+    for found, expected in zip(alone.played, batch.played, strict=True):
+        assert found.rollout.videos.tolist() == expected.rollout.videos.tolist()
+        assert np.array_equal(found.taken, expected.taken)
+    torch.testing.assert_close(flat(other.policy), flat(model.policy), rtol=0, atol=2e-5)
+
+
+def test_a_vecmonitor_changes_nothing(files: dict[str, Any]) -> None:
+    model = make_model("both", files)
+    model.learn(2 * N_ENVS * T)
+    env = make_sb3(IDS["both"], N_ENVS, observation="index", **files)
+    with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
+        monitored = VecMonitor(env)
+    other = make_model("both", files, monitored)
+    other.learn(2 * N_ENVS * T)
+    assert torch.equal(flat(other.policy), flat(model.policy))
+    assert len(other.ep_info_buffer) == len(model.ep_info_buffer) == 2 * N_ENVS
+    for found, expected in zip(other.ep_info_buffer, model.ep_info_buffer, strict=True):
+        assert found["l"] == expected["l"] == T
+        assert found["r"] == pytest.approx(expected["r"], abs=1e-5)
+
+
+def test_a_single_environment_is_wrapped(files: dict[str, Any]) -> None:
+    env = gymnasium.make(f"focusgym.envs:{IDS['pi']}", observation="index", **files)
+    model = make_model("pi", files, env, max_grad_norm=math.inf)
+    model.learn(3 * T)
+    batch = make_model(
+        "pi", files, make_sb3(IDS["pi"], 1, observation="index", **files), max_grad_norm=math.inf
+    )
+    batch.learn(3 * T)
+    torch.testing.assert_close(flat(model.policy), flat(batch.policy), rtol=0, atol=1e-6)
+    assert len(model.ep_info_buffer) == 3
