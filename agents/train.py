@@ -29,6 +29,7 @@ def train_policy(
     seed: int,
     group: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_s: float = 60.0,
 ) -> tuple[PolicyNetwork, list[float]]:
     """Train π, or π and π′, on the training split (stage II), f_G, f_L and f_C frozen.
 
@@ -40,6 +41,7 @@ def train_policy(
         group: Name of the cache's option group; needed where it holds several.
         checkpoint: File for checkpoints: a training that was interrupted goes on from it; None
             keeps none.
+        checkpoint_s: Least time between two checkpoints, seconds; 0 writes before each rollout.
 
     Returns:
         The policy network, in eval mode, with ρ for AdaFocus+; and the mean return per episode of
@@ -48,7 +50,8 @@ def train_policy(
     Raises:
         CacheError: If the cache cannot be opened.
         BundleError: If the classifier belongs to another cache.
-        CheckpointError: If the checkpoint is damaged, or that of another training.
+        CheckpointError: If the checkpoint is damaged or that of another training, or cannot be
+            written.
 
     Source: AdaFocus (arXiv:2105.03245) section 3.2, stage II (Eq. 6, γ = 0.7), and section 3.3.
     """
@@ -68,13 +71,13 @@ def train_policy(
     if checkpoint is not None and Path(checkpoint).exists():
         load_checkpoint(checkpoint, model, identity)
     callbacks: list[BaseCallback] = [Progress(rollouts)]
+    if checkpoint is not None:  # before those whose work is done anew after it was loaded
+        callbacks.insert(0, Checkpoints(checkpoint, checkpoint_s, identity))
     if config.validations and config.plus is None:
         source = open_source(env.player.config)
         callbacks.append(Validation(source, every=-(-rollouts // config.validations)))
-    if checkpoint is not None:  # last: it holds what the others did
-        callbacks.append(Checkpoints(checkpoint, identity=identity))
-    if model.num_timesteps < total:
-        model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False)
+    # Also where nothing is left to train: the last weights may not have been scored.
+    model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False)
     if model.best_weights is not None:
         model.policy.load_state_dict(model.best_weights)
     policy = model.network()

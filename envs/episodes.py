@@ -24,6 +24,9 @@ class Episodes:
         seed: Of everything.
         episodes: ``(N,)`` int64, the last episodes in turn.
         videos: ``(N,)`` int64, the videos being played.
+        n_chosen: ``(N,)`` int64, chosen episodes so far.
+        first: ``(N,)`` int64, the first episodes of a seed's order.
+        stride: Episodes from one to the next of an environment.
     """
 
     def __init__(
@@ -53,21 +56,32 @@ class Episodes:
         self._rows = videos
         self._draws_shape = (steps, n_draws)
         self._options = options
-        self._first, self._stride = first, stride
+        self.first, self.stride = first, stride
         self._shuffled = shuffled
         self.restart(seed)
 
-    def restart(self, seed: int, episodes: NDArray[np.int64] | None = None) -> None:
-        """Go to where `advance` begins given episodes ``(N,)``; None: the first ones of a seed."""
+    def restart(
+        self,
+        seed: int,
+        episodes: NDArray[np.int64] | None = None,
+        n_chosen: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Go to where `advance` begins given episodes ``(N,)``; None: the first ones of a seed.
+
+        Args:
+            seed: Seed of everything.
+            episodes: ``(N,)`` to begin.
+            n_chosen: ``(N,)`` episodes that were chosen before; None for none.
+        """
         self.seed = seed
-        self.episodes = (self._first if episodes is None else episodes) - self._stride
-        self.videos = np.full_like(self._first, -1)
-        self._n_chosen = np.zeros_like(self._first)
-        self._draws = np.empty((len(self._first), *self._draws_shape), dtype=np.int64)
+        self.episodes = (self.first if episodes is None else episodes) - self.stride
+        self.videos = np.full_like(self.first, -1)
+        self.n_chosen = np.zeros_like(self.first) if n_chosen is None else n_chosen
+        self._draws = np.empty((len(self.first), *self._draws_shape), dtype=np.int64)
 
     def advance(self, which: NDArray[np.bool_]) -> None:
         """Begin the next episode of the environments ``which``, ``(N,)``."""
-        self.episodes = self.episodes + self._stride * which
+        self.episodes = self.episodes + self.stride * which
         epochs, positions = np.divmod(self.episodes, len(self._rows))
         for epoch in np.unique(epochs[which]):
             of_epoch = which & (epochs == epoch)
@@ -83,9 +97,9 @@ class Episodes:
 
     def choose(self, env: int, video: int) -> None:
         """Begin an episode of a chosen video in one environment, out of turn."""
-        key = [self.seed, _CHOSEN, int(self._first[env]), int(self._n_chosen[env])]
+        key = [self.seed, _CHOSEN, int(self.first[env]), int(self.n_chosen[env])]
         rng = np.random.default_rng(key)
-        self._n_chosen[env] += 1
+        self.n_chosen[env] += 1
         self.videos[env] = video
         self._draws[env] = rng.choice(self._options, size=self._draws_shape)
 

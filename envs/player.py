@@ -109,15 +109,26 @@ class Player:
             "cache": self.cache.fingerprint,
             "classifier": weights_digest(self._engine.source.classifier),
             "n_envs": self.n_envs,
+            "first_episodes": self.episodes.first.tolist(),
+            "episode_stride": self.episodes.stride,
         }
 
     def set_penalty(self, penalty: float) -> None:
         """Change what Eq. 10 takes off the reward for a look, from the next decision on."""
         self._prices = replace(self._prices, penalty=penalty)
 
-    def position(self) -> dict[str, Any]:
-        """Return which episodes of which order are being played, as JSON-able values."""
-        return {"seed": int(self.episodes.seed), "episodes": self.episodes.episodes.tolist()}
+    def position(self, *, begun: bool = True) -> dict[str, Any]:
+        """Return which episodes of which order are being played, as JSON-able values.
+
+        Args:
+            begun: False returns those that the next `start` begins instead.
+        """
+        ahead = 0 if begun else self.episodes.stride
+        return {
+            "seed": int(self.episodes.seed),
+            "episodes": (self.episodes.episodes + ahead).tolist(),
+            "n_chosen": self.episodes.n_chosen.tolist(),
+        }
 
     def go_to(self, position: Mapping[str, Any]) -> None:
         """Make the next `start` begin the episodes of a position.
@@ -130,7 +141,10 @@ class Player:
                 f"expected the position of {self.n_envs} environments; got that of "
                 f"{len(position['episodes'])}: make as many as there were"
             )
-        self.episodes.restart(position["seed"], np.array(position["episodes"], dtype=np.int64))
+        episodes, n_chosen = (
+            np.array(position[name], dtype=np.int64) for name in ("episodes", "n_chosen")
+        )
+        self.episodes.restart(position["seed"], episodes, n_chosen)
 
     def start(
         self,

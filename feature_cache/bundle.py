@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ from ..recognizer import (
 )
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+_WEIGHTS, _JSON = "weights.safetensors", "bundle.json"
+_MOST_JSON_BYTES = 2**24
 
 
 class BundleError(FocusgymError):
@@ -73,14 +77,14 @@ def write_bundle(
     root = Path(path)
     root.mkdir(exist_ok=True)
     weights = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
-    save_file(weights, root / "weights.safetensors")
+    save_file(weights, root / _WEIGHTS)
     content = {
         "kind": kind,
         "config": asdict(config),
         "cache_fingerprint": cache_fingerprint,
         "metrics": dict(metrics or {}),
     }
-    (root / "bundle.json").write_text(json.dumps(content, indent=2))
+    (root / _JSON).write_text(json.dumps(content, indent=2))
 
 
 def read_bundle(
@@ -99,12 +103,18 @@ def read_bundle(
     """
     root = Path(path)
     try:
-        content = json.loads((root / "bundle.json").read_text())
-        bundle = Bundle(weights=load_file(root / "weights.safetensors"), **content)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        for name in (_JSON, _WEIGHTS):
+            if not (root / name).is_file():
+                raise FileNotFoundError(f"there is no file {name}")
+        if (root / _JSON).stat().st_size > _MOST_JSON_BYTES:
+            raise ValueError(f"{_JSON} has more than {_MOST_JSON_BYTES} bytes")
+        content = json.loads((root / _JSON).read_text())
+        bundle = Bundle(weights=load_file(root / _WEIGHTS), **content)
+        _check_types(bundle)
+    except (OSError, ValueError, TypeError, RecursionError, SafetensorError) as error:
         raise BundleError(
-            f"{root} is not a readable bundle ({error}): it needs an intact bundle.json and "
-            "weights.safetensors"
+            f"{root} is not a readable bundle ({error}): give the folder of an intact {_JSON} and "
+            f"{_WEIGHTS}, copied again or trained anew"
         ) from error
     if bundle.kind != kind:
         raise BundleError(f"{root} holds a {bundle.kind}, expected a {kind}: give another path")
@@ -130,12 +140,14 @@ def restore(
         BundleError: If the config or the weights are not this network's.
     """
     try:
+        with torch.device("meta"):  # takes no memory, whatever the config says
+            build(bundle.config).load_state_dict(dict(bundle.weights), assign=True)
         network = build(bundle.config)
         network.load_state_dict(dict(bundle.weights))
     except (TypeError, ValueError, RuntimeError) as error:
         raise BundleError(
             f"{path}: config and weights do not make a {bundle.kind} ({error}): the bundle was "
-            "changed, or written by another version"
+            "changed, or written by another version; copy it again, or train it anew"
         ) from error
     return network.eval()
 
@@ -152,6 +164,19 @@ def read_encoder(path: str | os.PathLike[str]) -> Encoder:
     """Read f_G or f_L from a bundle, in eval mode; see `read_bundle` for the errors."""
     bundle = read_bundle(path, "encoder")
     return restore(path, bundle, lambda config: Encoder(EncoderConfig(**config)))
+
+
+def _check_types(bundle: Bundle) -> None:
+    numbers = isinstance(bundle.metrics, dict) and all(
+        isinstance(value, int | float) for value in bundle.metrics.values()
+    )
+    fingerprint = bundle.cache_fingerprint
+    if not isinstance(bundle.config, dict):
+        raise TypeError(f"config must be an object; got {bundle.config!r:.80}")
+    if not numbers:
+        raise TypeError(f"metrics must be numbers by name; got {bundle.metrics!r:.80}")
+    if fingerprint is not None and not isinstance(fingerprint, str):
+        raise TypeError(f"cache_fingerprint must be a text or null; got {fingerprint!r:.80}")
 
 
 def weights_digest(network: nn.Module) -> str:

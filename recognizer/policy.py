@@ -46,7 +46,9 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         """Check the options and the threshold."""
         allowed = self.options_allowed
-        if allowed is not None and not set() < set(allowed) <= set(range(self.n_options)):
+        if allowed is not None and not (
+            len(allowed) and all(type(k) is int and 0 <= k < self.n_options for k in allowed)
+        ):
             raise ValueError(
                 f"options_allowed must be options in [0, {self.n_options}), at least one; got "
                 f"{list(allowed)}"
