@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from focus_models import IDS, KINDS, LEARNERS, N_ENVS, ROLLOUT, Files, make_model
 from reference_ppo import (
     Episodes,
     Named,
@@ -24,15 +25,9 @@ from reference_ppo import (
 from support import T, write_cache
 
 from focusgym.agents import FocusPPO
-from focusgym.envs import make_sb3
 from focusgym.feature_cache import FeatureCache, write_bundle
 from focusgym.recognizer import GruClassifier
 
-N_ENVS = 5  # of six videos: the second rollout begins another epoch
-PLUS = {"penalty": {"per_px2": 1e-3}}
-IDS = {"pi": "focusgym/AdaFocus-v0", "both": "focusgym/AdaFocusPlus-v0"}
-KINDS: dict[str, dict[str, Any]] = {"pi": {}, "both": PLUS}
-LEARNERS = {"pi": ["location"], "both": ["location", "keep"]}
 PAPER: dict[str, Any] = {
     "learning_rate": 3e-4,
     "n_epochs": 1,
@@ -53,28 +48,6 @@ PPO: dict[str, Any] = {
 KEYWORDS = {"paper": PAPER, "ppo": PPO}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_preset = pytest.mark.parametrize("preset", KEYWORDS)
-
-
-def make_model(
-    kind: str, cache: Path, classifier: Path, n_envs: int = N_ENVS, **kwargs: Any
-) -> FocusPPO:
-    config = {**KINDS[kind], **kwargs.pop("config", {})}
-    env = make_sb3(
-        IDS[kind], n_envs, cache=str(cache), classifier=str(classifier), observation="index",
-        **config,
-    )  # fmt: skip
-    settings: dict[str, Any] = {
-        "keep_from": 0.0,
-        "seed": 3,
-        "device": "cpu",
-        "policy_kwargs": {"conv_channels": 3, "hidden": 8},
-        **kwargs,
-    }
-    model = FocusPPO("GruPolicy", env, **settings)
-    with torch.no_grad():  # policies that prefer something
-        for learner in model.policy.learners.values():
-            learner.actor.weight.mul_(5)
-    return model
 
 
 def play(model: FocusPPO, rollouts: int) -> list[Played]:
@@ -144,15 +117,13 @@ def check_updates(played: Played, stepped: Episodes, learner: str, model: FocusP
 @every_preset
 @every_kind
 def test_gradients_are_those_of_single_environments_and_a_stepped_gru(
-    cache: FeatureCache, classifier_path: Path, kind: str, preset: str
+    files: Files, kind: str, preset: str
 ) -> None:
     """Issue 5: within 1e-5 of the largest entry, for π and π′, in every update of two rollouts."""
     keywords = KEYWORDS[preset]
-    model = make_model(kind, cache.root, classifier_path, **keywords)
+    model = make_model(kind, files, **keywords)
     found = play(model, 2)
-    single = SingleEnvironments(
-        IDS[kind], N_ENVS, 3, cache=str(cache.root), classifier=str(classifier_path), **KINDS[kind]
-    )
+    single = SingleEnvironments(IDS[kind], N_ENVS, 3, **files, **KINDS[kind])
     n_clipped = 0
     for played in found:
         stepped = single.play(played.taken)
@@ -176,28 +147,26 @@ def test_gradients_are_those_of_single_environments_and_a_stepped_gru(
 
 @every_kind
 def test_the_shared_forward_pass_gives_the_gradients_of_a_new_one(
-    cache: FeatureCache, classifier_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    files: Files, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared = play(make_model(kind, cache.root, classifier_path, **PAPER), 2)
+    shared = play(make_model(kind, files, **PAPER), 2)
     monkeypatch.setattr(FocusPPO, "_heads", lambda self, rollout, rows: self._episodes(
         rollout.videos[rows.numpy()], rollout.tracks
     ))  # fmt: skip
-    anew = play(make_model(kind, cache.root, classifier_path, **PAPER), 2)
+    anew = play(make_model(kind, files, **PAPER), 2)
     for one, other in zip(shared, anew, strict=True):
         assert torch.equal(torch.from_numpy(one.taken), torch.from_numpy(other.taken))
         found, expected = one.updates[0].gradients, other.updates[0].gradients
         assert largest_difference(found, expected) < 1e-6
 
 
-def test_one_forward_and_no_other_where_one_update_uses_the_rollout(
-    cache: FeatureCache, classifier_path: Path
-) -> None:
+def test_one_forward_and_no_other_where_one_update_uses_the_rollout(files: Files) -> None:
     def passes(**keywords: Any) -> int:
-        model = make_model("both", cache.root, classifier_path, **keywords)
+        model = make_model("both", files, **keywords)
         runs: list[int] = []
         for learner in model.policy.learners.values():
             learner.extractor.trunk.register_forward_hook(lambda *_: runs.append(1))
-        model.learn(2 * N_ENVS * T)
+        model.learn(2 * ROLLOUT)
         return len(runs)
 
     assert passes(**PAPER) == 2 * 2
@@ -207,9 +176,9 @@ def test_one_forward_and_no_other_where_one_update_uses_the_rollout(
 
 
 def test_weights_changed_by_a_callback_are_not_trained_with_the_old_forward_pass(
-    cache: FeatureCache, classifier_path: Path
+    files: Files,
 ) -> None:
-    model = make_model("pi", cache.root, classifier_path, **PAPER)
+    model = make_model("pi", files, **PAPER)
 
     class Change(Spy):
         def _on_rollout_end(self) -> None:
@@ -218,12 +187,12 @@ def test_weights_changed_by_a_callback_are_not_trained_with_the_old_forward_pass
                 self.model.policy.learners["location"].actor.bias.add_(torch.arange(9) / 9)
 
     spy = Change()
-    model.learn(N_ENVS * T, callback=spy)
+    model.learn(ROLLOUT, callback=spy)
     (played,) = spy.played
     # What was drawn with has other log-probabilities than what is trained: the ratio is not 1.
     track = played.rollout.tracks["location"]
     network = SteppedNetwork(played.updates[0].of("location", "before"))
-    maps = cache.glance_maps(played.rollout.videos).double()
+    maps = FeatureCache.open(files["cache"]).glance_maps(played.rollout.videos).double()
     log_probs, values = network(maps)
     taken = log_probs.gather(2, track.actions[..., None])[..., 0]
     assert float((taken.detach() - track.log_probs).abs().max()) > 0.1
@@ -238,12 +207,10 @@ def test_weights_changed_by_a_callback_are_not_trained_with_the_old_forward_pass
 
 @every_preset
 @every_kind
-def test_weights_move_as_adam_moves_them(
-    cache: FeatureCache, classifier_path: Path, kind: str, preset: str
-) -> None:
+def test_weights_move_as_adam_moves_them(files: Files, kind: str, preset: str) -> None:
     """Kingma & Ba, Algorithm 1, and torch's own, from the gradients that were checked above."""
     keywords = KEYWORDS[preset]
-    model = make_model(kind, cache.root, classifier_path, **keywords)
+    model = make_model(kind, files, **keywords)
     updates = [update for played in play(model, 2) for update in played.updates]
     lr = keywords["learning_rate"]
     names = list(updates[0].before)
@@ -272,9 +239,10 @@ def test_a_rollout_is_kilobytes(tmp_path: Path, classifier: GruClassifier) -> No
     cache = write_cache(tmp_path / "long", steps=16)
     path = tmp_path / "f_c"
     write_bundle(path, "classifier", classifier.config, classifier, cache.fingerprint)
+    long = {"cache": str(cache.root), "classifier": str(path)}
     for kind, n_learners in (("pi", 1), ("both", 2)):
         for keywords in (PAPER, {"n_epochs": 2, "batch_size": 16}):
-            model = make_model(kind, cache.root, path, 7, **keywords)
+            model = make_model(kind, long, config={"n_envs": 7}, **keywords)
             model.learn(7 * 16)
             buffer = model.rollout_buffer
             assert buffer.nbytes == 7 * (8 + n_learners * 16 * (8 + 4 * 4))

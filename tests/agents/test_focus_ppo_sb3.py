@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from focus_models import IDS, KINDS, N_ENVS, ROLLOUT, SIZES, Files, flat, make_env, make_model
 from reference_ppo import Spy
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -18,24 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from support import T, assert_same
 
 from focusgym.agents import EpisodeBuffer, FocusPPO, GlanceGruExtractor
-from focusgym.envs import make_sb3
 from focusgym.feature_cache import FeatureCache
-
-N_ENVS = 5
-SIZES = {"conv_channels": 3, "hidden": 8}
-IDS = {"pi": "focusgym/AdaFocus-v0", "both": "focusgym/AdaFocusPlus-v0"}
-
-
-def make_model(kind: str, files: dict[str, Any], env: Any = None, **kwargs: Any) -> FocusPPO:
-    if env is None:
-        env = make_sb3(IDS[kind], N_ENVS, observation="index", **files)
-    settings = {"keep_from": 0.0, "seed": 3, "device": "cpu", "policy_kwargs": SIZES, **kwargs}
-    return FocusPPO("GruPolicy", env, **settings)
-
-
-@pytest.fixture
-def files(cache: FeatureCache, classifier_path: Path) -> dict[str, Any]:
-    return {"cache": str(cache.root), "classifier": str(classifier_path)}
 
 
 class Replay(BaseCallback):
@@ -68,9 +51,9 @@ class Replay(BaseCallback):
         self.buffer |= {key: value.copy() for key, value in buffer.observations.items()}
 
 
-def stock_ppo(files: dict[str, Any], focus: FocusPPO, **kwargs: Any) -> PPO:
+def stock_ppo(files: Files, focus: FocusPPO, **kwargs: Any) -> PPO:
     """Make Stable-Baselines3's PPO with π's initial weights."""
-    env = make_sb3(IDS["pi"], N_ENVS, observation="index", **files)
+    env = make_env("pi", files)
     cache = FeatureCache.open(files["cache"])
     model = PPO(
         "MultiInputPolicy",
@@ -98,19 +81,15 @@ def stock_ppo(files: dict[str, Any], focus: FocusPPO, **kwargs: Any) -> PPO:
     return model
 
 
-def flat(policy: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in policy.parameters()])
-
-
 @pytest.mark.parametrize("gae_lambda", [1.0, 0.95])
-def test_rollouts_are_those_of_sb3s_own_loop(files: dict[str, Any], gae_lambda: float) -> None:
+def test_rollouts_are_those_of_sb3s_own_loop(files: Files, gae_lambda: float) -> None:
     """Three episodes per environment, across an epoch; nothing is learned in between."""
     model = make_model("pi", files, gae_lambda=gae_lambda, learning_rate=0.0, seed=3)
     spy = Spy()
     stock = stock_ppo(files, model, n_steps=3 * T, batch_size=3 * T * N_ENVS, n_epochs=1)
-    model.learn(3 * N_ENVS * T, callback=spy)
+    model.learn(3 * ROLLOUT, callback=spy)
     replay = Replay([actions for played in spy.played for actions in played.actions])
-    stock.learn(3 * N_ENVS * T, callback=replay)
+    stock.learn(3 * ROLLOUT, callback=replay)
     buffer = replay.buffer
     assert len(spy.played) == 3
     for episode, played in enumerate(spy.played):
@@ -131,11 +110,11 @@ def test_rollouts_are_those_of_sb3s_own_loop(files: dict[str, Any], gae_lambda: 
     assert len(model.ep_info_buffer) == 3 * N_ENVS
     by_hand = buffer["rewards"].reshape(3, T, N_ENVS).sum(1).mean(1)
     np.testing.assert_allclose(model.mean_returns, by_hand, rtol=0, atol=1e-6)
-    assert model.num_timesteps == stock.num_timesteps == 3 * N_ENVS * T
+    assert model.num_timesteps == stock.num_timesteps == 3 * ROLLOUT
 
 
 @pytest.mark.parametrize("n_epochs", [1, 4])
-def test_an_update_is_that_of_sb3s_own_ppo(files: dict[str, Any], n_epochs: int) -> None:
+def test_an_update_is_that_of_sb3s_own_ppo(files: Files, n_epochs: int) -> None:
     """One minibatch, so that there is no order: clip, GAE, normalised advantages, clipped norm."""
     keywords = {"n_epochs": n_epochs, "learning_rate": 0.02, "max_grad_norm": 0.2}
     model = make_model("pi", files, **keywords)
@@ -143,8 +122,8 @@ def test_an_update_is_that_of_sb3s_own_ppo(files: dict[str, Any], n_epochs: int)
     stock = stock_ppo(
         files, model, n_steps=T, batch_size=T * N_ENVS, n_epochs=n_epochs, learning_rate=0.02
     )
-    model.learn(N_ENVS * T, callback=spy)
-    stock.learn(N_ENVS * T, callback=Replay(spy.played[0].actions))
+    model.learn(ROLLOUT, callback=spy)
+    stock.learn(ROLLOUT, callback=Replay(spy.played[0].actions))
     learner = model.policy.learners["location"]
     for ours, theirs in (
         (learner.extractor.trunk, stock.policy.features_extractor.trunk),
@@ -167,36 +146,36 @@ def test_an_update_is_that_of_sb3s_own_ppo(files: dict[str, Any], n_epochs: int)
 @pytest.mark.parametrize("kind", IDS)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_single_environments_train_to_the_same_weights(
-    files: dict[str, Any], kind: str, wrapped: bool
+    files: Files, kind: str, wrapped: bool
 ) -> None:
     def single(i: int) -> Any:
         env = gymnasium.make(
             f"focusgym.envs:{IDS[kind]}", first_episode=i, episode_stride=N_ENVS,
-            observation="index", **files,
+            observation="index", **files, **KINDS[kind],
         )  # fmt: skip
         return Monitor(env) if wrapped else env
 
     keywords = {"learning_rate": 1e-2, "batch_size": 2 * T, "n_epochs": 2}
     batch, alone = Spy(), Spy()
     model = make_model(kind, files, **keywords)
-    model.learn(3 * N_ENVS * T, callback=batch)
+    model.learn(3 * ROLLOUT, callback=batch)
     env = DummyVecEnv([lambda i=i: single(i) for i in range(N_ENVS)])
     other = make_model(kind, files, env, **keywords)
-    other.learn(3 * N_ENVS * T, callback=alone)
+    other.learn(3 * ROLLOUT, callback=alone)
     for found, expected in zip(alone.played, batch.played, strict=True):
         assert found.rollout.videos.tolist() == expected.rollout.videos.tolist()
         assert np.array_equal(found.taken, expected.taken)
     torch.testing.assert_close(flat(other.policy), flat(model.policy), rtol=0, atol=2e-5)
 
 
-def test_a_vecmonitor_changes_nothing(files: dict[str, Any]) -> None:
+def test_a_vecmonitor_changes_nothing(files: Files) -> None:
     model = make_model("both", files)
-    model.learn(2 * N_ENVS * T)
-    env = make_sb3(IDS["both"], N_ENVS, observation="index", **files)
+    model.learn(2 * ROLLOUT)
+    env = make_env("both", files)
     with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
         monitored = VecMonitor(env)
     other = make_model("both", files, monitored)
-    other.learn(2 * N_ENVS * T)
+    other.learn(2 * ROLLOUT)
     assert torch.equal(flat(other.policy), flat(model.policy))
     assert len(other.ep_info_buffer) == len(model.ep_info_buffer) == 2 * N_ENVS
     for found, expected in zip(other.ep_info_buffer, model.ep_info_buffer, strict=True):
@@ -204,13 +183,11 @@ def test_a_vecmonitor_changes_nothing(files: dict[str, Any]) -> None:
         assert found["r"] == pytest.approx(expected["r"], abs=1e-5)
 
 
-def test_a_single_environment_is_wrapped(files: dict[str, Any]) -> None:
+def test_a_single_environment_is_wrapped(files: Files) -> None:
     env = gymnasium.make(f"focusgym.envs:{IDS['pi']}", observation="index", **files)
     model = make_model("pi", files, env, max_grad_norm=math.inf)
     model.learn(3 * T)
-    batch = make_model(
-        "pi", files, make_sb3(IDS["pi"], 1, observation="index", **files), max_grad_norm=math.inf
-    )
+    batch = make_model("pi", files, make_env("pi", files, 1), max_grad_norm=math.inf)
     batch.learn(3 * T)
     torch.testing.assert_close(flat(model.policy), flat(batch.policy), rtol=0, atol=1e-6)
     assert len(model.ep_info_buffer) == 3
