@@ -11,12 +11,13 @@ from ..envs.prices import Prices
 class DualAscent:
     """Moves the penalty λ by how much is looked above the share that a target allows.
 
-    ``λ ← max(0, λ + rate·(mean p^B - share))``: ascent on the dual of "most reward, with a mean
-    cost of at most the target".
+    ``λ ← max(0, λ + rate·remaining·(mean p^B - share))``: ascent on the dual of "most reward, with
+    a mean cost of at most the target". ``remaining``, the share of the training that is left, lets
+    λ come to rest: π′ follows it with a delay.
 
     Attributes:
         share: Of frames that may be looked at.
-        rate: Change of λ per rollout for all frames too many, in units of confidence.
+        rate: Change of λ per rollout at the start for all frames too many, in units of confidence.
     """
 
     share: float
@@ -43,6 +44,12 @@ class DualAscent:
             )
         return cls((target_gmacs - least) / (most - least), rate)
 
-    def step(self, penalty: float, keep_probability: float) -> float:
-        """Return the penalty for the next rollout, from the mean p^B of the last one."""
-        return max(0.0, penalty + self.rate * (keep_probability - self.share))
+    def step(self, penalty: float, keep_probability: float, remaining: float) -> float:
+        """Return the penalty for the next rollout.
+
+        Args:
+            penalty: λ of the last rollout, times P².
+            keep_probability: Mean p^B of the last rollout.
+            remaining: Share of the training that is left, in [0, 1].
+        """
+        return max(0.0, penalty + self.rate * remaining * (keep_probability - self.share))

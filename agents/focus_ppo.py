@@ -370,7 +370,8 @@ class FocusPPO(PPO):
             keep = keep_use(probability, got["looked"], got[KEEP] + penalty, penalty)
             figures |= {f"keep/{key}": value for key, value in keep.items()}
             if self._dual is not None:
-                penalty = self._dual.step(penalty, keep["probability"])
+                remaining = 1 - self.num_timesteps / self._total_timesteps
+                penalty = self._dual.step(penalty, keep["probability"], max(0.0, remaining))
                 for player in self.players:
                     player.set_penalty(penalty)
         for key, value in figures.items():

@@ -86,7 +86,8 @@ DIGITS = Recipe(
     dropout=0.2,
     classifier=FitConfig(epochs=10, batch_size=64, lr=1e-3),
     ppo=DIGITS_PPO,
-    ppo_plus=replace(DIGITS_PPO, plus=PlusTraining()),
+    # As much per look as the paper's λ = 1e-6 takes off at P = 100.
+    ppo_plus=replace(DIGITS_PPO, plus=PlusTraining(penalty={"per_px2": 1e-2 / 28**2})),
     finetune=FitConfig(epochs=8, batch_size=64, lr=5e-4),
     training_threads=1,
     digits=DigitsConfig(),
