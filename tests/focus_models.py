@@ -20,7 +20,7 @@ ROLLOUT = N_ENVS * T
 SIZES = {"conv_channels": 3, "hidden": 8}
 # π alone; π and π′. λ is such that looking does not always pay.
 IDS = {"pi": "focusgym/AdaFocus-v0", "both": "focusgym/AdaFocusPlus-v0"}
-KINDS: dict[str, dict[str, Any]] = {"pi": {}, "both": {"penalty": {"per_px2": 1e-3}}}
+KINDS: dict[str, dict[str, Any]] = {"pi": {}, "both": {"penalty": {"per_px2": 4e-5}}}
 LEARNERS = {"pi": ["location"], "both": ["location", "keep"]}
 Files = dict[str, Any]
 
