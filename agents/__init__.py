@@ -22,7 +22,8 @@ from .fixed import (
 )
 from .focus_ppo import FocusPPO
 from .gru_policy import GruPolicy
-from .learned import LearnedAgent, policy_options, read_policy
+from .learned import LearnedAgent, policy_options, read_policy, write_policy
+from .model_agent import ModelAgent
 from .presets import PRESETS, PlusTraining, PPOConfig
 from .sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .train import make_environment, train_policy
@@ -42,6 +43,7 @@ __all__ = [
     "GlanceGruExtractor",
     "GruPolicy",
     "LearnedAgent",
+    "ModelAgent",
     "OracleAgent",
     "PPOConfig",
     "PlusTraining",
@@ -60,4 +62,5 @@ __all__ = [
     "save_checkpoint",
     "train_policy",
     "with_threshold",
+    "write_policy",
 ]

@@ -67,10 +67,12 @@ def load_checkpoint(path: str | os.PathLike[str], model: FocusPPO, identity: str
     """
     _check_has_environments(model)
     content, tensors = read_checkpoint(Path(path))
-    here = as_json({"format": _FORMAT, "settings": _settings(model), "identity": identity})
-    there = {key: content.get(key) for key in here}
-    found = list(differences(here, there))
+    here = {"format": _FORMAT, "settings": as_json(_settings(model)), "identity": identity}
+    found: list[str] = []
+    for key, expected in here.items():  # what says most is told first, and then no more
+        found = found or list(differences(expected, content.get(key), key))
     if found:
+        found = [each.removeprefix("settings.") for each in found]
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise CheckpointError(
             f"{path} is of another training ({'; '.join(found[:_SHOWN])}{more}): train with the "
@@ -168,8 +170,8 @@ def _settings(model: FocusPPO) -> dict[str, Any]:
     return {
         **{name: getattr(model, name) for name in names},
         # Functions of the progress that remains, told by some of their values.
-        **{name: [float(of(x)) for x in (1, 0.7, 0.4, 0)] for name, of in schedules.items()},
+        **{name: [float(of(x)) for x in (1, 0.75, 0.5, 0)] for name, of in schedules.items()},
         "optimizer": {name: model.policy.optimizer.defaults[name] for name in adam},
-        "networks": {name: list(value.shape) for name, value in weights.items()},
         "environments": [player.description() for player in model.players],
+        "networks": {name: list(value.shape) for name, value in weights.items()},
     }

@@ -61,7 +61,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     try:
         if not path.is_file():
-            raise OSError("no such file")
+            raise OSError("there is no such file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if "checkpoint" not in metadata:
@@ -84,12 +84,11 @@ def as_json(content: Any) -> Any:
     return json.loads(json.dumps(content, default=_plain))
 
 
-def differences(here: Any, there: Any, where: str = "") -> Iterator[str]:
-    """Yield where two JSON values differ, as ``name: expected ..., got ...``."""
+def differences(here: Any, there: Any, where: str) -> Iterator[str]:
+    """Yield where two JSON values of a name differ, as ``name.part: expected ..., got ...``."""
     if isinstance(here, dict) and isinstance(there, dict):
         for name in dict.fromkeys((*here, *there)):
-            inside = f"{where}.{name}" if where else str(name)
-            yield from differences(here.get(name), there.get(name), inside)
+            yield from differences(here.get(name), there.get(name), f"{where}.{name}")
     elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
         for i, (one, other) in enumerate(zip(here, there, strict=True)):
             yield from differences(one, other, f"{where}[{i}]")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..envs import FocusEngine
-from ..feature_cache import FeatureCache, read_bundle, restore
+from ..feature_cache import FeatureCache, read_bundle, restore, write_bundle
 from ..recognizer import PolicyConfig, PolicyNetwork
 
 # Videos at a time: memory does not grow with B.
@@ -68,3 +69,20 @@ def read_policy(
     """
     bundle = read_bundle(path, "policy", cache_fingerprint)
     return restore(path, bundle, lambda config: PolicyNetwork(PolicyConfig(**config)))
+
+
+def write_policy(
+    path: str | os.PathLike[str],
+    policy: PolicyNetwork,
+    cache: FeatureCache,
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Write π, and π′ with ρ where it has one, as a bundle: safetensors and JSON.
+
+    Args:
+        path: The folder; its parent must exist.
+        policy: The network.
+        cache: What it was trained on; the bundle carries its fingerprint.
+        metrics: Numbers that were measured on it, by name.
+    """
+    write_bundle(path, "policy", policy.config, policy, cache.fingerprint, metrics)

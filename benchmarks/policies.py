@@ -31,9 +31,10 @@ from focusgym.agents import (
     make_environment,
     read_policy,
     train_policy,
+    write_policy,
 )
 from focusgym.envs import FeatureSource, FocusEngine
-from focusgym.feature_cache import FeatureCache, read_classifier, write_bundle
+from focusgym.feature_cache import FeatureCache, read_classifier
 from focusgym.recognizer import torch_threads
 from focusgym.runs.recipes import DIGITS
 
@@ -68,7 +69,7 @@ def _train(job: tuple[Path, int, str]) -> None:
     cache = FeatureCache.open(run / "cache")
     config = _to_target(run) if name == "target" else replace(DIGITS.ppo, reward=DESIGNS[name])
     policy, _ = train_policy(run / "cache", run / "classifier", config, seed)
-    write_bundle(folder, "policy", policy.config, policy, cache.fingerprint)
+    write_policy(folder, policy, cache)
 
 
 def _to_target(run: Path) -> PPOConfig:

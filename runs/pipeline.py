@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..agents import PPOConfig, policy_options, train_policy
+from ..agents import PPOConfig, policy_options, train_policy, write_policy
 from ..feature_cache import (
     FeatureCache,
     clips_of,
@@ -139,8 +139,7 @@ def make_policy(
 ) -> None:
     """Stage II: train π and write its bundle."""
     policy, returns = train_policy(cache.root, classifier, config, seed)
-    metrics = {"mean_return": returns[-1]}
-    write_bundle(folder, "policy", policy.config, policy, cache.fingerprint, metrics)
+    write_policy(folder, policy, cache, {"mean_return": returns[-1]})
 
 
 def make_finetuned(

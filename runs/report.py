@@ -40,7 +40,7 @@ MEANINGS = {
     "adafocus": "the learned policy",
     "adafocus_finetuned": "the learned policy, f_C tuned on its patches (stage III)",
     "random_finetuned": "the learned policy, f_C tuned as long on random patches",
-    "adafocus_plus": "a learned policy that also decides which frames to look at (AdaFocus+)",
+    "adafocus_plus": "a learned policy that also skips frames (AdaFocus+)",
     "uniform_frames": "adafocus, looking only at frames spread uniformly",
     "true_box": "told where the true box is, also where it is hidden",
     "oracle": "told the label, tries all patches of every frame",

@@ -1,0 +1,51 @@
+"""Any model of Stable-Baselines3 as an agent, to be compared with the others."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from ..envs import FocusEngine
+
+
+class ModelAgent:
+    """What a model of Stable-Baselines3 or sb3-contrib does in every frame, without sampling.
+
+    For models of either observation and of all action sets, recurrent ones included.
+
+    Attributes:
+        name: What reports call it.
+    """
+
+    runs_policy, tries_all = True, False
+
+    def __init__(self, model: BaseAlgorithm, name: str) -> None:
+        """Use a model that was trained on an environment of this cache.
+
+        Args:
+            model: Its ``predict`` is asked, deterministic.
+            name: What reports call it.
+        """
+        self.name = name
+        self._model = model
+
+    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return options ``(B, T)`` in ``[0, K]``, K to skip."""
+        cache, chosen, state = engine.cache, [], None
+        indexed = isinstance(self._model.observation_space, spaces.Dict)
+        for t in range(cache.steps):
+            steps = np.full(len(videos), t)
+            observations = (
+                {"video": videos[:, None], "t": steps[:, None]}
+                if indexed
+                else cache.glance_map(videos, steps).flatten(1).cpu().numpy()
+            )
+            actions, state = self._model.predict(
+                observations, state, episode_start=steps == 0, deterministic=True
+            )
+            if actions.ndim == 2:  # pairs: where, and whether
+                actions = np.where(actions[:, 1] == 1, actions[:, 0], cache.n_options)
+            chosen.append(actions.astype(np.int64))
+        return np.stack(chosen, axis=1)
