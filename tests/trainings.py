@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
@@ -17,13 +22,13 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from support import T
 
-from focusgym.agents import FocusPPO
+from focusgym.agents import CheckpointError, FocusPPO, load_checkpoint
 from focusgym.agents.checkpoint_file import as_json
 from focusgym.agents.checkpoint_state import progress_of, tensors_of
 from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv, make_sb3
 
 N_ENVS = 4
-Files = dict[str, Path]
+Files = dict[str, str]
 
 
 def make_env(files: Files, kind: str = "batch", plus: bool = False, **config: Any) -> VecEnv:
@@ -128,3 +133,42 @@ def state_of(model: FocusPPO) -> dict[str, Any]:
     tensors = {k: (v.dtype, v.numpy().tobytes()) for k, v in tensors_of(model).items()}
     observations = {key: value.tolist() for key, value in model._last_obs.items()}  # type: ignore[union-attr]
     return {**progress, **tensors, "observations": observations}
+
+
+def why_refused(path: Path, model: FocusPPO, identity: str = "") -> str:
+    """Return why a checkpoint is refused; the model has to stay as it was, and the file too."""
+    model.learn(T * N_ENVS)  # a state of its own
+    model.best_score, model.best_weights = 0.25, None
+    before, content = state_of(model), path.read_bytes() if path.is_file() else None
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path, model, identity)
+    assert state_of(model) == before
+    assert (path.read_bytes() if path.is_file() else None) == content
+    return str(caught.value)
+
+
+Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
+
+
+def damage(path: Path, change: Change) -> None:
+    """Write a checkpoint again with something changed."""
+    with safe_open(path, framework="pt") as file:
+        content = json.loads(file.metadata()["checkpoint"])
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    change(content, tensors)
+    path.write_bytes(save(tensors, {"checkpoint": json.dumps(content)}))
+
+
+def put(where: str, value: Any) -> Change:
+    """Put a value into the JSON; ``del`` takes what is there away."""
+
+    def change(content: Any, tensors: Any) -> None:
+        *outer, last = [int(part) if part.isdigit() else part for part in where.split("/")]
+        for part in outer:
+            content = content[part]
+        if value == "del":
+            del content[last]
+        else:
+            content[last] = value
+
+    return change

@@ -45,11 +45,6 @@ ROLLOUT = T * N_ENVS
 TOTAL = 9 * ROLLOUT
 
 
-@pytest.fixture
-def files(cache: FeatureCache, classifier_path: Path) -> Files:
-    return {"cache": cache.root, "classifier": classifier_path}
-
-
 def test_killed_at_ten_random_moments(cache: FeatureCache, classifier_path: Path) -> None:
     """Final weights, returns, ρ and the last checkpoint: the same bytes."""
     root = cache.root.parent

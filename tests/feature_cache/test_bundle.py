@@ -58,3 +58,42 @@ def test_damaged_bundles_are_refused(tmp_path: Path, classifier: GruClassifier) 
         (path / "bundle.json").write_text(json.dumps({**good, "config": config}))
         with pytest.raises(BundleError, match="config and weights do not make a classifier"):
             read_classifier(path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hidden": "x"},
+        {"hidden": -1},
+        {"hidden": 10**6},
+        {"hidden": 10**12},
+        {"n_classes": 10**12},
+        {"dropout": 2},
+        {"aggregation": ["gru"]},
+    ],
+)
+def test_a_config_takes_no_memory_that_the_weights_do_not(
+    config: dict[str, object], tmp_path: Path, classifier: GruClassifier
+) -> None:
+    path = tmp_path / "c"
+    write_bundle(path, "classifier", classifier.config, classifier)
+    good = json.loads((path / "bundle.json").read_text())
+    changed = {**good, "config": {**good["config"], **config}}
+    (path / "bundle.json").write_text(json.dumps(changed))
+    with pytest.raises(BundleError) as caught:
+        read_classifier(path)
+    assert "config and weights do not make a classifier (" in str(caught.value)
+    assert "allocate" not in str(caught.value)
+    assert str(caught.value).endswith("copy it again, or train it anew")
+
+
+def test_an_encoder_that_does_not_exist(tmp_path: Path) -> None:
+    encoder = Encoder(EncoderConfig("small_glance", input_px=12))
+    path = tmp_path / "e"
+    write_bundle(path, "encoder", encoder.config, encoder)
+    good = json.loads((path / "bundle.json").read_text())
+    for name in ("os.system", "../../x", 3, ["small_glance"], None, "small_local"):
+        changed = {**good, "config": {**good["config"], "name": name}}
+        (path / "bundle.json").write_text(json.dumps(changed))
+        with pytest.raises(BundleError, match="config and weights do not make a"):
+            read_encoder(path)
