@@ -109,9 +109,16 @@ def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) 
     console.print(shown)
     for name in table["policy"]:
         console.print(f"[dim]{name:19} {MEANINGS[name]}[/]", highlight=False)
+    widest = max(results["policies"], key=lambda row: np.ptp(row["accuracy_interval"]))
+    half = 50 * np.ptp(widest["accuracy_interval"])
+    console.print(
+        f"\nwith {results['n_videos']} videos a figure is known to ±{half:.1f} points or "
+        "better (95 %; intervals in results.json)",
+        highlight=False,
+    )
     parity = results["parity"]
     console.print(
-        f"\npixels against cache: {100 * parity['prediction_agreement']:.2f} % of predictions "
+        f"pixels against cache: {100 * parity['prediction_agreement']:.2f} % of predictions "
         f"agree, confidences within {parity['max_abs_confidence_difference']:.1e}",
         highlight=False,
     )

@@ -45,6 +45,10 @@ def test_results_have_their_form(tiny_run: Run) -> None:
         assert len(r["accuracy_by_step"]) == 6
         assert all(0 <= a <= 1 for a in r["accuracy_by_step"])
         assert r["accuracy"] == r["accuracy_by_step"][-1]
+        # Wilson's interval: the shares p with |p̂ - p| <= 1.96·sqrt(p(1 - p) / n)
+        for p in r["accuracy_interval"]:
+            edge = 1.959964 * np.sqrt(p * (1 - p) / 20)
+            assert abs(r["accuracy"] - p) == pytest.approx(edge, abs=1e-5)
         assert r["name"] in SKIPPING or r["kept_share"] == 1.0
     assert all(seconds > 0 for seconds in results["seconds"].values())
 
