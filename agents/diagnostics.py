@@ -70,8 +70,9 @@ def keep_use(
 class Watch:
     """Warns once of each sign that has lasted."""
 
-    def __init__(self) -> None:
-        """Begin with no signs."""
+    def __init__(self, n_allowed: int) -> None:
+        """Begin with no signs; of a single option there is no other use."""
+        self._n_allowed = n_allowed
         self._lasted: Counter[str] = Counter()
 
     def look(self, options: dict[str, float], keep: dict[str, float] | None) -> None:
@@ -83,7 +84,7 @@ class Watch:
         """
         self._tell(
             "one option",
-            options["largest_share"] > EXTREME,
+            self._n_allowed > 1 and options["largest_share"] > EXTREME,
             f"π has chosen one option in more than {EXTREME:.0%} of all decisions: raise ent_coef "
             "or lower learning_rate, and look whether rewards differ between options at all",
         )

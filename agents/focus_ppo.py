@@ -175,7 +175,7 @@ class FocusPPO(PPO):
         self.set_random_seed(self.seed)
         self.clip_range = FloatSchedule(self.clip_range)
         self.rollout_buffer = Rollout()  # type: ignore[assignment]
-        self._watch = Watch()
+        self._watch = Watch(len(self.options_allowed or range(cache.n_options)))
         self.policy: GruPolicy = self.policy_class(  # type: ignore[assignment]
             self.observation_space,
             self.action_space,
@@ -289,8 +289,8 @@ class FocusPPO(PPO):
         for key, values in logged.items():
             self.logger.record(key, float(np.mean(values)))
         for name, track in rollout.tracks.items():
-            explained = explained_variance(_flat(track.values), _flat(track.returns))
-            self.logger.record(f"{_LOGGED_AS[name]}/explained_variance", explained)
+            flat = (values.flatten().cpu().numpy() for values in (track.values, track.returns))
+            self.logger.record(f"{_LOGGED_AS[name]}/explained_variance", explained_variance(*flat))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", weights.clip_range)
 
@@ -394,8 +394,3 @@ class FocusPPO(PPO):
         key = [self.draw_seed, ORDER, self.n_rollouts, epoch]
         order = np.random.default_rng(key).permutation(n_episodes)
         return list(torch.from_numpy(order).split(self._batch_episodes))
-
-
-def _flat(values: Tensor) -> NDArray[np.float32]:
-    flat: NDArray[np.float32] = values.flatten().cpu().numpy()
-    return flat

@@ -135,6 +135,7 @@ def test_an_update_is_that_of_sb3s_own_ppo(files: Files, n_epochs: int) -> None:
     names = ["entropy_loss", "policy_gradient_loss", "value_loss", "clip_fraction"]
     names += ["explained_variance", "n_updates", "clip_range", "learning_rate"]
     names += ["approx_kl", "loss"] if n_epochs == 1 else []
+    assert set(model.logger.name_to_value) >= {f"train/{name}" for name in names}
     for name in names:
         found, expected = (
             m.logger.name_to_value[f"train/{name}"] for m in (model, stock)
