@@ -73,7 +73,7 @@ KINDS = {
     "singles": {"kind": "singles"},
     "plus": {"plus": True},
     "plus_singles": {"kind": "singles", "plus": True},
-    "target": {"plus": True, "target_gmacs": 4.0, "penalty_rate": 0.5},
+    "target": {"plus": True, "target_gmacs": 4.0, "penalty_rate": 0.5, "keep_from": 0.2},
 }
 
 
@@ -105,11 +105,11 @@ def test_an_interrupted_training_goes_on(kind: str, files: Files, tmp_path: Path
     first = {k: v for k, v in rows[0].items() if not k.startswith("train")}  # of the fifth update
     np.testing.assert_equal(rows_again, [first, *rows[1:]])
     assert "train/loss" in rows[1] or "train/value_loss" in rows[1]
-    assert [player.prices.penalty for player in resumed.players] == [
-        player.prices.penalty for player in whole.players
-    ]
+    penalties = [player.prices.penalty for player in resumed.players]
+    assert penalties == [player.prices.penalty for player in whole.players]
     if kind == "target":
-        assert resumed.players[0].prices.penalty != make_env(files, plus=True).player.prices.penalty
+        at_start = make_env(files, plus=True).player.prices.penalty
+        assert len({at_start, stopped.players[0].prices.penalty, *penalties}) == 3
     if kind in ("monitored", "singles"):
         assert len(resumed.ep_info_buffer) == 6
     for left, right in zip(resumed.ep_info_buffer, whole.ep_info_buffer, strict=True):
