@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..envs.prices import Prices
+from ..envs.player import Player
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,22 @@ class DualAscent:
     rate: float
 
     @classmethod
-    def to_target(cls, target_gmacs: float, prices: Prices, rate: float) -> DualAscent:
+    def to_target(cls, target_gmacs: float, player: Player, rate: float) -> DualAscent:
         """Return the ascent to a cost.
 
         Args:
             target_gmacs: Of an episode.
-            prices: What frames and looks cost.
+            player: Of environments where frames can be skipped.
             rate: See above.
 
         Raises:
-            ValueError: If no share of looks costs that much.
+            ValueError: If they cannot, or no share of looks costs that much.
         """
+        if not player.actions.can_skip:
+            raise ValueError(
+                "target_gmacs wants frames that can be skipped: make focusgym/AdaFocusPlus-v0"
+            )
+        prices = player.prices
         least = prices.steps * prices.frame_gmacs
         most = least + prices.steps * prices.cost.local_gmacs
         if not least < target_gmacs < most:

@@ -29,6 +29,7 @@ from .rollout import (
     Columns,
     Heads,
     Rollout,
+    allowed_options_of,
     begun_videos,
     check_step,
     checked_players,
@@ -114,8 +115,7 @@ class FocusPPO(PPO):
             keep_from: Share of the training after which π′ joins; before, all frames are looked at.
             target_gmacs: Cost of an episode to which the price of a look is adapted, GMACs; None
                 leaves the environment's penalty as it is.
-            penalty_rate: Change of that price per rollout, were all frames too many; see
-                `DualAscent`.
+            penalty_rate: How fast that price changes; see `DualAscent`.
             stats_window_size: Episodes over which the logged return is averaged.
             tensorboard_log: Folder for TensorBoard.
             policy_kwargs: ``conv_channels``, ``hidden``, ``optimizer_kwargs`` of `GruPolicy`.
@@ -189,11 +189,16 @@ class FocusPPO(PPO):
         """Go on with other environments on the same cache; see `PPO.set_env`.
 
         Raises:
-            ValueError: If they cannot be trained on.
+            ValueError: If they cannot be trained on, or other options are allowed.
             CacheError: If they play another cache.
         """
+        before = self.env, self._vec_normalize_env, self._last_obs
         super().set_env(env, force_reset)
-        self._open_cache()
+        try:
+            self._open_cache()
+        except (ValueError, CacheError):  # go on with those that it had
+            self.env, self._vec_normalize_env, self._last_obs = before
+            raise
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed everything, all environments alike: their episodes are from one order."""
@@ -304,28 +309,27 @@ class FocusPPO(PPO):
     def _open_cache(self) -> FeatureCache:
         """Return the environments' cache, or the one that was trained on."""
         if self.env is None:
+            players, allowed = [], self.options_allowed
             cache = FeatureCache.open(self.cache_path, self.cache_group)
         else:
-            normalized = self._vec_normalize_env is not None
-            self.players = checked_players(self.env, normalized)
-            cache = self.players[0].cache
-            allowed = self.players[0].config.options_allowed
-            self.options_allowed = None if allowed is None else [int(i) for i in allowed]
+            players = checked_players(self.env, self._vec_normalize_env is not None)
+            cache, allowed = players[0].cache, allowed_options_of(players[0])
         if self.cache_fingerprint not in ("", cache.fingerprint):
             raise CacheError(
                 f"trained on cache {self.cache_fingerprint}, but {cache.root} is cache "
                 f"{cache.fingerprint}: use the cache it was trained on, or train anew"
             )
+        if hasattr(self, "policy") and allowed != self.options_allowed:
+            raise ValueError(
+                f"the policy acts with options_allowed={self.options_allowed}, the environments "
+                f"with {allowed}: save the model and load it with these environments instead"
+            )
+        dual = None
+        if players and self.target_gmacs is not None:
+            dual = DualAscent.to_target(self.target_gmacs, players[0], self.penalty_rate)
+        self.players, self.options_allowed, self._dual = players, allowed, dual
         self.cache_path, self.cache_group = str(cache.root.resolve()), cache.grid.name
         self.cache_fingerprint, self.n_steps = cache.fingerprint, cache.steps
-        self._dual: DualAscent | None = None
-        if self.env is not None and self.target_gmacs is not None:
-            if not self.players[0].actions.can_skip:
-                raise ValueError(
-                    "target_gmacs wants frames that can be skipped: make focusgym/AdaFocusPlus-v0"
-                )
-            prices = self.players[0].prices
-            self._dual = DualAscent.to_target(self.target_gmacs, prices, self.penalty_rate)
         return cache
 
     def _check_values(self) -> None:

@@ -51,7 +51,7 @@ def players_of(env: VecEnv) -> list[Player]:
     """Return what plays the episodes of a VecEnv: one for all, or one for each environment.
 
     Raises:
-        ValueError: If it is not made of focusgym's environments.
+        ValueError: If it is not made of focusgym's environments, or they are in other processes.
     """
     try:
         players = env.get_attr("player")
@@ -61,6 +61,12 @@ def players_of(env: VecEnv) -> list[Player]:
         raise ValueError(
             "expected environments of focusgym, such as make_sb3('focusgym/AdaFocus-v0', 64, "
             f"observation='index', ...); got {env}"
+        )
+    # From another process comes a copy, and another one each time.
+    if any(one is not other for one, other in zip(players, env.get_attr("player"), strict=True)):
+        raise ValueError(
+            f"expected environments in this process, where their price can be changed; got {env}: "
+            "use make_sb3, which is faster than processes, or DummyVecEnv"
         )
     return list({id(player): player for player in players}.values())
 
@@ -73,7 +79,8 @@ def checked_players(env: VecEnv, normalized: bool) -> list[Player]:
         normalized: Whether they are wrapped in ``VecNormalize``.
 
     Raises:
-        ValueError: If they are not focusgym's, or their observations are not as they come.
+        ValueError: If they are not focusgym's, their observations are not as they come, or they
+            play several caches or options.
     """
     players = players_of(env)
     observation = players[0].config.observation
@@ -82,7 +89,20 @@ def checked_players(env: VecEnv, normalized: bool) -> list[Player]:
             "FocusPPO reads glance maps itself: make the environments with observation='index' and "
             f"without VecNormalize; got observation={observation!r}, VecNormalize: {normalized}"
         )
+    for player in players:
+        (cache, allowed), (other, others) = _plays(players[0]), _plays(player)
+        if (cache, allowed) != (other, others):
+            raise ValueError(
+                "expected environments on one cache with the same options_allowed; got "
+                f"{cache} with {allowed}, and {other} with {others}"
+            )
     return players
+
+
+def allowed_options_of(player: Player) -> list[int] | None:
+    """Return the options that a player's episodes allow, in order; None for all."""
+    allowed = player.config.options_allowed
+    return None if allowed is None else sorted({int(option) for option in allowed})
 
 
 def draw_actions(heads: Heads, seed: int, rollout: int) -> dict[str, Tensor]:
@@ -146,3 +166,7 @@ def check_step(
             f"{'' if same else ', and other videos are played'}: nothing else may step the "
             "environments"
         )
+
+
+def _plays(player: Player) -> tuple[str, list[int] | None]:
+    return player.cache.fingerprint, allowed_options_of(player)
