@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..recognizer import (
@@ -77,7 +77,8 @@ def write_bundle(
     root = Path(path)
     root.mkdir(exist_ok=True)
     weights = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
-    save_file(weights, root / _WEIGHTS)
+    # Not `save_file`, which lets nobody but the writer read: bundles are there to be shared.
+    (root / _WEIGHTS).write_bytes(save(weights))
     content = {
         "kind": kind,
         "config": asdict(config),

@@ -31,6 +31,12 @@ def test_bundles_round_trip(tmp_path: Path, classifier: GruClassifier) -> None:
     assert torch.equal(read_encoder(tmp_path / "e")(images), encoder(images))
 
 
+def test_who_may_read_one_file_may_read_both(tmp_path: Path, classifier: GruClassifier) -> None:
+    write_bundle(tmp_path / "c", "classifier", classifier.config, classifier)
+    weights, config = (tmp_path / "c" / name for name in ("weights.safetensors", "bundle.json"))
+    assert weights.stat().st_mode == config.stat().st_mode
+
+
 def test_bundles_that_do_not_fit_are_refused(tmp_path: Path, classifier: GruClassifier) -> None:
     path = tmp_path / "c"
     with pytest.raises(BundleError, match="is not a readable bundle"):
