@@ -172,10 +172,10 @@ def alone_stepper(env: Any, actions: np.ndarray) -> Callable[[], None]:
     return run
 
 
-def in_turn(timed: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+def in_turn(timed: dict[str, Callable[[], None]], repeats: int = REPEATS) -> dict[str, list[float]]:
     """Time all in turn, several times, so that a slow moment of the machine hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for repeat in range(REPEATS + 1):
+    for repeat in range(repeats + 1):
         for name, run in timed.items():
             start = time.perf_counter()
             run()
