@@ -380,7 +380,7 @@ class FocusPPO(PPO):
                     player.set_penalty(penalty)
         for key, value in figures.items():
             self.logger.record(key, value)
-        self._watch.look(use, keep)
+        self._watch.look(use, None if self._dual else keep)  # a price that moves may be far off
 
     def _heads(self, rollout: Rollout, rows: Tensor) -> Heads:
         """Return the heads of some episodes: the rollout's own if the weights are the same."""

@@ -47,10 +47,11 @@ def flat(module: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in module.parameters()]).clone()
 
 
-def informative_files(root: Path, n: int = 100) -> tuple[Files, Tensor]:
+def informative_files(root: Path, n: int = 100, *, graded: bool = False) -> tuple[Files, Tensor]:
     """Write a cache whose maps point at the option that shows the label, and f_C that reads it.
 
-    In half of the frames, those whose map says so in its second channel, no option shows it.
+    In half of the frames no option shows it; the map says so in its second channel. Or, ``graded``,
+    all options show it, in some frames more clearly than in others: only whether to look matters.
 
     Returns:
         Keywords of an environment; ``(n, T)`` the options, -1 where there is none.
@@ -58,14 +59,17 @@ def informative_files(root: Path, n: int = 100) -> tuple[Files, Tensor]:
     cache = write_cache(root / "cache", n=n)
     generator = torch.Generator().manual_seed(0)
     target = torch.randint(9, (n, T), generator=generator)
-    shows = torch.rand((n, T), generator=generator) < 0.5
+    clarity = torch.rand((n, T), generator=generator)
+    clarity = clarity if graded else (clarity < 0.5).float()
     rows, t = torch.meshgrid(torch.arange(n), torch.arange(T), indexing="ij")
     maps = torch.zeros(n, T, 9, G)
     maps[rows, t, target, 0] = 1
-    maps[..., 1] = shows[..., None].float()
+    maps[..., 1] = clarity[..., None]
     local = torch.zeros(n, T, 9, L)
     labels = cache.labels[:, None].expand(n, T)
-    local[rows, t, target, labels] = 3 * shows.float()
+    local[rows, t, target, labels] = 3 * clarity
+    if graded:
+        local[rows, t, :, labels] = 3 * clarity[..., None]
     np.save(cache.root / "glance_maps.npy", maps.view(n, T, 3, 3, G).half().numpy())
     np.save(cache.root / "local_vectors_p12_3x3.npy", local.half().numpy())
     classifier = GruClassifier(ClassifierConfig(G, L, C, hidden=7)).eval()
@@ -77,4 +81,4 @@ def informative_files(root: Path, n: int = 100) -> tuple[Files, Tensor]:
             classifier.head.weight[label, label] = 3.0
     path = root / "classifier"
     write_bundle(path, "classifier", classifier.config, classifier, cache.fingerprint)
-    return {"cache": str(cache.root), "classifier": str(path)}, target.where(shows, -1)
+    return {"cache": str(cache.root), "classifier": str(path)}, target.where(clarity > 0, -1)
