@@ -1,0 +1,179 @@
+"""A training from its settings to the network: budgets, validation, schedules, prices."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from focus_models import Files
+from support import GRID, G, Literal, T
+
+from focusgym.agents import (
+    FocusPPO,
+    PlusTraining,
+    PPOConfig,
+    Validation,
+    keep_probabilities,
+    kept_share,
+    make_environment,
+    policy_options,
+    train_policy,
+)
+from focusgym.feature_cache import FeatureCache
+
+SMALL: dict[str, Any] = {"n_envs": 6, "minibatch": 3, "conv_channels": 3, "hidden": 8, "lr": 1e-2}
+K = GRID**2
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Literal(tmp_path / "literal").files
+
+
+def train(files: Files, config: PPOConfig, seed: int = 0) -> tuple[Any, list[float]]:
+    return train_policy(files["cache"], files["classifier"], config, seed)
+
+
+@pytest.mark.parametrize("keep_ratio", [0.25, 0.5])
+def test_the_threshold_keeps_the_share_that_was_asked_for(files: Files, keep_ratio: float) -> None:
+    """ρ is solved on the training videos: as many of their frames as the share says."""
+    config = PPOConfig(epochs=4, **SMALL, plus=PlusTraining(keep_ratio=keep_ratio))
+    policy, returns = train(files, config)
+    assert len(returns) == 4
+    cache = FeatureCache.open(files["cache"])
+    videos = cache.split("train")
+    p = keep_probabilities(policy, cache, videos)
+    assert policy.config.threshold is not None
+    assert (p >= policy.config.threshold).sum() == round(keep_ratio * len(videos) * T)
+    assert kept_share(policy_options(policy, cache, videos), K) == pytest.approx(keep_ratio)
+
+
+def test_with_a_target_the_threshold_is_a_half(files: Files) -> None:
+    plus = PlusTraining(keep_ratio=None, target_gmacs=4.0)
+    policy, _ = train(files, PPOConfig(epochs=2, **SMALL, plus=plus))
+    assert policy.config.threshold == 0.5
+
+
+def test_adafocus_has_no_threshold_and_the_plus_of_it_has_two_networks(files: Files) -> None:
+    policy, _ = train(files, PPOConfig(epochs=1, **SMALL))
+    assert policy.config.threshold is None
+    assert policy.keep is None
+    assert not policy.training
+    plus, _ = train(files, PPOConfig(epochs=1, **SMALL, plus=PlusTraining()))
+    assert plus.keep is not None
+    assert not plus.training
+    config = plus.config
+    assert (config.map_height, config.map_width, config.glance_channels) == (3, 3, G)
+    assert (config.n_options, config.conv_channels, config.hidden) == (K, 3, 8)
+
+
+def test_the_price_of_the_settings_is_the_environment_s(files: Files) -> None:
+    config = PPOConfig(epochs=1, **SMALL, plus=PlusTraining(penalty={"per_px2": 0.5}))
+    env = make_environment(files["cache"], files["classifier"], config, 0)
+    assert env.player.prices.penalty == pytest.approx(0.5 * 12**2)
+    config = PPOConfig(epochs=1, **SMALL, plus=PlusTraining())
+    env = make_environment(files["cache"], files["classifier"], config, 0)
+    assert env.player.prices.penalty == pytest.approx(1e-6 * 12**2), "the paper's λ"
+
+
+def test_what_the_policies_spend_is_charged(files: Files) -> None:
+    """Multiply-adds of the networks as they are drawn in the paper, f_G's and f_C's apart."""
+    trunk = 9 * G * 3 + 9 * 3 * 8 + 3 * 8 * (8 + 8)
+    for plus, expected in ((None, trunk + 8 * K), (PlusTraining(), 2 * trunk + 8 * K + 8)):
+        config = PPOConfig(epochs=1, **SMALL, plus=plus)
+        env = make_environment(files["cache"], files["classifier"], config, 0, split="val")
+        assert env.player.prices.cost.policy_gmacs * 1e9 == pytest.approx(expected, rel=1e-3)
+        assert env.player.config.split == "val"
+        assert env.player.config.observation == "index"
+
+
+@pytest.mark.parametrize("decay", [True, False])
+def test_the_learning_rate_falls_to_zero_or_does_not(
+    files: Files, decay: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    learn = FocusPPO.train
+
+    def spy(model: FocusPPO) -> None:
+        learn(model)
+        rates.extend({group["lr"] for group in model.policy.optimizer.param_groups})
+
+    monkeypatch.setattr(FocusPPO, "train", spy)
+    train(files, PPOConfig(epochs=4, **SMALL, lr_decay=decay))
+    # As Stable-Baselines3 has it: by what remains after the rollout that is trained on.
+    assert rates == pytest.approx(
+        [1e-2 * left for left in ((0.75, 0.5, 0.25, 0) if decay else [1] * 4)]
+    )
+
+
+def mean_confidence(files: Files, policy: Any, split: str) -> float:
+    """Of looking where the policy finds it best, from single environments."""
+    cache = FeatureCache.open(files["cache"])
+    videos = cache.split(split)
+    options = policy_options(policy, cache, videos)
+    env = gymnasium.make("focusgym.envs:focusgym/AdaFocus-v0", split=split, order="listed", **files)
+    found = []
+    for row in options:
+        env.reset()
+        found += [env.step(option)[-1]["confidence"] for option in row]
+    return float(np.mean(found))
+
+
+def test_validation_keeps_the_best_weights(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps so large that weights get worse; each score is that of single environments."""
+    models: list[FocusPPO] = []
+    scores: list[float] = []
+    score = Validation._score
+
+    def spy(self: Validation, model: FocusPPO) -> None:
+        score(self, model)
+        models.append(model)
+        found = mean_confidence(files, model.network(), "val")
+        assert model.logger.name_to_value["validation/score"] == pytest.approx(found, abs=1e-5)
+        scores.append(found)
+        assert model.best_score == pytest.approx(max(scores), abs=1e-5)
+
+    monkeypatch.setattr(Validation, "_score", spy)
+    config = PPOConfig(epochs=9, **{**SMALL, "lr": 0.05}, lr_decay=False, validations=3)
+    policy, _ = train(files, config)
+    assert len(scores) == 3, "after 3, 6 and 9 rollouts"
+    best = int(np.argmax(scores))
+    assert best < 2, "the last ones were not the best: else this shows nothing"
+    assert mean_confidence(files, policy, "val") == pytest.approx(scores[best], abs=1e-5)
+    assert mean_confidence(files, models[-1].network(), "val") == pytest.approx(scores[best])
+    without, _ = train(files, PPOConfig(epochs=9, **{**SMALL, "lr": 0.05}, lr_decay=False))
+    assert mean_confidence(files, without, "val") < scores[best]
+
+
+def test_rollouts_of_a_training(files: Files) -> None:
+    """As many as the videos of all epochs fill; at least one."""
+    for epochs, n_envs, expected in ((3, 6, 3), (3, 4, 4), (1, 50, 1), (5, 8, 3)):
+        config = PPOConfig(epochs, **{**SMALL, "n_envs": n_envs, "minibatch": None})
+        assert len(train(files, config)[1]) == expected == max(1, epochs * 6 // n_envs)
+
+
+def test_the_reward_of_the_settings_is_trained_on(files: Files) -> None:
+    """With the confidence as reward, returns are sums of probabilities."""
+    config = PPOConfig(epochs=2, **SMALL, reward="confidence")
+    _, returns = train(files, config)
+    assert all(0 < value < T for value in returns)
+    exact = {"name": "increment_over_random", "draws": None}
+    _, others = train(files, PPOConfig(epochs=2, **SMALL, reward=exact))
+    assert all(abs(value) < 0.8 for value in others)
+    assert not any(math.isnan(value) for value in others)
+
+
+def test_global_generators_are_left_to_others(files: Files) -> None:
+    """What was drawn before a training does not change it."""
+    weights = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        np.random.seed(noise)  # noqa: NPY002
+        policy, _ = train(files, PPOConfig(epochs=2, **SMALL, plus=PlusTraining()))
+        weights.append(torch.cat([p.flatten() for p in policy.parameters()]))
+    assert torch.equal(*weights)

@@ -1,0 +1,178 @@
+"""π and π′ against layers of torch stepped frame by frame; stored maps against converted ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from focusgym.recognizer import PolicyConfig, PolicyNetwork, blockwise, option_mask
+from focusgym.recognizer.blockwise import blockwise_linear
+
+CONFIG = PolicyConfig(3, 4, 5, n_options=9, conv_channels=2, hidden=6, threshold=0.5)
+
+
+def make_policy(config: PolicyConfig = CONFIG, seed: int = 0) -> PolicyNetwork:
+    torch.manual_seed(seed)
+    policy = PolicyNetwork(config)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.mul_(2)
+    return policy
+
+
+def stepped(trunk: Any, actor: nn.Linear, maps: Tensor) -> Tensor:
+    """Run a policy with layers of torch's own, one frame after the other: ``(B, T, outputs)``."""
+    conv = nn.Conv2d(5, 2, 1)
+    conv.load_state_dict({"weight": trunk.conv.weight[:, :, None, None], "bias": trunk.conv.bias})
+    cell = nn.GRUCell(6, 6)
+    cell.load_state_dict(
+        {name.removesuffix("_l0"): value for name, value in trunk.gru.state_dict().items()}
+    )
+    state, found = torch.zeros(len(maps), 6), []
+    for frame in maps.unbind(1):
+        cells = conv(frame.permute(0, 3, 1, 2)).relu()
+        state = cell(trunk.linear(cells.permute(0, 2, 3, 1).flatten(1)).relu(), state)
+        found.append(actor(state))
+    return torch.stack(found, dim=1)
+
+
+def test_pi_prime_is_the_sigmoid_of_a_network_like_pi() -> None:
+    policy, maps = make_policy(), torch.randn(3, 4, 3, 4, 5)
+    keep = policy.keep
+    assert keep is not None
+    expected = stepped(policy.trunk, policy.actor, maps)
+    torch.testing.assert_close(policy(maps), expected, rtol=0, atol=1e-5)
+    expected = stepped(keep.trunk, keep.actor, maps)[..., 0].sigmoid()
+    torch.testing.assert_close(keep(maps), expected, rtol=0, atol=1e-6)
+    ours = {id(p) for p in keep.parameters()}
+    rest = [p for p in policy.parameters() if id(p) not in ours]
+    policy(maps).sum().backward()
+    assert all(p.grad is None for p in keep.parameters()), "they share nothing"
+    assert all(p.grad is not None for p in rest)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_stored_maps_give_what_converted_ones_give(dtype: torch.dtype) -> None:
+    policy, maps = make_policy(), torch.randn(3, 4, 3, 4, 5).to(dtype)
+    found, expected = policy(list(maps)), policy(maps.float())
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    weighting = torch.randn_like(expected)
+    gradients = []
+    for logits in (found, expected):
+        policy.zero_grad()
+        (logits * weighting).sum().backward()
+        gradients.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_choose_takes_the_most_probable_option_where_p_b_reaches_rho() -> None:
+    policy, maps = make_policy(), torch.randn(5, 4, 3, 4, 5)
+    assert policy.keep is not None
+    with torch.no_grad():
+        logits, keep = policy(maps), policy.keep(maps)
+        for rho in (0.0, float(keep.flatten().sort().values[7]), 0.5, 1.0):
+            policy.config = replace(policy.config, threshold=rho)
+            options, looks = policy.choose(maps)
+            assert options.dtype == torch.int64
+            for b in range(5):
+                for t in range(4):
+                    row = logits[b, t].tolist()
+                    assert int(options[b, t]) == row.index(max(row))
+                    assert bool(looks[b, t]) == (float(keep[b, t]) >= rho), "at ρ itself: looked at"
+        assert float(keep.flatten().sort().values[7]) in keep.flatten().tolist()
+    pi = make_policy(replace(CONFIG, threshold=None))
+    assert pi.keep is None
+    assert pi.choose(maps)[1].all()
+
+
+def test_options_that_are_not_allowed_have_no_probability() -> None:
+    config = replace(CONFIG, options_allowed=(7, 2))
+    policy, maps = make_policy(config), 5 * torch.randn(50, 4, 3, 4, 5)
+    free = make_policy()
+    free.load_state_dict(policy.state_dict())  # the mask is no weight
+    with torch.no_grad():
+        p, all_p = policy(maps).softmax(-1), free(maps).softmax(-1)
+    expected = all_p[..., [2, 7]] / all_p[..., [2, 7]].sum(-1, keepdim=True)
+    torch.testing.assert_close(p[..., [2, 7]], expected, rtol=0, atol=1e-5)
+    assert (p.sum(dim=(0, 1)) > 0).nonzero().flatten().tolist() == [2, 7]
+    assert set(policy.choose(maps)[0].unique().tolist()) == {2, 7}
+    assert set(free.choose(maps)[0].unique().tolist()) - {2, 7}
+    assert option_mask(config).tolist() == [0 if i in (2, 7) else -1e9 for i in range(9)]
+    assert option_mask(CONFIG).tolist() == [0] * 9
+
+
+def linear_both_ways(
+    blocks: list[Tensor], weight: Tensor, bias: Tensor, weighting: Tensor
+) -> list[list[Tensor]]:
+    """Return output and gradients of our layer, and of torch's on converted features."""
+    found = []
+    for ours in (True, False):
+        w, b = (x.clone().requires_grad_() for x in (weight, bias))
+        if ours:
+            out = blockwise_linear(blocks, w, b)
+        else:
+            out = nn.functional.linear(torch.stack([x.to(weight.dtype) for x in blocks]), w, b)
+        (out * weighting).sum().backward()
+        assert w.grad is not None
+        assert b.grad is not None
+        found.append([out.detach(), w.grad, b.grad])
+    return found
+
+
+@given(
+    n_blocks=st.integers(1, 7),
+    shape=st.lists(st.integers(1, 3), min_size=0, max_size=3),
+    sizes=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
+    per_chunk=st.integers(0, 8),
+)
+@settings(deadline=None)
+def test_blockwise_is_a_linear_layer(
+    n_blocks: int, shape: list[int], sizes: tuple[int, int], dtype: torch.dtype, per_chunk: int
+) -> None:
+    """However many blocks are converted together, and whether they fill the last chunk."""
+    inputs, outputs = sizes
+    torch.manual_seed(0)
+    blocks = [torch.randn(*shape, inputs).to(dtype) for _ in range(n_blocks)]
+    weight, bias = torch.randn(outputs, inputs).double(), torch.randn(outputs).double()
+    weighting = torch.randn(n_blocks, *shape, outputs).double()
+    before = blockwise._CHUNK_BYTES
+    blockwise._CHUNK_BYTES = per_chunk * blocks[0].numel() * 8 + 1
+    try:
+        found, expected = linear_both_ways(blocks, weight, bias, weighting)
+    finally:
+        blockwise._CHUNK_BYTES = before
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_blockwise_takes_views_and_expanded_gradients() -> None:
+    file = torch.randn(6, 4, 3, 5).half()
+    blocks = list(file[::2].transpose(1, 2))  # not contiguous
+    weight, bias = torch.randn(2, 5), torch.randn(2)
+    found, expected = linear_both_ways(blocks, weight, bias, torch.tensor(1.0))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+    before = file.clone()
+    out = blockwise_linear(blocks, weight.requires_grad_(), bias)
+    out.transpose(0, 1).contiguous().sum().backward()  # its gradient comes in another order
+    assert torch.equal(file, before)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(weight.grad, expected[1], rtol=1e-5, atol=1e-4)
+
+
+def test_weights_that_changed_in_between_are_noticed() -> None:
+    weight = torch.randn(2, 5, requires_grad=True)
+    out = blockwise_linear([torch.randn(3, 5)], weight, torch.zeros(2))
+    with torch.no_grad():
+        weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
