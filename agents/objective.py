@@ -156,7 +156,7 @@ def ppo_loss(
     distribution = Categorical(logits=logits, validate_args=False)
     log_probs, entropy = distribution.log_prob(track.actions), distribution.entropy().mean()
     advantages = track.advantages
-    if weights.normalize_advantage:
+    if weights.normalize_advantage and advantages.numel() > 1:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     log_ratio = log_probs - track.log_probs
     ratio = log_ratio.exp()

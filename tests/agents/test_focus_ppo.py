@@ -255,3 +255,23 @@ def test_a_rollout_is_kilobytes(tmp_path: Path, classifier: GruClassifier) -> No
             ]
             assert all(x.grad_fn is None for x in stored)
             assert sum(x.untyped_storage().nbytes() for x in stored) == buffer.nbytes - 7 * 8
+
+
+def test_episodes_of_one_decision(tmp_path: Path, classifier: GruClassifier) -> None:
+    """A minibatch may be a single decision: it has no spread to be normalised by."""
+    cache = write_cache(tmp_path / "short", steps=1)
+    path = tmp_path / "f_c"
+    write_bundle(path, "classifier", classifier.config, classifier, cache.fingerprint)
+    short = {"cache": str(cache.root), "classifier": str(path)}
+    model = make_model("both", short, batch_size=2)
+    spy = Spy()
+    model.learn(3 * N_ENVS, callback=spy)
+    assert [len(rows) for rows in spy.played[0].batches] == 4 * [2, 2, 1]
+    for played in spy.played:
+        for track in played.rollout.tracks.values():
+            assert track.actions.shape == (N_ENVS, 1)
+        rewards = [info["reward_location"] for info in played.infos[0]]
+        np.testing.assert_allclose(
+            played.rollout.tracks["location"].returns[:, 0], rewards, rtol=0, atol=1e-6
+        )
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
