@@ -224,8 +224,10 @@ def bound_how(found: list[Product]) -> str:
 # The kernel's own mark: getrusage tells a child of a large process its parent's.
 PEAK = """
 import re, sys
+import torch
 sys.path[:0] = [sys.argv[1]]
 from agents import T, focus_ppo
+torch.set_num_threads(1)
 def held(mark):
     return int(re.search(rf"{mark}:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
 env_id, cache, classifier, n_envs = sys.argv[2:]
@@ -244,7 +246,7 @@ def memory(paths: dict[str, str]) -> dict[str, Row]:
         few, many = (
             np.array([trained_alone(env_id, paths, n) for _ in range(3)]) for n in PEAK_ENVS
         )
-        how = f"{TRAINED}; a process of its own, 3 iterations of {env_id.split('/')[1]}"
+        how = f"{TRAINED}; a process of its own, 1 thread, 3 iterations of {env_id.split('/')[1]}"
         growth = 1024 * (many[:, 1] - few[:, 1]) / (PEAK_ENVS[1] - PEAK_ENVS[0])
         table |= {
             f"{name}_rollout_kb_per_episode": row(
@@ -254,8 +256,8 @@ def memory(paths: dict[str, str]) -> dict[str, Row]:
                 few[:, 1].tolist(),
                 "MiB",
                 f"{how}; peak resident memory, {np.median(few[:, 0]):.0f} of it once all is built "
-                "and the first episodes have begun, which fills f_C's table, and "
-                f"{np.median(few[:, 2]):.0f} pages of files, the cache's among them",
+                "and the first episodes have begun, which fills f_C's table; "
+                f"{np.median(few[:, 2]):.0f} are pages of files, the cache's among them",
             ),
             f"{name}_peak_kb_per_episode": row(
                 growth.tolist(),
