@@ -6,6 +6,7 @@ step, and policies of other reward designs and of a target cost are trained besi
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -104,8 +105,12 @@ class _Seed:
                 for name, path in learned.items()
             },
         }
-        uniform = round(DIGITS.keep_ratio * self.cache.steps)
-        self._agents["uniform"] = UniformFramesAgent(uniform, self._agents["adafocus"])
+        steps, looks = self.cache.steps, round(DIGITS.keep_ratio * self.cache.steps)
+        prices = make_environment(run / "cache", run / "classifier", DIGITS.ppo, 0).player.prices
+        # What π′ costs would pay for more looks: here policies are small, but f_L is too.
+        dearer = looks + math.ceil(steps * prices.cost.policy_gmacs / prices.cost.local_gmacs)
+        for name, k in (("uniform", looks), ("uniform_dearer", dearer)):
+            self._agents[name] = UniformFramesAgent(k, self._agents["adafocus"])
         self.kept: dict[str, float] = {}
 
     @cached_property
@@ -170,13 +175,19 @@ def _table(seeds: list[_Seed]) -> dict[str, Row]:
             f"{half}, less AdaFocus's π on half of the frames, spread uniformly",
         ),
         (
+            "plus_over_uniform_dearer",
+            ("adafocus_plus", "uniform_dearer"),
+            f"{half}, less π on so many uniform frames that they cost at least as much in all, π′ "
+            "being paid too",
+        ),
+        (
             "target_less_adafocus",
             ("target", "adafocus"),
             "AdaFocus+ trained to a target cost, half of f_L's, less AdaFocus",
         ),
     ):
         table[name] = _difference(final(*less), f"{how}; after all frames; {what}")
-    for name in ("adafocus_plus", "target"):
+    for name in ("adafocus_plus", "target", "uniform_dearer"):
         table[f"{name}_kept_share"] = _spread(
             [s.kept[name] for s in seeds], "", f"share of test frames looked at by {name}"
         )
