@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from reference_ppo import Spy
 from stable_baselines3.common.callbacks import BaseCallback
 from support import Literal, T
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 MINIBATCHES = {"n_epochs": 2, "batch_size": 2 * T, "learning_rate": 1e-2}
 WHOLE = {"n_epochs": 1, "learning_rate": 1e-2}
@@ -158,3 +160,13 @@ def test_pi_prime_learns_from_eq_10_and_pi_from_eq_7(files: Files) -> None:
     assert model.mean_returns == [pytest.approx(np.stack(played.rewards).sum(0).mean())]
     assert len(played.rewards) == T
     assert played.rewards[0].shape == (N_ENVS,)
+
+
+def test_tensorboard_is_told_of_both_networks(files: Files, tmp_path: Path) -> None:
+    model = make_model("both", files, tensorboard_log=str(tmp_path))
+    model.learn(3 * ROLLOUT, tb_log_name="run")
+    events = EventAccumulator(str(tmp_path / "run_1"))
+    events.Reload()
+    told = {"train/entropy_loss", "train_keep/entropy_loss", "keep/share", "options/used"}
+    assert told <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("keep/share")] == [20, 40, 60]
