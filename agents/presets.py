@@ -16,6 +16,7 @@ class PlusTraining:
 
     Attributes:
         keep_from: Share of the training after which π′ joins; before, all frames are looked at.
+            With ``target_gmacs`` rather 0.2: the price needs time to come to rest.
         penalty: Price of looking in Eq. 10, as `PlusConfig.penalty`.
         keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
         target_gmacs: Instead, the cost of a video to which the penalty is adapted; ρ is then 1/2.
