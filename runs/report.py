@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ..feature_cache import FeatureCache, clips_of, read_frames
@@ -106,6 +107,10 @@ def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) 
         style = "bold green" if row["policy"] == "adafocus" else None
         cells = [f"{100 * number:.1f}" for number in numbers] + [f"{100 * row['kept_share']:.0f}"]
         shown.add_row(str(row["policy"]), *cells, f"{row['gmacs_per_video']:.4g}", style=style)
+    # Digits are never cut off: where the console is too narrow, its lines are longer than it is.
+    unbounded = Console(width=1000)
+    needed = Measurement.get(unbounded, unbounded.options, shown).maximum
+    console.width = max(console.width, needed)
     console.print(shown)
     for name in table["policy"]:
         console.print(f"[dim]{name:19} {MEANINGS[name]}[/]", highlight=False)
