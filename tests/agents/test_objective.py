@@ -95,6 +95,13 @@ def test_draws_have_exactly_the_probabilities() -> None:
     assert (drawn.diff() >= 0).all(), "by inverting the cumulative sum"
 
 
+def test_what_is_improbable_is_drawn_as_often_as_it_is_probable() -> None:
+    """An option of 1e-9, which float32 would have rounded away beside its neighbour."""
+    logits = torch.tensor([0.0, -1e9, math.log(1e-9)])
+    uniform = torch.tensor([1 - 1.1e-9, 1 - 0.9e-9, 1 - 1e-12], dtype=torch.float64)
+    assert draw(logits.expand(3, -1), uniform).tolist() == [0, 2, 2]
+
+
 def test_draws_pass_a_chi_square_test() -> None:
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(3, 1, 9))).float()
