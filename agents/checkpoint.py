@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from .checkpoint_file import (
@@ -19,6 +18,7 @@ from .checkpoint_file import (
 )
 from .checkpoint_state import progress_misfit, progress_of, restore, tensor_misfit, tensors_of
 from .focus_ppo import FocusPPO
+from .rollout import stand_at
 
 _FORMAT = "focusgym checkpoint 1"
 _SHOWN = 3  # differences in a message
@@ -145,12 +145,9 @@ def _check_has_environments(model: FocusPPO) -> None:
 
 def _check_between_rollouts(model: FocusPPO) -> None:
     _check_has_environments(model)
-    done = model.n_rollouts * model.n_epochs == model._n_updates
-    observations: Any = model._last_obs
-    if observations is not None:  # else the next learn() begins new episodes
-        videos = np.concatenate([player.episodes.videos for player in model.players])
-        done &= np.array_equal(observations["video"][:, 0], videos)
-        done &= not any(player.t.any() for player in model.players)
+    done = not model.in_rollout
+    if model._last_obs is not None:  # else the next learn() begins new episodes
+        done &= stand_at(model.players, model._last_obs)
     if not model.n_rollouts or not done:
         raise CheckpointError(
             "expected a model between two rollouts; "

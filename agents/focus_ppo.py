@@ -35,8 +35,11 @@ from .rollout import (
     checked_players,
     draw_actions,
     joint_actions,
+    minibatches,
+    stand_at,
     step_columns,
 )
+from .settings import check_settings
 
 _LOGGED_AS = {LOCATION: "train", KEEP: "train_keep"}
 
@@ -50,7 +53,8 @@ class FocusPPO(PPO):
     same forward pass. Each rollout is one episode of every environment.
 
     π and π′ have networks, critics, returns, losses and optimizer states of their own: π learns
-    from the design's reward, π′ from that of Eq. 10.
+    from the design's reward, π′ from that of Eq. 10. Of AdaFocus+ both are read from the infos: a
+    wrapper that changes rewards changes AdaFocus's training only.
 
     Every draw is keyed by (seed, rollout), so that neither the device nor an interruption changes
     it. ``learn``, ``predict``, callbacks, loggers, ``save`` and ``load`` are those of
@@ -120,7 +124,8 @@ class FocusPPO(PPO):
             tensorboard_log: Folder for TensorBoard.
             policy_kwargs: ``conv_channels``, ``hidden``, ``optimizer_kwargs`` of `GruPolicy`.
             verbose: 1 prints the log.
-            seed: Of weights, episodes, actions and minibatches; None for a random one.
+            seed: Of weights, episodes, actions and minibatches; None for random weights, actions
+                and minibatches, and the environments' own order of episodes.
             device: Where the networks are trained.
 
         Raises:
@@ -161,6 +166,8 @@ class FocusPPO(PPO):
         # The cache itself is not saved, only where it is and which it is.
         self.cache_path, self.cache_group, self.cache_fingerprint = "", "", ""
         self.options_allowed: list[int] | None = None
+        self.penalty: float | None = None
+        self.in_rollout = False
         # Not SB3's global generators: what is drawn may not depend on what else draws.
         self.draw_seed = int(
             np.random.SeedSequence().generate_state(1)[0] if seed is None else seed
@@ -170,7 +177,7 @@ class FocusPPO(PPO):
 
     def _setup_model(self) -> None:
         cache = self._open_cache()
-        self._check_values()
+        check_settings(self)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self.clip_range = FloatSchedule(self.clip_range)
@@ -216,12 +223,16 @@ class FocusPPO(PPO):
         """
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
-        videos = begun_videos(self._last_obs)
+        if not stand_at(self.players, self._last_obs):  # something else played on
+            self._last_obs = env.reset()  # type: ignore[assignment]
+        self.in_rollout = True
+        begun, self._last_obs = self._last_obs, None  # begin anew, should anything stop it
+        videos = begun_videos(begun)
         learning = self._learning()
         shares = self.n_epochs == 1 and self._batch_episodes >= env.num_envs
         with torch.set_grad_enabled(shares):
-            heads = self._episodes(videos, learning)
-        drawn = draw_actions(heads, self.draw_seed, self.n_rollouts)
+            rollout = Rollout(videos, heads=self._episodes(videos, learning))
+        drawn = draw_actions(rollout.heads, self.draw_seed, self.n_rollouts)
         all_actions = joint_actions(drawn, pairs=KEEP in self.policy.learners)
         steps: list[Columns] = []
         returns = np.zeros(env.num_envs)
@@ -231,7 +242,7 @@ class FocusPPO(PPO):
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
-                self._last_obs = None  # begin anew, should there be another learn()
+                self.in_rollout = False
                 return False
             self._update_info_buffer(infos, dones)
             check_step(videos, new_obs, dones, n_steps, self.n_steps)
@@ -239,11 +250,11 @@ class FocusPPO(PPO):
             returns += rewards
         self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
         got = {name: np.stack([step[name] for step in steps], axis=1) for name in steps[0]}
-        tracks = {
+        rollout.tracks = {
             name: make_track(
                 drawn[name].to(self.device),
-                log_probs_of(heads[name][0].detach(), drawn[name].to(self.device)),
-                heads[name][1],
+                log_probs_of(rollout.heads[name][0].detach(), drawn[name].to(self.device)),
+                rollout.heads[name][1],
                 torch.from_numpy(got[name]).float().to(self.device),
                 gamma=self.gamma,
                 gae_lambda=self.gae_lambda,
@@ -251,11 +262,12 @@ class FocusPPO(PPO):
             )
             for name in learning
         }
-        kept = (heads, self._versions()) if shares else ({}, [])
-        self.rollout_buffer = Rollout(videos, tracks, *kept)  # type: ignore[assignment]
+        self.rollout_buffer = rollout  # type: ignore[assignment]
         self.n_rollouts += 1
         self.mean_returns.append(float(returns.mean()))
-        self._report(heads, drawn[LOCATION].numpy(), got)
+        self._report(rollout.heads, drawn[LOCATION].numpy(), got)
+        rollout.heads = rollout.heads if shares else {}
+        rollout.versions = self._versions()
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
@@ -280,8 +292,8 @@ class FocusPPO(PPO):
                 for name, track in rollout.tracks.items():
                     loss, stats = ppo_loss(*heads[name], track.rows(rows), weights)
                     losses.append(loss)
-                    for key, value in stats.items():
-                        logged[f"{_LOGGED_AS[name]}/{key}"].append(value)
+                    for term, value in stats.items():
+                        logged[f"{_LOGGED_AS[name]}/{term}"].append(value)
                 policy.optimizer.zero_grad()
                 # They share no weights: the gradient of the sum is that of each by itself.
                 torch.stack(losses).sum().backward()
@@ -290,9 +302,9 @@ class FocusPPO(PPO):
                     torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
                 policy.optimizer.step()
             self._n_updates += 1
-        rollout.heads = {}
-        for key, values in logged.items():
-            self.logger.record(key, float(np.mean(values)))
+        rollout.heads, self.in_rollout = {}, False
+        for term, values in logged.items():
+            self.logger.record(term, float(np.mean(values)))
         for name, track in rollout.tracks.items():
             flat = (values.flatten().cpu().numpy() for values in (track.values, track.returns))
             self.logger.record(f"{_LOGGED_AS[name]}/explained_variance", explained_variance(*flat))
@@ -304,7 +316,8 @@ class FocusPPO(PPO):
         return self.policy.network(threshold)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "players", "best_weights", "_dual", "_watch"]
+        ours = ["players", "best_weights", "best_score", "_dual", "_watch"]
+        return [*super()._excluded_save_params(), *ours]
 
     def _open_cache(self) -> FeatureCache:
         """Return the environments' cache, or the one that was trained on."""
@@ -327,28 +340,12 @@ class FocusPPO(PPO):
         dual = None
         if players and self.target_gmacs is not None:
             dual = DualAscent.to_target(self.target_gmacs, players[0], self.penalty_rate)
+            for player in players:  # where the price has come to
+                player.set_penalty(player.prices.penalty if self.penalty is None else self.penalty)
         self.players, self.options_allowed, self._dual = players, allowed, dual
         self.cache_path, self.cache_group = str(cache.root.resolve()), cache.grid.name
         self.cache_fingerprint, self.n_steps = cache.fingerprint, cache.steps
         return cache
-
-    def _check_values(self) -> None:
-        size = self.batch_size
-        if size is not None and (size < 1 or size % self.n_steps):
-            raise ValueError(
-                f"batch_size must be a multiple of the {self.n_steps} decisions of an episode, so "
-                f"that minibatches hold whole episodes; got {size}"
-            )
-        if self.normalize_returns and (self.gae_lambda != 1 or self.normalize_advantage):
-            raise ValueError(
-                "normalize_returns wants gae_lambda=1 and normalize_advantage=False: advantages "
-                f"are then normalised returns less values, nothing else; got {self.gae_lambda} and "
-                f"{self.normalize_advantage}"
-            )
-        if not 0 <= self.keep_from < 1:
-            raise ValueError(
-                f"keep_from must be a share of the training in [0, 1); got {self.keep_from}"
-            )
 
     @property
     def _batch_episodes(self) -> int:
@@ -376,6 +373,7 @@ class FocusPPO(PPO):
             if self._dual is not None:
                 remaining = 1 - self.num_timesteps / self._total_timesteps
                 penalty = self._dual.step(penalty, keep["probability"], max(0.0, remaining))
+                self.penalty = penalty
                 for player in self.players:
                     player.set_penalty(penalty)
         for key, value in figures.items():
@@ -392,9 +390,5 @@ class FocusPPO(PPO):
         return [parameter._version for parameter in self.policy.parameters()]
 
     def _minibatches(self, epoch: int, n_episodes: int) -> list[Tensor]:
-        """Return the episodes of each minibatch, shuffled unless there is just one."""
-        if self._batch_episodes >= n_episodes:
-            return [torch.arange(n_episodes)]
         key = [self.draw_seed, ORDER, self.n_rollouts, epoch]
-        order = np.random.default_rng(key).permutation(n_episodes)
-        return list(torch.from_numpy(order).split(self._batch_episodes))
+        return minibatches(n_episodes, self._batch_episodes, key)

@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ..envs import FocusEngine
+from ..feature_cache import FeatureCache
+from .learned import CHUNK
 
 
 class ModelAgent:
     """What a model of Stable-Baselines3 or sb3-contrib does in every frame, without sampling.
 
-    For models of either observation and of all action sets, recurrent ones included.
+    For models of either observation and of all action sets, recurrent ones included. It is asked
+    without masks: what a maskable model was not allowed while it was trained, it may do here.
 
     Attributes:
         name: What reports call it.
@@ -33,7 +36,11 @@ class ModelAgent:
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return options ``(B, T)`` in ``[0, K]``, K to skip."""
-        cache, chosen, state = engine.cache, [], None
+        rows = [videos[start : start + CHUNK] for start in range(0, len(videos), CHUNK)]
+        return np.concatenate([self._play(engine.cache, few) for few in rows])
+
+    def _play(self, cache: FeatureCache, videos: NDArray[np.int64]) -> NDArray[np.int64]:
+        chosen, state = [], None
         indexed = isinstance(self._model.observation_space, spaces.Dict)
         for t in range(cache.steps):
             steps = np.full(len(videos), t)

@@ -124,7 +124,8 @@ def make_track(
     values = values.detach()
     if normalize_returns:
         returns = discounted_returns(rewards, gamma)
-        returns = (returns - returns.mean()) / (returns.std() + 1e-5)
+        spread = returns.std() if returns.numel() > 1 else 0.0
+        returns = (returns - returns.mean()) / (spread + 1e-5)
         advantages = returns - values
     else:
         advantages = generalized_advantages(rewards, values, gamma, gae_lambda)

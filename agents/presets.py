@@ -16,19 +16,20 @@ class PlusTraining:
 
     Attributes:
         keep_from: Share of the training after which π′ joins; before, all frames are looked at.
-            With ``target_gmacs`` rather 0.2: the price needs time to come to rest.
+            None is 0.5, or with ``target_gmacs`` 0.2: the price needs time to come to rest.
         penalty: Price of looking in Eq. 10, as `PlusConfig.penalty`.
         keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
         target_gmacs: Instead, the cost of a video to which the penalty is adapted; ρ is then 1/2.
         penalty_rate: How fast; see `DualAscent`.
 
     Raises:
-        ValueError: If not exactly one of ``keep_ratio`` and ``target_gmacs`` is given.
+        ValueError: If not exactly one of ``keep_ratio`` and ``target_gmacs`` is given, or the
+            former is not in (0, 1].
 
     Source: AdaFocus (arXiv:2105.03245) section 3.3 and appendix B.1; the target is ours.
     """
 
-    keep_from: float = 0.5
+    keep_from: float | None = None
     penalty: Mapping[str, float] | None = None
     keep_ratio: float | None = 0.5
     target_gmacs: float | None = None
@@ -41,6 +42,17 @@ class PlusTraining:
                 "expected either keep_ratio or target_gmacs, the other None; got "
                 f"{self.keep_ratio} and {self.target_gmacs}"
             )
+        if self.keep_ratio is not None and not 0 < self.keep_ratio <= 1:
+            raise ValueError(
+                f"keep_ratio must be in (0, 1], the share of frames to look at; got "
+                f"{self.keep_ratio}"
+            )
+
+    @property
+    def joins_at(self) -> float:
+        """Share of the training after which π′ joins."""
+        usual = 0.5 if self.target_gmacs is None else 0.2
+        return usual if self.keep_from is None else self.keep_from
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,7 @@ class PPOConfig:
             "ent_coef": self.ent_coef,
             "vf_coef": self.vf_coef,
             "max_grad_norm": self.max_grad_norm,
-            "keep_from": plus.keep_from,
+            "keep_from": plus.joins_at,
             "target_gmacs": plus.target_gmacs,
             "penalty_rate": plus.penalty_rate,
             "policy_kwargs": {"conv_channels": self.conv_channels, "hidden": self.hidden},

@@ -80,7 +80,7 @@ def checked_players(env: VecEnv, normalized: bool) -> list[Player]:
 
     Raises:
         ValueError: If they are not focusgym's, their observations are not as they come, or they
-            play several caches or options.
+            play several caches or options, or the same episodes.
     """
     players = players_of(env)
     observation = players[0].config.observation
@@ -96,7 +96,29 @@ def checked_players(env: VecEnv, normalized: bool) -> list[Player]:
                 "expected environments on one cache with the same options_allowed; got "
                 f"{cache} with {allowed}, and {other} with {others}"
             )
+    places = {(*p.episodes.first.tolist(), p.episodes.stride) for p in players}
+    if len(places) < len(players):
+        raise ValueError(
+            f"expected environments that play different episodes; got {len(players)} of which "
+            f"{len(places)} differ: use make_sb3, or give environment i of N first_episode=i and "
+            "episode_stride=N"
+        )
     return players
+
+
+def stand_at(players: list[Player], observations: Any) -> bool:
+    """Say whether the episodes of last observations are still about to begin."""
+    videos = np.concatenate([player.episodes.videos for player in players])
+    begun = any(player.t.any() for player in players)
+    return not begun and np.array_equal(observations["video"][:, 0], videos)
+
+
+def minibatches(n_episodes: int, size: int, key: list[int]) -> list[Tensor]:
+    """Return the episodes of each minibatch, in the order of a key unless there is just one."""
+    if size >= n_episodes:
+        return [torch.arange(n_episodes)]
+    order = np.random.default_rng(key).permutation(n_episodes)
+    return list(torch.from_numpy(order).split(size))
 
 
 def allowed_options_of(player: Player) -> list[int] | None:

@@ -70,16 +70,24 @@ class GlanceGruExtractor(BaseFeaturesExtractor):
         Args:
             observations: ``video`` and ``t``, each ``(M, 1)``.
         """
-        videos = observations["video"].long().squeeze(1)
-        steps = observations["t"].long().squeeze(1)
+        videos, position = observations["video"].long().squeeze(1).unique(return_inverse=True)
+        steps, rows = observations["t"].long().squeeze(1), videos.cpu().numpy()
         if torch.is_grad_enabled():
-            unique, position = videos.unique(return_inverse=True)
-            return self.episodes(unique.cpu().numpy())[position, steps]
+            return self.episodes(rows)[position, steps]
         versions = [parameter._version for parameter in self.parameters()]
-        wanted = videos.tolist()
-        if self._kept is None or self._kept[:2] != (wanted, versions):
-            self._kept = (wanted, versions, self.episodes(videos.cpu().numpy()))
-        return self._kept[2][torch.arange(len(steps), device=steps.device), steps]
+        if self._kept is None or self._kept[:2] != (rows.tolist(), versions):
+            self._kept = (rows.tolist(), versions, self.episodes(rows))
+        return self._kept[2][position, steps]
+
+    def train(self, mode: bool = True) -> GlanceGruExtractor:
+        """Go to training or evaluation mode; see `torch.nn.Module.train`.
+
+        Features are not kept over a training: a fused optimizer changes weights without leaving a
+        trace in their versions.
+        """
+        if mode:
+            self._kept = None
+        return super().train(mode)
 
     def episodes(self, videos: NDArray[np.int64]) -> Tensor:
         """Return the features ``(B, T, H)`` of all steps of videos ``(B,)``."""

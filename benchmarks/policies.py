@@ -79,8 +79,7 @@ def _to_target(run: Path) -> PPOConfig:
     env = make_environment(run / "cache", run / "classifier", DIGITS.ppo_plus, 0)
     prices = env.player.prices
     target = prices.steps * (prices.frame_gmacs + TARGET_SHARE * prices.cost.local_gmacs)
-    # π′ joins early: the price needs time to come to rest.
-    aim = replace(plus, keep_from=0.2, keep_ratio=None, target_gmacs=target)
+    aim = replace(plus, keep_ratio=None, target_gmacs=target)
     return replace(DIGITS.ppo_plus, plus=aim)
 
 

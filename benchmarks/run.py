@@ -12,10 +12,10 @@ from pathlib import Path
 
 import caches
 import environment
+import policies
 import quickstart
 import torch
-
-import agents
+import training
 
 OUT = Path("outputs/benchmarks")
 
@@ -26,7 +26,7 @@ def main() -> None:
     processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"measured on {processor}, torch {torch.__version__}")
     table: dict[str, dict[str, float | str]] = {}
-    for measure in (quickstart.rows, environment.rows, agents.rows, caches.rows):
+    for measure in (quickstart.rows, environment.rows, training.rows, policies.rows, caches.rows):
         table.update(measure(OUT))
         (OUT / "results.json").write_text(json.dumps(table, indent=2))
     for name, row in table.items():

@@ -141,12 +141,15 @@ def test_the_readmes_examples_run(tiny_run: tuple[Path, dict[str, Any]]) -> None
         ran = subprocess.run(command, cwd=out.parents[1], capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         printed.append(ran.stdout)
-    reading, playing, learning, _, whole, rendering = printed
+    reading, playing, learning, _, whole, rendering, focus_ppo, plus = printed
     assert "mean regret tensor" in whole
     assert "train" in reading
     assert playing.count("confidence") == 6
     assert re.search(r"gmacs: 0\.0\d+\ncorrect: [01]\.\d+", learning)
     assert "6 pictures" in rendering
+    assert re.search(r"\[[\d ]+\]", focus_ppo)
+    assert (out.parents[1] / "policy" / "weights.safetensors").is_file()
+    assert re.search(r"ρ = [01]\.\d+, \d+% kept", plus)
     paths = {"cache": str(out / "cache"), "classifier": str(out / "classifier")}
     code = f"""
 import gymnasium

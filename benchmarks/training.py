@@ -226,7 +226,7 @@ PEAK = """
 import re, sys
 import torch
 sys.path[:0] = [sys.argv[1]]
-from agents import T, focus_ppo
+from training import T, focus_ppo
 torch.set_num_threads(1)
 def held(mark):
     return int(re.search(rf"{mark}:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
