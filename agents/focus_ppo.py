@@ -30,7 +30,6 @@ from .rollout import (
     Heads,
     Rollout,
     allowed_options_of,
-    begun_videos,
     check_step,
     checked_players,
     draw_actions,
@@ -222,12 +221,13 @@ class FocusPPO(PPO):
             RuntimeError: If the environments do not play the episodes they said.
         """
         self.policy.set_training_mode(False)
+        self.in_rollout = False  # one that was interrupted is given up
         callback.on_rollout_start()
         if not stand_at(self.players, self._last_obs):  # something else played on
             self._last_obs = env.reset()  # type: ignore[assignment]
         self.in_rollout = True
-        begun, self._last_obs = self._last_obs, None  # begin anew, should anything stop it
-        videos = begun_videos(begun)
+        videos: NDArray[np.int64] = self._last_obs["video"][:, 0]  # type: ignore[index]
+        self._last_obs = None  # begin anew, should anything stop it
         learning = self._learning()
         shares = self.n_epochs == 1 and self._batch_episodes >= env.num_envs
         with torch.set_grad_enabled(shares):

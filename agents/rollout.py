@@ -156,21 +156,6 @@ def step_columns(rewards: NDArray[Any], infos: list[dict[str, Any]]) -> Columns:
     return {name: np.array([info[key] for info in infos]) for name, key in names.items()}
 
 
-def begun_videos(observations: Any) -> NDArray[np.int64]:
-    """Return the videos ``(N,)`` of episodes that are about to begin.
-
-    Raises:
-        RuntimeError: If one is further on.
-    """
-    if (observations["t"] != 0).any():
-        raise RuntimeError(
-            "expected environments at the beginning of their episodes; got them at steps "
-            f"{np.unique(observations['t']).tolist()}: nothing else may step them"
-        )
-    videos: NDArray[np.int64] = observations["video"][:, 0].astype(np.int64)
-    return videos
-
-
 def check_step(
     videos: NDArray[np.int64], observations: Any, dones: NDArray[np.bool_], step: int, n_steps: int
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from focus_models import IDS, KINDS, N_ENVS, ROLLOUT, Files, flat, make_env, make_model
+from focus_models import IDS, KINDS, N_ENVS, ROLLOUT, SIZES, Files, flat, make_env, make_model
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 from support import GRID, C, G, L, Literal, T
@@ -233,24 +234,6 @@ def test_environments_that_others_step_are_noticed(files: Files) -> None:
     )
     with pytest.raises(RuntimeError, match=exactly(message)):
         make_model("pi", files).learn(3 * ROLLOUT, callback=Meddler(reset, 2))
-    message = (
-        "expected all episodes to end after 4 decisions; at decision 1 0 of 5 had ended, and other "
-        "videos are played: nothing else may step the environments"
-    )
-    model = make_model("pi", files)
-    model.learn(ROLLOUT)
-    model.env.reset()
-    with pytest.raises(RuntimeError, match=exactly(message)):
-        model.learn(ROLLOUT, reset_num_timesteps=False)
-    model = make_model("pi", files)
-    model.learn(ROLLOUT)
-    model._last_obs, *_ = model.env.step(np.zeros(N_ENVS, dtype=np.int64))
-    message = (
-        "expected environments at the beginning of their episodes; got them at steps [1]: nothing "
-        "else may step them"
-    )
-    with pytest.raises(RuntimeError, match=exactly(message)):
-        model.learn(ROLLOUT, reset_num_timesteps=False)
 
 
 @pytest.mark.parametrize(
@@ -289,6 +272,34 @@ def test_either_a_ratio_or_a_target(ratio: float | None, target: float | None) -
     )
     with pytest.raises(ValueError, match=exactly(message)):
         PlusTraining(keep_ratio=ratio, target_gmacs=target)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1.1, 50])
+def test_a_share_to_keep_is_told_wrong_before_anything_is_trained(wrong: float) -> None:
+    message = f"keep_ratio must be in (0, 1], the share of frames to look at; got {wrong}"
+    with pytest.raises(ValueError, match=exactly(message)):
+        PlusTraining(keep_ratio=wrong)
+
+
+def test_environments_that_play_alike_are_refused(files: Files) -> None:
+    make = partial(gymnasium.make, IDS["pi"], observation="index", **files)
+    message = (
+        "expected environments that play different episodes; got 3 of which 1 differ: use "
+        "make_sb3, or give environment i of N first_episode=i and episode_stride=N"
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        FocusPPO("GruPolicy", DummyVecEnv([make] * 3), policy_kwargs=SIZES)
+
+
+@pytest.mark.parametrize(("epochs", "rate"), [(0, 0.1), (1, 0.0), (1, math.nan), (1, math.inf)])
+def test_settings_that_would_train_nothing_are_refused(
+    files: Files, epochs: int, rate: float
+) -> None:
+    message = (
+        f"n_epochs must be at least 1 and penalty_rate a positive number; got {epochs} and {rate}"
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        make_model("pi", files, n_epochs=epochs, penalty_rate=rate)
 
 
 @pytest.mark.parametrize(
