@@ -129,6 +129,7 @@ def _restore_environments(content: Mapping[str, Any], model: FocusPPO) -> None:
     for player, position, penalty in places:
         player.go_to(position)
         player.set_penalty(penalty)
+    model.penalty = None if model.target_gmacs is None else content["penalties"][0]
     model._last_obs = model.env.reset()  # type: ignore[assignment]
     model._last_episode_starts = np.ones(model.n_envs, dtype=bool)
 

@@ -19,6 +19,7 @@ from focusgym.agents import (
     EpisodeBuffer,
     FocusPPO,
     GlanceGruExtractor,
+    load_checkpoint,
     policy_options,
     save_checkpoint,
 )
@@ -129,3 +130,8 @@ def test_the_price_of_a_target_is_kept(files: Files, tmp_path: Path) -> None:
     assert FocusPPO.load(tmp_path / "m", other).players[0].prices.penalty == price
     model.set_env(make_env("both", files))
     assert model.players[0].prices.penalty == price
+    save_checkpoint(tmp_path / "c", model)
+    fresh = make_model("both", files, target_gmacs=5.0, penalty_rate=0.5)
+    load_checkpoint(tmp_path / "c", fresh)
+    fresh.set_env(make_env("both", files))
+    assert fresh.players[0].prices.penalty == price
