@@ -221,6 +221,16 @@ def reset(env: VecEnv) -> None:
     env.reset()
 
 
+def test_steps_of_others_are_noticed_where_there_is_one_video(files: Files) -> None:
+    message = (
+        "expected all episodes to end after 4 decisions; at decision 3 5 of 5 had ended: nothing "
+        "else may step the environments"
+    )
+    model = make_model("pi", files, config={"videos": [2]})
+    with pytest.raises(RuntimeError, match=exactly(message)):
+        model.learn(3 * ROLLOUT, callback=Meddler(step, 2))
+
+
 def test_environments_that_others_step_are_noticed(files: Files) -> None:
     message = (
         "expected all episodes to end after 4 decisions; at decision 3 5 of 5 had ended, and other "
