@@ -65,6 +65,8 @@ def main(root: Path, kills: int) -> None:
             child = train(root, killed, name)
             if n_killed < kills:
                 time.sleep(rng.uniform(0, seconds / kills))
+                if name == SLOWLY:  # in the midst of the next write
+                    wait_for(killed.with_name(f"{killed.name}.partial"))
                 os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             if not status:
@@ -100,6 +102,13 @@ def train(root: Path, file: Path, name: str) -> int:
         Path(f"{file}.json").write_text(json.dumps(results))
         os._exit(0)
     return child
+
+
+def wait_for(file: Path) -> None:
+    """Wait until a file is there, two seconds at the most."""
+    end = time.monotonic() + 2
+    while not file.exists() and time.monotonic() < end:
+        time.sleep(2e-4)
 
 
 def watch_writes(file: Path, *, slowly: bool) -> None:
