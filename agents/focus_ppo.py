@@ -322,6 +322,8 @@ class FocusPPO(PPO):
     def _open_cache(self) -> FeatureCache:
         """Return the environments' cache, or the one that was trained on."""
         if self.env is None:
+            if not self.cache_path:
+                raise ValueError("expected environments, best make_sb3's; got None")
             players, allowed = [], self.options_allowed
             cache = FeatureCache.open(self.cache_path, self.cache_group)
         else:

@@ -291,6 +291,11 @@ def test_a_share_to_keep_is_told_wrong_before_anything_is_trained(wrong: float) 
         PlusTraining(keep_ratio=wrong)
 
 
+def test_it_wants_environments_to_begin_with() -> None:
+    with pytest.raises(ValueError, match="expected environments, best make_sb3's; got None"):
+        FocusPPO("GruPolicy", None)
+
+
 def test_environments_that_play_alike_are_refused(files: Files) -> None:
     make = partial(gymnasium.make, IDS["pi"], observation="index", **files)
     message = (
