@@ -59,6 +59,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         CheckpointError: If it is no intact checkpoint.
     """
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, expected a file: give a path inside it")
     try:
         if not path.is_file():
             raise OSError("there is no such file")

@@ -79,7 +79,11 @@ def test_files_that_are_no_checkpoints(files: Files, path: Path, tmp_path: Path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "pipe")
-    for name in ("folder", "loop", "pipe", "nowhere"):
+    folder = tmp_path / "folder"
+    assert why_refused(folder, model) == (
+        f"{folder} is a folder, expected a file: give a path inside it"
+    )
+    for name in ("loop", "pipe", "nowhere"):
         assert why_refused(tmp_path / name, model) == (
             f"{tmp_path / name} is not a readable checkpoint (there is no such file): {UNREADABLE}"
         )
