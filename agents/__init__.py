@@ -6,10 +6,10 @@ if __name__ == "agents":  # pragma: no cover
         "then `import focusgym.agents`"
     )
 
+from ..recognizer import CheckpointError
 from .bounds import OracleAgent, TrueBoxAgent
 from .budget import keep_probabilities, keep_threshold, kept_share, with_threshold
 from .checkpoint import Checkpoints, load_checkpoint, save_checkpoint
-from .checkpoint_file import CheckpointError
 from .diagnostics import CollapseWarning
 from .fixed import (
     Agent,

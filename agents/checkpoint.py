@@ -9,7 +9,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from .checkpoint_file import (
+from ..recognizer import (
     CheckpointError,
     as_json,
     differences,

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..envs import FocusEngine
-from ..feature_cache import FeatureCache, read_bundle, restore, write_bundle
-from ..recognizer import PolicyConfig, PolicyNetwork
+from ..feature_cache import FeatureCache
+from ..recognizer import PolicyConfig, PolicyNetwork, read_bundle, restore, write_bundle
 
 # Videos at a time: memory does not grow with B.
 CHUNK = 64

@@ -18,7 +18,6 @@ from torch import Tensor
 from focusgym.feature_cache import (
     CacheConfig,
     Clip,
-    FrameConfig,
     VideoEncoder,
     build_cache,
     clips_of,
@@ -28,7 +27,7 @@ from focusgym.feature_cache import (
 )
 from focusgym.feature_cache.build import check_features, encoding_workers
 from focusgym.feature_cache.encode import batches, view_arrays
-from focusgym.recognizer import EncoderConfig, PatchGrid, encoder_gmacs
+from focusgym.recognizer import EncoderConfig, FrameConfig, PatchGrid, encoder_gmacs
 
 DATA = Path(os.environ.get("FOCUSGYM_DATA", "../shared/data"))
 STEPS, FEW, MANY, REPEATS = 8, 4, 28, 5

@@ -35,8 +35,8 @@ from focusgym.agents import (
     write_policy,
 )
 from focusgym.envs import FeatureSource, FocusEngine
-from focusgym.feature_cache import FeatureCache, read_classifier
-from focusgym.recognizer import torch_threads
+from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import read_classifier, torch_threads
 from focusgym.runs.recipes import DIGITS
 
 SEEDS = (0, 1, 2)

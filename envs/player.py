@@ -14,7 +14,8 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..feature_cache import CacheError, weights_digest
+from ..feature_cache import CacheError
+from ..recognizer import weights_digest
 from .actions import Choice, action_set
 from .config import EnvConfig
 from .designs import Confidences, check_design, check_rewards, make_design

@@ -15,8 +15,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from ..feature_cache import Clip, FrameConfig, View
-from ..recognizer import FocusgymError
+from ..feature_cache import Clip, View
+from ..recognizer import FocusgymError, FrameConfig
 
 FORMAT = 1
 # The arrays of a record: the key of a decision in the file, and the type.

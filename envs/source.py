@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..feature_cache import CacheError, FeatureCache, read_classifier
-from ..recognizer import Classifier, FrameCost, count_gmacs
+from ..feature_cache import CacheError, FeatureCache
+from ..recognizer import Classifier, FrameCost, count_gmacs, read_classifier
 from .config import EnvConfig
 
 

@@ -7,16 +7,6 @@ if __name__ == "feature_cache":  # pragma: no cover
     )
 
 from .build import build_cache
-from .bundle import (
-    Bundle,
-    BundleError,
-    read_bundle,
-    read_classifier,
-    read_encoder,
-    restore,
-    weights_digest,
-    write_bundle,
-)
 from .encode import CacheConfig, VideoEncoder
 from .info import cache_info
 from .merge import merge_shards
@@ -28,7 +18,6 @@ from .videos import (
     AugmentConfig,
     Clip,
     DigitsConfig,
-    FrameConfig,
     VideoError,
     VideoList,
     VideoListError,
@@ -48,14 +37,11 @@ from .weights import make_encoder, read_state_dict
 
 __all__ = [
     "AugmentConfig",
-    "Bundle",
-    "BundleError",
     "CacheConfig",
     "CacheError",
     "Clip",
     "DigitsConfig",
     "FeatureCache",
-    "FrameConfig",
     "Plan",
     "ShardError",
     "VideoEncoder",
@@ -74,9 +60,6 @@ __all__ = [
     "make_encoder",
     "merge_shards",
     "plan_cache",
-    "read_bundle",
-    "read_classifier",
-    "read_encoder",
     "read_frames",
     "read_lists",
     "read_manifest",
@@ -84,10 +67,7 @@ __all__ = [
     "read_state_dict",
     "read_videos",
     "read_view",
-    "restore",
     "sample_frames",
     "verify_cache",
     "video_table",
-    "weights_digest",
-    "write_bundle",
 ]

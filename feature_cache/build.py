@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..recognizer import Encoder, torch_threads
-from .bundle import describe
+from ..recognizer import Encoder, ahead, describe, torch_threads
 from .encode import CacheConfig, VideoEncoder, checksum, view_arrays
 from .journal import NOTHING, RowFacts
 from .rows import cache_rows, clips_of, rows_digest, shard_rows
 from .store import CacheError, is_complete
 from .tables import write_tables
-from .videos import Clip, VideoError, ahead, read_frames
+from .videos import Clip, VideoError, read_frames
 from .videos.clips import source_bytes, source_digest
 from .writer import CacheWriter
 

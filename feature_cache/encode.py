@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..recognizer import Encoder, EncoderError, PatchGrid, pool
+from ..recognizer import Encoder, EncoderError, FrameConfig, PatchGrid, pool
 from .store import local_array
-from .videos import AugmentConfig, FrameConfig, View
+from .videos import AugmentConfig, View
 
 # A quarter of a million pixels: activations of such a batch stay in a core's caches.
 PIXELS_PER_BATCH = 1 << 18

@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from ..recognizer import ahead
 from .build import encode_row, encoding_workers
 from .encode import VideoEncoder
 from .rows import cache_rows, clips_of
-from .videos import Clip, VideoError, ahead, count_frames
+from .videos import Clip, VideoError, count_frames
 from .writer import free_bytes, size_bytes
 
 

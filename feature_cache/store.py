@@ -18,11 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..recognizer import Encoder, FocusgymError, PatchGrid
+from ..recognizer import Encoder, FocusgymError, FrameConfig, PatchGrid, describe, read_encoder
 from . import journal
-from .bundle import describe, read_encoder
 from .rows import TEXT_COLUMNS, label_matrix
-from .videos import FrameConfig, View
+from .videos import View
 
 SHARED_ARRAYS = ("glance_maps", "glance_vectors", "frame_indices", "crops_px", "flipped")
 

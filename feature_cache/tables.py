@@ -11,8 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..recognizer import Encoder, PatchGrid, encoder_gmacs
-from .bundle import write_bundle
+from ..recognizer import Encoder, PatchGrid, encoder_gmacs, write_bundle
 from .journal import NOTHING, RowFacts
 from .rows import SKIPPED
 from .store import fingerprint, group_fingerprint

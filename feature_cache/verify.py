@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ..recognizer import ahead
 from .build import encoding_workers
 from .encode import VideoEncoder, checksum, config_of
 from .rows import SKIPPED, clips_of
 from .store import CacheError, open_arrays, read_encoders, read_manifest, read_table, stored_view
 from .tables import tables_digest
-from .videos import Clip, VideoError, ahead, read_view
+from .videos import Clip, VideoError, read_view
 from .videos.clips import source_digest
 
 # Two roundings to the storage dtype, in units of a feature's size; the same again near zero.

@@ -14,7 +14,6 @@ from rich.console import Console
 from ..feature_cache import (
     AugmentConfig,
     CacheConfig,
-    FrameConfig,
     VideoEncoder,
     VideoList,
     build_cache,
@@ -27,7 +26,7 @@ from ..feature_cache import (
     read_videos,
     verify_cache,
 )
-from ..recognizer import Encoder, EncoderConfig, FocusgymError, PatchGrid
+from ..recognizer import Encoder, EncoderConfig, FocusgymError, FrameConfig, PatchGrid
 from .config import (
     CacheBuildConfig,
     CacheInfoConfig,

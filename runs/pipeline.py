@@ -15,14 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..agents import PPOConfig, policy_options, train_policy, write_policy
-from ..feature_cache import (
-    FeatureCache,
-    clips_of,
-    make_encoder,
-    read_classifier,
-    read_many,
-    write_bundle,
-)
+from ..feature_cache import FeatureCache, clips_of, make_encoder, read_many
 from ..recognizer import (
     Batches,
     ClassifierConfig,
@@ -35,6 +28,8 @@ from ..recognizer import (
     fit_classifier,
     fit_encoder,
     fit_local,
+    read_classifier,
+    write_bundle,
 )
 from .recipes import Recipe
 

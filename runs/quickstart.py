@@ -18,9 +18,6 @@ from ..feature_cache import (
     FeatureCache,
     build_cache,
     make_digits,
-    read_bundle,
-    read_classifier,
-    read_encoder,
     read_videos,
     video_table,
 )
@@ -29,6 +26,9 @@ from ..recognizer import (
     FocusgymError,
     PatchGrid,
     PolicyNetwork,
+    read_bundle,
+    read_classifier,
+    read_encoder,
     torch_threads,
 )
 from .config import QuickstartConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..agents import PlusTraining, PPOConfig
-from ..feature_cache import DigitsConfig, FrameConfig
-from ..recognizer import EncoderConfig, FitConfig
+from ..feature_cache import DigitsConfig
+from ..recognizer import EncoderConfig, FitConfig, FrameConfig
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from support import C, G, L, write_cache
 
-from focusgym.feature_cache import FeatureCache, write_bundle
-from focusgym.recognizer import ClassifierConfig, GruClassifier
+from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 
 torch.set_num_threads(1)  # the tests' networks are small
 

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from focusgym.agents import FocusPPO
 from focusgym.envs import AdaFocusVecEnv, make_sb3
-from focusgym.feature_cache import write_bundle
-from focusgym.recognizer import ClassifierConfig, GruClassifier
+from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 
 N_ENVS = 5  # of six videos to train: the second rollout begins another epoch
 ROLLOUT = N_ENVS * T

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from focusgym.feature_cache import FeatureCache, video_table, write_bundle
+from focusgym.feature_cache import FeatureCache, video_table
 from focusgym.feature_cache.store import group_fingerprint
-from focusgym.recognizer import ClassifierConfig, PatchGrid, build_classifier
+from focusgym.recognizer import ClassifierConfig, PatchGrid, build_classifier, write_bundle
 
 LIST_COLUMNS = ["name", "path", "label", "labels", "split"]
 LIST_COLUMNS += ["start_s", "end_s", "images", "n_images", "missing"]

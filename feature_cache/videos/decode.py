@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -14,19 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from ...recognizer import FrameConfig, ahead, centre_crop, resize_frames
 from .clips import Clip, VideoError, read_pixels
 from .sampling import (
     AugmentConfig,
-    FrameConfig,
     View,
-    centre_crop,
     draw_crop,
     draw_frames,
     sample_frames,
 )
-
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
 
 
 def read_frames(
@@ -72,28 +65,6 @@ def read_view(clip: Clip, config: FrameConfig, view: View) -> Tensor:
     return _cut(_resize(pixels, clip, config), view, config.frame_px)
 
 
-def ahead(
-    function: Callable[[ItemT], ResultT], items: Iterable[ItemT], workers: int
-) -> Iterator[ResultT]:
-    """Map a function over items in threads, in order, a few items ahead of the consumer.
-
-    Args:
-        function: Called in a thread.
-        items: Consumed as results are.
-        workers: Number of threads; at most twice as many results wait.
-    """
-    remaining = iter(items)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting = [pool.submit(function, item) for item in islice(remaining, 2 * workers)]
-        while waiting:
-            result = waiting.pop(0).result()
-            waiting += [pool.submit(function, item) for item in islice(remaining, 1)]
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def read_many(clips: Iterable[Clip], config: FrameConfig) -> Iterator[tuple[Tensor, View]]:
     """Decode videos in order, ahead of the consumer, on all cores (decord drops the GIL)."""
     return ahead(lambda clip: read_frames(clip, config), clips, os.cpu_count() or 1)
@@ -101,17 +72,10 @@ def read_many(clips: Iterable[Clip], config: FrameConfig) -> Iterator[tuple[Tens
 
 def _resize(pixels: NDArray[np.uint8], clip: Clip, config: FrameConfig) -> Tensor:
     """Return ``(T, 3, height, width)`` with the short side at ``resize_px``."""
-    frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    if config.resize_px is not None:
-        resized: Tensor = transforms.resize(frames, [config.resize_px], antialias=True)
-        return resized
-    side = config.frame_px
-    if tuple(frames.shape[2:]) != (side, side):
-        raise VideoError(
-            f"{clip.path}: frames are {frames.shape[3]}×{frames.shape[2]} px, expected "
-            f"{side}×{side}: set resize_px"
-        )
-    return frames
+    try:
+        return resize_frames(torch.from_numpy(pixels).permute(0, 3, 1, 2), config)
+    except ValueError as error:
+        raise VideoError(f"{clip.path}: {error}") from error
 
 
 def _cut(frames: Tensor, view: View, side_px: int) -> Tensor:

@@ -8,50 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SHORT_VIDEOS = ("repeat_last", "repeat_first")
+from ...recognizer import Box, FrameConfig
+
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
-Box = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class FrameConfig:
-    """Which frames of a video are taken, and how they become S×S.
-
-    Attributes:
-        steps: T, frames taken per video.
-        frame_px: Side S of the frames that the encoders see, pixels.
-        resize_px: Length to which the short side is resized first (bilinear, anti-aliased),
-            pixels; None leaves frames that are S×S as they are.
-        short_videos: What fills the T places of a video with fewer frames: ``repeat_last`` (its
-            frames, then the last one again) or ``repeat_first`` (the first one T times).
-
-    Raises:
-        ValueError: If a size is not positive, the resized side is smaller than the crop, or
-            ``short_videos`` is unknown.
-
-    Source: the released AdaFocus code: short side 256, centre crop 224; last frame repeated on
-    ActivityNet, FCVID and Mini-Kinetics, first frame on Something-Something and Jester.
-    """
-
-    steps: int
-    frame_px: int
-    resize_px: int | None = None
-    short_videos: str = "repeat_last"
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.steps < 1 or self.frame_px < 1:
-            raise ValueError(
-                f"steps and frame_px must be positive; got {self.steps}, {self.frame_px}"
-            )
-        if self.resize_px is not None and self.resize_px < self.frame_px:
-            raise ValueError(
-                f"resize_px must be at least frame_px={self.frame_px}; got {self.resize_px}"
-            )
-        if self.short_videos not in SHORT_VIDEOS:
-            raise ValueError(
-                f"short_videos must be one of {', '.join(SHORT_VIDEOS)}; got {self.short_videos!r}"
-            )
 
 
 @dataclass(frozen=True)
@@ -134,12 +93,6 @@ def _fill(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
     if config.short_videos == "repeat_first":
         return np.zeros(config.steps, dtype=np.int64)
     return np.minimum(np.arange(config.steps), n_frames - 1)
-
-
-def centre_crop(width_px: int, height_px: int, side_px: int) -> Box:
-    """Return the central square box; halves are rounded to even."""
-    left, top = round((width_px - side_px) / 2), round((height_px - side_px) / 2)
-    return left, top, left + side_px, top + side_px
 
 
 def draw_crop(width_px: int, height_px: int, rng: np.random.Generator) -> Box:

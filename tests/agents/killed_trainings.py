@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from focusgym.agents import PlusTraining, PPOConfig, checkpoint, train_policy
-from focusgym.agents.checkpoint_file import read_checkpoint
+from focusgym.recognizer.checkpoint_file import read_checkpoint
 
 SMALL: dict[str, Any] = {"n_envs": 6, "conv_channels": 2, "hidden": 8}
 CONFIGS = {

@@ -33,13 +33,13 @@ from focusgym.agents import (
     FocusPPO,
     PPOConfig,
     Validation,
-    checkpoint_file,
     load_checkpoint,
     save_checkpoint,
     train_policy,
 )
 from focusgym.envs.source import open_source
 from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import checkpoint_file
 
 ROLLOUT = T * N_ENVS
 TOTAL = 9 * ROLLOUT

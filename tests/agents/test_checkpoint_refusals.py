@@ -28,8 +28,8 @@ from focusgym.agents import (
     save_checkpoint,
     train_policy,
 )
-from focusgym.feature_cache import FeatureCache, write_bundle
-from focusgym.recognizer import ClassifierConfig, GruClassifier
+from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 
 ROLLOUT = T * N_ENVS
 DAMAGED = "remove it and train from the beginning"

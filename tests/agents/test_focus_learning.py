@@ -17,7 +17,8 @@ from support import Literal, T
 
 from focusgym.agents import FocusPPO, keep_probabilities, read_policy
 from focusgym.agents.dual import DualAscent
-from focusgym.feature_cache import FeatureCache, write_bundle
+from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import write_bundle
 
 every_kind = pytest.mark.parametrize("kind", IDS)
 LEARNING = {"learning_rate": 5e-3, "policy_kwargs": {"conv_channels": 8, "hidden": 32}}

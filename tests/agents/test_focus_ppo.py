@@ -25,8 +25,8 @@ from reference_ppo import (
 from support import T, write_cache
 
 from focusgym.agents import FocusPPO
-from focusgym.feature_cache import FeatureCache, write_bundle
-from focusgym.recognizer import GruClassifier
+from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import GruClassifier, write_bundle
 
 PAPER: dict[str, Any] = {
     "learning_rate": 3e-4,

@@ -17,8 +17,8 @@ from focusgym.agents import (
     with_threshold,
 )
 from focusgym.envs import FeatureSource, FocusEngine
-from focusgym.feature_cache import FeatureCache, write_bundle
-from focusgym.recognizer import GruClassifier, PolicyConfig, PolicyNetwork
+from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import GruClassifier, PolicyConfig, PolicyNetwork, write_bundle
 
 VIDEOS = np.array([7, 2, 0, 9, 4])
 

@@ -17,8 +17,7 @@ from safetensors.torch import load_file, save_file
 from support import G
 
 from focusgym.agents import read_policy
-from focusgym.feature_cache import BundleError, read_bundle, write_bundle
-from focusgym.recognizer import PolicyConfig, PolicyNetwork
+from focusgym.recognizer import BundleError, PolicyConfig, PolicyNetwork, read_bundle, write_bundle
 
 WAY_ON = (
     "): give the folder of an intact bundle.json and weights.safetensors, copied again or trained "

@@ -15,8 +15,8 @@ from support import G, L, T, add_group, write_cache
 
 from focusgym.agents import EpisodeBuffer, GlanceGruExtractor, PPOConfig, read_policy, train_policy
 from focusgym.envs import AdaFocusVecEnv, EnvConfig
-from focusgym.feature_cache import BundleError, CacheError, FeatureCache, write_bundle
-from focusgym.recognizer import GruClassifier
+from focusgym.feature_cache import CacheError, FeatureCache
+from focusgym.recognizer import BundleError, GruClassifier, write_bundle
 
 GAMMA = 0.7
 

@@ -11,18 +11,18 @@ from focusgym.feature_cache import (
     CacheConfig,
     DigitsConfig,
     FeatureCache,
-    FrameConfig,
     build_cache,
     make_digits,
     video_table,
-    write_bundle,
 )
 from focusgym.recognizer import (
     ClassifierConfig,
     Encoder,
     EncoderConfig,
+    FrameConfig,
     GruClassifier,
     PatchGrid,
+    write_bundle,
 )
 
 

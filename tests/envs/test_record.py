@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from focusgym.envs.record import EpisodeRecord, RecordError, read_record
-from focusgym.feature_cache import Clip, FrameConfig, View
+from focusgym.feature_cache import Clip, View
+from focusgym.recognizer import FrameConfig
 
 T, SIDE = 4, 32
 ARRAYS = ("options", "looked", "boxes_px", "confidences", "correct", "rewards", "gmacs")

@@ -17,7 +17,6 @@ from focusgym.feature_cache import (
     Clip,
     DigitsConfig,
     FeatureCache,
-    FrameConfig,
     VideoError,
     View,
     build_cache,
@@ -27,7 +26,7 @@ from focusgym.feature_cache import (
     video_table,
 )
 from focusgym.feature_cache.videos.digits import write_mp4
-from focusgym.recognizer import Encoder, EncoderConfig, PatchGrid
+from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid
 
 S, BAND_PX = 64, 80
 Box = tuple[int, int, int, int]

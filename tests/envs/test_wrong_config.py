@@ -18,7 +18,8 @@ from focusgym.envs import (
     AdaFocusVectorEnv,
     make_sb3,
 )
-from focusgym.feature_cache import BundleError, CacheError, FeatureCache
+from focusgym.feature_cache import CacheError, FeatureCache
+from focusgym.recognizer import BundleError
 
 
 def single(**config: Any) -> Any:

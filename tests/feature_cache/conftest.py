@@ -12,12 +12,11 @@ from focusgym.feature_cache import (
     CacheConfig,
     DigitsConfig,
     FeatureCache,
-    FrameConfig,
     build_cache,
     make_digits,
     video_table,
 )
-from focusgym.recognizer import Encoder, EncoderConfig, PatchGrid
+from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid
 
 CLASSES = [str(i) for i in range(10)]
 

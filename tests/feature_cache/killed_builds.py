@@ -17,8 +17,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from focusgym.feature_cache import CacheConfig, FrameConfig, build_cache, video_table, writer
-from focusgym.recognizer import Encoder, EncoderConfig, PatchGrid
+from focusgym.feature_cache import CacheConfig, build_cache, video_table, writer
+from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid
 
 
 def main(root: Path, kills: int) -> None:

@@ -18,7 +18,6 @@ from focusgym.feature_cache import (
     CacheError,
     Clip,
     FeatureCache,
-    FrameConfig,
     build_cache,
     clips_of,
     make_encoder,
@@ -27,7 +26,7 @@ from focusgym.feature_cache import (
     read_view,
     video_table,
 )
-from focusgym.recognizer import Encoder, EncoderConfig, PatchGrid
+from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid
 
 CLASSES = [str(i) for i in range(10)]
 Encoders = tuple[Encoder, Encoder]

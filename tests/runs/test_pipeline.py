@@ -11,7 +11,7 @@ import torch
 from support import L, write_cache
 
 from focusgym.agents import PlusTraining, PPOConfig
-from focusgym.feature_cache import FeatureCache, read_bundle, read_classifier
+from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
     Batches,
     ClassifierConfig,
@@ -24,6 +24,8 @@ from focusgym.recognizer import (
     PolicyNetwork,
     fit_encoder,
     fit_local,
+    read_bundle,
+    read_classifier,
     sequence_loss,
 )
 from focusgym.runs.pipeline import (

@@ -16,9 +16,9 @@ from matplotlib.image import imread
 
 from focusgym.agents import PPOConfig, read_policy
 from focusgym.envs import AdaFocusEnv
-from focusgym.feature_cache import FeatureCache, FrameConfig, read_classifier
+from focusgym.feature_cache import FeatureCache
 from focusgym.feature_cache.videos.digits import write_mp4
-from focusgym.recognizer import FitConfig, FrameCost, PolicyConfig
+from focusgym.recognizer import FitConfig, FrameConfig, FrameCost, PolicyConfig, read_classifier
 from focusgym.runs.config import QuickstartConfig
 from focusgym.runs.evaluation import parity, true_centers, worst_parity
 from focusgym.runs.quickstart import quickstart

@@ -12,7 +12,6 @@ from torch.nn import functional
 from focusgym.feature_cache import (
     AugmentConfig,
     Clip,
-    FrameConfig,
     VideoError,
     count_frames,
     read_frames,
@@ -20,6 +19,7 @@ from focusgym.feature_cache import (
     read_view,
 )
 from focusgym.feature_cache.videos.digits import write_mp4
+from focusgym.recognizer import FrameConfig
 
 
 def clip(path: Path, n: int = 9, height: int = 48, width: int = 64) -> Clip:

@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from focusgym.feature_cache import (
-    AugmentConfig,
-    FrameConfig,
-    draw_crop,
-    draw_frames,
-    sample_frames,
-)
+from focusgym.feature_cache import AugmentConfig, draw_crop, draw_frames, sample_frames
+from focusgym.recognizer import FrameConfig
 
 
 def config(steps: int, short_videos: str = "repeat_last") -> FrameConfig:

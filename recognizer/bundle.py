@@ -18,14 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ..recognizer import (
-    Classifier,
-    ClassifierConfig,
-    Encoder,
-    EncoderConfig,
-    FocusgymError,
-    build_classifier,
-)
+from .classifier import Classifier, ClassifierConfig, build_classifier
+from .encoders import Encoder, EncoderConfig
+from .errors import FocusgymError
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 

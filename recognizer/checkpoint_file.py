@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..recognizer import FocusgymError
+from .errors import FocusgymError
 
 
 class CheckpointError(FocusgymError):

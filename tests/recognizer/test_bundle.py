@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from focusgym.feature_cache import (
+from focusgym.recognizer import (
     BundleError,
+    Encoder,
+    EncoderConfig,
+    GruClassifier,
     read_bundle,
     read_classifier,
     read_encoder,
     write_bundle,
 )
-from focusgym.recognizer import Encoder, EncoderConfig, GruClassifier
 
 
 def test_bundles_round_trip(tmp_path: Path, classifier: GruClassifier) -> None:
