@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..envs import FocusEngine
 from ..feature_cache import FeatureCache
@@ -41,16 +42,21 @@ class LearnedAgent:
 
 @torch.no_grad()
 def policy_options(
-    policy: PolicyNetwork, cache: FeatureCache, videos: NDArray[np.int64]
+    policy: PolicyNetwork,
+    cache: FeatureCache,
+    videos: NDArray[np.int64],
+    draws: Tensor | None = None,
 ) -> NDArray[np.int64]:
     """Return the policy's options ``(B, T)`` in ``[0, K]`` for cached videos ``(B,)``.
 
-    They are π's most probable ones, and K, skip, where π′'s keep probability is below ρ.
+    They are π's most probable ones, and K, skip, where π′'s keep probability is below ρ; or drawn,
+    with uniform numbers ``(B, T, 2)``, see `PolicyNetwork.choose`.
     """
     chosen = np.empty((len(videos), cache.steps), dtype=np.int64)
     for start in range(0, len(videos), CHUNK):
         rows = slice(start, start + CHUNK)
-        options, looks = policy.choose(cache.stored_glance_maps(videos[rows]))
+        drawn = None if draws is None else draws[rows]
+        options, looks = policy.choose(cache.stored_glance_maps(videos[rows]), drawn)
         chosen[rows] = options.masked_fill(~looks, cache.n_options).cpu().numpy()
     return chosen
 

@@ -12,6 +12,7 @@ from .info import cache_info
 from .merge import merge_shards
 from .plan import Plan, plan_cache
 from .rows import ShardError, clips_of, video_table
+from .samples import VideoSamples, cache_samples, targets
 from .store import CacheError, FeatureCache, fingerprint, read_manifest
 from .verify import verify_cache
 from .videos import (
@@ -48,9 +49,11 @@ __all__ = [
     "VideoError",
     "VideoList",
     "VideoListError",
+    "VideoSamples",
     "View",
     "build_cache",
     "cache_info",
+    "cache_samples",
     "clips_of",
     "count_frames",
     "draw_crop",
@@ -68,6 +71,7 @@ __all__ = [
     "read_videos",
     "read_view",
     "sample_frames",
+    "targets",
     "verify_cache",
     "video_table",
 ]

@@ -12,12 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..recognizer import Encoder, EncoderError, FrameConfig, PatchGrid, pool
+from ..recognizer import (
+    PIXELS_PER_BATCH,
+    Encoder,
+    EncoderError,
+    FrameConfig,
+    PatchGrid,
+    batches,
+    pool,
+)
 from .store import local_array
 from .videos import AugmentConfig, View
 
-# A quarter of a million pixels: activations of such a batch stay in a core's caches.
-PIXELS_PER_BATCH = 1 << 18
 DTYPES = ("float16", "float32")
 
 
@@ -147,11 +153,6 @@ class VideoEncoder:
             for patches in batches(grid.crop_all(some).flatten(0, 1))
         ]
         return torch.cat(pooled).view(len(prepared), grid.n_options, -1)
-
-
-def batches(images: Tensor) -> tuple[Tensor, ...]:
-    """Divide images into batches of nearly one size, about `PIXELS_PER_BATCH` each."""
-    return images.tensor_split(max(1, round(images[:, 0].numel() / PIXELS_PER_BATCH)))
 
 
 def view_arrays(view: View) -> dict[str, NDArray[Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from safetensors.torch import load_file
@@ -59,16 +61,8 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise WeightsError(
             f"no such file {path}: give {_FILE}, default, one of torchvision's weights, or random"
         )
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is no checkpoint fails in many ways
-        raise WeightsError(
-            f"{path} is not a state dict that can be loaded safely ({_first_line(error)}): give "
-            "weights saved with torch.save(model.state_dict(), …), or a .safetensors file"
-        ) from error
+    give = "give weights saved with torch.save(model.state_dict(), …), or a .safetensors file"
+    content = _load(path, "a state dict", give)
     if isinstance(content, Mapping):
         wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         content = wrapped[0] if wrapped else content
@@ -80,6 +74,88 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             "model.state_dict(), not the model"
         )
     return dict(content)
+
+
+def read_checkpoint(path: str | os.PathLike[str], entries: Sequence[str]) -> dict[str, Any]:
+    """Read all that a training program saved: state dicts by name, and what else it noted.
+
+    Args:
+        path: A file that torch wrote (``.pth.tar``, ``.pth``, ``.pt``). Nothing but tensors, plain
+            containers and numpy's numbers is unpickled; the latter become Python's.
+        entries: What is needed of it. It is not checked, but where the file also holds something
+            that is refused, the message tells how to write a copy of these entries alone.
+
+    Raises:
+        WeightsError: If the file is missing, cannot be read safely or holds something else.
+    """
+    path = Path(path)
+    wanted = f"the file with the entries {', '.join(entries)}, as torch.save wrote it"
+    if not path.is_file():
+        raise WeightsError(f"no such file {path}: give {wanted}")
+    copy = (
+        f"import torch; c = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
+        f"torch.save({{k: c[k] for k in {tuple(entries)} if k in c}}, "
+        f"{str(path.with_name(f'clean-{path.name}'))!r})"
+    )
+    content = _load(path, "a checkpoint", f"give {wanted}", copy)
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        raise WeightsError(
+            f"{path} holds a {type(content).__name__}, expected a dictionary whose keys are names: "
+            f"give {wanted}"
+        )
+    return dict(content)
+
+
+class _NumpyDtype:
+    """Stands in for ``numpy.dtype``, see `_numpy_number`."""
+
+    order: Any = "="
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not re.fullmatch(r"[biuf][1248]", code):
+            raise ValueError(f"a numpy scalar of type {code!r}, expected a number")
+        self.code = code
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        self.order = state[1]
+
+
+def _numpy_number(dtype: _NumpyDtype, data: bytes) -> Any:
+    """Return a numpy scalar of a file, such as an accuracy, as a Python number.
+
+    It stands in for numpy's own function, which takes a dtype: numpy's ``dtype.__setstate__``
+    believes any flags that a file gives, so a crafted one could pass numbers off as pointers.
+    """
+    return np.frombuffer(data, np.dtype(dtype.code).newbyteorder(dtype.order)).item()
+
+
+_STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_NumpyDtype, "numpy.dtype"),
+    (_numpy_number, "numpy.core.multiarray.scalar"),
+    (_numpy_number, "numpy._core.multiarray.scalar"),  # since numpy 2
+]
+
+
+def _load(path: Path, what: str, give: str, copy: str | None = None) -> Any:
+    """Load a file without executing it; ``copy`` is Python that writes a clean one."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(_STAND_INS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that is no checkpoint fails in many ways
+        reason = _first_line(error)
+        refused = re.search(r"GLOBAL (\S+) (?:was not|whose)", str(error))
+        if refused:
+            reason = f"it asks for {refused[1]}, which was not executed"
+            if copy is not None:
+                give = (
+                    "only if you trust its origin, for this executes it, write a clean copy and "
+                    f'give that: python -c "{copy}"'
+                )
+        raise WeightsError(
+            f"{path} is not {what} that can be loaded safely ({reason}): {give}"
+        ) from error
 
 
 def _find(name: str, weights: str) -> dict[str, Tensor]:
@@ -116,4 +192,6 @@ def _download(name: str, member: Any) -> dict[str, Tensor]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    # Around the reason, torch advises to unpickle the file all the same: not in our name.
+    text = str(error).rpartition("WeightsUnpickler error:")[2].split(" In PyTorch 2")[0]
+    return text.strip().split("\n")[0] or type(error).__name__

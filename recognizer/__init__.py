@@ -6,7 +6,7 @@ if __name__ == "recognizer":  # pragma: no cover
         "then `import focusgym.recognizer`"
     )
 
-from .adaptive import AdaptiveRecognizer, Recognition
+from .adaptive import AdaptiveRecognizer
 from .blockwise import blockwise_linear
 from .bundle import (
     Bundle,
@@ -31,57 +31,102 @@ from .classifier import (
     Classifier,
     ClassifierConfig,
     GruClassifier,
+    KeyedDropout,
     build_classifier,
 )
-from .compute import FrameCost, count_gmacs, encoder_gmacs, frame_cost
-from .encoders import Encoder, EncoderConfig, encode_glance, encode_local, pool
+from .compute import Cost, FrameCost, count_gmacs, encoder_gmacs, frame_cost
+from .encoders import (
+    PIXELS_PER_BATCH,
+    Encoder,
+    EncoderConfig,
+    batches,
+    encode_glance,
+    encode_local,
+    pool,
+)
 from .errors import FocusgymError
 from .frames import Box, FrameConfig, centre_crop, fit_frames, resize_frames
 from .geometry import PatchGrid
 from .loading import WeightsError, load_weights
 from .metrics import accuracy_by_step, confidence
-from .policy import KeepNetwork, PolicyConfig, PolicyNetwork, PolicyTrunk, option_mask
-from .stages import (
-    Batches,
-    FitConfig,
-    Kept,
-    fit_classifier,
-    fit_encoder,
-    fit_local,
-    sequence_loss,
+from .policy import (
+    KeepNetwork,
+    PolicyConfig,
+    PolicyNetwork,
+    PolicyState,
+    PolicyTrunk,
+    draw_options,
+    option_mask,
 )
+from .recognition import Recognition, RecognizerConfig
+from .stages import (
+    PAPER_STAGES,
+    FitConfig,
+    FitError,
+    Fitted,
+    FullFrames,
+    OnFeatures,
+    OnPixels,
+    Samples,
+    StageConfigs,
+    TensorSamples,
+    fit,
+    policy_choice,
+    process_group,
+    random_options,
+    rank_and_world,
+    sequence_losses,
+    shuffled,
+    uniform_draws,
+    with_skips,
+)
+from .stream import RecognizerStream
 from .threads import ahead, torch_threads
 from .trunks import EncoderError
 
 __all__ = [
+    "PAPER_STAGES",
+    "PIXELS_PER_BATCH",
     "AdaptiveRecognizer",
     "AverageClassifier",
-    "Batches",
     "Box",
     "Bundle",
     "BundleError",
     "CheckpointError",
     "Classifier",
     "ClassifierConfig",
+    "Cost",
     "Encoder",
     "EncoderConfig",
     "EncoderError",
     "FitConfig",
+    "FitError",
+    "Fitted",
     "FocusgymError",
     "FrameConfig",
     "FrameCost",
+    "FullFrames",
     "GruClassifier",
     "KeepNetwork",
-    "Kept",
+    "KeyedDropout",
+    "OnFeatures",
+    "OnPixels",
     "PatchGrid",
     "PolicyConfig",
     "PolicyNetwork",
+    "PolicyState",
     "PolicyTrunk",
     "Recognition",
+    "RecognizerConfig",
+    "RecognizerStream",
+    "Samples",
+    "StageConfigs",
+    "TensorSamples",
     "WeightsError",
     "accuracy_by_step",
     "ahead",
     "as_json",
+    "batches",
     "blockwise_linear",
     "build_classifier",
     "centre_crop",
@@ -89,26 +134,32 @@ __all__ = [
     "count_gmacs",
     "describe",
     "differences",
+    "draw_options",
     "encode_glance",
     "encode_local",
     "encoder_gmacs",
-    "fit_classifier",
-    "fit_encoder",
+    "fit",
     "fit_frames",
-    "fit_local",
     "frame_cost",
     "load_weights",
     "option_mask",
+    "policy_choice",
     "pool",
+    "process_group",
+    "random_options",
+    "rank_and_world",
     "read_bundle",
     "read_checkpoint",
     "read_classifier",
     "read_encoder",
     "resize_frames",
     "restore",
-    "sequence_loss",
+    "sequence_losses",
+    "shuffled",
     "torch_threads",
+    "uniform_draws",
     "weights_digest",
+    "with_skips",
     "write_bundle",
     "write_checkpoint",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -119,6 +121,28 @@ class Classifier(nn.Module, ABC):
         return torch.cat([glance, local], dim=-1) if self.config.reuse_glance else local
 
 
+class KeyedDropout(nn.Dropout):
+    """Dropout whose masks are keyed by sample, where keys are given.
+
+    So a training does not depend on how its batches are divided among processes, and goes on after
+    an interruption without the state of a generator.
+
+    Attributes:
+        keys: Of each sample of the next input ``(B, ...)``; None draws from torch's generator.
+    """
+
+    keys: Sequence[Sequence[int]] | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Drop elements in training, and scale the others up."""
+        if not self.training or self.keys is None or not 0 < self.p < 1:
+            return super().forward(input)
+        size = input[0].numel()
+        drawn = np.stack([np.random.default_rng(key).random(size, np.float32) for key in self.keys])
+        kept = torch.from_numpy(drawn >= self.p).view(input.shape).to(input.device)
+        return input * kept / (1 - self.p)
+
+
 class GruClassifier(Classifier):
     """A one-layer GRU over ``[ē^G, ē^L]`` and a linear layer; stepped or over whole sequences.
 
@@ -130,7 +154,7 @@ class GruClassifier(Classifier):
         super().__init__(config)
         glance = config.glance_channels if config.reuse_glance else 0
         self.gru = nn.GRU(glance + config.local_channels, config.hidden, batch_first=True)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = KeyedDropout(config.dropout)
         self.head = nn.Linear(config.hidden, config.n_classes)
 
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:
@@ -184,7 +208,7 @@ class AverageClassifier(Classifier):
         """Build the classifier with random weights."""
         super().__init__(config)
         glance = config.glance_channels if config.reuse_glance else 0
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = KeyedDropout(config.dropout)
         self.head = nn.Linear(glance + config.local_channels, config.n_classes)
 
     def forward(self, glance: Tensor, local: Tensor) -> Tensor:

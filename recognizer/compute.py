@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .classifier import Classifier
 from .geometry import PatchGrid
 from .policy import PolicyNetwork
 
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
 
 @dataclass(frozen=True)
-class FrameCost:
+class Cost:
+    """Multiply-adds by network, in GMACs.
+
+    Attributes:
+        glance_gmacs: f_G.
+        policy_gmacs: π, and π′ where there is one.
+        local_gmacs: f_L.
+        classifier_gmacs: f_C.
+    """
+
+    glance_gmacs: float
+    policy_gmacs: float
+    local_gmacs: float
+    classifier_gmacs: float
+
+    @property
+    def total_gmacs(self) -> float:
+        """Of all networks."""
+        return self.glance_gmacs + self.policy_gmacs + self.local_gmacs + self.classifier_gmacs
+
+
+@dataclass(frozen=True)
+class FrameCost(Cost):
     """Multiply-adds of each network on one frame, in GMACs.
 
     Attributes:
         glance_gmacs: f_G on the frame.
-        local_gmacs: f_L on one patch.
         policy_gmacs: One step of π, actor included, and of π′ where there is one.
+        local_gmacs: f_L on one patch.
         classifier_gmacs: One step of f_C.
     """
 
-    glance_gmacs: float
-    local_gmacs: float
-    policy_gmacs: float
-    classifier_gmacs: float
-
-    def per_video(
+    def of_video(
         self, steps: int, *, policy: bool, patches: int = 1, kept_share: float = 1.0
-    ) -> float:
-        """Return the GMACs of a video of ``steps`` frames.
+    ) -> Cost:
+        """Return the cost of a video of ``steps`` frames, by network.
 
         Args:
             steps: T.
@@ -43,8 +64,25 @@ class FrameCost:
             kept_share: Share of the frames that are looked at, in [0, 1]: f_L runs on no other; all
                 else runs on every frame.
         """
-        look = patches * (kept_share * self.local_gmacs + self.classifier_gmacs)
-        return steps * (self.glance_gmacs + look + policy * self.policy_gmacs)
+        return Cost(
+            glance_gmacs=steps * self.glance_gmacs,
+            policy_gmacs=steps * policy * self.policy_gmacs,
+            local_gmacs=steps * patches * kept_share * self.local_gmacs,
+            classifier_gmacs=steps * patches * self.classifier_gmacs,
+        )
+
+    def of_frames(self, looks: Tensor, *, policy: bool) -> Tensor:
+        """Return what each frame costs.
+
+        Args:
+            looks: ``(...)`` bool, whether f_L is run on it.
+            policy: Whether the policy network is.
+
+        Returns:
+            ``(...)`` float64, GMACs.
+        """
+        every = self.glance_gmacs + policy * self.policy_gmacs + self.classifier_gmacs
+        return looks.double() * self.local_gmacs + every
 
 
 def count_gmacs(run: Callable[[], object]) -> float:
@@ -59,7 +97,7 @@ def count_gmacs(run: Callable[[], object]) -> float:
 
 def encoder_gmacs(encoder: nn.Module, side_px: int) -> float:
     """Return the GMACs of an encoder on one image of the given side."""
-    encoder.eval()
+    encoder = _on_cpu(encoder).eval()
     return count_gmacs(lambda: encoder(torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)))
 
 
@@ -67,17 +105,31 @@ def frame_cost(
     glance_encoder: nn.Module,
     local_encoder: nn.Module,
     classifier: Classifier,
-    policy: PolicyNetwork,
+    policy: PolicyNetwork | None,
     grid: PatchGrid,
 ) -> FrameCost:
-    """Count the multiply-adds of the networks on one frame, by running each once on zeros."""
+    """Count the multiply-adds of the networks on one frame, by running each once on zeros.
+
+    Networks on another device are copied to the CPU for it.
+    """
+    f_c = _on_cpu(classifier)
     glance = torch.zeros(1, 1, classifier.config.glance_channels)
     local = torch.zeros(1, 1, classifier.config.local_channels)
-    config = policy.config
-    maps = torch.zeros(1, 1, config.map_height, config.map_width, config.glance_channels)
     return FrameCost(
         glance_gmacs=encoder_gmacs(glance_encoder, grid.frame_px),
+        policy_gmacs=0.0 if policy is None else _policy_gmacs(_on_cpu(policy)),
         local_gmacs=encoder_gmacs(local_encoder, grid.patch_px),
-        policy_gmacs=count_gmacs(lambda: policy.choose(maps)),
-        classifier_gmacs=count_gmacs(lambda: classifier(glance, local)),
+        classifier_gmacs=count_gmacs(lambda: f_c(glance, local)),
     )
+
+
+def _policy_gmacs(policy: PolicyNetwork) -> float:
+    config = policy.config
+    maps = torch.zeros(1, 1, config.map_height, config.map_width, config.glance_channels)
+    return count_gmacs(lambda: policy.choose(maps))
+
+
+def _on_cpu(module: ModuleT) -> ModuleT:
+    tensors = [*module.parameters(), *module.buffers()]
+    elsewhere = any(tensor.device.type != "cpu" for tensor in tensors)
+    return copy.deepcopy(module).cpu() if elsewhere else module

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from .trunks import build_trunk, check_name
 
+# A quarter of a million pixels: activations of such a batch stay in a core's caches.
+PIXELS_PER_BATCH = 1 << 18
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -46,6 +49,7 @@ class Encoder(nn.Module):
         config: What it was built from.
         channels: G or L, the channels of the feature map.
         trunk: The network, from normalised images to maps.
+        is_fused: Whether it is a copy that `fused` made.
     """
 
     mean: Tensor
@@ -61,6 +65,7 @@ class Encoder(nn.Module):
         self.config = config
         trunk = build_trunk(config.name)
         self.channels = trunk.channels
+        self.is_fused = False
         # Channels last: up to twice as fast on CPU, and the order in which maps are stored.
         self.trunk = trunk.network.train().to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(trunk.mean)[:, None, None], persistent=False)
@@ -124,7 +129,13 @@ class Encoder(nn.Module):
         encoder = copy.deepcopy(self).eval()
         trunk = fuse(encoder.trunk, inplace=True, no_trace=True)
         encoder.trunk = trunk.to(memory_format=torch.channels_last)
+        encoder.is_fused = True
         return encoder.requires_grad_(False)
+
+
+def batches(images: Tensor) -> tuple[Tensor, ...]:
+    """Divide images into batches of nearly one size, about `PIXELS_PER_BATCH` each."""
+    return images.tensor_split(max(1, round(images[:, 0].numel() / PIXELS_PER_BATCH)))
 
 
 def pool(maps: Tensor, dtype: torch.dtype) -> Tensor:

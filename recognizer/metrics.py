@@ -64,7 +64,7 @@ def accuracy_by_step(logits: Tensor, labels: Tensor) -> list[float]:
 
 
 def average_precisions(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return the average precision of every class: scikit-learn's, which ranks ties as one.
+    """Return the average precision of every class; videos with equal scores have one rank.
 
     Args:
         scores: ``(N, C)``; each column ranks the videos for its class.
@@ -76,29 +76,24 @@ def average_precisions(scores: Tensor, labels: Tensor) -> Tensor:
     Raises:
         ValueError: As `top_k_by_step`.
 
-    Source: ``sklearn.metrics.average_precision_score``: no interpolation.
+    Source: the arithmetic of ``sklearn.metrics.average_precision_score`` (no interpolation), here
+        for all classes at once.
     """
-    from sklearn.metrics import average_precision_score  # takes a second to import
-
-    scores, hot = _checked(scores, labels, "NC")
-    values = torch.full((scores.shape[1],), torch.nan, dtype=torch.float64)
-    for c in hot.any(dim=0).nonzero().flatten().tolist():
-        values[c] = average_precision_score(hot[:, c].numpy(), scores[:, c].double().numpy())
-    return values
+    return _average_precisions(*_checked(scores, labels, "NC"), ties_as_one=True)
 
 
 def mean_average_precision(logits: Tensor, labels: Tensor, mode: str = "strict") -> float:
     """Return the mean average precision (mAP), in [0, 1]; videos are ranked by their softmax.
 
     ``strict`` is the mean of `average_precisions` over the classes that occur among the labels; it
-    ranks by the float64 log-softmax, which has the order of the softmax without its rounding to 0.
+    ranks by the float64 log-softmax: the softmax without the ties that its rounding makes.
 
-    ``official`` is what the released code reports, to compare with published figures. Labels become
-    consecutive ids first, so where a class does not occur the columns of all later classes meet the
-    labels of another class; the mean is over all C columns, 0 for those left over: a perfect
-    predictor gets less than 1. Videos with the same float32 softmax are ranked one by one, in their
-    given order (here; the released code leaves it to an unstable sort). On splits with every class
-    and no ties both modes are equal; on others use ``strict``.
+    ``official`` is the released code's, to compare with published figures. Labels become
+    consecutive ids first: if a class does not occur, each later column is scored on the labels of
+    another class, and the mean is over all C columns, 0 for those left over, so that a perfect
+    predictor gets less than 1. Equal float32 softmaxes are ranked one by one, in the given order of
+    the videos (the released code's sort leaves it open). With every class and no ties both modes
+    are equal; on splits without some class use ``strict``.
 
     Args:
         logits: ``(N, C)``, after one step.
@@ -109,22 +104,21 @@ def mean_average_precision(logits: Tensor, labels: Tensor, mode: str = "strict")
     Raises:
         ValueError: As `top_k_by_step`, or if the mode is unknown.
 
-    Source: AdaFocus (arXiv:2105.03245) section 4.1, which reports mAP "following the common
-        practice"; ``official`` follows its released code (and AR-Net's), in float64 after the
-        softmax and as a fraction, not in percent. ``strict`` is ours.
+    Source: AdaFocus (arXiv:2105.03245) section 4.1, which defines no mAP; ``official`` is its
+        released code's (and AR-Net's), but summed in float64 and not in percent; ``strict`` leaves
+        out the classes that do not occur, as mmaction2 does.
     """
     logits, hot = _checked(logits, labels, "NC")
     if mode == "strict":
-        return float(average_precisions(logits.double().log_softmax(dim=1), hot).nanmean())
+        log_softmax = logits.double().log_softmax(dim=1)
+        return float(_average_precisions(log_softmax, hot, ties_as_one=True).nanmean())
     if mode != "official":
         raise ValueError(f"expected mode 'strict' or 'official'; got {mode!r}: take 'strict'")
-    compacted = torch.zeros_like(hot)
     occurring = hot[:, hot.any(dim=0)]
+    compacted = torch.zeros_like(hot)
     compacted[:, : occurring.shape[1]] = occurring
-    order = logits.float().softmax(dim=1).argsort(dim=0, descending=True, stable=True)
-    right = compacted.gather(0, order).double()
-    precision = right.cumsum(dim=0) / torch.arange(1, len(right) + 1)[:, None]
-    return float(((precision * right).sum(dim=0) / right.sum(dim=0).clamp(min=1)).mean())
+    softmax = logits.float().softmax(dim=1)
+    return float(_average_precisions(softmax, compacted, ties_as_one=False).nan_to_num(0).mean())
 
 
 @dataclass(frozen=True)
@@ -175,6 +169,18 @@ def measure(
     )
 
 
+def _average_precisions(scores: Tensor, hot: Tensor, ties_as_one: bool) -> Tensor:
+    """Return the mean over each class's videos of the precision at their ranks, ``(C,)``."""
+    ordered, order = scores.sort(dim=0, descending=True, stable=True)
+    right = hot.gather(0, order).double()
+    ranks = torch.arange(1, len(scores) + 1)[:, None].expand_as(order)
+    if ties_as_one:  # all of a tie have the rank of its last
+        last = ordered != ordered.roll(-1, dims=0)  # of the final row it does not matter
+        ranks = ranks.where(last, len(scores)).flip(0).cummin(dim=0).values.flip(0)
+    precision = right.cumsum(dim=0).gather(0, ranks - 1) / ranks
+    return (precision * right).sum(dim=0) / right.sum(dim=0)
+
+
 def _mean_cost(gmacs: Tensor, shape: torch.Size) -> list[float]:
     """Return the mean over the videos of what each spent so far, ``(N, T)``, after checking it."""
     if gmacs.shape != shape or not gmacs.is_floating_point():
@@ -184,12 +190,10 @@ def _mean_cost(gmacs: Tensor, shape: torch.Size) -> list[float]:
         )
     gmacs = gmacs.detach().cpu().double()
     falls = gmacs.diff(dim=1, prepend=torch.zeros(len(gmacs), 1)) < 0
-    wrong = (falls | ~gmacs.isfinite()).any(dim=1).nonzero().flatten().tolist()
-    if wrong:
+    if (video := _first(falls | ~gmacs.isfinite())) is not None:
         raise ValueError(
-            "expected finite gmacs that never fall from step to step, from 0 on; got "
-            f"{gmacs[wrong[0]].tolist()!s:.80} for video {wrong[0]}: give the cost so far, the sum "
-            "over the steps"
+            "expected finite gmacs >= 0 that never fall from step to step; got "
+            f"{gmacs[video].tolist()!s:.80} for video {video}: give the cost so far, a running sum"
         )
     means: list[float] = gmacs.mean(dim=0).tolist()
     return means
@@ -203,20 +207,17 @@ def _checked(logits: Tensor, labels: Tensor, letters: str) -> tuple[Tensor, Tens
             f"expected floating-point logits ({', '.join(letters)}), no size 0; got "
             f"{logits.dtype} {shape}: give those of at least one video"
         )
-    logits, labels = logits.detach().cpu(), labels.detach().cpu()
     n_videos, n_classes = shape[0], shape[-1]
-    wrong = (~logits.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
-    if wrong:
+    logits, labels = logits.detach().cpu(), labels.detach().cpu()
+    if (video := _first(~logits.isfinite())) is not None:
         raise ValueError(
-            f"expected finite logits; got NaN or infinity for {len(wrong)} of {n_videos} videos, "
-            f"first video {wrong[0]}: check the features and weights that they come from"
+            f"expected finite logits; got NaN or infinity for video {video}: check the features "
+            "and weights that they come from"
         )
     if labels.dtype == torch.bool and labels.shape == (n_videos, n_classes):
-        wrong = (~labels.any(dim=1)).nonzero().flatten().tolist()
-        if wrong:
+        if (video := _first(~labels.any(dim=1))) is not None:
             raise ValueError(
-                f"expected at least one label per video; got none for {len(wrong)} of {n_videos} "
-                f"videos, first video {wrong[0]}: leave them out"
+                f"expected at least one label per video; got none for video {video}: leave it out"
             )
         return logits, labels
     if labels.dtype != torch.int64 or labels.shape != (n_videos,):
@@ -224,10 +225,15 @@ def _checked(logits: Tensor, labels: Tensor, letters: str) -> tuple[Tensor, Tens
             f"expected labels (N,) = ({n_videos},) int64 or (N, C) = ({n_videos}, {n_classes}) "
             f"bool; got {labels.dtype} {tuple(labels.shape)}: convert them"
         )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= n_classes:
+    if (video := _first((labels < 0) | (labels >= n_classes))) is not None:
         raise ValueError(
-            f"expected labels in [0, {n_classes}), the classes of the logits; got {low} to {high}: "
-            "check the class list, or give (N, C) bool where labels were padded"
+            f"expected labels in [0, {n_classes}), the classes of the logits; got {labels[video]} "
+            f"for video {video}: check the class list, or give (N, C) bool for padded labels"
         )
     return logits, torch.nn.functional.one_hot(labels, n_classes).bool()
+
+
+def _first(wrong: Tensor) -> int | None:
+    """Return the first video ``(N, ...)`` of which anything is true, or None."""
+    videos = wrong.reshape(len(wrong), -1).any(dim=1).nonzero()
+    return int(videos[0]) if len(videos) else None

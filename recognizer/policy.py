@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,18 @@ class PolicyTrunk(nn.Module):
         return features, state
 
 
+class PolicyState(NamedTuple):
+    """What the policy remembers of the frames before: the states of its GRUs.
+
+    Attributes:
+        where: Of π, ``(1, B, H)``.
+        whether: Of π′; None without one.
+    """
+
+    where: Tensor
+    whether: Tensor | None
+
+
 class KeepNetwork(nn.Module):
     """π′: whether to look at a frame at all.
 
@@ -111,8 +124,14 @@ class KeepNetwork(nn.Module):
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the keep probabilities p^B ``(B, T)`` for glance maps; see `PolicyTrunk`."""
-        logits: Tensor = self.actor(self.trunk(maps)[0]).squeeze(-1)
-        return logits.sigmoid()
+        return self.advance(maps, None)[0]
+
+    def advance(
+        self, maps: Tensor | Sequence[Tensor], state: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return p^B ``(B, T)`` and the state after the last frame; see `PolicyTrunk`."""
+        features, state = self.trunk(maps, state)
+        return self.actor(features).squeeze(-1).sigmoid(), state
 
 
 class PolicyNetwork(nn.Module):
@@ -132,26 +151,71 @@ class PolicyNetwork(nn.Module):
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
         """Return logits ``(B, T, K)`` over options for glance maps; see `PolicyTrunk`."""
-        features, _ = self.trunk(maps)
-        logits: Tensor = self.actor(features) + self.get_buffer("_mask")
-        return logits
+        return self._advance(maps, None)[0]
 
-    def choose(self, maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Choose where to look, and whether, without sampling.
+    def choose(
+        self, maps: Tensor | Sequence[Tensor], draws: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Choose where to look, and whether, in all frames of B videos.
 
         Args:
             maps: Glance maps of B videos; see `PolicyTrunk`.
+            draws: ``(B, T, 2)`` uniform in [0, 1): the option is drawn with the first number of a
+                frame, whether to look with the second. None chooses without sampling.
 
         Returns:
-            The most probable options ``(B, T)`` int64; and ``(B, T)`` bool, whether p^B reaches ρ:
-            all true without π′.
+            The options ``(B, T)`` int64; and ``(B, T)`` bool, whether to look: all true without
+            π′. Without sampling, the most probable option, and whether p^B reaches ρ.
 
-        Source: AdaFocus (arXiv:2105.03245) sections 3.1 and 3.3.
+        Source: AdaFocus (arXiv:2105.03245) sections 3.1 and 3.3; with ``draws``, Eq. 3 and 8.
         """
-        options = self(maps).argmax(dim=-1)
+        return self.advance(maps, None, draws)[:2]
+
+    def advance(
+        self,
+        maps: Tensor | Sequence[Tensor],
+        state: PolicyState | None,
+        draws: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, PolicyState]:
+        """Choose like `choose`, going on from the frames before.
+
+        Args:
+            maps: Glance maps of the next frames.
+            state: From the call before; None at the start of the videos.
+            draws: See `choose`.
+
+        Returns:
+            Options and looks, see `choose`; and the state after the last frame.
+        """
+        logits, where = self._advance(maps, None if state is None else state.where)
+        options = logits.argmax(dim=-1) if draws is None else draw_options(logits, draws[..., 0])
         if self.keep is None or self.config.threshold is None:
-            return options, torch.ones_like(options, dtype=torch.bool)
-        return options, self.keep(maps) >= self.config.threshold
+            return options, torch.ones_like(options, dtype=torch.bool), PolicyState(where, None)
+        keep, whether = self.keep.advance(maps, None if state is None else state.whether)
+        looks = keep >= self.config.threshold if draws is None else draws[..., 1] < keep
+        return options, looks, PolicyState(where, whether)
+
+    def _advance(
+        self, maps: Tensor | Sequence[Tensor], state: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        features, state = self.trunk(maps, state)
+        return self.actor(features) + self.get_buffer("_mask"), state
+
+
+def draw_options(logits: Tensor, draws: Tensor) -> Tensor:
+    """Draw options by inverting the cumulative sums of their probabilities.
+
+    Args:
+        logits: ``(..., K)``.
+        draws: ``(...)`` uniform in [0, 1).
+
+    Returns:
+        ``(...)`` int64 in ``[0, K)``.
+    """
+    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    # The last sum may miss 1 by a rounding, and no option after the last possible one is chosen.
+    below = cumulative <= draws[..., None] * cumulative[..., -1:]
+    return below.sum(dim=-1)
 
 
 def option_mask(config: PolicyConfig) -> Tensor:

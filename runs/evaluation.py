@@ -34,7 +34,6 @@ from ..recognizer import (
     Recognition,
     accuracy_by_step,
     confidence,
-    frame_cost,
 )
 
 BATCH = 16
@@ -89,7 +88,7 @@ def compare_policies(
     test = cache.split("test")
     engine = FocusEngine(FeatureSource(cache, learned.classifier))
     agent, plus_agent = LearnedAgent(policy_of(learned)), LearnedAgent(policy_of(plus))
-    cost, plus_cost = cost_of(learned), cost_of(plus)
+    cost, plus_cost = learned.cost, plus.cost
 
     def given(agent: Agent) -> Contender:
         patches = cache.n_options if agent.tries_all else 1
@@ -146,17 +145,6 @@ def policy_of(recognizer: AdaptiveRecognizer) -> PolicyNetwork:
     return recognizer.policy
 
 
-def cost_of(recognizer: AdaptiveRecognizer) -> FrameCost:
-    """Count the multiply-adds of a recognizer's networks on one frame; it needs a policy."""
-    return frame_cost(
-        recognizer.glance_encoder,
-        recognizer.local_encoder,
-        recognizer.classifier,
-        policy_of(recognizer),
-        recognizer.grid,
-    )
-
-
 def recognize_files(
     contenders: list[Contender], cache: FeatureCache, videos: NDArray[np.int64]
 ) -> list[Recognition]:
@@ -181,13 +169,7 @@ def recognize_files(
             options = None if given is None else torch.from_numpy(given[rows])
             recognitions.append(contender.recognizer(torch.stack(batch), options))
         start += len(batch)
-    return [
-        Recognition(
-            torch.cat([recognition.logits for recognition in recognitions]),
-            torch.cat([recognition.options for recognition in recognitions]),
-        )
-        for recognitions in seen
-    ]
+    return [Recognition.join(recognitions) for recognitions in seen]
 
 
 def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> dict[str, Any]:
@@ -201,7 +183,7 @@ def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> di
     right = binomtest(round(by_step[-1] * len(labels)), len(labels))
     interval = right.proportion_ci(method="wilson")
     share = kept_share(recognition.options.numpy(), contender.recognizer.grid.n_options)
-    gmacs = contender.cost.per_video(
+    gmacs = contender.cost.of_video(
         len(by_step),
         policy=contender.runs_policy,
         patches=contender.patches,
@@ -213,7 +195,7 @@ def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> di
         "accuracy_interval": [float(interval.low), float(interval.high)],
         "accuracy_by_step": by_step,
         "kept_share": share,
-        "gmacs_per_video": gmacs,
+        "gmacs_per_video": gmacs.total_gmacs,
     }
 
 

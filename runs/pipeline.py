@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..agents import PPOConfig, policy_options, train_policy, write_policy
+from ..agents import PPOConfig, train_policy, write_policy
 from ..feature_cache import FeatureCache, clips_of, make_encoder, read_many
 from ..recognizer import (
-    Batches,
+    Classifier,
     ClassifierConfig,
     Encoder,
     FitConfig,
+    Fitted,
+    FullFrames,
+    OnFeatures,
+    OnPixels,
     PatchGrid,
     PolicyNetwork,
+    TensorSamples,
     build_classifier,
-    encode_glance,
-    fit_classifier,
-    fit_encoder,
-    fit_local,
+    fit,
     read_classifier,
+    uniform_draws,
     write_bundle,
 )
 from .recipes import Recipe
+from .samples import policy_samples, random_samples
 
-STAGES = ("pixels", "cache", "finetune", "validation")
+# No two trainings of a run see the same draws.
+PIXELS, CACHE, FINETUNE, VALIDATION, FULL_FRAMES = range(5)
 
 
 def make_encoders(
@@ -41,39 +42,58 @@ def make_encoders(
 ) -> None:
     """Train both encoders on full frames, then f_L and f_C on random patches (stage I).
 
-    Writes the bundles ``glance``, ``local`` and ``classifier``. All training frames are held in
-    memory: this is for the embedded data set.
+    Writes the bundles ``glance``, ``local`` and ``classifier``. All frames are held in memory: this
+    is for the embedded data set.
     """
     if recipe.full_frames is None or recipe.stage_one is None:
         raise ValueError("this recipe trains no encoders: give weights instead")
     torch.manual_seed(seed)
-    train = videos[videos["split"] == "train"]
-    decoded = tqdm(read_many(clips_of(train), recipe.frames), "decoding", len(train), unit="video")
-    frames = torch.stack([pixels for pixels, _ in decoded])
-    labels = torch.tensor(train["label"].to_numpy())
+    decoded = {split: _decode(videos, split, recipe) for split in ("train", "val")}
+
+    def samples(split: str, stage: int | None) -> TensorSamples:
+        frames, labels = decoded[split]
+
+        def load(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
+            if stage is None:
+                return frames[rows], labels[rows]
+            draws = uniform_draws(rows.tolist(), recipe.frames.steps, [seed, stage, epoch])
+            return frames[rows], draws, labels[rows]
+
+        return TensorSamples(len(labels), load)
 
     glance, local = Encoder(recipe.glance), Encoder(recipe.local)
-    full_frames = Batches(len(labels), lambda epoch, rows: (frames[rows], labels[rows]), seed)
-    for encoder in (glance, local):
-        fit_encoder(encoder, n_classes, full_frames, recipe.full_frames)
-
-    with torch.no_grad():  # f_G is fixed from here on: its vectors are computed once
-        vectors = torch.stack([encode_glance(glance, video, torch.float32)[1] for video in frames])
+    for index, encoder in enumerate((glance, local)):
+        fit(
+            FullFrames(encoder, n_classes),
+            samples("train", None),
+            samples("val", None),
+            recipe.full_frames,
+            name=f"full frames: {encoder.config.name}",
+            seed=[seed, FULL_FRAMES, index],
+        )
     grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
     classifier = build_classifier(classifier_config(recipe, glance, local, n_classes))
-
-    shape = (len(labels), recipe.frames.steps)
-
-    def random_patches(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
-        options = torch.from_numpy(random_options(grid.n_options, shape, "pixels", seed, epoch))
-        return frames[rows], vectors[rows], options[rows], labels[rows]
-
-    batches = Batches(len(labels), random_patches, seed)
-    fit_local(local, classifier, grid, batches, recipe.stage_one)
+    fit(
+        OnPixels(glance, local, classifier, grid),
+        samples("train", PIXELS),
+        samples("val", VALIDATION),
+        recipe.stage_one,
+        name="stage I: f_L and f_C",
+        seed=[seed, PIXELS],
+    )
     folder.mkdir()
     write_bundle(folder / "glance", "encoder", glance.config, glance)
     write_bundle(folder / "local", "encoder", local.config, local)
     write_bundle(folder / "classifier", "classifier", classifier.config, classifier)
+
+
+def _decode(videos: pd.DataFrame, split: str, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Return frames ``(N, T, 3, S, S)`` and labels ``(N,)`` of a split."""
+    chosen = videos[videos["split"] == split]
+    decoded = tqdm(
+        read_many(clips_of(chosen), recipe.frames), "decoding", len(chosen), unit="video"
+    )
+    return torch.stack([pixels for pixels, _ in decoded]), torch.tensor(chosen["label"].to_numpy())
 
 
 def load_encoders(folder: Path, recipe: Recipe, weights: Path) -> None:
@@ -103,7 +123,7 @@ def make_classifier(
     config: ClassifierConfig,
     cache: FeatureCache,
     start: Path,
-    fit: FitConfig,
+    settings: FitConfig,
     skip_rate: float,
     seed: int,
 ) -> None:
@@ -114,19 +134,15 @@ def make_classifier(
     """
     torch.manual_seed(seed)
     classifier = read_classifier(start) if start.exists() else build_classifier(config)
-    held_out = cache.split("val")
-    options = random_options(cache.n_options, (len(held_out), cache.steps), "validation", seed, 0)
-    validation = cache.sequences(held_out, options)
-    batches = random_batches(cache, "cache", skip_rate, seed)
-    kept = fit_classifier(classifier, batches, fit, validation, "f_C on the cache")
-    write_bundle(
-        folder,
-        "classifier",
-        classifier.config,
-        classifier,
-        cache.fingerprint,
-        asdict(kept),
+    kept = fit(
+        OnFeatures(classifier),
+        random_samples(cache, "train", skip_rate, [seed, CACHE]),
+        random_samples(cache, "val", 0.0, [seed, VALIDATION]),
+        settings,
+        name="f_C on the cache",
+        seed=[seed, CACHE],
     )
+    _write_classifier(folder, classifier, cache, kept)
 
 
 def make_policy(
@@ -142,7 +158,7 @@ def make_finetuned(
     cache: FeatureCache,
     classifier: Path,
     policy: PolicyNetwork,
-    fit: FitConfig,
+    settings: FitConfig,
     skip_rate: float,
     seed: int,
 ) -> None:
@@ -152,80 +168,24 @@ def make_finetuned(
     that f_C does not forget what a skip is, and both are selected on π's patches of the validation
     videos, nothing skipped: they differ in the patches they were trained on and in nothing else.
     """
-    train, held_out = cache.split("train"), cache.split("val")
-    chosen = policy_options(policy, cache, train)
-    validation = cache.sequences(held_out, policy_options(policy, cache, held_out))
-
-    def draw(epoch: int) -> NDArray[np.int64]:
-        return with_skips(chosen, cache.n_options, skip_rate, "finetune", seed, epoch)
-
-    on_policy = batches_of(cache, draw, seed)
-    on_random = random_batches(cache, "finetune", skip_rate, seed)
+    on_policy = policy_samples(cache, "train", policy, skip_rate, [seed, FINETUNE])
+    validation = policy_samples(cache, "val", policy, 0.0, [seed, VALIDATION])
+    on_random = random_samples(cache, "train", skip_rate, [seed, FINETUNE])
     folder.mkdir()
-    for name, batches, title in (
+    for name, samples, title in (
         ("adafocus", on_policy, "stage III: f_C"),
         ("random", on_random, "control: f_C, random patches"),
     ):
-        torch.manual_seed(seed)
         network = read_classifier(classifier, cache.fingerprint)
-        kept = fit_classifier(network, batches, fit, validation, title)
-        write_bundle(
-            folder / name,
-            "classifier",
-            network.config,
-            network,
-            cache.fingerprint,
-            asdict(kept),
+        kept = fit(
+            OnFeatures(network), samples, validation, settings, name=title, seed=[seed, FINETUNE]
         )
+        _write_classifier(folder / name, network, cache, kept)
 
 
-def random_options(
-    n_options: int, shape: tuple[int, ...], stage: str, seed: int, epoch: int
-) -> NDArray[np.int64]:
-    """Return random patches of a shape, uniform over the options.
-
-    Keyed by (seed, stage, epoch), so that no stage sees what another one saw.
-    """
-    rng = np.random.default_rng([seed, STAGES.index(stage), epoch, 1])
-    return rng.integers(n_options, size=shape)
-
-
-def with_skips(
-    options: NDArray[np.int64], n_options: int, rate: float, stage: str, seed: int, epoch: int
-) -> NDArray[np.int64]:
-    """Return options of which each is replaced by K, skip, with a probability.
-
-    Keyed by (seed, stage, epoch), like the random patches, but drawn apart from them.
-
-    Args:
-        options: ``(B, T)``.
-        n_options: K.
-        rate: Of skipping, in [0, 1].
-        stage: One of ``STAGES``.
-        seed: The run's.
-        epoch: From 0.
-
-    Source: Ours. In AdaFocus (arXiv:2105.03245) f_C meets zero local vectors (Eq. 9) only once it
-        is frozen, and what it makes of them is left to chance.
-    """
-    rng = np.random.default_rng([seed, STAGES.index(stage), epoch, 2])
-    return np.where(rng.random(options.shape) < rate, n_options, options)
-
-
-def random_batches(cache: FeatureCache, stage: str, skip_rate: float, seed: int) -> Batches:
-    """Return batches of the training videos: random patches and skips, others in every epoch."""
-    n_options, shape = cache.n_options, (len(cache.split("train")), cache.steps)
-
-    def draw(epoch: int) -> NDArray[np.int64]:
-        options = random_options(n_options, shape, stage, seed, epoch)
-        return with_skips(options, n_options, skip_rate, stage, seed, epoch)
-
-    return batches_of(cache, draw, seed)
-
-
-def batches_of(cache: FeatureCache, draw: Callable[[int], NDArray[np.int64]], seed: int) -> Batches:
-    """Return batches of the training videos, with the options ``(N, T)`` drawn for each epoch."""
-    train, of_epoch = cache.split("train"), lru_cache(maxsize=1)(draw)
-    return Batches(
-        len(train), lambda epoch, rows: cache.sequences(train[rows], of_epoch(epoch)[rows]), seed
+def _write_classifier(
+    folder: Path, classifier: Classifier, cache: FeatureCache, kept: Fitted
+) -> None:
+    write_bundle(
+        folder, "classifier", classifier.config, classifier, cache.fingerprint, asdict(kept)
     )

@@ -46,10 +46,12 @@ def test_small_networks_cost_what_their_layers_multiply() -> None:
 
 def test_a_video_is_charged_for_what_is_run() -> None:
     cost = FrameCost(glance_gmacs=1, local_gmacs=10, policy_gmacs=100, classifier_gmacs=1000)
-    assert cost.per_video(4, policy=False) == 4 * 1011
-    assert cost.per_video(4, policy=True) == 4 * 1111
-    assert cost.per_video(4, policy=False, patches=49) == 4 * (1 + 49 * 1010)
+    assert cost.of_video(4, policy=False).total_gmacs == 4 * 1011
+    assert cost.of_video(4, policy=True).total_gmacs == 4 * 1111
+    assert cost.of_video(4, policy=False, patches=49).total_gmacs == 4 * (1 + 49 * 1010)
     # Of 4 frames 1 is looked at: f_G, f_C and π run on all of them, f_L on that one.
-    assert cost.per_video(4, policy=True, kept_share=0.25) == 4 * 1101 + 10
-    assert cost.per_video(4, policy=False, kept_share=0.0) == 4 * 1001
-    assert cost.per_video(4, policy=False, patches=49, kept_share=0.5) == 4 * (1 + 49 * 1005)
+    assert cost.of_video(4, policy=True, kept_share=0.25).total_gmacs == 4 * 1101 + 10
+    assert cost.of_video(4, policy=False, kept_share=0.0).total_gmacs == 4 * 1001
+    assert cost.of_video(4, policy=False, patches=49, kept_share=0.5).total_gmacs == 4 * (
+        1 + 49 * 1005
+    )

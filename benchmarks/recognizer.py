@@ -1,0 +1,95 @@
+"""Whether time follows compute: the recognizer beside the same two networks on full frames."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from focusgym.agents import with_threshold
+from focusgym.recognizer import (
+    AdaptiveRecognizer,
+    ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    GruClassifier,
+    PatchGrid,
+    PolicyConfig,
+    PolicyNetwork,
+    batches,
+    encode_glance,
+    encode_local,
+    encoder_gmacs,
+)
+
+STEPS, SIDE_PX, PATCH_PX, CLASSES, REPEATS = 16, 224, 128, 200, 9
+BATCHES = (1, 8)
+
+
+class FullFrames:
+    """The paper's TSM+ without TSM: both encoders on whole frames, then f_C; no policy."""
+
+    def __init__(self, recognizer: AdaptiveRecognizer) -> None:
+        """Share a recognizer's networks, fused, and its batches."""
+        self._parts = recognizer
+        cost = recognizer.cost
+        local_gmacs = encoder_gmacs(recognizer.local_encoder, SIDE_PX)
+        self.gmacs = STEPS * (cost.glance_gmacs + local_gmacs + cost.classifier_gmacs)
+
+    @torch.no_grad()
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Return logits ``(B, T, C)`` of frames ``(B, T, 3, S, S)`` uint8."""
+        flat, dtype = frames.flatten(0, 1), self._parts.feature_dtype
+        f_g, f_l = self._parts.glance_encoder, self._parts.local_encoder
+        glance = torch.cat([encode_glance(f_g, some, dtype)[1] for some in batches(flat)])
+        local = torch.cat([encode_local(f_l, some, dtype) for some in batches(flat)])
+        both = (x.float().unflatten(0, frames.shape[:2]) for x in (glance, local))
+        return self._parts.classifier(*both)
+
+
+def rows(out: Path) -> dict[str, dict[str, float | str]]:
+    """Measure AdaFocus, and AdaFocus+ on half of the frames, at batch 1 and 8, in turn."""
+    torch.manual_seed(0)
+    glance, local = (Encoder(EncoderConfig(name)).eval() for name in ("mobilenet_v2", "resnet50"))
+    f_c = GruClassifier(ClassifierConfig(glance.channels, local.channels, CLASSES))
+    policy = PolicyNetwork(PolicyConfig(7, 7, glance.channels, threshold=0.5))
+    alone = copy.deepcopy(policy)
+    alone.keep = None
+    grid = PatchGrid(SIDE_PX, PATCH_PX)
+    parts = glance.fused(), local.fused(), f_c, grid
+    adafocus = AdaptiveRecognizer(*parts, alone)
+    full = FullFrames(adafocus)
+    table = {}
+    for batch in BATCHES:
+        frames = torch.randint(0, 256, (batch, STEPS, 3, SIDE_PX, SIDE_PX), dtype=torch.uint8)
+        plus = AdaptiveRecognizer(*parts, half(policy, adafocus, frames))
+        for name, recognizer in (("p128", adafocus), ("skip50", plus)):
+            gmacs = float(recognizer(frames).gmacs[:, -1].mean())
+            ratios, seconds = [], []
+            full(frames)
+            for _ in range(REPEATS):
+                full_s, own_s = timed(full, frames), timed(recognizer, frames)
+                ratios.append(full_s / own_s / (full.gmacs / gmacs))
+                seconds.append(own_s / batch)
+            print(name, batch, sorted(ratios), sorted(seconds), full.gmacs / gmacs)
+    return table
+
+
+def half(policy: PolicyNetwork, recognizer: AdaptiveRecognizer, frames: Tensor) -> PolicyNetwork:
+    """Return the policy with the ρ that keeps half of these frames."""
+    flat = frames.flatten(0, 1)
+    with torch.no_grad():
+        maps, _ = encode_glance(recognizer.glance_encoder, flat, recognizer.feature_dtype)
+        keep = policy.keep(maps.float().unflatten(0, frames.shape[:2]))
+    return with_threshold(policy, float(keep.median()))
+
+
+def timed(run: Callable[[Tensor], object], frames: Tensor) -> float:
+    """Return the seconds that a run takes."""
+    start = time.perf_counter()
+    run(frames)
+    return time.perf_counter() - start

@@ -1,0 +1,37 @@
+"""The supervised stages: encoders on full frames, f_L and f_C on patches, f_C on features."""
+
+from .config import PAPER_STAGES, FitConfig, StageConfigs
+from .fit import FitError, Fitted, Stage, fit
+from .networks import FullFrames, OnFeatures, OnPixels, policy_choice, sequence_losses
+from .processes import process_group, rank_and_world
+from .samples import (
+    Samples,
+    TensorSamples,
+    random_options,
+    shuffled,
+    uniform_draws,
+    with_skips,
+)
+
+__all__ = [
+    "PAPER_STAGES",
+    "FitConfig",
+    "FitError",
+    "Fitted",
+    "FullFrames",
+    "OnFeatures",
+    "OnPixels",
+    "Samples",
+    "Stage",
+    "StageConfigs",
+    "TensorSamples",
+    "fit",
+    "policy_choice",
+    "process_group",
+    "random_options",
+    "rank_and_world",
+    "sequence_losses",
+    "shuffled",
+    "uniform_draws",
+    "with_skips",
+]

@@ -1,0 +1,210 @@
+"""The loop that trains a stage."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..classifier import KeyedDropout
+from ..errors import FocusgymError
+from .config import FitConfig
+from .networks import FullFrames, OnFeatures, OnPixels, are_correct, sequence_losses
+from .processes import data_parallel, rank_and_world, share_of, total
+from .progress import Progress, StageCheckpoint
+from .samples import Samples, shuffled
+from .steps import Stepper
+
+Stage = FullFrames | OnPixels | OnFeatures
+
+
+class FitError(FocusgymError):
+    """A stage cannot be trained on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a stage has become.
+
+    Attributes:
+        epoch: The epoch whose weights were kept, from 1; 0 is the state before training.
+        val_accuracy: Its accuracy on the validation samples, averaged over the steps, in [0, 1].
+        val_loss: Its loss there.
+    """
+
+    epoch: int
+    val_accuracy: float
+    val_loss: float
+
+
+def fit(
+    stage: Stage,
+    train: Samples,
+    validation: Samples,
+    config: FitConfig,
+    *,
+    name: str,
+    seed: Sequence[int],
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_s: float = 60.0,
+    identity: str = "",
+) -> Fitted:
+    """Train networks of a stage in place, and keep the epoch that is best on validation samples.
+
+    Best is the highest accuracy averaged over the steps, then the lowest loss; the state before
+    training competes too. Order and dropout are keyed by seed, epoch and sample.
+
+    In a process group (see `process_group`) every process trains on its part of each batch, through
+    torch's DistributedDataParallel, and all end with the same weights: those of one process, within
+    rounding, if BatchNorms are frozen.
+
+    Args:
+        stage: On its device.
+        train: The training samples.
+        validation: Samples to select on: of another split than is reported.
+        config: How.
+        name: What the progress bar says.
+        seed: One or more numbers.
+        checkpoint: A file that is written as the training goes on. If it is there, the training
+            goes on from it, as if it had not been interrupted: bit for bit on the same machine with
+            the same number of threads.
+        checkpoint_s: Seconds between two checkpoints; one is written after every epoch too.
+        identity: Of what is trained on what, for the checkpoint, such as a fingerprint.
+
+    Returns:
+        Which epoch was kept, and how good it is.
+
+    Raises:
+        ValueError: If ``config.lr`` names a network that the stage does not have.
+        FitError: If there are no samples, or the loss is not finite.
+        CheckpointError: If the checkpoint is damaged, of another training, or cannot be written.
+    """
+    unknown = sorted(set(config.lr) - set(stage.networks))
+    if unknown:
+        raise ValueError(
+            f"lr names {', '.join(unknown)}, this stage has {', '.join(stage.networks)}: name "
+            "those that are to be trained"
+        )
+    if not train.n or not validation.n:
+        raise FitError(
+            f"{name}: there are {train.n} training and {validation.n} validation samples: give "
+            "splits that have videos"
+        )
+    rank, world = rank_and_world()
+    device = next(stage.parameters()).device
+    if config.lr_factor != 1 and rank == 0:
+        rates = ", ".join(f"{network} {rate:g}" for network, rate in config.scaled_lr.items())
+        tqdm.write(
+            f"{name}: batches of {config.batch_size} instead of {config.lr_batch_size}: learning "
+            f"rates times {config.lr_factor:g}: {rates}"
+        )
+    with _only(stage, config):
+        trained = nn.ModuleDict({network: stage.networks[network] for network in config.lr})
+        stepper = Stepper(trained, config, config.epochs * math.ceil(train.n / config.batch_size))
+        progress = Progress(stepper)
+        what = {"config": asdict(config), "seed": [*seed], "samples": train.n, "of": identity}
+        saved = StageCheckpoint(checkpoint, checkpoint_s, progress, what)
+        if not saved.load():
+            progress.consider(0, validate(stage, validation, config, device))
+        model = data_parallel(stage, device)
+        epochs = range(progress.epoch, config.epochs)
+        bar = tqdm(
+            epochs,
+            name,
+            config.epochs,
+            initial=progress.epoch,
+            unit="epoch",
+            disable=rank > 0,
+        )
+        for epoch in bar:
+            _train_mode(stage, config)
+            batches = shuffled(train.n, config.batch_size, [*seed, epoch])[progress.step :]
+            shares = [share_of(rows, rank, world) for rows in batches]
+            losses = []
+            loaded = train.batches(epoch, [rows for rows, _ in shares])
+            for whole, (rows, weight), batch in zip(batches, shares, loaded, strict=True):
+                *inputs, labels = (part.to(device) for part in batch)
+                with stepper.autocast(), _keyed_dropout(stage, [*seed, epoch], rows):
+                    each = sequence_losses(model(*inputs), labels)
+                loss = each.sum() * (weight / len(whole))
+                stepper.step(loss * world)  # what is averaged over the processes is to be summed
+                losses.append(loss.detach())
+                progress.step += 1
+                if rank == 0:
+                    saved.save_if_due()
+            mean = float(total(torch.stack(losses).double().mean()))
+            if not math.isfinite(mean):
+                raise FitError(
+                    f"{name}: the loss of epoch {epoch + 1} is {mean}: lower the learning rates, "
+                    "or compute in float32"
+                )
+            progress.epoch, progress.step = epoch + 1, 0
+            score = validate(stage, validation, config, device)
+            progress.consider(epoch + 1, score)
+            bar.set_postfix(loss=f"{mean:.3f}", val=f"{100 * score[0]:.1f} %")
+            if rank == 0:
+                saved.save()
+        progress.restore_best()
+    return Fitted(progress.best_epoch, progress.best_score[0], -progress.best_score[1])
+
+
+@torch.no_grad()
+def validate(
+    stage: Stage, samples: Samples, config: FitConfig, device: torch.device
+) -> tuple[float, float]:
+    """Return accuracy and negative loss of a stage, averaged over samples and steps."""
+    stage.eval()
+    rank, world = rank_and_world()
+    rows = torch.arange(rank, samples.n, world).split(config.batch_size)
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    for batch in samples.batches(0, rows):
+        *inputs, labels = (part.to(device) for part in batch)
+        logits = stage(*inputs).float()
+        sums[0] += are_correct(logits, labels).double().mean(dim=1).sum()
+        sums[1] -= sequence_losses(logits, labels).double().sum()
+    accuracy, minus_loss = (total(sums) / samples.n).tolist()
+    return accuracy, minus_loss
+
+
+@contextmanager
+def _only(stage: Stage, config: FitConfig) -> Iterator[None]:
+    """Let gradients flow to the networks that are trained, and no others; eval mode at the end."""
+    before = {p: p.requires_grad for p in stage.parameters()}
+    for name, network in stage.networks.items():
+        network.requires_grad_(name in config.lr)
+    try:
+        yield
+    finally:
+        stage.eval()
+        for parameter, required in before.items():
+            parameter.requires_grad_(required)
+
+
+def _train_mode(stage: Stage, config: FitConfig) -> None:
+    stage.train()
+    for name, network in stage.networks.items():
+        if name not in config.lr:
+            network.eval()
+        elif config.freeze_batch_norm:
+            for module in network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+
+@contextmanager
+def _keyed_dropout(stage: Stage, key: Sequence[int], rows: Tensor) -> Iterator[None]:
+    """Key the masks of a batch by seed, epoch and sample."""
+    dropouts = [module for module in stage.modules() if isinstance(module, KeyedDropout)]
+    for index, dropout in enumerate(dropouts):
+        dropout.keys = [[*key, index, row] for row in rows.tolist()]
+    try:
+        yield
+    finally:
+        for dropout in dropouts:
+            dropout.keys = None

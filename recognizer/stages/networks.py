@@ -1,0 +1,192 @@
+"""The stages as modules: from a batch to logits, with the networks that may be trained by name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..classifier import Classifier
+from ..encoders import Encoder
+from ..geometry import PatchGrid
+from ..policy import PolicyNetwork
+from .samples import random_options, with_skips
+
+
+class FullFrames(nn.Module):
+    """Stage 0: an encoder and a linear head that is thrown away, on full frames.
+
+    The head classifies the pooled map of every frame; the logits of a video's frames are averaged.
+    Encoder and head are one network, ``encoder``.
+
+    Source: AdaFocus (arXiv:2105.03245) appendix B.1 (initialization "using full inputs").
+    """
+
+    def __init__(self, encoder: Encoder, n_classes: int) -> None:
+        """Add a head with random weights."""
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.channels, n_classes).to(encoder.mean.device)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What may be trained, by name."""
+        return {"encoder": nn.ModuleList([self.encoder, self.head])}
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits ``(B, 1, C)`` of frames ``(B, T, 3, S, S)`` uint8."""
+        pooled = self.encoder(frames.flatten(0, 1)).mean(dim=(2, 3))
+        logits: Tensor = self.head(pooled).unflatten(0, frames.shape[:2]).mean(dim=1, keepdim=True)
+        return logits
+
+
+class OnPixels(nn.Module):
+    """Stages I and III on pixels: f_L and f_C on patches; f_G and the policy are fixed.
+
+    Networks: ``local`` and ``classifier``.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 5: random patches, or the policy's, sampled as the text
+        of stage III has it, or its most probable ones and ρ as at test time (the released code).
+    """
+
+    def __init__(
+        self,
+        glance_encoder: Encoder,
+        local_encoder: Encoder,
+        classifier: Classifier,
+        grid: PatchGrid,
+        policy: PolicyNetwork | None = None,
+        *,
+        sample: bool = False,
+        skip_rate: float = 0.0,
+    ) -> None:
+        """Assemble the stage.
+
+        Args:
+            glance_encoder: f_G.
+            local_encoder: f_L.
+            classifier: f_C.
+            grid: Where the K options are.
+            policy: π, and π′ where there is one, for stage III; None for random patches, stage I.
+            sample: Whether the policy's options and looks are drawn.
+            skip_rate: Share of the frames that are skipped at random, where there is no π′.
+        """
+        super().__init__()
+        self.glance_encoder, self.policy = glance_encoder, policy
+        self.local_encoder, self.classifier = local_encoder, classifier
+        self._grid, self._sample, self._skip_rate = grid, sample, skip_rate
+        for fixed in self._fixed():
+            fixed.eval().requires_grad_(False)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What may be trained, by name."""
+        return {"local": self.local_encoder, "classifier": self.classifier}
+
+    def train(self, mode: bool = True) -> OnPixels:
+        """Put f_L and f_C into training mode; f_G and the policy stay as they are."""
+        super().train(mode)
+        for fixed in self._fixed():
+            fixed.eval()
+        return self
+
+    def forward(self, frames: Tensor, draws: Tensor) -> Tensor:
+        """Return logits ``(B, T, C)``.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8.
+            draws: ``(B, T, 2)`` uniform in [0, 1); see `uniform_draws`.
+        """
+        flat, batch = frames.flatten(0, 1), frames.shape[:2]
+        with torch.no_grad():
+            maps = self.glance_encoder(flat).float()
+            seen = maps.permute(0, 2, 3, 1).unflatten(0, batch)
+            options = self._choose(seen, draws).flatten()
+        glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
+        looks = options < self._grid.n_options
+        # Where nothing is looked at, one patch is, times zero: processes step together.
+        looked = looks.nonzero().squeeze(1) if looks.any() else torch.zeros_like(options[:1])
+        patches = self._grid.crop(flat[looked], options[looked].clamp(max=self._grid.n_options - 1))
+        vectors = self.local_encoder(patches).mean(dim=(2, 3)) * looks[looked, None]
+        local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, looked, vectors)
+        logits: Tensor = self.classifier(glance, local.unflatten(0, batch))
+        return logits
+
+    def _fixed(self) -> list[nn.Module]:
+        return [self.glance_encoder, *([] if self.policy is None else [self.policy])]
+
+    def _choose(self, maps: Tensor, draws: Tensor) -> Tensor:
+        n_options = self._grid.n_options
+        if self.policy is None:
+            return random_options(draws, n_options, self._skip_rate)
+        return policy_choice(
+            self.policy, maps, draws, sample=self._sample, skip_rate=self._skip_rate
+        )
+
+
+class OnFeatures(nn.Module):
+    """Stages I and III on the cache: f_C on stored features. Network: ``classifier``.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 5, and appendix B.1: in stage III f_C alone is tuned.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Take f_C."""
+        super().__init__()
+        self.classifier = classifier
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What may be trained, by name."""
+        return {"classifier": self.classifier}
+
+    def forward(self, glance: Tensor, local: Tensor) -> Tensor:
+        """Return logits ``(B, T, C)`` of glance vectors and local vectors ``(B, T, G or L)``."""
+        logits: Tensor = self.classifier(glance, local)
+        return logits
+
+
+def policy_choice(
+    policy: PolicyNetwork, maps: Tensor, draws: Tensor, *, sample: bool, skip_rate: float
+) -> Tensor:
+    """Return the options ``(B, T)`` in ``[0, K]`` that a policy gives to a stage.
+
+    Args:
+        policy: π, and π′ where there is one.
+        maps: Glance maps; see `PolicyTrunk`.
+        draws: ``(B, T, 2)`` uniform in [0, 1).
+        sample: Whether options and looks are drawn.
+        skip_rate: Share of the frames that are skipped at random, where there is no π′.
+    """
+    options, looks = policy.choose(maps, draws if sample else None)
+    n_options = policy.config.n_options
+    options = options.masked_fill(~looks, n_options)
+    return options if policy.keep else with_skips(options, draws, n_options, skip_rate)
+
+
+def sequence_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each sample, averaged over its steps.
+
+    Args:
+        logits: ``(B, T, C)``.
+        labels: ``(B,)`` int64; or ``(B, C)`` bool, whose labels share the target equally.
+
+    Returns:
+        ``(B,)`` float32.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 5. For several labels the released code takes one.
+    """
+    logits = logits.float()
+    batch, steps = logits.shape[:2]
+    if labels.dtype == torch.bool:
+        target = (labels / labels.sum(dim=1, keepdim=True)).repeat_interleave(steps, dim=0)
+    else:
+        target = labels.repeat_interleave(steps)
+    losses = functional.cross_entropy(logits.flatten(0, 1), target, reduction="none")
+    return losses.view(batch, steps).mean(dim=1)
+
+
+def are_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return ``(B, T)`` bool: whether the top class is the label, or one of the labels."""
+    top = logits.argmax(dim=-1)
+    return labels.gather(1, top) if labels.dtype == torch.bool else top == labels[:, None]

@@ -1,0 +1,64 @@
+"""Several processes that train one stage: who we are, what is ours, sums over all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@contextmanager
+def process_group(device: str = "cpu") -> Iterator[torch.device]:
+    """Join the processes that ``torchrun`` has started, if it has, and leave them at the end.
+
+    Args:
+        device: ``cpu`` (gloo), or ``cuda`` (nccl; each process takes the GPU of its local rank).
+
+    Yields:
+        The device of this process.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield torch.device(device)
+        return
+    if device == "cuda":  # pragma: no cover
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    distributed.init_process_group("gloo" if device == "cpu" else "nccl")
+    try:
+        yield torch.device(device)
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Return which process this is, from 0, and how many there are."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def share_of(rows: Tensor, rank: int, world: int) -> tuple[Tensor, float]:
+    """Return the rows of a batch that are this process's, and the weight of their losses.
+
+    A process for which none is left takes one with weight 0: all take the same steps.
+    """
+    mine = rows[rank::world]
+    return (mine, 1.0) if len(mine) else (rows[:1], 0.0)
+
+
+def data_parallel(stage: nn.Module, device: torch.device) -> nn.Module:
+    """Return the stage, or in a process group what averages its gradients over all processes."""
+    if rank_and_world()[1] == 1:
+        return stage
+    return DistributedDataParallel(stage, [device] if device.type == "cuda" else None)
+
+
+def total(values: Tensor) -> Tensor:
+    """Return the sums of a tensor over all processes."""
+    if rank_and_world()[1] > 1:
+        distributed.all_reduce(values)
+    return values

@@ -1,0 +1,91 @@
+"""What the stages are trained on: numbered samples in keyed order, with keyed draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Samples(Protocol):
+    """Training or validation samples of a stage.
+
+    Attributes:
+        n: How many there are.
+    """
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+
+    def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield one batch after the other.
+
+        Args:
+            epoch: From 0; augmentation and draws are keyed by it, and by the sample.
+            rows: Which samples make each batch: ``(B,)`` int64 in ``[0, n)``.
+
+        Yields:
+            What the stage takes, each with B samples; the last one are the labels, ``(B,)`` int64
+            or ``(B, C)`` bool.
+        """
+
+
+@dataclass(frozen=True)
+class TensorSamples:
+    """Samples that are at hand, in memory or in a cache.
+
+    Attributes:
+        n: How many there are.
+        load: Gives the tensors of a batch, from the epoch's index and rows ``(B,)``.
+    """
+
+    n: int
+    load: Callable[[int, Tensor], tuple[Tensor, ...]]
+
+    def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield one batch after the other; see `Samples`."""
+        for some in rows:
+            yield self.load(epoch, some)
+
+
+def shuffled(n: int, batch_size: int, key: Sequence[int]) -> tuple[Tensor, ...]:
+    """Return the rows ``(B,)`` of each batch of an epoch, in an order that the key decides."""
+    order = np.random.default_rng(list(key)).permutation(n)
+    batches: tuple[Tensor, ...] = torch.from_numpy(order).split(batch_size)
+    return batches
+
+
+def uniform_draws(rows: Sequence[int], steps: int, key: Sequence[int]) -> Tensor:
+    """Return ``(B, T, 2)`` float64 numbers, uniform in [0, 1), keyed by (key, row).
+
+    The first number of a frame decides where to look, the second whether. They depend neither on
+    the batch nor on the process that a sample is in.
+    """
+    drawn = [np.random.default_rng([*key, row]).random((steps, 2)) for row in rows]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def random_options(draws: Tensor, n_options: int, skip_rate: float = 0.0) -> Tensor:
+    """Return random options ``(B, T)`` in ``[0, K]``, uniform over the K of the grid.
+
+    Args:
+        draws: ``(B, T, 2)`` uniform in [0, 1).
+        n_options: K.
+        skip_rate: Share of the frames that are skipped, K, in [0, 1).
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 5; the paper crops at any pixel, here a random patch is
+        one of the grid's. Skips at random are ours: in the paper f_C meets zero local vectors
+        (Eq. 9) only once it is frozen, and what it makes of them is left to chance.
+    """
+    options = (draws[..., 0] * n_options).long()
+    return with_skips(options, draws, n_options, skip_rate)
+
+
+def with_skips(options: Tensor, draws: Tensor, n_options: int, skip_rate: float) -> Tensor:
+    """Return options ``(B, T)`` of which a share is replaced by K, skip; see `random_options`."""
+    return options.masked_fill(draws[..., 1] < skip_rate, n_options)
