@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from rows import row
 
-from focusgym.feature_cache import FeatureCache
+from focusgym.feature_cache import FeatureCache, cache_samples
 from focusgym.recognizer import (
-    Batches,
     ClassifierConfig,
-    FitConfig,
     GruClassifier,
+    OnFeatures,
+    TensorSamples,
     accuracy_by_step,
-    fit_classifier,
+    fit,
 )
+from focusgym.runs.recipes import adamw
 
 SEEDS = (0, 1, 2)
 FIXED = ("random", "central", "gaussian")
@@ -90,14 +91,17 @@ def accuracy_without_patches(path: Path, seed: int) -> float:
     config = ClassifierConfig(cache.map_shape[2], cache.local_channels, cache.n_classes, 128)
     classifier = GruClassifier(config)
 
-    def skipped(split: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        videos = cache.split(split)
-        zeros = torch.zeros(len(videos), cache.steps, cache.local_channels)
-        return cache.glance_vectors(videos), zeros, cache.labels[videos]
+    def skipped(split: str) -> TensorSamples:
+        everything = cache.n_options
 
-    train, test = skipped("train"), skipped("test")
-    batches = Batches(len(train[2]), lambda _, rows: tuple(part[rows] for part in train), seed)
-    fit = FitConfig(epochs=20, batch_size=64, lr=3e-3)
-    fit_classifier(classifier, batches, fit, skipped("val"), "f_C on glances alone")
+        def choose(epoch: int, rows: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(rows), cache.steps), everything)
+
+        return cache_samples(cache, cache.split(split), choose)
+
+    settings = adamw(20, 64, classifier=3e-3)
+    train, val, test = map(skipped, ("train", "val", "test"))
+    fit(OnFeatures(classifier), train, val, settings, name="f_C on glances alone", seed=[seed])
+    ((glance, local, labels),) = test.batches(0, [torch.arange(test.n)])
     with torch.no_grad():
-        return accuracy_by_step(classifier(*test[:2]), test[2])[-1]
+        return accuracy_by_step(classifier(glance, local), labels)[-1]

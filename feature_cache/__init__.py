@@ -11,7 +11,8 @@ from .encode import CacheConfig, VideoEncoder
 from .info import cache_info
 from .merge import merge_shards
 from .plan import Plan, plan_cache
-from .rows import ShardError, clips_of, video_table
+from .recognize import recognize_videos
+from .rows import ShardError, clips_of, rows_digest, video_table
 from .samples import VideoSamples, cache_samples, targets
 from .store import CacheError, FeatureCache, fingerprint, read_manifest
 from .verify import verify_cache
@@ -34,7 +35,7 @@ from .videos import (
     read_view,
     sample_frames,
 )
-from .weights import make_encoder, read_state_dict
+from .weights import make_encoder, read_checkpoint, read_state_dict
 
 __all__ = [
     "AugmentConfig",
@@ -63,6 +64,7 @@ __all__ = [
     "make_encoder",
     "merge_shards",
     "plan_cache",
+    "read_checkpoint",
     "read_frames",
     "read_lists",
     "read_manifest",
@@ -70,6 +72,8 @@ __all__ = [
     "read_state_dict",
     "read_videos",
     "read_view",
+    "recognize_videos",
+    "rows_digest",
     "sample_frames",
     "targets",
     "verify_cache",

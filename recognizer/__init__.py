@@ -48,7 +48,15 @@ from .errors import FocusgymError
 from .frames import Box, FrameConfig, centre_crop, fit_frames, resize_frames
 from .geometry import PatchGrid
 from .loading import WeightsError, load_weights
-from .metrics import accuracy_by_step, confidence
+from .metrics import (
+    Metrics,
+    accuracy_by_step,
+    average_precisions,
+    confidence,
+    mean_average_precision,
+    measure,
+    top_k_by_step,
+)
 from .policy import (
     KeepNetwork,
     PolicyConfig,
@@ -59,6 +67,7 @@ from .policy import (
     option_mask,
 )
 from .recognition import Recognition, RecognizerConfig
+from .released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .stages import (
     PAPER_STAGES,
     FitConfig,
@@ -68,6 +77,7 @@ from .stages import (
     OnFeatures,
     OnPixels,
     Samples,
+    Stage,
     StageConfigs,
     TensorSamples,
     fit,
@@ -87,6 +97,7 @@ from .trunks import EncoderError
 __all__ = [
     "PAPER_STAGES",
     "PIXELS_PER_BATCH",
+    "RELEASED_ENTRIES",
     "AdaptiveRecognizer",
     "AverageClassifier",
     "Box",
@@ -109,6 +120,7 @@ __all__ = [
     "GruClassifier",
     "KeepNetwork",
     "KeyedDropout",
+    "Metrics",
     "OnFeatures",
     "OnPixels",
     "PatchGrid",
@@ -119,18 +131,23 @@ __all__ = [
     "Recognition",
     "RecognizerConfig",
     "RecognizerStream",
+    "Released",
+    "ReleasedReport",
     "Samples",
+    "Stage",
     "StageConfigs",
     "TensorSamples",
     "WeightsError",
     "accuracy_by_step",
     "ahead",
     "as_json",
+    "average_precisions",
     "batches",
     "blockwise_linear",
     "build_classifier",
     "centre_crop",
     "confidence",
+    "convert_released",
     "count_gmacs",
     "describe",
     "differences",
@@ -142,6 +159,8 @@ __all__ = [
     "fit_frames",
     "frame_cost",
     "load_weights",
+    "mean_average_precision",
+    "measure",
     "option_mask",
     "policy_choice",
     "pool",
@@ -156,6 +175,7 @@ __all__ = [
     "restore",
     "sequence_losses",
     "shuffled",
+    "top_k_by_step",
     "torch_threads",
     "uniform_draws",
     "weights_digest",

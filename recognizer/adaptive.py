@@ -105,7 +105,6 @@ class AdaptiveRecognizer(nn.Module):
         self.frames = frames
         self.classes = tuple(classes)
         self.precision = precision
-        self._boxes = torch.from_numpy(grid.boxes_px)
         self._cost: FrameCost | None = None
         self.eval()
 
@@ -168,7 +167,11 @@ class AdaptiveRecognizer(nn.Module):
             classes=self.classes,
             feature_dtype=str(self.feature_dtype).removeprefix("torch."),
         )
-        write_bundle(path, "recognizer", config, self, cache_fingerprint, metrics)
+        # Safetensors refuse weights that share memory, as those of one encoder for both parts do.
+        networks = nn.ModuleDict(
+            {**dict(self.named_children()), "local_encoder": copy.deepcopy(self.local_encoder)}
+        )
+        write_bundle(path, "recognizer", config, networks, cache_fingerprint, metrics)
 
     @property
     def device(self) -> torch.device:
@@ -267,7 +270,8 @@ class AdaptiveRecognizer(nn.Module):
             raise ValueError("this recognizer has no policy: give it one, or give `options`")
         maps, glance = self._glance(flat)
         if options is not None or self.policy is None:
-            chosen = torch.as_tensor(options, device=self.device)
+            # A copy: the caller may go on to use theirs.
+            chosen = torch.as_tensor(options).to(self.device, copy=True)
         else:
             seen = maps.float().unflatten(0, (batch, steps))
             where, looks, state = self.policy.advance(seen, state)
@@ -286,8 +290,8 @@ class AdaptiveRecognizer(nn.Module):
     def result(self, logits: Tensor, options: Tensor, costs: Tensor) -> Recognition:
         """Return what was recognized, from the logits and what `observe` returned."""
         attended = options < self.grid.n_options
-        boxes = self._boxes.to(self.device)[options.masked_fill(~attended, 0)]
-        boxes = boxes.masked_fill(~attended[..., None], 0)
+        every = torch.from_numpy(self.grid.boxes_px).to(options.device)
+        boxes = every[options.masked_fill(~attended, 0)].masked_fill(~attended[..., None], 0)
         return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1))
 
     def _autocast(self) -> AbstractContextManager[object]:

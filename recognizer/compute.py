@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -97,8 +98,9 @@ def count_gmacs(run: Callable[[], object]) -> float:
 
 def encoder_gmacs(encoder: nn.Module, side_px: int) -> float:
     """Return the GMACs of an encoder on one image of the given side."""
-    encoder = _on_cpu(encoder).eval()
-    return count_gmacs(lambda: encoder(torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)))
+    encoder = _on_cpu(encoder)
+    with _evaluating(encoder):
+        return count_gmacs(lambda: encoder(torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)))
 
 
 def frame_cost(
@@ -115,11 +117,13 @@ def frame_cost(
     f_c = _on_cpu(classifier)
     glance = torch.zeros(1, 1, classifier.config.glance_channels)
     local = torch.zeros(1, 1, classifier.config.local_channels)
+    with _evaluating(f_c):
+        classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
     return FrameCost(
         glance_gmacs=encoder_gmacs(glance_encoder, grid.frame_px),
         policy_gmacs=0.0 if policy is None else _policy_gmacs(_on_cpu(policy)),
         local_gmacs=encoder_gmacs(local_encoder, grid.patch_px),
-        classifier_gmacs=count_gmacs(lambda: f_c(glance, local)),
+        classifier_gmacs=classifier_gmacs,
     )
 
 
@@ -127,6 +131,18 @@ def _policy_gmacs(policy: PolicyNetwork) -> float:
     config = policy.config
     maps = torch.zeros(1, 1, config.map_height, config.map_width, config.glance_channels)
     return count_gmacs(lambda: policy.choose(maps))
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode inside the block: counting leaves no trace in it."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _on_cpu(module: ModuleT) -> ModuleT:

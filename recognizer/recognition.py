@@ -33,7 +33,8 @@ class RecognizerConfig:
         feature_dtype: To which features are rounded, ``float16`` or ``float32``.
 
     Raises:
-        ValueError: If the dtype is another one.
+        ValueError: If the dtype is another one, a name is no text, or the grid has more options per
+            axis than a frame has pixels.
     """
 
     glance: EncoderConfig
@@ -46,9 +47,16 @@ class RecognizerConfig:
     feature_dtype: str = "float16"
 
     def __post_init__(self) -> None:
-        """Check the dtype."""
+        """Check the dtype, the names, and that the grid takes no memory for nothing."""
         if self.feature_dtype not in FEATURE_DTYPES:
             raise ValueError(f"feature_dtype must be float16 or float32; got {self.feature_dtype}")
+        if type(self.classes) is not tuple or not all(type(x) is str for x in self.classes):
+            raise ValueError(f"classes must be names; got {self.classes!r:.80}")
+        if not self.grid.n <= self.grid.frame_px:
+            raise ValueError(
+                f"grid must have at most {self.grid.frame_px} options per axis, the frame's side "
+                f"in pixels; got n={self.grid.n}"
+            )
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> RecognizerConfig:
@@ -66,8 +74,9 @@ class RecognizerConfig:
             "policy": None if policy is None else PolicyConfig(**policy),
             "grid": PatchGrid(**content.get("grid", {})),
             "frames": FrameConfig(**content.get("frames", {})),
-            "classes": tuple(content.get("classes", ())),
         }
+        if isinstance(content.get("classes"), list):  # JSON's; anything else is refused below
+            parts["classes"] = tuple(content["classes"])
         return cls(**{**content, **parts})
 
 
@@ -95,3 +104,8 @@ class Recognition:
         """Return several as one: of other videos (``dim`` 0), or of frames in turn (1)."""
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return Recognition(*(torch.cat(column, dim) for column in columns))
+
+    def videos(self) -> list[Recognition]:
+        """Return that of each video, with B = 1."""
+        rows = range(len(self.logits))
+        return [Recognition(*(part[i : i + 1] for part in vars(self).values())) for i in rows]

@@ -61,10 +61,15 @@ class RecognizerStream:
         """
         recognizer, f_c = self._recognizer, self._recognizer.classifier
         frames = frame[None] if frame.ndim == 3 and self._batch == 1 else frame
-        if len(frames) != self._batch:
+        if frames.ndim != 4 or len(frames) != self._batch:
             raise ValueError(
                 f"expected a frame for each of {self._batch} streams; got {tuple(frame.shape)}: "
                 "give (B, 3, S, S), or begin a stream of another batch"
+            )
+        if options is not None and options.ndim != 1:
+            raise ValueError(
+                f"expected an option for each of {self._batch} streams; got "
+                f"{tuple(options.shape)}: give (B,)"
             )
         glance, local, chosen, costs, policy_state = recognizer.observe(
             frames[:, None], None if options is None else options[:, None], self._policy_state

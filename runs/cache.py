@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -12,21 +10,17 @@ import torch
 from rich.console import Console
 
 from ..feature_cache import (
-    AugmentConfig,
     CacheConfig,
     VideoEncoder,
-    VideoList,
     build_cache,
     cache_info,
     make_encoder,
     merge_shards,
     plan_cache,
-    read_lists,
     read_manifest,
-    read_videos,
     verify_cache,
 )
-from ..recognizer import Encoder, EncoderConfig, FocusgymError, FrameConfig, PatchGrid
+from ..recognizer import Encoder, EncoderConfig, PatchGrid
 from .config import (
     CacheBuildConfig,
     CacheInfoConfig,
@@ -34,12 +28,16 @@ from .config import (
     CachePlanConfig,
     CacheVerifyConfig,
     ContentConfig,
-    VideosConfig,
 )
-
-
-class UsageError(FocusgymError):
-    """Options that do not go together, or cannot be."""
+from .options import (
+    UsageError,
+    augmentation,
+    check_device,
+    check_not_negative,
+    frames_of,
+    usage,
+    videos_of,
+)
 
 
 def run_cache_verb(config: Any) -> None:
@@ -61,8 +59,8 @@ def run_cache_verb(config: Any) -> None:
 
 def plan(config: CachePlanConfig, console: Console) -> None:
     """Print what a build would take; exit status 1 where something would be wrong."""
-    _check_not_negative("--sample", config.sample)
-    listed = _videos(config.videos, skip_missing=True)
+    check_not_negative("--sample", config.sample)
+    listed = videos_of(config.videos, skip_missing=True)
     encoder = VideoEncoder(
         *_encoders(config.content), _content(config.content, config.videos.format)
     )
@@ -87,7 +85,7 @@ def plan(config: CachePlanConfig, console: Console) -> None:
 
 def build(config: CacheBuildConfig, console: Console) -> None:
     """Build a cache or a shard of one."""
-    listed = _videos(config.videos, config.videos.skip_missing)
+    listed = videos_of(config.videos, config.videos.skip_missing)
     root = build_cache(
         listed.videos,
         listed.classes,
@@ -105,8 +103,8 @@ def build(config: CacheBuildConfig, console: Console) -> None:
 
 def verify(config: CacheVerifyConfig, console: Console) -> None:
     """Check a cache; exit status 1 where something is wrong."""
-    _check_not_negative("--sample", config.sample)
-    _check_not_negative("--seed", config.seed)
+    check_not_negative("--sample", config.sample)
+    check_not_negative("--seed", config.seed)
     wrong = verify_cache(config.cache, config.sample, config.seed)
     for sentence in wrong[:50]:
         console.print(sentence, style="red")
@@ -125,59 +123,29 @@ def info(config: CacheInfoConfig, console: Console) -> None:
         console.print(table.to_string())
 
 
-def _videos(config: VideosConfig, skip_missing: bool) -> VideoList:
-    given = {"train": config.train, "val": config.val, "test": config.test}
-    lists = {split: path for split, path in given.items() if path is not None}
-    if not lists:
-        if config.classes is not None or config.images is not None:
-            raise UsageError(
-                "--classes and --images go with lists: give --train, --val or --test as well"
-            )
-        return read_videos(config.videos, skip_missing)
-    return read_lists(
-        config.videos, lists, config.format, config.classes, config.images, skip_missing
-    )
-
-
 def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:
-    with _usage():
+    with usage():
         glance, local = EncoderConfig(config.glance, config.glance_px), EncoderConfig(config.local)
     return make_encoder(glance, config.glance_weights), make_encoder(local, config.local_weights)
 
 
 def _content(config: ContentConfig, format: str) -> CacheConfig:
-    _check_not_negative("--views", config.views)
-    of_gestures = format == "something"  # left and right differ; facts of the released lists
-    flip = not of_gestures if config.flip is None else config.flip
-    short_videos = config.short_videos or ("repeat_first" if of_gestures else "repeat_last")
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here; give --device cpu")
-    with _usage():
+    check_not_negative("--views", config.views)
+    check_device(config.device)
+    with usage():
         return CacheConfig(
-            FrameConfig(config.steps, config.frame, config.resize or None, short_videos),
+            frames_of(config.frames, format),
             tuple(
-                PatchGrid(config.frame, patch_px, n)
+                PatchGrid(config.frames.frame, patch_px, n)
                 for patch_px in config.patch or (128,)
                 for n in config.grid or (7,)
             ),
-            AugmentConfig(config.views, flip, config.seed) if config.views else None,
+            augmentation(config.frames, format, config.views, config.seed)
+            if config.views
+            else None,
             config.dtype,
             config.device,
         )
-
-
-def _check_not_negative(option: str, value: int) -> None:
-    if value < 0:
-        raise UsageError(f"{option} must not be negative; got {value}")
-
-
-@contextmanager
-def _usage() -> Iterator[None]:
-    """Turn what a config refuses into a message without a traceback."""
-    try:
-        yield
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

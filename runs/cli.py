@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
-from .config import Command, QuickstartConfig
+from .config import CacheVerbs, QuickstartConfig
+from .fit_config import FitVerbs
+from .recognize_config import ImportConfig, RecognizeConfig
+
+Command = (
+    Annotated[QuickstartConfig, subcommand("quickstart")]
+    | Annotated[CacheVerbs, subcommand("cache")]
+    | Annotated[FitVerbs, subcommand("fit")]
+    | Annotated[RecognizeConfig, subcommand("recognize")]
+    | Annotated[ImportConfig, subcommand("import-checkpoint")]
+)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -40,14 +50,27 @@ def _run(config: Any) -> None:
     from ..recognizer import FocusgymError
 
     try:
-        if isinstance(config, QuickstartConfig):
-            from .quickstart import quickstart
+        match config:
+            case QuickstartConfig():
+                from .quickstart import quickstart
 
-            quickstart(config)
-        else:
-            from .cache import run_cache_verb
+                quickstart(config)
+            case FitVerbs():
+                from .fit import run_fit_verb
 
-            run_cache_verb(config.verb)
+                run_fit_verb(config.verb)
+            case RecognizeConfig():
+                from .recognize import recognize
+
+                recognize(config)
+            case ImportConfig():
+                from .import_checkpoint import import_checkpoint
+
+                import_checkpoint(config)
+            case _:
+                from .cache import run_cache_verb
+
+                run_cache_verb(config.verb)
     except FocusgymError as error:
         print(f"focusgym: {error}", file=sys.stderr)
         raise SystemExit(2) from None

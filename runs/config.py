@@ -60,6 +60,28 @@ class VideosConfig:
 
 
 @dataclass(frozen=True)
+class FramesConfig:
+    """Which frames of a video are taken, and how they are prepared.
+
+    Attributes:
+        steps: T, frames per video.
+        frame: Side S of the frames, pixels.
+        resize: Length of the short side before the crop to S, pixels; 0 takes frames as they are,
+            S×S.
+        short_videos: What fills the places of a video with fewer than T frames; the first frame
+            for the format something, the last one for others, if not given.
+        flip: Whether half of the augmented videos are mirrored; if not given, they are, but for
+            the format something, where left and right are labels.
+    """
+
+    steps: int = 16
+    frame: int = 224
+    resize: int = 256
+    short_videos: Literal["repeat_last", "repeat_first"] | None = None
+    flip: bool | None = None
+
+
+@dataclass(frozen=True)
 class ContentConfig:
     """What is stored of each video.
 
@@ -69,19 +91,12 @@ class ContentConfig:
         local_weights: Weights of f_L, likewise.
         glance: f_G: a torchvision classification network, small_glance or small_local.
         local: f_L, likewise.
+        frames: Which frames.
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
-        steps: T, frames per video.
-        frame: Side S of the frames, pixels.
-        resize: Length of the short side before the crop to S, pixels; 0 takes frames as they are,
-            S×S.
-        short_videos: What fills the places of a video with fewer than T frames; the first frame
-            for the format something, the last one for others, if not given.
         patch: Patch side P, pixels; may be repeated: --patch 96 --patch 128. 128 if not given.
         grid: Candidates per axis; may be repeated. 7 if not given.
         views: Augmented copies of each training video (frames, crop and flip drawn); 0 stores
             middle frames and the central crop, as for testing.
-        flip: Whether half of the copies are mirrored; if not given, they are, but for the format
-            something, where left and right are labels.
         seed: Of the copies.
         dtype: Storage dtype.
         device: Where the encoders run.
@@ -89,17 +104,13 @@ class ContentConfig:
 
     glance_weights: str
     local_weights: str
+    frames: FramesConfig
     glance: str = "mobilenet_v2"
     local: str = "resnet50"
     glance_px: int | None = None
-    steps: int = 16
-    frame: int = 224
-    resize: int = 256
-    short_videos: Literal["repeat_last", "repeat_first"] | None = None
     patch: UseAppendAction[tuple[int, ...]] = ()
     grid: UseAppendAction[tuple[int, ...]] = ()
     views: int = 0
-    flip: bool | None = None
     seed: int = 0
     dtype: Literal["float16", "float32"] = "float16"
     device: Literal["cpu", "cuda"] = "cpu"
@@ -195,9 +206,3 @@ class CacheVerbs:
         | Annotated[CacheInfoConfig, subcommand("info")]
         | Annotated[CacheMergeConfig, subcommand("merge")]
     )
-
-
-Command = (
-    Annotated[QuickstartConfig, subcommand("quickstart")]
-    | Annotated[CacheVerbs, subcommand("cache")]
-)

@@ -23,7 +23,6 @@ from ..feature_cache import (
 )
 from ..recognizer import (
     AdaptiveRecognizer,
-    FocusgymError,
     PatchGrid,
     PolicyNetwork,
     read_bundle,
@@ -33,6 +32,7 @@ from ..recognizer import (
 )
 from .config import QuickstartConfig
 from .evaluation import compare_policies
+from .options import UsageError
 from .pipeline import (
     classifier_config,
     load_encoders,
@@ -44,10 +44,6 @@ from .pipeline import (
 from .recipes import CLIPS, DIGITS, Recipe
 from .report import clear_report, write_report
 from .steps import Steps
-
-
-class UsageError(FocusgymError):
-    """Options that do not go together."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +189,26 @@ def run_pipeline(
 
     pi_plus = steps.run("policy_plus", training["ppo_plus"], learn_plus)
     policy_plus = read_policy(pi_plus, cache.fingerprint)
+
+    def plug_back(folder: Path) -> None:
+        folder.mkdir()
+        for name, classifier, network in (
+            ("adafocus", tuned / "adafocus", policy),
+            ("adafocus_plus", f_c, policy_plus),
+        ):
+            recognizer = AdaptiveRecognizer(
+                glance,
+                local,
+                read_classifier(classifier, cache.fingerprint),
+                grid,
+                network,
+                cache.dtype,
+                frames=recipe.frames,
+                classes=data.classes,
+            )
+            recognizer.save(folder / name, cache.fingerprint)
+
+    steps.run("recognizers", {}, plug_back)
 
     def evaluate(folder: Path) -> None:
         f_g, f_l = glance.fused(), local.fused()  # as the cache was built

@@ -75,8 +75,8 @@ class Recipe:
         return plus.keep_ratio
 
 
-def _adamw(epochs: int, batch_size: int, **lr: float) -> FitConfig:
-    # Minutes on a laptop, where the paper's SGD takes days on a GPU.
+def adamw(epochs: int, batch_size: int, **lr: float) -> FitConfig:
+    """Return a training that takes minutes on a laptop, where the paper's SGD takes days."""
     return FitConfig(epochs, batch_size, lr, optimizer="adamw", schedule="one_cycle")
 
 
@@ -89,15 +89,15 @@ DIGITS = Recipe(
     local=EncoderConfig("small_local"),
     hidden=128,
     dropout=0.2,
-    classifier=_adamw(10, 64, classifier=1e-3),
+    classifier=adamw(10, 64, classifier=1e-3),
     ppo=DIGITS_PPO,
     # As much per look as the paper's λ = 1e-6 takes off at P = 100.
     ppo_plus=replace(DIGITS_PPO, plus=PlusTraining(penalty={"per_px2": 1e-2 / 28**2})),
-    finetune=_adamw(8, 64, classifier=5e-4),
+    finetune=adamw(8, 64, classifier=5e-4),
     training_threads=1,
     digits=DigitsConfig(),
-    full_frames=_adamw(6, 16, encoder=5e-3),
-    stage_one=_adamw(10, 32, local=2e-3, classifier=2e-3),
+    full_frames=adamw(6, 16, encoder=5e-3),
+    stage_one=adamw(10, 32, local=2e-3, classifier=2e-3),
 )
 
 CLIPS_PPO = PPOConfig(epochs=100, n_envs=48, minibatch=16, conv_channels=32, hidden=256, lr=3e-4)
@@ -109,8 +109,8 @@ CLIPS = Recipe(
     local=EncoderConfig("mobilenet_v2"),
     hidden=256,
     dropout=0.5,
-    classifier=_adamw(40, 16, classifier=5e-4),
+    classifier=adamw(40, 16, classifier=5e-4),
     ppo=CLIPS_PPO,
     ppo_plus=replace(CLIPS_PPO, plus=PlusTraining()),
-    finetune=_adamw(10, 16, classifier=2e-4),
+    finetune=adamw(10, 16, classifier=2e-4),
 )

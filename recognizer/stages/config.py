@@ -22,7 +22,8 @@ class FitConfig:
             is fixed, and in eval mode.
         optimizer: ``sgd``, or ``adamw``.
         schedule: ``cosine``, falling to zero; or ``one_cycle``, which rises for 30 % of the steps
-            and then falls to zero.
+            and then falls to zero; AdamW's first beta then falls and rises against it, between 0.95
+            and 0.85.
         momentum: Of SGD.
         nesterov: Whether SGD's momentum is Nesterov's.
         weight_decay: L2 regularization of SGD, or AdamW's.
@@ -70,6 +71,10 @@ class FitConfig:
             raise ValueError(
                 "momentum must be in [0, 1) and weight_decay not negative; got "
                 f"{self.momentum}, {self.weight_decay}"
+            )
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError(
+                "Nesterov momentum needs a momentum > 0; got 0: raise it, or set nesterov=False"
             )
         for name, known in (
             ("optimizer", OPTIMIZERS),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,23 +106,19 @@ def fit(
             f"rates times {config.lr_factor:g}: {rates}"
         )
     with _only(stage, config):
-        trained = nn.ModuleDict({network: stage.networks[network] for network in config.lr})
-        stepper = Stepper(trained, config, config.epochs * math.ceil(train.n / config.batch_size))
-        progress = Progress(stepper)
-        what = {"config": asdict(config), "seed": [*seed], "samples": train.n, "of": identity}
+        parts = {part: network for part, network in stage.networks.items() if part in config.lr}
+        n_batches = math.ceil(train.n / config.batch_size)
+        stepper = Stepper(nn.ModuleDict(parts), config, config.epochs * n_batches)
+        progress = Progress(stepper, config.epochs, n_batches)
+        samples = [train.n, validation.n]
+        what = {"config": asdict(config), "seed": [*seed], "samples": samples, "of": identity}
         saved = StageCheckpoint(checkpoint, checkpoint_s, progress, what)
+        model = data_parallel(stage, device)  # from here on all have the first one's weights
         if not saved.load():
             progress.consider(0, validate(stage, validation, config, device))
-        model = data_parallel(stage, device)
         epochs = range(progress.epoch, config.epochs)
-        bar = tqdm(
-            epochs,
-            name,
-            config.epochs,
-            initial=progress.epoch,
-            unit="epoch",
-            disable=rank > 0,
-        )
+        quiet: dict[str, Any] = {"disable": True} if rank else {}
+        bar = tqdm(epochs, name, config.epochs, initial=progress.epoch, unit="epoch", **quiet)
         for epoch in bar:
             _train_mode(stage, config)
             batches = shuffled(train.n, config.batch_size, [*seed, epoch])[progress.step :]
@@ -136,7 +133,7 @@ def fit(
                 stepper.step(loss * world)  # what is averaged over the processes is to be summed
                 losses.append(loss.detach())
                 progress.step += 1
-                if rank == 0:
+                if rank == 0 and progress.step < n_batches:  # a whole epoch is saved below
                     saved.save_if_due()
             mean = float(total(torch.stack(losses).double().mean()))
             if not math.isfinite(mean):
@@ -162,14 +159,16 @@ def validate(
     stage.eval()
     rank, world = rank_and_world()
     rows = torch.arange(rank, samples.n, world).split(config.batch_size)
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
-    for batch in samples.batches(0, rows):
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    for batch in samples.batches(0, [some for some in rows if len(some)]):
         *inputs, labels = (part.to(device) for part in batch)
         logits = stage(*inputs).float()
-        sums[0] += are_correct(logits, labels).double().mean(dim=1).sum()
-        sums[1] -= sequence_losses(logits, labels).double().sum()
-    accuracy, minus_loss = (total(sums) / samples.n).tolist()
-    return accuracy, minus_loss
+        correct = are_correct(logits, labels)
+        sums[0] += correct.sum()  # counts are exact: the loss decides where they are equal
+        sums[1] += correct.numel()
+        sums[2] -= sequence_losses(logits, labels).double().sum()
+    n_correct, n_predictions, minus_loss = total(sums).tolist()
+    return n_correct / n_predictions, minus_loss / samples.n
 
 
 @contextmanager

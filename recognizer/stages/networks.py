@@ -119,9 +119,10 @@ class OnPixels(nn.Module):
         n_options = self._grid.n_options
         if self.policy is None:
             return random_options(draws, n_options, self._skip_rate)
-        return policy_choice(
-            self.policy, maps, draws, sample=self._sample, skip_rate=self._skip_rate
-        )
+        with torch.autocast(maps.device.type, enabled=False):  # what it will choose at test time
+            return policy_choice(
+                self.policy, maps, draws, sample=self._sample, skip_rate=self._skip_rate
+            )
 
 
 class OnFeatures(nn.Module):

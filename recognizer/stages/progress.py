@@ -36,9 +36,9 @@ class Progress:
         best_weights: Its weights.
     """
 
-    def __init__(self, stepper: Stepper) -> None:
-        """Begin at the beginning."""
-        self._stepper = stepper
+    def __init__(self, stepper: Stepper, epochs: int, steps: int) -> None:
+        """Begin at the beginning of so many epochs, of so many steps each."""
+        self._stepper, self._epochs, self._steps = stepper, epochs, steps
         self.epoch = self.step = self.best_epoch = 0
         self.best_score = (-math.inf, -math.inf)
         self.best_weights: dict[str, Tensor] = {}
@@ -73,11 +73,16 @@ class Progress:
         networks = self._stepper.networks
         own = networks.state_dict()
         weights, best, steps = (_below(tensors, part) for part in ("weights", "best", "steps"))
-        for found in (weights, best) if best else (weights,):
+        for found in (weights, best):
             shapes = {name: tuple(value.shape) for name, value in found.items()}
             if shapes != {name: tuple(value.shape) for name, value in own.items()}:
                 raise ValueError("its weights are those of other networks")
-        numbers = [int(plain[name]) for name in ("epoch", "step", "best_epoch")]
+        epoch, step, best_epoch = (int(plain[name]) for name in ("epoch", "step", "best_epoch"))
+        if not (0 <= best_epoch <= epoch <= self._epochs and 0 <= step < self._steps):
+            raise ValueError(
+                f"it says epoch {epoch} of {self._epochs}, step {step} of {self._steps}, best "
+                f"epoch {best_epoch}"
+            )
         accuracy, minus_loss = (float(value) for value in plain["best_score"])
         parameters = [parameter for _, parameter in networks.named_parameters()]
         for name, value in steps.items():
@@ -88,7 +93,7 @@ class Progress:
         networks.load_state_dict(weights)
         device = next(networks.parameters()).device
         self.best_weights = {name: value.to(device) for name, value in best.items()}
-        self.epoch, self.step, self.best_epoch = numbers
+        self.epoch, self.step, self.best_epoch = epoch, step, best_epoch
         self.best_score = (accuracy, minus_loss)
 
 
@@ -102,8 +107,17 @@ class StageCheckpoint:
         progress: Progress,
         identity: Mapping[str, Any],
     ) -> None:
-        """Name the file, and what has to be the same for a training to go on."""
+        """Name the file, and what has to be the same for a training to go on.
+
+        Raises:
+            CheckpointError: If there is no folder for it.
+        """
         self._path = None if path is None else Path(path)
+        if self._path is not None and not self._path.parent.is_dir():
+            raise CheckpointError(
+                f"{self._path}: there is no folder {self._path.parent}: make it, or give another "
+                "path"
+            )
         self._every_s, self._progress = every_s, progress
         self._identity = as_json({"format": _FORMAT, **identity})
         self._saved_s = time.monotonic()

@@ -23,7 +23,9 @@ class Stepper:
         """Begin a training of ``n_steps`` steps; each network has its own learning rate."""
         self.networks = networks
         rates = config.scaled_lr
-        groups = [{"params": networks[name].parameters(), "lr": rates[name]} for name in rates]
+        groups = [
+            {"params": part.parameters(), "lr": rates[name]} for name, part in networks.items()
+        ]
         self._optimizer: torch.optim.Optimizer
         if config.optimizer == "sgd":
             self._optimizer = torch.optim.SGD(
@@ -39,7 +41,10 @@ class Stepper:
         if config.schedule == "cosine":
             self._schedule = schedules.CosineAnnealingLR(self._optimizer, n_steps)
         else:
-            self._schedule = schedules.OneCycleLR(self._optimizer, list(rates.values()), n_steps)
+            highest = [rates[name] for name in networks]
+            self._schedule = schedules.OneCycleLR(
+                self._optimizer, highest, n_steps, cycle_momentum=config.optimizer == "adamw"
+            )
         self._device_type = next(networks.parameters()).device.type
         self._dtype = None if config.precision == "float32" else getattr(torch, config.precision)
         self._scaler = torch.amp.GradScaler(

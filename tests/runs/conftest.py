@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from focusgym.feature_cache import DigitsConfig
-from focusgym.recognizer import FitConfig
 from focusgym.runs.config import QuickstartConfig
 from focusgym.runs.quickstart import quickstart
-from focusgym.runs.recipes import DIGITS, Recipe
+from focusgym.runs.recipes import DIGITS, Recipe, adamw
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +20,12 @@ def tiny() -> Recipe:
     return replace(
         DIGITS,
         digits=DigitsConfig(n_train=40, n_val=10, n_test=20),
-        full_frames=FitConfig(1, 16, 5e-3),
-        stage_one=FitConfig(25, 8, 1e-2),  # enough for predictions that differ
-        classifier=FitConfig(2, 16, 1e-3),
+        full_frames=adamw(1, 16, encoder=5e-3),
+        stage_one=adamw(25, 8, local=1e-2, classifier=1e-2),  # enough for predictions that differ
+        classifier=adamw(2, 16, classifier=1e-3),
         ppo=replace(DIGITS.ppo, epochs=4, n_envs=16, minibatch=8),
         ppo_plus=replace(DIGITS.ppo_plus, epochs=4, n_envs=16, minibatch=8),
-        finetune=FitConfig(1, 16, 5e-4),
+        finetune=adamw(1, 16, classifier=5e-4),
     )
 
 

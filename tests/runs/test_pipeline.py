@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,33 +14,19 @@ from support import L, write_cache
 from focusgym.agents import PlusTraining, PPOConfig
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
-    Batches,
     ClassifierConfig,
-    Encoder,
-    EncoderConfig,
-    FitConfig,
-    GruClassifier,
-    PatchGrid,
+    OnFeatures,
     PolicyConfig,
     PolicyNetwork,
-    fit_encoder,
-    fit_local,
+    Samples,
     read_bundle,
     read_classifier,
-    sequence_loss,
+    sequence_losses,
 )
-from focusgym.runs.pipeline import (
-    STAGES,
-    make_classifier,
-    make_finetuned,
-    make_policy,
-    random_batches,
-    random_options,
-    with_skips,
-)
-from focusgym.runs.recipes import DIGITS
+from focusgym.runs.pipeline import make_classifier, make_finetuned, make_policy
+from focusgym.runs.recipes import DIGITS, adamw
 
-FIT = FitConfig(epochs=3, batch_size=4, lr=1e-2)
+FIT = adamw(3, 4, classifier=1e-2)
 PPO = PPOConfig(epochs=4, n_envs=6, minibatch=3, conv_channels=2, hidden=8)
 
 
@@ -95,21 +82,18 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> tuple[Seen, dict[str, torch.T
     validated_on: dict[str, torch.Tensor] = {}
 
     def spy(
-        network: GruClassifier,
-        batches: Batches,
-        config: FitConfig,
-        validation: tuple[torch.Tensor, ...],
-        name: str,
+        stage: OnFeatures, train: Samples, validation: Samples, *args: Any, **keywords: Any
     ) -> object:
+        name = keywords["name"]
         for epoch in (0, 1):
-            batches_of[name, epoch] = batches.load(epoch, torch.arange(batches.n_videos))
-        validated_on[name] = validation[1]
-        return fit(network, batches, config, validation, name)
+            (batches_of[name, epoch],) = train.batches(epoch, [torch.arange(train.n)])
+        ((_, validated_on[name], _),) = validation.batches(0, [torch.arange(validation.n)])
+        return fit(stage, train, validation, *args, **keywords)
 
     from focusgym.runs import pipeline
 
-    fit = pipeline.fit_classifier
-    monkeypatch.setattr(pipeline, "fit_classifier", spy)
+    fit = pipeline.fit
+    monkeypatch.setattr(pipeline, "fit", spy)
     return batches_of, validated_on
 
 
@@ -171,83 +155,16 @@ def test_f_c_knows_skips_if_it_has_met_them(tmp_path: Path) -> None:
     for rate in (0.0, 0.25):
         config = ClassifierConfig(5, L, 3, hidden=8, dropout=0.0)
         folder = tmp_path / f"f_c{rate}"
-        fit = FitConfig(epochs=12, batch_size=20, lr=1e-2)
+        fit = adamw(12, 20, classifier=1e-2)
         make_classifier(folder, config, cache, tmp_path / "none", fit, rate, seed=0)
         f_c = read_classifier(folder, cache.fingerprint)
         with torch.no_grad():
             logits = f_c(cache.glance_vectors(test), nothing)
-            losses.append(float(sequence_loss(logits, cache.labels[test])))
+            losses.append(float(sequence_losses(logits, cache.labels[test]).mean()))
             looked = f_c(*cache.sequences(test, np.zeros((len(test), cache.steps), int))[:2])
         accuracy = (looked[:, -1].argmax(-1) == cache.labels[test]).double().mean()
         assert accuracy > 0.95, "looking still pays"
     assert losses[1] < 0.5 * losses[0]
-
-
-def test_no_two_stages_or_epochs_share_their_random_patches(cache: FeatureCache) -> None:
-    drawn = [
-        random_options(49, (40, 6), stage, seed, epoch).tobytes()
-        for stage in STAGES
-        for seed in (0, 1)
-        for epoch in (0, 1, 2)
-    ]
-    assert len(set(drawn)) == len(drawn)
-    batches = random_batches(cache, "finetune", 0.0, 0)
-    rows = torch.arange(batches.n_videos)
-    options = random_options(9, (batches.n_videos, cache.steps), "finetune", 0, 2)
-    train = cache.split("train")
-    expected = cache.local_vectors(train[:, None], np.arange(cache.steps), options)
-    assert torch.equal(batches.load(2, rows)[1], expected)
-
-
-def test_skips_are_drawn_at_their_rate_apart_from_the_patches() -> None:
-    options = random_options(9, (400, 50), "cache", 0, 3)
-    assert np.array_equal(with_skips(options, 9, 0.0, "cache", 0, 3), options)
-    assert (with_skips(options, 9, 1.0, "cache", 0, 3) == 9).all()
-    drawn = with_skips(options, 9, 0.25, "cache", 0, 3)
-    skipped = drawn == 9
-    assert np.array_equal(drawn[~skipped], options[~skipped])
-    for option in range(9):  # 2,222 frames each: σ = 0.009
-        assert skipped[options == option].mean() == pytest.approx(0.25, abs=0.04)
-    others = [
-        with_skips(options, 9, 0.25, stage, seed, epoch) == 9
-        for stage, seed, epoch in (("finetune", 0, 3), ("cache", 1, 3), ("cache", 0, 4))
-    ]
-    for other in others:  # independent draws agree on 0.25² + 0.75² of the frames
-        assert (other == skipped).mean() == pytest.approx(0.625, abs=0.02)
-
-
-def test_encoders_learn_and_f_g_stays_fixed_in_stage_one() -> None:
-    """Bright or dark frames: easy for both encoders; stage I moves f_L and f_C."""
-    torch.manual_seed(0)
-    labels = torch.arange(40) % 2
-    frames = torch.randint(0, 60, (40, 2, 3, 32, 32)) + 150 * labels[:, None, None, None, None]
-    frames = frames.to(torch.uint8)
-    local = Encoder(EncoderConfig("small_local"))
-    full = Batches(40, lambda epoch, rows: (frames[rows], labels[rows]), 0)
-    before = {name: value.clone() for name, value in local.state_dict().items()}
-    fit_encoder(local, 2, full, FitConfig(2, 8, 1e-2))
-    assert not torch.equal(local.state_dict()["trunk.0.0.weight"], before["trunk.0.0.weight"])
-    with torch.no_grad():
-        pooled = local(frames[:, 0]).mean((2, 3))
-    dark, light = pooled[labels == 0].mean(0), pooled[labels == 1].mean(0)
-    nearest = ((pooled - light).norm(dim=1) < (pooled - dark).norm(dim=1)).long()
-    assert torch.equal(nearest, labels)
-
-    grid = PatchGrid(32, 16, 3)
-    vectors = torch.randn(40, 2, 4)
-    options = torch.randint(0, 9, (40, 2))
-    classifier = GruClassifier(ClassifierConfig(4, 64, 2, hidden=8, dropout=0.0))
-    stage_one = Batches(
-        40, lambda epoch, rows: (frames[rows], vectors[rows], options[rows], labels[rows]), 0
-    )
-    weight = local.state_dict()["trunk.0.0.weight"].clone()
-    fit_local(local, classifier, grid, stage_one, FitConfig(6, 8, 1e-2))
-    assert not torch.equal(local.state_dict()["trunk.0.0.weight"], weight)
-    assert not local.training
-    with torch.no_grad():
-        patches = grid.crop(frames.flatten(0, 1), options.flatten())
-        seen = local(patches).mean((2, 3)).unflatten(0, (40, 2))
-        assert (classifier(vectors, seen)[:, -1].argmax(-1) == labels).float().mean() > 0.9
 
 
 def test_recipes_are_checked() -> None:

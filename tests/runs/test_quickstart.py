@@ -18,11 +18,11 @@ from focusgym.agents import PPOConfig, read_policy
 from focusgym.envs import AdaFocusEnv
 from focusgym.feature_cache import FeatureCache
 from focusgym.feature_cache.videos.digits import write_mp4
-from focusgym.recognizer import FitConfig, FrameConfig, FrameCost, PolicyConfig, read_classifier
+from focusgym.recognizer import FrameConfig, FrameCost, PolicyConfig, read_classifier
 from focusgym.runs.config import QuickstartConfig
 from focusgym.runs.evaluation import parity, true_centers, worst_parity
 from focusgym.runs.quickstart import quickstart
-from focusgym.runs.recipes import CLIPS, Recipe
+from focusgym.runs.recipes import CLIPS, Recipe, adamw
 
 Run = tuple[Path, dict[str, Any]]
 LEARNED = ["adafocus", "adafocus_finetuned", "random_finetuned"]
@@ -217,7 +217,7 @@ def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torchvision.models.mobilenet_v2(weights=None)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    fit = FitConfig(2, 4, 1e-3)
+    fit = adamw(2, 4, classifier=1e-3)
     ppo = PPOConfig(epochs=2, n_envs=4, minibatch=2, conv_channels=2, hidden=8)
     recipe = replace(
         CLIPS,

@@ -1,0 +1,164 @@
+"""What the verb ``fit`` takes from the command line; imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, subcommand
+
+from .config import FramesConfig, VideosConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a stage is trained; what is not given is the preset's.
+
+    Attributes:
+        preset: The paper's hyper-parameters for this data set.
+        epochs: Passes over the training videos.
+        batch_size: Videos per step, of all processes together; learning rates follow it.
+        lr_encoder: Learning rate for batches of 64; of stage 0.
+        lr_local: Of f_L, for batches of 64; 0 keeps f_L fixed.
+        lr_classifier: Of f_C, for batches of 64.
+        freeze_batch_norm: Keep the statistics of BatchNorms.
+        precision: In which torch's autocast computes.
+        device: Where; with torchrun, each process takes a GPU of its own.
+        seed: Of every draw.
+    """
+
+    preset: Literal["activitynet", "fcvid", "mini_kinetics"] = "activitynet"
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr_encoder: float | None = None
+    lr_local: float | None = None
+    lr_classifier: float | None = None
+    freeze_batch_norm: bool = False
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What f_C is, where it does not begin from a bundle.
+
+    Attributes:
+        hidden: H of the GRU.
+        dropout: Before its output layer; the preset's if not given.
+        reuse_glance: Whether the glance vectors are classified too.
+        aggregation: A GRU over the frames, or the mean of frame-wise predictions.
+    """
+
+    hidden: int = 1024
+    dropout: float | None = None
+    reuse_glance: bool = True
+    aggregation: Literal["gru", "average"] = "gru"
+
+
+@dataclass(frozen=True)
+class FitEncoderConfig:
+    """Stage 0: train an encoder alone on full frames.
+
+    Attributes:
+        out: Folder of the encoder's bundle.
+        videos: Which videos; the split val selects the epoch.
+        frames: Which frames of them.
+        training: How.
+        network: A torchvision classification network, small_glance or small_local.
+        weights: To begin with: a .pth or .safetensors file, 'default' or the name of torchvision's
+            weights (downloaded), or 'random'.
+        input_px: Side to which the input is reduced; the frame's side if not given.
+        augment: Draw frames, crop and flip anew in every epoch.
+    """
+
+    out: Positional[Path]
+    videos: VideosConfig
+    frames: FramesConfig
+    training: TrainingConfig
+    network: str
+    weights: str
+    input_px: int | None = None
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class FitPatchesConfig:
+    """Stages I and III on pixels: train f_L and f_C on patches, f_G fixed.
+
+    Random patches, stage I; or with --policy its patches, stage III.
+
+    Attributes:
+        out: Folder of the bundles local and classifier.
+        videos: Which videos; the split val selects the epoch.
+        frames: Which frames of them.
+        training: How.
+        head: What f_C is, without --classifier.
+        glance: Bundle of f_G.
+        local: Bundle of f_L, to begin with.
+        classifier: Bundle of f_C, to begin with; random weights if not given.
+        policy: Bundle of the policy.
+        sample_policy: Draw the policy's patches and skips; else its most probable ones.
+        patch: Patch side P, pixels.
+        grid: Candidates per axis.
+        skip_rate: Share of the frames skipped at random, where the policy skips none.
+        augment: Draw frames, crop and flip anew in every epoch.
+    """
+
+    out: Positional[Path]
+    videos: VideosConfig
+    frames: FramesConfig
+    training: TrainingConfig
+    head: HeadConfig
+    glance: Path
+    local: Path
+    classifier: Path | None = None
+    policy: Path | None = None
+    sample_policy: bool = False
+    patch: int = 128
+    grid: int = 7
+    skip_rate: float = 0.0
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class FitClassifierConfig:
+    """Stages I and III on a cache: train f_C on random patches, or with --policy on its patches.
+
+    Attributes:
+        out: Folder of the classifier's bundle.
+        cache: The feature cache; its split val selects the epoch.
+        training: How.
+        head: What f_C is, without --classifier.
+        group: The cache's option group, where it has several.
+        classifier: Bundle of f_C, to begin with; random weights if not given.
+        policy: Bundle of the policy.
+        sample_policy: Draw the policy's patches and skips; else its most probable ones.
+        skip_rate: Share of the frames skipped at random, where the policy skips none.
+    """
+
+    out: Positional[Path]
+    cache: Path
+    training: TrainingConfig
+    head: HeadConfig
+    group: str | None = None
+    classifier: Path | None = None
+    policy: Path | None = None
+    sample_policy: bool = False
+    skip_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class FitVerbs:
+    """The supervised stages: encoder (0), patches (I and III on pixels), classifier (on a cache).
+
+    Attributes:
+        verb: What to train.
+    """
+
+    verb: (
+        Annotated[FitEncoderConfig, subcommand("encoder")]
+        | Annotated[FitPatchesConfig, subcommand("patches")]
+        | Annotated[FitClassifierConfig, subcommand("classifier")]
+    )

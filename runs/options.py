@@ -1,0 +1,127 @@
+"""Options that several verbs share: from the command line to what the rooms below take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from ..feature_cache import AugmentConfig, VideoList, read_lists, read_videos
+from ..recognizer import PAPER_STAGES, FitConfig, FocusgymError, FrameConfig
+from .config import FramesConfig, VideosConfig
+from .fit_config import TrainingConfig
+
+
+class UsageError(FocusgymError):
+    """Options that do not go together, or cannot be."""
+
+
+def videos_of(config: VideosConfig, skip_missing: bool) -> VideoList:
+    """Read the lists of videos, or look for the videos in a folder."""
+    given = {"train": config.train, "val": config.val, "test": config.test}
+    lists = {split: path for split, path in given.items() if path is not None}
+    if not lists:
+        if config.classes is not None or config.images is not None:
+            raise UsageError(
+                "--classes and --images go with lists: give --train, --val or --test as well"
+            )
+        return read_videos(config.videos, skip_missing)
+    return read_lists(
+        config.videos, lists, config.format, config.classes, config.images, skip_missing
+    )
+
+
+def frames_of(config: FramesConfig, format: str) -> FrameConfig:
+    """Return which frames are taken; lists of some formats have rules of their own."""
+    usual = "repeat_first" if format == "something" else "repeat_last"
+    with usage():
+        return FrameConfig(
+            config.steps, config.frame, config.resize or None, config.short_videos or usual
+        )
+
+
+def augmentation(config: FramesConfig, format: str, views: int, seed: int) -> AugmentConfig:
+    """Return how training videos are augmented; gestures are not mirrored."""
+    # In the format something left and right differ; facts of the released lists.
+    flip = format != "something" if config.flip is None else config.flip
+    with usage():
+        return AugmentConfig(views, flip, seed)
+
+
+def settings_of(config: TrainingConfig, stage: str, networks: Sequence[str]) -> FitConfig:
+    """Return the preset of a stage with what the command line says instead.
+
+    Args:
+        config: From the command line.
+        stage: ``full_frames``, ``random_patches`` or ``policy_patches``.
+        networks: Which networks of the stage are trained.
+
+    Raises:
+        UsageError: If a rate is given for a network that the stage does not train, or is needed and
+            neither given nor in the preset, or a number is out of range.
+    """
+    preset: FitConfig = getattr(PAPER_STAGES[config.preset], stage)
+    given = {
+        "encoder": config.lr_encoder,
+        "local": config.lr_local,
+        "classifier": config.lr_classifier,
+    }
+    for name, rate in given.items():
+        if rate and name not in networks:
+            raise UsageError(f"--lr-{name}: this stage does not train it: leave the option out")
+        if rate is not None and name in networks and not 0 < rate < math.inf:
+            raise UsageError(f"--lr-{name} must be more than 0; got {rate:g}")
+    rates = {}
+    for name in networks:
+        rate = preset.lr.get(name) if given[name] is None else given[name]
+        if rate is None:
+            raise UsageError(
+                f"the paper does not train {name} in this stage: give --lr-{name}, 0 to keep it "
+                "fixed"
+            )
+        rates[name] = rate
+    with usage():
+        return replace(
+            preset,
+            lr=rates,
+            epochs=preset.epochs if config.epochs is None else config.epochs,
+            batch_size=preset.batch_size if config.batch_size is None else config.batch_size,
+            freeze_batch_norm=config.freeze_batch_norm,
+            precision=config.precision,
+        )
+
+
+def check_device(device: str) -> None:
+    """Refuse CUDA where there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device here; give --device cpu")
+
+
+def check_not_negative(option: str, value: int) -> None:
+    """Refuse a negative number."""
+    if value < 0:
+        raise UsageError(f"{option} must not be negative; got {value}")
+
+
+def check_share(option: str, value: float) -> None:
+    """Refuse what is no share of the frames."""
+    if not 0 <= value < 1:
+        raise UsageError(f"{option} must be in [0, 1), a share of the frames; got {value}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what torch's generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed must be in 0..{2**32 - 1}; got {seed}")
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Turn what a config refuses into a message without a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,81 @@
+"""The verb ``recognize``: what is in these videos, where was looked, and what did it cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from numpy.typing import NDArray
+from rich.console import Console
+
+from ..feature_cache import VideoError, recognize_videos
+from ..recognizer import AdaptiveRecognizer, Recognition
+from .options import UsageError, check_device
+from .recognize_config import RecognizeConfig
+
+
+def recognize(config: RecognizeConfig) -> None:
+    """Print the predictions for each video; exit status 1 where one cannot be read.
+
+    Raises:
+        UsageError: If no video is given, or --top is not positive.
+        BundleError: If the recognizer cannot be read.
+    """
+    check_device(config.device)
+    if not config.videos:
+        raise UsageError("give at least one video file")
+    if config.top < 1:
+        raise UsageError(f"--top must be at least 1; got {config.top}")
+    recognizer = AdaptiveRecognizer.from_bundle(config.recognizer, config.device, config.precision)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    unreadable = 0
+    for path, found in zip(config.videos, recognize_videos(recognizer, config.videos), strict=True):
+        if isinstance(found, VideoError):
+            unreadable += 1
+            line = {"video": str(path), "error": str(found)}
+        else:
+            line = {"video": str(path), **facts(recognizer, *found, config.top)}
+        console.print(json.dumps(line) if config.json else _sentence(line))
+    if unreadable:
+        raise SystemExit(1)
+
+
+def facts(
+    recognizer: AdaptiveRecognizer, found: Recognition, indices: NDArray[Any], top: int
+) -> dict[str, Any]:
+    """Return what was recognized in one video, as plain values.
+
+    It has the ``top`` classes after the last frame, the GMACs spent, and for every frame its index
+    in the file, the box (pixels of the prepared frame; null where it was skipped), the class so far
+    with its probability, and the GMACs spent so far.
+    """
+    names = recognizer.classes or [str(c) for c in range(found.logits.shape[-1])]
+    probabilities = found.logits[0].softmax(dim=-1)
+    best = probabilities[-1].topk(min(top, len(names)))
+    steps = [
+        {
+            "frame": int(indices[t]),
+            "box_px": found.boxes_px[0, t].tolist() if found.attended[0, t] else None,
+            "class": names[int(probabilities[t].argmax())],
+            "probability": float(probabilities[t].max()),
+            "gmacs": float(found.gmacs[0, t]),
+        }
+        for t in range(len(indices))
+    ]
+    return {
+        "classes": [
+            {"class": names[index], "probability": value}
+            for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ],
+        "attended": int(found.attended.sum()),
+        "gmacs": float(found.gmacs[0, -1]),
+        "steps": steps,
+    }
+
+
+def _sentence(line: dict[str, Any]) -> str:
+    if "error" in line:
+        return f"{line['video']}: cannot be read: {line['error']}"
+    classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
+    looked = f"{line['attended']} of {len(line['steps'])} frames looked at"
+    return f"{line['video']}: {classes} ({looked}, {line['gmacs']:.4g} GMACs)"
