@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from rows import row
 from torch import Tensor
 
 from focusgym.agents import with_threshold
@@ -27,7 +29,7 @@ from focusgym.recognizer import (
 )
 
 STEPS, SIDE_PX, PATCH_PX, CLASSES, REPEATS = 16, 224, 128, 200, 9
-BATCHES = (1, 8)
+BATCHES, PATCHES_PX = (1, 8), (96, 128, 160, 192)
 
 
 class FullFrames:
@@ -63,19 +65,50 @@ def rows(out: Path) -> dict[str, dict[str, float | str]]:
     parts = glance.fused(), local.fused(), f_c, grid
     adafocus = AdaptiveRecognizer(*parts, alone)
     full = FullFrames(adafocus)
-    table = {}
+    table = compute(*parts, alone)
     for batch in BATCHES:
         frames = torch.randint(0, 256, (batch, STEPS, 3, SIDE_PX, SIDE_PX), dtype=torch.uint8)
         plus = AdaptiveRecognizer(*parts, half(policy, adafocus, frames))
         for name, recognizer in (("p128", adafocus), ("skip50", plus)):
             gmacs = float(recognizer(frames).gmacs[:, -1].mean())
-            ratios, seconds = [], []
+            saving = full.gmacs / gmacs
+            shares, speed_ups, milliseconds = [], [], []
             full(frames)
             for _ in range(REPEATS):
                 full_s, own_s = timed(full, frames), timed(recognizer, frames)
-                ratios.append(full_s / own_s / (full.gmacs / gmacs))
-                seconds.append(own_s / batch)
-            print(name, batch, sorted(ratios), sorted(seconds), full.gmacs / gmacs)
+                shares.append(full_s / own_s / saving)
+                speed_ups.append(full_s / own_s)
+                milliseconds.append(1000 * own_s / batch)
+            how = (
+                f"MobileNet-V2 and ResNet-50, T = {STEPS}, P = {PATCH_PX}, batch {batch}, "
+                f"{gmacs:.2f} of {full.gmacs:.2f} GMACs, {torch.get_num_threads()} threads"
+            )
+            key = f"{name}_batch{batch}"
+            table[f"recognizer_speedup_{key}"] = row(
+                speed_ups, "", f"{how}; beside the same two networks on full frames, in turn"
+            )
+            table[f"recognizer_speedup_vs_compute_{key}"] = row(
+                shares, "", f"{how}; the same as a share of the ratio of their GMACs"
+            )
+            table[f"recognizer_ms_per_video_{key}"] = row(milliseconds, "ms", how)
+    for name in ("p128", "skip50"):  # the names by which they are known
+        known = f"recognizer_speedup_vs_compute_{name}"
+        table[known] = table[f"{known}_batch{BATCHES[-1]}"]
+    return table
+
+
+def compute(
+    glance: Encoder, local: Encoder, f_c: GruClassifier, grid: PatchGrid, policy: PolicyNetwork
+) -> dict[str, dict[str, float | str]]:
+    """Count the multiply-adds of a video for the paper's patch sizes."""
+    table = {}
+    for patch_px in PATCHES_PX:
+        own = AdaptiveRecognizer(glance, local, f_c, replace(grid, patch_px=patch_px), policy)
+        cost = own.cost.of_video(STEPS, policy=True)
+        parts = ", ".join(f"{name[:-6]} {gmacs:.2f}" for name, gmacs in asdict(cost).items())
+        table[f"recognizer_gmacs_p{patch_px}"] = row(
+            [cost.total_gmacs], "GMAC", f"counted on the modules, T = {STEPS}: {parts}"
+        )
     return table
 
 
@@ -85,7 +118,7 @@ def half(policy: PolicyNetwork, recognizer: AdaptiveRecognizer, frames: Tensor) 
     with torch.no_grad():
         maps, _ = encode_glance(recognizer.glance_encoder, flat, recognizer.feature_dtype)
         keep = policy.keep(maps.float().unflatten(0, frames.shape[:2]))
-    return with_threshold(policy, float(keep.median()))
+    return with_threshold(policy, float(keep.double().quantile(0.5)))
 
 
 def timed(run: Callable[[Tensor], object], frames: Tensor) -> float:

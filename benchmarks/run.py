@@ -17,6 +17,8 @@ import quickstart
 import torch
 import training
 
+import recognizer
+
 OUT = Path("outputs/benchmarks")
 
 
@@ -26,7 +28,8 @@ def main() -> None:
     processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"measured on {processor}, torch {torch.__version__}")
     table: dict[str, dict[str, float | str]] = {}
-    for measure in (quickstart.rows, environment.rows, training.rows, policies.rows, caches.rows):
+    parts = (quickstart, environment, training, policies, caches, recognizer)
+    for measure in (part.rows for part in parts):
         table.update(measure(OUT))
         (OUT / "results.json").write_text(json.dumps(table, indent=2))
     for name, row in table.items():

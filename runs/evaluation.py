@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -32,8 +32,8 @@ from ..recognizer import (
     FrameCost,
     PolicyNetwork,
     Recognition,
-    accuracy_by_step,
     confidence,
+    measure,
 )
 
 BATCH = 16
@@ -176,10 +176,11 @@ def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> di
     """Return the row of ``results.json``.
 
     It has the name, the accuracy after T steps with its 95 % interval over videos (Wilson's) and
-    after each step, the share of the frames that were looked at, and the GMACs that this share
-    costs.
+    after each step, likewise the top-5 accuracy and the mean average precision, the share of the
+    frames that were looked at, and the GMACs that this share costs.
     """
-    by_step = accuracy_by_step(recognition.logits, labels)
+    metrics = measure(recognition.logits, labels)
+    by_step = metrics.top1
     right = binomtest(round(by_step[-1] * len(labels)), len(labels))
     interval = right.proportion_ci(method="wilson")
     share = kept_share(recognition.options.numpy(), contender.recognizer.grid.n_options)
@@ -194,8 +195,11 @@ def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> di
         "accuracy": by_step[-1],
         "accuracy_interval": [float(interval.low), float(interval.high)],
         "accuracy_by_step": by_step,
+        "top5_by_step": metrics.top5,
+        "map_by_step": metrics.mean_average_precision,
         "kept_share": share,
         "gmacs_per_video": gmacs.total_gmacs,
+        "gmacs_by_network": asdict(gmacs),
     }
 
 

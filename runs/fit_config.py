@@ -95,8 +95,8 @@ class FitPatchesConfig:
         frames: Which frames of them.
         training: How.
         head: What f_C is, without --classifier.
-        glance: Bundle of f_G.
-        local: Bundle of f_L, to begin with.
+        glance_encoder: Bundle of f_G.
+        local_encoder: Bundle of f_L, to begin with.
         classifier: Bundle of f_C, to begin with; random weights if not given.
         policy: Bundle of the policy.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
@@ -111,8 +111,9 @@ class FitPatchesConfig:
     frames: FramesConfig
     training: TrainingConfig
     head: HeadConfig
-    glance: Path
-    local: Path
+    # Not plainly --local: torchrun takes that for an abbreviation of options of its own.
+    glance_encoder: Path
+    local_encoder: Path
     classifier: Path | None = None
     policy: Path | None = None
     sample_policy: bool = False

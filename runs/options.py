@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from rich.console import Console
 
 from ..feature_cache import AugmentConfig, VideoList, read_lists, read_videos
 from ..recognizer import PAPER_STAGES, FitConfig, FocusgymError, FrameConfig
@@ -125,3 +126,8 @@ def usage() -> Iterator[None]:
         yield
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def tell(text: str) -> None:
+    """Print a line as it is."""
+    Console(markup=False, highlight=False, emoji=False, soft_wrap=True).print(text)

@@ -26,8 +26,13 @@ def check_free(out: Path) -> None:
         raise OutputError(f"{out} exists: nothing was touched; give another folder, or remove it")
 
 
-def begin(out: Path, what: Mapping[str, Any]) -> Path:
-    """Return ``OUT.partial``, new, or as an interruption of the same work left it.
+def partial_of(out: Path) -> Path:
+    """Return where the work for ``out`` is done: ``OUT.partial``."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def begin(out: Path, what: Mapping[str, Any]) -> None:
+    """Make ``OUT.partial``, or find it as an interruption of the same work left it.
 
     Args:
         out: Where the result will be.
@@ -36,7 +41,7 @@ def begin(out: Path, what: Mapping[str, Any]) -> Path:
     Raises:
         OutputError: If it holds other work or something else, or cannot be made.
     """
-    partial = out.with_name(f"{out.name}.partial")
+    partial = partial_of(out)
     begun = partial / _BEGUN
     here = as_json(what)
     try:
@@ -61,7 +66,6 @@ def begin(out: Path, what: Mapping[str, Any]) -> Path:
             f"{partial} was begun with other settings ({'; '.join(found[:_SHOWN])}{more}): give "
             "those to go on, or remove it to begin anew, or give another folder"
         )
-    return partial
 
 
 @contextmanager
@@ -80,7 +84,10 @@ def whole(out: Path) -> Iterator[Path]:
         inner = Path(outer) / out.name  # the outer folder is closed to others
         inner.mkdir()
         yield inner
-        inner.rename(out)
+        try:
+            inner.rename(out)
+        except OSError as error:
+            raise _cannot_write(out, error) from error
 
 
 def _cannot_write(out: Path, error: OSError) -> OutputError:

@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 from numpy.typing import NDArray
-from rich.console import Console
 
 from ..feature_cache import VideoError, recognize_videos
 from ..recognizer import AdaptiveRecognizer, Recognition
-from .options import UsageError, check_device
+from .options import UsageError, check_device, tell
 from .recognize_config import RecognizeConfig
 
 
@@ -18,7 +17,7 @@ def recognize(config: RecognizeConfig) -> None:
     """Print the predictions for each video; exit status 1 where one cannot be read.
 
     Raises:
-        UsageError: If no video is given, or --top is not positive.
+        UsageError: If no video is given, --top is not positive, or the recognizer has no policy.
         BundleError: If the recognizer cannot be read.
     """
     check_device(config.device)
@@ -27,7 +26,11 @@ def recognize(config: RecognizeConfig) -> None:
     if config.top < 1:
         raise UsageError(f"--top must be at least 1; got {config.top}")
     recognizer = AdaptiveRecognizer.from_bundle(config.recognizer, config.device, config.precision)
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    if recognizer.policy is None:
+        raise UsageError(
+            f"{config.recognizer} has no policy, so it has to be told where to look: give a "
+            "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"
+        )
     unreadable = 0
     for path, found in zip(config.videos, recognize_videos(recognizer, config.videos), strict=True):
         if isinstance(found, VideoError):
@@ -35,7 +38,7 @@ def recognize(config: RecognizeConfig) -> None:
             line = {"video": str(path), "error": str(found)}
         else:
             line = {"video": str(path), **facts(recognizer, *found, config.top)}
-        console.print(json.dumps(line) if config.json else _sentence(line))
+        tell(json.dumps(line) if config.json else _sentence(line))
     if unreadable:
         raise SystemExit(1)
 
@@ -75,7 +78,7 @@ def facts(
 
 def _sentence(line: dict[str, Any]) -> str:
     if "error" in line:
-        return f"{line['video']}: cannot be read: {line['error']}"
+        return str(line["error"])  # it names the file
     classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
     looked = f"{line['attended']} of {len(line['steps'])} frames looked at"
     return f"{line['video']}: {classes} ({looked}, {line['gmacs']:.4g} GMACs)"

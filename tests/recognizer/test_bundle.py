@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +55,29 @@ def test_bundles_that_do_not_fit_are_refused(tmp_path: Path, classifier: GruClas
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(BundleError, match="is not a readable bundle"):
         read_classifier(path)
+
+
+class Harm:
+    """Makes a folder wherever it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "bundle.json"])
+def test_a_pickle_in_place_is_not_executed(
+    name: str, tmp_path: Path, classifier: GruClassifier
+) -> None:
+    path, harm = tmp_path / "c", tmp_path / "harm"
+    write_bundle(path, "classifier", classifier.config, classifier)
+    for content in (pickle.dumps(Harm(harm)), pickle.dumps({"kind": Harm(harm)}, protocol=0)):
+        (path / name).write_bytes(content)
+        with pytest.raises(BundleError, match="is not a readable bundle"):
+            read_classifier(path)
+    assert not harm.exists()
 
 
 def test_damaged_bundles_are_refused(tmp_path: Path, classifier: GruClassifier) -> None:

@@ -1,10 +1,21 @@
-"""Counted multiply-adds against formulas and published figures."""
+"""Counted multiply-adds against formulas, another count and published figures."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from focusgym.recognizer import (
+    AdaptiveRecognizer,
+    AverageClassifier,
     ClassifierConfig,
     Encoder,
     EncoderConfig,
@@ -13,9 +24,204 @@ from focusgym.recognizer import (
     PatchGrid,
     PolicyConfig,
     PolicyNetwork,
+    count_gmacs,
     encoder_gmacs,
     frame_cost,
 )
+
+T = 16
+# GMACs of a video: the paper prints 26.6 at P = 128 and 38.6 at P = 160.
+PUBLISHED = {96: 17.24, 128: 26.58, 160: 38.59, 192: 53.27}
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, Any]:
+    """The paper's networks: MobileNet-V2, ResNet-50, f_C for 200 classes, π, and π with π′."""
+    torch.manual_seed(0)
+    sizes = PolicyConfig(7, 7, 1280, 49, conv_channels=64, hidden=1024)
+    return {
+        "glance": Encoder(EncoderConfig("mobilenet_v2")).eval(),
+        "local": Encoder(EncoderConfig("resnet50")).eval(),
+        "f_c": GruClassifier(ClassifierConfig(1280, 2048, 200)),
+        "pi": PolicyNetwork(sizes),
+        "plus": PolicyNetwork(PolicyConfig(7, 7, 1280, threshold=0.5)),
+    }
+
+
+@contextmanager
+def counted_by_hooks(*roots: nn.Module) -> Iterator[list[float]]:
+    """Add up the GMACs of layers as they run: from the sizes of what they take and give."""
+    total = [0.0]
+
+    def convolution(module: Any, given: tuple[Tensor, ...], found: Tensor) -> None:
+        height, width = module.kernel_size
+        total[0] += found.numel() * module.in_channels // module.groups * height * width / 1e9
+
+    def linear(module: Any, given: tuple[Tensor, ...], found: Tensor) -> None:
+        total[0] += found.numel() * module.in_features / 1e9
+
+    def gru(module: Any, given: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> None:
+        rows = found[0].numel() // module.hidden_size
+        of_row = 3 * module.hidden_size * (module.input_size + module.hidden_size)
+        total[0] += rows * of_row / 1e9
+
+    kinds = ((nn.Conv2d, convolution), (nn.Linear, linear), (nn.GRU, gru))
+    hooks = [
+        module.register_forward_hook(count)  # type: ignore[arg-type]
+        for root in roots
+        for module in root.modules()
+        for kind, count in kinds
+        if isinstance(module, kind)
+    ]
+    try:
+        yield total
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize(("patch_px", "published"), PUBLISHED.items())
+def test_a_video_costs_what_is_published(
+    patch_px: int, published: float, networks: dict[str, Any]
+) -> None:
+    """T = 16, 64-channel π; the second count adds up what single layers say."""
+    grid = PatchGrid(224, patch_px)
+    parts = (networks["glance"], networks["local"], networks["f_c"])
+    cost = frame_cost(*parts, networks["pi"], grid)
+    total = cost.of_video(T, policy=True).total_gmacs
+    assert total == pytest.approx(published, rel=0.005)
+    by_frames = cost.of_frames(torch.ones(T, dtype=torch.bool), policy=True)
+    assert float(by_frames.sum()) == pytest.approx(total, rel=1e-12)
+    found: list[float] = []
+    with torch.no_grad():
+        for module, inputs in (
+            (networks["glance"], (torch.zeros(1, 3, 224, 224, dtype=torch.uint8),)),
+            (networks["pi"], (torch.zeros(1, 1, 7, 7, 1280),)),
+            (networks["local"], (torch.zeros(1, 3, patch_px, patch_px, dtype=torch.uint8),)),
+            (networks["f_c"], (torch.zeros(1, 1, 1280), torch.zeros(1, 1, 2048))),
+        ):
+            with counted_by_hooks(module) as one:
+                module(*inputs)
+            found.append(one[0])
+    names = ("glance", "policy", "local", "classifier")
+    assert [getattr(cost, f"{name}_gmacs") for name in names] == pytest.approx(found, rel=1e-9)
+
+
+def test_adafocus_plus_costs_what_its_frames_cost(networks: dict[str, Any]) -> None:
+    """Half of 16 frames looked at, P = 128: π′ costs almost what π does, f_L half."""
+    grid = PatchGrid(224, 128)
+    parts = (networks["glance"], networks["local"], networks["f_c"])
+    cost = frame_cost(*parts, networks["plus"], grid)
+    alone = frame_cost(*parts, networks["pi"], grid)
+    head = 1024 * (49 - 1) / 1e9
+    assert cost.policy_gmacs == pytest.approx(2 * alone.policy_gmacs - head, rel=1e-12)
+    assert cost.local_gmacs == alone.local_gmacs
+    looks = torch.arange(T) % 2 == 0
+    half = cost.of_frames(looks, policy=True)
+    per_frame = cost.glance_gmacs + cost.policy_gmacs + cost.classifier_gmacs
+    by_hand = [per_frame + cost.local_gmacs * (t % 2 == 0) for t in range(T)]
+    assert half.tolist() == pytest.approx(by_hand, rel=1e-12)
+    second = T * (cost.policy_gmacs - alone.policy_gmacs)
+    total = PUBLISHED[128] + second - T / 2 * cost.local_gmacs
+    assert float(half.sum()) == pytest.approx(total, rel=0.005)
+
+
+def test_the_real_networks_really_do_what_is_charged(networks: dict[str, Any]) -> None:
+    """A whole run with skipped frames, P = 96, counted layer by layer: fused and unfused."""
+    parts = (networks["glance"], networks["local"], networks["f_c"], PatchGrid(224, 96))
+    recognizer = AdaptiveRecognizer(*parts, networks["plus"])
+    fused = recognizer.fused()
+    once = recognizer.cost
+    fused._cost = None  # counted again, on the fused networks
+    assert fused.cost == once
+    frames = torch.randint(0, 256, (1, 3, 3, 224, 224), dtype=torch.uint8)
+    for options in (torch.tensor([[48, 49, 0]]), torch.full((1, 3), 49), None):
+        with counted_by_hooks(fused) as spent:
+            found = fused(frames, options)
+        # π and π′ count what the linear layers and GRUs of both do.
+        assert float(found.gmacs[0, -1]) == pytest.approx(spent[0], rel=1e-9)
+        steps = torch.diff(found.gmacs[0], prepend=torch.zeros(1)).tolist()
+        policy = once.policy_gmacs if options is None else 0
+        every = once.glance_gmacs + once.classifier_gmacs + policy
+        looked = found.attended[0].tolist()
+        assert steps == pytest.approx([every + once.local_gmacs * look for look in looked])
+
+
+def test_counting_leaves_no_trace() -> None:
+    """Networks in training stay in training; statistics and torch's generator stay as they are."""
+    glance, local = Encoder(EncoderConfig("small_glance")), Encoder(EncoderConfig("small_local"))
+    f_c = GruClassifier(ClassifierConfig(32, 64, 4, hidden=8, dropout=0.5)).train()
+    policy = PolicyNetwork(PolicyConfig(16, 16, 32, 9, 2, 4, threshold=0.5)).train()
+    local.trunk[0].eval()  # frozen in part
+    every = nn.ModuleList([glance, local, f_c, policy])
+    modes = [module.training for module in every.modules()]
+    before = copy.deepcopy(every.state_dict())
+    f_c.dropout.keys = [[1], [2], [3]]  # of a batch in training
+    state = torch.random.get_rng_state()
+    cost = frame_cost(glance, local, f_c, policy, PatchGrid(32, 12, 3))
+    assert encoder_gmacs(glance, 32) == cost.glance_gmacs
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert [module.training for module in every.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in every.state_dict().items())
+    assert f_c.dropout.keys == [[1], [2], [3]]
+
+
+def test_counting_that_fails_leaves_no_trace_either() -> None:
+    encoder = Encoder(EncoderConfig("small_local")).train()
+    encoder.trunk.append(nn.Linear(3, 3))
+    with pytest.raises(RuntimeError):
+        encoder_gmacs(encoder, 32)
+    assert all(module.training for module in encoder.modules())
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_gmacs_are_multiply_adds(batch: int) -> None:
+    x, weight = torch.randn(batch, 5, 7), torch.randn(7, 11)
+    assert count_gmacs(lambda: x @ weight) == pytest.approx(batch * 5 * 7 * 11 / 1e9)
+    images, filters = torch.randn(batch, 6, 9, 9), torch.randn(4, 3, 3, 3)
+    found = count_gmacs(lambda: nn.functional.conv2d(images, filters, padding=1, groups=2))
+    assert found == pytest.approx(batch * 4 * 81 * 3 * 9 / 1e9)
+    assert count_gmacs(lambda: images + 1) == 0
+
+
+def test_averaging_costs_one_linear_layer() -> None:
+    glance, local = Encoder(EncoderConfig("small_glance")), Encoder(EncoderConfig("small_local"))
+    for reuse, inputs in ((True, 32 + 64), (False, 64)):
+        config = ClassifierConfig(32, 64, 10, reuse_glance=reuse, aggregation="average")
+        cost = frame_cost(glance, local, AverageClassifier(config), None, PatchGrid(32, 12))
+        assert cost.classifier_gmacs == pytest.approx(inputs * 10 / 1e9)
+        assert cost.policy_gmacs == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
+def test_networks_on_cuda_are_counted_on_a_copy(networks: dict[str, Any]) -> None:
+    parts = {name: copy.deepcopy(network).cuda() for name, network in networks.items()}
+    grid = PatchGrid(224, 96)
+    counts = [
+        frame_cost(some["glance"], some["local"], some["f_c"], some["plus"], grid)
+        for some in (networks, parts)
+    ]
+    assert counts[0] == counts[1]
+    assert all(p.is_cuda for part in parts.values() for p in part.parameters())
+
+
+@given(
+    prices=st.tuples(*[st.floats(0, 100)] * 4),
+    looks=st.lists(st.booleans(), min_size=1, max_size=20),
+    policy=st.booleans(),
+)
+def test_frames_add_up_to_the_video(
+    prices: tuple[float, ...], looks: list[bool], policy: bool
+) -> None:
+    cost = FrameCost(*prices)
+    found = cost.of_frames(torch.tensor([looks, looks]), policy=policy)
+    assert (found.dtype, found.shape) == (torch.float64, (2, len(looks)))
+    whole = cost.of_video(len(looks), policy=policy, kept_share=sum(looks) / len(looks))
+    assert found.sum(dim=1).tolist() == pytest.approx([whole.total_gmacs] * 2)
+    parts = (whole.glance_gmacs, whole.policy_gmacs, whole.local_gmacs, whole.classifier_gmacs)
+    n, looked = len(looks), sum(looks)
+    expected = [n * prices[0], n * policy * prices[1], looked * prices[2], n * prices[3]]
+    assert parts == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("side_px", "gmacs"), [(224, 0.29951), (112, 0.0809), (96, 0.0550)])

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from focusgym.recognizer import PolicyConfig, PolicyNetwork, blockwise, option_mask
+from focusgym.recognizer import (
+    PolicyConfig,
+    PolicyNetwork,
+    PolicyState,
+    blockwise,
+    option_mask,
+)
 from focusgym.recognizer.blockwise import blockwise_linear
 
 CONFIG = PolicyConfig(3, 4, 5, n_options=9, conv_channels=2, hidden=6, threshold=0.5)
@@ -108,6 +116,111 @@ def test_options_that_are_not_allowed_have_no_probability() -> None:
     assert option_mask(CONFIG).tolist() == [0] * 9
 
 
+def drawn_by_hand(logits: Tensor, keep: Tensor, draws: Tensor) -> tuple[list[Any], list[Any]]:
+    """Return options and looks: walk along the probabilities until the draw is used up."""
+    options, looks = [], []
+    for b, t in np.ndindex(*keep.shape):
+        p = np.exp(logits[b, t].double().numpy() - float(logits[b, t].max()))
+        left, option = float(draws[b, t, 0]) * p.sum(), 0
+        while left >= p[option]:
+            left -= p[option]
+            option += 1
+        options.append(option)
+        looks.append(float(draws[b, t, 1]) < float(keep[b, t]))
+    return options, looks
+
+
+def test_with_draws_options_and_looks_are_sampled() -> None:
+    policy, maps = make_policy(), torch.randn(40, 4, 3, 4, 5)
+    draws = torch.rand(40, 4, 2, generator=torch.Generator().manual_seed(3))
+    assert policy.keep is not None
+    with torch.no_grad():
+        logits, keep = policy(maps), policy.keep(maps)
+        options, looks = policy.choose(maps, draws)
+        expected_options, expected_looks = drawn_by_hand(logits, keep, draws)
+        assert options.dtype == torch.int64
+        assert looks.dtype == torch.bool
+        assert options.shape == looks.shape == (40, 4)
+        assert options.flatten().tolist() == expected_options
+        assert looks.flatten().tolist() == expected_looks
+        assert len(set(expected_options)) == 9
+        assert (options != logits.argmax(-1)).any()
+        assert (looks != policy.choose(maps)[1]).any(), "ρ plays no part"
+        # What decides where does not decide whether.
+        other = torch.stack([draws[..., 0], 1 - draws[..., 1]], dim=-1)
+        assert torch.equal(policy.choose(maps, other)[0], options)
+        other = torch.stack([1 - draws[..., 0], draws[..., 1]], dim=-1)
+        assert torch.equal(policy.choose(maps, other)[1], looks)
+        # As often as they are probable: 9 options, 20,000 draws at one frame of one video.
+        many = torch.rand(20_000, 1, 2, generator=torch.Generator().manual_seed(4))
+        drawn, looked = policy.choose(maps[:1, :1].expand(20_000, -1, -1, -1, -1), many)
+        shares = drawn.flatten().bincount(minlength=9) / 20_000
+        torch.testing.assert_close(shares, logits[0, 0].softmax(-1), rtol=0, atol=0.015)
+        assert looked.double().mean() == pytest.approx(float(keep[0, 0]), abs=0.015)
+
+
+def test_sampling_takes_allowed_options_only_and_without_pi_prime_looks_always() -> None:
+    config = replace(CONFIG, options_allowed=(7, 2), threshold=None)
+    policy, maps = make_policy(config), torch.randn(30, 4, 3, 4, 5)
+    draws = torch.rand(30, 4, 2)
+    draws[0] = 0.0
+    draws[1] = 1 - 2**-24  # the largest number below 1
+    options, looks = policy.choose(maps, draws)
+    assert set(options.unique().tolist()) == {2, 7}
+    assert set(options[0].tolist()) == {2}
+    assert set(options[1].tolist()) == {7}
+    assert looks.all()
+    assert looks.dtype == torch.bool
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+@pytest.mark.parametrize("draw", [False, True])
+@pytest.mark.parametrize("cuts", [[0, 1, 2, 3, 4, 5, 6], [0, 6], [0, 1, 6], [0, 4, 6]])
+def test_advance_goes_on_from_the_frames_before(
+    threshold: float | None, draw: bool, cuts: list[int]
+) -> None:
+    policy = make_policy(replace(CONFIG, threshold=threshold))
+    maps = 2 * torch.randn(8, 6, 3, 4, 5)
+    draws = torch.rand(8, 6, 2) if draw else None
+    expected = policy.choose(maps, draws)
+    state, found = None, []
+    for start, stop in pairwise(cuts):
+        before = state and tuple(x.clone() for x in state if x is not None)
+        given = maps[:, start:stop]
+        some = None if draws is None else draws[:, start:stop]
+        # As the cache stores them, and as the recognizer has them.
+        options, looks, later = policy.advance(list(given) if start % 2 else given, state, some)
+        if state is not None and before:
+            assert all(map(torch.equal, [x for x in state if x is not None], before))
+        state = later
+        assert state.where.shape == (1, 8, 6)
+        assert (state.whether is None) == (threshold is None)
+        found.append((options, looks))
+    for one, other in zip(zip(*found, strict=True), expected, strict=True):
+        assert torch.equal(torch.cat(one, dim=1), other)
+    with torch.no_grad():
+        logits = stepped(policy.trunk, policy.actor, maps)
+    if not draw:
+        assert torch.equal(expected[0], logits.argmax(-1))
+    without_memory = [policy.choose(maps[:, t : t + 1])[0] for t in range(6)]
+    assert not torch.equal(torch.cat(without_memory, dim=1), policy.choose(maps)[0])
+
+
+def test_the_states_are_those_of_the_two_grus() -> None:
+    policy, maps = make_policy(), torch.randn(3, 4, 3, 4, 5)
+    assert policy.keep is not None
+    _, _, state = policy.advance(maps, None)
+    assert isinstance(state, PolicyState)
+    for trunk, found in ((policy.trunk, state.where), (policy.keep.trunk, state.whether)):
+        assert found is not None
+        features, last = trunk(maps)
+        torch.testing.assert_close(found[0], features[:, -1])
+        torch.testing.assert_close(found, last)
+        first, middle = trunk(maps[:, :2])
+        second, _ = trunk(maps[:, 2:], middle)
+        torch.testing.assert_close(torch.cat([first, second], dim=1), features)
+
+
 def linear_both_ways(
     blocks: list[Tensor], weight: Tensor, bias: Tensor, weighting: Tensor
 ) -> list[list[Tensor]]:
@@ -174,6 +287,20 @@ def test_blockwise_takes_views_and_expanded_gradients() -> None:
         (out.transpose(0, 1) * weighting).sum().backward()
         gradients.append(weight.grad)
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_is_a_probability(threshold: float) -> None:
+    with pytest.raises(
+        ValueError, match=rf"threshold must be in \[0, 1\], or None; got {threshold}"
+    ):
+        replace(CONFIG, threshold=threshold)
+
+
+@pytest.mark.parametrize("allowed", [[], [9], [-1], [True], [1.0]])
+def test_allowed_options_are_options(allowed: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"must be options in \[0, 9\), at least one; got \["):
+        replace(CONFIG, options_allowed=allowed)
 
 
 def test_weights_that_changed_in_between_are_noticed() -> None:

@@ -141,7 +141,7 @@ def test_the_readmes_examples_run(tiny_run: tuple[Path, dict[str, Any]]) -> None
         ran = subprocess.run(command, cwd=out.parents[1], capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         printed.append(ran.stdout)
-    reading, playing, learning, _, whole, rendering, focus_ppo, plus = printed
+    reading, playing, learning, _, whole, rendering, focus_ppo, plus, recognizing = printed
     assert "mean regret tensor" in whole
     assert "train" in reading
     assert playing.count("confidence") == 6
@@ -150,6 +150,7 @@ def test_the_readmes_examples_run(tiny_run: tuple[Path, dict[str, Any]]) -> None
     assert re.search(r"\[[\d ]+\]", focus_ppo)
     assert (out.parents[1] / "policy" / "weights.safetensors").is_file()
     assert re.search(r"ρ = [01]\.\d+, \d+% kept", plus)
+    assert re.search(r"0\.00\d+ GMACs\n(\d (True|False)\n){6}$", recognizing)
     paths = {"cache": str(out / "cache"), "classifier": str(out / "classifier")}
     code = f"""
 import gymnasium
@@ -167,8 +168,8 @@ def test_the_readmes_commands_exist() -> None:
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:^|`)make (\w+)", readme, re.MULTILINE):
         assert f"\n{target}:" in makefile
-    for command in re.findall(r"(?:^|/|`)focusgym (\w+)", readme, re.MULTILINE):
-        assert (ROOT / "runs" / f"{command}.py").exists()
+    for command in re.findall(r"(?:^|/|`)focusgym ([\w-]+)", readme, re.MULTILINE):
+        assert (ROOT / "runs" / f"{command.replace('-', '_')}.py").exists()
 
 
 def test_a_step_is_replaced_whole_or_not_at_all(

@@ -107,7 +107,7 @@ def train(
         stage: The stage.
         config: How.
         stop_after: So many batches, validation included, are given before an exception.
-        options: Of `fit`.
+        options: Of `fit`; and ``n_val``, how many samples to select on.
 
     Raises:
         Interrupted: If it was stopped.
@@ -126,7 +126,8 @@ def train(
         return TensorSamples(n, load)
 
     options = {"name": "test", "seed": [3, 1], "checkpoint_s": 0, **options}
-    return fit(stage, stopping(N_TRAIN), stopping(N_VAL), config, **options)
+    held_out = stopping(options.pop("n_val", N_VAL))
+    return fit(stage, stopping(N_TRAIN), held_out, config, **options)
 
 
 def n_batches(config: FitConfig) -> int:

@@ -1,0 +1,133 @@
+"""Two processes train as one does: torchrun, gloo, on CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import two_processes
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from stage_trainings import Interrupted, assert_equal, make_on_features, train, weights_of
+from torch import Tensor
+
+from focusgym.recognizer import process_group, rank_and_world, read_checkpoint
+from focusgym.recognizer.stages.processes import share_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes leave of all trainings; one of them was begun by one process."""
+    folder = tmp_path_factory.mktemp("two")
+    with pytest.raises(Interrupted):
+        train(make_on_features(), two_processes.FEATURES, checkpoint=folder / "one", stop_after=10)
+    logs, script = folder / "logs", Path(two_processes.__file__)
+    command = ["--standalone", "--nproc-per-node=2", f"--log-dir={logs}", "--redirects=3"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *command, str(script), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"},
+    )
+    said = "".join(path.read_text() for path in logs.rglob("stderr.log"))
+    assert ran.returncode == 0, ran.stderr + said
+    return folder
+
+
+def report_of(folder: Path, rank: int) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / f"report.{rank}").read_text())
+    return report
+
+
+def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("training", ["on_pixels", "on_policy", "on_features", "other_start"])
+def test_two_processes_are_one(training: str, folder: Path, tmp_path: Path) -> None:
+    """Frozen BatchNorms, dropout, batches of three and of one: weights to rounding."""
+    stage, kept = getattr(two_processes, training)(tmp_path, 0)
+    assert_near(load_file(folder / f"{training}.0"), weights_of(stage))
+    found = report_of(folder, 0)[training]
+    assert found["epoch"] == kept.epoch
+    assert found["val_accuracy"] == kept.val_accuracy
+    assert found["val_loss"] == pytest.approx(kept.val_loss, rel=1e-5)
+    assert (kept.epoch == 0) == (training == "other_start")
+
+
+@pytest.mark.parametrize("training", [t.__name__ for t in two_processes.TRAININGS])
+def test_both_end_with_the_same_weights(training: str, folder: Path) -> None:
+    first, second = (report_of(folder, rank) for rank in (0, 1))
+    assert [(r["rank"], r["world"], r["device"]) for r in (first, second)] == [
+        (0, 2, "cpu"),
+        (1, 2, "cpu"),
+    ]
+    assert first[training] == second[training]
+    assert_equal(load_file(folder / f"{training}.0"), load_file(folder / f"{training}.1"))
+    assert not first["training"]
+    assert not second["training"]
+
+
+def test_only_the_first_writes_and_speaks(folder: Path) -> None:
+    """Ten samples in batches of three, three epochs: twelve checkpoints of one training."""
+    assert report_of(folder, 0)["writes"] >= 12
+    assert report_of(folder, 1)["writes"] == 0
+    assert not list(folder.glob("*.partial"))
+    (out_0,), (out_1,) = ([*(folder / "logs").rglob(f"{rank}/stdout.log")] for rank in (0, 1))
+    (bars_0,), (bars_1,) = ([*(folder / "logs").rglob(f"{rank}/stderr.log")] for rank in (0, 1))
+    scaled = "stage I: batches of 3 instead of 6: learning rates times 0.5: local 0.01, classifier"
+    assert out_0.read_text().count(scaled) == 1
+    assert out_1.read_text() == ""
+    assert "stage I: 100%" in bars_0.read_text()
+    assert "stage I" not in bars_1.read_text()
+
+
+def test_one_process_goes_on_for_two(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    path.write_bytes((folder / "two").read_bytes())
+    progress = read_checkpoint(path)[0]["progress"]
+    assert (progress["epoch"], progress["step"]) == (1, 1), "in the midst of an epoch"
+    stage, whole = make_on_features(1), make_on_features()
+    kept = train(stage, two_processes.FEATURES, checkpoint=path)
+    expected = train(whole, two_processes.FEATURES)
+    assert_near(weights_of(stage), weights_of(whole))
+    assert (kept.epoch, kept.val_accuracy) == (expected.epoch, expected.val_accuracy)
+
+
+def test_two_processes_go_on_for_one(folder: Path) -> None:
+    whole = make_on_features()
+    kept = train(whole, two_processes.FEATURES)
+    assert_near(load_file(folder / "begun_by_one.0"), weights_of(whole))
+    assert report_of(folder, 0)["begun_by_one"]["epoch"] == kept.epoch
+
+
+@given(rows=st.lists(st.integers(0, 99), min_size=1, max_size=9), world=st.integers(1, 5))
+def test_shares_of_a_batch(rows: list[int], world: int) -> None:
+    """Every sample counts once, and every process has something to do."""
+    shares = [share_of(torch.tensor(rows), rank, world) for rank in range(world)]
+    counted = [row for some, weight in shares for row in some.tolist() if weight == 1]
+    assert sorted(counted) == sorted(rows)
+    assert {weight for _, weight in shares} <= {0.0, 1.0}
+    assert all(len(some) for some, _ in shares)
+    sizes = [len(some) for some, weight in shares if weight]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (None, "1"):
+        if size:
+            monkeypatch.setenv("WORLD_SIZE", size)
+        with process_group() as device:
+            assert (device, rank_and_world()) == (torch.device("cpu"), (0, 1))
+            assert not torch.distributed.is_initialized()

@@ -1,0 +1,105 @@
+"""From decoded frames to S×S: sizes and places by hand, values against Pillow and plain means."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from focusgym.recognizer import FrameConfig, centre_crop, fit_frames, resize_frames
+
+
+def pictures(height: int, width: int, n: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(height + width)
+    return torch.randint(0, 256, (n, 3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def test_values_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ValueError, match="steps and frame_px must be positive; got 0, 64"):
+        FrameConfig(0, 64)
+    with pytest.raises(ValueError, match="steps and frame_px must be positive; got 1, 0"):
+        FrameConfig(1, 0)
+    with pytest.raises(ValueError, match="resize_px must be at least frame_px=64; got 32"):
+        FrameConfig(1, 64, 32)
+    with pytest.raises(ValueError, match="must be one of repeat_last, repeat_first; got 'loop'"):
+        FrameConfig(1, 224, 256, "loop")
+    with pytest.raises(FrozenInstanceError):
+        FrameConfig(1, 64).steps = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [((40, 60), (36, 54)), ((60, 40), (54, 36)), ((100, 141), (36, 50)), ((20, 20), (36, 36))],
+)
+def test_the_short_side_is_resized(size: tuple[int, int], resized: tuple[int, int]) -> None:
+    """The long side in proportion, rounded down; to one grey level what Pillow makes of it."""
+    frames = pictures(*size)
+    before = frames.clone()
+    found = resize_frames(frames, FrameConfig(1, 32, 36))
+    assert found.dtype == torch.uint8
+    assert tuple(found.shape) == (2, 3, *resized)
+    assert torch.equal(frames, before)
+    for frame, expected in zip(found, frames, strict=True):
+        picture = Image.fromarray(expected.permute(1, 2, 0).numpy())
+        by_pillow = picture.resize(resized[::-1], Image.Resampling.BILINEAR)
+        difference = frame.permute(1, 2, 0).numpy().astype(int) - np.asarray(by_pillow)
+        assert abs(difference).max() <= 1
+    channels_last = frames.contiguous(memory_format=torch.channels_last)  # as they are decoded
+    again = resize_frames(channels_last, FrameConfig(1, 32, 36))
+    assert (again.int() - found.int()).abs().max() <= 1
+
+
+def test_frames_of_the_right_size_are_not_touched() -> None:
+    frames = pictures(64, 64)
+    for config in (FrameConfig(1, 64), FrameConfig(1, 64, 64)):
+        assert torch.equal(resize_frames(frames, config), frames)
+        assert torch.equal(fit_frames(frames, config), frames)
+
+
+@pytest.mark.parametrize("size", [(64, 63), (63, 64), (65, 65), (128, 128)])
+def test_without_resizing_other_sizes_are_refused(size: tuple[int, int]) -> None:
+    height, width = size
+    message = f"frames are {width}×{height} px, expected 64×64: set resize_px"
+    for function in (resize_frames, fit_frames):
+        with pytest.raises(ValueError, match=message):
+            function(pictures(*size), FrameConfig(1, 64))
+
+
+def test_the_central_square_by_hand() -> None:
+    assert centre_crop(342, 256, 224) == (59, 16, 283, 240)
+    assert centre_crop(256, 341, 224) == (16, 58, 240, 282)  # 58.5 is rounded to even
+    assert centre_crop(257, 259, 256) == (0, 2, 256, 258)  # 0.5 and 1.5
+    assert centre_crop(224, 224, 224) == (0, 0, 224, 224)
+
+
+@given(st.integers(1, 300), st.integers(0, 300), st.integers(0, 300))
+def test_the_crop_is_central_and_in_the_frame(side: int, more_x: int, more_y: int) -> None:
+    width, height = side + more_x, side + more_y
+    left, top, right, bottom = centre_crop(width, height, side)
+    assert (right - left, bottom - top) == (side, side)
+    for low, high in ((left, width - right), (top, height - bottom)):
+        assert low >= 0
+        assert high >= 0
+        assert abs(low - high) <= 1
+
+
+def test_fitting_is_resizing_and_the_central_crop() -> None:
+    config = FrameConfig(1, 20, 24)
+    frames = pictures(48, 80)
+    resized = resize_frames(frames, config)
+    assert tuple(resized.shape[-2:]) == (24, 40)
+    fitted = fit_frames(frames, config)
+    assert torch.equal(fitted, resized[..., 2:22, 10:30])
+    assert fitted.is_contiguous()
+    # Halved exactly, the anti-aliased bilinear filter of a constant is the constant.
+    flat = torch.arange(2, dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 48, 80) * 77
+    assert torch.equal(fit_frames(flat, config), flat[..., :20, :20])
+    # Any leading axes: of videos and frames, or none.
+    assert torch.equal(fit_frames(frames[0], config), fitted[0])
+    assert torch.equal(fit_frames(frames[None, :, None], config), fitted[None, :, None])

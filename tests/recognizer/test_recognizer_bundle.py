@@ -1,0 +1,507 @@
+"""A recognizer on disk: what comes back, what runs elsewhere, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from recognizers import KINDS, K, P, S, assert_recognized, make_frames, make_recognizer
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from focusgym.feature_cache import Clip, read_frames, sample_frames
+from focusgym.feature_cache.videos.digits import write_mp4
+from focusgym.recognizer import (
+    AdaptiveRecognizer,
+    BundleError,
+    ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    FrameConfig,
+    GruClassifier,
+    PatchGrid,
+    PolicyConfig,
+    PolicyNetwork,
+    RecognizerConfig,
+    read_bundle,
+    write_bundle,
+)
+
+FRAMES = make_frames(3, 5)
+GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
+Edit = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle with π′; its config may be changed by `edit`."""
+    make_recognizer(skips=0.4).save(tmp_path / "bundle", "f" * 64, {"accuracy": 0.5})
+    return tmp_path / "bundle"
+
+
+def edit(bundle: Path, change: Edit) -> None:
+    path = bundle / "bundle.json"
+    content = json.loads(path.read_text())
+    changed = change(content)
+    path.write_text(json.dumps(content if changed is None else changed))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "no policy"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_everything_comes_back(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    config = KINDS.get(kind, {"policy": False})
+    recognizer = make_recognizer(**config, feature_dtype=dtype, seed=3)
+    options = GIVEN if recognizer.policy is None else None
+    recognizer.save(tmp_path / "bundle")
+    again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
+    assert again.frames == recognizer.frames == FrameConfig(5, S, 36)
+    assert again.classes == recognizer.classes == ("a", "b", "c", "d")
+    assert again.grid == recognizer.grid == PatchGrid(S, P, 3)
+    assert again.feature_dtype == recognizer.feature_dtype == dtype
+    assert again.precision == "float32"
+    assert again.classifier.config == recognizer.classifier.config
+    assert type(again.classifier) is type(recognizer.classifier)
+    for name in ("glance_encoder", "local_encoder"):
+        assert getattr(again, name).config == getattr(recognizer, name).config
+        assert getattr(again, name).is_fused
+    for name in ("classifier", "policy"):
+        one, other = getattr(again, name), getattr(recognizer, name)
+        assert (one is None) == (other is None)
+        for key, value in other.state_dict().items() if other else ():
+            assert torch.equal(one.state_dict()[key], value), key
+    if recognizer.policy is not None:
+        assert again.policy is not None
+        assert again.policy.config == recognizer.policy.config
+        assert (again.policy.keep is None) == (recognizer.policy.keep is None)
+    computing = [module for module in again.modules() if type(module) is not nn.Module]
+    assert not any(module.training for module in computing)
+    assert again.cost == recognizer.cost
+    # Bit for bit what fusing gives, and the unfused one within rounding.
+    assert_recognized(again(FRAMES, options), recognizer.fused()(FRAMES, options), atol=0)
+    assert_recognized(again(FRAMES, options), recognizer(FRAMES, options), atol=1e-3)
+
+
+def test_the_weights_are_those_of_all_networks(bundle: Path) -> None:
+    recognizer = make_recognizer(skips=0.4)
+    weights = load_file(bundle / "weights.safetensors")
+    expected = recognizer.state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
+    stored = read_bundle(bundle, "recognizer", "f" * 64)
+    assert stored.metrics == {"accuracy": 0.5}
+    rho = recognizer.policy and recognizer.policy.config.threshold
+    assert stored.config["policy"]["threshold"] == rho
+    assert sorted(path.name for path in bundle.iterdir()) == ["bundle.json", "weights.safetensors"]
+    with pytest.raises(BundleError, match=f"trained on cache {'f' * 64}, but is used with cache g"):
+        read_bundle(bundle, "recognizer", "g")
+
+
+def test_options_allowed_and_input_sizes_come_back(tmp_path: Path) -> None:
+    recognizer = make_recognizer(options_allowed=[2, 5])
+    recognizer.save(tmp_path / "bundle")
+    again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
+    assert again.policy is not None
+    assert again.policy.config.options_allowed == [2, 5]
+    assert set(again(FRAMES).options.unique().tolist()) == {2, 5}
+    assert isinstance(again.glance_encoder, Encoder)
+    assert again.glance_encoder.config.input_px == 8
+
+
+def test_one_encoder_may_be_both(tmp_path: Path) -> None:
+    """As with one file of weights for f_G and f_L."""
+    one = make_recognizer().glance_encoder
+    f_c = GruClassifier(ClassifierConfig(32, 32, 4, hidden=8))
+    frames = FrameConfig(5, S, 36)
+    recognizer = AdaptiveRecognizer(one, one, f_c, PatchGrid(S, P, 3), frames=frames)
+    expected = recognizer(FRAMES, GIVEN)
+    recognizer.save(tmp_path / "bundle")
+    assert recognizer.local_encoder is recognizer.glance_encoder is one
+    again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
+    assert_recognized(again(FRAMES, GIVEN), expected, atol=1e-3)
+
+
+def test_saving_changes_nothing(tmp_path: Path) -> None:
+    recognizer = make_recognizer(skips=0.4)
+    expected = recognizer(FRAMES)
+    before = copy.deepcopy(recognizer.state_dict())
+    for _ in range(2):  # also over the former one
+        recognizer.save(tmp_path / "bundle")
+    assert all(torch.equal(v, before[name]) for name, v in recognizer.state_dict().items())
+    assert_recognized(recognizer(FRAMES), expected, atol=0)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Twelve frames of 60×40 pixels."""
+    frames = make_frames(1, 12, side=60)[0, :, :, :40]
+    write_mp4(frames.permute(0, 2, 3, 1).contiguous().numpy(), tmp_path / "video.mp4")
+    return tmp_path / "video.mp4"
+
+
+# What another program has: the bundle, a video, and this package.
+ELSEWHERE = """
+import json, sys
+import torch
+from focusgym.feature_cache import Clip, read_frames
+from focusgym.recognizer import AdaptiveRecognizer
+torch.set_num_threads(1)
+recognizer = AdaptiveRecognizer.from_bundle("moved")
+frames, _ = read_frames(Clip(sys.argv[1]), recognizer.frames)
+found = recognizer(frames[None])
+stream = recognizer.stream()
+for frame in frames:
+    last = stream.push(frame)
+torch.testing.assert_close(last.logits, found.logits[:, -1:], rtol=0, atol=1e-3)
+best = recognizer.classes[int(found.logits[0, -1].argmax())]
+print(json.dumps([best, *(value.tolist() for value in vars(found).values())]))
+"""
+
+
+def test_a_bundle_is_all_that_another_program_needs(
+    bundle: Path, video: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    bundle.rename(elsewhere / "moved")
+    environment = {**os.environ, "PYTHONPATH": "", "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", ELSEWHERE, str(video)]
+    ran = subprocess.run(
+        command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    best, *columns = json.loads(ran.stdout)
+    recognizer = make_recognizer(skips=0.4)
+    assert recognizer.frames is not None
+    frames, view = read_frames(Clip(str(video)), recognizer.frames)
+    expected = recognizer(frames[None])
+    found = type(expected)(
+        torch.tensor(columns[0]),
+        *(torch.tensor(column) for column in columns[1:4]),
+        torch.tensor(columns[4], dtype=torch.float64),
+    )
+    assert_recognized(found, expected, atol=1e-3)
+    assert best == recognizer.classes[int(expected.logits[0, -1].argmax())]
+    # Frames decoded by others, prepared by the recognizer, are the same.
+    with av.open(str(video)) as container:
+        decoded = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    assert len(decoded) == 12
+    assert view.frame_indices.tolist() == sample_frames(12, recognizer.frames).tolist()
+    chosen = torch.from_numpy(decoded[view.frame_indices]).permute(0, 3, 1, 2)
+    prepared = AdaptiveRecognizer.from_bundle(elsewhere / "moved").prepare(chosen)
+    assert (prepared.int() - frames.int()).abs().max() <= 2, "another decoder rounds otherwise"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_the_precision_is_the_readers_choice(bundle: Path, precision: str) -> None:
+    recognizer = AdaptiveRecognizer.from_bundle(bundle, precision=precision)
+    assert recognizer.precision == precision
+    other = make_recognizer(skips=0.4).fused()
+    other.precision = precision
+    assert_recognized(recognizer(FRAMES), other(FRAMES), atol=0)
+    assert recognizer.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("precision", ["half", "", "int8", "float64"])
+def test_an_unknown_precision_is_refused(bundle: Path, precision: str) -> None:
+    message = rf"precision must be one of float32, bfloat16, float16; got {precision!r}"
+    with pytest.raises(ValueError, match=message) as caught:
+        AdaptiveRecognizer.from_bundle(bundle, precision=precision)
+    assert not isinstance(caught.value, BundleError)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
+def test_a_bundle_is_read_to_cuda(bundle: Path, tmp_path: Path) -> None:
+    recognizer = AdaptiveRecognizer.from_bundle(bundle, "cuda")
+    assert recognizer.device.type == "cuda"
+    expected = AdaptiveRecognizer.from_bundle(bundle)(FRAMES).logits
+    torch.testing.assert_close(recognizer(FRAMES).logits.cpu(), expected, rtol=0, atol=2e-2)
+    make_recognizer(skips=0.4).to("cuda").save(tmp_path / "from_cuda")
+    again = AdaptiveRecognizer.from_bundle(tmp_path / "from_cuda")
+    assert torch.equal(again(FRAMES).logits, expected)
+
+
+def test_what_cannot_be_saved_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    unfused = "save the recognizer that it was fused from"
+    with pytest.raises(
+        ValueError,
+        match=rf"expected encoders as they were built or trained; got a fused one: {unfused}",
+    ):
+        make_recognizer().fused().save(path)
+    make_recognizer().save(tmp_path / "good")
+    with pytest.raises(ValueError, match="got a fused one"):
+        AdaptiveRecognizer.from_bundle(tmp_path / "good").save(path)
+    recognizer = make_recognizer()
+    recognizer.local_encoder = nn.Sequential(recognizer.local_encoder)
+    with pytest.raises(ValueError, match=rf"built or trained; got Sequential: {unfused}"):
+        recognizer.save(path)
+    recognizer = make_recognizer()
+    recognizer.frames = None
+    with pytest.raises(
+        ValueError,
+        match=r"does not know how its frames are prepared: assemble it with `frames`, so that it",
+    ):
+        recognizer.save(path)
+    with pytest.raises(ValueError, match="feature_dtype must be float16 or float32; got bfloat16"):
+        make_recognizer(feature_dtype=torch.bfloat16).save(path)
+    assert not path.exists()
+
+
+def config_of(recognizer: AdaptiveRecognizer) -> RecognizerConfig:
+    glance, local = recognizer.glance_encoder, recognizer.local_encoder
+    assert isinstance(glance, Encoder)
+    assert isinstance(local, Encoder)
+    assert recognizer.frames is not None
+    return RecognizerConfig(
+        glance.config,
+        local.config,
+        recognizer.classifier.config,
+        recognizer.policy and recognizer.policy.config,
+        recognizer.grid,
+        recognizer.frames,
+        recognizer.classes,
+    )
+
+
+@pytest.mark.parametrize("config", [{"skips": 0.4}, {"policy": False}])
+def test_configs_go_through_json(config: dict[str, Any]) -> None:
+    expected = config_of(make_recognizer(**config))
+    plain = json.loads(json.dumps(asdict(expected)))
+    assert RecognizerConfig.of(plain) == expected
+    assert RecognizerConfig.of(asdict(expected)) == expected
+    assert expected.feature_dtype == "float16"
+    del plain["feature_dtype"], plain["classes"]
+    assert RecognizerConfig.of(plain) == replace(expected, classes=())
+
+
+def test_configs_check_themselves() -> None:
+    config = config_of(make_recognizer())
+    with pytest.raises(ValueError, match="feature_dtype must be float16 or float32; got float64"):
+        replace(config, feature_dtype="float64")
+    for classes in (("a", "b", "c", 4), ["a", "b", "c", "d"], "abcd"):
+        with pytest.raises(ValueError, match="classes must be names; got .*b"):
+            replace(config, classes=classes)
+    replace(config, grid=PatchGrid(S, P, S))
+    with pytest.raises(
+        ValueError, match="at most 32 options per axis, the frame's side in pixels; got n=33"
+    ):
+        replace(config, grid=PatchGrid(S, P, S + 1))
+
+
+class Harm:
+    """Makes a folder wherever it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "bundle.json"])
+@pytest.mark.parametrize("form", ["pickle", "torch", "torch, old format"])
+def test_a_pickle_in_place_is_refused_and_not_executed(
+    name: str, form: str, bundle: Path, tmp_path: Path
+) -> None:
+    harm = tmp_path / "harm"
+    content = {"glance_encoder.trunk.0.0.weight": Harm(harm)}
+    if form == "pickle":
+        (bundle / name).write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, bundle / name, _use_new_zipfile_serialization=form == "torch")
+    with pytest.raises(BundleError, match="is not a readable bundle"):
+        AdaptiveRecognizer.from_bundle(bundle)
+    assert not harm.exists()
+    pickle.loads(pickle.dumps(content))  # it would have done it
+    assert harm.exists()
+
+
+def truncations(size: int) -> Iterator[int]:
+    yield from (0, 1, 7, 8, 100, size // 2, size - 1)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "bundle.json"])
+def test_truncated_and_missing_files_are_refused(name: str, bundle: Path) -> None:
+    whole = (bundle / name).read_bytes()
+    for size in truncations(len(whole)):
+        (bundle / name).write_bytes(whole[:size])
+        with pytest.raises(BundleError, match="is not a readable bundle") as caught:
+            AdaptiveRecognizer.from_bundle(bundle)
+        assert str(caught.value).endswith("copied again or trained anew")
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=rf"there is no file {name}\): give the folder of an int"):
+        AdaptiveRecognizer.from_bundle(bundle)
+    with pytest.raises(BundleError, match="is not a readable bundle"):
+        AdaptiveRecognizer.from_bundle(bundle / "nothing")
+    with pytest.raises(BundleError, match="is not a readable bundle"):
+        AdaptiveRecognizer.from_bundle(bundle.parent / "bundle" / "bundle.json")
+
+
+def test_bundles_of_another_kind_are_refused(bundle: Path, tmp_path: Path) -> None:
+    f_c = make_recognizer().classifier
+    write_bundle(tmp_path / "f_c", "classifier", f_c.config, f_c)
+    with pytest.raises(BundleError, match="holds a classifier, expected a recognizer: give"):
+        AdaptiveRecognizer.from_bundle(tmp_path / "f_c")
+    edit(tmp_path / "f_c", lambda content: content.update(kind="recognizer"))
+    with pytest.raises(BundleError, match="config and weights do not make a recognizer"):
+        AdaptiveRecognizer.from_bundle(tmp_path / "f_c")
+    with pytest.raises(BundleError, match="holds a recognizer, expected a classifier"):
+        read_bundle(bundle, "classifier")
+    (bundle / "bundle.json").write_text(" " * (2**24 + 1))
+    with pytest.raises(BundleError, match="more than 16777216 bytes"):
+        AdaptiveRecognizer.from_bundle(bundle)
+
+
+def put(*path: Any) -> Edit:
+    """Return what puts a value into the config: keys, then the value."""
+
+    def change(content: dict[str, Any]) -> None:
+        *keys, last, value = path
+        part: Any = content["config"]
+        for key in keys:
+            part = part[key]
+        part[last] = value
+
+    return change
+
+
+def take(*path: str) -> Edit:
+    def change(content: dict[str, Any]) -> None:
+        part = content["config"]
+        for key in path[:-1]:
+            part = part[key]
+        del part[path[-1]]
+
+    return change
+
+
+EDITS: dict[str, tuple[Edit, str]] = {
+    "unknown key": (put("speed", 9), "unexpected keyword argument 'speed'"),
+    "unknown key of a part": (put("grid", "speed", 9), "unexpected keyword argument 'speed'"),
+    "no f_G": (take("glance"), "missing 1 required positional argument: 'name'"),
+    "no grid": (take("grid"), "missing 2 required positional arguments"),
+    "no frames": (take("frames"), "missing 2 required positional arguments"),
+    "no classifier": (take("classifier"), "missing 3 required positional arguments"),
+    "no policy": (take("policy"), 'Unexpected key.* in state_dict: "policy.'),
+    "no side": (take("frames", "frame_px"), "missing 1 required positional argument: 'frame_px'"),
+    "a list for the grid": (put("grid", []), "argument after \\*\\* must be a mapping, not list"),
+    "a list for f_L": (put("local", ["small_local"]), "must be a mapping, not list"),
+    "a list for the policy": (put("policy", []), "must be a mapping, not list"),
+    "a list for the frames": (put("frames", [5, 32]), "must be a mapping, not list"),
+    "a number for f_C": (put("classifier", 3), "must be a mapping, not int"),
+    "null for the grid": (put("grid", None), "must be a mapping, not NoneType"),
+    "a dict for the classes": (put("classes", dict.fromkeys("abcd", 1)), "classes must be names"),
+    "a text for the classes": (put("classes", "abcd"), "classes must be names; got 'abcd'"),
+    "numbers for the classes": (put("classes", [0, 1, 2, 3]), "classes must be names"),
+    "lists for the classes": (put("classes", 0, ["a"]), "classes must be names"),
+    "too few classes": (put("classes", ["a", "b"]), "the classifier's 4 classes; got 2"),
+    "another dtype": (put("feature_dtype", "float64"), "feature_dtype must be float16 or float32"),
+    "a list for the dtype": (put("feature_dtype", ["float16"]), "feature_dtype must be"),
+    "something else of torch": (put("feature_dtype", "load"), "feature_dtype must be .*; got load"),
+    "another encoder": (put("local", "name", "small_glance"), "Error.s. in loading state_dict"),
+    "another network": (put("glance", "name", "resnet18"), "Error.s. in loading state_dict"),
+    "no encoder": (put("glance", "name", "os.system"), "unknown encoder 'os.system'"),
+    "no network at all": (put("glance", "name", ["small_glance"]), "unhashable|unknown encoder"),
+    "another grid": (put("grid", "n", 4), "the grid's 16 options; got one with 9"),
+    "an endless grid": (put("grid", "n", 10**6), "at most 32 options per axis.*; got n=1000000"),
+    "patches too large": (put("grid", "patch_px", 33), "patch_px must be in 1..32"),
+    "other frames": (put("frames", "frame_px", 16), "frames of 32 px, the frames have 16 px"),
+    "no frames at all": (put("frames", "steps", 0), "steps and frame_px must be positive; got 0"),
+    "another classifier": (put("classifier", "aggregation", "average"), "loading state_dict"),
+    "an unknown classifier": (put("classifier", "aggregation", "max"), "'gru' or 'average'"),
+    "a large classifier": (put("classifier", "hidden", 10**6), "size mismatch for classifier"),
+    "a large policy": (put("policy", "hidden", 10**6), "size mismatch for policy"),
+    "ρ above 1": (put("policy", "threshold", 1.5), r"threshold must be in \[0, 1\]"),
+    "no π′": (put("policy", "threshold", None), 'Unexpected key.* in state_dict: "policy.keep'),
+    "an option that is not": (put("policy", "options_allowed", [9]), "options_allowed must be"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edited_configs_are_refused(name: str, bundle: Path) -> None:
+    change, message = EDITS[name]
+    edit(bundle, change)
+    with pytest.raises(BundleError, match=f"(?s)do not make a recognizer .*{message}") as caught:
+        AdaptiveRecognizer.from_bundle(bundle)
+    assert str(caught.value).endswith("copy it again, or train it anew")
+    assert "allocate" not in str(caught.value)
+
+
+def test_an_endless_grid_without_a_policy_takes_no_memory(tmp_path: Path) -> None:
+    make_recognizer(policy=False).save(tmp_path / "bundle")
+    edit(tmp_path / "bundle", put("grid", "n", 10**6))
+    with pytest.raises(BundleError, match="at most 32 options per axis"):
+        AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("content", [[], None, 1, {}, {"kind": "recognizer"}])
+def test_other_json_is_refused(content: Any, bundle: Path) -> None:
+    (bundle / "bundle.json").write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="is not a readable bundle"):
+        AdaptiveRecognizer.from_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": []}, "config must be an object; got"),
+        ({"metrics": []}, "metrics must be numbers by name; got"),
+        ({"metrics": {"accuracy": "high"}}, "metrics must be numbers by name; got"),
+        ({"cache_fingerprint": 3}, "cache_fingerprint must be a text or null; got 3"),
+        ({"author": "me"}, "unexpected keyword argument 'author'"),
+    ],
+)
+def test_edited_facts_are_refused(change: dict[str, Any], message: str, bundle: Path) -> None:
+    edit(bundle, lambda content: content.update(change))
+    with pytest.raises(BundleError, match=f"is not a readable bundle .*{message}"):
+        AdaptiveRecognizer.from_bundle(bundle)
+
+
+def test_other_weights_are_refused(bundle: Path) -> None:
+    path = bundle / "weights.safetensors"
+    good = load_file(path)
+    name = "policy.actor.weight"
+    for weights, message in (
+        ({key: value for key, value in good.items() if key != name}, "Missing key"),
+        ({**good, "more": torch.zeros(1)}, "Unexpected key"),
+        ({**good, name: torch.zeros(3)}, "size mismatch for policy.actor.weight"),
+        ({}, "Missing key"),
+    ):
+        save_file(weights, path)
+        with pytest.raises(BundleError, match=f"(?s)do not make a recognizer .*{message}"):
+            AdaptiveRecognizer.from_bundle(bundle)
+    save_file(good, path)
+    assert AdaptiveRecognizer.from_bundle(bundle)(FRAMES, GIVEN).options[0, 0] == K
+
+
+def test_networks_of_torchvision_come_back(tmp_path: Path) -> None:
+    """Of real sizes: MobileNet-V2 twice, as both encoders."""
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderConfig("mobilenet_v2"))
+    f_c = GruClassifier(ClassifierConfig(1280, 1280, 4, hidden=16))
+    policy = PolicyConfig(7, 7, 1280, 49, conv_channels=2, hidden=4)
+    recognizer = AdaptiveRecognizer(
+        encoder,
+        encoder,
+        f_c,
+        PatchGrid(224, 96),
+        PolicyNetwork(policy),
+        frames=FrameConfig(2, 224, 256),
+    )
+    recognizer.save(tmp_path / "bundle")
+    again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
+    frames = make_frames(1, 2, side=224)
+    assert_recognized(again(frames), recognizer(frames), atol=1e-3)
+    assert again.cost == recognizer.cost
