@@ -26,8 +26,16 @@ from focusgym.feature_cache import (
     read_videos,
 )
 from focusgym.feature_cache.build import check_features, encoding_workers
-from focusgym.feature_cache.encode import batches, view_arrays
-from focusgym.recognizer import EncoderConfig, FrameConfig, PatchGrid, encoder_gmacs
+from focusgym.feature_cache.encode import view_arrays
+from focusgym.recognizer import (
+    GLANCE_PIXELS,
+    LOCAL_PIXELS,
+    EncoderConfig,
+    FrameConfig,
+    PatchGrid,
+    batches,
+    encoder_gmacs,
+)
 
 DATA = Path(os.environ.get("FOCUSGYM_DATA", "../shared/data"))
 STEPS, FEW, MANY, REPEATS = 8, 4, 28, 5
@@ -152,9 +160,9 @@ def prepared_batches(encoder: VideoEncoder, frames: Tensor) -> Prepared:
         patches = [
             batch
             for frame in encoder.local.prepare(frames).split(1)
-            for batch in batches(grid.crop_all(frame).flatten(0, 1))
+            for batch in batches(grid.crop_all(frame).flatten(0, 1), LOCAL_PIXELS)
         ]
-        glances = list(batches(encoder.glance.prepare(frames)))
+        glances = list(batches(encoder.glance.prepare(frames), GLANCE_PIXELS))
     return [(encoder.glance.trunk, glances), (encoder.local.trunk, patches)]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from focusgym.agents import with_threshold
 from focusgym.recognizer import (
+    GLANCE_PIXELS,
     AdaptiveRecognizer,
     ClassifierConfig,
     Encoder,
@@ -36,7 +37,7 @@ class FullFrames:
     """The paper's TSM+ without TSM: both encoders on whole frames, then f_C; no policy."""
 
     def __init__(self, recognizer: AdaptiveRecognizer) -> None:
-        """Share a recognizer's networks, fused, and its batches."""
+        """Share a recognizer's networks, fused; batches of four full frames are fastest."""
         self._parts = recognizer
         cost = recognizer.cost
         local_gmacs = encoder_gmacs(recognizer.local_encoder, SIDE_PX)
@@ -47,8 +48,10 @@ class FullFrames:
         """Return logits ``(B, T, C)`` of frames ``(B, T, 3, S, S)`` uint8."""
         flat, dtype = frames.flatten(0, 1), self._parts.feature_dtype
         f_g, f_l = self._parts.glance_encoder, self._parts.local_encoder
-        glance = torch.cat([encode_glance(f_g, some, dtype)[1] for some in batches(flat)])
-        local = torch.cat([encode_local(f_l, some, dtype) for some in batches(flat)])
+        glance = torch.cat(
+            [encode_glance(f_g, some, dtype)[1] for some in batches(flat, GLANCE_PIXELS)]
+        )
+        local = torch.cat([encode_local(f_l, some, dtype) for some in batches(flat, GLANCE_PIXELS)])
         both = (x.float().unflatten(0, frames.shape[:2]) for x in (glance, local))
         return self._parts.classifier(*both)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..recognizer import (
-    PIXELS_PER_BATCH,
+    GLANCE_PIXELS,
+    LOCAL_PIXELS,
     Encoder,
     EncoderError,
     FrameConfig,
@@ -109,7 +110,7 @@ class VideoEncoder:
         dtype: torch.dtype = getattr(torch, self.config.dtype)
         frames = frames.to(self.config.device)
         maps, vectors = [], []
-        for images in batches(self.glance.prepare(frames)):
+        for images in batches(self.glance.prepare(frames), GLANCE_PIXELS):
             encoded = self.glance.encode(images)
             maps.append(encoded.permute(0, 2, 3, 1).to(dtype))
             vectors.append(pool(encoded, dtype))
@@ -146,11 +147,11 @@ class VideoEncoder:
 
     def _local(self, prepared: Tensor, grid: PatchGrid, dtype: torch.dtype) -> Tensor:
         """Return ``(T, K, L)``; several frames, or parts of one, make the batches."""
-        at_once = max(1, round(PIXELS_PER_BATCH / (grid.n_options * grid.patch_px**2)))
+        at_once = max(1, round(LOCAL_PIXELS / (grid.n_options * grid.patch_px**2)))
         pooled = [
             pool(self.local.encode(patches), dtype)
             for some in prepared.split(at_once)
-            for patches in batches(grid.crop_all(some).flatten(0, 1))
+            for patches in batches(grid.crop_all(some).flatten(0, 1), LOCAL_PIXELS)
         ]
         return torch.cat(pooled).view(len(prepared), grid.n_options, -1)
 

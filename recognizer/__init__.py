@@ -36,7 +36,8 @@ from .classifier import (
 )
 from .compute import Cost, FrameCost, count_gmacs, encoder_gmacs, frame_cost
 from .encoders import (
-    PIXELS_PER_BATCH,
+    GLANCE_PIXELS,
+    LOCAL_PIXELS,
     Encoder,
     EncoderConfig,
     batches,
@@ -95,8 +96,9 @@ from .threads import ahead, torch_threads
 from .trunks import EncoderError
 
 __all__ = [
+    "GLANCE_PIXELS",
+    "LOCAL_PIXELS",
     "PAPER_STAGES",
-    "PIXELS_PER_BATCH",
     "RELEASED_ENTRIES",
     "AdaptiveRecognizer",
     "AverageClassifier",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .bundle import read_bundle, restore, write_bundle
 from .classifier import Classifier, build_classifier
 from .compute import FrameCost, frame_cost
-from .encoders import Encoder, batches, encode_glance, encode_local
+from .encoders import GLANCE_PIXELS, LOCAL_PIXELS, Encoder, batches, encode_glance, encode_local
 from .frames import FrameConfig, fit_frames
 from .geometry import PatchGrid
 from .policy import PolicyNetwork, PolicyState
@@ -303,7 +303,7 @@ class AdaptiveRecognizer(nn.Module):
         with self._autocast():
             parts = [
                 encode_glance(self.glance_encoder, some, self.feature_dtype)
-                for some in batches(frames)
+                for some in batches(frames, GLANCE_PIXELS)
             ]
         maps, vectors = zip(*parts, strict=True)
         return torch.cat(maps), torch.cat(vectors)
@@ -318,7 +318,7 @@ class AdaptiveRecognizer(nn.Module):
                 patches = self.grid.crop(frames[looked], options[looked])
                 vectors = [
                     encode_local(self.local_encoder, some, self.feature_dtype)
-                    for some in batches(patches)
+                    for some in batches(patches, LOCAL_PIXELS)
                 ]
             local[looked] = torch.cat(vectors)
         return local

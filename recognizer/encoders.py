@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from .trunks import build_trunk, check_name
 
-# Four frames of 224 px, a dozen patches of 128 px: their activations stay in a core's caches.
-PIXELS_PER_BATCH = 4 * 224**2
+# Four frames of 224 px for f_G, 16 patches of 128 px for f_L: what is fastest on a CPU, where the
+# activations of a batch should stay in a core's caches, and large products are better than small.
+GLANCE_PIXELS, LOCAL_PIXELS = 4 * 224**2, 16 * 128**2
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,9 @@ class Encoder(nn.Module):
         return encoder.requires_grad_(False)
 
 
-def batches(images: Tensor) -> tuple[Tensor, ...]:
-    """Divide images into batches of nearly one size, about `PIXELS_PER_BATCH` each."""
-    return images.tensor_split(max(1, round(images[:, 0].numel() / PIXELS_PER_BATCH)))
+def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:
+    """Divide images into batches of nearly one size, about ``pixels`` each."""
+    return images.tensor_split(max(1, round(images[:, 0].numel() / pixels)))
 
 
 def pool(maps: Tensor, dtype: torch.dtype) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class RecognizeConfig:
         json: Print one JSON object per video, with the prediction after every frame.
     """
 
-    recognizer: Positional[Path]
-    videos: Positional[tuple[Path, ...]]
+    recognizer: Annotated[Positional[Path], arg(metavar="RECOGNIZER")]
+    videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO...")]
     top: int = 3
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -43,8 +43,8 @@ class ImportConfig:
         cache: A feature cache of these encoders: policy and classifier are then for it.
     """
 
-    checkpoint: Positional[Path]
-    out: Positional[Path]
+    checkpoint: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
     patch: int
     steps: int = 16
     classes: Path | None = None

@@ -278,14 +278,13 @@ def test_encoders_compute_in_lower_precision_and_nothing_else_does(
     outputs: dict[str, torch.dtype] = {}
     watch: Callable[[str], Callable[..., None]]
     watch = lambda name: lambda module, given, found: outputs.update({name: found.dtype})  # noqa: E731
-    f_c: Any = lower.classifier
     parts = {
-        "glance": lower.glance_encoder.trunk[-1][0],  # type: ignore[union-attr, index]
-        "local": lower.local_encoder.trunk[-1][0],  # type: ignore[union-attr, index]
+        "glance": lower.glance_encoder.get_submodule("trunk.2.0"),
+        "local": lower.local_encoder.get_submodule("trunk.3.0"),
         "pi": lower.policy.actor,
         "pi_prime": lower.policy.keep.actor,
         "cells": lower.policy.trunk.conv,
-        "head": f_c.head,
+        "head": lower.classifier.get_submodule("head"),
     }
     for name, module in parts.items():
         module.register_forward_hook(watch(name))

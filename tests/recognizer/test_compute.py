@@ -67,7 +67,7 @@ def counted_by_hooks(*roots: nn.Module) -> Iterator[list[float]]:
 
     kinds = ((nn.Conv2d, convolution), (nn.Linear, linear), (nn.GRU, gru))
     hooks = [
-        module.register_forward_hook(count)  # type: ignore[arg-type]
+        module.register_forward_hook(count)
         for root in roots
         for module in root.modules()
         for kind, count in kinds
@@ -152,7 +152,7 @@ def test_counting_leaves_no_trace() -> None:
     glance, local = Encoder(EncoderConfig("small_glance")), Encoder(EncoderConfig("small_local"))
     f_c = GruClassifier(ClassifierConfig(32, 64, 4, hidden=8, dropout=0.5)).train()
     policy = PolicyNetwork(PolicyConfig(16, 16, 32, 9, 2, 4, threshold=0.5)).train()
-    local.trunk[0].eval()  # frozen in part
+    local.get_submodule("trunk.0").eval()  # frozen in part
     every = nn.ModuleList([glance, local, f_c, policy])
     modes = [module.training for module in every.modules()]
     before = copy.deepcopy(every.state_dict())
@@ -168,7 +168,7 @@ def test_counting_leaves_no_trace() -> None:
 
 def test_counting_that_fails_leaves_no_trace_either() -> None:
     encoder = Encoder(EncoderConfig("small_local")).train()
-    encoder.trunk.append(nn.Linear(3, 3))
+    encoder.trunk = nn.Sequential(encoder.trunk, nn.Linear(3, 3))
     with pytest.raises(RuntimeError):
         encoder_gmacs(encoder, 32)
     assert all(module.training for module in encoder.modules())

@@ -117,7 +117,7 @@ def make_world(
     with torch.no_grad():
         spread(f_c.get_submodule("head"), lambda: f_c(glance, local))
         for network in (pi, plus):
-            spread(network.actor, lambda network=network: network(cache.glance_maps(rows)))  # type: ignore[misc]
+            spread(network.actor, lambda network=network: network(cache.glance_maps(rows)))
         assert plus.keep is not None
         spread(plus.keep.actor, lambda: plus.choose(cache.glance_maps(rows)))
     write_bundle(root / "classifier", "classifier", f_c.config, f_c, cache.fingerprint)

@@ -183,15 +183,15 @@ def test_advance_goes_on_from_the_frames_before(
     maps = 2 * torch.randn(8, 6, 3, 4, 5)
     draws = torch.rand(8, 6, 2) if draw else None
     expected = policy.choose(maps, draws)
-    state, found = None, []
+    state: PolicyState | None = None
+    found = []
     for start, stop in pairwise(cuts):
-        before = state and tuple(x.clone() for x in state if x is not None)
+        before = [x.clone() for x in state or () if x is not None]
         given = maps[:, start:stop]
         some = None if draws is None else draws[:, start:stop]
         # As the cache stores them, and as the recognizer has them.
         options, looks, later = policy.advance(list(given) if start % 2 else given, state, some)
-        if state is not None and before:
-            assert all(map(torch.equal, [x for x in state if x is not None], before))
+        assert all(map(torch.equal, [x for x in state or () if x is not None], before))
         state = later
         assert state.where.shape == (1, 8, 6)
         assert (state.whether is None) == (threshold is None)

@@ -268,7 +268,7 @@ def config_of(recognizer: AdaptiveRecognizer) -> RecognizerConfig:
         glance.config,
         local.config,
         recognizer.classifier.config,
-        recognizer.policy and recognizer.policy.config,
+        None if recognizer.policy is None else recognizer.policy.config,
         recognizer.grid,
         recognizer.frames,
         recognizer.classes,
@@ -290,7 +290,8 @@ def test_configs_check_themselves() -> None:
     config = config_of(make_recognizer())
     with pytest.raises(ValueError, match="feature_dtype must be float16 or float32; got float64"):
         replace(config, feature_dtype="float64")
-    for classes in (("a", "b", "c", 4), ["a", "b", "c", "d"], "abcd"):
+    wrong: list[Any] = [("a", "b", "c", 4), ["a", "b", "c", "d"], "abcd"]
+    for classes in wrong:
         with pytest.raises(ValueError, match="classes must be names; got .*b"):
             replace(config, classes=classes)
     replace(config, grid=PatchGrid(S, P, S))
