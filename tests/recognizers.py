@@ -46,8 +46,9 @@ def make_frames(batch: int, steps: int, seed: int = 0, side: int = S) -> Tensor:
     coarse = 255 * torch.rand(batch * steps, 3, 4, 4, generator=generator)
     noise = 30 * torch.randn(batch * steps, 3, side, side, generator=generator)
     smooth = functional.interpolate(coarse, size=side, mode="bilinear")
-    frames: Tensor = (smooth + noise).clamp(0, 255).to(torch.uint8)
-    return frames.unflatten(0, (batch, steps))
+    pixels = (smooth + noise).clamp(0, 255).to(torch.uint8)
+    frames: Tensor = pixels.unflatten(0, (batch, steps))
+    return frames
 
 
 def make_encoder(name: str, input_px: int | None = None) -> Encoder:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from recognizers import make_encoder
+from torch import Tensor
+from verbs import Call, Digits
 
-from focusgym.feature_cache import Clip, DigitsConfig, clips_of, make_digits, read_lists
-from focusgym.recognizer import FrameConfig, write_bundle
+from focusgym.feature_cache import DigitsConfig
+from focusgym.recognizer import read_encoder, write_bundle
 from focusgym.runs.config import QuickstartConfig
 from focusgym.runs.quickstart import quickstart
 from focusgym.runs.recipes import DIGITS, Recipe, adamw
@@ -23,7 +24,7 @@ def tiny() -> Recipe:
     """The recipe for digits with few videos and little training."""
     return replace(
         DIGITS,
-        digits=DigitsConfig(n_train=40, n_val=10, n_test=20),
+        digits=DigitsConfig(n_train=40, n_val=40, n_test=20),
         full_frames=adamw(1, 16, encoder=5e-3),
         stage_one=adamw(25, 8, local=1e-2, classifier=1e-2),  # enough for predictions that differ
         classifier=adamw(2, 16, classifier=1e-3),
@@ -40,44 +41,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe) -> tuple[Pa
     return out, quickstart(QuickstartConfig(out=out), tiny)
 
 
-@dataclass(frozen=True)
-class Digits:
-    """Twelve training videos, and copies of them to select on: what is learned is seen to help.
-
-    Attributes:
-        options: Of the command line, for these videos and frames.
-        frames: Which frames that means.
-        clips: Of the training videos, in order; those of the copies have the same pixels.
-        labels: Of both, 0 or 1.
-    """
-
-    options: tuple[str, ...]
-    frames: FrameConfig
-    clips: tuple[Clip, ...]
-    labels: tuple[int, ...]
-
-
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    root = tmp_path_factory.mktemp("verbs") / "digits"
-    table = make_digits(DigitsConfig(n_train=12, n_val=1, n_test=1, n_frames=6), root)
-    paths = table["path"][table["split"] == "train"].tolist()
-    (root / "again").mkdir()
-    labels = [i % 2 for i in range(len(paths))]
-    for split in ("train", "val"):
-        names = paths if split == "train" else [f"again/{i}.mp4" for i in range(len(paths))]
-        for path, name in zip(paths, names, strict=True):
-            if name != path:
-                shutil.copy(root / path, root / name)
-        lines = [f"{name} 6 {label}" for name, label in zip(names, labels, strict=True)]
-        (root / f"{split}.txt").write_text("\n".join(lines))
-    given = ("--videos", root, "--train", root / "train.txt", "--val", root / "val.txt")
-    sizes = ("--steps", "2", "--frame", "64", "--resize", "0")
-    listed = read_lists(root, {"train": root / "train.txt"}).videos
-    rows = listed.set_index("name").loc[paths].reset_index()
-    return Digits(
-        (*map(str, given), *sizes), FrameConfig(2, 64), tuple(clips_of(rows)), tuple(labels)
-    )
+    return Digits.make(tmp_path_factory.mktemp("verbs") / "digits")
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +58,19 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             write_bundle(root / name, "encoder", encoder.config, encoder)
     return root
+
+
+@pytest.fixture(scope="session")
+def maps(digits: Digits, encoders: Path) -> Tensor:
+    """f_G's of the videos, ``(12, T, h, w, G)``."""
+    with torch.no_grad():
+        found = read_encoder(encoders / "glance")(digits.pixels().flatten(0, 1))
+    return found.permute(0, 2, 3, 1).unflatten(0, (12, 2))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """What the verb ``fit`` calls `fit` with, filled as it does."""
+    found: list[Call] = []
+    monkeypatch.setattr("focusgym.runs.fit.fit", Call.spy(found))
+    return found

@@ -151,8 +151,8 @@ def test_no_test_video_is_trained_or_selected_on(tiny_run: Run) -> None:
     out, _ = tiny_run
     cache = FeatureCache.open(out / "cache")
     splits = [set(cache.split(name).tolist()) for name in ("train", "val", "test")]
-    assert [len(rows) for rows in splits] == [40, 10, 20]
-    assert len(set.union(*splits)) == 70
+    assert [len(rows) for rows in splits] == [40, 40, 20]
+    assert len(set.union(*splits)) == 100
     folders = cache.videos["path"].map(lambda path: Path(path).parent.name)
     assert (folders == cache.videos["split"]).all()
 
@@ -167,7 +167,7 @@ def test_the_second_time_everything_is_reused(
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent != out}
     assert after == before
     shown = capsys.readouterr().out
-    assert shown.count("done before, reused") == 8
+    assert shown.count("done before, reused") == 9
     assert "adafocus_finetuned" in shown
     assert "frames kept (%)" in shown
     assert "adafocus, looking only at frames spread uniformly" in shown
@@ -187,8 +187,8 @@ def test_true_centres_are_those_of_the_sampled_frames(tiny_run: Run) -> None:
     boxes = pd.read_csv(out / "data" / "boxes.csv")
     boxes["path"] = str(out / "data") + "/" + boxes["path"]
     centers = true_centers(cache, boxes)
-    assert centers.shape == (70, 6, 2)
-    for video in (0, 33, 69):
+    assert centers.shape == (100, 6, 2)
+    for video in (0, 33, 99):
         of_video = boxes[boxes["path"] == cache.videos["path"][video]].set_index("frame")
         for t, frame in enumerate((1, 3, 5, 7, 9, 11)):
             left, top = of_video.loc[frame, "left"], of_video.loc[frame, "top"]
