@@ -48,7 +48,8 @@ class RecognizerStream:
         Args:
             frame: ``(B, 3, S, S)`` uint8, or ``(3, S, S)`` if B is 1; for other sizes see
                 `AdaptiveRecognizer.prepare`.
-            options: ``(B,)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame.
+            options: ``(B,)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame: the
+                policy does not see such a frame, and pays nothing for it.
 
         Returns:
             The prediction so far and what this frame added, with T = 1; ``gmacs`` counts from the

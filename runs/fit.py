@@ -178,10 +178,13 @@ def _told_once() -> Iterator[None]:
 
     The others meet the same error, or that it is gone.
     """
+    several = rank_and_world()[1] > 1
+    if several:
+        distributed.barrier()  # all have joined before one may be gone
     try:
         yield
     except Exception:
-        if rank_and_world()[1] > 1:
+        if several:
             store = distributed.distributed_c10d._get_default_store()
             if store.add("focusgym/failed", 1) > 1:
                 raise SystemExit(2) from None

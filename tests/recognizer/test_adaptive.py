@@ -217,8 +217,12 @@ def test_recognitions_are_joined_as_videos_or_as_frames() -> None:
     by_videos = Recognition.join([recognizer(FRAMES[:1]), recognizer(FRAMES[1:])])
     assert_recognized(by_videos, whole)
     by_frames = Recognition.join([_frames(whole, slice(0, 2)), _frames(whole, slice(2, 5))], dim=1)
+    singly = whole.videos()
+    assert [len(single.logits) for single in singly] == [1, 1, 1]
     for field in fields(Recognition):
         assert torch.equal(getattr(by_frames, field.name), getattr(whole, field.name))
+        for b, single in enumerate(singly):
+            assert torch.equal(getattr(single, field.name)[0], getattr(whole, field.name)[b])
 
 
 def _frames(whole: Recognition, steps: slice) -> Recognition:

@@ -120,7 +120,7 @@ def test_patches_that_f_l_is_trained_on(
     )
     (call,) = calls
     assert isinstance(call.stage, OnPixels)
-    frames, draws, labels = whole(call.train, epoch=1)
+    frames, draws, _ = whole(call.train, epoch=1)
     assert torch.equal(frames, digits.pixels(AugmentConfig(1, True, 0), 1))
     rows = [np.random.default_rng([*call.seed, 1, row]).random((2, 2)) for row in range(12)]
     np.testing.assert_array_equal(draws, np.stack(rows))

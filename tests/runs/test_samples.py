@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,11 @@ def test_a_policys_patches(threshold: float | None, sample: bool, cache: Feature
             policy.keep.actor.bias -= policy.keep(maps).logit().median()
         p = policy(maps).double().softmax(-1).numpy()
         keep = policy.keep(maps).numpy() if policy.keep else np.ones(maps.shape[:2])
-    samples = policy_samples(cache, "train", policy, 0.3, [5, 2], sample=sample)
-    found = []
-    for epoch in (0, 1):
-        options = chosen(samples, cache, "train", epoch)
-        for row, video in enumerate(cache.split("train")):
+    found: dict[int, list[Tensor]] = {0: [], 1: []}
+    for split, epoch in itertools.product(("train", "val"), found):
+        samples = policy_samples(cache, split, policy, 0.3, [5, 2], sample=sample)
+        options = chosen(samples, cache, split, epoch)
+        for row, video in enumerate(cache.split(split)):
             drawn = np.random.default_rng([5, 2, epoch, row]).random((T, 2))
             for t, (where, whether) in enumerate(drawn):
                 option = int(p[video, t].argmax())
@@ -114,13 +115,14 @@ def test_a_policys_patches(threshold: float | None, sample: bool, cache: Feature
                 if sample:
                     option = int((p[video, t].cumsum() <= where).sum())
                     looks = whether < keep[video, t]
-                if threshold is None:  # no second policy: skipped at random
+                if threshold is None:  # no π′: skipped at random
                     looks = whether >= 0.3
                 assert options[row, t] == (option if looks else K)
-        found.append(options)
-    assert bool((found[0] == K).any())
-    assert len(found[0].unique()) > 2
-    assert torch.equal(*found) == (not sample and threshold is not None)
+        found[epoch].append(options)
+    first, second = (torch.cat(each) for each in found.values())
+    assert bool((first == K).any())
+    assert len(first.unique()) > 2
+    assert torch.equal(first, second) == (not sample and threshold is not None)
 
 
 SIZES: dict[str, Any] = {"steps": 3, "frame_px": 64}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from stage_trainings import G, K, T, make_policy
@@ -27,6 +27,7 @@ from focusgym.recognizer.policy import FORBIDDEN
 BELOW_ONE = 1 - 2.0**-53  # the largest number that NumPy draws from [0, 1)
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 41), key=st.integers(0, 9))
 def test_every_sample_is_visited_once_in_a_keyed_order(n: int, batch_size: int, key: int) -> None:
     batches = shuffled(n, batch_size, [key, 2])
@@ -50,6 +51,7 @@ def test_samples_at_hand_are_loaded_batch_by_batch() -> None:
     assert [batch.tolist() for batch in found] == [[23, 21], [24]]
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.integers(0, 50), min_size=1, max_size=6), steps=st.integers(1, 4))
 def test_draws_belong_to_their_row(rows: list[int], steps: int) -> None:
     draws = uniform_draws(rows, steps, [7, 1])
@@ -81,6 +83,7 @@ def test_random_options_are_uniform(n_options: int) -> None:
     assert torch.bincount(options[0]).tolist() == [8] * n_options
 
 
+@settings(deadline=None)
 @given(n_options=st.integers(1, 10_000), draw=st.floats(0, BELOW_ONE))
 def test_no_draw_leads_out_of_the_grid(n_options: int, draw: float) -> None:
     draws = torch.tensor([[[0.0, 0.5], [draw, 0.5], [BELOW_ONE, 0.5]]], dtype=torch.float64)
@@ -171,6 +174,7 @@ def logits_and_draws() -> st.SearchStrategy[tuple[list[float], float]]:
     return st.tuples(st.lists(logit, min_size=1, max_size=9), draw)
 
 
+@settings(deadline=None)
 @given(logits_and_draws())
 def test_a_drawn_option_is_possible_and_where_the_sums_say(case: tuple[list[float], float]) -> None:
     """Brute force: probabilities in float64 by NumPy, summed up until the draw is passed."""
@@ -187,6 +191,7 @@ def test_a_drawn_option_is_possible_and_where_the_sums_say(case: tuple[list[floa
     assert p[: option + 1].sum() >= draw - 1e-12
 
 
+@settings(deadline=None)
 @given(
     allowed=st.lists(st.booleans(), min_size=2, max_size=49).filter(any),
     seed=st.integers(0, 1000),

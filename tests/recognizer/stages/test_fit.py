@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,42 @@ def modes_of(stage: OnPixels) -> list[dict[str, bool]]:
         lambda module, _: noted.append({name: m.training for name, m in module.named_modules()})
     )
     return noted
+
+
+def test_what_the_samples_are_asked_for() -> None:
+    """Training samples by epoch, in its order; those to select on always as in the first."""
+    asked: dict[str, list[tuple[int, list[int]]]] = {"train": [], "val": []}
+    samples = {}
+    for name, n in (("train", N_TRAIN), ("val", N_VAL)):
+        data = make_features(n)
+
+        def load(
+            epoch: int, rows: Tensor, name: str = name, data: Any = data
+        ) -> tuple[Tensor, ...]:
+            asked[name].append((epoch, rows.tolist()))
+            return tuple(part[rows] for part in data)
+
+        samples[name] = TensorSamples(n, load)
+    fit(make_on_features(), *samples.values(), FEATURES, name="test", seed=SEED)
+    assert asked["train"] == [(epoch, rows) for epoch in range(4) for rows in batches_of(epoch, 3)]
+    assert asked["val"] == [(0, [0, 1, 2]), (0, [3, 4, 5])] * 5
+
+
+def test_every_sample_has_a_mask_of_its_own_in_every_epoch() -> None:
+    """Another seed has others; the same one has the same, in batches of another size."""
+    masks: dict[tuple[int, int], list[bytes]] = {}
+    for seed, batch_size in ((0, 3), (0, 3), (0, 4), (1, 3)):
+        stage, found = make_on_features(hidden=64), []
+        stage.classifier.dropout.register_forward_hook(
+            lambda module, _, out, found=found: found.extend(
+                (each == 0).numpy().tobytes() for each in out.detach() if module.training
+            )
+        )
+        train(stage, replace(FEATURES, batch_size=batch_size), seed=[seed])
+        assert len(set(found)) == len(found) == 4 * N_TRAIN
+        assert masks.setdefault((seed, batch_size), found) == found
+    assert set(masks[0, 3]) == set(masks[0, 4])
+    assert not set(masks[0, 3]) & set(masks[1, 3])
 
 
 @pytest.mark.parametrize("trained", ["local", "classifier"])

@@ -125,6 +125,7 @@ def test_nothing_looked_at_at_all(training: bool, reuse_glance: bool) -> None:
     gradients = [p.grad for p in stage.local_encoder.parameters()]
     assert all(g is not None and not g.any() for g in gradients)
     assert all(p.grad is not None and p.grad.any() for p in stage.classifier.head.parameters())
+    assert all(bool(buffer.isfinite().all()) for buffer in stage.buffers()), "statistics of none"
 
 
 def test_f_l_runs_on_what_is_looked_at_only() -> None:

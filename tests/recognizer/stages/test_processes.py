@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import two_processes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from stage_trainings import Interrupted, assert_equal, make_on_features, train, weights_of
@@ -112,6 +112,7 @@ def test_two_processes_go_on_for_one(folder: Path) -> None:
     assert report_of(folder, 0)["begun_by_one"]["epoch"] == kept.epoch
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.integers(0, 99), min_size=1, max_size=9), world=st.integers(1, 5))
 def test_shares_of_a_batch(rows: list[int], world: int) -> None:
     """Every sample counts once, and every process has something to do."""

@@ -55,15 +55,15 @@ def on_pixels(folder: Path, rank: int) -> Result:
 
 
 def on_policy(folder: Path, rank: int) -> Result:
-    """Stage III on pixels, patches and looks drawn."""
+    """Stage III on pixels, patches and looks drawn; one sample to select on, for two processes."""
     stage = make_pixels(policy=make_policy(0.5), sample=True)
-    return stage, train(stage, PIXELS)
+    return stage, train(stage, PIXELS, n_val=1)
 
 
 def on_features(folder: Path, rank: int) -> Result:
-    """One sample to select on, for two processes."""
+    """Stage III, or I, on the cache."""
     stage = make_on_features()
-    return stage, train(stage, FEATURES, n_val=1)
+    return stage, train(stage, FEATURES)
 
 
 def other_start(folder: Path, rank: int) -> Result:
