@@ -25,8 +25,8 @@ from focusgym.recognizer import (
     PolicyNetwork,
     batches,
     encode_glance,
-    encode_local,
     encoder_gmacs,
+    pool,
 )
 
 STEPS, SIDE_PX, PATCH_PX, CLASSES, REPEATS = 16, 224, 128, 200, 9
@@ -46,13 +46,14 @@ class FullFrames:
     @torch.no_grad()
     def __call__(self, frames: Tensor) -> Tensor:
         """Return logits ``(B, T, C)`` of frames ``(B, T, 3, S, S)`` uint8."""
-        flat, dtype = frames.flatten(0, 1), self._parts.feature_dtype
         f_g, f_l = self._parts.glance_encoder, self._parts.local_encoder
-        glance = torch.cat(
-            [encode_glance(f_g, some, dtype)[1] for some in batches(flat, GLANCE_PIXELS)]
+        dtype, vectors = self._parts.feature_dtype, []
+        for some in batches(frames.flatten(0, 1), GLANCE_PIXELS):
+            prepared = f_g.prepare(some)  # both expect the same
+            vectors.append([pool(f.encode(prepared), dtype).float() for f in (f_g, f_l)])
+        both = (
+            torch.cat(parts).unflatten(0, frames.shape[:2]) for parts in zip(*vectors, strict=True)
         )
-        local = torch.cat([encode_local(f_l, some, dtype) for some in batches(flat, GLANCE_PIXELS)])
-        both = (x.float().unflatten(0, frames.shape[:2]) for x in (glance, local))
         return self._parts.classifier(*both)
 
 

@@ -75,8 +75,8 @@ class AdaptiveRecognizer(nn.Module):
 
         Raises:
             ValueError: If the policy chooses among other options than the grid has, frames have
-                another side, there are as many names as there are no classes, or the precision is
-                unknown.
+                another side, names are not as many as classes, the classifier is for other
+                encoders, or the precision is unknown.
         """
         super().__init__()
         if policy is not None and policy.config.n_options != grid.n_options:
@@ -96,6 +96,16 @@ class AdaptiveRecognizer(nn.Module):
             )
         if precision not in PRECISIONS:
             raise _unknown_precision(precision)
+        sizes = classifier.config
+        for name, encoder, channels in (
+            ("f_G", glance_encoder, sizes.glance_channels),
+            ("f_L", local_encoder, sizes.local_channels),
+        ):
+            if isinstance(encoder, Encoder) and encoder.channels != channels:
+                raise ValueError(
+                    f"the classifier reads {channels} channels of {name}, which has "
+                    f"{encoder.channels}: assemble it with the encoder it was trained with"
+                )
         self.glance_encoder = glance_encoder
         self.local_encoder = local_encoder
         self.classifier = classifier
@@ -114,15 +124,16 @@ class AdaptiveRecognizer(nn.Module):
         path: str | os.PathLike[str],
         device: str | torch.device = "cpu",
         precision: str = "float32",
+        *,
+        fuse: bool = True,
     ) -> AdaptiveRecognizer:
-        """Read a recognizer from a bundle, for inference: its encoders are fused.
-
-        Nothing in the bundle is executed.
+        """Read a recognizer from a bundle; nothing in it is executed.
 
         Args:
             path: The folder that `save` wrote.
             device: Where it runs.
             precision: In which the encoders compute; see the constructor.
+            fuse: Fuse the encoders, for inference; not if it is to be trained or saved again.
 
         Raises:
             BundleError: If the folder is not a readable recognizer bundle.
@@ -133,7 +144,8 @@ class AdaptiveRecognizer(nn.Module):
         if precision not in PRECISIONS:
             raise _unknown_precision(precision)
         recognizer.precision = precision
-        return recognizer.to(device).fused()
+        recognizer = recognizer.to(device)
+        return recognizer.fused() if fuse else recognizer
 
     def save(
         self,
@@ -191,9 +203,9 @@ class AdaptiveRecognizer(nn.Module):
         """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
         recognizer = copy.copy(self)
         recognizer._modules = dict(self._modules)
-        for name in ("glance_encoder", "local_encoder"):
-            encoder = getattr(self, name)
-            setattr(recognizer, name, encoder.fused() if isinstance(encoder, Encoder) else encoder)
+        for name, network in self.named_children():
+            fused = network.fused() if isinstance(network, Encoder) else copy.deepcopy(network)
+            setattr(recognizer, name, fused)
         return recognizer
 
     def prepare(self, frames: Tensor) -> Tensor:
@@ -262,6 +274,7 @@ class AdaptiveRecognizer(nn.Module):
             frame cost ``(B, T)`` float64 in GMACs, and the policy's state after these frames.
         """
         self._check_frames(frames)
+        options = None if options is None else torch.as_tensor(options)
         batch, steps = frames.shape[:2]
         flat = frames.to(self.device).flatten(0, 1)
         if options is not None:
@@ -274,6 +287,7 @@ class AdaptiveRecognizer(nn.Module):
             chosen = torch.as_tensor(options).to(self.device, copy=True)
         else:
             seen = maps.float().unflatten(0, (batch, steps))
+            self._check_maps(seen, self.policy)
             where, looks, state = self.policy.advance(seen, state)
             chosen = where.masked_fill(~looks, self.grid.n_options)
         local = self._look(flat, chosen.flatten())
@@ -332,6 +346,15 @@ class AdaptiveRecognizer(nn.Module):
             )
         if 0 in shape:
             raise ValueError(f"expected at least one video and one frame; got {shape}")
+
+    def _check_maps(self, maps: Tensor, policy: PolicyNetwork) -> None:
+        sizes, found = policy.config, tuple(maps.shape[2:])
+        expected = (sizes.map_height, sizes.map_width, sizes.glance_channels)
+        if found != expected:
+            raise ValueError(
+                f"the policy reads glance maps (h, w, G) = {expected}, f_G gives {found}: assemble "
+                "it with the encoder and the frame side that it was trained with"
+            )
 
     def _check_options(self, options: Tensor, expected: tuple[int, int]) -> None:
         n_options, shape = self.grid.n_options, tuple(options.shape)

@@ -37,10 +37,10 @@ class Bundle:
     """A bundle's content.
 
     Attributes:
-        kind: ``encoder``, ``classifier`` or ``policy``.
+        kind: ``encoder``, ``classifier``, ``policy`` or ``recognizer``.
         config: What the network is built from.
         weights: Its state dict.
-        cache_fingerprint: Of the cache that it was trained on; None for encoders.
+        cache_fingerprint: Of the cache that it was trained on; None for what was trained on pixels.
         metrics: Numbers that were measured on it, by name.
     """
 
@@ -63,7 +63,7 @@ def write_bundle(
 
     Args:
         path: The folder; its parent must exist.
-        kind: ``encoder``, ``classifier`` or ``policy``.
+        kind: ``encoder``, ``classifier``, ``policy`` or ``recognizer``.
         config: The dataclass that the network was built from.
         module: The network.
         cache_fingerprint: Of the cache that it was trained on.
@@ -73,6 +73,8 @@ def write_bundle(
     root.mkdir(exist_ok=True)
     weights = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
     # Not `save_file`, which lets nobody but the writer read: bundles are there to be shared.
+    # Without its JSON a bundle is none: interrupted, the new weights never pass for the old ones.
+    (root / _JSON).unlink(missing_ok=True)
     (root / _WEIGHTS).write_bytes(save(weights))
     content = {
         "kind": kind,

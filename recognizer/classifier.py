@@ -25,7 +25,7 @@ class ClassifierConfig:
         aggregation: ``gru``, or ``average``: the mean of frame-wise predictions.
 
     Raises:
-        ValueError: If the aggregation is unknown.
+        ValueError: If the aggregation is unknown, or the dropout out of range.
     """
 
     glance_channels: int
@@ -37,9 +37,11 @@ class ClassifierConfig:
     aggregation: str = "gru"
 
     def __post_init__(self) -> None:
-        """Check the aggregation."""
+        """Check the aggregation and the dropout."""
         if self.aggregation not in ("gru", "average"):
             raise ValueError(f"aggregation must be 'gru' or 'average'; got {self.aggregation!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
 
 
 class Classifier(nn.Module, ABC):
@@ -121,6 +123,10 @@ class Classifier(nn.Module, ABC):
         return torch.cat([glance, local], dim=-1) if self.config.reuse_glance else local
 
 
+# The last word of its keys: no other draw's is 3.
+_DROPOUT = 3
+
+
 class KeyedDropout(nn.Dropout):
     """Dropout whose masks are keyed by sample, where keys are given.
 
@@ -138,7 +144,9 @@ class KeyedDropout(nn.Dropout):
         if not self.training or self.keys is None or not 0 < self.p < 1:
             return super().forward(input)
         size = input[0].numel()
-        drawn = np.stack([np.random.default_rng(key).random(size, np.float32) for key in self.keys])
+        drawn = np.stack(
+            [np.random.default_rng([*key, _DROPOUT]).random(size, np.float32) for key in self.keys]
+        )
         kept = torch.from_numpy(drawn >= self.p).view(input.shape).to(input.device)
         return input * kept / (1 - self.p)
 

@@ -38,6 +38,7 @@ class RecognizerStream:
         self._recognizer = recognizer
         self._batch = batch
         self._policy_state: PolicyState | None = None
+        self._asks = True
         self._state = recognizer.classifier.start(batch)
         self._spent = torch.zeros(batch, 1, dtype=torch.float64, device=recognizer.device)
 
@@ -48,8 +49,8 @@ class RecognizerStream:
         Args:
             frame: ``(B, 3, S, S)`` uint8, or ``(3, S, S)`` if B is 1; for other sizes see
                 `AdaptiveRecognizer.prepare`.
-            options: ``(B,)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame: the
-                policy does not see such a frame, and pays nothing for it.
+            options: ``(B,)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame; for
+                all frames of a stream, or for none.
 
         Returns:
             The prediction so far and what this frame added, with T = 1; ``gmacs`` counts from the
@@ -58,7 +59,7 @@ class RecognizerStream:
 
         Raises:
             ValueError: If the frames are not uint8 and of that shape, or the options are wrong or
-                missing; the stream is then as it was.
+                missing, or given for some frames only; the stream is then as it was.
         """
         recognizer, f_c = self._recognizer, self._recognizer.classifier
         frames = frame[None] if frame.ndim == 3 and self._batch == 1 else frame
@@ -72,13 +73,18 @@ class RecognizerStream:
                 f"expected an option for each of {self._batch} streams; got "
                 f"{tuple(options.shape)}: give (B,)"
             )
+        if self.seen and recognizer.policy and (options is None) != self._asks:
+            raise ValueError(
+                "a stream has either the policy's options or given ones, for the policy remembers "
+                "the frames before: give options for all frames, or for none"
+            )
         glance, local, chosen, costs, policy_state = recognizer.observe(
             frames[:, None], None if options is None else options[:, None], self._policy_state
         )
         step = torch.full((self._batch,), self.seen, device=recognizer.device)
         inputs = f_c.project(glance[:, 0], local[:, 0])
         self._state = f_c.advance(self._state, f_c.recur(self._state, step), inputs, step)
-        self._policy_state = policy_state
+        self._policy_state, self._asks = policy_state, options is None
         self.seen += 1
         self._spent = self._spent + costs
         logits = f_c.logits(self._state, step)[:, None]

@@ -131,7 +131,7 @@ def compare_policies(
         "policies": [row_of(c, recognitions[c.name], labels) for c in contenders],
         "parity": worst_parity(parities),
     }
-    return results, recognitions[agent.name].options.numpy()
+    return results, recognitions[agent.name].options.cpu().numpy()
 
 
 def policy_of(recognizer: AdaptiveRecognizer) -> PolicyNetwork:
@@ -183,7 +183,7 @@ def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> di
     by_step = metrics.top1
     right = binomtest(round(by_step[-1] * len(labels)), len(labels))
     interval = right.proportion_ci(method="wilson")
-    share = kept_share(recognition.options.numpy(), contender.recognizer.grid.n_options)
+    share = kept_share(recognition.options.cpu().numpy(), contender.recognizer.grid.n_options)
     gmacs = contender.cost.of_video(
         len(by_step),
         policy=contender.runs_policy,

@@ -17,7 +17,6 @@ from ..feature_cache import FeatureCache, make_encoder
 from ..recognizer import (
     EncoderConfig,
     FitConfig,
-    FitError,
     Fitted,
     FullFrames,
     OnFeatures,
@@ -155,7 +154,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
         train = random_samples(cache, "train", config.skip_rate, key)
         val = random_samples(cache, "val", 0.0, [seed, _VALIDATION])
     else:
-        policy = read_policy(config.policy, cache.fingerprint)
+        policy = read_policy(config.policy, cache.fingerprint).to(device)
         train = policy_samples(
             cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
         )
@@ -186,7 +185,11 @@ def _told_once() -> Iterator[None]:
     except Exception:
         if several:
             store = distributed.distributed_c10d._get_default_store()
-            if store.add("focusgym/failed", 1) > 1:
+            try:
+                first = store.add("focusgym/failed", 1) == 1
+            except RuntimeError:  # the process that kept it has failed
+                first = False
+            if not first:
                 raise SystemExit(2) from None
         raise
 
@@ -218,9 +221,8 @@ def _train(
             seed=key,
             checkpoint=checkpoint,
         )
-    except BaseException as error:
-        # Where the loss is not finite it would not be so the next time either.
-        if rank == 0 and (isinstance(error, FitError) or not checkpoint.exists()):
+    except BaseException:
+        if rank == 0 and not checkpoint.exists():
             shutil.rmtree(partial)
         raise
     if rank == 0:

@@ -51,14 +51,15 @@ def import_checkpoint(config: ImportConfig) -> None:
             "was trained with another glance size, which this import does not know"
         )
     classes = _classes(config.classes, released.classifier.config.n_classes)
-    fingerprint = None if config.cache is None else _fingerprint(config.cache, released, grid)
+    cache = None if config.cache is None else _cache(config.cache, released, grid, frames)
+    fingerprint = None if cache is None else cache.fingerprint
     recognizer = AdaptiveRecognizer(
         released.glance,
         released.local,
         released.classifier,
         grid,
         released.policy,
-        torch.float32,  # the released code rounds nothing
+        torch.float32 if cache is None else cache.dtype,  # the released code rounds nothing
         frames=frames,
         classes=classes,
     )
@@ -107,8 +108,8 @@ def _classes(path: Path | None, n_classes: int) -> list[str]:
     return names
 
 
-def _fingerprint(path: Path, released: Released, grid: PatchGrid) -> str:
-    """Return the fingerprint of a cache of the released encoders.
+def _cache(path: Path, released: Released, grid: PatchGrid, frames: FrameConfig) -> FeatureCache:
+    """Open a cache of the released encoders.
 
     Raises:
         CacheError: If it is a cache of other encoders, has no such patches, or other classes.
@@ -127,10 +128,15 @@ def _fingerprint(path: Path, released: Released, grid: PatchGrid) -> str:
             f"{path} holds patches of frames of {cache.grid.frame_px} px, the checkpoint is for "
             f"{FRAME_PX} px: build a cache with --frame {FRAME_PX} --resize {RESIZE_PX}"
         )
+    if cache.frames != frames:
+        raise CacheError(
+            f"{path} was made of {cache.frames}, the checkpoint is for {frames}: build a cache "
+            f"with --steps {frames.steps} --resize {RESIZE_PX}, or give --steps"
+        )
     n_classes = released.classifier.config.n_classes
     if cache.n_classes != n_classes:
         raise CacheError(
             f"{path} has {cache.n_classes} classes, the checkpoint {n_classes}: build a cache of "
             "the data set that it was trained on"
         )
-    return cache.fingerprint
+    return cache

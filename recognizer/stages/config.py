@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -60,14 +61,14 @@ class FitConfig:
                 "a stage needs epochs >= 1 and batch_size >= 1; got "
                 f"{self.epochs}, {self.batch_size}"
             )
-        if not self.lr or min(self.lr.values()) <= 0:
+        if not self.lr or not all(0 < rate < math.inf for rate in self.lr.values()):
             raise ValueError(
                 "lr must name at least one network, each with a rate > 0; got "
                 f"{dict(self.lr)}: leave a network out to keep it fixed"
             )
         if self.lr_batch_size is not None and self.lr_batch_size < 1:
             raise ValueError(f"lr_batch_size must be at least 1, or None; got {self.lr_batch_size}")
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0:
+        if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf:
             raise ValueError(
                 "momentum must be in [0, 1) and weight_decay not negative; got "
                 f"{self.momentum}, {self.weight_decay}"

@@ -17,7 +17,7 @@ from ..classifier import KeyedDropout
 from ..errors import FocusgymError
 from .config import FitConfig
 from .networks import FullFrames, OnFeatures, OnPixels, are_correct, sequence_losses
-from .processes import data_parallel, rank_and_world, share_of, total
+from .processes import are_same, data_parallel, rank_and_world, share_buffers, share_of, total
 from .progress import Progress, StageCheckpoint
 from .samples import Samples, shuffled
 from .steps import Stepper
@@ -63,7 +63,8 @@ def fit(
 
     In a process group (see `process_group`) every process trains on its part of each batch, through
     torch's DistributedDataParallel, and all end with the same weights: those of one process, within
-    rounding, if BatchNorms are frozen.
+    rounding, if BatchNorms are frozen. Else each process normalises its own part, and the first
+    one's statistics are kept.
 
     Args:
         stage: On its device.
@@ -114,7 +115,13 @@ def fit(
         what = {"config": asdict(config), "seed": [*seed], "samples": samples, "of": identity}
         saved = StageCheckpoint(checkpoint, checkpoint_s, progress, what)
         model = data_parallel(stage, device)  # from here on all have the first one's weights
-        if not saved.load():
+        resumed = saved.load()
+        if not are_same((resumed, progress.epoch, progress.step)):
+            raise FitError(
+                f"{name}: not all processes found the same checkpoint {checkpoint}: let all "
+                "machines see one folder"
+            )
+        if not resumed:
             progress.consider(0, validate(stage, validation, config, device))
         epochs = range(progress.epoch, config.epochs)
         quiet: dict[str, Any] = {"disable": True} if rank else {}
@@ -139,9 +146,10 @@ def fit(
             if not math.isfinite(mean):
                 raise FitError(
                     f"{name}: the loss of epoch {epoch + 1} is {mean}: lower the learning rates, "
-                    "or compute in float32"
+                    "or compute in float32; checkpoints of the epochs before stay as they are"
                 )
             progress.epoch, progress.step = epoch + 1, 0
+            share_buffers(stage)
             score = validate(stage, validation, config, device)
             progress.consider(epoch + 1, score)
             bar.set_postfix(loss=f"{mean:.3f}", val=f"{100 * score[0]:.1f} %")

@@ -68,8 +68,9 @@ class OnPixels(nn.Module):
             classifier: f_C.
             grid: Where the K options are.
             policy: π, and π′ where there is one, for stage III; None for random patches, stage I.
-            sample: Whether the policy's options and looks are drawn.
-            skip_rate: Share of the frames that are skipped at random, where there is no π′.
+            sample: Whether the policy's options and looks are drawn, in training mode.
+            skip_rate: Share of the frames that are skipped at random in training mode, where there
+                is no π′.
         """
         super().__init__()
         self.glance_encoder, self.policy = glance_encoder, policy
@@ -117,11 +118,12 @@ class OnPixels(nn.Module):
 
     def _choose(self, maps: Tensor, draws: Tensor) -> Tensor:
         n_options = self._grid.n_options
+        skip_rate = self._skip_rate if self.training else 0.0
         if self.policy is None:
-            return random_options(draws, n_options, self._skip_rate)
-        with torch.autocast(maps.device.type, enabled=False):  # what it will choose at test time
+            return random_options(draws, n_options, skip_rate)
+        with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
             return policy_choice(
-                self.policy, maps, draws, sample=self._sample, skip_rate=self._skip_rate
+                self.policy, maps, draws, sample=self._sample and self.training, skip_rate=skip_rate
             )
 
 

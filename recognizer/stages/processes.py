@@ -57,6 +57,23 @@ def data_parallel(stage: nn.Module, device: torch.device) -> nn.Module:
     return DistributedDataParallel(stage, [device] if device.type == "cuda" else None)
 
 
+def share_buffers(stage: nn.Module) -> None:
+    """Give all processes the first one's buffers: each has its own statistics of BatchNorms."""
+    if rank_and_world()[1] > 1:
+        for buffer in stage.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+def are_same(value: object) -> bool:
+    """Return whether a value is the same in all processes."""
+    _, world = rank_and_world()
+    if world == 1:
+        return True
+    values: list[object] = [None] * world
+    distributed.all_gather_object(values, value)
+    return all(other == value for other in values)
+
+
 def total(values: Tensor) -> Tensor:
     """Return the sums of a tensor over all processes."""
     if rank_and_world()[1] > 1:

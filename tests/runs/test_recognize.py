@@ -1,0 +1,212 @@
+"""``focusgym recognize``: predictions for video files, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from recognizers import gmacs_by_hand, keep_probabilities, literal, make_recognizer
+from verbs import Digits
+
+from focusgym.feature_cache import read_frames
+from focusgym.recognizer import AdaptiveRecognizer
+from focusgym.runs.cli import main
+
+CLASSES = ("up", "[b]down[/b]", ":cat:", "d\u00e9j\u00e0 vu")  # printed as they are
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
+    """A recognizer that skips some of the frames of these videos."""
+    recognizer = make_recognizer(skips=0.4)
+    recognizer.classes = CLASSES
+    policy, frames = recognizer.policy, recognizer.frames
+    assert policy is not None
+    assert frames is not None
+    pixels = torch.stack([read_frames(clip, frames)[0] for clip in digits.clips])
+    threshold = float(keep_probabilities(recognizer, pixels).quantile(0.3))
+    policy.config = replace(policy.config, threshold=threshold)
+    recognizer.save(path := tmp_path_factory.mktemp("recognize") / "recognizer")
+    return path
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], *args: object, status: int = 0
+) -> tuple[list[str], str]:
+    """Return the lines that are printed, and what is said of errors."""
+    ends = pytest.raises(SystemExit) if status else nullcontext()
+    with ends as caught:
+        main(["recognize", *map(str, args)])
+    assert status == (caught.value.code if caught else 0)
+    captured = capsys.readouterr()
+    return captured.out.splitlines(), captured.err
+
+
+def by_hand(bundle: Path, digits: Digits, top: int) -> list[dict[str, Any]]:
+    """One video after the other, with a recognizer and frames of our own."""
+    recognizer = AdaptiveRecognizer.from_bundle(bundle)
+    assert recognizer.frames is not None
+    lines = []
+    for clip in digits.clips:
+        frames, view = read_frames(clip, recognizer.frames)
+        found = recognizer(frames[None])
+        p = found.logits[0].softmax(-1).tolist()
+        order = sorted(range(4), key=lambda c: -p[-1][c])[:top]
+        steps = [
+            {
+                "frame": int(view.frame_indices[t]),
+                "box_px": found.boxes_px[0, t].tolist() if found.attended[0, t] else None,
+                "class": CLASSES[p[t].index(max(p[t]))],
+                "probability": max(p[t]),
+                "gmacs": float(found.gmacs[0, t]),
+            }
+            for t in range(5)
+        ]
+        lines.append(
+            {
+                "video": clip.path,
+                "classes": [{"class": CLASSES[c], "probability": p[-1][c]} for c in order],
+                "attended": int(found.attended.sum()),
+                "gmacs": steps[-1]["gmacs"],
+                "steps": steps,
+            }
+        )
+    return lines
+
+
+def assert_near(found: Any, expected: Any) -> None:
+    """Numbers within the rounding of another batch, all else equal."""
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key, value in expected.items():
+            assert_near(found[key], value)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_near(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=1e-5)
+    else:
+        assert found == expected
+
+
+def test_json_is_what_the_recognizer_says(
+    bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve videos, in batches; each line is one object."""
+    videos = [clip.path for clip in digits.clips]
+    lines, _ = run(capsys, bundle, *videos, "--json", "--top", 2)
+    found = [json.loads(line) for line in lines]
+    assert_near(found, by_hand(bundle, digits, top=2))
+    looks = [step["box_px"] is not None for line in found for step in line["steps"]]
+    assert 0 < sum(looks) < len(looks)
+    assert len({str(line["classes"]) for line in found}) > 3
+
+
+def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sentence against a recognition frame by frame, with multiply-adds from the sizes."""
+    recognizer = make_recognizer(skips=0.4)  # the same networks, not fused
+    saved = AdaptiveRecognizer.from_bundle(bundle)
+    assert recognizer.policy is not None
+    assert saved.policy is not None
+    assert recognizer.frames is not None
+    recognizer.policy.config = saved.policy.config
+    clip = digits.clips[0]
+    frames, _ = read_frames(clip, recognizer.frames)
+    expected = literal(recognizer, frames[None])
+    best = expected.logits[0, -1].softmax(-1).topk(3)
+    said = ", ".join(
+        f"{CLASSES[c]} {100 * p:.1f} %" for p, c in zip(*(x.tolist() for x in best), strict=True)
+    )
+    looked, prices = int(expected.attended.sum()), gmacs_by_hand(recognizer)
+    gmacs = 5 * sum(prices[name] for name in ("glance", "policy", "classifier"))
+    gmacs += looked * prices["local"]
+    lines, _ = run(capsys, bundle, clip.path)
+    assert lines == [f"{clip.path}: {said} ({looked} of 5 frames looked at, {gmacs:.4g} GMACs)"]
+    lines, _ = run(capsys, bundle, clip.path, "--top", 100)
+    assert lines[0].count(" %") == 4, "there are no more classes"
+
+
+def test_what_cannot_be_read_is_named_and_the_others_are_told(
+    bundle: Path, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.mp4").touch()
+    good = [clip.path for clip in digits.clips[:2]]
+    bad = [tmp_path / name for name in ("text.mp4", "empty.mp4", "nowhere.mp4")] + [tmp_path]
+    videos = [bad[0], good[0], bad[1], bad[2], good[1], bad[3]]
+    lines, _ = run(capsys, bundle, *videos, status=1)
+    assert len(lines) == 6
+    for video, line in zip(videos, lines, strict=True):
+        assert line.startswith(f"{video}")
+        assert ("frames looked at" in line) == (video in good)
+    assert "no such video" in lines[3]
+    lines, _ = run(capsys, bundle, *videos, "--json", status=1)
+    found = [json.loads(line) for line in lines]
+    assert [each["video"] for each in found] == [str(video) for video in videos]
+    assert ["error" in each for each in found] == [video in bad for video in videos]
+    lines, _ = run(capsys, bundle, *bad, status=1)
+    assert len(lines) == 4
+
+
+def test_a_bundle_copied_elsewhere_works_alone(
+    bundle: Path, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = shutil.copy(digits.clips[0].path, tmp_path / "a video.mp4")
+    expected, _ = run(capsys, bundle, video, "--json")
+    moved = shutil.copytree(bundle, tmp_path / "else where")
+    hidden = bundle.rename(bundle.with_name("hidden"))
+    try:
+        found, _ = run(capsys, moved, video, "--json")
+    finally:
+        hidden.rename(bundle)
+    assert found == expected
+
+
+def test_mistakes_are_one_line(
+    bundle: Path, digits: Digits, encoders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = digits.clips[0].path
+    make_recognizer(policy=False).save(tmp_path / "blind")
+    shutil.copytree(bundle, tmp_path / "changed")
+    content = json.loads((tmp_path / "changed" / "bundle.json").read_text())
+    content["config"]["grid"]["n"] = 4
+    (tmp_path / "changed" / "bundle.json").write_text(json.dumps(content))
+    for args, text in (
+        ((bundle,), "give at least one video file"),
+        ((bundle, video, "--top", 0), "--top must be at least 1; got 0"),
+        ((bundle, video, "--device", "cuda"), "torch finds no CUDA device here"),
+        ((tmp_path / "nowhere", video), "is not a readable bundle (there is no file bundle.json)"),
+        ((encoders / "local", video), "holds a encoder, expected a recognizer"),
+        ((tmp_path / "blind", video), "has no policy, so it has to be told where to look"),
+        ((tmp_path / "changed", video), "config and weights do not make a recognizer"),
+    ):
+        lines, said = run(capsys, *args, status=2)
+        assert not lines
+        assert said.startswith("focusgym: ")
+        assert said.count("\n") == 1
+        assert text in said
+    _, said = run(capsys, status=2)
+    assert "RECOGNIZER" in said
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_precision_is_the_encoders(
+    precision: str, bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = digits.clips[0].path
+    lines, _ = run(capsys, bundle, video, "--json", "--precision", precision)
+    recognizer = AdaptiveRecognizer.from_bundle(bundle, precision=precision)
+    assert recognizer.frames is not None
+    found = recognizer(read_frames(digits.clips[0], recognizer.frames)[0][None])
+    expected = found.logits[0, -1].softmax(-1).max()
+    best = json.loads(lines[0])["classes"][0]["probability"]
+    assert best == pytest.approx(float(expected), abs=1e-5)
+    exact, _ = run(capsys, bundle, video, "--json")
+    assert json.loads(exact[0])["classes"] != json.loads(lines[0])["classes"]
