@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .bundle import read_bundle, restore, write_bundle
@@ -229,7 +231,9 @@ class AdaptiveRecognizer(nn.Module):
         return fit_frames(frames, self.frames)
 
     @torch.no_grad()
-    def forward(self, frames: Tensor, options: Tensor | None = None) -> Recognition:
+    def forward(
+        self, frames: Tensor, options: Tensor | NDArray[np.int64] | None = None
+    ) -> Recognition:
         """Recognize videos whose frames are all given.
 
         Args:
@@ -260,7 +264,10 @@ class AdaptiveRecognizer(nn.Module):
 
     @torch.no_grad()
     def observe(
-        self, frames: Tensor, options: Tensor | None, state: PolicyState | None
+        self,
+        frames: Tensor,
+        options: Tensor | NDArray[np.int64] | None,
+        state: PolicyState | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, PolicyState | None]:
         """Do everything but classify: glance, choose, crop, look.
 
@@ -274,32 +281,26 @@ class AdaptiveRecognizer(nn.Module):
             frame cost ``(B, T)`` float64 in GMACs, and the policy's state after these frames.
         """
         self._check_frames(frames)
-        options = None if options is None else torch.as_tensor(options)
+        given = None if options is None else torch.as_tensor(options)
         batch, steps = frames.shape[:2]
         flat = frames.to(self.device).flatten(0, 1)
-        if options is not None:
-            self._check_options(options, (batch, steps))
+        if given is not None:
+            self._check_options(given, (batch, steps))
         elif self.policy is None:
             raise ValueError("this recognizer has no policy: give it one, or give `options`")
         maps, glance = self._glance(flat)
-        if options is not None or self.policy is None:
+        if given is not None or self.policy is None:
             # A copy: the caller may go on to use theirs.
-            chosen = torch.as_tensor(options).to(self.device, copy=True)
+            chosen = torch.as_tensor(given).to(self.device, copy=True)
         else:
             seen = maps.float().unflatten(0, (batch, steps))
             self._check_maps(seen, self.policy)
             where, looks, state = self.policy.advance(seen, state)
             chosen = where.masked_fill(~looks, self.grid.n_options)
         local = self._look(flat, chosen.flatten())
-        costs = self.cost.of_frames(chosen < self.grid.n_options, policy=options is None)
-        shape = (batch, steps)
-        return (
-            glance.float().unflatten(0, shape),
-            local.float().unflatten(0, shape),
-            chosen,
-            costs,
-            state,
-        )
+        costs = self.cost.of_frames(chosen < self.grid.n_options, policy=given is None)
+        glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))
+        return glance, local, chosen, costs, state
 
     def result(self, logits: Tensor, options: Tensor, costs: Tensor) -> Recognition:
         """Return what was recognized, from the logits and what `observe` returned."""

@@ -73,14 +73,14 @@ class RecognizerStream:
                 f"expected an option for each of {self._batch} streams; got "
                 f"{tuple(options.shape)}: give (B,)"
             )
+        glance, local, chosen, costs, policy_state = recognizer.observe(
+            frames[:, None], None if options is None else options[:, None], self._policy_state
+        )
         if self.seen and recognizer.policy and (options is None) != self._asks:
             raise ValueError(
                 "a stream has either the policy's options or given ones, for the policy remembers "
                 "the frames before: give options for all frames, or for none"
             )
-        glance, local, chosen, costs, policy_state = recognizer.observe(
-            frames[:, None], None if options is None else options[:, None], self._policy_state
-        )
         step = torch.full((self._batch,), self.seen, device=recognizer.device)
         inputs = f_c.project(glance[:, 0], local[:, 0])
         self._state = f_c.advance(self._state, f_c.recur(self._state, step), inputs, step)

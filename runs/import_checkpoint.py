@@ -40,6 +40,7 @@ def import_checkpoint(config: ImportConfig) -> None:
     with usage():
         frames = FrameConfig(config.steps, FRAME_PX, RESIZE_PX)
         grid = PatchGrid(FRAME_PX, config.patch, GRID)
+    classes = [] if config.classes is None else _class_names(config.classes)
     released = convert_released(read_checkpoint(config.checkpoint, RELEASED_ENTRIES))
     inferred = released.report.inferred
     if "grid_n" in inferred:
@@ -50,7 +51,12 @@ def import_checkpoint(config: ImportConfig) -> None:
             f"the policy reads glance maps of {side}×{side}, frames of {FRAME_PX} px give 7×7: it "
             "was trained with another glance size, which this import does not know"
         )
-    classes = _classes(config.classes, released.classifier.config.n_classes)
+    n_classes = released.classifier.config.n_classes
+    if classes and len(classes) != n_classes:
+        raise UsageError(
+            f"--classes {config.classes} names {len(classes)} classes, the checkpoint has "
+            f"{n_classes}: give the list that it was trained with"
+        )
     cache = None if config.cache is None else _cache(config.cache, released, grid, frames)
     fingerprint = None if cache is None else cache.fingerprint
     recognizer = AdaptiveRecognizer(
@@ -92,19 +98,14 @@ def _tell_report(out: Path, released: Released, recognizer: AdaptiveRecognizer) 
     tell(f"{out}: a recognizer of {cost.total_gmacs:.2f} GMACs per video of {steps} frames")
 
 
-def _classes(path: Path | None, n_classes: int) -> list[str]:
-    if path is None:
-        return []
+def _class_names(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--classes: {path} cannot be read as UTF-8 text ({error})") from error
     names = [line.strip() for line in lines if line.strip()]
-    if len(names) != n_classes:
-        raise UsageError(
-            f"--classes {path} names {len(names)} classes, the checkpoint has {n_classes}: give "
-            "the list that it was trained with"
-        )
+    if not names:
+        raise UsageError(f"--classes: {path} names no class: give one in each line")
     return names
 
 
@@ -123,15 +124,10 @@ def _cache(path: Path, released: Released, grid: PatchGrid, frames: FrameConfig)
                 f"{found}: build a cache with the weights of the bundles that this verb writes "
                 "without --cache (glance/weights.safetensors, local/weights.safetensors)"
             )
-    if cache.grid != grid:
-        raise CacheError(
-            f"{path} holds patches of frames of {cache.grid.frame_px} px, the checkpoint is for "
-            f"{FRAME_PX} px: build a cache with --frame {FRAME_PX} --resize {RESIZE_PX}"
-        )
     if cache.frames != frames:
         raise CacheError(
             f"{path} was made of {cache.frames}, the checkpoint is for {frames}: build a cache "
-            f"with --steps {frames.steps} --resize {RESIZE_PX}, or give --steps"
+            f"with --steps {frames.steps} --frame {FRAME_PX} --resize {RESIZE_PX}, or give --steps"
         )
     n_classes = released.classifier.config.n_classes
     if cache.n_classes != n_classes:

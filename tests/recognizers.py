@@ -266,3 +266,25 @@ def assert_recognized(found: Recognition, expected: Recognition, atol: float = 1
         assert torch.equal(one, other), name
     assert found.gmacs.dtype == torch.float64
     torch.testing.assert_close(found.gmacs, expected.gmacs, rtol=1e-12, atol=0)
+
+
+class Watched(nn.Module):
+    """An encoder, and what it was given in each of its runs."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.given: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.given.append(images.clone())
+        found: Tensor = self.encoder(images)
+        return found
+
+
+def watched(recognizer: AdaptiveRecognizer) -> tuple[Watched, Watched]:
+    """Watch f_G and f_L, from after the compute was counted."""
+    assert recognizer.cost.total_gmacs > 0
+    recognizer.glance_encoder = glance = Watched(recognizer.glance_encoder)
+    recognizer.local_encoder = local = Watched(recognizer.local_encoder)
+    return glance, local

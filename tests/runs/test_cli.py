@@ -98,6 +98,31 @@ def test_an_interruption_is_one_line(
     assert "the same command goes on after what is complete" in capsys.readouterr().err
 
 
+def test_help_and_mistakes_on_the_command_line_need_no_torch() -> None:
+    """In one process: who asks for help, or mistypes an option, does not wait for imports."""
+    verbs = (
+        *((), ("quickstart",), ("cache", "build"), ("fit",), ("fit", "encoder")),
+        *(("fit", "patches"), ("fit", "classifier"), ("recognize",), ("import-checkpoint",)),
+    )
+    code = f"""
+import sys
+from focusgym.runs.cli import main
+for verb in {verbs!r}:
+    for option in ("--help", "--wrong-option"):
+        try:
+            main([*verb, option])
+        except SystemExit as error:
+            assert error.code == (2 if option == "--wrong-option" else 0), (verb, error.code)
+heavy = ("torch", "torchvision", "numpy", "pandas", "decord", "gymnasium", "stable_baselines3")
+print("imported:", [name for name in heavy if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.endswith("imported: []\n")
+    for verb in verbs:
+        assert f"usage: {' '.join(('focusgym', *verb))} [-h]" in ran.stdout
+
+
 def test_steps_are_redone_from_the_first_that_changed(tmp_path: Path) -> None:
     done: list[str] = []
 

@@ -21,6 +21,7 @@ from focusgym.recognizer import (
     PolicyNetwork,
     read_bundle,
     read_classifier,
+    uniform_draws,
     write_bundle,
 )
 
@@ -58,11 +59,6 @@ def vectors(cache: FeatureCache, split: str, options: Tensor | np.ndarray) -> Te
     return torch.from_numpy(found)
 
 
-def draws(seed: list[int], epoch: int, n: int) -> np.ndarray:
-    rows = [np.random.default_rng([*seed, epoch, row]).random((T, 2)) for row in range(n)]
-    return np.stack(rows)
-
-
 def test_stage_one(
     tmp_path: Path,
     cache: FeatureCache,
@@ -78,7 +74,7 @@ def test_stage_one(
     assert isinstance(call.stage, OnFeatures)
     for epoch in (0, 1):
         glance, local, labels = whole(call.train, epoch)
-        drawn = draws(call.seed, epoch, 24)
+        drawn = uniform_draws(range(24), T, [*call.seed, epoch]).numpy()
         options = np.where(drawn[..., 1] < 0.4, K, (drawn[..., 0] * K).astype(int))
         assert 0.3 < (options == K).mean() < 0.5
         assert torch.equal(local, vectors(cache, "train", options))
@@ -134,7 +130,7 @@ def test_stage_three(
         assert torch.equal(value, start[name])
     found = []
     for epoch in (0, 1):
-        drawn = torch.from_numpy(draws(call.seed, epoch, 24)) if sample else None
+        drawn = uniform_draws(range(24), T, [*call.seed, epoch]) if sample else None
         options = policy_options(policy, cache, cache.split("train"), drawn)
         assert len(np.unique(options)) > 3
         assert (options == K).any() == (threshold is not None)

@@ -229,10 +229,12 @@ def test_nothing_in_a_file_is_executed(
 
 
 def test_mistakes_are_one_line_and_leave_nothing(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: tuple[Checkpoint, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "two.txt").write_text("one\ntwo\n")
+    file = small[1]
+    (tmp_path / "three.txt").write_text("one\ntwo\nthree\n")
     (tmp_path / "latin.txt").write_bytes("d\u00e9j\u00e0 vu\n".encode("latin-1"))
+    (tmp_path / "none").write_text("\n \n")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("precious")
     before = sorted(tmp_path.rglob("*"))
@@ -242,15 +244,19 @@ def test_mistakes_are_one_line_and_leave_nothing(
         ((file, out, "--patch", 300), "patch_px must be in 1..224 (the frame side); got 300"),
         ((file, out, *patch, "--steps", 0), "steps and frame_px must be positive; got 0, 224"),
         ((tmp_path / "nowhere", out, *patch), "nowhere: give the file with the entries glancer"),
-        ((tmp_path / "two.txt", out, *patch), "is not a checkpoint that can be loaded safely"),
+        ((tmp_path / "three.txt", out, *patch), "is not a checkpoint that can be loaded safely"),
         (
-            (file, out, *patch, "--classes", tmp_path / "two.txt"),
-            "two.txt names 2 classes, the checkpoint has 200: give the list that it was trained",
+            (file, out, *patch, "--classes", tmp_path / "three.txt"),
+            "three.txt names 3 classes, the checkpoint has 2: give the list that it was trained",
         ),
         ((file, out, *patch, "--classes", tmp_path / "latin.txt"), "cannot be read as UTF-8 text"),
         ((file, out, *patch, "--classes", tmp_path / "none.txt"), "No such file or directory"),
+        (
+            (file, out, *patch, "--classes", tmp_path / "none"),
+            "none names no class: give one in ea",
+        ),
         ((file, out, *patch, "--cache", tmp_path), "is not a complete feature cache"),
-        ((file, tmp_path / "two.txt" / "out", *patch), "two.txt/out cannot be written ("),
+        ((file, tmp_path / "three.txt" / "out", *patch), "three.txt/out cannot be written ("),
     ):
         assert text in refused(capsys, *args)
         assert sorted(tmp_path.rglob("*")) == before
@@ -298,6 +304,8 @@ def test_a_policy_for_a_cache_of_its_encoders(
     assert "a recognizer of" in capsys.readouterr().out
     for name in ("recognizer", "policy", "classifier"):
         assert read_bundle(out / name, name).cache_fingerprint == cache.fingerprint
+    recognizer = read_bundle(out / "recognizer", "recognizer")
+    assert recognizer.config["feature_dtype"] == "float16", "what f_C is to go on with"
     policy, videos = read_policy(out / "policy", cache.fingerprint), np.arange(3)
     maps = cache.glance_maps(videos).permute(0, 1, 4, 2, 3)
     expected = literal_policy(checkpoint["policy"], maps).argmax(-1)
@@ -312,6 +320,9 @@ def test_a_policy_for_a_cache_of_its_encoders(
     assert "has 2 classes, the checkpoint 200: build a cache of the data set that it was" in said
     said = refused(capsys, path, root / "no", "--patch", 48, "--cache", cache.root)
     assert "holds no option group 'p48_7x7': choose one of ['p32_7x7']" in said
+    said = refused(capsys, path, root / "no", "--patch", 32, "--cache", cache.root)
+    assert f"{cache.root} was made of FrameConfig(steps=2, frame_px=224, resize_px=256" in said
+    assert "the checkpoint is for FrameConfig(steps=16" in said
     changed = checkpoint["focuser"] | {"net.bn1.weight": torch.ones(64)}
     torch.save({**checkpoint, "focuser": changed}, root / "changed.pth.tar")
     said = refused(capsys, root / "changed.pth.tar", root / "no", *given)

@@ -80,7 +80,7 @@ def test_random_patches(cache: FeatureCache) -> None:
         for epoch in (0, 1):
             options = chosen(samples, cache, "train", epoch)
             for row in range(6):
-                drawn = np.random.default_rng([5, 1, epoch, row]).random((T, 2))
+                drawn = np.random.default_rng([5, 1, epoch, row, 2]).random((T, 2))
                 expected = [K if skip < rate else int(K * where) for where, skip in drawn]
                 assert options[row].tolist() == expected
             found.append(options)
@@ -108,7 +108,7 @@ def test_a_policys_patches(threshold: float | None, sample: bool, cache: Feature
         samples = policy_samples(cache, split, policy, 0.3, [5, 2], sample=sample)
         options = chosen(samples, cache, split, epoch)
         for row, video in enumerate(cache.split(split)):
-            drawn = np.random.default_rng([5, 2, epoch, row]).random((T, 2))
+            drawn = np.random.default_rng([5, 2, epoch, row, 2]).random((T, 2))
             for t, (where, whether) in enumerate(drawn):
                 option = int(p[video, t].argmax())
                 looks = keep[video, t] >= 0.5
@@ -175,7 +175,7 @@ def caches(
 
 
 def trained(
-    stage: OnPixels | OnFeatures, samples: Callable[[str], Samples], checkpoint: Path
+    stage: OnPixels | OnFeatures, samples: Callable[[bool], Samples], checkpoint: Path
 ) -> tuple[Fitted, list[Tensor], dict[str, Tensor]]:
     """Train f_C, and select on what it was trained on, so that it gets better.
 
@@ -184,8 +184,8 @@ def trained(
     """
     logits: list[Tensor] = []
     stage.register_forward_hook(lambda module, inputs, out: logits.append(out.detach()))
-    data = samples("train")
-    kept = fit(stage, data, data, CONFIG, name="test", seed=[1], checkpoint=checkpoint)
+    data, validation = samples(True), samples(False)
+    kept = fit(stage, data, validation, CONFIG, name="test", seed=[1], checkpoint=checkpoint)
     tensors = read_checkpoint(checkpoint)[1]
     return kept, logits, {k: v for k, v in tensors.items() if k.startswith("weights.")}
 
@@ -223,15 +223,17 @@ def test_pixels_and_cache_are_one_training(
                 everywhere = policy.keep(cache.glance_maps(np.arange(cache.n_videos)))
                 policy.keep.actor.bias -= everywhere.logit().median() + 0.01
 
-    def on_pixels(split: str) -> VideoSamples:
-        videos = digits[digits["split"] == split].reset_index(drop=True)
-        return VideoSamples(videos, 10, FrameConfig(**SIZES), draws_key=[4, len(split)])
+    def on_pixels(training: bool) -> VideoSamples:
+        videos = digits[digits["split"] == "train"].reset_index(drop=True)
+        return VideoSamples(videos, 10, FrameConfig(**SIZES), draws_key=[4, 5])
 
-    def on_cache(split: str) -> TensorSamples:
+    def on_cache(training: bool) -> TensorSamples:
+        # What is validated is neither skipped at random nor sampled.
+        rate = skip_rate if training else 0.0
         if policy is None:
-            return random_samples(cache, split, skip_rate, [4, len(split)])
-        sample = options.get("sample", False)
-        return policy_samples(cache, split, policy, skip_rate, [4, len(split)], sample=sample)
+            return random_samples(cache, "train", rate, [4, 5])
+        sample = training and options.get("sample", False)
+        return policy_samples(cache, "train", policy, rate, [4, 5], sample=sample)
 
     stages: list[OnPixels | OnFeatures] = []
     for on in ("pixels", "cache"):

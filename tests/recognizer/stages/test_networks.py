@@ -84,10 +84,31 @@ def cases() -> dict[str, dict[str, Any]]:
     }
 
 
+def in_training(stage: OnPixels, *, networks: bool = False) -> OnPixels:
+    """Put a stage into training mode, its networks only if so asked."""
+    stage.train()
+    for network in stage.networks.values():
+        network.train(networks)
+    return stage
+
+
+@pytest.mark.parametrize("case", ["random_with_skips", "policy_sampled"])
+def test_what_is_validated_is_neither_skipped_at_random_nor_sampled(case: str) -> None:
+    options = cases()[case]
+    plain = {name: value for name, value in options.items() if name == "policy"}
+    frames, _ = make_frames(N)
+    draws = uniform_draws(range(N), T, [4])
+    stage, other = make_pixels(**options).eval(), make_pixels(**plain).eval()
+    other.load_state_dict(stage.state_dict())
+    with torch.no_grad():
+        assert torch.equal(stage(frames, draws), other(frames, draws))
+        assert not torch.equal(in_training(stage)(frames, draws), other(frames, draws))
+
+
 @pytest.mark.parametrize("case", cases())
 def test_pixels_frame_by_frame(case: str) -> None:
     options = cases()[case]
-    stage = make_pixels(**options).eval()
+    stage = in_training(make_pixels(**options))
     frames, _ = make_frames(N)
     if stage.policy is not None and stage.policy.keep is not None:
         with torch.no_grad():
@@ -114,7 +135,8 @@ def test_pixels_frame_by_frame(case: str) -> None:
 @pytest.mark.parametrize("reuse_glance", [True, False])
 def test_nothing_looked_at_at_all(training: bool, reuse_glance: bool) -> None:
     """Local vectors are zero; f_L takes part with a gradient of zero, so that processes agree."""
-    stage = make_pixels(skip_rate=0.5, reuse_glance=reuse_glance, dropout=0.0).train(training)
+    stage = make_pixels(skip_rate=0.5, reuse_glance=reuse_glance, dropout=0.0)
+    in_training(stage, networks=training)
     frames, labels = make_frames(2)
     draws = torch.zeros(2, T, 2, dtype=torch.float64)
     found = stage(frames, draws)
