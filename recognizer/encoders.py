@@ -133,7 +133,8 @@ class Encoder(nn.Module):
         trunk = fuse(encoder.trunk, inplace=True, no_trace=True)
         encoder.trunk = trunk.to(memory_format=torch.channels_last)
         encoder.is_fused = True
-        return encoder
+        # Autocast keeps the weights that it has cast where they require gradients, else casts anew.
+        return encoder.requires_grad_(True)
 
 
 def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:
