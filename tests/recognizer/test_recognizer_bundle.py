@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,21 +35,6 @@ from focusgym.recognizer import (
 
 FRAMES = make_frames(3, 5)
 GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
-Edit = Callable[[dict[str, Any]], Any]
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """A bundle with π′; its config may be changed by `edit`."""
-    make_recognizer(skips=0.4).save(tmp_path / "bundle", "f" * 64, {"accuracy": 0.5})
-    return tmp_path / "bundle"
-
-
-def edit(bundle: Path, change: Edit) -> None:
-    path = bundle / "bundle.json"
-    content = json.loads(path.read_text())
-    changed = change(content)
-    path.write_text(json.dumps(content if changed is None else changed))
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "no policy"])

@@ -34,13 +34,6 @@ GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
 Edit = Callable[[dict[str, Any]], Any]
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """A bundle with π′; its config may be changed by `edit`."""
-    make_recognizer(skips=0.4).save(tmp_path / "bundle", "f" * 64, {"accuracy": 0.5})
-    return tmp_path / "bundle"
-
-
 def edit(bundle: Path, change: Edit) -> None:
     path = bundle / "bundle.json"
     content = json.loads(path.read_text())

@@ -16,10 +16,20 @@ import two_processes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from stage_trainings import Interrupted, assert_equal, make_on_features, train, weights_of
+from stage_trainings import (
+    N_VAL,
+    Interrupted,
+    assert_equal,
+    make_on_features,
+    make_pixels,
+    pixel_samples,
+    train,
+    weights_of,
+)
 from torch import Tensor
 
 from focusgym.recognizer import process_group, rank_and_world, read_checkpoint
+from focusgym.recognizer.stages.fit import validate
 from focusgym.recognizer.stages.processes import share_of
 
 
@@ -77,6 +87,19 @@ def test_both_end_with_the_same_weights(training: str, folder: Path) -> None:
     assert_equal(load_file(folder / f"{training}.0"), load_file(folder / f"{training}.1"))
     assert not first["training"]
     assert not second["training"]
+
+
+def test_what_is_judged_with_moving_statistics_is_what_is_kept(folder: Path) -> None:
+    """The weights that are left give the loss that both processes told, on all samples."""
+    stage, samples = make_pixels(), pixel_samples(N_VAL)
+    stage.load_state_dict(load_file(folder / "moving_statistics.0"))
+    accuracy, minus_loss = validate(stage, samples, two_processes.PIXELS, torch.device("cpu"))
+    told = report_of(folder, 0)["moving_statistics"]
+    assert told["epoch"] > 0
+    assert told["val_accuracy"] == accuracy
+    assert told["val_loss"] == pytest.approx(-minus_loss, rel=1e-6)
+    before = make_pixels().local_encoder.state_dict()["trunk.0.1.running_mean"]
+    assert not torch.equal(stage.local_encoder.state_dict()["trunk.0.1.running_mean"], before)
 
 
 def test_only_the_first_writes_and_speaks(folder: Path) -> None:

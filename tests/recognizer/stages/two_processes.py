@@ -60,6 +60,12 @@ def on_policy(folder: Path, rank: int) -> Result:
     return stage, train(stage, PIXELS, n_val=1)
 
 
+def moving_statistics(folder: Path, rank: int) -> Result:
+    """Stage I with BatchNorms that are trained; other samples for each in an epoch's last step."""
+    stage = make_pixels()
+    return stage, train(stage, replace(PIXELS, batch_size=5, freeze_batch_norm=False))
+
+
 def on_features(folder: Path, rank: int) -> Result:
     """Stage III, or I, on the cache."""
     stage = make_on_features()
@@ -107,6 +113,7 @@ def begun_by_one(folder: Path, rank: int) -> Result:
 TRAININGS: tuple[Callable[[Path, int], Result], ...] = (
     on_pixels,
     on_policy,
+    moving_statistics,
     on_features,
     other_start,
     half,
