@@ -21,7 +21,7 @@ from ..feature_cache import (
     verify_cache,
 )
 from ..recognizer import Encoder, EncoderConfig, PatchGrid
-from .config import (
+from .configs.cache import (
     CacheBuildConfig,
     CacheInfoConfig,
     CacheMergeConfig,

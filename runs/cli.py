@@ -9,9 +9,11 @@ from typing import Annotated, Any, cast
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
-from .config import CacheVerbs, QuickstartConfig
-from .fit_config import FitVerbs
-from .recognize_config import ImportConfig, RecognizeConfig
+from .configs.cache import CacheVerbs
+from .configs.fit import FitVerbs
+from .configs.import_checkpoint import ImportConfig
+from .configs.quickstart import QuickstartConfig
+from .configs.recognize import RecognizeConfig
 
 Command = (
     Annotated[QuickstartConfig, subcommand("quickstart")]

@@ -31,7 +31,7 @@ from ..recognizer import (
     read_encoder,
     write_bundle,
 )
-from .fit_config import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
+from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from .options import check_device, check_seed, settings_of, tell, usage
 from .partial import begin, check_free, partial_of
 from .samples import policy_samples, random_samples

@@ -19,9 +19,9 @@ from ..recognizer import (
     describe,
     write_bundle,
 )
+from .configs.import_checkpoint import ImportConfig
 from .options import UsageError, tell, usage
 from .partial import check_free, whole
-from .recognize_config import ImportConfig
 
 # The released code's: short side 256, central crop 224, patches on a 7×7 grid.
 FRAME_PX, RESIZE_PX, GRID = 224, 256, 7

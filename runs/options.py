@@ -12,8 +12,8 @@ from rich.console import Console
 
 from ..feature_cache import AugmentConfig, VideoList, read_lists, read_videos
 from ..recognizer import PAPER_STAGES, FitConfig, FocusgymError, FrameConfig
-from .config import FramesConfig, VideosConfig
-from .fit_config import TrainingConfig
+from .configs.fit import TrainingConfig
+from .configs.videos import FramesConfig, VideosConfig
 
 
 class UsageError(FocusgymError):

@@ -30,7 +30,7 @@ from ..recognizer import (
     read_encoder,
     torch_threads,
 )
-from .config import QuickstartConfig
+from .configs.quickstart import QuickstartConfig
 from .evaluation import compare_policies
 from .options import UsageError
 from .pipeline import (

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..feature_cache import VideoError, recognize_videos
 from ..recognizer import AdaptiveRecognizer, Recognition
+from .configs.recognize import RecognizeConfig
 from .options import UsageError, check_device, tell
-from .recognize_config import RecognizeConfig
 
 
 def recognize(config: RecognizeConfig) -> None:

@@ -27,7 +27,7 @@ from ..recognizer import (
     read_classifier,
     weights_digest,
 )
-from .fit_config import (
+from .configs.fit import (
     FitClassifierConfig,
     FitEncoderConfig,
     FitPatchesConfig,

@@ -14,7 +14,7 @@ from verbs import Call, Digits
 
 from focusgym.feature_cache import DigitsConfig
 from focusgym.recognizer import read_encoder, write_bundle
-from focusgym.runs.config import QuickstartConfig
+from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.quickstart import quickstart
 from focusgym.runs.recipes import DIGITS, Recipe, adamw
 

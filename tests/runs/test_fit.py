@@ -31,7 +31,7 @@ from focusgym.recognizer import (
     uniform_draws,
     write_bundle,
 )
-from focusgym.runs.fit_config import TrainingConfig
+from focusgym.runs.configs.fit import TrainingConfig
 from focusgym.runs.options import UsageError, settings_of
 
 S, P, N, K = 64, 28, 3, 9

@@ -19,7 +19,7 @@ from focusgym.envs import AdaFocusEnv
 from focusgym.feature_cache import FeatureCache
 from focusgym.feature_cache.videos.digits import write_mp4
 from focusgym.recognizer import FrameConfig, FrameCost, PolicyConfig, read_classifier
-from focusgym.runs.config import QuickstartConfig
+from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.evaluation import parity, true_centers, worst_parity
 from focusgym.runs.quickstart import quickstart
 from focusgym.runs.recipes import CLIPS, Recipe, adamw

@@ -1,4 +1,4 @@
-"""What the verbs take from the command line; imports nothing heavy."""
+"""What the verbs ``cache …`` take."""
 
 from __future__ import annotations
 
@@ -8,77 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, subcommand
 
-
-@dataclass(frozen=True)
-class QuickstartConfig:
-    """Do the whole job: video files, feature cache, policy, and the policy plugged back.
-
-    Without --videos, on the embedded data set of digits; with it, on your own clips.
-
-    Attributes:
-        seed: Seed of the data, the networks and every draw.
-        out: Folder for everything that is written; complete steps found in it are reused.
-        videos: Your clips: a folder with train.txt and val.txt (lines 'path frames label'), or
-            with one folder per class.
-        weights: torchvision's MobileNet-V2 state dict (.pth or .safetensors), needed with --videos.
-    """
-
-    seed: int = 0
-    out: Path = Path("outputs/quickstart")
-    videos: Path | None = None
-    weights: Path | None = None
-
-
-@dataclass(frozen=True)
-class VideosConfig:
-    """Which videos.
-
-    Attributes:
-        videos: Folder of the videos. Without a list: with train.txt and val.txt (lines
-            'path frames label'; val.txt becomes the test split), or with one folder per class.
-        train: List of training videos; without --val, the last fifth of each class in it is
-            held out as val.
-        val: List of validation videos, to select on.
-        test: List of test videos, to report on.
-        format: Of the lists: activitynet (and FCVID) 'name,frames,label[,label2,label3]'; kinetics
-            'path frames label'; something (and Jester) 'folder frames label'; csv with a header
-            'path,label[,start_s,end_s]'.
-        classes: File with the name of a class in each line.
-        images: Name of the images where videos are folders of them, such as 'image_%05d.jpg'; the
-            usual ones are recognized.
-        skip_missing: Go on without videos that cannot be read; the manifest tells which and why.
-    """
-
-    videos: Path
-    train: Path | None = None
-    val: Path | None = None
-    test: Path | None = None
-    format: Literal["activitynet", "kinetics", "something", "csv"] = "kinetics"
-    classes: Path | None = None
-    images: str | None = None
-    skip_missing: bool = False
-
-
-@dataclass(frozen=True)
-class FramesConfig:
-    """Which frames of a video are taken, and how they are prepared.
-
-    Attributes:
-        steps: T, frames per video.
-        frame: Side S of the frames, pixels.
-        resize: Length of the short side before the crop to S, pixels; 0 takes frames as they are,
-            S×S.
-        short_videos: What fills the places of a video with fewer than T frames; the first frame
-            for the format something, the last one for others, if not given.
-        flip: Whether half of the augmented videos are mirrored; if not given, they are, but for
-            the format something, where left and right are labels.
-    """
-
-    steps: int = 16
-    frame: int = 224
-    resize: int = 256
-    short_videos: Literal["repeat_last", "repeat_first"] | None = None
-    flip: bool | None = None
+from .videos import FramesConfig, VideosConfig
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the verb ``fit`` takes from the command line; imports nothing heavy."""
+"""What the verbs ``fit …`` take."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, subcommand
 
-from .config import FramesConfig, VideosConfig
+from .videos import FramesConfig, VideosConfig
 
 
 @dataclass(frozen=True)

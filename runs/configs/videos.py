@@ -1,0 +1,59 @@
+"""Which videos, and which frames of them: options that verbs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class VideosConfig:
+    """Which videos.
+
+    Attributes:
+        videos: Folder of the videos. Without a list: with train.txt and val.txt (lines
+            'path frames label'; val.txt becomes the test split), or with one folder per class.
+        train: List of training videos; without --val, the last fifth of each class in it is
+            held out as val.
+        val: List of validation videos, to select on.
+        test: List of test videos, to report on.
+        format: Of the lists: activitynet (and FCVID) 'name,frames,label[,label2,label3]'; kinetics
+            'path frames label'; something (and Jester) 'folder frames label'; csv with a header
+            'path,label[,start_s,end_s]'.
+        classes: File with the name of a class in each line.
+        images: Name of the images where videos are folders of them, such as 'image_%05d.jpg'; the
+            usual ones are recognized.
+        skip_missing: Go on without videos that cannot be read; the manifest tells which and why.
+    """
+
+    videos: Path
+    train: Path | None = None
+    val: Path | None = None
+    test: Path | None = None
+    format: Literal["activitynet", "kinetics", "something", "csv"] = "kinetics"
+    classes: Path | None = None
+    images: str | None = None
+    skip_missing: bool = False
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    """Which frames of a video are taken, and how they are prepared.
+
+    Attributes:
+        steps: T, frames per video.
+        frame: Side S of the frames, pixels.
+        resize: Length of the short side before the crop to S, pixels; 0 takes frames as they are,
+            S×S.
+        short_videos: What fills the places of a video with fewer than T frames; the first frame
+            for the format something, the last one for others, if not given.
+        flip: Whether half of the augmented videos are mirrored; if not given, they are, but for
+            the format something, where left and right are labels.
+    """
+
+    steps: int = 16
+    frame: int = 224
+    resize: int = 256
+    short_videos: Literal["repeat_last", "repeat_first"] | None = None
+    flip: bool | None = None

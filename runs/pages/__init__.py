@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: templates, styles and scripts, and what puts data into them."""
