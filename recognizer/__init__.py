@@ -34,7 +34,7 @@ from .classifier import (
     KeyedDropout,
     build_classifier,
 )
-from .compute import Cost, FrameCost, count_gmacs, encoder_gmacs, frame_cost
+from .compute import Cost, FrameCost, count_gmacs, encoder_gmacs, frame_cost, policy_gmacs
 from .encoders import (
     GLANCE_PIXELS,
     LOCAL_PIXELS,
@@ -165,6 +165,7 @@ __all__ = [
     "measure",
     "option_mask",
     "policy_choice",
+    "policy_gmacs",
     "pool",
     "process_group",
     "random_options",

@@ -121,13 +121,15 @@ def frame_cost(
         classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
     return FrameCost(
         glance_gmacs=encoder_gmacs(glance_encoder, grid.frame_px),
-        policy_gmacs=0.0 if policy is None else _policy_gmacs(_on_cpu(policy)),
+        policy_gmacs=0.0 if policy is None else policy_gmacs(policy),
         local_gmacs=encoder_gmacs(local_encoder, grid.patch_px),
         classifier_gmacs=classifier_gmacs,
     )
 
 
-def _policy_gmacs(policy: PolicyNetwork) -> float:
+def policy_gmacs(policy: PolicyNetwork) -> float:
+    """Return the GMACs of one step of π, actor included, and of π′ where there is one."""
+    policy = _on_cpu(policy)
     config = policy.config
     maps = torch.zeros(1, 1, config.map_height, config.map_width, config.glance_channels)
     return count_gmacs(lambda: policy.choose(maps))

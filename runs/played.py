@@ -1,0 +1,121 @@
+"""What a policy did in the videos of a split, and what it cost: measured on the cache."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..agents import Agent
+from ..envs import FocusEngine
+from ..recognizer import FocusgymError, FrameCost, confidence
+
+_CHUNK = 256  # videos at a time: memory does not grow with B
+
+
+class PlayedError(FocusgymError):
+    """What a policy did cannot be read; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """What a policy did in B videos.
+
+    Attributes:
+        names: ``(B,)`` of the videos, as the cache's table says.
+        labels: ``(B,)`` int64, the (first) true class.
+        predictions: ``(B, T)`` int64, the most probable class after each frame.
+        confidences: ``(B, T)`` float32, on the true class, after each frame.
+        options: ``(B, T)`` int64 in ``[0, K]``; K where the frame was skipped.
+        looked: ``(B, T)`` bool, whether f_L ran.
+        gmacs: ``(B, T)`` float64, multiply-adds spent on the video up to and including each frame.
+    """
+
+    names: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    confidences: NDArray[np.float32]
+    options: NDArray[np.int64]
+    looked: NDArray[np.bool_]
+    gmacs: NDArray[np.float64]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """``(B, T)``: whether the prediction after each frame is right."""
+        return self.predictions == self.labels[:, None]
+
+    @property
+    def accuracy_by_step(self) -> NDArray[np.float64]:
+        """``(T,)``: share of the videos that are right after each frame."""
+        return self.correct.mean(axis=0, dtype=np.float64)
+
+    @property
+    def gmacs_by_step(self) -> NDArray[np.float64]:
+        """``(T,)``: mean multiply-adds per video up to and including each frame, in G."""
+        return self.gmacs.mean(axis=0)
+
+    @property
+    def kept_share(self) -> float:
+        """Share of all frames that were looked at."""
+        return float(self.looked.mean())
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write it as an ``.npz`` file."""
+        np.savez_compressed(path, **{each.name: getattr(self, each.name) for each in fields(self)})
+
+
+def read_played(path: str | os.PathLike[str]) -> Played:
+    """Read what `Played.write` wrote.
+
+    Raises:
+        PlayedError: If the file is not there, or is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Played(**{each.name: file[each.name] for each in fields(Played)})
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise PlayedError(
+            f"{Path(path)} is not readable as what a policy did ({error}): evaluate the run again"
+        ) from error
+
+
+@torch.no_grad()
+def play(
+    engine: FocusEngine, agent: Agent, videos: NDArray[np.int64], cost: FrameCost
+) -> tuple[Played, torch.Tensor]:
+    """Let an agent decide in cached videos, and measure.
+
+    Args:
+        engine: Over the cache and f_C.
+        agent: Who decides.
+        videos: ``(B,)`` rows of the cache.
+        cost: Of every network on a frame; π's share is charged if the agent runs it. An agent that
+            tries all K options is charged f_L and f_C for each.
+
+    Returns:
+        What it did; and the logits ``(B, T, C)`` after every frame.
+    """
+    cache = engine.cache
+    options = agent.options(engine, videos)
+    parts = [videos[start : start + _CHUNK] for start in range(0, len(videos), _CHUNK)]
+    chosen = np.split(options, range(_CHUNK, len(videos), _CHUNK))
+    logits = torch.cat([engine.rollout(*each).cpu() for each in zip(parts, chosen, strict=True)])
+    labels = cache.labels[videos].cpu()
+    looked = options < cache.n_options
+    tries = cache.n_options if agent.tries_all else 1
+    frame = cost.of_video(1, policy=agent.runs_policy, patches=tries, kept_share=0.0).total_gmacs
+    spent = frame + looked * (tries * cost.local_gmacs)
+    played = Played(
+        names=cache.videos["name"].to_numpy()[videos].astype(np.str_),
+        labels=labels.numpy().astype(np.int64),
+        predictions=logits.argmax(dim=-1).numpy(),
+        confidences=confidence(logits, labels).float().numpy(),
+        options=options,
+        looked=looked,
+        gmacs=np.cumsum(spent, axis=1),
+    )
+    return played, logits

@@ -1,0 +1,127 @@
+"""A trained policy with what it was trained on: found from its folder, or named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from ..agents import LearnedAgent, read_policy
+from ..envs import FeatureSource, FocusEngine
+from ..feature_cache import FeatureCache, read_manifest
+from ..recognizer import (
+    FrameCost,
+    PolicyNetwork,
+    policy_gmacs,
+    read_bundle,
+    read_classifier,
+)
+from .options import UsageError
+from .run_folder import CONFIG
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A policy, and the cache and f_C that it is played on.
+
+    Attributes:
+        name: Of the run's folder, or of the bundle's.
+        policy: π, and π′ where it has one.
+        cache: The feature cache, with the option group that the policy is for.
+        classifier: Folder of the bundle of f_C.
+    """
+
+    name: str
+    policy: PolicyNetwork
+    cache: FeatureCache
+    classifier: Path
+
+    @cached_property
+    def engine(self) -> FocusEngine:
+        """Plays episodes on the cache."""
+        classifier = read_classifier(self.classifier, self.cache.fingerprint)
+        return FocusEngine(FeatureSource(self.cache, classifier))
+
+    @property
+    def agent(self) -> LearnedAgent:
+        """The policy as an agent."""
+        return LearnedAgent(self.policy)
+
+    @cached_property
+    def cost(self) -> FrameCost:
+        """GMACs of every network on a frame."""
+        counted = self.engine.source.frame_cost
+        return replace(counted, policy_gmacs=policy_gmacs(self.policy))
+
+
+def find_trained(path: Path, cache: Path | None = None, classifier: Path | None = None) -> Trained:
+    """Open a trained policy and what it was trained on.
+
+    Args:
+        path: A run of ``focusgym train``, or a policy bundle.
+        cache: The feature cache. If it is not given, the run's; of a bundle, the folder ``cache``
+            beside it, as in a quickstart. The option group is the one that the policy is for.
+        classifier: The bundle of f_C. If it is not given, the run's; or ``classifier`` beside it.
+
+    Raises:
+        UsageError: If there is no policy, or it is not known what it was trained on.
+        BundleError: If a bundle cannot be read, or belongs to another cache.
+        CacheError: If the cache cannot be opened.
+    """
+    bundle, known = path, {"cache": path.parent / "cache", "classifier": path.parent / "classifier"}
+    if (path / CONFIG).is_file():
+        bundle = path / "policy"
+        if not bundle.is_dir():
+            raise UsageError(
+                f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
+            )
+        said = yaml.safe_load((path / CONFIG).read_text())["train"]
+        known = {name: Path(said[name]) for name in known}
+    elif not (path / "bundle.json").is_file():
+        raise UsageError(
+            f"{path} is no trained policy: give a folder that `focusgym train` wrote, or a policy "
+            "bundle such as outputs/quickstart/policy"
+        )
+    for name, given in (("cache", cache), ("classifier", classifier)):
+        known[name] = given or known[name]
+        if not known[name].is_dir():
+            raise UsageError(
+                f"{path}: there is no {name} in {known[name]}: give --{name}, the one that the "
+                "policy was trained with"
+            )
+    fingerprint = read_bundle(bundle, "policy").cache_fingerprint
+    groups = read_manifest(known["cache"])["fingerprints"]
+    group = next((name for name, value in groups.items() if value == fingerprint), None)
+    features = FeatureCache.open(known["cache"], group)
+    policy = read_policy(bundle, features.fingerprint)
+    return Trained(path.name, policy, features, known["classifier"])
+
+
+def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
+    """Return the true boxes of frames, where the data set has some.
+
+    Args:
+        cache: The feature cache.
+        given: A CSV file with the columns ``path`` (relative to the file's folder), ``frame``
+            (index in the video), ``left``, ``top``, ``right``, ``bottom`` (pixels of the S×S frame)
+            and ``visible``; None looks for ``data/boxes.csv`` beside the cache, as in a quickstart.
+
+    Raises:
+        UsageError: If the file is not there, or has other columns.
+    """
+    path = given or cache.root.parent / "data" / "boxes.csv"
+    if given is None and not path.is_file():
+        return None
+    columns = ["path", "frame", "left", "top", "right", "bottom", "visible"]
+    try:
+        boxes = pd.read_csv(path)
+        boxes = boxes[columns]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"--boxes {path} is no table of boxes ({error}): expected a CSV file with the columns "
+            f"{', '.join(columns)}"
+        ) from error
+    return boxes.assign(path=str(path.resolve().parent) + "/" + boxes["path"])
