@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
 from ..envs import AdaFocusVecEnv, EnvConfig, PlusConfig
@@ -30,6 +31,7 @@ def train_policy(
     group: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_s: float = 60.0,
+    logs: str | os.PathLike[str] | None = None,
 ) -> tuple[PolicyNetwork, list[float]]:
     """Train π, or π and π′, on the training split (stage II), f_G, f_L and f_C frozen.
 
@@ -42,6 +44,8 @@ def train_policy(
         checkpoint: File for checkpoints: a training that was interrupted goes on from it; None
             keeps none.
         checkpoint_s: Least time between two checkpoints, seconds; 0 writes before each rollout.
+        logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, a row per
+            rollout; None writes none.
 
     Returns:
         The policy network, in eval mode, with ρ for AdaFocus+; and the mean return per episode of
@@ -65,6 +69,8 @@ def train_policy(
         device=str(features.device),
         **config.keywords(features.steps),
     )
+    if logs is not None:
+        model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
     rollouts = max(1, config.epochs * len(features.split("train")) // config.n_envs)
     total = rollouts * features.steps * config.n_envs
     identity = fingerprint({**asdict(config), "seed": seed})
@@ -164,6 +170,9 @@ class Progress(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         assert isinstance(self.model, FocusPPO)
+        for key in ("correct", "gmacs"):  # of the episodes of this rollout, as they ended
+            ends = [float(end[key]) for end in self.model.ep_info_buffer or ()]
+            self.logger.record(f"rollout/{key}", sum(ends) / len(ends))
         self._bar.set_postfix({"return": f"{self.model.mean_returns[-1]:+.3f}"})
         self._bar.update()
 

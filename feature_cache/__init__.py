@@ -12,6 +12,7 @@ from .info import cache_info
 from .merge import merge_shards
 from .plan import Plan, plan_cache
 from .recognize import recognize_videos
+from .regroup import build_regrouped
 from .rows import ShardError, clips_of, rows_digest, video_table
 from .samples import VideoSamples, cache_samples, targets
 from .store import CacheError, FeatureCache, fingerprint, read_manifest
@@ -53,6 +54,7 @@ __all__ = [
     "VideoSamples",
     "View",
     "build_cache",
+    "build_regrouped",
     "cache_info",
     "cache_samples",
     "clips_of",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -12,12 +14,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..recognizer import AdaptiveRecognizer, Recognition, ahead
-from .videos import Clip, VideoError, read_frames
+from .videos import Clip, VideoError, View, read_frames
+
+
+@dataclass(frozen=True, eq=False)
+class RecognizedVideo:
+    """What was recognized in a video file, and how long that took.
+
+    Attributes:
+        recognition: Predictions, places and GMACs, B = 1.
+        frame_indices: ``(T,)`` int64 positions of its frames in the file, from 0.
+        decode_s: From the file to frames S×S, in one thread, while others work beside it.
+        recognize_s: Of the networks: the time of its batch, shared equally by the batch's videos.
+    """
+
+    recognition: Recognition
+    frame_indices: NDArray[np.int64]
+    decode_s: float
+    recognize_s: float
 
 
 def recognize_videos(
     recognizer: AdaptiveRecognizer, paths: Sequence[str | os.PathLike[str]], batch_size: int = 8
-) -> Iterator[tuple[Recognition, NDArray[np.int64]] | VideoError]:
+) -> Iterator[RecognizedVideo | VideoError]:
     """Recognize video files, decoded on all cores ahead of the recognizer.
 
     Args:
@@ -26,8 +45,7 @@ def recognize_videos(
         batch_size: Videos that are recognized at once.
 
     Yields:
-        For each file, in order: what was recognized (B = 1) and the indices ``(T,)`` of its frames
-        in the file; or why it cannot be read.
+        For each file, in order: what was recognized, or why it cannot be read.
 
     Raises:
         ValueError: If it is not known how the recognizer's frames are prepared.
@@ -39,19 +57,29 @@ def recognize_videos(
             "assemble it with `frames`"
         )
 
-    def read(path: str | os.PathLike[str]) -> tuple[Tensor, NDArray[np.int64]] | VideoError:
+    def read(path: str | os.PathLike[str]) -> tuple[Tensor, View, float] | VideoError:
+        start = perf_counter()
         try:
             pixels, view = read_frames(Clip(os.fspath(path)), frames)
         except VideoError as error:
             return error
-        return pixels, view.frame_indices
+        return pixels, view, perf_counter() - start
 
+    _ = recognizer.cost  # counted now: no video's time holds it
     decoded = ahead(read, paths, os.cpu_count() or 1)
     while batch := list(islice(decoded, batch_size)):
         readable = [each for each in batch if not isinstance(each, VideoError)]
         recognized: Iterator[Recognition] = iter(())
+        start = perf_counter()
         if readable:
-            whole = recognizer(torch.stack([pixels for pixels, _ in readable]))
+            whole = recognizer(torch.stack([pixels for pixels, _, _ in readable]))
+            if recognizer.device.type == "cuda":
+                torch.cuda.synchronize(recognizer.device)
             recognized = iter(whole.videos())
+        share_s = (perf_counter() - start) / max(1, len(readable))
         for each in batch:
-            yield each if isinstance(each, VideoError) else (next(recognized), each[1])
+            if isinstance(each, VideoError):
+                yield each
+            else:
+                _, view, decode_s = each
+                yield RecognizedVideo(next(recognized), view.frame_indices, decode_s, share_s)

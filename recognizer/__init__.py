@@ -70,7 +70,6 @@ from .policy import (
 from .recognition import Recognition, RecognizerConfig
 from .released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .stages import (
-    PAPER_STAGES,
     FitConfig,
     FitError,
     Fitted,
@@ -79,7 +78,6 @@ from .stages import (
     OnPixels,
     Samples,
     Stage,
-    StageConfigs,
     TensorSamples,
     fit,
     policy_choice,
@@ -98,7 +96,6 @@ from .trunks import EncoderError
 __all__ = [
     "GLANCE_PIXELS",
     "LOCAL_PIXELS",
-    "PAPER_STAGES",
     "RELEASED_ENTRIES",
     "AdaptiveRecognizer",
     "AverageClassifier",
@@ -137,7 +134,6 @@ __all__ = [
     "ReleasedReport",
     "Samples",
     "Stage",
-    "StageConfigs",
     "TensorSamples",
     "WeightsError",
     "accuracy_by_step",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +15,7 @@ from rich.console import Console
 
 from ..feature_cache import (
     CacheConfig,
+    Plan,
     VideoEncoder,
     build_cache,
     cache_info,
@@ -35,6 +40,7 @@ from .options import (
     check_device,
     check_not_negative,
     frames_of,
+    tell,
     usage,
     videos_of,
 )
@@ -53,8 +59,7 @@ def run_cache_verb(config: Any) -> None:
         case CacheInfoConfig():
             info(config, console)
         case CacheMergeConfig():
-            merge_shards(config.shards, config.out)
-            console.print(f"merged {len(config.shards)} shards into {config.out}")
+            merge(config, console)
 
 
 def plan(config: CachePlanConfig, console: Console) -> None:
@@ -65,21 +70,23 @@ def plan(config: CachePlanConfig, console: Console) -> None:
         *_encoders(config.content), _content(config.content, config.videos.format)
     )
     found = plan_cache(listed.videos, config.out, encoder, config.sample)
-    rows = ", ".join(f"{split} {n}" for split, n in found.rows.items())
-    console.print(f"rows      {sum(found.rows.values())} ({rows}), {len(listed.classes)} classes")
-    for name, size in found.array_bytes.items():
-        console.print(f"          {name:28} {size / 1e9:10.3f} GB")
-    console.print(
-        f"space     {found.total_bytes / 1e9:.3f} GB needed, {found.free_bytes / 1e9:.1f} GB free"
-    )
-    console.print(
-        f"time      {found.hours:.2f} h on {config.content.device}, {torch.get_num_threads()} "
-        f"workers ({found.seconds_per_row:.2f} s per row, from {found.sampled} rows)"
-    )
-    for problem in found.problems[:50]:
-        console.print(f"problem   {problem}", style="red")
+    device, workers = config.content.device, torch.get_num_threads()
+    if config.json:
+        _print_json(
+            {
+                "cache": str(config.out),
+                **asdict(found),
+                "total_bytes": found.total_bytes,
+                "hours": found.hours,
+                "device": device,
+                "workers": workers,
+                "classes": len(listed.classes),
+            }
+        )
+    else:
+        where = f"{device}, {workers} workers"
+        _print_plan(found, len(listed.classes), where, console)
     if found.problems:
-        console.print(f"{len(found.problems)} problem(s)")
         raise SystemExit(1)
 
 
@@ -96,6 +103,8 @@ def build(config: CacheBuildConfig, console: Console) -> None:
         skip_missing=config.videos.skip_missing,
         restart=config.restart,
     )
+    if config.json:
+        return _print_json(_made(root))
     skipped = len(read_manifest(root)["skipped"])
     without = f", but for {skipped} rows that were skipped" if skipped else ""
     console.print(f"{root} is complete{without}; `focusgym cache info` tells what it is made of")
@@ -106,21 +115,75 @@ def verify(config: CacheVerifyConfig, console: Console) -> None:
     check_not_negative("--sample", config.sample)
     check_not_negative("--seed", config.seed)
     wrong = verify_cache(config.cache, config.sample, config.seed)
-    for sentence in wrong[:50]:
-        console.print(sentence, style="red")
-    if wrong:
+    if config.json:
+        _print_json({"cache": str(config.cache), "problems": wrong})
+    elif wrong:
+        for sentence in wrong[:50]:
+            console.print(sentence, style="red")
         console.print(f"{config.cache}: {len(wrong)} problem(s)")
+    else:
+        console.print(
+            f"{config.cache}: all checksums right, all values finite, sample encoded alike"
+        )
+    if wrong:
         raise SystemExit(1)
-    console.print(f"{config.cache}: all checksums right, all values finite, sample encoded alike")
 
 
 def info(config: CacheInfoConfig, console: Console) -> None:
     """Print what a cache is made of."""
     facts, table = cache_info(config.cache)
+    if config.json:
+        manifest = read_manifest(config.cache)
+        kept = ("shard", "depends_on", "grids", "glance_map_range", "glance_gmacs", "local_gmacs")
+        splits = {"splits": table.to_dict("index")}
+        return _print_json(
+            {**_made(config.cache), **{key: manifest[key] for key in kept}, **splits}
+        )
     for name, value in facts.items():
         console.print(f"{name:14} {value}")
     with pd.option_context("display.max_rows", 100):
         console.print(table.to_string())
+
+
+def merge(config: CacheMergeConfig, console: Console) -> None:
+    """Join the shards of a cache."""
+    merge_shards(config.shards, config.out)
+    if config.json:
+        return _print_json({**_made(config.out), "shards": [str(path) for path in config.shards]})
+    console.print(f"merged {len(config.shards)} shards into {config.out}")
+
+
+def _print_json(content: Mapping[str, Any]) -> None:
+    tell(json.dumps(content))
+
+
+def _made(root: Path) -> dict[str, Any]:
+    """Return what identifies a cache or a shard, and which rows are in it."""
+    manifest, (_, table) = read_manifest(root), cache_info(root)
+    return {
+        "cache": str(root),
+        "rows": table["rows"].to_dict(),
+        "fingerprints": manifest["fingerprints"],
+        "skipped": manifest["skipped"],
+    }
+
+
+def _print_plan(found: Plan, n_classes: int, where: str, console: Console) -> None:
+    rows = ", ".join(f"{split} {n}" for split, n in found.rows.items())
+    console.print(f"rows      {sum(found.rows.values())} ({rows}), {n_classes} classes")
+    for name, size in found.array_bytes.items():
+        console.print(f"          {name:28} {size / 1e9:10.3f} GB")
+    console.print(
+        f"space     {found.total_bytes / 1e9:.3f} GB needed, {found.free_bytes / 1e9:.1f} GB free"
+    )
+    console.print(
+        f"time      {found.hours:.2f} h on {where} ({found.seconds_per_row:.2f} s per row, from "
+        f"{found.sampled} rows)"
+    )
+    for problem in found.problems[:50]:
+        console.print(f"problem   {problem}", style="red")
+    if found.problems:
+        console.print(f"{len(found.problems)} problem(s)")
 
 
 def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:

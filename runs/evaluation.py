@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,7 +22,6 @@ from ..agents import (
     RandomAgent,
     TrueBoxAgent,
     UniformFramesAgent,
-    kept_share,
 )
 from ..envs import FeatureSource, FocusEngine
 from ..feature_cache import FeatureCache, clips_of, read_many
@@ -33,8 +31,9 @@ from ..recognizer import (
     PolicyNetwork,
     Recognition,
     confidence,
-    measure,
 )
+
+from .measures import measures
 
 BATCH = 16
 
@@ -173,34 +172,16 @@ def recognize_files(
 
 
 def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> dict[str, Any]:
-    """Return the row of ``results.json``.
-
-    It has the name, the accuracy after T steps with its 95 % interval over videos (Wilson's) and
-    after each step, likewise the top-5 accuracy and the mean average precision, the share of the
-    frames that were looked at, and the GMACs that this share costs.
-    """
-    metrics = measure(recognition.logits, labels)
-    by_step = metrics.top1
-    right = binomtest(round(by_step[-1] * len(labels)), len(labels))
-    interval = right.proportion_ci(method="wilson")
-    share = kept_share(recognition.options.cpu().numpy(), contender.recognizer.grid.n_options)
+    """Return the row of ``results.json``: `measures`, and the GMACs by network."""
+    looked = recognition.options.cpu().numpy() < contender.recognizer.grid.n_options
+    row = measures(contender.name, recognition.logits, labels, looked)
     gmacs = contender.cost.of_video(
-        len(by_step),
+        looked.shape[1],
         policy=contender.runs_policy,
         patches=contender.patches,
-        kept_share=share,
+        kept_share=row["kept_share"],
     )
-    return {
-        "name": contender.name,
-        "accuracy": by_step[-1],
-        "accuracy_interval": [float(interval.low), float(interval.high)],
-        "accuracy_by_step": by_step,
-        "top5_by_step": metrics.top5,
-        "map_by_step": metrics.mean_average_precision,
-        "kept_share": share,
-        "gmacs_per_video": gmacs.total_gmacs,
-        "gmacs_by_network": asdict(gmacs),
-    }
+    return row | {"gmacs_per_video": gmacs.total_gmacs, "gmacs_by_network": asdict(gmacs)}
 
 
 def parity(on_pixels: Tensor, on_cache: Tensor, labels: Tensor) -> dict[str, float]:

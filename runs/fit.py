@@ -74,7 +74,7 @@ def run_fit_verb(config: FitEncoderConfig | FitPatchesConfig | FitClassifierConf
 
 def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
     """Stage 0: an encoder on full frames."""
-    settings = settings_of(config.training, "full_frames", ("encoder",))
+    settings = settings_of(config.training, ("encoder",))
     with usage():
         network = EncoderConfig(config.network, config.input_px)
     videos = StageVideos.read(config)
@@ -92,9 +92,8 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     """Stages I and III on pixels: f_L and f_C."""
-    stage_of = "random_patches" if config.policy is None else "policy_patches"
     trained = ("classifier",) if config.training.lr_local == 0 else ("local", "classifier")
-    settings = settings_of(config.training, stage_of, trained)
+    settings = settings_of(config.training, trained)
     check_choices(config)
     with usage():
         grid = PatchGrid(config.frames.frame, config.patch, config.grid)
@@ -139,8 +138,7 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
 
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     """Stages I and III on a cache: f_C."""
-    stage_of = "random_patches" if config.policy is None else "policy_patches"
-    settings = settings_of(config.training, stage_of, ("classifier",))
+    settings = settings_of(config.training, ("classifier",))
     check_choices(config)
     cache = FeatureCache.open(config.cache, config.group, str(device))
     sizes = (cache.map_shape[2], cache.local_channels, cache.n_classes)

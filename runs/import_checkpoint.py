@@ -79,10 +79,15 @@ def import_checkpoint(config: ImportConfig) -> None:
             write_bundle(folder / "policy", "policy", policy.config, policy, fingerprint)
         report = {**asdict(released.report), "gmacs_per_frame": asdict(recognizer.cost)}
         (folder / "report.json").write_text(json.dumps(report, indent=2))
-    _tell_report(config.out, released, recognizer)
+    cost = recognizer.cost.of_video(config.steps, policy=released.policy is not None)
+    if config.json:
+        costs = {"steps": config.steps, "gmacs_per_video": cost.total_gmacs}
+        tell(json.dumps({"out": str(config.out), **report, **costs}))
+    else:
+        _tell_report(config, released, cost.total_gmacs)
 
 
-def _tell_report(out: Path, released: Released, recognizer: AdaptiveRecognizer) -> None:
+def _tell_report(config: ImportConfig, released: Released, gmacs_per_video: float) -> None:
     """Print what was used, what was left out, and what the recognizer costs."""
     report = released.report
     for entry, n in report.used.items():
@@ -93,9 +98,8 @@ def _tell_report(out: Path, released: Released, recognizer: AdaptiveRecognizer) 
         tell(f"inferred  {name} = {value}")
     if released.policy is None:
         tell("there is no policy in it: the recognizer has to be told where to look")
-    steps = recognizer.frames.steps if recognizer.frames else 0
-    cost = recognizer.cost.of_video(steps, policy=released.policy is not None)
-    tell(f"{out}: a recognizer of {cost.total_gmacs:.2f} GMACs per video of {steps} frames")
+    per_video = f"{gmacs_per_video:.2f} GMACs per video of {config.steps} frames"
+    tell(f"{config.out}: a recognizer of {per_video}")
 
 
 def _class_names(path: Path) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from typing import Any
 
 import torch
+import yaml
 from rich.console import Console
 
 from ..feature_cache import AugmentConfig, VideoList, read_lists, read_videos
-from ..recognizer import PAPER_STAGES, FitConfig, FocusgymError, FrameConfig
+from ..recognizer import FitConfig, FocusgymError, FrameConfig
 from .configs.fit import TrainingConfig
 from .configs.videos import FramesConfig, VideosConfig
 
@@ -52,19 +54,17 @@ def augmentation(config: FramesConfig, format: str, views: int, seed: int) -> Au
         return AugmentConfig(views, flip, seed)
 
 
-def settings_of(config: TrainingConfig, stage: str, networks: Sequence[str]) -> FitConfig:
-    """Return the preset of a stage with what the command line says instead.
+def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
+    """Return how a stage is trained.
 
     Args:
-        config: From the command line.
-        stage: ``full_frames``, ``random_patches`` or ``policy_patches``.
+        config: From the command line and the preset.
         networks: Which networks of the stage are trained.
 
     Raises:
         UsageError: If a rate is given for a network that the stage does not train, or is needed and
             neither given nor in the preset, or a number is out of range.
     """
-    preset: FitConfig = getattr(PAPER_STAGES[config.preset], stage)
     given = {
         "encoder": config.lr_encoder,
         "local": config.lr_local,
@@ -77,19 +77,21 @@ def settings_of(config: TrainingConfig, stage: str, networks: Sequence[str]) -> 
             raise UsageError(f"--lr-{name} must be more than 0; got {rate:g}")
     rates = {}
     for name in networks:
-        rate = preset.lr.get(name) if given[name] is None else given[name]
+        rate = given[name]
         if rate is None:
             raise UsageError(
-                f"the paper does not train {name} in this stage: give --lr-{name}, 0 to keep it "
-                "fixed"
+                f"the preset {config.preset} does not train {name} in this stage: give "
+                f"--lr-{name}, 0 to keep it fixed"
             )
         rates[name] = rate
     with usage():
-        return replace(
-            preset,
-            lr=rates,
-            epochs=preset.epochs if config.epochs is None else config.epochs,
-            batch_size=preset.batch_size if config.batch_size is None else config.batch_size,
+        return FitConfig(
+            config.epochs,
+            config.batch_size,
+            rates,
+            optimizer=config.optimizer,
+            schedule="cosine" if config.optimizer == "sgd" else "one_cycle",
+            lr_batch_size=64,
             freeze_batch_norm=config.freeze_batch_norm,
             precision=config.precision,
         )
@@ -117,6 +119,35 @@ def check_seed(seed: int) -> None:
     """Refuse what torch's generators do not take."""
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed must be in 0..{2**32 - 1}; got {seed}")
+
+
+def reward_of(text: str) -> str | dict[str, Any]:
+    """Return a reward design of an option: a name, or a YAML mapping of name and parameters.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    try:
+        read = yaml.safe_load(text)
+    except yaml.YAMLError:
+        read = None
+    if isinstance(read, dict) and isinstance(read.get("name"), str):
+        return read
+    if isinstance(read, str):
+        return read
+    raise UsageError(
+        f"--reward {text!r}: expected a name, or a mapping such as "
+        "'{name: increment_over_random, draws: null}'"
+    )
+
+
+def reward_label(text: str) -> str:
+    """Return how a reward design is called in tables: ``name``, or ``name(draws=null)``."""
+    reward = reward_of(text)
+    if isinstance(reward, str):
+        return reward
+    given = ", ".join(f"{k}={json.dumps(v)}" for k, v in reward.items() if k != "name")
+    return f"{reward['name']}({given})" if given else str(reward["name"])
 
 
 @contextmanager

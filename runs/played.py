@@ -46,17 +46,17 @@ class Played:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """``(B, T)``: whether the prediction after each frame is right."""
-        return self.predictions == self.labels[:, None]
+        return np.equal(self.predictions, self.labels[:, None])
 
     @property
     def accuracy_by_step(self) -> NDArray[np.float64]:
         """``(T,)``: share of the videos that are right after each frame."""
-        return self.correct.mean(axis=0, dtype=np.float64)
+        return np.asarray(self.correct.mean(axis=0, dtype=np.float64))
 
     @property
     def gmacs_by_step(self) -> NDArray[np.float64]:
         """``(T,)``: mean multiply-adds per video up to and including each frame, in G."""
-        return self.gmacs.mean(axis=0)
+        return np.asarray(self.gmacs.mean(axis=0))
 
     @property
     def kept_share(self) -> float:

@@ -32,7 +32,7 @@ from ..recognizer import (
 )
 from .configs.quickstart import QuickstartConfig
 from .evaluation import compare_policies
-from .options import UsageError
+from .options import UsageError, tell
 from .pipeline import (
     classifier_config,
     load_encoders,
@@ -90,15 +90,20 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         raise UsageError(f"--weights: no such file: {config.weights}")
     recipe = recipe or (CLIPS if config.videos else DIGITS)
     clips = read_videos(config.videos) if config.videos else None
-    console = Console()
-    steps = Steps(config.out.resolve(), asdict(config), console)
+    console = Console(stderr=config.json)
+    asked = asdict(config)
+    del asked["json"]  # how a run is told is no part of it
+    steps = Steps(config.out.resolve(), asked, console)
     clear_report(config.out)
     data = (
         VideoSet(clips.videos, clips.classes, None)
         if clips
         else embedded_digits(steps, recipe, config.seed)
     )
-    return run_pipeline(steps, data, recipe, config, console)
+    results = run_pipeline(steps, data, recipe, config, console)
+    if config.json:
+        tell(json.dumps(results))
+    return results
 
 
 def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:

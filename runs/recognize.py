@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from ..feature_cache import VideoError, recognize_videos
-from ..recognizer import AdaptiveRecognizer, Recognition
+from ..feature_cache.recognize import RecognizedVideo
+from ..recognizer import AdaptiveRecognizer, encoder_gmacs
+from .annotate import annotate, annotated_paths, make_folder
 from .configs.recognize import RecognizeConfig
 from .options import UsageError, check_device, tell
 
@@ -17,7 +18,10 @@ def recognize(config: RecognizeConfig) -> None:
     """Print the predictions for each video; exit status 1 where one cannot be read.
 
     Raises:
-        UsageError: If no video is given, --top is not positive, or the recognizer has no policy.
+        UsageError: If no video is given, --top is not positive, there is no quickstart's recognizer
+            and no other is given, the recognizer has no policy, or two annotated videos would have
+            one name.
+        OutputError: If an annotated video is there already, or cannot be written.
         BundleError: If the recognizer cannot be read.
     """
     check_device(config.device)
@@ -25,33 +29,69 @@ def recognize(config: RecognizeConfig) -> None:
         raise UsageError("give at least one video file")
     if config.top < 1:
         raise UsageError(f"--top must be at least 1; got {config.top}")
-    recognizer = AdaptiveRecognizer.from_bundle(config.recognizer, config.device, config.precision)
+    if config.bundle == RecognizeConfig.bundle and not config.bundle.exists():
+        raise UsageError(
+            f"there is no recognizer in {config.bundle}: run `focusgym quickstart` first, which "
+            "makes one, or give --bundle"
+        )
+    outputs: list[Path] | list[None] = [None] * len(config.videos)
+    if config.annotate is not None:
+        outputs = annotated_paths(config.annotate, config.videos)
+    recognizer = AdaptiveRecognizer.from_bundle(config.bundle, config.device, config.precision)
     if recognizer.policy is None:
         raise UsageError(
-            f"{config.recognizer} has no policy, so it has to be told where to look: give a "
+            f"{config.bundle} has no policy, so it has to be told where to look: give a "
             "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"
         )
+    if config.annotate is not None:
+        make_folder(config.annotate)
+    full_gmacs = full_frame_gmacs(recognizer)
     unreadable = 0
-    for path, found in zip(config.videos, recognize_videos(recognizer, config.videos), strict=True):
-        if isinstance(found, VideoError):
+    recognized = recognize_videos(recognizer, config.videos)
+    for path, out, found in zip(config.videos, outputs, recognized, strict=True):
+        line: dict[str, Any] = {"video": str(path)}
+        try:
+            if isinstance(found, VideoError):
+                raise found
+            line |= facts(recognizer, found, full_gmacs, config.top)
+            if out is not None and recognizer.frames is not None:
+                annotate(path, out, line["steps"], recognizer.frames)
+                line["annotated"] = str(out)
+        except VideoError as error:
             unreadable += 1
-            line = {"video": str(path), "error": str(found)}
-        else:
-            line = {"video": str(path), **facts(recognizer, *found, config.top)}
-        tell(json.dumps(line) if config.json else _sentence(line))
+            line = {"video": str(path), "error": str(error)}
+        tell(json.dumps(line) if config.json else _sentences(line))
     if unreadable:
         raise SystemExit(1)
 
 
+def full_frame_gmacs(recognizer: AdaptiveRecognizer) -> float:
+    """Return the GMACs per frame of f_G and f_L on the full frame S×S, and of f_C; no policy.
+
+    Source: AdaFocus (arXiv:2105.03245) Table 3: the baseline TSM+, here without TSM.
+    """
+    cost = recognizer.cost
+    local_gmacs = encoder_gmacs(recognizer.local_encoder, recognizer.grid.frame_px)
+    return cost.glance_gmacs + local_gmacs + cost.classifier_gmacs
+
+
 def facts(
-    recognizer: AdaptiveRecognizer, found: Recognition, indices: NDArray[Any], top: int
+    recognizer: AdaptiveRecognizer, video: RecognizedVideo, full_gmacs: float, top: int
 ) -> dict[str, Any]:
     """Return what was recognized in one video, as plain values.
 
-    It has the ``top`` classes after the last frame, the GMACs spent, and for every frame its index
-    in the file, the box (pixels of the prepared frame; null where it was skipped), the class so far
-    with its probability, and the GMACs spent so far.
+    It has the ``top`` classes after the last frame; the GMACs spent, those of full frames, and how
+    many times less that is; the milliseconds; and for every frame its index in the file, the box
+    (pixels of the prepared frame; null where it was skipped), the class so far with its
+    probability, and the GMACs spent so far.
+
+    Args:
+        recognizer: What recognized it.
+        video: What it found.
+        full_gmacs: Of a full frame; see `full_frame_gmacs`.
+        top: How many classes.
     """
+    found, indices = video.recognition, video.frame_indices
     names = recognizer.classes or [str(c) for c in range(found.logits.shape[-1])]
     probabilities = found.logits[0].softmax(dim=-1)
     best = probabilities[-1].topk(min(top, len(names)))
@@ -65,20 +105,34 @@ def facts(
         }
         for t in range(len(indices))
     ]
+    gmacs = float(found.gmacs[0, -1])
     return {
         "classes": [
             {"class": names[index], "probability": value}
             for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ],
         "attended": int(found.attended.sum()),
-        "gmacs": float(found.gmacs[0, -1]),
+        "gmacs": gmacs,
+        "full_frames_gmacs": len(indices) * full_gmacs,
+        "times_less": len(indices) * full_gmacs / gmacs,
+        "decode_ms": 1e3 * video.decode_s,
+        "recognize_ms": 1e3 * video.recognize_s,
         "steps": steps,
     }
 
 
-def _sentence(line: dict[str, Any]) -> str:
+def _sentences(line: dict[str, Any]) -> str:
     if "error" in line:
         return str(line["error"])  # it names the file
     classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
-    looked = f"{line['attended']} of {len(line['steps'])} frames looked at"
-    return f"{line['video']}: {classes} ({looked}, {line['gmacs']:.4g} GMACs)"
+    ratio = line["times_less"]
+    compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
+    lines = [
+        f"{line['video']}: {classes}",
+        f"  {line['attended']} of {len(line['steps'])} frames looked at, "
+        f"{line['gmacs']:.4g} GMACs, {compared} than full frames ({line['full_frames_gmacs']:.4g})",
+        f"  {line['decode_ms']:.1f} ms decoding, {line['recognize_ms']:.1f} ms recognizing",
+    ]
+    if "annotated" in line:
+        lines.append(f"  annotated in {line['annotated']}")
+    return "\n".join(lines)

@@ -13,7 +13,6 @@ import torch
 
 from ..feature_cache import AugmentConfig, VideoSamples, rows_digest
 from ..recognizer import (
-    PAPER_STAGES,
     Classifier,
     ClassifierConfig,
     Encoder,
@@ -143,10 +142,9 @@ def classifier_of(
 ) -> Classifier:
     """Return f_C to begin with; one that was trained on a cache goes on with that cache only."""
     if start is None:
-        dropout = PAPER_STAGES[training.preset].dropout if head.dropout is None else head.dropout
         with usage(), seeded(training.seed):
             config = ClassifierConfig(
-                *sizes, head.hidden, dropout, head.reuse_glance, head.aggregation
+                *sizes, head.hidden, head.dropout, head.reuse_glance, head.aggregation
             )
             return build_classifier(config)
     trained_on = read_bundle(start, "classifier").cache_fingerprint  # None: on pixels

@@ -20,7 +20,7 @@ from ..recognizer import (
     read_classifier,
 )
 from .options import UsageError
-from .run_folder import CONFIG
+from .preset import CONFIG
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """The supervised stages: encoders on full frames, f_L and f_C on patches, f_C on features."""
 
-from .config import PAPER_STAGES, FitConfig, StageConfigs
+from .config import FitConfig
 from .fit import FitError, Fitted, Stage, fit
 from .networks import FullFrames, OnFeatures, OnPixels, policy_choice, sequence_losses
 from .processes import process_group, rank_and_world
@@ -14,7 +14,6 @@ from .samples import (
 )
 
 __all__ = [
-    "PAPER_STAGES",
     "FitConfig",
     "FitError",
     "Fitted",
@@ -23,7 +22,6 @@ __all__ = [
     "OnPixels",
     "Samples",
     "Stage",
-    "StageConfigs",
     "TensorSamples",
     "fit",
     "policy_choice",

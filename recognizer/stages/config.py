@@ -1,10 +1,10 @@
-"""How the supervised stages are trained: the settings, and the paper's; imports nothing heavy."""
+"""How the supervised stages are trained: the settings; imports nothing heavy."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "one_cycle")
@@ -96,36 +96,3 @@ class FitConfig:
     def scaled_lr(self) -> dict[str, float]:
         """The learning rates for this batch size, by network."""
         return {name: rate * self.lr_factor for name, rate in self.lr.items()}
-
-
-def _paper(epochs: int, **lr: float) -> FitConfig:
-    return FitConfig(epochs, 64, lr, lr_batch_size=64)
-
-
-@dataclass(frozen=True)
-class StageConfigs:
-    """How all supervised stages are trained on one data set.
-
-    Attributes:
-        full_frames: Stage 0: an encoder alone, on full frames.
-        random_patches: Stage I: f_L and f_C on random patches.
-        policy_patches: Stage III: f_C on the policy's patches.
-        dropout: Of f_C.
-        skip_rate: Share of the frames that f_C meets with a zero local vector in training.
-    """
-
-    policy_patches: FitConfig
-    full_frames: FitConfig = field(default_factory=lambda: _paper(15, encoder=0.01))
-    random_patches: FitConfig = field(
-        default_factory=lambda: _paper(50, local=5e-4, classifier=0.05)
-    )
-    dropout: float = 0.5
-    skip_rate: float = 0.0
-
-
-# AdaFocus (arXiv:2105.03245) appendix B.1. Of dropout it says nothing: the released code's default.
-PAPER_STAGES: Mapping[str, StageConfigs] = {
-    "activitynet": StageConfigs(_paper(10, classifier=5e-3)),
-    "fcvid": StageConfigs(_paper(10, classifier=5e-3)),
-    "mini_kinetics": StageConfigs(_paper(10, classifier=5e-4)),
-}

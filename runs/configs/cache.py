@@ -55,12 +55,14 @@ class CachePlanConfig:
         videos: Which videos.
         content: What is stored of each.
         sample: Videos that are encoded to estimate the time.
+        json: Print one JSON object and nothing else.
     """
 
     out: Positional[Path]
     videos: VideosConfig
     content: ContentConfig
     sample: int = 8
+    json: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class CacheBuildConfig:
         content: What is stored of each.
         shard: Build part i of n only, such as 2/4, to be merged later.
         restart: Throw away what was begun in this place with other settings.
+        json: Print one JSON object and nothing else.
     """
 
     out: Positional[Path]
@@ -80,6 +83,7 @@ class CacheBuildConfig:
     content: ContentConfig
     shard: str | None = None
     restart: bool = False
+    json: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,13 @@ class CacheVerifyConfig:
         cache: Its folder.
         sample: Videos that are encoded again, drawn at random.
         seed: Of that draw.
+        json: Print one JSON object and nothing else.
     """
 
     cache: Positional[Path]
     sample: int = 8
     seed: int = 0
+    json: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,9 +109,11 @@ class CacheInfoConfig:
 
     Attributes:
         cache: Its folder.
+        json: Print one JSON object and nothing else.
     """
 
     cache: Positional[Path]
+    json: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,10 +123,12 @@ class CacheMergeConfig:
     Attributes:
         shards: Their folders.
         out: Folder of the cache.
+        json: Print one JSON object and nothing else.
     """
 
     shards: Positional[tuple[Path, ...]]
     out: Path
+    json: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ from .videos import FramesConfig, VideosConfig
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a stage is trained; what is not given is the preset's.
+    """How a stage is trained: with SGD, Nesterov momentum and a cosine schedule, unless said.
 
     Attributes:
-        preset: The paper's hyper-parameters for this data set.
+        preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
+            paper's). What the command line says counts more.
         epochs: Passes over the training videos.
         batch_size: Videos per step, of all processes together; learning rates follow it.
+        optimizer: sgd with a cosine schedule, or adamw with one cycle.
         lr_encoder: Learning rate for batches of 64; of stage 0.
         lr_local: Of f_L, for batches of 64; 0 keeps f_L fixed.
         lr_classifier: Of f_C, for batches of 64.
@@ -26,11 +28,13 @@ class TrainingConfig:
         precision: In which torch's autocast computes.
         device: Where; with torchrun, each process takes a GPU of its own.
         seed: Of every draw.
+        json: Print one JSON object of what was kept.
     """
 
-    preset: Literal["activitynet", "fcvid", "mini_kinetics"] = "activitynet"
-    epochs: int | None = None
-    batch_size: int | None = None
+    preset: str = "activitynet"
+    epochs: int = 50
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr_encoder: float | None = None
     lr_local: float | None = None
     lr_classifier: float | None = None
@@ -38,6 +42,7 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
+    json: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,13 @@ class HeadConfig:
 
     Attributes:
         hidden: H of the GRU.
-        dropout: Before its output layer; the preset's if not given.
+        dropout: Before its output layer.
         reuse_glance: Whether the glance vectors are classified too.
         aggregation: A GRU over the frames, or the mean of frame-wise predictions.
     """
 
     hidden: int = 1024
-    dropout: float | None = None
+    dropout: float = 0.5
     reuse_glance: bool = True
     aggregation: Literal["gru", "average"] = "gru"
 

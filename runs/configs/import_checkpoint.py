@@ -20,6 +20,7 @@ class ImportConfig:
         steps: T that it was trained with.
         classes: File with the name of a class in each line.
         cache: A feature cache of these encoders: policy and classifier are then for it.
+        json: Print one JSON object, report.json and what a video costs, and nothing else.
     """
 
     checkpoint: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
@@ -28,3 +29,4 @@ class ImportConfig:
     steps: int = 16
     classes: Path | None = None
     cache: Path | None = None
+    json: bool = False

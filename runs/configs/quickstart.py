@@ -18,9 +18,12 @@ class QuickstartConfig:
         videos: Your clips: a folder with train.txt and val.txt (lines 'path frames label'), or
             with one folder per class.
         weights: torchvision's MobileNet-V2 state dict (.pth or .safetensors), needed with --videos.
+        json: Print the content of results.json, one JSON object, and nothing else; what else is
+            told goes to the standard error output.
     """
 
     seed: int = 0
     out: Path = Path("outputs/quickstart")
     videos: Path | None = None
     weights: Path | None = None
+    json: bool = False

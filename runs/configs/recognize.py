@@ -14,17 +14,20 @@ class RecognizeConfig:
     """Recognize video files with a recognizer bundle.
 
     Attributes:
-        recognizer: Its folder.
         videos: Video files.
+        bundle: Folder of the recognizer.
         top: How many classes to tell.
         device: Where the networks run.
         precision: In which the encoders compute.
+        annotate: Folder for a copy of each video, named like it, that shows where was looked, the
+            class so far and the compute so far.
         json: Print one JSON object per video, with the prediction after every frame.
     """
 
-    recognizer: Annotated[Positional[Path], arg(metavar="RECOGNIZER")]
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO...")]
+    bundle: Path = Path("outputs/quickstart/recognizers/adafocus_plus")
     top: int = 3
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    annotate: Path | None = None
     json: bool = False

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from focusgym.recognizer import PAPER_STAGES, FitConfig
+from focusgym.recognizer import FitConfig
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"epochs": 0}, "a stage needs epochs >= 1 and batch_size >= 1; got 0, 8"),
@@ -75,23 +75,3 @@ def test_rates_scale_with_the_batch(
     assert config.lr_factor == factor
     assert config.scaled_lr == {"local": 5e-4 * factor, "classifier": 0.05 * factor}
     assert config.lr == rates
-
-
-def test_the_papers_numbers() -> None:
-    """AdaFocus, appendix B.1, as it is printed."""
-    stage_three = {"activitynet": 5e-3, "fcvid": 5e-3, "mini_kinetics": 5e-4}
-    assert PAPER_STAGES.keys() == stage_three.keys()
-    for data_set, stages in PAPER_STAGES.items():
-        expected = (
-            (stages.full_frames, 15, {"encoder": 0.01}),
-            (stages.random_patches, 50, {"local": 5e-4, "classifier": 0.05}),
-            (stages.policy_patches, 10, {"classifier": stage_three[data_set]}),
-        )
-        for config, epochs, rates in expected:
-            assert (config.epochs, config.lr) == (epochs, rates)
-            assert (config.batch_size, config.weight_decay) == (64, 1e-4)
-            assert (config.optimizer, config.momentum, config.nesterov) == ("sgd", 0.9, True)
-            assert (config.schedule, config.lr_batch_size) == ("cosine", 64)
-            assert config.lr_factor == 1
-            assert (config.precision, config.freeze_batch_norm) == ("float32", False)
-        assert (stages.dropout, stages.skip_rate) == (0.5, 0.0)

@@ -1,0 +1,234 @@
+"""Annotated videos: where a recognizer last looked, what it says so far, and what it has spent."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import av
+import decord
+import numpy as np
+import torch
+from matplotlib import get_data_path
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ..envs.render import enlargement
+from ..feature_cache import VideoError
+from ..recognizer import FrameConfig, centre_crop, resize_frames
+from .options import UsageError
+from .steps import OutputError
+
+BAND, TEXT, FAINT = (24, 24, 28), (236, 236, 240), (150, 150, 158)
+GREEN, GREY, DARK = (40, 220, 90), (200, 200, 200), (70, 70, 70)
+MOST_FONT_PX = 32
+
+Step = Mapping[str, Any]
+
+
+def annotated_paths(folder: Path, videos: Sequence[Path]) -> list[Path]:
+    """Return where the annotated videos will be: ``FOLDER/STEM.mp4``.
+
+    Raises:
+        UsageError: If two of the videos would have the same file.
+        OutputError: If something is there already.
+    """
+    found: dict[Path, Path] = {}
+    for video in videos:
+        out = folder / f"{video.stem}.mp4"
+        if out in found:
+            raise UsageError(
+                f"{found[out]} and {video} would both be annotated in {out}: give them in two "
+                "commands, each with another --annotate"
+            )
+        if out.exists() or out.is_symlink():
+            raise OutputError(
+                f"{out} exists: nothing was touched; give another --annotate, or remove it"
+            )
+        found[out] = video
+    return list(found)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of the annotated videos, and see whether files can be written in it.
+
+    Raises:
+        OutputError: If it cannot be made, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder):
+            pass
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig) -> None:
+    """Write a copy of a video, without sound, that shows what the recognizer did.
+
+    All its frames at its average rate, as H.264; small ones are enlarged by a whole number. Each
+    shows the state after the last decision up to it: the box of the last frame that was looked at,
+    in green, or grey and dashed where the last decision was to skip.
+
+    Args:
+        video: The file that was recognized.
+        out: The new file; it appears when it is complete.
+        steps: The T decisions in the order of their frames, each with ``frame`` (index in the
+            file), ``box_px`` in the prepared frame (None where it was skipped), ``class`` and
+            ``probability`` so far, and ``gmacs`` so far.
+        frames: How frames were prepared.
+
+    Raises:
+        VideoError: If a frame cannot be decoded.
+        OutputError: If the file cannot be written.
+    """
+    with _decoding(video):
+        # A frame that cannot be decoded is an error: by default decord repeats its neighbour.
+        reader = decord.VideoReader(str(video), num_threads=1, fault_tol=0)
+    # decord tells a rounded number; rates such as 30000/1001 are found again.
+    rate = Fraction(float(reader.get_avg_fps())).limit_denominator(100_000)
+    try:
+        with TemporaryDirectory(prefix=f"{out.name}.partial-", dir=out.parent) as folder:
+            partial = Path(folder) / out.name
+            _write_mp4(partial, rate, _pictures(_decode(video, reader), steps, frames))
+            partial.rename(out)
+    except (OSError, av.FFmpegError) as error:
+        raise _cannot_write(out, error) from error
+
+
+def source_box(
+    box_px: Sequence[float], width_px: int, height_px: int, frames: FrameConfig
+) -> tuple[float, float, float, float]:
+    """Return a box of the prepared frame S×S in the pixels of the frame as it was decoded.
+
+    Args:
+        box_px: (left, top, right, bottom), right and bottom exclusive.
+        width_px: Of the decoded frame.
+        height_px: Of the decoded frame.
+        frames: How it was resized and cropped.
+    """
+    # The resizing itself says how large its result is: its rounding is not repeated here.
+    like = torch.zeros(1, 3, height_px, width_px, dtype=torch.uint8)
+    height, width = resize_frames(like, frames).shape[-2:]
+    crop_left, crop_top, _, _ = centre_crop(width, height, frames.frame_px)
+    left, top, right, bottom = box_px
+    x, y = width_px / width, height_px / height
+    return (
+        (left + crop_left) * x,
+        (top + crop_top) * y,
+        (right + crop_left) * x,
+        (bottom + crop_top) * y,
+    )
+
+
+def _decode(video: Path, reader: Any) -> Iterator[NDArray[np.uint8]]:
+    """Yield the frames ``(height, width, 3)`` one by one: a long video takes no more memory."""
+    for index in range(len(reader)):
+        with _decoding(video):
+            frame = reader[index].asnumpy()
+        yield frame
+
+
+@contextmanager
+def _decoding(video: Path) -> Iterator[None]:
+    try:
+        yield
+    except (decord.DECORDError, RuntimeError, UnicodeDecodeError) as error:
+        said = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise VideoError(
+            f"{video}: not all frames can be decoded ({said}): replace the file, or leave out "
+            "--annotate"
+        ) from error
+
+
+def _pictures(
+    decoded: Iterator[NDArray[np.uint8]], steps: Sequence[Step], frames: FrameConfig
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the annotated frames ``(H, W, 3)``: a band of text, below it the frame."""
+    made_at = [step["frame"] for step in steps]
+    drawn, band = -1, np.empty((0, 0, 3), np.uint8)
+    for index, frame in enumerate(decoded):
+        done = bisect_right(made_at, index)
+        factor = enlargement(frame.shape[1])
+        picture = frame.repeat(factor, 0).repeat(factor, 1)
+        height, width = picture.shape[:2]
+        if done != drawn:  # the band is the same until the next decision
+            drawn, band = done, _draw_band(steps[:done], width)
+        looked = [step["box_px"] for step in steps[:done] if step["box_px"] is not None]
+        if looked:
+            box = source_box(looked[-1], frame.shape[1], frame.shape[0], frames)
+            left, top, right, bottom = (round(factor * edge) for edge in box)
+            thickness = max(3, min(height, width) // 150)
+            _draw_edge(
+                picture[top:bottom, left:right], thickness, steps[done - 1]["box_px"] is not None
+            )
+        # H.264 wants even sides: what is missing is of the band's colour.
+        whole = np.full((len(band) + height + height % 2, width + width % 2, 3), BAND, np.uint8)
+        whole[: len(band), :width] = band
+        whole[len(band) : len(band) + height, :width] = picture
+        yield whole
+
+
+def _draw_edge(window: NDArray[np.uint8], thickness: int, looked: bool) -> None:
+    """Draw the edge of a box into its pixels: green, or dashed in two greys."""
+    y, x = np.ogrid[: window.shape[0], : window.shape[1]]
+    on_edge = np.minimum(np.minimum(y, x), np.minimum(y[::-1], x[:, ::-1])) < thickness
+    dashes = (y + x) // (3 * thickness) % 2 == 0
+    colours = GREEN if looked else np.where(dashes[..., None], GREY, DARK)[on_edge]
+    window[on_edge] = colours
+
+
+def _draw_band(done: Sequence[Step], width: int) -> NDArray[np.uint8]:
+    """Return the band ``(height, W, 3)`` after some decisions: two lines of text."""
+    size = min(width // 22, MOST_FONT_PX)
+    # matplotlib's: it has Latin, Greek and Cyrillic letters, where Pillow's own has plain ones.
+    font = ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+    image = Image.new("RGB", (width, 2 * (3 * size // 2)), BAND)
+    draw = ImageDraw.Draw(image)
+    says, verdict, colour = "no prediction yet", "", GREY
+    looks = sum(step["box_px"] is not None for step in done)
+    gmacs = 0.0
+    if done:
+        last = done[-1]
+        says, gmacs = f" {100 * last['probability']:.1f} %", last["gmacs"]
+        verdict, colour = ("looked", GREEN) if last["box_px"] is not None else ("skipped", GREY)
+    room = width - 3 * size - font.getlength(says + verdict)
+    name = _shorten(str(done[-1]["class"]), font, room) if done else ""
+    for line, left, right in (
+        (0, (name + says, TEXT), (verdict, colour)),
+        (1, (f"looked at {looks} of {len(done)}", FAINT), (f"{gmacs:.3g} GMACs", TEXT)),
+    ):
+        y = (1.3 * line + 1.2) * size
+        draw.text((size / 2, y), left[0], left[1], font, anchor="ls")
+        draw.text((width - size / 2, y), right[0], right[1], font, anchor="rs")
+    return np.asarray(image)
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
+    """Return a text on one line, cut to end in an ellipsis where it is too wide."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= room_px:
+        return text
+    kept = bisect_right(range(len(text)), room_px, key=lambda n: font.getlength(text[:n] + "…"))
+    return text[: max(0, kept - 1)] + "…"
+
+
+def _write_mp4(path: Path, rate: Fraction, pictures: Iterator[NDArray[np.uint8]]) -> None:
+    """Write pictures ``(H, W, 3)`` uint8 with even sides as an H.264 file."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        stream.pix_fmt = "yuv420p"
+        for index, picture in enumerate(pictures):
+            if index == 0:
+                stream.height, stream.width = picture.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _cannot_write(out: Path, error: Exception) -> OutputError:
+    return OutputError(f"{out} cannot be written ({error}): give another --annotate")

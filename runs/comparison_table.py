@@ -1,0 +1,131 @@
+"""A comparison as a table: for the CSV, and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+MEASURES = ("final_accuracy", "mean_accuracy")  # after all frames; mean over the frames
+ALL_GROUPS = "all"
+STYLES = {"reference": "bold", "higher": "green", "lower": "red", "unpaired": "dim"}
+
+
+def table(summary: dict[str, Any]) -> pd.DataFrame:
+    """Return one row per design and group, then one per design over all groups, for the CSV.
+
+    Accuracies and differences are shares, not percent; an interval is two columns.
+    """
+    records = []
+    several = len(summary["groups"]) > 1
+    for row in summary["rows"] + (summary["overall"] if several else []):
+        difference = row["difference"] or {}
+        estimates = {name: row[name] for name in (*MEASURES, "interquartile_mean")}
+        estimates["probability_of_improvement"] = row["probability_of_improvement"] or {}
+        record = {name: row[name] for name in ("design", "group", "kind", "keep_ratio")}
+        record |= {"patch_px": row["patch_px"], "n_videos": row["n_videos"]}
+        record |= {"seeds": " ".join(map(str, row["seeds"]))}
+        for name, estimate in estimates.items():
+            record[name] = estimate.get("value")
+            record |= _bounds(name, estimate.get("interval"))
+        for name in MEASURES:
+            found = difference.get(name, {})
+            record[f"{name}_difference"] = found.get("value")
+            for over in ("over_videos", "over_seeds"):
+                record |= _bounds(f"{name}_difference_{over}", found.get(over))
+        record |= {name: row[name] for name in ("verdict", "gmacs_per_video", "kept_share")}
+        record["unpaired"] = row["unpaired"]
+        steps = row.get("accuracy_by_step", {"value": []})["value"]
+        record |= {f"step_{t + 1}": value for t, value in enumerate(steps)}
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def _bounds(name: str, bounds: Sequence[float] | None) -> dict[str, float | None]:
+    low, high = bounds or (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def print_comparison(summary: dict[str, Any], console: Console) -> None:
+    """Print accuracies and costs, differences to the reference, and what follows, in percent."""
+    parts = [
+        (name, [r for r in summary["rows"] if r["group"] == name]) for name in summary["groups"]
+    ]
+    if len(parts) > 1:
+        parts.append((ALL_GROUPS, summary["overall"]))
+    for group, rows in parts:
+        where = "all patch sizes" if group == ALL_GROUPS else group
+        n_videos = min(row["n_videos"] for row in rows)
+        _print(_accuracies(rows, f"{where}: accuracy (%) on {n_videos} test videos"), console)
+        title = f"{where}: difference to {summary['reference']} (points), chance to beat it (%)"
+        _print(_differences(rows, title), console)
+    for line in (*summary["conclusions"], *summary["notes"]):
+        console.print(f"- {line}", highlight=False, markup=False)
+
+
+def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
+    shown = _table(title)
+    for name in ("seeds", "after all", "95 %", "mean t", "95 %", "kept", "GMACs"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        estimates = [row[name] for name in MEASURES]
+        numbers = [[number(e["value"]), span(e["interval"])] for e in estimates]
+        costs = [f"{100 * row['kept_share']:.0f}", f"{row['gmacs_per_video']:.4g}"]
+        cells = [str(len(row["seeds"])), *numbers[0], *numbers[1], *costs]
+        shown.add_row(row["design"], *cells, style=STYLES.get(row["verdict"]))
+    return shown
+
+
+def _differences(rows: Sequence[dict[str, Any]], title: str) -> Table:
+    shown = _table(title)
+    for name in ("after all", "over videos", "over seeds", "chance", "95 %"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("so", no_wrap=True)
+    for row in rows:
+        found = (row["difference"] or {}).get("final_accuracy", {})
+        chance = row["probability_of_improvement"] or {}
+        cells = [number(found.get("value"), signed=True)]
+        cells += [span(found.get(name), signed=True) for name in ("over_videos", "over_seeds")]
+        cells += [number(chance.get("value"), digits=0), span(chance.get("interval"), digits=0)]
+        if row["verdict"] == "reference":
+            cells = [""] * 5
+        shown.add_row(row["design"], *cells, row["verdict"], style=STYLES.get(row["verdict"]))
+    return shown
+
+
+def _table(title: str) -> Table:
+    shown = Table(
+        title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1)
+    )
+    shown.title_justify = "left"
+    shown.add_column("design", no_wrap=True)
+    return shown
+
+
+def _print(shown: Table, console: Console) -> None:
+    # Digits are never cut off: where the console is too narrow, its lines are longer than it is.
+    unbounded = Console(width=1000)
+    needed = Measurement.get(unbounded, unbounded.options, shown).maximum
+    console.width = max(console.width, needed)
+    console.print(shown)
+    console.print()
+
+
+def number(value: float | None, *, signed: bool = False, digits: int = 1) -> str:
+    """Return a share in percent, or a difference of shares in points; a dash for None."""
+    if value is None:
+        return "–"
+    rounded = round(100 * value, digits) + 0.0  # no "-0.0"
+    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
+
+
+def span(bounds: Sequence[float] | None, *, signed: bool = False, digits: int = 1) -> str:
+    """Return an interval of shares in percent, or of differences in points; a dash for None."""
+    if bounds is None:
+        return "–"
+    return ", ".join(number(bound, signed=signed, digits=digits) for bound in bounds)

@@ -1,0 +1,82 @@
+"""What the verb ``compare`` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from .train import QUICKSTART, PolicyConfig, SkipConfig
+
+DESIGNS = (
+    "increment_over_random",
+    "{name: increment_over_random, draws: null}",
+    "increments",
+    "confidence",
+    "padding",
+)
+
+
+@dataclass(frozen=True)
+class ClassifierFitConfig:
+    """How f_C is trained for each patch size (stage I on the cache).
+
+    Attributes:
+        fit_epochs: Passes over the training videos.
+        fit_batch_size: Videos per step.
+        fit_optimizer: sgd with a cosine schedule, or adamw with one cycle.
+        fit_lr: Learning rate for batches of 64.
+        fit_hidden: H of the GRU.
+        fit_dropout: Before its output layer.
+        fit_skip_rate: Share of the frames that are skipped at random, so that f_C knows what a zero
+            local vector means.
+    """
+
+    fit_epochs: int = 50
+    fit_batch_size: int = 64
+    fit_optimizer: Literal["sgd", "adamw"] = "sgd"
+    fit_lr: float = 0.05
+    fit_hidden: int = 1024
+    fit_dropout: float = 0.5
+    fit_skip_rate: float = 0.25
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Compare reward designs, patch sizes and seeds (the paper's Table 5); or runs that are there.
+
+    Attributes:
+        out: Folder of the comparison. Called again with more seeds, designs or sizes it trains
+            what is missing.
+        policy: How the policies are trained.
+        skip: For AdaFocus+, the curve over η; --no-plus leaves it out.
+        classifier: How f_C is trained.
+        runs: Compare these runs of 'focusgym train' instead of training any.
+        cache: The feature cache.
+        patch: Patch sides P, pixels; all those of the cache if not given. What the cache lacks is
+            encoded into the folder of the comparison, with the cache's own encoders.
+        reward: Reward designs, as those of 'focusgym train'.
+        reference: The design that the others are compared with; the first one if not given.
+        seeds: Of weights, episodes and draws: 0, 1, and so on.
+        keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
+        jobs: Trainings at a time; one per core if not given.
+        preset: Options by name, or from a YAML file, as of 'focusgym train'.
+        json: Print the summary as one JSON object instead of a table.
+    """
+
+    out: Positional[Path]
+    policy: PolicyConfig
+    skip: SkipConfig
+    classifier: ClassifierFitConfig
+    runs: tuple[Path, ...] = ()
+    cache: Path = QUICKSTART / "cache"
+    patch: tuple[int, ...] = ()
+    reward: tuple[str, ...] = DESIGNS
+    reference: str | None = None
+    seeds: int = 5
+    keep_ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    jobs: int | None = None
+    preset: str | None = None
+    json: bool = False

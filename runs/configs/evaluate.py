@@ -1,0 +1,40 @@
+"""What the verb ``evaluate`` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure trained policies on a split, beside policies that do not learn.
+
+    Attributes:
+        policies: Runs of 'focusgym train', or policy bundles.
+        cache: The feature cache, if not the one that a policy was trained on.
+        classifier: Bundle of f_C, if not the one that a policy was trained with.
+        split: Of the cache.
+        keep_ratio: For AdaFocus+: shares of the training frames to keep; ρ is solved for each. May
+            be repeated after one --keep-ratio: 0.25 0.5 0.75.
+        fixed: Measure the random, central and Gaussian policies too.
+        oracle: Measure the greedy oracle too, which tries all options.
+        pixels: Plug the policies back into the recognizer, which reads the video files, and tell
+            whether its predictions are those on the cache.
+        seed: Of the random and the Gaussian policy.
+        json: Print one JSON object instead of a table.
+    """
+
+    policies: Annotated[Positional[tuple[Path, ...]], arg(metavar="POLICY...")]
+    cache: Path | None = None
+    classifier: Path | None = None
+    split: str = "test"
+    keep_ratio: tuple[float, ...] = ()
+    fixed: bool = True
+    oracle: bool = False
+    pixels: bool = False
+    seed: int = 0
+    json: bool = False

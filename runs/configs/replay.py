@@ -1,0 +1,52 @@
+"""What the verb ``replay`` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+Kind = Literal["turned_right", "gain", "regret", "skipped"]
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Show what a policy does in videos: pages, films and a strip of pictures.
+
+    Attributes:
+        out: Folder of the pages, which must not exist.
+        policy: A run of 'focusgym train', or a policy bundle.
+        second: Another policy on the same option group, shown beside the first; random patches if
+            it is not given.
+        cache: Feature cache of the policies, where it is not beside them or known from the run.
+        classifier: Bundle of f_C, likewise.
+        split: Whose videos are selected from, and summed up in the overview.
+        videos: Rows of the cache to show, of any split.
+        select: Also show videos that are wrong with the second policy and turned_right with the
+            first; where the first is most sure beyond the second (gain), loses most to the best
+            patches (regret), or leaves out most frames (skipped). All four if neither this nor
+            --videos is given.
+        count: Videos of each kind.
+        reward: Which reward is shown, by name or as a YAML mapping with parameters.
+        boxes: CSV file of true boxes; 'data/boxes.csv' beside the cache if it is not given.
+        mp4: Write a film of each video.
+        seed: Of random patches and of the reward's draws.
+        json: Print what was written and the figures as one JSON object.
+    """
+
+    out: Positional[Path]
+    policy: Path = Path("outputs/quickstart/policy")
+    second: Path | None = None
+    cache: Path | None = None
+    classifier: Path | None = None
+    split: str = "test"
+    videos: tuple[int, ...] = ()
+    select: tuple[Kind, ...] = ()
+    count: int = 3
+    reward: str = "increment_over_random"
+    boxes: Path | None = None
+    mp4: bool = True
+    seed: int = 0
+    json: bool = False

@@ -1,0 +1,114 @@
+"""What the verb ``train`` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+QUICKSTART = Path("outputs/quickstart")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """How π, and π′, are built and trained.
+
+    Attributes:
+        epochs: Passes over the training videos.
+        n_envs: Episodes per rollout.
+        minibatch: Episodes per gradient step; None for the whole rollout.
+        update_epochs: Passes over each rollout.
+        lr: Adam's learning rate at the start.
+        lr_decay: Let it fall to zero linearly.
+        gamma: Discount of later rewards.
+        gae_lambda: λ of generalized advantage estimation.
+        clip_range: PPO's ε.
+        normalize: What is normalised: advantages over each minibatch, or returns over each rollout.
+        ent_coef: Weight of the entropy bonus.
+        vf_coef: Weight of the critic's loss.
+        max_grad_norm: Gradients of each network are clipped to this norm; inf never.
+        conv_channels: Channels after the 1×1 convolution.
+        hidden: Width of the linear layer and the GRU.
+        validations: How often π is scored on the split val, whose best weights are kept; 0 keeps
+            the last ones.
+        threads: Of torch; its own number if not given. One is fastest for small networks.
+    """
+
+    epochs: int = 20
+    n_envs: int = 256
+    minibatch: int | None = 64
+    update_epochs: int = 4
+    lr: float = 1e-3
+    lr_decay: bool = True
+    gamma: float = 0.7
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    normalize: Literal["advantages", "returns"] = "advantages"
+    ent_coef: float = 0.01
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    conv_channels: int = 64
+    hidden: int = 1024
+    validations: int = 0
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class SkipConfig:
+    """AdaFocus+: a second network π′ that decides whether to look at all.
+
+    Attributes:
+        plus: Train π′ beside π.
+        keep_from: Share of the training after which π′ joins; 0.5 if not given, with
+            --target-gmacs 0.2.
+        penalty_per_px2: λ of Eq. 10: price of a look per pixel of the patch; the paper's 1e-6 if
+            no price is given.
+        penalty_per_gmac: Instead, price of a look per GMAC of f_L.
+        keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
+        target_gmacs: Instead, the cost of a video to which the price is adapted.
+        penalty_rate: How fast it is adapted.
+    """
+
+    plus: bool = False
+    keep_from: float | None = None
+    penalty_per_px2: float | None = None
+    penalty_per_gmac: float | None = None
+    keep_ratio: float = 0.5
+    target_gmacs: float | None = None
+    penalty_rate: float = 0.02
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a policy with PPO on a feature cache (stage II), and measure it on the test videos.
+
+    Attributes:
+        out: Folder of the run: settings, logs, checkpoint, policy bundle, results.json.
+        policy: How.
+        skip: Whether it also skips frames.
+        cache: The feature cache.
+        classifier: Bundle of f_C, trained on it.
+        group: The cache's option group, such as p128_7x7, where it has several.
+        reward: A reward design: increment_over_random (Eq. 7), increments, confidence, padding, or
+            your own as module:attribute; with parameters as a mapping, such as
+            '{name: increment_over_random, draws: null}'.
+        seed: Of weights, episodes, actions and minibatches.
+        resume: Go on with a run that was interrupted; its settings need not be given again.
+        preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
+            paper's), digits, clips. What the command line says counts more.
+        json: Print results.json instead of a table.
+    """
+
+    out: Positional[Path]
+    policy: PolicyConfig
+    skip: SkipConfig
+    cache: Path = QUICKSTART / "cache"
+    classifier: Path = QUICKSTART / "classifier"
+    group: str | None = None
+    reward: str = "increment_over_random"
+    seed: int = 0
+    resume: bool = False
+    preset: str | None = None
+    json: bool = False

@@ -1,0 +1,239 @@
+"""Episodes of a policy in chosen videos, with all that it could have done instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
+from ..envs import AdaFocusPlusVectorEnv, AdaFocusVectorEnv, EpisodeRecord, regret
+from ..recognizer import FrameCost, PolicyNetwork
+from .trained import Trained
+
+_CHUNK = 64  # videos at a time: memory does not grow with B
+
+
+@dataclass(frozen=True, eq=False)
+class Looker:
+    """Who looks: a learned policy, or random patches on what one was trained on.
+
+    Attributes:
+        name: What the pages call it.
+        trained: The learned policy, and the cache and f_C that it is played on.
+        random_seed: Of random patches, which then replace the learned policy; None for it.
+    """
+
+    name: str
+    trained: Trained
+    random_seed: int | None = None
+
+    @property
+    def policy(self) -> PolicyNetwork | None:
+        """The network; None for random patches."""
+        return self.trained.policy if self.random_seed is None else None
+
+    @property
+    def agent(self) -> Agent:
+        """Who decides."""
+        policy, seed = self.policy, self.random_seed
+        return LearnedAgent(policy) if policy is not None else RandomAgent(seed or 0)
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether there is a π′."""
+        return self.policy is not None and self.policy.keep is not None
+
+    @property
+    def cost(self) -> FrameCost:
+        """GMACs of every network on a frame; π's are charged where it is run."""
+        return self.trained.cost
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What was decided in B videos.
+
+    Attributes:
+        options: ``(B, T)`` int64 in ``[0, K)``, the chosen option, also where it was skipped.
+        looked: ``(B, T)`` bool.
+        probabilities: ``(B, T, K)`` float32, π's; 1/K for random patches.
+        keep: ``(B, T)`` float32, p^B of π′; None without one.
+    """
+
+    options: NDArray[np.int64]
+    looked: NDArray[np.bool_]
+    probabilities: NDArray[np.float32]
+    keep: NDArray[np.float32] | None
+
+    def played(self) -> NDArray[np.int64]:
+        """Return what is played, ``(B, T)`` in ``[0, K]``: K where the frame is skipped."""
+        return np.where(self.looked, self.options, self.probabilities.shape[2])
+
+    def rows(self, which: NDArray[np.int64]) -> Decided:
+        """Return what was decided in some of the videos."""
+        keep = None if self.keep is None else self.keep[which]
+        return Decided(self.options[which], self.looked[which], self.probabilities[which], keep)
+
+
+@torch.no_grad()
+def decide(looker: Looker, videos: NDArray[np.int64]) -> Decided:
+    """Return what is decided in cached videos ``(B,)``: what the looker's agent does, and why."""
+    cache, policy = looker.trained.cache, looker.policy
+    shape = (len(videos), cache.steps, cache.n_options)
+    if policy is None:
+        options = looker.agent.options(looker.trained.engine, videos)
+        even = np.full(shape, 1 / cache.n_options, dtype=np.float32)
+        return Decided(options, np.ones(shape[:2], dtype=bool), even, None)
+    probabilities = np.empty(shape, dtype=np.float32)
+    for start in range(0, len(videos), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        logits = policy(cache.stored_glance_maps(videos[rows]))
+        probabilities[rows] = logits.softmax(dim=-1).numpy()
+    options = probabilities.argmax(axis=-1)
+    keep, threshold = None, policy.config.threshold
+    looked = np.ones(shape[:2], dtype=bool)
+    if threshold is not None:
+        keep = keep_probabilities(policy, cache, videos)
+        looked = (torch.from_numpy(keep) >= threshold).numpy()
+    return Decided(options, looked, probabilities, keep)
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A video with a policy, decision by decision.
+
+    Attributes:
+        record: What the environment says of it.
+        probabilities: ``(T, K)`` float32, π's.
+        keep: ``(T,)`` float32, p^B of π′; None without one.
+        alternatives: ``(T, K + 1)`` float32, confidence that each option and, last, skip would have
+            given, everything before being as it was.
+        predictions: ``(T,)`` int64, the most probable class after each decision.
+        certainties: ``(T,)`` float32, its probability.
+        regrets: ``(T,)`` float32, confidence lost to the best of what could have been done.
+    """
+
+    record: EpisodeRecord
+    probabilities: NDArray[np.float32]
+    keep: NDArray[np.float32] | None
+    alternatives: NDArray[np.float32]
+    predictions: NDArray[np.int64]
+    certainties: NDArray[np.float32]
+    regrets: NDArray[np.float32]
+
+    def facts(self, classes: list[str]) -> dict[str, Any]:
+        """Return it as JSON-able values, lists by decision.
+
+        Besides what the attributes say it has ``random``, the confidence that a random patch would
+        have given instead, on average.
+        """
+        record = self.record
+        return {
+            "options": record.options.tolist(),
+            "looked": record.looked.tolist(),
+            "boxes_px": record.boxes_px.tolist(),
+            "keep": None if self.keep is None else _rounded(self.keep),
+            "confidences": _rounded(record.confidences),
+            "random": _rounded(self.alternatives[:, :-1].mean(axis=1)),
+            "predictions": [classes[label] for label in self.predictions.tolist()],
+            "certainties": _rounded(self.certainties),
+            "correct": record.correct.tolist(),
+            "rewards": _rounded(record.rewards),
+            "regrets": _rounded(self.regrets),
+            "gmacs": record.gmacs.tolist(),
+            "probabilities": _rounded(self.probabilities),
+            "alternatives": _rounded(self.alternatives),
+        }
+
+
+@torch.no_grad()
+def watch(
+    looker: Looker,
+    videos: NDArray[np.int64],
+    decided: Decided,
+    reward: str | Mapping[str, Any],
+    seed: int,
+) -> list[Episode]:
+    """Play videos in the environment, and try all alternatives on the way.
+
+    Args:
+        looker: Who decided. With π′ the environment is ``AdaFocusPlus-v0``, whose reward has Eq. 10
+            in it, with the default price of a look; else ``AdaFocus-v0``.
+        videos: ``(B,)`` different rows of the cache.
+        decided: In these videos.
+        reward: A reward design; see `make_design`.
+        seed: Of the reward's draws, which are the same for every looker.
+
+    Raises:
+        ValueError: If the reward design does not work.
+    """
+    trained = looker.trained
+    face = AdaFocusPlusVectorEnv if looker.can_skip else AdaFocusVectorEnv
+    env = face(
+        len(videos),
+        autoreset_mode="Disabled",
+        cache=trained.cache.root,
+        classifier=trained.classifier,
+        group=trained.cache.grid.name,
+        split=None,
+        videos=videos.tolist(),
+        order="listed",
+        observation="index",
+        seed=seed,
+        reward=reward,
+        policy_gmacs=looker.cost.policy_gmacs if looker.agent.runs_policy else 0.0,
+    )
+    env.reset()
+    for options, looked in zip(decided.options.T, decided.looked.T, strict=True):
+        env.step(np.stack([options, looked], axis=1) if looker.can_skip else options)
+    played = decided.played()
+    certainties, predictions = trained.engine.rollout(videos, played).softmax(dim=-1).max(dim=-1)
+    alternatives = trained.engine.rollout_counterfactuals(videos, played)
+    lost = _lost(alternatives, played, looker.can_skip)
+    return [
+        Episode(
+            env.record(i),
+            decided.probabilities[i],
+            None if decided.keep is None else decided.keep[i],
+            alternatives[i].numpy(),
+            predictions[i].numpy(),
+            certainties[i].numpy(),
+            lost[i],
+        )
+        for i in range(len(videos))
+    ]
+
+
+@torch.no_grad()
+def summed_regrets(
+    looker: Looker, videos: NDArray[np.int64], decided: Decided
+) -> NDArray[np.float32]:
+    """Return the confidence ``(B,)`` that the decisions of a video lost to the best ones, summed.
+
+    The best of a step is the best option, or, with π′, the best of these and skip.
+    """
+    engine, played = looker.trained.engine, decided.played()
+    found = []
+    for start in range(0, len(videos), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        alternatives = engine.rollout_counterfactuals(videos[rows], played[rows])
+        found.append(_lost(alternatives, played[rows], looker.can_skip).sum(axis=1))
+    return np.concatenate(found)
+
+
+def _lost(
+    alternatives: torch.Tensor, played: NDArray[np.int64], can_skip: bool
+) -> NDArray[np.float32]:
+    possible = alternatives if can_skip else alternatives[..., :-1]
+    lost: NDArray[np.float32] = regret(possible, played).numpy()
+    return lost
+
+
+def _rounded(values: NDArray[Any]) -> Any:
+    # Six digits say all that float32 knows of a probability, in half of the bytes.
+    return np.round(values.astype(np.float64), 6).tolist()

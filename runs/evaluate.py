@@ -1,0 +1,116 @@
+"""The verb ``evaluate``: trained policies on a split, beside policies that do not learn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..agents import (
+    Agent,
+    CentralAgent,
+    GaussianAgent,
+    LearnedAgent,
+    OracleAgent,
+    RandomAgent,
+    keep_threshold,
+    with_threshold,
+)
+from ..recognizer import AdaptiveRecognizer
+from .configs.evaluate import EvaluateConfig
+from .evaluation import Contender, parity, recognize_files
+from .measures import all_labels, gmacs_of, measures, print_measures
+from .options import UsageError, check_seed, tell, usage
+from .played import play
+from .trained import Trained, find_trained
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Print how policies do.
+
+    Returns:
+        ``split``, and ``policies``, a row for each.
+
+    Raises:
+        UsageError: If there is no policy, or options mean nothing for it.
+        BundleError: If a bundle cannot be read, or belongs to another cache.
+        CacheError: If the cache cannot be opened, or lacks the split.
+        VideoError: If with ``pixels`` a video cannot be read.
+    """
+    check_seed(config.seed)
+    if not config.policies:
+        raise UsageError("give at least one run of `focusgym train`, or a policy bundle")
+    rows: list[dict[str, Any]] = []
+    seen: set[tuple[str, str]] = set()
+    for path in config.policies:
+        trained = find_trained(path, config.cache, config.classifier)
+        videos = trained.cache.split(config.split)
+        if not len(videos):
+            raise UsageError(f"--split {config.split}: {trained.cache.root} has no such videos")
+        for each in _at_shares(trained, config.keep_ratio):
+            rows.append(_row(each, each.agent, videos))
+            if config.pixels:
+                rows[-1]["parity"] = _parity(each, videos)
+        features = (trained.cache.fingerprint, str(trained.classifier))
+        if features not in seen:  # once for all policies on the same features
+            seen.add(features)
+            rows += [_row(trained, agent, videos) for agent in _others(config)]
+    results = {"split": config.split, "policies": rows}
+    if config.json:
+        tell(json.dumps(results))
+    else:
+        print_measures(rows)
+        for row in rows:
+            if "parity" in row:
+                agree = 100 * row["parity"]["prediction_agreement"]
+                tell(f"{row['name']}: pixels and cache agree in {agree:.2f} % of the predictions")
+    return results
+
+
+def at_keep_ratio(trained: Trained, keep_ratio: float) -> Trained:
+    """Return a trained AdaFocus+ with ρ solved for another share of the training frames.
+
+    Raises:
+        UsageError: If the policy has no π′, or the share is not in (0, 1].
+    """
+    with usage():
+        train = trained.cache.split("train")
+        threshold = keep_threshold(trained.policy, trained.cache, train, keep_ratio)
+        policy = with_threshold(trained.policy, threshold)
+    return replace(trained, name=f"{trained.name} η={keep_ratio:g}", policy=policy)
+
+
+def _at_shares(trained: Trained, keep_ratios: tuple[float, ...]) -> list[Trained]:
+    return [at_keep_ratio(trained, share) for share in keep_ratios] or [trained]
+
+
+def _others(config: EvaluateConfig) -> list[Agent]:
+    fixed: list[Agent] = [
+        RandomAgent(config.seed),
+        CentralAgent(),
+        GaussianAgent(config.seed),
+    ]
+    return [*(fixed if config.fixed else []), *([OracleAgent()] if config.oracle else [])]
+
+
+def _row(trained: Trained, agent: Agent, videos: NDArray[np.int64]) -> dict[str, Any]:
+    played, logits = play(trained.engine, agent, videos, trained.cost)
+    name = trained.name if isinstance(agent, LearnedAgent) else agent.name
+    row = measures(name, logits, all_labels(trained.cache, videos), played.looked)
+    return row | gmacs_of(played)
+
+
+def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:
+    """Compare the predictions of the recognizer on the video files with those on the cache."""
+    cache, engine = trained.cache, trained.engine
+    glance, local = (encoder.fused() for encoder in cache.encoders())
+    recognizer = AdaptiveRecognizer(
+        glance, local, engine.source.classifier, cache.grid, trained.policy, cache.dtype
+    )
+    plugged = Contender(trained.name, recognizer, None, trained.cost, runs_policy=True, patches=1)
+    (on_pixels,) = recognize_files([plugged], cache, videos)
+    on_cache = engine.rollout(videos, trained.agent.options(engine, videos))
+    return parity(on_pixels.logits, on_cache, cache.labels[videos])

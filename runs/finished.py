@@ -1,0 +1,79 @@
+"""Runs that are finished, as cells of a comparison; rows are named by what the runs differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .comparison import Cell
+from .evaluate import at_keep_ratio
+from .options import UsageError, reward_label
+from .played import play, read_played
+from .preset import CONFIG
+from .run_folder import RESULTS, is_run
+from .train import PLAYED, learning_curve
+from .trained import Trained, find_trained
+
+# What tells a cell from the others of its row, or where things are.
+_NOT_NAMED = ("seed", "group", "cache", "classifier", "threads")
+
+
+def cells_of_runs(runs: Sequence[Path], keep_ratios: Sequence[float]) -> list[Cell]:
+    """Read what runs of ``focusgym train`` did in the test videos.
+
+    Args:
+        runs: Their folders.
+        keep_ratios: η at which AdaFocus+ is measured.
+
+    Raises:
+        UsageError: If a folder is no finished run, or two runs are the same.
+    """
+    settings = [_settings(run) for run in runs]
+    names = _names(settings)
+    cells: dict[tuple[Any, ...], Cell] = {}
+    for run, name, options in zip(runs, names, settings, strict=True):
+        trained = find_trained(run)
+        grid = trained.cache.grid
+        who = (name, grid.name, grid.patch_px, int(options["seed"]))
+        if options["plus"] and options["target-gmacs"] is None:
+            found = [Cell(*who, _played(trained, share), "plus", share) for share in keep_ratios]
+        else:
+            found = [Cell(*who, read_played(run / PLAYED), curve=learning_curve(run))]
+        for cell in found:
+            key = (cell.label, cell.group, cell.seed)
+            if key in cells:
+                raise UsageError(
+                    f"--runs {run}: there is already a run with its settings and its seed: give "
+                    "each once"
+                )
+            cells[key] = cell
+    return [*cells.values()]
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    if not is_run(run) or not (run / RESULTS).is_file():
+        raise UsageError(f"--runs {run}: expected a finished run of `focusgym train`")
+    found = yaml.safe_load((run / CONFIG).read_text()).get("train")
+    if found is None:
+        raise UsageError(f"--runs {run}: is a run of another verb than `focusgym train`")
+    return dict(found)
+
+
+def _names(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what each run's options say that others' say otherwise; the reward if all agree."""
+    keys = [key for key in settings[0] if key not in _NOT_NAMED]
+    differ = [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
+    differ = differ or ["reward"]
+
+    def value(key: str, given: Any) -> str:
+        return reward_label(given) if key == "reward" else f"{key}={given}"
+
+    return [", ".join(value(key, each.get(key)) for key in differ) for each in settings]
+
+
+def _played(trained: Trained, keep_ratio: float) -> Any:
+    each = at_keep_ratio(trained, keep_ratio)
+    return play(each.engine, each.agent, each.cache.split("test"), each.cost)[0]

@@ -1,0 +1,86 @@
+"""Which videos are worth seeing: where two policies differ, or one does badly or little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .configs.replay import Kind
+from .played import Played
+
+KINDS: tuple[Kind, ...] = ("turned_right", "gain", "regret", "skipped")
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A video that was selected.
+
+    Attributes:
+        position: Among the B videos.
+        kind: What it was selected for; None where it was chosen by hand.
+        why: The same in words, with the figure.
+    """
+
+    position: int
+    kind: Kind | None
+    why: str
+
+
+def pick(
+    kinds: Sequence[Kind],
+    count: int,
+    first: Played,
+    second: Played,
+    regrets: Callable[[], NDArray[np.floating]],
+    chosen: Sequence[Pick] = (),
+) -> list[Pick]:
+    """Select the videos of each kind that have most of it.
+
+    Args:
+        kinds: What to look for. A video is selected once, for the first kind that takes it.
+        count: Videos of each kind, or fewer where fewer are of that kind.
+        first: What the policy did in B videos.
+        second: What the policy that it is compared with did in the same videos.
+        regrets: Gives the summed regrets ``(B,)`` of the first; called if they are asked for.
+        chosen: Picked before, for whatever reason.
+
+    Returns:
+        What was chosen, and the picks, kind by kind; of equal videos the one that comes first.
+    """
+    found = list(chosen)
+    for kind in kinds:
+        taken = {each.position for each in found}
+        values, says = _figures(kind, first, second, regrets)
+        order = np.argsort(-values, kind="stable")
+        of_kind = [i for i in order.tolist() if np.isfinite(values[i]) and i not in taken]
+        found += [Pick(i, kind, says(float(values[i]))) for i in of_kind[:count]]
+    return found
+
+
+def _figures(
+    kind: Kind, first: Played, second: Played, regrets: Callable[[], NDArray[np.floating]]
+) -> tuple[NDArray[np.float64], Callable[[float], str]]:
+    """Return how much each video has of a kind ``(B,)``, −∞ where it is not of it; and words."""
+    gains = (first.confidences[:, -1] - second.confidences[:, -1]).astype(np.float64)
+    if kind == "turned_right":
+        turned = first.correct[:, -1] & ~second.correct[:, -1]
+        return np.where(
+            turned, gains, -np.inf
+        ), lambda gain: f"turned right: wrong with the second policy; confidence {gain:+.2f}"
+    if kind == "gain":
+        return np.where(
+            gains > 0, gains, -np.inf
+        ), lambda gain: f"large gain: confidence {gain:+.2f} over the second policy"
+    if kind == "regret":
+        summed = regrets().astype(np.float64)
+        return (
+            np.where(summed > 0, summed, -np.inf),
+            lambda lost: (
+                f"large regret: confidence {lost:.2f} below the best choices, summed over the frames"
+            ),
+        )
+    skips, steps = (~first.looked).sum(axis=1).astype(np.float64), first.looked.shape[1]
+    return np.where(skips > 0, skips, -np.inf), lambda n: f"most skipped: {n:.0f} of {steps} frames"

@@ -1,0 +1,95 @@
+"""What is reported of a policy: accuracy after every frame, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binomtest
+from torch import Tensor
+
+from ..feature_cache import FeatureCache
+from ..recognizer import measure
+from .played import Played
+
+_SHOWN = 6  # steps in a printed table
+
+
+def measures(
+    name: str, logits: Tensor, labels: Tensor, looked: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Return how right predictions are.
+
+    Args:
+        name: Of the row.
+        logits: ``(B, T, C)``.
+        labels: ``(B,)``; or ``(B, C)`` bool, where videos have several.
+        looked: ``(B, T)``, whether f_L ran.
+
+    Returns:
+        The accuracy after T steps with its 95 % interval over videos (Wilson's) and after each
+        step, likewise the top-5 accuracy and the mean average precision, and the share of the
+        frames that were looked at.
+    """
+    found = measure(logits, labels)
+    by_step = found.top1
+    right = binomtest(round(by_step[-1] * len(labels)), len(labels))
+    interval = right.proportion_ci(method="wilson")
+    return {
+        "name": name,
+        "n_videos": len(labels),
+        "accuracy": by_step[-1],
+        "accuracy_interval": [float(interval.low), float(interval.high)],
+        "accuracy_by_step": by_step,
+        "top5_by_step": found.top5,
+        "map_by_step": found.mean_average_precision,
+        "kept_share": float(looked.mean()),
+    }
+
+
+def gmacs_of(played: Played) -> dict[str, Any]:
+    """Return what a policy cost: GMACs per video, and after each frame."""
+    by_step = played.gmacs_by_step.tolist()
+    return {"gmacs_per_video": by_step[-1], "gmacs_by_step": by_step}
+
+
+def all_labels(cache: FeatureCache, videos: NDArray[np.int64]) -> Tensor:
+    """Return labels ``(B,)`` of cached videos; or ``(B, C)`` bool, if some have several."""
+    several = cache.label_matrix[videos]
+    return several if int(several.sum()) > len(videos) else cache.labels[videos]
+
+
+def print_measures(rows: Sequence[dict[str, Any]]) -> None:
+    """Print accuracies in percent after some of the frames and their mean, looks, and cost."""
+    steps = len(rows[0]["accuracy_by_step"])
+    shown = np.unique(np.linspace(1, steps, min(steps, _SHOWN)).round().astype(int))
+    table = Table(
+        title=f"accuracy (%) on {rows[0]['n_videos']} videos, after t frames; frames kept (%)",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+        title_justify="left",
+    )
+    table.add_column("policy", overflow="fold")
+    for t in shown:
+        table.add_column(f"t={t}", justify="right", no_wrap=True)
+    for name in ("95 %", "mean", "kept", "GMACs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        by_step = 100 * np.asarray(row["accuracy_by_step"])
+        low, high = (100 * end for end in row["accuracy_interval"])
+        table.add_row(
+            row["name"],
+            *(f"{by_step[t - 1]:.1f}" for t in shown),
+            f"{low:.1f}–{high:.1f}",
+            f"{by_step.mean():.1f}",
+            f"{100 * row['kept_share']:.0f}",
+            f"{row['gmacs_per_video']:.4g}",
+        )
+    Console(markup=False, highlight=False).print(table)

@@ -1,0 +1,100 @@
+// Small charts in SVG, as wide as their place: text keeps its size.
+"use strict";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function svg(name, attributes, ...children) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function html(name, attributes, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+// About n round numbers from low to high.
+function ticks(low, high, n = 4) {
+  const rough = (high - low || 1) / n;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
+  const found = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
+  return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
+}
+
+// Draw lines or bars over steps 1 to T into a place.
+// series: [{name, colour, dash, values, bars}]; marker: present step from 0; pick: called with a step.
+function chart(place, { label, series, steps, low, high, unit = "", height = 190, marker, pick, rule }) {
+  const width = Math.max(220, place.clientWidth);
+  const box = { left: 46, right: width - 12, top: 10, bottom: height - 38 };
+  const slot = (box.right - box.left) / steps;
+  const x = (t) => box.left + (t + 0.5) * slot;
+  const y = (v) => box.bottom - ((v - low) / (high - low)) * (box.bottom - box.top);
+  const root = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": label });
+  const marks = ticks(low, high);
+  for (const v of marks.values) {
+    const zero = Math.abs(v) < 1e-12;
+    root.append(
+      svg("line", { class: zero ? "zero" : "axis", x1: box.left, x2: box.right, y1: y(v), y2: y(v) }),
+      svg("text", { x: box.left - 7, y: y(v) + 4, "text-anchor": "end" }, (zero ? 0 : v).toFixed(marks.digits) + unit),
+    );
+  }
+  const every = Math.ceil(26 / slot);
+  for (let t = 0; t < steps; t += every) {
+    root.append(svg("text", { x: x(t), y: box.bottom + 17, "text-anchor": "middle" }, `${t + 1}`));
+  }
+  root.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, "frame"));
+  if (marker !== undefined) {
+    root.append(svg("rect", {
+      x: x(marker) - slot / 2, y: box.top, width: slot, height: box.bottom - box.top, fill: "var(--soft)", opacity: 0.13,
+    }));
+  }
+  if (rule) {
+    root.append(svg("line", {
+      x1: box.left, x2: box.right, y1: y(rule), y2: y(rule), stroke: "var(--third)", "stroke-width": 2, "stroke-dasharray": "2 4",
+    }));
+  }
+  const bars = series.filter((each) => each.bars);
+  bars.forEach((each, i) => {
+    const wide = Math.min(26, (slot * 0.72) / bars.length);
+    each.values.forEach((v, t) => {
+      const top = Math.min(y(v), y(0));
+      root.append(svg("rect", {
+        x: x(t) + (i - bars.length / 2) * wide + 0.5, y: top, width: Math.max(1, wide - 1),
+        height: Math.max(1, Math.abs(y(v) - y(0))), fill: each.colour, opacity: marker === undefined || t === marker ? 1 : 0.55,
+      }));
+    });
+  });
+  for (const each of series.filter((one) => !one.bars)) {
+    const points = each.values.map((v, t) => `${x(t)},${y(v)}`).join(" ");
+    root.append(svg("polyline", {
+      points, fill: "none", stroke: each.colour, "stroke-width": 2.4, "stroke-dasharray": each.dash || "none", "stroke-linejoin": "round",
+    }));
+    each.values.forEach((v, t) => {
+      root.append(svg("circle", { cx: x(t), cy: y(v), r: t === marker ? 5 : 2.6, fill: each.colour }));
+    });
+  }
+  if (pick) {
+    root.style.cursor = "pointer";
+    root.addEventListener("click", (event) => {
+      const at = ((event.clientX - root.getBoundingClientRect().left) * width) / root.clientWidth;
+      pick(Math.min(steps - 1, Math.max(0, Math.floor((at - box.left) / slot))));
+    });
+  }
+  place.replaceChildren(root);
+}
+
+// What the lines and bars of a chart are.
+function legend(place, entries) {
+  place.replaceChildren(...entries.map(({ name, colour, dash }) => {
+    const swatch = html("i", { class: "swatch" });
+    swatch.style.borderTopColor = colour;
+    swatch.style.borderTopStyle = dash === "2 4" ? "dotted" : dash ? "dashed" : "solid";
+    return html("span", {}, swatch, name);
+  }));
+}

@@ -1,0 +1,155 @@
+"""What the pages of ``replay`` show, as JSON-able values."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ...feature_cache import FeatureCache
+from ..episodes import Decided, Episode, Looker
+from ..evaluation import true_boxes
+from ..interest import Pick
+from ..looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
+from ..options import UsageError
+from ..played import Played
+
+_JPEG_QUALITY = 85
+
+
+def describe_policies(lookers: Sequence[Looker]) -> list[dict[str, Any]]:
+    """Return name and kind of each policy, and ρ where it has π′."""
+    return [
+        {
+            "name": looker.name,
+            "learned": looker.policy is not None,
+            "threshold": looker.policy.config.threshold if looker.policy else None,
+        }
+        for looker in lookers
+    ]
+
+
+def describe_video(
+    video: int, pick: Pick, episodes: Sequence[Episode], cache: FeatureCache, truth: list[Any]
+) -> dict[str, Any]:
+    """Return what is known of a video, and its episodes, one per policy.
+
+    Args:
+        video: Row of the cache.
+        pick: Why it is shown.
+        episodes: Of it.
+        cache: The feature cache.
+        truth: Its true boxes, as `boxes_of` gives them.
+    """
+    record = episodes[0].record
+    return {
+        "row": video,
+        "name": record.name,
+        "label": record.label,
+        "kind": pick.kind,
+        "why": pick.why,
+        "frame_indices": record.view.frame_indices.tolist(),
+        "true_boxes": truth,
+        "episodes": [episode.facts(cache.classes) for episode in episodes],
+    }
+
+
+def boxes_of(
+    cache: FeatureCache, boxes: pd.DataFrame | None, videos: NDArray[np.int64]
+) -> list[list[dict[str, Any] | None]]:
+    """Return the true boxes of videos ``(B,)``: for each, T boxes, or None where none is known.
+
+    A box has ``px``, (left, top, right, bottom) in the S×S frame, and ``visible``.
+
+    Raises:
+        UsageError: If the table says two boxes for a frame.
+    """
+    if boxes is None:
+        return [[None] * cache.steps for _ in videos]
+    try:
+        table = true_boxes(cache, boxes)
+    except pd.errors.MergeError as error:
+        raise UsageError(
+            f"--boxes has more than one box for a frame ({error}): expected one row for each path "
+            "and frame; give a table without repeats"
+        ) from error
+    found = table[["left", "top", "right", "bottom", "visible"]].to_numpy(dtype=object)
+    frames = found.reshape(cache.n_videos, cache.steps, 5)[videos]
+    return [
+        [
+            None
+            if pd.isna(frame).any()
+            else {"px": [float(x) for x in frame[:4]], "visible": bool(frame[4])}
+            for frame in of_video
+        ]
+        for of_video in frames
+    ]
+
+
+def pictures(frames: Tensor) -> list[str]:
+    """Return frames ``(T, 3, S, S)`` uint8 as JPEG pictures in data URIs."""
+    return [_data_uri(frame) for frame in frames.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def _data_uri(frame: NDArray[np.uint8]) -> str:
+    file = io.BytesIO()
+    # Colours at full resolution: frames may be small, and are shown enlarged.
+    Image.fromarray(frame).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def describe_looks(decided: Decided, played: Played, cache: FeatureCache) -> dict[str, Any]:
+    """Return where a policy looks on average, how it moves, skips, and how undecided it is.
+
+    Args:
+        decided: In B videos.
+        played: What came of it.
+        cache: The feature cache.
+    """
+    options, looked, k = decided.options, decided.looked, cache.n_options
+    of_class = {label: played.labels == label for label in np.unique(played.labels).tolist()}
+    boxes = cache.grid.boxes_px
+    return {
+        "heat": heat(options, looked, k).tolist(),
+        "classes": [
+            {
+                "name": cache.classes[label],
+                "videos": int(which.sum()),
+                "looks": int(looked[which].sum()),
+                "accuracy": float(played.correct[which, -1].mean()),
+                "heat": heat(options[which], looked[which], k).tolist(),
+            }
+            for label, which in of_class.items()
+        ],
+        "path_px": path_px(options, looked, boxes),
+        "path_px_by_class": {
+            cache.classes[label]: path_px(options[which], looked[which], boxes)
+            for label, which in of_class.items()
+        },
+        "skipped_by_step": (~looked).mean(axis=0).tolist(),
+        "entropy_bits_by_step": entropy_bits(decided.probabilities).mean(axis=0).tolist(),
+        "used_bits_by_step": used_bits_by_step(options, looked, k).tolist(),
+        "accuracy_by_step": played.accuracy_by_step.tolist(),
+        "gmacs_by_step": played.gmacs_by_step.tolist(),
+        "kept_share": played.kept_share,
+    }
+
+
+def describe_overview(
+    decided: Sequence[Decided], played: Sequence[Played], cache: FeatureCache
+) -> dict[str, Any]:
+    """Return what the overview shows: `describe_looks` of each policy, and what chance gives."""
+    boxes = cache.grid.boxes_px
+    each = zip(decided, played, strict=True)
+    return {
+        "n_videos": len(played[0].labels),
+        "random_path_px": random_path_px(boxes),
+        "policies": [describe_looks(*pair, cache) for pair in each],
+    }

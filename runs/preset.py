@@ -1,0 +1,215 @@
+"""Presets: options in a YAML file. Defaults < preset < command line. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+CONFIG = "config.yaml"  # the resolved options of a run, in its folder
+# Said anew with every command: not part of what a run is.
+_OF_THE_COMMAND = ("preset", "resume", "json")
+
+
+class PresetError(Exception):
+    """A preset cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a verb.
+
+    Attributes:
+        field: Of the config that has it.
+        is_flag: Whether it is ``--name`` or ``--no-name``, with no value.
+        is_positional: Whether it has no name on the command line.
+    """
+
+    field: Field[Any]
+    is_flag: bool
+    is_positional: bool
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that come with the package."""
+    folder = files("focusgym.runs.presets")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if ".yaml" in f.name)
+
+
+def options_of(config: type[Any]) -> dict[str, Option]:
+    """Return the options of a verb's config by name, those of the configs in it included."""
+    hints = get_type_hints(config)
+    found: dict[str, Option] = {}
+    for each in fields(config):
+        hint = hints[each.name]
+        if is_dataclass(hint):
+            found |= options_of(hint)  # type: ignore[arg-type]
+        else:
+            name = each.name.replace("_", "-")
+            found[name] = Option(each, hint is bool, "Positional[" in str(each.type))
+    return found
+
+
+def with_preset(
+    args: Sequence[str], verbs: Mapping[str, type[Any]], stored: Path | None = None
+) -> list[str]:
+    """Put the options of a preset behind those of the command line, where they are not given.
+
+    Args:
+        args: What stands behind ``focusgym``.
+        verbs: The config of each verb by its words, such as ``fit encoder``.
+        stored: A file that is the preset if the command line names none, such as the settings of a
+            run that goes on.
+
+    Raises:
+        PresetError: If there is no such preset, it is not readable, or has unknown keys.
+    """
+    verb = next((v for v in verbs if list(args[: len(v.split())]) == v.split()), None)
+    if verb is None:
+        return [*args]
+    options = options_of(verbs[verb])
+    default = options["preset"].field.default if "preset" in options else None
+    chosen = _value_of(args, "--preset") or stored or default
+    if "preset" not in options or chosen in (None, MISSING):
+        return [*args]
+    given = {_name(arg) for arg in args if arg.startswith("--")}
+    tokens = [*args]
+    for key, value in _read(str(chosen), verb, verbs, given).items():
+        if key not in given:
+            tokens += _tokens(key, value, options[key])
+    return tokens
+
+
+def preset_args(preset: str, verb: str, verbs: Mapping[str, type[Any]]) -> list[str]:
+    """Return what a preset says for a verb, as on the command line.
+
+    Raises:
+        PresetError: As `with_preset`.
+    """
+    options = options_of(verbs[verb])
+    read = _read(preset, verb, verbs, set())
+    return [token for key, value in read.items() for token in _tokens(key, value, options[key])]
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """Return the options of a verb's config as plain values by name, but those of the command."""
+    found: dict[str, Any] = {}
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if is_dataclass(value):
+            found |= resolved(value)
+        elif "Positional[" not in str(each.type) and each.name not in _OF_THE_COMMAND:
+            found[each.name.replace("_", "-")] = _plain(value)
+    return found
+
+
+def write_config(path: Path, verb: str, config: Any, command: str) -> None:
+    """Write the resolved options of a verb as a preset, which gives the same run again."""
+    text = yaml.safe_dump({verb: resolved(config)}, sort_keys=False, allow_unicode=True)
+    path.write_text(f"# {command}\n{text}", encoding="utf-8")
+
+
+def read_preset(preset: str) -> dict[str, Any]:
+    """Read a preset by its name, or from a YAML file.
+
+    Raises:
+        PresetError: If there is none, or it is not readable as a mapping of mappings.
+    """
+    path = Path(preset)
+    if path.suffix not in (".yaml", ".yml"):
+        path = Path(str(files("focusgym.runs.presets").joinpath(f"{preset}.yaml")))
+        if not path.is_file():
+            known = preset_names()
+            raise PresetError(
+                f"--preset {preset}: there is no such preset: choose one of {', '.join(known)}, or "
+                "give a file that ends in .yaml"
+            )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise PresetError(f"--preset {preset} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(s, dict) for s in content.values()):
+        raise PresetError(
+            f"--preset {preset}: expected sections of options, such as 'train:' with 'epochs: 20' "
+            f"below it; got {str(content)[:80]!r}"
+        )
+    return content
+
+
+def _read(
+    preset: str, verb: str, verbs: Mapping[str, type[Any]], given: set[str]
+) -> dict[str, Any]:
+    """Return what a preset says for a verb, with checked keys; {} where it says nothing.
+
+    Of sections such as ``fit patches`` and ``fit patches --policy`` the one with most words counts
+    of those whose options are all given.
+    """
+    content = read_preset(preset)
+    for section, options in content.items():
+        of = str(section).split(" --")[0]
+        if of not in verbs:
+            raise PresetError(
+                f"--preset {preset}: unknown section {section!r}: the verbs are {', '.join(verbs)}"
+            )
+        _check_keys(preset, section, options, options_of(verbs[of]))
+    fitting = [
+        section
+        for section in content
+        if section.split(" --")[0] == verb and {*section.split(" --")[1:]} <= given
+    ]
+    chosen = max(fitting, key=len, default=None)
+    read = {} if chosen is None else content[chosen]
+    return {str(key).replace("_", "-"): value for key, value in read.items()}
+
+
+def _check_keys(
+    preset: str, section: str, read: Mapping[Any, Any], options: Mapping[str, Option]
+) -> None:
+    known = [name for name, option in options.items() if not option.is_positional]
+    known = [name for name in known if name not in _OF_THE_COMMAND]
+    for key in read:
+        if str(key).replace("_", "-") not in known:
+            close = get_close_matches(str(key), known, 1)
+            raise PresetError(
+                f"--preset {preset}: {section} has no option {key!r}"
+                + (f", did you mean {close[0]!r}?" if close else ": remove it, or")
+                + f" `focusgym {section.split(' --')[0]} --help` tells which there are"
+            )
+
+
+def _tokens(key: str, value: Any, option: Option) -> list[str]:
+    """Return an option as on the command line."""
+    if option.is_flag and isinstance(value, bool):
+        return [f"--{key}" if value else f"--no-{key}"]
+    values = value if isinstance(value, list) else [value]
+    return [f"--{key}", *(v if isinstance(v, str) else _text(v) for v in values)] if values else []
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def _name(arg: str) -> str:
+    """Return the option that an argument such as ``--no-lr_decay`` or ``--lr=1`` is about."""
+    return arg.split("=")[0].removeprefix("--").replace("_", "-").removeprefix("no-")
+
+
+def _value_of(args: Sequence[str], option: str) -> str | None:
+    for i, arg in enumerate(args):
+        if arg == option and i + 1 < len(args):
+            return args[i + 1]
+        if arg.startswith(f"{option}="):
+            return arg.split("=", 1)[1]
+    return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -1,0 +1,209 @@
+"""The verb ``replay``: pages, films and a strip that show what a policy does in videos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..feature_cache import FeatureCache, clips_of, read_view
+from .configs.replay import ReplayConfig
+from .episodes import Decided, Episode, Looker, decide, summed_regrets, watch
+from .film import strip, write_film
+from .interest import KINDS, Pick, pick
+from .options import UsageError, check_seed, reward_of, tell
+from .pages.content import (
+    boxes_of,
+    describe_overview,
+    describe_policies,
+    describe_video,
+    pictures,
+)
+from .pages.page import write_page
+from .partial import check_free, whole
+from .played import Played, play
+from .trained import find_boxes, find_trained
+
+
+def replay(config: ReplayConfig) -> dict[str, Any]:
+    """Show a policy in videos: writes the folder ``config.out``, whole or not at all.
+
+    Returns:
+        What was written, and the figures: JSON-able.
+
+    Raises:
+        UsageError: If an option cannot be, or a policy, a cache or a table of boxes is not there.
+        OutputError: If something is where the output would be.
+        BundleError: If a policy or f_C cannot be read, or belongs to another cache.
+        CacheError: If the cache cannot be read, or has no such split.
+        VideoError: If a video is gone or cannot be read; the message names it.
+    """
+    check_free(config.out)
+    check_seed(config.seed)
+    if config.count < 1:
+        raise UsageError(f"--count must be at least 1, videos of each kind; got {config.count}")
+    reward = reward_of(config.reward)
+    lookers = _lookers(config)
+    cache = lookers[0].trained.cache
+    boxes = find_boxes(cache, config.boxes)
+    split = cache.split(config.split)
+    rows = np.concatenate([split, _strangers(config.videos, cache, split)])
+    decided = [decide(looker, rows) for looker in lookers]
+    # Random patches are drawn video by video: those of the split are the same without strangers.
+    played = [play(each.trained.engine, each.agent, split, each.cost)[0] for each in lookers]
+    picks, notes = _select(config, lookers[0], rows, decided[0], played)
+
+    positions = np.array([each.position for each in picks])
+    shown = rows[positions]
+    episodes = [
+        watch(looker, shown, each.rows(positions), reward, config.seed)
+        for looker, each in zip(lookers, decided, strict=True)
+    ]
+    in_split = np.arange(len(split))
+    facts = {
+        "split": config.split,
+        "reward": config.reward,
+        "seed": config.seed,
+        "classes": cache.classes,
+        "cache": cache.fingerprint,
+        "frame_px": cache.grid.frame_px,
+        "patch_px": cache.grid.patch_px,
+        "grid": cache.grid.n,
+        "steps": cache.steps,
+        "policies": describe_policies(lookers),
+        "notes": notes,
+        "overview": describe_overview([each.rows(in_split) for each in decided], played, cache),
+        "videos": [
+            describe_video(int(row), why, of_video, cache, truth)
+            for row, why, of_video, truth in zip(
+                shown,
+                picks,
+                zip(*episodes, strict=True),
+                boxes_of(cache, boxes, shown),
+                strict=True,
+            )
+        ],
+    }
+    with whole(config.out) as folder:
+        _write(folder, facts, episodes, cache, config.mp4)
+    written = sorted(str(p.relative_to(config.out)) for p in config.out.rglob("*") if p.is_file())
+    result = {"out": str(config.out), "files": written, **facts}
+    tell(json.dumps(result) if config.json else _told(result))
+    return result
+
+
+def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
+    trained = find_trained(config.policy, config.cache, config.classifier)
+    first = Looker(trained.name, trained)
+    if config.second is None:
+        return first, Looker("random patches", trained, random_seed=config.seed)
+    other = find_trained(config.second, config.cache, config.classifier)
+    if other.cache.fingerprint != trained.cache.fingerprint:
+        raise UsageError(
+            f"--second {config.second} is for option group {other.cache.grid.name} of a cache with "
+            f"fingerprint {other.cache.fingerprint}, expected {trained.cache.grid.name} of "
+            f"{trained.cache.fingerprint}, as {config.policy} is: give a policy that was trained "
+            "on the same option group of the same cache"
+        )
+    same = other.name == trained.name
+    return first, Looker(str(config.second) if same else other.name, other)
+
+
+def _strangers(
+    videos: Sequence[int], cache: FeatureCache, split: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the chosen rows that are not of the split, if all of them can be shown."""
+    asked = np.array(videos, dtype=np.int64)
+    known = asked[(asked >= 0) & (asked < cache.n_videos)]
+    skipped = known[cache.videos["split"].to_numpy()[known] == "skipped"]
+    if len(known) < len(asked) or len(skipped):
+        raise UsageError(
+            f"--videos must be rows of the cache in [0, {cache.n_videos}) that could be read when "
+            f"it was built; got {list(videos)}: see the rows in {cache.root / 'videos.csv'}, from 0"
+        )
+    if len(np.unique(asked)) < len(asked):
+        raise UsageError(f"--videos must be different rows; got {list(videos)}: give each once")
+    return np.setdiff1d(asked, split)
+
+
+def _select(
+    config: ReplayConfig,
+    first: Looker,
+    rows: NDArray[np.int64],
+    decided: Decided,
+    played: Sequence[Played],
+) -> tuple[list[Pick], list[str]]:
+    """Return the videos to show, those chosen by hand first, and what was not found."""
+    n = len(played[0].labels)
+    by_hand = [
+        Pick(int(np.flatnonzero(rows == row)[0]), None, "chosen by hand") for row in config.videos
+    ]
+    kinds = config.select or (() if config.videos else KINDS)
+
+    def regrets() -> NDArray[np.float32]:
+        return summed_regrets(first, rows[:n], decided.rows(np.arange(n)))
+
+    picks = pick(kinds, config.count, played[0], played[1], regrets, by_hand)
+    missed = [kind for kind in dict.fromkeys(kinds) if kind not in {each.kind for each in picks}]
+    notes = [f"no video of the split {config.split!r} is selected for {kind}" for kind in missed]
+    if "skipped" in missed and not first.can_skip:
+        notes[missed.index("skipped")] = f"{first.name} has no π′: it skips no frames"
+    if not picks:
+        raise UsageError(
+            f"there is nothing to show ({'; '.join(notes)}): give other kinds to --select, or rows "
+            "of the cache to --videos"
+        )
+    return picks, notes
+
+
+def _write(
+    folder: Path,
+    facts: dict[str, Any],
+    episodes: Sequence[Sequence[Episode]],
+    cache: FeatureCache,
+    mp4: bool,
+) -> None:
+    """Write everything into a folder."""
+    frames = []
+    names = [policy["name"] for policy in facts["policies"]]
+    if mp4:
+        (folder / "videos").mkdir()
+    for of_video in zip(*episodes, strict=True):
+        record = of_video[0].record
+        frames.append(read_view(record.clip, record.frames, record.view))
+        if mp4:
+            path = folder / "videos" / f"{record.video_id}.mp4"
+            write_film(path, [episode.record for episode in of_video], names)
+    strip(frames, episodes[0], cache.classes).savefig(folder / "strip.png", dpi=150)
+    (folder / "episodes.json").write_text(json.dumps(facts, allow_nan=False))
+    overview, videos = facts["overview"], facts["videos"]
+    pictured = [
+        {**video, "frames": pictures(each)} for video, each in zip(videos, frames, strict=True)
+    ]
+    shared = {key: value for key, value in facts.items() if key not in ("overview", "videos")}
+    data = {**shared, "mp4": mp4, "boxes_px": cache.grid.boxes_px.tolist()}
+    title = " and ".join(names)
+    write_page(folder / "index.html", "replay.html", title=title, data={**data, "videos": pictured})
+    write_page(
+        folder / "overview.html", "overview.html", title=title, data={**data, "overview": overview}
+    )
+
+
+def _told(result: dict[str, Any]) -> str:
+    """Return what is said at the end: the videos and why, and where to look."""
+    lines = []
+    for video in result["videos"]:
+        ends = [
+            f"{policy['name']} {'right' if episode['correct'][-1] else 'wrong'} "
+            f"({episode['confidences'][-1]:.2f})"
+            for policy, episode in zip(result["policies"], video["episodes"], strict=True)
+        ]
+        lines.append(f"{video['row']:>7}  {video['why']}; {', '.join(ends)}")
+    lines += result["notes"]
+    out = Path(result["out"])
+    lines.append(f"{out / 'index.html'}: open it in a browser; {out / 'overview.html'}: averages")
+    return "\n".join(lines)
