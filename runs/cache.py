@@ -15,7 +15,6 @@ from rich.console import Console
 
 from ..feature_cache import (
     CacheConfig,
-    Plan,
     VideoEncoder,
     build_cache,
     cache_info,
@@ -70,22 +69,19 @@ def plan(config: CachePlanConfig, console: Console) -> None:
         *_encoders(config.content), _content(config.content, config.videos.format)
     )
     found = plan_cache(listed.videos, config.out, encoder, config.sample)
-    device, workers = config.content.device, torch.get_num_threads()
+    facts = {
+        "cache": str(config.out),
+        **asdict(found),
+        "total_bytes": found.total_bytes,
+        "hours": found.hours,
+        "device": config.content.device,
+        "workers": torch.get_num_threads(),
+        "n_classes": len(listed.classes),
+    }
     if config.json:
-        _print_json(
-            {
-                "cache": str(config.out),
-                **asdict(found),
-                "total_bytes": found.total_bytes,
-                "hours": found.hours,
-                "device": device,
-                "workers": workers,
-                "classes": len(listed.classes),
-            }
-        )
+        _print_json(facts)
     else:
-        where = f"{device}, {workers} workers"
-        _print_plan(found, len(listed.classes), where, console)
+        _print_plan(facts, console)
     if found.problems:
         raise SystemExit(1)
 
@@ -104,10 +100,13 @@ def build(config: CacheBuildConfig, console: Console) -> None:
         restart=config.restart,
     )
     if config.json:
-        return _print_json(_made(root))
-    skipped = len(read_manifest(root)["skipped"])
-    without = f", but for {skipped} rows that were skipped" if skipped else ""
-    console.print(f"{root} is complete{without}; `focusgym cache info` tells what it is made of")
+        _print_json(_made(root))
+    else:
+        skipped = len(read_manifest(root)["skipped"])
+        without = f", but for {skipped} rows that were skipped" if skipped else ""
+        console.print(
+            f"{root} is complete{without}; `focusgym cache info` tells what it is made of"
+        )
 
 
 def verify(config: CacheVerifyConfig, console: Console) -> None:
@@ -133,24 +132,22 @@ def info(config: CacheInfoConfig, console: Console) -> None:
     """Print what a cache is made of."""
     facts, table = cache_info(config.cache)
     if config.json:
-        manifest = read_manifest(config.cache)
-        kept = ("shard", "depends_on", "grids", "glance_map_range", "glance_gmacs", "local_gmacs")
-        splits = {"splits": table.to_dict("index")}
-        return _print_json(
-            {**_made(config.cache), **{key: manifest[key] for key in kept}, **splits}
-        )
-    for name, value in facts.items():
-        console.print(f"{name:14} {value}")
-    with pd.option_context("display.max_rows", 100):
-        console.print(table.to_string())
+        manifest, splits = read_manifest(config.cache), table.to_dict("index")
+        _print_json({"cache": str(config.cache), **manifest, "splits": splits})
+    else:
+        for name, value in facts.items():
+            console.print(f"{name:14} {value}")
+        with pd.option_context("display.max_rows", 100):
+            console.print(table.to_string())
 
 
 def merge(config: CacheMergeConfig, console: Console) -> None:
     """Join the shards of a cache."""
     merge_shards(config.shards, config.out)
     if config.json:
-        return _print_json({**_made(config.out), "shards": [str(path) for path in config.shards]})
-    console.print(f"merged {len(config.shards)} shards into {config.out}")
+        _print_json({**_made(config.out), "shards": [str(path) for path in config.shards]})
+    else:
+        console.print(f"merged {len(config.shards)} shards into {config.out}")
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
@@ -168,22 +165,21 @@ def _made(root: Path) -> dict[str, Any]:
     }
 
 
-def _print_plan(found: Plan, n_classes: int, where: str, console: Console) -> None:
-    rows = ", ".join(f"{split} {n}" for split, n in found.rows.items())
-    console.print(f"rows      {sum(found.rows.values())} ({rows}), {n_classes} classes")
-    for name, size in found.array_bytes.items():
+def _print_plan(facts: Mapping[str, Any], console: Console) -> None:
+    rows = ", ".join(f"{split} {n}" for split, n in facts["rows"].items())
+    console.print(f"rows      {sum(facts['rows'].values())} ({rows}), {facts['n_classes']} classes")
+    for name, size in facts["array_bytes"].items():
         console.print(f"          {name:28} {size / 1e9:10.3f} GB")
+    needed, free = facts["total_bytes"] / 1e9, facts["free_bytes"] / 1e9
+    console.print(f"space     {needed:.3f} GB needed, {free:.1f} GB free")
     console.print(
-        f"space     {found.total_bytes / 1e9:.3f} GB needed, {found.free_bytes / 1e9:.1f} GB free"
+        f"time      {facts['hours']:.2f} h on {facts['device']}, {facts['workers']} workers "
+        f"({facts['seconds_per_row']:.2f} s per row, from {facts['sampled']} rows)"
     )
-    console.print(
-        f"time      {found.hours:.2f} h on {where} ({found.seconds_per_row:.2f} s per row, from "
-        f"{found.sampled} rows)"
-    )
-    for problem in found.problems[:50]:
+    for problem in facts["problems"][:50]:
         console.print(f"problem   {problem}", style="red")
-    if found.problems:
-        console.print(f"{len(found.problems)} problem(s)")
+    if facts["problems"]:
+        console.print(f"{len(facts['problems'])} problem(s)")
 
 
 def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:

@@ -11,17 +11,10 @@ from typing import Annotated, Any, NoReturn, cast
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
-from .configs.cache import (
-    CacheBuildConfig,
-    CacheInfoConfig,
-    CacheMergeConfig,
-    CachePlanConfig,
-    CacheVerbs,
-    CacheVerifyConfig,
-)
+from .configs.cache import CacheVerbs
 from .configs.compare import CompareConfig
 from .configs.evaluate import EvaluateConfig
-from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig, FitVerbs
+from .configs.fit import FitVerbs
 from .configs.import_checkpoint import ImportConfig
 from .configs.quickstart import QuickstartConfig
 from .configs.recognize import RecognizeConfig
@@ -40,16 +33,6 @@ Command = (
     | Annotated[RecognizeConfig, subcommand("recognize")]
     | Annotated[ImportConfig, subcommand("import-checkpoint")]
 )
-# What presets have sections for.
-PRESET_VERBS: Mapping[str, type[Any]] = {
-    "cache plan": CachePlanConfig,
-    "cache build": CacheBuildConfig,
-    "fit encoder": FitEncoderConfig,
-    "fit patches": FitPatchesConfig,
-    "fit classifier": FitClassifierConfig,
-    "train": TrainConfig,
-    "compare": CompareConfig,
-}
 # Where a verb is: module and function. Imported when it runs: torch takes seconds.
 RUNNERS: Mapping[type[Any], tuple[str, str]] = {
     QuickstartConfig: ("quickstart", "quickstart"),
@@ -87,7 +70,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
     """Return the config of the verb; settings of a run that goes on are those it has stored."""
     try:
-        given = with_preset(args, PRESET_VERBS, stored)
+        given = with_preset(args, stored)
     except PresetError as error:
         _fail(error)
     return tyro.cli(

@@ -15,9 +15,9 @@ from .configs.compare import CompareConfig
 from .finished import cells_of_runs
 from .grid import cells_of, fixed_cells, jobs_of, make_groups, run_jobs
 from .options import UsageError, reward_of, tell
+from .ppo_options import ppo_config
 from .preset import resolved
 from .run_folder import RESULTS, begin_run, is_run, write_whole
-from .train import ppo_config
 
 # A comparison grows: what is trained already is not trained again.
 _GROWS = ("patch", "reward", "seeds", "keep-ratios", "plus", "reference", "jobs", "runs")

@@ -28,6 +28,8 @@ from .statistics import (
 
 __all__ = ["Cell", "ComparisonError", "print_comparison", "summarise", "table"]
 
+CURVE = {"steps", "mean_return", "correct"}
+
 
 class ComparisonError(FocusgymError):
     """Runs cannot stand beside each other; the message says why and what to do."""
@@ -50,7 +52,8 @@ class Cell:
             training episodes that end right), one row per rollout.
 
     Raises:
-        ComparisonError: If there is an η but no AdaFocus+, or the other way round.
+        ComparisonError: If there is an η but no AdaFocus+ or the other way round, or the learning
+            curve has other columns.
     """
 
     design: str
@@ -63,10 +66,16 @@ class Cell:
     curve: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
+        """Check η and the learning curve."""
         if (self.kind == "plus") != (self.keep_ratio is not None):
             raise ComparisonError(
                 f"{self.design}: expected keep_ratio with kind 'plus' and only there; got kind "
                 f"{self.kind!r} and keep_ratio {self.keep_ratio}: give both or neither"
+            )
+        if self.curve is not None and (missing := CURVE - set(self.curve.columns)):
+            raise ComparisonError(
+                f"{self.design}: expected a learning curve with columns {sorted(CURVE)}; got "
+                f"{list(self.curve.columns)}: add {sorted(missing)}"
             )
 
     @property
@@ -143,10 +152,10 @@ def summarise(
         "level": LEVEL,
         "resamples": resamples,
         "resampling_seed": seed,
-        "designs": labels,
+        "labels": labels,
         "groups": groups,
         "rows": [
-            {"design": label, "group": group}
+            {"label": label, "group": group}
             | _scores([row], resampling)
             | _steps(row, resampling)
             | _against(label, [row], reference, references, resampling)
@@ -159,7 +168,7 @@ def summarise(
     for label in labels:
         strata = [rows[label, group] for group in groups if (label, group) in rows]
         summary["overall"].append(
-            {"design": label, "group": ALL_GROUPS, "groups": [row[0].group for row in strata]}
+            {"label": label, "group": ALL_GROUPS, "groups": [row[0].group for row in strata]}
             | _scores(strata, resampling)
             | _against(label, strata, reference, references, resampling)
         )
@@ -212,6 +221,7 @@ def _scores(strata: Sequence[Sequence[Cell]], resampling: _Resampling) -> dict[s
         for i, name in enumerate(MEASURES)
     }
     return {
+        "design": first.design,
         "kind": first.kind,
         "keep_ratio": first.keep_ratio,
         "patch_px": first.patch_px if len(strata) == 1 else None,

@@ -77,7 +77,7 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
         numbers = [[number(e["value"]), span(e["interval"])] for e in estimates]
         costs = [f"{100 * row['kept_share']:.0f}", f"{row['gmacs_per_video']:.4g}"]
         cells = [str(len(row["seeds"])), *numbers[0], *numbers[1], *costs]
-        shown.add_row(row["design"], *cells, style=STYLES.get(row["verdict"]))
+        shown.add_row(row["label"], *cells, style=STYLES.get(row["verdict"]))
     return shown
 
 
@@ -94,7 +94,7 @@ def _differences(rows: Sequence[dict[str, Any]], title: str) -> Table:
         cells += [number(chance.get("value"), digits=0), span(chance.get("interval"), digits=0)]
         if row["verdict"] == "reference":
             cells = [""] * 5
-        shown.add_row(row["design"], *cells, row["verdict"], style=STYLES.get(row["verdict"]))
+        shown.add_row(row["label"], *cells, row["verdict"], style=STYLES.get(row["verdict"]))
     return shown
 
 

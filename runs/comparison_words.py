@@ -7,6 +7,7 @@ from typing import Any
 from .comparison_table import ALL_GROUPS, number
 from .statistics import COVERAGE
 
+LEARNED = ("trained", "plus")
 _VERDICTS = {
     "higher": "higher",
     "lower": "lower",
@@ -31,24 +32,28 @@ def conclusions(summary: dict[str, Any]) -> list[str]:
             continue
         score = number(base[0]["final_accuracy"]["value"])
         sentence = f"{where}: {summary['reference']} is right in {score} % after all frames."
+        others = [row for row in rows if row["verdict"] != "reference"]
+        # What learned is what is compared; fixed policies and bounds stand in the table.
+        others = [row for row in others if row["kind"] in LEARNED] or others
         for verdict, name in _VERDICTS.items():
-            if found := [_named(row) for row in rows if row["verdict"] == verdict]:
-                sentence += f" {name.capitalize()}: {', '.join(found)}."
+            if found := [_named(row) for row in others if row["verdict"] == verdict]:
+                unit = "" if verdict == "unpaired" else " points"
+                sentence += f" {name.capitalize()}: {', '.join(found)}{unit}."
         sentences.append(sentence)
     return sentences
 
 
 def _named(row: dict[str, Any]) -> str:
     if row["difference"] is None:
-        return str(row["design"])
+        return str(row["label"])
     by = number(row["difference"]["final_accuracy"]["value"], signed=True)
-    return f"{row['design']} ({by})"
+    return f"{row['label']} {by}"
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what the intervals mean here, and what they cannot say."""
     rows = summary["rows"]
-    learned = [row for row in rows if row["kind"] in ("trained", "plus")]
+    learned = [row for row in rows if row["kind"] in LEARNED]
     found = [
         f"Intervals are {100 * summary['level']:.0f} %: seeds (in each group by itself), or "
         f"videos, are drawn {summary['resamples']} times with replacement. Differences are "
@@ -61,7 +66,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
             f"Few seeds: an interval over {fewest} seeds holds the true mean in about "
             f"{COVERAGE[fewest]} % of cases, not in {100 * summary['level']:.0f} %."
         )
-    if single := [f"{row['design']} ({row['group']})" for row in learned if len(row["seeds"]) == 1]:
+    if single := [f"{row['label']} ({row['group']})" for row in learned if len(row["seeds"]) == 1]:
         found.append(
             f"One seed, so no interval over seeds, and nothing about another training: "
             f"{', '.join(single)}."
@@ -69,15 +74,15 @@ def notes(summary: dict[str, Any]) -> list[str]:
     for row in summary["overall"]:
         if missing := [group for group in summary["groups"] if group not in row["groups"]]:
             found.append(
-                f"{row['design']} has no run in {', '.join(missing)}; over all groups it is "
+                f"{row['label']} has no run in {', '.join(missing)}; over all groups it is "
                 f"compared in {', '.join(row['groups'])} alone."
             )
         if row["unpaired"]:
-            found.append(f"{row['design']} is not paired. {row['unpaired']}.")
+            found.append(f"{row['label']} is not paired. {row['unpaired']}.")
     compared = sum(row["verdict"] in ("higher", "lower", "not apart") for row in rows)
     if compared > 1:
         found.append(
-            f"{compared} comparisons, none corrected for their number: of twenty designs that are "
-            "the same, one would seem apart."
+            f"{compared} comparisons, none corrected for their number: of twenty with nothing "
+            "behind them, about one would seem apart."
         )
     return found

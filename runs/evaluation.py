@@ -32,7 +32,6 @@ from ..recognizer import (
     Recognition,
     confidence,
 )
-
 from .measures import measures
 
 BATCH = 16

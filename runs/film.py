@@ -91,7 +91,7 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
                 axes.text(left + side / 2, side / 2, "skipped", ha="center", va="center")
             name = _short(classes[episode.predictions[t]])
             colour = _GREEN if record.correct[t] else "0.35"
-            said = f"{name} {100 * episode.certainties[t]:.0f} %"
+            said = f"{name} ({100 * episode.certainties[t]:.0f} %)"
             axes.text(left + side / 2, side * 1.05, said, ha="center", va="top", color=colour)
         axes.set(xlim=(0, pitch * steps), ylim=(side * 1.2, 0), aspect="equal")
         axes.set_axis_off()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,7 +88,17 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
     def write(folder: Path, metrics: dict[str, float]) -> None:
         write_bundle(folder, "encoder", encoder.config, encoder, metrics=metrics)
 
-    _train(config.out, stage, videos.samples(), settings, key, "stage 0", begins_with, write)
+    _train(
+        config.out,
+        stage,
+        videos.samples(),
+        settings,
+        key,
+        "stage 0",
+        begins_with,
+        write,
+        config.training.json,
+    )
 
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
@@ -133,7 +144,9 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
 
     samples = videos.samples(key, [config.training.seed, _VALIDATION])
     title = f"stage {'I' if policy is None else 'III'} on pixels"
-    _train(config.out, stage, samples, settings, key, title, begins_with, write)
+    _train(
+        config.out, stage, samples, settings, key, title, begins_with, write, config.training.json
+    )
 
 
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
@@ -166,7 +179,17 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
 
     title = f"stage {'I' if policy is None else 'III'} on the cache"
     stage = OnFeatures(classifier)
-    _train(config.out, stage, (train, val), settings, key, title, begins_with, write)
+    _train(
+        config.out,
+        stage,
+        (train, val),
+        settings,
+        key,
+        title,
+        begins_with,
+        write,
+        config.training.json,
+    )
 
 
 @contextmanager
@@ -201,6 +224,7 @@ def _train(
     title: str,
     begins_with: dict[str, Any],
     write: Callable[[Path, dict[str, float]], None],
+    as_json: bool,
 ) -> None:
     """Train beside ``out``, where an interrupted training goes on; rename it when done."""
     rank, world = rank_and_world()
@@ -227,11 +251,14 @@ def _train(
         write(partial / "bundle", {name: float(value) for name, value in asdict(kept).items()})
         (partial / "bundle").rename(out)
         shutil.rmtree(partial)
-        _tell(kept, out)
+        _tell(kept, out, as_json)
 
 
-def _tell(kept: Fitted, out: Path) -> None:
+def _tell(kept: Fitted, out: Path, as_json: bool) -> None:
     """Print what was kept."""
+    if as_json:
+        tell(json.dumps({"out": str(out), **asdict(kept)}))
+        return
     what = f"epoch {kept.epoch} of the training"
     if not kept.epoch:
         what = "as it was before the training, for no epoch was better"

@@ -79,7 +79,7 @@ def _figures(
         return (
             np.where(summed > 0, summed, -np.inf),
             lambda lost: (
-                f"large regret: confidence {lost:.2f} below the best choices, summed over the frames"
+                f"large regret: confidence {lost:.2f} below the best, summed over the frames"
             ),
         )
     skips, steps = (~first.looked).sum(axis=1).astype(np.float64), first.looked.shape[1]

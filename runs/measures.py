@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from scipy.stats import binomtest
 from torch import Tensor
@@ -18,6 +19,7 @@ from ..recognizer import measure
 from .played import Played
 
 _SHOWN = 6  # steps in a printed table
+_WIDE = Console(width=1000)
 
 
 def measures(
@@ -76,7 +78,7 @@ def print_measures(rows: Sequence[dict[str, Any]]) -> None:
         padding=(0, 0, 0, 1),
         title_justify="left",
     )
-    table.add_column("policy", overflow="fold")
+    table.add_column("policy", no_wrap=True)
     for t in shown:
         table.add_column(f"t={t}", justify="right", no_wrap=True)
     for name in ("95 %", "mean", "kept", "GMACs"):
@@ -92,4 +94,7 @@ def print_measures(rows: Sequence[dict[str, Any]]) -> None:
             f"{100 * row['kept_share']:.0f}",
             f"{row['gmacs_per_video']:.4g}",
         )
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    # Names and digits are never cut off: where the console is narrow, lines are longer than it is.
+    console.width = max(console.width, Measurement.get(_WIDE, _WIDE.options, table).maximum)
+    console.print(table)

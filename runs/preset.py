@@ -12,6 +12,21 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from .configs.cache import CacheBuildConfig, CachePlanConfig
+from .configs.compare import CompareConfig
+from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
+from .configs.train import TrainConfig
+
+# The verbs that presets have sections for.
+VERBS: Mapping[str, type[Any]] = {
+    "cache plan": CachePlanConfig,
+    "cache build": CacheBuildConfig,
+    "fit encoder": FitEncoderConfig,
+    "fit patches": FitPatchesConfig,
+    "fit classifier": FitClassifierConfig,
+    "train": TrainConfig,
+    "compare": CompareConfig,
+}
 CONFIG = "config.yaml"  # the resolved options of a run, in its folder
 # Said anew with every command: not part of what a run is.
 _OF_THE_COMMAND = ("preset", "resume", "json")
@@ -56,44 +71,41 @@ def options_of(config: type[Any]) -> dict[str, Option]:
     return found
 
 
-def with_preset(
-    args: Sequence[str], verbs: Mapping[str, type[Any]], stored: Path | None = None
-) -> list[str]:
+def with_preset(args: Sequence[str], stored: Path | None = None) -> list[str]:
     """Put the options of a preset behind those of the command line, where they are not given.
 
     Args:
         args: What stands behind ``focusgym``.
-        verbs: The config of each verb by its words, such as ``fit encoder``.
         stored: A file that is the preset if the command line names none, such as the settings of a
             run that goes on.
 
     Raises:
         PresetError: If there is no such preset, it is not readable, or has unknown keys.
     """
-    verb = next((v for v in verbs if list(args[: len(v.split())]) == v.split()), None)
+    verb = next((v for v in VERBS if list(args[: len(v.split())]) == v.split()), None)
     if verb is None:
         return [*args]
-    options = options_of(verbs[verb])
+    options = options_of(VERBS[verb])
     default = options["preset"].field.default if "preset" in options else None
     chosen = _value_of(args, "--preset") or stored or default
     if "preset" not in options or chosen in (None, MISSING):
         return [*args]
     given = {_name(arg) for arg in args if arg.startswith("--")}
     tokens = [*args]
-    for key, value in _read(str(chosen), verb, verbs, given).items():
+    for key, value in _read(str(chosen), verb, given).items():
         if key not in given:
             tokens += _tokens(key, value, options[key])
     return tokens
 
 
-def preset_args(preset: str, verb: str, verbs: Mapping[str, type[Any]]) -> list[str]:
+def preset_args(preset: str, verb: str) -> list[str]:
     """Return what a preset says for a verb, as on the command line.
 
     Raises:
         PresetError: As `with_preset`.
     """
-    options = options_of(verbs[verb])
-    read = _read(preset, verb, verbs, set())
+    options = options_of(VERBS[verb])
+    read = _read(preset, verb, set())
     return [token for key, value in read.items() for token in _tokens(key, value, options[key])]
 
 
@@ -142,9 +154,7 @@ def read_preset(preset: str) -> dict[str, Any]:
     return content
 
 
-def _read(
-    preset: str, verb: str, verbs: Mapping[str, type[Any]], given: set[str]
-) -> dict[str, Any]:
+def _read(preset: str, verb: str, given: set[str]) -> dict[str, Any]:
     """Return what a preset says for a verb, with checked keys; {} where it says nothing.
 
     Of sections such as ``fit patches`` and ``fit patches --policy`` the one with most words counts
@@ -153,11 +163,11 @@ def _read(
     content = read_preset(preset)
     for section, options in content.items():
         of = str(section).split(" --")[0]
-        if of not in verbs:
+        if of not in VERBS:
             raise PresetError(
-                f"--preset {preset}: unknown section {section!r}: the verbs are {', '.join(verbs)}"
+                f"--preset {preset}: unknown section {section!r}: the verbs are {', '.join(VERBS)}"
             )
-        _check_keys(preset, section, options, options_of(verbs[of]))
+        _check_keys(preset, section, options, options_of(VERBS[of]))
     fitting = [
         section
         for section in content

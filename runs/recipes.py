@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ..agents import PlusTraining, PPOConfig
+import tyro
+
+from ..agents import PPOConfig
 from ..feature_cache import DigitsConfig
 from ..recognizer import EncoderConfig, FitConfig, FrameConfig
+from .configs.train import TrainConfig
+from .options import reward_of
+from .ppo_options import ppo_config
+from .preset import preset_args
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,13 @@ def adamw(epochs: int, batch_size: int, **lr: float) -> FitConfig:
     return FitConfig(epochs, batch_size, lr, optimizer="adamw", schedule="one_cycle")
 
 
-DIGITS_PPO = PPOConfig(epochs=20, conv_channels=16, hidden=128)
+def trained_as(preset: str, *options: str) -> PPOConfig:
+    """Return how ``focusgym train --preset PRESET`` with more options trains a policy."""
+    args = [".", *preset_args(preset, "train"), *options]
+    config = tyro.cli(TrainConfig, args=args, config=(tyro.conf.OmitArgPrefixes,))
+    return ppo_config(config.policy, config.skip, reward_of(config.reward))
+
+
 DIGITS = Recipe(
     frames=FrameConfig(steps=6, frame_px=64),
     patch_px=28,
@@ -90,9 +102,8 @@ DIGITS = Recipe(
     hidden=128,
     dropout=0.2,
     classifier=adamw(10, 64, classifier=1e-3),
-    ppo=DIGITS_PPO,
-    # As much per look as the paper's λ = 1e-6 takes off at P = 100.
-    ppo_plus=replace(DIGITS_PPO, plus=PlusTraining(penalty={"per_px2": 1e-2 / 28**2})),
+    ppo=trained_as("digits"),
+    ppo_plus=trained_as("digits", "--plus"),
     finetune=adamw(8, 64, classifier=5e-4),
     training_threads=1,
     digits=DigitsConfig(),
@@ -100,7 +111,6 @@ DIGITS = Recipe(
     stage_one=adamw(10, 32, local=2e-3, classifier=2e-3),
 )
 
-CLIPS_PPO = PPOConfig(epochs=100, n_envs=48, minibatch=16, conv_channels=32, hidden=256, lr=3e-4)
 CLIPS = Recipe(
     frames=FrameConfig(steps=8, frame_px=224, resize_px=256),
     patch_px=128,
@@ -110,7 +120,7 @@ CLIPS = Recipe(
     hidden=256,
     dropout=0.5,
     classifier=adamw(40, 16, classifier=5e-4),
-    ppo=CLIPS_PPO,
-    ppo_plus=replace(CLIPS_PPO, plus=PlusTraining()),
+    ppo=trained_as("clips"),
+    ppo_plus=trained_as("clips", "--plus"),
     finetune=adamw(10, 16, classifier=2e-4),
 )

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..feature_cache import FeatureCache, clips_of, read_view
+from ..envs import make_design
+from ..envs.designs import check_design
+from ..feature_cache import FeatureCache, read_view
 from .configs.replay import ReplayConfig
 from .episodes import Decided, Episode, Looker, decide, summed_regrets, watch
 from .film import strip, write_film
 from .interest import KINDS, Pick, pick
-from .options import UsageError, check_seed, reward_of, tell
+from .options import UsageError, check_seed, reward_of, tell, usage
 from .pages.content import (
     boxes_of,
     describe_overview,
@@ -47,6 +49,8 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
     if config.count < 1:
         raise UsageError(f"--count must be at least 1, videos of each kind; got {config.count}")
     reward = reward_of(config.reward)
+    with usage():
+        check_design(make_design(reward), reward, 1)
     lookers = _lookers(config)
     cache = lookers[0].trained.cache
     boxes = find_boxes(cache, config.boxes)
@@ -178,7 +182,7 @@ def _write(
         if mp4:
             path = folder / "videos" / f"{record.video_id}.mp4"
             write_film(path, [episode.record for episode in of_video], names)
-    strip(frames, episodes[0], cache.classes).savefig(folder / "strip.png", dpi=150)
+    strip(frames, episodes[0], cache.classes).savefig(folder / "strip.png", dpi=100)
     (folder / "episodes.json").write_text(json.dumps(facts, allow_nan=False))
     overview, videos = facts["overview"], facts["videos"]
     pictured = [

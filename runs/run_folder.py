@@ -57,11 +57,7 @@ def begin_run(
         record["commands"].append(_command())
         write_whole(out / RUN, json.dumps(record, indent=2))
         return
-    if out.exists() or out.is_symlink():
-        raise OutputError(
-            f"{out} exists: nothing was touched; --resume goes on with an interrupted run, or give "
-            "another folder"
-        )
+    check_new(out)
     partial = out.with_name(f".{out.name}.begun")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -71,6 +67,19 @@ def begin_run(
         partial.rename(out)
     except OSError as error:
         raise OutputError(f"{out} cannot be written ({error}): give another folder") from error
+
+
+def check_new(out: Path) -> None:
+    """Refuse a place where something is.
+
+    Raises:
+        OutputError: If something is there.
+    """
+    if out.exists() or out.is_symlink():
+        raise OutputError(
+            f"{out} exists: nothing was touched; --resume goes on with an interrupted run, or give "
+            "another folder"
+        )
 
 
 def write_whole(path: Path, text: str) -> None:

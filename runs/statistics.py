@@ -45,7 +45,7 @@ def probability_of_improvement(ours: Array, theirs: Array) -> Array:
 
 def mean_over_groups(groups: Sequence[Array]) -> Array:
     """Return the mean over groups of the mean over seeds: ``(..., S)`` of each to ``(...)``."""
-    return np.mean([scores.mean(axis=-1) for scores in groups], axis=0)
+    return np.asarray(np.mean([scores.mean(axis=-1) for scores in groups], axis=0))
 
 
 def pooled_interquartile_mean(groups: Sequence[Array]) -> Array:
@@ -60,7 +60,7 @@ def mean_probability(groups: Sequence[Array]) -> Array:
         groups: Ours ``(..., S)`` and theirs ``(..., S')`` of the first group, then of the second, …
     """
     pairs = zip(groups[::2], groups[1::2], strict=True)
-    return np.mean([probability_of_improvement(*pair) for pair in pairs], axis=0)
+    return np.asarray(np.mean([probability_of_improvement(*pair) for pair in pairs], axis=0))
 
 
 def bootstrap_seeds(

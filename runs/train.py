@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..agents import LearnedAgent, PlusTraining, PPOConfig, train_policy, write_policy
-from ..envs import FeatureSource, FocusEngine, make_design
+from ..agents import LearnedAgent, train_policy, write_policy
+from ..envs import FeatureSource, FocusEngine
 from ..feature_cache import FeatureCache
 from ..recognizer import policy_gmacs, read_classifier, torch_threads, weights_digest
-from .configs.train import PolicyConfig, SkipConfig, TrainConfig
+from .configs.train import TrainConfig
 from .measures import all_labels, gmacs_of, measures, print_measures
-from .options import UsageError, check_seed, reward_of, tell, usage
+from .options import UsageError, check_seed, reward_of, tell
 from .played import play
-from .run_folder import RESULTS, begin_run, write_whole
+from .ppo_options import ppo_config
+from .run_folder import RESULTS, begin_run, check_new, write_whole
 from .steps import OutputError
 
 POLICY, PLAYED, CHECKPOINT, LOGS = "policy", "played.npz", "checkpoint.safetensors", "logs"
@@ -63,6 +63,8 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     Raises:
         UsageError, OutputError, CacheError, BundleError, CheckpointError: As `train`.
     """
+    if not config.resume:
+        check_new(config.out)
     check_seed(config.seed)
     settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
     config = replace(config, cache=config.cache.resolve(), classifier=config.classifier.resolve())
@@ -122,28 +124,3 @@ def learning_curve(out: Path) -> pd.DataFrame:
     read = [pd.read_csv(path) for path in files if path.stat().st_size]
     rows = pd.concat([part[list(columns)].rename(columns=columns) for part in read])
     return rows.drop_duplicates("steps", keep="last").sort_values("steps", ignore_index=True)
-
-
-def ppo_config(
-    policy: PolicyConfig, skip: SkipConfig, reward: str | Mapping[str, Any]
-) -> PPOConfig:
-    """Return how a policy is trained, of options.
-
-    Raises:
-        UsageError: If a number is out of range, options mean nothing without --plus, or the reward
-            is unknown.
-    """
-    options = {name: value for name, value in asdict(policy).items() if name != "threads"}
-    if skip.penalty_per_px2 is not None and skip.penalty_per_gmac is not None:
-        raise UsageError("--penalty-per-px2 and --penalty-per-gmac: give one of them")
-    prices = {"per_px2": skip.penalty_per_px2, "per_gmac": skip.penalty_per_gmac}
-    with usage():
-        make_design(reward)
-        plus = PlusTraining(
-            keep_from=skip.keep_from,
-            penalty={name: price for name, price in prices.items() if price is not None} or None,
-            keep_ratio=skip.keep_ratio if skip.target_gmacs is None else None,
-            target_gmacs=skip.target_gmacs,
-            penalty_rate=skip.penalty_rate,
-        )
-        return PPOConfig(**options, reward=reward, plus=plus if skip.plus else None)

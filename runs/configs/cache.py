@@ -55,6 +55,8 @@ class CachePlanConfig:
         videos: Which videos.
         content: What is stored of each.
         sample: Videos that are encoded to estimate the time.
+        preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
+            paper's). What the command line says counts more.
         json: Print one JSON object and nothing else.
     """
 
@@ -62,6 +64,7 @@ class CachePlanConfig:
     videos: VideosConfig
     content: ContentConfig
     sample: int = 8
+    preset: str | None = None
     json: bool = False
 
 
@@ -75,6 +78,7 @@ class CacheBuildConfig:
         content: What is stored of each.
         shard: Build part i of n only, such as 2/4, to be merged later.
         restart: Throw away what was begun in this place with other settings.
+        preset: Options by name, or from a YAML file, as of 'focusgym cache plan'.
         json: Print one JSON object and nothing else.
     """
 
@@ -83,6 +87,7 @@ class CacheBuildConfig:
     content: ContentConfig
     shard: str | None = None
     restart: bool = False
+    preset: str | None = None
     json: bool = False
 
 

@@ -11,8 +11,8 @@ const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 const pixels = (px) => (px === null ? "–" : `${px.toFixed(1)} px`);
 
-function map(heat, i, said, ...caption) {
-  const n = data.grid, high = Math.max(...heat);
+function map(heat, high, i, said, ...caption) {
+  const n = data.grid;
   const root = svg("svg", { viewBox: `0 0 ${n} ${n}`, role: "img", "aria-label": said });
   heat.forEach((share, k) => {
     root.append(svg("rect", {
@@ -41,8 +41,8 @@ function drawTable() {
 function drawClasses(i) {
   document.querySelectorAll("[data-policy]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.policy) === i)));
   $("classes").replaceChildren(...policies[i].classes.map((of) => map(
-    of.heat, i, `Where ${names[i]} looks in class ${of.name}`,
-    html("b", {}, of.name), html("br", {}), `${of.videos} videos, ${percent(of.accuracy, 0)} right`, html("br", {}), `path ${pixels(policies[i].path_px_by_class[of.name])}`,
+    of.heat, Math.max(...of.heat), i, `Where ${names[i]} looks in class ${of.name}`,
+    html("b", {}, of.name), html("br", {}), `${of.videos} videos`, html("br", {}), `${percent(of.accuracy, 0)} right`, html("br", {}), `path ${pixels(policies[i].path_px_by_class[of.name])}`,
   )));
 }
 
@@ -66,7 +66,8 @@ document.querySelectorAll("[data-policy]").forEach((b) => {
   b.addEventListener("click", () => drawClasses(Number(b.dataset.policy)));
 });
 $("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.`;
-$("all").append(...policies.map((p, i) => map(p.heat, i, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, largest share ${percent(Math.max(...p.heat))}`)));
+const highest = Math.max(...policies.flatMap((p) => p.heat));
+$("all").append(...policies.map((p, i) => map(p.heat, highest, i, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, largest share ${percent(Math.max(...p.heat))}`)));
 drawTable();
 drawClasses(0);
 drawCurves();

@@ -26,17 +26,15 @@ function boxes(v, t, policies, stroke) {
       edge(truth.px, { class: "truth", stroke: "#fff", "stroke-width": stroke, "stroke-dasharray": "2 3", opacity: faint }),
     );
   }
-  for (const i of policies) {
-    const episode = v.episodes[i];
-    if (!episode.looked[t]) continue;
-    found.push(
-      edge(episode.boxes_px[t], { stroke: "#000", "stroke-width": stroke + 2, opacity: 0.5 }),
-      edge(episode.boxes_px[t], {
-        class: `chosen policy${i + 1}`, stroke: ON_FRAME[i], "stroke-width": stroke, "stroke-dasharray": i ? "7 4" : "none",
-      }),
-    );
-  }
-  return found;
+  const looking = policies.filter((i) => v.episodes[i].looked[t]);
+  const at = (i) => v.episodes[i].boxes_px[t];
+  // The second is dashed: where both are the same box, the first shows between the dashes.
+  return found.concat(
+    looking.map((i) => edge(at(i), { stroke: "#000", "stroke-width": stroke + 2, opacity: 0.5 })),
+    looking.map((i) => edge(at(i), {
+      class: `chosen policy${i + 1}`, stroke: ON_FRAME[i], "stroke-width": stroke, "stroke-dasharray": i ? "7 5" : "none",
+    })),
+  );
 }
 
 // Cells around the centres of the candidates, as strong as their values.
@@ -46,7 +44,8 @@ function heatCells(episode, t) {
   const low = state.heat === 1 ? 0 : Math.min(...values), high = Math.max(...values);
   const side = (S - data.patch_px) / (n - 1);
   return data.boxes_px.map((px, k) => {
-    const strength = high > low ? (values[k] - low) / (high - low) : 0;
+    const share = high > low ? (values[k] - low) / (high - low) : 0;
+    const strength = state.heat === 1 ? Math.sqrt(share) : share; // most probabilities are small
     const [x, y] = [(px[0] + px[2] - side) / 2, (px[1] + px[3] - side) / 2];
     return svg("rect", { class: "cell", x, y, width: side, height: side, fill: "#ff6a00", opacity: (0.78 * strength).toFixed(3) },
       svg("title", {}, `row ${Math.floor(k / n) + 1}, column ${(k % n) + 1}: ${(100 * values[k]).toFixed(1)} %`));
@@ -75,7 +74,7 @@ function facts(i) {
   const looks = episode.looked.slice(0, t + 1).filter(Boolean).length;
   const rows = [
     ["prediction", html("span", { class: right ? "right" : "wrong" }, `${right ? "✓" : "✗"} ${episode.predictions[t]}, ${percent(episode.certainties[t])}`)],
-    ["true label", percent(episode.confidences[t])],
+    ["on the true label", percent(episode.confidences[t])],
     ["reward", `${episode.rewards[t] < 0 ? "−" : "+"}${Math.abs(episode.rewards[t]).toFixed(3)}`],
     ["frames looked at", `${looks} of ${t + 1} so far`],
     ["cost so far", `${episode.gmacs[t].toPrecision(3)} of ${episode.gmacs[data.steps - 1].toPrecision(3)} GMACs`],
@@ -96,7 +95,7 @@ function drawRow() {
     const skipped = !looked.includes(true);
     const small = svg("svg", { viewBox: `0 0 ${S} ${S}`, "aria-hidden": "true" },
       svg("image", { href: uri, width: S, height: S, opacity: skipped ? 0.25 : looked.includes(false) ? 0.6 : 1 }), ...boxes(v, t, policies, 2));
-    const said = skipped ? "skipped" : looked.includes(false) ? `only ${looked[0] ? 1 : 2}` : `frame ${v.frame_indices[t]}`;
+    const said = skipped ? "skipped" : looked.includes(false) ? `${looked[0] ? "2nd" : "1st"} skips` : `frame ${v.frame_indices[t]}`;
     const button = html("button", { "aria-current": String(t === state.t), "aria-label": `Frame ${t + 1}${skipped ? ", skipped" : ""}` }, small, html("small", {}, said));
     if (skipped) button.className = "skipped";
     button.addEventListener("click", () => go({ t }));
@@ -123,6 +122,9 @@ function drawCharts() {
   legend($("rewardkey"), bars);
 }
 
+const priced = names.filter((_, i) => data.policies[i].threshold !== null);
+if (priced.length) $("priced").textContent = `Of ${priced.join(" and ")}, which may skip: plus what looking gained over skipping, less the price of a look (Eq. 10).`;
+
 function drawList() {
   $("list").replaceChildren(...data.videos.map((v, index) => {
     const marks = v.episodes.map((episode, i) => {
@@ -138,7 +140,7 @@ function drawList() {
 
 const NOTES = [
   "",
-  "Orange: how probable π makes each patch, against the most probable one.",
+  "Orange: how probable π makes each patch, on a square-root scale up to the most probable one.",
   "Orange: confidence on the true label that each patch would give now, from the least to the most.",
 ];
 

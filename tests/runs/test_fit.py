@@ -18,7 +18,6 @@ from verbs import Call, Digits, assert_kept, make_policy, refused, run_fit, whol
 from focusgym.agents import read_policy
 from focusgym.feature_cache import AugmentConfig
 from focusgym.recognizer import (
-    PAPER_STAGES,
     ClassifierConfig,
     FitConfig,
     FullFrames,
@@ -31,7 +30,8 @@ from focusgym.recognizer import (
     uniform_draws,
     write_bundle,
 )
-from focusgym.runs.configs.fit import TrainingConfig
+from focusgym.runs.cli import _parse
+from focusgym.runs.configs.fit import HeadConfig, TrainingConfig
 from focusgym.runs.options import UsageError, settings_of
 
 S, P, N, K = 64, 28, 3, 9
@@ -227,28 +227,41 @@ def test_f_l_stays_as_it_is_where_its_rate_is_zero(
     assert {tuple(each.shape) for each in classifier.parameters()} == {(2, 64), (2,)}
 
 
+def fit_config(*args: str) -> Any:
+    """Return the config that the command line and its preset give."""
+    return _parse(["fit", *args]).verb
+
+
 def test_presets_are_the_papers() -> None:
-    """AdaFocus, appendix B.1."""
-    rates = {
-        "full_frames": (15, {"encoder": 0.01}),
-        "random_patches": (50, {"local": 5e-4, "classifier": 0.05}),
-    }
-    for preset, classifier in (("activitynet", 5e-3), ("fcvid", 5e-3), ("mini_kinetics", 5e-4)):
-        assert PAPER_STAGES[preset].dropout == 0.5
-        stages = rates | {"policy_patches": (10, {"classifier": classifier})}
-        for stage, (epochs, lr) in stages.items():
-            config = TrainingConfig(preset=preset)  # type: ignore[arg-type]
-            assert settings_of(config, stage, list(lr)) == FitConfig(
-                epochs, 64, lr, lr_batch_size=64
-            )
-    config = TrainingConfig(epochs=3, batch_size=96, lr_local=0.25, precision="bfloat16")
-    found = settings_of(config, "policy_patches", ["local", "classifier"])
+    """AdaFocus, appendix B.1: what the command line gives when it says nothing else."""
+    stage_zero = ("encoder", "out", "--videos", "v", "--network", "n", "--weights", "w")
+    pixels = ("patches", "out", "--videos", "v", "--glance-encoder", "g", "--local-encoder", "l")
+    cached, policy = ("classifier", "out", "--cache", "c"), ("--policy", "p")
+    for preset, lr in (("activitynet", 5e-3), ("fcvid", 5e-3), ("mini_kinetics", 5e-4)):
+        for command, epochs, rates in (
+            (stage_zero, 15, {"encoder": 0.01}),
+            (pixels, 50, {"local": 5e-4, "classifier": 0.05}),
+            (cached, 50, {"classifier": 0.05}),
+            ((*pixels, *policy), 10, {"classifier": lr}),
+            ((*cached, *policy), 10, {"classifier": lr}),
+        ):
+            config = fit_config(*command, "--preset", preset)
+            found = settings_of(config.training, list(rates))
+            assert found == FitConfig(epochs, 64, rates, lr_batch_size=64)
+            assert (found.momentum, found.nesterov, found.weight_decay) == (0.9, True, 1e-4)
+            if command != stage_zero:
+                assert (config.head, config.skip_rate) == (HeadConfig(1024, 0.5), 0.0)
+    assert fit_config(*cached) == fit_config(*cached, "--preset", "activitynet")
+    config = TrainingConfig(
+        epochs=3, batch_size=96, lr_local=0.25, lr_classifier=5e-3, precision="bfloat16"
+    )
+    found = settings_of(config, ["local", "classifier"])
     assert found == FitConfig(
         3, 96, {"local": 0.25, "classifier": 5e-3}, lr_batch_size=64, precision="bfloat16"
     )
     assert found.scaled_lr == pytest.approx({"local": 0.375, "classifier": 7.5e-3})
     with pytest.raises(UsageError, match=r"does not train local in this stage: give --lr-local, 0"):
-        settings_of(TrainingConfig(), "policy_patches", ["local", "classifier"])
+        settings_of(fit_config(*pixels, *policy).training, ["local", "classifier"])
 
 
 WRONG: list[tuple[Sequence[object], str]] = [

@@ -157,7 +157,7 @@ def test_a_video_is_recognized_as_by_the_released_networks(
     assert len(set(options)) > 1
     margins = where[0].topk(2).values.diff(dim=-1).abs()
     assert margins.min() > 0.01, "no option is chosen by rounding"
-    run("recognize", out / "recognizer", clip.path, "--json", "--top", "200")
+    run("recognize", clip.path, "--bundle", out / "recognizer", "--json", "--top", "200")
     found = json.loads(capsys.readouterr().out)
     for t, (option, step) in enumerate(zip(options, found["steps"], strict=True)):
         top, left = (int(each * 96 / 6) for each in divmod(option, 7))
@@ -200,17 +200,26 @@ def test_before_stage_ii_there_is_no_policy(
 ) -> None:
     entries = {name: value for name, value in small[0].items() if name != "policy"}
     torch.save(entries, root / "stage1.pth.tar")
-    out = root / "stage1"
-    run("import-checkpoint", root / "stage1.pth.tar", out, "--patch", 128, "--steps", 8)
+    out, given = root / "stage1", (root / "stage1.pth.tar", "--patch", 128, "--steps", 8)
+    run("import-checkpoint", *given, out)
     said = capsys.readouterr().out
     assert "there is no policy in it: the recognizer has to be told where to look" in said
     assert " GMACs per video of 8 frames" in said
     assert not (out / "policy").exists()
     with pytest.raises(SystemExit) as caught:
-        run("recognize", out / "recognizer", digits.clips[0].path)
+        run("recognize", digits.clips[0].path, "--bundle", out / "recognizer")
     assert caught.value.code == 2
     assert "has no policy, so it has to be told where to look" in capsys.readouterr().err
+    run("import-checkpoint", *given, root / "json", "--json")
+    found = json.loads(capsys.readouterr().out)
+    report = json.loads((root / "json" / "report.json").read_text())
+    assert {key: found[key] for key in report} == report
+    assert (found["out"], found["steps"]) == (str(root / "json"), 8)
+    cost = AdaptiveRecognizer.from_bundle(root / "json" / "recognizer").cost
+    assert found["gmacs_per_video"] == cost.of_video(8, policy=False).total_gmacs
+    assert f"{found['gmacs_per_video']:.2f} GMACs per video of 8 frames" in said
     shutil.rmtree(out)
+    shutil.rmtree(root / "json")
 
 
 class Evil:

@@ -174,11 +174,23 @@ def test_the_second_time_everything_is_reused(
     assert "quickstart --videos DIR --weights FILE" in shown
 
 
-def test_the_same_seed_gives_the_same_results(tiny_run: Run, tiny: Recipe, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_results(
+    tiny_run: Run, tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told as JSON, one object alone; a report that is told otherwise is of the same run."""
     _, results = tiny_run
-    again = quickstart(QuickstartConfig(out=tmp_path / "again"), tiny)
+    config = QuickstartConfig(out=tmp_path / "again", json=True)
+    again = quickstart(config, tiny)
     assert again["policies"] == results["policies"]
     assert again["parity"] == results["parity"]
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == again
+    assert "frames kept (%)" in printed.err
+    run = json.loads((config.out / "run.json").read_text())
+    assert "json" not in run
+    assert quickstart(replace(config, json=False), tiny) == again
+    assert capsys.readouterr().out.count("done before, reused") == 9
+    assert json.loads((config.out / "run.json").read_text()) == run
 
 
 def test_true_centres_are_those_of_the_sampled_frames(tiny_run: Run) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import decord
+import numpy as np
 import pytest
 import torch
 from recognizers import gmacs_by_hand, keep_probabilities, literal, make_recognizer
 from verbs import Digits
 
 from focusgym.feature_cache import read_frames
-from focusgym.recognizer import AdaptiveRecognizer
+from focusgym.recognizer import AdaptiveRecognizer, PatchGrid
 from focusgym.runs.cli import main
 
+FULL_LOCAL = [(16, 3, 16), (8, 16, 32), (4, 32, 64), (4, 64, 64)]  # f_L on 32×32: side, in, out
 CLASSES = ("up", "[b]down[/b]", ":cat:", "d\u00e9j\u00e0 vu")  # printed as they are
 
 
@@ -48,6 +52,21 @@ def run(
     return captured.out.splitlines(), captured.err
 
 
+def full_frames(recognizer: AdaptiveRecognizer) -> float:
+    """GMACs of both encoders on five whole frames, and of f_C, from the sizes of the layers."""
+    prices = gmacs_by_hand(recognizer)
+    local = sum(9 * side**2 * n_in * n_out for side, n_in, n_out in FULL_LOCAL) / 1e9
+    return 5 * (prices["glance"] + local + prices["classifier"])
+
+
+def without_times(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the rest of a JSON object, which has times."""
+    rest = dict(line)
+    assert 0 < rest.pop("decode_ms") < 60_000
+    assert 0 < rest.pop("recognize_ms") < 60_000
+    return rest
+
+
 def by_hand(bundle: Path, digits: Digits, top: int) -> list[dict[str, Any]]:
     """One video after the other, with a recognizer and frames of our own."""
     recognizer = AdaptiveRecognizer.from_bundle(bundle)
@@ -74,6 +93,8 @@ def by_hand(bundle: Path, digits: Digits, top: int) -> list[dict[str, Any]]:
                 "classes": [{"class": CLASSES[c], "probability": p[-1][c]} for c in order],
                 "attended": int(found.attended.sum()),
                 "gmacs": steps[-1]["gmacs"],
+                "full_frames_gmacs": (full := full_frames(make_recognizer(skips=0.4))),
+                "times_less": full / float(str(steps[-1]["gmacs"])),
                 "steps": steps,
             }
         )
@@ -101,8 +122,8 @@ def test_json_is_what_the_recognizer_says(
 ) -> None:
     """Twelve videos, in batches; each line is one object."""
     videos = [clip.path for clip in digits.clips]
-    lines, _ = run(capsys, bundle, *videos, "--json", "--top", 2)
-    found = [json.loads(line) for line in lines]
+    lines, _ = run(capsys, *videos, "--bundle", bundle, "--json", "--top", 2)
+    found = [without_times(json.loads(line)) for line in lines]
     assert_near(found, by_hand(bundle, digits, top=2))
     looks = [step["box_px"] is not None for line in found for step in line["steps"]]
     assert 0 < sum(looks) < len(looks)
@@ -127,10 +148,29 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     looked, prices = int(expected.attended.sum()), gmacs_by_hand(recognizer)
     gmacs = 5 * sum(prices[name] for name in ("glance", "policy", "classifier"))
     gmacs += looked * prices["local"]
-    lines, _ = run(capsys, bundle, clip.path)
-    assert lines == [f"{clip.path}: {said} ({looked} of 5 frames looked at, {gmacs:.4g} GMACs)"]
-    lines, _ = run(capsys, bundle, clip.path, "--top", 100)
+    full = full_frames(recognizer)
+    lines, _ = run(capsys, clip.path, "--bundle", bundle)
+    assert lines[:-1] == [
+        f"{clip.path}: {said}",
+        f"  {looked} of 5 frames looked at, {gmacs:.4g} GMACs, {full / gmacs:.1f} times less than "
+        f"full frames ({full:.4g})",
+    ]
+    assert re.fullmatch(r"  \d+\.\d ms decoding, \d+\.\d ms recognizing", lines[-1])
+    lines, _ = run(capsys, clip.path, "--bundle", bundle, "--top", 100)
     assert lines[0].count(" %") == 4, "there are no more classes"
+
+
+def test_what_costs_more_than_full_frames_is_said_to(
+    digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a patch is the whole frame, the policy is paid in addition."""
+    recognizer = make_recognizer()
+    recognizer.grid = PatchGrid(32, 32, 3)
+    recognizer.save(tmp_path / "whole")
+    gmacs = full_frames(recognizer) + 5 * gmacs_by_hand(recognizer)["policy"]
+    lines, _ = run(capsys, digits.clips[0].path, "--bundle", tmp_path / "whole")
+    ratio = gmacs / full_frames(recognizer)
+    assert f"{gmacs:.4g} GMACs, {ratio:.1f} times more than full frames" in lines[1]
 
 
 def test_what_cannot_be_read_is_named_and_the_others_are_told(
@@ -141,17 +181,18 @@ def test_what_cannot_be_read_is_named_and_the_others_are_told(
     good = [clip.path for clip in digits.clips[:2]]
     bad = [tmp_path / name for name in ("text.mp4", "empty.mp4", "nowhere.mp4")] + [tmp_path]
     videos = [bad[0], good[0], bad[1], bad[2], good[1], bad[3]]
-    lines, _ = run(capsys, bundle, *videos, status=1)
-    assert len(lines) == 6
-    for video, line in zip(videos, lines, strict=True):
+    lines, _ = run(capsys, *videos, "--bundle", bundle, status=1)
+    firsts = [line for line in lines if not line.startswith("  ")]
+    assert (len(lines), len(firsts)) == (4 + 2 * 3, 6)
+    for video, line in zip(videos, firsts, strict=True):
         assert line.startswith(f"{video}")
-        assert ("frames looked at" in line) == (video in good)
-    assert "no such video" in lines[3]
-    lines, _ = run(capsys, bundle, *videos, "--json", status=1)
+        assert (" %, " in line) == (video in good)
+    assert "no such video" in firsts[3]
+    lines, _ = run(capsys, *videos, "--bundle", bundle, "--json", status=1)
     found = [json.loads(line) for line in lines]
     assert [each["video"] for each in found] == [str(video) for video in videos]
     assert ["error" in each for each in found] == [video in bad for video in videos]
-    lines, _ = run(capsys, bundle, *bad, status=1)
+    lines, _ = run(capsys, *bad, "--bundle", bundle, status=1)
     assert len(lines) == 4
 
 
@@ -159,14 +200,15 @@ def test_a_bundle_copied_elsewhere_works_alone(
     bundle: Path, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = shutil.copy(digits.clips[0].path, tmp_path / "a video.mp4")
-    expected, _ = run(capsys, bundle, video, "--json")
+    expected, _ = run(capsys, video, "--bundle", bundle, "--json")
     moved = shutil.copytree(bundle, tmp_path / "else where")
     hidden = bundle.rename(bundle.with_name("hidden"))
     try:
-        found, _ = run(capsys, moved, video, "--json")
+        found, _ = run(capsys, video, "--bundle", moved, "--json")
     finally:
         hidden.rename(bundle)
-    assert found == expected
+    moved_line, line = (without_times(json.loads(lines[0])) for lines in (found, expected))
+    assert moved_line == line
 
 
 def test_mistakes_are_one_line(
@@ -178,22 +220,93 @@ def test_mistakes_are_one_line(
     content = json.loads((tmp_path / "changed" / "bundle.json").read_text())
     content["config"]["grid"]["n"] = 4
     (tmp_path / "changed" / "bundle.json").write_text(json.dumps(content))
+    (tmp_path / "folder" / "sub").mkdir(parents=True)
+    (tmp_path / "folder" / "there.mp4").touch()
+    twin = tmp_path / "folder" / "sub" / f"{Path(video).stem}.avi"
+    given = (video, "--bundle", bundle)
+    before = sorted(tmp_path.rglob("*"))
     for args, text in (
-        ((bundle,), "give at least one video file"),
-        ((bundle, video, "--top", 0), "--top must be at least 1; got 0"),
-        ((bundle, video, "--device", "cuda"), "torch finds no CUDA device here"),
-        ((tmp_path / "nowhere", video), "is not a readable bundle (there is no file bundle.json)"),
-        ((encoders / "local", video), "holds a encoder, expected a recognizer"),
-        ((tmp_path / "blind", video), "has no policy, so it has to be told where to look"),
-        ((tmp_path / "changed", video), "config and weights do not make a recognizer"),
+        (("--bundle", bundle), "give at least one video file"),
+        ((*given, "--top", 0), "--top must be at least 1; got 0"),
+        ((*given, "--device", "cuda"), "torch finds no CUDA device here"),
+        (
+            (video, "--bundle", tmp_path / "nowhere"),
+            "is not a readable bundle (there is no file bundle.json)",
+        ),
+        ((video, "--bundle", encoders / "local"), "holds a encoder, expected a recognizer"),
+        (
+            (video, "--bundle", tmp_path / "blind"),
+            "has no policy, so it has to be told where to look",
+        ),
+        (
+            (video, "--bundle", tmp_path / "changed"),
+            "config and weights do not make a recognizer",
+        ),
+        (
+            (video, twin, "--bundle", bundle, "--annotate", tmp_path / "new"),
+            f"{video} and {twin} would both be annotated in",
+        ),
+        (
+            ("there.avi", "--bundle", bundle, "--annotate", tmp_path / "folder"),
+            "there.mp4 exists: nothing was touched; give another --annotate, or remove it",
+        ),
+        (
+            (*given, "--annotate", tmp_path / "changed" / "bundle.json" / "x"),
+            "bundle.json/x cannot be written (",
+        ),
     ):
         lines, said = run(capsys, *args, status=2)
         assert not lines
         assert said.startswith("focusgym: ")
         assert said.count("\n") == 1
         assert text in said
-    _, said = run(capsys, status=2)
-    assert "RECOGNIZER" in said
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_a_quickstart_there_is_no_recognizer(
+    digits: Digits,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one that it makes is taken where none is given."""
+    monkeypatch.chdir(tmp_path)
+    _, said = run(capsys, digits.clips[0].path, status=2)
+    assert "run `focusgym quickstart` first, which makes one, or give --bundle" in said
+    make_recognizer().save(made := tmp_path / "made")
+    (tmp_path / "outputs/quickstart/recognizers").mkdir(parents=True)
+    shutil.copytree(made, tmp_path / "outputs/quickstart/recognizers/adafocus_plus")
+    lines, _ = run(capsys, digits.clips[0].path)
+    assert "frames looked at" in lines[1]
+
+
+def test_annotated_videos_show_what_the_json_says(
+    bundle: Path, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames of 64 px were made 36 px wide and cut to 32; copies are six times as large."""
+    videos = [clip.path for clip in digits.clips[:4]]
+    out = tmp_path / "deep" / "annotated"
+    lines, _ = run(capsys, *videos, "--bundle", bundle, "--json", "--annotate", out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(Path(v).name for v in videos)
+    skipped = 0
+    for video, line in zip(videos, map(json.loads, lines), strict=True):
+        assert line["annotated"] == str(out / Path(video).name)
+        pictures = decord.VideoReader(line["annotated"])[:].asnumpy().astype(int)
+        assert len(pictures) == 6
+        for t, step in enumerate(line["steps"]):
+            frame = pictures[step["frame"]][-6 * 64 :]
+            green = (frame[..., 1] > frame[..., 0] + 80) & (frame[..., 1] > frame[..., 2] + 60)
+            skipped += step["box_px"] is None
+            if step["box_px"] is None:
+                assert not green.any(), t
+                continue
+            y, x = np.nonzero(green)
+            edges = (x.min(), y.min(), x.max() + 1, y.max() + 1)
+            expected = [(edge + 2) * 64 / 36 * 6 for edge in step["box_px"]]
+            np.testing.assert_allclose(edges, expected, atol=2)
+    assert skipped
+    said, _ = run(capsys, videos[0], "--bundle", bundle, "--annotate", tmp_path / "other")
+    assert said[-1] == f"  annotated in {tmp_path / 'other' / Path(videos[0]).name}"
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -201,12 +314,12 @@ def test_precision_is_the_encoders(
     precision: str, bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = digits.clips[0].path
-    lines, _ = run(capsys, bundle, video, "--json", "--precision", precision)
+    lines, _ = run(capsys, video, "--bundle", bundle, "--json", "--precision", precision)
     recognizer = AdaptiveRecognizer.from_bundle(bundle, precision=precision)
     assert recognizer.frames is not None
     found = recognizer(read_frames(digits.clips[0], recognizer.frames)[0][None])
     expected = found.logits[0, -1].softmax(-1).max()
     best = json.loads(lines[0])["classes"][0]["probability"]
     assert best == pytest.approx(float(expected), abs=1e-5)
-    exact, _ = run(capsys, bundle, video, "--json")
+    exact, _ = run(capsys, video, "--bundle", bundle, "--json")
     assert json.loads(exact[0])["classes"] != json.loads(lines[0])["classes"]

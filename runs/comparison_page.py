@@ -1,0 +1,182 @@
+"""The page of a comparison: what follows in words, the table, the plots, how it was computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from . import comparison_figures as figures
+from .comparison import Cell
+from .comparison_table import ALL_GROUPS, number, span
+from .pages.page import write_page
+
+SHAPES = {
+    "circle": "●",
+    "square": "■",
+    "diamond": "◆",
+    "triangle-up": "▲",
+    "triangle-down": "▼",
+    "cross": "✚",
+    "x": "✖",
+    "star": "★",
+}
+STROKES = {
+    "solid": "none",
+    "dash": "7 3",
+    "dot": "2 3",
+    "dashdot": "7 3 2 3",
+    "longdash": "11 3",
+    "longdashdot": "11 3 2 3",
+}
+
+
+def comparison_page(
+    path: Path, summary: dict[str, Any], cells: Sequence[Cell], settings: dict[str, Any]
+) -> None:
+    """Write a comparison as one HTML file that needs no other file and no network.
+
+    Args:
+        path: The file.
+        summary: From `summarise`.
+        cells: What was summarised; the learning curves come from there.
+        settings: What the runs were made with, shown as it is.
+    """
+    styles = figures.styles(summary)
+    parts = _parts(summary)
+    key = [
+        {
+            "design": design,
+            "color": style.color,
+            "shape": SHAPES[style.symbol],
+            "stroke": STROKES[style.dash],
+        }
+        for design, style in styles.items()
+    ]
+    write_page(
+        path,
+        "compare.html",
+        summary=summary,
+        parts=parts,
+        sections=[section for section in _sections(summary, parts, cells) if section["plots"]],
+        key=key,
+        settings={name: _shown(value) for name, value in settings.items()},
+        number=number,
+        span=span,
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of each group under its title, those over all groups last."""
+    parts = []
+    for group in summary["groups"]:
+        rows = [row for row in summary["rows"] if row["group"] == group]
+        title = f"{group} (patches of {rows[0]['patch_px']} px)"
+        parts.append({"group": group, "title": title, "rows": rows})
+    if len(parts) > 1:
+        title = f"mean of {len(parts)} groups"
+        parts.append({"group": ALL_GROUPS, "title": title, "rows": summary["overall"]})
+    return parts
+
+
+def _sections(
+    summary: dict[str, Any], parts: Sequence[dict[str, Any]], cells: Sequence[Cell]
+) -> list[dict[str, Any]]:
+    """Return the plots by what they show."""
+    reference = summary["reference"]
+    single = [part for part in parts if part["group"] != ALL_GROUPS]
+    curves = [
+        (part, of_group)
+        for part in single
+        if (
+            of_group := [c for c in cells if c.group == part["group"] and c.curve is not None]
+        )
+    ]
+    trained = sorted({cell.design for _, of_group in curves for cell in of_group})
+    in_plane = sorted({row["design"] for row in summary["rows"] if row["kind"] != "bound"})
+    return [
+        _section(
+            "Accuracy after all frames",
+            "A large mark: mean over seeds, with its 95 % interval over seeds. Small dots: seeds.",
+            [],
+            ((part["title"], figures.accuracies(summary, part["rows"])) for part in parts),
+        ),
+        _section(
+            f"Difference to {reference}",
+            "Thick bar: 95 % interval over videos. Thin: over seeds. Where both leave out zero, the "
+            "designs are apart.",
+            [],
+            _drawn(figures.differences, summary, parts),
+        ),
+        _section(
+            "Probability of improvement",
+            f"Chance that a run of the design is more accurate than a run of {reference} with "
+            "another seed. 50 %: neither is better. With its 95 % interval over seeds.",
+            [],
+            _drawn(figures.improvement, summary, parts),
+        ),
+        _section(
+            "Accuracy after every frame, against what was spent",
+            "A mark per frame. Band: 95 % interval over seeds. Bounds, which try every patch, cost "
+            "many times more and are left out.",
+            in_plane,
+            ((p["title"], figures.against_compute(summary, p["rows"])) for p in single),
+        ),
+        _section(
+            "Accuracy and cost",
+            "Designs go over patch sizes, AdaFocus+ over η, the share of frames to keep, at one "
+            "patch size. Bars: 95 % interval over seeds. Grey: policies that do not learn.",
+            in_plane,
+            [("all groups", figures.plane(summary))],
+        ),
+        _section(
+            "Learning: episodes that end right",
+            "In training, with sampled actions. Mean over seeds; band: 95 % interval over seeds.",
+            trained,
+            (
+                (
+                    part["title"],
+                    figures.learning_curves(summary, each, "correct", "episodes right, %", 100),
+                )
+                for part, each in curves
+            ),
+        ),
+        _section(
+            "Learning: return",
+            "Sum of an episode's rewards, each design in its own reward: heights are not "
+            "comparable between designs, only whether a curve still rises.",
+            trained,
+            (
+                (
+                    part["title"],
+                    figures.learning_curves(summary, each, "mean_return", "mean return", 1),
+                )
+                for part, each in curves
+            ),
+        ),
+    ]
+
+
+def _drawn(
+    draw: Any, summary: dict[str, Any], parts: Sequence[dict[str, Any]]
+) -> Iterable[tuple[str, go.Figure]]:
+    """Draw every part; one without a row to draw is left out."""
+    plots = ((part["title"], draw(summary, part["rows"])) for part in parts)
+    return (plot for plot in plots if plot[1].data)
+
+
+def _section(
+    title: str, text: str, designs: Sequence[str], plots: Iterable[tuple[str, go.Figure]]
+) -> dict[str, Any]:
+    drawn = [{"title": name, "figure": json.loads(plot.to_json())} for name, plot in plots]
+    return {"title": title, "text": text, "designs": designs, "plots": drawn}
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
