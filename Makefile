@@ -8,8 +8,9 @@ ROOMS := recognizer feature_cache envs agents runs
 quickstart: .venv/installed
 	$(BIN)/focusgym quickstart
 
+# A process per core with a thread each: networks in tests are small.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py

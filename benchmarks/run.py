@@ -16,6 +16,7 @@ import policies
 import quickstart
 import torch
 import training
+import verbs
 
 import recognizer
 
@@ -28,7 +29,7 @@ def main() -> None:
     processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"measured on {processor}, torch {torch.__version__}")
     table: dict[str, dict[str, float | str]] = {}
-    parts = (quickstart, environment, training, policies, caches, recognizer)
+    parts = (quickstart, environment, training, policies, caches, recognizer, verbs)
     for measure in (part.rows for part in parts):
         table.update(measure(OUT))
         (OUT / "results.json").write_text(json.dumps(table, indent=2))

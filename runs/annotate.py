@@ -36,7 +36,7 @@ def annotated_paths(folder: Path, videos: Sequence[Path]) -> list[Path]:
 
     Raises:
         UsageError: If two of the videos would have the same file.
-        OutputError: If something is there already.
+        OutputError: If something is there already, or nothing can be.
     """
     found: dict[Path, Path] = {}
     for video in videos:
@@ -46,7 +46,11 @@ def annotated_paths(folder: Path, videos: Sequence[Path]) -> list[Path]:
                 f"{found[out]} and {video} would both be annotated in {out}: give them in two "
                 "commands, each with another --annotate"
             )
-        if out.exists() or out.is_symlink():
+        try:
+            there = out.exists() or out.is_symlink()
+        except OSError as error:
+            raise _cannot_write(out, error) from error
+        if there:
             raise OutputError(
                 f"{out} exists: nothing was touched; give another --annotate, or remove it"
             )
@@ -151,17 +155,17 @@ def _pictures(
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the annotated frames ``(H, W, 3)``: a band of text, below it the frame."""
     made_at = [step["frame"] for step in steps]
-    drawn, band = -1, np.empty((0, 0, 3), np.uint8)
+    drawn, band, box = -1, np.empty((0, 0, 3), np.uint8), None
     for index, frame in enumerate(decoded):
         done = bisect_right(made_at, index)
         factor = enlargement(frame.shape[1])
         picture = frame.repeat(factor, 0).repeat(factor, 1)
         height, width = picture.shape[:2]
-        if done != drawn:  # the band is the same until the next decision
+        if done != drawn:  # both are the same until the next decision
             drawn, band = done, _draw_band(steps[:done], width)
-        looked = [step["box_px"] for step in steps[:done] if step["box_px"] is not None]
-        if looked:
-            box = source_box(looked[-1], frame.shape[1], frame.shape[0], frames)
+            looked = [step["box_px"] for step in steps[:done] if step["box_px"] is not None]
+            box = source_box(looked[-1], frame.shape[1], frame.shape[0], frames) if looked else None
+        if box is not None:
             left, top, right, bottom = (round(factor * edge) for edge in box)
             thickness = max(3, min(height, width) // 150)
             _draw_edge(
@@ -221,7 +225,9 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
 def _write_mp4(path: Path, rate: Fraction, pictures: Iterator[NDArray[np.uint8]]) -> None:
     """Write pictures ``(H, W, 3)`` uint8 with even sides as an H.264 file."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        stream = container.add_stream(
+            "libx264", rate=rate, options={"preset": "veryfast", "crf": "18"}
+        )
         stream.pix_fmt = "yuv420p"
         for index, picture in enumerate(pictures):
             if index == 0:

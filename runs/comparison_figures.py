@@ -1,7 +1,7 @@
 """The plots of a comparison, made with plotly: one per quantity and option group.
 
-Colours, axes and text follow the reader's colour scheme in the page; the palette is Okabe and Ito's,
-darkened where it would be faint on white, and markers and dashes differ as well.
+Axes and text follow the reader's colour scheme in the page; the palette is Okabe and Ito's, darkened
+where it would be faint on white, and markers and dashes differ as well.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def styles(summary: dict[str, Any]) -> dict[str, Style]:
 
 def accuracies(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.Figure:
     """Return the accuracy after all frames: a dot per design, its seeds, the interval over them."""
+    rows = _learned(rows)
     figure = _dots(rows, "accuracy after all frames, %")
     for row in rows:
         style = styles(summary)[row["design"]]
@@ -229,10 +230,14 @@ def learning_curves(
     return figure
 
 
-def _compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows to set beside the reference: those that learned, or all if none did."""
-    others = [row for row in rows if row["verdict"] != "reference"]
-    return [row for row in others if row["kind"] in LEARNED] or others
+def _learned(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Return the rows that learned, or all if none did: others lie so far off that these shrink."""
+    return [row for row in rows if row["kind"] in LEARNED] or rows
+
+
+def _compared(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Return the rows to set beside the reference."""
+    return _learned([row for row in rows if row["verdict"] != "reference"])
 
 
 def _wrapped(label: str) -> str:

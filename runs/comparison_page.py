@@ -94,23 +94,22 @@ def _sections(
     curves = [
         (part, of_group)
         for part in single
-        if (
-            of_group := [c for c in cells if c.group == part["group"] and c.curve is not None]
-        )
+        if (of_group := [c for c in cells if c.group == part["group"] and c.curve is not None])
     ]
     trained = sorted({cell.design for _, of_group in curves for cell in of_group})
     in_plane = sorted({row["design"] for row in summary["rows"] if row["kind"] != "bound"})
     return [
         _section(
             "Accuracy after all frames",
-            "A large mark: mean over seeds, with its 95 % interval over seeds. Small dots: seeds.",
+            "A large mark: mean over seeds, with its 95 % interval over seeds. Small dots: seeds. "
+            "Policies that do not learn are in the table, and below where cost is shown.",
             [],
             ((part["title"], figures.accuracies(summary, part["rows"])) for part in parts),
         ),
         _section(
             f"Difference to {reference}",
-            "Thick bar: 95 % interval over videos. Thin: over seeds. Where both leave out zero, the "
-            "designs are apart.",
+            "Thick bar: 95 % interval over videos. Thin: over seeds. Where both leave out zero, "
+            "the designs are apart.",
             [],
             _drawn(figures.differences, summary, parts),
         ),

@@ -37,8 +37,8 @@ def conclusions(summary: dict[str, Any]) -> list[str]:
         others = [row for row in others if row["kind"] in LEARNED] or others
         for verdict, name in _VERDICTS.items():
             if found := [_named(row) for row in others if row["verdict"] == verdict]:
-                unit = "" if verdict == "unpaired" else " points"
-                sentence += f" {name.capitalize()}: {', '.join(found)}{unit}."
+                unit = "" if verdict == "unpaired" else ", by points"
+                sentence += f" {name.capitalize()}{unit}: {', '.join(found)}."
         sentences.append(sentence)
     return sentences
 
@@ -47,7 +47,7 @@ def _named(row: dict[str, Any]) -> str:
     if row["difference"] is None:
         return str(row["label"])
     by = number(row["difference"]["final_accuracy"]["value"], signed=True)
-    return f"{row['label']} {by}"
+    return f"{row['label']} ({by})"
 
 
 def notes(summary: dict[str, Any]) -> list[str]:

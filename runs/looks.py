@@ -17,7 +17,8 @@ def heat(
         n_options: K.
     """
     counts = np.bincount(options[looked], minlength=n_options)
-    return counts / max(1, counts.sum())
+    shares: NDArray[np.float64] = counts / max(1, counts.sum())
+    return shares
 
 
 def path_px(

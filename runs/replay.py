@@ -63,6 +63,9 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
 
     positions = np.array([each.position for each in picks])
     shown = rows[positions]
+    truth = boxes_of(cache, boxes, shown)
+    if boxes is not None and not any(any(of_video) for of_video in truth):
+        notes.append("the table of boxes has none of these frames")
     episodes = [
         watch(looker, shown, each.rows(positions), reward, config.seed)
         for looker, each in zip(lookers, decided, strict=True)
@@ -82,13 +85,9 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         "notes": notes,
         "overview": describe_overview([each.rows(in_split) for each in decided], played, cache),
         "videos": [
-            describe_video(int(row), why, of_video, cache, truth)
-            for row, why, of_video, truth in zip(
-                shown,
-                picks,
-                zip(*episodes, strict=True),
-                boxes_of(cache, boxes, shown),
-                strict=True,
+            describe_video(int(row), why, of_video, cache, of_truth)
+            for row, why, of_video, of_truth in zip(
+                shown, picks, zip(*episodes, strict=True), truth, strict=True
             )
         ],
     }

@@ -5,6 +5,7 @@ const sections = JSON.parse(document.getElementById("figures").textContent);
 const places = [...document.querySelectorAll(".plot")];
 // Nothing is sent anywhere: plotly's button that uploads a plot is left out.
 const CONFIG = {
+  toImageButtonOptions: { format: "svg" }, // a PNG would need images from blobs: the page forbids them
   responsive: true, displaylogo: false, displayModeBar: "hover", showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d"],
 };
 

@@ -69,24 +69,32 @@ def boxes_of(
     A box has ``px``, (left, top, right, bottom) in the S×S frame, and ``visible``.
 
     Raises:
-        UsageError: If the table says two boxes for a frame.
+        UsageError: If the table says two boxes for a frame, or something else than numbers.
     """
     if boxes is None:
         return [[None] * cache.steps for _ in videos]
-    try:
-        table = true_boxes(cache, boxes)
-    except pd.errors.MergeError as error:
+    again = boxes[boxes.duplicated(["path", "frame"])]
+    if len(again):
+        path, frame = again.iloc[0][["path", "frame"]]
         raise UsageError(
-            f"--boxes has more than one box for a frame ({error}): expected one row for each path "
-            "and frame; give a table without repeats"
+            f"--boxes has more than one box for frame {frame} of {path}: expected one row for each "
+            "path and frame; give a table without repeats"
+        )
+    columns = ["left", "top", "right", "bottom", "visible"]
+    try:
+        boxes = boxes.astype(dict.fromkeys(columns, np.float64))
+    except ValueError as error:
+        raise UsageError(
+            f"--boxes holds something else than numbers ({error}): expected pixels, and True or "
+            "False for visible"
         ) from error
-    found = table[["left", "top", "right", "bottom", "visible"]].to_numpy(dtype=object)
-    frames = found.reshape(cache.n_videos, cache.steps, 5)[videos]
+    numbers = true_boxes(cache, boxes)[columns].to_numpy()  # NaN where there is no box
+    frames = numbers.reshape(cache.n_videos, cache.steps, 5)[videos]
     return [
         [
-            None
-            if pd.isna(frame).any()
-            else {"px": [float(x) for x in frame[:4]], "visible": bool(frame[4])}
+            {"px": frame[:4].tolist(), "visible": bool(frame[4])}
+            if np.isfinite(frame).all()
+            else None
             for frame in of_video
         ]
         for of_video in frames

@@ -37,7 +37,8 @@ def write_page(path: Path, template: str, **context: Any) -> None:
         lstrip_blocks=True,
     )
     environment.globals.update(inline=inline, as_data=as_data, policy=POLICY)
-    path.write_text(environment.get_template(template).render(context), encoding="utf-8")
+    text = environment.get_template(template).render(context)
+    path.write_text(text, encoding="utf-8", errors="replace")  # names of files may be any bytes
 
 
 def inline(name: str) -> Markup:

@@ -1,0 +1,100 @@
+"""Synthetic cells of a comparison: policies that are right as often as they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from focusgym.runs.comparison import Cell
+from focusgym.runs.played import Played
+
+CLASSES = 5
+
+
+def make_played(
+    accuracy: Sequence[float],
+    seed: int,
+    *,
+    n: int = 40,
+    keep: float = 1.0,
+    local_gmacs: float = 0.5,
+    prefix: str = "video",
+) -> Played:
+    """Return what a policy did that is right with probability ``accuracy[t]`` after frame t."""
+    rng = np.random.default_rng(seed)
+    size = (n, len(accuracy))
+    labels = np.arange(n) % CLASSES
+    right = rng.random(size) < np.asarray(accuracy)
+    looked = rng.random(size) < keep
+    return Played(
+        names=np.array([f"{prefix}{i}" for i in range(n)]),
+        labels=labels,
+        predictions=np.where(right, labels[:, None], (labels[:, None] + 1) % CLASSES),
+        confidences=rng.random(size).astype(np.float32),
+        options=np.where(looked, 0, 9),
+        looked=looked,
+        gmacs=np.cumsum(0.1 + local_gmacs * looked, axis=1),
+    )
+
+
+def make_cell(
+    design: str,
+    seed: int = 0,
+    accuracy: Sequence[float] = (0.4, 0.6, 0.7),
+    *,
+    group: str = "p28_7x7",
+    kind: Literal["trained", "fixed", "bound", "plus"] = "trained",
+    keep_ratio: float | None = None,
+    learns: bool = False,
+    draws: int = 0,
+    **played: Any,
+) -> Cell:
+    """Return a cell; ``draws`` is added to the seed that says which videos are right."""
+    patch_px = int(group[1:].split("_")[0])
+    curve = None
+    if learns:
+        rng = np.random.default_rng(seed)
+        steps = 64 * np.arange(1, 31)
+        rise = 1 - np.exp(-steps / 600)
+        returns = rise + 0.1 * rng.normal(size=30)
+        correct = 0.2 + 0.5 * rise + 0.02 * rng.normal(size=30)
+        curve = pd.DataFrame({"steps": steps, "mean_return": returns, "correct": correct})
+    did = make_played(accuracy, 1000 * seed + draws, **played)
+    return Cell(design, group, patch_px, seed, did, kind, keep_ratio, curve)
+
+
+def make_comparison() -> list[Cell]:
+    """Return five designs, AdaFocus+ at four η and four other policies in two groups, five seeds."""
+    shifts = {
+        "increment_over_random": 0.0,
+        "increment_over_random_exact": 0.01,
+        "confidence": -0.06,
+        "increments": -0.01,
+        "padding": -0.03,
+    }
+    cells = []
+    for g, group in enumerate(("p28_7x7", "p36_7x7")):
+        base = np.array([0.62, 0.75, 0.82, 0.86, 0.88]) + 0.03 * g
+        local = {"n": 300, "local_gmacs": 0.001 * (1 + 0.7 * g), "group": group}
+        for seed in range(5):
+            for d, (design, shift) in enumerate(shifts.items()):
+                accuracy = (base + shift).tolist()
+                draws = 10 * d + 100 * g
+                cells.append(make_cell(design, seed, accuracy, learns=True, draws=draws, **local))
+            for eta in (0.25, 0.5, 0.75, 1.0):
+                accuracy = (base - 0.06 * (1 - eta)).tolist()
+                keep = {"keep_ratio": eta, "keep": eta, "draws": int(200 + 4 * eta)}
+                cells.append(
+                    make_cell("adafocus_plus", seed, accuracy, kind="plus", **keep, **local)
+                )
+            accuracy = (base - 0.25).tolist()
+            cells.append(make_cell("random", seed, accuracy, kind="fixed", draws=300, **local))
+        for name, shift in (("central", -0.2), ("gaussian", -0.27)):
+            accuracy = (base + shift).tolist()
+            cells.append(make_cell(name, 0, accuracy, kind="fixed", draws=400, **local))
+        bound = local | {"local_gmacs": 0.05}
+        cells.append(make_cell("oracle", 0, (base + 0.08).tolist(), kind="bound", **bound))
+    return cells

@@ -1,0 +1,408 @@
+"""What is said of policies beside each other, against loops over their videos and seeds."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from comparisons import make_cell, make_comparison
+from rich.console import Console
+
+from focusgym.runs.comparison import (
+    Cell,
+    ComparisonError,
+    print_comparison,
+    summarise,
+    table,
+)
+
+TWO = ("p28_7x7", "p36_7x7")
+RESAMPLES = 200
+
+
+def find(summary: dict[str, Any], label: str, group: str = "all") -> dict[str, Any]:
+    rows = summary["rows"] + summary["overall"]
+    (row,) = (row for row in rows if (row["label"], row["group"]) == (label, group))
+    return dict(row)
+
+
+def small(resamples: int = RESAMPLES) -> tuple[list[Cell], dict[str, Any]]:
+    """Two designs in two groups; three and two seeds."""
+    cells = [
+        make_cell(design, seed, (0.3, 0.5, level), group=group, n=25, draws=draws, keep=0.6)
+        for group, n_seeds in zip(TWO, (3, 2), strict=True)
+        for design, level, draws in (("a", 0.6, 1 + len(group)), ("b", 0.8, 2))
+        for seed in range(n_seeds)
+    ]
+    return cells, summarise(cells, "a", seed=5, resamples=resamples)
+
+
+def of(cells: list[Cell], design: str, group: str) -> list[Cell]:
+    return [cell for cell in cells if (cell.design, cell.group) == (design, group)]
+
+
+def right(cell: Cell) -> list[list[bool]]:
+    """Whether each video is right after each frame, entry by entry."""
+    did = cell.played
+    return [
+        [int(p) == int(label) for p in row]
+        for row, label in zip(did.predictions, did.labels, strict=True)
+    ]
+
+
+def percentiles(values: list[float]) -> Any:
+    return pytest.approx(np.percentile(values, [2.5, 97.5]).tolist())
+
+
+def test_scores_of_a_row_are_those_of_loops() -> None:
+    cells, summary = small()
+    row, ours = find(summary, "b", TWO[0]), of(cells, "b", TWO[0])
+    final = [sum(video[-1] for video in right(c)) / 25 for c in ours]
+    mean = [sum(sum(video) for video in right(c)) / 75 for c in ours]
+    assert row["seeds"] == [0, 1, 2]
+    assert row["n_videos"] == 25
+    assert row["final_accuracy_by_seed"] == pytest.approx(final)
+    assert row["final_accuracy"]["value"] == pytest.approx(sum(final) / 3)
+    assert row["mean_accuracy"]["value"] == pytest.approx(sum(mean) / 3)
+    assert row["interquartile_mean"]["value"] == pytest.approx(sum(final) / 3)
+    drawn = np.random.default_rng(5).integers(3, size=(RESAMPLES, 3))
+    for name, scores in (("final_accuracy", final), ("mean_accuracy", mean)):
+        means = [sum(scores[i] for i in draw) / 3 for draw in drawn]
+        assert row[name]["interval"] == percentiles(means)
+    for t in range(3):
+        by_seed = [sum(video[t] for video in right(c)) / 25 for c in ours]
+        assert row["accuracy_by_step"]["value"][t] == pytest.approx(sum(by_seed) / 3)
+        means = [sum(by_seed[i] for i in draw) / 3 for draw in drawn]
+        assert row["accuracy_by_step"]["interval"][t] == percentiles(means)
+        spent = [sum(c.played.gmacs[:, t]) / 25 for c in ours]
+        assert row["gmacs_by_step"][t] == pytest.approx(sum(spent) / 3)
+    assert row["gmacs_per_video"] == row["gmacs_by_step"][-1]
+    kept = [np.count_nonzero(c.played.looked) / 75 for c in ours]
+    assert row["kept_share"] == pytest.approx(sum(kept) / 3)
+
+
+def test_scores_over_all_groups_are_those_of_loops() -> None:
+    cells, summary = small()
+    finals = [[sum(v[-1] for v in right(c)) / 25 for c in of(cells, "b", g)] for g in TWO]
+    row = find(summary, "b")
+    assert row["groups"] == list(TWO)
+    means = [sum(each) / len(each) for each in finals]
+    assert row["final_accuracy"]["value"] == pytest.approx(sum(means) / 2)
+    pooled = sorted(finals[0] + finals[1])
+    assert row["interquartile_mean"]["value"] == pytest.approx(sum(pooled[1:-1]) / 3)
+    rng = np.random.default_rng(5)
+    draws = [rng.integers(n, size=(RESAMPLES, n)) for n in (3, 2)]
+    resampled, middles = [], []
+    for r in range(RESAMPLES):
+        parts = [[each[i] for i in d[r]] for each, d in zip(finals, draws, strict=True)]
+        resampled.append(sum(sum(part) / len(part) for part in parts) / 2)
+        middles.append(sum(sorted(parts[0] + parts[1])[1:-1]) / 3)
+    assert row["final_accuracy"]["interval"] == percentiles(resampled)
+    assert row["interquartile_mean"]["interval"] == percentiles(middles)
+
+
+@pytest.mark.parametrize("groups", [TWO[:1], TWO])
+def test_differences_are_paired_by_seed_and_video_as_in_loops(groups: tuple[str, ...]) -> None:
+    cells, summary = small()
+    by_video = np.zeros(25)  # groups share their videos: one draw for all
+    by_seed: list[list[float]] = []
+    for group in groups:
+        pairs = list(zip(of(cells, "b", group), of(cells, "a", group), strict=True))
+        by_seed.append([])
+        for ours, theirs in pairs:
+            found = [x[-1] - y[-1] for x, y in zip(right(ours), right(theirs), strict=True)]
+            by_seed[-1].append(sum(found) / 25)
+            by_video += np.array(found) / len(pairs) / len(groups)
+    row = find(summary, "b", TWO[0] if len(groups) == 1 else "all")
+    difference = row["difference"]["final_accuracy"]
+    assert difference["value"] == pytest.approx(by_video.mean())
+    videos = np.random.default_rng(5).integers(25, size=(RESAMPLES, 25))
+    means = [sum(by_video[i] for i in draw) / 25 for draw in videos]
+    assert difference["over_videos"] == percentiles(means)
+    rng = np.random.default_rng(5)
+    draws = [rng.integers(len(each), size=(RESAMPLES, len(each))) for each in by_seed]
+    means = [
+        sum(np.mean([d[i] for i in draw[r]]) for d, draw in zip(by_seed, draws, strict=True))
+        / len(groups)
+        for r in range(RESAMPLES)
+    ]
+    assert difference["over_seeds"] == percentiles(means)
+
+
+def test_probability_of_improvement_is_that_of_loops() -> None:
+    cells, summary = small()
+    chances = []
+    for group in TWO:
+        scores = [[c.played.correct[:, -1].mean() for c in of(cells, d, group)] for d in "ba"]
+        pairs = list(itertools.product(*scores))
+        chances.append(sum((x > y) + 0.5 * (x == y) for x, y in pairs) / len(pairs))
+        found = find(summary, "b", group)["probability_of_improvement"]
+        assert found["value"] == pytest.approx(chances[-1])
+        assert 0 <= found["interval"][0] <= found["value"] <= found["interval"][1] <= 1
+    found = find(summary, "b")["probability_of_improvement"]
+    assert found["value"] == pytest.approx(sum(chances) / 2)
+
+
+def test_groups_with_other_videos_are_drawn_apart() -> None:
+    cells = [
+        make_cell(design, seed, (0.5, level), group=group, n=n, prefix=group, draws=draws)
+        for group, n in zip(TWO, (20, 30), strict=True)
+        for design, level, draws in (("a", 0.5, 1), ("b", 0.8, 2))
+        for seed in range(2)
+    ]
+    summary = summarise(cells, "a", resamples=RESAMPLES)
+    sets = []
+    for group in TWO:
+        ours, theirs = (
+            np.mean([c.played.correct[:, -1] for c in of(cells, d, group)], axis=0) for d in "ba"
+        )
+        sets.append(ours - theirs)
+    difference = find(summary, "b")["difference"]["final_accuracy"]
+    assert difference["value"] == pytest.approx((sets[0].mean() + sets[1].mean()) / 2)
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(n, size=(RESAMPLES, n)) for n in (20, 30)]
+    means = [
+        sum(values[d[r]].mean() for values, d in zip(sets, draws, strict=True)) / 2
+        for r in range(RESAMPLES)
+    ]
+    assert difference["over_videos"] == percentiles(means)
+
+
+def test_a_design_with_itself_shows_no_difference() -> None:
+    cells, _ = small()
+    again = [replace(cell, design="the same") for cell in of(cells, "a", TWO[0])]
+    for group in (TWO[0], "all"):
+        row = find(summarise([*cells, *again], "a"), "the same", group)
+        for found in row["difference"].values():
+            assert found == {"value": 0, "over_videos": [0, 0], "over_seeds": [0, 0]}
+        assert row["probability_of_improvement"]["value"] == 0.5
+        assert row["verdict"] == "not apart"
+
+
+def test_swapping_the_reference_turns_differences_round() -> None:
+    cells, summary = small()
+    turned = find(summarise(cells, "b", seed=5, resamples=RESAMPLES), "a")
+    row = find(summary, "b")
+    for name, found in row["difference"].items():
+        other = turned["difference"][name]
+        assert other["value"] == pytest.approx(-found["value"])
+        for over in ("over_videos", "over_seeds"):
+            assert other[over] == pytest.approx([-found[over][1], -found[over][0]])
+    chances = [r["probability_of_improvement"]["value"] for r in (row, turned)]
+    assert sum(chances) == pytest.approx(1)
+
+
+def test_a_figure_does_not_depend_on_what_else_is_compared_or_in_which_order() -> None:
+    cells, summary = small()
+    more = [*(make_cell("c", s, group=TWO[0], n=25, draws=9) for s in range(4)), *cells[::-1]]
+    found = summarise(more, "a", seed=5, resamples=RESAMPLES)
+    for group in TWO:
+        assert find(found, "b", group) == find(summary, "b", group)
+
+
+def test_both_intervals_must_leave_out_zero() -> None:
+    """Every seed gains in many videos, one seed loses: apart over videos, not over seeds."""
+    right_in = {"a": [50, 50, 50], "steady": [65, 66, 67], "varies": [90, 95, 40]}
+    labels = np.zeros(100, dtype=np.int64)
+    cells = []
+    for design, counts in right_in.items():
+        for seed, count in enumerate(counts):
+            cell = make_cell(design, seed, (0.5,), n=100)
+            predictions = (np.arange(100) >= count).astype(np.int64)[:, None]
+            did = replace(cell.played, labels=labels, predictions=predictions)
+            cells.append(replace(cell, played=did))
+    summary = summarise(cells, "a")
+    assert find(summary, "steady", TWO[0])["verdict"] == "higher"
+    varies = find(summary, "varies", TWO[0])
+    low, high = varies["difference"]["final_accuracy"]["over_seeds"]
+    assert low < 0 < varies["difference"]["final_accuracy"]["over_videos"][0] < high
+    assert varies["verdict"] == "not apart"
+    assert find(summarise(cells, "steady"), "a", TWO[0])["verdict"] == "lower"
+    assert summary["conclusions"] == [
+        "p28_7x7: a is right in 50.0 % after all frames. Higher, by points: steady (+16.0). "
+        "Not apart, by points: varies (+25.0)."
+    ]
+
+
+def test_one_seed_gives_no_interval_over_seeds_and_says_so() -> None:
+    cells = [make_cell("a", 0, (0.1,), n=200), make_cell("b", 0, (0.9,), n=200, draws=1)]
+    summary = summarise(cells, "a")
+    row = find(summary, "b", TWO[0])
+    assert row["final_accuracy"]["interval"] is None
+    assert row["interquartile_mean"]["interval"] is None
+    assert row["accuracy_by_step"]["interval"] is None
+    assert row["probability_of_improvement"] == {"value": 1, "interval": None}
+    difference = row["difference"]["final_accuracy"]
+    assert difference["over_seeds"] is None
+    assert difference["over_videos"][0] > 0
+    assert row["verdict"] == "higher"
+    (note,) = (note for note in summary["notes"] if note.startswith("One seed"))
+    assert "a (p28_7x7), b (p28_7x7)" in note
+
+
+def test_one_video_gives_no_interval_over_videos() -> None:
+    cells = [make_cell(design, 0, (1.0,), n=1) for design in "ab"]
+    found = find(summarise(cells, "a"), "b", TWO[0])
+    assert found["difference"]["final_accuracy"]["over_videos"] is None
+    assert found["verdict"] == "not apart"
+
+
+def test_few_seeds_are_said_to_be_few() -> None:
+    assert any("2 seeds holds the true mean in about 50 %" in note for note in small()[1]["notes"])
+
+
+def test_a_policy_that_does_not_learn_is_paired_with_every_seed() -> None:
+    learned = [make_cell("a", seed, draws=1) for seed in range(3)]
+    central = make_cell("central", 7, (0.2, 0.2, 0.2), kind="fixed")
+    for reference, other, sign in (("a", "central", 1), ("central", "a", -1)):
+        summary = summarise([*learned, central], reference)
+        row = find(summary, other, TWO[0])
+        means = [c.played.correct[:, -1].mean() for c in learned]
+        expected = central.played.correct[:, -1].mean() - np.mean(means)
+        assert row["difference"]["final_accuracy"]["value"] == pytest.approx(sign * expected)
+        assert row["difference"]["final_accuracy"]["over_seeds"] is not None
+        assert not any(note.startswith("One seed") for note in summary["notes"])
+
+
+def test_seeds_that_only_one_has_are_left_out_of_the_difference() -> None:
+    ours = [make_cell("b", seed, draws=1) for seed in (1, 2, 3)]
+    theirs = [make_cell("a", seed) for seed in (0, 1, 2)]
+    row = find(summarise([*ours, *theirs], "a"), "b", TWO[0])
+    pairs = zip(ours[:2], theirs[1:], strict=True)
+    gaps = [x.played.correct[:, -1].mean() - y.played.correct[:, -1].mean() for x, y in pairs]
+    assert row["seeds_compared"] == [1, 2]
+    assert row["difference"]["final_accuracy"]["value"] == pytest.approx(sum(gaps) / 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason", "has_chance"),
+    [
+        (make_cell("b", 0, prefix="clip"), "other videos: 40 and 40, 0 of them in both", False),
+        (make_cell("b", 0, n=30), "other videos: 30 and 40, 30 of them in both", False),
+        (make_cell("b", 5), "no seed in common with a", True),
+        (make_cell("b", 0, group=TWO[1]), "a has no run there", False),
+    ],
+)
+def test_what_cannot_be_paired_says_why(other: Cell, reason: str, has_chance: bool) -> None:
+    summary = summarise([make_cell("a", 0), other], "a")
+    row = find(summary, "b", other.group)
+    assert row["difference"] is None
+    assert row["unpaired"] == f"{other.group}: {reason}"
+    assert row["verdict"] == "unpaired"
+    assert (row["probability_of_improvement"] is not None) == has_chance
+    assert f"b is not paired. {row['unpaired']}." in summary["notes"]
+    assert any("Cannot be compared: b" in s or "no run here" in s for s in summary["conclusions"])
+
+
+def test_other_true_classes_are_not_paired() -> None:
+    cell = make_cell("b", 0)
+    labels = cell.played.labels.copy()
+    labels[:3] += 1
+    cells = [make_cell("a", 0), replace(cell, played=replace(cell.played, labels=labels))]
+    row = find(summarise(cells, "a"), "b", TWO[0])
+    assert row["unpaired"] == "p28_7x7: other true classes in 3 videos"
+
+
+def test_a_group_that_a_design_lacks_is_named_and_left_out() -> None:
+    cells = [make_cell("a", s, group=g) for g in TWO for s in range(2)]
+    cells += [make_cell("b", s, group=TWO[1], draws=1) for s in range(2)]
+    summary = summarise(cells, "a")
+    assert find(summary, "b")["difference"] == find(summary, "b", TWO[1])["difference"]
+    assert any(
+        note == "b has no run in p28_7x7; over all groups it is compared in p36_7x7 alone."
+        for note in summary["notes"]
+    )
+
+
+def test_plus_at_every_keep_ratio_is_a_row() -> None:
+    cells = [make_cell("a"), *(make_cell("p", kind="plus", keep_ratio=e) for e in (0.5, 1))]
+    labels = [row["label"] for row in summarise(cells, "a")["rows"]]
+    assert labels == ["a", "p η=0.5", "p η=1"]
+
+
+def test_cells_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ComparisonError, match="expected keep_ratio with kind 'plus' and only"):
+        make_cell("a", keep_ratio=0.5)
+    with pytest.raises(ComparisonError, match="got kind 'plus' and keep_ratio None: give both or"):
+        make_cell("a", kind="plus")
+    curve = pd.DataFrame({"steps": [1], "mean_return": [0.0]})
+    with pytest.raises(
+        ComparisonError, match=r"columns \['correct', 'mean_return', 'steps'\]; got"
+    ):
+        replace(make_cell("a"), curve=curve)
+    with pytest.raises(ComparisonError, match=r"got 'c' beside \['a', 'b'\]: name one of them"):
+        summarise([make_cell("a"), make_cell("b")], "c")
+    with pytest.raises(ComparisonError, match=r"one run per seed; got seeds \[0, 0\]: leave out"):
+        summarise([make_cell("a"), make_cell("a")], "a")
+    with pytest.raises(
+        ComparisonError, match=r"as many frames in every run; got 3 \(seed 0\) and 2"
+    ):
+        summarise([make_cell("a"), make_cell("a", 1, (0.5, 0.5))], "a")
+    with pytest.raises(ComparisonError, match=r"same videos in every run; other videos: 40 and 30"):
+        summarise([make_cell("a"), make_cell("a", 1, n=30)], "a")
+
+
+def test_the_summary_is_json() -> None:
+    summary = small()[1]
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_the_csv_has_every_figure_of_every_row() -> None:
+    cells, summary = small()
+    frame = table(summary)
+    assert frame[["design", "group"]].to_numpy().tolist() == [
+        [design, group] for group in (*TWO, "all") for design in "ab"
+    ]
+    row, record = find(summary, "b", TWO[1]), frame.iloc[3]
+    difference = row["difference"]["mean_accuracy"]
+    assert record["mean_accuracy_difference"] == difference["value"]
+    assert record["mean_accuracy_difference_over_seeds_low"] == difference["over_seeds"][0]
+    assert record["final_accuracy_high"] == row["final_accuracy"]["interval"][1]
+    assert record["step_2"] == row["accuracy_by_step"]["value"][1]
+    assert record["seeds"] == "0 1"
+    assert record["patch_px"] == 36
+    assert list(table(summarise(of(cells, "a", TWO[0]), "a"))["group"]) == [TWO[0]]
+    again = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
+    np.testing.assert_array_equal(again["interquartile_mean"], frame["interquartile_mean"])
+
+
+def printed(summary: dict[str, Any], width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    print_comparison(summary, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_the_tables_fit_eighty_columns_and_say_what_was_measured() -> None:
+    summary = small()[1]
+    lines = printed(summary, 80)
+    assert max(map(len, lines)) <= 80
+    row = find(summary, "b", TWO[0])
+    low, high = (f"{100 * bound:.1f}" for bound in row["final_accuracy"]["interval"])
+    accuracy, costs = f"{100 * row['final_accuracy']['value']:.1f}", f"{row['gmacs_per_video']:.4g}"
+    first, second = [line.split() for line in lines if line.startswith("b ")][:2]
+    assert first[:5] == ["b", "3", accuracy, f"{low},", high]
+    assert first[-1] == costs
+    difference = row["difference"]["final_accuracy"]
+    assert second[1] == f"{100 * difference['value']:+.1f}"
+    assert second[-1] == row["verdict"]
+    text = " ".join(lines)
+    assert "p28_7x7: accuracy (%) on 25 test videos" in text
+    assert "all patch sizes: difference to a (points), chance to beat it (%)" in text
+    for sentence in (*summary["conclusions"], *summary["notes"]):
+        assert f"- {sentence}" in " ".join(text.split())
+
+
+def test_a_narrow_console_cuts_no_figure_off() -> None:
+    summary = summarise(make_comparison(), "increment_over_random", resamples=100)
+    tables = [
+        [line for line in printed(summary, width) if " 0.0" in line or "over videos" in line]
+        for width in (40, 200)
+    ]
+    assert [line.split() for line in tables[0]] == [line.split() for line in tables[1]]

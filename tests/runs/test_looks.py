@@ -1,0 +1,81 @@
+"""Averages of where a policy looks, against loops over every look."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from focusgym.recognizer import PatchGrid
+from focusgym.runs.looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
+
+GRID = PatchGrid(64, 20, 3)
+K = 9
+
+
+@pytest.fixture
+def options() -> NDArray[np.int64]:
+    return np.random.default_rng(0).integers(K, size=(40, 5))
+
+
+@pytest.fixture
+def looked() -> NDArray[np.bool_]:
+    """Some frames are skipped, all of one video, and all but one of another."""
+    found = np.random.default_rng(1).random((40, 5)) < 0.6
+    found[3] = False
+    found[4] = [False, False, True, False, False]
+    return found
+
+
+def test_heat_counts_looks(options: NDArray[np.int64], looked: NDArray[np.bool_]) -> None:
+    looks = [
+        int(k)
+        for video, seen in zip(options, looked, strict=True)
+        for k, saw in zip(video, seen, strict=True)
+        if saw
+    ]
+    expected = [looks.count(k) / len(looks) for k in range(K)]
+    assert heat(options, looked, K).tolist() == pytest.approx(expected)
+    assert heat(options, np.zeros_like(looked), K).tolist() == [0.0] * K
+
+
+def test_a_path_goes_from_look_to_look_of_a_video(
+    options: NDArray[np.int64], looked: NDArray[np.bool_]
+) -> None:
+    moves = []
+    for video, seen in zip(options.tolist(), looked.tolist(), strict=True):
+        before = None
+        for k, saw in zip(video, seen, strict=True):
+            if saw:
+                left, top, right, bottom = GRID.boxes_px[k].tolist()
+                centre = ((left + right) / 2, (top + bottom) / 2)
+                if before is not None:
+                    moves.append(math.dist(before, centre))
+                before = centre
+    assert path_px(options, looked, GRID.boxes_px) == pytest.approx(sum(moves) / len(moves))
+    one_look_each = np.eye(5, dtype=bool)[np.arange(40) % 5]
+    assert path_px(options, one_look_each, GRID.boxes_px) is None
+    still = np.full_like(options, 4)
+    assert path_px(still, np.ones_like(looked), GRID.boxes_px) == 0.0
+
+
+def test_the_path_of_random_looking_is_what_many_draws_give() -> None:
+    drawn = np.random.default_rng(2).integers(K, size=(20_000, 6))
+    found = path_px(drawn, np.ones(drawn.shape, dtype=bool), GRID.boxes_px)
+    assert random_path_px(GRID.boxes_px) == pytest.approx(found, rel=0.01)
+    # Two by two boxes: a quarter of the pairs stays, a half moves by 24 px, a quarter aslant.
+    four = PatchGrid(32, 8, 2).boxes_px
+    assert random_path_px(four) == pytest.approx(0.5 * 24 + 0.25 * 24 * math.sqrt(2))
+
+
+def test_entropies_in_bits(options: NDArray[np.int64], looked: NDArray[np.bool_]) -> None:
+    known = np.array([[0.5, 0.25, 0.25, 0.0], [0.25] * 4, [1.0, 0.0, 0.0, 0.0]])
+    assert entropy_bits(known).tolist() == [1.5, 2.0, 0.0]
+    expected = []
+    for t in range(5):
+        used = options[:, t][looked[:, t]].tolist()
+        shares = [used.count(k) / len(used) for k in set(used)]
+        expected.append(-sum(p * math.log2(p) for p in shares))
+    assert used_bits_by_step(options, looked, K).tolist() == pytest.approx(expected)
