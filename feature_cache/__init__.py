@@ -11,7 +11,7 @@ from .encode import CacheConfig, VideoEncoder
 from .info import cache_info
 from .merge import merge_shards
 from .plan import Plan, plan_cache
-from .recognize import recognize_videos
+from .recognize import RecognizedVideo, recognize_videos
 from .regroup import build_regrouped
 from .rows import ShardError, clips_of, rows_digest, video_table
 from .samples import VideoSamples, cache_samples, targets
@@ -46,6 +46,7 @@ __all__ = [
     "DigitsConfig",
     "FeatureCache",
     "Plan",
+    "RecognizedVideo",
     "ShardError",
     "VideoEncoder",
     "VideoError",

@@ -69,8 +69,8 @@ def print_comparison(summary: dict[str, Any], console: Console) -> None:
 
 
 def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
-    shown = _table(title)
-    for name in ("seeds", "after all", "95 %", "mean t", "95 %", "kept", "GMACs"):
+    shown = _table(f"{title}, after all frames and their mean")
+    for name in ("seeds", "final", "95 %", "mean", "95 %", "kept", "GMACs"):
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         estimates = [row[name] for name in MEASURES]
@@ -83,7 +83,7 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
 
 def _differences(rows: Sequence[dict[str, Any]], title: str) -> Table:
     shown = _table(title)
-    for name in ("after all", "over videos", "over seeds", "chance", "95 %"):
+    for name in ("final", "over videos", "over seeds", "chance", "95 %"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("so", no_wrap=True)
     for row in rows:

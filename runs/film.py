@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
     """
     steps, _, side, _ = frames[0].shape
     pitch = side * 1.06  # from one frame to the next
-    figure = Figure(figsize=(1.3 * steps + 1.0, 1.55 * len(frames) + 0.4), layout="constrained")
+    figure = Figure(figsize=(1.3 * steps + 1.4, 1.8 * len(frames) + 0.4), layout="constrained")
     rows = figure.subplots(len(frames), 1, squeeze=False)[:, 0]
     for axes, pixels, episode in zip(rows, frames, episodes, strict=True):
         record = episode.record
@@ -89,13 +90,17 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
                 box.set(edgecolor=_GREEN, linewidth=2)
             else:
                 axes.text(left + side / 2, side / 2, "skipped", ha="center", va="center")
-            name = _short(classes[episode.predictions[t]])
+            said = (
+                f"{_short(classes[episode.predictions[t]])}\n{100 * episode.certainties[t]:.0f} %"
+            )
             colour = _GREEN if record.correct[t] else "0.35"
-            said = f"{name} ({100 * episode.certainties[t]:.0f} %)"
-            axes.text(left + side / 2, side * 1.05, said, ha="center", va="top", color=colour)
-        axes.set(xlim=(0, pitch * steps), ylim=(side * 1.2, 0), aspect="equal")
-        axes.set_axis_off()
-        axes.text(-0.05 * side, side / 2, _short(record.label), ha="right", va="center", size=12)
+            place = (left + side / 2, side * 1.04)
+            axes.text(*place, said, ha="center", va="top", color=colour, size=9, clip_on=True)
+        axes.set(xlim=(0, pitch * steps), ylim=(side * 1.36, 0), aspect="equal")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        label = textwrap.fill(record.label, 14, max_lines=4, placeholder="…")
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", size=11)
     figure.suptitle(
         "green box: where f_L looked   dimmed: skipped   below: predicted so far", fontsize=9
     )

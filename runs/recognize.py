@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..feature_cache import VideoError, recognize_videos
-from ..feature_cache.recognize import RecognizedVideo
+from ..feature_cache import RecognizedVideo, VideoError, recognize_videos
 from ..recognizer import AdaptiveRecognizer, encoder_gmacs
 from .annotate import annotate, annotated_paths, make_folder
 from .configs.recognize import RecognizeConfig

@@ -67,7 +67,7 @@ def make_cell(
 
 
 def make_comparison() -> list[Cell]:
-    """Return five designs, AdaFocus+ at four η and four other policies in two groups, five seeds."""
+    """Return five designs, AdaFocus+ at four η and four others, in two groups, with five seeds."""
     shifts = {
         "increment_over_random": 0.0,
         "increment_over_random_exact": 0.01,

@@ -26,8 +26,8 @@ class ReplayConfig:
         videos: Rows of the cache to show, of any split.
         select: Also show videos that are wrong with the second policy and turned_right with the
             first; where the first is most sure beyond the second (gain), loses most to the best
-            patches (regret), or leaves out most frames (skipped). All four if neither this nor
-            --videos is given.
+            patches (regret), or leaves out most frames (skipped). All four if neither
+            this is given nor any videos.
         count: Videos of each kind.
         reward: Which reward is shown, by name or as a YAML mapping with parameters.
         boxes: CSV file of true boxes; 'data/boxes.csv' beside the cache if it is not given.

@@ -61,8 +61,8 @@ class SkipConfig:
 
     Attributes:
         plus: Train π′ beside π.
-        keep_from: Share of the training after which π′ joins; 0.5 if not given, with
-            --target-gmacs 0.2.
+        keep_from: Share of the training after which π′ joins; 0.5 if not given, or 0.2 with
+            a target.
         penalty_per_px2: λ of Eq. 10: price of a look per pixel of the patch; the paper's 1e-6 if
             no price is given.
         penalty_per_gmac: Instead, price of a look per GMAC of f_L.
@@ -92,8 +92,8 @@ class TrainConfig:
         classifier: Bundle of f_C, trained on it.
         group: The cache's option group, such as p128_7x7, where it has several.
         reward: A reward design: increment_over_random (Eq. 7), increments, confidence, padding, or
-            your own as module:attribute; with parameters as a mapping, such as
-            '{name: increment_over_random, draws: null}'.
+            your own as module:attribute; with parameters as a mapping, such as '{name:
+            increment_over_random, draws: null}'.
         seed: Of weights, episodes, actions and minibatches.
         resume: Go on with a run that was interrupted; its settings need not be given again.
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the

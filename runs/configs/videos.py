@@ -12,15 +12,15 @@ class VideosConfig:
     """Which videos.
 
     Attributes:
-        videos: Folder of the videos. Without a list: with train.txt and val.txt (lines
-            'path frames label'; val.txt becomes the test split), or with one folder per class.
+        videos: Folder of the videos. Without a list: with train.txt and val.txt, whose lines are
+            path, frames, label (val.txt becomes the test split), or with one folder per class.
         train: List of training videos; without --val, the last fifth of each class in it is
             held out as val.
         val: List of validation videos, to select on.
         test: List of test videos, to report on.
         format: Of the lists: activitynet (and FCVID) 'name,frames,label[,label2,label3]'; kinetics
-            'path frames label'; something (and Jester) 'folder frames label'; csv with a header
-            'path,label[,start_s,end_s]'.
+            has lines 'path frames label'; something (and Jester) 'folder frames label'; csv has a
+            header 'path,label[,start_s,end_s]'.
         classes: File with the name of a class in each line.
         images: Name of the images where videos are folders of them, such as 'image_%05d.jpg'; the
             usual ones are recognized.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PRINT = "from focusgym.runs.cli import main; main(['--tyro-print-completion', 'bash'])"
 # As readline does: the words of the line, and which one of them the cursor is in.
 COMPLETE = """
@@ -71,3 +73,9 @@ def test_files_are_completed_where_an_option_takes_one(script: Path, tmp_path: P
         (tmp_path / name).touch()
     found = completed(script, "quickstart --weights we", tmp_path)
     assert sorted(found) == ["weights.pth", "weights.safetensors"]
+
+
+def test_no_help_text_is_broken_in_the_middle() -> None:
+    """A line that begins with a sign stays a line of its own, which completion takes for a word."""
+    for path in (ROOT / "runs" / "configs").glob("*.py"):
+        assert not re.findall(r"^ {12}[^A-Za-z0-9 ].*$", path.read_text(), re.MULTILINE), path.name

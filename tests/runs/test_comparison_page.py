@@ -1,0 +1,293 @@
+"""The page of a comparison, opened in Chromium; and its plots, number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Browser, open_browser
+from comparisons import make_cell, make_comparison
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.wait import WebDriverWait
+
+from focusgym.runs import comparison_figures as figures
+from focusgym.runs.comparison import Cell, summarise
+from focusgym.runs.comparison_page import comparison_page
+
+REFERENCE = "increment_over_random"
+TEXTS = ".plot text, figcaption, h1, h2, .soft, .key button, dt, dd, li"
+# What every plot should have drawn: lines and marks of all its traces.
+DRAWN = """
+return [...document.querySelectorAll(".plot")].map((place) => [
+  place.data.length,
+  place.querySelectorAll("svg .scatterlayer .trace").length,
+  place.querySelectorAll("svg .scatterlayer .trace path").length,
+  place.querySelector("svg.main-svg").getBoundingClientRect().width,
+]);
+"""
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[Cell]:
+    return make_comparison()
+
+
+@pytest.fixture(scope="module")
+def summary(cells: list[Cell]) -> dict[str, Any]:
+    return summarise(cells, REFERENCE, resamples=200)
+
+
+@pytest.fixture(scope="module")
+def page(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[Cell], summary: dict[str, Any]
+) -> Path:
+    path = tmp_path_factory.mktemp("comparison") / "compare.html"
+    settings = {"cache": "outputs/quickstart/cache", "fingerprint": "0123456789abcdef" * 4}
+    comparison_page(path, summary, cells, settings | {"seeds": [0, 1, 2, 3, 4]})
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as found:
+        yield found
+
+
+def open_drawn(browser: Browser, path: Path, width: int = 1280, *, dark: bool = False) -> None:
+    browser.open(path, width, dark=dark)
+    places = len(browser.texts(".plot"))
+    WebDriverWait(browser.driver, 60).until(
+        lambda _: browser.run("return document.documentElement.dataset.drawn") == str(places)
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 420])
+def test_the_page_draws_everything_and_asks_no_network(
+    browser: Browser, page: Path, width: int, dark: bool
+) -> None:
+    open_drawn(browser, page, width, dark=dark)
+    browser.check(TEXTS)
+    found = browser.run(DRAWN)
+    assert len(found) == 3 * 3 + 2 + 1 + 2 * 2
+    for traces, drawn, paths, wide in found:
+        assert traces == drawn
+        assert paths >= traces
+        assert 250 < wide <= width
+    background = browser.run(
+        "return getComputedStyle(document.querySelector('.plot svg.main-svg')).backgroundColor"
+    )
+    assert (sum(map(int, background[4:-1].split(","))) < 200) == dark
+
+
+def test_text_in_a_plot_is_not_cut_off(browser: Browser, page: Path) -> None:
+    outside = """
+    const found = [];
+    for (const place of document.querySelectorAll(".plot")) {
+      const room = place.getBoundingClientRect();
+      for (const text of place.querySelectorAll("text")) {
+        const box = text.getBoundingClientRect();
+        if (box.left < room.left - 1 || box.right > room.right + 1 || box.bottom > room.bottom + 1)
+          found.push(text.textContent);
+      }
+    }
+    return found;
+    """
+    for width in (1280, 420):
+        open_drawn(browser, page, width)
+        assert browser.run(outside) == []
+
+
+def test_the_page_says_what_the_summary_says(
+    browser: Browser, page: Path, summary: dict[str, Any]
+) -> None:
+    open_drawn(browser, page)
+    assert browser.texts(".lines li") == [*summary["conclusions"], *summary["notes"]]
+    rows = browser.run(
+        "return [...document.querySelectorAll('tbody tr')].filter((r) => r.cells.length > 1)"
+        ".map((r) => [...r.cells].map((c) => c.textContent.trim()))"
+    )
+    expected = summary["rows"] + summary["overall"]
+    assert [row[0] for row in rows] == [row["label"] for row in expected]
+    for shown, row in zip(rows, expected, strict=True):
+        assert shown[1] == str(len(row["seeds"]))
+        assert shown[2].startswith(f"{100 * row['final_accuracy']['value']:.1f}")
+        assert shown[10:] == [f"{row['gmacs_per_video']:.4g}", row["verdict"]]
+    assert "outputs/quickstart/cache" in browser.texts(".settings dd")
+
+
+def test_a_design_is_hidden_and_shown_in_the_plots_of_its_section(
+    browser: Browser, page: Path
+) -> None:
+    open_drawn(browser, page)
+    visible = """
+    const section = document.querySelector(arguments[0]).closest("section");
+    return [...section.querySelectorAll(".plot")].map((place) =>
+      place.data.filter((t) => t.legendgroup === "confidence" && t.visible !== false).length);
+    """
+    button = '.key button[data-design="confidence"]'
+    before = browser.run(visible, button)
+    assert min(before) > 0
+    for expected, pressed in (([0] * len(before), "false"), (before, "true")):
+        browser.run("document.querySelector(arguments[0]).click()", button)
+        assert browser.run(visible, button) == expected
+        pressed_now = "return document.querySelector(arguments[0]).getAttribute('aria-pressed')"
+        assert browser.run(pressed_now, button) == pressed
+
+
+def test_pointing_at_a_mark_shows_its_numbers_and_nothing_offers_an_upload(
+    browser: Browser, page: Path, summary: dict[str, Any]
+) -> None:
+    open_drawn(browser, page)
+    place = browser.driver.find_elements("css selector", ".plot")[3]  # differences, first group
+    browser.run("arguments[0].scrollIntoView({block: 'center'})", place)
+    marks = place.find_elements("css selector", ".points path")
+    ActionChains(browser.driver).move_to_element(marks[-1]).perform()
+    WebDriverWait(browser.driver, 10).until(lambda _: browser.texts(".hoverlayer text"))
+    (row,) = (
+        r for r in summary["rows"] if (r["label"], r["patch_px"]) == ("adafocus_plus η=1", 28)
+    )
+    by = row["difference"]["final_accuracy"]["value"]
+    (text,) = browser.texts(".hoverlayer text")
+    assert text.startswith(
+        f"{row['label']}: {row['verdict']}{100 * by:+.1f} points95 % over videos"
+    )
+    titles = browser.run(
+        "return [...document.querySelectorAll('.modebar-btn')].map((b) => b.dataset.title)"
+    )
+    assert titles
+    assert not {title for title in titles if "hare" in title or "loud" in title}
+    assert browser.errors() == []
+
+
+def test_odd_names_and_thin_data_make_a_page(browser: Browser, tmp_path: Path) -> None:
+    """One seed, a design in one group, other videos, no learning curve, names that look like HTML."""
+    odd = "</script><b>odd & long_name of a run</b>"
+    cells = [
+        make_cell("a", 0, group="p28_7x7"),
+        make_cell("a", 0, group="p36_7x7"),
+        make_cell(odd, 0, group="p36_7x7", draws=1),
+        make_cell("elsewhere", 0, group="p28_7x7", prefix="clip"),
+        make_cell("central", 0, group="p28_7x7", kind="fixed", draws=2),
+    ]
+    path = tmp_path / "compare.html"
+    comparison_page(path, summarise(cells, "a", resamples=50), cells, {odd: odd})
+    for width in (1280, 420):
+        open_drawn(browser, path, width)
+        browser.check("figcaption, h1, h2, .soft, .key button, dt, dd, li")
+    assert odd in browser.texts("tbody th")
+    assert odd in browser.texts(".settings dd")
+    assert browser.texts("b") == []
+    titles = browser.texts("main h2")
+    assert "Learning: return" not in titles
+    assert "Difference to a" in titles
+
+
+def test_a_reference_alone_makes_a_page_without_differences(
+    browser: Browser, tmp_path: Path
+) -> None:
+    cells = [make_cell("a", seed, learns=True) for seed in range(2)]
+    path = tmp_path / "compare.html"
+    comparison_page(path, summarise(cells, "a", resamples=50), cells, {})
+    open_drawn(browser, path)
+    browser.check(TEXTS)
+    assert "Difference to a" not in browser.texts("main h2")
+    assert all(traces == drawn for traces, drawn, _, _ in browser.run(DRAWN))
+
+
+def rows_of(summary: dict[str, Any], group: str = "p28_7x7") -> list[dict[str, Any]]:
+    return [row for row in summary["rows"] if row["group"] == group]
+
+
+def lines(figure: Any, design: str) -> list[Any]:
+    return [t for t in figure.data if t.legendgroup == design and "lines" in t.mode and t.name]
+
+
+def test_accuracy_is_drawn_against_what_was_spent(summary: dict[str, Any]) -> None:
+    figure = figures.against_compute(summary, rows_of(summary))
+    for row in rows_of(summary):
+        found = [t for t in lines(figure, row["design"]) if list(t.x) == row["gmacs_by_step"]]
+        if row["kind"] == "bound":
+            assert found == []
+            continue
+        (line,) = found
+        np.testing.assert_allclose(line.y, 100 * np.array(row["accuracy_by_step"]["value"]))
+
+
+def test_the_plane_has_a_curve_over_eta_per_patch_size(summary: dict[str, Any]) -> None:
+    figure = figures.plane(summary)
+    curves = lines(figure, "adafocus_plus")
+    assert len(curves) == 2
+    for curve, group, px in zip(curves, ("p28_7x7", "p36_7x7"), (28, 36), strict=True):
+        rows = [r for r in rows_of(summary, group) if r["kind"] == "plus"]
+        assert list(curve.x) == sorted(r["gmacs_per_video"] for r in rows)
+        np.testing.assert_allclose(curve.y, [100 * r["final_accuracy"]["value"] for r in rows])
+        ends = [100 * r["final_accuracy"]["interval"][1] for r in rows]
+        np.testing.assert_allclose(np.add(curve.y, curve.error_y.array), ends)
+        assert curve.text[0] == f"{px} px, η=0.25"
+    (line,) = lines(figure, REFERENCE)
+    assert len(line.x) == 2  # the patch sizes
+    assert lines(figure, "oracle") == []
+    (grey,) = lines(figure, "random")
+    assert grey.line.color == "#808080"
+
+
+def test_differences_have_both_intervals(summary: dict[str, Any]) -> None:
+    figure = figures.differences(summary, rows_of(summary))
+    row = next(r for r in rows_of(summary) if r["label"] == "confidence")
+    difference = row["difference"]["final_accuracy"]
+    bar, dot = (t for t in figure.data if t.y[0] == "confidence")
+    np.testing.assert_allclose(bar.x, 100 * np.array(difference["over_videos"]))
+    np.testing.assert_allclose(dot.x, [100 * difference["value"]])
+    low, high = 100 * np.array(difference["over_seeds"])
+    np.testing.assert_allclose(dot.x[0] - dot.error_x.arrayminus[0], low)
+    np.testing.assert_allclose(dot.x[0] + dot.error_x.array[0], high)
+    left, right = figure.layout.xaxis.range
+    assert left < min(low, bar.x[0], 0)
+    assert right > max(high, bar.x[1], 0)
+    names = {t.y[0] for t in figure.data}
+    assert REFERENCE not in names
+    assert "random" not in names
+
+
+def test_learning_curves_are_means_over_seeds_and_neighbouring_rollouts(
+    cells: list[Cell], summary: dict[str, Any]
+) -> None:
+    ours = [c for c in cells if (c.design, c.group) == ("padding", "p28_7x7")]
+    figure = figures.learning_curves(summary, ours, "correct", "right, %", 100)
+    (line,) = lines(figure, "padding")
+    curves = [c.curve for c in ours if c.curve is not None]
+    np.testing.assert_allclose(line.y, 100 * np.mean([c["correct"] for c in curves], axis=0))
+    np.testing.assert_allclose(line.x, curves[0]["steps"])
+    # A run that stopped early shortens the mean; rollouts without a finished episode do not count.
+    curve = curves[0].iloc[:20].copy()
+    curve.loc[0, "correct"] = np.nan
+    short = [replace(ours[0], curve=curve), ours[1]]
+    figure = figures.learning_curves(summary, short, "correct", "right, %", 100)
+    (line,) = lines(figure, "padding")
+    expected = (curve["correct"][1:20] + curves[1]["correct"][1:20]) / 2
+    np.testing.assert_allclose(line.y, 100 * expected)
+
+
+def test_long_learning_curves_are_thinned() -> None:
+    cell = make_cell("a", learns=True)
+    assert cell.curve is not None
+    steps = np.arange(600)
+    curve = cell.curve.loc[np.repeat(0, 600)].assign(steps=steps, correct=steps / 600)
+    cell = replace(cell, curve=curve)
+    summary = summarise([cell], "a", resamples=50)
+    figure = figures.learning_curves(summary, [cell], "correct", "right", 1)
+    (line,) = lines(figure, "a")
+    np.testing.assert_allclose(line.y, (steps / 600).reshape(60, 10).mean(axis=1))
+
+
+def test_many_designs_look_different() -> None:
+    cells = [make_cell(f"design {i}") for i in range(14)]
+    cells += [make_cell(f"fixed {i}", kind="fixed") for i in range(4)]
+    found = figures.styles(summarise(cells, "design 0", resamples=50))
+    assert len(set(found.values())) == 18
+    assert {style.color for name, style in found.items() if "fixed" in name} == {"#808080"}
