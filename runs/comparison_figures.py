@@ -1,7 +1,7 @@
 """The plots of a comparison, made with plotly: one per quantity and option group.
 
-Axes and text follow the reader's colour scheme in the page; the palette is Okabe and Ito's, darkened
-where it would be faint on white, and markers and dashes differ as well.
+Axes and text follow the reader's colour scheme in the page. The palette is Okabe and Ito's, darker
+where it would be faint on white; markers and dashes differ as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#b08000", "#4aa3d8")
 _GREY = "#808080"
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_ROW_PX, _AXIS_PX, _LINES_PX, _PLANE_PX = 34, 80, 360, 460
+_ROW_PX, _AXIS_PX, _LINES_PX, _PLANE_PX = 34, 92, 360, 460
 _POINTS = 60  # of a learning curve
 _OVER = ("over_videos", "over_seeds")
 _LONG = 20  # characters of a name that fit beside a plot on a telephone
@@ -59,18 +59,16 @@ def accuracies(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.Fi
     for row in rows:
         style = styles(summary)[row["design"]]
         name, found = _wrapped(row["label"]), row["final_accuracy"]
-        seeds = row.get("final_accuracy_by_seed", [])
-        figure.add_scatter(
-            x=[100 * score for score in seeds],
-            y=[name] * len(seeds),
-            hovertext=[
-                f"{row['label']}, seed {s}: {number(score)} %"
-                for s, score in zip(row["seeds"], seeds, strict=False)
-            ],
-            hoverinfo="text",
-            mode="markers",
-            marker={"color": style.color, "size": 5, "opacity": 0.45},
-        )
+        if "final_accuracy_by_seed" in row:  # not over all groups
+            each = list(zip(row["seeds"], row["final_accuracy_by_seed"], strict=True))
+            figure.add_scatter(
+                x=[100 * score for _, score in each],
+                y=[name] * len(each),
+                hovertext=[f"{row['label']}, seed {s}: {number(score)} %" for s, score in each],
+                hoverinfo="text",
+                mode="markers",
+                marker={"color": style.color, "size": 5, "opacity": 0.45},
+            )
         text = f"<b>{row['label']}</b><br>{number(found['value'])} %"
         text += f"<br>95 % over {len(row['seeds'])} seeds: {span(found['interval'])}"
         _dot(figure, name, style, found["value"], found["interval"], text)
@@ -256,7 +254,7 @@ def _layout(height_px: float) -> go.Figure:
         height=height_px,
         showlegend=False,
         hovermode="closest",
-        margin={"l": 8, "r": 12, "t": 32, "b": 8},
+        margin={"l": 8, "r": 12, "t": 32, "b": 48},
         font={"size": 12},
     )
     figure.update_xaxes(automargin=True, zeroline=False, title_standoff=8)

@@ -40,8 +40,9 @@ class Looker:
     @property
     def agent(self) -> Agent:
         """Who decides."""
-        policy, seed = self.policy, self.random_seed
-        return LearnedAgent(policy) if policy is not None else RandomAgent(seed or 0)
+        if self.random_seed is not None:
+            return RandomAgent(self.random_seed)
+        return LearnedAgent(self.trained.policy)
 
     @property
     def can_skip(self) -> bool:

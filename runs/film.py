@@ -23,6 +23,7 @@ _TITLE_PX, _GAP_PX = 28, 8  # even, as H.264 wants the sides
 _DARK, _LIGHT = (24, 24, 28), (236, 236, 240)
 _GREEN = "#12b84f"
 _DIMMED = 0.3
+_PITCH_INCH, _LABEL_INCH, _LEGEND_INCH = 1.3, 1.4, 0.5
 
 
 def write_film(path: Path, records: Sequence[EpisodeRecord], names: Sequence[str]) -> None:
@@ -71,8 +72,11 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
     Source: AdaFocus (arXiv:2105.03245) Figure 7; classes and probabilities are ours.
     """
     steps, _, side, _ = frames[0].shape
-    pitch = side * 1.06  # from one frame to the next
-    figure = Figure(figsize=(1.3 * steps + 1.4, 1.8 * len(frames) + 0.4), layout="constrained")
+    pitch, row = 1.06 * side, 1.4 * side  # from one frame, and from one video, to the next
+    inch = _PITCH_INCH / pitch
+    width, height = _LABEL_INCH + _PITCH_INCH * steps, _LEGEND_INCH + inch * row * len(frames)
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(_LABEL_INCH / width, 0, 1, 1 - _LEGEND_INCH / height, hspace=0)
     rows = figure.subplots(len(frames), 1, squeeze=False)[:, 0]
     for axes, pixels, episode in zip(rows, frames, episodes, strict=True):
         record = episode.record
@@ -96,14 +100,12 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
             colour = _GREEN if record.correct[t] else "0.35"
             place = (left + side / 2, side * 1.04)
             axes.text(*place, said, ha="center", va="top", color=colour, size=9, clip_on=True)
-        axes.set(xlim=(0, pitch * steps), ylim=(side * 1.36, 0), aspect="equal")
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
+        axes.set(xlim=(0, pitch * steps), ylim=(row, 0), aspect="equal")
+        axes.set_axis_off()
         label = textwrap.fill(record.label, 14, max_lines=4, placeholder="…")
-        axes.set_ylabel(label, rotation=0, ha="right", va="center", size=11)
-    figure.suptitle(
-        "green box: where f_L looked   dimmed: skipped   below: predicted so far", fontsize=9
-    )
+        axes.text(-0.06 * side, side / 2, label, ha="right", va="center", size=10)
+    said = "green box: where f_L looked   dimmed: skipped   below: predicted so far"
+    figure.text(0.5, 1 - 0.15 / height, said, ha="center", va="top", size=9)
     return figure
 
 

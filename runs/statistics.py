@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 Statistic = Callable[[Sequence[Array]], Array]
 
 LEVEL = 0.95
-_DRAWS = 4_000_000  # resampled videos at a time: memory does not grow with B
+_DRAWS = 1_000_000  # resampled videos at a time: memory does not grow with B
 
 # How often `interval` of n seeds holds the true mean of normal scores, in percent: few seeds cannot
 # say how far apart seeds lie, and the percentiles of their resamples are too close together.

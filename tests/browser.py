@@ -15,24 +15,36 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 
-# What is too wide, and which texts lie on each other: of elements that can be seen.
+# Which texts lie on each other: of elements that can be seen, and of these what is not cut off.
 _OVERLAPS = """
-const boxes = [];
+function visible(element, rect) {
+  let { left, top, right, bottom } = rect;
+  for (let e = element; e; e = e.parentElement) {
+    if (getComputedStyle(e).overflow === "visible") continue;
+    const edge = e.getBoundingClientRect();
+    left = Math.max(left, edge.left); right = Math.min(right, edge.right);
+    top = Math.max(top, edge.top); bottom = Math.min(bottom, edge.bottom);
+  }
+  return { left, top, right, bottom };
+}
+const texts = new Map();
 for (const element of document.querySelectorAll(arguments[0])) {
-  if (!element.checkVisibility() || !element.textContent.trim()) continue;
-  const range = document.createRange();
-  range.selectNodeContents(element);
-  for (const r of range.getClientRects()) {
-    if (r.width > 1 && r.height > 1) boxes.push([element, r, element.textContent.trim()]);
+  if (!element.checkVisibility()) continue;
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode, range = document.createRange();
+    range.selectNodeContents(node);
+    const rects = [...range.getClientRects()].map((rect) => visible(node.parentElement, rect));
+    texts.set(node, rects.filter((r) => r.right - r.left > 1 && r.bottom - r.top > 1));
   }
 }
-const found = [];
-for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
-  const [a, p, one] = boxes[i], [b, q, other] = boxes[j];
-  if (a === b || a.contains(b) || b.contains(a)) continue;
-  const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
-  const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
-  if (wide > 1.5 && high > 2.5) found.push(`${one} | ${other}`);
+const found = [], all = [...texts];
+for (let i = 0; i < all.length; i++) for (let j = i + 1; j < all.length; j++) {
+  for (const p of all[i][1]) for (const q of all[j][1]) {
+    const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+    const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+    if (wide > 1.5 && high > 2.5) found.push(`${all[i][0].data} | ${all[j][0].data}`);
+  }
 }
 return found;
 """
@@ -102,13 +114,15 @@ class Browser:
         Args:
             texts: Selector of elements whose texts must not lie on each other.
         """
-        assert self.errors() == []
+        said = self.errors()
+        assert not said, f"the console says {said}"
         outside = [url for url in self.requests() if not url.startswith(("file:", "data:"))]
-        assert outside == []
+        assert not outside, f"asked for {outside}"
         sizes = "const e = document.scrollingElement; return [e.scrollWidth, innerWidth]"
         wide, room = self.run(sizes)
         assert wide <= room, f"the page is {wide} px wide, the window {room}"
-        assert self.run(_OVERLAPS, texts) == []
+        found = self.run(_OVERLAPS, texts)
+        assert not found, f"these texts lie on each other: {found}"
 
     def screenshot(self, path: Path) -> None:
         """Write a picture of the whole page."""

@@ -8,10 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from focusgym.runs.comparison import Cell
+from focusgym.runs.comparison import Cell, summarise
 from focusgym.runs.played import Played
 
 CLASSES = 5
+TWO = ("p28_7x7", "p36_7x7")
+RESAMPLES = 200
 
 
 def make_played(
@@ -76,7 +78,7 @@ def make_comparison() -> list[Cell]:
         "padding": -0.03,
     }
     cells = []
-    for g, group in enumerate(("p28_7x7", "p36_7x7")):
+    for g, group in enumerate(TWO):
         base = np.array([0.62, 0.75, 0.82, 0.86, 0.88]) + 0.03 * g
         local = {"n": 300, "local_gmacs": 0.001 * (1 + 0.7 * g), "group": group}
         for seed in range(5):
@@ -98,3 +100,21 @@ def make_comparison() -> list[Cell]:
         bound = local | {"local_gmacs": 0.05}
         cells.append(make_cell("oracle", 0, (base + 0.08).tolist(), kind="bound", **bound))
     return cells
+
+
+def two_designs() -> tuple[list[Cell], dict[str, Any]]:
+    """Return two designs in two groups, with three and two seeds, and what is said of them."""
+    cells = [
+        make_cell(design, seed, (0.3, 0.5, level), group=group, n=25, draws=draws, keep=0.6)
+        for g, (group, n_seeds) in enumerate(zip(TWO, (3, 2), strict=True))
+        for design, level, draws in (("a", 0.6, 10 * g + 1), ("b", 0.8, 10 * g + 2))
+        for seed in range(n_seeds)
+    ]
+    return cells, summarise(cells, "a", seed=5, resamples=RESAMPLES)
+
+
+def find_row(summary: dict[str, Any], label: str, group: str = "all") -> dict[str, Any]:
+    """Return a row of a summary."""
+    rows = summary["rows"] + summary["overall"]
+    (row,) = (row for row in rows if (row["label"], row["group"]) == (label, group))
+    return dict(row)

@@ -57,7 +57,7 @@ function picture(i) {
   const what = looked ? `looked at ${episode.boxes_px[t].join(", ")} px` : "skipped";
   const root = svg("svg", { class: "picture", viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `${names[i]}, frame ${t + 1}: ${what}` });
   root.append(svg("image", { href: v.frames[t], width: S, height: S, opacity: looked ? 1 : 0.4 }));
-  if (state.heat) root.append(...heatCells(episode, t));
+  if (state.heat === 2 || (state.heat && data.policies[i].learned)) root.append(...heatCells(episode, t));
   root.append(...boxes(v, t, [i], 3.5));
   if (!looked) {
     root.append(svg("text", { class: "said", x: S / 2, y: S / 2, "font-size": S / 10, "stroke-width": S / 60, "text-anchor": "middle" }, "skipped"));
@@ -80,7 +80,7 @@ function facts(i) {
     ["cost so far", `${episode.gmacs[t].toPrecision(3)} of ${episode.gmacs[data.steps - 1].toPrecision(3)} GMACs`],
   ];
   if (data.policies[i].learned) rows.push(["π's entropy", `${bits(episode.probabilities[t]).toFixed(2)} of ${Math.log2(data.grid ** 2).toFixed(2)} bits`]);
-  if (episode.keep) rows.push(["π′ says look", `${percent(episode.keep[t])}, looks from ${percent(data.policies[i].threshold)}`]);
+  if (episode.keep) rows.push(["π′ says look", `${episode.keep[t].toPrecision(2)}, looks from ${data.policies[i].threshold.toPrecision(2)}`]);
   return html("dl", {}, ...rows.flatMap(([term, said]) => [html("dt", {}, term), html("dd", {}, said)]));
 }
 
@@ -131,7 +131,7 @@ function drawList() {
       const right = episode.correct[data.steps - 1];
       return html("span", { class: i ? "second" : "first", title: `${names[i]}: ${right ? "right" : "wrong"}` }, right ? "✓" : "✗");
     });
-    const words = html("span", {}, html("span", { class: "name" }, v.label, " ", ...marks), html("span", { class: "reason" }, v.why));
+    const words = html("span", {}, html("span", { class: "name" }, ...marks, ` ${v.label}`), html("span", { class: "reason" }, v.why));
     const button = html("button", { title: v.name, "data-video": index }, html("img", { src: v.frames[0], alt: "" }), words);
     button.addEventListener("click", () => go({ video: index, t: 0 }));
     return html("li", {}, button);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 from dataclasses import replace
@@ -11,36 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from comparisons import make_cell, make_comparison
-from rich.console import Console
+from comparisons import RESAMPLES, TWO, find_row, make_cell, two_designs
 
-from focusgym.runs.comparison import (
-    Cell,
-    ComparisonError,
-    print_comparison,
-    summarise,
-    table,
-)
-
-TWO = ("p28_7x7", "p36_7x7")
-RESAMPLES = 200
-
-
-def find(summary: dict[str, Any], label: str, group: str = "all") -> dict[str, Any]:
-    rows = summary["rows"] + summary["overall"]
-    (row,) = (row for row in rows if (row["label"], row["group"]) == (label, group))
-    return dict(row)
-
-
-def small(resamples: int = RESAMPLES) -> tuple[list[Cell], dict[str, Any]]:
-    """Two designs in two groups; three and two seeds."""
-    cells = [
-        make_cell(design, seed, (0.3, 0.5, level), group=group, n=25, draws=draws, keep=0.6)
-        for group, n_seeds in zip(TWO, (3, 2), strict=True)
-        for design, level, draws in (("a", 0.6, 1 + len(group)), ("b", 0.8, 2))
-        for seed in range(n_seeds)
-    ]
-    return cells, summarise(cells, "a", seed=5, resamples=resamples)
+from focusgym.runs.comparison import Cell, ComparisonError, summarise
 
 
 def of(cells: list[Cell], design: str, group: str) -> list[Cell]:
@@ -61,8 +33,8 @@ def percentiles(values: list[float]) -> Any:
 
 
 def test_scores_of_a_row_are_those_of_loops() -> None:
-    cells, summary = small()
-    row, ours = find(summary, "b", TWO[0]), of(cells, "b", TWO[0])
+    cells, summary = two_designs()
+    row, ours = find_row(summary, "b", TWO[0]), of(cells, "b", TWO[0])
     final = [sum(video[-1] for video in right(c)) / 25 for c in ours]
     mean = [sum(sum(video) for video in right(c)) / 75 for c in ours]
     assert row["seeds"] == [0, 1, 2]
@@ -88,9 +60,9 @@ def test_scores_of_a_row_are_those_of_loops() -> None:
 
 
 def test_scores_over_all_groups_are_those_of_loops() -> None:
-    cells, summary = small()
+    cells, summary = two_designs()
     finals = [[sum(v[-1] for v in right(c)) / 25 for c in of(cells, "b", g)] for g in TWO]
-    row = find(summary, "b")
+    row = find_row(summary, "b")
     assert row["groups"] == list(TWO)
     means = [sum(each) / len(each) for each in finals]
     assert row["final_accuracy"]["value"] == pytest.approx(sum(means) / 2)
@@ -109,7 +81,7 @@ def test_scores_over_all_groups_are_those_of_loops() -> None:
 
 @pytest.mark.parametrize("groups", [TWO[:1], TWO])
 def test_differences_are_paired_by_seed_and_video_as_in_loops(groups: tuple[str, ...]) -> None:
-    cells, summary = small()
+    cells, summary = two_designs()
     by_video = np.zeros(25)  # groups share their videos: one draw for all
     by_seed: list[list[float]] = []
     for group in groups:
@@ -119,7 +91,7 @@ def test_differences_are_paired_by_seed_and_video_as_in_loops(groups: tuple[str,
             found = [x[-1] - y[-1] for x, y in zip(right(ours), right(theirs), strict=True)]
             by_seed[-1].append(sum(found) / 25)
             by_video += np.array(found) / len(pairs) / len(groups)
-    row = find(summary, "b", TWO[0] if len(groups) == 1 else "all")
+    row = find_row(summary, "b", TWO[0] if len(groups) == 1 else "all")
     difference = row["difference"]["final_accuracy"]
     assert difference["value"] == pytest.approx(by_video.mean())
     videos = np.random.default_rng(5).integers(25, size=(RESAMPLES, 25))
@@ -136,16 +108,16 @@ def test_differences_are_paired_by_seed_and_video_as_in_loops(groups: tuple[str,
 
 
 def test_probability_of_improvement_is_that_of_loops() -> None:
-    cells, summary = small()
+    cells, summary = two_designs()
     chances = []
     for group in TWO:
         scores = [[c.played.correct[:, -1].mean() for c in of(cells, d, group)] for d in "ba"]
         pairs = list(itertools.product(*scores))
         chances.append(sum((x > y) + 0.5 * (x == y) for x, y in pairs) / len(pairs))
-        found = find(summary, "b", group)["probability_of_improvement"]
+        found = find_row(summary, "b", group)["probability_of_improvement"]
         assert found["value"] == pytest.approx(chances[-1])
         assert 0 <= found["interval"][0] <= found["value"] <= found["interval"][1] <= 1
-    found = find(summary, "b")["probability_of_improvement"]
+    found = find_row(summary, "b")["probability_of_improvement"]
     assert found["value"] == pytest.approx(sum(chances) / 2)
 
 
@@ -163,7 +135,7 @@ def test_groups_with_other_videos_are_drawn_apart() -> None:
             np.mean([c.played.correct[:, -1] for c in of(cells, d, group)], axis=0) for d in "ba"
         )
         sets.append(ours - theirs)
-    difference = find(summary, "b")["difference"]["final_accuracy"]
+    difference = find_row(summary, "b")["difference"]["final_accuracy"]
     assert difference["value"] == pytest.approx((sets[0].mean() + sets[1].mean()) / 2)
     rng = np.random.default_rng(0)
     draws = [rng.integers(n, size=(RESAMPLES, n)) for n in (20, 30)]
@@ -175,10 +147,10 @@ def test_groups_with_other_videos_are_drawn_apart() -> None:
 
 
 def test_a_design_with_itself_shows_no_difference() -> None:
-    cells, _ = small()
+    cells, _ = two_designs()
     again = [replace(cell, design="the same") for cell in of(cells, "a", TWO[0])]
     for group in (TWO[0], "all"):
-        row = find(summarise([*cells, *again], "a"), "the same", group)
+        row = find_row(summarise([*cells, *again], "a"), "the same", group)
         for found in row["difference"].values():
             assert found == {"value": 0, "over_videos": [0, 0], "over_seeds": [0, 0]}
         assert row["probability_of_improvement"]["value"] == 0.5
@@ -186,9 +158,9 @@ def test_a_design_with_itself_shows_no_difference() -> None:
 
 
 def test_swapping_the_reference_turns_differences_round() -> None:
-    cells, summary = small()
-    turned = find(summarise(cells, "b", seed=5, resamples=RESAMPLES), "a")
-    row = find(summary, "b")
+    cells, summary = two_designs()
+    turned = find_row(summarise(cells, "b", seed=5, resamples=RESAMPLES), "a")
+    row = find_row(summary, "b")
     for name, found in row["difference"].items():
         other = turned["difference"][name]
         assert other["value"] == pytest.approx(-found["value"])
@@ -199,11 +171,11 @@ def test_swapping_the_reference_turns_differences_round() -> None:
 
 
 def test_a_figure_does_not_depend_on_what_else_is_compared_or_in_which_order() -> None:
-    cells, summary = small()
+    cells, summary = two_designs()
     more = [*(make_cell("c", s, group=TWO[0], n=25, draws=9) for s in range(4)), *cells[::-1]]
     found = summarise(more, "a", seed=5, resamples=RESAMPLES)
     for group in TWO:
-        assert find(found, "b", group) == find(summary, "b", group)
+        assert find_row(found, "b", group) == find_row(summary, "b", group)
 
 
 def test_both_intervals_must_leave_out_zero() -> None:
@@ -218,12 +190,12 @@ def test_both_intervals_must_leave_out_zero() -> None:
             did = replace(cell.played, labels=labels, predictions=predictions)
             cells.append(replace(cell, played=did))
     summary = summarise(cells, "a")
-    assert find(summary, "steady", TWO[0])["verdict"] == "higher"
-    varies = find(summary, "varies", TWO[0])
+    assert find_row(summary, "steady", TWO[0])["verdict"] == "higher"
+    varies = find_row(summary, "varies", TWO[0])
     low, high = varies["difference"]["final_accuracy"]["over_seeds"]
     assert low < 0 < varies["difference"]["final_accuracy"]["over_videos"][0] < high
     assert varies["verdict"] == "not apart"
-    assert find(summarise(cells, "steady"), "a", TWO[0])["verdict"] == "lower"
+    assert find_row(summarise(cells, "steady"), "a", TWO[0])["verdict"] == "lower"
     assert summary["conclusions"] == [
         "p28_7x7: a is right in 50.0 % after all frames. Higher, by points: steady (+16.0). "
         "Not apart, by points: varies (+25.0)."
@@ -233,7 +205,7 @@ def test_both_intervals_must_leave_out_zero() -> None:
 def test_one_seed_gives_no_interval_over_seeds_and_says_so() -> None:
     cells = [make_cell("a", 0, (0.1,), n=200), make_cell("b", 0, (0.9,), n=200, draws=1)]
     summary = summarise(cells, "a")
-    row = find(summary, "b", TWO[0])
+    row = find_row(summary, "b", TWO[0])
     assert row["final_accuracy"]["interval"] is None
     assert row["interquartile_mean"]["interval"] is None
     assert row["accuracy_by_step"]["interval"] is None
@@ -248,13 +220,15 @@ def test_one_seed_gives_no_interval_over_seeds_and_says_so() -> None:
 
 def test_one_video_gives_no_interval_over_videos() -> None:
     cells = [make_cell(design, 0, (1.0,), n=1) for design in "ab"]
-    found = find(summarise(cells, "a"), "b", TWO[0])
+    found = find_row(summarise(cells, "a"), "b", TWO[0])
     assert found["difference"]["final_accuracy"]["over_videos"] is None
     assert found["verdict"] == "not apart"
 
 
 def test_few_seeds_are_said_to_be_few() -> None:
-    assert any("2 seeds holds the true mean in about 50 %" in note for note in small()[1]["notes"])
+    assert any(
+        "2 seeds holds the true mean in about 50 %" in note for note in two_designs()[1]["notes"]
+    )
 
 
 def test_a_policy_that_does_not_learn_is_paired_with_every_seed() -> None:
@@ -262,7 +236,7 @@ def test_a_policy_that_does_not_learn_is_paired_with_every_seed() -> None:
     central = make_cell("central", 7, (0.2, 0.2, 0.2), kind="fixed")
     for reference, other, sign in (("a", "central", 1), ("central", "a", -1)):
         summary = summarise([*learned, central], reference)
-        row = find(summary, other, TWO[0])
+        row = find_row(summary, other, TWO[0])
         means = [c.played.correct[:, -1].mean() for c in learned]
         expected = central.played.correct[:, -1].mean() - np.mean(means)
         assert row["difference"]["final_accuracy"]["value"] == pytest.approx(sign * expected)
@@ -273,7 +247,7 @@ def test_a_policy_that_does_not_learn_is_paired_with_every_seed() -> None:
 def test_seeds_that_only_one_has_are_left_out_of_the_difference() -> None:
     ours = [make_cell("b", seed, draws=1) for seed in (1, 2, 3)]
     theirs = [make_cell("a", seed) for seed in (0, 1, 2)]
-    row = find(summarise([*ours, *theirs], "a"), "b", TWO[0])
+    row = find_row(summarise([*ours, *theirs], "a"), "b", TWO[0])
     pairs = zip(ours[:2], theirs[1:], strict=True)
     gaps = [x.played.correct[:, -1].mean() - y.played.correct[:, -1].mean() for x, y in pairs]
     assert row["seeds_compared"] == [1, 2]
@@ -291,7 +265,7 @@ def test_seeds_that_only_one_has_are_left_out_of_the_difference() -> None:
 )
 def test_what_cannot_be_paired_says_why(other: Cell, reason: str, has_chance: bool) -> None:
     summary = summarise([make_cell("a", 0), other], "a")
-    row = find(summary, "b", other.group)
+    row = find_row(summary, "b", other.group)
     assert row["difference"] is None
     assert row["unpaired"] == f"{other.group}: {reason}"
     assert row["verdict"] == "unpaired"
@@ -305,7 +279,7 @@ def test_other_true_classes_are_not_paired() -> None:
     labels = cell.played.labels.copy()
     labels[:3] += 1
     cells = [make_cell("a", 0), replace(cell, played=replace(cell.played, labels=labels))]
-    row = find(summarise(cells, "a"), "b", TWO[0])
+    row = find_row(summarise(cells, "a"), "b", TWO[0])
     assert row["unpaired"] == "p28_7x7: other true classes in 3 videos"
 
 
@@ -313,7 +287,7 @@ def test_a_group_that_a_design_lacks_is_named_and_left_out() -> None:
     cells = [make_cell("a", s, group=g) for g in TWO for s in range(2)]
     cells += [make_cell("b", s, group=TWO[1], draws=1) for s in range(2)]
     summary = summarise(cells, "a")
-    assert find(summary, "b")["difference"] == find(summary, "b", TWO[1])["difference"]
+    assert find_row(summary, "b")["difference"] == find_row(summary, "b", TWO[1])["difference"]
     assert any(
         note == "b has no run in p28_7x7; over all groups it is compared in p36_7x7 alone."
         for note in summary["notes"]
@@ -349,65 +323,5 @@ def test_cells_that_make_no_sense_are_refused() -> None:
 
 
 def test_the_summary_is_json() -> None:
-    summary = small()[1]
+    summary = two_designs()[1]
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-
-
-def test_the_csv_has_every_figure_of_every_row() -> None:
-    cells, summary = small()
-    frame = table(summary)
-    assert frame[["design", "group"]].to_numpy().tolist() == [
-        [design, group] for group in (*TWO, "all") for design in "ab"
-    ]
-    row, record = find(summary, "b", TWO[1]), frame.iloc[3]
-    difference = row["difference"]["mean_accuracy"]
-    assert record["mean_accuracy_difference"] == difference["value"]
-    assert record["mean_accuracy_difference_over_seeds_low"] == difference["over_seeds"][0]
-    assert record["final_accuracy_high"] == row["final_accuracy"]["interval"][1]
-    assert record["step_2"] == row["accuracy_by_step"]["value"][1]
-    assert record["seeds"] == "0 1"
-    assert record["patch_px"] == 36
-    assert list(table(summarise(of(cells, "a", TWO[0]), "a"))["group"]) == [TWO[0]]
-    again = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
-    np.testing.assert_array_equal(again["interquartile_mean"], frame["interquartile_mean"])
-
-
-def printed(summary: dict[str, Any], width: int) -> list[str]:
-    console = Console(file=io.StringIO(), width=width)
-    print_comparison(summary, console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
-
-
-def test_the_tables_fit_eighty_columns_and_say_what_was_measured() -> None:
-    longest = "increment_over_random"
-    cells = [replace(c, design=longest if c.design == "b" else "a") for c in small()[0]]
-    assert max(map(len, printed(summarise(cells, longest), 80))) <= 80
-    summary = small()[1]
-    lines = printed(summary, 80)
-    assert max(map(len, lines)) <= 80
-    row = find(summary, "b", TWO[0])
-    low, high = (f"{100 * bound:.1f}" for bound in row["final_accuracy"]["interval"])
-    accuracy, costs = f"{100 * row['final_accuracy']['value']:.1f}", f"{row['gmacs_per_video']:.4g}"
-    first, second = [line.split() for line in lines if line.startswith("b ")][:2]
-    assert first[:5] == ["b", "3", accuracy, f"{low},", high]
-    assert first[-1] == costs
-    difference = row["difference"]["final_accuracy"]
-    assert second[1] == f"{100 * difference['value']:+.1f}"
-    assert " ".join(second).endswith(row["verdict"])
-    text = " ".join(lines)
-    assert "p28_7x7: accuracy (%) on 25 test videos" in text
-    assert "all patch sizes: difference to a (points), chance to beat it (%)" in text
-    for sentence in (*summary["conclusions"], *summary["notes"]):
-        assert f"- {sentence}" in " ".join(text.split())
-
-
-def test_a_narrow_console_cuts_no_figure_off() -> None:
-    summary = summarise(make_comparison(), "increment_over_random", resamples=100)
-    names = tuple(row["label"] for row in summary["overall"])
-    tables = [
-        [line.split() for line in printed(summary, width) if line.startswith(names)]
-        for width in (40, 200)
-    ]
-    assert tables[0] == tables[1]
-    assert len(tables[0]) == 2 * 3 * len(names)

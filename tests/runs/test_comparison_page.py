@@ -17,6 +17,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from focusgym.runs import comparison_figures as figures
 from focusgym.runs.comparison import Cell, summarise
 from focusgym.runs.comparison_page import comparison_page
+from focusgym.runs.comparison_table import number
 
 REFERENCE = "increment_over_random"
 TEXTS = ".plot text, figcaption, h1, h2, .soft, .key button, dt, dd, li"
@@ -65,6 +66,13 @@ def open_drawn(browser: Browser, path: Path, width: int = 1280, *, dark: bool = 
     )
 
 
+def brightness(browser: Browser) -> float:
+    """Mean of red, green and blue behind the first plot."""
+    script = "return getComputedStyle(document.querySelector('.plot .main-svg')).backgroundColor"
+    color = browser.run(script).partition("(")[2].rstrip(")")
+    return sum(float(part) for part in color.split(",")[:3]) / 3
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 420])
 def test_the_page_draws_everything_and_asks_no_network(
@@ -78,10 +86,15 @@ def test_the_page_draws_everything_and_asks_no_network(
         assert traces == drawn
         assert paths >= traces
         assert 250 < wide <= width
-    background = browser.run(
-        "return getComputedStyle(document.querySelector('.plot svg.main-svg')).backgroundColor"
-    )
-    assert (sum(map(int, background[4:-1].split(","))) < 200) == dark
+    assert (brightness(browser) < 100) == dark
+
+
+def test_plots_follow_a_change_of_the_colour_scheme(browser: Browser, page: Path) -> None:
+    open_drawn(browser, page)
+    assert brightness(browser) > 200
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    WebDriverWait(browser.driver, 10).until(lambda _: brightness(browser) < 100)
 
 
 def test_text_in_a_plot_is_not_cut_off(browser: Browser, page: Path) -> None:
@@ -154,7 +167,7 @@ def test_pointing_at_a_mark_shows_its_numbers_and_nothing_offers_an_upload(
     by = row["difference"]["final_accuracy"]["value"]
     (text,) = browser.texts(".hoverlayer text")
     assert text.startswith(
-        f"{row['label']}: {row['verdict']}{100 * by:+.1f} points95 % over videos"
+        f"{row['label']}: {row['verdict']}{number(by, signed=True)} points95 % over videos"
     )
     titles = browser.run(
         "return [...document.querySelectorAll('.modebar-btn')].map((b) => b.dataset.title)"
@@ -165,7 +178,7 @@ def test_pointing_at_a_mark_shows_its_numbers_and_nothing_offers_an_upload(
 
 
 def test_odd_names_and_thin_data_make_a_page(browser: Browser, tmp_path: Path) -> None:
-    """One seed, a design in one group, other videos, no learning curve, names that look like HTML."""
+    """One seed, missing groups, other videos, no learning curve, names that look like HTML."""
     odd = "</script><b>odd & long_name of a run</b>"
     cells = [
         make_cell("a", 0, group="p28_7x7"),

@@ -293,3 +293,23 @@ def test_data_survive_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_page(tmp_path / "page.html", "replay.html", title="x", data={"x": float("inf")})
     assert not (tmp_path / "page.html").exists()
+
+
+def test_the_layout_check_finds_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
+    """A page for each fault, and one without."""
+    pages = {
+        "none": "<p>one</p><p>two</p>",
+        "asked for": '<p>one</p><link rel="stylesheet" href="http://127.0.0.1:9/x.css">',
+        "console": "<p>one</p><script>console.error('bad')</script>",
+        "wide": "<p style='width: 2000px'>one</p>",
+        "lie on": "<p>one</p><p style='margin-top: -2.2em'>two</p>",
+    }
+    for fault, body in pages.items():
+        (tmp_path / "page.html").write_text(f"<!doctype html><title>x</title>{body}")
+        browser.open(tmp_path / "page.html")
+        if fault == "none":
+            browser.check("p")
+        else:
+            with pytest.raises(AssertionError, match="console" if fault == "asked for" else fault):
+                browser.check("p")
+    assert browser.texts("p") == ["one", "two"]
