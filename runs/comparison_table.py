@@ -62,7 +62,7 @@ def print_comparison(summary: dict[str, Any], console: Console) -> None:
         where = "all patch sizes" if group == ALL_GROUPS else group
         n_videos = min(row["n_videos"] for row in rows)
         _print(_accuracies(rows, f"{where}: accuracy (%) on {n_videos} test videos"), console)
-        title = f"{where}: difference to {summary['reference']} (points), chance to beat it (%)"
+        title = f"{where}: difference to {summary['reference']} (points), chance to win (%)"
         _print(_differences(rows, title), console)
     for line in (*summary["conclusions"], *summary["notes"]):
         console.print(f"- {line}", highlight=False, markup=False)
@@ -83,7 +83,7 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
 
 def _differences(rows: Sequence[dict[str, Any]], title: str) -> Table:
     shown = _table(title)
-    for name in ("final", "over videos", "over seeds", "chance", "95 %"):
+    for name in ("final", "over videos", "over seeds", "wins", "95 %"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("so", no_wrap=True)
     for row in rows:

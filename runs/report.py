@@ -18,6 +18,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from ..feature_cache import FeatureCache, clips_of, read_frames
+from .configs.quickstart import QuickstartConfig
 from .evaluation import true_boxes
 
 # Colour says what kind of policy a line is: grey fixed, green learned, orange learned with frames
@@ -140,13 +141,19 @@ def print_places(out: Path, console: Console) -> None:
         ("cache/, classifier/", "what gymnasium.make takes: see the README"),
     ):
         console.print(f"  {name:26} {what}", highlight=False)
-    console.print("\nnext: another seed, or your own clips with torchvision's MobileNet-V2:")
+    console.print("\nnext:")
     command = "focusgym" if shutil.which("focusgym") else ".venv/bin/focusgym"
-    for options in (
-        "--seed 1 --out outputs/seed1",
-        "--videos DIR --weights FILE --out outputs/clips",
+    here = out != QuickstartConfig().out
+    data = f" --cache {out}/cache" if here else ""
+    trained = f"{data} --classifier {out}/classifier" if here else ""
+    policy = f" --policy {out}/policy_plus --second {out}/policy"
+    for what, options in (
+        ("look at what the policies do", f"replay outputs/replay{policy}"),
+        ("train one yourself", f"train outputs/pi --preset digits{trained}"),
+        ("compare reward designs", f"compare outputs/table5 --preset digits{data}"),
+        ("your own clips", "quickstart --videos DIR --weights FILE --out outputs/clips"),
     ):
-        console.print(f"  {command} quickstart {options}", highlight=False, soft_wrap=True)
+        console.print(f"  [dim]{what}:[/] {command} {options}", highlight=False, soft_wrap=True)
 
 
 def results_table(results: dict[str, Any]) -> pd.DataFrame:

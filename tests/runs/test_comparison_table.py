@@ -59,7 +59,7 @@ def test_the_tables_fit_eighty_columns_and_say_what_was_measured() -> None:
     assert " ".join(second).endswith(row["verdict"])
     text = " ".join(lines)
     assert "p28_7x7: accuracy (%) on 25 test videos" in text
-    assert "all patch sizes: difference to a (points), chance to beat it (%)" in text
+    assert "all patch sizes: difference to a (points), chance to win (%)" in text
     for sentence in (*summary["conclusions"], *summary["notes"]):
         assert f"- {sentence}" in " ".join(text.split())
 
