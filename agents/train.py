@@ -31,7 +31,6 @@ def train_policy(
     group: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_s: float = 60.0,
-    logs: str | os.PathLike[str] | None = None,
 ) -> tuple[PolicyNetwork, list[float]]:
     """Train π, or π and π′, on the training split (stage II), f_G, f_L and f_C frozen.
 
@@ -44,8 +43,6 @@ def train_policy(
         checkpoint: File for checkpoints: a training that was interrupted goes on from it; None
             keeps none.
         checkpoint_s: Least time between two checkpoints, seconds; 0 writes before each rollout.
-        logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, a row per
-            rollout; None writes none.
 
     Returns:
         The policy network, in eval mode, with ρ for AdaFocus+; and the mean return per episode of
@@ -54,14 +51,27 @@ def train_policy(
     Raises:
         CacheError: If the cache cannot be opened.
         BundleError: If the classifier belongs to another cache.
+        ValueError: If the settings do not go together.
         CheckpointError: If the checkpoint is damaged or that of another training, or cannot be
             written.
 
     Source: AdaFocus (arXiv:2105.03245) section 3.2, stage II (Eq. 6, γ = 0.7), and section 3.3.
     """
+    model = make_model(cache, classifier, config, seed, group)
+    return train_model(model, config, seed, checkpoint, checkpoint_s)
+
+
+def make_model(
+    cache: str | os.PathLike[str],
+    classifier: str | os.PathLike[str],
+    config: PPOConfig,
+    seed: int,
+    group: str | None = None,
+) -> FocusPPO:
+    """Make the environments and the networks of a training, as `train_policy`; write nothing."""
     env = make_environment(cache, classifier, config, seed, group)
     features = env.player.cache
-    model = FocusPPO(
+    return FocusPPO(
         "GruPolicy",
         env,
         stats_window_size=config.n_envs,  # SB3 then averages over just the last rollout
@@ -69,18 +79,47 @@ def train_policy(
         device=str(features.device),
         **config.keywords(features.steps),
     )
-    if logs is not None:
-        model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
+
+
+def train_model(
+    model: FocusPPO,
+    config: PPOConfig,
+    seed: int,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_s: float = 60.0,
+    logs: str | os.PathLike[str] | None = None,
+) -> tuple[PolicyNetwork, list[float]]:
+    """Train what `make_model` made.
+
+    Args:
+        model: The model.
+        config: As of `make_model`.
+        seed: As of `make_model`.
+        checkpoint: As of `train_policy`.
+        checkpoint_s: As of `train_policy`.
+        logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, a row per
+            rollout; None writes none.
+
+    Returns:
+        As `train_policy`.
+
+    Raises:
+        CheckpointError: As `train_policy`.
+    """
+    player = model.players[0]
+    features = player.cache
     rollouts = max(1, config.epochs * len(features.split("train")) // config.n_envs)
     total = rollouts * features.steps * config.n_envs
     identity = fingerprint({**asdict(config), "seed": seed})
     if checkpoint is not None and Path(checkpoint).exists():
         load_checkpoint(checkpoint, model, identity)
+    if logs is not None:
+        model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
     callbacks: list[BaseCallback] = [Progress(rollouts)]
     if checkpoint is not None:  # before those whose work is done anew after it was loaded
         callbacks.insert(0, Checkpoints(checkpoint, checkpoint_s, identity))
     if config.validations and config.plus is None:
-        source = open_source(env.player.config)
+        source = open_source(player.config)
         callbacks.append(Validation(source, every=-(-rollouts // config.validations)))
     # Also where nothing is left to train: the last weights may not have been scored.
     model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False)

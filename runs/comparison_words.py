@@ -83,6 +83,6 @@ def notes(summary: dict[str, Any]) -> list[str]:
     if compared > 1:
         found.append(
             f"{compared} comparisons, none corrected for their number: of twenty with nothing "
-            "behind them, about one would seem apart."
+            "behind them, about one would seem apart; more with few seeds."
         )
     return found

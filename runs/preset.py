@@ -43,11 +43,13 @@ class Option:
     Attributes:
         field: Of the config that has it.
         is_flag: Whether it is ``--name`` or ``--no-name``, with no value.
+        is_repeated: Whether each value wants its name again: ``--patch 96 --patch 128``.
         is_positional: Whether it has no name on the command line.
     """
 
     field: Field[Any]
     is_flag: bool
+    is_repeated: bool
     is_positional: bool
 
 
@@ -66,8 +68,10 @@ def options_of(config: type[Any]) -> dict[str, Option]:
         if is_dataclass(hint):
             found |= options_of(hint)  # type: ignore[arg-type]
         else:
-            name = each.name.replace("_", "-")
-            found[name] = Option(each, hint is bool, "Positional[" in str(each.type))
+            how = str(each.type)
+            found[each.name.replace("_", "-")] = Option(
+                each, hint is bool, "UseAppendAction[" in how, "Positional[" in how
+            )
     return found
 
 
@@ -80,7 +84,8 @@ def with_preset(args: Sequence[str], stored: Path | None = None) -> list[str]:
             run that goes on.
 
     Raises:
-        PresetError: If there is no such preset, it is not readable, or has unknown keys.
+        PresetError: If there is no such preset, it is not readable, says nothing for the verb, or
+            has unknown keys or what is no value of an option.
     """
     verb = next((v for v in VERBS if list(args[: len(v.split())]) == v.split()), None)
     if verb is None:
@@ -91,11 +96,8 @@ def with_preset(args: Sequence[str], stored: Path | None = None) -> list[str]:
     if "preset" not in options or chosen in (None, MISSING):
         return [*args]
     given = {_name(arg) for arg in args if arg.startswith("--")}
-    tokens = [*args]
-    for key, value in _read(str(chosen), verb, given).items():
-        if key not in given:
-            tokens += _tokens(key, value, options[key])
-    return tokens
+    read = _read(str(chosen), verb, given)
+    return [*args, *_as_tokens(str(chosen), {k: v for k, v in read.items() if k not in given}, verb)]
 
 
 def preset_args(preset: str, verb: str) -> list[str]:
@@ -104,9 +106,7 @@ def preset_args(preset: str, verb: str) -> list[str]:
     Raises:
         PresetError: As `with_preset`.
     """
-    options = options_of(VERBS[verb])
-    read = _read(preset, verb, set())
-    return [token for key, value in read.items() for token in _tokens(key, value, options[key])]
+    return _as_tokens(preset, _read(preset, verb, set()), verb)
 
 
 def resolved(config: Any) -> dict[str, Any]:
@@ -122,9 +122,15 @@ def resolved(config: Any) -> dict[str, Any]:
 
 
 def write_config(path: Path, verb: str, config: Any, command: str) -> None:
-    """Write the resolved options of a verb as a preset, which gives the same run again."""
+    """Write the resolved options of a verb as a preset, which gives the same run again.
+
+    The file appears complete, or not at all. The command is a comment in it.
+    """
     text = yaml.safe_dump({verb: resolved(config)}, sort_keys=False, allow_unicode=True)
-    path.write_text(f"# {command}\n{text}", encoding="utf-8")
+    comment = "".join(c if c.isprintable() else " " for c in command)  # one line of it
+    beside = path.with_name(f"{path.name}.partial")
+    beside.write_text(f"# {comment}\n{text}", encoding="utf-8")
+    beside.replace(path)
 
 
 def read_preset(preset: str) -> dict[str, Any]:
@@ -155,27 +161,28 @@ def read_preset(preset: str) -> dict[str, Any]:
 
 
 def _read(preset: str, verb: str, given: set[str]) -> dict[str, Any]:
-    """Return what a preset says for a verb, with checked keys; {} where it says nothing.
+    """Return what a preset says for a verb, with checked keys.
 
     Of sections such as ``fit patches`` and ``fit patches --policy`` the one with most words counts
     of those whose options are all given.
     """
     content = read_preset(preset)
+    fitting = []
     for section, options in content.items():
-        of = str(section).split(" --")[0]
-        if of not in VERBS:
+        of, *wanted = str(section).split(" --")
+        if of not in VERBS or not {*wanted} <= options_of(VERBS[of]).keys():
             raise PresetError(
                 f"--preset {preset}: unknown section {section!r}: the verbs are {', '.join(VERBS)}"
             )
         _check_keys(preset, section, options, options_of(VERBS[of]))
-    fitting = [
-        section
-        for section in content
-        if section.split(" --")[0] == verb and {*section.split(" --")[1:]} <= given
-    ]
-    chosen = max(fitting, key=len, default=None)
-    read = {} if chosen is None else content[chosen]
-    return {str(key).replace("_", "-"): value for key, value in read.items()}
+        if of == verb and {*wanted} <= given:
+            fitting.append(section)
+    if not fitting:
+        raise PresetError(
+            f"--preset {preset} says nothing for `focusgym {verb}`: it has the sections "
+            f"{', '.join(content)}; choose another preset, or leave --preset out"
+        )
+    return {str(k).replace("_", "-"): v for k, v in content[max(fitting, key=len)].items()}
 
 
 def _check_keys(
@@ -193,15 +200,29 @@ def _check_keys(
             )
 
 
-def _tokens(key: str, value: Any, option: Option) -> list[str]:
-    """Return an option as on the command line."""
-    if option.is_flag and isinstance(value, bool):
-        return [f"--{key}" if value else f"--no-{key}"]
-    values = value if isinstance(value, list) else [value]
-    return [f"--{key}", *(v if isinstance(v, str) else _text(v) for v in values)] if values else []
+def _as_tokens(preset: str, read: Mapping[str, Any], verb: str) -> list[str]:
+    """Return options as on the command line."""
+    options = options_of(VERBS[verb])
+    tokens: list[str] = []
+    for key, value in read.items():
+        if options[key].is_flag:
+            if not isinstance(value, bool):
+                raise PresetError(
+                    f"--preset {preset}: {verb}: {key} must be true or false; got {value!r}"
+                )
+            tokens.append(f"--{key}" if value else f"--no-{key}")
+        elif not isinstance(value, list):
+            tokens.append(f"--{key}={_text(value)}")  # in one: it may begin with a minus
+        elif options[key].is_repeated:
+            tokens += [f"--{key}={_text(each)}" for each in value]
+        else:
+            tokens += [f"--{key}", *map(_text, value)]
+    return tokens
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
 
 
@@ -211,12 +232,13 @@ def _name(arg: str) -> str:
 
 
 def _value_of(args: Sequence[str], option: str) -> str | None:
+    found = None
     for i, arg in enumerate(args):
         if arg == option and i + 1 < len(args):
-            return args[i + 1]
+            found = args[i + 1]
         if arg.startswith(f"{option}="):
-            return arg.split("=", 1)[1]
-    return None
+            found = arg.split("=", 1)[1]
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
+from .partial import whole
 from .preset import CONFIG, resolved, write_config
 from .steps import VERSION, OutputError
 
 RUN = "run.json"
 RESULTS = "results.json"
+_LOCK = ".lock"
 _LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord")
 
 
-def begin_run(
+@contextmanager
+def run_folder(
     out: Path,
     verb: str,
     config: Any,
@@ -32,8 +36,8 @@ def begin_run(
     *,
     resume: bool,
     may_change: Collection[str] = (),
-) -> None:
-    """Make the folder of a run, or find it as an interruption left it.
+) -> Iterator[None]:
+    """Make the folder of a run, or go on with one; inside the block no other process may.
 
     It gets ``config.yaml``, the resolved options, which as ``--preset`` give the same run again;
     and ``run.json``: command lines, versions, git revision, machine, fingerprints.
@@ -48,25 +52,20 @@ def begin_run(
 
     Raises:
         OutputError: If something is there without ``resume``; if with it there is no run, or one
-            with other settings or other data; or if it cannot be made.
+            with other settings or other data; if another process is at it; or if it cannot be
+            made.
     """
-    if resume:
-        _check_same(out, verb, config, fingerprints, may_change)
-        write_config(out / CONFIG, verb, config, _command())
-        record = json.loads((out / RUN).read_text())
-        record["commands"].append(_command())
-        write_whole(out / RUN, json.dumps(record, indent=2))
-        return
-    check_new(out)
-    partial = out.with_name(f".{out.name}.begun")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_config(partial / CONFIG, verb, config, _command())
-        (partial / RUN).write_text(json.dumps(_record(fingerprints), indent=2))
-        partial.rename(out)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written ({error}): give another folder") from error
+    if not resume:
+        _make(out, verb, config, fingerprints)
+    with _locked(out):
+        if resume:
+            check_settings(out, verb, config, may_change)
+            record = _read_record(out)
+            _check_data(out, record["fingerprints"], fingerprints)
+            write_config(out / CONFIG, verb, config, _command())
+            record["commands"].append(_command())
+            write_whole(out / RUN, json.dumps(record, indent=2))
+        yield
 
 
 def check_new(out: Path) -> None:
@@ -82,6 +81,50 @@ def check_new(out: Path) -> None:
         )
 
 
+def check_settings(out: Path, verb: str, config: Any, may_change: Collection[str] = ()) -> None:
+    """Refuse to go on with a run that was begun with other settings.
+
+    Raises:
+        OutputError: If it was, or if there is no run of this verb.
+    """
+    there, here = stored_settings(out, verb), resolved(config)
+    other = [
+        f"{name} was {there.get(name)!r}, is {here[name]!r}"
+        for name in here
+        if here[name] != there.get(name) and name not in may_change
+    ]
+    if other:
+        raise OutputError(
+            f"{out} was begun with other settings ({'; '.join(other[:3])}): go on with those it "
+            "was begun with, or give another folder"
+        )
+
+
+def stored_settings(run: Path, verb: str) -> dict[str, Any]:
+    """Return the options that a run was begun with.
+
+    Raises:
+        OutputError: If there is no run of this verb.
+    """
+    if not is_run(run):
+        raise OutputError(
+            f"{run} is no run of `focusgym {verb}`: give a folder that `focusgym {verb}` wrote"
+        )
+    try:
+        content = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+        settings = content.get(verb)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise OutputError(
+            f"{run / CONFIG} is damaged ({error}): put it back, or begin another run"
+        ) from error
+    if not isinstance(settings, dict):
+        raise OutputError(
+            f"{run} is a run of `focusgym {', '.join(map(str, content))}`, not of `focusgym "
+            f"{verb}`: give another folder"
+        )
+    return settings
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file that appears complete, or not at all."""
     beside = path.with_name(f"{path.name}.partial")
@@ -94,35 +137,53 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / RUN).is_file()
 
 
-def _check_same(
-    out: Path,
-    verb: str,
-    config: Any,
-    fingerprints: Mapping[str, str],
-    may_change: Collection[str],
-) -> None:
+def _make(out: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) -> None:
+    """Let the folder appear with its settings; of two at the same moment one is refused."""
+    check_new(out)
+    try:
+        with whole(out) as folder:
+            write_config(folder / CONFIG, verb, config, _command())
+            (folder / RUN).write_text(json.dumps(_record(fingerprints), indent=2))
+    except OutputError:
+        check_new(out)  # another process was quicker
+        raise
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep others out of a run; the lock of a process that was killed is gone with it."""
     if not is_run(out):
+        raise OutputError(f"{out} is no run: leave --resume out to begin one")
+    lock = FileLock(out / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
         raise OutputError(
-            f"{out} is no run of `focusgym {verb}`: there is nothing to go on with; leave --resume "
-            "out to begin one"
-        )
-    there = yaml.safe_load((out / CONFIG).read_text()).get(verb, {})
-    here = resolved(config)
-    other = [
-        f"{name} {there.get(name)!r}"
-        for name in here
-        if here[name] != there.get(name) and name not in may_change
-    ]
-    if other:
+            f"{out}: another process is at this run: wait for it, or stop it"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise OutputError(f"{out} cannot be written ({error}): give another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read_record(out: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((out / RUN).read_text())
+        return {**record, "commands": [*record["commands"]], "fingerprints": record["fingerprints"]}
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise OutputError(
-            f"{out} was begun with other settings ({', '.join(other[:3])}): go on without giving "
-            "them, or give another folder"
-        )
-    known = json.loads((out / RUN).read_text())["fingerprints"]
-    if known != dict(fingerprints):
+            f"{out / RUN} is damaged ({error!r}): put it back, or begin another run"
+        ) from error
+
+
+def _check_data(out: Path, known: Mapping[str, str], now: Mapping[str, str]) -> None:
+    if known != dict(now):
         raise OutputError(
-            f"{out} was begun on other data (fingerprints {known}, now {dict(fingerprints)}): put "
-            "those back, or give another folder"
+            f"{out} was begun on other data (fingerprints {known}, now {dict(now)}): put those "
+            "back, or give another folder"
         )
 
 
@@ -145,13 +206,18 @@ def _command() -> str:
 
 def _git_revision() -> str | None:
     """Return the commit of this source, with a + if files differ from it; None if unknown."""
-    source = Path(__file__).resolve().parent
+    source = Path(__file__).resolve()
+    asked = (
+        ("ls-files", "--error-unmatch", source.name),  # else installed inside another repository
+        ("rev-parse", "HEAD"),
+        ("status", "--porcelain", "--", ".."),
+    )
     try:
-        revision, changed = (
+        _, revision, changed = (
             subprocess.run(
-                ["git", "-C", source, *what], capture_output=True, text=True, check=True
+                ["git", "-C", source.parent, *what], capture_output=True, text=True, check=True
             ).stdout.strip()
-            for what in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", ".."))
+            for what in asked
         )
     except (OSError, subprocess.CalledProcessError):
         return None
