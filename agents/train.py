@@ -121,8 +121,12 @@ def train_model(
     if config.validations and config.plus is None:
         source = open_source(player.config)
         callbacks.append(Validation(source, every=-(-rollouts // config.validations)))
-    # Also where nothing is left to train: the last weights may not have been scored.
-    model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False)
+    try:
+        # Also where nothing is left to train: the last weights may not have been scored.
+        model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False)
+    finally:
+        if logs is not None:
+            model.logger.close()
     if model.best_weights is not None:
         model.policy.load_state_dict(model.best_weights)
     policy = model.network()

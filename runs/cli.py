@@ -55,13 +55,13 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     args = [*(sys.argv[1:] if args is None else args)]
     config = _parse(args)
-    if isinstance(config, TrainConfig) and config.resume:
+    if isinstance(config, TrainConfig) and config.resume and (config.out / CONFIG).is_file():
         config = _parse(args, config.out / CONFIG)
     try:
         _run(config)
     except KeyboardInterrupt:
         again = "the same command goes on after what is complete"
-        if isinstance(config, TrainConfig):
+        if isinstance(config, TrainConfig) and (config.out / CONFIG).is_file():
             again = f"`focusgym train {config.out} --resume` goes on with it"
         print(f"\nfocusgym: interrupted; {again}", file=sys.stderr)
         raise SystemExit(130) from None
@@ -84,6 +84,8 @@ def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
 
 def _run(config: Any) -> None:
     module, function = RUNNERS[type(config)]
+    if "" not in sys.path:  # a reward design of the user's own is found where the command is typed
+        sys.path.append("")
     # Nothing heavy is imported before the command line is understood.
     verb = getattr(import_module(f".{module}", __package__), function)
     from ..recognizer import FocusgymError

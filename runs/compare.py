@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +14,12 @@ from .comparison import Cell, print_comparison, summarise, table
 from .comparison_page import comparison_page
 from .configs.compare import CompareConfig
 from .finished import cells_of_runs
-from .grid import cells_of, fixed_cells, jobs_of, make_groups, run_jobs
-from .options import UsageError, reward_of, tell
+from .grid import cells_of, fixed_cells, groups_of, jobs_of, make_groups, rows_of, run_jobs
+from .options import UsageError, reward_label, reward_of, tell
+from .partial import check_free
 from .ppo_options import ppo_config
 from .preset import resolved
-from .run_folder import RESULTS, begin_run, is_run, write_whole
+from .run_folder import RESULTS, is_run, run_folder, write_whole
 
 # A comparison grows: what is trained already is not trained again.
 _GROWS = ("patch", "reward", "seeds", "keep-ratios", "plus", "reference", "jobs", "runs")
@@ -32,30 +34,67 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     Raises:
         UsageError: If options are wrong or do not go together.
         OutputError: If something is in the way, or the comparison was begun with other settings.
-        CacheError, BundleError, CheckpointError, VideoError: As the verbs that it is made of.
+        FailedError: If trainings failed; the others are kept.
+        CacheError, BundleError, VideoError: As the verbs that it is made of.
         ComparisonError: If runs cannot stand beside each other.
     """
     _check(config)
-    config = replace(config, cache=config.cache.resolve())
-    fingerprints = {} if config.runs else read_manifest(config.cache)["fingerprints"]
-    cells = cells_of_runs(config.runs, config.keep_ratios) if config.runs else []
+    config = replace(
+        config, cache=config.cache.resolve(), runs=tuple(run.resolve() for run in config.runs)
+    )
     again = is_run(config.out)
-    begin_run(config.out, "compare", config, fingerprints, resume=again, may_change=_GROWS)
-    cells = cells or _trained(config)
-    reference = config.reference or cells[0].label
-    if reference not in {cell.label for cell in cells}:
-        known = ", ".join(dict.fromkeys(cell.label for cell in cells))
-        raise UsageError(f"--reference {reference}: no such row; choose one of {known}")
-    summary = summarise(cells, reference)
-    write_whole(config.out / RESULTS, json.dumps(summary, indent=2))
-    table(summary).to_csv(config.out / "results.csv", index=False)
-    comparison_page(config.out / "index.html", summary, cells, resolved(config))
+    if not again:
+        check_free(config.out)
+    if config.runs:
+        cells = cells_of_runs(config.runs, config.keep_ratios)
+        reference = _reference(config, [cell.label for cell in cells])
+        summary = summarise(cells, reference)  # before a file is written: it may refuse
+        with run_folder(config.out, "compare", config, {}, resume=again, may_change=_GROWS):
+            _write(config, summary, cells)
+    else:
+        groups = groups_of(config)
+        jobs = jobs_of(config, groups)
+        reference = _reference(config, rows_of(jobs))
+        data = read_manifest(config.cache)["fingerprints"]
+        with run_folder(config.out, "compare", config, data, resume=again, may_change=_GROWS):
+            make_groups(groups, config)
+            run_jobs(jobs, config)
+            cells = [*cells_of(jobs), *fixed_cells(groups, config.seeds)]
+            summary = summarise(cells, reference)
+            _write(config, summary, cells)
     if config.json:
         tell(json.dumps(summary))
     else:
         print_comparison(summary, Console(markup=False, highlight=False))
         tell(f"{config.out}/index.html has the plots, results.csv the table")
     return summary
+
+
+def _reference(config: CompareConfig, rows: Sequence[str]) -> str:
+    """Return the label of the row that the others are compared with."""
+    if config.reference is None:
+        return rows[0]
+    for label in (config.reference, _label(config.reference)):
+        if label in rows:
+            return label
+    raise UsageError(
+        f"--reference {config.reference}: no such row; choose one of "
+        f"{', '.join(dict.fromkeys(rows))}"
+    )
+
+
+def _label(reference: str) -> str:
+    """Return the label of a design that is given as on the command line."""
+    try:
+        return reward_label(reference)
+    except UsageError:
+        return reference
+
+
+def _write(config: CompareConfig, summary: dict[str, Any], cells: Sequence[Cell]) -> None:
+    write_whole(config.out / RESULTS, json.dumps(summary, indent=2))
+    table(summary).to_csv(config.out / "results.csv", index=False)
+    comparison_page(config.out / "index.html", summary, cells, resolved(config))
 
 
 def _check(config: CompareConfig) -> None:
@@ -71,10 +110,8 @@ def _check(config: CompareConfig) -> None:
     for share in config.keep_ratios:
         if not 0 < share <= 1:
             raise UsageError(f"--keep-ratios must be shares in (0, 1]; got {share}")
-
-
-def _trained(config: CompareConfig) -> list[Cell]:
-    groups = make_groups(config)
-    jobs = jobs_of(config, groups)
-    run_jobs(jobs, config)
-    return [*cells_of(jobs), *fixed_cells(groups, config.seeds)]
+    shares = [f"{share:g}" for share in config.keep_ratios]  # as in names of rows and of files
+    if len({*shares}) < len(shares) or (config.skip.plus and not shares):
+        raise UsageError(
+            f"--keep-ratios: each share once, and with --plus at least one; got {' '.join(shares)}"
+        )

@@ -19,6 +19,7 @@ from ..agents import (
     keep_threshold,
     with_threshold,
 )
+from ..feature_cache.rows import SKIPPED
 from ..recognizer import AdaptiveRecognizer
 from .configs.evaluate import EvaluateConfig
 from .evaluation import Contender, parity, recognize_files
@@ -43,21 +44,25 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     check_seed(config.seed)
     if not config.policies:
         raise UsageError("give at least one run of `focusgym train`, or a policy bundle")
+    paths = [*dict.fromkeys(config.policies)]
+    found = [find_trained(path, config.cache, config.classifier) for path in paths]
+    if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
+        found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
+    several = len({_features(each) for each in found}) > 1
     rows: list[dict[str, Any]] = []
     seen: set[tuple[str, str]] = set()
-    for path in config.policies:
-        trained = find_trained(path, config.cache, config.classifier)
-        videos = trained.cache.split(config.split)
-        if not len(videos):
-            raise UsageError(f"--split {config.split}: {trained.cache.root} has no such videos")
+    for trained in found:
+        videos = _videos(trained, config)
         for each in _at_shares(trained, config.keep_ratio):
             rows.append(_row(each, each.agent, videos))
             if config.pixels:
                 rows[-1]["parity"] = _parity(each, videos)
-        features = (trained.cache.fingerprint, str(trained.classifier))
-        if features not in seen:  # once for all policies on the same features
-            seen.add(features)
-            rows += [_row(trained, agent, videos) for agent in _others(config)]
+        if _features(trained) not in seen:  # once for all policies on the same features
+            seen.add(_features(trained))
+            others = [_row(trained, agent, videos) for agent in _others(config)]
+            if several:
+                others = [r | {"name": f"{r['name']}, as {trained.name}"} for r in others]
+            rows += others
     results = {"split": config.split, "policies": rows}
     if config.json:
         tell(json.dumps(results))
@@ -81,6 +86,23 @@ def at_keep_ratio(trained: Trained, keep_ratio: float) -> Trained:
         threshold = keep_threshold(trained.policy, trained.cache, train, keep_ratio)
         policy = with_threshold(trained.policy, threshold)
     return replace(trained, name=f"{trained.name} η={keep_ratio:g}", policy=policy)
+
+
+def _features(trained: Trained) -> tuple[str, str]:
+    """Return what tells the cache and f_C of a policy from those of another."""
+    return trained.cache.fingerprint, str(trained.classifier.resolve())
+
+
+def _videos(trained: Trained, config: EvaluateConfig) -> NDArray[np.int64]:
+    if config.split == SKIPPED:
+        raise UsageError(f"--split {SKIPPED}: these videos could not be read: choose another")
+    videos = trained.cache.split(config.split)
+    if config.pixels and (trained.cache.videos["view"].to_numpy()[videos] >= 0).any():
+        raise UsageError(
+            f"--pixels: {trained.cache.root} holds augmented copies of the split {config.split}, "
+            "and the recognizer reads videos as they are: choose another --split"
+        )
+    return videos
 
 
 def _at_shares(trained: Trained, keep_ratios: tuple[float, ...]) -> list[Trained]:

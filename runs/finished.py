@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .comparison import Cell
 from .evaluate import at_keep_ratio
 from .options import UsageError, reward_label
 from .played import play, read_played
-from .preset import CONFIG
-from .run_folder import RESULTS, is_run
+from .run_folder import RESULTS, is_run, stored_settings
 from .train import PLAYED, learning_curve
 from .trained import Trained, find_trained
 
@@ -29,9 +26,15 @@ def cells_of_runs(runs: Sequence[Path], keep_ratios: Sequence[float]) -> list[Ce
         keep_ratios: η at which AdaFocus+ is measured.
 
     Raises:
-        UsageError: If a folder is no finished run, or two runs are the same.
+        UsageError: If a run is not finished, or two are the same.
+        OutputError: If a folder is no run of ``focusgym train``.
     """
-    settings = [_settings(run) for run in runs]
+    for run in runs:
+        if is_run(run) and not (run / RESULTS).is_file():
+            raise UsageError(
+                f"--runs {run}: is not finished: `focusgym train {run} --resume` goes on"
+            )
+    settings = [stored_settings(run, "train") for run in runs]
     names = _names(settings)
     cells: dict[tuple[Any, ...], Cell] = {}
     for run, name, options in zip(runs, names, settings, strict=True):
@@ -53,18 +56,9 @@ def cells_of_runs(runs: Sequence[Path], keep_ratios: Sequence[float]) -> list[Ce
     return [*cells.values()]
 
 
-def _settings(run: Path) -> dict[str, Any]:
-    if not is_run(run) or not (run / RESULTS).is_file():
-        raise UsageError(f"--runs {run}: expected a finished run of `focusgym train`")
-    found = yaml.safe_load((run / CONFIG).read_text()).get("train")
-    if found is None:
-        raise UsageError(f"--runs {run}: is a run of another verb than `focusgym train`")
-    return dict(found)
-
-
 def _names(settings: Sequence[dict[str, Any]]) -> list[str]:
     """Return what each run's options say that others' say otherwise; the reward if all agree."""
-    keys = [key for key in settings[0] if key not in _NOT_NAMED]
+    keys = [key for key in dict.fromkeys(k for s in settings for k in s) if key not in _NOT_NAMED]
     differ = [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
     differ = differ or ["reward"]
 

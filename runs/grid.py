@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ..agents import Agent, CentralAgent, GaussianAgent, RandomAgent
 from ..envs import FeatureSource, FocusEngine
@@ -26,11 +21,13 @@ from .evaluate import at_keep_ratio
 from .fit import fit_classifier
 from .options import UsageError, reward_label, usage
 from .played import play, read_played
-from .run_folder import is_run
+from .processes import in_processes
+from .run_folder import RESULTS, is_run
 from .train import PLAYED, learning_curve, run_training
 from .trained import find_trained
 
 _GRID = 7  # candidates per axis of a patch size that the cache lacks
+PLUS = "adafocus_plus"  # design of the rows of AdaFocus+
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,12 @@ class Group:
     """An option group of the comparison.
 
     Attributes:
-        name: Such as ``p128_7x7``.
-        patch_px: P.
-        cache: Folder of the cache that has it.
+        grid: Where the options are.
+        cache: Folder of the cache that has it, or will have it.
         classifier: Folder of the bundle of f_C.
     """
 
-    name: str
-    patch_px: int
+    grid: PatchGrid
     cache: Path
     classifier: Path
 
@@ -67,32 +62,51 @@ class Job:
     keep_ratios: tuple[float, ...] = ()
 
 
-def make_groups(config: CompareConfig) -> list[Group]:
-    """Return the option groups; encode those that the cache lacks, and train f_C for each.
+def groups_of(config: CompareConfig) -> list[Group]:
+    """Return the option groups, of which some may be still to be made.
 
     Raises:
-        CacheError: If the cache cannot be opened, or a patch size cannot be encoded.
-        UsageError: If a patch size does not fit into the frame.
+        CacheError: If the cache cannot be opened, or lacks a split.
+        UsageError: If a patch size is given twice, or does not fit into the frame.
     """
-    grids = read_manifest(config.cache)["grids"]
-    there = {name: PatchGrid(**grid) for name, grid in grids.items()}
-    cache = FeatureCache.open(config.cache, next(iter(grids)))
-    found: list[tuple[PatchGrid, Path]] = []
-    for patch_px in config.patch or sorted({grid.patch_px for grid in there.values()}):
-        known = [grid for grid in there.values() if grid.patch_px == patch_px]
-        found += [(grid, config.cache) for grid in known]
+    there = [PatchGrid(**grid) for grid in read_manifest(config.cache)["grids"].values()]
+    cache = FeatureCache.open(config.cache, there[0].name)
+    for split in ("train", "val", "test"):
+        cache.split(split)  # refused where it is empty
+    if len({*config.patch}) < len(config.patch):
+        raise UsageError(f"--patch: each size once; got {', '.join(map(str, config.patch))}")
+    found: list[Group] = []
+
+    def add(grid: PatchGrid, root: Path) -> None:
+        found.append(Group(grid, root.resolve(), config.out / "classifiers" / grid.name))
+
+    for patch_px in config.patch or sorted({grid.patch_px for grid in there}):
+        known = [grid for grid in there if grid.patch_px == patch_px]
+        for grid in known:
+            add(grid, config.cache)
         if not known:
-            found.append(_encode(config, cache, patch_px))
-    groups = [
-        Group(grid.name, grid.patch_px, root.resolve(), config.out / "classifiers" / grid.name)
-        for grid, root in found
-    ]
+            with usage():
+                grid = PatchGrid(cache.grid.frame_px, patch_px, _GRID)
+            add(grid, config.out / "caches" / grid.name)
+    return found
+
+
+def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
+    """Encode the option groups that the cache lacks, and train f_C for each.
+
+    Raises:
+        CacheError, VideoError: If a patch size cannot be encoded.
+        FailedError: If an f_C cannot be trained; the others are kept.
+    """
+    cache = FeatureCache.open(config.cache, next(iter(read_manifest(config.cache)["grids"])))
+    for group in groups:
+        if group.cache != config.cache:
+            group.cache.parent.mkdir(exist_ok=True)
+            build_regrouped(cache, group.grid, group.cache)
     missing = [group for group in groups if not group.classifier.exists()]
-    for _ in _in_processes(
-        _train_classifier, [(group, config) for group in missing], config, "f_C"
-    ):
-        pass
-    return groups
+    (config.out / "classifiers").mkdir(exist_ok=True)
+    calls = {f"{group.classifier}": (group, config) for group in missing}
+    in_processes(_train_classifier, calls, config.jobs, "f_C", len(groups) - len(missing))
 
 
 def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
@@ -104,15 +118,17 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
     designs = {reward_label(text): text for text in config.reward}
     if len(designs) < len(config.reward):
         raise UsageError(f"--reward: each design once; got {', '.join(config.reward)}")
+    first = next(iter(designs))
 
     def job(group: Group, design: str, reward: str, seed: int, plus: bool) -> Job:
+        folder = _slug(f"{PLUS} {first}" if plus else design)
         training = TrainConfig(
-            config.out / "cells" / group.name / _slug(design) / f"seed-{seed}",
+            config.out / "cells" / group.grid.name / folder / f"seed-{seed}",
             replace(config.policy, threads=config.policy.threads or 1),
             replace(config.skip, plus=plus),
             group.cache,
             group.classifier,
-            group.name,
+            group.grid.name,
             reward,
             seed,
         )
@@ -123,19 +139,28 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
         for group in groups:
             jobs += [job(group, name, text, seed, False) for name, text in designs.items()]
             if config.skip.plus:
-                jobs.append(job(group, "adafocus_plus", config.reward[0], seed, True))
+                jobs.append(job(group, PLUS, designs[first], seed, True))
     return jobs
+
+
+def rows_of(jobs: Sequence[Job]) -> list[str]:
+    """Return the labels of all rows that the comparison will have."""
+    named = [
+        label
+        for job in jobs
+        for label in ([f"{job.design} η={s:g}" for s in job.keep_ratios] or [job.design])
+    ]
+    return [*dict.fromkeys(named), CentralAgent.name, RandomAgent.name, GaussianAgent.name]
 
 
 def run_jobs(jobs: Sequence[Job], config: CompareConfig) -> None:
     """Train what is not trained, several at a time, each with a thread of its own.
 
     Raises:
-        OutputError: If a cell's folder holds another training.
+        FailedError: If cells cannot be trained; the others are kept.
     """
-    todo = [job for job in jobs if not _is_done(job)]
-    for _ in _in_processes(_train_cell, [(job,) for job in todo], config, "stage II", len(jobs)):
-        pass
+    todo = {f"{job.config.out}": (job,) for job in jobs if not _is_done(job)}
+    in_processes(_train_cell, todo, config.jobs, "stage II", len(jobs) - len(todo))
 
 
 def cells_of(jobs: Sequence[Job]) -> list[Cell]:
@@ -143,7 +168,7 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
     cells = []
     for job in jobs:
         out, group = job.config.out, job.group
-        who = (job.design, group.name, group.patch_px, job.config.seed)
+        who = (job.design, group.grid.name, group.grid.patch_px, job.config.seed)
         if job.config.skip.plus:
             cells += [
                 Cell(*who, read_played(_at(out, share)), "plus", share) for share in job.keep_ratios
@@ -157,7 +182,7 @@ def fixed_cells(groups: Sequence[Group], seeds: int) -> list[Cell]:
     """Return what the policies do that do not learn; they pay no π."""
     cells = []
     for group in groups:
-        cache = FeatureCache.open(group.cache, group.name)
+        cache = FeatureCache.open(group.cache, group.grid.name)
         classifier = read_classifier(group.classifier, cache.fingerprint)
         engine = FocusEngine(FeatureSource(cache, classifier))
         agents: list[tuple[Agent, int]] = [(CentralAgent(), 0)]
@@ -166,17 +191,9 @@ def fixed_cells(groups: Sequence[Group], seeds: int) -> list[Cell]:
         ]
         for agent, seed in agents:
             played, _ = play(engine, agent, cache.split("test"), engine.source.frame_cost)
-            cells.append(Cell(agent.name, group.name, group.patch_px, seed, played, "fixed"))
+            grid = group.grid
+            cells.append(Cell(agent.name, grid.name, grid.patch_px, seed, played, "fixed"))
     return cells
-
-
-def _encode(config: CompareConfig, cache: FeatureCache, patch_px: int) -> tuple[PatchGrid, Path]:
-    """Build a cache of the same frames with another patch size."""
-    with usage():
-        grid = PatchGrid(cache.grid.frame_px, patch_px, _GRID)
-    root = config.out / "caches" / grid.name
-    root.parent.mkdir(parents=True, exist_ok=True)
-    return grid, build_regrouped(cache, grid, root)
 
 
 def _train_classifier(group: Group, config: CompareConfig) -> None:
@@ -193,7 +210,7 @@ def _train_classifier(group: Group, config: CompareConfig) -> None:
             group.cache,
             training,
             HeadConfig(how.fit_hidden, how.fit_dropout),
-            group.name,
+            group.grid.name,
             skip_rate=how.fit_skip_rate,
         ),
         torch.device("cpu"),
@@ -212,48 +229,12 @@ def _train_cell(job: Job) -> None:
 
 
 def _is_done(job: Job) -> bool:
-    wanted = [PLAYED, "results.json"]
-    files = [job.config.out / name for name in wanted]
-    return all(
-        path.is_file() for path in [*files, *(_at(job.config.out, s) for s in job.keep_ratios)]
-    )
+    out = job.config.out
+    return all(path.is_file() for path in (out / RESULTS, *(_at(out, s) for s in job.keep_ratios)))
 
 
 def _at(out: Path, keep_ratio: float) -> Path:
     return out / f"played_{keep_ratio:g}.npz"
-
-
-def _in_processes(
-    function: Any,
-    calls: Sequence[tuple[Any, ...]],
-    config: CompareConfig,
-    title: str,
-    total: int = 0,
-) -> Iterator[None]:
-    """Call a function in processes of one thread each; an error, or an interruption, stops all."""
-    jobs = min(config.jobs or os.cpu_count() or 1, len(calls))
-    if not calls:
-        return
-    quiet = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    before = {name: os.environ.get(name) for name in quiet}
-    os.environ.update(quiet)  # for the processes that are started
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,))
-    total = max(total, len(calls))
-    bar = tqdm(total=total, initial=total - len(calls), desc=title, unit="training", disable=False)
-    try:
-        futures: list[Future[None]] = [pool.submit(function, *call) for call in calls]
-        for future in as_completed(futures):
-            future.result()
-            bar.update()
-            yield
-    finally:
-        bar.close()
-        pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _slug(design: str) -> str:

@@ -19,7 +19,7 @@ from ..recognizer import measure
 from .played import Played
 
 _SHOWN = 6  # steps in a printed table
-_WIDE = Console(width=1000)
+_WIDE = Console(width=1000, markup=False)
 
 
 def measures(

@@ -129,7 +129,7 @@ def reward_of(text: str) -> str | dict[str, Any]:
     """
     try:
         read = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):  # ValueError: such as a date that there is not
         read = None
     if isinstance(read, dict) and isinstance(read.get("name"), str):
         return read

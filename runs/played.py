@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -64,8 +66,12 @@ class Played:
         return float(self.looked.mean())
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write it as an ``.npz`` file."""
-        np.savez_compressed(path, **{each.name: getattr(self, each.name) for each in fields(self)})
+        """Write it as an ``.npz`` file, which appears complete, or not at all."""
+        beside = Path(f"{os.fspath(path)}.partial")
+        arrays = {each.name: getattr(self, each.name) for each in fields(self)}
+        with beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        beside.replace(path)
 
 
 def read_played(path: str | os.PathLike[str]) -> Played:
@@ -75,9 +81,13 @@ def read_played(path: str | os.PathLike[str]) -> Played:
         PlayedError: If the file is not there, or is no such file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return Played(**{each.name: file[each.name] for each in fields(Played)})
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    # An array instead of an archive is no context manager: TypeError or AttributeError.
+    except (
+        *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError),
+        *(BadZipFile, zlib.error),
+    ) as error:
         raise PlayedError(
             f"{Path(path)} is not readable as what a policy did ({error}): evaluate the run again"
         ) from error

@@ -96,8 +96,9 @@ def with_preset(args: Sequence[str], stored: Path | None = None) -> list[str]:
     if "preset" not in options or chosen in (None, MISSING):
         return [*args]
     given = {_name(arg) for arg in args if arg.startswith("--")}
-    read = _read(str(chosen), verb, given)
-    return [*args, *_as_tokens(str(chosen), {k: v for k, v in read.items() if k not in given}, verb)]
+    read = _read(str(chosen), verb, given).items()
+    left = {key: value for key, value in read if key not in given}
+    return [*args, *_as_tokens(str(chosen), left, verb)]
 
 
 def preset_args(preset: str, verb: str) -> list[str]:
@@ -151,7 +152,8 @@ def read_preset(preset: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise PresetError(f"--preset {preset} cannot be read: {error}") from error
+        why = " ".join(str(error).split())  # YAML's are of several lines
+        raise PresetError(f"--preset {preset} cannot be read: {why}") from error
     if not isinstance(content, dict) or not all(isinstance(s, dict) for s in content.values()):
         raise PresetError(
             f"--preset {preset}: expected sections of options, such as 'train:' with 'epochs: 20' "

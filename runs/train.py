@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..agents import LearnedAgent, train_policy, write_policy
+from ..agents import FocusPPO, LearnedAgent, PPOConfig, write_policy
+from ..agents.train import make_model, train_model
 from ..envs import FeatureSource, FocusEngine
 from ..feature_cache import FeatureCache
-from ..recognizer import policy_gmacs, read_classifier, torch_threads, weights_digest
+from ..recognizer import Classifier, policy_gmacs, read_classifier, torch_threads, weights_digest
 from .configs.train import TrainConfig
 from .measures import all_labels, gmacs_of, measures, print_measures
-from .options import UsageError, check_seed, reward_of, tell
+from .options import check_seed, reward_of, tell, usage
 from .played import play
 from .ppo_options import ppo_config
-from .run_folder import RESULTS, begin_run, check_new, write_whole
+from .run_folder import RESULTS, check_new, check_settings, run_folder, write_whole
 from .steps import OutputError
 
 POLICY, PLAYED, CHECKPOINT, LOGS = "policy", "played.npz", "checkpoint.safetensors", "logs"
@@ -57,50 +59,71 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
         checkpoint_s: Least time between two checkpoints, seconds.
 
     Returns:
-        The content of ``results.json``: how the policy does on the test videos, the mean return of
-        each rollout, seconds.
+        The content of ``results.json``: how the policy does on the test videos, ρ of AdaFocus+, the
+        mean return of each rollout.
 
     Raises:
         UsageError, OutputError, CacheError, BundleError, CheckpointError: As `train`.
     """
-    if not config.resume:
-        check_new(config.out)
+    out = config.out
+    config = replace(config, cache=config.cache.resolve(), classifier=config.classifier.resolve())
+    if config.resume:
+        check_settings(out, "train", config)
+        if (out / RESULTS).is_file():
+            return _results(out)
+    else:
+        check_new(out)
     check_seed(config.seed)
     settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
-    config = replace(config, cache=config.cache.resolve(), classifier=config.classifier.resolve())
     cache = FeatureCache.open(config.cache, config.group)
-    for split in ("train", "test"):
-        if not len(cache.split(split)):
-            raise UsageError(f"{config.cache} has no videos in the split {split}: build it anew")
+    for split in ("train", "test", *(("val",) if config.policy.validations else ())):
+        cache.split(split)  # refused where it is empty
     classifier = read_classifier(config.classifier, cache.fingerprint)
     fingerprints = {"cache": cache.fingerprint, "classifier": weights_digest(classifier)}
-    out = config.out
-    begin_run(out, "train", config, fingerprints, resume=config.resume)
-    if (out / RESULTS).is_file():
-        finished: dict[str, Any] = json.loads((out / RESULTS).read_text())
-        return finished
-    logs = out / LOGS / f"{len(list((out / LOGS).glob('*'))) + 1}"
     with torch_threads(config.policy.threads):
-        policy, returns = train_policy(
-            config.cache,
-            config.classifier,
-            settings,
-            config.seed,
-            config.group,
-            checkpoint=out / CHECKPOINT,
-            checkpoint_s=checkpoint_s,
-            logs=logs,
-        )
-        engine = FocusEngine(FeatureSource(cache, classifier))
-        cost = replace(engine.source.frame_cost, policy_gmacs=policy_gmacs(policy))
-        played, logits = play(engine, LearnedAgent(policy), cache.split("test"), cost)
-    row = measures(out.name, logits, all_labels(cache, cache.split("test")), played.looked)
+        with usage():  # what the environments and the networks refuse, before a file is written
+            model = make_model(config.cache, config.classifier, settings, config.seed, config.group)
+        with run_folder(out, "train", config, fingerprints, resume=config.resume):
+            if not (out / RESULTS).is_file():
+                _train(config, settings, model, cache, classifier, checkpoint_s)
+            return _results(out)
+
+
+def _train(
+    config: TrainConfig,
+    settings: PPOConfig,
+    model: FocusPPO,
+    cache: FeatureCache,
+    classifier: Classifier,
+    checkpoint_s: float,
+) -> None:
+    out = config.out
+    numbers = [int(path.name) for path in (out / LOGS).glob("*") if path.name.isdigit()]
+    logs = out / LOGS / f"{max(numbers, default=0) + 1}"
+    policy, returns = train_model(
+        model, settings, config.seed, out / CHECKPOINT, checkpoint_s, logs
+    )
+    engine = FocusEngine(FeatureSource(cache, classifier))
+    cost = replace(engine.source.frame_cost, policy_gmacs=policy_gmacs(policy))
+    videos = cache.split("test")
+    played, logits = play(engine, LearnedAgent(policy), videos, cost)
+    row = measures(out.resolve().name, logits, all_labels(cache, videos), played.looked)
     row |= gmacs_of(played)
     write_policy(out / POLICY, policy, cache, {"test_accuracy": row["accuracy"]})
     played.write(out / PLAYED)
     results = {"test": row, "threshold": policy.config.threshold, "mean_returns": returns}
     write_whole(out / RESULTS, json.dumps(results, indent=2))
-    return results
+
+
+def _results(out: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((out / RESULTS).read_text())
+        return found
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{out / RESULTS} is damaged ({error}): remove it, and `focusgym train {out} --resume` "
+            "writes it again"
+        ) from error
 
 
 def learning_curve(out: Path) -> pd.DataFrame:
@@ -113,7 +136,10 @@ def learning_curve(out: Path) -> pd.DataFrame:
         OutputError: If the run has no logs.
     """
     files = sorted((out / LOGS).glob("*/progress.csv"), key=lambda path: int(path.parent.name))
-    if not files:
+    # A line that a killed process began has no end.
+    texts = [text[: text.rfind("\n") + 1] for text in (path.read_text() for path in files)]
+    read = [pd.read_csv(StringIO(text)) for text in texts if text]
+    if not read:
         raise OutputError(f"{out} has no logs: train it again")
     columns = {
         "time/total_timesteps": "steps",
@@ -121,6 +147,5 @@ def learning_curve(out: Path) -> pd.DataFrame:
         "rollout/correct": "correct",
         "rollout/gmacs": "gmacs",
     }
-    read = [pd.read_csv(path) for path in files if path.stat().st_size]
     rows = pd.concat([part[list(columns)].rename(columns=columns) for part in read])
     return rows.drop_duplicates("steps", keep="last").sort_values("steps", ignore_index=True)

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from ..agents import LearnedAgent, read_policy
 from ..envs import FeatureSource, FocusEngine
@@ -20,7 +19,7 @@ from ..recognizer import (
     read_classifier,
 )
 from .options import UsageError
-from .preset import CONFIG
+from .run_folder import RESULTS, is_run, stored_settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +67,17 @@ def find_trained(path: Path, cache: Path | None = None, classifier: Path | None 
 
     Raises:
         UsageError: If there is no policy, or it is not known what it was trained on.
+        OutputError: If it is the run of another verb.
         BundleError: If a bundle cannot be read, or belongs to another cache.
         CacheError: If the cache cannot be opened.
     """
     bundle, known = path, {"cache": path.parent / "cache", "classifier": path.parent / "classifier"}
-    if (path / CONFIG).is_file():
-        bundle = path / "policy"
-        if not bundle.is_dir():
+    if is_run(path):
+        bundle, said = path / "policy", stored_settings(path, "train")
+        if not (path / RESULTS).is_file():
             raise UsageError(
                 f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
             )
-        said = yaml.safe_load((path / CONFIG).read_text())["train"]
         known = {name: Path(said[name]) for name in known}
     elif not (path / "bundle.json").is_file():
         raise UsageError(
@@ -94,10 +93,12 @@ def find_trained(path: Path, cache: Path | None = None, classifier: Path | None 
             )
     fingerprint = read_bundle(bundle, "policy").cache_fingerprint
     groups = read_manifest(known["cache"])["fingerprints"]
-    group = next((name for name, value in groups.items() if value == fingerprint), None)
+    # If it is of another cache, any group will do: the bundle is refused below, and that is told.
+    known_as = [name for name, value in groups.items() if value == fingerprint]
+    group = next(iter(known_as or groups))
     features = FeatureCache.open(known["cache"], group)
     policy = read_policy(bundle, features.fingerprint)
-    return Trained(path.name, policy, features, known["classifier"])
+    return Trained(path.resolve().name, policy, features, known["classifier"])
 
 
 def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:

@@ -1,0 +1,416 @@
+"""The verb ``compare``: each cell is trained once, and is the run that ``train`` would give."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import write_cache
+
+from focusgym.agents import keep_threshold, read_policy
+from focusgym.feature_cache import FeatureCache
+from focusgym.runs.cli import main
+from focusgym.runs.grid import fit_classifier
+from focusgym.runs.played import read_played
+from focusgym.runs.processes import FailedError
+
+HOW = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=2")
+HOW += ("--fit-epochs=2", "--fit-batch-size=4", "--fit-hidden=5", "--fit-lr=0.01")
+Calls = list[list[str]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_cache(tmp_path / "cache", n=20)
+    return tmp_path
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
+    """Make calls in this process, one after the other; note which."""
+    found: Calls = []
+
+    def serially(
+        function: Callable[..., None],
+        calls: Mapping[str, tuple[Any, ...]],
+        jobs: int | None,
+        title: str,
+        done: int = 0,
+    ) -> None:
+        found.append([str(Path(name).relative_to(root)) for name in calls])
+        with redirect_stdout(io.StringIO()):  # as in processes, where nobody hears it
+            for given in calls.values():
+                function(*given)
+
+    monkeypatch.setattr("focusgym.runs.grid.in_processes", serially)
+    return found
+
+
+@pytest.fixture
+def compare(root: Path, calls: Calls, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run the verb with --json; return the summary."""
+
+    def run(out: str, *args: object) -> dict[str, Any]:
+        calls.clear()
+        capsys.readouterr()
+        more = () if "--runs" in args else (f"--cache={root}/cache", *HOW)
+        main(["compare", str(root / out), *map(str, (*more, *args)), "--json"])
+
+        def no_number(name: str) -> None:
+            raise AssertionError(f"{name} is no JSON")
+
+        found: dict[str, Any] = json.loads(capsys.readouterr().out, parse_constant=no_number)
+        assert json.loads((root / out / "results.json").read_text()) == found
+        return found
+
+    return run
+
+
+@pytest.fixture
+def refused(root: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def run(out: str, *args: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(["compare", str(root / out), f"--cache={root}/cache", *HOW, *map(str, args)])
+        assert caught.value.code == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("focusgym: ")
+        assert said.err.count("\n") == 1
+        return said.err.removeprefix("focusgym: ").strip().replace(str(root), "ROOT")
+
+    return run
+
+
+def content_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_cells_are_runs(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
+    """What stands in the table was measured on policies that ``train`` trains."""
+    summary = compare(
+        *("c", "--reward", "increments", "{name: confidence}", "--seeds=2"),
+        *("--plus", "--keep-ratios", 0.25, 1.0, "--lr=0.05"),
+    )
+    assert summary["labels"] == [
+        *("increments", "confidence", "adafocus_plus η=0.25", "adafocus_plus η=1"),
+        *("central", "random", "gaussian"),
+    ]
+    assert summary["reference"] == "increments"
+    cells = [
+        f"c/cells/p12_3x3/{design}/seed-{seed}"
+        for seed in (0, 1)
+        for design in ("increments", "confidence", "adafocus_plus-increments")
+    ]
+    assert calls == [["c/classifiers/p12_3x3"], cells]
+    cache = FeatureCache.open(root / "cache")
+    for row in summary["rows"]:
+        assert row["group"] == "p12_3x3"
+        assert row["n_videos"] == len(cache.split("test"))
+        assert row["seeds"] == ([0] if row["label"] == "central" else [0, 1])
+    by_label = {row["label"]: row for row in summary["rows"]}
+    # A cell by itself.
+    cell = root / cells[1]
+    main(["train", str(root / "alone"), "--preset", str(cell / "config.yaml")])
+    assert (root / "alone" / "played.npz").read_bytes() == (cell / "played.npz").read_bytes()
+    assert (root / "alone" / "policy" / "weights.safetensors").read_bytes() == (
+        (cell / "policy" / "weights.safetensors").read_bytes()
+    )
+    accuracy = [read_played(root / c / "played.npz").accuracy_by_step[-1] for c in cells[1::3]]
+    assert by_label["confidence"]["final_accuracy"]["value"] == pytest.approx(np.mean(accuracy))
+    # AdaFocus+ at a share: ρ solved for it, π unchanged.
+    shares = []
+    for name in cells[2::3]:
+        policy = read_policy(root / name / "policy")
+        assert policy.keep is not None
+        threshold = keep_threshold(policy, cache, cache.split("train"), 0.25)
+        maps = cache.glance_maps(cache.split("test"))
+        shares.append(float((policy.keep(maps) >= threshold).float().mean()))
+    assert by_label["adafocus_plus η=0.25"]["kept_share"] == pytest.approx(np.mean(shares))
+    assert by_label["adafocus_plus η=1"]["kept_share"] == 1.0
+    table = pd.read_csv(root / "c" / "results.csv")
+    assert table["design"].tolist() == [row["design"] for row in summary["rows"]]
+    np.testing.assert_allclose(
+        table["final_accuracy"], [row["final_accuracy"]["value"] for row in summary["rows"]]
+    )
+    assert "<html" in (root / "c" / "index.html").read_text()
+    assert "increments" in (root / "c" / "index.html").read_text()
+
+
+def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
+    """More seeds, more designs, another first one, AdaFocus+; what is done is not touched."""
+    cells = "c/cells/p12_3x3"
+    compare("c", "--reward", "increments", "--seeds=1")
+    before = content_of(root / cells)
+    grown = (
+        ("--reward", "increments", "--seeds=2"),
+        ("--reward", "confidence", "increments", "--seeds=2"),
+        ("--reward", "confidence", "increments", "--seeds=1", "--plus", "--keep-ratios", 0.5),
+        ("--reward", "increments", "--seeds=1", "--plus", "--keep-ratios", 0.5),
+        ("--reward", "increments", "--seeds=1", "--plus", "--keep-ratios", 0.5, 1),
+    )
+    wanted = (
+        ["increments/seed-1"],
+        ["confidence/seed-0", "confidence/seed-1"],
+        ["adafocus_plus-confidence/seed-0"],
+        ["adafocus_plus-increments/seed-0"],
+        ["adafocus_plus-increments/seed-0"],  # another share of what is trained
+    )
+    for args, trained in zip(grown, wanted, strict=True):
+        weights = root / cells / trained[0] / "policy" / "weights.safetensors"
+        there = weights.read_bytes() if weights.exists() else None
+        summary = compare("c", *args)
+        assert calls == [[], [f"{cells}/{name}" for name in trained]]
+        assert there in (None, weights.read_bytes())
+        assert before.items() <= content_of(root / cells).items()
+    assert summary == compare("c", *args)
+    assert calls == [[], []]
+    assert summary == compare("new", *args)
+    record = json.loads((root / "c" / "run.json").read_text())
+    assert len(record["commands"]) == 7
+
+
+def test_the_reference(compare: Callable[..., Any], refused: Callable[..., str]) -> None:
+    reward = ("--reward", "increments", "{name: increment_over_random, draws: null}", "--seeds=1")
+    said = refused("c", *reward, "--reference=nope")
+    assert said == (
+        "--reference nope: no such row; choose one of increments, "
+        "increment_over_random(draws=null), central, random, gaussian"
+    )
+    named = compare("c", *reward, "--reference", reward[2])
+    assert named["reference"] == "increment_over_random(draws=null)"
+    assert compare("c", *reward, "--reference=random")["reference"] == "random"
+
+
+def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
+    """Before anything is trained, and nothing is left behind."""
+    before = content_of(root)
+    for args, wanted in {
+        ("--patch", 33): "patch_px must be in 1..32 (the frame side); got 33",
+        ("--patch", 8, 8): "--patch: each size once; got 8, 8",
+        ("--keep-ratios", 0): "--keep-ratios must be shares in (0, 1]; got 0.0",
+        ("--keep-ratios", 0.5, 0.50000001): "--keep-ratios: each share once, and with --plus at",
+        ("--plus", "--keep-ratios"): "--keep-ratios: each share once, and with --plus at least one",
+        ("--seeds", 0): "--seeds and --jobs must be at least 1; got 0 and None",
+        ("--jobs", 0): "--seeds and --jobs must be at least 1; got 5 and 0",
+        ("--reward",): "--reward: give at least one design",
+        ("--reward", "nope"): "unknown reward 'nope'",
+        ("--reward", "increments", "{name: increments}"): "--reward: each design once; got",
+        ("--n-envs", 7): "minibatch must divide n_envs",
+        ("--cache", root / "x"): "ROOT/x is not a complete feature cache",
+    }.items():
+        assert wanted in refused("c", *args), args
+    (root / "mine").mkdir()
+    (root / "mine" / "file").write_text("precious")
+    assert refused("mine") == (
+        "ROOT/mine exists: nothing was touched; give another folder, or remove it"
+    )
+    (root / "mine" / "file").unlink()
+    (root / "mine").rmdir()
+    assert content_of(root) == before
+    assert calls == []
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_that_is_empty(split: str, root: Path, refused: Callable[..., str]) -> None:
+    table = root / "cache" / "videos.csv"
+    table.write_text(table.read_text().replace(f",{split},", ",rest,"))
+    assert f"split '{split}' has no videos in ROOT/cache" in refused("c")
+    assert not (root / "c").exists()
+
+
+def test_other_settings(
+    root: Path, compare: Callable[..., Any], refused: Callable[..., str]
+) -> None:
+    compare("c", "--reward", "increments", "--seeds=1")
+    before = content_of(root / "c")
+    for option, wanted in {
+        "--lr=0.5": "lr was 0.001, is 0.5",
+        "--fit-epochs=3": "fit-epochs was 2, is 3",
+    }.items():
+        said = refused("c", "--reward", "increments", option)
+        assert said == (
+            f"ROOT/c was begun with other settings ({wanted}): go on with those it was begun with, "
+            "or give another folder"
+        )
+    shutil.rmtree(root / "cache")
+    write_cache(root / "cache", n=20, seed=1)
+    assert "ROOT/c was begun on other data (fingerprints" in refused("c", "--reward", "increments")
+    cell = "c/cells/p12_3x3/increments/seed-0"
+    said = refused(cell, "--reward", "increments")
+    assert f"ROOT/{cell} is a run of `focusgym train`, not of `focusgym compare`" in said
+    assert content_of(root / "c") == before
+
+
+def test_a_cell_that_fails(
+    root: Path, calls: Calls, compare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another process at it, or files in the way, would make it."""
+    cell = root / "c" / "cells" / "p12_3x3" / "increments" / "seed-0"
+    compare("c", "--reward", "confidence", "--seeds=1")
+    cell.mkdir(parents=True)
+    monkeypatch.undo()
+    args = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, "--seeds=1"]
+    args += ["--reward", "increments", "padding", "--jobs=1"]
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    assert isinstance(caught.value.__context__, FailedError)
+    said = str(caught.value.__context__)
+    assert said.splitlines()[:2] == [
+        "stage II: 1 of 2 failed, the others are kept:",
+        f"  {cell}: {cell} exists: nothing was touched; --resume goes on with an interrupted run, "
+        "or give another folder",
+    ]
+    assert (root / "c" / "cells" / "p12_3x3" / "padding" / "seed-0" / "results.json").is_file()
+
+
+def test_killed_and_gone_on_with(root: Path, compare: Callable[..., Any], calls: Calls) -> None:
+    """Real processes, killed with the main one; the same command ends with the same numbers."""
+    args = ("--reward", "increments", "--seeds=2", "--jobs=1", "--epochs=10")
+    args += ("--plus", "--keep-ratios", "0.5")
+    whole = compare("whole", *args)
+    cells = [name.replace("whole", "c", 1) for name in calls[1]]
+    code = "from focusgym.runs.cli import main\nif __name__ == '__main__': main()"
+    (root / "main.py").write_text(code)
+    words = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, *args]
+    process = subprocess.Popen(
+        [sys.executable, str(root / "main.py"), *words],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    done = root / cells[0] / "results.json"
+    end = time.monotonic() + 120
+    while not done.exists() and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert done.exists()
+    with suppress(ProcessLookupError):
+        while time.monotonic() < end:  # until the last of them is gone
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
+    weights = done.with_name("policy") / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert compare("c", *args) == whole
+    assert cells[0] not in calls[1]
+    assert set(calls[1]) < set(cells)
+    assert calls[1], "the kill came before the end"
+    assert weights.stat().st_mtime_ns == before
+    same = ("played.npz", "played_0.5.npz", "weights.safetensors", "results.csv")
+    for path in (root / "whole").rglob("*"):
+        if path.name in same:
+            other = root / "c" / path.relative_to(root / "whole")
+            assert other.read_bytes() == path.read_bytes(), path
+
+
+def test_an_interrupted_f_c_goes_on(
+    root: Path, compare: Callable[..., Any], calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("--reward", "increments", "--seeds=1")
+    whole = compare("whole", *args)
+
+    def stop(config: Any, device: Any) -> None:
+        fit_classifier(config, device)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("focusgym.runs.grid.fit_classifier", stop)
+    with pytest.raises(SystemExit) as caught:
+        compare("c", *args)
+    assert caught.value.code == 130
+    monkeypatch.setattr("focusgym.runs.grid.fit_classifier", fit_classifier)
+    assert compare("c", *args) == whole
+    assert calls[0] == []
+
+
+def test_patches_that_the_cache_lacks(
+    tiny_run: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    calls: Calls,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Encoded once, with the cache's own encoders, into the comparison's folder."""
+    out = tmp_path / "c"
+    args = ["compare", str(out), f"--cache={tiny_run[0]}/cache", *HOW, "--seeds=1"]
+    args += ["--reward", "increments", "--json", "--patch", "28", "32"]
+    main(args)
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["groups"] == ["p28_7x7", "p32_7x7"]
+    assert [path.name for path in (out / "caches").iterdir()] == ["p32_7x7"]
+    direct = FeatureCache.open(tiny_run[0] / "cache")
+    encoded = FeatureCache.open(out / "caches" / "p32_7x7")
+    assert (encoded.grid.patch_px, encoded.grid.n) == (32, 7)
+    rows = np.arange(5)
+    np.testing.assert_array_equal(encoded.glance_maps(rows), direct.glance_maps(rows))
+    calls.clear()
+    main(args)
+    assert json.loads(capsys.readouterr().out) == summary
+    assert calls == [[], []]
+
+
+def test_runs_that_are_there(
+    root: Path,
+    compare: Callable[..., Any],
+    refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows are named by what the runs differ in; seeds of a row stand together."""
+    compare("c", "--reward", "increments", "--seeds=1")
+    files = (f"--cache={root}/cache", f"--classifier={root}/c/classifiers/p12_3x3")
+    settings: dict[str, tuple[str, ...]] = {
+        "a": ("--lr=0.1",),
+        "b": ("--lr=0.1", "--seed=1"),
+        "d": ("--lr=0.2", "--reward={name: increment_over_random, draws: null}"),
+        "e": ("--lr=0.1", "--plus"),
+    }
+    for name, given in settings.items():
+        main(["train", str(root / name), *files, *HOW[:5], *given])
+    monkeypatch.chdir(root)
+    summary = compare("r", "--runs", "a", "b", "d")
+    lr = ["lr=0.1, increment_over_random", "lr=0.2, increment_over_random(draws=null)"]
+    assert summary["labels"] == lr
+    rows = summary["rows"]
+    assert [row["seeds"] for row in rows] == [[0, 1], [0]]
+    for row, names in zip(rows, ("ab", "d"), strict=True):
+        wanted = [read_played(root / n / "played.npz").accuracy_by_step[-1] for n in names]
+        assert row["final_accuracy"]["value"] == pytest.approx(np.mean(wanted))
+    # Other runs in the same folder; of one design; and AdaFocus+.
+    assert compare("r", "--runs", "a", "b")["labels"] == ["increment_over_random"]
+    plus = compare("p", "--runs", "a", "e", "--keep-ratios", "0.5", "--reference", "plus=False")
+    assert plus["labels"] == ["plus=False", "plus=True η=0.5"]
+
+    assert refused("x", "--runs", "a", "a").startswith("--runs ROOT/a: there is already a run with")
+    assert refused("x", "--runs", "a", "cache").startswith(
+        "ROOT/cache is no run of `focusgym train`: give a folder that `focusgym train` wrote"
+    )
+    assert "is a run of `focusgym compare`, not of" in refused("x", "--runs", "c")
+    assert refused("x", "--runs", "a", "d", "--reference=nope") == (
+        f"--reference nope: no such row; choose one of {', '.join(lr)}"
+    )
+    (root / "d" / "results.json").unlink()
+    assert refused("x", "--runs", "a", "d") == (
+        "--runs ROOT/d: is not finished: `focusgym train ROOT/d --resume` goes on"
+    )
+    assert not (root / "x").exists()
+
+
+def test_the_words_at_the_end(root: Path, calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+    main(
+        ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, "--seeds=1", "--reward=padding"]
+    )
+    said = capsys.readouterr().out
+    assert "p12_3x3: accuracy (%) on 4 test videos" in said
+    assert said.splitlines()[-1] == (f"{root}/c/index.html has the plots, results.csv the table")
