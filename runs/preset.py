@@ -127,7 +127,8 @@ def write_config(path: Path, verb: str, config: Any, command: str) -> None:
 
     The file appears complete, or not at all. The command is a comment in it.
     """
-    text = yaml.safe_dump({verb: resolved(config)}, sort_keys=False, allow_unicode=True)
+    # ASCII: YAML folds line breaks that only Unicode knows.
+    text = yaml.safe_dump({verb: resolved(config)}, sort_keys=False)
     comment = "".join(c if c.isprintable() else " " for c in command)  # one line of it
     beside = path.with_name(f"{path.name}.partial")
     beside.write_text(f"# {comment}\n{text}", encoding="utf-8")

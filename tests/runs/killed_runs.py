@@ -21,7 +21,7 @@ from focusgym.runs.configs.train import PolicyConfig, SkipConfig, TrainConfig
 from focusgym.runs.run_folder import is_run
 from focusgym.runs.train import learning_curve, run_training
 
-POLICY = PolicyConfig(20, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
+POLICY = PolicyConfig(10, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
 RUNS = {
     "plain": (POLICY, SkipConfig()),
     "validated": (replace(POLICY, validations=5), SkipConfig()),
@@ -61,7 +61,7 @@ def train(root: Path, out: Path) -> int:
     if child == 0:
         files = root / "cache", root / "classifier"
         config = TrainConfig(out, *RUNS[out.name], *files, resume=is_run(out))
-        run_training(config, checkpoint_s=0)
+        run_training(config, checkpoint_s=0.02)
         os._exit(0)
     return child
 

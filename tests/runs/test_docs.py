@@ -35,8 +35,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOCUSGYM = ("focusgym", ".venv/bin/focusgym")
 # The documented command trains 60 policies, which takes minutes even on small data: what is
-# documented is tried with one seed and short trainings. See also `in_short`.
-SHORTER = {"compare": ["--seeds", "1", "--epochs", "1", "--fit-epochs", "1"]}
+# documented is tried with one seed, one patch size, which has to be encoded, and short trainings.
+# See also `in_short`.
+SHORTER = {"compare": shlex.split("--seeds 1 --patch 20 --epochs 1 --fit-epochs 1")}
 PAGES_BY = {page.stem: page for page in PAGES}
 CONFIGS: dict[str, type[Any]] = {
     **VERBS,
@@ -51,9 +52,11 @@ CONFIGS: dict[str, type[Any]] = {
 }
 FOREIGN = ("tyro-write-completion", "help")  # of every verb
 # Modules that blocks import, and the verbs.
-HEAVY = ("gymnasium", "pandas", "sb3_contrib", "torchvision", "focusgym.runs.fit")
-HEAVY += tuple(f"focusgym.runs.{verb}" for verb in ("quickstart", "compare", "replay", "recognize"))
-HEAVY += ("focusgym.runs.cache", "focusgym.runs.import_checkpoint")
+HEAVY = [
+    *("gymnasium", "pandas", "sb3_contrib", "torchvision"),
+    *(f"focusgym.runs.{verb}" for verb in ("quickstart", "cache", "fit", "compare", "replay")),
+    *(f"focusgym.runs.{verb}" for verb in ("recognize", "import_checkpoint")),
+]
 
 
 class Step(NamedTuple):
@@ -74,24 +77,26 @@ def prose(page: Path) -> str:
 
 
 def words_of(command: str) -> list[str]:
-    """Words of a command; PYTHONPATH=. is left out, for here the folder is searched anyway."""
-    words = shlex.split(command, comments=True)
-    return words[1:] if words[:1] == ["PYTHONPATH=."] else words
+    return shlex.split(command, comments=True)
+
+
+def lines_of(script: str) -> list[str]:
+    """Commands of a block, continued lines joined."""
+    return [line for line in script.replace("\\\n", " ").splitlines() if words_of(line)]
 
 
 def commands(page: Path) -> list[str]:
-    scripts = [block.replace("\\\n", " ") for language, block in blocks(page) if language == "sh"]
-    return [line for script in scripts for line in script.splitlines() if words_of(line)]
+    return [
+        line for language, block in blocks(page) if language == "sh" for line in lines_of(block)
+    ]
 
 
 def steps_of(page: Path) -> list[Step]:
     """What a reader does with a page, in order; ``make`` is only looked up."""
-    steps, lines = [], iter(commands(page))
+    steps = []
     for language, block in blocks(page):
         if language == "sh":
-            n_lines = sum(bool(words_of(x)) for x in block.replace("\\\n", " ").splitlines())
-            each = [next(lines) for _ in range(n_lines)]
-            steps += [Step("sh", command) for command in each if not command.startswith("make ")]
+            steps += [Step("sh", line) for line in lines_of(block) if not line.startswith("make ")]
         elif language in ("python", "yaml"):
             steps.append(Step(language, block))
     return steps
@@ -100,8 +105,7 @@ def steps_of(page: Path) -> list[Step]:
 def verb_of(text: str) -> str | None:
     """The verb of a command, or that a name in a sentence is."""
     words = text.split()
-    while words and (words[0] in FOCUSGYM or words[0] == "PYTHONPATH=."):
-        words.pop(0)
+    words = words[1:] if words[0] in FOCUSGYM else words
     found = [verb for verb in CONFIGS if words[: len(verb.split())] == verb.split()]
     return found[0] if found else None
 
@@ -208,12 +212,12 @@ def folders(
         found[page.name] = root = tmp_path_factory.mktemp(page.stem)
         (root / "outputs").mkdir()
         (root / "outputs" / "quickstart").symlink_to(tiny_run[0])
-        for path in yours.iterdir():
-            (root / path.name).symlink_to(path)
+        for given in yours.iterdir():
+            (root / given.name).symlink_to(given)
         (root / "steps.json").write_text(json.dumps(steps_of(page)))
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    environment = {**os.environ, **threads, "PATH": path, "COLUMNS": "100"}
+    environment: dict[str, str] = {**os.environ, **threads, "PATH": path, "COLUMNS": "100"}
     command = [sys.executable, "-W", "error", __file__, *map(str, found.values())]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -360,14 +364,14 @@ def test_options_that_pages_name_exist() -> None:
     for page in PAGES:
         spans = re.findall(r"`([^`]+)`", re.sub(r"\s+", " ", prose(page)))
         lines = [command for command in commands(page) if words_of(command)[0] in FOCUSGYM]
-        verbs = {verb_of(text) for text in (*spans, *lines)} - {None} or set(known)
+        verbs = {verb for text in (*spans, *lines) if (verb := verb_of(text))} or known.keys()
         for text in (*spans, *lines):
             verb = verb_of(text) if "focusgym " in text else None
             for option in re.findall(r"(?<![\w-])--([a-z][\w-]*)", text):
                 n_options += 1
                 name = option.removeprefix("no-")
-                of = {verb} if verb else verbs if page.stem != "choices" else set(known)
-                fits = [v for v in of if {name, option} & known.get(v, set())]
+                of = {verb} if verb else verbs if page.stem != "choices" else known.keys()
+                fits = [v for v in of if {name, option} & known[v]]
                 assert fits or option in FOREIGN, f"{page.name}: --{option} in {text!r}"
     assert n_options > 150
 

@@ -100,9 +100,8 @@ def test_videos_with_several_labels(tmp_path: Path) -> None:
     played, logits = played_by(literal, RandomAgent(1))
     labels = all_labels(literal.cache, np.arange(10))
     assert labels.tolist() == [[k in own for k in range(C)] for own in several]
-    assert all_labels(literal.cache, np.arange(1, 10, 2)).tolist() == [
-        i % C for i in range(1, 10, 2)
-    ]
+    odd = np.arange(1, 10, 2)
+    assert all_labels(literal.cache, odd).tolist() == (odd % C).tolist()
     row = measures("x", logits, labels, played.looked)
     for t in range(T):
         wanted = np.mean([played.predictions[i, t] in own for i, own in enumerate(several)])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from focusgym.agents import PRESETS, PPOConfig
@@ -208,6 +208,9 @@ comparisons = st.builds(
 
 
 @given(config=trainings | comparisons, command=texts)
+@example(
+    TrainConfig(Path("out"), PolicyConfig(), SkipConfig(), reward="\x85 \u2028η\n"), "\x85x: 1"
+)
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

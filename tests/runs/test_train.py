@@ -321,27 +321,21 @@ def test_an_interruption_says_how_to_go_on(
     assert (out / "results.json").is_file()
 
 
-def test_a_reward_of_ones_own(root: Path) -> None:
-    """Beside where the command is typed, as the installed command finds it."""
+def test_a_reward_of_ones_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside where the command is typed, which Python does not look at by itself."""
     (root / "its_rewards.py").write_text(
         "def gain(p):\n    return 2 * p.chosen\ngain.draws, gain.compares_skip = 0, False\n"
     )
-    (root / "bin").mkdir()
-    (root / "bin" / "focusgym").write_text("from focusgym.runs.cli import main; main()")
-    args = ["train", "out", *options(root), "--reward=its_rewards:gain", "--lr=1e-9"]
-    ran = subprocess.run(
-        [sys.executable, "bin/focusgym", *args],
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr
-    main(["train", str(root / "once"), *options(root), "--reward=confidence", "--lr=1e-9"])
-    twice, once = (
-        json.loads((root / name / "results.json").read_text())["mean_returns"]
-        for name in ("out", "once")
-    )
-    np.testing.assert_allclose(twice, 2 * np.array(once), rtol=1e-4)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each not in ("", ".")])
+    returns = []
+    for reward in ("its_rewards:gain", "confidence"):
+        out = reward.replace(":", "_")
+        main(["train", out, *options(root), f"--reward={reward}", "--lr=1e-9"])
+        results = json.loads((root / out / "results.json").read_text())
+        returns.append(np.array(results["mean_returns"]))
+    np.testing.assert_allclose(returns[0], 2 * returns[1], rtol=1e-4)
+    assert sys.path.count("") == 1
 
 
 def test_of_several_groups(root: Path) -> None:
