@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,18 +58,29 @@ def annotated_paths(folder: Path, videos: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of the annotated videos, and see whether files can be written in it.
+@contextmanager
+def annotation_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of the annotated videos; what is still empty at the end is taken away.
+
+    Folders that were there before stay.
 
     Raises:
         OutputError: If it cannot be made, or nothing can be written in it.
     """
+    made = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder):
-            pass
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
+        try:
+            made = [each for each in (folder, *folder.parents) if not each.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder):
+                pass
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        yield
+    finally:
+        with suppress(OSError):  # not empty, or never made
+            for each in made:
+                each.rmdir()
 
 
 def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig) -> None:
@@ -101,7 +112,7 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
             partial = Path(folder) / out.name
             _write_mp4(partial, rate, _pictures(_decode(video, reader), steps, frames))
             partial.rename(out)
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, UnicodeError, av.FFmpegError) as error:
         raise _cannot_write(out, error) from error
 
 
@@ -142,7 +153,7 @@ def _decode(video: Path, reader: Any) -> Iterator[NDArray[np.uint8]]:
 def _decoding(video: Path) -> Iterator[None]:
     try:
         yield
-    except (decord.DECORDError, RuntimeError, UnicodeDecodeError) as error:
+    except (decord.DECORDError, RuntimeError, UnicodeError) as error:
         said = (str(error).strip().splitlines() or [repr(error)])[0]
         raise VideoError(
             f"{video}: not all frames can be decoded ({said}): replace the file, or leave out "

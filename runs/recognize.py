@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..feature_cache import RecognizedVideo, VideoError, recognize_videos
 from ..recognizer import AdaptiveRecognizer, encoder_gmacs
-from .annotate import annotate, annotated_paths, make_folder
+from .annotate import annotate, annotated_paths, annotation_folder
 from .configs.recognize import RecognizeConfig
 from .options import UsageError, check_device, tell
 
@@ -42,24 +43,24 @@ def recognize(config: RecognizeConfig) -> None:
             f"{config.bundle} has no policy, so it has to be told where to look: give a "
             "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"
         )
-    if config.annotate is not None:
-        make_folder(config.annotate)
+    folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
     full_gmacs = full_frame_gmacs(recognizer)
     unreadable = 0
     recognized = recognize_videos(recognizer, config.videos)
-    for path, out, found in zip(config.videos, outputs, recognized, strict=True):
-        line: dict[str, Any] = {"video": str(path)}
-        try:
-            if isinstance(found, VideoError):
-                raise found
-            line |= facts(recognizer, found, full_gmacs, config.top)
-            if out is not None and recognizer.frames is not None:
-                annotate(path, out, line["steps"], recognizer.frames)
-                line["annotated"] = str(out)
-        except VideoError as error:
-            unreadable += 1
-            line = {"video": str(path), "error": str(error)}
-        tell(json.dumps(line) if config.json else _sentences(line))
+    with folder:
+        for path, out, found in zip(config.videos, outputs, recognized, strict=True):
+            line: dict[str, Any] = {"video": str(path)}
+            try:
+                if isinstance(found, VideoError):
+                    raise found
+                line |= facts(recognizer, found, full_gmacs, config.top)
+                if out is not None and recognizer.frames is not None:
+                    annotate(path, out, line["steps"], recognizer.frames)
+                    line["annotated"] = str(out)
+            except VideoError as error:
+                unreadable += 1
+                line = {"video": str(path), "error": str(error)}
+            tell(json.dumps(line) if config.json else _printable(_sentences(line)))
     if unreadable:
         raise SystemExit(1)
 
@@ -135,3 +136,8 @@ def _sentences(line: dict[str, Any]) -> str:
     if "annotated" in line:
         lines.append(f"  annotated in {line['annotated']}")
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    """Return a text that any terminal takes: names of files may be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -28,7 +28,7 @@ _DECODER_ERRORS = (
     RuntimeError,
     AssertionError,
     IndexError,
-    UnicodeDecodeError,
+    UnicodeError,
 )
 # What no real video exceeds: beyond, a damaged header makes decord ask for endless memory.
 MOST_FPS, MOST_S = 10_000.0, 30 * 24 * 3600.0
@@ -73,14 +73,16 @@ def count_frames(clip: Clip) -> int:
 def _named(path: str) -> Iterator[None]:
     """Turn whatever a decoder raises into a `VideoError` that names the file."""
     if not os.path.exists(path):
-        raise VideoError(f"{path}: no such video: check the path in the list")
+        raise VideoError(f"{path}: no such video: check the path")
     try:
         yield
+    except UnicodeEncodeError as error:  # decoders take names that are UTF-8
+        raise VideoError(f"{path}: this name is not UTF-8: rename the file") from error
     except _DECODER_ERRORS as error:
         lines = str(error).strip().splitlines()
         raise VideoError(
             f"{path} cannot be decoded ({lines[0] if lines else repr(error)}): replace the file, "
-            "or take it off the list"
+            "or leave it out"
         ) from error
 
 
@@ -127,7 +129,7 @@ def _open(path: str) -> decord.VideoReader:
     if missing_s > max(2.5 * frame_s, 0.02 * declared_s):
         raise VideoError(
             f"{path} ends early: it should last {there_s + missing_s:.2f} s, and its frames end "
-            f"after {there_s:.2f} s: replace the file, or take it off the list"
+            f"after {there_s:.2f} s: replace the file, or leave it out"
         )
     return reader
 
@@ -150,7 +152,7 @@ def _read_header(path: str) -> tuple[float, int]:
         if not 0 < rate < MOST_FPS or end_s > MOST_S:
             raise VideoError(
                 f"{path} has a damaged header ({end_s:g} s at {rate:g} frames per second): replace "
-                "the file, or take it off the list"
+                "the file, or leave it out"
             )
         # Only AVI counts frames that are there; MP4 also those that an edit list hides.
         return end_s, stream.frames if container.format.name == "avi" else 0
@@ -186,8 +188,8 @@ def _read_images(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
                 images[index] = np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VideoError(
-                f"{name} cannot be read ({error}): replace the image, or take its folder off the "
-                "list"
+                f"{name} cannot be read ({error}): replace the image, or leave its folder "
+                "out"
             ) from error
     sizes = {image.shape for image in images.values()}
     if len(sizes) > 1:

@@ -75,7 +75,13 @@ def _resize(pixels: NDArray[np.uint8], clip: Clip, config: FrameConfig) -> Tenso
     try:
         return resize_frames(torch.from_numpy(pixels).permute(0, 3, 1, 2), config)
     except ValueError as error:
-        raise VideoError(f"{clip.path}: {error}") from error
+        height, width = pixels.shape[1:3]
+        side = config.frame_px
+        raise VideoError(
+            f"{clip.path}: its frames are {width}×{height} px, expected {side}×{side}, for they "
+            "are not resized here: give videos of that size, or a cache or a recognizer that was "
+            "made with resizing (--resize)"
+        ) from error
 
 
 def _cut(frames: Tensor, view: View, side_px: int) -> Tensor:
