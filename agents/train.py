@@ -12,8 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
-from ..envs import AdaFocusVecEnv, EnvConfig, PlusConfig
-from ..envs.source import open_source
+from ..envs import AdaFocusVecEnv, EnvConfig, PlusConfig, open_source
 from ..feature_cache import FeatureCache, fingerprint
 from ..recognizer import PolicyConfig, PolicyNetwork, count_gmacs
 from .budget import keep_threshold

@@ -16,7 +16,7 @@ from .record import EpisodeRecord, RecordError, read_record
 from .render import Caption, draw_decision, render_record
 from .rewards import increment_over_random, increments, padding, regret, skip_gain
 from .sb3 import AdaFocusVecEnv, make_sb3
-from .source import FeatureSource
+from .source import FeatureSource, open_source
 from .vector import AdaFocusPlusVectorEnv, AdaFocusVectorEnv
 
 for name in ("AdaFocus", "AdaFocusPlus"):
@@ -48,6 +48,7 @@ __all__ = [
     "increments",
     "make_design",
     "make_sb3",
+    "open_source",
     "padding",
     "read_record",
     "regret",

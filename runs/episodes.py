@@ -3,19 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from ..agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
-from ..envs import AdaFocusPlusVectorEnv, AdaFocusVectorEnv, EpisodeRecord, regret
+from ..envs import (
+    AdaFocusPlusVectorEnv,
+    AdaFocusVectorEnv,
+    EpisodeRecord,
+    FocusEngine,
+    regret,
+)
 from ..recognizer import FrameCost, PolicyNetwork
-from .trained import Trained
+from .run_folder import is_run, stored_settings
+from .trained import Trained, find_trained
 
+_USUAL_PENALTY = PlusConfig("", "").penalty
 _CHUNK = 64  # videos at a time: memory does not grow with B
+
+
+@dataclass(frozen=True)
+class Price:
+    """What Eq. 10 takes off the reward for a look.
+
+    Attributes:
+        penalty: Per pixel of the patch or per GMAC of f_L, as the environment takes it; None is its
+            default.
+        whence: Where it is from, in words.
+    """
+
+    penalty: Mapping[str, float] | None = None
+    whence: str = "the default, for a policy bundle does not say what it was trained with"
+
+    @classmethod
+    def of_run(cls, run: Path, patch_px: int) -> Price:
+        """Return the price that a run of ``focusgym train`` was trained with."""
+        said = stored_settings(run, "train")
+        if said.get("target-gmacs") is not None:
+            return cls._adapted(run, patch_px)
+        names = {"per_px2": "penalty-per-px2", "per_gmac": "penalty-per-gmac"}
+        given = {key: said[name] for key, name in names.items() if said.get(name) is not None}
+        return cls(given or None, "with which it was trained")
+
+    @classmethod
+    def _adapted(cls, run: Path, patch_px: int) -> Price:
+        """Return the price that a training came to which adapted it: the last one of its logs."""
+        logs = sorted((run / "logs").glob("*/progress.csv"), key=lambda path: int(path.parent.name))
+        for log in reversed(logs):
+            table = pd.read_csv(log)
+            prices = table["keep/penalty"].dropna() if "keep/penalty" in table else ()
+            if len(prices):
+                return cls(
+                    {"per_px2": float(prices.iloc[-1]) / patch_px**2},
+                    "to which its training came in the end",
+                )
+        return cls(None, "the default, for the logs of its training, which adapted it, are gone")
+
+    def keyword(self) -> dict[str, Any]:
+        """Return it as the environment's keyword, if it is not the default."""
+        return {} if self.penalty is None else {"penalty": self.penalty}
+
+    def __str__(self) -> str:
+        """Say how much it is, and where it is from."""
+        ((unit, price),) = (self.penalty or _USUAL_PENALTY).items()
+        what = "pixel of the patch" if unit == "per_px2" else "GMAC of f_L"
+        return f"{price:.3g} per {what}, {self.whence}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +85,31 @@ class Looker:
         name: What the pages call it.
         trained: The learned policy, and the cache and f_C that it is played on.
         random_seed: Of random patches, which then replace the learned policy; None for it.
+        price: What a look costs in the reward of π′, where there is one.
     """
 
     name: str
     trained: Trained
     random_seed: int | None = None
+    price: Price = field(default_factory=Price)
+
+    @classmethod
+    def find(cls, path: Path, cache: Path | None, classifier: Path | None) -> Looker:
+        """Open a trained policy; see `find_trained` for what it takes and raises."""
+        trained = find_trained(path, cache, classifier)
+        price = Price.of_run(path, trained.cache.grid.patch_px) if is_run(path) else Price()
+        return cls(trained.name, trained, price=price)
+
+    @cached_property
+    def labels(self) -> str:
+        """What the confidence is, as the environment's keyword: a mean where labels are several."""
+        several = self.trained.cache.videos["labels"].str.contains(";").any()
+        return "mean" if several else "first"
+
+    @cached_property
+    def engine(self) -> FocusEngine:
+        """Plays episodes on the cache."""
+        return FocusEngine(self.trained.engine.source, self.labels)
 
     @property
     def policy(self) -> PolicyNetwork | None:
@@ -117,6 +196,9 @@ class Episode:
         predictions: ``(T,)`` int64, the most probable class after each decision.
         certainties: ``(T,)`` float32, its probability.
         regrets: ``(T,)`` float32, confidence lost to the best of what could have been done.
+        location_rewards: ``(T,)`` float64, r: what the reward design gives, where a frame is
+            skipped for what looking would have given. The record's rewards are r + r′.
+        skip_rewards: ``(T,)`` float64, r′ of Eq. 10; None without π′.
     """
 
     record: EpisodeRecord
@@ -126,6 +208,8 @@ class Episode:
     predictions: NDArray[np.int64]
     certainties: NDArray[np.float32]
     regrets: NDArray[np.float32]
+    location_rewards: NDArray[np.float64]
+    skip_rewards: NDArray[np.float64] | None
 
     def facts(self, classes: list[str]) -> dict[str, Any]:
         """Return it as JSON-able values, lists by decision.
@@ -145,6 +229,8 @@ class Episode:
             "certainties": _rounded(self.certainties),
             "correct": record.correct.tolist(),
             "rewards": _rounded(record.rewards),
+            "location_rewards": _rounded(self.location_rewards),
+            "skip_rewards": None if self.skip_rewards is None else _rounded(self.skip_rewards),
             "regrets": _rounded(self.regrets),
             "gmacs": record.gmacs.tolist(),
             "probabilities": _rounded(self.probabilities),
@@ -164,7 +250,7 @@ def watch(
 
     Args:
         looker: Who decided. With π′ the environment is ``AdaFocusPlus-v0``, whose reward has Eq. 10
-            in it, with the default price of a look; else ``AdaFocus-v0``.
+            in it, with the looker's price; else ``AdaFocus-v0``.
         videos: ``(B,)`` different rows of the cache.
         decided: In these videos.
         reward: A reward design; see `make_design`.
@@ -173,7 +259,7 @@ def watch(
     Raises:
         ValueError: If the reward design does not work.
     """
-    trained = looker.trained
+    trained, engine = looker.trained, looker.engine
     face = AdaFocusPlusVectorEnv if looker.can_skip else AdaFocusVectorEnv
     env = face(
         len(videos),
@@ -187,14 +273,20 @@ def watch(
         observation="index",
         seed=seed,
         reward=reward,
+        labels=looker.labels,
+        **(looker.price.keyword() if looker.can_skip else {}),
         policy_gmacs=looker.cost.policy_gmacs if looker.agent.runs_policy else 0.0,
     )
     env.reset()
-    for options, looked in zip(decided.options.T, decided.looked.T, strict=True):
-        env.step(np.stack([options, looked], axis=1) if looker.can_skip else options)
+    locations, skips = np.empty(decided.options.shape), np.zeros(decided.options.shape)
+    for t, (options, looked) in enumerate(zip(decided.options.T, decided.looked.T, strict=True)):
+        action = np.stack([options, looked], axis=1) if looker.can_skip else options
+        _, rewards, _, _, infos = env.step(action)
+        locations[:, t] = infos.get("reward_location", rewards)
+        skips[:, t] = infos.get("reward_skip", 0.0)
     played = decided.played()
-    certainties, predictions = trained.engine.rollout(videos, played).softmax(dim=-1).max(dim=-1)
-    alternatives = trained.engine.rollout_counterfactuals(videos, played)
+    certainties, predictions = engine.rollout(videos, played).softmax(dim=-1).max(dim=-1)
+    alternatives = engine.rollout_counterfactuals(videos, played)
     lost = _lost(alternatives, played, looker.can_skip)
     return [
         Episode(
@@ -205,6 +297,8 @@ def watch(
             predictions[i].numpy(),
             certainties[i].numpy(),
             lost[i],
+            locations[i],
+            skips[i] if looker.can_skip else None,
         )
         for i in range(len(videos))
     ]
@@ -218,7 +312,7 @@ def summed_regrets(
 
     The best of a step is the best option, or, with π′, the best of these and skip.
     """
-    engine, played = looker.trained.engine, decided.played()
+    engine, played = looker.engine, decided.played()
     found = []
     for start in range(0, len(videos), _CHUNK):
         rows = slice(start, start + _CHUNK)

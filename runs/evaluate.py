@@ -23,9 +23,9 @@ from ..feature_cache.rows import SKIPPED
 from ..recognizer import AdaptiveRecognizer
 from .configs.evaluate import EvaluateConfig
 from .evaluation import Contender, parity, recognize_files
-from .measures import all_labels, gmacs_of, measures, print_measures
+from .measures import gmacs_of, measures, print_measures
 from .options import UsageError, check_seed, tell, usage
-from .played import play
+from .played import all_labels, play
 from .trained import Trained, find_trained
 
 

@@ -35,6 +35,7 @@ from ..recognizer import (
 from .measures import measures
 
 BATCH = 16
+CENTRAL = -1  # the view of a row that is no augmented copy
 
 
 @dataclass(frozen=True)
@@ -214,22 +215,30 @@ def worst_parity(parities: list[dict[str, float]]) -> dict[str, float]:
 def true_boxes(cache: FeatureCache, boxes: pd.DataFrame) -> pd.DataFrame:
     """Return the true box of every cached frame, ``N*T`` rows, video by video.
 
+    Frames of augmented copies have none: they are cropped and mirrored in another way.
+
     Args:
         cache: The feature cache.
         boxes: ``path``, ``frame`` (index in the file), ``left``, ``top``, ``right``, ``bottom``
-            (pixels), ``visible``.
+            (pixels of the central crop S×S), ``visible``.
     """
+    keys = ["path", "frame", "view"]
     frames = pd.DataFrame(
         {
             "path": np.repeat(cache.videos["path"].to_numpy(), cache.steps),
             "frame": cache.frame_indices(np.arange(cache.n_videos)).ravel(),
+            "view": np.repeat(cache.videos["view"].to_numpy(), cache.steps),
         }
     )
-    return frames.merge(boxes, how="left", on=["path", "frame"], validate="many_to_one")
+    central = boxes.assign(view=CENTRAL)
+    return frames.merge(central, how="left", on=keys, validate="many_to_one")
 
 
 def true_centers(cache: FeatureCache, boxes: pd.DataFrame) -> NDArray[np.float64]:
-    """Return the centres ``(N, T, 2)`` of the true boxes in the cached frames, (x, y) in pixels."""
+    """Return the centres ``(N, T, 2)`` of the true boxes in the cached frames, (x, y) in pixels.
+
+    They are NaN where no box is known; see `true_boxes`.
+    """
     found = true_boxes(cache, boxes)
     x = (found["left"] + found["right"]).to_numpy() / 2
     y = (found["top"] + found["bottom"]).to_numpy() / 2

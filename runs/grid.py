@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..agents import Agent, CentralAgent, GaussianAgent, RandomAgent
-from ..envs import FeatureSource, FocusEngine
+from ..envs import EnvConfig, FeatureSource, FocusEngine, open_source
 from ..feature_cache import FeatureCache, build_regrouped, read_manifest
 from ..recognizer import PatchGrid, read_classifier
 from .comparison import Cell
@@ -27,6 +27,7 @@ from .train import PLAYED, learning_curve, run_training
 from .trained import find_trained
 
 _GRID = 7  # candidates per axis of a patch size that the cache lacks
+_held: list[FeatureSource] = []  # of the group whose cells a process trains
 PLUS = "adafocus_plus"  # design of the rows of AdaFocus+
 
 
@@ -135,8 +136,8 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
         return Job(training, group, design, config.keep_ratios if plus else ())
 
     jobs = []
-    for seed in range(config.seeds):  # all designs of a seed first: an early look is a whole one
-        for group in groups:
+    for group in groups:  # its cells share what a process has read and projected of its features
+        for seed in range(config.seeds):
             jobs += [job(group, name, text, seed, False) for name, text in designs.items()]
             if config.skip.plus:
                 jobs.append(job(group, PLUS, designs[first], seed, True))
@@ -218,6 +219,9 @@ def _train_classifier(group: Group, config: CompareConfig) -> None:
 
 
 def _train_cell(job: Job) -> None:
+    _held[:] = [
+        open_source(EnvConfig(job.group.cache, job.group.classifier, group=job.group.grid.name))
+    ]
     run_training(replace(job.config, resume=is_run(job.config.out)))
     if job.keep_ratios:
         trained = find_trained(job.config.out)

@@ -72,15 +72,21 @@ def _figures(
         ), lambda gain: f"turned right: wrong with the second policy; confidence {gain:+.2f}"
     if kind == "gain":
         return np.where(
-            gains > 0, gains, -np.inf
-        ), lambda gain: f"large gain: confidence {gain:+.2f} over the second policy"
+            _can_be_seen(gains), gains, -np.inf
+        ), lambda gain: f"largest gain: confidence {gain:+.2f} over the second policy"
     if kind == "regret":
         summed = regrets().astype(np.float64)
         return (
-            np.where(summed > 0, summed, -np.inf),
+            np.where(_can_be_seen(summed), summed, -np.inf),
             lambda lost: (
-                f"large regret: confidence {lost:.2f} below the best, summed over the frames"
+                f"largest regret: confidence {lost:.2f} below the best, summed over the frames"
             ),
         )
     skips, steps = (~first.looked).sum(axis=1).astype(np.float64), first.looked.shape[1]
     return np.where(skips > 0, skips, -np.inf), lambda n: f"most skipped: {n:.0f} of {steps} frames"
+
+
+def _can_be_seen(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Say which are more than 0 as they are told, with two digits."""
+    seen: NDArray[np.bool_] = np.round(values, 2) > 0
+    return seen

@@ -14,7 +14,6 @@ from rich.table import Table
 from scipy.stats import binomtest
 from torch import Tensor
 
-from ..feature_cache import FeatureCache
 from ..recognizer import measure
 from .played import Played
 
@@ -58,12 +57,6 @@ def gmacs_of(played: Played) -> dict[str, Any]:
     """Return what a policy cost: GMACs per video, and after each frame."""
     by_step = played.gmacs_by_step.tolist()
     return {"gmacs_per_video": by_step[-1], "gmacs_by_step": by_step}
-
-
-def all_labels(cache: FeatureCache, videos: NDArray[np.int64]) -> Tensor:
-    """Return labels ``(B,)`` of cached videos; or ``(B, C)`` bool, if some have several."""
-    several = cache.label_matrix[videos]
-    return several if int(several.sum()) > len(videos) else cache.labels[videos]
 
 
 def print_measures(rows: Sequence[dict[str, Any]]) -> None:

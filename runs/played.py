@@ -11,9 +11,11 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..agents import Agent
 from ..envs import FocusEngine
+from ..feature_cache import FeatureCache
 from ..recognizer import FocusgymError, FrameCost, confidence
 
 _CHUNK = 256  # videos at a time: memory does not grow with B
@@ -31,7 +33,8 @@ class Played:
         names: ``(B,)`` of the videos, as the cache's table says.
         labels: ``(B,)`` int64, the (first) true class.
         predictions: ``(B, T)`` int64, the most probable class after each frame.
-        confidences: ``(B, T)`` float32, on the true class, after each frame.
+        correct: ``(B, T)`` bool, whether that is the true class, or one of several.
+        confidences: ``(B, T)`` float32, on the true class, after each frame; of several, the mean.
         options: ``(B, T)`` int64 in ``[0, K]``; K where the frame was skipped.
         looked: ``(B, T)`` bool, whether f_L ran.
         gmacs: ``(B, T)`` float64, multiply-adds spent on the video up to and including each frame.
@@ -40,15 +43,11 @@ class Played:
     names: NDArray[np.str_]
     labels: NDArray[np.int64]
     predictions: NDArray[np.int64]
+    correct: NDArray[np.bool_]
     confidences: NDArray[np.float32]
     options: NDArray[np.int64]
     looked: NDArray[np.bool_]
     gmacs: NDArray[np.float64]
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """``(B, T)``: whether the prediction after each frame is right."""
-        return np.equal(self.predictions, self.labels[:, None])
 
     @property
     def accuracy_by_step(self) -> NDArray[np.float64]:
@@ -93,10 +92,16 @@ def read_played(path: str | os.PathLike[str]) -> Played:
         ) from error
 
 
+def all_labels(cache: FeatureCache, videos: NDArray[np.int64]) -> Tensor:
+    """Return labels ``(B,)`` of cached videos; or ``(B, C)`` bool, if some have several."""
+    several = cache.label_matrix[videos]
+    return several if int(several.sum()) > len(videos) else cache.labels[videos]
+
+
 @torch.no_grad()
 def play(
     engine: FocusEngine, agent: Agent, videos: NDArray[np.int64], cost: FrameCost
-) -> tuple[Played, torch.Tensor]:
+) -> tuple[Played, Tensor]:
     """Let an agent decide in cached videos, and measure.
 
     Args:
@@ -114,15 +119,17 @@ def play(
     parts = [videos[start : start + _CHUNK] for start in range(0, len(videos), _CHUNK)]
     chosen = np.split(options, range(_CHUNK, len(videos), _CHUNK))
     logits = torch.cat([engine.rollout(*each).cpu() for each in zip(parts, chosen, strict=True)])
-    labels = cache.labels[videos].cpu()
+    predictions = logits.argmax(dim=-1)
+    labels = all_labels(cache, videos)
     looked = options < cache.n_options
     tries = cache.n_options if agent.tries_all else 1
     frame = cost.of_video(1, policy=agent.runs_policy, patches=tries, kept_share=0.0).total_gmacs
     spent = frame + looked * (tries * cost.local_gmacs)
     played = Played(
         names=cache.videos["name"].to_numpy()[videos].astype(np.str_),
-        labels=labels.numpy().astype(np.int64),
-        predictions=logits.argmax(dim=-1).numpy(),
+        labels=cache.labels[videos].numpy().astype(np.int64),
+        predictions=predictions.numpy(),
+        correct=cache.label_matrix[videos].gather(1, predictions).numpy(),
         confidences=confidence(logits, labels).float().numpy(),
         options=options,
         looked=looked,

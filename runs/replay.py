@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from .pages.content import (
     describe_policies,
     describe_video,
     pictures,
+    say_missing_boxes,
 )
 from .pages.page import write_page
 from .partial import check_free, whole
 from .played import Played, play
-from .trained import find_boxes, find_trained
+from .trained import find_boxes
 
 
 def replay(config: ReplayConfig) -> dict[str, Any]:
@@ -58,14 +60,14 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
     rows = np.concatenate([split, _strangers(config.videos, cache, split)])
     decided = [decide(looker, rows) for looker in lookers]
     # Random patches are drawn video by video: those of the split are the same without strangers.
-    played = [play(each.trained.engine, each.agent, split, each.cost)[0] for each in lookers]
+    played = [play(each.engine, each.agent, split, each.cost)[0] for each in lookers]
     picks, notes = _select(config, lookers[0], rows, decided[0], played)
 
     positions = np.array([each.position for each in picks])
     shown = rows[positions]
     truth = boxes_of(cache, boxes, shown)
-    if boxes is not None and not any(any(of_video) for of_video in truth):
-        notes.append("the table of boxes has none of these frames")
+    if boxes is not None and (missing := say_missing_boxes(cache, truth, shown)):
+        notes.append(missing)
     episodes = [
         watch(looker, shown, each.rows(positions), reward, config.seed)
         for looker, each in zip(lookers, decided, strict=True)
@@ -81,6 +83,7 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         "patch_px": cache.grid.patch_px,
         "grid": cache.grid.n,
         "steps": cache.steps,
+        "several_labels": lookers[0].labels == "mean",
         "policies": describe_policies(lookers),
         "notes": notes,
         "overview": describe_overview([each.rows(in_split) for each in decided], played, cache),
@@ -100,11 +103,12 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
 
 
 def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
-    trained = find_trained(config.policy, config.cache, config.classifier)
-    first = Looker(trained.name, trained)
+    first = Looker.find(config.policy, config.cache, config.classifier)
+    trained = first.trained
     if config.second is None:
         return first, Looker("random patches", trained, random_seed=config.seed)
-    other = find_trained(config.second, config.cache, config.classifier)
+    second = Looker.find(config.second, config.cache, config.classifier)
+    other = second.trained
     if other.cache.fingerprint != trained.cache.fingerprint:
         raise UsageError(
             f"--second {config.second} is for option group {other.cache.grid.name} of a cache with "
@@ -112,8 +116,7 @@ def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
             f"{trained.cache.fingerprint}, as {config.policy} is: give a policy that was trained "
             "on the same option group of the same cache"
         )
-    same = other.name == trained.name
-    return first, Looker(str(config.second) if same else other.name, other)
+    return first, replace(second, name=str(config.second)) if other.name == first.name else second
 
 
 def _strangers(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
+from scipy.stats import t, trim_mean
 
 Array = NDArray[np.float64]
 Statistic = Callable[[Sequence[Array]], Array]
@@ -117,3 +117,28 @@ def bootstrap_videos(
 def interval(resampled: Array) -> Array:
     """Return the middle 95 % of resampled statistics: ``(..., resamples)`` to ``(2, ...)``."""
     return np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=-1)
+
+
+def t_interval(groups: Sequence[Array], seeds: Sequence[Sequence[int]]) -> Array:
+    """Return Student's interval of a mean over groups of means over seeds.
+
+    Few seeds make it wide, as they must: t times the standard error is 9.0 standard deviations of
+    the scores to either side for 2 seeds, 2.5 for 3, 1.2 for 5.
+
+    Args:
+        groups: ``(..., S)`` scores of each group, normal, with S ≥ 2; S may differ.
+        seeds: Of each group. Where all groups have the same, scores of a seed are averaged over
+            groups first: they may move together. Else the ends of the groups' own intervals are
+            averaged, which is wide enough however the groups move together.
+
+    Returns:
+        ``(2, ...)``.
+    """
+    if all(list(each) == list(seeds[0]) for each in seeds):
+        groups = [np.mean(groups, axis=0)]
+    bounds = []
+    for scores in groups:
+        n = scores.shape[-1]
+        half = t.ppf((1 + LEVEL) / 2, n - 1) * scores.std(axis=-1, ddof=1) / np.sqrt(n)
+        bounds.append([scores.mean(axis=-1) - half, scores.mean(axis=-1) + half])
+    return np.asarray(np.mean(bounds, axis=0))

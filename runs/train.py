@@ -12,13 +12,13 @@ import pandas as pd
 
 from ..agents import FocusPPO, LearnedAgent, PPOConfig, write_policy
 from ..agents.train import make_model, train_model
-from ..envs import FeatureSource, FocusEngine
+from ..envs import EnvConfig, FocusEngine, open_source
 from ..feature_cache import FeatureCache
-from ..recognizer import Classifier, policy_gmacs, read_classifier, torch_threads, weights_digest
+from ..recognizer import policy_gmacs, read_classifier, torch_threads, weights_digest
 from .configs.train import TrainConfig
-from .measures import all_labels, gmacs_of, measures, print_measures
+from .measures import gmacs_of, measures, print_measures
 from .options import check_seed, reward_of, tell, usage
-from .played import play
+from .played import all_labels, play
 from .ppo_options import ppo_config
 from .run_folder import RESULTS, check_new, check_settings, run_folder, write_whole
 from .steps import OutputError
@@ -85,7 +85,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
             model = make_model(config.cache, config.classifier, settings, config.seed, config.group)
         with run_folder(out, "train", config, fingerprints, resume=config.resume):
             if not (out / RESULTS).is_file():
-                _train(config, settings, model, cache, classifier, checkpoint_s)
+                _train(config, settings, model, cache, checkpoint_s)
             return _results(out)
 
 
@@ -94,7 +94,6 @@ def _train(
     settings: PPOConfig,
     model: FocusPPO,
     cache: FeatureCache,
-    classifier: Classifier,
     checkpoint_s: float,
 ) -> None:
     out = config.out
@@ -103,7 +102,8 @@ def _train(
     policy, returns = train_model(
         model, settings, config.seed, out / CHECKPOINT, checkpoint_s, logs
     )
-    engine = FocusEngine(FeatureSource(cache, classifier))
+    shared = EnvConfig(config.cache, config.classifier, group=config.group)
+    engine = FocusEngine(open_source(shared))
     cost = replace(engine.source.frame_cost, policy_gmacs=policy_gmacs(policy))
     videos = cache.split("test")
     played, logits = play(engine, LearnedAgent(policy), videos, cost)

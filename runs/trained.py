@@ -118,11 +118,12 @@ def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
         return None
     columns = ["path", "frame", "left", "top", "right", "bottom", "visible"]
     try:
-        boxes = pd.read_csv(path)
+        boxes = pd.read_csv(path, dtype={"path": str})
         boxes = boxes[columns]
     except (OSError, ValueError, KeyError) as error:
+        said = " ".join(str(error).split())  # on one line
         raise UsageError(
-            f"--boxes {path} is no table of boxes ({error}): expected a CSV file with the columns "
+            f"--boxes {path} is no table of boxes ({said}): expected a CSV file with the columns "
             f"{', '.join(columns)}"
         ) from error
     return boxes.assign(path=str(path.resolve().parent) + "/" + boxes["path"])

@@ -35,6 +35,7 @@ def make_played(
         names=np.array([f"{prefix}{i}" for i in range(n)]),
         labels=labels,
         predictions=np.where(right, labels[:, None], (labels[:, None] + 1) % CLASSES),
+        correct=right,
         confidences=rng.random(size).astype(np.float32),
         options=np.where(looked, 0, 9),
         looked=looked,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...feature_cache import FeatureCache
 from ..episodes import Decided, Episode, Looker
-from ..evaluation import true_boxes
+from ..evaluation import CENTRAL, true_boxes
 from ..interest import Pick
 from ..looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
 from ..options import UsageError
@@ -25,12 +25,13 @@ _JPEG_QUALITY = 85
 
 
 def describe_policies(lookers: Sequence[Looker]) -> list[dict[str, Any]]:
-    """Return name and kind of each policy, and ρ where it has π′."""
+    """Return name and kind of each policy; ρ, and the price of a look, where it has π′."""
     return [
         {
             "name": looker.name,
             "learned": looker.policy is not None,
             "threshold": looker.policy.config.threshold if looker.policy else None,
+            "price": str(looker.price) if looker.can_skip else None,
         }
         for looker in lookers
     ]
@@ -82,11 +83,11 @@ def boxes_of(
         )
     columns = ["left", "top", "right", "bottom", "visible"]
     try:
-        boxes = boxes.astype(dict.fromkeys(columns, np.float64))
+        boxes = boxes.astype(dict.fromkeys(["frame", *columns], np.float64))
     except ValueError as error:
         raise UsageError(
-            f"--boxes holds something else than numbers ({error}): expected pixels, and True or "
-            "False for visible"
+            f"--boxes holds something else than numbers ({error}): expected an index for frame, "
+            "pixels, and True or False for visible"
         ) from error
     numbers = true_boxes(cache, boxes)[columns].to_numpy()  # NaN where there is no box
     frames = numbers.reshape(cache.n_videos, cache.steps, 5)[videos]
@@ -99,6 +100,23 @@ def boxes_of(
         ]
         for of_video in frames
     ]
+
+
+def say_missing_boxes(cache: FeatureCache, truth: list[Any], videos: NDArray[np.int64]) -> str:
+    """Return why some videos ``(B,)`` are shown without the boxes of a table; empty if none are.
+
+    Args:
+        cache: The feature cache.
+        truth: What `boxes_of` found for them.
+        videos: Rows of the cache.
+    """
+    central = cache.videos["view"].to_numpy()[videos] == CENTRAL
+    if not central.all():
+        return (
+            "augmented copies are shown without true boxes: those of the table are of the central "
+            "crop"
+        )
+    return "" if any(map(any, truth)) else "the table of boxes has none of these frames"
 
 
 def pictures(frames: Tensor) -> list[str]:

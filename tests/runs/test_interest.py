@@ -27,6 +27,7 @@ def played(confidences: list[float], correct: list[bool], skips: list[int] | Non
         names=np.array([f"{i}.mp4" for i in range(n)]),
         labels=np.zeros(n, dtype=np.int64),
         predictions=predictions,
+        correct=predictions == 0,
         confidences=sure,
         options=np.where(looked, 0, 9),
         looked=looked,

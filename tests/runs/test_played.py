@@ -16,8 +16,8 @@ from focusgym.agents import OracleAgent, RandomAgent
 from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.recognizer import FrameCost
 from focusgym.runs import played as module
-from focusgym.runs.measures import all_labels, gmacs_of, measures, print_measures
-from focusgym.runs.played import Played, PlayedError, play, read_played
+from focusgym.runs.measures import gmacs_of, measures, print_measures
+from focusgym.runs.played import Played, PlayedError, all_labels, play, read_played
 
 K, HIDDEN = 9, 7
 # As the cache says: f_G 0.3 on a frame, f_L 1.5 on a patch. By hand: a GRU of three gates, a head.
@@ -94,7 +94,7 @@ def test_the_oracle_is_charged_for_all_it_tries(literal: Literal) -> None:
 
 
 def test_videos_with_several_labels(tmp_path: Path) -> None:
-    """What is played is about the first; what is measured about any."""
+    """A prediction of any of them is right, and the confidence is their mean."""
     several = [[i % C] if i % 2 else [i % C, (i + 1) % C] for i in range(10)]
     literal = Literal(tmp_path, all_labels=several)
     played, logits = played_by(literal, RandomAgent(1))
@@ -106,8 +106,9 @@ def test_videos_with_several_labels(tmp_path: Path) -> None:
     for t in range(T):
         wanted = np.mean([played.predictions[i, t] in own for i, own in enumerate(several)])
         assert row["accuracy_by_step"][t] == pytest.approx(wanted)
-        first = np.mean([played.predictions[i, t] == own[0] for i, own in enumerate(several)])
-        assert played.accuracy_by_step[t] == pytest.approx(first)
+        assert played.accuracy_by_step[t] == pytest.approx(wanted)
+        means = [logits[i, t].softmax(-1)[own].mean() for i, own in enumerate(several)]
+        np.testing.assert_allclose(played.confidences[:, t], means, rtol=1e-5)
 
 
 def test_measures_are_those_of_sklearn() -> None:
