@@ -112,7 +112,7 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
             partial = Path(folder) / out.name
             _write_mp4(partial, rate, _pictures(_decode(video, reader), steps, frames))
             partial.rename(out)
-    except (OSError, UnicodeError, av.FFmpegError) as error:
+    except (OSError, av.FFmpegError) as error:
         raise _cannot_write(out, error) from error
 
 

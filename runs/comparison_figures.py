@@ -39,7 +39,8 @@ class Style:
 
 def styles(summary: dict[str, Any]) -> dict[str, Style]:
     """Return the style of each design: grey for fixed policies and bounds, colours for others."""
-    kinds = {row["design"]: row["kind"] for row in summary["overall"]}
+    rows = sorted(summary["rows"], key=lambda row: summary["labels"].index(row["label"]))
+    kinds = {row["design"]: row["kind"] for row in rows}
     learned = [design for design, kind in kinds.items() if kind in LEARNED]
     grey = [design for design in kinds if design not in learned]
     found = {}
@@ -92,6 +93,7 @@ def differences(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.F
         text += f"{number(each['value'], signed=True)} points"
         for over in _OVER:
             text += f"<br>95 % {over.replace('_', ' ')}: {span(each[over], signed=True)}"
+        text += f"<br>95 % over seeds, by t: {span(each['over_seeds_t'], signed=True)}"
         if each["over_videos"]:
             low, high = (100 * bound for bound in each["over_videos"])
             figure.add_scatter(

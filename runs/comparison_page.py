@@ -79,7 +79,7 @@ def _parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
         rows = [row for row in summary["rows"] if row["group"] == group]
         title = f"{group} (patches of {rows[0]['patch_px']} px)"
         parts.append({"group": group, "title": title, "rows": rows})
-    if len(parts) > 1:
+    if len(parts) > 1 and summary["overall"]:
         title = f"mean of {len(parts)} groups"
         parts.append({"group": ALL_GROUPS, "title": title, "rows": summary["overall"]})
     return parts
@@ -108,15 +108,17 @@ def _sections(
         ),
         _section(
             f"Difference to {reference}",
-            "Thick bar: 95 % interval over videos. Thin: over seeds. Where both leave out zero, "
-            "the designs are apart.",
+            "Thick bar: 95 % interval over videos. Thin: over seeds, by drawing them. The verdict "
+            "takes Student's t interval over seeds instead, wider for few seeds: it is in the "
+            "table, and shown at a mark that is pointed at.",
             [],
             _drawn(figures.differences, summary, parts),
         ),
         _section(
             "Probability of improvement",
-            f"Chance that a run of the design is more accurate than a run of {reference} with "
-            "another seed. 50 %: neither is better. With its 95 % interval over seeds.",
+            f"Chance that a run of the design is more accurate than a run of {reference}, over all "
+            "pairs of two such runs; ties count half. 50 %: neither is better. With its 95 % "
+            "interval over seeds.",
             [],
             _drawn(figures.improvement, summary, parts),
         ),

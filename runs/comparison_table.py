@@ -29,14 +29,15 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
         estimates["probability_of_improvement"] = row["probability_of_improvement"] or {}
         record = {name: row[name] for name in ("design", "group", "kind", "keep_ratio")}
         record |= {"patch_px": row["patch_px"], "n_videos": row["n_videos"]}
-        record |= {"seeds": " ".join(map(str, row["seeds"]))}
+        for name in ("seeds", "seeds_compared"):
+            record[name] = " ".join(map(str, row[name]))
         for name, estimate in estimates.items():
             record[name] = estimate.get("value")
             record |= _bounds(name, estimate.get("interval"))
         for name in MEASURES:
             found = difference.get(name, {})
             record[f"{name}_difference"] = found.get("value")
-            for over in ("over_videos", "over_seeds"):
+            for over in ("over_videos", "over_seeds", "over_seeds_t"):
                 record |= _bounds(f"{name}_difference_{over}", found.get(over))
         record |= {name: row[name] for name in ("verdict", "gmacs_per_video", "kept_share")}
         record["unpaired"] = row["unpaired"]
@@ -56,12 +57,14 @@ def print_comparison(summary: dict[str, Any], console: Console) -> None:
     parts = [
         (name, [r for r in summary["rows"] if r["group"] == name]) for name in summary["groups"]
     ]
-    if len(parts) > 1:
+    if len(parts) > 1 and summary["overall"]:
         parts.append((ALL_GROUPS, summary["overall"]))
     for group, rows in parts:
         where = "all patch sizes" if group == ALL_GROUPS else group
-        n_videos = min(row["n_videos"] for row in rows)
-        _print(_accuracies(rows, f"{where}: accuracy (%) on {n_videos} test videos"), console)
+        measured = summary["rows"] if group == ALL_GROUPS else rows
+        n_videos = sorted({row["n_videos"] for row in measured})
+        counts = " or ".join(map(str, n_videos))
+        _print(_accuracies(rows, f"{where}: accuracy (%) on {counts} test videos"), console)
         title = f"{where}: difference to {summary['reference']} (points), chance to win (%)"
         _print(_differences(rows, title), console)
     for line in (*summary["conclusions"], *summary["notes"]):

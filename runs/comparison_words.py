@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from .comparison_cells import Cell
 from .comparison_table import ALL_GROUPS, number
-from .statistics import COVERAGE
+from .statistics import COVERAGE, EQUAL_APART
 
 LEARNED = ("trained", "plus")
 _VERDICTS = {
@@ -14,10 +16,12 @@ _VERDICTS = {
     "not apart": "not apart",
     "unpaired": "cannot be compared",
 }
+_APART = ("higher", "lower", "not apart")
 
 
 def conclusions(summary: dict[str, Any]) -> list[str]:
     """Return a sentence per group, and one over all: which designs are apart from the reference."""
+    reference = summary["reference"]
     parts = [
         (group, [r for r in summary["rows"] if r["group"] == group]) for group in summary["groups"]
     ]
@@ -28,10 +32,11 @@ def conclusions(summary: dict[str, Any]) -> list[str]:
         where = f"Mean of {len(summary['groups'])} groups" if group == ALL_GROUPS else group
         base = [row for row in rows if row["verdict"] == "reference"]
         if not base:
-            sentences.append(f"{where}: {summary['reference']} has no run here.")
+            without = "here" if group != ALL_GROUPS else f"in {_missing(summary, reference)}"
+            sentences.append(f"{where}: {reference} has no run {without}, so nothing is compared.")
             continue
         score = number(base[0]["final_accuracy"]["value"])
-        sentence = f"{where}: {summary['reference']} is right in {score} % after all frames."
+        sentence = f"{where}: {reference} is right in {score} % after all frames."
         others = [row for row in rows if row["verdict"] != "reference"]
         # What learned is what is compared; fixed policies and bounds stand in the table.
         others = [row for row in others if row["kind"] in LEARNED] or others
@@ -43,46 +48,119 @@ def conclusions(summary: dict[str, Any]) -> list[str]:
     return sentences
 
 
+def _missing(summary: dict[str, Any], label: str) -> str:
+    """Return the groups in which a design has no run."""
+    there = {row["group"] for row in summary["rows"] if row["label"] == label}
+    return ", ".join(group for group in summary["groups"] if group not in there)
+
+
 def _named(row: dict[str, Any]) -> str:
     if row["difference"] is None:
         return str(row["label"])
-    by = number(row["difference"]["final_accuracy"]["value"], signed=True)
-    return f"{row['label']} ({by})"
+    difference = row["difference"]["final_accuracy"]
+    by = number(difference["value"], signed=True)
+    return f"{row['label']} ({by}{'' if difference['over_seeds_t'] else ', one seed'})"
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what the intervals mean here, and what they cannot say."""
     rows = summary["rows"]
     learned = [row for row in rows if row["kind"] in LEARNED]
+    level = f"{100 * summary['level']:.0f}"
     found = [
-        f"Intervals are {100 * summary['level']:.0f} %: seeds (in each group by itself), or "
-        f"videos, are drawn {summary['resamples']} times with replacement. Differences are "
-        "paired, by seed and by video. Higher and lower: both intervals lie on one side of zero; "
-        "for one seed, that over videos alone."
+        f"Intervals are {level} %: seeds (in each group by itself), or videos, are drawn "
+        f"{summary['resamples']} times with replacement. Differences are paired, by seed and by "
+        "video. Higher and lower: the interval over videos and Student's t interval over seeds "
+        "lie on one side of zero; for one seed, that over videos alone."
     ]
-    several = [row["fewest_seeds"] for row in learned if row["fewest_seeds"] > 1]
+    several = [n for row in learned for n in (row["fewest_seeds"], len(row["seeds_compared"]))]
+    several = [n for n in several if n > 1]
     if several and (fewest := min(several)) in COVERAGE:
-        found.append(
-            f"Few seeds: an interval over {fewest} seeds holds the true mean in about "
-            f"{COVERAGE[fewest]} % of cases, not in {100 * summary['level']:.0f} %."
+        few = (
+            f"Few seeds: an interval from drawing {fewest} seeds holds the true mean in about "
+            f"{COVERAGE[fewest]} % of cases, not in {level} %. So the t interval decides, which is "
+            "wider."
         )
-    if single := [f"{row['label']} ({row['group']})" for row in learned if len(row["seeds"]) == 1]:
+        if fewest == 2:
+            few += " Over two seeds it is so wide that hardly anything is higher or lower."
+        found.append(few)
+    single = [
+        f"{row['label']} ({row['group']})"
+        for row in learned
+        if len(row["seeds"]) == 1 or len(row["seeds_compared"]) == 1
+    ]
+    if single:
         found.append(
-            f"One seed, so no interval over seeds, and nothing about another training: "
+            "One seed, so no interval over seeds: higher, lower and not apart are about these very "
+            "runs on other videos, and say nothing about another training: "
             f"{', '.join(single)}."
         )
-    for row in summary["overall"]:
-        if missing := [group for group in summary["groups"] if group not in row["groups"]]:
+    return found + _pairing(summary) + _compared(rows)
+
+
+def _pairing(summary: dict[str, Any]) -> list[str]:
+    """Return what is compared in part only, or not at all."""
+    found, reference = [], summary["reference"]
+    for row in summary["rows"]:
+        if row["seeds_left_out"]:
             found.append(
-                f"{row['label']} has no run in {', '.join(missing)}; over all groups it is "
-                f"compared in {', '.join(row['groups'])} alone."
+                f"{row['label']} ({row['group']}): the difference and what follows from it rest "
+                f"on seeds {_listed(row['seeds_compared'])}, which {reference} has as well; "
+                f"accuracies and chances also on {_listed(row['seeds_left_out'])}."
             )
-        if row["unpaired"]:
-            found.append(f"{row['label']} is not paired. {row['unpaired']}.")
-    compared = sum(row["verdict"] in ("higher", "lower", "not apart") for row in rows)
-    if compared > 1:
-        found.append(
-            f"{compared} comparisons, none corrected for their number: of twenty with nothing "
-            "behind them, about one would seem apart; more with few seeds."
-        )
+    for label in summary["labels"]:
+        if missing := _missing(summary, label):
+            found.append(f"{label} has no run in {missing}: it has no row over all groups.")
+        ours = [row for row in summary["rows"] if row["label"] == label]
+        if reasons := [row["unpaired"] for row in ours if row["unpaired"]]:
+            text = f"{label} is not paired"
+            if paired := [row["group"] for row in ours if row["difference"]]:
+                text = (
+                    f"{label} is paired in {', '.join(paired)} alone: no difference over all groups"
+                )
+            found.append(f"{text}. {'; '.join(reasons)}.")
     return found
+
+
+def _compared(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return how many comparisons there are, and how often equal designs would seem apart."""
+    seeds = [len(row["seeds_compared"]) for row in rows if row["verdict"] in _APART]
+    if not seeds:
+        return []
+    fewest = min(min(seeds), max(EQUAL_APART))
+    shares = [f"{share:.0f}" for share in EQUAL_APART[fewest]]
+    trained = "one seed" if fewest == 1 else f"{fewest} seeds"
+    counted = (
+        "One comparison"
+        if len(seeds) == 1
+        else f"{len(seeds)} comparisons, none corrected for their number"
+    )
+    return [
+        f"{counted}. In a simulation of equal designs with {trained} and 1,000 videos, "
+        f"{', '.join(shares[:-1])} and {shares[-1]} % of them seem higher or lower, if accuracies "
+        "of seeds have a standard deviation of 0, 1 and 3 points."
+    ]
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def tested_videos(cells: Sequence[Cell]) -> str:
+    """Return how many test videos there are, and where they differ.
+
+    Args:
+        cells: One of each design and group.
+    """
+    counts: dict[str, dict[bytes, int]] = {}
+    for cell in cells:
+        names = cell.played.names
+        counts.setdefault(cell.group, {})[names.tobytes()] = len(names)
+    different = {names for of_group in counts.values() for names in of_group}
+    if len(different) == 1:
+        n = len(cells[0].played.names)
+        return f"{n} test video{'s' if n > 1 else ''}"
+    apart = any(len(of_group) > 1 for of_group in counts.values())
+    between = "for other policies" if apart else "in other groups"
+    listed = [f"{' or '.join(map(str, n.values()))} in {group}" for group, n in counts.items()]
+    return f"other test videos {between}: {', '.join(listed)}"

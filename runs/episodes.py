@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -22,59 +21,11 @@ from ..envs import (
     regret,
 )
 from ..recognizer import FrameCost, PolicyNetwork
-from .run_folder import is_run, stored_settings
+from .price import Price
+from .run_folder import is_run
 from .trained import Trained, find_trained
 
-_USUAL_PENALTY = PlusConfig("", "").penalty
 _CHUNK = 64  # videos at a time: memory does not grow with B
-
-
-@dataclass(frozen=True)
-class Price:
-    """What Eq. 10 takes off the reward for a look.
-
-    Attributes:
-        penalty: Per pixel of the patch or per GMAC of f_L, as the environment takes it; None is its
-            default.
-        whence: Where it is from, in words.
-    """
-
-    penalty: Mapping[str, float] | None = None
-    whence: str = "the default, for a policy bundle does not say what it was trained with"
-
-    @classmethod
-    def of_run(cls, run: Path, patch_px: int) -> Price:
-        """Return the price that a run of ``focusgym train`` was trained with."""
-        said = stored_settings(run, "train")
-        if said.get("target-gmacs") is not None:
-            return cls._adapted(run, patch_px)
-        names = {"per_px2": "penalty-per-px2", "per_gmac": "penalty-per-gmac"}
-        given = {key: said[name] for key, name in names.items() if said.get(name) is not None}
-        return cls(given or None, "with which it was trained")
-
-    @classmethod
-    def _adapted(cls, run: Path, patch_px: int) -> Price:
-        """Return the price that a training came to which adapted it: the last one of its logs."""
-        logs = sorted((run / "logs").glob("*/progress.csv"), key=lambda path: int(path.parent.name))
-        for log in reversed(logs):
-            table = pd.read_csv(log)
-            prices = table["keep/penalty"].dropna() if "keep/penalty" in table else ()
-            if len(prices):
-                return cls(
-                    {"per_px2": float(prices.iloc[-1]) / patch_px**2},
-                    "to which its training came in the end",
-                )
-        return cls(None, "the default, for the logs of its training, which adapted it, are gone")
-
-    def keyword(self) -> dict[str, Any]:
-        """Return it as the environment's keyword, if it is not the default."""
-        return {} if self.penalty is None else {"penalty": self.penalty}
-
-    def __str__(self) -> str:
-        """Say how much it is, and where it is from."""
-        ((unit, price),) = (self.penalty or _USUAL_PENALTY).items()
-        what = "pixel of the patch" if unit == "per_px2" else "GMAC of f_L"
-        return f"{price:.3g} per {what}, {self.whence}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,3 +119,17 @@ def find_row(summary: dict[str, Any], label: str, group: str = "all") -> dict[st
     rows = summary["rows"] + summary["overall"]
     (row,) = (row for row in rows if (row["label"], row["group"]) == (label, group))
     return dict(row)
+
+
+def of(cells: list[Cell], design: str, group: str) -> list[Cell]:
+    """Return the cells of a design in a group."""
+    return [cell for cell in cells if (cell.design, cell.group) == (design, group)]
+
+
+def right(cell: Cell) -> list[list[bool]]:
+    """Return whether each video is right after each frame, entry by entry."""
+    did = cell.played
+    return [
+        [int(p) == int(label) for p in row]
+        for row, label in zip(did.predictions, did.labels, strict=True)
+    ]

@@ -188,8 +188,7 @@ def _read_images(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
                 images[index] = np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VideoError(
-                f"{name} cannot be read ({error}): replace the image, or leave its folder "
-                "out"
+                f"{name} cannot be read ({error}): replace the image, or leave its folder out"
             ) from error
     sizes = {image.shape for image in images.values()}
     if len(sizes) > 1:

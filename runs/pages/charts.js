@@ -17,14 +17,26 @@ function html(name, attributes, ...children) {
   return node;
 }
 
-// About n round numbers from low to high.
+// About n round numbers from low to high, at least three.
 function ticks(low, high, n = 4) {
   const rough = (high - low || 1) / n;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
-  const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
-  return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
+  const sizes = [0.5, 1, 2, 5, 10].map((m) => m * power);
+  const usual = sizes.findIndex((s) => s >= rough * 0.999);
+  const multiples = (step) => {
+    const found = [];
+    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
+    return found;
+  };
+  const step = multiples(sizes[usual]).length < 3 ? sizes[usual - 1] : sizes[usual];
+  return { values: multiples(step), digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
+}
+
+// The figures of a line or of bars in words, for those who do not see them.
+function inWords({ name, values }) {
+  const say = (v) => String(Number(v.toPrecision(3)));
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return `${name}: first ${say(values[0])}, last ${say(values[values.length - 1])}, lowest ${say(low)}, highest ${say(high)}`;
 }
 
 // Draw lines or bars over steps 1 to T into a place.
@@ -35,7 +47,8 @@ function chart(place, { label, series, steps, low, high, unit = "", height = 190
   const slot = (box.right - box.left) / steps;
   const x = (t) => box.left + (t + 0.5) * slot;
   const y = (v) => box.bottom - ((v - low) / (high - low)) * (box.bottom - box.top);
-  const root = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": label });
+  const said = [label, ...series.map(inWords)].join(". ");
+  const root = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": said });
   const marks = ticks(low, high);
   for (const v of marks.values) {
     const zero = Math.abs(v) < 1e-12;

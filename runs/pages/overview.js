@@ -65,7 +65,7 @@ document.querySelectorAll("[data-policy]").forEach((b) => {
   b.textContent = names[b.dataset.policy];
   b.addEventListener("click", () => drawClasses(Number(b.dataset.policy)));
 });
-$("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.`;
+$("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}`;
 const highest = Math.max(...policies.flatMap((p) => p.heat));
 $("all").append(...policies.map((p, i) => map(p.heat, highest, i, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, largest share ${percent(Math.max(...p.heat))}`)));
 drawTable();

@@ -12,6 +12,7 @@ const state = { video: 0, t: 0, view: "b", heat: 0, timer: null };
 const shown = () => (state.view === "b" ? [0, 1] : [state.view - 1]);
 const video = () => data.videos[state.video];
 const percent = (p) => `${(100 * p).toFixed(0)} %`;
+const signed = (r) => `${r < 0 ? "−" : "+"}${Math.abs(r).toFixed(3)}`;
 
 function boxes(v, t, policies, stroke) {
   const found = [];
@@ -75,7 +76,8 @@ function facts(i) {
   const rows = [
     ["prediction", html("span", { class: right ? "right" : "wrong" }, `${right ? "✓" : "✗"} ${episode.predictions[t]}, ${percent(episode.certainties[t])}`)],
     ["on the true label", percent(episode.confidences[t])],
-    ["reward", `${episode.rewards[t] < 0 ? "−" : "+"}${Math.abs(episode.rewards[t]).toFixed(3)}`],
+    ["reward r", signed(episode.location_rewards[t])],
+    ...(episode.skip_rewards ? [["reward r′", signed(episode.skip_rewards[t])]] : []),
     ["frames looked at", `${looks} of ${t + 1} so far`],
     ["cost so far", `${episode.gmacs[t].toPrecision(3)} of ${episode.gmacs[data.steps - 1].toPrecision(3)} GMACs`],
   ];
@@ -88,21 +90,24 @@ function side(i) {
   return html("div", { class: "side", "data-policy": i + 1 }, html("h3", { class: i ? "second" : "first" }, names[i]), picture(i), facts(i));
 }
 
+// The buttons stay, so that the keyboard's focus does; only what is in them is drawn anew.
 function drawRow() {
-  const v = video(), policies = shown();
-  $("row").replaceChildren(...v.frames.map((uri, t) => {
-    const looked = policies.map((i) => v.episodes[i].looked[t]);
+  const v = video(), policies = shown(), row = $("row");
+  v.frames.forEach((uri, t) => {
+    const button = row.children[t], looked = policies.map((i) => v.episodes[i].looked[t]);
     const skipped = !looked.includes(true);
     const small = svg("svg", { viewBox: `0 0 ${S} ${S}`, "aria-hidden": "true" },
       svg("image", { href: uri, width: S, height: S, opacity: skipped ? 0.25 : looked.includes(false) ? 0.6 : 1 }), ...boxes(v, t, policies, 2));
-    const said = skipped ? "skipped" : looked.includes(false) ? `${looked[0] ? "2nd" : "1st"} skips` : `frame ${v.frame_indices[t]}`;
-    const button = html("button", { "aria-current": String(t === state.t), "aria-label": `Frame ${t + 1}${skipped ? ", skipped" : ""}` }, small, html("small", {}, said));
-    if (skipped) button.className = "skipped";
-    button.addEventListener("click", () => go({ t }));
-    return button;
-  }));
-  const current = $("row").children[state.t];
-  $("row").scrollLeft = current.offsetLeft - $("row").offsetLeft - ($("row").clientWidth - current.clientWidth) / 2;
+    const said = skipped ? "skipped" : looked.includes(false) ? `${looked[0] ? "2nd" : "1st"} skips` : "";
+    button.replaceChildren(small, html("small", {}, `frame ${t + 1}`), ...(said ? [html("small", {}, said)] : []));
+    button.title = `frame ${v.frame_indices[t]} of the file, counted from 0`;
+    button.setAttribute("aria-current", String(t === state.t));
+    button.setAttribute("aria-label", `Frame ${t + 1}${said && `, ${said}`}`);
+    button.className = skipped ? "skipped" : "";
+  });
+  const current = row.children[state.t];
+  if (!state.timer && row.contains(document.activeElement)) current.focus({ preventScroll: true });
+  row.scrollLeft = current.offsetLeft - row.offsetLeft - (row.clientWidth - current.clientWidth) / 2;
 }
 
 function drawCharts() {
@@ -114,24 +119,31 @@ function drawCharts() {
   const common = { steps: data.steps, marker: state.t, pick: (t) => go({ t }) };
   chart($("curve"), { ...common, label: "Confidence on the true label, by frame", series: curves, low: 0, high: 1 });
   legend($("curvekey"), curves);
-  const bars = policies.map((i) => ({ ...line(i, v.episodes[i].rewards), dash: "", bars: true }));
-  const all = bars.flatMap((each) => each.values);
-  const low = Math.min(0, ...all), high = Math.max(0, ...all);
-  const room = Math.max(0.05, high - low) * 0.06;
-  chart($("rewards"), { ...common, label: "Reward by frame", series: bars, low: low - (low < 0 ? room : 0), high: high + room });
-  legend($("rewardkey"), bars);
+  const bars = (id, key, label, which, height) => {
+    const series = which.map((i) => ({ ...line(i, v.episodes[i][key]), dash: "", bars: true }));
+    const all = series.flatMap((each) => each.values);
+    const low = Math.min(0, ...all), high = Math.max(0, ...all);
+    const room = Math.max(0.05, high - low) * 0.06;
+    chart($(id), { ...common, label, series, low: low - (low < 0 ? room : 0), high: high + room, height });
+    legend($(key === "skip_rewards" ? "skipkey" : "rewardkey"), series);
+  };
+  bars("rewards", "location_rewards", "Reward r by frame", policies, 190);
+  const skipping = policies.filter((i) => data.policies[i].price);
+  $("priced").hidden = !skipping.length;
+  if (skipping.length) bars("skips", "skip_rewards", "Reward r′ by frame", skipping, 170);
 }
 
-const priced = names.filter((_, i) => data.policies[i].threshold !== null);
-if (priced.length) $("priced").textContent = `Of ${priced.join(" and ")}, which may skip: plus what looking gained over skipping, less the price of a look (Eq. 10).`;
+const priced = data.policies.filter((policy) => policy.price);
+$("designed").textContent = `What the reward design gives for the place${priced.length ? "; where a frame is skipped, for what looking would have given" : ""}.`;
+$("price").textContent = `What looking gained over skipping, less the price of a look; 0 where it skips. It adds to r. Price: ${priced.map(({ name, price }) => `${name} ${price}`).join("; ")}.`;
 
 function drawList() {
   $("list").replaceChildren(...data.videos.map((v, index) => {
-    const marks = v.episodes.map((episode, i) => {
-      const right = episode.correct[data.steps - 1];
-      return html("span", { class: i ? "second" : "first", title: `${names[i]}: ${right ? "right" : "wrong"}` }, right ? "✓" : "✗");
-    });
-    const words = html("span", {}, html("span", { class: "name" }, ...marks, ` ${v.label}`), html("span", { class: "reason" }, v.why));
+    const ends = v.episodes.map((episode, i) => ({ right: episode.correct[data.steps - 1], name: names[i], kind: i ? "second" : "first" }));
+    const said = ({ right, name }) => `${name}: ${right ? "right" : "wrong"}`;
+    const marks = ends.map((end) => html("span", { class: end.kind, title: said(end), "aria-hidden": "true" }, end.right ? "✓" : "✗"));
+    const spoken = html("span", { class: "hidden" }, ` (${ends.map(said).join(", ")}) `);
+    const words = html("span", {}, html("span", { class: "name" }, ...marks, ` ${v.label}`), spoken, html("span", { class: "reason" }, v.why));
     const button = html("button", { title: v.name, "data-video": index }, html("img", { src: v.frames[0], alt: "" }), words);
     button.addEventListener("click", () => go({ video: index, t: 0 }));
     return html("li", {}, button);
@@ -185,10 +197,8 @@ function play() {
 }
 
 const KEYS = {
-  ArrowLeft: () => go({ t: state.t - 1 }),
-  ArrowRight: () => go({ t: state.t + 1 }),
-  ArrowUp: () => go({ video: state.video - 1, t: 0 }),
-  ArrowDown: () => go({ video: state.video + 1, t: 0 }),
+  arrowleft: () => go({ t: state.t - 1 }),
+  arrowright: () => go({ t: state.t + 1 }),
   p: () => go({ video: state.video - 1, t: 0 }),
   n: () => go({ video: state.video + 1, t: 0 }),
   1: () => go({ view: "1" }),
@@ -199,7 +209,7 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  const action = KEYS[event.key];
+  const action = KEYS[event.key.toLowerCase()];
   const pressed = event.key === " " && event.target.closest("button, a"); // a space presses these
   if (!action || pressed || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
@@ -215,7 +225,13 @@ document.querySelectorAll("[data-view]").forEach((b) => {
 document.querySelectorAll("[data-heat]").forEach((b) => b.addEventListener("click", () => go({ heat: Number(b.dataset.heat) })));
 document.querySelectorAll("[data-name]").forEach((place) => { place.textContent = names[place.dataset.name]; });
 $("truth").hidden = !data.videos.some((v) => v.true_boxes.some(Boolean));
-$("about").textContent = [`${data.videos.length} videos; reward: ${data.reward}`, ...data.notes].join(". ") + ".";
+const several = data.several_labels ? ["Where a video has several labels, confidence on the true label is the mean over them, and a prediction of any of them is right"] : [];
+$("about").textContent = [`${data.videos.length} videos; reward r: ${data.reward}`, ...data.notes, ...several].join(". ") + ".";
+$("row").replaceChildren(...Array.from({ length: data.steps }, (_, t) => {
+  const button = html("button", {});
+  button.addEventListener("click", () => go({ t }));
+  return button;
+}));
 drawList();
 draw();
 new ResizeObserver(drawCharts).observe(document.querySelector(".charts"));

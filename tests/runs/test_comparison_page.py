@@ -17,7 +17,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from focusgym.runs import comparison_figures as figures
 from focusgym.runs.comparison import Cell, summarise
 from focusgym.runs.comparison_page import comparison_page
-from focusgym.runs.comparison_table import number
+from focusgym.runs.comparison_table import number, span
 
 REFERENCE = "increment_over_random"
 TEXTS = ".plot text, figcaption, h1, h2, .soft, .key button, dt, dd, li"
@@ -129,7 +129,10 @@ def test_the_page_says_what_the_summary_says(
     for shown, row in zip(rows, expected, strict=True):
         assert shown[1] == str(len(row["seeds"]))
         assert shown[2].startswith(f"{100 * row['final_accuracy']['value']:.1f}")
-        assert shown[10:] == [f"{row['gmacs_per_video']:.4g}", row["verdict"]]
+        t_bounds = (row["difference"] or {}).get("final_accuracy", {}).get("over_seeds_t")
+        expected_t = "–" if row["verdict"] == "reference" else span(t_bounds, signed=True)
+        assert shown[8] == expected_t
+        assert shown[11:] == [f"{row['gmacs_per_video']:.4g}", row["verdict"]]
     assert "outputs/quickstart/cache" in browser.texts(".settings dd")
 
 
@@ -210,6 +213,32 @@ def test_a_reference_alone_makes_a_page_without_differences(
     browser.check(TEXTS)
     assert "Difference to a" not in browser.texts("main h2")
     assert all(traces == drawn for traces, drawn, _, _ in browser.run(DRAWN))
+
+
+def test_the_page_says_where_seeds_and_videos_differ(browser: Browser, tmp_path: Path) -> None:
+    groups = {"p28_7x7": 50, "p36_7x7": 20}
+    cells = [
+        make_cell(design, seed, group=group, n=n, draws=draws)
+        for group, n in groups.items()
+        for draws, (design, seeds) in enumerate({"a": (0, 1, 2), "b": (1, 2, 3)}.items())
+        for seed in seeds
+    ]
+    cells.append(make_cell("elsewhere", 0, group="p36_7x7", n=20))
+    path = tmp_path / "compare.html"
+    comparison_page(path, summarise(cells, "a", resamples=50), cells, {})
+    open_drawn(browser, path)
+    browser.check(TEXTS)
+    assert browser.texts("header .soft") == [
+        "3 policies in p28_7x7, p36_7x7; other test videos in other groups: 50 in p28_7x7, "
+        "20 in p36_7x7"
+    ]
+    seeds = "return [...document.querySelectorAll('tbody td:nth-child(2)')].map((c) => c.innerText)"
+    shown = [text.split() for text in browser.run(seeds)]
+    both = [["3"], ["3", "2", "compared"]]
+    assert shown == [*both, *both, ["1"], *both]
+    (text,) = (text for text in browser.texts(".soft") if text.startswith("Chance that a run"))
+    assert "ties count half" in text
+    assert "another seed" not in text
 
 
 def rows_of(summary: dict[str, Any], group: str = "p28_7x7") -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from comparisons import TWO, find_row, make_comparison, two_designs
+from comparisons import TWO, find_row, make_cell, make_comparison, two_designs
 from rich.console import Console
 
 from focusgym.runs.comparison import print_comparison, summarise, table
@@ -25,6 +25,8 @@ def test_the_csv_has_every_figure_of_every_row() -> None:
     difference = row["difference"]["mean_accuracy"]
     assert record["mean_accuracy_difference"] == difference["value"]
     assert record["mean_accuracy_difference_over_seeds_low"] == difference["over_seeds"][0]
+    assert record["mean_accuracy_difference_over_seeds_t_low"] == difference["over_seeds_t"][0]
+    assert record["seeds_compared"] == "0 1"
     assert record["final_accuracy_high"] == row["final_accuracy"]["interval"][1]
     assert record["step_2"] == row["accuracy_by_step"]["value"][1]
     assert record["seeds"] == "0 1"
@@ -62,6 +64,15 @@ def test_the_tables_fit_eighty_columns_and_say_what_was_measured() -> None:
     assert "all patch sizes: difference to a (points), chance to win (%)" in text
     for sentence in (*summary["conclusions"], *summary["notes"]):
         assert f"- {sentence}" in " ".join(text.split())
+
+
+def test_the_tables_say_on_how_many_videos_each_group_was_tested() -> None:
+    cells = [make_cell("a", group=group, n=n) for group, n in zip(TWO, (50, 20), strict=True)]
+    printed_lines = printed(summarise(cells, "a", resamples=50), 120)
+    lines = " ".join(" ".join(printed_lines).split())
+    for where in ("p28_7x7: accuracy (%) on 50", "p36_7x7: accuracy (%) on 20"):
+        assert f"{where} test videos" in lines
+    assert "all patch sizes: accuracy (%) on 20 or 50 test videos" in lines
 
 
 def test_a_narrow_console_cuts_no_figure_off() -> None:

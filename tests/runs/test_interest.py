@@ -77,9 +77,18 @@ def test_words_say_the_figure() -> None:
     ]
     assert words == [
         "turned right: wrong with the second policy; confidence +0.80",
-        "large gain: confidence +0.80 over the second policy",
-        "large regret: confidence 2.00 below the best, summed over the frames",
+        "largest gain: confidence +0.80 over the second policy",
+        "largest regret: confidence 2.00 below the best, summed over the frames",
         "most skipped: 3 of 4 frames",
+    ]
+
+
+def test_what_would_be_told_as_nothing_is_not_selected() -> None:
+    ends = played([0.504, 0.506], [True, True]), played([0.5, 0.5], [True, True])
+    assert [each.position for each in pick(["gain"], 9, *ends, regrets)] == [1]
+    small = pick(["regret"], 9, *ends, lambda: np.array([0.006, 0.004]))
+    assert [(each.position, each.why) for each in small] == [
+        (0, "largest regret: confidence 0.01 below the best, summed over the frames")
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from contextlib import nullcontext
@@ -194,6 +195,33 @@ def test_what_cannot_be_read_is_named_and_the_others_are_told(
     assert ["error" in each for each in found] == [video in bad for video in videos]
     lines, _ = run(capsys, *bad, "--bundle", bundle, status=1)
     assert len(lines) == 4
+
+
+def test_a_name_that_is_not_utf8_is_told_and_the_others_are_read(
+    bundle: Path, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = digits.clips[0].path
+    bad = shutil.copy(good, tmp_path / os.fsdecode(b"bad\xff.mp4"))
+    given = (good, bad, "--bundle", bundle, "--annotate", out := tmp_path / "new" / "out")
+    lines, said = run(capsys, *given, "--json", status=1)
+    assert not said
+    first, second = map(json.loads, lines)
+    assert [path.name for path in out.iterdir()] == [Path(first["annotated"]).name]
+    assert second == {"video": str(bad), "error": f"{bad}: this name is not UTF-8: rename the file"}
+    lines, said = run(capsys, good, bad, "--bundle", bundle, status=1)
+    assert not said
+    assert lines[0].startswith(good)
+    assert lines[-1].endswith("\\udcff.mp4: this name is not UTF-8: rename the file")
+
+
+def test_no_folder_is_left_where_nothing_was_annotated(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "deep" / "new", tmp_path / "there" / "new", tmp_path / "there"):
+        lines, _ = run(capsys, "nowhere.mp4", "--bundle", bundle, "--annotate", folder, status=1)
+        assert lines == ["nowhere.mp4: no such video: check the path"]
+        assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
 
 
 def test_a_bundle_copied_elsewhere_works_alone(

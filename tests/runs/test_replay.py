@@ -97,6 +97,11 @@ def assert_episode(found: dict[str, Any], steps: list[dict[str, Any]]) -> None:
     assert found["boxes_px"] == [step["box_px"].tolist() for step in steps]
     for key, name in (("confidences", "confidence"), ("rewards", "reward"), ("gmacs", "gmacs")):
         assert found[key] == pytest.approx([step[name] for step in steps], abs=1e-5)
+    plus = "reward_skip" in steps[0]
+    r = [step["reward_location" if plus else "reward"] for step in steps]
+    assert found["location_rewards"] == pytest.approx(r, abs=1e-5)
+    skip = [step["reward_skip"] for step in steps] if plus else None
+    assert found["skip_rewards"] == (pytest.approx(skip, abs=1e-5) if plus else None)
 
 
 def test_numbers_are_the_environments(
@@ -157,22 +162,6 @@ def test_true_boxes_are_the_tables(run: Path, shown: tuple[Path, dict[str, Any]]
             expected = table.loc[(str(path), frame)]
             assert box["px"] == expected[["left", "top", "right", "bottom"]].tolist()
             assert box["visible"] == expected["visible"]
-
-
-def test_boxes_of_other_videos_are_said_to_be(run: Path, tmp_path: Path) -> None:
-    other = pd.read_csv(run / "data" / "boxes.csv").head(20)
-    other.to_csv(tmp_path / "boxes.csv", index=False)
-    result = replay(
-        ReplayConfig(
-            tmp_path / "out",
-            run / "policy",
-            videos=(99,),
-            boxes=tmp_path / "boxes.csv",
-            mp4=False,
-        )
-    )
-    assert result["notes"] == ["the table of boxes has none of these frames"]
-    assert result["videos"][0]["true_boxes"] == [None] * result["steps"]
 
 
 @pytest.mark.parametrize("name", ["policy", "policy_plus"])
@@ -322,6 +311,7 @@ def test_mistakes_say_what_to_do_and_leave_nothing(
     twice["path"] = str((run / "data").resolve()) + "/" + twice["path"]
     pd.concat([twice, twice]).to_csv(tmp_path / "twice.csv", index=False)
     twice.astype({"left": str}).assign(left="far").to_csv(tmp_path / "words.csv", index=False)
+    (tmp_path / "text.csv").write_text("one\n" + "more, than, one\n" * 2)
     out, policy = tmp_path / "out", ("--policy", run / "policy")
     for args, text in (
         ((used, *policy), "used exists: nothing was touched; give another folder"),
@@ -339,6 +329,7 @@ def test_mistakes_say_what_to_do_and_leave_nothing(
         ((out, *policy, "--reward", "[1"), "--reward '[1': expected a name"),
         ((out, *policy, "--boxes", boxes), "is no table of boxes"),
         ((out, *policy, "--boxes", tmp_path / "no.csv"), "is no table of boxes"),
+        ((out, *policy, "--boxes", tmp_path / "text.csv"), "is no table of boxes"),
         ((out, *policy, "--boxes", tmp_path / "twice.csv"), "more than one box for frame 0 of "),
         ((out, *policy, "--boxes", tmp_path / "words.csv"), "something else than numbers"),
         ((out, *policy, "--seed", "-1"), "--seed must be in 0.."),

@@ -75,8 +75,12 @@ def test_it_shows_the_numbers_of_the_frame(
             assert facts["prediction"] == f"{mark} {episode['predictions'][t]}, {sure}"
             looks = sum(episode["looked"][: t + 1])
             assert facts["frames looked at"] == f"{looks} of {t + 1} so far"
-            reward = float(facts["reward"].replace("−", "-"))
-            assert reward == pytest.approx(episode["rewards"][t], abs=6e-4)
+            shown_rewards = {"reward r": "location_rewards", "reward r′": "skip_rewards"}
+            for term, key in shown_rewards.items():
+                assert (term in facts) == (episode[key] is not None)
+                if term in facts:
+                    reward = float(facts[term].replace("−", "-"))
+                    assert reward == pytest.approx(episode[key][t], abs=6e-4)
             cost = float(facts["cost so far"].split()[0])
             assert cost == pytest.approx(episode["gmacs"][t], rel=6e-3)
             box = f"{side} .chosen"
@@ -110,10 +114,12 @@ def test_keys(page: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
     page.press(*[Keys.ARROW_RIGHT] * (steps + 2))
     assert where() == (0, steps - 1)
     page.press(Keys.ARROW_DOWN)
+    assert where() == (0, steps - 1), "left to the browser, which scrolls"
+    page.press("n")
     assert where() == (1, 0)
-    page.press("n", "n")
+    page.press("N", "n")  # as with Caps Lock
     assert where() == (2, 0)
-    page.press("p", Keys.ARROW_UP, Keys.ARROW_UP)
+    page.press("p", "p", "p")
     assert where() == (0, 0)
     for key, sides in (("1", ["1"]), ("2", ["2"]), ("b", ["1", "2"])):
         page.press(key)
@@ -183,6 +189,71 @@ def test_slider_and_clicks(page: Browser, shown: tuple[Path, dict[str, Any]]) ->
     page.check(TEXTS)
 
 
+def test_the_frame_row_keeps_the_focus(page: Browser) -> None:
+    page.run("document.querySelector('#row button:nth-child(2)').focus()")
+    focused = "return [...document.getElementById('row').children].indexOf(document.activeElement)"
+    page.press(Keys.ENTER)
+    assert page.texts("#where")[0].startswith("frame 2 of")
+    assert page.run(focused) == 1
+    page.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert page.run(focused) == 3
+    page.press("n")
+    assert page.run(focused) == 0
+
+
+def test_the_slider_keeps_its_keys(page: Browser) -> None:
+    page.run("document.getElementById('slider').focus()")
+    page.press(Keys.ARROW_UP, Keys.ARROW_UP, Keys.ARROW_DOWN)
+    assert page.texts("#where")[0].startswith("frame 2 of")
+    assert page.texts("#why")[0].startswith(f"Row {ROWS[0]} of the cache")
+
+
+def test_frames_are_numbered_in_one_way(page: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
+    """From 1 to T, skipped ones too; the index in the file is a title."""
+    steps, video = shown[1]["steps"], shown[1]["videos"][0]
+    assert page.texts("#row small:first-of-type") == [f"frame {t + 1}" for t in range(steps)]
+    titles = page.run("return [...document.querySelectorAll('#row button')].map((e) => e.title)")
+    assert titles == [
+        f"frame {index} of the file, counted from 0" for index in video["frame_indices"]
+    ]
+
+
+def test_what_is_drawn_is_also_said(page: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
+    """In the list who is right; of a chart its figures; of the rewards the price of a look."""
+    video = shown[1]["videos"][0]
+    names = [policy["name"] for policy in shown[1]["policies"]]
+    ends = ["right" if each["correct"][-1] else "wrong" for each in video["episodes"]]
+    said = f"({names[0]}: {ends[0]}, {names[1]}: {ends[1]})"
+    assert said in page.texts('[data-video="0"]')[0]
+    label = page.run("return document.querySelector('#curve svg').getAttribute('aria-label')")
+    sure = video["episodes"][1]["confidences"]
+    figures = dict(
+        part.rsplit(" ", 1) for part in label.split(f"{names[1]}: ")[1].split(". ")[0].split(", ")
+    )
+    for word, value in (("first", sure[0]), ("last", sure[-1]), ("lowest", min(sure))):
+        assert float(figures[word]) == pytest.approx(value, rel=6e-3)
+    assert "1e-06 per pixel of the patch (the default, for" in page.texts("#price")[0]
+    page.press("2")
+    assert not page.run("return document.getElementById('priced').checkVisibility()")
+    page.press("1")
+    assert page.run("return document.getElementById('priced').checkVisibility()")
+    page.check(TEXTS)
+
+
+def test_axes_have_at_least_three_ticks(page: Browser) -> None:
+    found = page.run("return ticks(-0.0055, 0.0035).values")
+    assert found == pytest.approx([-0.004, -0.002, 0, 0.002])
+    script = """
+    const counts = [];
+    for (let low = -3; low < 3; low += 0.37) for (let wide = 1e-4; wide < 50; wide *= 1.13) {
+      counts.push(ticks(low, low + wide).values.length);
+    }
+    return [Math.min(...counts), Math.max(...counts)];
+    """
+    least, most = page.run(script)
+    assert 3 <= least <= most <= 8
+
+
 def test_skipped_frames_are_dimmed(page: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
     dimmed = 0
     for video in shown[1]["videos"]:
@@ -220,7 +291,7 @@ def test_layout(
     browser.open(shown[0] / f"{name}.html", width, dark=dark)
     browser.check(TEXTS)
     if name == "index":
-        browser.press(Keys.ARROW_DOWN, Keys.ARROW_RIGHT, "h")
+        browser.press("n", Keys.ARROW_RIGHT, "h")
         browser.check(TEXTS)
     small = browser.run(
         "return [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && "

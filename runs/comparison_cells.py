@@ -1,0 +1,85 @@
+"""One trained or fixed policy of a comparison, and whether two were tested on the same videos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ..recognizer import FocusgymError
+from .played import Played
+from .statistics import Array
+
+CURVE = {"steps", "mean_return", "correct"}
+
+
+class ComparisonError(FocusgymError):
+    """Runs cannot stand beside each other; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One trained (or fixed) policy of a comparison.
+
+    Attributes:
+        design: Name of the row: a reward design, a run's name, ``"random"``, …
+        group: Option group, such as ``"p28_7x7"``.
+        patch_px: Side P of the patches of the group.
+        seed: Of the training, or of the draws of a fixed policy.
+        played: What it did in the videos of the test split.
+        kind: ``"trained"``; ``"fixed"``, decided without learning; ``"bound"``, knows the truth;
+            ``"plus"``, AdaFocus+ at one η.
+        keep_ratio: η of the kind ``"plus"``.
+        curve: Learning curve: columns ``steps``, ``mean_return`` and ``correct`` (share of the
+            training episodes that end right), one row per rollout.
+
+    Raises:
+        ComparisonError: If there is an η but no AdaFocus+ or the other way round, or the learning
+            curve has other columns.
+    """
+
+    design: str
+    group: str
+    patch_px: int
+    seed: int
+    played: Played
+    kind: Literal["trained", "fixed", "bound", "plus"] = "trained"
+    keep_ratio: float | None = None
+    curve: pd.DataFrame | None = None
+
+    def __post_init__(self) -> None:
+        """Check η and the learning curve."""
+        if (self.kind == "plus") != (self.keep_ratio is not None):
+            raise ComparisonError(
+                f"{self.design}: expected keep_ratio with kind 'plus' and only there; got kind "
+                f"{self.kind!r} and keep_ratio {self.keep_ratio}: give both or neither"
+            )
+        if self.curve is not None and (missing := CURVE - set(self.curve.columns)):
+            raise ComparisonError(
+                f"{self.design}: expected a learning curve with columns {sorted(CURVE)}; got "
+                f"{list(self.curve.columns)}: add {sorted(missing)}"
+            )
+
+    @property
+    def label(self) -> str:
+        """The design, and η where there is one: the name of a row."""
+        return self.design if self.keep_ratio is None else f"{self.design} η={self.keep_ratio:g}"
+
+    @property
+    def outcome(self) -> Array:
+        """``(2, B)``: whether a video is right after all frames; in which share of the frames."""
+        correct = self.played.correct
+        return np.stack([correct[:, -1].astype(np.float64), correct.mean(axis=1)])
+
+
+def other_videos(ours: Cell, theirs: Cell) -> str | None:
+    """Say in what the test videos of two cells differ; None if they are the same."""
+    x, y = ours.played, theirs.played
+    if not np.array_equal(x.names, y.names):
+        shared = len(np.intersect1d(x.names, y.names))
+        return f"other videos: {len(x.names)} and {len(y.names)}, {shared} of them in both"
+    if not np.array_equal(x.labels, y.labels):
+        return f"other true classes in {int((x.labels != y.labels).sum())} videos"
+    return None

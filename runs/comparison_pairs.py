@@ -1,0 +1,193 @@
+"""How a design differs from the reference, where both were run with the same seeds and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .comparison_cells import Cell, other_videos
+from .comparison_table import MEASURES
+from .statistics import (
+    Array,
+    Statistic,
+    bootstrap_seeds,
+    bootstrap_videos,
+    interval,
+    mean_over_groups,
+    mean_probability,
+    t_interval,
+)
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Statistics with intervals from resampling, ready for JSON."""
+
+    seed: int
+    resamples: int
+
+    def over_seeds(self, statistic: Statistic, groups: Sequence[Array]) -> tuple[Any, Any]:
+        """Return the statistic and its interval; None where a group has one seed."""
+        value = statistic(groups).tolist()
+        if _fewest(groups) < 2:
+            return value, None
+        # The same draws for everything: a figure does not depend on what else is compared.
+        rng = np.random.default_rng(self.seed)
+        return value, interval(bootstrap_seeds(statistic, groups, rng, self.resamples)).T.tolist()
+
+    def over_videos(self, sets: Sequence[Array], weights: Sequence[float]) -> Any:
+        """Return the interval of the weighted mean of means; None where a set has one video."""
+        if _fewest(sets) < 2:
+            return None
+        rng = np.random.default_rng(self.seed)
+        return interval(bootstrap_videos(sets, weights, rng, self.resamples)).T.tolist()
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Runs of a design and of the reference in one group, side by side.
+
+    Attributes:
+        seeds: Of the pairs, S of them.
+        differences: ``(2, S, B)``: outcomes of the design less those of the reference.
+        left_out: Seeds that only one of the two has.
+    """
+
+    seeds: list[int]
+    differences: Array
+    left_out: set[int]
+
+
+def against(
+    label: str,
+    strata: Sequence[Sequence[Cell]],
+    reference: str,
+    references: Mapping[str, Sequence[Cell]],
+    resampling: Resampling,
+) -> dict[str, Any]:
+    """Return how a design differs from the reference.
+
+    Over several groups there is a difference, a probability and a verdict only if the design is
+    paired with the reference in each of them: a mean over other groups could say the opposite of
+    the accuracies beside it.
+
+    Args:
+        label: Of the design.
+        strata: Its runs, group by group.
+        reference: Label of the reference.
+        references: Its runs by group.
+        resampling: Where intervals come from.
+    """
+    scores: list[Array] = []
+    found: dict[str, _Pairs] = {}
+    reasons = []
+    for row in strata:
+        group, theirs = row[0].group, references.get(row[0].group)
+        if theirs is None:
+            reasons.append(f"{group}: {reference} has no run there")
+        elif problem := other_videos(row[0], theirs[0]):
+            reasons.append(f"{group}: {problem}")
+        else:
+            scores += [_final(row), _final(theirs)]
+            pairs = _pair(row, theirs, reference)
+            if isinstance(pairs, _Pairs):
+                found[group] = pairs
+            else:
+                reasons.append(f"{group}: {pairs}")
+    if reasons and found:
+        reasons.insert(0, f"paired in {', '.join(found)} alone: no difference over all groups")
+    result: dict[str, Any] = {
+        "difference": None,
+        "probability_of_improvement": None,
+        "seeds_compared": [],
+        "seeds_left_out": [],
+        "unpaired": "; ".join(reasons) or None,
+        "verdict": "unpaired",
+    }
+    if scores and (not reasons or len(strata) == 1):
+        value, bounds = resampling.over_seeds(mean_probability, scores)
+        result["probability_of_improvement"] = {"value": value, "interval": bounds}
+    if not reasons:
+        everywhere = list(found.values())
+        result["seeds_compared"] = sorted({s for pairs in everywhere for s in pairs.seeds})
+        result["seeds_left_out"] = sorted({s for pairs in everywhere for s in pairs.left_out})
+        videos = [row[0].played.names.tobytes() for row in strata]
+        result["difference"] = _difference(everywhere, videos, resampling)
+        result["verdict"] = _verdict(result["difference"]["final_accuracy"])
+    if label == reference:
+        result["verdict"] = "reference"
+    return result
+
+
+def _pair(ours: Sequence[Cell], theirs: Sequence[Cell], reference: str) -> _Pairs | str:
+    """Pair runs of the same seed, or say why they cannot be.
+
+    What is not trained and has one run goes with every seed.
+    """
+    left_out: set[int] = set()
+    if len(ours) == 1 and ours[0].kind in ("fixed", "bound"):
+        pairs = [(cell.seed, ours[0], cell) for cell in theirs]
+    elif len(theirs) == 1 and theirs[0].kind in ("fixed", "bound"):
+        pairs = [(cell.seed, cell, theirs[0]) for cell in ours]
+    else:
+        by_seed = {cell.seed: cell for cell in theirs}
+        left_out = {cell.seed for cell in ours} ^ by_seed.keys()
+        pairs = [(c.seed, c, by_seed[c.seed]) for c in ours if c.seed in by_seed]
+        if not pairs:
+            return f"no seed in common with {reference}"
+        if left_out and len(pairs) == 1:
+            return f"only seed {pairs[0][0]} in common with {reference}, and two are needed"
+    differences = np.stack([x.outcome - y.outcome for _, x, y in pairs], axis=1)
+    return _Pairs([seed for seed, _, _ in pairs], differences, left_out)
+
+
+def _difference(
+    everywhere: Sequence[_Pairs], videos: Sequence[bytes], resampling: Resampling
+) -> dict[str, Any]:
+    """Return the differences with their intervals; ``videos`` says which groups share theirs."""
+    by_seed = [pairs.differences.mean(axis=-1) for pairs in everywhere]  # (2, S) each
+    value, bounds = resampling.over_seeds(mean_over_groups, by_seed)
+    t_bounds = None
+    if _fewest(by_seed) > 1:
+        t_bounds = t_interval(by_seed, [pairs.seeds for pairs in everywhere]).T.tolist()
+    # Groups on the same videos are drawn together, so that their videos stay paired as well.
+    sets: dict[bytes, list[Array]] = {}
+    for pairs, names in zip(everywhere, videos, strict=True):
+        sets.setdefault(names, []).append(pairs.differences.mean(axis=1))
+    weights = [len(each) / len(everywhere) for each in sets.values()]
+    drawn = [np.asarray(np.mean(each, axis=0)) for each in sets.values()]
+    videos_bounds = resampling.over_videos(drawn, weights)
+    return {
+        name: {
+            "value": value[i],
+            "over_videos": videos_bounds and videos_bounds[i],
+            "over_seeds": bounds and bounds[i],
+            "over_seeds_t": t_bounds and t_bounds[i],
+        }
+        for i, name in enumerate(MEASURES)
+    }
+
+
+def _final(row: Sequence[Cell]) -> Array:
+    """Return ``(S,)``: accuracy after all frames."""
+    return np.array([cell.outcome[0].mean() for cell in row])
+
+
+def _fewest(groups: Sequence[Array]) -> int:
+    return min(int(scores.shape[-1]) for scores in groups)
+
+
+def _verdict(difference: dict[str, Any]) -> str:
+    """Say whether the intervals over videos and, by t, over seeds lie on one side of zero.
+
+    The percentiles of a few resampled seeds are too close together to decide anything.
+    """
+    bounds = [difference[name] for name in ("over_videos", "over_seeds_t") if difference[name]]
+    if bounds and all(low > 0 for low, _ in bounds):
+        return "higher"
+    if bounds and all(high < 0 for _, high in bounds):
+        return "lower"
+    return "not apart"
