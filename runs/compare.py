@@ -10,11 +10,19 @@ from typing import Any
 from rich.console import Console
 
 from ..feature_cache import read_manifest
-from .comparison import Cell, print_comparison, summarise, table
-from .comparison_page import comparison_page
+from .comparison.finished import cells_of_runs
+from .comparison.grid import (
+    cells_of,
+    fixed_cells,
+    groups_of,
+    jobs_of,
+    make_groups,
+    rows_of,
+    run_jobs,
+)
+from .comparison.page import comparison_page
+from .comparison.summary import Cell, print_comparison, summarise, table
 from .configs.compare import CompareConfig
-from .finished import cells_of_runs
-from .grid import cells_of, fixed_cells, groups_of, jobs_of, make_groups, rows_of, run_jobs
 from .options import UsageError, reward_label, reward_of, tell
 from .partial import check_free
 from .ppo_options import ppo_config

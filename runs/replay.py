@@ -15,11 +15,11 @@ from ..envs import make_design
 from ..envs.designs import check_design
 from ..feature_cache import FeatureCache, read_view
 from .configs.replay import ReplayConfig
-from .episodes import Decided, Episode, Looker, decide, summed_regrets, watch
-from .film import strip, write_film
-from .interest import KINDS, Pick, pick
 from .options import UsageError, check_seed, reward_of, tell, usage
-from .pages.content import (
+from .pages.page import write_page
+from .partial import check_free, whole
+from .played import Played, play
+from .replays.content import (
     boxes_of,
     describe_overview,
     describe_policies,
@@ -27,9 +27,9 @@ from .pages.content import (
     pictures,
     say_missing_boxes,
 )
-from .pages.page import write_page
-from .partial import check_free, whole
-from .played import Played, play
+from .replays.episodes import Decided, Episode, Looker, decide, summed_regrets, watch
+from .replays.film import strip, write_film
+from .replays.interest import KINDS, Pick, pick
 from .trained import find_boxes
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from focusgym.runs.comparison import Cell, summarise
+from focusgym.runs.comparison.summary import Cell, summarise
 from focusgym.runs.played import Played
 
 CLASSES = 5

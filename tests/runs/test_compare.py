@@ -23,7 +23,7 @@ from support import write_cache
 from focusgym.agents import keep_threshold, read_policy
 from focusgym.feature_cache import FeatureCache
 from focusgym.runs.cli import main
-from focusgym.runs.grid import fit_classifier
+from focusgym.runs.comparison.grid import fit_classifier
 from focusgym.runs.played import read_played
 from focusgym.runs.processes import FailedError
 
@@ -55,7 +55,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
             for given in calls.values():
                 function(*given)
 
-    monkeypatch.setattr("focusgym.runs.grid.in_processes", serially)
+    monkeypatch.setattr("focusgym.runs.comparison.grid.in_processes", serially)
     return found
 
 
@@ -316,11 +316,11 @@ def test_an_interrupted_f_c_goes_on(
         fit_classifier(config, device)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("focusgym.runs.grid.fit_classifier", stop)
+    monkeypatch.setattr("focusgym.runs.comparison.grid.fit_classifier", stop)
     with pytest.raises(SystemExit) as caught:
         compare("c", *args)
     assert caught.value.code == 130
-    monkeypatch.setattr("focusgym.runs.grid.fit_classifier", fit_classifier)
+    monkeypatch.setattr("focusgym.runs.comparison.grid.fit_classifier", fit_classifier)
     assert compare("c", *args) == whole
     assert calls[0] == []
 

@@ -137,7 +137,8 @@ def execute(step: Step) -> str:
 def in_short() -> None:
     """Change what makes documented commands slow and has tests of its own."""
     from focusgym.recognizer import FrameConfig
-    from focusgym.runs import grid, quickstart
+    from focusgym.runs import quickstart
+    from focusgym.runs.comparison import grid
 
     # MobileNet-V2 on 8 × 49 patches of each clip, and 200 epochs: less of everything here.
     clips, frames = quickstart.CLIPS, FrameConfig(steps=2, frame_px=224, resize_px=256)

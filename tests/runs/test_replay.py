@@ -30,8 +30,8 @@ from focusgym.recognizer import (
 )
 from focusgym.runs.cli import main
 from focusgym.runs.configs.replay import ReplayConfig
-from focusgym.runs.episodes import Looker, decide, summed_regrets
 from focusgym.runs.replay import replay
+from focusgym.runs.replays.episodes import Looker, decide, summed_regrets
 from focusgym.runs.trained import find_trained
 
 CHOSEN = (3, 81, 90, 99)  # one of the training split, three of the test split

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .configs.replay import Kind
-from .played import Played
+from ..configs.replay import Kind
+from ..played import Played
 
 KINDS: tuple[Kind, ...] = ("turned_right", "gain", "regret", "skipped")
 

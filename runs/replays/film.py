@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..envs import EpisodeRecord, render_record
-from ..feature_cache.videos.digits import write_mp4
+from ...envs import EpisodeRecord, render_record
+from ...feature_cache.videos.digits import write_mp4
 from .episodes import Episode
 
 FPS = 2

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from focusgym.runs import statistics
-from focusgym.runs.statistics import (
+from focusgym.runs.comparison import statistics
+from focusgym.runs.comparison.statistics import (
     COVERAGE,
     EQUAL_APART,
     bootstrap_seeds,

@@ -12,7 +12,7 @@ import pandas as pd
 from comparisons import TWO, find_row, make_cell, make_comparison, two_designs
 from rich.console import Console
 
-from focusgym.runs.comparison import print_comparison, summarise, table
+from focusgym.runs.comparison.summary import print_comparison, summarise, table
 
 
 def test_the_csv_has_every_figure_of_every_row() -> None:

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from ...feature_cache import FeatureCache
-from ..episodes import Decided, Episode, Looker
 from ..evaluation import CENTRAL, true_boxes
-from ..interest import Pick
-from ..looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
 from ..options import UsageError
 from ..played import Played
+from .episodes import Decided, Episode, Looker
+from .interest import Pick
+from .looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
 
 _JPEG_QUALITY = 85
 

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from focusgym.runs.configs.replay import Kind
-from focusgym.runs.interest import Pick, pick
 from focusgym.runs.played import Played
+from focusgym.runs.replays.interest import Pick, pick
 
 T = 4
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .comparison_cells import Cell, other_videos
-from .comparison_table import MEASURES
+from .cells import Cell, other_videos
 from .statistics import (
     Array,
     Statistic,
@@ -20,6 +19,7 @@ from .statistics import (
     mean_probability,
     t_interval,
 )
+from .table import MEASURES
 
 
 @dataclass(frozen=True)

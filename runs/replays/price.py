@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..envs import PlusConfig
-from .run_folder import stored_settings
+from ...envs import PlusConfig
+from ..run_folder import stored_settings
 
 _USUAL = PlusConfig("", "").penalty
 

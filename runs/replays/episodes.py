@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
-from ..envs import (
+from ...agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
+from ...envs import (
     AdaFocusPlusVectorEnv,
     AdaFocusVectorEnv,
     EpisodeRecord,
     FocusEngine,
     regret,
 )
-from ..recognizer import FrameCost, PolicyNetwork
+from ...recognizer import FrameCost, PolicyNetwork
+from ..run_folder import is_run
+from ..trained import Trained, find_trained
 from .price import Price
-from .run_folder import is_run
-from .trained import Trained, find_trained
 
 _CHUNK = 64  # videos at a time: memory does not grow with B
 

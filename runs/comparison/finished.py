@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .comparison import Cell
-from .evaluate import at_keep_ratio
-from .options import UsageError, reward_label
-from .played import play, read_played
-from .run_folder import RESULTS, is_run, stored_settings
-from .train import PLAYED, learning_curve
-from .trained import Trained, find_trained
+from ..evaluate import at_keep_ratio
+from ..options import UsageError, reward_label
+from ..played import play, read_played
+from ..run_folder import RESULTS, is_run, stored_settings
+from ..train import PLAYED, learning_curve
+from ..trained import Trained, find_trained
+from .summary import Cell
 
 # What tells a cell from the others of its row, or where things are.
 _NOT_NAMED = ("seed", "group", "cache", "classifier", "threads")

@@ -9,7 +9,7 @@ import pytest
 from comparisons import TWO, find_row, make_cell, of, right, two_designs
 from scipy import stats
 
-from focusgym.runs.comparison import Cell, summarise
+from focusgym.runs.comparison.summary import Cell, summarise
 
 
 def test_a_policy_that_does_not_learn_is_paired_with_every_seed() -> None:

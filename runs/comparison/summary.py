@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .comparison_cells import Cell, ComparisonError, other_videos
-from .comparison_pairs import Resampling, against
-from .comparison_table import ALL_GROUPS, MEASURES, print_comparison, table
-from .comparison_words import conclusions, notes, tested_videos
+from .cells import Cell, ComparisonError, other_videos
+from .pairs import Resampling, against
 from .statistics import LEVEL, Array, mean_over_groups, pooled_interquartile_mean
+from .table import ALL_GROUPS, MEASURES, print_comparison, table
+from .words import conclusions, notes, tested_videos
 
 __all__ = ["Cell", "ComparisonError", "print_comparison", "summarise", "table"]
 

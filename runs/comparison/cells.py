@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ..recognizer import FocusgymError
-from .played import Played
+from ...recognizer import FocusgymError
+from ..played import Played
 from .statistics import Array
 
 CURVE = {"steps", "mean_return", "correct"}

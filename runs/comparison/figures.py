@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from .comparison import Cell
-from .comparison_table import number, span
-from .comparison_words import LEARNED
 from .statistics import bootstrap_seeds, interval, mean_over_groups
+from .summary import Cell
+from .table import number, span
+from .words import LEARNED
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#b08000", "#4aa3d8")
 _GREY = "#808080"

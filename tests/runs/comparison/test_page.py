@@ -14,10 +14,10 @@ from comparisons import make_cell, make_comparison
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
 
-from focusgym.runs import comparison_figures as figures
-from focusgym.runs.comparison import Cell, summarise
-from focusgym.runs.comparison_page import comparison_page
-from focusgym.runs.comparison_table import number, span
+from focusgym.runs.comparison import figures
+from focusgym.runs.comparison.page import comparison_page
+from focusgym.runs.comparison.summary import Cell, summarise
+from focusgym.runs.comparison.table import number, span
 
 REFERENCE = "increment_over_random"
 TEXTS = ".plot text, figcaption, h1, h2, .soft, .key button, dt, dd, li"

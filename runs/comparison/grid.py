@@ -9,22 +9,22 @@ from pathlib import Path
 
 import torch
 
-from ..agents import Agent, CentralAgent, GaussianAgent, RandomAgent
-from ..envs import EnvConfig, FeatureSource, FocusEngine, open_source
-from ..feature_cache import FeatureCache, build_regrouped, read_manifest
-from ..recognizer import PatchGrid, read_classifier
-from .comparison import Cell
-from .configs.compare import CompareConfig
-from .configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
-from .configs.train import TrainConfig
-from .evaluate import at_keep_ratio
-from .fit import fit_classifier
-from .options import UsageError, reward_label, usage
-from .played import play, read_played
-from .processes import in_processes
-from .run_folder import RESULTS, is_run
-from .train import PLAYED, learning_curve, run_training
-from .trained import find_trained
+from ...agents import Agent, CentralAgent, GaussianAgent, RandomAgent
+from ...envs import EnvConfig, FeatureSource, FocusEngine, open_source
+from ...feature_cache import FeatureCache, build_regrouped, read_manifest
+from ...recognizer import PatchGrid, read_classifier
+from ..configs.compare import CompareConfig
+from ..configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
+from ..configs.train import TrainConfig
+from ..evaluate import at_keep_ratio
+from ..fit import fit_classifier
+from ..options import UsageError, reward_label, usage
+from ..played import play, read_played
+from ..processes import in_processes
+from ..run_folder import RESULTS, is_run
+from ..train import PLAYED, learning_curve, run_training
+from ..trained import find_trained
+from .summary import Cell
 
 _GRID = 7  # candidates per axis of a patch size that the cache lacks
 _held: list[FeatureSource] = []  # of the group whose cells a process trains

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .comparison_cells import Cell
-from .comparison_table import ALL_GROUPS, number
+from .cells import Cell
 from .statistics import COVERAGE, EQUAL_APART
+from .table import ALL_GROUPS, number
 
 LEARNED = ("trained", "plus")
 _VERDICTS = {

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from comparisons import RESAMPLES, TWO, find_row, make_cell, of, right, two_designs
 
-from focusgym.runs.comparison import ComparisonError, summarise
+from focusgym.runs.comparison.summary import ComparisonError, summarise
 
 
 def percentiles(values: list[float]) -> Any:

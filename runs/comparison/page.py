@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from . import comparison_figures as figures
-from .comparison import Cell
-from .comparison_table import ALL_GROUPS, number, span
-from .pages.page import write_page
+from ..pages.page import write_page
+from . import figures
+from .summary import Cell
+from .table import ALL_GROUPS, number, span
 
 SHAPES = {
     "circle": "●",

@@ -9,7 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from focusgym.recognizer import PatchGrid
-from focusgym.runs.looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
+from focusgym.runs.replays.looks import (
+    entropy_bits,
+    heat,
+    path_px,
+    random_path_px,
+    used_bits_by_step,
+)
 
 GRID = PatchGrid(64, 20, 3)
 K = 9

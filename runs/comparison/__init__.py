@@ -1,0 +1,1 @@
+"""Policies beside each other: what is trained, what is known of each, and how it is shown."""

@@ -1,0 +1,1 @@
+"""What policies do in single videos and on average, frame by frame."""
