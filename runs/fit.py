@@ -35,6 +35,8 @@ from ..recognizer import (
 from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from .options import check_device, check_seed, settings_of, tell, usage
 from .partial import begin, check_free, partial_of
+from .preset import VERBS
+from .run_folder import write_settings
 from .samples import policy_samples, random_samples
 from .stage_parts import (
     StageVideos,
@@ -88,17 +90,7 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
     def write(folder: Path, metrics: dict[str, float]) -> None:
         write_bundle(folder, "encoder", encoder.config, encoder, metrics=metrics)
 
-    _train(
-        config.out,
-        stage,
-        videos.samples(),
-        settings,
-        key,
-        "stage 0",
-        begins_with,
-        write,
-        config.training.json,
-    )
+    _train(config, stage, videos.samples(), settings, key, "stage 0", begins_with, write)
 
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
@@ -144,9 +136,7 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
 
     samples = videos.samples(key, [config.training.seed, _VALIDATION])
     title = f"stage {'I' if policy is None else 'III'} on pixels"
-    _train(
-        config.out, stage, samples, settings, key, title, begins_with, write, config.training.json
-    )
+    _train(config, stage, samples, settings, key, title, begins_with, write)
 
 
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
@@ -179,17 +169,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
 
     title = f"stage {'I' if policy is None else 'III'} on the cache"
     stage = OnFeatures(classifier)
-    _train(
-        config.out,
-        stage,
-        (train, val),
-        settings,
-        key,
-        title,
-        begins_with,
-        write,
-        config.training.json,
-    )
+    _train(config, stage, (train, val), settings, key, title, begins_with, write)
 
 
 @contextmanager
@@ -216,7 +196,7 @@ def _told_once() -> Iterator[None]:
 
 
 def _train(
-    out: Path,
+    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig,
     stage: Stage,
     samples: tuple[Samples, Samples],
     settings: FitConfig,
@@ -224,9 +204,9 @@ def _train(
     title: str,
     begins_with: dict[str, Any],
     write: Callable[[Path, dict[str, float]], None],
-    as_json: bool,
 ) -> None:
-    """Train beside ``out``, where an interrupted training goes on; rename it when done."""
+    """Train beside the folder, where an interrupted training goes on; rename it when done."""
+    out = config.out
     rank, world = rank_and_world()
     partial = partial_of(out)
     checkpoint = partial / "checkpoint.safetensors"
@@ -249,9 +229,12 @@ def _train(
         raise
     if rank == 0:
         write(partial / "bundle", {name: float(value) for name, value in asdict(kept).items()})
+        verb = next(name for name, kind in VERBS.items() if kind is type(config))
+        cache = begins_with.get("cache")
+        write_settings(partial / "bundle", verb, config, {"cache": cache} if cache else {})
         (partial / "bundle").rename(out)
         shutil.rmtree(partial)
-        _tell(kept, out, as_json)
+        _tell(kept, out, config.training.json)
 
 
 def _tell(kept: Fitted, out: Path, as_json: bool) -> None:

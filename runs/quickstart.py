@@ -41,8 +41,10 @@ from .pipeline import (
     make_finetuned,
     make_policy,
 )
+from .preset import CONFIG, write_config
 from .recipes import CLIPS, DIGITS, Recipe
 from .report import clear_report, write_report
+from .run_folder import record_of
 from .steps import Steps
 
 
@@ -93,7 +95,9 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     console = Console(stderr=config.json)
     asked = asdict(config)
     del asked["json"]  # how a run is told is no part of it
-    steps = Steps(config.out.resolve(), asked, console)
+    record = record_of({})
+    steps = Steps(config.out.resolve(), {**record, **asked}, console)
+    write_config(config.out / CONFIG, "quickstart", config, record["commands"][0])
     clear_report(config.out)
     data = (
         VideoSet(clips.videos, clips.classes, None)

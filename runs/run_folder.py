@@ -132,6 +132,26 @@ def write_whole(path: Path, text: str) -> None:
     beside.replace(path)
 
 
+def record_of(fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    """Return by which command, versions, revision and machine a run is made, on which data."""
+    return {
+        "focusgym": VERSION,
+        "commands": [_command()],
+        "git": _git_revision(),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in _LIBRARIES},
+        "machine": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "fingerprints": dict(fingerprints),
+    }
+
+
+def write_settings(folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) -> None:
+    """Write ``config.yaml`` and ``run.json`` into the folder of a run."""
+    write_config(folder / CONFIG, verb, config, _command())
+    write_whole(folder / RUN, json.dumps(record_of(fingerprints), indent=2))
+
+
 def is_run(path: Path) -> bool:
     """Return whether a folder is that of a run."""
     return (path / CONFIG).is_file() and (path / RUN).is_file()
@@ -142,8 +162,7 @@ def _make(out: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) ->
     check_new(out)
     try:
         with whole(out) as folder:
-            write_config(folder / CONFIG, verb, config, _command())
-            (folder / RUN).write_text(json.dumps(_record(fingerprints), indent=2))
+            write_settings(folder, verb, config, fingerprints)
     except OutputError:
         check_new(out)  # another process was quicker
         raise
@@ -185,19 +204,6 @@ def _check_data(out: Path, known: Mapping[str, str], now: Mapping[str, str]) -> 
             f"{out} was begun on other data (fingerprints {known}, now {dict(now)}): put those "
             "back, or give another folder"
         )
-
-
-def _record(fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "focusgym": VERSION,
-        "commands": [_command()],
-        "git": _git_revision(),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in _LIBRARIES},
-        "machine": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "fingerprints": dict(fingerprints),
-    }
 
 
 def _command() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 from verbs import Call, Digits, assert_kept, make_policy, refused, run_fit, whole
@@ -90,6 +91,9 @@ def test_stage_zero(
     assert bundle.cache_fingerprint is None
     assert read_encoder(out).channels == 32
     assert [path.name for path in out.parent.iterdir()] == ["out"], "nothing else is left"
+    settings = yaml.safe_load((out / "config.yaml").read_text())["fit encoder"]
+    assert (settings["lr-encoder"], settings["batch-size"], settings["seed"]) == (0.5, 4, 3)
+    assert json.loads((out / "run.json").read_text())["fingerprints"] == {}
     said = capsys.readouterr().out
     scaled = "batches of 4 instead of 64: learning rates times 0.0625: encoder 0.03125"
     assert f"stage 0: {scaled}" in said

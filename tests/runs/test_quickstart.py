@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
+import yaml
 from matplotlib.image import imread
 
 from focusgym.agents import PPOConfig, read_policy
@@ -188,6 +189,9 @@ def test_the_same_seed_gives_the_same_results(
     assert "frames kept (%)" in printed.err
     run = json.loads((config.out / "run.json").read_text())
     assert "json" not in run
+    assert {"commands", "git", "versions", "seed"} <= run.keys()
+    settings = yaml.safe_load((config.out / "config.yaml").read_text())["quickstart"]
+    assert settings == {"seed": 0, "out": str(config.out), "videos": None, "weights": None}
     assert quickstart(replace(config, json=False), tiny) == again
     assert capsys.readouterr().out.count("done before, reused") == 9
     assert json.loads((config.out / "run.json").read_text()) == run
