@@ -61,6 +61,8 @@ def main(args: Sequence[str] | None = None) -> None:
         _run(config)
     except KeyboardInterrupt:
         again = "the same command goes on after what is complete"
+        if isinstance(config, (EvaluateConfig, ReplayConfig, RecognizeConfig)):
+            again = "nothing that was not finished is kept"
         if isinstance(config, TrainConfig) and (config.out / CONFIG).is_file():
             again = f"`focusgym train {config.out} --resume` goes on with it"
         print(f"\nfocusgym: interrupted; {again}", file=sys.stderr)
@@ -72,7 +74,8 @@ def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
     try:
         given = with_preset(args, stored)
     except PresetError as error:
-        _fail(error)
+        found = str(error)
+        _fail(PresetError(found.replace(f"--preset {stored}", f"{stored}") if stored else found))
     return tyro.cli(
         cast(Any, Command),
         prog="focusgym",

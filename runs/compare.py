@@ -27,9 +27,11 @@ from .options import UsageError, reward_label, reward_of, tell
 from .partial import check_free
 from .ppo_options import ppo_config
 from .preset import resolved
-from .run_folder import RESULTS, is_run, run_folder, write_whole
+from .run_folder import RESULTS, is_run, run_folder, stored_settings, write_whole
+from .steps import OutputError
 
 # A comparison grows: what is trained already is not trained again.
+_SETS = ("patch", "reward", "keep-ratios", "runs")
 _GROWS = ("patch", "reward", "seeds", "keep-ratios", "plus", "reference", "jobs", "runs")
 
 
@@ -51,7 +53,9 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         config, cache=config.cache.resolve(), runs=tuple(run.resolve() for run in config.runs)
     )
     again = is_run(config.out)
-    if not again:
+    if again:
+        _check_grows(config)
+    else:
         check_free(config.out)
     if config.runs:
         cells = cells_of_runs(config.runs, config.keep_ratios)
@@ -78,6 +82,25 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     return summary
 
 
+def _check_grows(config: CompareConfig) -> None:
+    """Refuse to leave out what the table that is there has.
+
+    Raises:
+        OutputError: If something would be gone.
+    """
+    there, here = stored_settings(config.out, "compare"), resolved(config)
+    gone = [f"{each}" for name in _SETS for each in there[name] if each not in here[name]]
+    if there["seeds"] > here["seeds"]:
+        gone.append(f"seeds {here['seeds']} to {there['seeds'] - 1}")
+    if there["plus"] and not here["plus"]:
+        gone.append("AdaFocus+")
+    if gone and (config.out / RESULTS).is_file():
+        raise OutputError(
+            f"{config.out} compares more than is asked for now ({', '.join(gone)}): a comparison "
+            "only grows; ask for that too, or give another folder"
+        )
+
+
 def _reference(config: CompareConfig, rows: Sequence[str]) -> str:
     """Return the label of the row that the others are compared with."""
     if config.reference is None:
@@ -101,7 +124,7 @@ def _label(reference: str) -> str:
 
 def _write(config: CompareConfig, summary: dict[str, Any], cells: Sequence[Cell]) -> None:
     write_whole(config.out / RESULTS, json.dumps(summary, indent=2))
-    table(summary).to_csv(config.out / "results.csv", index=False)
+    write_whole(config.out / "results.csv", table(summary).to_csv(index=False))
     comparison_page(config.out / "index.html", summary, cells, resolved(config))
 
 

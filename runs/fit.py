@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from ..recognizer import (
 )
 from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from .options import check_device, check_seed, settings_of, tell, usage
-from .partial import begin, check_free, partial_of
+from .partial import begin, check_free, exclusive, partial_of
 from .preset import VERBS
 from .run_folder import write_settings
 from .samples import policy_samples, random_samples
@@ -43,6 +43,7 @@ from .stage_parts import (
     check_choices,
     check_policy,
     classifier_of,
+    policy_bundle,
     seeded,
     what_else,
 )
@@ -105,7 +106,7 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     glance, local = (read_encoder(path).to(device) for path in encoders)
     policy = None
     if config.policy is not None:
-        policy = read_policy(config.policy).to(device)
+        policy = read_policy(policy_bundle(config.policy)).to(device)
         check_policy(config.policy, policy, glance, grid)
     sizes = (glance.channels, local.channels, videos.n_classes)
     classifier = classifier_of(config.classifier, sizes, config.head, config.training).to(device)
@@ -155,7 +156,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
         train = random_samples(cache, "train", config.skip_rate, key)
         val = random_samples(cache, "val", 0.0, [seed, _VALIDATION])
     else:
-        policy = read_policy(config.policy, cache.fingerprint).to(device)
+        policy = read_policy(policy_bundle(config.policy), cache.fingerprint).to(device)
         train = policy_samples(
             cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
         )
@@ -214,27 +215,29 @@ def _train(
         begin(out, {"settings": asdict(settings), "seed": list(key), **begins_with})
     if world > 1:
         distributed.barrier()
-    try:
-        kept = fit(
-            stage,
-            *samples,
-            settings,
-            name=title,
-            seed=key,
-            checkpoint=checkpoint,
-        )
-    except BaseException:
-        if rank == 0 and not checkpoint.exists():
+    with exclusive(partial) if rank == 0 else nullcontext():
+        try:
+            kept = fit(
+                stage,
+                *samples,
+                settings,
+                name=title,
+                seed=key,
+                checkpoint=checkpoint,
+            )
+        except BaseException:
+            if rank == 0 and not checkpoint.exists():
+                shutil.rmtree(partial)
+            raise
+        if rank == 0:
+            metrics = {name: float(value) for name, value in asdict(kept).items()}
+            write(partial / "bundle", metrics)
+            verb = next(name for name, kind in VERBS.items() if kind is type(config))
+            cache = begins_with.get("cache")
+            write_settings(partial / "bundle", verb, config, {"cache": cache} if cache else {})
+            (partial / "bundle").rename(out)
             shutil.rmtree(partial)
-        raise
-    if rank == 0:
-        write(partial / "bundle", {name: float(value) for name, value in asdict(kept).items()})
-        verb = next(name for name, kind in VERBS.items() if kind is type(config))
-        cache = begins_with.get("cache")
-        write_settings(partial / "bundle", verb, config, {"cache": cache} if cache else {})
-        (partial / "bundle").rename(out)
-        shutil.rmtree(partial)
-        _tell(kept, out, config.training.json)
+            _tell(kept, out, config.training.json)
 
 
 def _tell(kept: Fitted, out: Path, as_json: bool) -> None:

@@ -75,6 +75,8 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
             raise UsageError(f"--lr-{name}: this stage does not train it: leave the option out")
         if rate is not None and name in networks and not 0 < rate < math.inf:
             raise UsageError(f"--lr-{name} must be more than 0; got {rate:g}")
+    if config.epochs is None:
+        raise UsageError(f"the preset {config.preset} does not train this stage: give --epochs")
     rates = {}
     for name in networks:
         rate = given[name]

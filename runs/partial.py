@@ -9,10 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ..recognizer import as_json, differences
 from .steps import OutputError
 
 _BEGUN = "begun.json"
+LOCK = ".lock"
 _SHOWN = 3  # differences in a message
 
 
@@ -46,7 +49,7 @@ def begin(out: Path, what: Mapping[str, Any]) -> None:
     here = as_json(what)
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        others = [path for path in partial.iterdir() if path != begun]
+        others = [path for path in partial.iterdir() if path not in (begun, partial / LOCK)]
         try:
             there = json.loads(begun.read_text())
         except (FileNotFoundError, ValueError):  # new, or killed while this file was written
@@ -66,6 +69,26 @@ def begin(out: Path, what: Mapping[str, Any]) -> None:
             f"{partial} was begun with other settings ({'; '.join(found[:_SHOWN])}{more}): give "
             "those to go on, or remove it to begin anew, or give another folder"
         )
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; the lock of one that was killed is gone with it.
+
+    Raises:
+        OutputError: If another process is in it, or it cannot be written.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputError(f"{folder}: another process is at it: wait for it, or stop it") from None
+    except (OSError, NotImplementedError) as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -90,5 +113,5 @@ def whole(out: Path) -> Iterator[Path]:
             raise _cannot_write(out, error) from error
 
 
-def _cannot_write(out: Path, error: OSError) -> OutputError:
+def _cannot_write(out: Path, error: Exception) -> OutputError:
     return OutputError(f"{out} cannot be written ({error}): give another folder")

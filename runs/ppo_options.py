@@ -9,7 +9,7 @@ from typing import Any
 
 from ..agents import PlusTraining, PPOConfig
 from ..envs import make_design
-from .configs.train import PolicyConfig, SkipConfig
+from .configs.train import PolicyTrainingConfig, SkipConfig
 from .options import UsageError, usage
 
 # Each option's range, in words and as a rule; what is not given is not checked.
@@ -31,7 +31,7 @@ _RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
 
 
 def ppo_config(
-    policy: PolicyConfig, skip: SkipConfig, reward: str | Mapping[str, Any]
+    policy: PolicyTrainingConfig, skip: SkipConfig, reward: str | Mapping[str, Any]
 ) -> PPOConfig:
     """Return how a policy is trained, of options.
 

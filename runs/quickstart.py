@@ -45,7 +45,7 @@ from .preset import CONFIG, write_config
 from .recipes import CLIPS, DIGITS, Recipe
 from .report import clear_report, write_report
 from .run_folder import record_of
-from .steps import Steps
+from .steps import OutputError, Steps
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     console = Console(stderr=config.json)
     asked = asdict(config)
     del asked["json"]  # how a run is told is no part of it
-    record = record_of({})
+    _check_same(config.out, asked)
+    record = record_of("quickstart", {})
     steps = Steps(config.out.resolve(), {**record, **asked}, console)
     write_config(config.out / CONFIG, "quickstart", config, record["commands"][0])
     clear_report(config.out)
@@ -108,6 +109,24 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     if config.json:
         tell(json.dumps(results))
     return results
+
+
+def _check_same(out: Path, asked: dict[str, Any]) -> None:
+    """Refuse a folder with a quickstart of another seed or other videos: others build on it."""
+    try:
+        there = json.loads((out / "run.json").read_text())
+    except (OSError, ValueError):
+        return  # nothing yet, or something that `Steps` refuses
+    here = json.loads(json.dumps(asked, default=str))
+    other = [
+        f"{name} {there[name]!r}"
+        for name in ("seed", "videos", "weights")
+        if isinstance(there, dict) and name in there and there[name] != here[name]
+    ]
+    if other:
+        raise OutputError(
+            f"{out} holds a quickstart with {', '.join(other)}: give another --out, or remove it"
+        )
 
 
 def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:

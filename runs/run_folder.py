@@ -15,15 +15,13 @@ from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 
-from .partial import whole
+from .partial import exclusive, whole
 from .preset import CONFIG, resolved, write_config
 from .steps import VERSION, OutputError
 
 RUN = "run.json"
 RESULTS = "results.json"
-_LOCK = ".lock"
 _LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord")
 
 
@@ -88,6 +86,11 @@ def check_settings(out: Path, verb: str, config: Any, may_change: Collection[str
         OutputError: If it was, or if there is no run of this verb.
     """
     there, here = stored_settings(out, verb), resolved(config)
+    if stale := [name for name in there if name not in here]:
+        raise OutputError(
+            f"{out} was begun with options that no longer exist ({', '.join(stale)}): give another "
+            "folder"
+        )
     other = [
         f"{name} was {there.get(name)!r}, is {here[name]!r}"
         for name in here
@@ -132,10 +135,11 @@ def write_whole(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def record_of(fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
     """Return by which command, versions, revision and machine a run is made, on which data."""
     return {
         "focusgym": VERSION,
+        "verb": verb,
         "commands": [_command()],
         "git": _git_revision(),
         "versions": {"python": platform.python_version()}
@@ -149,7 +153,7 @@ def record_of(fingerprints: Mapping[str, str]) -> dict[str, Any]:
 def write_settings(folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) -> None:
     """Write ``config.yaml`` and ``run.json`` into the folder of a run."""
     write_config(folder / CONFIG, verb, config, _command())
-    write_whole(folder / RUN, json.dumps(record_of(fingerprints), indent=2))
+    write_whole(folder / RUN, json.dumps(record_of(verb, fingerprints), indent=2))
 
 
 def is_run(path: Path) -> bool:
@@ -173,19 +177,8 @@ def _locked(out: Path) -> Iterator[None]:
     """Keep others out of a run; the lock of a process that was killed is gone with it."""
     if not is_run(out):
         raise OutputError(f"{out} is no run: leave --resume out to begin one")
-    lock = FileLock(out / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise OutputError(
-            f"{out}: another process is at this run: wait for it, or stop it"
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        raise OutputError(f"{out} cannot be written ({error}): give another folder") from error
-    try:
+    with exclusive(out):
         yield
-    finally:
-        lock.release()
 
 
 def _read_record(out: Path) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from .configs.fit import (
     TrainingConfig,
 )
 from .options import UsageError, augmentation, check_share, frames_of, tell, usage, videos_of
+from .run_folder import is_run
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ def check_choices(config: FitPatchesConfig | FitClassifierConfig) -> None:
             "--hidden, --dropout, --reuse-glance and --aggregation are for a new f_C: what the one "
             "of --classifier is, its bundle says; leave them out, or --classifier"
         )
+
+
+def policy_bundle(path: Path) -> Path:
+    """Return the policy bundle of a run of ``focusgym train``, or the path of a bundle as it is."""
+    return path / "policy" if is_run(path) else path
 
 
 def check_policy(path: Path, policy: PolicyNetwork, glance: Encoder, grid: PatchGrid) -> None:

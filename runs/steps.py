@@ -18,6 +18,7 @@ from ..feature_cache import fingerprint
 from ..recognizer import FocusgymError
 
 VERSION = version("focusgym")
+_VERB = "quickstart"
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
 
 
@@ -37,8 +38,8 @@ def code_digest() -> str:
 
 def _is_record(path: Path) -> bool:
     try:
-        return "focusgym" in json.loads(path.read_text())
-    except (OSError, ValueError, TypeError):
+        return bool(json.loads(path.read_text())["verb"] == _VERB)
+    except (OSError, ValueError, TypeError, KeyError):
         return False
 
 
@@ -68,11 +69,13 @@ class Steps:
             raise OutputError(f"{out} is a file: give another --out")
         if out.exists() and any(out.iterdir()) and not _is_record(record):
             raise OutputError(
-                f"{out} holds files that are not of a focusgym run (no run.json of one): nothing "
+                f"{out} holds files that are not of a quickstart (no run.json of one): nothing "
                 "was touched; give a new or empty folder as --out"
             )
         out.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps({"focusgym": VERSION, **config}, indent=2, default=str))
+        record.write_text(
+            json.dumps({"focusgym": VERSION, "verb": _VERB, **config}, indent=2, default=str)
+        )
         self._out = out
         self._console = console
         self._chain = code_digest()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...recognizer import read_classifier, weights_digest
 from ..evaluate import at_keep_ratio
 from ..options import UsageError, reward_label
 from ..played import play, read_played
@@ -26,7 +27,8 @@ def cells_of_runs(runs: Sequence[Path], keep_ratios: Sequence[float]) -> list[Ce
         keep_ratios: η at which AdaFocus+ is measured.
 
     Raises:
-        UsageError: If a run is not finished, or two are the same.
+        UsageError: If a run is not finished, two are the same, or two on one option group have
+            other features or another f_C.
         OutputError: If a folder is no run of ``focusgym train``.
     """
     for run in runs:
@@ -35,10 +37,11 @@ def cells_of_runs(runs: Sequence[Path], keep_ratios: Sequence[float]) -> list[Ce
                 f"--runs {run}: is not finished: `focusgym train {run} --resume` goes on"
             )
     settings = [stored_settings(run, "train") for run in runs]
+    found_runs = [find_trained(run) for run in runs]
+    _check_features(runs, found_runs)
     names = _names(settings)
     cells: dict[tuple[Any, ...], Cell] = {}
-    for run, name, options in zip(runs, names, settings, strict=True):
-        trained = find_trained(run)
+    for run, trained, name, options in zip(runs, found_runs, names, settings, strict=True):
         grid = trained.cache.grid
         who = (name, grid.name, grid.patch_px, int(options["seed"]))
         if options["plus"] and options["target-gmacs"] is None:
@@ -54,6 +57,20 @@ def cells_of_runs(runs: Sequence[Path], keep_ratios: Sequence[float]) -> list[Ce
                 )
             cells[key] = cell
     return [*cells.values()]
+
+
+def _check_features(runs: Sequence[Path], found: Sequence[Trained]) -> None:
+    """Refuse to pool what differs in more than the policy."""
+    first: dict[str, tuple[Path, str]] = {}
+    for run, trained in zip(runs, found, strict=True):
+        classifier = read_classifier(trained.classifier, trained.cache.fingerprint)
+        what = f"{trained.cache.fingerprint} {weights_digest(classifier)}"
+        other, expected = first.setdefault(trained.cache.grid.name, (run, what))
+        if what != expected:
+            raise UsageError(
+                f"--runs {run}: has other features or another f_C than {other}, on the same option "
+                f"group {trained.cache.grid.name}: compare runs with the same cache and classifier"
+            )
 
 
 def _names(settings: Sequence[dict[str, Any]]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from .train import QUICKSTART, PolicyConfig, SkipConfig
+from .train import QUICKSTART, PolicyTrainingConfig, SkipConfig
 
 DESIGNS = (
     "increment_over_random",
@@ -67,7 +67,7 @@ class CompareConfig:
     """
 
     out: Positional[Path]
-    policy: PolicyConfig
+    policy: PolicyTrainingConfig
     skip: SkipConfig
     classifier: ClassifierFitConfig
     runs: tuple[Path, ...] = ()

@@ -18,12 +18,12 @@ class TrainingConfig:
     Attributes:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
             paper's). What the command line says counts more.
-        epochs: Passes over the training videos.
+        epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with a cosine schedule, or adamw with one cycle.
-        lr_encoder: Learning rate for batches of 64; of stage 0.
-        lr_local: Of f_L, for batches of 64; 0 keeps f_L fixed.
-        lr_classifier: Of f_C, for batches of 64.
+        lr_encoder: Learning rate for batches of 64; of stage 0; the preset's if not given.
+        lr_local: Of f_L, likewise; 0 keeps f_L fixed.
+        lr_classifier: Of f_C, likewise.
         freeze_batch_norm: Keep the statistics of BatchNorms.
         precision: In which torch's autocast computes.
         device: Where; with torchrun, each process takes a GPU of its own.
@@ -32,7 +32,7 @@ class TrainingConfig:
     """
 
     preset: str = "activitynet"
-    epochs: int = 50
+    epochs: int | None = None
     batch_size: int = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr_encoder: float | None = None
@@ -103,7 +103,7 @@ class FitPatchesConfig:
         glance_encoder: Bundle of f_G.
         local_encoder: Bundle of f_L, to begin with.
         classifier: Bundle of f_C, to begin with; random weights if not given.
-        policy: Bundle of the policy.
+        policy: A run of 'focusgym train', or a policy bundle.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
         patch: Patch side P, pixels.
         grid: Candidates per axis.
@@ -139,7 +139,7 @@ class FitClassifierConfig:
         head: What f_C is, without --classifier.
         group: The cache's option group, where it has several.
         classifier: Bundle of f_C, to begin with; random weights if not given.
-        policy: Bundle of the policy.
+        policy: A run of 'focusgym train', or a policy bundle.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
         skip_rate: Share of the frames skipped at random, where the policy skips none.
     """

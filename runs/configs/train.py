@@ -12,7 +12,7 @@ QUICKSTART = Path("outputs/quickstart")
 
 
 @dataclass(frozen=True)
-class PolicyConfig:
+class PolicyTrainingConfig:
     """How π, and π′, are built and trained.
 
     Attributes:
@@ -102,7 +102,7 @@ class TrainConfig:
     """
 
     out: Positional[Path]
-    policy: PolicyConfig
+    policy: PolicyTrainingConfig
     skip: SkipConfig
     cache: Path = QUICKSTART / "cache"
     classifier: Path = QUICKSTART / "classifier"

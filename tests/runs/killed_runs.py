@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 import torch.utils.tensorboard  # once, not in every child
 
-from focusgym.runs.configs.train import PolicyConfig, SkipConfig, TrainConfig
+from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.run_folder import is_run
 from focusgym.runs.train import learning_curve, run_training
 
-POLICY = PolicyConfig(10, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
+POLICY = PolicyTrainingConfig(10, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
 RUNS = {
     "plain": (POLICY, SkipConfig()),
     "validated": (replace(POLICY, validations=5), SkipConfig()),

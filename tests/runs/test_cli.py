@@ -75,7 +75,7 @@ def test_nothing_of_the_users_is_touched(
 ) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.txt").write_text("precious")
-    assert "holds files that are not of a focusgym run" in fails_with(capsys, "--out", tmp_path)
+    assert "holds files that are not of a quickstart" in fails_with(capsys, "--out", tmp_path)
     assert (tmp_path / "data" / "mine.txt").read_text() == "precious"
     file = tmp_path / "data" / "mine.txt"
     assert "is a file: give another --out" in fails_with(capsys, "--out", file)
@@ -194,6 +194,6 @@ def test_a_folder_in_the_way_is_left_alone(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "run.json").write_text('{"tool": "another"}')
-    with pytest.raises(OutputError, match=r"not of a focusgym run \(no run\.json of one\)"):
+    with pytest.raises(OutputError, match=r"not of a quickstart \(no run\.json of one\)"):
         Steps(foreign, {}, Console(quiet=True))
     assert (foreign / "run.json").read_text() == '{"tool": "another"}'

@@ -19,7 +19,7 @@ from focusgym.runs import cli
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.cache import CachePlanConfig
 from focusgym.runs.configs.compare import ClassifierFitConfig, CompareConfig
-from focusgym.runs.configs.train import PolicyConfig, SkipConfig, TrainConfig
+from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.options import reward_of
 from focusgym.runs.ppo_options import ppo_config
 from focusgym.runs.preset import VERBS, preset_names, read_preset, resolved, write_config
@@ -78,7 +78,7 @@ def test_defaults_are_those_of_the_room_below() -> None:
     assert policy_of() == PRESETS["ppo"]
     assert policy_of("--plus") == PRESETS["ppo_plus"]
     said = {f.name: f.default for f in fields(PPOConfig) if f.default is not MISSING}
-    here = {f.name: f.default for f in fields(PolicyConfig)}
+    here = {f.name: f.default for f in fields(PolicyTrainingConfig)}
     assert here.keys() - said.keys() == {"epochs", "threads"}
     assert said.keys() - here.keys() == {"reward", "plus"}
     assert {name: here[name] for name in said if name in here} == {
@@ -154,7 +154,9 @@ cache plan: {patch: [96, 128], grid: 7, flip: false}
 """
     file = preset(tmp_path / "p.yml", text)
     train = parsed("train", "--preset", file)
-    assert train.policy == PolicyConfig(minibatch=None, max_grad_norm=math.inf, threads=2, lr=1e-4)
+    assert train.policy == PolicyTrainingConfig(
+        minibatch=None, max_grad_norm=math.inf, threads=2, lr=1e-4
+    )
     assert train.group == "--odd"
     assert reward_of(train.reward) == {"name": "increment_over_random", "draws": None}
     compare = parsed("compare", "--preset", file)
@@ -170,7 +172,7 @@ cache plan: {patch: [96, 128], grid: 7, flip: false}
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 numbers = st.floats(allow_nan=False)
 policies = st.builds(
-    PolicyConfig,
+    PolicyTrainingConfig,
     epochs=st.integers(),
     minibatch=st.none() | st.integers(),
     lr=numbers,
@@ -209,7 +211,8 @@ comparisons = st.builds(
 
 @given(config=trainings | comparisons, command=texts)
 @example(
-    TrainConfig(Path("out"), PolicyConfig(), SkipConfig(), reward="\x85 \u2028η\n"), "\x85x: 1"
+    TrainConfig(Path("out"), PolicyTrainingConfig(), SkipConfig(), reward="\x85 \u2028η\n"),
+    "\x85x: 1",
 )
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -20,7 +20,7 @@ import yaml
 
 from focusgym.runs import run_folder as module
 from focusgym.runs.cli import _parse
-from focusgym.runs.configs.train import PolicyConfig, SkipConfig, TrainConfig
+from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.run_folder import check_new, is_run, run_folder, stored_settings
 from focusgym.runs.steps import OutputError
 
@@ -28,7 +28,7 @@ DATA = {"cache": "c" * 64, "classifier": "f" * 64}
 
 
 def config_of(out: Path, **options: Any) -> TrainConfig:
-    return TrainConfig(out, PolicyConfig(), SkipConfig(), **options)
+    return TrainConfig(out, PolicyTrainingConfig(), SkipConfig(), **options)
 
 
 def begin(config: TrainConfig, **options: Any) -> None:
@@ -143,9 +143,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         before = content_of(out)
         with pytest.raises(OutputError) as caught:
             begin(config, resume=True)
-        assert str(caught.value) == (
-            f"{out}: another process is at this run: wait for it, or stop it"
-        )
+        assert str(caught.value) == (f"{out}: another process is at it: wait for it, or stop it")
         assert content_of(out) == before
     code = f"""
 import os, signal

@@ -23,14 +23,14 @@ from focusgym.envs import make_sb3
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 from focusgym.runs.cli import main
-from focusgym.runs.configs.train import PolicyConfig, SkipConfig, TrainConfig
+from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.played import read_played
 from focusgym.runs.steps import OutputError
 from focusgym.runs.train import learning_curve, run_training
 
 SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=4")
 SETTINGS = PPOConfig(4, n_envs=6, minibatch=3, conv_channels=2, hidden=6)
-POLICY = PolicyConfig(4, n_envs=6, minibatch=3, conv_channels=2, hidden=6)
+POLICY = PolicyTrainingConfig(4, n_envs=6, minibatch=3, conv_channels=2, hidden=6)
 
 
 @pytest.fixture
