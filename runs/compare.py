@@ -27,7 +27,7 @@ from .options import UsageError, reward_label, reward_of, tell
 from .partial import check_free
 from .ppo_options import ppo_config
 from .preset import resolved
-from .run_folder import RESULTS, is_run, run_folder, stored_settings, write_whole
+from .run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings, write_whole
 from .steps import OutputError
 
 # A comparison grows: what is trained already is not trained again.
@@ -88,8 +88,10 @@ def _check_grows(config: CompareConfig) -> None:
     Raises:
         OutputError: If something would be gone.
     """
+    check_settings(config.out, "compare", config, _GROWS)
     there, here = stored_settings(config.out, "compare"), resolved(config)
-    gone = [f"{each}" for name in _SETS for each in there[name] if each not in here[name]]
+    sets = _SETS if there["plus"] else [name for name in _SETS if name != "keep-ratios"]
+    gone = [f"{each}" for name in sets for each in there[name] if each not in here[name]]
     if there["seeds"] > here["seeds"]:
         gone.append(f"seeds {here['seeds']} to {there['seeds'] - 1}")
     if there["plus"] and not here["plus"]:

@@ -81,6 +81,25 @@ def test_nothing_of_the_users_is_touched(
     assert "is a file: give another --out" in fails_with(capsys, "--out", file)
 
 
+def test_a_quickstart_takes_over_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No run of another verb, no quickstart of another seed: other runs refer to their files."""
+    record = tmp_path / "run.json"
+    for content, said in (
+        ({"focusgym": "0.1.0", "verb": "train"}, "holds files that are not of a quickstart"),
+        (
+            {"verb": "quickstart", "seed": 0, "videos": None, "weights": None},
+            f"{tmp_path} holds a quickstart with seed 0: give another --out, or remove it",
+        ),
+    ):
+        record.write_text(json.dumps(content))
+        (tmp_path / "results.json").write_text("{}")
+        assert said in fails_with(capsys, "--out", tmp_path, "--seed", "1")
+        assert json.loads(record.read_text()) == content
+        assert (tmp_path / "results.json").exists()
+
+
 def test_an_interruption_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

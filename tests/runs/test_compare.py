@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from support import write_cache
 
 from focusgym.agents import keep_threshold, read_policy
 from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import read_classifier, write_bundle
 from focusgym.runs.cli import main
 from focusgym.runs.comparison.grid import fit_classifier
 from focusgym.runs.played import read_played
@@ -151,16 +153,17 @@ def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., A
     grown = (
         ("--reward", "increments", "--seeds=2"),
         ("--reward", "confidence", "increments", "--seeds=2"),
-        ("--reward", "confidence", "increments", "--seeds=1", "--plus", "--keep-ratios", 0.5),
-        ("--reward", "increments", "--seeds=1", "--plus", "--keep-ratios", 0.5),
-        ("--reward", "increments", "--seeds=1", "--plus", "--keep-ratios", 0.5, 1),
+        ("--reward", "confidence", "increments", "--seeds=2", "--plus", "--keep-ratios", 0.5),
+        ("--reward", "increments", "confidence", "--seeds=2", "--plus", "--keep-ratios", 0.5),
+        ("--reward", "increments", "confidence", "--seeds=2", "--plus", "--keep-ratios", 0.5, 1),
     )
     wanted = (
         ["increments/seed-1"],
         ["confidence/seed-0", "confidence/seed-1"],
-        ["adafocus_plus-confidence/seed-0"],
-        ["adafocus_plus-increments/seed-0"],
-        ["adafocus_plus-increments/seed-0"],  # another share of what is trained
+        ["adafocus_plus-confidence/seed-0", "adafocus_plus-confidence/seed-1"],
+        ["adafocus_plus-increments/seed-0", "adafocus_plus-increments/seed-1"],
+        # Another share of what is trained.
+        ["adafocus_plus-increments/seed-0", "adafocus_plus-increments/seed-1"],
     )
     for args, trained in zip(grown, wanted, strict=True):
         weights = root / cells / trained[0] / "policy" / "weights.safetensors"
@@ -173,6 +176,24 @@ def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., A
     assert calls == [[], []]
     assert summary == compare("new", *args)
     assert len(json.loads((root / "c" / "run.json").read_text())["commands"]) == 7
+
+
+def test_a_comparison_only_grows(
+    compare: Callable[..., Any], refused: Callable[..., str], root: Path
+) -> None:
+    """A table with five seeds is not replaced by one with two by a slip."""
+    grown = ("--reward", "increments", "confidence", "--seeds=2")
+    compare("c", *grown)
+    before = content_of(root / "c")
+    for less, gone in (
+        (("--reward", "increments", "confidence", "--seeds=1"), "seeds 1 to 1"),
+        (("--reward", "increments", "--seeds=2"), "confidence"),
+    ):
+        assert refused("c", *less) == (
+            f"ROOT/c compares more than is asked for now ({gone}): a comparison only grows; ask "
+            "for that too, or give another folder"
+        )
+        assert content_of(root / "c") == before
 
 
 def test_the_reference(compare: Callable[..., Any], refused: Callable[..., str]) -> None:
@@ -380,7 +401,7 @@ def test_runs_that_are_there(
         wanted = [read_played(root / n / "played.npz").accuracy_by_step[-1] for n in names]
         assert row["final_accuracy"]["value"] == pytest.approx(np.mean(wanted))
     # Other runs in the same folder; of one design; and AdaFocus+.
-    assert compare("r", "--runs", "a", "b")["labels"] == ["increment_over_random"]
+    assert compare("s", "--runs", "a", "b")["labels"] == ["increment_over_random"]
     plus = compare("p", "--runs", "a", "e", "--keep-ratios", "0.5", "--reference", "plus=False")
     assert plus["labels"] == ["plus=False", "plus=True η=0.5"]
 
@@ -391,6 +412,19 @@ def test_runs_that_are_there(
     assert "is a run of `focusgym compare`, not of" in refused("x", "--runs", "c")
     assert refused("x", "--runs", "a", "d", "--reference=nope") == (
         f"--reference nope: no such row; choose one of {', '.join(lr)}"
+    )
+    shutil.copytree(root / "a", root / "f")
+    other = read_classifier(root / "c/classifiers/p12_3x3")
+    with torch.no_grad():
+        other.head.bias.add_(1)
+    fingerprint = FeatureCache.open(root / "cache").fingerprint
+    write_bundle(root / "f_c", "classifier", other.config, other, fingerprint)
+    settings_file = root / "f" / "config.yaml"
+    text = settings_file.read_text().replace(f"{root}/c/classifiers/p12_3x3", f"{root}/f_c")
+    settings_file.write_text(text)
+    assert refused("x", "--runs", "a", "f") == (
+        "--runs ROOT/f: has other features or another f_C than ROOT/a, on the same option group "
+        "p12_3x3: compare runs with the same cache and classifier"
     )
     (root / "d" / "results.json").unlink()
     assert refused("x", "--runs", "a", "d") == (

@@ -225,3 +225,15 @@ def test_a_kill_while_settings_are_written(tmp_path: Path, monkeypatch: pytest.M
     assert {name: content_of(out)[name] for name in before} == before
     begin(config_of(out), resume=True)
     assert not (out / "config.yaml.partial").exists()
+
+
+def test_options_that_no_longer_exist(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begin(config_of(out))
+    text = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(f"{text}  old-option: 3\n")
+    with pytest.raises(OutputError) as caught:
+        begin(config_of(out), resume=True)
+    assert str(caught.value) == (
+        f"{out} was begun with options that no longer exist (old-option): give another folder"
+    )
