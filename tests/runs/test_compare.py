@@ -275,7 +275,7 @@ def test_a_cell_that_fails(
     cell.mkdir(parents=True)
     monkeypatch.undo()
     args = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, "--seeds=1"]
-    args += ["--reward", "increments", "padding", "--jobs=1"]
+    args += ["--reward", "confidence", "increments", "padding", "--jobs=1"]
     with pytest.raises(SystemExit) as caught:
         main(args)
     assert isinstance(caught.value.__context__, FailedError)
