@@ -117,7 +117,7 @@ def test_an_interruption_is_one_line_and_leaves_what_is_complete(
     arguments = command(out, digits, encoders, "--epochs", 3)
     real = VideoSamples.batches
     # Validation first, then training and validation in turn: in the second epoch's training.
-    for most, left in ((0, []), (3, ["begun.json", "checkpoint.safetensors"])):
+    for most, left in ((0, []), (3, [".lock", "begun.json", "checkpoint.safetensors"])):
         begun: list[int] = []
 
         def interrupted(

@@ -192,8 +192,8 @@ def test_settings_of_an_older_run(root: Path, capsys: pytest.CaptureFixture[str]
     config.write_text(config.read_text() + "  gone: 3\n")
     said = refused(capsys, out, "--resume")
     assert said == (
-        f"--preset {config}: train has no option 'gone': remove it, or `focusgym train --help` "
-        "tells which there are"
+        f"{config}: train has no option 'gone': remove it, or `focusgym train --help` tells which "
+        "there are"
     )
 
 
