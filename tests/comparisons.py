@@ -14,6 +14,9 @@ from focusgym.runs.played import Played
 CLASSES = 5
 TWO = ("p28_7x7", "p36_7x7")
 RESAMPLES = 200
+# Options of a tiny comparison.
+HOW = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=2")
+HOW += ("--fit-epochs=2", "--fit-batch-size=4", "--fit-hidden=5", "--fit-lr=0.01")
 
 
 def make_played(

@@ -113,6 +113,19 @@ def test_an_interruption_is_one_line(
     assert "the same command goes on after what is complete" in capsys.readouterr().err
 
 
+def test_an_interruption_that_keeps_nothing_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(config: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("focusgym.runs.evaluate.evaluate", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", "run"])
+    assert caught.value.code == 130
+    assert "interrupted; nothing that was not finished is kept" in capsys.readouterr().err
+
+
 def test_help_and_mistakes_on_the_command_line_need_no_torch() -> None:
     """In one process: who asks for help, or mistypes an option, does not wait for imports."""
     verbs = (

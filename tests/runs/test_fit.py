@@ -35,6 +35,7 @@ from focusgym.recognizer import (
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.fit import HeadConfig, TrainingConfig
 from focusgym.runs.options import UsageError, settings_of
+from focusgym.runs.partial import exclusive
 
 S, P, N, K = 64, 28, 3, 9
 OFFSETS = (0, 18, 36)  # of three patches of 28 px in 64 px
@@ -335,6 +336,20 @@ def test_mistakes_are_one_line_and_leave_nothing(
     )
     assert text in said
     assert not list(tmp_path.iterdir())
+
+
+def test_one_process_at_a_time(
+    tmp_path: Path, digits: Digits, encoders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
+    given = (tmp_path / "out", *digits.options, *networks, *PATCHES)
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    with exclusive(partial):
+        said = refused(capsys, "patches", *given)
+    assert said == f"focusgym: {partial}: another process is at it: wait for it, or stop it"
+    run_fit("patches", *given)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_loss_that_is_not_finite_leaves_nothing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -10,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,79 +18,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from comparisons import HOW
 from support import write_cache
 
 from focusgym.agents import keep_threshold, read_policy
+from focusgym.envs import FeatureSource
 from focusgym.feature_cache import FeatureCache
-from focusgym.recognizer import read_classifier, write_bundle
 from focusgym.runs.cli import main
 from focusgym.runs.comparison.grid import fit_classifier
 from focusgym.runs.played import read_played
 from focusgym.runs.processes import FailedError
 
-HOW = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=2")
-HOW += ("--fit-epochs=2", "--fit-batch-size=4", "--fit-hidden=5", "--fit-lr=0.01")
 Calls = list[list[str]]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    write_cache(tmp_path / "cache", n=20)
-    return tmp_path
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
-    """Make calls in this process, one after the other; note which."""
-    found: Calls = []
-
-    def serially(
-        function: Callable[..., None],
-        calls: Mapping[str, tuple[Any, ...]],
-        jobs: int | None,
-        title: str,
-        done: int = 0,
-    ) -> None:
-        found.append([str(Path(name).relative_to(root)) for name in calls])
-        with redirect_stdout(io.StringIO()):  # as in processes, where nobody hears it
-            for given in calls.values():
-                function(*given)
-
-    monkeypatch.setattr("focusgym.runs.comparison.grid.in_processes", serially)
-    return found
-
-
-@pytest.fixture
-def compare(root: Path, calls: Calls, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Run the verb with --json; return the summary."""
-
-    def run(out: str, *args: object) -> dict[str, Any]:
-        calls.clear()
-        capsys.readouterr()
-        more = () if "--runs" in args else (f"--cache={root}/cache", *HOW)
-        main(["compare", str(root / out), *map(str, (*more, *args)), "--json"])
-        said = capsys.readouterr().out
-        found: dict[str, Any] = json.loads(said, parse_constant=int)  # fails on NaN: no JSON
-        assert json.loads((root / out / "results.json").read_text()) == found
-        return found
-
-    return run
-
-
-@pytest.fixture
-def refused(root: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    def run(out: str, *args: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(["compare", str(root / out), f"--cache={root}/cache", *HOW, *map(str, args)])
-        assert caught.value.code == 2
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert said.err.startswith("focusgym: ")
-        assert said.err.count("\n") == 1
-        return said.err.removeprefix("focusgym: ").strip().replace(str(root), "ROOT")
-
-    return run
 
 
 def content_of(folder: Path) -> dict[Path, bytes]:
@@ -374,60 +312,17 @@ def test_patches_that_the_cache_lacks(
     assert json.loads((out / "results.json").read_text()) == summary
 
 
-def test_runs_that_are_there(
-    root: Path,
-    compare: Callable[..., Any],
-    refused: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_cells_of_a_group_share_what_is_projected(
+    compare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are named by what the runs differ in; seeds of a row stand together."""
-    compare("c", "--reward", "increments", "--seeds=1")
-    files = (f"--cache={root}/cache", f"--classifier={root}/c/classifiers/p12_3x3")
-    settings: dict[str, tuple[str, ...]] = {
-        "a": ("--lr=0.1",),
-        "b": ("--lr=0.1", "--seed=1"),
-        "d": ("--lr=0.2", "--reward={name: increment_over_random, draws: null}"),
-        "e": ("--lr=0.1", "--plus"),
-    }
-    for name, given in settings.items():
-        main(["train", str(root / name), *files, *HOW[:5], *given])
-    monkeypatch.chdir(root)
-    summary = compare("r", "--runs", "a", "b", "d")
-    lr = ["lr=0.1, increment_over_random", "lr=0.2, increment_over_random(draws=null)"]
-    assert summary["labels"] == lr
-    rows = summary["rows"]
-    assert [row["seeds"] for row in rows] == [[0, 1], [0]]
-    for row, names in zip(rows, ("ab", "d"), strict=True):
-        wanted = [read_played(root / n / "played.npz").accuracy_by_step[-1] for n in names]
-        assert row["final_accuracy"]["value"] == pytest.approx(np.mean(wanted))
-    # Other runs in the same folder; of one design; and AdaFocus+.
-    assert compare("s", "--runs", "a", "b")["labels"] == ["increment_over_random"]
-    plus = compare("p", "--runs", "a", "e", "--keep-ratios", "0.5", "--reference", "plus=False")
-    assert plus["labels"] == ["plus=False", "plus=True η=0.5"]
+    """Each training and test video once for all cells; and the test videos for fixed policies."""
+    projected: list[int] = []
+    real = FeatureSource._project_all
 
-    assert refused("x", "--runs", "a", "a").startswith("--runs ROOT/a: there is already a run with")
-    assert refused("x", "--runs", "a", "cache").startswith(
-        "ROOT/cache is no run of `focusgym train`: give a folder that `focusgym train` wrote"
-    )
-    assert "is a run of `focusgym compare`, not of" in refused("x", "--runs", "c")
-    assert refused("x", "--runs", "a", "d", "--reference=nope") == (
-        f"--reference nope: no such row; choose one of {', '.join(lr)}"
-    )
-    shutil.copytree(root / "a", root / "f")
-    other = read_classifier(root / "c/classifiers/p12_3x3")
-    with torch.no_grad():
-        other.head.bias.add_(1)
-    fingerprint = FeatureCache.open(root / "cache").fingerprint
-    write_bundle(root / "f_c", "classifier", other.config, other, fingerprint)
-    settings_file = root / "f" / "config.yaml"
-    text = settings_file.read_text().replace(f"{root}/c/classifiers/p12_3x3", f"{root}/f_c")
-    settings_file.write_text(text)
-    assert refused("x", "--runs", "a", "f") == (
-        "--runs ROOT/f: has other features or another f_C than ROOT/a, on the same option group "
-        "p12_3x3: compare runs with the same cache and classifier"
-    )
-    (root / "d" / "results.json").unlink()
-    assert refused("x", "--runs", "a", "d") == (
-        "--runs ROOT/d: is not finished: `focusgym train ROOT/d --resume` goes on"
-    )
-    assert not (root / "x").exists()
+    def spy(self: FeatureSource, video: int) -> torch.Tensor:
+        projected.append(int(video))
+        return real(self, video)
+
+    monkeypatch.setattr(FeatureSource, "_project_all", spy)
+    compare("c", "--reward", "increments", "confidence", "--seeds=2")
+    assert len(projected) == 12 + 4 + 4

@@ -1,0 +1,78 @@
+"""Running the verb ``compare`` in this process, on a tiny cache."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comparisons import HOW
+from support import write_cache
+
+from focusgym.runs.cli import main
+
+Calls = list[list[str]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_cache(tmp_path / "cache", n=20)
+    return tmp_path
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
+    """Make calls in this process, one after the other; note which."""
+    found: Calls = []
+
+    def serially(
+        function: Callable[..., None],
+        calls: Mapping[str, tuple[Any, ...]],
+        jobs: int | None,
+        title: str,
+        done: int = 0,
+    ) -> None:
+        found.append([str(Path(name).relative_to(root)) for name in calls])
+        with redirect_stdout(io.StringIO()):  # as in processes, where nobody hears it
+            for given in calls.values():
+                function(*given)
+
+    monkeypatch.setattr("focusgym.runs.comparison.grid.in_processes", serially)
+    return found
+
+
+@pytest.fixture
+def compare(root: Path, calls: Calls, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run the verb with --json; return the summary."""
+
+    def run(out: str, *args: object) -> dict[str, Any]:
+        calls.clear()
+        capsys.readouterr()
+        more = () if "--runs" in args else (f"--cache={root}/cache", *HOW)
+        main(["compare", str(root / out), *map(str, (*more, *args)), "--json"])
+        said = capsys.readouterr().out
+        found: dict[str, Any] = json.loads(said, parse_constant=int)  # fails on NaN: no JSON
+        assert json.loads((root / out / "results.json").read_text()) == found
+        return found
+
+    return run
+
+
+@pytest.fixture
+def refused(root: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def run(out: str, *args: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(["compare", str(root / out), f"--cache={root}/cache", *HOW, *map(str, args)])
+        assert caught.value.code == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("focusgym: ")
+        assert said.err.count("\n") == 1
+        return said.err.removeprefix("focusgym: ").strip().replace(str(root), "ROOT")
+
+    return run
