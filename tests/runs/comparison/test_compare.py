@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -26,8 +27,10 @@ from focusgym.envs import FeatureSource
 from focusgym.feature_cache import FeatureCache
 from focusgym.runs.cli import main
 from focusgym.runs.comparison.grid import fit_classifier
+from focusgym.runs.configs.train import TrainConfig
 from focusgym.runs.played import read_played
 from focusgym.runs.processes import FailedError
+from focusgym.runs.train import run_training
 
 Calls = list[list[str]]
 
@@ -323,6 +326,11 @@ def test_cells_of_a_group_share_what_is_projected(
         projected.append(int(video))
         return real(self, video)
 
+    def alone(config: TrainConfig) -> Any:
+        gc.collect()  # what the cell before left lying about is gone
+        return run_training(config)
+
     monkeypatch.setattr(FeatureSource, "_project_all", spy)
+    monkeypatch.setattr("focusgym.runs.comparison.grid.run_training", alone)
     compare("c", "--reward", "increments", "confidence", "--seeds=2")
     assert len(projected) == 12 + 4 + 4
