@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..recognizer import Encoder, ahead, describe, torch_threads
+from ..recognizer import Encoder, ahead, describe, library_versions, torch_threads
 from .encode import CacheConfig, VideoEncoder, checksum, view_arrays
 from .journal import NOTHING, RowFacts
 from .rows import cache_rows, clips_of, rows_digest, shard_rows
@@ -26,7 +25,7 @@ from .videos import Clip, VideoError, read_frames
 from .videos.clips import source_bytes, source_digest
 from .writer import CacheWriter
 
-LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "numpy", "pillow")
+LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "av", "numpy", "pillow")
 Features = dict[str, NDArray[Any]]
 
 
@@ -136,11 +135,11 @@ def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Fea
     augment = None if view is None else config.augment
     frames, taken = read_frames(clip, config.frames, augment, view or 0)
     features = {**encoder.encode(frames), **view_arrays(taken)}
-    return features, check_features(features, clip, config.dtype)
+    return features, check_features(features, clip, config.dtype, taken.decoder)
 
 
-def check_features(features: Features, clip: Clip, dtype: str) -> RowFacts:
-    """Return what the journal notes of a row's features.
+def check_features(features: Features, clip: Clip, dtype: str, decoder: str) -> RowFacts:
+    """Return what the journal notes of a row's features, which `decoder` read.
 
     Raises:
         CacheError: If they are not finite.
@@ -155,6 +154,7 @@ def check_features(features: Features, clip: Clip, dtype: str) -> RowFacts:
         checksum(features),
         source_digest(clip, features["frame_indices"]),
         source_bytes(clip),
+        decoder,
         float(maps.min()),
         float(maps.max()),
     )
@@ -195,7 +195,7 @@ def identity_of(
         "grids": [asdict(grid) for grid in config.grids],
         "glance_encoder": describe(glance_encoder),
         "local_encoder": describe(local_encoder),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": library_versions(LIBRARIES),
         "shard": None if shard is None else list(shard),
     }
 

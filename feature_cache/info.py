@@ -43,6 +43,8 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         described = depends_on[name]
         size = f" at {described['input_px']} px" if described["input_px"] else ""
         facts[name] = f"{described['name']}{size}, weights {described['weights_sha256'][:16]}…"
+    decoders = manifest.get("decoders", {"not recorded, as by earlier versions": len(rows)})
+    facts["decoders"] = ", ".join(f"{name} {n}" for name, n in decoders.items()) or "none"
     facts["libraries"] = ", ".join(f"{k} {v}" for k, v in depends_on["libraries"].items())
     facts |= {f"group {name}": value for name, value in manifest["fingerprints"].items()}
     facts |= {

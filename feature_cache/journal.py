@@ -20,6 +20,7 @@ class RowFacts:
         checksum: Of its features.
         source: Digest of its video file, or of the images that were read.
         bytes: Size of that file or folder, to notice another one in its place.
+        decoder: What read it, as `View.decoder` has it.
         low: Smallest value of its glance maps.
         high: Largest value of its glance maps.
     """
@@ -27,11 +28,12 @@ class RowFacts:
     checksum: str
     source: str
     bytes: int
+    decoder: str
     low: float
     high: float
 
 
-NOTHING = RowFacts("", "", 0, 0.0, 0.0)
+NOTHING = RowFacts("", "", 0, "", 0.0, 0.0)
 
 
 class Journal:

@@ -43,6 +43,12 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     if is_complete(root, identity):
         return root
     tables = [read_table(part) for part in parts]
+    for part, table in zip(parts, tables, strict=True):
+        if "decoder" not in table:
+            raise CacheError(
+                f"{part} does not say what decoded its videos: an earlier version built it, which "
+                "may have read other frames than asked for; build it again"
+            )
     rows = pd.concat(tables, ignore_index=True)
     firsts = np.cumsum([0, *map(len, tables)]).tolist()
     failures = {
@@ -67,8 +73,9 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
                 )
             maps = features["glance_maps"]
             low, high = float(maps.min()), float(maps.max())
-            source, size = rows["source"][row], int(rows["bytes"][row])
-            writer.write(row, features, RowFacts(found, source, size, low, high))
+            source, decoder = rows["source"][row], rows["decoder"][row]
+            size = int(rows["bytes"][row])
+            writer.write(row, features, RowFacts(found, source, size, decoder, low, high))
         writer.sync()
         facts = dict(writer.rows)
         networks = dict(zip(ENCODERS, read_encoders(parts[0], manifests[0]), strict=True))

@@ -29,6 +29,8 @@ def build_regrouped(cache: FeatureCache, grid: PatchGrid, root: str | os.PathLik
         CacheError: As `build_cache`.
     """
     rows = cache.videos[(cache.videos["split"] != SKIPPED) & (cache.videos["view"] <= 0)]
-    videos = rows.drop(columns=["view", "bytes", "source", "checksum"]).reset_index(drop=True)
+    videos = rows.drop(columns=["view", "bytes", "decoder", "source", "checksum"]).reset_index(
+        drop=True
+    )
     config = replace(config_of(cache.manifest), grids=(grid,))
     return build_cache(videos.assign(missing=""), cache.classes, root, *cache.encoders(), config)

@@ -14,7 +14,7 @@ from ..recognizer import FocusgymError
 from .videos import AugmentConfig, Clip
 
 SKIPPED = "skipped"
-TEXT_COLUMNS = dict.fromkeys(("name", "path", "labels", "split", "images"), str)
+TEXT_COLUMNS = dict.fromkeys(("name", "path", "labels", "split", "images", "decoder"), str)
 
 
 class ShardError(FocusgymError):

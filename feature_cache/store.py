@@ -182,7 +182,7 @@ class FeatureCache:
         videos: Table of rows, in the arrays' order: one per video, or per augmented copy of it.
             ``name``, ``path``, ``label`` (the first), ``labels`` (all, joined by ``;``), ``split``,
             ``start_s``, ``end_s``, ``images``, ``n_images``, ``view`` (−1: middle frames and
-            central crop), ``bytes``, ``checksum``.
+            central crop), ``bytes``, ``decoder`` (what read it), ``checksum``.
         grid: Where the options are: option k of a decision is its patch k.
         frames: Which frames were taken, and how large.
         labels: ``(N,)`` int64, the first label.

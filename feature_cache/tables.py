@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ COLUMNS = [
     "n_images",
     "view",
     "bytes",
+    "decoder",
     "source",
     "checksum",
 ]
@@ -57,6 +59,7 @@ def write_tables(
     noted = [facts.get(row, NOTHING) for row in range(len(rows))]
     table = rows.assign(
         bytes=[found.bytes for found in noted],
+        decoder=[found.decoder for found in noted],
         source=[found.source for found in noted],
         checksum=[found.checksum for found in noted],
         split=[SKIPPED if row in failures else split for row, split in enumerate(rows["split"])],
@@ -77,6 +80,7 @@ def write_tables(
         "local_gmacs": {
             grid.name: encoder_gmacs(encoders["local_encoder"], grid.patch_px) for grid in grids
         },
+        "decoders": dict(sorted(Counter(found.decoder for found in facts.values()).items())),
         "skipped": [
             {"row": row, "name": str(rows["name"][row]), "reason": reason}
             for row, reason in sorted(failures.items())

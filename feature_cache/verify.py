@@ -21,14 +21,23 @@ from .store import CacheError, open_arrays, read_encoders, read_manifest, read_t
 from .tables import tables_digest
 from .videos import Clip, VideoError, read_view
 from .videos.clips import source_digest
+from .videos.index import DECORD, read_index
 
 # Two roundings to the storage dtype, in units of a feature's size; the same again near zero.
 TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
+# Of 255: decoders round apart by one; neighbouring frames of real videos differ by more on average.
+PICTURE_TOLERANCE = 0.5
+# A frame is this far from a constant rate, as a share of a frame, where its rate is variable.
+RATE_TOLERANCE = 0.5
 Arrays = Mapping[str, NDArray[Any]]
 
 
 def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -> list[str]:
     """Read a whole cache, and decode and encode some of its videos again.
+
+    They are decoded plainly, from the first frame on, which is another way than a build's, and
+    pictures and features of the two are compared. Of a cache that does not say what decoded its
+    videos, as earlier versions built them, all videos are named that those may have read wrongly.
 
     Args:
         path: The cache's folder, or a shard's.
@@ -59,6 +68,10 @@ def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -
     drawn = np.random.default_rng(seed).permutation(kept)[:sample]
     clips = clips_of(rows)
     with encoding_workers(config.device) as workers:
+        if "decoder" not in rows:
+            first_rows = [row for row in kept if rows["view"][row] <= 0]
+            old = ahead(lambda row: _check_old_decoding(clips[row], row), first_rows, workers)
+            wrong += list(tqdm(old, "indexes", len(first_rows), unit="video"))
         stored = ahead(lambda row: _check_row(row, rows, arrays), range(len(rows)), workers)
         wrong += list(tqdm(stored, "checksums", len(rows), unit="video"))
         encoded = ahead(
@@ -87,13 +100,21 @@ def _check_video(
 ) -> str:
     view = stored_view(arrays, row)
     try:
-        frames = read_view(clip, encoder.config.frames, view)
+        frames = read_view(clip, encoder.config.frames, view, plainly=True)
+        as_built = read_view(clip, encoder.config.frames, view)
     except VideoError as error:
         return f"row {row} cannot be encoded again: {error}"
     if source_digest(clip, view.frame_indices) != rows["source"][row]:
         return (
             f"row {row}: {clip.path} is another file than the one that was encoded: put that back, "
             "or build again"
+        )
+    apart = (frames.float() - as_built.float()).abs().mean((1, 2, 3))  # (T,)
+    if (apart > PICTURE_TOLERANCE).any():
+        frame = int(view.frame_indices[int(apart.argmax())])
+        return (
+            f"row {row}: two ways of decoding {clip.path} give different pictures of frame {frame}: "
+            "encode the file anew, such as with ffmpeg, and please report its kind"
         )
     tolerance = TOLERANCE[encoder.config.dtype]
     for name, again in encoder.encode(frames).items():
@@ -106,3 +127,25 @@ def _check_video(
                 "encoded now: the file, the decoder or the encoders have changed; build again"
             )
     return ""
+
+
+def _check_old_decoding(clip: Clip, row: int) -> str:
+    """Return whether an earlier version may have read other frames of a video than asked for.
+
+    It read all files with decord alone, and took seconds times the average rate for frames.
+    """
+    if clip.images:
+        return ""
+    try:
+        index = read_index(clip.path)
+    except VideoError as error:
+        return f"row {row} cannot be checked: {error}"
+    even_s = np.linspace(0, index.end_s, index.n_frames, endpoint=False)
+    is_variable = np.abs(even_s - index.times_s).max() > RATE_TOLERANCE * even_s[1:2].sum()
+    is_part = clip.start_s is not None or clip.end_s is not None
+    if index.decoder == DECORD and not (is_part and is_variable):
+        return ""
+    return (
+        f"row {row}: {clip.path} was decoded by an earlier version, which may have read other "
+        "frames of such a file than asked for: build the cache again"
+    )

@@ -92,6 +92,7 @@ from .stages import (
 from .stream import RecognizerStream
 from .threads import ahead, torch_threads
 from .trunks import EncoderError
+from .versions import library_versions
 
 __all__ = [
     "GLANCE_PIXELS",
@@ -156,6 +157,7 @@ __all__ = [
     "fit",
     "fit_frames",
     "frame_cost",
+    "library_versions",
     "load_weights",
     "mean_average_precision",
     "measure",

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
-import decord
 import numpy as np
 import torch
 from matplotlib import get_data_path
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..envs.render import enlargement
-from ..feature_cache import VideoError
+from ..feature_cache import every_picture, read_index
 from ..recognizer import FrameConfig, centre_crop, resize_frames
 from .options import UsageError
 from .steps import OutputError
@@ -27,6 +26,7 @@ from .steps import OutputError
 BAND, TEXT, FAINT = (24, 24, 28), (236, 236, 240), (150, 150, 158)
 GREEN, GREY, DARK = (40, 220, 90), (200, 200, 200), (70, 70, 70)
 MOST_FONT_PX = 32
+CLOCK = Fraction(1, 90_000)  # in which rates such as 30000/1001 are whole numbers
 
 Step = Mapping[str, Any]
 
@@ -86,8 +86,7 @@ def annotation_folder(folder: Path) -> Iterator[None]:
 def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig) -> None:
     """Write a copy of a video, without sound, that shows what the recognizer did.
 
-    All its frames at its average rate, as H.264; small ones are enlarged by a whole number. Each
-    shows the state after the last decision up to it: the box of the last frame that was looked at,
+    All its frames at their times, as H.264; small ones are enlarged by a whole number. Each shows the state after the last decision up to it: the box of the last frame that was looked at,
     in green, or grey and dashed where the last decision was to skip.
 
     Args:
@@ -102,15 +101,12 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
         VideoError: If a frame cannot be decoded.
         OutputError: If the file cannot be written.
     """
-    with _decoding(video):
-        # A frame that cannot be decoded is an error: by default decord repeats its neighbour.
-        reader = decord.VideoReader(str(video), num_threads=1, fault_tol=0)
-    # decord tells a rounded number; rates such as 30000/1001 are found again.
-    rate = Fraction(float(reader.get_avg_fps())).limit_denominator(100_000)
+    index = read_index(str(video))
     try:
         with TemporaryDirectory(prefix=f"{out.name}.partial-", dir=out.parent) as folder:
             partial = Path(folder) / out.name
-            _write_mp4(partial, rate, _pictures(_decode(video, reader), steps, frames))
+            pictures = _pictures(every_picture(str(video)), steps, frames)
+            _write_mp4(partial, zip(index.times_s.tolist(), pictures, strict=True))
             partial.rename(out)
     except (OSError, av.FFmpegError) as error:
         raise _cannot_write(out, error) from error
@@ -139,26 +135,6 @@ def source_box(
         (right + crop_left) * x,
         (bottom + crop_top) * y,
     )
-
-
-def _decode(video: Path, reader: Any) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames ``(height, width, 3)`` one by one: a long video takes no more memory."""
-    for index in range(len(reader)):
-        with _decoding(video):
-            frame = reader[index].asnumpy()
-        yield frame
-
-
-@contextmanager
-def _decoding(video: Path) -> Iterator[None]:
-    try:
-        yield
-    except (decord.DECORDError, RuntimeError, UnicodeError) as error:
-        said = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise VideoError(
-            f"{video}: not all frames can be decoded ({said}): replace the file, or leave out "
-            "--annotate"
-        ) from error
 
 
 def _pictures(
@@ -233,17 +209,18 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
     return text[: max(0, kept - 1)] + "…"
 
 
-def _write_mp4(path: Path, rate: Fraction, pictures: Iterator[NDArray[np.uint8]]) -> None:
-    """Write pictures ``(H, W, 3)`` uint8 with even sides as an H.264 file."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(
-            "libx264", rate=rate, options={"preset": "veryfast", "crf": "18"}
-        )
+def _write_mp4(path: Path, shown: Iterator[tuple[float, NDArray[np.uint8]]]) -> None:
+    """Write times, seconds, and pictures ``(H, W, 3)`` uint8 with even sides as an H.264 file."""
+    with av.open(f"file:{path.absolute()}", "w") as container:
+        stream = container.add_stream("libx264", options={"preset": "veryfast", "crf": "18"})
         stream.pix_fmt = "yuv420p"
-        for index, picture in enumerate(pictures):
+        stream.codec_context.time_base = CLOCK
+        for index, (at_s, picture) in enumerate(shown):
             if index == 0:
                 stream.height, stream.width = picture.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = round(at_s / CLOCK), CLOCK
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 

@@ -9,20 +9,20 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
+from ..recognizer import library_versions
 from .partial import exclusive, whole
 from .preset import CONFIG, resolved, write_config
 from .steps import VERSION, OutputError
 
 RUN = "run.json"
 RESULTS = "results.json"
-_LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord")
+_LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord", "av")
 
 
 @contextmanager
@@ -142,8 +142,7 @@ def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
         "verb": verb,
         "commands": [_command()],
         "git": _git_revision(),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in _LIBRARIES},
+        "versions": {"python": platform.python_version(), **library_versions(_LIBRARIES)},
         "machine": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "fingerprints": dict(fingerprints),

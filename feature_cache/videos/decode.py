@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from ...recognizer import FrameConfig, ahead, centre_crop, resize_frames
-from .clips import Clip, VideoError, read_pixels
+from .clips import Clip, read_pixels, read_plainly
+from .container import VideoError
 from .sampling import (
     AugmentConfig,
     View,
@@ -47,26 +48,40 @@ def read_frames(
         chosen = sample_frames(n, config) if rng is None else draw_frames(n, config, rng)
         return first + chosen
 
-    pixels, indices = read_pixels(clip, choose)
-    frames = _resize(pixels, clip, config)
+    pixels = read_pixels(clip, choose)
+    frames = _resize(pixels.pictures, clip, config)
     height, width = frames.shape[2:]
     if rng is None or augment is None:
         crop, flipped = centre_crop(width, height, config.frame_px), False
     else:
         crop = draw_crop(width, height, rng)
         flipped = bool(rng.random() < 0.5) and augment.flip
-    view_taken = View(indices, crop, flipped)
-    return _cut(frames, view_taken, config.frame_px), view_taken
+    taken = View(pixels.indices, crop, flipped, pixels.decoder)
+    return _cut(frames, taken, config.frame_px), taken
 
 
-def read_view(clip: Clip, config: FrameConfig, view: View) -> Tensor:
-    """Decode again what was taken of a video: ``(T, 3, S, S)`` uint8; raises as `read_frames`."""
-    pixels, _ = read_pixels(clip, lambda first, n: view.frame_indices)
-    return _cut(_resize(pixels, clip, config), view, config.frame_px)
+def read_view(clip: Clip, config: FrameConfig, view: View, *, plainly: bool = False) -> Tensor:
+    """Decode again what was taken of a video.
+
+    Args:
+        clip: The video.
+        config: How large its frames are.
+        view: Which frames, which crop and whether mirrored.
+        plainly: Decode from the first frame on, without an index: slower, and independent of how
+            `read_frames` found the frames.
+
+    Returns:
+        ``(T, 3, S, S)`` uint8; raises as `read_frames`.
+    """
+    if plainly:
+        pictures = read_plainly(clip, view.frame_indices)
+    else:
+        pictures = read_pixels(clip, lambda first, n: view.frame_indices).pictures
+    return _cut(_resize(pictures, clip, config), view, config.frame_px)
 
 
 def read_many(clips: Iterable[Clip], config: FrameConfig) -> Iterator[tuple[Tensor, View]]:
-    """Decode videos in order, ahead of the consumer, on all cores (decord drops the GIL)."""
+    """Decode videos in order, ahead of the consumer, on all cores (decoders drop the GIL)."""
     return ahead(lambda clip: read_frames(clip, config), clips, os.cpu_count() or 1)
 
 

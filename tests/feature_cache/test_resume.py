@@ -94,7 +94,7 @@ def test_an_interrupted_build_keeps_what_it_did(
 
 def test_a_journal_drops_what_was_cut_short(tmp_path: Path) -> None:
     journal = Journal.begin(tmp_path, {"a": 1})
-    facts = {row: RowFacts(f"{row:032x}", "ab", 10 * row, -0.5, 1 / 3) for row in range(4)}
+    facts = {row: RowFacts(f"{row:032x}", "ab", 10 * row, "pyav", -0.5, 1 / 3) for row in range(4)}
     journal.add({0: facts[0], 1: facts[1]})
     journal.add({2: facts[2]})
     journal.close()

@@ -1,0 +1,119 @@
+"""Opening a video file: a path is a file, never an address, and what cannot be read says why."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import av
+from av.stream import Disposition
+
+from ...recognizer import FocusgymError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Formats in which a small text file names other files or addresses, and what plain text becomes.
+PLAYLISTS = ("hls", "concat", "dash", "imf", "sdp", "rtsp", "rtp", "sap", "webm_dash_manifest")
+NO_VIDEOS = ("tty", "lavfi")
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_ADVICE = "replace the file, or leave it out"
+_ENCODE = "encode it anew, such as with `ffmpeg -i FILE -c:v libx264 NEW.mp4`"
+
+
+class VideoError(FocusgymError):
+    """A video cannot be read; the message names the file."""
+
+
+@contextmanager
+def decoding(path: str) -> Iterator[None]:
+    """Turn what a decoder raises inside the block into a `VideoError` that names the file.
+
+    Raises:
+        VideoError: Also if there is no such file, or if it is no regular file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise VideoError(f"{path}: no such video: check the path") from error
+    except OSError as error:
+        raise VideoError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    except ValueError as error:  # a null character
+        raise VideoError(f"{path!r} is no name of a file: check the path") from error
+    if kind := _KINDS.get(stat.S_IFMT(mode)):
+        raise VideoError(
+            f"{path} is {kind}, not a file: write the video into a file first, and give that"
+        )
+    try:
+        yield
+    except (av.FFmpegError, RuntimeError, AssertionError, UnicodeError) as error:
+        raise VideoError(f"{path} cannot be decoded ({_reason(error)}): {_ADVICE}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the one line in which a library says what is wrong, without its numbers."""
+    if isinstance(error, av.DecoderNotFoundError):
+        return "there is no decoder here for its codec"
+    if isinstance(error, av.FFmpegError) and error.strerror:
+        return str(error.strerror)
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video file with PyAV, to be decoded in one thread; use inside `decoding`.
+
+    Yields:
+        The open file, and its stream of pictures: the one that players show, which is no cover.
+
+    Raises:
+        VideoError: If it is a folder or a playlist, holds no pictures but sound, or is of a codec
+            that cannot be decoded here.
+    """
+    if os.path.isdir(path):
+        raise VideoError(f"{path} is a folder: give a video file in it")
+    # "file:" keeps names such as "10:30.mp4" from being taken for an address.
+    name, options = f"file:{os.path.abspath(path)}", {"protocol_whitelist": "file"}
+    with av.open(name, metadata_errors="ignore", options=options) as container:
+        if container.format.name in PLAYLISTS:
+            raise VideoError(
+                f"{path} is a playlist ({container.format.name}), which names other files: give "
+                "the video itself"
+            )
+        if container.format.name in NO_VIDEOS:
+            raise VideoError(f"{path} is text, not a video: {_ADVICE}")
+        stream = _stream_of(path, container)
+        stream.thread_count = 1
+        yield container, stream
+
+
+def _stream_of(path: str, container: InputContainer) -> VideoStream:
+    """Return the stream of pictures; raises as `open_video`."""
+    videos = container.streams.video
+    shown = [each for each in videos if not each.disposition & Disposition.attached_pic]
+    if not shown:
+        sound = ", only sound" if container.streams.audio else ""
+        cover = " and a cover picture" if videos else ""
+        raise VideoError(
+            f"{path} holds no video{sound}{cover} ({container.format.long_name}): {_ADVICE}"
+        )
+    best = container.streams.best("video")
+    stream = best if best in shown else shown[0]
+    if getattr(stream, "codec_context", None) is None:
+        raise VideoError(f"{path}: there is no decoder here for its codec: {_ENCODE}")
+    return stream
+
+
+def codec_of(stream: VideoStream) -> str:
+    """Return the name of a stream's codec, whatever the library that decodes it: such as av1."""
+    return str(stream.codec_context.codec.canonical_name)

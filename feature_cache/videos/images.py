@@ -1,0 +1,44 @@
+"""Videos that are folders of numbered images."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from .container import VideoError
+
+
+def read_images(folder: str, template: str, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Read images of a folder, turned as their EXIF orientation says.
+
+    Args:
+        folder: The folder.
+        template: Of the images' names, such as ``image_%05d.jpg``, counted from 1.
+        indices: ``(T,)`` int64, counted from 0.
+
+    Returns:
+        ``(T, height, width, 3)`` uint8.
+
+    Raises:
+        VideoError: If an image cannot be read, or if they are of different sizes.
+    """
+    images = {}
+    for index in np.unique(indices).tolist():
+        name = os.path.join(folder, template % (index + 1))
+        try:
+            with Image.open(name) as image:
+                images[index] = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise VideoError(
+                f"{name} cannot be read ({error}): replace the image, or leave its folder out"
+            ) from error
+    sizes = {image.shape for image in images.values()}
+    if len(sizes) > 1:
+        raise VideoError(
+            f"{folder} holds images of different sizes ({sorted(sizes)}): extract them again "
+            "with one size"
+        )
+    return np.stack([images[index] for index in indices.tolist()])
