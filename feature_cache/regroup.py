@@ -11,6 +11,7 @@ from .build import build_cache
 from .encode import config_of
 from .rows import SKIPPED
 from .store import FeatureCache
+from .tables import FACTS
 
 
 def build_regrouped(cache: FeatureCache, grid: PatchGrid, root: str | os.PathLike[str]) -> Path:
@@ -29,8 +30,6 @@ def build_regrouped(cache: FeatureCache, grid: PatchGrid, root: str | os.PathLik
         CacheError: As `build_cache`.
     """
     rows = cache.videos[(cache.videos["split"] != SKIPPED) & (cache.videos["view"] <= 0)]
-    videos = rows.drop(columns=["view", "bytes", "decoder", "source", "checksum"]).reset_index(
-        drop=True
-    )
+    videos = rows.drop(columns=["view", *FACTS]).reset_index(drop=True)
     config = replace(config_of(cache.manifest), grids=(grid,))
     return build_cache(videos.assign(missing=""), cache.classes, root, *cache.encoders(), config)

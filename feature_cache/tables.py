@@ -18,6 +18,7 @@ from .rows import SKIPPED
 from .store import fingerprint, group_fingerprint
 
 ENCODERS = ("glance_encoder", "local_encoder")
+FACTS = ("bytes", "decoder", "source", "checksum")  # what a build finds of each row
 COLUMNS = [
     "name",
     "path",
@@ -29,10 +30,7 @@ COLUMNS = [
     "images",
     "n_images",
     "view",
-    "bytes",
-    "decoder",
-    "source",
-    "checksum",
+    *FACTS,
 ]
 
 
@@ -99,6 +97,7 @@ def files_digest(table: pd.DataFrame) -> str:
 
 def tables_digest(manifest: Mapping[str, Any], table: pd.DataFrame) -> str:
     """Return the SHA-256 of the manifest and of the table of rows, but for where the files are."""
-    rows = table[[column for column in COLUMNS if column != "path"]].to_csv(index=False)
+    kept = [column for column in COLUMNS if column in table and column != "path"]
+    rows = table[kept].to_csv(index=False)  # earlier versions have no column decoder
     content = {key: value for key, value in manifest.items() if key not in ("tables", "skipped")}
     return fingerprint({**content, "rows": rows})

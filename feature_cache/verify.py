@@ -69,7 +69,7 @@ def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -
     clips = clips_of(rows)
     with encoding_workers(config.device) as workers:
         if "decoder" not in rows:
-            first_rows = [row for row in kept if rows["view"][row] <= 0]
+            first_rows = [row for row in kept.tolist() if rows["view"][row] <= 0]
             old = ahead(lambda row: _check_old_decoding(clips[row], row), first_rows, workers)
             wrong += list(tqdm(old, "indexes", len(first_rows), unit="video"))
         stored = ahead(lambda row: _check_row(row, rows, arrays), range(len(rows)), workers)
@@ -113,8 +113,8 @@ def _check_video(
     if (apart > PICTURE_TOLERANCE).any():
         frame = int(view.frame_indices[int(apart.argmax())])
         return (
-            f"row {row}: two ways of decoding {clip.path} give different pictures of frame {frame}: "
-            "encode the file anew, such as with ffmpeg, and please report its kind"
+            f"row {row}: two ways of decoding {clip.path} give different pictures of frame "
+            f"{frame}: encode the file anew, such as with ffmpeg, and please report its kind"
         )
     tolerance = TOLERANCE[encoder.config.dtype]
     for name, again in encoder.encode(frames).items():

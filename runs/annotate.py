@@ -86,8 +86,9 @@ def annotation_folder(folder: Path) -> Iterator[None]:
 def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig) -> None:
     """Write a copy of a video, without sound, that shows what the recognizer did.
 
-    All its frames at their times, as H.264; small ones are enlarged by a whole number. Each shows the state after the last decision up to it: the box of the last frame that was looked at,
-    in green, or grey and dashed where the last decision was to skip.
+    All its frames at their times, as H.264; small ones are enlarged by a whole number. Each shows
+    the state after the last decision up to it: the box of the last frame that was looked at, in
+    green, or grey and dashed where the last decision was to skip.
 
     Args:
         video: The file that was recognized.
@@ -102,11 +103,12 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
         OutputError: If the file cannot be written.
     """
     index = read_index(str(video))
+    rate = Fraction(index.n_frames / index.end_s).limit_denominator(100_000)
     try:
         with TemporaryDirectory(prefix=f"{out.name}.partial-", dir=out.parent) as folder:
             partial = Path(folder) / out.name
             pictures = _pictures(every_picture(str(video)), steps, frames)
-            _write_mp4(partial, zip(index.times_s.tolist(), pictures, strict=True))
+            _write_mp4(partial, rate, zip(index.times_s.tolist(), pictures, strict=True))
             partial.rename(out)
     except (OSError, av.FFmpegError) as error:
         raise _cannot_write(out, error) from error
@@ -209,10 +211,20 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, room_px: float) -> str:
     return text[: max(0, kept - 1)] + "…"
 
 
-def _write_mp4(path: Path, shown: Iterator[tuple[float, NDArray[np.uint8]]]) -> None:
-    """Write times, seconds, and pictures ``(H, W, 3)`` uint8 with even sides as an H.264 file."""
+def _write_mp4(
+    path: Path, rate: Fraction, shown: Iterator[tuple[float, NDArray[np.uint8]]]
+) -> None:
+    """Write pictures as an H.264 file.
+
+    Args:
+        path: The file.
+        rate: Frames per second on average.
+        shown: Times, seconds, and pictures ``(H, W, 3)`` uint8 with even sides.
+    """
     with av.open(f"file:{path.absolute()}", "w") as container:
-        stream = container.add_stream("libx264", options={"preset": "veryfast", "crf": "18"})
+        stream = container.add_stream(
+            "libx264", rate=rate, options={"preset": "veryfast", "crf": "18"}
+        )
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = CLOCK
         for index, (at_s, picture) in enumerate(shown):

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from ..recognizer import library_versions
+from .disks import write_whole
 from .partial import exclusive, whole
 from .preset import CONFIG, resolved, write_config
 from .steps import VERSION, OutputError
@@ -126,13 +127,6 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
             f"{verb}`: give another folder"
         )
     return settings
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears complete, or not at all."""
-    beside = path.with_name(f"{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:

@@ -6,13 +6,17 @@ Frame i shows the bits of i as dark and bright blocks, so that no two frames are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+from focusgym.feature_cache import Clip, VideoError, sample_frames
+from focusgym.feature_cache.videos.clips import read_pixels
+from focusgym.recognizer import FrameConfig
 
 WIDTH, HEIGHT, N_FRAMES, GOP = 128, 96, 60, 12
 
@@ -36,29 +40,39 @@ CODECS: dict[str, tuple[str, str, bool]] = {
     "h263": ("h263", "yuv420p", False),
     "gif": ("gif", "rgb8", False),
 }
-# Of each container: suffix, name of the muxer, its options.
-CONTAINERS: dict[str, tuple[str, str, dict[str, str]]] = {
-    "mp4": ("mp4", "mp4", {}),
-    "mov": ("mov", "mov", {}),
-    "mkv": ("mkv", "matroska", {}),
-    "webm": ("webm", "webm", {}),
-    "avi": ("avi", "avi", {}),
-    "ts": ("ts", "mpegts", {}),
-    "mpg": ("mpg", "mpeg", {}),
-    "flv": ("flv", "flv", {}),
-    "wmv": ("wmv", "asf", {}),
-    "3gp": ("3gp", "3gp", {}),
-    "ivf": ("ivf", "ivf", {}),
-    "gif": ("gif", "gif", {}),
-    "nut": ("nut", "nut", {}),
-    "mxf": ("mxf", "mxf", {}),
-    "ogv": ("ogv", "ogg", {}),
-    "fragmented_mp4": ("mp4", "mp4", {"movflags": "frag_keyframe+empty_moov"}),
+
+
+class Container(NamedTuple):
+    """A container: its suffix, its muxer, and how that is told to write."""
+
+    suffix: str
+    muxer: str
+    options: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+
+CONTAINERS = {
+    "mp4": Container("mp4", "mp4"),
+    "mov": Container("mov", "mov"),
+    "mkv": Container("mkv", "matroska"),
+    "webm": Container("webm", "webm"),
+    "avi": Container("avi", "avi"),
+    "ts": Container("ts", "mpegts"),
+    "mpg": Container("mpg", "mpeg"),
+    "flv": Container("flv", "flv"),
+    "wmv": Container("wmv", "asf"),
+    "3gp": Container("3gp", "3gp"),
+    "ivf": Container("ivf", "ivf"),
+    "gif": Container("gif", "gif"),
+    "nut": Container("nut", "nut"),
+    "mxf": Container("mxf", "mxf"),
+    "ogv": Container("ogv", "ogg"),
+    "fragmented mp4": Container("mp4", "mp4", {"movflags": "frag_keyframe+empty_moov"}),
 }
 STRUCTURES = (
     "closed_gop",
     "b_frames",
     "open_gop",
+    "intra_refresh",
     "edit_list",
     "cut",
     "torn",
@@ -104,14 +118,19 @@ def presentation(structure: str, n: int) -> tuple[list[int], Fraction]:
 
 
 def encoder_options(codec: str, structure: str) -> dict[str, str]:
+    """Return how an encoder is told to write groups of pictures of a structure."""
     is_open = structure in ("open_gop", "cut", "torn")
     b_frames = 2 if CODECS[codec][2] and (is_open or structure in ("b_frames", "edit_list")) else 0
     options = {"threads": "1", "g": str(GOP), "bf": str(b_frames)}
     if codec.startswith("h264"):
+        if structure == "intra_refresh":
+            x264 = f"keyint={GOP}:min-keyint=6:scenecut=0:intra-refresh=1"
+            return {"threads": "1", "bf": "2", "crf": "18", "x264-params": x264}
         x264 = f"keyint={GOP}:min-keyint={GOP}:scenecut=0:open-gop={int(is_open)}"
         return {**options, "preset": "fast", "crf": "18", "x264-params": x264}
     if codec == "hevc":
-        params = X265.format(b=b_frames, open=int(is_open)) + ":pools=1:frame-threads=1"
+        refresh = ":intra-refresh=1" if structure == "intra_refresh" else ""
+        params = X265.format(b=b_frames, open=int(is_open)) + ":pools=1:frame-threads=1" + refresh
         return {"preset": "ultrafast", "crf": "18", "x265-params": params}
     if codec in ("mpeg4", "mpeg2", "mpeg1"):
         return {
@@ -177,6 +196,7 @@ def write_video(
 
 
 def encoded(stream: av.VideoStream, shown_at: list[int], unit: Fraction) -> Iterator[av.Packet]:
+    """Yield the packets of pictures 0, 1, … that are shown at these times."""
     for number, at in enumerate(shown_at):
         frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
         frame.pts, frame.time_base = at, unit
@@ -184,9 +204,8 @@ def encoded(stream: av.VideoStream, shown_at: list[int], unit: Fraction) -> Iter
     yield from stream.encode()
 
 
-@dataclass
-class Shown:
-    """What a player shows: pictures ``(n, height, width, 3)`` and their times ``(n,)``, seconds."""
+class Shown(NamedTuple):
+    """What a player shows: pictures ``(n, height, width, 3)`` and their times, seconds."""
 
     pictures: NDArray[np.uint8]
     times_s: list[float | None]
@@ -196,14 +215,13 @@ def plain_decode(path: Path) -> Shown:
     """Decode a file from the first frame to the last, without seeking."""
     with av.open(f"file:{path}", metadata_errors="ignore") as container:
         frames = list(container.decode(video=0))
-    turned = [upright(frame) for frame in frames]
-    return Shown(np.stack(turned), [frame.time for frame in frames])
+    return Shown(np.stack([upright(each) for each in frames]), [each.time for each in frames])
 
 
 def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Return a frame as it is shown: its display matrix applied to every pixel's place."""
     pixels = frame.to_ndarray(format="rgb24")
-    found = [each for each in frame.side_data.keys() if each.type.name == "DISPLAYMATRIX"]
+    found = [each for each in frame.side_data if each.type.name == "DISPLAYMATRIX"]
     if not found:
         return pixels
     a, b, _, c, d, *_ = np.frombuffer(bytes(found[0]), dtype=np.int32) / ONE
@@ -215,3 +233,50 @@ def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
     out = np.zeros((to_y.max() + 1, to_x.max() + 1, 3), np.uint8)
     out[to_y, to_x] = pixels
     return out
+
+
+def middles(n: int, steps: int) -> list[int]:
+    """Return the middle frames of equal parts of n frames, by the formula of the released code."""
+    if n < steps:
+        return [min(k, n - 1) for k in range(steps)]
+    return [int(n / steps / 2 + n / steps * k) for k in range(steps)]
+
+
+def compare(path: Path) -> str:
+    """Hold what is read of a file to its plain decode: T = 1, 4, 16, and 50 places at random.
+
+    Returns:
+        What read it; or ``refused``, with words that name the file.
+    """
+    clip, ways = Clip(str(path)), set()
+    try:
+        shown = plain_decode(path)
+    except (av.FFmpegError, IndexError, ValueError):
+        shown = None  # a player shows nothing either
+    rng = np.random.default_rng(0)
+    for steps in (1, 4, 16, None):
+
+        def choose(first: int, n: int, steps: int | None = steps) -> NDArray[np.int64]:
+            if steps is None:
+                return first + rng.integers(0, n, 50)
+            return first + sample_frames(n, FrameConfig(steps, 64))
+
+        try:
+            pixels = read_pixels(clip, choose)
+        except VideoError as error:
+            words = str(error)
+        else:
+            words = ""
+        if words:
+            assert words.startswith(str(path))
+            assert shown is None or "is damaged" in words, words
+            return "refused"
+        assert shown is not None
+        if steps is not None:
+            assert pixels.indices.tolist() == middles(len(shown.pictures), steps)
+        assert pixels.pictures.shape[1:] == shown.pictures.shape[1:]
+        apart = np.abs(pixels.pictures.astype(int) - shown.pictures[pixels.indices])
+        assert apart.mean((1, 2, 3)).max() < 0.5, (path.name, pixels.decoder)
+        ways.add(pixels.decoder)
+    assert len(ways) == 1
+    return ways.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# Formats in which a small text file names other files or addresses, and what plain text becomes.
-PLAYLISTS = ("hls", "concat", "dash", "imf", "sdp", "rtsp", "rtp", "sap", "webm_dash_manifest")
-NO_VIDEOS = ("tty", "lavfi")
+# Texts that name other files or addresses begin so, or have this in their first lines.
+_PLAYLIST = re.compile(
+    rb"\s*(#EXTM3U|ffconcat version|v=0\s)|[^\0]*<(MPD|AssetMap|CompositionPlaylist)\b"
+)
+_HEAD_BYTES = 4096
+_TEXT_FORMATS = ("tty", "lavfi", "concat", "hls", "dash", "sdp")  # not videos, whatever is in them
+DISPLAY_MATRIX = "DISPLAYMATRIX"  # by which a player turns and mirrors a frame
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -55,7 +60,7 @@ def decoding(path: str) -> Iterator[None]:
         )
     try:
         yield
-    except (av.FFmpegError, RuntimeError, AssertionError, UnicodeError) as error:
+    except (av.FFmpegError, OSError, RuntimeError, AssertionError, UnicodeError) as error:
         raise VideoError(f"{path} cannot be decoded ({_reason(error)}): {_ADVICE}") from error
 
 
@@ -63,7 +68,7 @@ def _reason(error: Exception) -> str:
     """Return the one line in which a library says what is wrong, without its numbers."""
     if isinstance(error, av.DecoderNotFoundError):
         return "there is no decoder here for its codec"
-    if isinstance(error, av.FFmpegError) and error.strerror:
+    if isinstance(error, (av.FFmpegError, OSError)) and error.strerror:
         return str(error.strerror)
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
@@ -82,15 +87,14 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """
     if os.path.isdir(path):
         raise VideoError(f"{path} is a folder: give a video file in it")
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
+    if _PLAYLIST.match(head):  # before it is opened: what it names is never asked for
+        raise VideoError(f"{path} is a playlist, which names other files: give the video itself")
     # "file:" keeps names such as "10:30.mp4" from being taken for an address.
     name, options = f"file:{os.path.abspath(path)}", {"protocol_whitelist": "file"}
     with av.open(name, metadata_errors="ignore", options=options) as container:
-        if container.format.name in PLAYLISTS:
-            raise VideoError(
-                f"{path} is a playlist ({container.format.name}), which names other files: give "
-                "the video itself"
-            )
-        if container.format.name in NO_VIDEOS:
+        if container.format.name in _TEXT_FORMATS:
             raise VideoError(f"{path} is text, not a video: {_ADVICE}")
         stream = _stream_of(path, container)
         stream.thread_count = 1

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from numpy.typing import NDArray
 
-from .container import VideoError, codec_of, decoding, open_video
+from .container import DISPLAY_MATRIX, VideoError, codec_of, decoding, open_video
+from .key_frames import is_clean_start
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -130,9 +130,10 @@ def count_by_decoding(path: str) -> VideoIndex:
     if not times:
         raise VideoError(f"{path} holds no frame that can be decoded: replace the file")
     timed = [time for time in times if time is not None]
-    shown_s = np.array(timed) if len(timed) == len(times) else np.arange(len(times)) * frame_s
+    if len(timed) < len(times):  # raw streams tell no times
+        timed = [place * frame_s for place in range(len(times))]
     # A damaged clock that runs backwards stands still instead: segments need an order.
-    shown_s = np.maximum.accumulate(shown_s - shown_s[0])
+    shown_s: NDArray[np.float64] = np.maximum.accumulate(np.array(timed) - timed[0])
     no_times = np.empty(0, dtype=np.int64)
     return VideoIndex(path, IN_ORDER, shown_s, _end_s(shown_s, frame_s), no_times, (), tuple(kept))
 
@@ -161,6 +162,8 @@ def _demux(container: InputContainer, stream: VideoStream) -> _Packets:
     pts, dts, is_key, is_hidden = array("q"), array("q"), bytearray(), bytearray()
     picture: VideoFrame | None = None
     is_whole = True
+    is_h264 = codec_of(stream) == "h264"
+    extradata = stream.codec_context.extradata
     for packet in container.demux(stream):
         if picture is None and is_whole:
             try:
@@ -170,11 +173,17 @@ def _demux(container: InputContainer, stream: VideoStream) -> _Packets:
         if packet.size:
             pts.append(_UNKNOWN if packet.pts is None else packet.pts)
             dts.append(_UNKNOWN if packet.dts is None else packet.dts)
-            is_key.append(packet.is_keyframe)
+            is_key.append(
+                packet.is_keyframe and (not is_h264 or is_clean_start(bytes(packet), extradata))
+            )
             is_hidden.append(packet.is_discard)
-    times = (np.array(values, dtype=np.int64) for values in (pts, dts))
-    flags = (np.frombuffer(values, dtype=np.bool_) for values in (is_key, is_hidden))
-    return _Packets(*times, *flags, picture)
+    return _Packets(
+        np.array(pts, dtype=np.int64),
+        np.array(dts, dtype=np.int64),
+        np.array(is_key, dtype=np.bool_),
+        np.array(is_hidden, dtype=np.bool_),
+        picture,
+    )
 
 
 def _index_of(
@@ -218,7 +227,7 @@ def _is_safe_for_decord(container: InputContainer, stream: VideoStream, packets:
         and codec_of(stream) in DECORD_CODECS
         and picture is not None
         and picture.format.name in DECORD_PIXELS
-        and picture.side_data.get(SideData.DISPLAYMATRIX) is None
+        and picture.side_data.get(DISPLAY_MATRIX) is None
         and len(container.streams.video) == 1
         and container.duration is not None
         and 0 < float(stream.average_rate or 0) < MOST_FPS

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from .class_names import parse_class_names
+from .folders import walk_classes
 from .list_formats import FORMATS, ListRow, parse_list
 from .list_table import Listed, VideoListError, divide, resolve, some_in_each
-from .paths import VIDEO_SUFFIXES, VideoFinder, walk_videos
+from .paths import VIDEO_SUFFIXES, VideoFinder
 
 SPLITS = ("train", "val", "test")
 
@@ -29,10 +31,13 @@ class VideoList:
             from 1; empty for a video file. ``n_images``: how many there are; 0 for a video file.
             ``missing``: why the video cannot be read; empty if it can.
         classes: Names of the C classes.
+        notes: What a user should know of how the videos were found, a sentence each: such as what
+            was passed over.
     """
 
     videos: pd.DataFrame
     classes: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def read_lists(
@@ -61,8 +66,9 @@ def read_lists(
         root: The folder of the videos.
         lists: List files of some of the splits ``train``, ``val`` and ``test``.
         format: One of ``FORMATS``.
-        classes: File with the names of the C classes, one a line. None: they are ``0`` to the
-            largest label, or the sorted names if no label in a ``csv`` is an integer.
+        classes: File with the names of the C classes, one a line, or with their numbers from 0
+            (`parse_class_names`). None: they are ``0`` to the largest label, or the sorted names if
+            no label in a ``csv`` is an integer.
         images: Template of the images' names, such as ``image_%05d.jpg``, counted from 1. None
             finds for each folder the one whose number 1 is there.
         skip_missing: Keep videos that are not there as rows with a reason in ``missing``.
@@ -88,14 +94,16 @@ def read_lists(
         finder = VideoFinder(root, images)
     except ValueError as error:
         raise VideoListError(str(error)) from error
-    named, problems = (None, []) if classes is None else _class_names(Path(classes), root)
+    named, problems, notes = None, list[str](), list[str]()
+    if classes is not None:
+        named, problems, notes = _class_names(Path(classes), root)
     listed = [
         _listed(Path(lists[split]), root, split, format) for split in SPLITS if split in lists
     ]
     table, names = resolve(root, listed, named, problems, finder, skip_missing)
     if "train" in lists and "val" not in lists:
         table = divide(table, names, ("val",))
-    return VideoList(some_in_each(table), names)
+    return VideoList(some_in_each(table), names, tuple(notes))
 
 
 def read_videos(root: str | os.PathLike[str], skip_missing: bool = False) -> VideoList:
@@ -104,8 +112,9 @@ def read_videos(root: str | os.PathLike[str], skip_missing: bool = False) -> Vid
     Either ``root`` holds ``train.txt`` and ``val.txt`` in the format ``kinetics`` (class names are
     the lines of ``classes.txt``, where it exists), or one folder per class. With lists, ``val.txt``
     becomes the test split, and ``read_lists`` takes the val split from ``train.txt``. With folders,
-    a video is a file with one of ``VIDEO_SUFFIXES`` or a folder of numbered images, and each class
-    is divided 60 / 20 / 20 in the order of names.
+    a video is a file with one of ``VIDEO_SUFFIXES`` or a folder of numbered images, linked folders
+    are followed once, hidden files and folders are none, and each class is divided 60 / 20 / 20 in
+    the order of names; what is passed over stands in ``notes``.
 
     Args:
         root: The folder.
@@ -133,9 +142,10 @@ def read_videos(root: str | os.PathLike[str], skip_missing: bool = False) -> Vid
             root, lists, classes=names if names.exists() else None, skip_missing=skip_missing
         )
     finder = VideoFinder(root)
-    rows, classes = _from_folders(root, finder)
+    rows, classes, notes = _from_folders(root, finder)
     table, _ = resolve(root, [Listed("", "train", rows)], classes, [], finder, skip_missing)
-    return VideoList(some_in_each(divide(table, classes, ("val", "test"))), classes)
+    table = some_in_each(divide(table, classes, ("val", "test")))
+    return VideoList(table, classes, tuple(notes))
 
 
 def _folder(root: str | os.PathLike[str]) -> Path:
@@ -168,36 +178,27 @@ def _listed(path: Path, root: Path, split: str, format: str) -> Listed:
     return Listed(_shown(path, root), split, rows, problems)
 
 
-def _class_names(path: Path, root: Path) -> tuple[list[str], list[str]]:
-    file, names, problems = _shown(path, root), list[str](), list[str]()
-    first: dict[str, int] = {}
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if name := line.strip():
-            names.append(name)
-            if first.setdefault(name, number) != number:
-                problems.append(
-                    f"{file}:{number}: class {name!r} is named already at {file}:{first[name]}"
-                )
-    if len(names) < 2:
-        raise VideoListError(f"{file} names {len(names)} class; recognition needs at least 2")
-    return names, problems
+def _class_names(path: Path, root: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the names, the problems and the notes of a file that names the classes."""
+    file, found = _shown(path, root), parse_class_names(_text(path))
+    problems = [
+        f"{file}:{line}: {text}" if line else f"{file}: {text}" for line, text in found.problems
+    ]
+    if len(found.names) < 2:
+        raise VideoListError(f"{file} names {len(found.names)} class; recognition needs at least 2")
+    return found.names, problems, [f"{file}: {note}" for note in found.notes]
 
 
-def _from_folders(root: Path, finder: VideoFinder) -> tuple[list[ListRow], list[str]]:
-    below = {
-        folder.name: walk_videos(str(folder), finder)
-        for folder in sorted(root.iterdir())
-        if folder.is_dir()
-    }
-    classes = [name for name, paths in below.items() if paths]
-    if not classes:
+def _from_folders(root: Path, finder: VideoFinder) -> tuple[list[ListRow], list[str], list[str]]:
+    found = walk_classes(root, finder)
+    if not found.videos:
         raise VideoListError(
             f"{root} holds neither train.txt and val.txt nor a folder per class with videos "
-            f"({', '.join(VIDEO_SUFFIXES)}, or folders of numbered images)"
+            f"({', '.join(VIDEO_SUFFIXES[:5])} and the like, or folders of numbered images)"
         )
     rows = [
-        ListRow(0, Path(path).relative_to(root).as_posix(), str(label))
-        for label, name in enumerate(classes)
-        for path in below[name]
+        ListRow(0, Path(path).as_posix(), str(label))
+        for label, paths in enumerate(found.videos.values())
+        for path in paths
     ]
-    return rows, classes
+    return rows, list(found.videos), found.notes()

@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+# Of the containers of video that PyAV opens; the most common first.
+VIDEO_SUFFIXES = (
+    *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".wmv", ".flv", ".mpg", ".mpeg", ".ts"),
+    *(".3gp", ".3g2", ".gif", ".ogv", ".ogm", ".mts", ".m2ts", ".m2t", ".vob", ".mpe", ".m1v"),
+    *(".m2v", ".asf", ".divx", ".f4v", ".qt", ".mj2", ".mk3d", ".mxf", ".nut", ".ivf", ".obu"),
+    *(".y4m", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".vvc", ".vc1", ".dv", ".mjpg"),
+    *(".mjpeg", ".rm", ".rmvb", ".wtv", ".nsv", ".amv", ".roq", ".gxf", ".h261", ".h263"),
+)
 TEMPLATES = ("image_%05d.jpg", "%05d.jpg", "%06d.jpg")
 
 
@@ -80,8 +87,10 @@ class VideoFinder:
             if stat.S_ISREG(status.st_mode):
                 missing = "" if status.st_size else f"{path} is empty"
                 return Found(path, self._identity(path), missing=missing)
+            return Found(path, self._identity(path), missing=f"{path} is no regular file")
         first = next(iter(places))
-        reason = f"no such video: {' or '.join(places)}, nor with {', '.join(VIDEO_SUFFIXES)}"
+        usual = ", ".join(VIDEO_SUFFIXES[:5])
+        reason = f"no such video: {' or '.join(places)}, nor with {usual} or the like"
         return Found(first, os.path.normpath(first), missing=reason)
 
     def template(self, folder: str) -> str | None:
@@ -147,14 +156,3 @@ def image_numbers(folder: str, template: str) -> set[int]:
         if match and len(match[1]) <= 18 and template % int(match[1]) == name
     }
     return numbers - {0}
-
-
-def walk_videos(folder: str, finder: VideoFinder) -> list[str]:
-    """Return the video files and the folders of images below a folder, in the order of names."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        images = [name for name in folders if finder.template(os.path.join(parent, name))]
-        folders[:] = [name for name in folders if name not in images]
-        videos = [name for name in files if name.lower().endswith(VIDEO_SUFFIXES)]
-        found += [os.path.join(parent, name) for name in images + videos]
-    return sorted(found, key=lambda path: path.split(os.sep))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from numpy.typing import NDArray
 
-from .container import VideoError, decoding, open_video
+from .container import DISPLAY_MATRIX, VideoError, decoding, open_video
 from .index import DECORD, SEEK, VideoIndex
 
 if TYPE_CHECKING:
@@ -81,8 +80,8 @@ def upright(path: str, place: int, frame: VideoFrame) -> Picture:
     """
     if frame.is_corrupt:
         raise VideoError(f"{path}: frame {place} is damaged: replace the file, or leave it out")
-    pixels: Picture = frame.to_ndarray(format="rgb24")
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    pixels: Picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    matrix: Any = frame.side_data.get(DISPLAY_MATRIX)
     if matrix is None:
         return pixels
     # A pixel at (x, y) goes to (ax + cy, bx + dy); 16.16 fixed point.
@@ -106,7 +105,8 @@ def _through_decord(index: VideoIndex, indices: NDArray[np.int64]) -> NDArray[np
         # A frame that cannot be decoded is an error: by default decord repeats its neighbour.
         # An absolute path is never taken for an address, as "10:30.mp4" would be.
         reader = decord.VideoReader(os.path.abspath(index.path), num_threads=1, fault_tol=0)
-        if len(reader) != index.n_frames:
+        keys = set(reader.get_key_indices())
+        if len(reader) != index.n_frames or not keys <= set(index.key_places.tolist()):
             raise OutOfStepError
         shown_s = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(np.float64)
         gaps_s = np.diff(index.times_s, append=index.end_s)

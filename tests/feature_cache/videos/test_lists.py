@@ -166,7 +166,7 @@ def test_labels_out_of_range(tmp_path: Path) -> None:
     ]
     (tmp_path / "classes.txt").write_text("a\n\nb\na\n")
     found = problems_of(tmp_path, lists, classes=tmp_path / "classes.txt")
-    assert found[1] == "classes.txt:4: class 'a' is named already at classes.txt:1"
+    assert found[1] == "classes.txt:4: class 'a' is named already in line 1"
     (tmp_path / "classes.txt").write_text("a\n")
     with pytest.raises(VideoListError, match=r"classes\.txt names 1 class; recognition needs at"):
         read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
@@ -192,7 +192,7 @@ def test_all_problems_are_shown_at_once_with_line_numbers(tmp_path: Path) -> Non
     (tmp_path / "classes.txt").write_text("a\nb\nc c\n")
     with pytest.raises(VideoListError) as caught:
         read_videos(tmp_path)
-    suffixes = ".mp4, .avi, .mov, .mkv, .webm"
+    suffixes = ".mp4, .avi, .mov, .mkv, .webm or the like"
     assert [line.strip() for line in str(caught.value).splitlines()] == [
         "6 problem(s) in the list of videos:",
         f"train.txt:2: no such video: {tmp_path / 'gone.mp4'} or {tmp_path / 'videos/gone.mp4'}, "
@@ -253,7 +253,7 @@ def test_missing_videos(tmp_path: Path) -> None:
     lines = [f"{name} 90 {i % 2}" for i, name in enumerate(names)] + ["zero 0 1"]
     (tmp_path / "l.txt").write_text("\n".join(lines))
     lists = {"val": tmp_path / "l.txt"}
-    root, suffixes = tmp_path, "nor with .mp4, .avi, .mov, .mkv, .webm"
+    root, suffixes = tmp_path, "nor with .mp4, .avi, .mov, .mkv, .webm or the like"
     expected = [
         "",
         f"{root}/empty.mp4 is empty",

@@ -1,0 +1,90 @@
+"""Files that name the classes: a name a line, or its number beside it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from typing import NamedTuple
+
+# What the first line of such a file says where it is a header: alone, or beside another.
+_NAME_WORDS = {"name", "names", "class", "classes", "class_name", "classname", "label", "labels"}
+_NUMBER_WORDS = {"id", "ids", "index", "idx", "number", "no", "label", "label_id", "class_id", ""}
+_NUMBER_FIRST = re.compile(r"([0-9]{1,9})\s*[,;\t ]\s*(\S.*)")
+_NAME_FIRST = re.compile(r"(.*\S)\s*[,;\t]\s*([0-9]{1,9})")
+
+
+class ClassNames(NamedTuple):
+    """What a file of class names says.
+
+    Attributes:
+        names: Of the C classes, in the order of their numbers.
+        problems: Lines, from 1 (0: the whole file), and what is wrong there.
+        notes: How the file was understood where it is more than a name a line.
+    """
+
+    names: list[str]
+    problems: list[tuple[int, str]]
+    notes: list[str]
+
+
+def parse_class_names(text: str) -> ClassNames:
+    r"""Read the text of a file of class names.
+
+    A name a line; or number and name (or name and number) in each line, numbered from 0. A first
+    line such as ``name`` or ``id,name`` is a header. Lines are numbered only where all are, and
+    the numbers are those of classes: else such a line is a name ("3 point shot").
+
+    Args:
+        text: Lines end in ``\n``; blank ones are passed over.
+    """
+    lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    notes = []
+    columns = _header(lines[0][1]) if lines else 0
+    if columns:
+        notes.append(f"line {lines[0][0]}, {lines[0][1]!r}, is taken for a header")
+        lines = lines[1:]
+    for pattern, number, name in ((_NUMBER_FIRST, 1, 2), (_NAME_FIRST, 2, 1)):
+        found = [pattern.fullmatch(line) for _, line in lines]
+        pairs = [(int(each[number]), _unquoted(each[name])) for each in found if each]
+        numbers = sorted(n for n, _ in pairs)
+        if not lines or len(pairs) < len(lines):
+            continue
+        if numbers == list(range(len(lines))):
+            notes.append("each line is taken for the number of a class and its name")
+            names = [each for _, each in sorted(pairs)]
+            return ClassNames(names, _repeated([n for n, _ in lines], [p[1] for p in pairs]), notes)
+        if numbers == list(range(1, len(lines) + 1)):
+            problem = (
+                "the classes are numbered from 1, but labels count from 0: number them from 0 "
+                "here, and take 1 off the labels in the lists if those count from 1 too"
+            )
+            return ClassNames([each for _, each in sorted(pairs)], [(0, problem)], notes)
+    names = [line for _, line in lines]
+    problems = _repeated([n for n, _ in lines], names)
+    if columns > 1:
+        expected = f"the header has {columns} columns: expected a number from 0 to {len(lines) - 1}"
+        problems = [(0, f"{expected} and a name in each line below, each number once")]
+    return ClassNames(names, problems, notes)
+
+
+def _header(line: str) -> int:
+    """Return how many columns a header has; 0 if the line is none."""
+    fields = [field.strip().strip('"').lower() for field in re.split(r"[,;\t]", line)]
+    if len(fields) == 1:
+        return int(fields[0] in _NAME_WORDS)
+    known = all(field in _NAME_WORDS | _NUMBER_WORDS for field in fields)
+    return len(fields) if known and any(field in _NAME_WORDS for field in fields) else 0
+
+
+def _unquoted(name: str) -> str:
+    """Return a name without the quotes of CSV."""
+    return next(csv.reader([name]))[0].strip() if name.startswith('"') else name
+
+
+def _repeated(lines: list[int], names: list[str]) -> list[tuple[int, str]]:
+    first: dict[str, int] = {}
+    return [
+        (line, f"class {name!r} is named already in line {first[name]}")
+        for line, name in zip(lines, names, strict=True)
+        if first.setdefault(name, line) != line
+    ]
