@@ -11,6 +11,7 @@ import platform
 from pathlib import Path
 
 import caches
+import decoding
 import environment
 import policies
 import quickstart
@@ -29,7 +30,10 @@ def main() -> None:
     processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"measured on {processor}, torch {torch.__version__}")
     table: dict[str, dict[str, float | str]] = {}
-    parts = (quickstart, environment, training, policies, caches, recognizer, verbs)
+    parts = (
+        *(quickstart, environment, training, policies),
+        *(decoding, caches, recognizer, verbs),
+    )
     for measure in (part.rows for part in parts):
         table.update(measure(OUT))
         (OUT / "results.json").write_text(json.dumps(table, indent=2))

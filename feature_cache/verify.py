@@ -20,7 +20,7 @@ from .rows import SKIPPED, clips_of
 from .store import CacheError, open_arrays, read_encoders, read_manifest, read_table, stored_view
 from .tables import tables_digest
 from .videos import Clip, VideoError, read_view
-from .videos.clips import source_digest
+from .videos.clips import read_pixels, source_digest
 from .videos.index import DECORD, read_index
 
 # Two roundings to the storage dtype, in units of a feature's size; the same again near zero.
@@ -138,12 +138,13 @@ def _check_old_decoding(clip: Clip, row: int) -> str:
         return ""
     try:
         index = read_index(clip.path)
+        decoder = read_pixels(Clip(clip.path), lambda first, n: np.array([first])).decoder
     except VideoError as error:
         return f"row {row} cannot be checked: {error}"
     even_s = np.linspace(0, index.end_s, index.n_frames, endpoint=False)
     is_variable = np.abs(even_s - index.times_s).max() > RATE_TOLERANCE * even_s[1:2].sum()
     is_part = clip.start_s is not None or clip.end_s is not None
-    if index.decoder == DECORD and not (is_part and is_variable):
+    if decoder == DECORD and not (is_part and is_variable):
         return ""
     return (
         f"row {row}: {clip.path} was decoded by an earlier version, which may have read other "

@@ -1,6 +1,6 @@
 """Write every kind of video that PyAV writes, read it, and print what read it as a table.
 
-``python tests/read_kinds.py``: codecs × containers × structures, about 1,600 files, some minutes.
+``python tests/read_kinds.py``: codecs × containers × structures, 1,772 files with PyAV 18, some minutes.
 Each is held to a plain decode; a difference ends the run.
 """
 

@@ -178,6 +178,8 @@ def write_video(
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
             stream.codec_context.time_base = unit
             if structure in ("rotated", "mirrored"):
+                if not hasattr(stream, "set_display_matrix"):  # PyAV before 18
+                    raise NotWritable(f"{structure}: PyAV {av.__version__} writes no matrix")
                 stream.set_display_matrix(ROTATED if structure == "rotated" else MIRRORED)
             packets = list(encoded(stream, shown_at, unit))
             skipped = 0

@@ -92,8 +92,8 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     if _PLAYLIST.match(head):  # before it is opened: what it names is never asked for
         raise VideoError(f"{path} is a playlist, which names other files: give the video itself")
     # "file:" keeps names such as "10:30.mp4" from being taken for an address.
-    name, options = f"file:{os.path.abspath(path)}", {"protocol_whitelist": "file"}
-    with av.open(name, metadata_errors="ignore", options=options) as container:
+    name = f"file:{os.path.abspath(path)}"
+    with av.open(name, metadata_errors="ignore") as container:
         if container.format.name in _TEXT_FORMATS:
             raise VideoError(f"{path} is text, not a video: {_ADVICE}")
         stream = _stream_of(path, container)

@@ -75,9 +75,7 @@ class _Walk:
         """Look through a folder; ``inside`` are the real paths of the folders that it is in."""
         real = os.path.realpath(folder)
         if real in inside:
-            self.loops.append(
-                f"{self.shown(folder)} is a link to a folder that it is in: remove it"
-            )
+            self.loops.append(f"{self.shown(folder)} links to a folder that it is in: remove it")
         elif real in self._visited:
             self.pass_over(folder, "links to a folder that was taken already")
         elif not is_class and self.finder.template(folder):

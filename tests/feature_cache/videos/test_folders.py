@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,70 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "train.txt").touch()
     with pytest.raises(VideoListError, match=r"train\.txt is there, but val\.txt is not"):
         read_videos(tmp_path)
+
+
+def fill(folder: Path, names: range) -> None:
+    for name in names:
+        touch(folder / f"{name}.mp4")
+
+
+def test_hidden_files_and_folders_are_no_classes_and_no_videos(tmp_path: Path) -> None:
+    for name in ("run", "walk"):
+        fill(tmp_path / name, range(3))
+    fill(tmp_path / ".ipynb_checkpoints", range(2))
+    fill(tmp_path / "walk" / ".trash", range(2))
+    touch(tmp_path / "walk" / "._0.mp4")
+    listed = read_videos(tmp_path)
+    assert listed.classes == ["run", "walk"]
+    assert len(listed.videos) == 6
+    expected = ".ipynb_checkpoints, walk/._0.mp4, walk/.trash"
+    assert listed.notes == (f"3 passed over, hidden: {expected}",)
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+    for name in ("run", "walk"):
+        fill(tmp_path / name, range(3))
+    for name in ("a.txt", "b.srt", "c.jpg", "d.json"):
+        touch(tmp_path / "run" / name)
+    touch(tmp_path / "stray.mp4")
+    touch(tmp_path / "empty" / "notes.md")
+    os.mkfifo(tmp_path / "walk" / "pipe.mp4")
+    assert read_videos(tmp_path).notes == (
+        "5 passed over, not named like a video: empty/notes.md, run/a.txt, run/b.srt and 2 more",
+        "1 passed over, a folder without a video: empty",
+        "1 passed over, in no folder of a class: stray.mp4",
+        "1 passed over, no regular file: walk/pipe.mp4",
+    )
+
+
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    root = tmp_path / "clips"
+    fill(root / "walk", range(3))
+    fill(tmp_path / "disk" / "run", range(3))
+    fill(tmp_path / "disk" / "more", range(10, 20))
+    (root / "run").symlink_to(tmp_path / "disk" / "run")
+    (root / "walk" / "more").symlink_to(tmp_path / "disk" / "more")
+    (root / "walk" / "once more").symlink_to(tmp_path / "disk" / "more")
+    (root / "walk" / "gone").symlink_to(tmp_path / "nowhere")
+    listed = read_videos(root)
+    assert listed.videos["label"].tolist() == [0] * 3 + [1] * 13
+    assert listed.videos["name"].tolist()[6] == "walk/more/10.mp4"
+    assert listed.notes == (
+        "1 passed over, not named like a video: walk/gone",
+        "1 passed over, links to a folder that was taken already: walk/once more",
+    )
+
+
+def test_loops_of_links_are_refused(tmp_path: Path) -> None:
+    for name in ("run", "walk"):
+        fill(tmp_path / name, range(3))
+    (tmp_path / "walk" / "all").symlink_to(tmp_path)
+    (tmp_path / "run" / "again").symlink_to(tmp_path / "run")
+    with pytest.raises(VideoListError) as caught:
+        read_videos(tmp_path)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "2 problem(s) in the list of videos:"
+    assert lines[1:3] == [
+        "  run/again links to a folder that it is in: remove it",
+        "  walk/all links to a folder that it is in: remove it",
+    ]

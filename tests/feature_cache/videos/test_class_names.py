@@ -1,0 +1,67 @@
+"""Files that name the classes: with and without a header, with and without numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import touch
+
+from focusgym.feature_cache import VideoListError, read_lists
+from focusgym.feature_cache.videos.class_names import parse_class_names
+
+NAMES = ["abseiling", "air drumming", "zumba"]
+HEADER = "is taken for a header"
+NUMBERS = "each line is taken for the number of a class and its name"
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("abseiling\nair drumming\nzumba\n", []),
+        ("name\nabseiling\nair drumming\nzumba", [HEADER]),
+        ("id,name\n0,abseiling\n1,air drumming\n2,zumba", [HEADER, NUMBERS]),
+        ("0 abseiling\n1 air drumming\n2 zumba", [NUMBERS]),
+        ("2\tzumba\r\n0\tabseiling\r\n\r\n1\tair drumming\r\n", [NUMBERS]),
+        ('Label,Index\nabseiling,0\nair drumming,1\n"zumba",2', [HEADER, NUMBERS]),
+    ],
+)
+def test_names_in_the_order_of_their_numbers(text: str, notes: list[str]) -> None:
+    found = parse_class_names(text)
+    assert found.names == NAMES
+    assert found.problems == []
+    assert len(found.notes) == len(notes)
+    assert all(said.endswith(note) for said, note in zip(found.notes, notes, strict=True))
+
+
+def test_names_that_begin_with_numbers_are_names() -> None:
+    names = ["3 point shot", "10 pin bowling", "dribble"]
+    assert parse_class_names("\n".join(names)).names == names
+    names = ["100 m hurdles", "200 m", "400 m"]
+    assert parse_class_names("\n".join(names)).names == names
+    assert parse_class_names("0\n1\n2").names == ["0", "1", "2"]
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        touch(tmp_path / f"{name}.mp4")
+    (tmp_path / "train.txt").write_text("a.mp4 1 0\nb.mp4 1 1")
+    lists = {"test": tmp_path / "train.txt"}
+    for text, problem in (
+        (
+            "1 a\n2 b",
+            "classes.txt: the classes are numbered from 1, but labels count from 0",
+        ),
+        (
+            "id,name\n0,a\n5,b",
+            "classes.txt: the header has 2 columns: expected a number from 0",
+        ),
+        ("0 a\n1 a", "classes.txt:2: class 'a' is named already in line 1"),
+    ):
+        (tmp_path / "classes.txt").write_text(text)
+        with pytest.raises(VideoListError, match=problem):
+            read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
+    (tmp_path / "classes.txt").write_text("id,name\n0,first\n1,second")
+    listed = read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
+    assert listed.classes == ["first", "second"]
+    assert listed.notes[0] == "classes.txt: line 1, 'id,name', is taken for a header"
