@@ -91,7 +91,9 @@ def build_cache(
     failures: dict[int, str] = {}
     with (
         encoding_workers(config.device) as workers,
-        CacheWriter(root, identity, encoder.shapes(), len(rows), restart) as writer,
+        CacheWriter(
+            root, identity, encoder.shapes(), len(rows), encoder.weights_bytes, restart
+        ) as writer,
     ):
         todo = [row for row, clip in enumerate(clips) if not _is_done(writer.rows.get(row), clip)]
         results = ahead(encode, todo, workers)

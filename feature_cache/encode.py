@@ -88,11 +88,13 @@ class VideoEncoder:
         config: What is stored of a video.
         glance: f_G.
         local: f_L.
+        weights_bytes: Size of both networks' weights, which a cache holds beside the features.
     """
 
     def __init__(self, glance: Encoder, local: Encoder, config: CacheConfig) -> None:
         """Copy and fuse the encoders; the originals stay as they are."""
         self.config = config
+        self.weights_bytes = weights_bytes(glance, local)
         self.glance = glance.fused().to(config.device)
         self.local = local.fused().to(config.device)
 
@@ -154,6 +156,11 @@ class VideoEncoder:
             for patches in batches(grid.crop_all(some).flatten(0, 1), LOCAL_PIXELS)
         ]
         return torch.cat(pooled).view(len(prepared), grid.n_options, -1)
+
+
+def weights_bytes(*networks: Encoder) -> int:
+    """Return the size of networks' weights."""
+    return sum(value.nbytes for each in networks for value in each.state_dict().values())
 
 
 def view_arrays(view: View) -> dict[str, NDArray[Any]]:

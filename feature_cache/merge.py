@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..recognizer import PatchGrid
-from .encode import checksum
+from .encode import checksum, weights_bytes
 from .journal import RowFacts
 from .store import CacheError, is_complete, open_arrays, read_encoders, read_manifest, read_table
 from .tables import ENCODERS, write_tables
@@ -60,7 +60,9 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     shapes = {
         name: (array.shape[1:], array.dtype) for name, array in open_arrays(parts[0], grids).items()
     }
-    with CacheWriter(root, identity, shapes, len(rows)) as writer:
+    networks = dict(zip(ENCODERS, read_encoders(parts[0], manifests[0]), strict=True))
+    of_weights = weights_bytes(*networks.values())
+    with CacheWriter(root, identity, shapes, len(rows), of_weights) as writer:
         progress = tqdm(_rows_of(parts, grids), "merge", len(rows), unit="video")
         for row, (where, features) in enumerate(progress):
             if row in failures or row in writer.rows:
@@ -78,7 +80,6 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
             writer.write(row, features, RowFacts(found, source, size, decoder, low, high))
         writer.sync()
         facts = dict(writer.rows)
-        networks = dict(zip(ENCODERS, read_encoders(parts[0], manifests[0]), strict=True))
         writer.finish(
             lambda folder: write_tables(folder, identity, grids, rows, facts, failures, networks)
         )

@@ -27,6 +27,7 @@ class Plan:
     Attributes:
         rows: Rows of the cache by split; augmented copies count.
         array_bytes: Size of each array.
+        weights_bytes: Size of both encoders' weights, which the cache holds too.
         free_bytes: Space on the disk where the cache would be.
         seconds_per_row: From a timed sample, all workers together.
         sampled: How many rows were timed.
@@ -35,6 +36,7 @@ class Plan:
 
     rows: dict[str, int]
     array_bytes: dict[str, int]
+    weights_bytes: int
     free_bytes: int
     seconds_per_row: float
     sampled: int
@@ -42,8 +44,8 @@ class Plan:
 
     @property
     def total_bytes(self) -> int:
-        """Size of all arrays."""
-        return sum(self.array_bytes.values())
+        """Size of the cache: all arrays, and the weights."""
+        return sum(self.array_bytes.values()) + self.weights_bytes
 
     @property
     def hours(self) -> float:
@@ -86,16 +88,17 @@ def plan_cache(
     shapes = encoder.shapes()
     array_bytes = {name: size_bytes({name: shape}, len(rows)) for name, shape in shapes.items()}
     free = free_bytes(root)
-    if sum(array_bytes.values()) > free:
+    total = sum(array_bytes.values()) + encoder.weights_bytes
+    if total > free:
         problems.append(
-            f"the cache needs {sum(array_bytes.values()) / 1e9:.3g} GB, and the disk has "
-            f"{free / 1e9:.3g} GB free"
+            f"the cache needs {total / 1e9:.3g} GB, and the disk has {free / 1e9:.3g} GB free"
         )
     if root.exists():
         problems.append(f"{root} exists already")
     return Plan(
         {str(split): int(n) for split, n in rows["split"].value_counts(sort=False).items()},
         array_bytes,
+        encoder.weights_bytes,
         free,
         seconds,
         sampled,

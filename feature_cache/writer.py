@@ -53,6 +53,7 @@ class CacheWriter:
         identity: Mapping[str, Any],
         shapes: Shapes,
         n_rows: int,
+        weights_bytes: int = 0,
         restart: bool = False,
     ) -> None:
         """Say what is to be written.
@@ -62,6 +63,7 @@ class CacheWriter:
             identity: Everything that the content depends on; JSON-able.
             shapes: Shape of one row, and dtype, of every array.
             n_rows: Rows of the cache.
+            weights_bytes: Size of what is written beside the arrays at the end.
             restart: Throw away what was begun with another identity, instead of refusing.
         """
         self._root = root
@@ -69,6 +71,7 @@ class CacheWriter:
         self._identity = dict(identity)
         self._shapes = shapes
         self._n_rows = n_rows
+        self._weights_bytes = weights_bytes
         self._restart = restart
         self._lock = FileLock(root.with_name(root.name + ".lock"))
         self._files: dict[str, tuple[int, int, int]] = {}  # descriptor, offset, bytes of a row
@@ -229,7 +232,8 @@ class CacheWriter:
             ) from error
 
     def _check_space(self, n_rows: int) -> None:
-        needed, free = size_bytes(self._shapes, n_rows), free_bytes(self._root)
+        needed = size_bytes(self._shapes, n_rows) + self._weights_bytes
+        free = free_bytes(self._root)
         if needed > free:
             raise CacheError(
                 f"{self._root} needs {needed / 1e9:.3g} GB, and the disk has {free / 1e9:.3g} GB "

@@ -149,7 +149,9 @@ def test_a_plan_has_the_sizes_of_the_build(
     build_cache(videos, CLASSES, root, *encoders, config)
     for name, size in plan.array_bytes.items():
         assert np.load(root / f"{name}.npy").nbytes == size
-    assert plan.total_bytes == sum(plan.array_bytes.values())
+    weights = sum(path.stat().st_size for path in root.rglob("*.safetensors"))
+    assert plan.weights_bytes == pytest.approx(weights, rel=0.05)
+    assert plan.total_bytes == sum(plan.array_bytes.values()) + plan.weights_bytes
 
     (tmp_path / "text.mp4").write_text("text")
     damaged = videos.assign(
