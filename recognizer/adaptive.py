@@ -41,7 +41,8 @@ class AdaptiveRecognizer(nn.Module):
         policy: π, and π′ where frames may be skipped; None where options have to be given.
         grid: Where the K options are.
         feature_dtype: Storage dtype of the cache on which f_C and π were trained.
-        frames: Which frames it was made for, and how they are prepared; None if that is not known.
+        frames: Which frames it was made for, and how frames of any size are prepared; None if that
+            is not known.
         classes: Names of the C classes; empty if they are not known.
         precision: In which the encoders compute.
 
@@ -114,7 +115,7 @@ class AdaptiveRecognizer(nn.Module):
         self.policy = policy
         self.grid = grid
         self.feature_dtype = feature_dtype
-        self.frames = frames
+        self.frames = None if frames is None else frames.for_any_size()
         self.classes = tuple(classes)
         self.precision = precision
         self._cost: FrameCost | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
@@ -50,6 +50,10 @@ class FrameConfig:
             raise ValueError(
                 f"short_videos must be one of {', '.join(SHORT_VIDEOS)}; got {self.short_videos!r}"
             )
+
+    def for_any_size(self) -> FrameConfig:
+        """Return how frames of any size become S×S; those that are S×S already stay as they are."""
+        return self if self.resize_px is not None else replace(self, resize_px=self.frame_px)
 
 
 def fit_frames(frames: Tensor, config: FrameConfig) -> Tensor:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 # What the first line of such a file says where it is a header: alone, or beside another.
 _NAME_WORDS = {"name", "names", "class", "classes", "class_name", "classname", "label", "labels"}
+_NAME_WORDS |= {"category", "categories", "action", "actions", "class name", "display_name"}
 _NUMBER_WORDS = {"id", "ids", "index", "idx", "number", "no", "label", "label_id", "class_id", ""}
-_NUMBER_FIRST = re.compile(r"([0-9]{1,9})\s*[,;\t ]\s*(\S.*)")
-_NAME_FIRST = re.compile(r"(.*\S)\s*[,;\t]\s*([0-9]{1,9})")
+_NUMBER_FIRST = re.compile(r"\"?([0-9]{1,9})\"?\s*[,;:.\t ]\s*(\S.*)")
+_NAME_FIRST = re.compile(r"(.*\S)\s*[,;:\t]\s*\"?([0-9]{1,9})\"?")
 
 
 class ClassNames(NamedTuple):
@@ -40,6 +41,8 @@ def parse_class_names(text: str) -> ClassNames:
     lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     notes = []
     columns = _header(lines[0][1]) if lines else 0
+    if len(lines) > 2 and not columns and _is_header_of_numbered(lines):
+        columns = 2  # a header in other words
     if columns:
         notes.append(f"line {lines[0][0]}, {lines[0][1]!r}, is taken for a header")
         lines = lines[1:]
@@ -67,9 +70,17 @@ def parse_class_names(text: str) -> ClassNames:
     return ClassNames(names, problems, notes)
 
 
+def _is_header_of_numbered(lines: list[tuple[int, str]]) -> bool:
+    """Return whether all lines but the first are a number and a name, numbered from 0 or 1."""
+    first, *others = [_NUMBER_FIRST.fullmatch(line) for _, line in lines]
+    numbers = sorted(int(each[1]) for each in others if each)
+    n = len(others)
+    return first is None and numbers in (list(range(n)), list(range(1, n + 1)))
+
+
 def _header(line: str) -> int:
     """Return how many columns a header has; 0 if the line is none."""
-    fields = [field.strip().strip('"').lower() for field in re.split(r"[,;\t]", line)]
+    fields = [field.strip().strip('"#').lower() for field in re.split(r"[,;\t]", line)]
     if len(fields) == 1:
         return int(fields[0] in _NAME_WORDS)
     known = all(field in _NAME_WORDS | _NUMBER_WORDS for field in fields)

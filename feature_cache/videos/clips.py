@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from .container import VideoError
 from .images import read_images
-from .index import DECORD, SEEK, VideoIndex, count_by_decoding, read_index
-from .pictures import OutOfStepError, every_picture, read_pictures
+from .index import IN_ORDER, SEEK, read_index
+from .pictures import OutOfStepError, count_in_order, every_picture, read_pictures, stacked
 
 IMAGES = "pillow"  # what reads folders of images
 Choice = Callable[[int, int], NDArray[np.int64]]
@@ -48,7 +48,7 @@ class Pixels:
     Attributes:
         pictures: ``(T, height, width, 3)`` uint8, upright.
         indices: ``(T,)`` int64, their places in the file: frame i is the i-th that a player shows.
-        decoder: What read them: ``decord``, ``pyav``, ``pyav in order``, or ``pillow`` (images).
+        decoder: What read them: ``pyav``, ``pyav in order``, or ``pillow`` (images).
     """
 
     pictures: NDArray[np.uint8]
@@ -60,7 +60,10 @@ def count_frames(clip: Clip) -> int:
     """Return how many frames a player shows of a video; raises as `read_pixels`."""
     if clip.images:
         return clip.n_images
-    return read_index(clip.path).span(clip.start_s, clip.end_s)[1]
+    index = read_index(clip.path)
+    if not len(index.pts):  # the packets do not tell
+        index = count_in_order(index)
+    return index.span(clip.start_s, clip.end_s)[1]
 
 
 def read_pixels(clip: Clip, choose: Choice) -> Pixels:
@@ -69,7 +72,8 @@ def read_pixels(clip: Clip, choose: Choice) -> Pixels:
     Args:
         clip: The clip.
         choose: Given the clip's first frame in the file and how many frames it has, returns the
-            indices ``(T,)`` of the frames to read.
+            indices ``(T,)`` of the frames to read. It is asked again where decoding shows another
+            number of frames than the file's packets.
 
     Raises:
         VideoError: If the file is missing, empty, damaged or no video, ends before it should, or
@@ -79,13 +83,19 @@ def read_pixels(clip: Clip, choose: Choice) -> Pixels:
         indices = choose(0, clip.n_images)
         return Pixels(read_images(clip.path, clip.images, indices), indices, IMAGES)
     index = read_index(clip.path)
-    while True:
-        indices = choose(*index.span(clip.start_s, clip.end_s))
+    indices = choose(*index.span(clip.start_s, clip.end_s))
+    if index.decoder == SEEK:
         _check_reach(clip.path, indices, index.n_frames)
         try:
-            return Pixels(read_pictures(index, indices), indices, index.decoder)
+            return Pixels(read_pictures(index, indices)[0], indices, SEEK)
         except OutOfStepError:
-            index = _slower(index)
+            index = replace(index, decoder=IN_ORDER)
+    pictures, index = read_pictures(index, indices)
+    guess, indices = indices, choose(*index.span(clip.start_s, clip.end_s))
+    _check_reach(clip.path, indices, index.n_frames)
+    if not np.array_equal(guess, indices):
+        pictures, index = read_pictures(index, indices)
+    return Pixels(pictures, indices, IN_ORDER)
 
 
 def read_plainly(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -102,14 +112,7 @@ def read_plainly(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         if place in places:
             found[place] = picture
     _check_reach(clip.path, indices, n)
-    return np.stack([found[place] for place in indices.tolist()])
-
-
-def _slower(index: VideoIndex) -> VideoIndex:
-    """Return an index for the next quickest way, where the present one was out of step."""
-    if index.decoder == DECORD:
-        return replace(index, decoder=SEEK)
-    return count_by_decoding(index.path)
+    return stacked(clip.path, [found[place] for place in indices.tolist()])
 
 
 def _check_reach(path: str, indices: NDArray[np.int64], n_frames: int) -> None:

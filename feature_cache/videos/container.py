@@ -23,6 +23,7 @@ _PLAYLIST = re.compile(
     rb"\s*(#EXTM3U|ffconcat version|v=0\s)|[^\0]*<(MPD|AssetMap|CompositionPlaylist)\b"
 )
 _HEAD_BYTES = 4096
+MOST_PIXELS = 1 << 26  # twice those of 8K video: larger ones are a small file's way to fill memory
 _TEXT_FORMATS = ("tty", "lavfi", "concat", "hls", "dash", "sdp")  # not videos, whatever is in them
 DISPLAY_MATRIX = "DISPLAYMATRIX"  # by which a player turns and mirrors a frame
 _KINDS = {
@@ -79,11 +80,11 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video file with PyAV, to be decoded in one thread; use inside `decoding`.
 
     Yields:
-        The open file, and its stream of pictures: the one that players show, which is no cover.
+        The open file, and its stream of pictures: the first one that is no cover.
 
     Raises:
-        VideoError: If it is a folder or a playlist, holds no pictures but sound, or is of a codec
-            that cannot be decoded here.
+        VideoError: If it is a folder or a playlist, holds no pictures but sound, is of a codec that
+            cannot be decoded here, or has frames of more than `MOST_PIXELS`.
     """
     if os.path.isdir(path):
         raise VideoError(f"{path} is a folder: give a video file in it")
@@ -102,7 +103,7 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _stream_of(path: str, container: InputContainer) -> VideoStream:
-    """Return the stream of pictures; raises as `open_video`."""
+    """Return the first stream of pictures; raises as `open_video`."""
     videos = container.streams.video
     shown = [each for each in videos if not each.disposition & Disposition.attached_pic]
     if not shown:
@@ -111,10 +112,14 @@ def _stream_of(path: str, container: InputContainer) -> VideoStream:
         raise VideoError(
             f"{path} holds no video{sound}{cover} ({container.format.long_name}): {_ADVICE}"
         )
-    best = container.streams.best("video")
-    stream = best if best in shown else shown[0]
+    stream = shown[0]
     if getattr(stream, "codec_context", None) is None:
         raise VideoError(f"{path}: there is no decoder here for its codec: {_ENCODE}")
+    if stream.width * stream.height > MOST_PIXELS:
+        raise VideoError(
+            f"{path} has frames of {stream.width}×{stream.height} px; expected at most "
+            f"{MOST_PIXELS:,} pixels in a frame: encode it anew in a smaller size"
+        )
     return stream
 
 

@@ -42,11 +42,14 @@ def read_frames(
         VideoError: If the video is missing, empty, damaged or no video, ends before it should, or
             if its frames are not S×S and no ``resize_px`` is given.
     """
-    rng = None if augment is None else augment.generator(clip.key, view)
+    rng = None
 
     def choose(first: int, n: int) -> NDArray[np.int64]:
-        chosen = sample_frames(n, config) if rng is None else draw_frames(n, config, rng)
-        return first + chosen
+        nonlocal rng
+        if augment is None:
+            return first + sample_frames(n, config)
+        rng = augment.generator(clip.key, view)  # anew: a video may ask more than once
+        return first + draw_frames(n, config, rng)
 
     pixels = read_pixels(clip, choose)
     frames = _resize(pixels.pictures, clip, config)

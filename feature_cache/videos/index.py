@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import av
@@ -15,29 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .container import DISPLAY_MATRIX, VideoError, codec_of, decoding, open_video
-from .key_frames import is_clean_start
+from .h264 import H264Scan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-# Ways to read, the quickest first.
-DECORD, SEEK, IN_ORDER = "decord", "pyav", "pyav in order"
+# The two ways to read.
+SEEK, IN_ORDER = "pyav", "pyav in order"
+# Up to so many frames a video is decoded from the first to the last: nothing has to be believed.
+SHORT_FRAMES = 1000
 MP4, MATROSKA, AVI = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"
-# Where a packet is a frame and its time is right. Of all others frames are counted by decoding.
-INDEXED = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "prores", "ffv1")
-# What decord reads as PyAV does, to the bit, in files that pass `_is_safe_for_decord`.
-DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4", "mjpeg")
-DECORD_PIXELS = ("yuv420p", "yuvj420p")
+# Where seeking is right: H.264 if its headers are regular, and these, in MP4 and Matroska.
+SEEKABLE = ("vp9", "av1", "mjpeg", "prores", "ffv1")
 # Containers whose header says how long the pictures last, so that one that was cut is noticed.
 _DECLARING = (MP4, MATROSKA, AVI)
 # What no real video exceeds: beyond, a header is damaged.
-MOST_FPS, MOST_S = 10_000.0, 30 * 24 * 3600.0
-# Frames of a video that is decoded to be counted are kept for reading up to this size.
-KEPT_BYTES = 64 << 20
-_SAME_S = 1e-6  # times that are nearer than this are equal
+MOST_S = 30 * 24 * 3600.0
 _UNKNOWN = -(1 << 63)  # a time that the file does not say
+_SAME_S = 1e-6  # times that are nearer than this are equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +43,19 @@ class VideoIndex:
     """The frames of a video file: frame i is the i-th that a player shows from first to last.
 
     Presentation order, with edit lists applied; frames that are only decoded to show others, such
-    as those before a cut, are not counted.
+    as those before a cut, are not counted. An index is read from the file's packets. Where a video
+    is decoded in order it is no more than a guess, which `in_order` replaces by what was decoded.
 
     Attributes:
         path: The file.
-        decoder: The quickest way in which its frames are read rightly: ``decord``; ``pyav``, which
-            seeks to the key frame before and decodes on; or ``pyav in order``, from first to last.
+        decoder: How it is read: ``pyav`` seeks to the key frame before and decodes on; ``pyav in
+            order`` decodes from the first to the last.
         times_s: ``(n,)`` float64, when each frame is shown, seconds after the first one.
         end_s: When the last one is gone, seconds after the first one was shown.
-        pts: ``(n,)`` int64, the same times as the file has them; empty where frames were counted.
-        keys: Key frames as (pts, what to seek for), ascending; empty where frames were counted.
-        kept: The frames themselves, where they had to be decoded to be counted, and are few.
+        pts: ``(n,)`` int64, the same times as the file has them, where it is sought.
+        keys: Key frames as (pts, what to seek for), ascending, where it is sought.
+        is_simple: Whether also a reader that takes each packet for a frame, and believes all marks
+            of key frames, would find every frame: as earlier versions did.
     """
 
     path: str
@@ -64,7 +64,7 @@ class VideoIndex:
     end_s: float
     pts: NDArray[np.int64]
     keys: tuple[tuple[int, int], ...] = ()
-    kept: tuple[VideoFrame, ...] = ()
+    is_simple: bool = False
 
     @property
     def n_frames(self) -> int:
@@ -76,32 +76,49 @@ class VideoIndex:
         """Of each key frame, the first frame ``(m,)`` that is shown from it on."""
         return np.searchsorted(self.pts, [pts for pts, _ in self.keys])
 
+    def in_order(self, times_s: Sequence[float | None], frame_s: float) -> VideoIndex:
+        """Return the index that decoding in order has found.
+
+        Args:
+            times_s: Of all frames as they came, seconds; None where the file tells none.
+            frame_s: How long a frame is shown on average, seconds.
+        """
+        known = [time for time in times_s if time is not None]
+        if len(known) < len(times_s):  # raw streams tell no times
+            known = [place * frame_s for place in range(len(times_s))]
+        shown_s = _since_first(np.array(known, dtype=np.float64))
+        end_s = _end_s(shown_s, frame_s)
+        return replace(self, decoder=IN_ORDER, times_s=shown_s, end_s=end_s)
+
     def span(self, start_s: float | None, end_s: float | None) -> tuple[int, int]:
         """Return the first frame of a segment and how many it has: those shown in [start, end).
 
-        A segment in which no frame begins has the one that is on display. Half a line of a list
-        that rounds up is forgiven: a segment may end up to a second after the file.
+        A segment in which no frame begins has the one that is on display. A list that rounds up is
+        forgiven: a segment may end up to a second after the file.
 
         Args:
             start_s: Seconds after the first frame; None is the first frame.
             end_s: Likewise; None is the end of the file.
 
         Raises:
-            VideoError: If the segment begins after the last frame, or ends later than that.
+            VideoError: If the segment ends before it begins, begins after the last frame, or ends
+                more than a second after that.
         """
         begin, end = start_s or 0.0, math.inf if end_s is None else end_s
+        until = "its end" if end_s is None else f"{end_s:g} s"
+        if not 0 <= begin < end:
+            raise VideoError(f"{self.path}: there is no segment from {begin:g} s to {until}")
         if begin >= self.end_s or (end_s is not None and end_s > self.end_s + 1):
-            until = "its end" if end_s is None else f"{end_s:g} s"
             raise VideoError(
                 f"{self.path}: the list asks for {begin:g} s to {until}, but the file lasts "
                 f"{self.end_s:.2f} s: correct start_s and end_s"
             )
         first, last = np.searchsorted(self.times_s, (begin - _SAME_S, end - _SAME_S)).tolist()
-        return (first, last - first) if first < last else (first - 1, 1)
+        return (first, last - first) if first < last else (max(first - 1, 0), 1)
 
 
 def read_index(path: str) -> VideoIndex:
-    """Read a file's index without decoding it, or by decoding it where nothing less is sure.
+    """Read a file's index from its packets, without decoding them.
 
     Raises:
         VideoError: If it is missing, damaged, no video, or ends before it should.
@@ -109,33 +126,7 @@ def read_index(path: str) -> VideoIndex:
     with decoding(path), open_video(path) as (container, stream):
         packets = _demux(container, stream)
         _check_whole(path, container, stream, packets)
-        index = _index_of(path, container, stream, packets)
-    return index or count_by_decoding(path)
-
-
-def count_by_decoding(path: str) -> VideoIndex:
-    """Read a file's index by decoding all of it; raises as `read_index`."""
-    times: list[float | None] = []
-    kept: list[VideoFrame] = []
-    size_bytes = 0
-    with decoding(path), open_video(path) as (container, stream):
-        frame_s = _frame_s(stream)
-        for frame in container.decode(stream):
-            times.append(frame.time)
-            size_bytes += sum(plane.buffer_size for plane in frame.planes)
-            if size_bytes <= KEPT_BYTES:
-                kept.append(frame)
-            else:
-                kept.clear()
-    if not times:
-        raise VideoError(f"{path} holds no frame that can be decoded: replace the file")
-    timed = [time for time in times if time is not None]
-    if len(timed) < len(times):  # raw streams tell no times
-        timed = [place * frame_s for place in range(len(times))]
-    # A damaged clock that runs backwards stands still instead: segments need an order.
-    shown_s: NDArray[np.float64] = np.maximum.accumulate(np.array(timed) - timed[0])
-    no_times = np.empty(0, dtype=np.int64)
-    return VideoIndex(path, IN_ORDER, shown_s, _end_s(shown_s, frame_s), no_times, (), tuple(kept))
+        return _index_of(path, container, stream, packets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +139,7 @@ class _Packets:
         is_key: ``(m,)`` bool, whether decoding can begin at it.
         is_hidden: ``(m,)`` bool, whether it is decoded and not shown (edit lists).
         picture: The first frame that is shown; None if it cannot be decoded.
+        scan: Of the headers of H.264; None for other codecs.
     """
 
     pts: NDArray[np.int64]
@@ -155,6 +147,7 @@ class _Packets:
     is_key: NDArray[np.bool_]
     is_hidden: NDArray[np.bool_]
     picture: VideoFrame | None
+    scan: H264Scan | None
 
 
 def _demux(container: InputContainer, stream: VideoStream) -> _Packets:
@@ -162,8 +155,7 @@ def _demux(container: InputContainer, stream: VideoStream) -> _Packets:
     pts, dts, is_key, is_hidden = array("q"), array("q"), bytearray(), bytearray()
     picture: VideoFrame | None = None
     is_whole = True
-    is_h264 = codec_of(stream) == "h264"
-    extradata = stream.codec_context.extradata
+    scan = H264Scan(stream.codec_context.extradata) if codec_of(stream) == "h264" else None
     for packet in container.demux(stream):
         if picture is None and is_whole:
             try:
@@ -173,9 +165,8 @@ def _demux(container: InputContainer, stream: VideoStream) -> _Packets:
         if packet.size:
             pts.append(_UNKNOWN if packet.pts is None else packet.pts)
             dts.append(_UNKNOWN if packet.dts is None else packet.dts)
-            is_key.append(
-                packet.is_keyframe and (not is_h264 or is_clean_start(bytes(packet), extradata))
-            )
+            is_clean = scan is None or scan.add(bytes(packet))
+            is_key.append(packet.is_keyframe and is_clean)
             is_hidden.append(packet.is_discard)
     return _Packets(
         np.array(pts, dtype=np.int64),
@@ -183,56 +174,71 @@ def _demux(container: InputContainer, stream: VideoStream) -> _Packets:
         np.array(is_key, dtype=np.bool_),
         np.array(is_hidden, dtype=np.bool_),
         picture,
+        scan,
     )
 
 
 def _index_of(
     path: str, container: InputContainer, stream: VideoStream, packets: _Packets
-) -> VideoIndex | None:
-    """Return the index that the packets tell; None where it is not sure that it is right."""
+) -> VideoIndex:
+    """Return the index that the packets tell, and whether it may be sought by it."""
+    frame_s, unit_s = frame_seconds(stream), float(stream.time_base or 0)
+    seconds: NDArray[np.float64]
     shown = np.sort(packets.pts[~packets.is_hidden])
-    keys = np.flatnonzero(packets.is_key)
-    if not (
-        container.format.name in (MP4, MATROSKA)
-        and codec_of(stream) in INDEXED
-        and packets.picture is not None
-        and len(shown)
-        and packets.pts.min() != _UNKNOWN
-        and (np.diff(shown) > 0).all()
-        and packets.is_key[0]
-        and packets.pts[0] <= shown[0]  # else frames lead that need others before the file's begin
-    ):
-        return None
+    if not _tells_all_frames(container, stream, packets, shown):
+        n = max(1, len(shown))
+        if len(shown) and shown[0] != _UNKNOWN:
+            seconds = _since_first(shown.astype(np.float64) * unit_s)
+        else:
+            seconds = np.arange(n, dtype=np.float64) * frame_s
+        no_times = np.empty(0, dtype=np.int64)
+        return VideoIndex(path, IN_ORDER, seconds, _end_s(seconds, frame_s), no_times)
     # MP4 is sought by the time of decoding, Matroska by that of showing.
     sought = packets.dts if container.format.name == MP4 else packets.pts
+    keys = np.flatnonzero(packets.is_key)
     by_time = keys[np.argsort(packets.pts[keys])]
     points = tuple(zip(packets.pts[by_time].tolist(), sought[by_time].tolist(), strict=True))
-    seconds = (shown - shown[0]) * float(stream.time_base or 0)
-    decoder = DECORD if _is_safe_for_decord(container, stream, packets) else SEEK
-    return VideoIndex(path, decoder, seconds, _end_s(seconds, _frame_s(stream)), shown, points)
+    seconds = _since_first(shown.astype(np.float64) * unit_s)
+    decoder = SEEK if len(shown) > SHORT_FRAMES else IN_ORDER
+    end_s, is_simple = _end_s(seconds, frame_s), _is_simple(packets)
+    return VideoIndex(path, decoder, seconds, end_s, shown, points, is_simple)
 
 
-def _is_safe_for_decord(container: InputContainer, stream: VideoStream, packets: _Packets) -> bool:
-    """Return whether decord finds every frame of an indexed file where it seeks for it.
+def _tells_all_frames(
+    container: InputContainer, stream: VideoStream, packets: _Packets, shown: NDArray[np.int64]
+) -> bool:
+    """Return whether the packets are sure to say which frames are shown, and when.
 
-    It has to have a decoder; it knows no edit lists, takes a mirror for a turn, converts more than
-    8 bits otherwise, needs a duration, and after a seek counts from the key frame on: frames that
-    are shown before that key frame and decoded after it (open GOPs) bring it out of step.
+    ``shown`` are the times of those that are not hidden, ascending.
     """
-    picture = packets.picture
-    # The latest key frame before each packet, in the order of decoding.
-    latest_key = np.maximum.accumulate(np.where(packets.is_key, np.arange(len(packets.pts)), 0))
+    if container.format.name not in (MP4, MATROSKA) or packets.picture is None or not len(shown):
+        return False
+    if packets.scan is None and codec_of(stream) not in SEEKABLE:
+        return False
+    if packets.scan is not None and not packets.scan.is_regular:
+        return False
+    hidden = packets.pts[packets.is_hidden]
+    return bool(
+        packets.pts.min() != _UNKNOWN
+        and (np.diff(shown) > 0).all()
+        and packets.is_key[0]
+        # Else frames lead the first key frame that need others before the file's begin.
+        and packets.pts[0] <= shown[0]
+        # What is hidden is cut off at the ends, not out of the middle.
+        and not ((hidden > shown[0]) & (hidden < shown[-1])).any()
+    )
+
+
+def _is_simple(packets: _Packets) -> bool:
+    """Return `VideoIndex.is_simple` for packets that tell all frames."""
+    picture, scan = packets.picture, packets.scan
     return (
-        find_spec("decord") is not None
-        and codec_of(stream) in DECORD_CODECS
-        and picture is not None
-        and picture.format.name in DECORD_PIXELS
-        and picture.side_data.get(DISPLAY_MATRIX) is None
-        and len(container.streams.video) == 1
-        and container.duration is not None
-        and 0 < float(stream.average_rate or 0) < MOST_FPS
+        picture is not None
+        and scan is not None
+        and scan.is_closed
         and not packets.is_hidden.any()
-        and bool((packets.pts >= packets.pts[latest_key]).all())
+        and picture.format.name in ("yuv420p", "yuvj420p")
+        and picture.side_data.get(DISPLAY_MATRIX) is None
     )
 
 
@@ -251,9 +257,9 @@ def _check_whole(
     known = known[known != _UNKNOWN]
     if not len(known) or container.format.name not in _DECLARING:
         return
-    frame_s = _frame_s(stream)
+    frame_s = frame_seconds(stream)
     ends_s = int(known.max()) * float(stream.time_base or 0) + frame_s
-    # Sound files are seen to lack up to two frames that their header counts.
+    # Whole files are seen to lack up to two frames that their header counts.
     if should_end_s - ends_s > max(2.5 * frame_s, 0.02 * should_end_s):
         raise VideoError(
             f"{path} ends early: it should last {should_end_s:.2f} s, and its frames end after "
@@ -264,7 +270,7 @@ def _check_whole(
 def _declared_end_s(container: InputContainer, stream: VideoStream) -> float:
     """Return when the header says that the pictures end, seconds; 0 where it is silent."""
     if container.format.name == AVI:  # its duration is worked out from the file's size
-        return stream.frames * _frame_s(stream)
+        return stream.frames * frame_seconds(stream)
     if stream.duration is not None and stream.time_base is not None:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
     if len(container.streams) == 1 and container.duration is not None:
@@ -278,10 +284,16 @@ def _tagged_s(tag: str) -> float:
     return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else 0.0
 
 
-def _frame_s(stream: VideoStream) -> float:
+def frame_seconds(stream: VideoStream) -> float:
     """Return how long a frame is shown on average, seconds; a 25th where no rate is known."""
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     return 1 / rate if 0 < rate < math.inf else 1 / 25
+
+
+def _since_first(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return times after the first; a damaged clock that runs backwards stands still instead."""
+    since: NDArray[np.float64] = np.maximum.accumulate(times_s - times_s[0])
+    return since
 
 
 def _end_s(shown_s: NDArray[np.float64], frame_s: float) -> float:

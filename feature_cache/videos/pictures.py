@@ -1,8 +1,7 @@
-"""The pictures of chosen frames of a video file, upright: through decord, or through PyAV."""
+"""The pictures of chosen frames of a video file, upright, decoded by PyAV."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .container import DISPLAY_MATRIX, VideoError, decoding, open_video
-from .index import DECORD, SEEK, VideoIndex
+from .index import SEEK, VideoIndex, frame_seconds
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -19,41 +18,63 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 Picture = NDArray[np.uint8]
+Pictures = dict[int, Picture]
 
 
 class OutOfStepError(Exception):
-    """A decoder gives other frames than the index says."""
+    """A file that is sought gives other frames than its index says, or none."""
 
 
-def read_pictures(index: VideoIndex, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+def read_pictures(
+    index: VideoIndex, indices: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], VideoIndex]:
     """Decode frames of a file.
 
     Args:
-        index: Of the file.
+        index: Of the file. Where that is read in order, its index is no more than a guess.
         indices: ``(T,)`` int64, in any order.
 
     Returns:
-        ``(T, height, width, 3)`` uint8.
+        ``(T', height, width, 3)`` uint8, the pictures at those indices that there are; and the
+        index, for a file that is read in order as its decoding tells: with another number of
+        frames the indices may have to be chosen again.
 
     Raises:
-        OutOfStepError: If the decoder that the index names gives frames of other times than the
-            index says: read the file in another way.
+        OutOfStepError: If a file that is sought gives frames of other times than its index says,
+            or cannot be decoded there: read it in order.
         VideoError: If a frame is damaged, or the frames are of different sizes.
     """
+    wanted = np.unique(indices)
     with decoding(index.path):
-        if index.decoder == DECORD:
-            return _through_decord(index, indices)
-        wanted = np.unique(indices)
-        found = _by_seeking(index, wanted) if index.decoder == SEEK else _in_order(index, wanted)
-        pictures = {place: upright(index.path, place, frame) for place, frame in found}
-    sizes = {picture.shape[:2] for picture in pictures.values()}
-    if len(sizes) > 1:
-        shown = " and ".join(f"{width}×{height}" for height, width in sorted(sizes))
+        if index.decoder == SEEK:
+            pictures = dict(_by_seeking(index, wanted))
+        else:
+            pictures, index = _in_order(index, wanted)
+    return stacked(index.path, [pictures[i] for i in indices.tolist() if i in pictures]), index
+
+
+def stacked(path: str, pictures: list[Picture]) -> NDArray[np.uint8]:
+    """Return pictures as one array ``(T, height, width, 3)``.
+
+    Raises:
+        VideoError: If they are of different sizes.
+    """
+    check_sizes(path, {(picture.shape[1], picture.shape[0]) for picture in pictures})
+    return np.stack(pictures) if pictures else np.empty((0, 0, 0, 3), np.uint8)
+
+
+def check_sizes(path: str, sizes_px: set[tuple[int, int]]) -> None:
+    """Refuse a file whose frames are of several sizes (width, height).
+
+    Raises:
+        VideoError: If they are.
+    """
+    if len(sizes_px) > 1:
+        shown = " and ".join(f"{width}×{height}" for width, height in sorted(sizes_px))
         raise VideoError(
-            f"{index.path} changes its frames' size on the way ({shown} px): encode it anew with "
-            "one size, or leave it out"
+            f"{path} changes its frames' size on the way ({shown} px): encode it anew with one "
+            "size, or leave it out"
         )
-    return np.stack([pictures[place] for place in indices.tolist()])
 
 
 def every_picture(path: str) -> Iterator[Picture]:
@@ -95,31 +116,14 @@ def upright(path: str, place: int, frame: VideoFrame) -> Picture:
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def _through_decord(index: VideoIndex, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return ``(T, height, width, 3)``; raises as `read_pictures`."""
-    import decord
-
-    # What a codec has to say about a damaged frame is printed by the C library, and raised as well.
-    decord.logging.set_level(decord.logging.QUIET)
-    try:
-        # A frame that cannot be decoded is an error: by default decord repeats its neighbour.
-        # An absolute path is never taken for an address, as "10:30.mp4" would be.
-        reader = decord.VideoReader(os.path.abspath(index.path), num_threads=1, fault_tol=0)
-        keys = set(reader.get_key_indices())
-        if len(reader) != index.n_frames or not keys <= set(index.key_places.tolist()):
-            raise OutOfStepError
-        shown_s = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(np.float64)
-        gaps_s = np.diff(index.times_s, append=index.end_s)
-        if (np.abs(shown_s - shown_s[0] - index.times_s) > gaps_s.min() / 2).any():
-            raise OutOfStepError
-        pixels: NDArray[np.uint8] = reader.get_batch(indices).asnumpy()
-    except (decord.DECORDError, decord.DECORDLimitReachedError, UnicodeEncodeError) as error:
-        raise OutOfStepError from error  # UnicodeEncodeError: a name that is not UTF-8
-    return pixels
+def count_in_order(index: VideoIndex) -> VideoIndex:
+    """Return the index that decoding all of a file tells; raises as `read_pictures`."""
+    with decoding(index.path):
+        return _in_order(index, np.empty(0, dtype=np.int64))[1]
 
 
-def _by_seeking(index: VideoIndex, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield frames at ascending places: decode on, or from the key frame before if that is later.
+def _by_seeking(index: VideoIndex, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Picture]]:
+    """Yield pictures at ascending places: decode on, or from the key frame before if it is later.
 
     Raises:
         OutOfStepError: If a frame is not of the time that the index says.
@@ -142,7 +146,7 @@ def _by_seeking(index: VideoIndex, wanted: NDArray[np.int64]) -> Iterator[tuple[
                     raise OutOfStepError
             except av.FFmpegError as error:  # whoever decodes in order says what is damaged
                 raise OutOfStepError from error
-            yield target, frame
+            yield target, upright(index.path, target, frame)
 
 
 def _from_key(
@@ -156,15 +160,24 @@ def _from_key(
             yield frame
 
 
-def _in_order(index: VideoIndex, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield frames at ascending places, decoding from the first to the last that is wanted."""
-    if index.kept:
-        yield from ((place, index.kept[place]) for place in wanted.tolist())
-        return
+def _in_order(index: VideoIndex, wanted: NDArray[np.int64]) -> tuple[Pictures, VideoIndex]:
+    """Decode all frames; return the pictures at the wanted places, and the index that this tells.
+
+    Raises:
+        VideoError: If there is no frame, or a wanted one is damaged.
+    """
     places = set(wanted.tolist())
+    times: list[float | None] = []
+    pictures: Pictures = {}
+    sizes_px: set[tuple[int, int]] = set()
     with open_video(index.path) as (container, stream):
         for place, frame in enumerate(container.decode(stream)):
+            times.append(frame.time)
+            sizes_px.add((frame.width, frame.height))
             if place in places:
-                yield place, frame
-            if place == wanted[-1]:
-                return
+                pictures[place] = upright(index.path, place, frame)
+        frame_s = frame_seconds(stream)
+    if not times:
+        raise VideoError(f"{index.path} holds no frame that can be decoded: replace the file")
+    check_sizes(index.path, sizes_px)
+    return pictures, index.in_order(times, frame_s)
