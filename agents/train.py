@@ -114,7 +114,8 @@ def train_model(
         load_checkpoint(checkpoint, model, identity)
     if logs is not None:
         model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
-    callbacks: list[BaseCallback] = [Progress(rollouts)]
+    progress = Progress(rollouts, model.n_rollouts)
+    callbacks: list[BaseCallback] = [progress]
     if checkpoint is not None:  # before those whose work is done anew after it was loaded
         callbacks.insert(0, Checkpoints(checkpoint, checkpoint_s, identity))
     if config.validations and config.plus is None:
@@ -124,6 +125,7 @@ def train_model(
         # Also where nothing is left to train: the last weights may not have been scored.
         model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False)
     finally:
+        progress.close()
         if logs is not None:
             model.logger.close()
     if model.best_weights is not None:
@@ -197,15 +199,14 @@ def _policy_gmacs(cache: FeatureCache, config: PPOConfig) -> float:
 class Progress(BaseCallback):
     """A progress bar over rollouts, with the mean return per episode."""
 
-    def __init__(self, rollouts: int) -> None:
-        """Take the number of rollouts in all."""
+    def __init__(self, rollouts: int, done: int) -> None:
+        """Take the number of rollouts in all, and of those that are done."""
         super().__init__()
-        self._rollouts = rollouts
+        self._bar = tqdm(total=rollouts, initial=done, desc="stage II: PPO", unit="rollout")
 
-    def _on_training_start(self) -> None:
-        assert isinstance(self.model, FocusPPO)
-        done = self.model.n_rollouts
-        self._bar = tqdm(total=self._rollouts, initial=done, desc="stage II: PPO", unit="rollout")
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
 
     def _on_step(self) -> bool:
         return True
@@ -217,6 +218,3 @@ class Progress(BaseCallback):
             self.logger.record(f"rollout/{key}", sum(ends) / len(ends))
         self._bar.set_postfix({"return": f"{self.model.mean_returns[-1]:+.3f}"})
         self._bar.update()
-
-    def _on_training_end(self) -> None:
-        self._bar.close()

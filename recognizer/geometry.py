@@ -21,10 +21,10 @@ class PatchGrid:
     Attributes:
         frame_px: Frame side S, pixels.
         patch_px: Patch side P, pixels, at most S.
-        n: Options per axis, at least 2; K = n².
+        n: Options per axis, at least 2 and at most S - P + 1; K = n².
 
     Raises:
-        ValueError: If the patch does not fit into the frame, or n < 2.
+        ValueError: If the patch does not fit into the frame, n < 2, or boxes would be equal.
 
     Source: AdaFocus (arXiv:2105.03245) section 3.1: candidates "uniformly distributed across
     the images", 49 in the experiments. The integer form equals ``floor(i/(n-1) * (S - P))``.
@@ -35,7 +35,7 @@ class PatchGrid:
     n: int = 7
 
     def __post_init__(self) -> None:
-        """Check that the patches fit."""
+        """Check that the patches fit, each in a place of its own."""
         if not 0 < self.patch_px <= self.frame_px:
             raise ValueError(
                 f"patch_px must be in 1..{self.frame_px} (the frame side); got {self.patch_px}: "
@@ -43,6 +43,16 @@ class PatchGrid:
             )
         if self.n < 2:
             raise ValueError(f"a patch grid needs n >= 2 options per axis; got n={self.n}")
+        places, largest_px = self.frame_px - self.patch_px + 1, self.frame_px - self.n + 1
+        if self.n > places:
+            choices = [f"at most {places} options per axis"] if places >= 2 else []
+            choices += [f"a patch of at most {largest_px} px"] if largest_px >= 1 else []
+            raise ValueError(
+                f"a patch of {self.patch_px} px has {places} different "
+                f"place{'s' if places > 1 else ''} per axis in a frame of {self.frame_px} px; got "
+                f"n={self.n} options per axis, of which some would be equal: choose "
+                f"{' or '.join(choices) or 'a smaller patch and fewer options'}"
+            )
 
     @property
     def name(self) -> str:

@@ -33,8 +33,7 @@ class RecognizerConfig:
         feature_dtype: To which features are rounded, ``float16`` or ``float32``.
 
     Raises:
-        ValueError: If the dtype is another one, a name is no text, or the grid has more options per
-            axis than a frame has pixels.
+        ValueError: If the dtype is another one, or a name is no text.
     """
 
     glance: EncoderConfig
@@ -47,16 +46,11 @@ class RecognizerConfig:
     feature_dtype: str = "float16"
 
     def __post_init__(self) -> None:
-        """Check the dtype, the names, and that the grid takes no memory for nothing."""
+        """Check the dtype and the names."""
         if self.feature_dtype not in FEATURE_DTYPES:
             raise ValueError(f"feature_dtype must be float16 or float32; got {self.feature_dtype}")
         if type(self.classes) is not tuple or not all(type(x) is str for x in self.classes):
             raise ValueError(f"classes must be names; got {self.classes!r:.80}")
-        if not self.grid.n <= self.grid.frame_px:
-            raise ValueError(
-                f"grid must have at most {self.grid.frame_px} options per axis, the frame's side "
-                f"in pixels; got n={self.grid.n}"
-            )
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> RecognizerConfig:

@@ -64,10 +64,9 @@ def run_cache_verb(config: Any) -> None:
 def plan(config: CachePlanConfig, console: Console) -> None:
     """Print what a build would take; exit status 1 where something would be wrong."""
     check_not_negative("--sample", config.sample)
+    content = _content(config.content, config.videos.format)
     listed = videos_of(config.videos, skip_missing=True)
-    encoder = VideoEncoder(
-        *_encoders(config.content), _content(config.content, config.videos.format)
-    )
+    encoder = VideoEncoder(*_encoders(config.content), content)
     found = plan_cache(listed.videos, config.out, encoder, config.sample)
     facts = {
         "cache": str(config.out),
@@ -88,14 +87,15 @@ def plan(config: CachePlanConfig, console: Console) -> None:
 
 def build(config: CacheBuildConfig, console: Console) -> None:
     """Build a cache or a shard of one."""
+    content, shard = _content(config.content, config.videos.format), _shard(config.shard)
     listed = videos_of(config.videos, config.videos.skip_missing)
     root = build_cache(
         listed.videos,
         listed.classes,
         config.out,
         *_encoders(config.content),
-        _content(config.content, config.videos.format),
-        shard=_shard(config.shard),
+        content,
+        shard=shard,
         skip_missing=config.videos.skip_missing,
         restart=config.restart,
     )
@@ -168,7 +168,8 @@ def _made(root: Path) -> dict[str, Any]:
 def _print_plan(facts: Mapping[str, Any], console: Console) -> None:
     rows = ", ".join(f"{split} {n}" for split, n in facts["rows"].items())
     console.print(f"rows      {sum(facts['rows'].values())} ({rows}), {facts['n_classes']} classes")
-    for name, size in facts["array_bytes"].items():
+    sizes = {**facts["array_bytes"], "weights of both encoders": facts["weights_bytes"]}
+    for name, size in sizes.items():
         console.print(f"          {name:28} {size / 1e9:10.3f} GB")
     needed, free = facts["total_bytes"] / 1e9, facts["free_bytes"] / 1e9
     console.print(f"space     {needed:.3f} GB needed, {free:.1f} GB free")

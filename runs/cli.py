@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
@@ -11,7 +14,12 @@ from typing import Annotated, Any, NoReturn, cast
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
-from .configs.cache import CacheVerbs
+from .configs.cache import (
+    CacheInfoConfig,
+    CachePlanConfig,
+    CacheVerbs,
+    CacheVerifyConfig,
+)
 from .configs.compare import CompareConfig
 from .configs.evaluate import EvaluateConfig
 from .configs.fit import FitVerbs
@@ -20,7 +28,9 @@ from .configs.quickstart import QuickstartConfig
 from .configs.recognize import RecognizeConfig
 from .configs.replay import ReplayConfig
 from .configs.train import TrainConfig
+from .disks import FULL, disk_error, leave_to_main_thread, refusal
 from .preset import CONFIG, PresetError, with_preset
+from .terminal import take_any_text
 
 Command = (
     Annotated[QuickstartConfig, subcommand("quickstart")]
@@ -45,6 +55,10 @@ RUNNERS: Mapping[type[Any], tuple[str, str]] = {
     RecognizeConfig: ("recognize", "recognize"),
     ImportConfig: ("import_checkpoint", "import_checkpoint"),
 }
+_PRINTED, _ELSEWHERE = "what is printed", "send it elsewhere"
+# Of these nothing is kept that goes on.
+_AT_ONCE: tuple[type[Any], ...] = (CacheInfoConfig, CachePlanConfig, CacheVerifyConfig)
+_AT_ONCE += (EvaluateConfig, ImportConfig, RecognizeConfig, ReplayConfig)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -53,6 +67,9 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: What stands behind ``focusgym``; None takes the process's own.
     """
+    take_any_text()
+    if args is None:
+        leave_to_main_thread()
     args = [*(sys.argv[1:] if args is None else args)]
     config = _parse(args)
     if isinstance(config, TrainConfig) and config.resume and (config.out / CONFIG).is_file():
@@ -60,12 +77,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         _run(config)
     except KeyboardInterrupt:
-        again = "the same command goes on after what is complete"
-        if isinstance(config, (EvaluateConfig, ReplayConfig, RecognizeConfig)):
-            again = "nothing that was not finished is kept"
-        if isinstance(config, TrainConfig) and (config.out / CONFIG).is_file():
-            again = f"`focusgym train {config.out} --resume` goes on with it"
-        print(f"\nfocusgym: interrupted; {again}", file=sys.stderr)
+        print(f"\nfocusgym: interrupted; {_what_is_kept(config)}", file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -75,14 +87,20 @@ def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
         given = with_preset(args, stored)
     except PresetError as error:
         found = str(error)
-        _fail(PresetError(found.replace(f"--preset {stored}", f"{stored}") if stored else found))
-    return tyro.cli(
-        cast(Any, Command),
-        prog="focusgym",
-        description="Learn where a video recognizer should look.",
-        args=given,
-        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
-    )
+        _fail(found.replace(f"--preset {stored}", f"{stored}") if stored else found)
+    try:
+        try:
+            return tyro.cli(
+                cast(Any, Command),
+                prog="focusgym",
+                description="Learn where a video recognizer should look.",
+                args=given,
+                config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+            )
+        finally:
+            sys.stdout.flush()  # what --help has printed
+    except OSError as error:
+        _fail(refusal(_PRINTED, error, _ELSEWHERE))
 
 
 def _run(config: Any) -> None:
@@ -91,14 +109,53 @@ def _run(config: Any) -> None:
         sys.path.append("")
     # Nothing heavy is imported before the command line is understood.
     verb = getattr(import_module(f".{module}", __package__), function)
-    from ..recognizer import FocusgymError
+    from ..recognizer import CheckpointError, FocusgymError
 
     try:
         verb(getattr(config, "verb", config))
-    except FocusgymError as error:
-        _fail(error)
+    except Exception as error:
+        refused = disk_error(error)
+        is_full = refused is not None and refused.errno in FULL
+        if isinstance(error, FocusgymError) and not (
+            isinstance(error, CheckpointError) and is_full
+        ):
+            said = str(error)
+        elif refused is not None:
+            said = _refusal(error, refused, config)
+        elif isinstance(error, UnicodeEncodeError):  # output takes any text: it names a file
+            said = (
+                f"{error.object!a} cannot be named in the encoding {error.encoding} of this "
+                "environment: set PYTHONUTF8=1"
+            )
+        else:
+            raise
+        # Suspended loops end now: their progress bars end before the message begins.
+        traceback.clear_frames(error.__traceback__)
+        _fail(said)
 
 
-def _fail(error: Exception) -> NoReturn:
-    print(f"focusgym: {error}", file=sys.stderr)
+def _what_is_kept(config: Any) -> str:
+    """Return what is kept of a verb that ended early, and how it goes on."""
+    if isinstance(getattr(config, "verb", config), _AT_ONCE):
+        return "nothing that was not finished is kept"
+    if isinstance(config, TrainConfig) and (config.out / CONFIG).is_file():
+        return f"`focusgym train {config.out} --resume` goes on with it"
+    return "the same command goes on after what is complete"
+
+
+def _refusal(error: Exception, refused: OSError, config: Any) -> str:
+    """Return what was refused where, as the user knows the place, and what to do."""
+    out: Path | None = getattr(getattr(config, "verb", config), "out", None)
+    name = refused.filename
+    kept = f"; {_what_is_kept(config)}" if refused.errno in FULL else ""
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    if str(innermost.f_globals.get("__name__")).startswith(("rich.", "tqdm.")):
+        return f"{refusal(_PRINTED, refused, _ELSEWHERE)}{kept}"
+    is_out = out and (not name or os.path.abspath(name).startswith(os.path.abspath(out)))
+    return f"{refusal(str(out if is_out else name or Path.cwd()), refused)}{kept}"
+
+
+def _fail(said: str) -> NoReturn:
+    with suppress(OSError):  # of the standard error output, where there is no other to tell it
+        print(f"focusgym: {said}", file=sys.stderr)
     raise SystemExit(2) from None

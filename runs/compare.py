@@ -23,11 +23,12 @@ from .comparison.grid import (
 from .comparison.page import comparison_page
 from .comparison.summary import Cell, print_comparison, summarise, table
 from .configs.compare import CompareConfig
-from .options import UsageError, reward_label, reward_of, tell
+from .disks import write_whole
+from .options import UsageError, check_at_once, reward_label, reward_of, tell
 from .partial import check_free
 from .ppo_options import ppo_config
 from .preset import resolved
-from .run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings, write_whole
+from .run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
 from .steps import OutputError
 
 # A comparison grows: what is trained already is not trained again.
@@ -125,21 +126,21 @@ def _label(reference: str) -> str:
 
 
 def _write(config: CompareConfig, summary: dict[str, Any], cells: Sequence[Cell]) -> None:
-    write_whole(config.out / RESULTS, json.dumps(summary, indent=2))
     write_whole(config.out / "results.csv", table(summary).to_csv(index=False))
     comparison_page(config.out / "index.html", summary, cells, resolved(config))
+    write_whole(config.out / RESULTS, json.dumps(summary, indent=2))  # last: all is there
 
 
 def _check(config: CompareConfig) -> None:
     """Refuse what cannot be trained before anything is written."""
-    if config.seeds < 1 or (config.jobs is not None and config.jobs < 1):
-        raise UsageError(
-            f"--seeds and --jobs must be at least 1; got {config.seeds} and {config.jobs}"
-        )
+    if config.seeds < 1:
+        raise UsageError(f"--seeds must be at least 1; got {config.seeds}")
+    check_at_once("--jobs", config.jobs)
     if not config.reward:
         raise UsageError("--reward: give at least one design")
     for text in config.reward:
         ppo_config(config.policy, config.skip, reward_of(text))
+    check_at_once("--threads", config.policy.threads)
     for share in config.keep_ratios:
         if not 0 < share <= 1:
             raise UsageError(f"--keep-ratios must be shares in (0, 1]; got {share}")

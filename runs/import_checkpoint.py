@@ -44,7 +44,8 @@ def import_checkpoint(config: ImportConfig) -> None:
     released = convert_released(read_checkpoint(config.checkpoint, RELEASED_ENTRIES))
     inferred = released.report.inferred
     if "grid_n" in inferred:
-        grid = replace(grid, n=int(inferred["grid_n"]))
+        with usage():
+            grid = replace(grid, n=int(inferred["grid_n"]))
     if released.policy is not None and inferred["map_height"] != 7:
         side = inferred["map_height"]
         raise UsageError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +25,7 @@ class UsageError(FocusgymError):
 
 
 def videos_of(config: VideosConfig, skip_missing: bool) -> VideoList:
-    """Read the lists of videos, or look for the videos in a folder."""
+    """Read the lists of videos, or look for the videos in a folder; tell what was passed over."""
     given = {"train": config.train, "val": config.val, "test": config.test}
     lists = {split: path for split, path in given.items() if path is not None}
     if not lists:
@@ -31,10 +33,19 @@ def videos_of(config: VideosConfig, skip_missing: bool) -> VideoList:
             raise UsageError(
                 "--classes and --images go with lists: give --train, --val or --test as well"
             )
-        return read_videos(config.videos, skip_missing)
-    return read_lists(
-        config.videos, lists, config.format, config.classes, config.images, skip_missing
-    )
+        listed = read_videos(config.videos, skip_missing)
+    else:
+        listed = read_lists(
+            config.videos, lists, config.format, config.classes, config.images, skip_missing
+        )
+    tell_notes(listed)
+    return listed
+
+
+def tell_notes(listed: VideoList) -> None:
+    """Print what a user should know of how the videos were found, beside what a verb prints."""
+    for note in listed.notes:
+        print(f"focusgym: {note}", file=sys.stderr)
 
 
 def frames_of(config: FramesConfig, format: str) -> FrameConfig:
@@ -109,6 +120,17 @@ def check_not_negative(option: str, value: int) -> None:
     """Refuse a negative number."""
     if value < 0:
         raise UsageError(f"{option} must not be negative; got {value}")
+
+
+def check_at_once(option: str, n: int | None) -> None:
+    """Refuse a number of threads or processes that no machine like this one is meant to run."""
+    cpus = os.cpu_count() or 1
+    most = max(64, 4 * cpus)
+    if n is not None and not 1 <= n <= most:
+        raise UsageError(
+            f"{option} must be in 1..{most} (the larger of 64 and four times the {cpus} CPUs of "
+            f"this machine); got {n}: leave the option out, or give a number in this range"
+        )
 
 
 def check_share(option: str, value: float) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..recognizer import as_json, differences
+from .disks import refusal
 from .steps import OutputError
 
 _BEGUN = "begun.json"
@@ -114,4 +115,4 @@ def whole(out: Path) -> Iterator[Path]:
 
 
 def _cannot_write(out: Path, error: Exception) -> OutputError:
-    return OutputError(f"{out} cannot be written ({error}): give another folder")
+    return OutputError(refusal(out, error))

@@ -17,6 +17,7 @@ from ..agents import Agent
 from ..envs import FocusEngine
 from ..feature_cache import FeatureCache
 from ..recognizer import FocusgymError, FrameCost, confidence
+from .disks import whole_file
 
 _CHUNK = 256  # videos at a time: memory does not grow with B
 
@@ -66,11 +67,9 @@ class Played:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as an ``.npz`` file, which appears complete, or not at all."""
-        beside = Path(f"{os.fspath(path)}.partial")
         arrays = {each.name: getattr(self, each.name) for each in fields(self)}
-        with beside.open("wb") as file:
+        with whole_file(Path(path)) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **arrays)
-        beside.replace(path)
 
 
 def read_played(path: str | os.PathLike[str]) -> Played:

@@ -16,6 +16,7 @@ from .configs.cache import CacheBuildConfig, CachePlanConfig
 from .configs.compare import CompareConfig
 from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from .configs.train import TrainConfig
+from .disks import write_whole
 
 # The verbs that presets have sections for.
 VERBS: Mapping[str, type[Any]] = {
@@ -130,9 +131,7 @@ def write_config(path: Path, verb: str, config: Any, command: str) -> None:
     # ASCII: YAML folds line breaks that only Unicode knows.
     text = yaml.safe_dump({verb: resolved(config)}, sort_keys=False)
     comment = "".join(c if c.isprintable() else " " for c in command)  # one line of it
-    beside = path.with_name(f"{path.name}.partial")
-    beside.write_text(f"# {comment}\n{text}", encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, f"# {comment}\n{text}")
 
 
 def read_preset(preset: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ..recognizer import FocusgymError
+from .disks import FULL, disk_error, leave_to_main_thread
 
 _SHOWN = 10  # failures in a message
 
@@ -41,19 +42,25 @@ def in_processes(
 
     Raises:
         FailedError: If a call failed, after all others were made.
+        OSError: If a disk is full; those that had begun then ended too.
     """
     if not calls:
         return
     failures: dict[str, str] = {}
+    full: OSError | None = None
     with _environment(TQDM_DISABLE="1", OMP_NUM_THREADS="1"):  # of the processes that are started
         pool = ProcessPoolExecutor(
             min(jobs or os.cpu_count() or 1, len(calls)), get_context("spawn"), _begin
         )
         bar = tqdm(total=done + len(calls), initial=done, desc=title, unit="training")
         try:
-            names = {pool.submit(function, *given): name for name, given in calls.items()}
+            names = {pool.submit(_call, function, *given): name for name, given in calls.items()}
             for future in as_completed(names):
-                if error := future.exception():
+                error = future.exception()
+                if isinstance(error, OSError) and error.errno in FULL:
+                    full = error
+                    break  # those that run end like it, or well; no others begin
+                if error is not None:
                     failures[names[future]] = _told(error)
                 bar.update()
         except BaseException:  # an interruption does not wait for trainings that take hours
@@ -63,6 +70,8 @@ def in_processes(
         finally:
             bar.close()
             pool.shutdown(cancel_futures=True)
+    if full is not None:
+        raise full
     if failures:
         shown = [f"  {name}: {why}" for name, why in failures.items()][:_SHOWN]
         more = f"\n  and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
@@ -73,11 +82,23 @@ def in_processes(
         )
 
 
+def _call(function: Callable[..., None], *given: Any) -> None:
+    """Call, and let a full disk be told as such: on the way from a process causes are lost."""
+    try:
+        function(*given)
+    except Exception as error:
+        refused = disk_error(error)
+        if refused is not None and refused.errno in FULL:
+            raise refused from None
+        raise
+
+
 def _begin() -> None:
     """Prepare a process: one thread, silent, not interrupted by itself, no life without parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is printed is the parent's alone
     torch.set_num_threads(1)
+    leave_to_main_thread()
     Thread(target=_end_with_parent, daemon=True).start()
 
 

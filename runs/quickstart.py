@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from ..recognizer import (
 )
 from .configs.quickstart import QuickstartConfig
 from .evaluation import compare_policies
-from .options import UsageError, tell
+from .options import UsageError, tell, tell_notes
 from .pipeline import (
     classifier_config,
     load_encoders,
@@ -92,6 +93,8 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         raise UsageError(f"--weights: no such file: {config.weights}")
     recipe = recipe or (CLIPS if config.videos else DIGITS)
     clips = read_videos(config.videos) if config.videos else None
+    if clips is not None:
+        tell_notes(clips)
     console = Console(stderr=config.json)
     asked = asdict(config)
     del asked["json"]  # how a run is told is no part of it
@@ -259,7 +262,8 @@ def run_pipeline(
         )
         folder.mkdir()
         (folder / "results.json").write_text(json.dumps(results, indent=2))
-        np.save(folder / "options.npy", options)
+        np.save(content := BytesIO(), options)  # of a full disk numpy itself does not say so
+        (folder / "options.npy").write_bytes(content.getvalue())
 
     evaluation = steps.run("evaluation", {}, evaluate)
     results: dict[str, Any] = json.loads((evaluation / "results.json").read_text())

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from ..feature_cache import FeatureCache, clips_of, read_frames
 from .configs.quickstart import QuickstartConfig
+from .disks import whole_file, write_whole
 from .evaluation import true_boxes
 
 # Colour says what kind of policy a line is: grey fixed, green learned, orange learned with frames
@@ -76,11 +77,16 @@ def write_report(
         boxes: True boxes, where there are any.
         console: Where the table is printed.
     """
-    (out / "results.json").write_text(json.dumps(results, indent=2))
     table = results_table(results)
-    table.to_csv(out / "results.csv", index=False)
-    accuracy_plot(results).savefig(out / "accuracy.png", dpi=150)
-    patch_strip(cache, options, boxes).savefig(out / "patches.png", dpi=150)
+    write_whole(out / "results.csv", table.to_csv(index=False))
+    pictures = {
+        "accuracy.png": accuracy_plot(results),
+        "patches.png": patch_strip(cache, options, boxes),
+    }
+    for name, figure in pictures.items():
+        with whole_file(out / name) as beside:
+            figure.savefig(beside, dpi=150, format="png")
+    write_whole(out / "results.json", json.dumps(results, indent=2))
 
     print_table(results, table, console)
     print_places(out, console)

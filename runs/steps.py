@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ..feature_cache import fingerprint
 from ..recognizer import FocusgymError
+from .disks import write_whole
 
 VERSION = version("focusgym")
 _VERB = "quickstart"
@@ -73,9 +74,8 @@ class Steps:
                 "was touched; give a new or empty folder as --out"
             )
         out.mkdir(parents=True, exist_ok=True)
-        record.write_text(
-            json.dumps({"focusgym": VERSION, "verb": _VERB, **config}, indent=2, default=str)
-        )
+        content = {"focusgym": VERSION, "verb": _VERB, **config}
+        write_whole(record, json.dumps(content, indent=2, default=str))
         self._out = out
         self._console = console
         self._chain = code_digest()

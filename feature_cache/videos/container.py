@@ -23,6 +23,7 @@ _PLAYLIST = re.compile(
     rb"\s*(#EXTM3U|ffconcat version|v=0\s)|[^\0]*<(MPD|AssetMap|CompositionPlaylist)\b"
 )
 _HEAD_BYTES = 4096
+_CUT_ANYWHERE = ("mpegts", "mpeg")  # broadcasts, which begin amid frames that refer to others
 MOST_PIXELS = 1 << 26  # twice those of 8K video: larger ones are a small file's way to fill memory
 _TEXT_FORMATS = ("tty", "lavfi", "concat", "hls", "dash", "sdp")  # not videos, whatever is in them
 DISPLAY_MATRIX = "DISPLAYMATRIX"  # by which a player turns and mirrors a frame
@@ -99,6 +100,9 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise VideoError(f"{path} is text, not a video: {_ADVICE}")
         stream = _stream_of(path, container)
         stream.thread_count = 1
+        if container.format.name not in _CUT_ANYWHERE:
+            # What a decoder makes up for damage was never filmed, and each makes up another thing.
+            stream.codec_context.options = {"err_detect": "explode"}
         yield container, stream
 
 

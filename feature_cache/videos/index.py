@@ -28,7 +28,7 @@ SEEK, IN_ORDER = "pyav", "pyav in order"
 # Up to so many frames a video is decoded from the first to the last: nothing has to be believed.
 SHORT_FRAMES = 1000
 MP4, MATROSKA, AVI = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"
-# Where seeking is right: H.264 if its headers are regular, and these, in MP4 and Matroska.
+# In MP4 and Matroska the packets of these, and those of H.264 with regular headers, are frames.
 SEEKABLE = ("vp9", "av1", "mjpeg", "prores", "ffv1")
 # Containers whose header says how long the pictures last, so that one that was cut is noticed.
 _DECLARING = (MP4, MATROSKA, AVI)
@@ -199,7 +199,9 @@ def _index_of(
     by_time = keys[np.argsort(packets.pts[keys])]
     points = tuple(zip(packets.pts[by_time].tolist(), sought[by_time].tolist(), strict=True))
     seconds = _since_first(shown.astype(np.float64) * unit_s)
-    decoder = SEEK if len(shown) > SHORT_FRAMES else IN_ORDER
+    # After a seek into open GOPs, frames that lead the key frame cannot be told from damaged ones.
+    may_seek = len(shown) > SHORT_FRAMES and (packets.scan is None or packets.scan.is_closed)
+    decoder = SEEK if may_seek else IN_ORDER
     end_s, is_simple = _end_s(seconds, frame_s), _is_simple(packets)
     return VideoIndex(path, decoder, seconds, end_s, shown, points, is_simple)
 

@@ -10,12 +10,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..disks import whole_file
+
 # Nothing is fetched from anywhere: what a page shows is in it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def write_page(path: Path, template: str, **context: Any) -> None:
-    """Write an HTML file that needs no other file and no network.
+    """Write an HTML file that needs no other file and no network; it appears whole.
 
     A template extends ``base.html``. It may call ``inline(NAME)`` for the text of a ``.css`` or
     ``.js`` file of this folder, and ``as_data(VALUE)`` for JSON inside a ``<script>`` element;
@@ -38,7 +40,8 @@ def write_page(path: Path, template: str, **context: Any) -> None:
     )
     environment.globals.update(inline=inline, as_data=as_data, policy=POLICY)
     text = environment.get_template(template).render(context)
-    path.write_text(text, encoding="utf-8", errors="replace")  # names of files may be any bytes
+    with whole_file(path) as beside:
+        beside.write_text(text, encoding="utf-8", errors="replace")  # names may be any bytes
 
 
 def inline(name: str) -> Markup:

@@ -35,9 +35,9 @@ def test_the_49_offsets(patch_px: int, offsets: tuple[int, ...]) -> None:
             assert (right - left, bottom - top) == (patch_px, patch_px)
 
 
-@given(st.integers(2, 10), st.integers(1, 300), st.data())
+@given(st.integers(2, 10), st.integers(10, 300), st.data())
 def test_offsets_are_the_floor_of_the_fraction(n: int, frame_px: int, data: st.DataObject) -> None:
-    patch_px = data.draw(st.integers(1, frame_px))
+    patch_px = data.draw(st.integers(1, frame_px - n + 1))
     grid = PatchGrid(frame_px, patch_px, n)
     exact = [math.floor(Fraction(i, n - 1) * (frame_px - patch_px)) for i in range(n)]
     assert list(grid.offsets_px) == exact
@@ -78,3 +78,41 @@ def test_wrong_sizes_are_refused() -> None:
         grid.crop_all(torch.zeros(1, 3, 32, 64))
     with pytest.raises(ValueError, match=r"options must be in \[0, 49\); got values from 3 to 49"):
         grid.crop(torch.zeros(2, 3, 64, 64), torch.tensor([3, 49]))
+
+
+@given(st.integers(2, 14), st.integers(1, 12), st.data())
+def test_no_two_boxes_are_equal(n: int, frame_px: int, data: st.DataObject) -> None:
+    """A grid is refused exactly where its boxes, by the formula, are not all different."""
+    patch_px = data.draw(st.integers(1, frame_px))
+    offsets = {math.floor(Fraction(i, n - 1) * (frame_px - patch_px)) for i in range(n)}
+    if len(offsets) < n:
+        with pytest.raises(ValueError, match="of which some would be equal: choose"):
+            PatchGrid(frame_px, patch_px, n)
+    else:
+        assert len({*map(tuple, PatchGrid(frame_px, patch_px, n).boxes_px.tolist())}) == n * n
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        (
+            (64, 64, 7),
+            "a patch of 64 px has 1 different place per axis in a frame of 64 px; got n=7 options "
+            "per axis, of which some would be equal: choose a patch of at most 58 px",
+        ),
+        (
+            (224, 128, 100),
+            "a patch of 128 px has 97 different places per axis in a frame of 224 px; got n=100 "
+            "options per axis, of which some would be equal: choose at most 97 options per axis or "
+            "a patch of at most 125 px",
+        ),
+        ((224, 128, 300), "would be equal: choose at most 97 options per axis"),
+        ((32, 32, 40), "would be equal: choose a smaller patch and fewer options"),
+    ],
+)
+def test_equal_boxes_are_refused(sizes: tuple[int, int, int], why: str) -> None:
+    with pytest.raises(ValueError, match=f"{why}$"):
+        PatchGrid(*sizes)
+    PatchGrid(224, 128, 97)
+    PatchGrid(224, 125, 100)
+    PatchGrid(64, 58)

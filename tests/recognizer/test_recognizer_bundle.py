@@ -273,8 +273,3 @@ def test_configs_check_themselves() -> None:
     for classes in wrong:
         with pytest.raises(ValueError, match="classes must be names; got .*b"):
             replace(config, classes=classes)
-    replace(config, grid=PatchGrid(S, P, S))
-    with pytest.raises(
-        ValueError, match="at most 32 options per axis, the frame's side in pixels; got n=33"
-    ):
-        replace(config, grid=PatchGrid(S, P, S + 1))

@@ -73,6 +73,7 @@ def test_plan_build_verify_info(
     said = run(capsys, "plan", *given)
     assert "rows 48 (train 40, val 4, test 4), 2 classes" in said
     assert "local_vectors_p40_3x3" in said
+    assert "weights of both encoders 0.000 GB" in said
     assert "problem" not in said
     assert not out.exists()
     assert "is complete" in run(capsys, "build", *given, "--flip", "False", "--seed", "3")
@@ -222,7 +223,9 @@ def test_json_is_what_the_cache_says(
     for name, path in arrays:
         header = path.stat().st_size - planned["array_bytes"][name]
         assert 0 < header <= 256, name
-    assert planned["total_bytes"] == sum(planned["array_bytes"].values())
+    weights = [out / name / "weights.safetensors" for name in ("glance_encoder", "local_encoder")]
+    assert 0 < sum(path.stat().st_size for path in weights) - planned["weights_bytes"] < 2**14
+    assert planned["total_bytes"] == sum(planned["array_bytes"].values()) + planned["weights_bytes"]
     assert built == {
         "cache": str(out),
         "rows": planned["rows"],
@@ -276,3 +279,27 @@ def test_json_of_shards_and_of_problems(
     assert merged["rows"] == cache.videos["split"].value_counts().to_dict()
     assert merged["skipped"] == cache.manifest["skipped"]
     assert [each["row"] for each in merged["skipped"]] == [2]
+
+
+@pytest.mark.parametrize("verb", ["plan", "build"])
+def test_grids_of_equal_boxes_are_refused_first(
+    verb: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a video is looked for, and before anything is written."""
+    given = (verb, tmp_path / "c", "--videos", tmp_path / "nowhere", *SMALL)
+    for more, said in (
+        (
+            ("--patch", 64),
+            "focusgym: a patch of 64 px has 1 different place per axis in a frame of 64 px; got "
+            "n=7 options per axis, of which some would be equal: choose a patch of at most 58 px",
+        ),
+        (
+            ("--grid", 7, "--grid", 100),
+            "focusgym: a patch of 28 px has 37 different places per axis in a frame of 64 px; got "
+            "n=100 options per axis, of which some would be equal: choose at most 37 options per "
+            "axis",
+        ),
+    ):
+        assert run(capsys, *given, *map(str, more), status=2) == said
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    run(capsys, "plan", tmp_path / "c", *lists(data, "txt"), *SMALL, "--grid", "37")

@@ -298,6 +298,8 @@ WRONG: list[tuple[Sequence[object], str]] = [
         ("--policy", "PI"),
         "does not train local in this stage: give --lr-local, 0 to keep it",
     ),
+    (("--patch", 64), "a patch of 64 px has 1 different place per axis in a frame of 64 px; got"),
+    (("--grid", 100), "would be equal: choose at most"),
     (("--train", "nowhere.txt"), "cannot read the list nowhere.txt"),
     (("--frame", 32), "frames are 64×64 px, expected 32×32"),  # seen when the first is decoded
 ]

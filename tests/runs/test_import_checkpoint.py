@@ -265,6 +265,10 @@ def test_mistakes_are_one_line_and_leave_nothing(
             "none names no class: give one in ea",
         ),
         ((file, out, *patch, "--cache", tmp_path), "is not a complete feature cache"),
+        (
+            (file, out, "--patch", 224),
+            "a patch of 224 px has 1 different place per axis in a frame",
+        ),
         ((file, tmp_path / "three.txt" / "out", *patch), "three.txt/out cannot be written ("),
     ):
         assert text in refused(capsys, *args)

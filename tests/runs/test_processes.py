@@ -59,6 +59,20 @@ def test_a_process_that_dies() -> None:
     assert not active_children()
 
 
+def test_a_full_disk_ends_it(tmp_path: Path) -> None:
+    """Those that had begun end as they do; others are not begun, for they would fail alike."""
+    full = (
+        "from focusgym.recognizer import CheckpointError as E\n"
+        "try: raise OSError(28, 'no room', 'file')\nexcept OSError as e: raise E('why') from e"
+    )
+    calls = {"full": (full,)}
+    calls |= {f"{i}": (f"open({str(tmp_path / str(i))!r}, 'w')",) for i in range(9)}
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: 'file'$"):
+        in_processes(exec, calls, 1, "stage X")
+    assert len(list(tmp_path.iterdir())) < 5
+    assert not active_children()
+
+
 def test_an_interruption_waits_for_nobody() -> None:
     """Neither for the calls that run nor for those to come."""
     Timer(4, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -238,6 +238,7 @@ WRONG = {
     "--update-epochs=0": "--update-epochs must be an integer of at least 1; got 0",
     "--hidden=0": "--hidden must be an integer of at least 1; got 0",
     "--threads=0": "--threads must be an integer of at least 1; got 0",
+    "--threads=1000000": "--threads must be in 1..",
     "--validations=-1": "--validations must be an integer of at least 0; got -1",
     "--lr=0": "--lr must be a positive number; got 0.0",
     "--lr=nan": "--lr must be a positive number; got nan",

@@ -33,6 +33,8 @@ from focusgym.runs.processes import FailedError
 from focusgym.runs.train import run_training
 
 Calls = list[list[str]]
+CPUS = os.cpu_count() or 1
+MOST = max(64, 4 * CPUS)  # threads, or processes
 
 
 def content_of(folder: Path) -> dict[Path, bytes]:
@@ -158,8 +160,12 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
         ("--keep-ratios", 0): "--keep-ratios must be shares in (0, 1]; got 0.0",
         ("--keep-ratios", 0.5, 0.50000001): "--keep-ratios: each share once, and with --plus at",
         ("--plus", "--keep-ratios"): "--keep-ratios: each share once, and with --plus at least one",
-        ("--seeds", 0): "--seeds and --jobs must be at least 1; got 0 and None",
-        ("--jobs", 0): "--seeds and --jobs must be at least 1; got 5 and 0",
+        ("--patch", 32): "a patch of 32 px has 1 different place per axis in a frame of 32 px",
+        ("--patch", 8, 27): "would be equal: choose at most 6 options per axis or a patch of at",
+        ("--seeds", 0): "--seeds must be at least 1; got 0",
+        ("--jobs", 0): f"--jobs must be in 1..{MOST} (the larger of 64 and four times the {CPUS} ",
+        ("--jobs", 10**6): f"CPUs of this machine); got {10**6}: leave the option out, or give a",
+        ("--threads", MOST + 1): f"--threads must be in 1..{MOST} (the larger of 64 and four times",
         ("--reward",): "--reward: give at least one design",
         ("--reward", "nope"): "unknown reward 'nope'",
         ("--reward", "increments", "{name: increments}"): "--reward: each design once; got",

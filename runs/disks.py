@@ -1,0 +1,94 @@
+"""Disks that are full, or refuse: what is said of them, and files that appear whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)  # for reading, or for writing
+_REFUSED = (errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, *_CLOSED)
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """Return what a disk or a folder refused, if that stands behind an error.
+
+    Args:
+        error: What was raised. Errors of PyAV's count too, and what an error was raised from.
+
+    Returns:
+        An error with its number and, where it is known, the file's name.
+    """
+    while error is not None:
+        number = getattr(error, "errno", None)
+        if number in (*FULL, *_REFUSED):
+            return OSError(number, os.strerror(number), _name_in(error))
+        hidden = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or hidden
+    return None
+
+
+def _name_in(error: BaseException) -> str | None:
+    name = getattr(error, "filename", None)
+    if not isinstance(name, (str, bytes, os.PathLike)):  # none, or a descriptor
+        return None
+    return os.fsdecode(name).removeprefix("file:")  # of PyAV's addresses
+
+
+def refusal(place: str | Path, error: Exception, otherwise: str = "give another folder") -> str:
+    """Return a sentence that says why a place cannot be used, and what to do.
+
+    Args:
+        place: What the user knows it by.
+        error: What was raised.
+        otherwise: What to do if the place stays as it is.
+    """
+    number = getattr(error, "errno", None)
+    why = os.strerror(number) if number else str(error)
+    if number in FULL:
+        return f"{place}: the disk is full ({why}): free some space, or {otherwise}"
+    how = "read or written" if number in _CLOSED else "written"
+    return f"{place} cannot be {how} ({why}): {otherwise}"
+
+
+def leave_to_main_thread() -> None:
+    """Let the main thread alone tell of disks.
+
+    What another thread, or an object at its end, cannot write, such as TensorBoard's events, stops
+    the main thread too.
+    """
+    threading.excepthook = _but_for_disks(threading.excepthook)
+    sys.unraisablehook = _but_for_disks(sys.unraisablehook)
+
+
+def _but_for_disks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def told(args: Any) -> None:
+        if disk_error(args.exc_value) is None:
+            hook(args)
+
+    return told
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give the name of a new file, which becomes ``path`` at the end; an error leaves nothing."""
+    beside = path.with_name(f"{path.name}.partial")
+    try:
+        yield beside
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears complete, or not at all."""
+    with whole_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
