@@ -138,7 +138,7 @@ def parts_of_a_video(encoder: VideoEncoder, clips: list[Clip]) -> dict[str, dict
             ticks.append(time.perf_counter())
             features = {**encoder.encode(frames), **view_arrays(view)}
             before = time.perf_counter()
-            check_features(features, clip, encoder.config.dtype, view.decoder)
+            check_features(features, clip, encoder.config.dtype, "pyav")
             seconds["decode"].append(ticks[1] - ticks[0])
             seconds["crops"].append(ticks[2] - ticks[1])
             seconds["encoders"].append(ticks[3] - ticks[2])

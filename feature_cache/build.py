@@ -21,8 +21,9 @@ from .journal import NOTHING, RowFacts
 from .rows import cache_rows, clips_of, rows_digest, shard_rows
 from .store import CacheError, is_complete
 from .tables import write_tables
-from .videos import Clip, VideoError, read_frames
+from .videos import Clip, VideoError
 from .videos.clips import source_bytes, source_digest
+from .videos.decode import read_told
 from .writer import CacheWriter
 
 LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "av", "numpy", "pillow")
@@ -135,9 +136,9 @@ def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Fea
     """
     config = encoder.config
     augment = None if view is None else config.augment
-    frames, taken = read_frames(clip, config.frames, augment, view or 0)
+    frames, taken, decoder = read_told(clip, config.frames, augment, view or 0)
     features = {**encoder.encode(frames), **view_arrays(taken)}
-    return features, check_features(features, clip, config.dtype, taken.decoder)
+    return features, check_features(features, clip, config.dtype, decoder)
 
 
 def check_features(features: Features, clip: Clip, dtype: str, decoder: str) -> RowFacts:

@@ -42,6 +42,14 @@ def read_frames(
         VideoError: If the video is missing, empty, damaged or no video, ends before it should, or
             if its frames are not S×S and no ``resize_px`` is given.
     """
+    frames, taken, _ = read_told(clip, config, augment, view)
+    return frames, taken
+
+
+def read_told(
+    clip: Clip, config: FrameConfig, augment: AugmentConfig | None = None, view: int = 0
+) -> tuple[Tensor, View, str]:
+    """Decode as `read_frames`, and also return what decoded: see `Pixels.decoder`."""
     rng = None
 
     def choose(first: int, n: int) -> NDArray[np.int64]:
@@ -59,8 +67,8 @@ def read_frames(
     else:
         crop = draw_crop(width, height, rng)
         flipped = bool(rng.random() < 0.5) and augment.flip
-    taken = View(pixels.indices, crop, flipped, pixels.decoder)
-    return _cut(frames, taken, config.frame_px), taken
+    taken = View(pixels.indices, crop, flipped)
+    return _cut(frames, taken, config.frame_px), taken, pixels.decoder
 
 
 def read_view(clip: Clip, config: FrameConfig, view: View, *, plainly: bool = False) -> Tensor:

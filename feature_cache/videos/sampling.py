@@ -52,14 +52,11 @@ class View:
         frame_indices: ``(T,)`` int64: frame i is the i-th, from 0, that a player shows.
         crop_px: (left, top, right, bottom) in the frame after its short side was resized, pixels.
         flipped: Whether it was mirrored left to right, after the crop.
-        decoder: What read it: ``pyav``, ``pyav in order`` or ``pillow``; empty where that is not
-            told.
     """
 
     frame_indices: NDArray[np.int64]
     crop_px: Box
     flipped: bool
-    decoder: str = ""
 
 
 def sample_frames(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
