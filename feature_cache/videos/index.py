@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # The two ways to read.
 SEEK, IN_ORDER = "pyav", "pyav in order"
-# Up to so many frames a video is decoded from the first to the last: nothing has to be believed.
-SHORT_FRAMES = 1000
+# Up to so many frames decoding all costs no more than seeking, and nothing has to be believed.
+SHORT_FRAMES = 5000
 MP4, MATROSKA, AVI = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"
 # In MP4 and Matroska the packets of these, and those of H.264 with regular headers, are frames.
 SEEKABLE = ("vp9", "av1", "mjpeg", "prores", "ffv1")
