@@ -221,8 +221,7 @@ class AdaptiveRecognizer(nn.Module):
             ``(..., 3, S, S)`` uint8: the central crop of the resized frames.
 
         Raises:
-            ValueError: If it is not known how the recognizer's frames were prepared, or if they
-                were S×S from the start and these are not.
+            ValueError: If it is not known how the recognizer's frames were prepared.
         """
         if self.frames is None:
             raise ValueError(
