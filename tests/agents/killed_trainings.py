@@ -1,4 +1,4 @@
-"""Trainings that are killed at random moments; run by test_checkpoint.py in a process of its own.
+"""Trainings that kill themselves at random moments; run by test_checkpoint.py.
 
 Forked children train; the parent imports torch but never computes, so forking is safe.
 """
@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from focusgym.recognizer.checkpoint_file import read_checkpoint
 
 SMALL: dict[str, Any] = {"n_envs": 6, "conv_channels": 2, "hidden": 8}
 CONFIGS = {
-    "minibatches": PPOConfig(40, minibatch=3, update_epochs=2, **SMALL),
+    "minibatches": PPOConfig(14, minibatch=3, update_epochs=2, **SMALL),
     "one_pass": PPOConfig(
-        60,
+        20,
         minibatch=None,
         update_epochs=1,
         lr_decay=False,
@@ -36,17 +37,17 @@ CONFIGS = {
         max_grad_norm=math.inf,
         **SMALL,
     ),
-    "validated": PPOConfig(40, minibatch=3, validations=7, **SMALL),
-    "plus": PPOConfig(40, minibatch=3, plus=PlusTraining(keep_from=0.4, keep_ratio=0.5), **SMALL),
+    "validated": PPOConfig(14, minibatch=3, validations=4, **SMALL),
+    "plus": PPOConfig(14, minibatch=3, plus=PlusTraining(keep_from=0.4, keep_ratio=0.5), **SMALL),
     "target": PPOConfig(
-        40,
+        14,
         minibatch=None,
         update_epochs=2,
         plus=PlusTraining(0.3, {"per_gmac": 1e-3}, keep_ratio=None, target_gmacs=4.0),
         **SMALL,
     ),
 }
-SLOWLY = "plus"  # this one's checkpoints take most of its time
+HALF_WRITTEN = "plus"  # this one is killed in the midst of writing a checkpoint
 
 
 def main(root: Path, kills: int) -> None:
@@ -60,22 +61,16 @@ def main(root: Path, kills: int) -> None:
         os.waitpid(train(root, whole, name), 0)
         seconds = time.perf_counter() - start
         rollouts = int(read_checkpoint(whole)[0]["counters"]["n_rollouts"])
-        n_killed = 0
-        while True:
-            child = train(root, killed, name)
-            if n_killed < kills:
-                time.sleep(rng.uniform(0, seconds / kills))
-                if name == SLOWLY:  # in the midst of the next write
-                    wait_for(killed.with_name(f"{killed.name}.partial"))
-                os.kill(child, signal.SIGKILL)
+        # A kill waits for a checkpoint, not for the clock, so that no training ends before it.
+        for checkpoint_at_kill in sorted(rng.sample(range(1, rollouts - 3), kills)):
+            delay = rng.uniform(0, seconds / rollouts)
+            child = train(root, killed, name, Kill(checkpoint_at_kill, delay))
             _, status = os.waitpid(child, 0)
-            if not status:
-                break
-            assert os.WIFSIGNALED(status), f"{name}: the training failed"
-            n_killed += 1
-            done = check_whole(killed)
-            report["progress"].append(done / rollouts)
+            assert os.WIFSIGNALED(status), f"{name}: the training failed, or was not killed"
+            report["progress"].append(check_whole(killed) / rollouts)
             report["half_written"] += killed.with_name(f"{killed.name}.partial").exists()
+        _, status = os.waitpid(train(root, killed, name), 0)
+        assert not status, f"{name}: the training failed"
         for suffix in ("", ".json", ".safetensors"):
             pair = [path.with_name(path.name + suffix).read_bytes() for path in (whole, killed)]
             assert pair[0] == pair[1], f"{name}: another {suffix or 'checkpoint'}"
@@ -84,11 +79,21 @@ def main(root: Path, kills: int) -> None:
     print(json.dumps(report))
 
 
-def train(root: Path, file: Path, name: str) -> int:
+@dataclass(frozen=True)
+class Kill:
+    """When a training kills itself: at a checkpoint, or a while after it."""
+
+    rollout: int
+    """The number of rollouts of the checkpoint that arms the kill."""
+    delay_s: float
+    """Seconds of processor time from the end of that checkpoint's write."""
+
+
+def train(root: Path, file: Path, name: str, kill: Kill | None = None) -> int:
     """Train in a child, from the checkpoint on if there is one; it leaves its results."""
     child = os.fork()
     if child == 0:
-        watch_writes(file, slowly=name == SLOWLY)
+        watch_writes(file, kill, half_written=name == HALF_WRITTEN)
         policy, returns = train_policy(
             root / "cache",
             root / "classifier",
@@ -104,41 +109,43 @@ def train(root: Path, file: Path, name: str) -> int:
     return child
 
 
-def wait_for(file: Path) -> None:
-    """Wait until a file is there, two seconds at the most."""
-    end = time.monotonic() + 2
-    while not file.exists() and time.monotonic() < end:
-        time.sleep(2e-4)
+def watch_writes(file: Path, kill: Kill | None, *, half_written: bool) -> None:
+    """Note every checkpoint before and after it is written; kill this process when it is time.
 
+    Args:
+        file: The checkpoint.
+        kill: When to kill.
+        half_written: Kill in the midst of the write that arms the kill.
 
-def watch_writes(file: Path, *, slowly: bool) -> None:
-    """Note every checkpoint before and after it is written; if so asked, write in small pieces."""
+    """
     real, notes = checkpoint.write_checkpoint, open(f"{file}.notes", "a")  # noqa: SIM115
+    real_open = Path.open
 
     def noted(path: Path, content: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
-        for word in ("begun", "done"):
-            notes.write(f"{word} {content['counters']['n_rollouts']}\n")
-            notes.flush()
-            if word == "begun":
-                real(path, content, tensors)
+        rollout = content["counters"]["n_rollouts"]
+        due = kill is not None and rollout == kill.rollout
+        notes.write(f"begun {rollout}\n")
+        notes.flush()
+        if due and half_written:
+            Path.open = opened  # type: ignore[assignment]
+        real(path, content, tensors)
+        notes.write(f"done {rollout}\n")
+        notes.flush()
+        if due:  # the default action of SIGPROF ends a process at once, as SIGKILL does
+            signal.setitimer(signal.ITIMER_PROF, max(kill.delay_s, 1e-6))
 
-    class Pieces(io.FileIO):
+    class Half(io.FileIO):
         def write(self, data: bytes) -> int:  # type: ignore[override]
-            for start in range(0, len(data), len(data) // 8):
-                super().write(data[start : start + len(data) // 8])
-                time.sleep(1e-3)
-            return len(data)
-
-    real_open = Path.open
+            super().write(data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError("a killed process goes on")
 
     def opened(self: Path, *args: Any, **options: Any) -> Any:
         if self.name.endswith(".partial"):
-            return Pieces(self, "w")
+            return Half(self, "w")
         return real_open(self, *args, **options)
 
     checkpoint.write_checkpoint = noted
-    if slowly:
-        Path.open = opened  # type: ignore[assignment]
 
 
 def check_whole(file: Path) -> int:
