@@ -11,6 +11,10 @@ from ..envs.player import Player
 class DualAscent:
     """Moves the penalty λ by how much is looked above the share that a target allows.
 
+    The price brings π′'s keep probabilities to where the target is decided; actions are drawn from
+    them in the training only. What is spent at test time is up to the threshold ρ, which
+    `keep_threshold` solves for the same share.
+
     ``λ ← max(0, λ + rate·remaining·(mean p^B - share))``: ascent on the dual of "most reward, with
     a mean cost of at most the target". ``remaining``, the share of the training that is left, lets
     λ come to rest: π′ follows it with a delay.

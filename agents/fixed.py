@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..envs import FocusEngine
+from ..recognizer import Purpose, generator
 
 
 class Agent(Protocol):
@@ -44,7 +45,7 @@ class RandomAgent:
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return options ``(B, T)``."""
-        rng = np.random.default_rng([self._seed, 2])
+        rng = generator(Purpose.RANDOM_AGENT, self._seed)
         return rng.integers(engine.cache.n_options, size=(len(videos), engine.cache.steps))
 
 
@@ -78,7 +79,7 @@ class GaussianAgent:
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return options ``(B, T)``."""
         side = engine.cache.grid.frame_px
-        rng = np.random.default_rng([self._seed, 3])
+        rng = generator(Purpose.GAUSSIAN_AGENT, self._seed)
         centers = rng.normal(side / 2, side / 4, (len(videos), engine.cache.steps, 2))
         return engine.cache.grid.nearest(centers)
 

@@ -25,7 +25,6 @@ from .dual import DualAscent
 from .gru_policy import KEEP, LOCATION, GruPolicy, Learner
 from .objective import Weights, log_probs_of, make_track, ppo_loss
 from .rollout import (
-    ORDER,
     Columns,
     Heads,
     Rollout,
@@ -117,7 +116,9 @@ class FocusPPO(PPO):
             max_grad_norm: The gradient of each network is clipped to this norm; ``inf`` never.
             keep_from: Share of the training after which π′ joins; before, all frames are looked at.
             target_gmacs: Cost of an episode to which the price of a look is adapted, GMACs; None
-                leaves the environment's penalty as it is. Let π′ join early: 0.2, not 0.5.
+                leaves the environment's penalty as it is. Let π′ join early: 0.2, not 0.5. The
+                share of looks that costs this much is ``target_share``: give it to
+                `keep_threshold` for the ρ that meets the target.
             penalty_rate: How fast that price changes; see `DualAscent`.
             stats_window_size: Episodes over which the logged return is averaged.
             tensorboard_log: Folder for TensorBoard.
@@ -311,6 +312,11 @@ class FocusPPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", weights.clip_range)
 
+    @property
+    def target_share(self) -> float | None:
+        """Share of frames to look at, so that an episode costs ``target_gmacs``; None without."""
+        return None if self._dual is None else self._dual.share
+
     def network(self, threshold: float = 0.5) -> PolicyNetwork:
         """Return π, and π′ with ρ, to be plugged back; see `GruPolicy.network`."""
         return self.policy.network(threshold)
@@ -392,5 +398,5 @@ class FocusPPO(PPO):
         return [parameter._version for parameter in self.policy.parameters()]
 
     def _minibatches(self, epoch: int, n_episodes: int) -> list[Tensor]:
-        key = [self.draw_seed, ORDER, self.n_rollouts, epoch]
+        key = (self.draw_seed, self.n_rollouts, epoch)
         return minibatches(n_episodes, self._batch_episodes, key)

@@ -19,7 +19,8 @@ class PlusTraining:
             None is 0.5, or with ``target_gmacs`` 0.2: the price needs time to come to rest.
         penalty: Price of looking in Eq. 10, as `PlusConfig.penalty`.
         keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
-        target_gmacs: Instead, the cost of a video to which the penalty is adapted; ρ is then 1/2.
+        target_gmacs: Instead, the cost of a video. The penalty is adapted to it in the training,
+            and ρ is then solved for it as for ``keep_ratio``.
         penalty_rate: How fast; see `DualAscent`.
 
     Raises:

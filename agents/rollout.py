@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -12,15 +13,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from ..envs.player import Player
+from ..recognizer import Purpose, generator
 from .gru_policy import KEEP, LOCATION
 from .objective import Track, draw
 
 # Logits and values of each learner; what a step, or a rollout, gave by name.
 Heads = dict[str, tuple[Tensor, Tensor]]
 Columns = dict[str, NDArray[Any]]
-# Kinds of draws, and the learners' places in their keys.
-DRAWS, ORDER = 0, 1
-_LEARNERS = (LOCATION, KEEP)
+_ACTIONS = {LOCATION: Purpose.LOCATION_ACTIONS, KEEP: Purpose.KEEP_ACTIONS}
 
 
 @dataclass
@@ -113,11 +113,14 @@ def stand_at(players: list[Player], observations: Any) -> bool:
     return not begun and np.array_equal(observations["video"][:, 0], videos)
 
 
-def minibatches(n_episodes: int, size: int, key: list[int]) -> list[Tensor]:
-    """Return the episodes of each minibatch, in the order of a key unless there is just one."""
+def minibatches(n_episodes: int, size: int, key: Sequence[int]) -> list[Tensor]:
+    """Return the episodes of each minibatch, in an order keyed by (seed, rollout, pass).
+
+    Where there is just one minibatch, the order stays.
+    """
     if size >= n_episodes:
         return [torch.arange(n_episodes)]
-    order = np.random.default_rng(key).permutation(n_episodes)
+    order = generator(Purpose.EPISODE_ORDER, *key).permutation(n_episodes)
     return list(torch.from_numpy(order).split(size))
 
 
@@ -131,7 +134,7 @@ def draw_actions(heads: Heads, seed: int, rollout: int) -> dict[str, Tensor]:
     """Draw the actions ``(N, T)`` of each learner, on CPU, keyed by (seed, learner, rollout)."""
     drawn = {}
     for name, (logits, _) in heads.items():
-        rng = np.random.default_rng([seed, DRAWS, _LEARNERS.index(name), rollout])
+        rng = generator(_ACTIONS[name], seed, rollout)
         drawn[name] = draw(logits, torch.from_numpy(rng.random(logits.shape[:2])))
     return drawn
 

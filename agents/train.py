@@ -131,9 +131,10 @@ def train_model(
     if model.best_weights is not None:
         model.policy.load_state_dict(model.best_weights)
     policy = model.network()
-    if config.plus is not None and config.plus.keep_ratio is not None:
+    share = None if config.plus is None else config.plus.keep_ratio or model.target_share
+    if share is not None:
         train = features.split("train")
-        policy = model.network(keep_threshold(policy, features, train, config.plus.keep_ratio))
+        policy = model.network(keep_threshold(policy, features, train, share))
     return policy, model.mean_returns
 
 

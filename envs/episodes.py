@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-_ORDER, _DRAWS, _CHOSEN = 0, 1, 2
+from ..recognizer import Purpose, generator
+
 _BLOCK = 1024
 
 
@@ -97,8 +98,8 @@ class Episodes:
 
     def choose(self, env: int, video: int) -> None:
         """Begin an episode of a chosen video in one environment, out of turn."""
-        key = [self.seed, _CHOSEN, int(self.first[env]), int(self.n_chosen[env])]
-        rng = np.random.default_rng(key)
+        place = int(self.first[env]), int(self.n_chosen[env])
+        rng = generator(Purpose.CHOSEN_EPISODE, self.seed, *place)
         self.n_chosen[env] += 1
         self.videos[env] = video
         self._draws[env] = rng.choice(self._options, size=self._draws_shape)
@@ -112,11 +113,11 @@ class Episodes:
 @lru_cache(maxsize=8)
 def _order(seed: int, epoch: int, n_videos: int) -> NDArray[np.int64]:
     """Return the order of an epoch, ``(n_videos,)``."""
-    return np.random.default_rng([seed, _ORDER, epoch]).permutation(n_videos)
+    return generator(Purpose.VIDEO_ORDER, seed, epoch).permutation(n_videos)
 
 
 @lru_cache(maxsize=16)
 def _draw(seed: int, block: int, shape: tuple[int, int], n_options: int) -> NDArray[np.int64]:
     """Return the draws ``(1024, D, k)`` of a block of episodes."""
-    rng = np.random.default_rng([seed, _DRAWS, block])
+    rng = generator(Purpose.RANDOM_OPTIONS, seed, block)
     return rng.integers(n_options, size=(_BLOCK, *shape))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..recognizer import ahead
+from ..recognizer import Purpose, ahead, generator
 from .build import encoding_workers
 from .encode import VideoEncoder, checksum, config_of
 from .rows import SKIPPED, clips_of
@@ -68,7 +68,7 @@ def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -
         wrong.append(f"{root}: manifest.json or videos.csv was edited: build it again")
     encoder = VideoEncoder(*read_encoders(root, manifest), config)
     kept = np.flatnonzero(rows["split"] != SKIPPED)
-    drawn = np.random.default_rng(seed).permutation(kept)[:sample]
+    drawn = generator(Purpose.VERIFIED_VIDEOS, seed).permutation(kept)[:sample]
     clips = clips_of(rows)
     with encoding_workers(config.device) as workers:
         if "decoder" not in rows:

@@ -67,6 +67,7 @@ from .policy import (
     draw_options,
     option_mask,
 )
+from .randomness import Purpose, generator
 from .recognition import Recognition, RecognizerConfig
 from .released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .stages import (
@@ -128,6 +129,7 @@ __all__ = [
     "PolicyNetwork",
     "PolicyState",
     "PolicyTrunk",
+    "Purpose",
     "Recognition",
     "RecognizerConfig",
     "RecognizerStream",
@@ -157,6 +159,7 @@ __all__ = [
     "fit",
     "fit_frames",
     "frame_cost",
+    "generator",
     "library_versions",
     "load_weights",
     "mean_average_precision",

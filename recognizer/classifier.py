@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .randomness import Purpose, generator
+
 
 @dataclass(frozen=True)
 class ClassifierConfig:
@@ -123,10 +125,6 @@ class Classifier(nn.Module, ABC):
         return torch.cat([glance, local], dim=-1) if self.config.reuse_glance else local
 
 
-# The last word of its keys: no other draw's is 3.
-_DROPOUT = 3
-
-
 class KeyedDropout(nn.Dropout):
     """Dropout whose masks are keyed by sample, where keys are given.
 
@@ -145,7 +143,7 @@ class KeyedDropout(nn.Dropout):
             return super().forward(input)
         size = input[0].numel()
         drawn = np.stack(
-            [np.random.default_rng([*key, _DROPOUT]).random(size, np.float32) for key in self.keys]
+            [generator(Purpose.DROPOUT, *key).random(size, np.float32) for key in self.keys]
         )
         kept = torch.from_numpy(drawn >= self.p).view(input.shape).to(input.device)
         return input * kept / (1 - self.p)

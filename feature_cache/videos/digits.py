@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from tqdm import tqdm
 
+from ...recognizer import Purpose, generator
+
 SPLITS = ("train", "val", "test")
 N_CLASSES = 10
 
@@ -108,7 +110,7 @@ def load_scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 def split_scans(seed: int) -> dict[str, NDArray[np.int64]]:
     """Return the scans (rows of `load_scans`) of each split: disjoint, 60 / 10 / 30 percent."""
     n = len(load_scans()[1])
-    order = np.random.default_rng([seed, 0]).permutation(n)
+    order = generator(Purpose.DIGIT_SCANS, seed).permutation(n)
     train, val = int(0.6 * n), int(0.7 * n)
     return {"train": order[:train], "val": order[train:val], "test": order[val:]}
 
@@ -123,7 +125,7 @@ def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     images, labels = load_scans()
     scans = split_scans(config.seed)[split]
-    rng = np.random.default_rng([config.seed, 1 + SPLITS.index(split), index])
+    rng = generator(Purpose.DIGIT_VIDEO, config.seed, SPLITS.index(split), index)
     side, digit, n_frames = config.frame_px, config.digit_px, config.n_frames
 
     scan = scans[index % len(scans)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...recognizer import Box, FrameConfig
+from ...recognizer import Box, FrameConfig, Purpose, generator
 
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 
@@ -41,7 +41,7 @@ class AugmentConfig:
     def generator(self, key: str, view: int) -> np.random.Generator:
         """Return the generator of one copy of one video."""
         words = np.frombuffer(hashlib.sha256(key.encode()).digest(), dtype="<u4")
-        return np.random.default_rng([self.seed, view, *words.tolist()])
+        return generator(Purpose.VIEW, self.seed, view, *words.tolist())
 
 
 @dataclass(frozen=True)

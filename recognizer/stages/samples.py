@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The last word of every key: NumPy takes keys that differ in zeros at their end for the same.
-_ORDER, _DRAWS = 1, 2
+from ..randomness import Purpose, generator
 
 
 class Samples(Protocol):
@@ -58,7 +57,7 @@ class TensorSamples:
 
 def shuffled(n: int, batch_size: int, key: Sequence[int]) -> tuple[Tensor, ...]:
     """Return the rows ``(B,)`` of each batch of an epoch, in an order that the key decides."""
-    order = np.random.default_rng([*key, _ORDER]).permutation(n)
+    order = generator(Purpose.SAMPLE_ORDER, *key).permutation(n)
     batches: tuple[Tensor, ...] = torch.from_numpy(order).split(batch_size)
     return batches
 
@@ -69,7 +68,7 @@ def uniform_draws(rows: Sequence[int], steps: int, key: Sequence[int]) -> Tensor
     The first number of a frame decides where to look, the second whether. They depend neither on
     the batch nor on the process that a sample is in.
     """
-    drawn = [np.random.default_rng([*key, row, _DRAWS]).random((steps, 2)) for row in rows]
+    drawn = [generator(Purpose.SAMPLE_DRAWS, *key, row).random((steps, 2)) for row in rows]
     return torch.from_numpy(np.stack(drawn))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from ...recognizer import Purpose, generator
 from .statistics import bootstrap_seeds, interval, mean_over_groups
 from .summary import Cell
 from .table import number, span
@@ -222,7 +223,7 @@ def learning_curves(
                 for step, value in zip(steps, mean, strict=True)
             ]
             if len(curves) > 1:
-                rng = np.random.default_rng(summary["resampling_seed"])
+                rng = generator(Purpose.RESAMPLING, summary["resampling_seed"])
                 drawn = bootstrap_seeds(mean_over_groups, [values], rng, summary["resamples"])
                 _band(figure, design, style, steps, *interval(drawn))
             _line(figure, design, style, steps, mean, texts)

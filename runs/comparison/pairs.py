@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...recognizer import Purpose, generator
 from .cells import Cell, other_videos
 from .statistics import (
     Array,
@@ -35,14 +36,14 @@ class Resampling:
         if _fewest(groups) < 2:
             return value, None
         # The same draws for everything: a figure does not depend on what else is compared.
-        rng = np.random.default_rng(self.seed)
+        rng = generator(Purpose.RESAMPLING, self.seed)
         return value, interval(bootstrap_seeds(statistic, groups, rng, self.resamples)).T.tolist()
 
     def over_videos(self, sets: Sequence[Array], weights: Sequence[float]) -> Any:
         """Return the interval of the weighted mean of means; None where a set has one video."""
         if _fewest(sets) < 2:
             return None
-        rng = np.random.default_rng(self.seed)
+        rng = generator(Purpose.RESAMPLING, self.seed)
         return interval(bootstrap_videos(sets, weights, rng, self.resamples)).T.tolist()
 
 

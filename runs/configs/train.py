@@ -67,7 +67,7 @@ class SkipConfig:
             no price is given.
         penalty_per_gmac: Instead, price of a look per GMAC of f_L.
         keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
-        target_gmacs: Instead, the cost of a video to which the price is adapted.
+        target_gmacs: Instead, the cost of a video, GMACs: the price is adapted to it, and gives ρ.
         penalty_rate: How fast it is adapted.
     """
 

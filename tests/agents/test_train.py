@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,22 @@ def test_the_threshold_keeps_the_share_that_was_asked_for(files: Files, keep_rat
     assert kept_share(policy_options(policy, cache, videos), K) == pytest.approx(keep_ratio)
 
 
-def test_with_a_target_the_threshold_is_a_half(files: Files) -> None:
-    plus = PlusTraining(keep_ratio=None, target_gmacs=4.0)
-    policy, _ = train(files, PPOConfig(epochs=2, **SMALL, plus=plus))
-    assert policy.config.threshold == 0.5
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_with_a_target_the_threshold_makes_training_videos_cost_it(
+    files: Files, share: float
+) -> None:
+    """Whatever the training came to: after two epochs the price has hardly moved."""
+    config = PPOConfig(epochs=2, **SMALL, plus=PlusTraining())
+    env = make_environment(files["cache"], files["classifier"], config, 0)
+    prices, cache = env.player.prices, env.player.cache
+    target = T * (prices.frame_gmacs + share * prices.cost.local_gmacs)
+    aim = replace(config, plus=PlusTraining(keep_ratio=None, target_gmacs=target))
+    policy, _ = train(files, aim)
+    videos = cache.split("train")
+    looked = policy_options(policy, cache, videos) < K
+    cost = sum(float(prices.spend(looks).mean()) for looks in looked.T)
+    a_frame = prices.cost.local_gmacs / len(videos)
+    assert cost == pytest.approx(target, abs=a_frame)
 
 
 def test_adafocus_has_no_threshold_and_the_plus_of_it_has_two_networks(files: Files) -> None:

@@ -22,7 +22,7 @@ from focusgym.feature_cache import (
     read_frames,
 )
 from focusgym.feature_cache.samples import targets
-from focusgym.recognizer import FrameConfig
+from focusgym.recognizer import FrameConfig, Purpose, generator
 
 FRAMES = FrameConfig(steps=3, frame_px=64)
 ROWS = [torch.tensor([3, 0]), torch.tensor([4]), torch.tensor([1, 3])]
@@ -73,7 +73,7 @@ def test_draws_are_keyed_by_row_and_epoch(videos: pd.DataFrame) -> None:
     for epoch in (0, 3):
         for rows, (_, draws, labels) in zip(ROWS, batches(samples, epoch), strict=True):
             for row, drawn in zip(rows.tolist(), draws, strict=True):
-                expected = np.random.default_rng([7, 2, epoch, row, 2]).random((3, 2))
+                expected = generator(Purpose.SAMPLE_DRAWS, 7, 2, epoch, row).random((3, 2))
                 np.testing.assert_array_equal(drawn, expected)
             assert labels.tolist() == videos["label"][rows.tolist()].tolist()
 

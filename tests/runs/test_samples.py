@@ -35,10 +35,12 @@ from focusgym.recognizer import (
     PatchGrid,
     PolicyConfig,
     PolicyNetwork,
+    Purpose,
     Samples,
     TensorSamples,
     build_classifier,
     fit,
+    generator,
     read_checkpoint,
 )
 from focusgym.runs.samples import policy_samples, random_samples
@@ -80,7 +82,7 @@ def test_random_patches(cache: FeatureCache) -> None:
         for epoch in (0, 1):
             options = chosen(samples, cache, "train", epoch)
             for row in range(6):
-                drawn = np.random.default_rng([5, 1, epoch, row, 2]).random((T, 2))
+                drawn = generator(Purpose.SAMPLE_DRAWS, 5, 1, epoch, row).random((T, 2))
                 expected = [K if skip < rate else int(K * where) for where, skip in drawn]
                 assert options[row].tolist() == expected
             found.append(options)
@@ -108,7 +110,7 @@ def test_a_policys_patches(threshold: float | None, sample: bool, cache: Feature
         samples = policy_samples(cache, split, policy, 0.3, [5, 2], sample=sample)
         options = chosen(samples, cache, split, epoch)
         for row, video in enumerate(cache.split(split)):
-            drawn = np.random.default_rng([5, 2, epoch, row, 2]).random((T, 2))
+            drawn = generator(Purpose.SAMPLE_DRAWS, 5, 2, epoch, row).random((T, 2))
             for t, (where, whether) in enumerate(drawn):
                 option = int(p[video, t].argmax())
                 looks = keep[video, t] >= 0.5

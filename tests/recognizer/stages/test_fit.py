@@ -38,15 +38,17 @@ from focusgym.recognizer import (
     FitConfig,
     FitError,
     FullFrames,
+    Purpose,
     TensorSamples,
     fit,
+    generator,
 )
 
 SEED = (3, 1)
 
 
 def batches_of(epoch: int, batch_size: int) -> list[list[int]]:
-    order = np.random.default_rng([*SEED, epoch, 1]).permutation(N_TRAIN).tolist()
+    order = generator(Purpose.SAMPLE_ORDER, *SEED, epoch).permutation(N_TRAIN).tolist()
     return [order[i : i + batch_size] for i in range(0, N_TRAIN, batch_size)]
 
 
@@ -159,7 +161,7 @@ def test_pixels_against_a_literal_loop(tmp_path: Path) -> None:
         for rows in batches_of(epoch, 4):
             glance, patches = [], []
             for row in rows:
-                drawn = np.random.default_rng([5, epoch, row, 2]).random((T, 2))
+                drawn = generator(Purpose.SAMPLE_DRAWS, 5, epoch, row).random((T, 2))
                 for t in range(T):
                     option = math.floor(drawn[t, 0] * K)
                     top, left = 8 * (option // 3), 8 * (option % 3)  # 16 px of room, 3 places

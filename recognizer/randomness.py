@@ -1,0 +1,63 @@
+"""Every random number that is drawn with NumPy: what it is for is part of its seed."""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+
+import numpy as np
+
+
+@unique
+class Purpose(IntEnum):
+    """What random numbers are for. Two purposes never share a number.
+
+    A new purpose gets a new value; the values of the others stay, or every result changes.
+    """
+
+    VIDEO_ORDER = 1
+    """The order of videos in an epoch of episodes: (epoch)."""
+    RANDOM_OPTIONS = 2
+    """The random options that a reward compares with: (block of episodes)."""
+    CHOSEN_EPISODE = 3
+    """The same for an episode that is played out of turn: (environment, number)."""
+    LOCATION_ACTIONS = 4
+    """The actions of π: (rollout)."""
+    KEEP_ACTIONS = 5
+    """The actions of π′: (rollout)."""
+    EPISODE_ORDER = 6
+    """The order of a rollout's episodes in minibatches: (rollout, pass)."""
+    SAMPLE_ORDER = 7
+    """The order of samples in a stage of training: (stage, epoch)."""
+    SAMPLE_DRAWS = 8
+    """Where to look in a sample, and whether: (stage, epoch, sample)."""
+    DROPOUT = 9
+    """The mask of a sample: (stage, epoch, layer, sample)."""
+    VIEW = 10
+    """Frames, crop and flip of a copy of a video: (copy, eight words of the video's name)."""
+    RANDOM_AGENT = 11
+    """The options of `RandomAgent`: ()."""
+    GAUSSIAN_AGENT = 12
+    """The points of `GaussianAgent`: ()."""
+    VERIFIED_VIDEOS = 13
+    """The videos that `verify` encodes anew: ()."""
+    RESAMPLING = 14
+    """What a bootstrap draws: ()."""
+    DIGIT_SCANS = 15
+    """Which scans each split of the digits holds: ()."""
+    DIGIT_VIDEO = 16
+    """A video of the digits: (split, index)."""
+
+
+def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:
+    """Return the generator of a purpose, of a seed and of a key.
+
+    Purpose and key are a spawn key, which NumPy keeps apart from the seed. In a list of numbers
+    as a seed it ignores zeros at the end, so that ``[0, 1]`` and ``[0, 1, 0]`` draw the same.
+
+    Args:
+        purpose: What the numbers are for.
+        seed: At least 0, below 2**128.
+        *key: What they belong to; numbers in [0, 2**32). Keys of a purpose have the same length,
+            or differ in the numbers that they share.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *key)))
