@@ -109,7 +109,8 @@ class MapEncoder(BaseFeaturesExtractor):
         """Build the layers."""
         super().__init__(observation_space, features_dim=H)
         self.cache = cache
-        self.conv, self.linear = nn.Linear(G, CONV), nn.Linear(CELLS * CONV, H)
+        self.conv = nn.Linear(G, CONV, bias=False)
+        self.linear = nn.Linear(CELLS * CONV, H)
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
         """Return features ``(M, H)`` of M (video, step) pairs, each ``(M, 1)``."""

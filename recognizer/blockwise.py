@@ -1,4 +1,4 @@
-"""A linear layer over stored features that converts a few of them at a time."""
+"""A linear layer without bias over stored features that converts a few of them at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 _CHUNK_BYTES = 2**22
 
 
-def blockwise_linear(blocks: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """Return ``x @ weight.T + bias`` for each of B blocks x of stored features.
+def blockwise_linear(blocks: Sequence[Tensor], weight: Tensor) -> Tensor:
+    """Return ``x @ weight.T`` for each of B blocks x of stored features.
 
     Blocks are converted to the weight's dtype and device just before they are multiplied, and again
     for the gradient: memory is that of a few of them, and on a CPU they stay in the processor's
@@ -22,23 +22,22 @@ def blockwise_linear(blocks: Sequence[Tensor], weight: Tensor, bias: Tensor) -> 
     Args:
         blocks: B tensors of one shape ``(..., I)``, of any floating dtype; at least one.
         weight: ``(O, I)``.
-        bias: ``(O,)``.
 
     Returns:
         ``(B, ..., O)`` of the weight's dtype.
     """
-    rows: Tensor = _BlockwiseLinear.apply(weight, bias, *blocks)
+    rows: Tensor = _BlockwiseLinear.apply(weight, *blocks)
     return rows.view(len(blocks), *blocks[0].shape[:-1], len(weight))
 
 
 class _BlockwiseLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor, *blocks: Tensor) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, *blocks: Tensor) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.blocks = blocks  # views of a file: keeping them costs nothing
         out = weight.new_empty(len(blocks), blocks[0][..., 0].numel(), len(weight))
         for where, rows in _converted(blocks, weight):
-            torch.addmm(bias, rows, weight.t(), out=out[where].view(-1, len(weight)))
+            torch.mm(rows, weight.t(), out=out[where].view(-1, len(weight)))
         return out
 
     @staticmethod
@@ -49,7 +48,7 @@ class _BlockwiseLinear(torch.autograd.Function):
         of_weight = weight.new_zeros(weight.shape[1], len(weight))
         for where, rows in _converted(ctx.blocks, weight):
             of_weight.addmm_(rows.t(), gradient[where].view(-1, len(weight)))
-        return of_weight.t(), gradient.sum(dim=(0, 1)), *[None] * len(ctx.blocks)
+        return of_weight.t(), *[None] * len(ctx.blocks)
 
 
 def _converted(blocks: Sequence[Tensor], weight: Tensor) -> Iterator[tuple[slice, Tensor]]:

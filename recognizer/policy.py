@@ -61,11 +61,11 @@ class PolicyConfig:
 class PolicyTrunk(nn.Module):
     """A policy network without its heads: 1×1 convolution, linear layer, GRU over time.
 
-    No pooling: where things are in the map is what the policy needs. The convolution is a linear
-    layer on the last axis, since maps are stored channels last.
+    No pooling: where things are in the map is what the policy needs. The convolution, without
+    bias, is a linear layer on the last axis, since maps are stored channels last.
 
     Source: AdaFocus (arXiv:2105.03245) section 3.1 and Figure 3; the linear layer between
-    convolution and GRU is the released code's.
+    convolution and GRU is the released code's, and so is the convolution's lack of a bias.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
@@ -73,7 +73,7 @@ class PolicyTrunk(nn.Module):
         super().__init__()
         self.config = config
         cells = config.map_height * config.map_width
-        self.conv = nn.Linear(config.glance_channels, config.conv_channels)
+        self.conv = nn.Linear(config.glance_channels, config.conv_channels, bias=False)
         self.linear = nn.Linear(cells * config.conv_channels, config.hidden)
         self.gru = nn.GRU(config.hidden, config.hidden, batch_first=True)
 
@@ -93,7 +93,7 @@ class PolicyTrunk(nn.Module):
         if isinstance(maps, Tensor):
             cells = self.conv(maps)
         else:
-            cells = blockwise_linear(maps, self.conv.weight, self.conv.bias)
+            cells = blockwise_linear(maps, self.conv.weight)
         features, state = self.gru(self.linear(cells.relu().flatten(2)).relu(), state)
         return features, state
 

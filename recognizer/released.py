@@ -195,14 +195,13 @@ def _policy(state: Mapping[str, Tensor], glance: int, report: ReleasedReport) ->
         "actor.0.bias": (n_options,),
     }
     _check_shapes("policy", tensors, shapes)
-    # Ours is a linear layer over the last axis, with a bias; theirs a 1×1 convolution without.
+    # Ours is a linear layer over the last axis, theirs a 1×1 convolution; neither has a bias.
     tensors[_CONV] = tensors[_CONV].flatten(1)
     # They flatten the map (channel, cell), we do (cell, channel): maps are stored channels last.
     columns = tensors[_LINEAR].unflatten(1, (channels, side * side))
     tensors[_LINEAR] = columns.transpose(1, 2).flatten(1)
     policy = PolicyNetwork(PolicyConfig(side, side, glance, n_options, channels, hidden))
-    found = {_POLICY[name]: value for name, value in tensors.items()}
-    policy.load_state_dict(found | {"trunk.conv.bias": torch.zeros(channels)})
+    policy.load_state_dict({_POLICY[name]: value for name, value in tensors.items()})
     report.inferred.update(map_height=side, map_width=side, n_options=n_options, grid_n=n)
     report.inferred.update(conv_channels=channels, policy_hidden=hidden)
     return policy.eval()

@@ -144,8 +144,8 @@ class Stepped:
 
     def __init__(self, trunk: Any, actor: nn.Linear) -> None:
         weight = trunk.conv.weight
-        self.conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
-        self.conv.load_state_dict({"weight": weight[:, :, None, None], "bias": trunk.conv.bias})
+        self.conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=False)
+        self.conv.load_state_dict({"weight": weight[:, :, None, None]})
         self.linear, self.cell, self.actor = trunk.linear, cell_of(trunk.gru), actor
         self.state = torch.zeros(1, trunk.gru.hidden_size)
 

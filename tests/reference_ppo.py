@@ -26,7 +26,7 @@ class SteppedNetwork(nn.Module):
         super().__init__()
         out, channels = weights["extractor.trunk.conv.weight"].shape
         hidden, width = weights["extractor.trunk.linear.weight"].shape
-        self.conv = nn.Conv2d(channels, out, kernel_size=1).double()
+        self.conv = nn.Conv2d(channels, out, kernel_size=1, bias=False).double()
         self.linear = nn.Linear(width, hidden).double()
         self.gru = nn.GRU(hidden, hidden).double()
         self.actor = nn.Linear(hidden, len(weights["actor.bias"])).double()

@@ -36,8 +36,8 @@ def make_policy(config: PolicyConfig = CONFIG, seed: int = 0) -> PolicyNetwork:
 
 def stepped(trunk: Any, actor: nn.Linear, maps: Tensor) -> Tensor:
     """Run a policy with layers of torch's own, one frame after the other: ``(B, T, outputs)``."""
-    conv = nn.Conv2d(5, 2, 1)
-    conv.load_state_dict({"weight": trunk.conv.weight[:, :, None, None], "bias": trunk.conv.bias})
+    conv = nn.Conv2d(5, 2, 1, bias=False)
+    conv.load_state_dict({"weight": trunk.conv.weight[:, :, None, None]})
     cell = nn.GRUCell(6, 6)
     cell.load_state_dict(
         {name.removesuffix("_l0"): value for name, value in trunk.gru.state_dict().items()}
@@ -221,21 +221,18 @@ def test_the_states_are_those_of_the_two_grus() -> None:
         torch.testing.assert_close(torch.cat([first, second], dim=1), features)
 
 
-def linear_both_ways(
-    blocks: list[Tensor], weight: Tensor, bias: Tensor, weighting: Tensor
-) -> list[list[Tensor]]:
-    """Return output and gradients of our layer, and of torch's on converted features."""
+def linear_both_ways(blocks: list[Tensor], weight: Tensor, weighting: Tensor) -> list[list[Tensor]]:
+    """Return output and gradient of our layer, and of torch's on converted features."""
     found = []
     for ours in (True, False):
-        w, b = (x.clone().requires_grad_() for x in (weight, bias))
+        w = weight.clone().requires_grad_()
         if ours:
-            out = blockwise_linear(blocks, w, b)
+            out = blockwise_linear(blocks, w)
         else:
-            out = nn.functional.linear(torch.stack([x.to(weight.dtype) for x in blocks]), w, b)
+            out = nn.functional.linear(torch.stack([x.to(weight.dtype) for x in blocks]), w)
         (out * weighting).sum().backward()
         assert w.grad is not None
-        assert b.grad is not None
-        found.append([out.detach(), w.grad, b.grad])
+        found.append([out.detach(), w.grad])
     return found
 
 
@@ -254,12 +251,12 @@ def test_blockwise_is_a_linear_layer(
     inputs, outputs = sizes
     torch.manual_seed(0)
     blocks = [torch.randn(*shape, inputs).to(dtype) for _ in range(n_blocks)]
-    weight, bias = torch.randn(outputs, inputs).double(), torch.randn(outputs).double()
+    weight = torch.randn(outputs, inputs).double()
     weighting = torch.randn(n_blocks, *shape, outputs).double()
     before = blockwise._CHUNK_BYTES
     blockwise._CHUNK_BYTES = per_chunk * blocks[0].numel() * 8 + 1
     try:
-        found, expected = linear_both_ways(blocks, weight, bias, weighting)
+        found, expected = linear_both_ways(blocks, weight, weighting)
     finally:
         blockwise._CHUNK_BYTES = before
     for one, other in zip(found, expected, strict=True):
@@ -271,8 +268,8 @@ def test_blockwise_takes_views_and_expanded_gradients() -> None:
     file = torch.randn(6, 4, 3, 5).half()
     before = file.clone()
     blocks = list(file[::2].transpose(1, 2))  # not contiguous
-    weight, bias = torch.randn(2, 5), torch.randn(2)
-    found, expected = linear_both_ways(blocks, weight, bias, torch.tensor(1.0))
+    weight = torch.randn(2, 5)
+    found, expected = linear_both_ways(blocks, weight, torch.tensor(1.0))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     assert torch.equal(file, before)
@@ -280,8 +277,8 @@ def test_blockwise_takes_views_and_expanded_gradients() -> None:
     rows, weighting = file[:, 0], torch.randn(3, 6, 2)  # the gradient is in another order
     gradients = []
     for out in (
-        blockwise_linear(list(rows), weight, bias),
-        nn.functional.linear(rows.float(), weight, bias),
+        blockwise_linear(list(rows), weight),
+        nn.functional.linear(rows.float(), weight),
     ):
         weight.grad = None
         (out.transpose(0, 1) * weighting).sum().backward()
@@ -305,7 +302,7 @@ def test_allowed_options_are_options(allowed: list[Any]) -> None:
 
 def test_weights_that_changed_in_between_are_noticed() -> None:
     weight = torch.randn(2, 5, requires_grad=True)
-    out = blockwise_linear([torch.randn(3, 5)], weight, torch.zeros(2))
+    out = blockwise_linear([torch.randn(3, 5)], weight)
     with torch.no_grad():
         weight.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
