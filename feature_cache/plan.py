@@ -17,7 +17,7 @@ from .build import encode_row, encoding_workers
 from .encode import VideoEncoder
 from .rows import cache_rows, clips_of
 from .videos import Clip, VideoError, count_frames
-from .writer import free_bytes, size_bytes
+from .writer import free_bytes, nearest_folder, size_bytes
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ def plan_cache(
         )
     if root.exists():
         problems.append(f"{root} exists already")
+    elif not os.access(place := nearest_folder(root), os.W_OK | os.X_OK):
+        problems.append(f"{place} cannot be written to: give another folder than {root}")
     return Plan(
         {str(split): int(n) for split, n in rows["split"].value_counts(sort=False).items()},
         array_bytes,

@@ -260,8 +260,12 @@ class CacheWriter:
 
 def free_bytes(root: Path) -> int:
     """Return the free space where a folder is or will be."""
-    there = next(path for path in (root, *root.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(nearest_folder(root)).free
+
+
+def nearest_folder(root: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists."""
+    return next(path for path in (root, *root.absolute().parents) if path.exists())
 
 
 def _write_all(descriptor: int, values: NDArray[Any], offset: int) -> None:

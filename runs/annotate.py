@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..envs.render import enlargement
 from ..feature_cache import every_picture, read_index
 from ..recognizer import FrameConfig, centre_crop, resize_frames
+from .disks import disk_error, refusal
 from .options import UsageError
 from .steps import OutputError
 
@@ -237,4 +238,4 @@ def _write_mp4(
 
 
 def _cannot_write(out: Path, error: Exception) -> OutputError:
-    return OutputError(f"{out} cannot be written ({error}): give another --annotate")
+    return OutputError(refusal(out, disk_error(error) or error, "give another --annotate"))

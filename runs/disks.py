@@ -50,7 +50,7 @@ def refusal(place: str | Path, error: Exception, otherwise: str = "give another 
         otherwise: What to do if the place stays as it is.
     """
     number = getattr(error, "errno", None)
-    why = os.strerror(number) if number else str(error)
+    why = getattr(error, "strerror", None) or str(error)
     if number in FULL:
         return f"{place}: the disk is full ({why}): free some space, or {otherwise}"
     how = "read or written" if number in _CLOSED else "written"

@@ -60,7 +60,7 @@ def recognize(config: RecognizeConfig) -> None:
             except VideoError as error:
                 unreadable += 1
                 line = {"video": str(path), "error": str(error)}
-            tell(json.dumps(line) if config.json else _printable(_sentences(line)))
+            tell(json.dumps(line) if config.json else _sentences(line))
     if unreadable:
         raise SystemExit(1)
 
@@ -136,8 +136,3 @@ def _sentences(line: dict[str, Any]) -> str:
     if "annotated" in line:
         lines.append(f"  annotated in {line['annotated']}")
     return "\n".join(lines)
-
-
-def _printable(text: str) -> str:
-    """Return a text that any terminal takes: names of files may be any bytes."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -15,6 +15,17 @@ from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 torch.set_num_threads(1)  # the tests' networks are small
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process waits for another at the end."""
+    first = ("test_docs.py", "runs", "recognizer")
+
+    def rank(item: pytest.Item) -> int:
+        names = item.path.relative_to(Path(__file__).parent).parts
+        return next((i for i, name in enumerate(first) if name in names), len(first))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> FeatureCache:
     return write_cache(tmp_path / "cache")

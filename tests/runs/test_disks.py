@@ -293,6 +293,19 @@ def test_a_read_only_disk(
     assert focusgym(*commands(root, digits, encoders, out)[verb]) == (2, f"focusgym: {said}")
 
 
+def test_a_plan_tells_of_a_read_only_disk(
+    disk: Disk, root: Path, digits: Digits, encoders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk.change("ro")
+    out = disk.place / "new" / "out"
+    content = commands(root, digits, encoders, out)["cache build"][3:]
+    with pytest.raises(SystemExit) as end:
+        main(["cache", "plan", str(out), *map(str, content), "--sample=1", "--json"])
+    assert end.value.code == 1
+    said = f"{disk.place} cannot be written to: give another folder than {out}"
+    assert said in json.loads(capsys.readouterr().out)["problems"]
+
+
 def test_what_is_read_may_be_read_only(disk: Disk, root: Path, focusgym: Command) -> None:
     """A finished run, a cache, a recognizer: verbs that write nothing need no room."""
     shutil.copytree(root, disk.place, dirs_exist_ok=True, symlinks=True)

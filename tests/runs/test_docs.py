@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import warnings
@@ -38,6 +37,7 @@ FOCUSGYM = ("focusgym", ".venv/bin/focusgym")
 # documented is tried with one seed, one patch size, which has to be encoded, and short trainings.
 # See also `in_short`.
 SHORTER = {"compare": shlex.split("--seeds 1 --patch 20 --epochs 1 --fit-epochs 1")}
+SHORT_TRAINING = ["--epochs", "1"]
 PAGES_BY = {page.stem: page for page in PAGES}
 CONFIGS: dict[str, type[Any]] = {
     **VERBS,
@@ -125,13 +125,19 @@ def execute(step: Step) -> str:
         elif words:
             from focusgym.runs.cli import main
 
-            sys.argv = ["focusgym", *words[1:], *SHORTER.get(words[1], [])]
+            sys.argv = ["focusgym", *words[1:], *shorter(words)]
             try:
                 main()
             except SystemExit as end:
                 if end.code:
                     raise
     return printed.getvalue()
+
+
+def shorter(words: list[str]) -> list[str]:
+    """More options, so that what a command trains is done sooner."""
+    says = {"--resume", "--epochs"} & {*words} or any(word.endswith(".yaml") for word in words)
+    return SHORT_TRAINING if words[1] == "train" and not says else SHORTER.get(words[1], [])
 
 
 def in_short() -> None:
@@ -177,20 +183,23 @@ def run_documents(folders: list[Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def yours(tmp_path_factory: pytest.TempPathFactory, tiny_run: tuple[Path, Any]) -> Path:
-    """A folder with what the pages say a user has: clips with lists, weights, a checkpoint."""
+def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the pages say a user has: clips with lists, weights, a checkpoint.
+
+    The clips have another size, and more frames, than the videos of the quickstart.
+    """
     import torch
     from released_files import checkpoint_after_stage_two, encoder_entries
     from torchvision.models import mobilenet_v2
+    from video_files import write_video
 
     root = tmp_path_factory.mktemp("yours")
-    digits = iter(sorted((tiny_run[0] / "data" / "videos" / "train").glob("*.mp4")))
     lists: dict[str, list[str]] = {"train": [], "val": []}
     for label, name in enumerate(("wave", "clap")):
         (root / "clips" / name).mkdir(parents=True)
         for i, split in enumerate(("train", "train", "val")):
-            shutil.copy(next(digits), root / "clips" / name / f"{i}.mp4")
-            lists[split].append(f"{name}/{i}.mp4 12 {label}")
+            write_video(root / "clips" / name / f"{i}.mp4", n=20 + i)
+            lists[split].append(f"{name}/{i}.mp4 {20 + i} {label}")
     for split, lines in lists.items():
         (root / "clips" / f"{split}.txt").write_text("\n".join(lines))
     (root / "clips" / "classes.txt").write_text("wave\nclap\n")
