@@ -65,16 +65,18 @@ def test_usual_kinds_in_all_structures(
     codec: str, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once as the short videos that they are, and once as if they were long ones."""
-    for longest, quick in ((5000, "pyav in order"), (10, "pyav")):
-        monkeypatch.setattr(index, "SHORT_FRAMES", longest)
-        ways = {structure: check(tmp_path, codec, container, structure) for structure in STRUCTURES}
-        assert {way for structure, way in ways.items() if structure != "torn"} <= {
-            None,
-            "pyav",
-            "pyav in order",
-        }
-        if (codec, container) in SOUGHT:
-            assert {ways["closed_gop"], ways["variable_rate"], ways["rotated"]} == {quick}
+    for structure in STRUCTURES:
+        path = tmp_path / f"{structure}.{CONTAINERS[container].suffix}"
+        try:
+            write_video(path, codec, container, structure)
+        except NotWritable:
+            continue
+        for longest, quick in ((5000, "pyav in order"), (10, "pyav")):
+            monkeypatch.setattr(index, "SHORT_FRAMES", longest)
+            way = compare(path)
+            assert structure == "torn" or way in ("pyav", "pyav in order")
+            if structure in ("closed_gop", "variable_rate", "rotated"):
+                assert way == quick or (codec, container) not in SOUGHT
 
 
 def test_decord_reads_simple_files_alike(tmp_path: Path) -> None:
