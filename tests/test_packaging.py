@@ -21,9 +21,8 @@ def setup_cfg() -> configparser.ConfigParser:
 
 
 def folders_with_code() -> list[str]:
-    inits = ROOT.glob("**/__init__.py")
-    found = [path.parent.relative_to(ROOT) for path in inits]
-    return sorted(str(p).replace("/", ".") for p in found if p.parts[0] in ROOMS)
+    inits = (path for room in ROOMS for path in (ROOT / room).rglob("__init__.py"))
+    return sorted(".".join(path.parent.relative_to(ROOT).parts) for path in inits)
 
 
 def test_every_folder_is_packaged_and_mapped() -> None:

@@ -142,9 +142,10 @@ def in_short() -> None:
     from focusgym.runs.comparison import grid
 
     # MobileNet-V2 on 8 × 49 patches of each clip, and 200 epochs: less of everything here.
-    clips, frames = quickstart.CLIPS, FrameConfig(steps=2, frame_px=224, resize_px=256)
+    clips, frames = quickstart.clips(), FrameConfig(steps=2, frame_px=224, resize_px=256)
     ppo, ppo_plus = (replace(each, epochs=4) for each in (clips.ppo, clips.ppo_plus))
-    quickstart.CLIPS = replace(clips, frames=frames, grid=2, ppo=ppo, ppo_plus=ppo_plus)
+    shorter = replace(clips, frames=frames, grid=2, ppo=ppo, ppo_plus=ppo_plus)
+    quickstart.clips = lambda: shorter
 
     # Trainings in processes of their own, each of which imports torch again.
     def here(function: Callable[..., None], calls: Mapping[str, Any], *_: object) -> None:
