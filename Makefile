@@ -15,19 +15,23 @@ test: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py
 
-# mypy does not follow an editable install whose folders are mapped: it gets a tree of links.
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf .venv/typing && mkdir -p .venv/typing/focusgym
-	for room in $(ROOMS); do ln -s $(CURDIR)/$$room .venv/typing/focusgym/$$room; done
-	MYPYPATH=.venv/typing $(BIN)/mypy
+	$(BIN)/mypy
 
 # Written last, so that an interrupted installation is done again.
-.venv/installed: setup.cfg pyproject.toml
+.venv/installed: setup.cfg pyproject.toml .venv/files
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
+# What is installed are links to the files there are: others want another installation.
+.venv/files: FORCE
+	@mkdir -p .venv
+	@find $(ROOMS) -type f ! -name '*.pyc' | sort > $@.now
+	@cmp -s $@.now $@ || cp $@.now $@
+FORCE:
+
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

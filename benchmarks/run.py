@@ -15,6 +15,7 @@ import decoding
 import environment
 import policies
 import quickstart
+import startup
 import torch
 import training
 import verbs
@@ -32,7 +33,7 @@ def main() -> None:
     table: dict[str, dict[str, float | str]] = {}
     parts = (
         *(quickstart, environment, training, policies),
-        *(decoding, caches, recognizer, verbs),
+        *(decoding, caches, recognizer, startup, verbs),
     )
     for measure in (part.rows for part in parts):
         table.update(measure(OUT))

@@ -6,18 +6,7 @@ if __name__ == "envs":  # pragma: no cover
     )
 
 import gymnasium
-
-from .config import EnvConfig, PlusConfig
-from .designs import Confidences, RewardDesign, make_design
-from .engine import FocusEngine, Step
-from .env import AdaFocusEnv, AdaFocusPlusEnv
-from .episodes import Episodes
-from .record import EpisodeRecord, RecordError, read_record
-from .render import Caption, draw_decision, render_record
-from .rewards import increment_over_random, increments, padding, regret, skip_gain
-from .sb3 import AdaFocusVecEnv, make_sb3
-from .source import FeatureSource, open_source
-from .vector import AdaFocusPlusVectorEnv, AdaFocusVectorEnv
+import lazy_loader
 
 for name in ("AdaFocus", "AdaFocusPlus"):
     gymnasium.register(
@@ -26,32 +15,5 @@ for name in ("AdaFocus", "AdaFocusPlus"):
         vector_entry_point=f"focusgym.envs.vector:{name}VectorEnv",
     )
 
-__all__ = [
-    "AdaFocusEnv",
-    "AdaFocusPlusEnv",
-    "AdaFocusPlusVectorEnv",
-    "AdaFocusVecEnv",
-    "AdaFocusVectorEnv",
-    "Caption",
-    "Confidences",
-    "EnvConfig",
-    "EpisodeRecord",
-    "Episodes",
-    "FeatureSource",
-    "FocusEngine",
-    "PlusConfig",
-    "RecordError",
-    "RewardDesign",
-    "Step",
-    "draw_decision",
-    "increment_over_random",
-    "increments",
-    "make_design",
-    "make_sb3",
-    "open_source",
-    "padding",
-    "read_record",
-    "regret",
-    "render_record",
-    "skip_gain",
-]
+# What is exported stands in __init__.pyi, and is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

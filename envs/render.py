@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -245,5 +244,7 @@ def _shorten(text: str, font: Font, room_px: float) -> str:
 
 @lru_cache(maxsize=8)
 def _font(size_px: int) -> Font:
+    from matplotlib import get_data_path
+
     # matplotlib's: it has Latin, Greek and Cyrillic letters, where Pillow's own has plain ones.
     return ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size_px)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -159,7 +158,8 @@ def _load(path: Path, what: str, give: str, copy: str | None = None) -> Any:
 
 
 def _find(name: str, weights: str) -> dict[str, Tensor]:
-    models = torchvision.models
+    from torchvision import models
+
     known = models.get_model_weights(name) if name in models.list_models(module=models) else None
     if known and (weights == "default" or weights in known.__members__):
         return _download(name, known.DEFAULT if weights == "default" else known[weights])

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from .classifier import Classifier
 from .geometry import PatchGrid
@@ -91,6 +90,8 @@ def count_gmacs(run: Callable[[], object]) -> float:
 
     Two floating-point operations are one multiply-add. On CPU: a fused CUDA GRU is not counted.
     """
+    from torch.utils.flop_counter import FlopCounterMode
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
     return float(counter.get_total_flops()) / 2e9

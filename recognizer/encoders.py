@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
 from .trunks import build_trunk, check_name
@@ -129,6 +128,8 @@ class Encoder(nn.Module):
         Its maps are the encoder's within rounding. Its state dict is another one: save and
         fingerprint the encoder, not the copy.
         """
+        from torch.fx.experimental.optimization import fuse
+
         encoder = copy.deepcopy(self).eval()
         trunk = fuse(encoder.trunk, inplace=True, no_trace=True)
         encoder.trunk = trunk.to(memory_format=torch.channels_last)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 SHORT_VIDEOS = ("repeat_last", "repeat_first")
 Box = tuple[int, int, int, int]
@@ -82,6 +81,8 @@ def resize_frames(frames: Tensor, config: FrameConfig) -> Tensor:
         ValueError: If the frames are not S×S and no ``resize_px`` is given.
     """
     if config.resize_px is not None:
+        from torchvision.transforms.v2 import functional as transforms
+
         resized: Tensor = transforms.resize(frames, [config.resize_px], antialias=True)
         return resized
     side = config.frame_px

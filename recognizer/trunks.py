@@ -6,10 +6,8 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-import torchvision
 from torch import Tensor, fx, nn, no_grad, zeros
 from torch.nn import functional
-from torchvision.models.feature_extraction import NodePathTracer
 
 from .errors import FocusgymError
 
@@ -76,8 +74,12 @@ def check_name(name: str) -> None:
     Raises:
         ValueError: If it is not, naming the small ones and torchvision's closest names.
     """
+    if name in _SMALL:
+        return
+    import torchvision
+
     known = torchvision.models.list_models(module=torchvision.models)
-    if name in _SMALL or name in known:
+    if name in known:
         return
     close = difflib.get_close_matches(name, known) or ["mobilenet_v2", "resnet50"]
     raise ValueError(
@@ -104,6 +106,9 @@ def build_trunk(name: str) -> Trunk:
     check_name(name)
     if name in _SMALL:
         return _SMALL[name]()
+    import torchvision
+    from torchvision.models.feature_extraction import NodePathTracer
+
     model = torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {})).eval()
     tracer = NodePathTracer()
     traced = fx.GraphModule(model, tracer.trace(model))

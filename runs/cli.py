@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn, cast
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
+from .. import __version__
 from .configs.cache import (
     CacheInfoConfig,
     CachePlanConfig,
@@ -55,6 +56,7 @@ RUNNERS: Mapping[type[Any], tuple[str, str]] = {
     RecognizeConfig: ("recognize", "recognize"),
     ImportConfig: ("import_checkpoint", "import_checkpoint"),
 }
+_DESCRIPTION = "Learn where a video recognizer should look. --version tells the version."
 _PRINTED, _ELSEWHERE = "what is printed", "send it elsewhere"
 # Of these nothing is kept that goes on.
 _AT_ONCE: tuple[type[Any], ...] = (CacheInfoConfig, CachePlanConfig, CacheVerifyConfig)
@@ -90,10 +92,13 @@ def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
         _fail(found.replace(f"--preset {stored}", f"{stored}") if stored else found)
     try:
         try:
+            if args == ["--version"]:
+                print(f"focusgym {__version__}")
+                raise SystemExit
             return tyro.cli(
                 cast(Any, Command),
                 prog="focusgym",
-                description="Learn where a video recognizer should look.",
+                description=_DESCRIPTION,
                 args=given,
                 config=(OmitArgPrefixes, OmitSubcommandPrefixes),
             )

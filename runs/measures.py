@@ -11,7 +11,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
-from scipy.stats import binomtest
 from torch import Tensor
 
 from ..recognizer import measure
@@ -37,6 +36,8 @@ def measures(
         step, likewise the top-5 accuracy and the mean average precision, and the share of the
         frames that were looked at.
     """
+    from scipy.stats import binomtest
+
     found = measure(logits, labels)
     by_step = found.top1
     right = binomtest(round(by_step[-1] * len(labels)), len(labels))

@@ -43,7 +43,7 @@ from .pipeline import (
     make_policy,
 )
 from .preset import CONFIG, write_config
-from .recipes import CLIPS, DIGITS, Recipe
+from .recipes import DIGITS, Recipe, clips
 from .report import clear_report, write_report
 from .run_folder import record_of
 from .steps import OutputError, Steps
@@ -91,10 +91,10 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         )
     if config.weights is not None and not config.weights.is_file():
         raise UsageError(f"--weights: no such file: {config.weights}")
-    recipe = recipe or (CLIPS if config.videos else DIGITS)
-    clips = read_videos(config.videos) if config.videos else None
-    if clips is not None:
-        tell_notes(clips)
+    recipe = recipe or (clips() if config.videos else DIGITS)
+    own = read_videos(config.videos) if config.videos else None
+    if own is not None:
+        tell_notes(own)
     console = Console(stderr=config.json)
     asked = asdict(config)
     del asked["json"]  # how a run is told is no part of it
@@ -104,8 +104,8 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     write_config(config.out / CONFIG, "quickstart", config, record["commands"][0])
     clear_report(config.out)
     data = (
-        VideoSet(clips.videos, clips.classes, None)
-        if clips
+        VideoSet(own.videos, own.classes, None)
+        if own
         else embedded_digits(steps, recipe, config.seed)
     )
     results = run_pipeline(steps, data, recipe, config, console)

@@ -111,16 +111,19 @@ DIGITS = Recipe(
     stage_one=adamw(10, 32, local=2e-3, classifier=2e-3),
 )
 
-CLIPS = Recipe(
-    frames=FrameConfig(steps=8, frame_px=224, resize_px=256),
-    patch_px=128,
-    grid=7,
-    glance=EncoderConfig("mobilenet_v2"),
-    local=EncoderConfig("mobilenet_v2"),
-    hidden=256,
-    dropout=0.5,
-    classifier=adamw(40, 16, classifier=5e-4),
-    ppo=trained_as("clips"),
-    ppo_plus=trained_as("clips", "--plus"),
-    finetune=adamw(10, 16, classifier=2e-4),
-)
+
+def clips() -> Recipe:
+    """Return the recipe for a user's clips; torchvision, which has its encoders, is imported."""
+    return Recipe(
+        frames=FrameConfig(steps=8, frame_px=224, resize_px=256),
+        patch_px=128,
+        grid=7,
+        glance=EncoderConfig("mobilenet_v2"),
+        local=EncoderConfig("mobilenet_v2"),
+        hidden=256,
+        dropout=0.5,
+        classifier=adamw(40, 16, classifier=5e-4),
+        ppo=trained_as("clips"),
+        ppo_plus=trained_as("clips", "--plus"),
+        finetune=adamw(10, 16, classifier=2e-4),
+    )

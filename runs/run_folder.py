@@ -15,11 +15,12 @@ from typing import Any
 import torch
 import yaml
 
+from .. import __version__
 from ..recognizer import library_versions
 from .disks import write_whole
 from .partial import exclusive, whole
 from .preset import CONFIG, resolved, write_config
-from .steps import VERSION, OutputError
+from .steps import OutputError
 
 RUN = "run.json"
 RESULTS = "results.json"
@@ -132,7 +133,7 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
 def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
     """Return by which command, versions, revision and machine a run is made, on which data."""
     return {
-        "focusgym": VERSION,
+        "focusgym": __version__,
         "verb": verb,
         "commands": [_command()],
         "git": _git_revision(),

@@ -8,17 +8,16 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from .. import __version__
 from ..feature_cache import fingerprint
 from ..recognizer import FocusgymError
 from .disks import write_whole
 
-VERSION = version("focusgym")
 _VERB = "quickstart"
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
 
@@ -74,7 +73,7 @@ class Steps:
                 "was touched; give a new or empty folder as --out"
             )
         out.mkdir(parents=True, exist_ok=True)
-        content = {"focusgym": VERSION, "verb": _VERB, **config}
+        content = {"focusgym": __version__, "verb": _VERB, **config}
         write_whole(record, json.dumps(content, indent=2, default=str))
         self._out = out
         self._console = console

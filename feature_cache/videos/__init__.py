@@ -1,34 +1,6 @@
 """From a list of videos to the frames that encoders see: lists, files, sampling, decoding."""
 
-from .clips import Clip, count_frames
-from .container import VideoError
-from .decode import read_frames, read_many, read_view
-from .digits import DigitsConfig, make_digits
-from .index import VideoIndex, read_index
-from .list_table import VideoListError
-from .lists import VideoList, read_lists, read_videos
-from .pictures import every_picture
-from .sampling import AugmentConfig, View, draw_crop, draw_frames, sample_frames
+import lazy_loader
 
-__all__ = [
-    "AugmentConfig",
-    "Clip",
-    "DigitsConfig",
-    "VideoError",
-    "VideoIndex",
-    "VideoList",
-    "VideoListError",
-    "View",
-    "count_frames",
-    "draw_crop",
-    "draw_frames",
-    "every_picture",
-    "make_digits",
-    "read_frames",
-    "read_index",
-    "read_lists",
-    "read_many",
-    "read_videos",
-    "read_view",
-    "sample_frames",
-]
+# What is exported stands in __init__.pyi, and is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

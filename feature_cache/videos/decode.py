@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from ...recognizer import FrameConfig, ahead, centre_crop, resize_frames
 from .clips import Clip, read_pixels, read_plainly
@@ -115,5 +114,7 @@ def _cut(frames: Tensor, view: View, side_px: int) -> Tensor:
     left, top, right, bottom = view.crop_px
     cut = frames[:, :, top:bottom, left:right]
     if (right - left, bottom - top) != (side_px, side_px):
+        from torchvision.transforms.v2 import functional as transforms
+
         cut = transforms.resize(cut, [side_px, side_px], antialias=True)
     return (cut.flip(-1) if view.flipped else cut).contiguous()

@@ -20,7 +20,6 @@ import av
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 from ...recognizer import Purpose, generator
@@ -102,6 +101,8 @@ class DigitVideo:
 @cache
 def load_scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return scikit-learn's digits: images ``(1797, 8, 8)`` in [0, 1] and labels ``(1797,)``."""
+    from sklearn.datasets import load_digits
+
     images, labels = load_digits(return_X_y=True)
     return images.reshape(-1, 8, 8) / 16.0, labels
 

@@ -28,7 +28,6 @@ from trainings import (
 )
 
 from focusgym.agents import (
-    CheckpointError,
     Checkpoints,
     FocusPPO,
     PPOConfig,
@@ -39,7 +38,7 @@ from focusgym.agents import (
 )
 from focusgym.envs.source import open_source
 from focusgym.feature_cache import FeatureCache
-from focusgym.recognizer import checkpoint_file
+from focusgym.recognizer import CheckpointError, checkpoint_file
 
 ROLLOUT = T * N_ENVS
 TOTAL = 9 * ROLLOUT

@@ -20,7 +20,6 @@ from support import C, G, L, T, write_cache
 from trainings import N_ENVS, Files, damage, make_env, make_model, put, why_refused
 
 from focusgym.agents import (
-    CheckpointError,
     FocusPPO,
     PlusTraining,
     PPOConfig,
@@ -29,7 +28,7 @@ from focusgym.agents import (
     train_policy,
 )
 from focusgym.feature_cache import FeatureCache
-from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
+from focusgym.recognizer import CheckpointError, ClassifierConfig, GruClassifier, write_bundle
 
 ROLLOUT = T * N_ENVS
 DAMAGED = "remove it and train from the beginning"

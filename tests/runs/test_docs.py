@@ -50,6 +50,7 @@ CONFIGS: dict[str, type[Any]] = {
     "recognize": RecognizeConfig,
     "import-checkpoint": ImportConfig,
 }
+SETS_UP = ("make ", "pip install ")  # only looked up
 FOREIGN = ("tyro-write-completion", "help")  # of every verb
 # Modules that blocks import, and the verbs.
 HEAVY = [
@@ -92,11 +93,11 @@ def commands(page: Path) -> list[str]:
 
 
 def steps_of(page: Path) -> list[Step]:
-    """What a reader does with a page, in order; ``make`` is only looked up."""
+    """What a reader does with a page, in order, once focusgym is installed."""
     steps = []
     for language, block in blocks(page):
         if language == "sh":
-            steps += [Step("sh", line) for line in lines_of(block) if not line.startswith("make ")]
+            steps += [Step("sh", x) for x in lines_of(block) if not x.startswith(SETS_UP)]
         elif language in ("python", "yaml"):
             steps.append(Step(language, block))
     return steps
@@ -147,9 +148,10 @@ def in_short() -> None:
     from focusgym.runs.comparison import grid
 
     # MobileNet-V2 on 8 × 49 patches of each clip, and 200 epochs: less of everything here.
-    clips, frames = quickstart.CLIPS, FrameConfig(steps=2, frame_px=224, resize_px=256)
+    clips, frames = quickstart.clips(), FrameConfig(steps=2, frame_px=224, resize_px=256)
     ppo, ppo_plus = (replace(each, epochs=4) for each in (clips.ppo, clips.ppo_plus))
-    quickstart.CLIPS = replace(clips, frames=frames, grid=2, ppo=ppo, ppo_plus=ppo_plus)
+    shorter = replace(clips, frames=frames, grid=2, ppo=ppo, ppo_plus=ppo_plus)
+    quickstart.clips = lambda: shorter
 
     # Trainings in processes of their own, each of which imports torch again.
     def here(function: Callable[..., None], calls: Mapping[str, Any], *_: object) -> None:
@@ -391,6 +393,13 @@ def test_make_targets_exist() -> None:
     for page in PAGES:
         for target in re.findall(r"(?:^|`)make (\w+)", page.read_text(), re.MULTILINE):
             assert f"\n{target}:" in makefile
+
+
+def test_extras_that_are_installed_exist() -> None:
+    setup = (ROOT / "setup.cfg").read_text()
+    for page in PAGES:
+        for extra in re.findall(r"pip install .*\.\[(\w+)\]", page.read_text()):
+            assert f"\n{extra} =\n" in setup
 
 
 def test_figures_in_the_readme_are_those_of_the_benchmarks() -> None:

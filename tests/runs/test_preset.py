@@ -23,7 +23,7 @@ from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainC
 from focusgym.runs.options import reward_of
 from focusgym.runs.ppo_options import ppo_config
 from focusgym.runs.preset import VERBS, preset_names, read_preset, resolved, write_config
-from focusgym.runs.recipes import CLIPS, DIGITS
+from focusgym.runs.recipes import DIGITS, clips
 
 # What verbs cannot do without, which no preset gives.
 NEEDED = {
@@ -88,10 +88,10 @@ def test_defaults_are_those_of_the_room_below() -> None:
 
 def test_the_quickstart_trains_as_its_presets_say() -> None:
     assert DIGITS.ppo == PPOConfig(20, conv_channels=16, hidden=128)
-    assert CLIPS.ppo == PPOConfig(
+    assert clips().ppo == PPOConfig(
         100, n_envs=48, minibatch=16, lr=3e-4, conv_channels=32, hidden=256
     )
-    assert CLIPS.ppo_plus == replace(CLIPS.ppo, plus=PRESETS["ppo_plus"].plus)
+    assert clips().ppo_plus == replace(clips().ppo, plus=PRESETS["ppo_plus"].plus)
     plus = DIGITS.ppo_plus.plus
     assert plus is not None
     assert plus.penalty is not None

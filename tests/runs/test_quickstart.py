@@ -23,7 +23,7 @@ from focusgym.recognizer import FrameConfig, FrameCost, PolicyConfig, read_class
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.evaluation import parity, true_centers, worst_parity
 from focusgym.runs.quickstart import quickstart
-from focusgym.runs.recipes import CLIPS, Recipe, adamw
+from focusgym.runs.recipes import Recipe, adamw, clips
 
 Run = tuple[Path, dict[str, Any]]
 LEARNED = ["adafocus", "adafocus_finetuned", "random_finetuned"]
@@ -237,7 +237,7 @@ def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
     fit = adamw(2, 4, classifier=1e-3)
     ppo = PPOConfig(epochs=2, n_envs=4, minibatch=2, conv_channels=2, hidden=8)
     recipe = replace(
-        CLIPS,
+        clips(),
         frames=FrameConfig(steps=2, frame_px=32, resize_px=36),
         patch_px=32 // 2,
         grid=3,
@@ -245,7 +245,7 @@ def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
         classifier=fit,
         finetune=fit,
         ppo=ppo,
-        ppo_plus=replace(ppo, plus=CLIPS.ppo_plus.plus),
+        ppo_plus=replace(ppo, plus=clips().ppo_plus.plus),
     )
     config = QuickstartConfig(
         out=tmp_path / "out", videos=tmp_path / "clips", weights=tmp_path / "weights.pth"

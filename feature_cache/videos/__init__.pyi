@@ -1,0 +1,32 @@
+from .clips import Clip, count_frames
+from .container import VideoError
+from .decode import read_frames, read_many, read_view
+from .digits import DigitsConfig, make_digits
+from .index import VideoIndex, read_index
+from .list_table import VideoListError
+from .lists import VideoList, read_lists, read_videos
+from .pictures import every_picture
+from .sampling import AugmentConfig, View, draw_crop, draw_frames, sample_frames
+
+__all__ = [
+    "AugmentConfig",
+    "Clip",
+    "DigitsConfig",
+    "VideoError",
+    "VideoIndex",
+    "VideoList",
+    "VideoListError",
+    "View",
+    "count_frames",
+    "draw_crop",
+    "draw_frames",
+    "every_picture",
+    "make_digits",
+    "read_frames",
+    "read_index",
+    "read_lists",
+    "read_many",
+    "read_videos",
+    "read_view",
+    "sample_frames",
+]
