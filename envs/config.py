@@ -33,6 +33,8 @@ class EnvConfig:
             video by video as they are played, shared by the environments of the process. Where one
             for all videos of the cache would be larger, they are computed in each step.
         device: Where the engine computes, such as ``cuda``.
+        videos_root: Where the folder of the videos is now, which only pictures of episodes need;
+            None looks for it, as `FeatureCache.open` does.
 
     Raises:
         ValueError: If a value is not among those that are allowed.
@@ -52,6 +54,7 @@ class EnvConfig:
     policy_gmacs: float = 0.0
     projection_bytes: int = 2**31
     device: str = "cpu"
+    videos_root: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -95,6 +95,7 @@ class History:
         if record.video_id not in self._frames:
             if len(self._frames) == len(self._n_decisions):
                 self._frames.pop(next(iter(self._frames)))
-            frames = read_view(record.clip, record.frames, record.view)
+            (clip,) = self._cache.clips(np.array([record.video_id]))
+            frames = read_view(clip, record.frames, record.view)
             self._frames[record.video_id] = frames
         return self._frames[record.video_id]

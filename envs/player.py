@@ -105,7 +105,7 @@ class Player:
             **{
                 name: value
                 for name, value in asdict(self.config).items()
-                if name not in ("cache", "classifier", "projection_bytes")
+                if name not in ("cache", "classifier", "projection_bytes", "videos_root")
             },
             "cache": self.cache.fingerprint,
             "classifier": weights_digest(self._engine.source.classifier),

@@ -192,10 +192,11 @@ def open_source(config: EnvConfig) -> FeatureSource:
         Path(config.classifier) / "weights.safetensors",
     )
     stamps = [_stamp(path) for path in files]
-    key = (*stamps, config.group, config.device, config.projection_bytes)
+    videos_root = None if config.videos_root is None else os.path.abspath(config.videos_root)
+    key = (*stamps, config.group, config.device, config.projection_bytes, videos_root)
     source = _open_sources.get(key)
     if source is None or None in stamps:
-        cache = FeatureCache.open(config.cache, config.group, config.device)
+        cache = FeatureCache.open(config.cache, config.group, config.device, videos_root)
         classifier = read_classifier(config.classifier, cache.fingerprint)
         source = FeatureSource(cache, classifier, config.projection_bytes)
         _open_sources[key] = source

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ..recognizer import Encoder, ahead, describe, library_versions, torch_threads
 from .encode import CacheConfig, VideoEncoder, checksum, view_arrays
 from .journal import NOTHING, RowFacts
+from .roots import common_folder
 from .rows import cache_rows, clips_of, rows_digest, shard_rows
 from .store import CacheError, is_complete
 from .tables import write_tables
@@ -41,6 +42,7 @@ def build_cache(
     shard: tuple[int, int] | None = None,
     skip_missing: bool = False,
     restart: bool = False,
+    videos_root: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Encode videos and write the cache; the folder appears only when it is complete.
 
@@ -59,6 +61,8 @@ def build_cache(
         skip_missing: Go on without videos that cannot be read: their rows stay zero, their split
             is ``skipped``, and the manifest tells why.
         restart: Throw away what was begun with other settings, instead of refusing.
+        videos_root: The folder of the videos, which may be moved later: the cache names those below
+            it from there. None takes the deepest folder that holds all.
 
     Returns:
         ``root``.
@@ -76,6 +80,12 @@ def build_cache(
     if is_complete(root, identity):
         return root
     encoder = VideoEncoder(glance_encoder, local_encoder, config)
+    rows = rows.assign(path=[str(Path(path).absolute()) for path in rows["path"]])
+    below = (
+        common_folder(rows["path"].tolist())
+        if videos_root is None
+        else str(Path(videos_root).absolute())
+    )
     rows = rows.iloc[chosen].reset_index(drop=True)
     clips = clips_of(rows)
     missing = rows["missing"].tolist()
@@ -113,7 +123,7 @@ def build_cache(
         networks = {"glance_encoder": glance_encoder, "local_encoder": local_encoder}
         writer.finish(
             lambda folder: write_tables(
-                folder, identity, config.grids, rows, facts, failures, networks
+                folder, identity, config.grids, rows, facts, failures, networks, below
             )
         )
     return root

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from .encode import config_of
+from .roots import VideosRoot
 from .store import open_arrays, read_manifest, read_table
 
 
@@ -28,8 +29,10 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
     config, depends_on = config_of(manifest), manifest["depends_on"]
     arrays = open_arrays(root, config.grids)
     frames, augment = config.frames, config.augment
+    videos = VideosRoot.find(root, manifest, rows, None)
     facts = {
         "cache": str(root),
+        "videos": " or ".join(videos.tried) or "each by its whole path",
         **({"shard": "{}/{}".format(*manifest["shard"])} if manifest["shard"] else {}),
         "frames": f"{frames.steps} of {frames.frame_px} px, short side "
         f"{frames.resize_px or 'as it is'}, short videos {frames.short_videos}",

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..recognizer import PatchGrid
 from .encode import checksum, weights_bytes
 from .journal import RowFacts
+from .roots import VideosRoot, common_folder
 from .store import CacheError, is_complete, open_arrays, read_encoders, read_manifest, read_table
 from .tables import ENCODERS, write_tables
 from .writer import CacheWriter
@@ -50,6 +51,8 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
                 "may have read other frames than asked for; build it again"
             )
     rows = pd.concat(tables, ignore_index=True)
+    root_of_first = VideosRoot.find(parts[0], manifests[0], tables[0], None).folder
+    below = root_of_first or common_folder(rows["path"].tolist())
     firsts = np.cumsum([0, *map(len, tables)]).tolist()
     failures = {
         first + skipped["row"]: skipped["reason"]
@@ -81,7 +84,9 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
         writer.sync()
         facts = dict(writer.rows)
         writer.finish(
-            lambda folder: write_tables(folder, identity, grids, rows, facts, failures, networks)
+            lambda folder: write_tables(
+                folder, identity, grids, rows, facts, failures, networks, below
+            )
         )
     return root
 

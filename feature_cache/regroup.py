@@ -6,6 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ..recognizer import PatchGrid
 from .build import build_cache
 from .encode import config_of
@@ -28,8 +30,19 @@ def build_regrouped(cache: FeatureCache, grid: PatchGrid, root: str | os.PathLik
     Raises:
         ValueError: If the grid is for other frames.
         CacheError: As `build_cache`.
+        VideoError: As `FeatureCache.clips`.
     """
-    rows = cache.videos[(cache.videos["split"] != SKIPPED) & (cache.videos["view"] <= 0)]
+    kept = (cache.videos["split"] != SKIPPED) & (cache.videos["view"] <= 0)
+    rows = cache.videos[kept]
     videos = rows.drop(columns=["view", *FACTS]).reset_index(drop=True)
     config = replace(config_of(cache.manifest), grids=(grid,))
-    return build_cache(videos.assign(missing=""), cache.classes, root, *cache.encoders(), config)
+    if not Path(root).exists():
+        cache.clips(np.flatnonzero(kept))
+    return build_cache(
+        videos.assign(missing=""),
+        cache.classes,
+        root,
+        *cache.encoders(),
+        config,
+        videos_root=cache.videos_root,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -20,8 +19,9 @@ from torch import Tensor
 
 from ..recognizer import Encoder, FocusgymError, FrameConfig, PatchGrid, describe, read_encoder
 from . import journal
-from .rows import TEXT_COLUMNS, label_matrix
-from .videos import View
+from .roots import VideosRoot, Where
+from .rows import TEXT_COLUMNS, clips_of, label_matrix
+from .videos import Clip, View
 
 SHARED_ARRAYS = ("glance_maps", "glance_vectors", "frame_indices", "crops_px", "flipped")
 
@@ -180,9 +180,12 @@ class FeatureCache:
         manifest: Everything that the features depend on, the classes, and the costs of encoding.
         fingerprint: Of the features of this option group; what is trained on them carries it.
         videos: Table of rows, in the arrays' order: one per video, or per augmented copy of it.
-            ``name``, ``path``, ``label`` (the first), ``labels`` (all, joined by ``;``), ``split``,
-            ``start_s``, ``end_s``, ``images``, ``n_images``, ``view`` (−1: middle frames and
-            central crop), ``bytes``, ``decoder`` (what read it), ``checksum``.
+            ``name``, ``path`` (absolute, where the video is now), ``label`` (the first), ``labels``
+            (all, joined by ``;``), ``split``, ``start_s``, ``end_s``, ``images``, ``n_images``,
+            ``view`` (−1: middle frames and central crop), ``bytes``, ``decoder`` (what read it),
+            ``checksum``.
+        videos_root: The folder of the videos, which `VideosRoot.find` has found; None for a cache
+            of an earlier version, which has none.
         grid: Where the options are: option k of a decision is its patch k.
         frames: Which frames were taken, and how large.
         labels: ``(N,)`` int64, the first label.
@@ -191,7 +194,14 @@ class FeatureCache:
         local_gmacs: Of f_L on a patch of this group.
     """
 
-    def __init__(self, root: Path, manifest: dict[str, Any], group: str, device: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        manifest: dict[str, Any],
+        group: str,
+        device: str,
+        videos_root: Where | None,
+    ) -> None:
         """Use `FeatureCache.open`."""
         self.root = root
         self.manifest = manifest
@@ -199,7 +209,10 @@ class FeatureCache:
         self.fingerprint: str = manifest["fingerprints"][group]
         self.glance_gmacs: float = manifest["glance_gmacs"]
         self.local_gmacs: float = manifest["local_gmacs"][group]
-        self.videos = read_table(root)
+        table = read_table(root)
+        self._videos_root = VideosRoot.find(root, manifest, table, videos_root)
+        self.videos_root = Path(self._videos_root.folder) if self._videos_root.folder else None
+        self.videos = table.assign(path=self._videos_root.paths)
         self.grid = PatchGrid(**manifest["grids"][group])
         self.frames = FrameConfig(**manifest["depends_on"]["frames"])
         self.labels = torch.tensor(self.videos["label"].to_numpy(), dtype=torch.int64)
@@ -208,7 +221,11 @@ class FeatureCache:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], group: str | None = None, device: str = "cpu"
+        cls,
+        path: Where,
+        group: str | None = None,
+        device: str = "cpu",
+        videos_root: Where | None = None,
     ) -> FeatureCache:
         """Open a cache.
 
@@ -216,6 +233,8 @@ class FeatureCache:
             path: The folder that `build_cache` wrote.
             group: Name of the option group, such as ``p128_7x7``; needed where there are several.
             device: Where tensors are returned, such as ``cuda``.
+            videos_root: Where the folder of the videos is now; None looks for it, as
+                `VideosRoot.find` says. It matters to what reads pixels, and to nothing else.
 
         Raises:
             CacheError: If there is no complete cache, if its manifest was changed, if it is a
@@ -234,11 +253,11 @@ class FeatureCache:
             raise CacheError(f"{root} holds {len(groups)} option groups: say which of {groups}")
         if group is not None and group not in groups:
             raise CacheError(f"{root} holds no option group {group!r}: choose one of {groups}")
-        return cls(root, manifest, group or groups[0], device)
+        return cls(root, manifest, group or groups[0], device, videos_root)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a path: maps of files are not copied."""
-        return FeatureCache.open, (self.root, self.grid.name, str(self.device))
+        return FeatureCache.open, (self.root, self.grid.name, str(self.device), self.videos_root)
 
     @property
     def n_videos(self) -> int:
@@ -290,6 +309,17 @@ class FeatureCache:
     def encoders(self) -> tuple[Encoder, Encoder]:
         """Return f_G and f_L, as they were when the cache was built; raises as `read_encoders`."""
         return read_encoders(self.root, self.manifest)
+
+    def clips(self, videos: NDArray[np.int64]) -> list[Clip]:
+        """Return the clips of videos ``(B,)``, whose files are there and of the size they had.
+
+        Raises:
+            VideoError: If one is gone, or is another file; it says where it was looked for.
+        """
+        rows = self.videos.iloc[videos]
+        clips = clips_of(rows)
+        self._videos_root.check(clips, rows["bytes"].tolist() if "bytes" in rows else None)
+        return clips
 
     def split(self, name: str) -> NDArray[np.int64]:
         """Return the rows of a split.

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..recognizer import Encoder, PatchGrid, encoder_gmacs, write_bundle
 from .journal import NOTHING, RowFacts
+from .roots import path_from, root_entry
 from .rows import SKIPPED
 from .store import fingerprint, group_fingerprint
 
@@ -42,6 +43,7 @@ def write_tables(
     facts: Mapping[int, RowFacts],
     failures: Mapping[int, str],
     encoders: Mapping[str, Encoder],
+    videos_root: str,
 ) -> None:
     """Write ``videos.csv``, the encoders' bundles and ``manifest.json`` into a folder of arrays.
 
@@ -53,6 +55,7 @@ def write_tables(
         facts: Of the rows that are on disk.
         failures: Why the others could not be read.
         encoders: ``glance_encoder`` and ``local_encoder``.
+        videos_root: The folder, absolute, from which the table names the videos that are below it.
     """
     noted = [facts.get(row, NOTHING) for row in range(len(rows))]
     table = rows.assign(
@@ -60,6 +63,7 @@ def write_tables(
         decoder=[found.decoder for found in noted],
         source=[found.source for found in noted],
         checksum=[found.checksum for found in noted],
+        path=[path_from(videos_root, path) for path in rows["path"]],
         split=[SKIPPED if row in failures else split for row, split in enumerate(rows["split"])],
     )
     table[COLUMNS].to_csv(folder / "videos.csv", index=False)
@@ -70,6 +74,7 @@ def write_tables(
         "depends_on": depends_on,
         "grids": {grid.name: asdict(grid) for grid in grids},
         "shard": identity["shard"],
+        "videos_root": root_entry(videos_root, folder),
         "glance_map_range": [
             min((found.low for found in facts.values()), default=0.0),
             max((found.high for found in facts.values()), default=0.0),
@@ -99,5 +104,6 @@ def tables_digest(manifest: Mapping[str, Any], table: pd.DataFrame) -> str:
     """Return the SHA-256 of the manifest and of the table of rows, but for where the files are."""
     kept = [column for column in COLUMNS if column in table and column != "path"]
     rows = table[kept].to_csv(index=False)  # earlier versions have no column decoder
-    content = {key: value for key, value in manifest.items() if key not in ("tables", "skipped")}
+    away = ("tables", "skipped", "videos_root")
+    content = {key: value for key, value in manifest.items() if key not in away}
     return fingerprint({**content, "rows": rows})

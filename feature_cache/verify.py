@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from ..recognizer import Purpose, ahead, generator
 from .build import encoding_workers
 from .encode import VideoEncoder, checksum, config_of
+from .roots import VideosRoot, Where
 from .rows import SKIPPED, clips_of
 from .store import CacheError, open_arrays, read_encoders, read_manifest, read_table, stored_view
 from .tables import tables_digest
@@ -33,7 +33,9 @@ RATE_TOLERANCE = 0.5
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -> list[str]:
+def verify_cache(
+    path: Where, sample: int = 8, seed: int = 0, videos_root: Where | None = None
+) -> list[str]:
     """Read a whole cache, and decode and encode some of its videos again.
 
     They are decoded plainly, from the first frame to the last and without an index, and, where the
@@ -46,6 +48,7 @@ def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -
         path: The cache's folder, or a shard's.
         sample: How many rows are encoded again, drawn at random.
         seed: Of that draw.
+        videos_root: Where the folder of the videos is now; see `FeatureCache.open`.
 
     Returns:
         What is wrong, one sentence each; empty where all is well.
@@ -69,16 +72,19 @@ def verify_cache(path: str | os.PathLike[str], sample: int = 8, seed: int = 0) -
     encoder = VideoEncoder(*read_encoders(root, manifest), config)
     kept = np.flatnonzero(rows["split"] != SKIPPED)
     drawn = generator(Purpose.VERIFIED_VIDEOS, seed).permutation(kept)[:sample]
-    clips = clips_of(rows)
+    where = VideosRoot.find(root, manifest, rows, videos_root)
+    clips = clips_of(rows.assign(path=where.paths))
     with encoding_workers(config.device) as workers:
         if "decoder" not in rows:
             first_rows = [row for row in kept.tolist() if rows["view"][row] <= 0]
-            old = ahead(lambda row: _check_old_decoding(clips[row], row), first_rows, workers)
+            old = ahead(
+                lambda row: _check_old_decoding(clips[row], row, where), first_rows, workers
+            )
             wrong += list(tqdm(old, "indexes", len(first_rows), unit="video"))
         stored = ahead(lambda row: _check_row(row, rows, arrays), range(len(rows)), workers)
         wrong += list(tqdm(stored, "checksums", len(rows), unit="video"))
         encoded = ahead(
-            lambda row: _check_video(clips[row], row, rows, arrays, encoder), drawn, workers
+            lambda row: _check_video(clips[row], row, rows, arrays, encoder, where), drawn, workers
         )
         wrong += list(tqdm(encoded, "encoding again", len(drawn), unit="video"))
     return [sentence for sentence in wrong if sentence]
@@ -99,10 +105,16 @@ def _check_row(row: int, rows: pd.DataFrame, arrays: Arrays) -> str:
 
 
 def _check_video(
-    clip: Clip, row: int, rows: pd.DataFrame, arrays: Arrays, encoder: VideoEncoder
+    clip: Clip,
+    row: int,
+    rows: pd.DataFrame,
+    arrays: Arrays,
+    encoder: VideoEncoder,
+    where: VideosRoot,
 ) -> str:
     view = stored_view(arrays, row)
     try:
+        where.check([clip])
         wrong = _compare_decoders(clip, view.frame_indices)
         frames = read_view(clip, encoder.config.frames, view, plainly=True)
     except VideoError as error:
@@ -148,7 +160,7 @@ def _compare_decoders(clip: Clip, indices: NDArray[np.int64]) -> str:
     return ""
 
 
-def _check_old_decoding(clip: Clip, row: int) -> str:
+def _check_old_decoding(clip: Clip, row: int, where: VideosRoot) -> str:
     """Return whether an earlier version may have read other frames of a video than asked for.
 
     It read all files with decord alone, and took seconds times the average rate for frames.
@@ -156,6 +168,7 @@ def _check_old_decoding(clip: Clip, row: int) -> str:
     if clip.images:
         return ""
     try:
+        where.check([clip])
         index = read_index(clip.path)
     except VideoError as error:
         return f"row {row} cannot be checked: {error}"

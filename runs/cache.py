@@ -98,6 +98,7 @@ def build(config: CacheBuildConfig, console: Console) -> None:
         shard=shard,
         skip_missing=config.videos.skip_missing,
         restart=config.restart,
+        videos_root=config.videos.videos.resolve(),  # as `read_lists` does: paths are below it
     )
     if config.json:
         _print_json(_made(root))
@@ -113,7 +114,7 @@ def verify(config: CacheVerifyConfig, console: Console) -> None:
     """Check a cache; exit status 1 where something is wrong."""
     check_not_negative("--sample", config.sample)
     check_not_negative("--seed", config.seed)
-    wrong = verify_cache(config.cache, config.sample, config.seed)
+    wrong = verify_cache(config.cache, config.sample, config.seed, config.videos_root)
     if config.json:
         _print_json({"cache": str(config.cache), "problems": wrong})
     elif wrong:

@@ -31,9 +31,10 @@ from .preset import resolved
 from .run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
 from .steps import OutputError
 
-# A comparison grows: what is trained already is not trained again.
+# A comparison grows: what is trained already is not trained again. Of the cache the content is
+# compared, not the place.
 _SETS = ("patch", "reward", "keep-ratios", "runs")
-_GROWS = ("patch", "reward", "seeds", "keep-ratios", "plus", "reference", "jobs", "runs")
+_GROWS = ("patch", "reward", "seeds", "keep-ratios", "plus", "reference", "jobs", "runs", "cache")
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:

@@ -39,13 +39,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         UsageError: If there is no policy, or options mean nothing for it.
         BundleError: If a bundle cannot be read, or belongs to another cache.
         CacheError: If the cache cannot be opened, or lacks the split.
-        VideoError: If with ``pixels`` a video cannot be read.
+        VideoError: If with ``pixels`` a video is gone, another one, or cannot be read.
     """
     check_seed(config.seed)
     if not config.policies:
         raise UsageError("give at least one run of `focusgym train`, or a policy bundle")
     paths = [*dict.fromkeys(config.policies)]
-    found = [find_trained(path, config.cache, config.classifier) for path in paths]
+    known = (config.cache, config.classifier, config.videos_root)
+    found = [find_trained(path, *known) for path in paths]
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
     several = len({_features(each) for each in found}) > 1
@@ -102,6 +103,8 @@ def _videos(trained: Trained, config: EvaluateConfig) -> NDArray[np.int64]:
             f"--pixels: {trained.cache.root} holds augmented copies of the split {config.split}, "
             "and the recognizer reads videos as they are: choose another --split"
         )
+    if config.pixels:
+        trained.cache.clips(videos)  # refused here, before anything is played
     return videos
 
 

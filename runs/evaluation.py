@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -24,7 +25,7 @@ from ..agents import (
     UniformFramesAgent,
 )
 from ..envs import FeatureSource, FocusEngine
-from ..feature_cache import FeatureCache, clips_of, read_many
+from ..feature_cache import FeatureCache, read_many
 from ..recognizer import (
     AdaptiveRecognizer,
     FrameCost,
@@ -156,8 +157,11 @@ def recognize_files(
 
     Returns:
         One recognition per contender, rows in the order of ``videos``.
+
+    Raises:
+        VideoError: If a video is gone, another one, or cannot be read.
     """
-    clips = clips_of(cache.videos.iloc[videos])
+    clips = cache.clips(videos)
     seen: list[list[Recognition]] = [[] for _ in contenders]
     decoded = iter(tqdm(read_many(clips, cache.frames), "plug-back", len(clips), unit="video"))
     start = 0
@@ -225,13 +229,20 @@ def true_boxes(cache: FeatureCache, boxes: pd.DataFrame) -> pd.DataFrame:
     keys = ["path", "frame", "view"]
     frames = pd.DataFrame(
         {
-            "path": np.repeat(cache.videos["path"].to_numpy(), cache.steps),
+            "path": np.repeat(_real(cache.videos["path"]), cache.steps),
             "frame": cache.frame_indices(np.arange(cache.n_videos)).ravel(),
             "view": np.repeat(cache.videos["view"].to_numpy(), cache.steps),
         }
     )
-    central = boxes.assign(view=CENTRAL)
+    central = boxes.assign(view=CENTRAL, path=_real(boxes["path"]))
     return frames.merge(central, how="left", on=keys, validate="many_to_one")
+
+
+def _real(paths: pd.Series[str]) -> NDArray[np.object_]:
+    """Return the names of files, in folders without symbolic links: one name for one file."""
+    folders = {each: os.path.realpath(each) for each in {os.path.dirname(path) for path in paths}}
+    real = [os.path.join(folders[os.path.dirname(p)], os.path.basename(p)) for p in paths]
+    return np.array(real, dtype=object)
 
 
 def true_centers(cache: FeatureCache, boxes: pd.DataFrame) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from .configs.compare import CompareConfig
 from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from .configs.train import TrainConfig
 from .disks import write_whole
+from .moved import with_moved_paths
 
 # The verbs that presets have sections for.
 VERBS: Mapping[str, type[Any]] = {
@@ -29,8 +30,9 @@ VERBS: Mapping[str, type[Any]] = {
     "compare": CompareConfig,
 }
 CONFIG = "config.yaml"  # the resolved options of a run, in its folder
+RUN = "run.json"  # beside it: what it was made by, on which data, and where
 # Said anew with every command: not part of what a run is.
-_OF_THE_COMMAND = ("preset", "resume", "json")
+_OF_THE_COMMAND = ("preset", "resume", "json", "videos_root")
 
 
 class PresetError(Exception):
@@ -135,7 +137,7 @@ def write_config(path: Path, verb: str, config: Any, command: str) -> None:
 
 
 def read_preset(preset: str) -> dict[str, Any]:
-    """Read a preset by its name, or from a YAML file.
+    """Read a preset by its name, or from a YAML file; that of a run may have moved with the run.
 
     Raises:
         PresetError: If there is none, or it is not readable as a mapping of mappings.
@@ -159,6 +161,8 @@ def read_preset(preset: str) -> dict[str, Any]:
             f"--preset {preset}: expected sections of options, such as 'train:' with 'epochs: 20' "
             f"below it; got {str(content)[:80]!r}"
         )
+    if path.name == CONFIG:
+        return {str(s): with_moved_paths(path.parent, RUN, of) for s, of in content.items()}
     return content
 
 

@@ -22,6 +22,7 @@ from ..feature_cache import (
     read_videos,
     video_table,
 )
+from ..feature_cache.roots import path_from
 from ..recognizer import (
     AdaptiveRecognizer,
     PatchGrid,
@@ -54,11 +55,13 @@ class VideoSet:
     """The videos of a run.
 
     Attributes:
+        root: Their folder.
         videos: The table of videos.
         classes: Names of the C classes.
         boxes: True boxes of their frames, where there are any.
     """
 
+    root: Path
     videos: pd.DataFrame
     classes: list[str]
     boxes: pd.DataFrame | None
@@ -104,8 +107,8 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     write_config(config.out / CONFIG, "quickstart", config, record["commands"][0])
     clear_report(config.out)
     data = (
-        VideoSet(own.videos, own.classes, None)
-        if own
+        VideoSet(config.videos.resolve(), own.videos, own.classes, None)
+        if own and config.videos
         else embedded_digits(steps, recipe, config.seed)
     )
     results = run_pipeline(steps, data, recipe, config, console)
@@ -142,7 +145,7 @@ def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:
     for table in (videos, boxes):
         table["path"] = str(folder) + "/" + table["path"]
     listed = video_table(*(videos[name].tolist() for name in ("path", "label", "split")))
-    return VideoSet(listed, [str(digit) for digit in range(10)], boxes)
+    return VideoSet(folder, listed, [str(digit) for digit in range(10)], boxes)
 
 
 def run_pipeline(
@@ -163,7 +166,7 @@ def run_pipeline(
         "classes": data.classes,
         "weights": config.weights and hashlib.sha256(config.weights.read_bytes()).hexdigest(),
         "videos": [
-            [path, label, split, Path(path).stat().st_size]
+            [path_from(str(data.root), path), label, split, Path(path).stat().st_size]
             for path, label, split in data.videos[["path", "label", "split"]].itertuples(
                 index=False
             )
@@ -182,7 +185,9 @@ def run_pipeline(
 
     def build(folder: Path) -> None:
         config = CacheConfig(recipe.frames, (grid,))
-        build_cache(data.videos, data.classes, folder, glance, local, config, restart=True)
+        videos, root = data.videos, data.root
+        networks = (glance, local, config)
+        build_cache(videos, data.classes, folder, *networks, restart=True, videos_root=root)
 
     cache = FeatureCache.open(steps.run("cache", {}, build))
     sizes = classifier_config(recipe, glance, local, n_classes)

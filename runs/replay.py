@@ -65,6 +65,7 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
 
     positions = np.array([each.position for each in picks])
     shown = rows[positions]
+    cache.clips(shown)  # refused here, before they are played
     truth = boxes_of(cache, boxes, shown)
     if boxes is not None and (missing := say_missing_boxes(cache, truth, shown)):
         notes.append(missing)
@@ -103,11 +104,12 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
 
 
 def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
-    first = Looker.find(config.policy, config.cache, config.classifier)
+    known = (config.cache, config.classifier, config.videos_root)
+    first = Looker.find(config.policy, *known)
     trained = first.trained
     if config.second is None:
         return first, Looker("random patches", trained, random_seed=config.seed)
-    second = Looker.find(config.second, config.cache, config.classifier)
+    second = Looker.find(config.second, *known)
     other = second.trained
     if other.cache.fingerprint != trained.cache.fingerprint:
         raise UsageError(

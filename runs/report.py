@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from ..feature_cache import FeatureCache, clips_of, read_frames
+from ..feature_cache import FeatureCache, read_frames
 from .configs.quickstart import QuickstartConfig
 from .disks import whole_file, write_whole
 from .evaluation import true_boxes
@@ -212,7 +212,7 @@ def patch_strip(
     figure = Figure(figsize=(1.5 * cache.steps, 1.6 * len(rows) + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), cache.steps, squeeze=False)
     for axes_row, video in zip(grid, rows, strict=True):
-        (clip,) = clips_of(cache.videos.iloc[[video]])
+        (clip,) = cache.clips(np.array([video]))
         pixels, view = read_frames(clip, cache.frames)
         chosen = options[np.searchsorted(test, video)]
         for t, axes in enumerate(axes_row):

@@ -18,11 +18,11 @@ import yaml
 from .. import __version__
 from ..recognizer import library_versions
 from .disks import write_whole
+from .moved import FOLDER, with_moved_paths
 from .partial import exclusive, whole
-from .preset import CONFIG, resolved, write_config
+from .preset import CONFIG, RUN, resolved, write_config
 from .steps import OutputError
 
-RUN = "run.json"
 RESULTS = "results.json"
 _LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord", "av")
 
@@ -64,6 +64,7 @@ def run_folder(
             _check_data(out, record["fingerprints"], fingerprints)
             write_config(out / CONFIG, verb, config, _command())
             record["commands"].append(_command())
+            record[FOLDER] = str(out.resolve())
             write_whole(out / RUN, json.dumps(record, indent=2))
         yield
 
@@ -106,7 +107,7 @@ def check_settings(out: Path, verb: str, config: Any, may_change: Collection[str
 
 
 def stored_settings(run: Path, verb: str) -> dict[str, Any]:
-    """Return the options that a run was begun with.
+    """Return the options that a run was begun with; of what moved with it, where that is now.
 
     Raises:
         OutputError: If there is no run of this verb.
@@ -127,7 +128,7 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
             f"{run} is a run of `focusgym {', '.join(map(str, content))}`, not of `focusgym "
             f"{verb}`: give another folder"
         )
-    return settings
+    return with_moved_paths(run, RUN, settings)
 
 
 def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
@@ -145,9 +146,10 @@ def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_settings(folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) -> None:
-    """Write ``config.yaml`` and ``run.json`` into the folder of a run."""
+    """Write ``config.yaml`` and ``run.json`` into a folder that becomes that of a run."""
     write_config(folder / CONFIG, verb, config, _command())
-    write_whole(folder / RUN, json.dumps(record_of(verb, fingerprints), indent=2))
+    record = {**record_of(verb, fingerprints), FOLDER: str(config.out.resolve())}
+    write_whole(folder / RUN, json.dumps(record, indent=2))
 
 
 def is_run(path: Path) -> bool:

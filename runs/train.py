@@ -24,6 +24,8 @@ from .ppo_options import ppo_config
 from .run_folder import RESULTS, check_new, check_settings, run_folder
 from .steps import OutputError
 
+# Where these are may change: their content is compared.
+_MAY_CHANGE = ("cache", "classifier")
 POLICY, PLAYED, CHECKPOINT, LOGS = "policy", "played.npz", "checkpoint.safetensors", "logs"
 
 
@@ -69,7 +71,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     out = config.out
     config = replace(config, cache=config.cache.resolve(), classifier=config.classifier.resolve())
     if config.resume:
-        check_settings(out, "train", config)
+        check_settings(out, "train", config, _MAY_CHANGE)
         if (out / RESULTS).is_file():
             return _results(out)
     else:
@@ -85,7 +87,8 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     with torch_threads(config.policy.threads):
         with usage():  # what the environments and the networks refuse, before a file is written
             model = make_model(config.cache, config.classifier, settings, config.seed, config.group)
-        with run_folder(out, "train", config, fingerprints, resume=config.resume):
+        resume = config.resume
+        with run_folder(out, "train", config, fingerprints, resume=resume, may_change=_MAY_CHANGE):
             if not (out / RESULTS).is_file():
                 _train(config, settings, model, cache, checkpoint_s)
             return _results(out)

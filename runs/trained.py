@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..recognizer import (
 )
 from .options import UsageError
 from .run_folder import RESULTS, is_run, stored_settings
+
+_BOX_COLUMNS = ["path", "frame", "left", "top", "right", "bottom", "visible"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,12 @@ class Trained:
         return replace(counted, policy_gmacs=policy_gmacs(self.policy))
 
 
-def find_trained(path: Path, cache: Path | None = None, classifier: Path | None = None) -> Trained:
+def find_trained(
+    path: Path,
+    cache: Path | None = None,
+    classifier: Path | None = None,
+    videos_root: Path | None = None,
+) -> Trained:
     """Open a trained policy and what it was trained on.
 
     Args:
@@ -64,6 +72,7 @@ def find_trained(path: Path, cache: Path | None = None, classifier: Path | None 
         cache: The feature cache. If it is not given, the run's; of a bundle, the folder ``cache``
             beside it, as in a quickstart. The option group is the one that the policy is for.
         classifier: The bundle of f_C. If it is not given, the run's; or ``classifier`` beside it.
+        videos_root: Where the folder of the cache's videos is now; see `FeatureCache.open`.
 
     Raises:
         UsageError: If there is no policy, or it is not known what it was trained on.
@@ -96,7 +105,7 @@ def find_trained(path: Path, cache: Path | None = None, classifier: Path | None 
     # If it is of another cache, any group will do: the bundle is refused below, and that is told.
     known_as = [name for name, value in groups.items() if value == fingerprint]
     group = next(iter(known_as or groups))
-    features = FeatureCache.open(known["cache"], group)
+    features = FeatureCache.open(known["cache"], group, videos_root=videos_root)
     policy = read_policy(bundle, features.fingerprint)
     return Trained(path.resolve().name, policy, features, known["classifier"])
 
@@ -108,22 +117,36 @@ def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
         cache: The feature cache.
         given: A CSV file with the columns ``path`` (relative to the file's folder), ``frame``
             (index in the video), ``left``, ``top``, ``right``, ``bottom`` (pixels of the S×S frame)
-            and ``visible``; None looks for ``data/boxes.csv`` beside the cache, as in a quickstart.
+            and ``visible``; None looks for ``boxes.csv`` in the folder of the videos, as in a
+            quickstart, or for ``data/boxes.csv`` beside the cache.
 
     Raises:
         UsageError: If the file is not there, or has other columns.
     """
-    path = given or cache.root.parent / "data" / "boxes.csv"
-    if given is None and not path.is_file():
+    path = given or _usual_boxes(cache)
+    if path is None:
         return None
-    columns = ["path", "frame", "left", "top", "right", "bottom", "visible"]
     try:
         boxes = pd.read_csv(path, dtype={"path": str})
-        boxes = boxes[columns]
+        boxes = boxes[_BOX_COLUMNS]
     except (OSError, ValueError, KeyError) as error:
         said = " ".join(str(error).split())  # on one line
         raise UsageError(
             f"--boxes {path} is no table of boxes ({said}): expected a CSV file with the columns "
-            f"{', '.join(columns)}"
+            f"{', '.join(_BOX_COLUMNS)}"
         ) from error
-    return boxes.assign(path=str(path.resolve().parent) + "/" + boxes["path"])
+    return boxes.assign(path=str(path.resolve().parent) + "/" + boxes["path"].fillna(""))
+
+
+def _usual_boxes(cache: FeatureCache) -> Path | None:
+    """Return where the true boxes of a cache's videos are, if they are in a usual place.
+
+    A table of that name in the folder of the videos may also be something else of the user's.
+    """
+    of_videos = None if cache.videos_root is None else cache.videos_root / "boxes.csv"
+    if of_videos is not None and of_videos.is_file():
+        with suppress(OSError, ValueError):
+            if {*_BOX_COLUMNS} <= {*pd.read_csv(of_videos, nrows=0).columns}:
+                return of_videos
+    beside = cache.root.parent / "data" / "boxes.csv"
+    return beside if beside.is_file() else None

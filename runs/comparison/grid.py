@@ -99,7 +99,8 @@ def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
         CacheError, VideoError: If a patch size cannot be encoded.
         FailedError: If an f_C cannot be trained; the others are kept.
     """
-    cache = FeatureCache.open(config.cache, next(iter(read_manifest(config.cache)["grids"])))
+    group_of_cache = next(iter(read_manifest(config.cache)["grids"]))
+    cache = FeatureCache.open(config.cache, group_of_cache, videos_root=config.videos_root)
     for group in groups:
         if group.cache != config.cache:
             group.cache.parent.mkdir(exist_ok=True)

@@ -99,12 +99,15 @@ class CacheVerifyConfig:
         cache: Its folder.
         sample: Videos that are encoded again, drawn at random.
         seed: Of that draw.
+        videos_root: Folder of the videos, where they are no longer where the cache looks for them:
+            the one that --videos named when it was built.
         json: Print one JSON object and nothing else.
     """
 
     cache: Positional[Path]
     sample: int = 8
     seed: int = 0
+    videos_root: Path | None = None
     json: bool = False
 
 

@@ -55,6 +55,8 @@ class CompareConfig:
         classifier: How f_C is trained.
         runs: Compare these runs of 'focusgym train' instead of training any.
         cache: The feature cache.
+        videos_root: For --patch: folder of the videos, where they are no longer where the cache
+            looks for them: the one that --videos named when it was built.
         patch: Patch sides P, pixels; all those of the cache if not given. What the cache lacks is
             encoded into the folder of the comparison, with the cache's own encoders.
         reward: Reward designs, as those of 'focusgym train'.
@@ -72,6 +74,7 @@ class CompareConfig:
     classifier: ClassifierFitConfig
     runs: tuple[Path, ...] = ()
     cache: Path = QUICKSTART / "cache"
+    videos_root: Path | None = None
     patch: tuple[int, ...] = ()
     reward: tuple[str, ...] = DESIGNS
     reference: str | None = None

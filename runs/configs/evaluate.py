@@ -24,6 +24,8 @@ class EvaluateConfig:
         oracle: Measure the greedy oracle too, which tries all options.
         pixels: Plug the policies back into the recognizer, which reads the video files, and tell
             whether its predictions are those on the cache.
+        videos_root: For --pixels: folder of the videos, where they are no longer where the cache
+            looks for them: the one that --videos named when it was built.
         seed: Of the random and the Gaussian policy.
         json: Print one JSON object instead of a table.
     """
@@ -36,5 +38,6 @@ class EvaluateConfig:
     fixed: bool = True
     oracle: bool = False
     pixels: bool = False
+    videos_root: Path | None = None
     seed: int = 0
     json: bool = False

@@ -22,6 +22,8 @@ class ReplayConfig:
             it is not given.
         cache: Feature cache of the policies, where it is not beside them or known from the run.
         classifier: Bundle of f_C, likewise.
+        videos_root: Folder of the videos, where they are no longer where the cache looks for them:
+            the one that --videos named when it was built.
         split: Whose videos are selected from, and summed up in the overview.
         videos: Rows of the cache to show, of any split.
         select: Also show videos that are wrong with the second policy and turned_right with the
@@ -30,7 +32,8 @@ class ReplayConfig:
             this is given nor any videos.
         count: Videos of each kind.
         reward: Which reward is shown, by name or as a YAML mapping with parameters.
-        boxes: CSV file of true boxes; 'data/boxes.csv' beside the cache if it is not given.
+        boxes: CSV file of true boxes; if it is not given, 'boxes.csv' in the folder of the videos,
+            or 'data/boxes.csv' beside the cache.
         mp4: Write a film of each video.
         seed: Of random patches and of the reward's draws.
         json: Print what was written and the figures as one JSON object.
@@ -41,6 +44,7 @@ class ReplayConfig:
     second: Path | None = None
     cache: Path | None = None
     classifier: Path | None = None
+    videos_root: Path | None = None
     split: str = "test"
     videos: tuple[int, ...] = ()
     select: tuple[Kind, ...] = ()

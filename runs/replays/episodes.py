@@ -45,9 +45,11 @@ class Looker:
     price: Price = field(default_factory=Price)
 
     @classmethod
-    def find(cls, path: Path, cache: Path | None, classifier: Path | None) -> Looker:
+    def find(
+        cls, path: Path, cache: Path | None, classifier: Path | None, videos_root: Path | None
+    ) -> Looker:
         """Open a trained policy; see `find_trained` for what it takes and raises."""
-        trained = find_trained(path, cache, classifier)
+        trained = find_trained(path, cache, classifier, videos_root)
         price = Price.of_run(path, trained.cache.grid.patch_px) if is_run(path) else Price()
         return cls(trained.name, trained, price=price)
 
@@ -218,6 +220,7 @@ def watch(
         cache=trained.cache.root,
         classifier=trained.classifier,
         group=trained.cache.grid.name,
+        videos_root=trained.cache.videos_root,
         split=None,
         videos=videos.tolist(),
         order="listed",

@@ -18,6 +18,7 @@ from focusgym.feature_cache import (
     CacheError,
     DigitsConfig,
     FeatureCache,
+    VideoError,
     build_cache,
     build_regrouped,
     make_digits,
@@ -106,10 +107,10 @@ def test_what_is_refused(build: Build, tmp_path: Path) -> None:
     path = Path(there.videos["path"][2])
     moved = path.rename(path.with_suffix(".away"))
     try:
-        with pytest.raises(CacheError) as caught:
+        with pytest.raises(VideoError) as caught:
             build_regrouped(there, LARGE, tmp_path / "out")
     finally:
         moved.rename(path)
     assert str(path) in str(caught.value)
     assert not (tmp_path / "out").exists()
-    build_regrouped(there, LARGE, tmp_path / "out")  # goes on
+    build_regrouped(there, LARGE, tmp_path / "out")

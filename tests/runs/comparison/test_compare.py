@@ -118,6 +118,11 @@ def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., A
     assert summary == compare("c", *args)
     assert calls == [[], []]
     assert summary == compare("new", *args)
+    # Both renamed, each for itself.
+    (root / "c").rename(root / "moved")
+    (root / "cache").rename(root / "features")
+    assert summary == compare("moved", *args, f"--cache={root / 'features'}")
+    assert calls == [[], []]
     assert len(json.loads((root / "c" / "run.json").read_text())["commands"]) == 7
 
 
