@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..recognizer import in_words
 from .focus_ppo import FocusPPO
 
 # Scalars of NumPy that wrappers put into the infos of episodes.
@@ -70,7 +71,7 @@ def progress_misfit(content: Mapping[str, Any], model: FocusPPO) -> str | None:
         random.Random().setstate(_python_state(content))
         np.random.RandomState().set_state(_numpy_state(content))
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        return f"no state of a generator of random numbers: {error!r:.80}"
+        return f"no state of a generator of random numbers: {in_words(error)}"
     return None
 
 
@@ -99,7 +100,7 @@ def tensor_misfit(tensors: Mapping[str, Tensor], model: FocusPPO) -> str | None:
     try:
         torch.Generator().set_state(tensors["torch_random"])
     except RuntimeError as error:
-        return f"no state of a generator of random numbers: {error!r:.80}"
+        return f"no state of a generator of random numbers: {in_words(error)}"
     return None
 
 

@@ -62,18 +62,21 @@ def policy_options(
 
 
 def read_policy(
-    path: str | os.PathLike[str], cache_fingerprint: str | None = None
+    path: str | os.PathLike[str],
+    cache_fingerprint: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> PolicyNetwork:
     """Read π, and π′ where it has one, from a bundle, in eval mode.
 
     Args:
         path: Folder of the policy bundle.
         cache_fingerprint: Of the cache that it is to be used with, if any.
+        cache: Where that cache is, for the message.
 
     Raises:
         BundleError: If the folder is not a readable policy bundle, or belongs to another cache.
     """
-    bundle = read_bundle(path, "policy", cache_fingerprint)
+    bundle = read_bundle(path, "policy", cache_fingerprint, cache)
     return restore(path, bundle, lambda config: PolicyNetwork(PolicyConfig(**config)))
 
 

@@ -20,6 +20,7 @@ from ..recognizer import (
     FrameConfig,
     PatchGrid,
     batches,
+    in_words,
     pool,
 )
 from .store import local_array
@@ -137,8 +138,8 @@ class VideoEncoder:
             sides = ", ".join(str(grid.patch_px) for grid in self.config.grids)
             raise EncoderError(
                 f"{self.glance.config.name} on frames of {frames.frame_px} px, or "
-                f"{self.local.config.name} on patches of {sides} px, cannot run ({error}): choose "
-                "other sizes or another encoder"
+                f"{self.local.config.name} on patches of {sides} px, cannot run "
+                f"({in_words(error)}): choose other sizes or another encoder"
             ) from error
         per_frame = {
             name: ((frames.steps, *values.shape[1:]), values.dtype)

@@ -18,7 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..recognizer import Encoder, FocusgymError, FrameConfig, PatchGrid, describe, read_encoder
+from ..recognizer import (
+    Encoder,
+    FocusgymError,
+    FrameConfig,
+    PatchGrid,
+    describe,
+    in_words,
+    read_encoder,
+    shortened,
+)
 from . import journal
 from .rows import TEXT_COLUMNS, label_matrix
 from .videos import View
@@ -63,12 +72,13 @@ def read_manifest(root: Path) -> dict[str, Any]:
             manifest[key]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CacheError(
-            f"{root} is not a complete feature cache ({error!r}): build it, or give another path"
+            f"{root} is not a complete feature cache ({in_words(error)}): build it, or give "
+            "another path"
         ) from error
     if found != said:
         raise CacheError(
-            f"{root}: the manifest says {_listed(said)}, but its content gives {_listed(found)}: "
-            "it was edited; rebuild the cache"
+            f"{root}: the manifest says fingerprints {_listed(said)}, but its content gives "
+            f"{_listed(found)}: it was edited; rebuild the cache"
         )
     return manifest
 
@@ -119,15 +129,23 @@ def read_encoders(root: Path, manifest: Mapping[str, Any]) -> tuple[Encoder, Enc
         said, found = manifest["depends_on"][name], describe(encoder)
         if found != said:
             raise CacheError(
-                f"{root / name} holds {found}, but the features were made with {said}: the bundle "
-                "was changed; put the former one back, or build the cache again"
+                f"{root / name} holds {in_short(found)}, but the features were made with "
+                f"{in_short(said)}: the bundle was changed; put the former one back, or build the "
+                "cache again"
             )
     return encoders[0], encoders[1]
 
 
+def in_short(described: Mapping[str, Any]) -> str:
+    """Return what `describe` gives of an encoder, for people to read."""
+    size = f" at {described['input_px']} px" if described["input_px"] else ""
+    return f"{described['name']}{size}, weights {shortened(described['weights_sha256'])}"
+
+
 def _damaged(root: Path, error: Exception) -> CacheError:
     return CacheError(
-        f"{root} is not a complete feature cache ({error!r}): build it again, or give another path"
+        f"{root} is not a complete feature cache ({in_words(error)}): build it again, or give "
+        "another path"
     )
 
 
@@ -139,7 +157,7 @@ def stored_view(arrays: Mapping[str, NDArray[Any]], row: int) -> View:
 
 
 def _listed(fingerprints: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in fingerprints.items())
+    return ", ".join(f"{name} {shortened(value)}" for name, value in fingerprints.items())
 
 
 def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..envs.render import enlargement
 from ..feature_cache import every_picture, read_index
-from ..recognizer import FrameConfig, centre_crop, resize_frames
+from ..recognizer import FrameConfig, centre_crop, in_words, resize_frames
 from .options import UsageError
 from .steps import OutputError
 
@@ -237,4 +237,4 @@ def _write_mp4(
 
 
 def _cannot_write(out: Path, error: Exception) -> OutputError:
-    return OutputError(f"{out} cannot be written ({error}): give another --annotate")
+    return OutputError(f"{out} cannot be written ({in_words(error)}): give another --annotate")

@@ -189,7 +189,7 @@ def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:
     return make_encoder(glance, config.glance_weights), make_encoder(local, config.local_weights)
 
 
-def _content(config: ContentConfig, format: str) -> CacheConfig:
+def _content(config: ContentConfig, format: str | None) -> CacheConfig:
     check_not_negative("--views", config.views)
     check_device(config.device)
     with usage():

@@ -146,9 +146,9 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     check_choices(config)
     cache = FeatureCache.open(config.cache, config.group, str(device))
     sizes = (cache.map_shape[2], cache.local_channels, cache.n_classes)
-    classifier = classifier_of(
-        config.classifier, sizes, config.head, config.training, cache.fingerprint
-    ).to(device)
+    classifier = classifier_of(config.classifier, sizes, config.head, config.training, cache).to(
+        device
+    )
     seed = config.training.seed
     key = [seed, _STAGE_ONE if config.policy is None else _STAGE_THREE]
     policy = None
@@ -156,7 +156,8 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
         train = random_samples(cache, "train", config.skip_rate, key)
         val = random_samples(cache, "val", 0.0, [seed, _VALIDATION])
     else:
-        policy = read_policy(policy_bundle(config.policy), cache.fingerprint).to(device)
+        bundle = policy_bundle(config.policy)
+        policy = read_policy(bundle, cache.fingerprint, cache.root).to(device)
         train = policy_samples(
             cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
         )

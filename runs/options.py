@@ -48,7 +48,7 @@ def tell_notes(listed: VideoList) -> None:
         print(f"focusgym: {note}", file=sys.stderr)
 
 
-def frames_of(config: FramesConfig, format: str) -> FrameConfig:
+def frames_of(config: FramesConfig, format: str | None) -> FrameConfig:
     """Return which frames are taken; lists of some formats have rules of their own."""
     usual = "repeat_first" if format == "something" else "repeat_last"
     with usage():
@@ -57,7 +57,7 @@ def frames_of(config: FramesConfig, format: str) -> FrameConfig:
         )
 
 
-def augmentation(config: FramesConfig, format: str, views: int, seed: int) -> AugmentConfig:
+def augmentation(config: FramesConfig, format: str | None, views: int, seed: int) -> AugmentConfig:
     """Return how training videos are augmented; gestures are not mirrored."""
     # In the format something left and right differ; facts of the released lists.
     flip = format != "something" if config.flip is None else config.flip

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..envs import make_design
 from ..envs.designs import check_design
 from ..feature_cache import FeatureCache, read_view
+from ..recognizer import shortened
 from .configs.replay import ReplayConfig
 from .options import UsageError, check_seed, reward_of, tell, usage
 from .pages.page import write_page
@@ -30,7 +31,7 @@ from .replays.content import (
 from .replays.episodes import Decided, Episode, Looker, decide, summed_regrets, watch
 from .replays.film import strip, write_film
 from .replays.interest import KINDS, Pick, pick
-from .trained import find_boxes
+from .trained import Trained, find_boxes
 
 
 def replay(config: ReplayConfig) -> dict[str, Any]:
@@ -111,12 +112,17 @@ def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
     other = second.trained
     if other.cache.fingerprint != trained.cache.fingerprint:
         raise UsageError(
-            f"--second {config.second} is for option group {other.cache.grid.name} of a cache with "
-            f"fingerprint {other.cache.fingerprint}, expected {trained.cache.grid.name} of "
-            f"{trained.cache.fingerprint}, as {config.policy} is: give a policy that was trained "
-            "on the same option group of the same cache"
+            f"--second {config.second} is for {_features(other)}, expected "
+            f"{_features(trained)}, as {config.policy} is: give a policy that was trained on the "
+            "same option group of the same cache"
         )
     return first, replace(second, name=str(config.second)) if other.name == first.name else second
+
+
+def _features(trained: Trained) -> str:
+    cache = trained.cache
+    known_by = shortened(cache.fingerprint)
+    return f"option group {cache.grid.name} of {cache.root} (fingerprint {known_by})"
 
 
 def _strangers(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml
 
-from ..recognizer import library_versions
+from ..recognizer import in_words, library_versions, shortened
 from .disks import write_whole
 from .partial import exclusive, whole
 from .preset import CONFIG, resolved, write_config
@@ -60,7 +60,7 @@ def run_folder(
         if resume:
             check_settings(out, verb, config, may_change)
             record = _read_record(out)
-            _check_data(out, record["fingerprints"], fingerprints)
+            _check_data(out, record["fingerprints"], fingerprints, resolved(config))
             write_config(out / CONFIG, verb, config, _command())
             record["commands"].append(_command())
             write_whole(out / RUN, json.dumps(record, indent=2))
@@ -119,7 +119,7 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
         settings = content.get(verb)
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise OutputError(
-            f"{run / CONFIG} is damaged ({error}): put it back, or begin another run"
+            f"{run / CONFIG} is damaged ({in_words(error)}): put it back, or begin another run"
         ) from error
     if not isinstance(settings, dict):
         raise OutputError(
@@ -180,15 +180,24 @@ def _read_record(out: Path) -> dict[str, Any]:
         return {**record, "commands": [*record["commands"]], "fingerprints": record["fingerprints"]}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise OutputError(
-            f"{out / RUN} is damaged ({error!r}): put it back, or begin another run"
+            f"{out / RUN} is damaged ({in_words(error)}): put it back, or begin another run"
         ) from error
 
 
-def _check_data(out: Path, known: Mapping[str, str], now: Mapping[str, str]) -> None:
-    if known != dict(now):
+def _check_data(
+    out: Path, known: Mapping[str, str], now: Mapping[str, str], options: Mapping[str, Any]
+) -> None:
+    """Refuse data that changed; ``options`` say where each, or the cache that it is of, is."""
+    changed = [
+        f"{name} in {options.get(name) or options.get('cache')} had the fingerprint "
+        f"{shortened(known.get(name))}, has {shortened(now.get(name))} now"
+        for name in dict.fromkeys((*known, *now))
+        if known.get(name) != now.get(name)
+    ]
+    if changed:
         raise OutputError(
-            f"{out} was begun on other data (fingerprints {known}, now {dict(now)}): put those "
-            "back, or give another folder"
+            f"{out} was begun on other data ({'; '.join(changed)}): put those back, or give "
+            "another folder"
         )
 
 

@@ -14,7 +14,13 @@ from ..agents import FocusPPO, LearnedAgent, PPOConfig, write_policy
 from ..agents.train import make_model, train_model
 from ..envs import EnvConfig, FocusEngine, open_source
 from ..feature_cache import FeatureCache
-from ..recognizer import policy_gmacs, read_classifier, torch_threads, weights_digest
+from ..recognizer import (
+    in_words,
+    policy_gmacs,
+    read_classifier,
+    torch_threads,
+    weights_digest,
+)
 from .configs.train import TrainConfig
 from .disks import write_whole
 from .measures import gmacs_of, measures, print_measures
@@ -80,7 +86,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     cache = FeatureCache.open(config.cache, config.group)
     for split in ("train", "test", *(("val",) if config.policy.validations else ())):
         cache.split(split)  # refused where it is empty
-    classifier = read_classifier(config.classifier, cache.fingerprint)
+    classifier = read_classifier(config.classifier, cache.fingerprint, cache.root)
     fingerprints = {"cache": cache.fingerprint, "classifier": weights_digest(classifier)}
     with torch_threads(config.policy.threads):
         with usage():  # what the environments and the networks refuse, before a file is written
@@ -123,8 +129,8 @@ def _results(out: Path) -> dict[str, Any]:
         return found
     except (OSError, ValueError) as error:
         raise OutputError(
-            f"{out / RESULTS} is damaged ({error}): remove it, and `focusgym train {out} --resume` "
-            "writes it again"
+            f"{out / RESULTS} is damaged ({in_words(error)}): remove it, and `focusgym train {out} "
+            "--resume` writes it again"
         ) from error
 
 

@@ -14,6 +14,7 @@ from ..feature_cache import FeatureCache, read_manifest
 from ..recognizer import (
     FrameCost,
     PolicyNetwork,
+    in_words,
     policy_gmacs,
     read_bundle,
     read_classifier,
@@ -41,7 +42,7 @@ class Trained:
     @cached_property
     def engine(self) -> FocusEngine:
         """Plays episodes on the cache."""
-        classifier = read_classifier(self.classifier, self.cache.fingerprint)
+        classifier = read_classifier(self.classifier, self.cache.fingerprint, self.cache.root)
         return FocusEngine(FeatureSource(self.cache, classifier))
 
     @property
@@ -97,7 +98,7 @@ def find_trained(path: Path, cache: Path | None = None, classifier: Path | None 
     known_as = [name for name, value in groups.items() if value == fingerprint]
     group = next(iter(known_as or groups))
     features = FeatureCache.open(known["cache"], group)
-    policy = read_policy(bundle, features.fingerprint)
+    policy = read_policy(bundle, features.fingerprint, features.root)
     return Trained(path.resolve().name, policy, features, known["classifier"])
 
 
@@ -121,9 +122,8 @@ def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
         boxes = pd.read_csv(path, dtype={"path": str})
         boxes = boxes[columns]
     except (OSError, ValueError, KeyError) as error:
-        said = " ".join(str(error).split())  # on one line
         raise UsageError(
-            f"--boxes {path} is no table of boxes ({said}): expected a CSV file with the columns "
-            f"{', '.join(columns)}"
+            f"--boxes {path} is no table of boxes ({in_words(error)}): expected a CSV file with "
+            f"the columns {', '.join(columns)}"
         ) from error
     return boxes.assign(path=str(path.resolve().parent) + "/" + boxes["path"])

@@ -63,13 +63,14 @@ def _check_features(runs: Sequence[Path], found: Sequence[Trained]) -> None:
     """Refuse to pool what differs in more than the policy."""
     first: dict[str, tuple[Path, str]] = {}
     for run, trained in zip(runs, found, strict=True):
-        classifier = read_classifier(trained.classifier, trained.cache.fingerprint)
-        what = f"{trained.cache.fingerprint} {weights_digest(classifier)}"
-        other, expected = first.setdefault(trained.cache.grid.name, (run, what))
+        cache = trained.cache
+        classifier = read_classifier(trained.classifier, cache.fingerprint, cache.root)
+        what = f"{cache.fingerprint} {weights_digest(classifier)}"
+        other, expected = first.setdefault(cache.grid.name, (run, what))
         if what != expected:
             raise UsageError(
                 f"--runs {run}: has other features or another f_C than {other}, on the same option "
-                f"group {trained.cache.grid.name}: compare runs with the same cache and classifier"
+                f"group {cache.grid.name}: compare runs with the same cache and classifier"
             )
 
 

@@ -184,7 +184,7 @@ def fixed_cells(groups: Sequence[Group], seeds: int) -> list[Cell]:
     cells = []
     for group in groups:
         cache = FeatureCache.open(group.cache, group.grid.name)
-        classifier = read_classifier(group.classifier, cache.fingerprint)
+        classifier = read_classifier(group.classifier, cache.fingerprint, cache.root)
         engine = FocusEngine(FeatureSource(cache, classifier))
         agents: list[tuple[Agent, int]] = [(CentralAgent(), 0)]
         agents += [
