@@ -52,10 +52,11 @@ def policy_options(
     They are π's most probable ones, and K, skip, where π′'s keep probability is below ρ; or drawn,
     with uniform numbers ``(B, T, 2)``, see `PolicyNetwork.choose`.
     """
+    device = next(policy.parameters()).device
     chosen = np.empty((len(videos), cache.steps), dtype=np.int64)
     for start in range(0, len(videos), CHUNK):
         rows = slice(start, start + CHUNK)
-        drawn = None if draws is None else draws[rows]
+        drawn = None if draws is None else draws[rows].to(device)
         options, looks = policy.choose(cache.stored_glance_maps(videos[rows]), drawn)
         chosen[rows] = options.masked_fill(~looks, cache.n_options).cpu().numpy()
     return chosen

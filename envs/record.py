@@ -147,7 +147,8 @@ class EpisodeRecord:
                 read_record(target)
             except RecordError as error:
                 raise RecordError(
-                    f"{path} is there and is no episode record: remove it, or give another path"
+                    f"{path} is there and is no episode record: nothing was touched; give another "
+                    "path"
                 ) from error
         fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
         try:

@@ -37,7 +37,7 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         if augment
         else "none",
         "classes": str(len(depends_on["classes"])),
-        "dtype": f"{config.dtype}, encoded on {config.device}",
+        "dtype": f"{config.dtype}, encoded on {depends_on['device']}",
     }
     for name in ("glance_encoder", "local_encoder"):
         facts[name] = in_short(depends_on[name])

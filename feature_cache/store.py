@@ -168,19 +168,23 @@ def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
     """
     if not root.exists():
         return False
-    try:
-        manifest = read_manifest(root)
-        there = {
-            **{key: value for key, value in manifest["depends_on"].items() if key != "files"},
-            "grids": list(manifest["grids"].values()),
-            "shard": manifest["shard"],
-        }
-    except CacheError:
-        there = {}
-    if there != json.loads(json.dumps(identity)):
+    if not (root / "manifest.json").is_file():
         raise CacheError(
-            f"{root} exists, and is no cache of these videos and settings: remove it, or build "
-            "the cache elsewhere"
+            f"{root} exists and is no feature cache: nothing was touched; give the name of a new "
+            "folder, in which the cache will be"
+        )
+    manifest = read_manifest(root)
+    there = {
+        **{key: value for key, value in manifest["depends_on"].items() if key != "files"},
+        "grids": list(manifest["grids"].values()),
+        "shard": manifest["shard"],
+    }
+    here = json.loads(json.dumps(identity))
+    if there != here:
+        other = [key for key in here if there.get(key) != here[key]]
+        raise CacheError(
+            f"{root} is a complete cache of other videos or settings ({', '.join(other)} differ): "
+            "nothing was touched; give the name of a new folder"
         )
     if (root / journal.NAME).exists():
         (root / journal.NAME).unlink()

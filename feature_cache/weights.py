@@ -127,6 +127,9 @@ def read_checkpoint(path: str | os.PathLike[str], entries: Sequence[str]) -> dic
     return dict(content)
 
 
+_NOT_A_NUMBER = "expected a number"
+
+
 class _NumpyDtype:
     """Stands in for ``numpy.dtype``, see `_numpy_number`."""
 
@@ -134,7 +137,7 @@ class _NumpyDtype:
 
     def __init__(self, code: str, *_: object) -> None:
         if not re.fullmatch(r"[biuf][1248]", code):
-            raise ValueError(f"a numpy scalar of type {code!r}, expected a number")
+            raise ValueError(f"a numpy scalar of type {code!r}, {_NOT_A_NUMBER}")
         self.code = code
 
     def __setstate__(self, state: Sequence[Any]) -> None:
@@ -216,6 +219,8 @@ def _why_not_read(path: Path, error: Exception) -> str:
     """Return why a file cannot be read: what torch and pickle say of it is for programmers."""
     if isinstance(error, OSError):
         return in_words(error)
+    if ours := re.search(rf"a numpy scalar of type .*, {_NOT_A_NUMBER}", str(error)):
+        return ours[0]
     if path.suffix == ".safetensors":
         return "it is cut short or damaged, or no safetensors file"
     try:

@@ -196,8 +196,8 @@ class CacheWriter:
         other = sorted(k for k in keys if self._identity.get(k) != found.identity.get(k))
         raise CacheError(
             f"{self._partial} was begun with other settings ({', '.join(other)}): go on with those "
-            f"({_count(found.rows)} of {self._n_rows} rows are there), or remove it (build: "
-            "--restart)"
+            f"({_count(found.rows)} of {self._n_rows} rows are there), give another folder, or "
+            "begin anew (build: --restart)"
         )
 
     def _begin(self) -> Journal:

@@ -33,7 +33,8 @@ from ..recognizer import (
     write_bundle,
 )
 from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
-from .options import check_device, check_seed, settings_of, tell, usage
+from .devices import device_of
+from .options import check_seed, settings_of, tell, usage
 from .partial import begin, check_free, exclusive, partial_of
 from .preset import VERBS
 from .run_folder import write_settings
@@ -63,8 +64,7 @@ def run_fit_verb(config: FitEncoderConfig | FitPatchesConfig | FitClassifierConf
         FitError: If the loss is not finite.
         CheckpointError: If an interrupted training cannot go on.
     """
-    check_device(config.training.device)
-    with process_group(config.training.device) as device, _told_once():
+    with process_group(device_of(config.training.device)) as device, _told_once():
         check_free(config.out)
         check_seed(config.training.seed)
         match config:
@@ -235,7 +235,9 @@ def _train(
             write(partial / "bundle", metrics)
             verb = next(name for name, kind in VERBS.items() if kind is type(config))
             cache = begins_with.get("cache")
-            write_settings(partial / "bundle", verb, config, {"cache": cache} if cache else {})
+            computed_on = str(next(stage.parameters()).device)
+            data = {"cache": cache} if cache else {}
+            write_settings(partial / "bundle", verb, config, data, computed_on)
             (partial / "bundle").rename(out)
             shutil.rmtree(partial)
             _tell(kept, out, config.training.json)

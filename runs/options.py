@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import yaml
 from rich.console import Console
 
@@ -108,12 +107,6 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
             freeze_batch_norm=config.freeze_batch_norm,
             precision=config.precision,
         )
-
-
-def check_device(device: str) -> None:
-    """Refuse CUDA where there is none."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here; give --device cpu")
 
 
 def check_not_negative(option: str, value: int) -> None:

@@ -16,6 +16,7 @@ from ..envs.designs import check_design
 from ..feature_cache import FeatureCache, read_view
 from ..recognizer import shortened
 from .configs.replay import ReplayConfig
+from .devices import device_of
 from .options import UsageError, check_seed, reward_of, tell, usage
 from .pages.page import write_page
 from .partial import check_free, whole
@@ -104,11 +105,12 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
 
 
 def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
-    first = Looker.find(config.policy, config.cache, config.classifier)
+    device = device_of(config.device)
+    first = Looker.find(config.policy, config.cache, config.classifier, device)
     trained = first.trained
     if config.second is None:
         return first, Looker("random patches", trained, random_seed=config.seed)
-    second = Looker.find(config.second, config.cache, config.classifier)
+    second = Looker.find(config.second, config.cache, config.classifier, device)
     other = second.trained
     if other.cache.fingerprint != trained.cache.fingerprint:
         raise UsageError(

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from ..recognizer import in_words, library_versions, shortened
+from .devices import device_name
 from .disks import write_whole
 from .partial import exclusive, whole
 from .preset import CONFIG, resolved, write_config
@@ -23,6 +24,8 @@ from .steps import VERSION, OutputError
 
 RUN = "run.json"
 RESULTS = "results.json"
+# Where a run computes decides no more than rounding: it may go on elsewhere.
+_ELSEWHERE = ("device",)
 _LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord", "av")
 
 
@@ -35,6 +38,7 @@ def run_folder(
     *,
     resume: bool,
     may_change: Collection[str] = (),
+    device: str = "cpu",
 ) -> Iterator[None]:
     """Make the folder of a run, or go on with one; inside the block no other process may.
 
@@ -48,6 +52,7 @@ def run_folder(
         fingerprints: Of what the run reads, by name.
         resume: Whether to go on with a run that is there.
         may_change: Options that may then be others.
+        device: Where it computes, noted for each command.
 
     Raises:
         OutputError: If something is there without ``resume``; if with it there is no run, or one
@@ -55,7 +60,7 @@ def run_folder(
             made.
     """
     if not resume:
-        _make(out, verb, config, fingerprints)
+        _make(out, verb, config, fingerprints, device)
     with _locked(out):
         if resume:
             check_settings(out, verb, config, may_change)
@@ -63,6 +68,7 @@ def run_folder(
             _check_data(out, record["fingerprints"], fingerprints, resolved(config))
             write_config(out / CONFIG, verb, config, _command())
             record["commands"].append(_command())
+            record["devices"].append(device_name(device))
             write_whole(out / RUN, json.dumps(record, indent=2))
         yield
 
@@ -95,7 +101,7 @@ def check_settings(out: Path, verb: str, config: Any, may_change: Collection[str
     other = [
         f"{name} was {there.get(name)!r}, is {here[name]!r}"
         for name in here
-        if here[name] != there.get(name) and name not in may_change
+        if here[name] != there.get(name) and name not in (*may_change, *_ELSEWHERE)
     ]
     if other:
         raise OutputError(
@@ -129,12 +135,13 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
     return settings
 
 
-def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def record_of(verb: str, fingerprints: Mapping[str, str], device: str = "cpu") -> dict[str, Any]:
     """Return by which command, versions, revision and machine a run is made, on which data."""
     return {
         "focusgym": VERSION,
         "verb": verb,
         "commands": [_command()],
+        "devices": [device_name(device)],  # of each command
         "git": _git_revision(),
         "versions": {"python": platform.python_version(), **library_versions(_LIBRARIES)},
         "machine": platform.processor() or platform.machine(),
@@ -143,10 +150,12 @@ def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def write_settings(folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) -> None:
+def write_settings(
+    folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str], device: str = "cpu"
+) -> None:
     """Write ``config.yaml`` and ``run.json`` into the folder of a run."""
     write_config(folder / CONFIG, verb, config, _command())
-    write_whole(folder / RUN, json.dumps(record_of(verb, fingerprints), indent=2))
+    write_whole(folder / RUN, json.dumps(record_of(verb, fingerprints, device), indent=2))
 
 
 def is_run(path: Path) -> bool:
@@ -154,12 +163,12 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / RUN).is_file()
 
 
-def _make(out: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) -> None:
+def _make(out: Path, verb: str, config: Any, fingerprints: Mapping[str, str], device: str) -> None:
     """Let the folder appear with its settings; of two at the same moment one is refused."""
     check_new(out)
     try:
         with whole(out) as folder:
-            write_settings(folder, verb, config, fingerprints)
+            write_settings(folder, verb, config, fingerprints, device)
     except OutputError:
         check_new(out)  # another process was quicker
         raise
@@ -177,7 +186,9 @@ def _locked(out: Path) -> Iterator[None]:
 def _read_record(out: Path) -> dict[str, Any]:
     try:
         record = json.loads((out / RUN).read_text())
-        return {**record, "commands": [*record["commands"]], "fingerprints": record["fingerprints"]}
+        commands, devices = [*record["commands"]], [*record.get("devices", [])]
+        data = record["fingerprints"]
+        return {**record, "commands": commands, "devices": devices, "fingerprints": data}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise OutputError(
             f"{out / RUN} is damaged ({in_words(error)}): put it back, or begin another run"

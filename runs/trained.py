@@ -57,7 +57,9 @@ class Trained:
         return replace(counted, policy_gmacs=policy_gmacs(self.policy))
 
 
-def find_trained(path: Path, cache: Path | None = None, classifier: Path | None = None) -> Trained:
+def find_trained(
+    path: Path, cache: Path | None = None, classifier: Path | None = None, device: str = "cpu"
+) -> Trained:
     """Open a trained policy and what it was trained on.
 
     Args:
@@ -65,6 +67,7 @@ def find_trained(path: Path, cache: Path | None = None, classifier: Path | None 
         cache: The feature cache. If it is not given, the run's; of a bundle, the folder ``cache``
             beside it, as in a quickstart. The option group is the one that the policy is for.
         classifier: The bundle of f_C. If it is not given, the run's; or ``classifier`` beside it.
+        device: Where it is played.
 
     Raises:
         UsageError: If there is no policy, or it is not known what it was trained on.
@@ -97,8 +100,8 @@ def find_trained(path: Path, cache: Path | None = None, classifier: Path | None 
     # If it is of another cache, any group will do: the bundle is refused below, and that is told.
     known_as = [name for name, value in groups.items() if value == fingerprint]
     group = next(iter(known_as or groups))
-    features = FeatureCache.open(known["cache"], group)
-    policy = read_policy(bundle, features.fingerprint, features.root)
+    features = FeatureCache.open(known["cache"], group, device)
+    policy = read_policy(bundle, features.fingerprint, features.root).to(device)
     return Trained(path.resolve().name, policy, features, known["classifier"])
 
 

@@ -33,9 +33,9 @@ class ClassNames(NamedTuple):
 def parse_class_names(text: str) -> ClassNames:
     r"""Read the text of a file of class names.
 
-    A name a line; or number and name (or name and number) in each line, numbered from 0 or from 1.
-    A first line such as ``name`` or ``id,name`` is a header. Lines are numbered only where all are, and
-    the numbers are those of classes: else such a line is a name ("3 point shot").
+    A name a line; or number and name (or name and number) in each line, numbered from 0 or 1. A
+    first line such as ``name`` or ``id,name`` is a header. Lines are numbered only where all are,
+    and the numbers are those of classes: else such a line is a name ("3 point shot").
 
     Args:
         text: Lines end in ``\n``; blank ones are passed over.

@@ -79,7 +79,7 @@ def parse_list(text: str, format: str | None) -> tuple[list[ListRow], list[Probl
     look = format_of(text)
     rows, problems = _parse_as(text, format or look)
     meant = {"kinetics", "something"} if look == "kinetics" else {look}
-    if problems and not rows and format is not None and format not in meant:
+    if problems and not rows and format not in (None, *meant) and _parse_as(text, look)[0]:
         hint = f"this looks like a list of the format {look}: --format {look} reads it"
         problems = [(0, f"{hint}, --format {format} was asked for"), *problems]
     return rows, problems

@@ -14,8 +14,9 @@ from .paths import Found, VideoFinder
 
 MOST_SHOWN = 50
 FROM_1 = (
-    "no video has label 0, so the labels seem to count from 1: then give --classes with a number "
-    "and a name in each line, numbered from 1; or take 1 off the labels"
+    "no video has label 0, so the labels seem to count from 1: then name the classes in a file "
+    "(--classes, or classes.txt beside train.txt) with a number, from 1, and a name in each line; "
+    "or take 1 off the labels"
 )
 COLUMNS = [
     *("name", "path", "label", "labels", "split"),

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from .devices import Device
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -25,6 +27,7 @@ class EvaluateConfig:
         pixels: Plug the policies back into the recognizer, which reads the video files, and tell
             whether its predictions are those on the cache.
         seed: Of the random and the Gaussian policy.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.
     """
 
@@ -37,4 +40,5 @@ class EvaluateConfig:
     oracle: bool = False
     pixels: bool = False
     seed: int = 0
+    device: Device = "cpu"
     json: bool = False

@@ -280,7 +280,7 @@ def test_mistakes_are_one_line(
         ),
         (
             ("there.avi", "--bundle", bundle, "--annotate", tmp_path / "folder"),
-            "there.mp4 exists: nothing was touched; give another --annotate, or remove it",
+            "there.mp4 exists: nothing was touched; give another --annotate",
         ),
         (
             (*given, "--annotate", tmp_path / "changed" / "bundle.json" / "x"),
