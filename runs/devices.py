@@ -42,4 +42,6 @@ def device_of(option: str) -> str:
 
 def device_name(device: str) -> str:
     """Return a device as it stands in ``run.json``: ``cpu``, or ``cuda`` with the GPU's name."""
-    return device if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
+    return (
+        device if device.startswith("cpu") else f"{device} ({torch.cuda.get_device_name(device)})"
+    )

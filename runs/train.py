@@ -75,7 +75,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     Raises:
         UsageError, OutputError, CacheError, BundleError, CheckpointError: As `train`.
     """
-    out, device, f_c = config.out, device_of(config.device), classifier_of(config)
+    out, f_c = config.out, classifier_of(config)
     config = replace(config, cache=config.cache.resolve(), classifier=f_c)
     if config.resume:
         config = with_sizes(config)
@@ -84,6 +84,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
             return _results(out)
     else:
         check_new(out)
+    device = device_of(config.device)
     check_seed(config.seed)
     settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
     check_at_once("--threads", config.policy.threads)

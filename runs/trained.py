@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,8 @@ def find_trained(
         path: A run of ``focusgym train``, or a policy bundle.
         cache: The feature cache. If it is not given, the run's; of a bundle, the folder ``cache``
             beside it, as in a quickstart. The option group is the one that the policy is for.
-        classifier: The bundle of f_C. If it is not given, the run's; or ``classifier`` beside it.
+        classifier: The bundle of f_C. If it is not given, the run's; or ``classifier`` beside it,
+            or else beside ``cache``.
         device: Where it is played.
 
     Raises:
@@ -88,6 +90,8 @@ def find_trained(
             f"{path} is no trained policy: give a folder that `focusgym train` wrote, or a policy "
             "bundle such as outputs/quickstart/policy"
         )
+    if cache is not None and not known["classifier"].is_dir():
+        known["classifier"] = Path(os.path.abspath(cache)).parent / "classifier"
     for name, given in (("cache", cache), ("classifier", classifier)):
         known[name] = given or known[name]
         if not known[name].is_dir():
