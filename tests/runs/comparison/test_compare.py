@@ -204,7 +204,8 @@ def test_other_settings(
         )
     shutil.rmtree(root / "cache")
     write_cache(root / "cache", n=20, seed=1)
-    assert "ROOT/c was begun on other data (fingerprints" in refused("c", "--reward", "increments")
+    said = refused("c", "--reward", "increments")
+    assert "ROOT/c was begun on other data (p12_3x3 in ROOT/cache had the fingerprint " in said
     cell = "c/cells/p12_3x3/increments/seed-0"
     said = refused(cell, "--reward", "increments")
     assert f"ROOT/{cell} is a run of `focusgym train`, not of `focusgym compare`" in said
