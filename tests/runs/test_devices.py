@@ -75,7 +75,7 @@ def test_all_that_is_played_is_on_the_device(
     root, opened = classifier_path.parent, list[str]()
 
     def noted(self: FeatureCache, *given: Any) -> None:
-        opened.append(given[2])
+        opened.append(given[3])
         made(self, *given)
 
     made = FeatureCache.__init__

@@ -305,7 +305,7 @@ WRONG = {
     "--reward={name: x, at: 2020-99-01}": "expected a name, or a mapping such as",
     "--seed=-1": "--seed must be in 0..4294967295; got -1",
     "--cache=nowhere": "nowhere is not a complete feature cache",
-    "--classifier=nowhere": "nowhere is not a readable bundle",
+    "--classifier=nowhere": "/nowhere: give --classifier, or train one: `focusgym fit classifier ",
     "--group=x": "holds no option group 'x': choose one of ['p12_3x3']",
 }
 
@@ -324,7 +324,7 @@ def test_what_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_a_classifier_of_another_cache(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = write_cache(root / "other", seed=1)
     said = refused(capsys, root / "out", *options(root), f"--cache={other.root}")
-    assert other.fingerprint in said
+    assert f"than {other.root} (fingerprint {other.fingerprint[:12]}…)" in said
     group = add_group(other)
     said = refused(capsys, root / "out", *options(root), f"--cache={other.root}")
     assert f"holds 2 option groups: say which of ['p12_3x3', '{group}']" in said
