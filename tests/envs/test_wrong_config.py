@@ -155,8 +155,8 @@ def test_a_cache_or_classifier_that_cannot_be_used_is_refused(
     with pytest.raises(
         BundleError,
         match=rf"the classifier in {files['classifier']} was trained on another cache "
-        rf"\(fingerprint {cache.fingerprint[:12]}…\) than {other.root} "
-        rf"\(fingerprint {other.fingerprint[:12]}…\) that it is used with: open the cache it was trained on, or train it anew",
+        rf"\(fingerprint {cache.fingerprint[:12]}…\) than {other.root} \(fingerprint "
+        rf"{other.fingerprint[:12]}…\) that it is used with: open the cache it was trained on, or",
     ):
         face(**{**files, "cache": str(other.root)})
     with pytest.raises(CacheError, match="holds no option group 'p96_7x7': choose one of"):
