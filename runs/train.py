@@ -30,7 +30,7 @@ from .measures import gmacs_of, measures, print_measures
 from .options import UsageError, check_at_once, check_seed, reward_of, tell, usage
 from .played import all_labels, play
 from .ppo_options import ppo_config, sized
-from .run_folder import RESULTS, check_new, check_settings, run_folder
+from .run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
 from .steps import OutputError
 
 POLICY, PLAYED, CHECKPOINT, LOGS = "policy", "played.npz", "checkpoint.safetensors", "logs"
@@ -78,6 +78,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     out, f_c = config.out, classifier_of(config)
     config = replace(config, cache=config.cache.resolve(), classifier=f_c)
     if config.resume:
+        stored_settings(out, "train")  # refused where there is no run, before f_C is read
         config = with_sizes(config)
         check_settings(out, "train", config)
         if (out / RESULTS).is_file():

@@ -185,7 +185,7 @@ def test_other_settings_are_refused_until_restart(
         build_cache(damaged, CLASSES, root, *encoders, config)
     other = replace(config, dtype="float32")
     message = (
-        r"was begun with other settings \(dtype\): go on .* \(1 of 5 rows are there\), or remove"
+        r"was begun with other settings \(dtype\): go on .* \(1 of 5 rows are there\), give another"
     )
     with pytest.raises(CacheError, match=message):
         build_cache(videos, CLASSES, root, *encoders, other)

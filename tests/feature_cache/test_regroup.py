@@ -102,7 +102,7 @@ def test_what_is_refused(build: Build, tmp_path: Path) -> None:
         build_regrouped(there, PatchGrid(128, 32, 3), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(
-        CacheError, match="is a complete cache of other videos or settings .rows, grids"
+        CacheError, match="is a complete cache of other videos or settings .grids differ"
     ):
         build_regrouped(there, LARGE, there.root)
     path = Path(there.videos["path"][2])
