@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..recognizer import in_words
 from .focus_ppo import FocusPPO
 
+_OF_CUDA = "cuda_random"  # the state of CUDA's generator, of which FocusPPO itself draws nothing
 # Scalars of NumPy that wrappers put into the infos of episodes.
 _SCALARS = ("bool", "int32", "int64", "float32", "float64")
 
@@ -70,7 +72,7 @@ def progress_misfit(content: Mapping[str, Any], model: FocusPPO) -> str | None:
         random.Random().setstate(_python_state(content))
         np.random.RandomState().set_state(_numpy_state(content))
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        return f"no state of a generator of random numbers: {error!r:.80}"
+        return f"no state of a generator of random numbers: {in_words(error)}"
     return None
 
 
@@ -79,7 +81,9 @@ def tensor_misfit(tensors: Mapping[str, Tensor], model: FocusPPO) -> str | None:
     weights, optimizer = model.policy.state_dict(), model.policy.optimizer
     moments = ["exp_avg", "exp_avg_sq", *["max_exp_avg_sq"] * optimizer.defaults["amsgrad"]]
     parts = [("policy.", weights, True), ("best.", weights, False)]  # the last: whether needed
-    parts.append(("", _torch_generators(model), True))
+    generators = _torch_generators(model)
+    parts.append(("", {"torch_random": generators.pop("torch_random")}, True))
+    parts.append(("", generators, False))  # a training may go on, on another device
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for i, parameter in enumerate(parameters):  # one that was never trained has no state
         state = {"step": torch.tensor(0.0), **dict.fromkeys(moments, parameter)}
@@ -87,6 +91,8 @@ def tensor_misfit(tensors: Mapping[str, Tensor], model: FocusPPO) -> str | None:
     known = {prefix + name: like for prefix, likes, _ in parts for name, like in likes.items()}
     for name, value in tensors.items():
         like = known.get(name)
+        if like is None and name == _OF_CUDA:
+            continue
         if like is None:
             return f"a tensor {name!r:.80} is not known"
         if (value.shape, value.dtype) != (like.shape, like.dtype):
@@ -99,7 +105,7 @@ def tensor_misfit(tensors: Mapping[str, Tensor], model: FocusPPO) -> str | None:
     try:
         torch.Generator().set_state(tensors["torch_random"])
     except RuntimeError as error:
-        return f"no state of a generator of random numbers: {error!r:.80}"
+        return f"no state of a generator of random numbers: {in_words(error)}"
     return None
 
 
@@ -118,8 +124,8 @@ def restore(content: Mapping[str, Any], tensors: Mapping[str, Tensor], model: Fo
     random.setstate(_python_state(content))
     np.random.set_state(_numpy_state(content))  # noqa: NPY002
     torch.set_rng_state(tensors["torch_random"])
-    if "cuda_random" in tensors:
-        torch.cuda.set_rng_state(tensors["cuda_random"], model.device)
+    if _OF_CUDA in tensors and model.device.type == "cuda":
+        torch.cuda.set_rng_state(tensors[_OF_CUDA], model.device)
 
 
 def _restore_environments(content: Mapping[str, Any], model: FocusPPO) -> None:
@@ -153,7 +159,7 @@ def _restore_weights(tensors: Mapping[str, Tensor], model: FocusPPO) -> None:
 def _torch_generators(model: FocusPPO) -> dict[str, Tensor]:
     states = {"torch_random": torch.get_rng_state()}
     if model.device.type == "cuda":
-        states["cuda_random"] = torch.cuda.get_rng_state(model.device)
+        states[_OF_CUDA] = torch.cuda.get_rng_state(model.device)
     return states
 
 

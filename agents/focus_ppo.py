@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from ..feature_cache import CacheError, FeatureCache
-from ..recognizer import PolicyNetwork
+from ..recognizer import PolicyNetwork, shortened
 from .diagnostics import Watch, keep_use, option_use
 from .dual import DualAscent
 from .gru_policy import KEEP, LOCATION, GruPolicy, Learner
@@ -337,8 +337,9 @@ class FocusPPO(PPO):
             cache, allowed = players[0].cache, allowed_options_of(players[0])
         if self.cache_fingerprint not in ("", cache.fingerprint):
             raise CacheError(
-                f"trained on cache {self.cache_fingerprint}, but {cache.root} is cache "
-                f"{cache.fingerprint}: use the cache it was trained on, or train anew"
+                f"trained on the cache {self.cache_path} (fingerprint "
+                f"{shortened(self.cache_fingerprint)}), but {cache.root} is another (fingerprint "
+                f"{shortened(cache.fingerprint)}): use the cache it was trained on, or train anew"
             )
         if hasattr(self, "policy") and allowed != self.options_allowed:
             raise ValueError(

@@ -52,28 +52,32 @@ def policy_options(
     They are π's most probable ones, and K, skip, where π′'s keep probability is below ρ; or drawn,
     with uniform numbers ``(B, T, 2)``, see `PolicyNetwork.choose`.
     """
+    device = next(policy.parameters()).device
     chosen = np.empty((len(videos), cache.steps), dtype=np.int64)
     for start in range(0, len(videos), CHUNK):
         rows = slice(start, start + CHUNK)
-        drawn = None if draws is None else draws[rows]
+        drawn = None if draws is None else draws[rows].to(device)
         options, looks = policy.choose(cache.stored_glance_maps(videos[rows]), drawn)
         chosen[rows] = options.masked_fill(~looks, cache.n_options).cpu().numpy()
     return chosen
 
 
 def read_policy(
-    path: str | os.PathLike[str], cache_fingerprint: str | None = None
+    path: str | os.PathLike[str],
+    cache_fingerprint: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> PolicyNetwork:
     """Read π, and π′ where it has one, from a bundle, in eval mode.
 
     Args:
         path: Folder of the policy bundle.
         cache_fingerprint: Of the cache that it is to be used with, if any.
+        cache: Where that cache is, for the message.
 
     Raises:
         BundleError: If the folder is not a readable policy bundle, or belongs to another cache.
     """
-    bundle = read_bundle(path, "policy", cache_fingerprint)
+    bundle = read_bundle(path, "policy", cache_fingerprint, cache)
     return restore(path, bundle, lambda config: PolicyNetwork(PolicyConfig(**config)))
 
 

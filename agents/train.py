@@ -30,6 +30,7 @@ def train_policy(
     group: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_s: float = 60.0,
+    device: str = "cpu",
 ) -> tuple[PolicyNetwork, list[float]]:
     """Train π, or π and π′, on the training split (stage II), f_G, f_L and f_C frozen.
 
@@ -42,6 +43,7 @@ def train_policy(
         checkpoint: File for checkpoints: a training that was interrupted goes on from it; None
             keeps none.
         checkpoint_s: Least time between two checkpoints, seconds; 0 writes before each rollout.
+        device: Where environments and networks compute, such as ``cuda``.
 
     Returns:
         The policy network, in eval mode, with ρ for AdaFocus+; and the mean return per episode of
@@ -56,7 +58,7 @@ def train_policy(
 
     Source: AdaFocus (arXiv:2105.03245) section 3.2, stage II (Eq. 6, γ = 0.7), and section 3.3.
     """
-    model = make_model(cache, classifier, config, seed, group)
+    model = make_model(cache, classifier, config, seed, group, device)
     return train_model(model, config, seed, checkpoint, checkpoint_s)
 
 
@@ -66,9 +68,10 @@ def make_model(
     config: PPOConfig,
     seed: int,
     group: str | None = None,
+    device: str = "cpu",
 ) -> FocusPPO:
     """Make the environments and the networks of a training, as `train_policy`; write nothing."""
-    env = make_environment(cache, classifier, config, seed, group)
+    env = make_environment(cache, classifier, config, seed, group, device=device)
     features = env.player.cache
     return FocusPPO(
         "GruPolicy",

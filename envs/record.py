@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..feature_cache import Clip, View
-from ..recognizer import FocusgymError, FrameConfig
+from ..recognizer import FocusgymError, FrameConfig, in_words
 
 FORMAT = 1
 # The arrays of a record: the key of a decision in the file, and the type.
@@ -147,7 +147,8 @@ class EpisodeRecord:
                 read_record(target)
             except RecordError as error:
                 raise RecordError(
-                    f"{path} is there and is no episode record: remove it, or give another path"
+                    f"{path} is there and is no episode record: nothing was touched; give another "
+                    "path"
                 ) from error
         fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
         try:
@@ -161,7 +162,8 @@ class EpisodeRecord:
                 fresh.unlink(missing_ok=True)
         except OSError as error:
             raise RecordError(
-                f"{path} cannot be written ({error}): make its folder, or give another path"
+                f"{path} cannot be written ({in_words(error)}): make its folder, or give another "
+                "path"
             ) from error
 
     def _content(self) -> dict[str, Any]:
@@ -184,8 +186,8 @@ def read_record(path: str | os.PathLike[str]) -> EpisodeRecord:
         return _from_json(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, OverflowError, RecursionError) as error:
         raise RecordError(
-            f"{path} is not a readable episode record ({error}): record the episode again, or "
-            "give another path"
+            f"{path} is not a readable episode record ({in_words(error)}): record the episode "
+            "again, or give another path"
         ) from error
 
 

@@ -197,7 +197,7 @@ def open_source(config: EnvConfig) -> FeatureSource:
     source = _open_sources.get(key)
     if source is None or None in stamps:
         cache = FeatureCache.open(config.cache, config.group, config.device, videos_root)
-        classifier = read_classifier(config.classifier, cache.fingerprint)
+        classifier = read_classifier(config.classifier, cache.fingerprint, cache.root)
         source = FeatureSource(cache, classifier, config.projection_bytes)
         _open_sources[key] = source
     return source

@@ -7,7 +7,7 @@ from .recognize import RecognizedVideo, recognize_videos
 from .regroup import build_regrouped
 from .rows import ShardError, clips_of, rows_digest, video_table
 from .samples import VideoSamples, cache_samples, targets
-from .store import CacheError, FeatureCache, fingerprint, read_manifest
+from .store import CacheError, FeatureCache, fingerprint, in_short, read_manifest
 from .verify import verify_cache
 from .videos import (
     AugmentConfig,
@@ -60,6 +60,7 @@ __all__ = [
     "draw_frames",
     "every_picture",
     "fingerprint",
+    "in_short",
     "make_digits",
     "make_encoder",
     "merge_shards",

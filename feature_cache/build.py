@@ -183,7 +183,7 @@ def encoding_workers(device: str) -> Iterator[int]:
     workers = torch.get_num_threads()
     with ExitStack() as stack:
         stack.enter_context(torch_threads(1))
-        if device == "cuda":
+        if device != "cpu":
             exact = torch.backends.cudnn.flags(
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=False
             )
@@ -205,6 +205,7 @@ def identity_of(
         "rows": rows_digest(rows),
         "classes": classes,
         **content,
+        "device": torch.device(config.device).type,  # which of several is no matter
         "grids": [asdict(grid) for grid in config.grids],
         "glance_encoder": describe(glance_encoder),
         "local_encoder": describe(local_encoder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from ..recognizer import (
     FrameConfig,
     PatchGrid,
     batches,
+    in_words,
     pool,
 )
 from .store import local_array
@@ -37,8 +39,8 @@ class CacheConfig:
         grids: The option groups: patches of one size each; at least one.
         augment: Augmented copies of the training videos; None for none.
         dtype: Storage dtype of the features, ``float16`` or ``float32``.
-        device: Where the encoders run, ``cpu`` or ``cuda``; features of the two differ by
-            rounding.
+        device: Where the encoders run: ``cpu``, ``cuda`` or ``cuda:N``. Features of CPU and GPU
+            differ by rounding.
 
     Raises:
         ValueError: If there is no grid, one is given twice, a grid is for other frames, or the
@@ -64,12 +66,15 @@ class CacheConfig:
                 )
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be float16 or float32; got {self.dtype!r}")
-        if self.device not in ("cpu", "cuda"):
-            raise ValueError(f"device must be cpu or cuda; got {self.device!r}")
+        if re.fullmatch(r"cpu|cuda(:[0-9]+)?", self.device) is None:
+            raise ValueError(f"device must be cpu, cuda or cuda:N; got {self.device!r}")
 
 
 def config_of(manifest: Mapping[str, Any]) -> CacheConfig:
-    """Return what a cache holds of each video, from its manifest."""
+    """Return what a cache holds of each video, from its manifest.
+
+    One that was encoded on a GPU is taken to the CPU where there is none.
+    """
     depends_on = manifest["depends_on"]
     augment = depends_on["augment"]
     return CacheConfig(
@@ -77,7 +82,7 @@ def config_of(manifest: Mapping[str, Any]) -> CacheConfig:
         tuple(PatchGrid(**grid) for grid in manifest["grids"].values()),
         AugmentConfig(**augment) if augment else None,
         depends_on["dtype"],
-        depends_on["device"],
+        depends_on["device"] if torch.cuda.is_available() else "cpu",
     )
 
 
@@ -137,8 +142,8 @@ class VideoEncoder:
             sides = ", ".join(str(grid.patch_px) for grid in self.config.grids)
             raise EncoderError(
                 f"{self.glance.config.name} on frames of {frames.frame_px} px, or "
-                f"{self.local.config.name} on patches of {sides} px, cannot run ({error}): choose "
-                "other sizes or another encoder"
+                f"{self.local.config.name} on patches of {sides} px, cannot run "
+                f"({in_words(error)}): choose other sizes or another encoder"
             ) from error
         per_frame = {
             name: ((frames.steps, *values.shape[1:]), values.dtype)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .encode import config_of
 from .roots import VideosRoot
-from .store import open_arrays, read_manifest, read_table
+from .store import in_short, open_arrays, read_manifest, read_table
 
 
 def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFrame]:
@@ -40,12 +40,10 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         if augment
         else "none",
         "classes": str(len(depends_on["classes"])),
-        "dtype": f"{config.dtype}, encoded on {config.device}",
+        "dtype": f"{config.dtype}, encoded on {depends_on['device']}",
     }
     for name in ("glance_encoder", "local_encoder"):
-        described = depends_on[name]
-        size = f" at {described['input_px']} px" if described["input_px"] else ""
-        facts[name] = f"{described['name']}{size}, weights {described['weights_sha256'][:16]}…"
+        facts[name] = in_short(depends_on[name])
     decoders = manifest.get("decoders", {"not recorded, as by earlier versions": len(rows)})
     facts["decoders"] = ", ".join(f"{name} {n}" for name, n in decoders.items()) or "none"
     facts["libraries"] = ", ".join(f"{k} {v}" for k, v in depends_on["libraries"].items())

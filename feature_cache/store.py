@@ -17,7 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..recognizer import Encoder, FocusgymError, FrameConfig, PatchGrid, describe, read_encoder
+from ..recognizer import (
+    Encoder,
+    FocusgymError,
+    FrameConfig,
+    PatchGrid,
+    describe,
+    in_words,
+    read_encoder,
+    shortened,
+)
 from . import journal
 from .roots import VideosRoot, Where
 from .rows import TEXT_COLUMNS, clips_of, label_matrix
@@ -63,12 +72,13 @@ def read_manifest(root: Path) -> dict[str, Any]:
             manifest[key]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CacheError(
-            f"{root} is not a complete feature cache ({error!r}): build it, or give another path"
+            f"{root} is not a complete feature cache ({in_words(error)}): build it, or give "
+            "another path"
         ) from error
     if found != said:
         raise CacheError(
-            f"{root}: the manifest says {_listed(said)}, but its content gives {_listed(found)}: "
-            "it was edited; rebuild the cache"
+            f"{root}: the manifest says fingerprints {_listed(said)}, but its content gives "
+            f"{_listed(found)}: it was edited; rebuild the cache"
         )
     return manifest
 
@@ -119,15 +129,23 @@ def read_encoders(root: Path, manifest: Mapping[str, Any]) -> tuple[Encoder, Enc
         said, found = manifest["depends_on"][name], describe(encoder)
         if found != said:
             raise CacheError(
-                f"{root / name} holds {found}, but the features were made with {said}: the bundle "
-                "was changed; put the former one back, or build the cache again"
+                f"{root / name} holds {in_short(found)}, but the features were made with "
+                f"{in_short(said)}: the bundle was changed; put the former one back, or build the "
+                "cache again"
             )
     return encoders[0], encoders[1]
 
 
+def in_short(described: Mapping[str, Any]) -> str:
+    """Return what `describe` gives of an encoder, for people to read."""
+    size = f" at {described['input_px']} px" if described["input_px"] else ""
+    return f"{described['name']}{size}, weights {shortened(described['weights_sha256'])}"
+
+
 def _damaged(root: Path, error: Exception) -> CacheError:
     return CacheError(
-        f"{root} is not a complete feature cache ({error!r}): build it again, or give another path"
+        f"{root} is not a complete feature cache ({in_words(error)}): build it again, or give "
+        "another path"
     )
 
 
@@ -139,7 +157,7 @@ def stored_view(arrays: Mapping[str, NDArray[Any]], row: int) -> View:
 
 
 def _listed(fingerprints: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in fingerprints.items())
+    return ", ".join(f"{name} {shortened(value)}" for name, value in fingerprints.items())
 
 
 def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
@@ -150,19 +168,23 @@ def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
     """
     if not root.exists():
         return False
-    try:
-        manifest = read_manifest(root)
-        there = {
-            **{key: value for key, value in manifest["depends_on"].items() if key != "files"},
-            "grids": list(manifest["grids"].values()),
-            "shard": manifest["shard"],
-        }
-    except CacheError:
-        there = {}
-    if there != json.loads(json.dumps(identity)):
+    if not (root / "manifest.json").is_file():
         raise CacheError(
-            f"{root} exists, and is no cache of these videos and settings: remove it, or build "
-            "the cache elsewhere"
+            f"{root} exists and is no feature cache: nothing was touched; give the name of a new "
+            "folder, in which the cache will be"
+        )
+    manifest = read_manifest(root)
+    there = {
+        **{key: value for key, value in manifest["depends_on"].items() if key != "files"},
+        "grids": list(manifest["grids"].values()),
+        "shard": manifest["shard"],
+    }
+    here = json.loads(json.dumps(identity))
+    if there != here:
+        other = [key for key in here if there.get(key) != here[key]]
+        raise CacheError(
+            f"{root} is a complete cache of other videos or settings ({', '.join(other)} differ): "
+            "nothing was touched; give the name of a new folder"
         )
     if (root / journal.NAME).exists():
         (root / journal.NAME).unlink()

@@ -13,10 +13,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..recognizer import Encoder, EncoderConfig, WeightsError, load_weights
+from ..recognizer import Encoder, EncoderConfig, WeightsError, in_words, load_weights
 
 _FILE = "a .pth or .safetensors file"
-_WRAPPERS = ("state_dict", "model")  # under which training programs keep the weights
+# Under which training programs keep the weights, where there is more than one state dict.
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
+# The first bytes of what torch writes: a zip archive now, a pickle before version 1.6.
+_TORCH_BEGINS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 
 def make_encoder(config: EncoderConfig, weights: str) -> Encoder:
@@ -46,14 +49,19 @@ def make_encoder(config: EncoderConfig, weights: str) -> Encoder:
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read a state dict, or the one that a checkpoint keeps as ``state_dict`` or ``model``.
+    """Read a state dict, or the one that a checkpoint keeps beside other things.
+
+    A checkpoint's is its only entry that is a dictionary of tensors, whatever it is called; of
+    several the first that is called ``state_dict``, ``model_state_dict``, ``model_state``,
+    ``model``, ``net``, ``network`` or ``weights``.
 
     Args:
         path: A ``.safetensors`` file, or one that torch wrote; of the latter nothing but tensors
             and plain containers is unpickled.
 
     Raises:
-        WeightsError: If the file is missing, cannot be read safely or holds something else.
+        WeightsError: If the file is missing, cannot be read safely, or holds no state dict or
+            several without saying which.
     """
     path = Path(path)
     if not path.is_file():
@@ -62,17 +70,30 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         )
     give = "give weights saved with torch.save(model.state_dict(), …), or a .safetensors file"
     content = _load(path, "a state dict", give)
-    if isinstance(content, Mapping):
-        wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-        content = wrapped[0] if wrapped else content
-    if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
+    if _is_state_dict(content):
+        return dict(content)
+    entries = content.items() if isinstance(content, Mapping) else ()
+    found = {str(name): value for name, value in entries if _is_state_dict(value)}
+    named = [name for name in _WRAPPERS if name in found] or [*found]
+    if not found:
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, expected a state dict of tensors: save "
             "model.state_dict(), not the model"
         )
-    return dict(content)
+    if len(found) > 1 and named[0] not in _WRAPPERS:
+        raise WeightsError(
+            f"{path} holds several state dicts ({', '.join(found)}): save the one that is wanted "
+            "in a file of its own"
+        )
+    return dict(found[named[0]])
+
+
+def _is_state_dict(content: Any) -> bool:
+    return (
+        isinstance(content, Mapping)
+        and len(content) > 0
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    )
 
 
 def read_checkpoint(path: str | os.PathLike[str], entries: Sequence[str]) -> dict[str, Any]:
@@ -105,6 +126,9 @@ def read_checkpoint(path: str | os.PathLike[str], entries: Sequence[str]) -> dic
     return dict(content)
 
 
+_NOT_A_NUMBER = "expected a number"
+
+
 class _NumpyDtype:
     """Stands in for ``numpy.dtype``, see `_numpy_number`."""
 
@@ -112,7 +136,7 @@ class _NumpyDtype:
 
     def __init__(self, code: str, *_: object) -> None:
         if not re.fullmatch(r"[biuf][1248]", code):
-            raise ValueError(f"a numpy scalar of type {code!r}, expected a number")
+            raise ValueError(f"a numpy scalar of type {code!r}, {_NOT_A_NUMBER}")
         self.code = code
 
     def __setstate__(self, state: Sequence[Any]) -> None:
@@ -143,7 +167,7 @@ def _load(path: Path, what: str, give: str, copy: str | None = None) -> Any:
         with torch.serialization.safe_globals(_STAND_INS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no checkpoint fails in many ways
-        reason = _first_line(error)
+        reason = _why_not_read(path, error)
         refused = re.search(r"GLOBAL (\S+) (?:was not|whose)", str(error))
         if refused:
             reason = f"it asks for {refused[1]}, which was not executed"
@@ -186,12 +210,24 @@ def _download(name: str, member: Any) -> dict[str, Tensor]:
     except Exception as error:  # networks, proxies, disks and hashes fail in many ways
         raise WeightsError(
             f"torchvision's weights {member.name} of {name} cannot be had "
-            f"({_first_line(error)}): give {_FILE}, or 'random'"
+            f"({in_words(error)}): give {_FILE}, or 'random'"
         ) from error
     return state
 
 
-def _first_line(error: Exception) -> str:
-    # Around the reason, torch advises to unpickle the file all the same: not in our name.
-    text = str(error).rpartition("WeightsUnpickler error:")[2].split(" In PyTorch 2")[0]
-    return text.strip().split("\n")[0] or type(error).__name__
+def _why_not_read(path: Path, error: Exception) -> str:
+    """Return why a file cannot be read: what torch and pickle say of it is for programmers."""
+    if isinstance(error, OSError):
+        return in_words(error)
+    if ours := re.search(rf"a numpy scalar of type .*, {_NOT_A_NUMBER}", str(error)):
+        return ours[0]
+    if path.suffix == ".safetensors":
+        return "it is cut short or damaged, or no safetensors file"
+    try:
+        with path.open("rb") as file:
+            begins = file.read(max(map(len, _TORCH_BEGINS)))
+    except OSError as unread:
+        return in_words(unread)
+    if begins.startswith(_TORCH_BEGINS):
+        return "it is cut short or damaged, or holds more than tensors and plain containers"
+    return "it is no file that torch wrote"

@@ -18,6 +18,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from ..recognizer import in_words
 from . import journal
 from .journal import NOTHING, Journal, RowFacts
 from .store import CacheError
@@ -96,7 +97,8 @@ class CacheWriter:
             ) from None
         except (OSError, NotImplementedError) as error:
             raise CacheError(
-                f"nothing can be written in {self._root.parent} ({error}): give another folder"
+                f"nothing can be written in {self._root.parent} ({in_words(error)}): give another "
+                "folder"
             ) from error
         try:
             if self._root.exists():
@@ -194,8 +196,8 @@ class CacheWriter:
         other = sorted(k for k in keys if self._identity.get(k) != found.identity.get(k))
         raise CacheError(
             f"{self._partial} was begun with other settings ({', '.join(other)}): go on with those "
-            f"({_count(found.rows)} of {self._n_rows} rows are there), or remove it (build: "
-            "--restart)"
+            f"({_count(found.rows)} of {self._n_rows} rows are there), give another folder, or "
+            "begin anew (build: --restart)"
         )
 
     def _begin(self) -> Journal:
@@ -228,7 +230,7 @@ class CacheWriter:
             return open_memmap(path, "r")
         except (OSError, ValueError) as error:
             raise CacheError(
-                f"{path} is damaged ({error}): remove {self._partial} and build again"
+                f"{path} is damaged ({in_words(error)}): remove {self._partial} and build again"
             ) from error
 
     def _check_space(self, n_rows: int) -> None:

@@ -37,7 +37,7 @@ from .encoders import (
     encode_local,
     pool,
 )
-from .errors import FocusgymError
+from .errors import FocusgymError, in_words, shortened
 from .frames import Box, FrameConfig, centre_crop, fit_frames, resize_frames
 from .geometry import PatchGrid
 from .loading import WeightsError, load_weights
@@ -152,6 +152,7 @@ __all__ = [
     "fit_frames",
     "frame_cost",
     "generator",
+    "in_words",
     "library_versions",
     "load_weights",
     "mean_average_precision",
@@ -170,6 +171,7 @@ __all__ = [
     "resize_frames",
     "restore",
     "sequence_losses",
+    "shortened",
     "shuffled",
     "top_k_by_step",
     "torch_threads",

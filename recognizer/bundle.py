@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .classifier import Classifier, ClassifierConfig, build_classifier
 from .encoders import Encoder, EncoderConfig
-from .errors import FocusgymError
+from .errors import FocusgymError, in_words, shortened
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -86,7 +86,10 @@ def write_bundle(
 
 
 def read_bundle(
-    path: str | os.PathLike[str], kind: str, cache_fingerprint: str | None = None
+    path: str | os.PathLike[str],
+    kind: str,
+    cache_fingerprint: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Bundle:
     """Read a bundle.
 
@@ -94,6 +97,7 @@ def read_bundle(
         path: The folder.
         kind: What is expected.
         cache_fingerprint: The fingerprint of the cache that it is to be used with, if any.
+        cache: Where that cache is, for the message; None if it is not known.
 
     Raises:
         BundleError: If the folder is not a readable bundle, is of another kind, or belongs to
@@ -111,15 +115,18 @@ def read_bundle(
         _check_types(bundle)
     except (OSError, ValueError, TypeError, RecursionError, SafetensorError) as error:
         raise BundleError(
-            f"{root} is not a readable bundle ({error}): give the folder of an intact {_JSON} and "
-            f"{_WEIGHTS}, copied again or trained anew"
+            f"{root} is not a readable bundle ({in_words(error)}): give the folder of an intact "
+            f"{_JSON} and {_WEIGHTS}, copied again or trained anew"
         ) from error
     if bundle.kind != kind:
         raise BundleError(f"{root} holds a {bundle.kind}, expected a {kind}: give another path")
     if cache_fingerprint is not None and bundle.cache_fingerprint != cache_fingerprint:
+        where = "the one" if cache is None else os.fspath(cache)
         raise BundleError(
-            f"the {kind} in {root} was trained on cache {bundle.cache_fingerprint}, but is used "
-            f"with cache {cache_fingerprint}: open the cache it was trained on, or train it anew"
+            f"the {kind} in {root} was trained on another cache (fingerprint "
+            f"{shortened(bundle.cache_fingerprint)}) than {where} (fingerprint "
+            f"{shortened(cache_fingerprint)}) that it is used with: open the cache it was trained "
+            "on, or train it anew"
         )
     return bundle
 
@@ -144,17 +151,19 @@ def restore(
         network.load_state_dict(dict(bundle.weights))
     except (TypeError, ValueError, RuntimeError) as error:
         raise BundleError(
-            f"{path}: config and weights do not make a {bundle.kind} ({error}): the bundle was "
-            "changed, or written by another version; copy it again, or train it anew"
+            f"{path}: config and weights do not make a {bundle.kind} ({in_words(error)}): the "
+            "bundle was changed, or written by another version; copy it again, or train it anew"
         ) from error
     return network.eval()
 
 
 def read_classifier(
-    path: str | os.PathLike[str], cache_fingerprint: str | None = None
+    path: str | os.PathLike[str],
+    cache_fingerprint: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Classifier:
-    """Read f_C from a bundle, in eval mode; see `read_bundle` for the errors."""
-    bundle = read_bundle(path, "classifier", cache_fingerprint)
+    """Read f_C from a bundle, in eval mode; see `read_bundle` for arguments and errors."""
+    bundle = read_bundle(path, "classifier", cache_fingerprint, cache)
     return restore(path, bundle, lambda config: build_classifier(ClassifierConfig(**config)))
 
 

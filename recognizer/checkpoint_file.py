@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .errors import FocusgymError
+from .errors import FocusgymError, in_words, shortened
 
 
 class CheckpointError(FocusgymError):
@@ -48,8 +49,8 @@ def write_checkpoint(path: Path, content: Mapping[str, Any], tensors: Mapping[st
         if not isinstance(error, OSError):
             raise
         raise CheckpointError(
-            f"{path} could not be written ({error}): make room, or give another path; a former "
-            "checkpoint is as it was"
+            f"{path} could not be written ({in_words(error)}): make room, or give another path; a "
+            "former checkpoint is as it was"
         ) from error
 
 
@@ -75,8 +76,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path} is not a readable checkpoint ({error}): give another path, or remove it and "
-            "train from the beginning"
+            f"{path} is not a readable checkpoint ({in_words(error)}): give another path, or "
+            "remove it and train from the beginning"
         ) from error
     return content, tensors
 
@@ -95,7 +96,12 @@ def differences(here: Any, there: Any, where: str) -> Iterator[str]:
         for i, (one, other) in enumerate(zip(here, there, strict=True)):
             yield from differences(one, other, f"{where}[{i}]")
     elif here != there:
-        yield f"{where}: expected {here!r:.80}, got {there!r:.80}"
+        yield f"{where}: expected {_shown(here)}, got {_shown(there)}"
+
+
+def _shown(value: Any) -> str:
+    is_digest = isinstance(value, str) and re.fullmatch("[0-9a-f]{32,}", value)
+    return shortened(value) if is_digest else f"{value!r:.80}"
 
 
 def _plain(value: Any) -> Any:

@@ -90,7 +90,8 @@ def convert_released(checkpoint: Mapping[str, Any]) -> Released:
 
     Raises:
         WeightsError: If an entry or a tensor is missing or left over, if shapes do not fit each
-            other, or if the policy is of another kind (continuous actions, no convolution).
+            other, if a number is not finite, or if the policy is of another kind (continuous
+            actions, no convolution).
 
     Source: AdaFocus (arXiv:2105.03245) section 3.1; names and layouts are the released code's.
     """
@@ -125,6 +126,9 @@ def _state_dict(entry: str, value: Any) -> Mapping[str, Tensor]:
         isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in value.items()
     ):
         raise _misfit(entry, f"is a {type(value).__name__}, expected a state dict of tensors")
+    for key, tensor in value.items():
+        if not tensor.isfinite().all():
+            raise _misfit(entry, f"holds NaN or infinite numbers in {key}: its training failed")
     return value
 
 

@@ -52,9 +52,7 @@ def annotated_paths(folder: Path, videos: Sequence[Path]) -> list[Path]:
         except OSError as error:
             raise _cannot_write(out, error) from error
         if there:
-            raise OutputError(
-                f"{out} exists: nothing was touched; give another --annotate, or remove it"
-            )
+            raise OutputError(f"{out} exists: nothing was touched; give another --annotate")
         found[out] = video
     return list(found)
 

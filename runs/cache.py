@@ -33,10 +33,10 @@ from .configs.cache import (
     CacheVerifyConfig,
     ContentConfig,
 )
+from .devices import device_of
 from .options import (
     UsageError,
     augmentation,
-    check_device,
     check_not_negative,
     frames_of,
     tell,
@@ -73,7 +73,7 @@ def plan(config: CachePlanConfig, console: Console) -> None:
         **asdict(found),
         "total_bytes": found.total_bytes,
         "hours": found.hours,
-        "device": config.content.device,
+        "device": content.device,
         "workers": torch.get_num_threads(),
         "n_classes": len(listed.classes),
     }
@@ -190,9 +190,9 @@ def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:
     return make_encoder(glance, config.glance_weights), make_encoder(local, config.local_weights)
 
 
-def _content(config: ContentConfig, format: str) -> CacheConfig:
+def _content(config: ContentConfig, format: str | None) -> CacheConfig:
     check_not_negative("--views", config.views)
-    check_device(config.device)
+    device = device_of(config.device)
     with usage():
         return CacheConfig(
             frames_of(config.frames, format),
@@ -205,7 +205,7 @@ def _content(config: ContentConfig, format: str) -> CacheConfig:
             if config.views
             else None,
             config.dtype,
-            config.device,
+            device,
         )
 
 

@@ -30,6 +30,7 @@ from .configs.recognize import RecognizeConfig
 from .configs.replay import ReplayConfig
 from .configs.train import TrainConfig
 from .disks import FULL, disk_error, leave_to_main_thread, refusal
+from .mistakes import mistake
 from .preset import CONFIG, PresetError, with_preset
 from .terminal import take_any_text
 
@@ -85,6 +86,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
     """Return the config of the verb; settings of a run that goes on are those it has stored."""
+    if said := mistake(args, Command):
+        _fail(said)
     try:
         given = with_preset(args, stored)
     except PresetError as error:

@@ -23,6 +23,7 @@ from .comparison.grid import (
 from .comparison.page import comparison_page
 from .comparison.summary import Cell, print_comparison, summarise, table
 from .configs.compare import CompareConfig
+from .devices import device_of
 from .disks import write_whole
 from .options import UsageError, check_at_once, reward_label, reward_of, tell
 from .partial import check_free
@@ -51,6 +52,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         ComparisonError: If runs cannot stand beside each other.
     """
     _check(config)
+    device = device_of(config.device)
     config = replace(
         config, cache=config.cache.resolve(), runs=tuple(run.resolve() for run in config.runs)
     )
@@ -60,20 +62,24 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     else:
         check_free(config.out)
     if config.runs:
-        cells = cells_of_runs(config.runs, config.keep_ratios)
+        cells = cells_of_runs(config.runs, config.keep_ratios, device)
         reference = _reference(config, [cell.label for cell in cells])
         summary = summarise(cells, reference)  # before a file is written: it may refuse
-        with run_folder(config.out, "compare", config, {}, resume=again, may_change=_GROWS):
+        with run_folder(
+            config.out, "compare", config, {}, resume=again, may_change=_GROWS, device=device
+        ):
             _write(config, summary, cells)
     else:
         groups = groups_of(config)
         jobs = jobs_of(config, groups)
         reference = _reference(config, rows_of(jobs))
         data = read_manifest(config.cache)["fingerprints"]
-        with run_folder(config.out, "compare", config, data, resume=again, may_change=_GROWS):
+        with run_folder(
+            config.out, "compare", config, data, resume=again, may_change=_GROWS, device=device
+        ):
             make_groups(groups, config)
             run_jobs(jobs, config)
-            cells = [*cells_of(jobs), *fixed_cells(groups, config.seeds)]
+            cells = [*cells_of(jobs), *fixed_cells(groups, config.seeds, device)]
             summary = summarise(cells, reference)
             _write(config, summary, cells)
     if config.json:

@@ -22,6 +22,7 @@ from ..agents import (
 from ..feature_cache.rows import SKIPPED
 from ..recognizer import AdaptiveRecognizer
 from .configs.evaluate import EvaluateConfig
+from .devices import device_of
 from .evaluation import Contender, parity, recognize_files
 from .measures import gmacs_of, measures, print_measures
 from .options import UsageError, check_seed, tell, usage
@@ -44,9 +45,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     check_seed(config.seed)
     if not config.policies:
         raise UsageError("give at least one run of `focusgym train`, or a policy bundle")
-    paths = [*dict.fromkeys(config.policies)]
+    device, paths = device_of(config.device), [*dict.fromkeys(config.policies)]
     known = (config.cache, config.classifier, config.videos_root)
-    found = [find_trained(path, *known) for path in paths]
+    found = [find_trained(path, *known, device=device) for path in paths]
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
     several = len({_features(each) for each in found}) > 1
@@ -134,8 +135,8 @@ def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:
     glance, local = (encoder.fused() for encoder in cache.encoders())
     recognizer = AdaptiveRecognizer(
         glance, local, engine.source.classifier, cache.grid, trained.policy, cache.dtype
-    )
+    ).to(cache.device)
     plugged = Contender(trained.name, recognizer, None, trained.cost, runs_policy=True, patches=1)
     (on_pixels,) = recognize_files([plugged], cache, videos)
     on_cache = engine.rollout(videos, trained.agent.options(engine, videos))
-    return parity(on_pixels.logits, on_cache, cache.labels[videos])
+    return parity(on_pixels.logits.cpu(), on_cache.cpu(), cache.labels[videos])

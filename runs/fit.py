@@ -33,7 +33,8 @@ from ..recognizer import (
     write_bundle,
 )
 from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
-from .options import check_device, check_seed, settings_of, tell, usage
+from .devices import device_of
+from .options import check_seed, settings_of, tell, usage
 from .partial import begin, check_free, exclusive, partial_of
 from .preset import VERBS
 from .run_folder import write_settings
@@ -63,8 +64,7 @@ def run_fit_verb(config: FitEncoderConfig | FitPatchesConfig | FitClassifierConf
         FitError: If the loss is not finite.
         CheckpointError: If an interrupted training cannot go on.
     """
-    check_device(config.training.device)
-    with process_group(config.training.device) as device, _told_once():
+    with process_group(device_of(config.training.device)) as device, _told_once():
         check_free(config.out)
         check_seed(config.training.seed)
         match config:
@@ -146,9 +146,9 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     check_choices(config)
     cache = FeatureCache.open(config.cache, config.group, str(device))
     sizes = (cache.map_shape[2], cache.local_channels, cache.n_classes)
-    classifier = classifier_of(
-        config.classifier, sizes, config.head, config.training, cache.fingerprint
-    ).to(device)
+    classifier = classifier_of(config.classifier, sizes, config.head, config.training, cache).to(
+        device
+    )
     seed = config.training.seed
     key = [seed, _STAGE_ONE if config.policy is None else _STAGE_THREE]
     policy = None
@@ -156,7 +156,8 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
         train = random_samples(cache, "train", config.skip_rate, key)
         val = random_samples(cache, "val", 0.0, [seed, _VALIDATION])
     else:
-        policy = read_policy(policy_bundle(config.policy), cache.fingerprint).to(device)
+        bundle = policy_bundle(config.policy)
+        policy = read_policy(bundle, cache.fingerprint, cache.root).to(device)
         train = policy_samples(
             cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
         )
@@ -234,7 +235,9 @@ def _train(
             write(partial / "bundle", metrics)
             verb = next(name for name, kind in VERBS.items() if kind is type(config))
             cache = begins_with.get("cache")
-            write_settings(partial / "bundle", verb, config, {"cache": cache} if cache else {})
+            computed_on = str(next(stage.parameters()).device)
+            data = {"cache": cache} if cache else {}
+            write_settings(partial / "bundle", verb, config, data, computed_on)
             (partial / "bundle").rename(out)
             shutil.rmtree(partial)
             _tell(kept, out, config.training.json)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..feature_cache import CacheError, FeatureCache, read_checkpoint
+from ..feature_cache import CacheError, FeatureCache, in_short, read_checkpoint
 from ..recognizer import (
     RELEASED_ENTRIES,
     AdaptiveRecognizer,
@@ -17,6 +17,7 @@ from ..recognizer import (
     Released,
     convert_released,
     describe,
+    in_words,
     write_bundle,
 )
 from .configs.import_checkpoint import ImportConfig
@@ -107,7 +108,9 @@ def _class_names(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--classes: {path} cannot be read as UTF-8 text ({error})") from error
+        raise UsageError(
+            f"--classes: {path} cannot be read as UTF-8 text ({in_words(error)})"
+        ) from error
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise UsageError(f"--classes: {path} names no class: give one in each line")
@@ -125,9 +128,10 @@ def _cache(path: Path, released: Released, grid: PatchGrid, frames: FrameConfig)
         said, found = cache.manifest["depends_on"][name], describe(encoder)
         if said != found:
             raise CacheError(
-                f"{path} was made with the {name.replace('_', ' ')} {said}, the checkpoint has "
-                f"{found}: build a cache with the weights of the bundles that this verb writes "
-                "without --cache (glance/weights.safetensors, local/weights.safetensors)"
+                f"{path} was made with the {name.replace('_', ' ')} {in_short(said)}, the "
+                f"checkpoint has {in_short(found)}: build a cache with the weights of the bundles "
+                "that this verb writes without --cache (glance/weights.safetensors, "
+                "local/weights.safetensors)"
             )
     if cache.frames != frames:
         raise CacheError(

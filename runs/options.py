@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import yaml
 from rich.console import Console
 
@@ -48,7 +47,7 @@ def tell_notes(listed: VideoList) -> None:
         print(f"focusgym: {note}", file=sys.stderr)
 
 
-def frames_of(config: FramesConfig, format: str) -> FrameConfig:
+def frames_of(config: FramesConfig, format: str | None) -> FrameConfig:
     """Return which frames are taken; lists of some formats have rules of their own."""
     usual = "repeat_first" if format == "something" else "repeat_last"
     with usage():
@@ -57,7 +56,7 @@ def frames_of(config: FramesConfig, format: str) -> FrameConfig:
         )
 
 
-def augmentation(config: FramesConfig, format: str, views: int, seed: int) -> AugmentConfig:
+def augmentation(config: FramesConfig, format: str | None, views: int, seed: int) -> AugmentConfig:
     """Return how training videos are augmented; gestures are not mirrored."""
     # In the format something left and right differ; facts of the released lists.
     flip = format != "something" if config.flip is None else config.flip
@@ -108,12 +107,6 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
             freeze_batch_norm=config.freeze_batch_norm,
             precision=config.precision,
         )
-
-
-def check_device(device: str) -> None:
-    """Refuse CUDA where there is none."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here; give --device cpu")
 
 
 def check_not_negative(option: str, value: int) -> None:

@@ -27,7 +27,7 @@ def check_free(out: Path) -> None:
         OutputError: If something is there.
     """
     if out.exists() or out.is_symlink():
-        raise OutputError(f"{out} exists: nothing was touched; give another folder, or remove it")
+        raise OutputError(f"{out} exists: nothing was touched; give another folder")
 
 
 def partial_of(out: Path) -> Path:
@@ -57,7 +57,7 @@ def begin(out: Path, what: Mapping[str, Any]) -> None:
             if others:
                 raise OutputError(
                     f"{partial} is in the way: it holds files of something else; nothing was "
-                    "touched; move or remove it, or give another folder"
+                    "touched; give another folder, or move it"
                 ) from None
             begun.write_text(json.dumps(here, indent=2))
             there = here

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..agents import Agent
 from ..envs import FocusEngine
 from ..feature_cache import FeatureCache
-from ..recognizer import FocusgymError, FrameCost, confidence
+from ..recognizer import FocusgymError, FrameCost, confidence, in_words
 from .disks import whole_file
 
 _CHUNK = 256  # videos at a time: memory does not grow with B
@@ -87,7 +87,8 @@ def read_played(path: str | os.PathLike[str]) -> Played:
         *(BadZipFile, zlib.error),
     ) as error:
         raise PlayedError(
-            f"{Path(path)} is not readable as what a policy did ({error}): evaluate the run again"
+            f"{Path(path)} is not readable as what a policy did ({in_words(error)}): evaluate the "
+            "run again"
         ) from error
 
 

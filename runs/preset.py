@@ -154,7 +154,8 @@ def read_preset(preset: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())  # YAML's are of several lines
+        # YAML's are of several lines.
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise PresetError(f"--preset {preset} cannot be read: {why}") from error
     if not isinstance(content, dict) or not all(isinstance(s, dict) for s in content.values()):
         raise PresetError(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..recognizer import FocusgymError
+from ..recognizer import FocusgymError, in_words
 from .disks import FULL, disk_error, leave_to_main_thread
 
 _SHOWN = 10  # failures in a message
@@ -110,7 +110,11 @@ def _end_with_parent() -> None:
 
 
 def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, FocusgymError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, FocusgymError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
+    return f"{type(error).__name__}: {error}"
 
 
 @contextmanager

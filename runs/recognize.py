@@ -11,7 +11,8 @@ from ..feature_cache import RecognizedVideo, VideoError, recognize_videos
 from ..recognizer import AdaptiveRecognizer, encoder_gmacs
 from .annotate import annotate, annotated_paths, annotation_folder
 from .configs.recognize import RecognizeConfig
-from .options import UsageError, check_device, tell
+from .devices import device_of
+from .options import UsageError, tell
 
 
 def recognize(config: RecognizeConfig) -> None:
@@ -24,7 +25,7 @@ def recognize(config: RecognizeConfig) -> None:
         OutputError: If an annotated video is there already, or cannot be written.
         BundleError: If the recognizer cannot be read.
     """
-    check_device(config.device)
+    device = device_of(config.device)
     if not config.videos:
         raise UsageError("give at least one video file")
     if config.top < 1:
@@ -37,7 +38,7 @@ def recognize(config: RecognizeConfig) -> None:
     outputs: list[Path] | list[None] = [None] * len(config.videos)
     if config.annotate is not None:
         outputs = annotated_paths(config.annotate, config.videos)
-    recognizer = AdaptiveRecognizer.from_bundle(config.bundle, config.device, config.precision)
+    recognizer = AdaptiveRecognizer.from_bundle(config.bundle, device, config.precision)
     if recognizer.policy is None:
         raise UsageError(
             f"{config.bundle} has no policy, so it has to be told where to look: give a "

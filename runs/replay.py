@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from ..envs import make_design
 from ..envs.designs import check_design
 from ..feature_cache import FeatureCache, read_view
+from ..recognizer import shortened
 from .configs.replay import ReplayConfig
+from .devices import device_of
 from .options import UsageError, check_seed, reward_of, tell, usage
 from .pages.page import write_page
 from .partial import check_free, whole
@@ -30,7 +32,7 @@ from .replays.content import (
 from .replays.episodes import Decided, Episode, Looker, decide, summed_regrets, watch
 from .replays.film import strip, write_film
 from .replays.interest import KINDS, Pick, pick
-from .trained import find_boxes
+from .trained import Trained, find_boxes
 
 
 def replay(config: ReplayConfig) -> dict[str, Any]:
@@ -104,21 +106,27 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
 
 
 def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
+    device = device_of(config.device)
     known = (config.cache, config.classifier, config.videos_root)
-    first = Looker.find(config.policy, *known)
+    first = Looker.find(config.policy, *known, device=device)
     trained = first.trained
     if config.second is None:
         return first, Looker("random patches", trained, random_seed=config.seed)
-    second = Looker.find(config.second, *known)
+    second = Looker.find(config.second, *known, device=device)
     other = second.trained
     if other.cache.fingerprint != trained.cache.fingerprint:
         raise UsageError(
-            f"--second {config.second} is for option group {other.cache.grid.name} of a cache with "
-            f"fingerprint {other.cache.fingerprint}, expected {trained.cache.grid.name} of "
-            f"{trained.cache.fingerprint}, as {config.policy} is: give a policy that was trained "
-            "on the same option group of the same cache"
+            f"--second {config.second} is for {_features(other)}, expected "
+            f"{_features(trained)}, as {config.policy} is: give a policy that was trained on the "
+            "same option group of the same cache"
         )
     return first, replace(second, name=str(config.second)) if other.name == first.name else second
+
+
+def _features(trained: Trained) -> str:
+    cache = trained.cache
+    known_by = shortened(cache.fingerprint)
+    return f"option group {cache.grid.name} of {cache.root} (fingerprint {known_by})"
 
 
 def _strangers(

@@ -16,7 +16,8 @@ import torch
 import yaml
 
 from .. import __version__
-from ..recognizer import library_versions
+from ..recognizer import in_words, library_versions, shortened
+from .devices import device_name
 from .disks import write_whole
 from .moved import FOLDER, with_moved_paths
 from .partial import exclusive, whole
@@ -24,6 +25,8 @@ from .preset import CONFIG, RUN, resolved, write_config
 from .steps import OutputError
 
 RESULTS = "results.json"
+# Where a run computes decides no more than rounding: it may go on elsewhere.
+_ELSEWHERE = ("device",)
 _LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord", "av")
 
 
@@ -36,6 +39,7 @@ def run_folder(
     *,
     resume: bool,
     may_change: Collection[str] = (),
+    device: str = "cpu",
 ) -> Iterator[None]:
     """Make the folder of a run, or go on with one; inside the block no other process may.
 
@@ -49,6 +53,7 @@ def run_folder(
         fingerprints: Of what the run reads, by name.
         resume: Whether to go on with a run that is there.
         may_change: Options that may then be others.
+        device: Where it computes, noted for each command.
 
     Raises:
         OutputError: If something is there without ``resume``; if with it there is no run, or one
@@ -56,15 +61,16 @@ def run_folder(
             made.
     """
     if not resume:
-        _make(out, verb, config, fingerprints)
+        _make(out, verb, config, fingerprints, device)
     with _locked(out):
         if resume:
             check_settings(out, verb, config, may_change)
             record = _read_record(out)
-            _check_data(out, record["fingerprints"], fingerprints)
+            _check_data(out, record["fingerprints"], fingerprints, resolved(config))
             write_config(out / CONFIG, verb, config, _command())
             record["commands"].append(_command())
             record[FOLDER] = str(out.resolve())
+            record["devices"].append(device_name(device))
             write_whole(out / RUN, json.dumps(record, indent=2))
         yield
 
@@ -97,7 +103,7 @@ def check_settings(out: Path, verb: str, config: Any, may_change: Collection[str
     other = [
         f"{name} was {there.get(name)!r}, is {here[name]!r}"
         for name in here
-        if here[name] != there.get(name) and name not in may_change
+        if here[name] != there.get(name) and name not in (*may_change, *_ELSEWHERE)
     ]
     if other:
         raise OutputError(
@@ -121,7 +127,7 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
         settings = content.get(verb)
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise OutputError(
-            f"{run / CONFIG} is damaged ({error}): put it back, or begin another run"
+            f"{run / CONFIG} is damaged ({in_words(error)}): put it back, or begin another run"
         ) from error
     if not isinstance(settings, dict):
         raise OutputError(
@@ -131,12 +137,13 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
     return with_moved_paths(run, RUN, settings)
 
 
-def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def record_of(verb: str, fingerprints: Mapping[str, str], device: str = "cpu") -> dict[str, Any]:
     """Return by which command, versions, revision and machine a run is made, on which data."""
     return {
         "focusgym": __version__,
         "verb": verb,
         "commands": [_command()],
+        "devices": [device_name(device)],  # of each command
         "git": _git_revision(),
         "versions": {"python": platform.python_version(), **library_versions(_LIBRARIES)},
         "machine": platform.processor() or platform.machine(),
@@ -145,10 +152,12 @@ def record_of(verb: str, fingerprints: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def write_settings(folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) -> None:
+def write_settings(
+    folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str], device: str = "cpu"
+) -> None:
     """Write ``config.yaml`` and ``run.json`` into a folder that becomes that of a run."""
     write_config(folder / CONFIG, verb, config, _command())
-    record = {**record_of(verb, fingerprints), FOLDER: str(config.out.resolve())}
+    record = {**record_of(verb, fingerprints, device), FOLDER: str(config.out.resolve())}
     write_whole(folder / RUN, json.dumps(record, indent=2))
 
 
@@ -157,12 +166,12 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / RUN).is_file()
 
 
-def _make(out: Path, verb: str, config: Any, fingerprints: Mapping[str, str]) -> None:
+def _make(out: Path, verb: str, config: Any, fingerprints: Mapping[str, str], device: str) -> None:
     """Let the folder appear with its settings; of two at the same moment one is refused."""
     check_new(out)
     try:
         with whole(out) as folder:
-            write_settings(folder, verb, config, fingerprints)
+            write_settings(folder, verb, config, fingerprints, device)
     except OutputError:
         check_new(out)  # another process was quicker
         raise
@@ -180,18 +189,29 @@ def _locked(out: Path) -> Iterator[None]:
 def _read_record(out: Path) -> dict[str, Any]:
     try:
         record = json.loads((out / RUN).read_text())
-        return {**record, "commands": [*record["commands"]], "fingerprints": record["fingerprints"]}
+        commands, devices = [*record["commands"]], [*record.get("devices", [])]
+        data = record["fingerprints"]
+        return {**record, "commands": commands, "devices": devices, "fingerprints": data}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise OutputError(
-            f"{out / RUN} is damaged ({error!r}): put it back, or begin another run"
+            f"{out / RUN} is damaged ({in_words(error)}): put it back, or begin another run"
         ) from error
 
 
-def _check_data(out: Path, known: Mapping[str, str], now: Mapping[str, str]) -> None:
-    if known != dict(now):
+def _check_data(
+    out: Path, known: Mapping[str, str], now: Mapping[str, str], options: Mapping[str, Any]
+) -> None:
+    """Refuse data that changed; ``options`` say where each, or the cache that it is of, is."""
+    changed = [
+        f"{name} in {options.get(name) or options.get('cache')} had the fingerprint "
+        f"{shortened(known.get(name))}, has {shortened(now.get(name))} now"
+        for name in dict.fromkeys((*known, *now))
+        if known.get(name) != now.get(name)
+    ]
+    if changed:
         raise OutputError(
-            f"{out} was begun on other data (fingerprints {known}, now {dict(now)}): put those "
-            "back, or give another folder"
+            f"{out} was begun on other data ({'; '.join(changed)}): put those back, or give "
+            "another folder"
         )
 
 

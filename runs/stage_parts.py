@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..feature_cache import AugmentConfig, VideoSamples, rows_digest
+from ..feature_cache import AugmentConfig, FeatureCache, VideoSamples, rows_digest
 from ..recognizer import (
     Classifier,
     ClassifierConfig,
@@ -144,7 +144,7 @@ def classifier_of(
     sizes: tuple[int, int, int],
     head: HeadConfig,
     training: TrainingConfig,
-    cache_fingerprint: str | None = None,
+    cache: FeatureCache | None = None,
 ) -> Classifier:
     """Return f_C to begin with; one that was trained on a cache goes on with that cache only."""
     if start is None:
@@ -154,7 +154,10 @@ def classifier_of(
             )
             return build_classifier(config)
     trained_on = read_bundle(start, "classifier").cache_fingerprint  # None: on pixels
-    classifier = read_classifier(start, trained_on and cache_fingerprint)
+    if trained_on is None or cache is None:
+        classifier = read_classifier(start)
+    else:
+        classifier = read_classifier(start, cache.fingerprint, cache.root)
     found = classifier.config
     there = (found.glance_channels, found.local_channels, found.n_classes)
     if there != sizes:

@@ -100,7 +100,7 @@ class Steps:
         if folder.exists() and any(folder.iterdir()) and not marker.exists():
             raise OutputError(
                 f"{folder} is in the way: it is not a complete step of a focusgym run; nothing was "
-                "touched; move or remove it, or give another --out"
+                "touched; give another --out, or move it"
             )
         done = json.loads(marker.read_text()) if marker.exists() else {}
         if done.get("fingerprint") == self._chain:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -12,16 +14,23 @@ import pandas as pd
 
 from ..agents import FocusPPO, LearnedAgent, PPOConfig, write_policy
 from ..agents.train import make_model, train_model
-from ..envs import EnvConfig, FocusEngine, open_source
+from ..envs import FocusEngine, open_source
 from ..feature_cache import FeatureCache
-from ..recognizer import policy_gmacs, read_classifier, torch_threads, weights_digest
+from ..recognizer import (
+    in_words,
+    policy_gmacs,
+    read_classifier,
+    torch_threads,
+    weights_digest,
+)
 from .configs.train import TrainConfig
+from .devices import device_of
 from .disks import write_whole
 from .measures import gmacs_of, measures, print_measures
-from .options import check_at_once, check_seed, reward_of, tell, usage
+from .options import UsageError, check_at_once, check_seed, reward_of, tell, usage
 from .played import all_labels, play
-from .ppo_options import ppo_config
-from .run_folder import RESULTS, check_new, check_settings, run_folder
+from .ppo_options import ppo_config, sized
+from .run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
 from .steps import OutputError
 
 # Where these are may change: their content is compared.
@@ -68,30 +77,66 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     Raises:
         UsageError, OutputError, CacheError, BundleError, CheckpointError: As `train`.
     """
-    out = config.out
-    config = replace(config, cache=config.cache.resolve(), classifier=config.classifier.resolve())
+    out, f_c = config.out, classifier_of(config)
+    config = replace(config, cache=config.cache.resolve(), classifier=f_c)
     if config.resume:
+        stored_settings(out, "train")  # refused where there is no run, before f_C is read
+        config = with_sizes(config)
         check_settings(out, "train", config, _MAY_CHANGE)
         if (out / RESULTS).is_file():
             return _results(out)
     else:
         check_new(out)
+    device = device_of(config.device)
     check_seed(config.seed)
     settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
     check_at_once("--threads", config.policy.threads)
     cache = FeatureCache.open(config.cache, config.group)
     for split in ("train", "test", *(("val",) if config.policy.validations else ())):
         cache.split(split)  # refused where it is empty
-    classifier = read_classifier(config.classifier, cache.fingerprint)
+    if not f_c.exists():
+        raise UsageError(
+            f"there is no classifier in {f_c}: give --classifier, or train one: `focusgym fit "
+            f"classifier {f_c} --cache {config.cache}`"
+        )
+    classifier = read_classifier(f_c, cache.fingerprint, cache.root)
+    if config.policy != (sizes := with_sizes(config).policy):
+        config = replace(config, policy=sizes)
+        settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
+        print(
+            f"focusgym: --hidden {sizes.hidden} --conv-channels {sizes.conv_channels}, which goes "
+            "with the width of f_C; these options, or a --preset, say otherwise",
+            file=sys.stderr,
+        )
     fingerprints = {"cache": cache.fingerprint, "classifier": weights_digest(classifier)}
     with torch_threads(config.policy.threads):
         with usage():  # what the environments and the networks refuse, before a file is written
-            model = make_model(config.cache, config.classifier, settings, config.seed, config.group)
-        resume = config.resume
-        with run_folder(out, "train", config, fingerprints, resume=resume, may_change=_MAY_CHANGE):
+            model = make_model(config.cache, f_c, settings, config.seed, config.group, device)
+        how: Any = {"resume": config.resume, "may_change": _MAY_CHANGE, "device": device}
+        with run_folder(out, "train", config, fingerprints, **how):
             if not (out / RESULTS).is_file():
                 _train(config, settings, model, cache, checkpoint_s)
             return _results(out)
+
+
+def classifier_of(config: TrainConfig) -> Path:
+    """Return where f_C is: the one that was given, or ``classifier`` beside the cache."""
+    if config.classifier is not None:
+        return config.classifier.resolve()
+    return Path(os.path.abspath(config.cache)).parent / "classifier"
+
+
+def with_sizes(config: TrainConfig) -> TrainConfig:
+    """Return a training with sizes of π: where they are not given, those that go with f_C.
+
+    Raises:
+        BundleError: If f_C is needed for that, and cannot be read.
+    """
+    policy = config.policy
+    if policy.hidden is not None and policy.conv_channels is not None:
+        return config
+    f_c = read_classifier(classifier_of(config)).config
+    return replace(config, policy=sized(policy, f_c))
 
 
 def _train(
@@ -102,13 +147,13 @@ def _train(
     checkpoint_s: float,
 ) -> None:
     out = config.out
+    source = open_source(model.players[0].config)
     numbers = [int(path.name) for path in (out / LOGS).glob("*") if path.name.isdigit()]
     logs = out / LOGS / f"{max(numbers, default=0) + 1}"
     policy, returns = train_model(
         model, settings, config.seed, out / CHECKPOINT, checkpoint_s, logs
     )
-    shared = EnvConfig(config.cache, config.classifier, group=config.group)
-    engine = FocusEngine(open_source(shared))
+    engine = FocusEngine(source)
     cost = replace(engine.source.frame_cost, policy_gmacs=policy_gmacs(policy))
     videos = cache.split("test")
     played, logits = play(engine, LearnedAgent(policy), videos, cost)
@@ -126,8 +171,8 @@ def _results(out: Path) -> dict[str, Any]:
         return found
     except (OSError, ValueError) as error:
         raise OutputError(
-            f"{out / RESULTS} is damaged ({error}): remove it, and `focusgym train {out} --resume` "
-            "writes it again"
+            f"{out / RESULTS} is damaged ({in_words(error)}): remove it, and `focusgym train {out} "
+            "--resume` writes it again"
         ) from error
 
 

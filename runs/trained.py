@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from ..feature_cache import FeatureCache, read_manifest
 from ..recognizer import (
     FrameCost,
     PolicyNetwork,
+    in_words,
     policy_gmacs,
     read_bundle,
     read_classifier,
@@ -44,7 +46,7 @@ class Trained:
     @cached_property
     def engine(self) -> FocusEngine:
         """Plays episodes on the cache."""
-        classifier = read_classifier(self.classifier, self.cache.fingerprint)
+        classifier = read_classifier(self.classifier, self.cache.fingerprint, self.cache.root)
         return FocusEngine(FeatureSource(self.cache, classifier))
 
     @property
@@ -64,6 +66,7 @@ def find_trained(
     cache: Path | None = None,
     classifier: Path | None = None,
     videos_root: Path | None = None,
+    device: str = "cpu",
 ) -> Trained:
     """Open a trained policy and what it was trained on.
 
@@ -71,8 +74,10 @@ def find_trained(
         path: A run of ``focusgym train``, or a policy bundle.
         cache: The feature cache. If it is not given, the run's; of a bundle, the folder ``cache``
             beside it, as in a quickstart. The option group is the one that the policy is for.
-        classifier: The bundle of f_C. If it is not given, the run's; or ``classifier`` beside it.
+        classifier: The bundle of f_C. If it is not given, the run's; or ``classifier`` beside it,
+            or else beside ``cache``.
         videos_root: Where the folder of the cache's videos is now; see `FeatureCache.open`.
+        device: Where it is played.
 
     Raises:
         UsageError: If there is no policy, or it is not known what it was trained on.
@@ -93,6 +98,8 @@ def find_trained(
             f"{path} is no trained policy: give a folder that `focusgym train` wrote, or a policy "
             "bundle such as outputs/quickstart/policy"
         )
+    if cache is not None and not known["classifier"].is_dir():
+        known["classifier"] = Path(os.path.abspath(cache)).parent / "classifier"
     for name, given in (("cache", cache), ("classifier", classifier)):
         known[name] = given or known[name]
         if not known[name].is_dir():
@@ -105,8 +112,8 @@ def find_trained(
     # If it is of another cache, any group will do: the bundle is refused below, and that is told.
     known_as = [name for name, value in groups.items() if value == fingerprint]
     group = next(iter(known_as or groups))
-    features = FeatureCache.open(known["cache"], group, videos_root=videos_root)
-    policy = read_policy(bundle, features.fingerprint)
+    features = FeatureCache.open(known["cache"], group, device, videos_root)
+    policy = read_policy(bundle, features.fingerprint, features.root).to(device)
     return Trained(path.resolve().name, policy, features, known["classifier"])
 
 
@@ -130,10 +137,9 @@ def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
         boxes = pd.read_csv(path, dtype={"path": str})
         boxes = boxes[_BOX_COLUMNS]
     except (OSError, ValueError, KeyError) as error:
-        said = " ".join(str(error).split())  # on one line
         raise UsageError(
-            f"--boxes {path} is no table of boxes ({said}): expected a CSV file with the columns "
-            f"{', '.join(_BOX_COLUMNS)}"
+            f"--boxes {path} is no table of boxes ({in_words(error)}): expected a CSV file with "
+            f"the columns {', '.join(_BOX_COLUMNS)}"
         ) from error
     return boxes.assign(path=str(path.resolve().parent) + "/" + boxes["path"].fillna(""))
 

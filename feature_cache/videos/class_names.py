@@ -21,19 +21,21 @@ class ClassNames(NamedTuple):
         names: Of the C classes, in the order of their numbers.
         problems: Lines, from 1 (0: the whole file), and what is wrong there.
         notes: How the file was understood where it is more than a name a line.
+        first: Number of the first class, 0 or 1: what labels in lists count from.
     """
 
     names: list[str]
     problems: list[tuple[int, str]]
     notes: list[str]
+    first: int = 0
 
 
 def parse_class_names(text: str) -> ClassNames:
     r"""Read the text of a file of class names.
 
-    A name a line; or number and name (or name and number) in each line, numbered from 0. A first
-    line such as ``name`` or ``id,name`` is a header. Lines are numbered only where all are, and
-    the numbers are those of classes: else such a line is a name ("3 point shot").
+    A name a line; or number and name (or name and number) in each line, numbered from 0 or 1. A
+    first line such as ``name`` or ``id,name`` is a header. Lines are numbered only where all are,
+    and the numbers are those of classes: else such a line is a name ("3 point shot").
 
     Args:
         text: Lines end in ``\n``; blank ones are passed over.
@@ -52,20 +54,17 @@ def parse_class_names(text: str) -> ClassNames:
         numbers = sorted(n for n, _ in pairs)
         if not lines or len(pairs) < len(lines):
             continue
-        if numbers == list(range(len(lines))):
-            notes.append("each line is taken for the number of a class and its name")
+        if numbers in (list(range(len(lines))), list(range(1, len(lines) + 1))):
+            first = numbers[0]
+            from_1 = ", from 1: labels are taken to count from 1 too" if first else ""
+            notes.append(f"each line is taken for the number of a class and its name{from_1}")
             names = [each for _, each in sorted(pairs)]
-            return ClassNames(names, _repeated([n for n, _ in lines], [p[1] for p in pairs]), notes)
-        if numbers == list(range(1, len(lines) + 1)):
-            problem = (
-                "the classes are numbered from 1, but labels count from 0: number them from 0 "
-                "here, and take 1 off the labels in the lists if those count from 1 too"
-            )
-            return ClassNames([each for _, each in sorted(pairs)], [(0, problem)], notes)
+            repeated = _repeated([n for n, _ in lines], [p[1] for p in pairs])
+            return ClassNames(names, repeated, notes, first)
     names = [line for _, line in lines]
     problems = _repeated([n for n, _ in lines], names)
     if columns > 1:
-        expected = f"the header has {columns} columns: expected a number from 0 to {len(lines) - 1}"
+        expected = f"the header has {columns} columns: expected a number, all from 0 or from 1 on,"
         problems = [(0, f"{expected} and a name in each line below, each number once")]
     return ClassNames(names, problems, notes)
 

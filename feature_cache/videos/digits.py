@@ -184,7 +184,7 @@ def make_digits(config: DigitsConfig, root: str | os.PathLike[str]) -> pd.DataFr
     """
     root = Path(root)
     if root.exists():
-        raise FileExistsError(f"{root} exists: remove it, or write the data set elsewhere")
+        raise FileExistsError(f"{root} exists: nothing was touched; write the data set elsewhere")
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     counts = dict(zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from ...recognizer import in_words
 from .container import VideoError
 
 
@@ -33,7 +34,8 @@ def read_images(folder: str, template: str, indices: NDArray[np.int64]) -> NDArr
                 images[index] = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VideoError(
-                f"{name} cannot be read ({error}): replace the image, or leave its folder out"
+                f"{name} cannot be read ({in_words(error)}): replace the image, or leave its "
+                "folder out"
             ) from error
     sizes = {image.shape for image in images.values()}
     if len(sizes) > 1:

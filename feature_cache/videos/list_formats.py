@@ -16,6 +16,8 @@ MOST_CLASSES = 100_000
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _COUNT = re.compile(r"[0-9]{1,18}")
+_TWO_NUMBERS = re.compile(r".*\S\s+-?[0-9]+\s+-?[0-9]+")
+_NO_COUNT = re.compile(r"(.*\S)\s+(-?[0-9]{1,18})")
 
 Problem = tuple[int, str]  # line, from 1 (0: the whole file), and what is wrong there
 
@@ -40,21 +42,58 @@ class ListRow(NamedTuple):
     end_s: float | None = None
 
 
-def parse_list(text: str, format: str) -> tuple[list[ListRow], list[Problem]]:
+def format_of(text: str) -> str:
+    """Return the format of a list by its look; what is none of them is taken for the likeliest.
+
+    ``csv`` has a header with the columns ``path`` and ``label``. Else, ``kinetics`` has lines that
+    end in two numbers apart; ``activitynet`` lines of a name and numbers between commas; and lines
+    that end in one number are ``kinetics`` without the count. What remains is ``csv`` without a
+    header that can be used, if there are commas.
+    """
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    first = lines[0] if lines else ""
+    if {*CSV_COLUMNS[:2]} <= {field.strip().strip('"') for field in first.split(",")}:
+        return "csv"
+    if any(_TWO_NUMBERS.fullmatch(line) for line in lines):
+        return "kinetics"
+    if any(isinstance(_activitynet(0, line), ListRow) for line in lines):
+        return "activitynet"
+    if any(_NO_COUNT.fullmatch(line) for line in lines):
+        return "kinetics"
+    return "csv" if "," in first else "kinetics"
+
+
+def parse_list(text: str, format: str | None) -> tuple[list[ListRow], list[Problem]]:
     r"""Read the text of a list.
 
     Args:
         text: Lines end in ``\n``. Blank ones are passed over, and counted.
-        format: One of ``FORMATS``; ``read_lists`` describes them.
+        format: One of ``FORMATS``, which ``read_lists`` describes; None goes by its look.
 
     Returns:
         The rows that can be read, and the problems of the lines that cannot.
 
-    Source: the lists of the released AdaFocus code (the first three formats).
+    Source: the lists of the released AdaFocus code (the first three formats); lists without the
+        count are those of MMAction2, SlowFast and VideoMAE.
     """
+    look = format_of(text)
+    rows, problems = _parse_as(text, format or look)
+    meant = {"kinetics", "something"} if look == "kinetics" else {look}
+    if problems and not rows and format not in (None, *meant) and _parse_as(text, look)[0]:
+        hint = f"this looks like a list of the format {look}: --format {look} reads it"
+        problems = [(0, f"{hint}, --format {format} was asked for"), *problems]
+    return rows, problems
+
+
+def _parse_as(text: str, format: str) -> tuple[list[ListRow], list[Problem]]:
     if format == "csv":
         return _parse_csv(text)
-    parse = _activitynet if format == "activitynet" else _kinetics
+    if format == "activitynet":
+        parse = _activitynet
+    elif any(_TWO_NUMBERS.fullmatch(line.strip()) for line in text.split("\n")):
+        parse = _kinetics
+    else:
+        parse = _kinetics_without_count
     rows: list[ListRow] = []
     problems: list[Problem] = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -85,6 +124,13 @@ def _kinetics(number: int, line: str) -> ListRow | str:
     if len(fields) != 3 or not _are_numbers(*fields[1:]):
         return "expected 'path num_frames label'"
     return ListRow(number, fields[0], fields[2], int(fields[1]))
+
+
+def _kinetics_without_count(number: int, line: str) -> ListRow | str:
+    found = _NO_COUNT.fullmatch(line)
+    if found is None:
+        return "expected 'path label', or in all lines 'path num_frames label'"
+    return ListRow(number, found[1], found[2])
 
 
 def _are_numbers(count: str, *labels: str) -> bool:
@@ -171,17 +217,18 @@ def _csv_row(number: int, cells: dict[str, str]) -> ListRow | str:
 
 
 def read_labels(
-    written: Collection[str], classes: Sequence[str] | None
+    written: Collection[str], classes: Sequence[str] | None, first: int = 0
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, str], list[str]]:
-    """Turn labels as they are written into numbers of classes.
+    """Turn labels as they are written into numbers of classes, which count from 0.
 
-    An integer is the number of a class, from 0, whatever the classes are called; anything else the
-    name of one. Where no file names the classes, they are ``0`` to the largest label, or, if no
+    An integer is the number of a class, whatever the classes are called; anything else the name of
+    one. Where no file names the classes, they are ``0`` to the largest label, or, if no
     label is an integer, the sorted names.
 
     Args:
         written: The distinct labels of all lists, several of one video joined by ``;``.
         classes: Names of the C classes; None where no file names them.
+        first: What the integers count from, 0 or 1.
 
     Returns:
         The labels, in their order, each once; the problems; both by what was written; and the
@@ -200,7 +247,7 @@ def read_labels(
     labels: dict[str, tuple[int, ...]] = {}
     problems: dict[str, str] = {}
     for text, several in parts.items():
-        numbers = [_label(part, index, limit) for part in several]
+        numbers = [_label(part, index, limit, first) for part in several]
         if wrong := [number for number in numbers if isinstance(number, str)]:
             problems[text] = "; ".join(wrong)
         else:
@@ -211,17 +258,27 @@ def read_labels(
     return labels, problems, named
 
 
-def _label(part: str, index: dict[str, int], limit: int) -> int | str:
+def from_1(written: Collection[str], classes: Sequence[str] | None) -> bool:
+    """Return whether labels seem to count from 1: they are integers, and 1 is the smallest."""
+    known = set(classes or ())
+    parts = {part.strip() for text in written if text not in known for part in text.split(";")}
+    numbers = [int(part) for part in parts if _INTEGER.fullmatch(part)]
+    return bool(numbers) and len(numbers) == len(parts) and min(numbers) == 1
+
+
+def _label(part: str, index: dict[str, int], limit: int, first: int) -> int | str:
     if not part:
         return "a label is empty"
     if not _INTEGER.fullmatch(part):
         nowhere = "is no name in the classes file" if index else "is no integer, as others are"
         return index.get(part, f"label {part!r} {nowhere}")
-    if 0 <= int(part) < limit:
-        return int(part)
+    if 0 <= int(part) - first < limit:
+        return int(part) - first
     where = "of the classes file" if index else "that a list without a classes file may have"
-    return (
-        f"label {int(part)} is negative"
-        if int(part) < 0
-        else f"label {int(part)} is beyond the {limit} classes {where}"
-    )
+    if int(part) < 0:
+        return f"label {int(part)} is negative"
+    if int(part) < first:
+        return (
+            f"label {int(part)} is before the first class, which the classes file numbers {first}"
+        )
+    return f"label {int(part)} is beyond the {limit} classes {where}"

@@ -9,10 +9,15 @@ import numpy as np
 import pandas as pd
 
 from ...recognizer import FocusgymError
-from .list_formats import ListRow, Problem, read_labels
+from .list_formats import ListRow, Problem, from_1, read_labels
 from .paths import Found, VideoFinder
 
 MOST_SHOWN = 50
+FROM_1 = (
+    "no video has label 0, so the labels seem to count from 1: then name the classes in a file "
+    "(--classes, or classes.txt beside train.txt) with a number, from 1, and a name in each line; "
+    "or take 1 off the labels"
+)
 COLUMNS = [
     *("name", "path", "label", "labels", "split"),
     *("start_s", "end_s", "images", "n_images", "missing"),
@@ -46,6 +51,7 @@ def resolve(
     problems: list[str],
     finder: VideoFinder,
     skip_missing: bool,
+    first: int = 0,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Find the videos of all lists and check every row.
 
@@ -56,6 +62,7 @@ def resolve(
         problems: Those found before.
         finder: Finds the videos.
         skip_missing: Whether a missing video is a row with a reason, not a problem.
+        first: What labels count from, 0 or 1.
 
     Returns:
         The table, and the names of the C classes.
@@ -64,7 +71,7 @@ def resolve(
         VideoListError: With all problems; or if there are fewer than two classes.
     """
     written = {row.labels for one in listed for row in one.rows}
-    labels, wrong, names = read_labels(written, classes)
+    labels, wrong, names = read_labels(written, classes, first)
     first_seen: dict[tuple[str, float, float | None], str] = {}
     records: list[tuple[object, ...]] = []
     n_missing = 0
@@ -82,6 +89,8 @@ def resolve(
             if row.labels in labels:
                 records.append(_record(row, found, labels[row.labels], one.split))
         problems = problems + [text for _, text in sorted(of_lines, key=lambda problem: problem[0])]
+    if wrong and not first and from_1(written, classes):
+        problems = [*problems, FROM_1]
     refuse(problems, n_missing)
     if len(names) < 2:
         raise VideoListError(f"{root} has {len(names)} class; recognition needs at least 2")

@@ -11,8 +11,8 @@ import pandas as pd
 
 from .class_names import parse_class_names
 from .folders import walk_classes
-from .list_formats import FORMATS, ListRow, parse_list
-from .list_table import Listed, VideoListError, divide, resolve, some_in_each
+from .list_formats import FORMATS, ListRow, from_1, parse_list
+from .list_table import FROM_1, Listed, VideoListError, divide, resolve, some_in_each
 from .paths import VIDEO_SUFFIXES, VideoFinder
 
 SPLITS = ("train", "val", "test")
@@ -43,7 +43,7 @@ class VideoList:
 def read_lists(
     root: str | os.PathLike[str],
     lists: Mapping[str, str | os.PathLike[str]],
-    format: str = "kinetics",
+    format: str | None = None,
     classes: str | os.PathLike[str] | None = None,
     images: str | None = None,
     skip_missing: bool = False,
@@ -51,10 +51,11 @@ def read_lists(
     """Read the lists of a data set.
 
     The formats: ``activitynet`` (also FCVID), lines ``name,num_frames,label[,label2,label3]`` where
-    -1 at the end pads; ``kinetics`` and ``something`` (also Jester), ``path num_frames label``,
-    with spaces in paths; ``csv``, a header ``path,label[,start_s,end_s]``, several labels joined by
-    ``;``, each an integer or the name of a class. A label that is an integer is the number of a
-    class, from 0. ``num_frames`` counts extracted images, so it is not used for a video file.
+    -1 at the end pads; ``kinetics`` and ``something`` (also Jester), ``path num_frames label``, or
+    in all lines ``path label``, with spaces in paths; ``csv``, a header
+    ``path,label[,start_s,end_s]``, several labels joined by ``;``, each an integer or the name of a
+    class. A label that is an integer is the number of a class, from 0, or from 1 if ``classes``
+    numbers them so. ``num_frames`` counts extracted images, so it is not used for a video file.
 
     A name is looked for in ``root``, then in ``root/videos``: the file or folder itself, else with
     a suffix of ``VIDEO_SUFFIXES``. A folder holds numbered images.
@@ -65,8 +66,8 @@ def read_lists(
     Args:
         root: The folder of the videos.
         lists: List files of some of the splits ``train``, ``val`` and ``test``.
-        format: One of ``FORMATS``.
-        classes: File with the names of the C classes, one a line, or with their numbers from 0
+        format: One of ``FORMATS``; None tells each list's by its look, whatever it is called.
+        classes: File with the names of the C classes, one a line, or with their numbers
             (`parse_class_names`). None: they are ``0`` to the largest label, or the sorted names if
             no label in a ``csv`` is an integer.
         images: Template of the images' names, such as ``image_%05d.jpg``, counted from 1. None
@@ -85,7 +86,7 @@ def read_lists(
     here that is an error or a gap, never another video.
     """
     root = _folder(root)
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise VideoListError(f"format must be one of {', '.join(FORMATS)}; got {format!r}")
     if not lists or set(lists) - set(SPLITS):
         got = ", ".join(lists) or "none"
@@ -94,13 +95,15 @@ def read_lists(
         finder = VideoFinder(root, images)
     except ValueError as error:
         raise VideoListError(str(error)) from error
-    named, problems, notes = None, list[str](), list[str]()
+    named, problems, notes, first = None, list[str](), list[str](), 0
     if classes is not None:
-        named, problems, notes = _class_names(Path(classes), root)
+        named, problems, notes, first = _class_names(Path(classes), root)
     listed = [
         _listed(Path(lists[split]), root, split, format) for split in SPLITS if split in lists
     ]
-    table, names = resolve(root, listed, named, problems, finder, skip_missing)
+    table, names = resolve(root, listed, named, problems, finder, skip_missing, first)
+    if not first and from_1({row.labels for one in listed for row in one.rows}, named):
+        notes.append(FROM_1)
     if "train" in lists and "val" not in lists:
         table = divide(table, names, ("val",))
     return VideoList(some_in_each(table), names, tuple(notes))
@@ -159,7 +162,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise VideoListError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
+        raise VideoListError(
+            f"{path} is not UTF-8 text (its byte {error.start + 1} is none): save it as UTF-8"
+        ) from error
     except OSError as error:
         raise VideoListError(f"cannot read the list {path}: {error.strerror}") from error
 
@@ -170,7 +175,7 @@ def _shown(path: Path, root: Path) -> str:
     return str(absolute.relative_to(root) if absolute.is_relative_to(root) else path)
 
 
-def _listed(path: Path, root: Path, split: str, format: str) -> Listed:
+def _listed(path: Path, root: Path, split: str, format: str | None) -> Listed:
     rows, problems = parse_list(_text(path), format)
     if not rows and not problems:
         becomes = "it becomes" if path.stem != split else "it is"
@@ -178,15 +183,15 @@ def _listed(path: Path, root: Path, split: str, format: str) -> Listed:
     return Listed(_shown(path, root), split, rows, problems)
 
 
-def _class_names(path: Path, root: Path) -> tuple[list[str], list[str], list[str]]:
-    """Return the names, the problems and the notes of a file that names the classes."""
+def _class_names(path: Path, root: Path) -> tuple[list[str], list[str], list[str], int]:
+    """Return the names, problems, notes and first number of a file that names the classes."""
     file, found = _shown(path, root), parse_class_names(_text(path))
     problems = [
         f"{file}:{line}: {text}" if line else f"{file}: {text}" for line, text in found.problems
     ]
     if len(found.names) < 2:
         raise VideoListError(f"{file} names {len(found.names)} class; recognition needs at least 2")
-    return found.names, problems, [f"{file}: {note}" for note in found.notes]
+    return found.names, problems, [f"{file}: {note}" for note in found.notes], found.first
 
 
 def _from_folders(root: Path, finder: VideoFinder) -> tuple[list[ListRow], list[str], list[str]]:

@@ -16,7 +16,8 @@ def process_group(device: str = "cpu") -> Iterator[torch.device]:
     """Join the processes that ``torchrun`` has started, if it has, and leave them at the end.
 
     Args:
-        device: ``cpu`` (gloo), or ``cuda`` (nccl; each process takes the GPU of its local rank).
+        device: ``cpu`` (gloo); or ``cuda`` or ``cuda:N`` (nccl; of several processes each takes
+            the GPU of its local rank).
 
     Yields:
         The device of this process.
@@ -24,7 +25,7 @@ def process_group(device: str = "cpu") -> Iterator[torch.device]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield torch.device(device)
         return
-    if device == "cuda":  # pragma: no cover
+    if device != "cpu":  # pragma: no cover
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     distributed.init_process_group("gloo" if device == "cpu" else "nccl")

@@ -19,6 +19,7 @@ from ..checkpoint_file import (
     read_checkpoint,
     write_checkpoint,
 )
+from ..errors import in_words
 from .steps import Stepper
 
 _FORMAT = "focusgym stage 1"
@@ -146,7 +147,8 @@ class StageCheckpoint:
             self._progress.load_state(content["progress"], tensors)
         except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
             raise CheckpointError(
-                f"{self._path} is damaged ({error}): remove it and train from the beginning"
+                f"{self._path} is damaged ({in_words(error)}): remove it and train from the "
+                "beginning"
             ) from error
         return True
 

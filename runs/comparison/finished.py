@@ -16,15 +16,18 @@ from ..trained import Trained, find_trained
 from .summary import Cell
 
 # What tells a cell from the others of its row, or where things are.
-_NOT_NAMED = ("seed", "group", "cache", "classifier", "threads")
+_NOT_NAMED = ("seed", "group", "cache", "classifier", "threads", "device")
 
 
-def cells_of_runs(runs: Sequence[Path], keep_ratios: Sequence[float]) -> list[Cell]:
+def cells_of_runs(
+    runs: Sequence[Path], keep_ratios: Sequence[float], device: str = "cpu"
+) -> list[Cell]:
     """Read what runs of ``focusgym train`` did in the test videos.
 
     Args:
         runs: Their folders.
         keep_ratios: η at which AdaFocus+ is measured.
+        device: Where that is computed.
 
     Raises:
         UsageError: If a run is not finished, two are the same, or two on one option group have
@@ -37,7 +40,7 @@ def cells_of_runs(runs: Sequence[Path], keep_ratios: Sequence[float]) -> list[Ce
                 f"--runs {run}: is not finished: `focusgym train {run} --resume` goes on"
             )
     settings = [stored_settings(run, "train") for run in runs]
-    found_runs = [find_trained(run) for run in runs]
+    found_runs = [find_trained(run, device=device) for run in runs]
     _check_features(runs, found_runs)
     names = _names(settings)
     cells: dict[tuple[Any, ...], Cell] = {}
@@ -63,13 +66,14 @@ def _check_features(runs: Sequence[Path], found: Sequence[Trained]) -> None:
     """Refuse to pool what differs in more than the policy."""
     first: dict[str, tuple[Path, str]] = {}
     for run, trained in zip(runs, found, strict=True):
-        classifier = read_classifier(trained.classifier, trained.cache.fingerprint)
-        what = f"{trained.cache.fingerprint} {weights_digest(classifier)}"
-        other, expected = first.setdefault(trained.cache.grid.name, (run, what))
+        cache = trained.cache
+        classifier = read_classifier(trained.classifier, cache.fingerprint, cache.root)
+        what = f"{cache.fingerprint} {weights_digest(classifier)}"
+        other, expected = first.setdefault(cache.grid.name, (run, what))
         if what != expected:
             raise UsageError(
                 f"--runs {run}: has other features or another f_C than {other}, on the same option "
-                f"group {trained.cache.grid.name}: compare runs with the same cache and classifier"
+                f"group {cache.grid.name}: compare runs with the same cache and classifier"
             )
 
 

@@ -16,13 +16,15 @@ from ...recognizer import PatchGrid, read_classifier
 from ..configs.compare import CompareConfig
 from ..configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
 from ..configs.train import TrainConfig
+from ..devices import device_of
 from ..evaluate import at_keep_ratio
 from ..fit import fit_classifier
 from ..options import UsageError, reward_label, usage
 from ..played import play, read_played
+from ..ppo_options import usual_hidden
 from ..processes import in_processes
 from ..run_folder import RESULTS, is_run
-from ..train import PLAYED, learning_curve, run_training
+from ..train import PLAYED, learning_curve, run_training, with_sizes
 from ..trained import find_trained
 from .summary import Cell
 
@@ -133,6 +135,7 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
             group.grid.name,
             reward,
             seed,
+            config.device,
         )
         return Job(training, group, design, config.keep_ratios if plus else ())
 
@@ -180,12 +183,12 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
     return cells
 
 
-def fixed_cells(groups: Sequence[Group], seeds: int) -> list[Cell]:
+def fixed_cells(groups: Sequence[Group], seeds: int, device: str) -> list[Cell]:
     """Return what the policies do that do not learn; they pay no π."""
     cells = []
     for group in groups:
-        cache = FeatureCache.open(group.cache, group.grid.name)
-        classifier = read_classifier(group.classifier, cache.fingerprint)
+        cache = FeatureCache.open(group.cache, group.grid.name, device)
+        classifier = read_classifier(group.classifier, cache.fingerprint, cache.root)
         engine = FocusEngine(FeatureSource(cache, classifier))
         agents: list[tuple[Agent, int]] = [(CentralAgent(), 0)]
         agents += [
@@ -199,7 +202,10 @@ def fixed_cells(groups: Sequence[Group], seeds: int) -> list[Cell]:
 
 
 def _train_classifier(group: Group, config: CompareConfig) -> None:
-    how = config.classifier
+    how, hidden = config.classifier, config.classifier.fit_hidden
+    if hidden is None:
+        cache = FeatureCache.open(group.cache, group.grid.name)
+        hidden = usual_hidden(cache.map_shape[2], cache.local_channels)
     training = TrainingConfig(
         epochs=how.fit_epochs,
         batch_size=how.fit_batch_size,
@@ -211,21 +217,21 @@ def _train_classifier(group: Group, config: CompareConfig) -> None:
             group.classifier,
             group.cache,
             training,
-            HeadConfig(how.fit_hidden, how.fit_dropout),
+            HeadConfig(hidden, how.fit_dropout),
             group.grid.name,
             skip_rate=how.fit_skip_rate,
         ),
-        torch.device("cpu"),
+        torch.device(device_of(config.device)),
     )
 
 
 def _train_cell(job: Job) -> None:
-    _held[:] = [
-        open_source(EnvConfig(job.group.cache, job.group.classifier, group=job.group.grid.name))
-    ]
-    run_training(replace(job.config, resume=is_run(job.config.out)))
+    group, device = job.group, device_of(job.config.device)
+    config = EnvConfig(group.cache, group.classifier, group=group.grid.name, device=device)
+    _held[:] = [open_source(config)]
+    run_training(replace(with_sizes(job.config), resume=is_run(job.config.out)))
     if job.keep_ratios:
-        trained = find_trained(job.config.out)
+        trained = find_trained(job.config.out, device=device)
         for share in job.keep_ratios:
             each = at_keep_ratio(trained, share)
             videos = each.cache.split("test")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, subcommand
 
+from .devices import Device
 from .videos import FramesConfig, VideosConfig
 
 
@@ -29,7 +30,7 @@ class ContentConfig:
             middle frames and the central crop, as for testing.
         seed: Of the copies.
         dtype: Storage dtype.
-        device: Where the encoders run.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
     """
 
     glance_weights: str
@@ -43,7 +44,7 @@ class ContentConfig:
     views: int = 0
     seed: int = 0
     dtype: Literal["float16", "float32"] = "float16"
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True)

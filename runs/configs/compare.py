@@ -8,6 +8,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from .devices import Device
 from .train import QUICKSTART, PolicyTrainingConfig, SkipConfig
 
 DESIGNS = (
@@ -28,7 +29,8 @@ class ClassifierFitConfig:
         fit_batch_size: Videos per step.
         fit_optimizer: sgd with a cosine schedule, or adamw with one cycle.
         fit_lr: Learning rate for batches of 64.
-        fit_hidden: H of the GRU.
+        fit_hidden: H of the GRU; if not given, the power of two that the features of a frame fit
+            into, at most the paper's 1024.
         fit_dropout: Before its output layer.
         fit_skip_rate: Share of the frames that are skipped at random, so that f_C knows what a zero
             local vector means.
@@ -38,7 +40,7 @@ class ClassifierFitConfig:
     fit_batch_size: int = 64
     fit_optimizer: Literal["sgd", "adamw"] = "sgd"
     fit_lr: float = 0.05
-    fit_hidden: int = 1024
+    fit_hidden: int | None = None
     fit_dropout: float = 0.5
     fit_skip_rate: float = 0.25
 
@@ -64,6 +66,7 @@ class CompareConfig:
         seeds: Of weights, episodes and draws: 0, 1, and so on.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
         jobs: Trainings at a time; one per core if not given.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
     """
@@ -81,5 +84,6 @@ class CompareConfig:
     seeds: int = 5
     keep_ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     jobs: int | None = None
+    device: Device = "cpu"
     preset: str | None = None
     json: bool = False

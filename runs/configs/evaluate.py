@@ -8,6 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from .devices import Device
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -27,6 +29,7 @@ class EvaluateConfig:
         videos_root: For --pixels: folder of the videos, where they are no longer where the cache
             looks for them: the one that --videos named when it was built.
         seed: Of the random and the Gaussian policy.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.
     """
 
@@ -40,4 +43,5 @@ class EvaluateConfig:
     pixels: bool = False
     videos_root: Path | None = None
     seed: int = 0
+    device: Device = "cpu"
     json: bool = False

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, subcommand
 
+from .devices import Device
 from .videos import FramesConfig, VideosConfig
 
 
@@ -26,7 +27,8 @@ class TrainingConfig:
         lr_classifier: Of f_C, likewise.
         freeze_batch_norm: Keep the statistics of BatchNorms.
         precision: In which torch's autocast computes.
-        device: Where; with torchrun, each process takes a GPU of its own.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
+            With torchrun, each process takes a GPU of its own.
         seed: Of every draw.
         json: Print one JSON object of what was kept.
     """
@@ -40,7 +42,7 @@ class TrainingConfig:
     lr_classifier: float | None = None
     freeze_batch_norm: bool = False
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     seed: int = 0
     json: bool = False
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from .devices import Device
+
 
 @dataclass(frozen=True)
 class RecognizeConfig:
@@ -17,7 +19,7 @@ class RecognizeConfig:
         videos: Video files.
         bundle: Folder of the recognizer.
         top: How many classes to tell.
-        device: Where the networks run.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         precision: In which the encoders compute.
         annotate: Folder for a copy of each video, named like it, that shows where was looked, the
             class so far and the compute so far.
@@ -27,7 +29,7 @@ class RecognizeConfig:
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO...")]
     bundle: Path = Path("outputs/quickstart/recognizers/adafocus_plus")
     top: int = 3
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     annotate: Path | None = None
     json: bool = False

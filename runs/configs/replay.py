@@ -8,6 +8,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from .devices import Device
+
 Kind = Literal["turned_right", "gain", "regret", "skipped"]
 
 
@@ -36,6 +38,7 @@ class ReplayConfig:
             or 'data/boxes.csv' beside the cache.
         mp4: Write a film of each video.
         seed: Of random patches and of the reward's draws.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print what was written and the figures as one JSON object.
     """
 
@@ -53,4 +56,5 @@ class ReplayConfig:
     boxes: Path | None = None
     mp4: bool = True
     seed: int = 0
+    device: Device = "cpu"
     json: bool = False

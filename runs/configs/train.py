@@ -8,6 +8,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from .devices import Device
+
 QUICKSTART = Path("outputs/quickstart")
 
 
@@ -29,8 +31,9 @@ class PolicyTrainingConfig:
         ent_coef: Weight of the entropy bonus.
         vf_coef: Weight of the critic's loss.
         max_grad_norm: Gradients of each network are clipped to this norm; inf never.
-        conv_channels: Channels after the 1×1 convolution.
-        hidden: Width of the linear layer and the GRU.
+        conv_channels: Channels after the 1×1 convolution; an eighth of --hidden if not given, at
+            most the paper's 64.
+        hidden: Width of the linear layer and the GRU; as wide as f_C if not given.
         validations: How often π is scored on the split val, whose best weights are kept; 0 keeps
             the last ones.
         threads: Of torch; its own number if not given. One is fastest for small networks.
@@ -49,8 +52,8 @@ class PolicyTrainingConfig:
     ent_coef: float = 0.01
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
-    conv_channels: int = 64
-    hidden: int = 1024
+    conv_channels: int | None = None
+    hidden: int | None = None
     validations: int = 0
     threads: int | None = None
 
@@ -60,7 +63,8 @@ class SkipConfig:
     """AdaFocus+: a second network π′ that decides whether to look at all.
 
     Attributes:
-        plus: Train π′ beside π.
+        plus: Train π′ beside π, AdaFocus+. 'focusgym compare' does so besides, with the first of
+            the reward designs, and measures it at each of --keep-ratios.
         keep_from: Share of the training after which π′ joins; 0.5 if not given, or 0.2 with
             a target.
         penalty_per_px2: λ of Eq. 10: price of a look per pixel of the patch; the paper's 1e-6 if
@@ -89,12 +93,13 @@ class TrainConfig:
         policy: How.
         skip: Whether it also skips frames.
         cache: The feature cache.
-        classifier: Bundle of f_C, trained on it.
+        classifier: Bundle of f_C, trained on it; 'classifier' beside the cache if not given.
         group: The cache's option group, such as p128_7x7, where it has several.
         reward: A reward design: increment_over_random (Eq. 7), increments, confidence, padding, or
             your own as module:attribute; with parameters as a mapping, such as '{name:
             increment_over_random, draws: null}'.
         seed: Of weights, episodes, actions and minibatches.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         resume: Go on with a run that was interrupted; its settings need not be given again.
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
             paper's), digits, clips. What the command line says counts more.
@@ -105,10 +110,11 @@ class TrainConfig:
     policy: PolicyTrainingConfig
     skip: SkipConfig
     cache: Path = QUICKSTART / "cache"
-    classifier: Path = QUICKSTART / "classifier"
+    classifier: Path | None = None
     group: str | None = None
     reward: str = "increment_over_random"
     seed: int = 0
+    device: Device = "cpu"
     resume: bool = False
     preset: str | None = None
     json: bool = False

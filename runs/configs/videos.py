@@ -18,10 +18,11 @@ class VideosConfig:
             held out as val.
         val: List of validation videos, to select on.
         test: List of test videos, to report on.
-        format: Of the lists: activitynet (and FCVID) 'name,frames,label[,label2,label3]'; kinetics
-            has lines 'path frames label'; something (and Jester) 'folder frames label'; csv has a
-            header 'path,label[,start_s,end_s]'.
-        classes: File with the name of a class in each line.
+        format: Of the lists, by their look if not given: activitynet (and FCVID) has lines
+            'name,frames,label[,label2,label3]'; kinetics 'path frames label' or 'path label'; csv
+            a header 'path,label[,start_s,end_s]'. something (and Jester), which has to be given,
+            has the lines of kinetics, and rules of its own for short videos and mirroring.
+        classes: File with the name of a class in each line, or its number and name.
         images: Name of the images where videos are folders of them, such as 'image_%05d.jpg'; the
             usual ones are recognized.
         skip_missing: Go on without videos that cannot be read; the manifest tells which and why.
@@ -31,7 +32,7 @@ class VideosConfig:
     train: Path | None = None
     val: Path | None = None
     test: Path | None = None
-    format: Literal["activitynet", "kinetics", "something", "csv"] = "kinetics"
+    format: Literal["activitynet", "kinetics", "something", "csv"] | None = None
     classes: Path | None = None
     images: str | None = None
     skip_missing: bool = False

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...feature_cache import FeatureCache
+from ...recognizer import in_words
 from ..evaluation import CENTRAL, true_boxes
 from ..options import UsageError
 from ..played import Played
@@ -86,8 +87,8 @@ def boxes_of(
         boxes = boxes.astype(dict.fromkeys(["frame", *columns], np.float64))
     except ValueError as error:
         raise UsageError(
-            f"--boxes holds something else than numbers ({error}): expected an index for frame, "
-            "pixels, and True or False for visible"
+            f"--boxes holds something else than numbers ({in_words(error)}): expected an index for "
+            "frame, pixels, and True or False for visible"
         ) from error
     numbers = true_boxes(cache, boxes)[columns].to_numpy()  # NaN where there is no box
     frames = numbers.reshape(cache.n_videos, cache.steps, 5)[videos]

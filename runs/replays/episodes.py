@@ -46,10 +46,15 @@ class Looker:
 
     @classmethod
     def find(
-        cls, path: Path, cache: Path | None, classifier: Path | None, videos_root: Path | None
+        cls,
+        path: Path,
+        cache: Path | None,
+        classifier: Path | None,
+        videos_root: Path | None,
+        device: str = "cpu",
     ) -> Looker:
         """Open a trained policy; see `find_trained` for what it takes and raises."""
-        trained = find_trained(path, cache, classifier, videos_root)
+        trained = find_trained(path, cache, classifier, videos_root, device)
         price = Price.of_run(path, trained.cache.grid.patch_px) if is_run(path) else Price()
         return cls(trained.name, trained, price=price)
 
@@ -126,7 +131,7 @@ def decide(looker: Looker, videos: NDArray[np.int64]) -> Decided:
     for start in range(0, len(videos), _CHUNK):
         rows = slice(start, start + _CHUNK)
         logits = policy(cache.stored_glance_maps(videos[rows]))
-        probabilities[rows] = logits.softmax(dim=-1).numpy()
+        probabilities[rows] = logits.softmax(dim=-1).cpu().numpy()
     options = probabilities.argmax(axis=-1)
     keep, threshold = None, policy.config.threshold
     looked = np.ones(shape[:2], dtype=bool)
@@ -230,6 +235,7 @@ def watch(
         labels=looker.labels,
         **(looker.price.keyword() if looker.can_skip else {}),
         policy_gmacs=looker.cost.policy_gmacs if looker.agent.runs_policy else 0.0,
+        device=str(trained.cache.device),
     )
     env.reset()
     locations, skips = np.empty(decided.options.shape), np.zeros(decided.options.shape)
@@ -239,8 +245,8 @@ def watch(
         locations[:, t] = infos.get("reward_location", rewards)
         skips[:, t] = infos.get("reward_skip", 0.0)
     played = decided.played()
-    certainties, predictions = engine.rollout(videos, played).softmax(dim=-1).max(dim=-1)
-    alternatives = engine.rollout_counterfactuals(videos, played)
+    certainties, predictions = engine.rollout(videos, played).cpu().softmax(dim=-1).max(dim=-1)
+    alternatives = engine.rollout_counterfactuals(videos, played).cpu()
     lost = _lost(alternatives, played, looker.can_skip)
     return [
         Episode(
@@ -270,7 +276,7 @@ def summed_regrets(
     found = []
     for start in range(0, len(videos), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        alternatives = engine.rollout_counterfactuals(videos[rows], played[rows])
+        alternatives = engine.rollout_counterfactuals(videos[rows], played[rows]).cpu()
         found.append(_lost(alternatives, played[rows], looker.can_skip).sum(axis=1))
     return np.concatenate(found)
 

@@ -259,8 +259,8 @@ def test_a_full_disk_leaves_the_former_one(files: Files, tmp_path: Path) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert str(caught.value) == (
-        f"{path} could not be written ([Errno 27] File too large): make room, or give another "
-        "path; a former checkpoint is as it was"
+        f"{path} could not be written (File too large): make room, or give another path; a "
+        "former checkpoint is as it was"
     )
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == ["c"]

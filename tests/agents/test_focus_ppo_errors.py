@@ -168,8 +168,9 @@ def test_another_cache_is_refused_and_the_model_keeps_its_own(
         each.learn(ROLLOUT)
     env = make_env("pi", other)
     message = (
-        f"trained on cache {model.cache_fingerprint}, but {other['cache']} is cache "
-        f"{env.player.cache.fingerprint}: use the cache it was trained on, or train anew"
+        f"trained on the cache {files['cache']} (fingerprint {model.cache_fingerprint[:12]}…), but "
+        f"{other['cache']} is another (fingerprint {env.player.cache.fingerprint[:12]}…): use the "
+        "cache it was trained on, or train anew"
     )
     with pytest.raises(CacheError, match=exactly(message)):
         model.set_env(env)

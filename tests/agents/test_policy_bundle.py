@@ -69,11 +69,16 @@ def test_what_is_cut_short(bundle: Path) -> None:
 
 def test_from_another_cache(bundle: Path) -> None:
     assert refused(bundle, "b" * 64) == (
-        f"the policy in {bundle} was trained on cache {FINGERPRINT}, but is used with cache "
-        f"{'b' * 64}: open the cache it was trained on, or train it anew"
+        f"the policy in {bundle} was trained on another cache (fingerprint {FINGERPRINT[:12]}…) "
+        f"than the one (fingerprint {'b' * 12}…) that it is used with: open the cache it was "
+        "trained on, or train it anew"
     )
+    with pytest.raises(
+        BundleError, match=r"than some/cache \(fingerprint b{12}…\) that it is used"
+    ):
+        read_policy(bundle, "b" * 64, "some/cache")
     rewrite(bundle, lambda content: content.update(cache_fingerprint=None))
-    assert "was trained on cache None, but is used with" in refused(bundle, FINGERPRINT)
+    assert "was trained on another cache (fingerprint none) than" in refused(bundle, FINGERPRINT)
 
 
 class Payload:

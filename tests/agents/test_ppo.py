@@ -213,7 +213,7 @@ def test_ppo_learns_to_look_where_the_label_is(tmp_path: Path, classifier: GruCl
     again = read_policy(tmp_path / "policy", cache.fingerprint)
     maps = cache.glance_maps(test)
     assert torch.equal(again(maps), policy(maps))
-    with pytest.raises(BundleError, match="the policy in .* was trained on cache"):
+    with pytest.raises(BundleError, match="the policy in .* was trained on another cache"):
         read_policy(tmp_path / "policy", "0" * 64)
 
 

@@ -205,7 +205,9 @@ def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(RecordError, match=r"a\.json is not a readable episode record \(.+\): rec"):
         read_record(path)
-    with pytest.raises(RecordError, match=r"a\.json is there and is no episode record: remove it"):
+    with pytest.raises(
+        RecordError, match=r"a\.json is there and is no episode record: nothing was"
+    ):
         make_record().write(path)
     assert path.read_bytes() == content
     assert os.listdir(tmp_path) == ["a.json"]
@@ -219,7 +221,9 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_record(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
-    with pytest.raises(RecordError, match=r"a\.json is there and is no episode record: remove it"):
+    with pytest.raises(
+        RecordError, match=r"a\.json is there and is no episode record: nothing was"
+    ):
         make_record().write(tmp_path / "a.json")
     assert os.listdir(tmp_path) == ["a.json"]
 

@@ -100,7 +100,9 @@ def test_numpys_own_unpickling_does_not_run(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=text):
             read_checkpoint(tmp_path / "x.pth", ENTRIES)
     save({"acc": Reduced(scalar, (np.dtype("f8"), data[:4]))}, tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match="buffer size must be a multiple of element size"):
+    with pytest.raises(
+        WeightsError, match="it is cut short or damaged, or holds more than tensors"
+    ):
         read_checkpoint(tmp_path / "x.pth", ENTRIES)
 
 

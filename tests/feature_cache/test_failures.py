@@ -95,7 +95,9 @@ def test_a_complete_cache_is_left_as_it_is(
     build_cache(videos, CLASSES, built.root, *encoders, config)
     assert {path: path.stat().st_mtime_ns for path in built.root.rglob("*")} == before
     other = replace(config, dtype="float32")
-    with pytest.raises(CacheError, match="exists, and is no cache of these videos and settings"):
+    with pytest.raises(
+        CacheError, match="is a complete cache of other videos or settings .dtype differ"
+    ):
         build_cache(videos, CLASSES, built.root, *encoders, other)
 
 
@@ -113,7 +115,7 @@ def test_building_refuses_what_cannot_work(
         replace(config, grids=(PatchGrid(96, 28),))
     with pytest.raises(ValueError, match="dtype must be float16 or float32; got 'int8'"):
         replace(config, dtype="int8")
-    with pytest.raises(ValueError, match="device must be cpu or cuda; got 'tpu'"):
+    with pytest.raises(ValueError, match="device must be cpu, cuda or cuda:N; got 'tpu'"):
         replace(config, device="tpu")
     with pytest.raises(ValueError, match="different, and at least one; got none"):
         replace(config, grids=())
@@ -183,7 +185,7 @@ def test_other_settings_are_refused_until_restart(
         build_cache(damaged, CLASSES, root, *encoders, config)
     other = replace(config, dtype="float32")
     message = (
-        r"was begun with other settings \(dtype\): go on .* \(1 of 5 rows are there\), or remove"
+        r"was begun with other settings \(dtype\): go on .* \(1 of 5 rows are there\), give another"
     )
     with pytest.raises(CacheError, match=message):
         build_cache(videos, CLASSES, root, *encoders, other)

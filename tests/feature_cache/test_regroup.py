@@ -102,7 +102,9 @@ def test_what_is_refused(build: Build, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="64"):
         build_regrouped(there, PatchGrid(128, 32, 3), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(CacheError, match="exists, and is no cache of these videos and settings"):
+    with pytest.raises(
+        CacheError, match="is a complete cache of other videos or settings .grids differ"
+    ):
         build_regrouped(there, LARGE, there.root)
     path = Path(there.videos["path"][2])
     moved = path.rename(path.with_suffix(".away"))

@@ -31,17 +31,47 @@ def same(found: Encoder, state: dict[str, Tensor]) -> bool:
     return not found.training and all(torch.equal(own[key], state[key]) for key in own)
 
 
-def test_files_of_three_kinds_and_two_wrappings_load(
+def test_files_of_all_kinds_and_wrappings_load(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "plain.pth")
+    save_file(state, tmp_path / "plain.safetensors")
+    parallel = {f"module.{name}": value for name, value in state.items()}
+    others = {name: value + 1 for name, value in parallel.items() if value.is_floating_point()}
+    wrapped: dict[str, dict[str, Any]] = {
+        "a.pt": {"epoch": 3, "state_dict": parallel},
+        "b.tar": {"model": state, "optimizer": {}},
+        "c.pth": {"model_state_dict": parallel, "optimizer_state_dict": {"state": {0: {}}}},
+        "d.pth": {"net": parallel, "acc": 93.1, "epoch": 7},
+        "e.pth": {"any_name": state},
+        "f.pth": {"model_ema": others, "model": parallel},
+    }
+    for name, content in wrapped.items():
+        torch.save(content, tmp_path / name)
+    for name in ("plain.pth", "plain.safetensors", *wrapped):
+        assert same(make_encoder(SHUFFLENET, str(tmp_path / name)), state), name
+    torch.save({"student": state, "teacher": others, "epoch": 1}, tmp_path / "two.pth")
+    with pytest.raises(WeightsError, match=r"holds several state dicts \(student, teacher\): save"):
+        read_state_dict(tmp_path / "two.pth")
+
+
+def test_files_that_are_damaged_are_refused_in_words(
     state: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    torch.save(state, tmp_path / "a.pth")
-    torch.save(
-        {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "b.pt"
-    )
-    torch.save({"model": state, "optimizer": {}}, tmp_path / "c.tar")
-    save_file(state, tmp_path / "d.safetensors")
-    for name in ("a.pth", "b.pt", "c.tar", "d.safetensors"):
-        assert same(make_encoder(SHUFFLENET, str(tmp_path / name)), state), name
+    """No keys of pickle's memory, such as a plain 101, and nothing of C++."""
+    path = tmp_path / "w.pth"
+    torch.save(state, path)
+    whole = path.read_bytes()
+    for content, why in (
+        (b"hello, this is text", "it is no file that torch wrote"),
+        (b"", "it is no file that torch wrote"),
+        (whole[: len(whole) // 2], "it is cut short or damaged, or holds more than tensors"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError) as caught:
+            read_state_dict(path)
+        assert f"{path} is not a state dict that can be loaded safely ({why}" in str(caught.value)
+    path = path.rename(tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="short or damaged, or no safetensors file"):
+        read_state_dict(path)
 
 
 def test_random_weights_are_drawn_from_seed_0_and_leave_torchs_generator() -> None:

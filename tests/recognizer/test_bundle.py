@@ -49,7 +49,7 @@ def test_bundles_that_do_not_fit_are_refused(tmp_path: Path, classifier: GruClas
     write_bundle(path, "classifier", classifier.config, classifier, "a" * 64)
     with pytest.raises(BundleError, match="holds a classifier, expected a policy"):
         read_bundle(path, "policy")
-    with pytest.raises(BundleError, match=f"trained on cache {'a' * 64}, .* cache {'b' * 64}"):
+    with pytest.raises(BundleError, match="print a{12}…. than the one .fingerprint b{12}…."):
         read_classifier(path, "b" * 64)
     weights = path / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])

@@ -274,6 +274,14 @@ DAMAGES: list[tuple[Damage, str]] = [
         r"'policy' .* has actor\.0\.weight for 2 actions, expected n·n options of a patch grid, "
         r"such as 49: continuous actions cannot be converted: give",
     ),
+    (
+        lambda c: c["policy"].update({"actor.0.bias": torch.tensor([0.0, torch.nan])}),
+        "the entry 'policy' of the checkpoint holds NaN or infinite numbers in actor.0.bias: its",
+    ),
+    (
+        lambda c: c["fc"].update({"module.fc.bias": torch.tensor([-torch.inf])}),
+        "the entry 'fc' of the checkpoint holds NaN or infinite numbers in module.fc.bias: its",
+    ),
     (put("policy", "actor.0.weight", 1, 8), "has actor.0.weight for 1 actions, expected n·n opt"),
 ]
 

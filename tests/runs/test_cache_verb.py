@@ -143,6 +143,11 @@ def test_what_cannot_be_is_one_line(
     ):
         said = run(capsys, "build", *given, *extra, status=2)
         assert message in said, said
+    before = sorted(data.rglob("*"))
+    said = run(capsys, "build", data, "--videos", data, *SMALL, status=2)
+    assert f"{data} exists and is no feature cache: nothing was touched; give the name of a" in said
+    assert "remove" not in said
+    assert sorted(data.rglob("*")) == before
     assert "required" in run(capsys, "build", tmp_path / "c", status=2).lower()
     assert "is not a complete feature cache" in run(capsys, "info", data, status=2)
 

@@ -35,8 +35,62 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "is not a folder: give the folder that holds your videos" in nowhere
     for seed in ("-1", str(2**32)):
         assert f"--seed must be in 0..4294967295; got {seed}" in fails_with(capsys, "--seed", seed)
-    assert "Unrecognized options" in fails_with(capsys, "--sede", "1")
     assert "invalid" in fails_with(capsys, "--seed", "one").lower()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            ("trian", "out"),
+            "there is no `focusgym trian`: did you mean `focusgym train`? The verbs",
+        ),
+        (("cahe", "build"), "there is no `focusgym cahe`: did you mean `focusgym cache`? "),
+        (("build", "out"), "there is no `focusgym build`: did you mean `focusgym cache build`? "),
+        (("cache", "verfy"), "there is no `focusgym cache verfy`: did you mean `focusgym cache ve"),
+        (("xyz",), "there is no `focusgym xyz`: the verbs are quickstart, cache, fit, train, "),
+        (("--seed", "1"), "`focusgym` has no option --seed: first give one of quickstart, cache, "),
+        (("train", "--out", "x"), "`focusgym train` takes out without an option's name: leave --o"),
+    ],
+)
+def test_verbs_that_there_are_not(
+    args: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    assert caught.value.code == 2
+    found = capsys.readouterr().err
+    assert found.startswith(f"focusgym: {said}")
+    assert found.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "first", "listed"),
+    [
+        (("train", "o", "--epoch=3"), "--epoch: did you mean --epochs?", "--epochs, --update-epo"),
+        (("train", "o", "--no-lr_decy"), "--no-lr-decy: did you mean --lr-decay?", "--lr-decay, "),
+        (("recognize", "a.mp4", "--tpo", "2"), "--tpo: did you mean --top?", "--top, "),
+        (("cache", "build", "o", "--qqq", "--views", "2"), "--qqq", "--"),
+    ],
+)
+def test_options_that_there_are_not(
+    args: tuple[str, ...],
+    first: str,
+    listed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    verb = "cache build" if args[0] == "cache" else args[0]
+    assert lines[0] == f"focusgym: `focusgym {verb}` has no option {first}"
+    assert lines[1].startswith(f"Its options, nearest first: {listed}")
+    assert len(lines) <= 5
+    assert max(map(len, lines[1:])) <= 80
+    assert lines[-1] == f"`focusgym {verb} --help` tells what they do."
 
 
 def test_weights_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,8 +192,8 @@ def test_of_another_cache(root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     trained = find_trained(root / "where").cache.fingerprint
     for _ in range(2):
         said = refused(capsys, root / "where", f"--cache={other.root}")
-        assert trained in said
-        assert other.fingerprint in said
+        assert trained[:12] in said
+        assert other.fingerprint[:12] in said
         add_group(other)
 
 

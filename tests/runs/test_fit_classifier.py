@@ -145,7 +145,7 @@ def test_stage_three(
 def test_what_is_of_another_cache_is_refused(
     tmp_path: Path, cache: FeatureCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With both fingerprints; f_C of a stage on pixels is of no cache."""
+    """With both paths and fingerprints; f_C of a stage on pixels is of no cache."""
     other = write_cache(tmp_path / "other", n=40, seed=1)
     policy_of(tmp_path / "pi", other)
     torch.manual_seed(0)
@@ -154,8 +154,8 @@ def test_what_is_of_another_cache_is_refused(
     write_bundle(tmp_path / "theirs", "classifier", f_c.config, f_c, other.fingerprint)
     for option, path in (("--policy", "pi"), ("--classifier", "theirs")):
         said = refused(capsys, *given, option, tmp_path / path)
-        assert f"was trained on cache {other.fingerprint}" in said
-        assert f"is used with cache {cache.fingerprint}: open the cache it was" in said
+        assert f"in {tmp_path / path} was trained on another cache (fingerprint " in said
+        assert f"{other.fingerprint[:12]}…) than {cache.root} (fingerprint " in said
     wide = GruClassifier(ClassifierConfig(G, L + 1, C, hidden=7))
     write_bundle(tmp_path / "wide", "classifier", wide.config, wide)
     said = refused(capsys, *given, "--classifier", tmp_path / "wide")

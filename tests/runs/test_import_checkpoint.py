@@ -339,6 +339,6 @@ def test_a_policy_for_a_cache_of_its_encoders(
     changed = checkpoint["focuser"] | {"net.bn1.weight": torch.ones(64)}
     torch.save({**checkpoint, "focuser": changed}, root / "changed.pth.tar")
     said = refused(capsys, root / "changed.pth.tar", root / "no", *given)
-    assert f"{cache.root} was made with the local encoder {{'name': 'resnet50'" in said
+    assert f"{cache.root} was made with the local encoder resnet50, weights " in said
     assert "build a cache with the weights of the bundles that this verb writes" in said
     assert not (root / "no").exists()

@@ -279,7 +279,9 @@ def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "mini_kinetics, or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
-    assert missing.startswith(f"--preset {tmp_path}/x.yaml cannot be read: [Errno 2]")
+    assert missing.startswith(
+        f"--preset {tmp_path}/x.yaml cannot be read: No such file or directory"
+    )
 
 
 def test_reading_presets_imports_nothing_heavy() -> None:

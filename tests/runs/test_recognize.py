@@ -280,13 +280,13 @@ def test_mistakes_are_one_line(
         ),
         (
             ("there.avi", "--bundle", bundle, "--annotate", tmp_path / "folder"),
-            "there.mp4 exists: nothing was touched; give another --annotate, or remove it",
+            "there.mp4 exists: nothing was touched; give another --annotate",
         ),
         (
             (*given, "--annotate", tmp_path / "changed" / "bundle.json" / "x"),
             "bundle.json/x cannot be written (",
         ),
-        ((*given, "--annotate", tmp_path / ("x" * 300)), "cannot be written (File name"),
+        ((*given, "--annotate", tmp_path / ("x" * 300)), "cannot be written (File name too"),
     ):
         lines, said = run(capsys, *args, status=2)
         assert not lines

@@ -177,7 +177,9 @@ def test_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert "seed was 0, is 1" in refused(other, may_change=("group",))
     monkeypatch.setitem(DATA, "cache", "0" * 64)
-    assert f"{out} was begun on other data (fingerprints" in refused(config_of(out))
+    said = refused(config_of(out))
+    assert f"{out} was begun on other data (cache in {config_of(out).cache} had the fing" in said
+    assert f"has {'0' * 12}… now): put those back, or give another folder" in said
     monkeypatch.undo()
     begin(other, resume=True, may_change=("seed", "group"))
     assert stored_settings(out, "train")["group"] == "g"

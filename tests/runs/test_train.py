@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from support import C, G, L, T, add_group, write_cache
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -25,8 +26,10 @@ from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 from focusgym.runs.cli import main
 from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.played import read_played
+from focusgym.runs.ppo_options import sized, usual_hidden
+from focusgym.runs.preset import read_preset
 from focusgym.runs.steps import OutputError
-from focusgym.runs.train import learning_curve, run_training
+from focusgym.runs.train import learning_curve, run_training, with_sizes
 
 SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=4")
 SETTINGS = PPOConfig(4, n_envs=6, minibatch=3, conv_channels=2, hidden=6)
@@ -132,6 +135,45 @@ def test_the_logs(root: Path) -> None:
     events = EventAccumulator(str(config.out / "logs" / "1")).Reload()
     logged = [each.value for each in events.Scalars("rollout/ep_rew_mean")]
     np.testing.assert_allclose(logged, curve["mean_return"], rtol=1e-6)
+
+
+def test_what_is_not_given_goes_with_the_classifier(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """f_C lies beside the cache; π is as wide as its GRU, which here has 7 units."""
+    short = ("--n-envs=6", "--minibatch=3", "--epochs=1")
+    monkeypatch.chdir(root / "cache")
+    main(["train", "../out", "--cache=.", *short])
+    said = capsys.readouterr().err
+    assert "focusgym: --hidden 7 --conv-channels 1, which goes with the width of f_C" in said
+    stored = yaml.safe_load((root / "out" / "config.yaml").read_text())["train"]
+    assert (stored["hidden"], stored["conv-channels"]) == (7, 1)
+    assert stored["classifier"] == str(root / "classifier")
+    kept = read_policy(root / "out" / "policy").config
+    assert (kept.hidden, kept.conv_channels) == (7, 1)
+    main(["train", "../some", "--cache=.", *short, "--hidden=5", "--conv-channels=2"])
+    assert "which goes with" not in capsys.readouterr().err
+    shutil.move(root / "classifier", root / "elsewhere")
+    assert refused(capsys, "../other", "--cache=.") == (
+        f"there is no classifier in {root}/classifier: give --classifier, or train one: `focusgym "
+        f"fit classifier {root}/classifier --cache {root}/cache`"
+    )
+    config = TrainConfig(root / "out", PolicyTrainingConfig(), SkipConfig(), root / "cache")
+    assert with_sizes(replace(config, policy=POLICY)).policy == POLICY, "no f_C is read for that"
+
+
+@pytest.mark.parametrize("name", ["digits", "clips", "activitynet"])
+def test_presets_have_the_sizes_that_go_with_their_classifier(name: str) -> None:
+    preset = read_preset(name)
+    channels = {"digits": (32, 64), "clips": (1280, 1280), "activitynet": (1280, 2048)}[name]
+    hidden = preset["compare"]["fit-hidden"]
+    found = sized(PolicyTrainingConfig(), ClassifierConfig(*channels, 10, hidden))
+    expected = preset["train"]["hidden"], preset["train"]["conv-channels"]
+    assert (found.hidden, found.conv_channels) == expected
+    if name != "clips":  # of few videos
+        assert usual_hidden(*channels) == hidden
+        averaging = ClassifierConfig(*channels, 10, hidden=3, aggregation="average")
+        assert sized(PolicyTrainingConfig(), averaging) == found
 
 
 def test_killed_at_random_moments(root: Path) -> None:
@@ -263,7 +305,7 @@ WRONG = {
     "--reward={name: x, at: 2020-99-01}": "expected a name, or a mapping such as",
     "--seed=-1": "--seed must be in 0..4294967295; got -1",
     "--cache=nowhere": "nowhere is not a complete feature cache",
-    "--classifier=nowhere": "nowhere is not a readable bundle",
+    "--classifier=nowhere": "/nowhere: give --classifier, or train one: `focusgym fit classifier ",
     "--group=x": "holds no option group 'x': choose one of ['p12_3x3']",
 }
 
@@ -282,7 +324,7 @@ def test_what_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_a_classifier_of_another_cache(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = write_cache(root / "other", seed=1)
     said = refused(capsys, root / "out", *options(root), f"--cache={other.root}")
-    assert other.fingerprint in said
+    assert f"than {other.root} (fingerprint {other.fingerprint[:12]}…)" in said
     group = add_group(other)
     said = refused(capsys, root / "out", *options(root), f"--cache={other.root}")
     assert f"holds 2 option groups: say which of ['p12_3x3', '{group}']" in said

@@ -13,6 +13,7 @@ from focusgym.feature_cache.videos.class_names import parse_class_names
 NAMES = ["abseiling", "air drumming", "zumba"]
 HEADER = "is taken for a header"
 NUMBERS = "each line is taken for the number of a class and its name"
+FROM_1 = f"{NUMBERS}, from 1: labels are taken to count from 1 too"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,8 @@ NUMBERS = "each line is taken for the number of a class and its name"
         ("0: abseiling\n1: air drumming\n2: zumba", [NUMBERS]),
         ("0 abseiling\n1 air drumming\n2 zumba", [NUMBERS]),
         ("2\tzumba\r\n0\tabseiling\r\n\r\n1\tair drumming\r\n", [NUMBERS]),
+        ("1 abseiling\n3 zumba\n2 air drumming", [FROM_1]),
+        ("id,name\n1,abseiling\n2,air drumming\n3,zumba", [HEADER, FROM_1]),
         ('Label,Index\nabseiling,0\nair drumming,1\n"zumba",2', [HEADER, NUMBERS]),
     ],
 )
@@ -35,6 +38,7 @@ def test_names_in_the_order_of_their_numbers(text: str, notes: list[str]) -> Non
     found = parse_class_names(text)
     assert found.names == NAMES
     assert found.problems == []
+    assert found.first == (FROM_1 in notes)
     assert len(found.notes) == len(notes)
     assert all(said.endswith(note) for said, note in zip(found.notes, notes, strict=True))
 
@@ -55,17 +59,22 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
     for text, problem in (
         (
             "1 a\n2 b",
-            "classes.txt: the classes are numbered from 1, but labels count from 0",
+            "train.txt:1: label 0 is before the first class, which the classes file numbers 1",
         ),
         (
             "id,name\n0,a\n5,b",
-            "classes.txt: the header has 2 columns: expected a number from 0",
+            "classes.txt: the header has 2 columns: expected a number, all from 0 or from 1 on",
         ),
         ("0 a\n1 a", "classes.txt:2: class 'a' is named already in line 1"),
     ):
         (tmp_path / "classes.txt").write_text(text)
         with pytest.raises(VideoListError, match=problem):
             read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
+    (tmp_path / "train.txt").write_text("a.mp4 1 1\nb.mp4 1 2\na.mp4 1 3")
+    (tmp_path / "classes.txt").write_text("1 a\n2 b")
+    with pytest.raises(VideoListError, match="train.txt:3: label 3 is beyond the 2 classes of the"):
+        read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
+    (tmp_path / "train.txt").write_text("a.mp4 1 0\nb.mp4 1 1")
     (tmp_path / "classes.txt").write_text("id,name\n0,first\n1,second")
     listed = read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
     assert listed.classes == ["first", "second"]

@@ -88,7 +88,9 @@ def test_visibility_meets_its_share() -> None:
 
 
 def test_wrong_numbers_and_places_are_refused(written: Path) -> None:
-    with pytest.raises(FileExistsError, match="exists: remove it, or write the data set elsewhere"):
+    with pytest.raises(
+        FileExistsError, match="exists: nothing was touched; write the data set else"
+    ):
         make_digits(SMALL, written)
     with pytest.raises(ValueError, match="at least one video per split .*; got 0/300/1000 videos"):
         DigitsConfig(n_train=0)

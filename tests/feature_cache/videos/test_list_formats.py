@@ -91,6 +91,41 @@ def test_headers_that_cannot_be_used(header: str, problem: str) -> None:
     assert problems[0][1].startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("text", "format", "row"),
+    [
+        ("a b/c.mp4 90 3\nd.mp4 5 0", "kinetics", ListRow(1, "a b/c.mp4", "3", 90)),
+        ("a b/c.mp4 3\nd.mp4\t0", "kinetics", ListRow(1, "a b/c.mp4", "3")),  # MMAction2
+        ("/data/x,1/c.mp4 3", "kinetics", ListRow(1, "/data/x,1/c.mp4", "3")),  # SlowFast's .csv
+        ("\nd.mp4", "kinetics", None),
+        ("v_1,90,3,-1\nv 2,5,0", "activitynet", ListRow(1, "v_1", "3", 90)),
+        ("v_1, 90, 3", "activitynet", ListRow(1, "v_1", "3", 90)),
+        ("path,label\na b 1 2,3", "csv", ListRow(2, "a b 1 2", "3")),
+        ('"label", "path"\n"walk","a.mp4"', "csv", ListRow(2, "a.mp4", "walk")),
+        ("video,label\na.mp4,walk", "csv", None),
+    ],
+)
+def test_lists_are_told_by_their_look(text: str, format: str, row: ListRow | None) -> None:
+    rows, problems = parse_list(text, None)
+    assert (rows, problems) == parse_list(text, format)
+    assert rows[:1] == ([] if row is None else [row])
+    assert bool(problems) == (row is None)
+
+
+def test_a_list_of_another_format_than_said_is_noticed() -> None:
+    rows, problems = parse_list("path,label\na.mp4,0", "activitynet")
+    assert rows == []
+    assert problems[0] == (
+        0,
+        "this looks like a list of the format csv: --format csv reads it, --format activitynet "
+        "was asked for",
+    )
+    assert parse_list("a.mp4\nb.mp4", "kinetics")[1][0] == (
+        1,
+        "expected 'path label', or in all lines 'path num_frames label'; got 'a.mp4'",
+    )
+
+
 NAMES = st.from_regex(r"[^\s/\x00](?:[^/\n\r\x00]*[^\s/\x00])?", fullmatch=True).filter(
     lambda name: name not in (".", "..") and len(name.encode(errors="replace")) < 200
 )

@@ -172,6 +172,27 @@ def test_labels_out_of_range(tmp_path: Path) -> None:
         read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
 
 
+def test_labels_that_count_from_1_are_noticed_and_read(tmp_path: Path) -> None:
+    for i in range(3):
+        touch(tmp_path / f"{i}.mp4")
+    lists, classes = {"val": tmp_path / "l.txt"}, tmp_path / "classes.txt"
+    lists["val"].write_text("0.mp4 1\n1.mp4 2\n2.mp4 3\n")
+    listed = read_lists(tmp_path, lists)
+    assert listed.videos["label"].tolist() == [1, 2, 3], "as they are written, but with a note"
+    assert listed.classes == ["0", "1", "2", "3"]
+    (note,) = listed.notes
+    assert note.startswith("no video has label 0, so the labels seem to count from 1: then name")
+    classes.write_text("run\nhop\nwalk")
+    assert problems_of(tmp_path, lists, classes=classes)[1:3] == [
+        "l.txt:3: label 3 is beyond the 3 classes of the classes file",
+        note,
+    ]
+    classes.write_text("1 run\n2 hop\n3 walk")
+    listed = read_lists(tmp_path, lists, classes=classes)
+    assert [listed.classes[label] for label in listed.videos["label"]] == ["run", "hop", "walk"]
+    assert "labels are taken to count from 1 too" in listed.notes[0]
+
+
 def test_segments(tmp_path: Path) -> None:
     touch(tmp_path / "a.mp4")
     make_images(tmp_path / "frames", "%05d.jpg", 2)
