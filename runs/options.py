@@ -53,7 +53,11 @@ def frames_of(config: FramesConfig, format: str) -> FrameConfig:
     usual = "repeat_first" if format == "something" else "repeat_last"
     with usage():
         return FrameConfig(
-            config.steps, config.frame, config.resize or None, config.short_videos or usual
+            config.steps,
+            config.frame,
+            config.resize or None,
+            config.short_videos or usual,
+            config.resizer,
         )
 
 
