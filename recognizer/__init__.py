@@ -45,8 +45,8 @@ from .encoders import (
     encode_local,
     pool,
 )
-from .errors import FocusgymError
-from .frames import Box, FrameConfig, centre_crop, fit_frames, resize_frames
+from .errors import FocusgymError, PredictionError
+from .frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
 from .geometry import PatchGrid
 from .loading import WeightsError, load_weights
 from .metrics import (
@@ -128,6 +128,7 @@ __all__ = [
     "PolicyNetwork",
     "PolicyState",
     "PolicyTrunk",
+    "PredictionError",
     "Recognition",
     "RecognizerConfig",
     "RecognizerStream",
@@ -172,6 +173,7 @@ __all__ = [
     "read_checkpoint",
     "read_classifier",
     "read_encoder",
+    "resize",
     "resize_frames",
     "restore",
     "sequence_losses",

@@ -1,4 +1,4 @@
-"""The base of all errors that a user can mend."""
+"""Errors that a user can mend."""
 
 
 class FocusgymError(ValueError):
@@ -6,3 +6,7 @@ class FocusgymError(ValueError):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+class PredictionError(FocusgymError):
+    """A recognizer's predictions are no numbers; the message says for which video, and why."""
