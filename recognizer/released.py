@@ -112,8 +112,8 @@ def convert_released(checkpoint: Mapping[str, Any]) -> Released:
         for name in RELEASED_ENTRIES
         if name != "policy" or checkpoint.get(name) is not None
     }
-    held = [name for name, value in checkpoint.items() if value is not None]
-    report = ReleasedReport(held, {}, {}, {})
+    filled = [name for name, value in checkpoint.items() if value is not None]
+    report = ReleasedReport(filled, {}, {}, {})
     with torch.random.fork_rng(devices=[]):  # networks are built with random weights first
         glance = _encoder("glancer", entries["glancer"], "mobilenet_v2", report)
         local = _encoder("focuser", entries["focuser"], "resnet50", report)
