@@ -119,7 +119,8 @@ def make_track(
     critic's targets are formed: ``G ← (G - mean G) / (std G + 1e-5)``, ``A = G - V``.
 
     Source: the released AdaFocus code for normalised returns; else Schulman et al.
-        (arXiv:1506.02438).
+        (arXiv:1506.02438). With several update epochs, which no setting of it has, the released
+        code would take V anew from the current critic in each; here it is the rollout's.
     """
     values = values.detach()
     if normalize_returns:

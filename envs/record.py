@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..feature_cache import Clip, View
 from ..recognizer import FocusgymError, FrameConfig, in_words
 
-FORMAT = 1
+FORMAT = 2
 # The arrays of a record: the key of a decision in the file, and the type.
 _COLUMNS: Mapping[str, tuple[str, type[np.generic]]] = {
     "options": ("option", np.int64),

@@ -35,7 +35,8 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         "videos": " or ".join(videos.tried) or "each by its whole path",
         **({"shard": "{}/{}".format(*manifest["shard"])} if manifest["shard"] else {}),
         "frames": f"{frames.steps} of {frames.frame_px} px, short side "
-        f"{frames.resize_px or 'as it is'}, short videos {frames.short_videos}",
+        f"{f'{frames.resize_px} by {frames.resizer}' if frames.resize_px else 'as it is'}, "
+        f"short videos {frames.short_videos}",
         "views": f"{augment.views}, flip {augment.flip}, seed {augment.seed}"
         if augment
         else "none",

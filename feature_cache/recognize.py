@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..recognizer import AdaptiveRecognizer, Recognition, ahead
+from ..recognizer import AdaptiveRecognizer, PredictionError, Recognition, ahead
 from .videos import Clip, VideoError, View, read_frames
 
 
@@ -45,7 +45,7 @@ def recognize_videos(
         batch_size: Videos that are recognized at once.
 
     Yields:
-        For each file, in order: what was recognized, or why it cannot be read.
+        For each file, in order: what was recognized, or why it cannot be.
 
     Raises:
         ValueError: If it is not known how the recognizer's frames are prepared.
@@ -66,20 +66,35 @@ def recognize_videos(
         return pixels, view, perf_counter() - start
 
     _ = recognizer.cost  # counted now: no video's time holds it
-    decoded = ahead(read, paths, os.cpu_count() or 1)
+    decoded, names = ahead(read, paths, os.cpu_count() or 1), iter(paths)
     while batch := list(islice(decoded, batch_size)):
         readable = [each for each in batch if not isinstance(each, VideoError)]
-        recognized: Iterator[Recognition] = iter(())
         start = perf_counter()
-        if readable:
-            whole = recognizer(torch.stack([pixels for pixels, _, _ in readable]))
-            if recognizer.device.type == "cuda":
-                torch.cuda.synchronize(recognizer.device)
-            recognized = iter(whole.videos())
+        recognized = iter(_recognized(recognizer, [pixels for pixels, _, _ in readable]))
+        if recognizer.device.type == "cuda":
+            torch.cuda.synchronize(recognizer.device)
         share_s = (perf_counter() - start) / max(1, len(readable))
-        for each in batch:
+        for each, path in zip(batch, names, strict=False):  # batch first: it ends first
             if isinstance(each, VideoError):
                 yield each
+                continue
+            _, view, decode_s = each
+            found = next(recognized)
+            if isinstance(found, PredictionError):
+                yield VideoError(f"{os.fspath(path)}: {found}")
             else:
-                _, view, decode_s = each
-                yield RecognizedVideo(next(recognized), view.frame_indices, decode_s, share_s)
+                yield RecognizedVideo(found, view.frame_indices, decode_s, share_s)
+
+
+def _recognized(
+    recognizer: AdaptiveRecognizer, videos: list[Tensor]
+) -> list[Recognition | PredictionError]:
+    """Recognize videos ``(T, 3, S, S)`` together; one by one where a prediction is not finite."""
+    if not videos:
+        return []
+    try:
+        return [*recognizer(torch.stack(videos)).videos()]
+    except PredictionError as error:
+        if len(videos) == 1:
+            return [error]
+        return [each for video in videos for each in _recognized(recognizer, [video])]

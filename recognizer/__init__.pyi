@@ -37,8 +37,8 @@ from .encoders import (
     encode_local,
     pool,
 )
-from .errors import FocusgymError, in_words, shortened
-from .frames import Box, FrameConfig, centre_crop, fit_frames, resize_frames
+from .errors import FocusgymError, PredictionError, in_words, shortened
+from .frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
 from .geometry import PatchGrid
 from .loading import WeightsError, load_weights
 from .metrics import (
@@ -121,6 +121,7 @@ __all__ = [
     "PolicyNetwork",
     "PolicyState",
     "PolicyTrunk",
+    "PredictionError",
     "Purpose",
     "Recognition",
     "RecognizerConfig",
@@ -168,6 +169,7 @@ __all__ = [
     "read_checkpoint",
     "read_classifier",
     "read_encoder",
+    "resize",
     "resize_frames",
     "restore",
     "sequence_losses",

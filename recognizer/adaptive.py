@@ -17,6 +17,7 @@ from .bundle import read_bundle, restore, write_bundle
 from .classifier import Classifier, build_classifier
 from .compute import FrameCost, frame_cost
 from .encoders import GLANCE_PIXELS, LOCAL_PIXELS, Encoder, batches, encode_glance, encode_local
+from .errors import PredictionError
 from .frames import FrameConfig, fit_frames
 from .geometry import PatchGrid
 from .policy import PolicyNetwork, PolicyState
@@ -247,6 +248,7 @@ class AdaptiveRecognizer(nn.Module):
         Raises:
             ValueError: If the frames are not uint8 and S×S, if there is neither a policy nor a
                 choice of options, or if they are not one in ``[0, K]`` for every frame.
+            PredictionError: If a prediction is not finite.
 
         Source: AdaFocus (arXiv:2105.03245) section 3.4; Eq. 9: the local vector of a skipped frame
             is zero.
@@ -303,7 +305,22 @@ class AdaptiveRecognizer(nn.Module):
         return glance, local, chosen, costs, state
 
     def result(self, logits: Tensor, options: Tensor, costs: Tensor) -> Recognition:
-        """Return what was recognized, from the logits and what `observe` returned."""
+        """Return what was recognized, from the logits and what `observe` returned.
+
+        Raises:
+            PredictionError: If a logit is not finite.
+        """
+        wrong = (~logits.isfinite().all(dim=-1)).nonzero()
+        if len(wrong):
+            video, step = wrong[0].tolist()
+            of_several = f" for video {video} of the batch" if len(logits) > 1 else ""
+            raise PredictionError(
+                f"the prediction{of_several} is NaN or infinite after frame {step}, counted from "
+                f"0: a weight is not finite, or values are too large for the precision "
+                f"{self.precision} or for features of "
+                f"{str(self.feature_dtype).removeprefix('torch.')}: take the precision float32, or "
+                "train the networks anew"
+            )
         attended = options < self.grid.n_options
         every = torch.from_numpy(self.grid.boxes_px).to(options.device)
         boxes = every[options.masked_fill(~attended, 0)].masked_fill(~attended[..., None], 0)

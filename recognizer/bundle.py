@@ -142,7 +142,7 @@ def restore(
         build: Makes the network from the config.
 
     Raises:
-        BundleError: If the config or the weights are not this network's.
+        BundleError: If the config or the weights are not this network's, or a weight is not finite.
     """
     try:
         with torch.device("meta"):  # takes no memory, whatever the config says
@@ -154,6 +154,13 @@ def restore(
             f"{path}: config and weights do not make a {bundle.kind} ({in_words(error)}): the "
             "bundle was changed, or written by another version; copy it again, or train it anew"
         ) from error
+    broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise BundleError(
+            f"{path}: {broken[0]} of the {bundle.kind} holds NaN or infinity"
+            f"{f', and {len(broken) - 1} more do' if len(broken) > 1 else ''}: its training "
+            "diverged, or the file is damaged: train it anew, or copy it again"
+        )
     return network.eval()
 
 

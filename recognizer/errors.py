@@ -15,6 +15,10 @@ class FocusgymError(ValueError):
     """
 
 
+class PredictionError(FocusgymError):
+    """A recognizer's predictions are no numbers; the message says for which video, and why."""
+
+
 def in_words(error: BaseException) -> str:
     """Return why something failed, on one line, without error numbers or names of classes.
 

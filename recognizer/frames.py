@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 SHORT_VIDEOS = ("repeat_last", "repeat_first")
+RESIZERS = ("torchvision", "pillow")
 Box = tuple[int, int, int, int]
 
 
@@ -21,19 +24,22 @@ class FrameConfig:
             pixels; None leaves frames that are S×S as they are.
         short_videos: What fills the T places of a video with fewer frames: ``repeat_last`` (its
             frames, then the last one again) or ``repeat_first`` (the first one T times).
+        resizer: What resizes: ``torchvision`` on tensors, or ``pillow``. They differ by one grey
+            level in places: networks see best what they were trained on.
 
     Raises:
         ValueError: If a size is not positive, the resized side is smaller than the crop, or
-            ``short_videos`` is unknown.
+            ``short_videos`` or ``resizer`` is unknown.
 
-    Source: the released AdaFocus code: short side 256, centre crop 224; last frame repeated on
-    ActivityNet, FCVID and Mini-Kinetics, first frame on Something-Something and Jester.
+    Source: the released AdaFocus code: short side 256 by Pillow, centre crop 224; last frame
+    repeated on ActivityNet, FCVID and Mini-Kinetics, first frame on Something-Something and Jester.
     """
 
     steps: int
     frame_px: int
     resize_px: int | None = None
     short_videos: str = "repeat_last"
+    resizer: str = "torchvision"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -49,6 +55,8 @@ class FrameConfig:
             raise ValueError(
                 f"short_videos must be one of {', '.join(SHORT_VIDEOS)}; got {self.short_videos!r}"
             )
+        if self.resizer not in RESIZERS:
+            raise ValueError(f"resizer must be one of {', '.join(RESIZERS)}; got {self.resizer!r}")
 
     def for_any_size(self) -> FrameConfig:
         """Return how frames of any size become S×S; those that are S×S already stay as they are."""
@@ -81,10 +89,7 @@ def resize_frames(frames: Tensor, config: FrameConfig) -> Tensor:
         ValueError: If the frames are not S×S and no ``resize_px`` is given.
     """
     if config.resize_px is not None:
-        from torchvision.transforms.v2 import functional as transforms
-
-        resized: Tensor = transforms.resize(frames, [config.resize_px], antialias=True)
-        return resized
+        return resize(frames, [config.resize_px], config.resizer)
     side = config.frame_px
     if tuple(frames.shape[-2:]) != (side, side):
         raise ValueError(
@@ -92,6 +97,30 @@ def resize_frames(frames: Tensor, config: FrameConfig) -> Tensor:
             "resize_px"
         )
     return frames
+
+
+def resize(frames: Tensor, size: Sequence[int], resizer: str) -> Tensor:
+    """Resize frames, bilinear and anti-aliased.
+
+    Args:
+        frames: ``(..., 3, height, width)`` uint8.
+        size: The new height and width, pixels; or the new short side alone.
+        resizer: As of `FrameConfig`.
+
+    Returns:
+        ``(..., 3, new height, new width)`` uint8, on the device of the frames.
+    """
+    from torchvision.transforms.v2 import functional as transforms
+
+    if resizer == "torchvision":
+        resized: Tensor = transforms.resize(frames, list(size), antialias=True)
+        return resized
+    pictures = [
+        transforms.pil_to_tensor(transforms.resize(transforms.to_pil_image(frame), list(size)))
+        for frame in frames.reshape(-1, *frames.shape[-3:]).cpu()
+    ]
+    stacked = torch.stack(pictures).to(frames.device)
+    return stacked.reshape(*frames.shape[:-3], *stacked.shape[1:])
 
 
 def centre_crop(width_px: int, height_px: int, side_px: int) -> Box:

@@ -93,7 +93,8 @@ def mean_average_precision(logits: Tensor, labels: Tensor, mode: str = "strict")
     another class, and the mean is over all C columns, 0 for those left over, so that a perfect
     predictor gets less than 1. Equal float32 softmaxes are ranked one by one, in the given order of
     the videos (the released code's sort leaves it open). With every class and no ties both modes
-    are equal; on splits without some class use ``strict``.
+    are equal; on splits without some class use ``strict``. Of an averaging f_C the released code
+    takes the softmax of probabilities: for its figure give ``logits.softmax(-1)`` as logits.
 
     Args:
         logits: ``(N, C)``, after one step.

@@ -35,6 +35,10 @@ _CRITIC = ("critic.0.weight", "critic.0.bias")
 # From stage II on the focuser's state dict carries the networks of its PPO, too.
 _POLICY_IN_FOCUSER = re.compile(r"(module\.)*policy\.")
 
+_MISNAMED = (
+    "it looks like π, which is expected in the entry 'policy': save the checkpoint with this entry "
+    "named 'policy', and import that"
+)
 _GIVE = (
     "give a checkpoint of AdaFocus's ActivityNet, FCVID or Mini-Kinetics experiments (stage I, II "
     "or III)"
@@ -46,11 +50,13 @@ class ReleasedReport:
     """What became of a checkpoint; plain values only.
 
     Attributes:
+        entries: Names of the entries that hold something, needed or not.
         used: Tensors used, by entry.
         left_out: Why something was not used, by entry, or by entry and group of tensors.
         inferred: Sizes that no entry states and that were read from shapes.
     """
 
+    entries: list[str]
     used: dict[str, int]
     left_out: dict[str, str]
     inferred: dict[str, int | bool]
@@ -107,7 +113,8 @@ def convert_released(checkpoint: Mapping[str, Any]) -> Released:
         for name in RELEASED_ENTRIES
         if name != "policy" or checkpoint.get(name) is not None
     }
-    report = ReleasedReport({}, {}, {})
+    filled = [name for name, value in checkpoint.items() if value is not None]
+    report = ReleasedReport(filled, {}, {}, {})
     with torch.random.fork_rng(devices=[]):  # networks are built with random weights first
         glance = _encoder("glancer", entries["glancer"], "mobilenet_v2", report)
         local = _encoder("focuser", entries["focuser"], "resnet50", report)
@@ -115,9 +122,10 @@ def convert_released(checkpoint: Mapping[str, Any]) -> Released:
         policy = None
         if "policy" in entries:
             policy = _policy(entries["policy"], glance.channels, report)
-    for name in checkpoint:
+    for name, value in checkpoint.items():
         if name not in RELEASED_ENTRIES:
-            report.left_out[name] = "not needed to recognize"
+            is_policy = policy is None and _looks_like_policy(value)
+            report.left_out[name] = _MISNAMED if is_policy else "not needed to recognize"
     return Released(glance, local, classifier, policy, report)
 
 
@@ -130,6 +138,15 @@ def _state_dict(entry: str, value: Any) -> Mapping[str, Tensor]:
         if not tensor.isfinite().all():
             raise _misfit(entry, f"holds NaN or infinite numbers in {key}: its training failed")
     return value
+
+
+def _looks_like_policy(value: Any) -> bool:
+    """Return whether an entry holds all tensors of π, by their names, and none but its PPO's."""
+    if not isinstance(value, Mapping):
+        return False
+    names = {n for key in value for n in (*_POLICY, *_CRITIC) if f".{key}".endswith(f".{n}")}
+    known = all(any(f".{key}".endswith(f".{n}") for n in names) for key in value)
+    return known and names >= set(_POLICY)
 
 
 def _encoder(entry: str, state: Mapping[str, Tensor], name: str, report: ReleasedReport) -> Encoder:

@@ -60,6 +60,7 @@ class RecognizerStream:
         Raises:
             ValueError: If the frames are not uint8 and of that shape, or the options are wrong or
                 missing, or given for some frames only; the stream is then as it was.
+            PredictionError: If a prediction is not finite; begin another stream.
         """
         recognizer, f_c = self._recognizer, self._recognizer.classifier
         frames = frame[None] if frame.ndim == 3 and self._batch == 1 else frame

@@ -24,8 +24,8 @@ from .configs.import_checkpoint import ImportConfig
 from .options import UsageError, tell, usage
 from .partial import check_free, whole
 
-# The released code's: short side 256, central crop 224, patches on a 7×7 grid.
-FRAME_PX, RESIZE_PX, GRID = 224, 256, 7
+# The released code's: short side 256 by Pillow, central crop 224, patches on a 7×7 grid.
+FRAME_PX, RESIZE_PX, RESIZER, GRID = 224, 256, "pillow", 7
 
 
 def import_checkpoint(config: ImportConfig) -> None:
@@ -39,7 +39,7 @@ def import_checkpoint(config: ImportConfig) -> None:
     """
     check_free(config.out)
     with usage():
-        frames = FrameConfig(config.steps, FRAME_PX, RESIZE_PX)
+        frames = FrameConfig(config.steps, FRAME_PX, RESIZE_PX, resizer=RESIZER)
         grid = PatchGrid(FRAME_PX, config.patch, GRID)
     classes = [] if config.classes is None else _class_names(config.classes)
     released = convert_released(read_checkpoint(config.checkpoint, RELEASED_ENTRIES))
@@ -99,7 +99,10 @@ def _tell_report(config: ImportConfig, released: Released, gmacs_per_video: floa
     for name, value in report.inferred.items():
         tell(f"inferred  {name} = {value}")
     if released.policy is None:
-        tell("there is no policy in it: the recognizer has to be told where to look")
+        tell(
+            "there is no policy in it, which is expected in an entry 'policy' (it holds "
+            f"{', '.join(report.entries)}): the recognizer has to be told where to look"
+        )
     per_video = f"{gmacs_per_video:.2f} GMACs per video of {config.steps} frames"
     tell(f"{config.out}: a recognizer of {per_video}")
 
@@ -136,7 +139,8 @@ def _cache(path: Path, released: Released, grid: PatchGrid, frames: FrameConfig)
     if cache.frames != frames:
         raise CacheError(
             f"{path} was made of {cache.frames}, the checkpoint is for {frames}: build a cache "
-            f"with --steps {frames.steps} --frame {FRAME_PX} --resize {RESIZE_PX}, or give --steps"
+            f"with --steps {frames.steps} --frame {FRAME_PX} --resize {RESIZE_PX} --resizer "
+            f"{RESIZER}, or give --steps"
         )
     n_classes = released.classifier.config.n_classes
     if cache.n_classes != n_classes:

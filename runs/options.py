@@ -52,7 +52,11 @@ def frames_of(config: FramesConfig, format: str | None) -> FrameConfig:
     usual = "repeat_first" if format == "something" else "repeat_last"
     with usage():
         return FrameConfig(
-            config.steps, config.frame, config.resize or None, config.short_videos or usual
+            config.steps,
+            config.frame,
+            config.resize or None,
+            config.short_videos or usual,
+            config.resizer,
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...recognizer import FrameConfig, ahead, centre_crop, resize_frames
+from ...recognizer import FrameConfig, ahead, centre_crop, resize, resize_frames
 from .clips import Clip, read_pixels, read_plainly
 from .container import VideoError
 from .sampling import (
@@ -67,7 +67,7 @@ def read_told(
         crop = draw_crop(width, height, rng)
         flipped = bool(rng.random() < 0.5) and augment.flip
     taken = View(pixels.indices, crop, flipped)
-    return _cut(frames, taken, config.frame_px), taken, pixels.decoder
+    return _cut(frames, taken, config), taken, pixels.decoder
 
 
 def read_view(clip: Clip, config: FrameConfig, view: View, *, plainly: bool = False) -> Tensor:
@@ -87,7 +87,7 @@ def read_view(clip: Clip, config: FrameConfig, view: View, *, plainly: bool = Fa
         pictures = read_plainly(clip, view.frame_indices)
     else:
         pictures = read_pixels(clip, lambda first, n: view.frame_indices).pictures
-    return _cut(_resize(pictures, clip, config), view, config.frame_px)
+    return _cut(_resize(pictures, clip, config), view, config)
 
 
 def read_many(clips: Iterable[Clip], config: FrameConfig) -> Iterator[tuple[Tensor, View]]:
@@ -109,12 +109,11 @@ def _resize(pixels: NDArray[np.uint8], clip: Clip, config: FrameConfig) -> Tenso
         ) from error
 
 
-def _cut(frames: Tensor, view: View, side_px: int) -> Tensor:
+def _cut(frames: Tensor, view: View, config: FrameConfig) -> Tensor:
     """Return the crop of each frame as ``(T, 3, S, S)``, mirrored if the view says so."""
     left, top, right, bottom = view.crop_px
+    side = config.frame_px
     cut = frames[:, :, top:bottom, left:right]
-    if (right - left, bottom - top) != (side_px, side_px):
-        from torchvision.transforms.v2 import functional as transforms
-
-        cut = transforms.resize(cut, [side_px, side_px], antialias=True)
+    if (right - left, bottom - top) != (side, side):
+        cut = resize(cut, [side, side], config.resizer)
     return (cut.flip(-1) if view.flipped else cut).contiguous()

@@ -68,7 +68,8 @@ def sample_frames(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
         n_frames: Frames of the video, at least 1.
         config: T, and what a shorter video does.
 
-    Source: the released AdaFocus code's rule for validation.
+    Source: the released AdaFocus code's rule for validation. On Something-Something it takes the
+        first frame T times also of a video with exactly T frames; here that one gives each frame.
     """
     if n_frames < config.steps:
         return _fill(n_frames, config)

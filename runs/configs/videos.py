@@ -49,6 +49,8 @@ class FramesConfig:
             S×S.
         short_videos: What fills the places of a video with fewer than T frames; the first frame
             for the format something, the last one for others, if not given.
+        resizer: What resizes: torchvision, or pillow as the released code of AdaFocus. They differ
+            by one grey level in places.
         flip: Whether half of the augmented videos are mirrored; if not given, they are, but for
             the format something, where left and right are labels.
     """
@@ -57,4 +59,5 @@ class FramesConfig:
     frame: int = 224
     resize: int = 256
     short_videos: Literal["repeat_last", "repeat_first"] | None = None
+    resizer: Literal["torchvision", "pillow"] = "torchvision"
     flip: bool | None = None

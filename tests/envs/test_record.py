@@ -147,9 +147,9 @@ Edit = Callable[[dict[str, Any]], Any]
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c.update(format=2), "expected format 1, got 2: another version wrote it"),
+        (lambda c: c.update(format=1), "expected format 2, got 1: another version wrote it"),
         (lambda c: c.pop("format"), r"the record lacks the keys \['format'\]"),
-        (lambda c: c.update(format=True), "the record: format must be int; got True"),
+        (lambda c: c.update(format=2.0), "the record: format must be int; got 2.0"),
         (lambda c: c.pop("label"), r"lacks the keys \['label'\] and has unknown keys \[\]"),
         (lambda c: c.update(extra=1), r"lacks the keys \[\] and has unknown keys \['extra'\]"),
         (lambda c: c["clip"].update(fps=8), r"the record: clip lacks .* unknown keys \['fps'\]"),

@@ -44,6 +44,32 @@ def test_each_video_is_recognized_as_if_alone(videos: list[Path]) -> None:
         assert each.frame_indices.tolist() == view.frame_indices.tolist()
 
 
+def test_a_video_whose_predictions_are_no_numbers_does_not_stop_the_others(
+    videos: list[Path],
+) -> None:
+    recognizer = make_recognizer(skips=0.4)
+    before = list(recognize_videos(recognizer, videos, BATCH))
+    assert not isinstance(before[3], VideoError)
+    of_one = before[3].recognition.logits
+
+    def spoil(f_c: object, inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        near = (logits - of_one).abs().amax(dim=(1, 2)) < 1e-3
+        return logits.masked_fill(near[:, None, None], torch.inf)
+
+    recognizer.classifier.register_forward_hook(spoil)
+    found = list(recognize_videos(recognizer, videos, BATCH))
+    for path, one, other in zip(videos, found, before, strict=True):
+        if path.stem in "13":
+            assert isinstance(one, VideoError)
+        else:
+            assert not isinstance(one, VideoError)
+            assert not isinstance(other, VideoError)
+            assert_recognized(one.recognition, other.recognition)
+    message = f"{videos[3]}: the prediction is NaN or infinite after frame 0, counted from 0: a wei"
+    assert str(found[3]).startswith(message)
+    assert str(found[1]) == str(before[1])
+
+
 def test_times_are_those_of_decoding_and_of_the_batch(
     videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,10 @@ def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> Non
     painted[:, :, 0] = torch.arange(S, dtype=torch.uint8)
     painted[:, :, 1] = torch.arange(S, dtype=torch.uint8)[:, None]
     painted[:, :, 2] = torch.arange(15, dtype=torch.uint8).view(3, 5, 1, 1)
+    policy = recognizer.policy
+    assert policy is not None
+    some = float(keep_probabilities(recognizer, painted).quantile(0.4))
+    policy.config = replace(policy.config, threshold=some)
     for options in (None, GIVEN):
         glance.given.clear()
         local.given.clear()

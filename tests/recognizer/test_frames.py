@@ -29,6 +29,8 @@ def test_values_that_cannot_work_are_refused() -> None:
         FrameConfig(1, 64, 32)
     with pytest.raises(ValueError, match="must be one of repeat_last, repeat_first; got 'loop'"):
         FrameConfig(1, 224, 256, "loop")
+    with pytest.raises(ValueError, match="must be one of torchvision, pillow; got 'opencv'"):
+        FrameConfig(1, 224, 256, resizer="opencv")
     with pytest.raises(FrozenInstanceError):
         FrameConfig(1, 64).steps = 2  # type: ignore[misc]
 
@@ -38,21 +40,23 @@ def test_values_that_cannot_work_are_refused() -> None:
     [((40, 60), (36, 54)), ((60, 40), (54, 36)), ((100, 141), (36, 50)), ((20, 20), (36, 36))],
 )
 def test_the_short_side_is_resized(size: tuple[int, int], resized: tuple[int, int]) -> None:
-    """The long side in proportion, rounded down; to one grey level what Pillow makes of it."""
+    """The long side in proportion, rounded down; what Pillow makes of it, to one grey level."""
     frames = pictures(*size)
     before = frames.clone()
-    found = resize_frames(frames, FrameConfig(1, 32, 36))
-    assert found.dtype == torch.uint8
-    assert tuple(found.shape) == (2, 3, *resized)
-    assert torch.equal(frames, before)
-    for frame, expected in zip(found, frames, strict=True):
-        picture = Image.fromarray(expected.permute(1, 2, 0).numpy())
-        by_pillow = picture.resize(resized[::-1], Image.Resampling.BILINEAR)
-        difference = frame.permute(1, 2, 0).numpy().astype(int) - np.asarray(by_pillow)
-        assert abs(difference).max() <= 1
     channels_last = frames.contiguous(memory_format=torch.channels_last)  # as they are decoded
-    again = resize_frames(channels_last, FrameConfig(1, 32, 36))
-    assert (again.int() - found.int()).abs().max() <= 1
+    for resizer, levels in (("torchvision", 1), ("pillow", 0)):
+        config = FrameConfig(1, 32, 36, resizer=resizer)
+        found = resize_frames(frames, config)
+        assert found.dtype == torch.uint8
+        assert tuple(found.shape) == (2, 3, *resized)
+        assert torch.equal(frames, before)
+        for frame, expected in zip(found, frames, strict=True):
+            picture = Image.fromarray(expected.permute(1, 2, 0).numpy())
+            by_pillow = picture.resize(resized[::-1], Image.Resampling.BILINEAR)
+            difference = frame.permute(1, 2, 0).numpy().astype(int) - np.asarray(by_pillow)
+            assert abs(difference).max() <= levels
+        again = resize_frames(channels_last, config)
+        assert (again.int() - found.int()).abs().max() <= levels
 
 
 def test_frames_of_the_right_size_are_not_touched() -> None:
@@ -89,8 +93,9 @@ def test_the_crop_is_central_and_in_the_frame(side: int, more_x: int, more_y: in
         assert abs(low - high) <= 1
 
 
-def test_fitting_is_resizing_and_the_central_crop() -> None:
-    config = FrameConfig(1, 20, 24)
+@pytest.mark.parametrize("resizer", ["torchvision", "pillow"])
+def test_fitting_is_resizing_and_the_central_crop(resizer: str) -> None:
+    config = FrameConfig(1, 20, 24, resizer=resizer)
     frames = pictures(48, 80)
     resized = resize_frames(frames, config)
     assert tuple(resized.shape[-2:]) == (24, 40)

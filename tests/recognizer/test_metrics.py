@@ -188,6 +188,18 @@ def test_official_gives_a_perfect_predictor_47_percent_where_a_class_is_absent()
     assert 100 * official == pytest.approx(47.2, abs=0.05)
 
 
+def test_official_of_an_averaging_classifier_is_that_of_its_probabilities() -> None:
+    """The released code ranks them by their softmax, which puts the second video first."""
+    p = torch.tensor([[0.499, 0.499, 0.002], [0.48, 0.26, 0.26], [0.1, 0.1, 0.8]])
+    again = p.exp() / p.exp().sum(dim=1, keepdim=True)
+    assert again[1, 0] > again[0, 0]
+    labels = torch.arange(3)
+    for mode in ("strict", "official"):
+        assert mean_average_precision(p.log(), labels, mode) == pytest.approx((1 + 1 / 2 + 1) / 3)
+    released = mean_average_precision(p.log().softmax(-1), labels, "official")
+    assert released == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+
+
 def test_ties_in_official_are_ranked_in_the_order_of_the_videos() -> None:
     labels = torch.tensor([1, 0, 1, 0])
     tied = torch.zeros(4, 2)

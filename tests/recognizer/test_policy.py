@@ -30,7 +30,8 @@ def make_policy(config: PolicyConfig = CONFIG, seed: int = 0) -> PolicyNetwork:
     policy = PolicyNetwork(config)
     with torch.no_grad():
         for parameter in policy.parameters():
-            parameter.mul_(2)
+            if parameter.ndim > 1:  # what frames show counts for more than biases
+                parameter.mul_(3)
     return policy
 
 

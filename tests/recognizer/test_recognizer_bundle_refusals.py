@@ -229,6 +229,14 @@ def test_other_weights_are_refused(bundle: Path) -> None:
         save_file(weights, path)
         with pytest.raises(BundleError, match=f"(?s)do not make a recognizer .*{message}"):
             AdaptiveRecognizer.from_bundle(bundle)
+    for value, others in ((torch.nan, ""), (torch.inf, ", and 2 more do")):
+        broken = {key: one.clone() for key, one in good.items()}
+        for key in (name, "classifier.head.bias", "policy.keep.actor.bias")[: 3 if others else 1]:
+            broken[key].view(-1)[-1] = value
+        save_file(broken, path)
+        with pytest.raises(BundleError, match="of the recognizer holds NaN or infinity") as caught:
+            AdaptiveRecognizer.from_bundle(bundle)
+        assert f"{others}: its training diverged, or the file is damaged" in str(caught.value)
     save_file(good, path)
     assert AdaptiveRecognizer.from_bundle(bundle)(FRAMES, GIVEN).options[0, 0] == K
 

@@ -170,6 +170,41 @@ def test_before_stage_ii_there_is_no_policy(encoders: Checkpoint) -> None:
         assert "n_options" not in found.report.inferred
 
 
+def test_a_policy_under_another_key_is_told_of(
+    encoders: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("focusgym.recognizer.released.Encoder", build_once)
+    policy = policy_state()
+    wrapped = prefixed("module.", policy)
+    without = {name: value for name, value in policy.items() if not name.startswith("critic")}
+    for found, looks in (
+        (policy, True),
+        (wrapped, True),
+        (without, True),
+        ({**policy, "state_encoder.0.bias": torch.zeros(3)}, False),
+        ({name: policy[name] for name in policy if name != "actor.0.weight"}, False),
+        (encoders["focuser"] | prefixed("policy.policy.", policy), False),
+        ({}, False),
+        ([policy], False),
+        ({0: 1}, False),
+    ):
+        checkpoint = encoders | {"fc": classifier_state(), "pi": found, "epoch": 3}
+        report = convert_released(checkpoint).report
+        assert report.entries == ["glancer", "focuser", "fc", "pi", "epoch"]
+        expected = (
+            "it looks like π, which is expected in the entry 'policy': save the checkpoint with "
+            "this entry named 'policy', and import that"
+        )
+        assert report.left_out["pi"] == (expected if looks else "not needed to recognize")
+        assert report.left_out["epoch"] == "not needed to recognize"
+    both = convert_released(checkpoint | {"policy": policy, "pi": policy})
+    assert both.policy is not None
+    assert both.report.left_out["pi"] == "not needed to recognize"
+
+
+build_once = cache(Encoder)  # takes half a second; for tests that do not run the encoders
+
+
 def test_copies_of_the_policy_have_to_be_equal(encoders: Checkpoint) -> None:
     policy = policy_state()
     both = prefixed("policy.", policy) | prefixed("policy_old.", policy)
@@ -189,7 +224,6 @@ def test_copies_of_the_policy_have_to_be_equal(encoders: Checkpoint) -> None:
         convert_released(checkpoint)
 
 
-build_once = cache(Encoder)  # takes half a second; what is refused does not use it
 Damage = Callable[[Checkpoint], object]
 
 

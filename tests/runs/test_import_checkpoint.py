@@ -107,7 +107,7 @@ def test_the_bundles_are_the_parts_of_the_recognizer(imported: tuple[Path, str])
     assert whole.cache_fingerprint is None
     assert whole.config["classes"] == NAMES
     assert whole.config["feature_dtype"] == "float32"
-    assert whole.config["frames"] == asdict(FrameConfig(16, 224, 256))
+    assert whole.config["frames"] == asdict(FrameConfig(16, 224, 256, resizer="pillow"))
     assert whole.config["grid"] == asdict(PatchGrid(224, 128, 7))
     seen = 0
     for folder, part, kind in (
@@ -151,7 +151,7 @@ def test_a_video_is_recognized_as_by_the_released_networks(
     """From the file to the predictions after each of 16 frames."""
     out, _ = imported
     clip = digits.clips[0]
-    frames, _ = read_frames(clip, FrameConfig(16, 224, 256))
+    frames, _ = read_frames(clip, FrameConfig(16, 224, 256, resizer="pillow"))
     where, logits = literal_recognition(checkpoint, frames[None], 128)
     p, options = logits[0].softmax(-1), where[0].argmax(-1).tolist()
     assert len(set(options)) > 1
@@ -169,9 +169,10 @@ def test_a_video_is_recognized_as_by_the_released_networks(
     assert found["gmacs"] == pytest.approx(26.52, abs=0.005)
 
 
-def test_the_report_is_printed_and_kept(imported: tuple[Path, str]) -> None:
+def test_the_report_is_printed_and_kept(imported: tuple[Path, str], checkpoint: Checkpoint) -> None:
     out, said = imported
     report = json.loads((out / "report.json").read_text())
+    assert report["entries"] == [name for name in checkpoint if name != "scaler"]
     assert report["used"] == {"glancer": 312, "focuser": 318, "fc": 6, "policy": 9}
     assert report["inferred"]["conv_channels"] == 32
     assert report["left_out"]["optimizer"] == "not needed to recognize"
@@ -203,7 +204,11 @@ def test_before_stage_ii_there_is_no_policy(
     out, given = root / "stage1", (root / "stage1.pth.tar", "--patch", 128, "--steps", 8)
     run("import-checkpoint", *given, out)
     said = capsys.readouterr().out
-    assert "there is no policy in it: the recognizer has to be told where to look" in said
+    assert (
+        "there is no policy in it, which is expected in an entry 'policy' (it holds epoch, "
+        "model_state_dict, glancer, focuser, fc, acc, best_acc, optimizer): the recognizer "
+        "has to be told where to look"
+    ) in said
     assert " GMACs per video of 8 frames" in said
     assert not (out / "policy").exists()
     with pytest.raises(SystemExit) as caught:
@@ -304,7 +309,7 @@ def test_a_policy_for_a_cache_of_its_encoders(
         lines = [f"{name} 6 {i}" for i, name in enumerate(rows)]
         (root / f"{split}.txt").write_text("\n".join(lines))
     lists = ("--train", root / "train.txt", "--val", root / "val.txt")
-    frames = ("--steps", 2, "--frame", 224, "--resize", 256, "--patch", 32)
+    frames = ("--steps", 2, "--preset", "activitynet", "--format", "kinetics", "--patch", 32)
     run(
         *("cache", "build", root / "cache", "--videos", digits.options[1], *lists, *frames),
         *("--glance-weights", parts / "glance" / "weights.safetensors"),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from recognizers import gmacs_by_hand, keep_probabilities, literal, make_recognizer
+from torch import nn
 from verbs import Digits
 
 from focusgym.feature_cache import read_frames
@@ -199,6 +200,29 @@ def test_what_cannot_be_read_is_named_and_the_others_are_told(
     assert ["error" in each for each in found] == [video in bad for video in videos]
     lines, _ = run(capsys, *bad, "--bundle", bundle, status=1)
     assert len(lines) == 4
+
+
+def test_predictions_that_are_no_numbers_are_no_success(
+    bundle: Path, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of weights whose features are too large for float16, and of weights that are NaN."""
+    recognizer = AdaptiveRecognizer.from_bundle(bundle, fuse=False)
+    *_, last = (m for m in recognizer.local_encoder.modules() if isinstance(m, nn.BatchNorm2d))
+    with torch.no_grad():
+        last.weight *= 1e30
+        recognizer.save(tmp_path / "large")
+        last.weight *= torch.nan
+        recognizer.save(tmp_path / "nan")
+    videos = [clip.path for clip in digits.clips[:2]]
+    lines, _ = run(capsys, *videos, "--bundle", tmp_path / "large", status=1)
+    for video, line in zip(videos, lines, strict=True):
+        assert line.startswith(f"{video}: the prediction is NaN or infinite after frame ")
+        assert "too large for the precision float32 or for features of float16: take" in line
+    lines, _ = run(capsys, *videos, "--bundle", tmp_path / "large", "--json", status=1)
+    assert [[*json.loads(line)] for line in lines] == [["video", "error"]] * 2
+    lines, said = run(capsys, *videos, "--bundle", tmp_path / "nan", status=2)
+    assert not lines
+    assert "of the recognizer holds NaN or infinity: its training diverged, or the file" in said
 
 
 def test_a_name_that_is_not_utf8_is_read_like_any_other(

@@ -115,6 +115,30 @@ def test_augmented_views_are_the_stated_crop_and_flip(tmp_path: Path) -> None:
     assert [view.crop_px for view in kept] == [crop for crop, _, _ in seen]
 
 
+def test_with_pillow_frames_are_what_pillow_makes_of_them(tmp_path: Path) -> None:
+    """Resized, cut out, resized again and mirrored: as for testing, and as for training."""
+    rng = np.random.default_rng(0)
+    for i in (1, 2, 3):
+        noise = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i:05d}.png")
+    source = Clip(str(tmp_path), "a", images="%05d.png", n_images=3)
+    config, seen = FrameConfig(3, 24, 32, resizer="pillow"), set()
+    for number in range(-1, 6):
+        augment = None if number < 0 else AugmentConfig(6)
+        frames, view = read_frames(source, config, augment, max(0, number))
+        for frame, index in zip(frames, view.frame_indices, strict=True):
+            picture = Image.open(tmp_path / f"{index + 1:05d}.png")
+            picture = picture.resize((44, 32), Image.Resampling.BILINEAR).crop(view.crop_px)
+            picture = picture.resize((24, 24), Image.Resampling.BILINEAR)
+            if view.flipped:
+                picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            np.testing.assert_array_equal(frame.permute(1, 2, 0).numpy(), np.asarray(picture))
+        assert torch.equal(read_view(source, config, view), frames)
+        seen.add((view.crop_px[2] - view.crop_px[0], view.flipped))
+    assert {flipped for _, flipped in seen} == {True, False}
+    assert len({width for width, _ in seen}) > 2
+
+
 def test_many_videos_come_in_order(tmp_path: Path) -> None:
     clips = [clip(tmp_path / f"{n}.mp4", n=n, height=64) for n in range(1, 10)]
     found = [view.frame_indices.max() for _, view in read_many(clips, FrameConfig(9, 64))]
