@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kills import report_of
 from support import C, G, L, T, add_group, write_cache
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -134,20 +133,17 @@ def test_the_logs(root: Path) -> None:
     np.testing.assert_allclose(logged, curve["mean_return"], rtol=1e-6)
 
 
-def test_killed_at_random_moments(root: Path) -> None:
+def test_killed_at_its_steps(root: Path) -> None:
     """Final weights, what was played, results and the learning curve: the same bytes."""
-    script = Path(__file__).with_name("killed_runs.py")
-    ran = subprocess.run(
-        [sys.executable, str(script), str(root), "2"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "TQDM_DISABLE": "1"},
-    )
-    assert ran.returncode == 0, ran.stderr
-    seen = json.loads(ran.stdout)
-    assert len(seen) == 6
-    assert len({str(files) for files in seen}) > 1, "kills came at different moments"
+    report = report_of(Path(__file__).with_name("killed_runs.py"), root)
+    assert report.keys() == {"validated", "plus"}
+    for at_checkpoint, in_its_write, *later in report.values():
+        begun = {".lock", "checkpoint.safetensors", "config.yaml", "logs", "run.json"}
+        assert set(at_checkpoint) == begun
+        assert set(in_its_write) == {*begun, "checkpoint.safetensors.partial"}
+        assert ["policy" in files for files in later] == [False, False, True]
+        assert ["played.npz" in files for files in later] == [False, False, True]
+        assert not any("results.json" in files for files in later)
 
 
 def test_going_on_and_what_is_finished(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
