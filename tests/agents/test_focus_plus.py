@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from focus_models import N_ENVS, ROLLOUT, SIZES, Files, flat, make_model
+from focus_models import N_ENVS, ROLLOUT, STEADY, Files, flat, make_model
 from hypothesis import given
 from hypothesis import strategies as st
 from reference_ppo import Spy
@@ -40,13 +40,10 @@ class Weights(BaseCallback):
 def test_before_pi_prime_joins_it_is_adafocus(files: Files, keywords: dict[str, Any]) -> None:
     """Six rollouts, π′ joins after half: b = 1, its weights untouched, π's path the same.
 
-    Rewards are computed in another shape, so π's weights agree to rounding. Adam divides a
-    gradient by its own size: with its usual ε a gradient that is zero but for rounding moves a
-    weight as far as any other. With a large ε what rounding does stays as small as it is.
+    Rewards are computed in another shape, so π's weights agree to rounding.
     """
-    sizes = {**SIZES, "optimizer_kwargs": {"eps": 1e-2}}
-    plus = make_model("both", files, keep_from=0.5, policy_kwargs=sizes, **keywords)
-    plain = make_model("pi", files, policy_kwargs=sizes, **keywords)
+    plus = make_model("both", files, keep_from=0.5, policy_kwargs=STEADY, **keywords)
+    plain = make_model("pi", files, policy_kwargs=STEADY, **keywords)
     keep = plus.policy.learners["keep"]
     spies, weights = (Spy(), Spy()), (Weights(), Weights())
     for model, spy, seen in zip((plus, plain), spies, weights, strict=True):
