@@ -17,6 +17,10 @@ from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 N_ENVS = 5  # of six videos to train: the second rollout begins another epoch
 ROLLOUT = N_ENVS * T
 SIZES = {"conv_channels": 3, "hidden": 8}
+# For trainings that are compared to rounding. Adam divides a gradient by its own size: with its
+# usual ε a gradient that is zero but for rounding moves a weight as far as any other. With a large
+# ε what rounding does stays as small as it is.
+STEADY: dict[str, Any] = {**SIZES, "optimizer_kwargs": {"eps": 1e-2}}
 # π alone; π and π′. λ is such that looking does not always pay.
 IDS = {"pi": "focusgym/AdaFocus-v0", "both": "focusgym/AdaFocusPlus-v0"}
 KINDS: dict[str, dict[str, Any]] = {"pi": {}, "both": {"penalty": {"per_px2": 4e-5}}}

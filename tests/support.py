@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from focusgym.feature_cache import FeatureCache, video_table
 from focusgym.feature_cache.store import group_fingerprint
-from focusgym.recognizer import ClassifierConfig, PatchGrid, build_classifier, write_bundle
+from focusgym.recognizer import (
+    ClassifierConfig,
+    PatchGrid,
+    PolicyNetwork,
+    build_classifier,
+    write_bundle,
+)
 
 LIST_COLUMNS = ["name", "path", "label", "labels", "split"]
 LIST_COLUMNS += ["start_s", "end_s", "images", "n_images", "missing"]
@@ -172,6 +178,29 @@ class Literal:
         true = [int(k) for k in self.cache.videos["labels"][video].split(";")]
         p = self.probabilities(video, looks)
         return float(p[true[0]] if labels == "first" else sum(p[k] for k in true) / len(true))
+
+
+@torch.no_grad()
+def assert_choices(network: PolicyNetwork, maps: Tensor, options: Any, atol: float = 1e-4) -> None:
+    """Compare choices with a policy's probabilities; where these are equal, either choice is right.
+
+    Two ways to compute a logit differ by rounding, and each processor rounds in its own way.
+
+    Args:
+        network: π, and π′ if it has one.
+        maps: ``(B, T, h, w, G)``.
+        options: ``(B, T)`` of 0 to K, K to skip: the most probable option where p^B reaches ρ.
+        atol: By how much a logit, or p^B, may miss.
+    """
+    options = torch.as_tensor(options)
+    logits, looked = network(maps), options < network.config.n_options
+    taken = logits.gather(-1, options.where(looked, 0)[..., None])[..., 0]
+    assert float((logits.max(-1).values - taken)[looked].amax()) <= atol
+    if network.keep is None:
+        assert looked.all()
+        return
+    above = network.keep(maps) - network.config.threshold
+    assert ((above >= 0) == looked)[above.abs() > atol].all()
 
 
 @dataclass(frozen=True)

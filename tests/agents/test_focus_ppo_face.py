@@ -31,7 +31,7 @@ from stable_baselines3.common.callbacks import (
 )
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
-from support import Literal, T
+from support import Literal, T, assert_choices
 
 from focusgym.agents import FocusPPO, GruPolicy
 from focusgym.envs import make_sb3
@@ -139,21 +139,24 @@ def test_predict_is_what_the_network_chooses(files: Files, kind: str) -> None:
         with torch.no_grad():  # to p^B around 1/2
             keep = model.policy.learners["keep"]
             keep.actor.bias -= keep.episodes(videos)[0][..., 1].median()
-    with torch.no_grad():
-        network = model.network()
-        options, looks = network.choose(cache.stored_glance_maps(videos))
-    expected = options if kind == "pi" else torch.stack([options, looks.long()], dim=-1)
-    assert len(options.unique()) > 1
-    assert kind == "pi" or 0 < int(looks.sum()) < looks.numel()
+    network, maps = model.network(), cache.glance_maps(videos)
+    batches, singles = [], []
     for t in reversed(range(T)):  # a policy without a state can be asked in any order
         observation = {"video": videos[:, None], "t": np.full((len(videos), 1), t)}
         actions, state = model.predict(observation, deterministic=True)
         assert state is None
-        assert np.array_equal(actions, expected[:, t])
+        batches.insert(0, actions)
         one = {"video": np.array([7]), "t": np.array([t])}
         action, _ = model.predict(one, deterministic=True)
-        assert np.array_equal(action, expected[7, t])
         assert action.shape == model.action_space.shape
+        singles.insert(0, action[None])
+    for found, seen in ((np.stack(batches, 1), maps), (np.stack(singles, 1), maps[7:8])):
+        options = found
+        if kind == "both":
+            options = np.where(found[..., 1] == 1, found[..., 0], cache.n_options)
+        assert_choices(network, seen, options)
+        assert len(np.unique(options)) > 1
+        assert kind == "pi" or len(found) == 1 or 0 < found[..., 1].sum() < found[..., 1].size
 
 
 @every_kind

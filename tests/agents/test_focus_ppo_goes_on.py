@@ -12,7 +12,7 @@ from focus_models import KINDS, N_ENVS, ROLLOUT, SIZES, Files, make_env, make_mo
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from support import T
+from support import T, assert_choices
 
 from focusgym.agents import (
     Checkpoints,
@@ -20,7 +20,6 @@ from focusgym.agents import (
     FocusPPO,
     GlanceGruExtractor,
     load_checkpoint,
-    policy_options,
     save_checkpoint,
 )
 from focusgym.feature_cache import FeatureCache
@@ -57,7 +56,7 @@ def test_predictions_follow_a_training(files: Files, kind: str) -> None:
     options = np.stack(after, axis=1)
     if kind == "both":
         options = np.where(options[..., 1] == 1, options[..., 0], cache.n_options)
-    assert np.array_equal(options, policy_options(model.network(), cache, videos))
+    assert_choices(model.network(), cache.glance_maps(videos), options)
 
 
 def test_a_stock_ppo_with_a_fused_adam_acts_with_its_weights(files: Files) -> None:

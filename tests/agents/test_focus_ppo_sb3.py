@@ -9,7 +9,18 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from focus_models import IDS, KINDS, N_ENVS, ROLLOUT, SIZES, Files, flat, make_env, make_model
+from focus_models import (
+    IDS,
+    KINDS,
+    N_ENVS,
+    ROLLOUT,
+    SIZES,
+    STEADY,
+    Files,
+    flat,
+    make_env,
+    make_model,
+)
 from reference_ppo import Spy
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -68,7 +79,7 @@ def stock_ppo(files: Files, focus: FocusPPO, **kwargs: Any) -> PPO:
             "features_extractor_class": GlanceGruExtractor,
             "features_extractor_kwargs": {"cache": cache, **SIZES},
             "net_arch": [],
-            "optimizer_kwargs": {"eps": 1e-8},
+            "optimizer_kwargs": STEADY["optimizer_kwargs"],
         },
         seed=3,
         device="cpu",
@@ -117,7 +128,7 @@ def test_rollouts_are_those_of_sb3s_own_loop(files: Files, gae_lambda: float) ->
 def test_an_update_is_that_of_sb3s_own_ppo(files: Files, n_epochs: int) -> None:
     """One minibatch, so that there is no order: clip, GAE, normalised advantages, clipped norm."""
     keywords = {"n_epochs": n_epochs, "learning_rate": 0.02, "max_grad_norm": 0.2}
-    model = make_model("pi", files, **keywords)
+    model = make_model("pi", files, policy_kwargs=STEADY, **keywords)
     spy = Spy()
     stock = stock_ppo(
         files, model, n_steps=T, batch_size=T * N_ENVS, n_epochs=n_epochs, learning_rate=0.02
@@ -157,6 +168,7 @@ def test_single_environments_train_to_the_same_weights(
         return Monitor(env) if wrapped else env
 
     keywords = {"learning_rate": 1e-2, "batch_size": 2 * T, "n_epochs": 2}
+    keywords["policy_kwargs"] = STEADY
     batch, alone = Spy(), Spy()
     model = make_model(kind, files, **keywords)
     model.learn(3 * ROLLOUT, callback=batch)
@@ -186,9 +198,10 @@ def test_a_vecmonitor_changes_nothing(files: Files) -> None:
 
 def test_a_single_environment_is_wrapped(files: Files) -> None:
     env = gymnasium.make(f"focusgym.envs:{IDS['pi']}", observation="index", **files)
-    model = make_model("pi", files, env, max_grad_norm=math.inf)
+    keywords = {"max_grad_norm": math.inf, "policy_kwargs": STEADY}
+    model = make_model("pi", files, env, **keywords)
     model.learn(3 * T)
-    batch = make_model("pi", files, make_env("pi", files, 1), max_grad_norm=math.inf)
+    batch = make_model("pi", files, make_env("pi", files, 1), **keywords)
     batch.learn(3 * T)
     torch.testing.assert_close(flat(model.policy), flat(batch.policy), rtol=0, atol=1e-6)
     assert len(model.ep_info_buffer) == 3

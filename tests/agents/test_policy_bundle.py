@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,7 +206,6 @@ CONFIG: list[tuple[dict[str, Any], str]] = [
 def test_configs_that_make_no_policy(bundle: Path) -> None:
     """At once, and without memory for what the config says."""
     whole = (bundle / "bundle.json").read_text()
-    start = time.perf_counter()
     for config, expected in CONFIG:
         (bundle / "bundle.json").write_text(whole)
         rewrite(bundle, lambda content: content["config"].update(config))  # noqa: B023
@@ -215,7 +213,6 @@ def test_configs_that_make_no_policy(bundle: Path) -> None:
         begin = f"{bundle}: config and weights do not make a policy ({expected}"
         assert message.startswith(begin), (config, message)
         assert message.endswith(CHANGED)
-    assert time.perf_counter() - start < 20
     (bundle / "bundle.json").write_text(whole)
     rewrite(bundle, lambda content: content["config"].pop("glance_channels"))
     assert "missing 1 required positional argument: 'glance_channels'" in refused(bundle)

@@ -138,7 +138,10 @@ def mean_confidence(files: Files, policy: Any, split: str) -> float:
 
 
 def test_validation_keeps_the_best_weights(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps so large that weights get worse; each score is that of single environments."""
+    """Steps so large that weights get worse; each score is that of single environments.
+
+    Of which seed the last weights are not the best, rounding may decide: the first such is taken.
+    """
     models: list[FocusPPO] = []
     scores: list[float] = []
     score = Validation._score
@@ -153,14 +156,19 @@ def test_validation_keeps_the_best_weights(files: Files, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Validation, "_score", spy)
     config = PPOConfig(epochs=9, **{**SMALL, "lr": 0.05}, lr_decay=False, validations=3)
-    policy, _ = train(files, config)
-    assert len(scores) == 3, "after 3, 6 and 9 rollouts"
-    best = int(np.argmax(scores))
-    assert best < 2, "the last ones were not the best: else this shows nothing"
-    assert mean_confidence(files, policy, "val") == pytest.approx(scores[best], abs=1e-5)
-    assert mean_confidence(files, models[-1].network(), "val") == pytest.approx(scores[best])
-    without, _ = train(files, PPOConfig(epochs=9, **{**SMALL, "lr": 0.05}, lr_decay=False))
-    assert mean_confidence(files, without, "val") < scores[best]
+    for seed in range(20):
+        scores.clear()
+        policy, _ = train(files, config, seed)
+        assert len(scores) == 3, "after 3, 6 and 9 rollouts"
+        best = max(scores)
+        assert mean_confidence(files, policy, "val") == pytest.approx(best, abs=1e-5)
+        assert mean_confidence(files, models[-1].network(), "val") == pytest.approx(best, abs=1e-5)
+        if scores[-1] < best - 0.01:
+            break
+    else:
+        raise AssertionError("the last weights were always the best: this shows nothing")
+    without, _ = train(files, replace(config, validations=0), seed)
+    assert mean_confidence(files, without, "val") < best - 0.005
 
 
 def test_rollouts_of_a_training(files: Files) -> None:

@@ -141,7 +141,7 @@ def test_the_reward_of_both_decisions_is_the_sum_of_its_parts(files: dict[str, s
             assert looks or info["reward_skip"] == 0
         assert one[4]["box_px"].any()
         assert other[4]["box_px"].any() == bool(looks), "no box where no location was chosen"
-        assert one[4]["confidence"] == other[4]["confidence"]
+        assert one[4]["confidence"] == pytest.approx(other[4]["confidence"], abs=1e-6)
 
 
 def test_increments_add_up_to_the_confidence_in_every_episode(files: dict[str, str]) -> None:

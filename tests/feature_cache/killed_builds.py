@@ -1,4 +1,4 @@
-"""Builds that are killed at random moments; run by test_resume.py in a process of its own.
+"""Builds that kill themselves; run by test_resume.py in a process of its own.
 
 Forked children build; the parent imports torch but never computes, so forking is safe.
 """
@@ -6,23 +6,25 @@ Forked children build; the parent imports torch but never computes, so forking i
 from __future__ import annotations
 
 import json
-import os
-import random
-import shutil
 import signal
 import sys
-import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
+from kills import in_a_child, kill_now
 
-from focusgym.feature_cache import CacheConfig, build_cache, video_table, writer
+from focusgym.feature_cache import CacheConfig, build_cache, journal, video_table, writer
+from focusgym.feature_cache.journal import Journal
 from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid
 
+MOMENTS = ("in a row", "before its note", "in its note", "after its note")
 
-def main(root: Path, kills: int) -> None:
-    """Kill ``kills`` builds; print how far each had come, and compare every finished one."""
+
+def main(root: Path) -> None:
+    """Kill a build at each moment; print when, and how many rows were noted then."""
     torch.set_num_threads(1)  # no pool of threads may exist when a child is forked
     writer.SYNC_S = 0.0  # the builds are short: note every row
     table = pd.read_csv(root / "data" / "videos.csv")
@@ -31,45 +33,46 @@ def main(root: Path, kills: int) -> None:
     encoders = (Encoder(EncoderConfig("small_glance", 12)), Encoder(EncoderConfig("small_local")))
     config = CacheConfig(FrameConfig(3, 64), (PatchGrid(64, 28), PatchGrid(64, 40, 3)))
 
-    def build(cache: Path) -> int:
-        child = os.fork()
-        if child == 0:
-            torch.set_num_threads(2)
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the child ends with it
-            build_cache(videos, [str(i) for i in range(10)], cache, *encoders, config)
-            os._exit(0)
-        return child
+    def build(cache: Path, moment: str = "", after: int = 0) -> None:
+        torch.set_num_threads(2)
+        if moment:
+            die(moment, after)
+        build_cache(videos, [str(i) for i in range(10)], cache, *encoders, config)
 
-    os.waitpid(build(root / "whole"), 0)
-    whole = contents(root / "whole")
-    rng = random.Random(0)
-    progress: list[int] = []
-    compared = 0
-    while len(progress) < kills or not (root / "killed").exists():
-        before = journalled(root / "killed.partial")
-        child = build(root / "killed")
-        if len(progress) < kills and before < len(videos):
-            # By rows and not by time: a busy machine is not to choose the moments.
-            wanted = min(len(videos), before + rng.randint(0, 12))
-            while journalled(root / "killed.partial") < wanted and not _is_over(child):
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.02))
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if status:
-            progress.append(journalled(root / "killed.partial"))
-            continue
-        assert contents(root / "killed") == whole, "another content"
-        compared += 1
-        if len(progress) < kills:
-            shutil.rmtree(root / "killed")
-    print(json.dumps({"progress": progress, "compared": compared, "rows": len(videos)}))
+    assert in_a_child(partial(build, root / "whole")) == 0
+    report = []
+    for after, moment in enumerate(MOMENTS, 3):
+        ended = in_a_child(partial(build, root / "killed", moment, after))
+        assert ended == -signal.SIGKILL, f"{moment}: the build failed, or was not killed"
+        report.append([moment, after, journalled(root / "killed.partial")])
+    assert in_a_child(partial(build, root / "killed")) == 0
+    assert contents(root / "killed") == contents(root / "whole"), "another content"
+    print(json.dumps({"kills": report, "rows": len(videos)}))
 
 
-def _is_over(child: int) -> bool:
-    """Return whether a child has ended; it can still be waited for."""
-    ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return ended is not None
+def die(moment: str, after: int) -> None:
+    """Let this process die at a moment of writing a row, once ``after`` others are noted."""
+    write_all, add, noted = writer._write_all, Journal.add, []
+
+    def write(descriptor: int, values: Any, offset: int) -> None:
+        if moment == "in a row" and len(noted) == after:
+            flat = values.reshape(-1)
+            write_all(descriptor, flat[: flat.size // 2], offset)
+            kill_now()
+        write_all(descriptor, values, offset)
+
+    def note(self: Journal, rows: Any) -> None:
+        if len(noted) == after:
+            if moment == "in its note":
+                self._file.write('{"row": 1, "check')
+                self._file.flush()
+            elif moment == "after its note":
+                add(self, rows)
+            kill_now()
+        add(self, rows)
+        noted.append(None)
+
+    writer._write_all, Journal.add = write, note  # type: ignore[method-assign]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -80,9 +83,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def journalled(partial: Path) -> int:
     """Return how many rows a build had noted."""
-    path = partial / "journal.jsonl"
+    path = partial / journal.NAME
     return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -8,11 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kills
 import pytest
 from torch.distributed.run import parse_args
 from verbs import Digits, refused, run_fit
@@ -22,6 +22,15 @@ from focusgym.recognizer import read_bundle
 
 FOCUSGYM = Path(sys.executable).with_name("focusgym")
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+# The verb, killed as soon as its first checkpoint is there: of the first epoch.
+KILLED = """
+import sys
+from kills import kill_at_checkpoint
+from focusgym.recognizer.stages import progress
+from focusgym.runs.cli import main
+kill_at_checkpoint(progress, 1, half_written=False)
+main(["fit", *sys.argv[1:]])
+"""
 
 
 def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[str]:
@@ -42,24 +51,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_killed_training_goes_on_to_the_same_bytes(
     tmp_path: Path, digits: Digits, encoders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    epochs = ("--epochs", 20)
-    run_fit(*command(tmp_path / "whole", digits, encoders, *epochs))
+    epochs = ("--epochs", 4)
     out, partial = tmp_path / "killed", tmp_path / "killed.partial"
     arguments = command(out, digits, encoders, *epochs)
-    begun = subprocess.Popen([FOCUSGYM, "fit", *arguments], env=ALONE)
-    try:
-        for _ in range(3000):
-            if (partial / "checkpoint.safetensors").exists() or begun.poll() is not None:
-                break
-            time.sleep(0.02)
-    finally:
-        begun.kill()
-    assert begun.wait() == -signal.SIGKILL, "it was killed in the midst"
+    path = os.pathsep.join([str(Path(kills.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments], env={**ALONE, "PYTHONPATH": path}
+    )
+    assert killed.returncode == -signal.SIGKILL, "it was killed in the midst"
+    assert (partial / "checkpoint.safetensors").exists()
+    run_fit(*command(tmp_path / "whole", digits, encoders, *epochs))
     assert not out.exists()
     before = contents(partial)
     for more, differs in (
         (("--seed", 1), "seed[0]: expected 1, got 0"),
-        (("--epochs", 3), "settings.epochs: expected 3, got 20"),
+        (("--epochs", 3), "settings.epochs: expected 3, got 4"),
         (("--steps", 1), "videos.frames.steps: expected 1, got 2"),
         (("--no-augment",), "videos.augment: expected None, got {'views': 1, 'flip': True, 'seed"),
         (("--skip-rate", 0.5), "skip_rate: expected 0.5, got 0.0"),
@@ -75,7 +81,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert not partial.exists()
     assert contents(out) == contents(tmp_path / "whole")
     metrics = read_bundle(out / "classifier", "classifier").metrics
-    assert metrics["epoch"] > 1
+    assert metrics["epoch"] > 0, "something was learned"
 
 
 def test_what_is_there_is_left_alone(
