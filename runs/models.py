@@ -43,8 +43,11 @@ class TrainedModel(Decider):
         """Return the GMACs of a decision: those of a whole episode, by the number of its steps."""
         row = np.zeros(1, dtype=np.int64)
         # oneDNN's LSTM is one operation, which torch's counter does not know.
-        with torch.backends.mkldnn.flags(enabled=False):  # type: ignore[no-untyped-call]
+        enabled, torch.backends.mkldnn.enabled = torch.backends.mkldnn.enabled, False
+        try:
             episode = count_gmacs(lambda: self.agent.options(self.engine, row))
+        finally:
+            torch.backends.mkldnn.enabled = enabled
         return episode / self.cache.steps
 
 
