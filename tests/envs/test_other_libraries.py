@@ -68,11 +68,10 @@ def test_torchrl_wraps_a_batch(torchrl_envs: Any, files: dict[str, str], mode: s
     env.set_seed(3)
     played = env.rollout(2 * T + 1, break_when_any_done=False)
     by_hand = AdaFocusVectorEnv(3, autoreset_mode=mode, **files)
-    seen = by_hand.reset(seed=3)[0]
-    resets = [seen, *(by_hand.reset()[0] for _ in range(4))]
+    resets = [by_hand.reset(seed=3)[0], *(by_hand.reset()[0] for _ in range(4))]
     first = played["observation"][:, 0].numpy()
     n_resets = [np.array_equal(first, each) for each in resets].index(True)  # torchrl's affair
-    by_hand.reset(seed=3)
+    seen = by_hand.reset(seed=3)[0]
     for _ in range(n_resets):
         seen = by_hand.reset()[0]
     for t in range(2 * T + 1):
@@ -83,7 +82,7 @@ def test_torchrl_wraps_a_batch(torchrl_envs: Any, files: dict[str, str], mode: s
         ended = done.all() and mode == "SameStep"
         last = np.stack(infos["final_obs"]) if ended else seen
         np.testing.assert_array_equal(played["next", "observation"][:, t], last)
-        if done.all() and mode == "Disabled":
+        if done.all():  # torchrl resets also where the next episodes have begun: docs warn of it
             seen = by_hand.reset()[0]
 
 
