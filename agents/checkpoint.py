@@ -37,7 +37,8 @@ def save_checkpoint(path: str | os.PathLike[str], model: FocusPPO, identity: str
         identity: Of the training; see `load_checkpoint`.
 
     Raises:
-        CheckpointError: If no rollout was done, one is going on, or the file cannot be written.
+        CheckpointError: If no rollout was done, one is going on, the file cannot be written, or the
+            reward is a Python object, which cannot be stored.
     """
     _check_between_rollouts(model)
     content = {
@@ -118,6 +119,10 @@ class Checkpoints(BaseCallback):
         self._every_s, self._identity = every_s, identity
         self._last = time.monotonic()
 
+    def _init_callback(self) -> None:
+        assert isinstance(self.model, FocusPPO)
+        _settings(self.model)  # what cannot be stored is refused before anything is trained
+
     def _on_rollout_start(self) -> None:
         if time.monotonic() - self._last >= self._every_s:
             self._save()
@@ -164,11 +169,15 @@ def _settings(model: FocusPPO) -> dict[str, Any]:
     schedules: dict[str, Any] = {"learning_rate": model.lr_schedule, "clip_range": model.clip_range}
     adam = ("betas", "eps", "weight_decay", "amsgrad")
     weights = model.policy.state_dict()
+    try:
+        environments = [player.description() for player in model.players]
+    except ValueError as error:
+        raise CheckpointError(f"{error}; or train without checkpoints") from error
     return {
         **{name: getattr(model, name) for name in names},
         # Functions of the progress that remains, told by some of their values.
         **{name: [float(of(x)) for x in (1, 0.75, 0.5, 0)] for name, of in schedules.items()},
         "optimizer": {name: model.policy.optimizer.defaults[name] for name in adam},
-        "environments": [player.description() for player in model.players],
+        "environments": environments,
         "networks": {name: list(value.shape) for name, value in weights.items()},
     }

@@ -9,6 +9,8 @@ from typing import Any
 
 from stable_baselines3.common.utils import LinearSchedule
 
+from ..envs.designs import Reward
+
 
 @dataclass(frozen=True)
 class PlusTraining:
@@ -74,7 +76,8 @@ class PPOConfig:
         ent_coef: Weight of the entropy bonus.
         vf_coef: Weight of the critic's loss.
         max_grad_norm: Gradients of each network are clipped to this norm; ``inf`` never.
-        reward: A reward design by name, or with parameters; see `make_design`.
+        reward: A reward design by name, or with parameters, or a Python function or object, with
+            which no checkpoints are kept; see `make_design`.
         conv_channels: Channels after the 1×1 convolution.
         hidden: Width of the linear layer and the GRU.
         validations: How often π is scored on the split ``val``; the best weights are kept. 0 keeps
@@ -99,7 +102,7 @@ class PPOConfig:
     ent_coef: float = 0.01
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
-    reward: str | Mapping[str, Any] = "increment_over_random"
+    reward: Reward = "increment_over_random"
     conv_channels: int = 64
     hidden: int = 1024
     validations: int = 0

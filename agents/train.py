@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
 from ..envs import AdaFocusVecEnv, EnvConfig, PlusConfig, open_source
+from ..envs.designs import stored_reward
 from ..feature_cache import FeatureCache, fingerprint
-from ..recognizer import PolicyConfig, PolicyNetwork, count_gmacs
+from ..recognizer import CheckpointError, PolicyConfig, PolicyNetwork, count_gmacs
 from .budget import keep_threshold
 from .checkpoint import Checkpoints, load_checkpoint
 from .focus_ppo import FocusPPO
@@ -53,8 +54,8 @@ def train_policy(
         CacheError: If the cache cannot be opened.
         BundleError: If the classifier belongs to another cache.
         ValueError: If the settings do not go together.
-        CheckpointError: If the checkpoint is damaged or that of another training, or cannot be
-            written.
+        CheckpointError: If the checkpoint is damaged or that of another training, cannot be
+            written, or the reward is a Python object, which cannot be stored in one.
 
     Source: AdaFocus (arXiv:2105.03245) section 3.2, stage II (Eq. 6, γ = 0.7), and section 3.3.
     """
@@ -112,7 +113,7 @@ def train_model(
     features = player.cache
     rollouts = max(1, config.epochs * len(features.split("train")) // config.n_envs)
     total = rollouts * features.steps * config.n_envs
-    identity = fingerprint({**asdict(config), "seed": seed})
+    identity = "" if checkpoint is None else _identity(config, seed)
     if checkpoint is not None and Path(checkpoint).exists():
         load_checkpoint(checkpoint, model, identity)
     if logs is not None:
@@ -176,10 +177,19 @@ def make_environment(
     )
     if config.plus is None:
         return AdaFocusVecEnv(shared, config.n_envs)
-    priced = PlusConfig(**{name: getattr(shared, name) for name in asdict(shared)})
+    priced = PlusConfig(**{each.name: getattr(shared, each.name) for each in fields(shared)})
     if config.plus.penalty is not None:
         priced = replace(priced, penalty=config.plus.penalty)
     return AdaFocusVecEnv(priced, config.n_envs)
+
+
+def _identity(config: PPOConfig, seed: int) -> str:
+    """Return what tells a training from others in its checkpoints."""
+    try:
+        named = replace(config, reward=stored_reward(config.reward))
+    except ValueError as error:
+        raise CheckpointError(f"{error}; or train without checkpoints") from error
+    return fingerprint({**asdict(named), "seed": seed})
 
 
 def _policy_gmacs(cache: FeatureCache, config: PPOConfig) -> float:

@@ -7,7 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from .designs import Reward
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class EnvConfig:
         seed: Seed until a reset gives another.
         observation: ``map`` (the glance map, flat) or ``index`` (which video and which step; the
             policy gathers the map from the cache itself).
-        reward: A reward design by name, or with parameters; see `make_design`.
+        reward: A reward design by name, or with parameters, or a Python function or object, which
+            cannot be stored as JSON; see `make_design`.
         labels: What the confidence of a video with several labels is: that of the ``first`` as in
             the released code, or the ``mean`` over all.
         options_allowed: Options that may be chosen, and drawn as random ones; None for all.
@@ -48,7 +52,7 @@ class EnvConfig:
     order: str = "shuffled"
     seed: int = 0
     observation: str = "map"
-    reward: str | Mapping[str, Any] = "increment_over_random"
+    reward: Reward = "increment_over_random"
     labels: str = "first"
     options_allowed: Sequence[int] | None = None
     policy_gmacs: float = 0.0
@@ -118,12 +122,13 @@ def make_config(config_class: type[ConfigT], keywords: Mapping[str, Any]) -> Con
     known = [each.name for each in fields(config_class)]
     unknown = sorted(set(keywords) - set(known))
     missing = [name for name in ("cache", "classifier") if keywords.get(name) is None]
-    if unknown or missing:
+    # In Python's own words: torchrl looks for them, to take back a keyword that it added.
+    problems = [f"got an unexpected keyword argument {name!r}" for name in unknown]
+    problems += [f"missing the keyword argument {name!r}" for name in missing]
+    if problems:
         plus = [each.name for each in fields(PlusConfig) if each.name in unknown]
         hint = f" ({', '.join(plus)}: only of focusgym/AdaFocusPlus-v0)" if plus else ""
-        raise TypeError(
-            f"expected keywords {', '.join(known)}{hint}; got unknown {unknown}, missing {missing}"
-        )
+        raise TypeError(f"{'; '.join(problems)}: expected {', '.join(known)}{hint}")
     return config_class(**keywords)
 
 

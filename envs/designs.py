@@ -1,41 +1,53 @@
-"""Reward designs: which confidences a reward is made of, by name and with parameters."""
+"""Reward designs: which confidences a reward is made of; by name, or a user's own object."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, TypeAlias
 
-import torch
 from torch import Tensor
 
 from .rewards import increment_over_random, increments, padding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Confidences:
-    """Confidences on the true label around one decision, everything before it being the same.
+    """What a reward design is called with: confidences on the true label around one decision.
+
+    All of them have the same history. A design may compute in place: they are its own.
 
     Attributes:
         chosen: ``(B,)`` after looking at the chosen option. In AdaFocus+ also where the frame was
             skipped: what looking would have given.
         previous: ``(B,)`` after the decision before, as it came about; 0 at the first.
+        gmacs: ``(B,)`` float64 on the CPU, cost of the episode so far, with this decision.
+        logits: ``(B, C)`` of the classes, after looking at the chosen option, as ``chosen``.
+        labels: ``(B,)`` int64, the true class; with the environment's ``labels="mean"``
+            ``(B, C)`` bool, all true classes.
+        options: ``(B,)`` int64 in ``[0, K]``, the chosen option; K where none was chosen.
+        step: ``(B,)`` int64 in ``[0, T)``, which decision of the episode it is.
+        last: ``(B,)`` bool, whether the episode ends with it.
         random: ``(B, k)`` after looking at k random options instead; k is the design's ``draws``.
         skip: ``(B,)`` after looking at nothing, if the design ``compares_skip``.
-        gmacs: ``(B,)`` float64, cost of the episode so far, with this decision.
     """
 
     chosen: Tensor
     previous: Tensor
+    gmacs: Tensor
+    logits: Tensor
+    labels: Tensor
+    options: Tensor
+    step: Tensor
+    last: Tensor
     random: Tensor | None = None
     skip: Tensor | None = None
-    gmacs: Tensor | None = None
 
 
 class RewardDesign(Protocol):
-    """A rule from confidences to a reward; any object with these three will do.
+    """A rule from confidences to a reward.
 
     Attributes:
         draws: How many random options it wants to compare with; None for all of them.
@@ -129,85 +141,133 @@ DESIGNS: dict[str, type[RewardDesign]] = {
 }
 
 
-def make_design(reward: str | Mapping[str, Any]) -> RewardDesign:
+# What is taken wherever a reward design is wanted in Python; see `make_design`.
+Reward: TypeAlias = str | Mapping[str, Any] | Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class FunctionDesign:
+    """A function of `Confidences` as a design.
+
+    Attributes:
+        function: Returns rewards ``(B,)``.
+        keywords: Of the function, besides the confidences.
+        draws: Random options to compare with.
+        compares_skip: Whether skip is compared with.
+    """
+
+    function: Callable[..., Tensor]
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    draws: int | None = 0
+    compares_skip: bool = False
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+        return self.function(p, **self.keywords)
+
+
+def make_design(reward: Reward) -> RewardDesign:
     """Build a reward design.
 
     Args:
-        reward: A name: one of `DESIGNS`, or ``module:attribute`` of a `RewardDesign`, or of a
-            class or function that gives one when it is called with the parameters. Or a mapping of
-            ``name`` and parameters, such as ``{"name": "increment_over_random", "draws": None}``.
+        reward: One of
+
+            - a name: one of `DESIGNS`, or ``module:attribute`` of a function of `Confidences`, of
+              a `RewardDesign`, or of a class or function that gives one of these when it is called
+              with the parameters;
+            - a mapping of ``name`` and parameters, such as
+              ``{"name": "increment_over_random", "draws": None}``. Parameters of a function of
+              `Confidences` are its keywords;
+            - a function of `Confidences`, or a `RewardDesign`, itself.
+
+            What has no attribute ``draws`` or ``compares_skip`` compares with nothing.
 
     Raises:
         ValueError: If the name is unknown, cannot be imported, does not take the parameters, or
             gives no reward design.
     """
+    if callable(reward) and not isinstance(reward, str | Mapping):
+        return _called(reward, {}, reward) if isinstance(reward, type) else _as_design(reward)
     given: Any = {"name": reward} if isinstance(reward, str) else reward
     parameters = dict(given) if isinstance(given, Mapping) else {}
     name = parameters.pop("name", None)
     if not isinstance(name, str):
         raise ValueError(
-            f"a reward is a name, or a mapping with 'name' and parameters; got {reward!r}"
+            "a reward is a name, a mapping with 'name' and parameters, or a function of "
+            f"Confidences; got {reward!r}"
         )
-    found = _find(name)
-    if not parameters and not isinstance(found, type) and hasattr(found, "draws"):
-        return cast(RewardDesign, found)
-    try:
-        design: RewardDesign = found(**parameters)
-    except TypeError as error:
-        raise ValueError(f"reward {name!r} does not take {parameters}: {error}") from error
-    missing = [part for part in ("draws", "compares_skip") if not hasattr(design, part)]
-    if missing or not callable(design):
+    attribute = _find(name)
+    asks = hasattr(attribute, "draws") or hasattr(attribute, "compares_skip")
+    makes = not callable(attribute) or (not asks and _takes(attribute, parameters))
+    if makes or isinstance(attribute, type):
+        return _called(attribute, parameters, name)
+    if not _takes(attribute, parameters, None):
         raise ValueError(
-            f"reward {name!r} gave {design!r}, expected a RewardDesign: it needs draws, "
-            "compares_skip and to be callable with Confidences"
+            f"reward {name!r} does not take {parameters}: it is called with Confidences and these "
+            f"keywords, and is {name}{inspect.signature(attribute)}"
         )
-    return design
+    return _as_design(attribute, parameters)
 
 
-def check_rewards(rewards: Tensor, reward: str | Mapping[str, Any], n_envs: int) -> None:
-    """Check what a design returned.
+def reward_name(reward: Reward) -> str:
+    """Return how messages call a reward design."""
+    if isinstance(reward, str | Mapping):
+        return repr(reward)
+    return str(getattr(reward, "__qualname__", type(reward).__qualname__))
+
+
+def stored_reward(reward: Reward) -> str | Mapping[str, Any]:
+    """Return a reward design as it can be stored.
 
     Raises:
-        ValueError: If it is not one finite number per episode.
+        ValueError: If it is a Python object: only a name can be stored.
     """
-    if not isinstance(rewards, Tensor):
-        raise ValueError(f"reward {reward!r} must return a Tensor; got {type(rewards).__name__}")
-    if rewards.shape != (n_envs,) or not math.isfinite(float(rewards.sum())):
-        raise ValueError(
-            f"reward {reward!r} must return ({n_envs},) finite numbers; got shape "
-            f"{tuple(rewards.shape)}: {rewards.flatten()[:5].tolist()}"
-        )
-
-
-def check_design(design: RewardDesign, reward: str | Mapping[str, Any], n_envs: int) -> None:
-    """Try a design on even confidences, before anything is played.
-
-    Raises:
-        ValueError: If it fails, or does not return one finite number per episode.
-    """
-    draws = design.draws
-    if draws is not None and (not isinstance(draws, int) or isinstance(draws, bool) or draws < 0):
-        raise ValueError(
-            f"reward {reward!r}: draws must be a number of options, or None for all; got {draws!r}"
-        )
-    even = torch.full((n_envs,), 0.5)
-    random = torch.full((n_envs, 1 if draws is None else draws), 0.5)
-    p = Confidences(
-        even,
-        even,
-        random if draws != 0 else None,
-        even if design.compares_skip else None,
-        torch.ones(n_envs, dtype=torch.float64),
+    if isinstance(reward, str | Mapping):
+        return reward
+    of = reward if hasattr(reward, "__qualname__") else type(reward)
+    module, attribute = of.__module__, of.__qualname__
+    named = "my_rewards:my_reward"
+    if module != "__main__" and "<" not in attribute and "." not in attribute:
+        named = f"{module}:{attribute}"
+    raise ValueError(
+        f"the reward {reward_name(reward)} is a Python object, which cannot be stored as JSON: put "
+        f"it into a module, and give its name as 'module:attribute', such as {named!r}"
     )
+
+
+def _called(attribute: Any, parameters: Mapping[str, Any], reward: Reward) -> RewardDesign:
+    """Return the design that a class, or a function that makes designs, gives."""
     try:
-        rewards = design(p)
-    except Exception as error:
+        design = attribute(**parameters)
+    except TypeError as error:
         raise ValueError(
-            f"reward {reward!r} fails on {n_envs} confidences of 0.5 "
-            f"({type(error).__name__}: {error}): mend it, or ask for what it needs with draws and "
-            "compares_skip"
+            f"reward {reward_name(reward)} does not take {dict(parameters)}: {error}"
         ) from error
-    check_rewards(rewards, reward, n_envs)
+    if not callable(design):
+        raise ValueError(
+            f"reward {reward_name(reward)} gave {design!r}, which cannot be called: a reward "
+            "design is called with Confidences, and returns (B,) rewards"
+        )
+    return _as_design(design)
+
+
+def _as_design(rule: Any, keywords: Mapping[str, Any] | None = None) -> RewardDesign:
+    """Return a function or object as a design: itself where it has all that one has."""
+    if not keywords and hasattr(rule, "draws") and hasattr(rule, "compares_skip"):
+        return rule  # type: ignore[no-any-return]
+    asks = getattr(rule, "draws", 0), getattr(rule, "compares_skip", False)
+    return FunctionDesign(rule, keywords or {}, *asks)
+
+
+def _takes(function: Callable[..., Any], keywords: Mapping[str, Any], *given: Any) -> bool:
+    """Return whether a function can be called so."""
+    try:
+        inspect.signature(function).bind(*given, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it takes: some of those written in C
+        return bool(given)
+    return True
 
 
 def _find(name: str) -> Any:

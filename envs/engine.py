@@ -26,6 +26,7 @@ class Step:
         logits: ``(B, C)`` after the decision.
         confidence: ``(B,)`` on the true label.
         chosen: ``(B,)`` confidence after looking at the chosen option, also where it was skipped.
+        chosen_logits: ``(B, C)`` likewise.
         random: ``(B, k)`` confidences after the random options; None if there were none.
         skip: ``(B,)`` confidence after looking at nothing; None if it was not asked for.
     """
@@ -33,6 +34,7 @@ class Step:
     logits: Tensor
     confidence: Tensor
     chosen: Tensor
+    chosen_logits: Tensor
     random: Tensor | None
     skip: Tensor | None
 
@@ -47,6 +49,7 @@ class FocusEngine:
         source: Gives the inputs of f_C; it holds the cache and the classifier.
         cache: The source's.
         videos: ``(B,)`` rows being played.
+        labels: ``(B,)`` int64, their first true class; with ``mean`` ``(B, C)`` bool, all of them.
         t: ``(B,)`` int64 index of the decision to be made next in each.
     """
 
@@ -66,6 +69,7 @@ class FocusEngine:
         self.cache = source.cache
         self._truth = self.cache.labels if labels == "first" else self.cache.label_matrix
         self.videos: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.labels = self._truth[:0]
         self.t: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def start(self, videos: NDArray[np.int64], which: NDArray[np.bool_] | None = None) -> None:
@@ -94,7 +98,7 @@ class FocusEngine:
         fresh = self.source.classifier.start(len(videos))
         self.videos = videos.copy() if which is None else np.where(which, videos, self.videos)
         videos = self.videos
-        self._labels = self._truth[videos].to(self.cache.device)
+        self.labels = self._truth[videos].to(self.cache.device)
         if which is None:
             self.t, self._state = np.zeros(len(videos), dtype=np.int64), fresh
         else:
@@ -145,6 +149,7 @@ class FocusEngine:
             after,
             sure,
             confidences[:, 0],
+            logits[:, 0],
             confidences[:, 1 : 1 + k] if k else None,
             confidences[:, -1] if skip or looks is not None else None,
         )
@@ -169,7 +174,7 @@ class FocusEngine:
             inputs = self.source.gather_all(self.videos[rows], self.t[rows])
             f_c = self.source.classifier
             states = f_c.advance(self._state[rows], recurrent[rows], inputs, step[rows])
-            found.append(confidence(f_c.logits(states, step[rows]), self._labels[rows]))
+            found.append(confidence(f_c.logits(states, step[rows]), self.labels[rows]))
         confidences = torch.cat(found)
         self._check(confidences)
         return confidences
@@ -247,7 +252,7 @@ class FocusEngine:
         inputs = self.source.gather(self.videos, self.t, options)
         states = f_c.advance(self._state, self._recur(), inputs, step)
         logits = f_c.logits(states, step)
-        confidences = confidence(logits, self._labels)
+        confidences = confidence(logits, self.labels)
         self._check(confidences)
         return states, logits, confidences
 

@@ -12,9 +12,10 @@ from .config import EnvConfig, PlusConfig, check_integer, make_config
 from .outcome import row_info, row_observation
 from .player import Player
 from .record import EpisodeRecord
+from .spec import WithSpec
 
 
-class AdaFocusEnv(gymnasium.Env[Any, Any]):
+class AdaFocusEnv(WithSpec, gymnasium.Env[Any, Any]):
     """Choose where to look in every frame of a video.
 
     ## Action space
@@ -28,10 +29,11 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
     ## Reward
     By default the confidence on the true label after looking, less that after looking at a random
     patch instead, everything before being the same (AdaFocus, arXiv:2105.03245, Eq. 7); others by
-    name, see `make_design`.
+    name, or a function of your own, see `make_design`.
 
     ## Episodes
-    One video, T decisions, then ``terminated``; never ``truncated``. Every video is played once
+    One video, T decisions, then ``terminated``; ``truncated`` only where Gymnasium is given
+    ``max_episode_steps``. Every video is played once
     before any is repeated; ``reset(seed=...)`` begins a new order, and
     ``reset(options={"video": row})`` plays a chosen row of the cache out of turn. Environments that
     are made alike play alike: for several, use `gymnasium.make_vec`, or ``first_episode`` and
@@ -147,7 +149,8 @@ class AdaFocusEnv(gymnasium.Env[Any, Any]):
         return row_observation(self.player.observe(), 0)
 
 
-class AdaFocusPlusEnv(AdaFocusEnv):
+# Env is named again for skrl, which knows environments by their direct bases.
+class AdaFocusPlusEnv(AdaFocusEnv, gymnasium.Env[Any, Any]):
     """Choose where to look in every frame of a video, and whether to look at all.
 
     As `AdaFocusEnv`, but for:

@@ -18,7 +18,8 @@ from ..feature_cache import CacheError
 from ..recognizer import weights_digest
 from .actions import Choice, action_set
 from .config import EnvConfig
-from .designs import Confidences, check_design, check_rewards, make_design
+from .design_checks import check_design, check_rewards
+from .designs import Confidences, make_design, stored_reward
 from .engine import FocusEngine, Step
 from .episodes import Episodes
 from .history import History
@@ -60,10 +61,17 @@ class Player:
                 or the budget does not even pay for glances.
         """
         self._design = make_design(config.reward)
-        check_design(self._design, config.reward, len(first))
         source = open_source(config)
         self.config = config
         self.cache = source.cache
+        check_design(
+            self._design,
+            config.reward,
+            len(first),
+            self.cache.n_classes,
+            several_labels=config.labels == "mean",
+            device=self.cache.device,
+        )
         self._engine = FocusEngine(source, config.labels)
         self.n_envs = len(first)
         allowed = allowed_options(config.options_allowed, self.cache.n_options)
@@ -100,11 +108,16 @@ class Player:
         return self._prices
 
     def description(self) -> dict[str, Any]:
-        """Return what decides every episode but where the files are, as JSON-able values."""
+        """Return what decides every episode but where the files are, as JSON-able values.
+
+        Raises:
+            ValueError: If the reward is a Python object, which cannot be stored.
+        """
+        named = replace(self.config, reward=stored_reward(self.config.reward))
         return {
             **{
                 name: value
-                for name, value in asdict(self.config).items()
+                for name, value in asdict(named).items()
                 if name not in ("cache", "classifier", "projection_bytes", "videos_root")
             },
             "cache": self.cache.fingerprint,
@@ -223,8 +236,7 @@ class Player:
         if self.actions.can_skip and step.skip is not None:
             looks = torch.from_numpy(choice.looks).to(confidence.device)
             parts["reward_skip"] = skip_gain(step.chosen, step.skip, looks, self._prices.penalty)
-        gmacs = torch.from_numpy(self.gmacs)
-        total = self._design(Confidences(step.chosen, self._previous, random, step.skip, gmacs))
+        total = self._design(self._confidences(choice, step, random))
         check_rewards(total, self.config.reward, self.n_envs)
         if parts:
             parts["reward_location"] = total
@@ -304,6 +316,22 @@ class Player:
             looks=choice.looks if self.actions.can_skip else None,
         )
         return step, step.random if draws else every
+
+    def _confidences(self, choice: Choice, step: Step, random: Tensor | None) -> Confidences:
+        """Return what the design gets, after the engine went on; it may change all of it."""
+        device = self.cache.device
+        return Confidences(
+            chosen=step.chosen,
+            previous=self._previous,
+            gmacs=torch.from_numpy(self.gmacs.copy()),
+            logits=step.chosen_logits.clone(),
+            labels=self._engine.labels.clone(),
+            options=torch.tensor(choice.options, device=device),
+            step=torch.tensor(self.t - 1, device=device),
+            last=torch.tensor(self.t == self.cache.steps, device=device),
+            random=random,
+            skip=step.skip,
+        )
 
     def _describe(
         self,

@@ -14,9 +14,10 @@ from .env import check_options, checked_render_mode
 from .outcome import Columns, row_observation
 from .player import Player
 from .record import EpisodeRecord
+from .spec import WithSpec
 
 
-class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
+class AdaFocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
     """N environments ``focusgym/AdaFocus-v0`` in step with each other.
 
     The same episodes as N `AdaFocusEnv` with ``first_episode=i, episode_stride=N``, and infos as
@@ -24,6 +25,9 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
     ``SAME_STEP`` autoreset the last observation and info of an episode are in ``final_obs`` and
     ``final_info``, and the next episode has begun. With ``DISABLED`` the caller resets, all or with
     ``options={"reset_mask": (N,) bool}``. One seed fixes the order of all environments.
+
+    Attributes:
+        autoreset_mode: When the next episodes begin; also in ``metadata``.
     """
 
     config_class: ClassVar[type[EnvConfig]] = EnvConfig
@@ -33,6 +37,7 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         num_envs: int = 1,
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = None,
         render_mode: str | None = None,
         **config: Any,
     ) -> None:
@@ -41,6 +46,8 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         Args:
             num_envs: N.
             autoreset_mode: ``SameStep`` or ``Disabled``.
+            max_episode_steps: Decisions after which an episode is truncated, as by Gymnasium's
+                ``TimeLimit``; None, or −1 as in ``gymnasium.make``, for no limit.
             render_mode: ``rgb_array``, or None.
             **config: As for the single environment.
 
@@ -56,6 +63,11 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
                 "('NextStep' would spend a step of every episode on resetting)"
             )
         mode = AutoresetMode(autoreset_mode)
+        if max_episode_steps is None or max_episode_steps == -1:
+            max_episode_steps = int(np.iinfo(np.int64).max)
+        check_integer("max_episode_steps", max_episode_steps, 1)
+        self._most_steps = max_episode_steps
+        self.autoreset_mode = mode
         self.num_envs = num_envs
         self.render_mode = checked_render_mode(render_mode)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 2, "autoreset_mode": mode}
@@ -100,18 +112,15 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
     ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Make one decision in every environment; see `Player.step` for the errors."""
         outcome = self.player.step(actions)
-        observations, done = self.player.observe(), outcome.done
-        if self.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP and done.any():
-            infos = self._finish(observations, outcome.info, done)
+        observations, done = self.player.observe(), outcome.done.copy()
+        truncated = np.asarray(self.player.t >= self._most_steps)
+        over = done | truncated
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
+            infos = self._finish(observations, outcome.info, done, over)
             observations = self.player.observe()
         else:
-            infos = _with_masks(outcome.info, np.ones(self.num_envs, dtype=bool))
-            for name in ("episode_return", "episode_length"):
-                if name in infos:
-                    infos[name], infos[f"_{name}"] = np.where(done, infos[name], 0), done
-        rewards = outcome.rewards.astype(np.float64)
-        truncated = np.zeros(self.num_envs, dtype=bool)
-        return observations, rewards, done.copy(), truncated, infos
+            infos = _with_end(outcome.info, done, np.ones(self.num_envs, dtype=bool))
+        return observations, outcome.rewards.astype(np.float64), done, truncated, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which actions are possible now, ``(N, number of actions)``."""
@@ -133,21 +142,22 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             return None
         return tuple(self.player.picture(i) for i in range(self.num_envs))
 
-    def _finish(self, observations: Any, info: Columns, done: NDArray[np.bool_]) -> dict[str, Any]:
+    def _finish(
+        self, observations: Any, info: Columns, done: NDArray[np.bool_], over: NDArray[np.bool_]
+    ) -> dict[str, Any]:
         """Begin the next episodes where one is over; return the infos of both."""
         final_obs = np.full(self.num_envs, None, dtype=object)
-        for i in np.flatnonzero(done).tolist():
+        for i in np.flatnonzero(over).tolist():
             final_obs[i] = row_observation(observations, i)
-        self.player.start(done)
+        self.player.start(over)
         everyone = np.ones(self.num_envs, dtype=bool)
-        going_on = {} if done.all() else _with_masks(_without_end(info), ~done)
         return {
-            **going_on,
+            **({} if over.all() else _with_end(info, np.zeros_like(done), ~over)),
             **_with_masks(self.player.videos_info(), everyone),
             "final_obs": final_obs,
-            "_final_obs": done,
-            "final_info": _with_masks(info, done),
-            "_final_info": done.copy(),
+            "_final_obs": over,
+            "final_info": _with_end(info, done, over),
+            "_final_info": over.copy(),
         }
 
     def _mask(self, given: Any) -> NDArray[np.bool_]:
@@ -162,7 +172,8 @@ class AdaFocusVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         return mask
 
 
-class AdaFocusPlusVectorEnv(AdaFocusVectorEnv):
+# VectorEnv is named again for skrl, which knows environments by their direct bases.
+class AdaFocusPlusVectorEnv(AdaFocusVectorEnv, VectorEnv[Any, Any, NDArray[Any]]):
     """N environments ``focusgym/AdaFocusPlus-v0`` in step; see `AdaFocusPlusEnv`."""
 
     config_class = PlusConfig
@@ -181,5 +192,8 @@ def _with_masks(columns: Columns, mask: NDArray[np.bool_]) -> dict[str, Any]:
     return infos
 
 
-def _without_end(info: Columns) -> Columns:
-    return {name: column for name, column in info.items() if not name.startswith("episode_")}
+def _with_end(info: Columns, done: NDArray[np.bool_], mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return Gymnasium's infos of a mask, with those of episodes' ends where one is ``done``."""
+    ends = {name: column for name, column in info.items() if name.startswith("episode_")}
+    others = {name: column for name, column in info.items() if name not in ends}
+    return {**_with_masks(others, mask), **(_with_masks(ends, done) if done.any() else {})}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,6 @@ from ..agents import (
     Agent,
     CentralAgent,
     GaussianAgent,
-    LearnedAgent,
     OracleAgent,
     RandomAgent,
     keep_threshold,
@@ -25,9 +26,10 @@ from .configs.evaluate import EvaluateConfig
 from .devices import device_of
 from .evaluation import Contender, parity, recognize_files
 from .measures import gmacs_of, measures, print_measures
+from .models import SUFFIX, find_model
 from .options import UsageError, check_seed, tell, usage
 from .played import all_labels, play
-from .trained import Trained, find_trained
+from .trained import Decider, Trained, find_trained
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -45,9 +47,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     check_seed(config.seed)
     if not config.policies:
         raise UsageError("give at least one run of `focusgym train`, or a policy bundle")
-    device, paths = device_of(config.device), [*dict.fromkeys(config.policies)]
-    known = (config.cache, config.classifier, config.videos_root)
-    found = [find_trained(path, *known, device=device) for path in paths]
+    paths = [*dict.fromkeys(config.policies)]
+    found = _find(paths, config)
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
     several = len({_features(each) for each in found}) > 1
@@ -56,8 +57,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     for trained in found:
         videos = _videos(trained, config)
         for each in _at_shares(trained, config.keep_ratio):
-            rows.append(_row(each, each.agent, videos))
-            if config.pixels:
+            rows.append(_row(each, each.agent, videos) | {"name": each.name})
+            if isinstance(each, Trained) and config.pixels:
                 rows[-1]["parity"] = _parity(each, videos)
         if _features(trained) not in seen:  # once for all policies on the same features
             seen.add(_features(trained))
@@ -77,6 +78,28 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return results
 
 
+def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
+    """Open what is measured; refuse options that mean nothing for it."""
+    models = [path for path in paths if path.suffix == SUFFIX]
+    for option, given in (("--algorithm", config.algorithm), ("--group", config.group)):
+        if given is not None and not models:
+            raise UsageError(f"{option}: it is of zip files, and none is given: leave it out")
+    for option, is_given in (("--keep-ratio", config.keep_ratio), ("--pixels", config.pixels)):
+        if is_given and models:
+            raise UsageError(
+                f"{option}: {models[0]} is a model of Stable-Baselines3, without ρ and outside of "
+                "the recognizer: leave the option out, or evaluate the others by themselves"
+            )
+    device = device_of(config.device)
+    known = (config.cache, config.classifier, config.videos_root, device)
+    return [
+        find_model(path, config.algorithm, config.group, *known)
+        if path in models
+        else find_trained(path, *known)
+        for path in paths
+    ]
+
+
 def at_keep_ratio(trained: Trained, keep_ratio: float) -> Trained:
     """Return a trained AdaFocus+ with ρ solved for another share of the training frames.
 
@@ -90,12 +113,12 @@ def at_keep_ratio(trained: Trained, keep_ratio: float) -> Trained:
     return replace(trained, name=f"{trained.name} η={keep_ratio:g}", policy=policy)
 
 
-def _features(trained: Trained) -> tuple[str, str]:
+def _features(trained: Decider) -> tuple[str, str]:
     """Return what tells the cache and f_C of a policy from those of another."""
     return trained.cache.fingerprint, str(trained.classifier.resolve())
 
 
-def _videos(trained: Trained, config: EvaluateConfig) -> NDArray[np.int64]:
+def _videos(trained: Decider, config: EvaluateConfig) -> NDArray[np.int64]:
     if config.split == SKIPPED:
         raise UsageError(f"--split {SKIPPED}: these videos could not be read: choose another")
     videos = trained.cache.split(config.split)
@@ -109,7 +132,9 @@ def _videos(trained: Trained, config: EvaluateConfig) -> NDArray[np.int64]:
     return videos
 
 
-def _at_shares(trained: Trained, keep_ratios: tuple[float, ...]) -> list[Trained]:
+def _at_shares(trained: Decider, keep_ratios: tuple[float, ...]) -> Sequence[Decider]:
+    if not isinstance(trained, Trained):
+        return [trained]
     return [at_keep_ratio(trained, share) for share in keep_ratios] or [trained]
 
 
@@ -122,10 +147,9 @@ def _others(config: EvaluateConfig) -> list[Agent]:
     return [*(fixed if config.fixed else []), *([OracleAgent()] if config.oracle else [])]
 
 
-def _row(trained: Trained, agent: Agent, videos: NDArray[np.int64]) -> dict[str, Any]:
+def _row(trained: Decider, agent: Agent, videos: NDArray[np.int64]) -> dict[str, Any]:
     played, logits = play(trained.engine, agent, videos, trained.cost)
-    name = trained.name if isinstance(agent, LearnedAgent) else agent.name
-    row = measures(name, logits, all_labels(trained.cache, videos), played.looked)
+    row = measures(agent.name, logits, all_labels(trained.cache, videos), played.looked)
     return row | gmacs_of(played)
 
 

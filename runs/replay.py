@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..envs import make_design
-from ..envs.designs import check_design
+from ..envs.design_checks import check_design
 from ..feature_cache import FeatureCache, read_view
 from ..recognizer import shortened
 from .configs.replay import ReplayConfig
@@ -54,9 +54,12 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         raise UsageError(f"--count must be at least 1, videos of each kind; got {config.count}")
     reward = reward_of(config.reward)
     with usage():
-        check_design(make_design(reward), reward, 1)
+        design = make_design(reward)
     lookers = _lookers(config)
     cache = lookers[0].trained.cache
+    with usage():
+        several = lookers[0].labels == "mean"
+        check_design(design, reward, 1, cache.n_classes, several_labels=several)
     boxes = find_boxes(cache, config.boxes)
     split = cache.split(config.split)
     rows = np.concatenate([split, _strangers(config.videos, cache, split)])

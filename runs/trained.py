@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..agents import LearnedAgent, read_policy
+from ..agents import Agent, LearnedAgent, read_policy
 from ..envs import FeatureSource, FocusEngine
 from ..feature_cache import FeatureCache, read_manifest
 from ..recognizer import (
@@ -28,18 +29,16 @@ _BOX_COLUMNS = ["path", "frame", "left", "top", "right", "bottom", "visible"]
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A policy, and the cache and f_C that it is played on.
+class Decider(ABC):
+    """Who decides where to look, and the cache and f_C that it is played on.
 
     Attributes:
-        name: Of the run's folder, or of the bundle's.
-        policy: π, and π′ where it has one.
-        cache: The feature cache, with the option group that the policy is for.
+        name: What tables call it.
+        cache: The feature cache, with the option group that the decisions are among.
         classifier: Folder of the bundle of f_C.
     """
 
     name: str
-    policy: PolicyNetwork
     cache: FeatureCache
     classifier: Path
 
@@ -50,15 +49,37 @@ class Trained:
         return FocusEngine(FeatureSource(self.cache, classifier))
 
     @property
-    def agent(self) -> LearnedAgent:
-        """The policy as an agent."""
-        return LearnedAgent(self.policy)
+    @abstractmethod
+    def agent(self) -> Agent:
+        """What decides."""
 
     @cached_property
     def cost(self) -> FrameCost:
         """GMACs of every network on a frame."""
-        counted = self.engine.source.frame_cost
-        return replace(counted, policy_gmacs=policy_gmacs(self.policy))
+        return replace(self.engine.source.frame_cost, policy_gmacs=self._policy_gmacs())
+
+    @abstractmethod
+    def _policy_gmacs(self) -> float:
+        """Return the GMACs of a decision."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained(Decider):
+    """A policy of ``focusgym train``; its name is that of the run's folder, or of the bundle's.
+
+    Attributes:
+        policy: π, and π′ where it has one.
+    """
+
+    policy: PolicyNetwork
+
+    @property
+    def agent(self) -> LearnedAgent:
+        """The policy as an agent."""
+        return LearnedAgent(self.policy)
+
+    def _policy_gmacs(self) -> float:
+        return policy_gmacs(self.policy)
 
 
 def find_trained(
@@ -100,13 +121,7 @@ def find_trained(
         )
     if cache is not None and not known["classifier"].is_dir():
         known["classifier"] = Path(os.path.abspath(cache)).parent / "classifier"
-    for name, given in (("cache", cache), ("classifier", classifier)):
-        known[name] = given or known[name]
-        if not known[name].is_dir():
-            raise UsageError(
-                f"{path}: there is no {name} in {known[name]}: give --{name}, the one that the "
-                "policy was trained with"
-            )
+    known = named_or(known, path, cache, classifier)
     fingerprint = read_bundle(bundle, "policy").cache_fingerprint
     groups = read_manifest(known["cache"])["fingerprints"]
     # If it is of another cache, any group will do: the bundle is refused below, and that is told.
@@ -114,7 +129,26 @@ def find_trained(
     group = next(iter(known_as or groups))
     features = FeatureCache.open(known["cache"], group, device, videos_root)
     policy = read_policy(bundle, features.fingerprint, features.root).to(device)
-    return Trained(path.resolve().name, policy, features, known["classifier"])
+    return Trained(path.resolve().name, features, known["classifier"], policy)
+
+
+def named_or(
+    usual: dict[str, Path], path: Path, cache: Path | None, classifier: Path | None
+) -> dict[str, Path]:
+    """Return the folders of the cache and of f_C, as they were named, or where they usually are.
+
+    Raises:
+        UsageError: If one is not there.
+    """
+    named = {"cache": cache, "classifier": classifier}
+    folders = {name: named[name] or folder for name, folder in usual.items()}
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise UsageError(
+                f"{path}: there is no {name} in {folder}: give --{name}, the one that the policy "
+                "was trained with"
+            )
+    return folders
 
 
 def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:

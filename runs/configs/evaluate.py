@@ -16,9 +16,12 @@ class EvaluateConfig:
     """Measure trained policies on a split, beside policies that do not learn.
 
     Attributes:
-        policies: Runs of 'focusgym train', or policy bundles.
+        policies: Runs of 'focusgym train', policy bundles, or zip files of models of
+            Stable-Baselines3. Such a file can run code when it is opened: give only your own.
+        algorithm: What saved the zip files: PPO, A2C, DQN, RecurrentPPO, ..., or module:attribute.
         cache: The feature cache, if not the one that a policy was trained on.
         classifier: Bundle of f_C, if not the one that a policy was trained with.
+        group: Of zip files: the option group that they choose from, where a cache holds several.
         split: Of the cache.
         keep_ratio: For AdaFocus+: shares of the training frames to keep; ρ is solved for each. May
             be repeated after one --keep-ratio: 0.25 0.5 0.75.
@@ -34,8 +37,10 @@ class EvaluateConfig:
     """
 
     policies: Annotated[Positional[tuple[Path, ...]], arg(metavar="POLICY...")]
+    algorithm: str | None = None
     cache: Path | None = None
     classifier: Path | None = None
+    group: str | None = None
     split: str = "test"
     keep_ratio: tuple[float, ...] = ()
     fixed: bool = True

@@ -26,7 +26,7 @@ from focusgym.envs import (
     padding,
     skip_gain,
 )
-from focusgym.envs.designs import check_design
+from focusgym.envs.design_checks import check_design
 
 K = GRID**2
 P_PX, LOCAL_GMACS = 12, 1.5  # of `write_cache`
@@ -280,11 +280,13 @@ def test_a_video_of_several_labels_is_right_if_its_first_or_any_is_predicted(
         ),
         ("nowhere:Design", r"'nowhere:Design' cannot be imported \(No module named 'nowhere'\)"),
         (f"{__name__}:Design", "cannot be imported .*no attribute 'Design'.*that Python finds"),
-        ({"draws": 1}, r"a name, or a mapping with 'name' and parameters; got {'draws': 1}"),
+        ({"draws": 1}, r"a mapping with 'name' and parameters, or a function .*; got {'draws': 1}"),
         ({"name": "padding", "draws": 3}, "reward 'padding' does not take {'draws': 3}: "),
         ({"name": f"{__name__}:Shortfall", "height": 2}, "does not take {'height': 2}: .*height"),
         ({"name": "increment_over_random", "draws": 0}, "draws must be at least 1, or None .*; "),
-        (f"{__name__}:Incomplete", "expected a RewardDesign: it needs draws, compares_skip and"),
+        (f"{__name__}:Incomplete", "Incomplete' gave <.*, which cannot be called: a reward design"),
+        (f"{__name__}:K", "reward .*:K' does not take {}: 'int' object is not callable"),
+        (3, "a function of Confidences; got 3"),
     ],
 )
 def test_what_is_no_reward_design_is_refused(reward: Any, message: str) -> None:
@@ -335,7 +337,7 @@ def test_a_design_is_tried_before_anything_is_played(design: dict[str, Any], mes
             return design.get("returns", p.chosen - p.random.mean(1))
 
     with pytest.raises(ValueError, match=message):
-        check_design(Mine(), "mine", 2)
+        check_design(Mine(), "mine", 2, C)
 
 
 def test_a_design_may_compute_in_place(tmp_path: Path) -> None:

@@ -130,15 +130,15 @@ def test_a_value_of_adafocus_plus_that_cannot_be_is_refused(
 
 @every_face
 def test_keywords_are_checked(files: dict[str, str], face: Callable[..., Any]) -> None:
-    known = "expected keywords cache, classifier, group, .*, device"
-    with pytest.raises(TypeError, match=rf"{known}; got unknown \['random_draws'\], missing \[\]"):
-        face(**files, random_draws=None)
+    known = "expected cache, classifier, group, .*, device"
+    with pytest.raises(TypeError, match=f"got an unexpected keyword argument 'draws': {known}"):
+        face(**files, draws=None)
     with pytest.raises(TypeError, match=r"\(action_set: only of focusgym/AdaFocusPlus-v0\)"):
         face(**files, action_set="pairs")
-    with pytest.raises(TypeError, match=rf"{known}; got unknown \[\], missing \['classifier'\]"):
+    with pytest.raises(TypeError, match=f"missing the keyword argument 'classifier': {known}"):
         face(cache=files["cache"])
-    with pytest.raises(TypeError, match=r"missing \['cache', 'classifier'\]"):
-        face(cache=None)
+    with pytest.raises(TypeError, match="argument 'b'; missing .* 'cache'; missing .*'classifier'"):
+        face(cache=None, b=1)
 
 
 @every_face

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -51,6 +52,8 @@ CONFIGS: dict[str, type[Any]] = {
     "import-checkpoint": ImportConfig,
 }
 SETS_UP = ("make ", "pip install ")  # only looked up
+# Libraries of blocks that are tried where these are installed.
+OPTIONAL = ("torchrl", "skrl", "moviepy")
 FOREIGN = ("tyro-write-completion", "help")  # of every verb
 # Modules that blocks import, and the verbs.
 HEAVY = [
@@ -95,7 +98,10 @@ def commands(page: Path) -> list[str]:
 def steps_of(page: Path) -> list[Step]:
     """What a reader does with a page, in order, once focusgym is installed."""
     steps = []
+    missing = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
     for language, block in blocks(page):
+        if language == "python" and any(name in block for name in missing):
+            continue
         if language == "sh":
             steps += [Step("sh", x) for x in lines_of(block) if not x.startswith(SETS_UP)]
         elif language in ("python", "yaml"):
@@ -267,7 +273,13 @@ def test_what_blocks_print(folders: dict[str, Path], tiny_run: tuple[Path, Any])
     assert "6 pictures" in printed(folders, "replay.md", "render_record(")
     recognizing = printed(folders, "recognize.md", "recognizer.stream()")
     assert re.search(r"0\.00\d+ GMACs\n(\d (True|False)\n){6}$", recognizing)
-    assert abs(float(printed(folders, "your-reward.md", "env.step(3)").split()[1])) < 5
+    rewards = printed(folders, "your-reward.md", "LogGain(0.01)").split()
+    assert len(rewards) == 3 * 6
+    assert all(abs(float(each)) < 5 for each in rewards)
+    assert rewards[:5] == ["+0.000"] * 5, "at the end"
+    assert printed(folders, "your-reward.md", "to_json()") == "True\n"
+    table = printed(folders, "other-libraries.md", "focusgym evaluate").splitlines()
+    assert [line.split()[0] for line in table[3:]] == ["sb3_ppo", "random", "central", "gaussian"]
     assert printed(folders, "your-encoder.md", "encoder_gmacs(").startswith("(2, 1280, 4, 4) 1280")
     assert "32 channels" in printed(folders, "your-encoder.md", "two_layers() ->")
 

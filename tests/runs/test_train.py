@@ -14,9 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-=======
 from kills import report_of
->>>>>>> audit
 from support import C, G, L, T, add_group, write_cache
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -138,7 +136,6 @@ def test_the_logs(root: Path) -> None:
     np.testing.assert_allclose(logged, curve["mean_return"], rtol=1e-6)
 
 
-<<<<<<< HEAD
 def test_what_is_not_given_goes_with_the_classifier(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,171 +176,6 @@ def test_presets_have_the_sizes_that_go_with_their_classifier(name: str) -> None
 
 
 def test_killed_at_its_steps(root: Path) -> None:
-from support import C, G, L, T, add_group, write_cache
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-from focusgym.agents import PlusTraining, PPOConfig, read_policy, train_policy
-from focusgym.envs import make_sb3
-from focusgym.feature_cache import FeatureCache
-from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
-from focusgym.runs.cli import main
-from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
-from focusgym.runs.played import read_played
-from focusgym.runs.ppo_options import sized, usual_hidden
-from focusgym.runs.preset import read_preset
-from focusgym.runs.steps import OutputError
-from focusgym.runs.train import learning_curve, run_training, with_sizes
-
-SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=4")
-SETTINGS = PPOConfig(4, n_envs=6, minibatch=3, conv_channels=2, hidden=6)
-POLICY = PolicyTrainingConfig(4, n_envs=6, minibatch=3, conv_channels=2, hidden=6)
-
-
-@pytest.fixture
-def root(tmp_path: Path, classifier_path: Path) -> Path:
-    """Holds cache/ and classifier/; what tests write goes elsewhere."""
-    assert classifier_path.parent == tmp_path
-    return tmp_path
-
-
-def options(root: Path) -> tuple[str, ...]:
-    return (f"--cache={root}/cache", f"--classifier={root}/classifier", *SMALL)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main(["train", *map(str, args)])
-    assert caught.value.code == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    return said.err.removeprefix("focusgym: ").strip()
-
-
-@pytest.mark.parametrize("plus", [False, True])
-def test_a_run(plus: bool, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What its files say is what the room below gives, and what the environment counts."""
-    out = root / "out"
-    more = ("--plus", "--keep-ratio=0.3", "--penalty-per-gmac=0.1") if plus else ()
-    main(["train", str(out), *options(root), "--seed=2", "--json", *more])
-    printed = json.loads(capsys.readouterr().out)
-    results = json.loads((out / "results.json").read_text())
-    assert printed == results
-    config = SETTINGS
-    if plus:
-        config = replace(config, plus=PlusTraining(penalty={"per_gmac": 0.1}, keep_ratio=0.3))
-    policy, returns = train_policy(root / "cache", root / "classifier", config, seed=2)
-    cache = FeatureCache.open(root / "cache")
-    kept = read_policy(out / "policy", cache.fingerprint)
-    assert kept.config == policy.config
-    assert all(torch.equal(v, kept.state_dict()[k]) for k, v in policy.state_dict().items())
-    assert results["mean_returns"] == returns
-    assert results["threshold"] == policy.config.threshold
-    assert (results["threshold"] is None) != plus
-
-    played, test = read_played(out / "played.npz"), cache.split("test")
-    assert played.names.tolist() == cache.videos["name"][test].tolist()
-    row = results["test"]
-    assert (row["name"], row["n_videos"]) == ("out", len(test))
-    right = played.predictions == cache.labels[test].numpy()[:, None]
-    assert row["accuracy_by_step"] == right.mean(axis=0).tolist()
-    assert row["kept_share"] == (played.options < 9).mean()
-    # The same episodes in the environment, which charges as it goes.
-    env = make_sb3(
-        f"focusgym/AdaFocus{'Plus' if plus else ''}-v0",
-        len(test),
-        cache=root / "cache",
-        classifier=root / "classifier",
-        split="test",
-        observation="index",
-        policy_gmacs=_policy_gmacs(out, root),
-    )
-    order = [test.tolist().index(int(video)) for video in env.reset()["video"].ravel()]
-    assert sorted(order) == list(range(len(test)))
-    for t in range(T):
-        chosen = played.options[order, t]
-        actions = np.stack([np.minimum(chosen, 8), chosen < 9], axis=1) if plus else chosen
-        infos = env.step(actions)[3]
-        for name in ("gmacs", "confidence"):
-            found = [info[name] for info in infos]
-            wanted = {"gmacs": played.gmacs, "confidence": played.confidences}[name][order, t]
-            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
-
-
-def _policy_gmacs(out: Path, root: Path) -> float:
-    """π by hand: a 1×1 convolution, a linear layer, a GRU, the actor; π′ likewise, one logit."""
-    config = read_policy(out / "policy").config
-    h, w, channels, hidden = 3, 3, config.conv_channels, config.hidden
-
-    def network(outputs: int) -> int:
-        trunk = h * w * G * channels + h * w * channels * hidden + 2 * 3 * hidden * hidden
-        return trunk + hidden * outputs
-
-    total = network(config.n_options)
-    if config.threshold is not None:
-        total += network(1)
-    return total / 1e9
-
-
-def test_the_logs(root: Path) -> None:
-    config = TrainConfig(root / "out", POLICY, SkipConfig(), root / "cache", root / "classifier")
-    results = run_training(config)
-    curve = learning_curve(config.out)
-    assert curve.columns.tolist() == ["steps", "mean_return", "correct", "gmacs"]
-    assert curve["steps"].tolist() == [6 * T * i for i in (1, 2, 3, 4)]
-    np.testing.assert_allclose(curve["mean_return"], results["mean_returns"], rtol=1e-6)
-    assert ((curve["correct"] * 6) % 1).abs().max() < 1e-9  # six episodes
-    np.testing.assert_allclose(curve["gmacs"], results["test"]["gmacs_per_video"])
-    events = EventAccumulator(str(config.out / "logs" / "1")).Reload()
-    logged = [each.value for each in events.Scalars("rollout/ep_rew_mean")]
-    np.testing.assert_allclose(logged, curve["mean_return"], rtol=1e-6)
-
-
-<<<<<<< HEAD
-def test_what_is_not_given_goes_with_the_classifier(
-    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """f_C lies beside the cache; π is as wide as its GRU, which here has 7 units."""
-    short = ("--n-envs=6", "--minibatch=3", "--epochs=1")
-    monkeypatch.chdir(root / "cache")
-    main(["train", "../out", "--cache=.", *short])
-    said = capsys.readouterr().err
-    assert "focusgym: --hidden 7 --conv-channels 1, which goes with the width of f_C" in said
-    stored = yaml.safe_load((root / "out" / "config.yaml").read_text())["train"]
-    assert (stored["hidden"], stored["conv-channels"]) == (7, 1)
-    assert stored["classifier"] == str(root / "classifier")
-    kept = read_policy(root / "out" / "policy").config
-    assert (kept.hidden, kept.conv_channels) == (7, 1)
-    main(["train", "../some", "--cache=.", *short, "--hidden=5", "--conv-channels=2"])
-    assert "which goes with" not in capsys.readouterr().err
-    shutil.move(root / "classifier", root / "elsewhere")
-    assert refused(capsys, "../other", "--cache=.") == (
-        f"there is no classifier in {root}/classifier: give --classifier, or train one: `focusgym "
-        f"fit classifier {root}/classifier --cache {root}/cache`"
-    )
-    config = TrainConfig(root / "out", PolicyTrainingConfig(), SkipConfig(), root / "cache")
-    assert with_sizes(replace(config, policy=POLICY)).policy == POLICY, "no f_C is read for that"
-
-
-@pytest.mark.parametrize("name", ["digits", "clips", "activitynet"])
-def test_presets_have_the_sizes_that_go_with_their_classifier(name: str) -> None:
-    preset = read_preset(name)
-    channels = {"digits": (32, 64), "clips": (1280, 1280), "activitynet": (1280, 2048)}[name]
-    hidden = preset["compare"]["fit-hidden"]
-    found = sized(PolicyTrainingConfig(), ClassifierConfig(*channels, 10, hidden))
-    expected = preset["train"]["hidden"], preset["train"]["conv-channels"]
-    assert (found.hidden, found.conv_channels) == expected
-    if name != "clips":  # of few videos
-        assert usual_hidden(*channels) == hidden
-        averaging = ClassifierConfig(*channels, 10, hidden=3, aggregation="average")
-        assert sized(PolicyTrainingConfig(), averaging) == found
-
-
-def test_killed_at_random_moments(root: Path) -> None:
-=======
-def test_killed_at_its_steps(root: Path) -> None:
->>>>>>> audit
     """Final weights, what was played, results and the learning curve: the same bytes."""
     report = report_of(Path(__file__).with_name("killed_runs.py"), root)
     assert report.keys() == {"validated", "plus"}
