@@ -18,7 +18,7 @@ from ..recognizer import policy_gmacs, read_classifier, torch_threads, weights_d
 from .configs.train import TrainConfig
 from .disks import write_whole
 from .measures import gmacs_of, measures, print_measures
-from .options import check_at_once, check_seed, reward_of, tell, usage
+from .options import reward_of, tell, usage
 from .played import all_labels, play
 from .ppo_options import ppo_config
 from .run_folder import RESULTS, check_new, check_settings, run_folder
@@ -74,9 +74,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
             return _results(out)
     else:
         check_new(out)
-    check_seed(config.seed)
     settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
-    check_at_once("--threads", config.policy.threads)
     cache = FeatureCache.open(config.cache, config.group)
     for split in ("train", "test", *(("val",) if config.policy.validations else ())):
         cache.split(split)  # refused where it is empty
