@@ -37,7 +37,6 @@ from .devices import device_of
 from .options import (
     UsageError,
     augmentation,
-    check_not_negative,
     frames_of,
     tell,
     usage,
@@ -63,7 +62,6 @@ def run_cache_verb(config: Any) -> None:
 
 def plan(config: CachePlanConfig, console: Console) -> None:
     """Print what a build would take; exit status 1 where something would be wrong."""
-    check_not_negative("--sample", config.sample)
     content = _content(config.content, config.videos.format)
     listed = videos_of(config.videos, skip_missing=True)
     encoder = VideoEncoder(*_encoders(config.content), content)
@@ -112,8 +110,6 @@ def build(config: CacheBuildConfig, console: Console) -> None:
 
 def verify(config: CacheVerifyConfig, console: Console) -> None:
     """Check a cache; exit status 1 where something is wrong."""
-    check_not_negative("--sample", config.sample)
-    check_not_negative("--seed", config.seed)
     wrong = verify_cache(config.cache, config.sample, config.seed, config.videos_root)
     if config.json:
         _print_json({"cache": str(config.cache), "problems": wrong})
@@ -191,7 +187,6 @@ def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:
 
 
 def _content(config: ContentConfig, format: str | None) -> CacheConfig:
-    check_not_negative("--views", config.views)
     device = device_of(config.device)
     with usage():
         return CacheConfig(

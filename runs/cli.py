@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from .. import __version__
+from .checks import OptionError, check_options
 from .configs.cache import (
     CacheInfoConfig,
     CachePlanConfig,
@@ -98,15 +99,19 @@ def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
             if args == ["--version"]:
                 print(f"focusgym {__version__}")
                 raise SystemExit
-            return tyro.cli(
+            config = tyro.cli(
                 cast(Any, Command),
                 prog="focusgym",
                 description=_DESCRIPTION,
                 args=given,
                 config=(OmitArgPrefixes, OmitSubcommandPrefixes),
             )
+            check_options(config)
+            return config
         finally:
             sys.stdout.flush()  # what --help has printed
+    except OptionError as error:
+        _fail(str(error))
     except OSError as error:
         _fail(refusal(_PRINTED, error, _ELSEWHERE))
 

@@ -25,7 +25,7 @@ from .comparison.summary import Cell, print_comparison, summarise, table
 from .configs.compare import CompareConfig
 from .devices import device_of
 from .disks import write_whole
-from .options import UsageError, check_at_once, reward_label, reward_of, tell
+from .options import UsageError, reward_label, reward_of, tell
 from .partial import check_free
 from .ppo_options import ppo_config
 from .preset import resolved
@@ -140,17 +140,10 @@ def _write(config: CompareConfig, summary: dict[str, Any], cells: Sequence[Cell]
 
 def _check(config: CompareConfig) -> None:
     """Refuse what cannot be trained before anything is written."""
-    if config.seeds < 1:
-        raise UsageError(f"--seeds must be at least 1; got {config.seeds}")
-    check_at_once("--jobs", config.jobs)
     if not config.reward:
         raise UsageError("--reward: give at least one design")
     for text in config.reward:
         ppo_config(config.policy, config.skip, reward_of(text))
-    check_at_once("--threads", config.policy.threads)
-    for share in config.keep_ratios:
-        if not 0 < share <= 1:
-            raise UsageError(f"--keep-ratios must be shares in (0, 1]; got {share}")
     shares = [f"{share:g}" for share in config.keep_ratios]  # as in names of rows and of files
     if len({*shares}) < len(shares) or (config.skip.plus and not shares):
         raise UsageError(

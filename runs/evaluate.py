@@ -27,7 +27,7 @@ from .devices import device_of
 from .evaluation import Contender, parity, recognize_files
 from .measures import gmacs_of, measures, print_measures
 from .models import SUFFIX, find_model
-from .options import UsageError, check_seed, tell, usage
+from .options import UsageError, tell, usage
 from .played import all_labels, play
 from .trained import Decider, Trained, find_trained
 
@@ -39,14 +39,11 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         ``split``, and ``policies``, a row for each.
 
     Raises:
-        UsageError: If there is no policy, or options mean nothing for it.
+        UsageError: If options mean nothing for a policy.
         BundleError: If a bundle cannot be read, or belongs to another cache.
         CacheError: If the cache cannot be opened, or lacks the split.
         VideoError: If with ``pixels`` a video is gone, another one, or cannot be read.
     """
-    check_seed(config.seed)
-    if not config.policies:
-        raise UsageError("give at least one run of `focusgym train`, or a policy bundle")
     paths = [*dict.fromkeys(config.policies)]
     found = _find(paths, config)
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders

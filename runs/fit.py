@@ -34,7 +34,7 @@ from ..recognizer import (
 )
 from .configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from .devices import device_of
-from .options import check_seed, settings_of, tell, usage
+from .options import settings_of, tell, usage
 from .partial import begin, check_free, exclusive, partial_of
 from .preset import VERBS
 from .run_folder import write_settings
@@ -66,7 +66,6 @@ def run_fit_verb(config: FitEncoderConfig | FitPatchesConfig | FitClassifierConf
     """
     with process_group(device_of(config.training.device)) as device, _told_once():
         check_free(config.out)
-        check_seed(config.training.seed)
         match config:
             case FitEncoderConfig():
                 fit_encoder(config, device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,35 +110,6 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
             freeze_batch_norm=config.freeze_batch_norm,
             precision=config.precision,
         )
-
-
-def check_not_negative(option: str, value: int) -> None:
-    """Refuse a negative number."""
-    if value < 0:
-        raise UsageError(f"{option} must not be negative; got {value}")
-
-
-def check_at_once(option: str, n: int | None) -> None:
-    """Refuse a number of threads or processes that no machine like this one is meant to run."""
-    cpus = os.cpu_count() or 1
-    most = max(64, 4 * cpus)
-    if n is not None and not 1 <= n <= most:
-        raise UsageError(
-            f"{option} must be in 1..{most} (the larger of 64 and four times the {cpus} CPUs of "
-            f"this machine); got {n}: leave the option out, or give a number in this range"
-        )
-
-
-def check_share(option: str, value: float) -> None:
-    """Refuse what is no share of the frames."""
-    if not 0 <= value < 1:
-        raise UsageError(f"{option} must be in [0, 1), a share of the frames; got {value}")
-
-
-def check_seed(seed: int) -> None:
-    """Refuse what torch's generators do not take."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed must be in 0..{2**32 - 1}; got {seed}")
 
 
 def reward_of(text: str) -> str | dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,23 +13,6 @@ from ..recognizer import ClassifierConfig
 from .configs.train import PolicyTrainingConfig, SkipConfig
 from .options import UsageError, usage
 
-# Each option's range, in words and as a rule; what is not given is not checked.
-_AT_LEAST_ONE = ("an integer of at least 1", lambda value: value >= 1)
-_POSITIVE = ("a positive number", lambda value: 0 < value < math.inf)
-_NOT_NEGATIVE = ("a number of at least 0", lambda value: 0 <= value < math.inf)
-_SHARE = ("in [0, 1]", lambda value: 0 <= value <= 1)
-_RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
-    **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs"), _AT_LEAST_ONE),
-    **dict.fromkeys(("conv_channels", "hidden", "threads"), _AT_LEAST_ONE),
-    **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
-    **dict.fromkeys(("ent_coef", "vf_coef", "penalty_per_px2", "penalty_per_gmac"), _NOT_NEGATIVE),
-    **dict.fromkeys(("gamma", "gae_lambda"), _SHARE),
-    "validations": ("an integer of at least 0", lambda value: value >= 0),
-    "max_grad_norm": ("a positive number, or inf", lambda value: value > 0),
-    "keep_from": ("in [0, 1)", lambda value: 0 <= value < 1),
-    "keep_ratio": ("in (0, 1]", lambda value: 0 < value <= 1),
-}
-
 
 def ppo_config(
     policy: PolicyTrainingConfig, skip: SkipConfig, reward: str | Mapping[str, Any]
@@ -37,10 +20,8 @@ def ppo_config(
     """Return how a policy is trained, of options.
 
     Raises:
-        UsageError: If a number is out of range, there are two prices of a look, or the reward is
-            unknown.
+        UsageError: If there are two prices of a look, or the reward is unknown.
     """
-    _check_ranges({**asdict(policy), **asdict(skip)})
     options = {name: value for name, value in asdict(policy).items() if name != "threads"}
     for name in ("conv_channels", "hidden"):
         if options[name] is None:  # the paper's
@@ -83,10 +64,3 @@ def sized(policy: PolicyTrainingConfig, f_c: ClassifierConfig) -> PolicyTraining
     if channels is None:
         channels = max(1, min(64, hidden // 8))
     return replace(policy, hidden=hidden, conv_channels=channels)
-
-
-def _check_ranges(options: Mapping[str, Any]) -> None:
-    for name, (expected, is_right) in _RANGES.items():
-        value = options[name]
-        if value is not None and not is_right(value):
-            raise UsageError(f"--{name.replace('_', '-')} must be {expected}; got {value}")

@@ -78,22 +78,11 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         The content of ``results.json``.
 
     Raises:
-        UsageError: If the seed is out of range, if --videos and --weights are not given together,
-            or if --weights is no file.
         OutputError: If --out holds something else.
         VideoListError: If the list of videos has problems; all are named.
         VideoError: If a video cannot be read.
         WeightsError: If the weights do not fit MobileNet-V2.
     """
-    if not 0 <= config.seed < 2**32:
-        raise UsageError(f"--seed must be in 0..{2**32 - 1}; got {config.seed}")
-    if (config.videos is None) != (config.weights is None):
-        raise UsageError(
-            "--videos and --weights go together: your clips, and torchvision's MobileNet-V2 state "
-            "dict (.pth) that encodes them"
-        )
-    if config.weights is not None and not config.weights.is_file():
-        raise UsageError(f"--weights: no such file: {config.weights}")
     recipe = recipe or (clips() if config.videos else DIGITS)
     own = read_videos(config.videos) if config.videos else None
     if own is not None:

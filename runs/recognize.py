@@ -19,17 +19,12 @@ def recognize(config: RecognizeConfig) -> None:
     """Print the predictions for each video; exit status 1 where one cannot be read.
 
     Raises:
-        UsageError: If no video is given, --top is not positive, there is no quickstart's recognizer
-            and no other is given, the recognizer has no policy, or two annotated videos would have
-            one name.
+        UsageError: If there is no quickstart's recognizer and no other is given, the recognizer has
+            no policy, or two annotated videos would have one name.
         OutputError: If an annotated video is there already, or cannot be written.
         BundleError: If the recognizer cannot be read.
     """
     device = device_of(config.device)
-    if not config.videos:
-        raise UsageError("give at least one video file")
-    if config.top < 1:
-        raise UsageError(f"--top must be at least 1; got {config.top}")
     if config.bundle == RecognizeConfig.bundle and not config.bundle.exists():
         raise UsageError(
             f"there is no recognizer in {config.bundle}: run `focusgym quickstart` first, which "

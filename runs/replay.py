@@ -17,7 +17,7 @@ from ..feature_cache import FeatureCache, read_view
 from ..recognizer import shortened
 from .configs.replay import ReplayConfig
 from .devices import device_of
-from .options import UsageError, check_seed, reward_of, tell, usage
+from .options import UsageError, reward_of, tell, usage
 from .pages.page import write_page
 from .partial import check_free, whole
 from .played import Played, play
@@ -49,9 +49,6 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         VideoError: If a video is gone or cannot be read; the message names it.
     """
     check_free(config.out)
-    check_seed(config.seed)
-    if config.count < 1:
-        raise UsageError(f"--count must be at least 1, videos of each kind; got {config.count}")
     reward = reward_of(config.reward)
     with usage():
         design = make_design(reward)

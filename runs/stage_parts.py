@@ -33,7 +33,7 @@ from .configs.fit import (
     HeadConfig,
     TrainingConfig,
 )
-from .options import UsageError, augmentation, check_share, frames_of, tell, usage, videos_of
+from .options import UsageError, augmentation, frames_of, tell, usage, videos_of
 from .run_folder import is_run
 
 
@@ -95,7 +95,6 @@ class StageVideos:
 
 def check_choices(config: FitPatchesConfig | FitClassifierConfig) -> None:
     """Refuse options that would mean nothing."""
-    check_share("--skip-rate", config.skip_rate)
     if config.sample_policy and config.policy is None:
         raise UsageError("--sample-policy: there is no policy to draw from: give --policy as well")
     if config.classifier is not None and config.head != HeadConfig():

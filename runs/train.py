@@ -27,7 +27,7 @@ from .configs.train import TrainConfig
 from .devices import device_of
 from .disks import write_whole
 from .measures import gmacs_of, measures, print_measures
-from .options import UsageError, check_at_once, check_seed, reward_of, tell, usage
+from .options import UsageError, reward_of, tell, usage
 from .played import all_labels, play
 from .ppo_options import ppo_config, sized
 from .run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
@@ -88,9 +88,7 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     else:
         check_new(out)
     device = device_of(config.device)
-    check_seed(config.seed)
     settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
-    check_at_once("--threads", config.policy.threads)
     cache = FeatureCache.open(config.cache, config.group)
     for split in ("train", "test", *(("val",) if config.policy.validations else ())):
         cache.split(split)  # refused where it is empty

@@ -132,7 +132,7 @@ def test_what_cannot_be_is_one_line(
 ) -> None:
     given = (tmp_path / "c", "--videos", data, *SMALL)
     for extra, message in (
-        (("--views", "-1"), "--views must not be negative; got -1"),
+        (("--views", "-1"), "--views must be an integer of at least 0; got -1"),
         (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
         (("--patch", "65"), "patch_px must be in 1..64"),
         (("--glance", "small_glanse"), "unknown encoder 'small_glanse'"),
@@ -158,9 +158,9 @@ def test_damaged_caches_are_one_line(
     out = tmp_path / "odd [/b] name"
     assert "[/b] name is complete" in run(capsys, "build", out, *lists(data, "txt"), *SMALL)
     for args, message in (
-        (("verify", out, "--sample", "-1"), "--sample must not be negative; got -1"),
-        (("verify", out, "--seed", "-1"), "--seed must not be negative; got -1"),
-        (("plan", out, *lists(data, "txt"), *SMALL, "--sample", "-2"), "--sample must not be nega"),
+        (("verify", out, "--sample", "-1"), "--sample must be an integer of at least 0; got -1"),
+        (("verify", out, "--seed", "-1"), "--seed must be in 0..4294967295; got -1"),
+        (("plan", out, *lists(data, "txt"), *SMALL, "--sample", "-2"), "--sample must be an inte"),
         (
             ("build", data / "train.txt" / "x", "--videos", data, *SMALL),
             "nothing can be written in",

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from torchvision.models import mobilenet_v2
 
+import focusgym
 from focusgym.runs.cli import main
 from focusgym.runs.steps import OutputError, Steps
 
@@ -187,6 +188,12 @@ def test_help_and_mistakes_on_the_command_line_need_no_torch() -> None:
         *(("fit", "patches"), ("fit", "classifier"), ("train",), ("evaluate",), ("compare",)),
         *(("replay",), ("recognize",), ("import-checkpoint",)),
     )
+    wrong = (
+        *("train o --seed -1", "train o --patch x", "train o --epochs x", "train o --threads 0"),
+        *("train o --preset nope", "recognize", "recognize a.mp4 --top 0", "evaluate"),
+        *("quickstart --videos x", "cache verify o --sample -1", "compare o --keep-ratios 0.5 0"),
+        *("fit classifier o --cache c --skip-rate 1", "replay o --count 0"),
+    )
     code = f"""
 import sys
 from focusgym.runs.cli import main
@@ -196,12 +203,22 @@ for verb in {verbs!r}:
             main([*verb, option])
         except SystemExit as error:
             assert error.code == (2 if option == "--wrong-option" else 0), (verb, error.code)
+for args in {wrong!r}:
+    try:
+        main(args.split())
+    except SystemExit as error:
+        assert error.code == 2, (args, error.code)
+try:
+    main(["--version"])
+except SystemExit as error:
+    assert not error.code
 heavy = ("torch", "torchvision", "numpy", "pandas", "decord", "gymnasium", "stable_baselines3")
 print("imported:", [name for name in heavy if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.endswith("imported: []\n")
+    assert ran.stdout.endswith(f"focusgym {focusgym.__version__}\nimported: []\n")
+    assert ran.stderr.count("focusgym: ") == len(wrong) - 2, "tyro says what is no number or option"
     for verb in verbs:
         assert f"usage: {' '.join(('focusgym', *verb))} [-h]" in ran.stdout
 

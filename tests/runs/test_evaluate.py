@@ -165,7 +165,7 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert refused(capsys, where, "--split=skipped") == (
         "--split skipped: these videos could not be read: choose another"
     )
-    assert "keep_ratio must be in (0, 1]" in refused(capsys, root / "plus", "--keep-ratio=0")
+    assert "--keep-ratio must be in (0, 1]" in refused(capsys, root / "plus", "--keep-ratio=0")
     assert "π′" in refused(capsys, where, "--keep-ratio=0.5")
     assert "--seed must be in 0" in refused(capsys, where, "--seed=-1")
     for name in ("cache", "classifier"):

@@ -271,7 +271,7 @@ def test_presets_are_the_papers() -> None:
 
 
 WRONG: list[tuple[Sequence[object], str]] = [
-    (("--epochs", 0), "a stage needs epochs >= 1 and batch_size >= 1; got 0, 4"),
+    (("--epochs", 0), "--epochs must be an integer of at least 1; got 0"),
     (("--batch-size", 0), "a stage needs epochs >= 1 and batch_size >= 1; got 2, 0"),
     (("--lr-encoder", 1), "--lr-encoder: this stage does not train it: leave the option out"),
     (("--lr-classifier", 0), "--lr-classifier must be more than 0; got 0"),

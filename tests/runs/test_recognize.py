@@ -283,7 +283,7 @@ def test_mistakes_are_one_line(
     before = sorted(tmp_path.rglob("*"))
     for args, text in (
         (("--bundle", bundle), "give at least one video file"),
-        ((*given, "--top", 0), "--top must be at least 1; got 0"),
+        ((*given, "--top", 0), "--top must be an integer of at least 1; got 0"),
         ((*given, "--device", "cuda"), "torch finds no CUDA device here"),
         (
             (video, "--bundle", tmp_path / "nowhere"),

@@ -320,7 +320,7 @@ def test_mistakes_say_what_to_do_and_leave_nothing(
         ((out, *policy, "--cache", tmp_path / "nowhere"), "give --cache"),
         ((out, *policy, "--classifier", tmp_path / "none"), "give --classifier"),
         ((out, *policy, "--split", "tost"), "split 'tost' has no videos"),
-        ((out, *policy, "--count", "0"), "--count must be at least 1, videos of each kind; got 0"),
+        ((out, *policy, "--count", "0"), "--count must be an integer of at least 1; got 0"),
         ((out, *policy, "--videos", "100"), "--videos must be rows of the cache in [0, 100)"),
         ((out, *policy, "--videos", "-1"), "--videos must be rows of the cache in [0, 100)"),
         ((out, *policy, "--videos", "9", "9"), "--videos must be different rows; got [9, 9]"),
