@@ -15,7 +15,7 @@ from .record import EpisodeRecord
 from .spec import WithSpec
 
 
-class AdaFocusEnv(WithSpec, gymnasium.Env[Any, Any]):  # type: ignore[misc]
+class AdaFocusEnv(WithSpec, gymnasium.Env[Any, Any]):
     """Choose where to look in every frame of a video.
 
     ## Action space

@@ -17,7 +17,7 @@ from .record import EpisodeRecord
 from .spec import WithSpec
 
 
-class AdaFocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):  # type: ignore[misc]
+class AdaFocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
     """N environments ``focusgym/AdaFocus-v0`` in step with each other.
 
     The same episodes as N `AdaFocusEnv` with ``first_episode=i, episode_stride=N``, and infos as
