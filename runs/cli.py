@@ -99,24 +99,24 @@ def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
             if args == ["--version"]:
                 print(f"focusgym {__version__}")
                 raise SystemExit
-            config = tyro.cli(
+            return tyro.cli(
                 cast(Any, Command),
                 prog="focusgym",
                 description=_DESCRIPTION,
                 args=given,
                 config=(OmitArgPrefixes, OmitSubcommandPrefixes),
             )
-            check_options(config)
-            return config
         finally:
             sys.stdout.flush()  # what --help has printed
-    except OptionError as error:
-        _fail(str(error))
     except OSError as error:
         _fail(refusal(_PRINTED, error, _ELSEWHERE))
 
 
 def _run(config: Any) -> None:
+    try:
+        check_options(config)
+    except OptionError as error:
+        _fail(str(error))
     module, function = RUNNERS[type(config)]
     if "" not in sys.path:  # a reward design of the user's own is found where the command is typed
         sys.path.append("")
