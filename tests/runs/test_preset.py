@@ -79,6 +79,8 @@ def test_defaults_are_those_of_the_room_below() -> None:
     assert policy_of("--plus") == PRESETS["ppo_plus"]
     said = {f.name: f.default for f in fields(PPOConfig) if f.default is not MISSING}
     here = {f.name: f.default for f in fields(PolicyTrainingConfig)}
+    assert here.pop("conv_channels") is here.pop("hidden") is None  # those that go with f_C
+    assert (said.pop("conv_channels"), said.pop("hidden")) == (64, 1024)
     assert here.keys() - said.keys() == {"epochs", "threads"}
     assert said.keys() - here.keys() == {"reward", "plus"}
     assert {name: here[name] for name in said if name in here} == {
@@ -193,7 +195,7 @@ trainings = st.builds(
     st.none() | texts.filter(lambda text: text.lower() != "none"),
     texts,
     st.integers(),
-    st.booleans(),
+    resume=st.booleans(),
 )
 comparisons = st.builds(
     CompareConfig,
