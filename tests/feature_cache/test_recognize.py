@@ -40,7 +40,8 @@ def test_each_video_is_recognized_as_if_alone(videos: list[Path]) -> None:
             continue
         assert not isinstance(each, VideoError)
         frames, view = read_frames(Clip(str(path)), recognizer.frames)
-        assert_recognized(each.recognition, recognizer(frames[None]))
+        # A batch may round otherwise in the encoders: then a stored feature moves by 2⁻¹¹.
+        assert_recognized(each.recognition, recognizer(frames[None]), atol=1e-3)
         assert each.frame_indices.tolist() == view.frame_indices.tolist()
 
 

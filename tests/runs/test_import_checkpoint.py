@@ -326,9 +326,12 @@ def test_a_policy_for_a_cache_of_its_encoders(
     assert recognizer.config["feature_dtype"] == "float16", "what f_C is to go on with"
     policy, videos = read_policy(out / "policy", cache.fingerprint), np.arange(3)
     maps = cache.glance_maps(videos).permute(0, 1, 4, 2, 3)
-    expected = literal_policy(checkpoint["policy"], maps).argmax(-1)
-    assert len(expected.unique()) > 1
-    np.testing.assert_array_equal(policy_options(policy, cache, videos), expected)
+    logits = literal_policy(checkpoint["policy"], maps)
+    chosen = torch.from_numpy(policy_options(policy, cache, videos))
+    assert len(chosen.unique()) > 1
+    # σ is 2. Where two are equally good, rounding decides.
+    taken = logits.gather(-1, chosen[..., None])[..., 0]
+    torch.testing.assert_close(taken, logits.max(-1).values, rtol=0, atol=2e-3)
     tuned = ("--policy", out / "policy", "--classifier", out / "classifier", "--epochs", 1)
     run("fit", "classifier", root / "tuned", "--cache", cache.root, *tuned)
     assert read_bundle(root / "tuned", "classifier").cache_fingerprint == cache.fingerprint
