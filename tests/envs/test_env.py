@@ -242,7 +242,7 @@ def test_the_kinds_of_action_that_agents_give(files: dict[str, str]) -> None:
     for action in ([5, 1], (5, 1), np.array([5, 1])):
         env.reset(seed=0)
         rewards.append(env.step(action)[4]["reward_location"])
-    assert rewards == pytest.approx([rewards[0]] * 8)
+    assert rewards == pytest.approx([rewards[0]] * 8, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
