@@ -55,8 +55,6 @@ class CompareConfig:
         classifier: How f_C is trained.
         runs: Compare these runs of 'focusgym train' instead of training any.
         cache: The feature cache.
-        videos_root: For --patch: folder of the videos, where they are no longer where the cache
-            looks for them: the one that --videos named when it was built.
         patch: Patch sides P, pixels; all those of the cache if not given. What the cache lacks is
             encoded into the folder of the comparison, with the cache's own encoders.
         reward: Reward designs, as those of 'focusgym train'.
@@ -64,6 +62,8 @@ class CompareConfig:
         seeds: Of weights, episodes and draws: 0, 1, and so on.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
         jobs: Trainings at a time; one per core if not given.
+        videos_root: For --patch: folder of the videos, where they are no longer where the cache
+            looks for them: the one that --videos named when it was built.
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
     """
@@ -74,12 +74,12 @@ class CompareConfig:
     classifier: ClassifierFitConfig
     runs: tuple[Path, ...] = ()
     cache: Path = QUICKSTART / "cache"
-    videos_root: Path | None = None
     patch: tuple[int, ...] = ()
     reward: tuple[str, ...] = DESIGNS
     reference: str | None = None
     seeds: int = 5
     keep_ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     jobs: int | None = None
+    videos_root: Path | None = None
     preset: str | None = None
     json: bool = False
