@@ -22,8 +22,8 @@ from focusgym.feature_cache import (
     verify_cache,
     video_table,
 )
-from focusgym.feature_cache.store import fingerprint
 from focusgym.feature_cache.roots import VideosRoot
+from focusgym.feature_cache.store import fingerprint
 from focusgym.feature_cache.tables import tables_digest
 from focusgym.feature_cache.videos import VideoIndex, clips, index
 from focusgym.recognizer import Encoder, FrameConfig, PatchGrid
