@@ -57,8 +57,6 @@ class CompareConfig:
         classifier: How f_C is trained.
         runs: Compare these runs of 'focusgym train' instead of training any.
         cache: The feature cache.
-        videos_root: For --patch: folder of the videos, where they are no longer where the cache
-            looks for them: the one that --videos named when it was built.
         patch: Patch sides P, pixels; all those of the cache if not given. What the cache lacks is
             encoded into the folder of the comparison, with the cache's own encoders.
         reward: Reward designs, as those of 'focusgym train'.
@@ -67,6 +65,8 @@ class CompareConfig:
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
         jobs: Trainings at a time; one per core if not given.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
+        videos_root: For --patch: folder of the videos, where they are no longer where the cache
+            looks for them: the one that --videos named when it was built.
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
     """
@@ -77,7 +77,6 @@ class CompareConfig:
     classifier: ClassifierFitConfig
     runs: tuple[Path, ...] = ()
     cache: Path = QUICKSTART / "cache"
-    videos_root: Path | None = None
     patch: tuple[int, ...] = ()
     reward: tuple[str, ...] = DESIGNS
     reference: str | None = None
@@ -85,5 +84,6 @@ class CompareConfig:
     keep_ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     jobs: int | None = None
     device: Device = "cpu"
+    videos_root: Path | None = None
     preset: str | None = None
     json: bool = False

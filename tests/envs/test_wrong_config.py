@@ -130,7 +130,7 @@ def test_a_value_of_adafocus_plus_that_cannot_be_is_refused(
 
 @every_face
 def test_keywords_are_checked(files: dict[str, str], face: Callable[..., Any]) -> None:
-    known = "expected cache, classifier, group, .*, device"
+    known = "expected cache, classifier, group, .*, videos_root"
     with pytest.raises(TypeError, match=f"got an unexpected keyword argument 'draws': {known}"):
         face(**files, draws=None)
     with pytest.raises(TypeError, match=r"\(action_set: only of focusgym/AdaFocusPlus-v0\)"):

@@ -22,6 +22,7 @@ from focusgym.feature_cache import (
     verify_cache,
     video_table,
 )
+from focusgym.feature_cache.roots import VideosRoot
 from focusgym.feature_cache.store import fingerprint
 from focusgym.feature_cache.tables import tables_digest
 from focusgym.feature_cache.videos import VideoIndex, clips, index
@@ -137,15 +138,19 @@ def test_a_right_cache_has_nothing_wrong(root: Path) -> None:
 
 
 def make_old(root: Path) -> None:
-    """Turn a cache into what an earlier version would have built: it says nothing of decoders."""
+    """Turn a cache into what an earlier version would have built.
+
+    It says nothing of decoders, nor of the folder of its videos.
+    """
     table = pd.read_csv(root / "videos.csv", keep_default_na=False).drop(columns="decoder")
     manifest = json.loads((root / "manifest.json").read_text())
-    del manifest["decoders"]
+    paths = VideosRoot.find(root, manifest, table, None).paths
+    del manifest["decoders"], manifest["videos_root"]
     content = {key: value for key, value in manifest.items() if key not in ("tables", "skipped")}
     rows = table.drop(columns="path").to_csv(index=False)
     manifest["tables"] = fingerprint({**content, "rows": rows})
     assert manifest["tables"] == tables_digest(manifest, table)
-    table.to_csv(root / "videos.csv", index=False)
+    table.assign(path=paths).to_csv(root / "videos.csv", index=False)
     (root / "manifest.json").write_text(json.dumps(manifest))
 
 

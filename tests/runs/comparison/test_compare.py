@@ -123,7 +123,7 @@ def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., A
     (root / "cache").rename(root / "features")
     assert summary == compare("moved", *args, f"--cache={root / 'features'}")
     assert calls == [[], []]
-    assert len(json.loads((root / "c" / "run.json").read_text())["commands"]) == 7
+    assert len(json.loads((root / "moved" / "run.json").read_text())["commands"]) == 8
 
 
 def test_a_comparison_only_grows(
