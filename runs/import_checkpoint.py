@@ -17,6 +17,7 @@ from ..recognizer import (
     Released,
     convert_released,
     describe,
+    format_gmacs,
     write_bundle,
 )
 from .configs.import_checkpoint import ImportConfig
@@ -99,7 +100,7 @@ def _tell_report(config: ImportConfig, released: Released, gmacs_per_video: floa
         tell(f"inferred  {name} = {value}")
     if released.policy is None:
         tell("there is no policy in it: the recognizer has to be told where to look")
-    per_video = f"{gmacs_per_video:.2f} GMACs per video of {config.steps} frames"
+    per_video = f"{format_gmacs(gmacs_per_video)} per video of {config.steps} frames"
     tell(f"{config.out}: a recognizer of {per_video}")
 
 
