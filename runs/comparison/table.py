@@ -125,9 +125,14 @@ def _print(shown: Table, console: Console) -> None:
 
 
 def number(value: float | None, *, signed: bool = False, digits: int = 1) -> str:
-    """Return a share in percent, or a difference of shares in points; a dash for None."""
+    """Return a share in percent, or a difference of shares in points; a dash for None.
+
+    A difference has as many more digits as show on which side of zero it lies, at most two.
+    """
     if value is None:
         return "–"
+    wanted = (n for n in range(digits, digits + 3) if round(100 * value, n))
+    digits = next(wanted, digits) if signed else digits
     rounded = round(100 * value, digits) + 0.0  # no "-0.0"
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
 

@@ -40,7 +40,7 @@ def conclusions(summary: dict[str, Any]) -> list[str]:
         others = [row for row in rows if row["verdict"] != "reference"]
         sentence += _verdicts([row for row in others if row["kind"] in LEARNED])
         if fixed := _verdicts([row for row in others if row["kind"] == "fixed"]):
-            sentence += f" Of the policies that do not learn:{fixed}"
+            sentence += f" Policies that do not learn.{fixed}"
         sentences.append(sentence)
     return sentences
 

@@ -203,7 +203,7 @@ def test_in_short_also_says_what_policies_do_that_do_not_learn() -> None:
         accuracy = 1.0 if kind == "bound" else 0.1
         cells.append(make_cell(name, 0, (accuracy,), n=200, kind=kind, draws=50))  # type: ignore[arg-type]
     (said,) = summarise(cells, "a")["conclusions"]
-    learned, fixed = said.split(" Of the policies that do not learn: ")
+    learned, fixed = said.split(" Policies that do not learn. ")
     assert "Not apart, by points: b (0.0, 0.0 to 0.0)." in learned
     assert fixed.startswith("Lower, by points: central (-")
     assert "; random (-" in fixed
