@@ -254,8 +254,8 @@ def _told(result: dict[str, Any]) -> str:
     n_listed = len(result["listing"]["rows"])
     lines += result["notes"]
     lines.append(
-        f"{len(result['videos'])} videos are shown frame by frame, {n_listed} are in the list; "
-        "--more N shows N more"
+        f"videos shown frame by frame: {len(result['videos'])}, in the list: {n_listed}; "
+        "--more N shows N further"
     )
     out = Path(result["out"])
     lines.append(f"{out / 'index.html'}: open it in a browser; {out / 'overview.html'}: averages")

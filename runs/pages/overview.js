@@ -65,7 +65,7 @@ function drawClasses(i) {
   document.querySelectorAll("[data-policy]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.policy) === i)));
   $("classes").replaceChildren(...policies[i].classes.map((of) => map(
     of.heat, Math.max(...covered(of.heat)), `Where ${names[i]} looks in class ${of.name}`,
-    html("b", {}, of.name), html("br", {}), `${of.videos} videos`, html("br", {}), `${percent(of.accuracy, 0)} right ${interval(of.accuracy_interval)}`,
+    html("b", {}, of.name), html("br", {}), `${of.videos} video${of.videos === 1 ? "" : "s"}`, html("br", {}), `${percent(of.accuracy, 0)} right ${interval(of.accuracy_interval)}`,
     html("br", {}), `path ${pixels(policies[i].path_px_by_class[of.name])}`,
   )));
 }

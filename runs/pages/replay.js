@@ -335,7 +335,7 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   const action = KEYS[event.key.toLowerCase()];
   const pressed = event.key === " " && event.target.closest("button, a"); // a space presses these
-  const typed = event.target.closest("select, input:not([type=range])"); // these take the keys
+  const typed = event.target.closest("select, input[type=search]"); // these take the keys
   if (!action || pressed || typed || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   action();
