@@ -255,7 +255,7 @@ def test_what_blocks_print(folders: dict[str, Path], tiny_run: tuple[Path, Any])
     assert re.search(r"ρ = [01]\.\d+, \d+% kept", printed(folders, "train.md", "PlusTraining("))
     assert "6 pictures" in printed(folders, "replay.md", "render_record(")
     recognizing = printed(folders, "recognize.md", "recognizer.stream()")
-    assert re.search(r"0\.00\d+ GMACs\n(\d (True|False)\n){6}$", recognizing)
+    assert re.search(r"\d\.\d+ MMACs\n(\d (True|False)\n){6}$", recognizing)
     assert abs(float(printed(folders, "your-reward.md", "env.step(3)").split()[1])) < 5
     assert printed(folders, "your-encoder.md", "encoder_gmacs(").startswith("(2, 1280, 4, 4) 1280")
     assert "32 channels" in printed(folders, "your-encoder.md", "two_layers() ->")

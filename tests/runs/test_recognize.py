@@ -19,7 +19,7 @@ from recognizers import gmacs_by_hand, keep_probabilities, literal, make_recogni
 from verbs import Digits
 
 from focusgym.feature_cache import read_frames
-from focusgym.recognizer import AdaptiveRecognizer, PatchGrid, PolicyNetwork
+from focusgym.recognizer import AdaptiveRecognizer, PatchGrid, PolicyNetwork, format_gmacs
 from focusgym.runs.cli import main
 
 FULL_LOCAL = [(16, 3, 16), (8, 16, 32), (4, 32, 64), (4, 64, 64)]  # f_L on 32×32: side, in, out
@@ -153,8 +153,8 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     lines, _ = run(capsys, clip.path, "--bundle", bundle)
     assert lines[:-1] == [
         f"{clip.path}: {said}",
-        f"  {looked} of 5 frames looked at, {gmacs:.4g} GMACs, {full / gmacs:.1f} times less than "
-        f"full frames ({full:.4g})",
+        f"  {looked} of 5 frames looked at, {format_gmacs(gmacs)}, {full / gmacs:.1f} times less than "
+        f"full frames ({format_gmacs(full)})",
     ]
     assert re.fullmatch(r"  \d+\.\d ms decoding, \d+\.\d ms recognizing", lines[-1])
     lines, _ = run(capsys, clip.path, "--bundle", bundle, "--top", 100)
@@ -175,7 +175,7 @@ def test_what_costs_more_than_full_frames_is_said_to(
     gmacs = full_frames(recognizer) + 5 * policy
     lines, _ = run(capsys, digits.clips[0].path, "--bundle", tmp_path / "whole")
     ratio = gmacs / full_frames(recognizer)
-    assert f"{gmacs:.4g} GMACs, {ratio:.1f} times more than full frames" in lines[1]
+    assert f"{format_gmacs(gmacs)}, {ratio:.1f} times more than full frames" in lines[1]
 
 
 def test_what_cannot_be_read_is_named_and_the_others_are_told(
