@@ -153,8 +153,8 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     lines, _ = run(capsys, clip.path, "--bundle", bundle)
     assert lines[:-1] == [
         f"{clip.path}: {said}",
-        f"  {looked} of 5 frames looked at, {format_gmacs(gmacs)}, {full / gmacs:.1f} times less than "
-        f"full frames ({format_gmacs(full)})",
+        f"  {looked} of 5 frames looked at, {format_gmacs(gmacs)}, {full / gmacs:.1f} times less "
+        f"than full frames ({format_gmacs(full)})",
     ]
     assert re.fullmatch(r"  \d+\.\d ms decoding, \d+\.\d ms recognizing", lines[-1])
     lines, _ = run(capsys, clip.path, "--bundle", bundle, "--top", 100)

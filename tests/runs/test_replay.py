@@ -16,7 +16,7 @@ import torch
 from scipy.stats import binomtest
 from support import add_group, write_cache
 
-from focusgym.agents import RandomAgent, read_policy
+from focusgym.agents import RandomAgent, read_penalty, read_policy
 from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
@@ -67,6 +67,7 @@ def by_hand(run: Path, name: str | None, seed: int, i: int) -> list[dict[str, An
         first_episode=i,
         episode_stride=len(CHOSEN),
         policy_gmacs=0.0 if policy is None else policy_gmacs(policy),
+        **({"penalty": read_penalty(run / str(name))} if plus else {}),
     )
     _, info = env.reset()
     assert info["video_id"] == CHOSEN[i]
@@ -323,9 +324,8 @@ def test_policies_are_called_what_they_are(
         (policy, ["AdaFocus (policy)", "AdaFocus (policy, again)"]),
         (other, ["AdaFocus (quickstart/policy)", "AdaFocus (other/policy)"]),
     ):
-        out = tmp_path / names[1].split("(")[1][:5].replace("/", "_")
         config = ReplayConfig(
-            out, policy, second, run / "cache", run / "classifier", videos=(99,), mp4=False
+            tmp_path / f"beside {second.parent.name}", policy, second, run / "cache", run / "classifier", videos=(99,), mp4=False
         )
         result = replay(config)
         assert [each["name"] for each in result["policies"]] == names
