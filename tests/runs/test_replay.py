@@ -324,9 +324,9 @@ def test_policies_are_called_what_they_are(
         (policy, ["AdaFocus (policy)", "AdaFocus (policy, again)"]),
         (other, ["AdaFocus (quickstart/policy)", "AdaFocus (other/policy)"]),
     ):
-        config = ReplayConfig(
-            tmp_path / f"beside {second.parent.name}", policy, second, run / "cache", run / "classifier", videos=(99,), mp4=False
-        )
+        out = tmp_path / f"beside {second.parent.name}"
+        parts = run / "cache", run / "classifier"
+        config = ReplayConfig(out, policy, second, *parts, videos=(99,), mp4=False)
         result = replay(config)
         assert [each["name"] for each in result["policies"]] == names
         one, two = result["videos"][0]["episodes"]
