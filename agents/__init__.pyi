@@ -13,7 +13,7 @@ from .fixed import (
 )
 from .focus_ppo import FocusPPO
 from .gru_policy import GruPolicy
-from .learned import LearnedAgent, policy_options, read_policy, write_policy
+from .learned import LearnedAgent, policy_options, read_penalty, read_policy, write_policy
 from .model_agent import ModelAgent
 from .presets import PRESETS, PlusTraining, PPOConfig
 from .sb3_parts import EpisodeBuffer, GlanceGruExtractor
@@ -48,6 +48,7 @@ __all__ = [
     "load_checkpoint",
     "make_environment",
     "policy_options",
+    "read_penalty",
     "read_policy",
     "save_checkpoint",
     "train_policy",

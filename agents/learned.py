@@ -16,6 +16,7 @@ from ..recognizer import PolicyConfig, PolicyNetwork, read_bundle, restore, writ
 
 # Videos at a time: memory does not grow with B.
 CHUNK = 64
+_PRICE, _UNITS = "penalty_", ("per_px2", "per_gmac")  # of a look, in a bundle
 
 
 class LearnedAgent:
@@ -86,6 +87,7 @@ def write_policy(
     policy: PolicyNetwork,
     cache: FeatureCache,
     metrics: Mapping[str, float] | None = None,
+    penalty: Mapping[str, float] | None = None,
 ) -> None:
     """Write π, and π′ with ρ where it has one, as a bundle: safetensors and JSON.
 
@@ -94,5 +96,26 @@ def write_policy(
         policy: The network.
         cache: What it was trained on; the bundle carries its fingerprint.
         metrics: Numbers that were measured on it, by name.
+        penalty: Price of a look that π′ was trained with, as `PlusConfig.penalty`; the bundle
+            carries it.
     """
-    write_bundle(path, "policy", policy.config, policy, cache.fingerprint, metrics)
+    training = {_PRICE + unit: price for unit, price in (penalty or {}).items()}
+    write_bundle(path, "policy", policy.config, policy, cache.fingerprint, metrics, training)
+
+
+def read_penalty(path: str | os.PathLike[str]) -> dict[str, float] | None:
+    """Read the price of a look that π′ of a policy bundle was trained with.
+
+    Args:
+        path: Folder of the policy bundle.
+
+    Returns:
+        As `PlusConfig.penalty`; None where the bundle does not say: without π′, imported, or
+        written by an earlier version.
+
+    Raises:
+        BundleError: If the folder is not a readable policy bundle.
+    """
+    training = read_bundle(path, "policy").training
+    prices = {unit: training[_PRICE + unit] for unit in _UNITS if _PRICE + unit in training}
+    return prices or None

@@ -142,6 +142,19 @@ def train_model(
     return policy, model.mean_returns
 
 
+def trained_penalty(model: FocusPPO) -> dict[str, float] | None:
+    """Return the price of a look that π′ was trained with, as `PlusConfig.penalty`.
+
+    Where the training adapted it to a target it is the one that it came to. None without π′.
+    """
+    player = model.players[0]
+    if not isinstance(player.config, PlusConfig):
+        return None
+    if model.target_gmacs is None:
+        return dict(player.config.penalty)
+    return {"per_px2": player.prices.penalty / player.cache.grid.patch_px**2}
+
+
 def make_environment(
     cache: str | os.PathLike[str],
     classifier: str | os.PathLike[str],

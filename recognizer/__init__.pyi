@@ -27,6 +27,7 @@ from .classifier import (
     build_classifier,
 )
 from .compute import Cost, FrameCost, count_gmacs, encoder_gmacs, frame_cost, policy_gmacs
+from .compute_units import ComputeUnit, compute_unit, format_gmacs
 from .encoders import (
     GLANCE_PIXELS,
     LOCAL_PIXELS,
@@ -99,6 +100,7 @@ __all__ = [
     "CheckpointError",
     "Classifier",
     "ClassifierConfig",
+    "ComputeUnit",
     "Cost",
     "Encoder",
     "EncoderConfig",
@@ -140,6 +142,7 @@ __all__ = [
     "blockwise_linear",
     "build_classifier",
     "centre_crop",
+    "compute_unit",
     "confidence",
     "convert_released",
     "count_gmacs",
@@ -151,6 +154,7 @@ __all__ = [
     "encoder_gmacs",
     "fit",
     "fit_frames",
+    "format_gmacs",
     "frame_cost",
     "generator",
     "in_words",

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +42,7 @@ class Bundle:
         weights: Its state dict.
         cache_fingerprint: Of the cache that it was trained on; None for what was trained on pixels.
         metrics: Numbers that were measured on it, by name.
+        training: Numbers of its training that its use needs, by name; none in older bundles.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Bundle:
     weights: Mapping[str, Tensor]
     cache_fingerprint: str | None
     metrics: Mapping[str, float]
+    training: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_bundle(
@@ -58,6 +60,7 @@ def write_bundle(
     module: nn.Module,
     cache_fingerprint: str | None = None,
     metrics: Mapping[str, float] | None = None,
+    training: Mapping[str, float] | None = None,
 ) -> None:
     """Write a network's weights and its frozen-dataclass config into a folder.
 
@@ -68,6 +71,7 @@ def write_bundle(
         module: The network.
         cache_fingerprint: Of the cache that it was trained on.
         metrics: Numbers that were measured on it.
+        training: Numbers of its training that its use needs, by name.
     """
     root = Path(path)
     root.mkdir(exist_ok=True)
@@ -81,6 +85,7 @@ def write_bundle(
         "config": asdict(config),
         "cache_fingerprint": cache_fingerprint,
         "metrics": dict(metrics or {}),
+        "training": dict(training or {}),
     }
     (root / _JSON).write_text(json.dumps(content, indent=2))
 
@@ -181,14 +186,15 @@ def read_encoder(path: str | os.PathLike[str]) -> Encoder:
 
 
 def _check_types(bundle: Bundle) -> None:
-    numbers = isinstance(bundle.metrics, dict) and all(
-        isinstance(value, int | float) for value in bundle.metrics.values()
-    )
     fingerprint = bundle.cache_fingerprint
     if not isinstance(bundle.config, dict):
         raise TypeError(f"config must be an object; got {bundle.config!r:.80}")
-    if not numbers:
-        raise TypeError(f"metrics must be numbers by name; got {bundle.metrics!r:.80}")
+    for name in ("metrics", "training"):
+        numbers = getattr(bundle, name)
+        if not isinstance(numbers, dict) or not all(
+            isinstance(value, int | float) for value in numbers.values()
+        ):
+            raise TypeError(f"{name} must be numbers by name; got {numbers!r:.80}")
     if fingerprint is not None and not isinstance(fingerprint, str):
         raise TypeError(f"cache_fingerprint must be a text or null; got {fingerprint!r:.80}")
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..envs.render import enlargement
 from ..feature_cache import every_picture, read_index
-from ..recognizer import FrameConfig, centre_crop, resize_frames
+from ..recognizer import FrameConfig, centre_crop, format_gmacs, resize_frames
 from .disks import disk_error, refusal
 from .options import UsageError
 from .steps import OutputError
@@ -193,7 +193,7 @@ def _draw_band(done: Sequence[Step], width: int) -> NDArray[np.uint8]:
     name = _shorten(str(done[-1]["class"]), font, room) if done else ""
     for line, left, right in (
         (0, (name + says, TEXT), (verdict, colour)),
-        (1, (f"looked at {looks} of {len(done)}", FAINT), (f"{gmacs:.3g} GMACs", TEXT)),
+        (1, (f"looked at {looks} of {len(done)}", FAINT), (format_gmacs(gmacs, 3), TEXT)),
     ):
         y = (1.3 * line + 1.2) * size
         draw.text((size / 2, y), left[0], left[1], font, anchor="ls")

@@ -32,7 +32,7 @@ _AT_ONCE = (
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs"), _AT_LEAST_ONE),
     **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
-    **dict.fromkeys(("sample", "validations", "views"), _AT_LEAST_ZERO),
+    **dict.fromkeys(("sample", "validations", "views", "more"), _AT_LEAST_ZERO),
     **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
     **dict.fromkeys(("ent_coef", "vf_coef", "penalty_per_px2", "penalty_per_gmac"), _NOT_NEGATIVE),
     **dict.fromkeys(("gamma", "gae_lambda"), _DISCOUNT),

@@ -17,6 +17,7 @@ from ..recognizer import (
     Released,
     convert_released,
     describe,
+    format_gmacs,
     in_words,
     write_bundle,
 )
@@ -103,7 +104,7 @@ def _tell_report(config: ImportConfig, released: Released, gmacs_per_video: floa
             "there is no policy in it, which is expected in an entry 'policy' (it holds "
             f"{', '.join(report.entries)}): the recognizer has to be told where to look"
         )
-    per_video = f"{gmacs_per_video:.2f} GMACs per video of {config.steps} frames"
+    per_video = f"{format_gmacs(gmacs_per_video)} per video of {config.steps} frames"
     tell(f"{config.out}: a recognizer of {per_video}")
 
 

@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from torch import Tensor
 
-from ..recognizer import measure
+from ..recognizer import compute_unit, measure
 from .played import Played
 
 _SHOWN = 6  # steps in a printed table
@@ -36,22 +36,27 @@ def measures(
         step, likewise the top-5 accuracy and the mean average precision, and the share of the
         frames that were looked at.
     """
-    from scipy.stats import binomtest
-
     found = measure(logits, labels)
     by_step = found.top1
-    right = binomtest(round(by_step[-1] * len(labels)), len(labels))
-    interval = right.proportion_ci(method="wilson")
     return {
         "name": name,
         "n_videos": len(labels),
         "accuracy": by_step[-1],
-        "accuracy_interval": [float(interval.low), float(interval.high)],
+        "accuracy_interval": accuracy_interval(by_step[-1], len(labels)),
         "accuracy_by_step": by_step,
         "top5_by_step": found.top5,
         "map_by_step": found.mean_average_precision,
         "kept_share": float(looked.mean()),
     }
+
+
+def accuracy_interval(accuracy: float, n_videos: int) -> list[float]:
+    """Return the 95 % interval over videos of an accuracy: low and high, Wilson's."""
+    from scipy.stats import binomtest
+
+    right = binomtest(round(accuracy * n_videos), n_videos)
+    interval = right.proportion_ci(method="wilson")
+    return [float(interval.low), float(interval.high)]
 
 
 def gmacs_of(played: Played) -> dict[str, Any]:
@@ -75,7 +80,8 @@ def print_measures(rows: Sequence[dict[str, Any]]) -> None:
     table.add_column("policy", no_wrap=True)
     for t in shown:
         table.add_column(f"t={t}", justify="right", no_wrap=True)
-    for name in ("95 %", "mean", "kept", "GMACs"):
+    unit = compute_unit(*(row["gmacs_per_video"] for row in rows))
+    for name in ("95 %", "mean", "kept", unit.name):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         by_step = 100 * np.asarray(row["accuracy_by_step"])
@@ -86,7 +92,7 @@ def print_measures(rows: Sequence[dict[str, Any]]) -> None:
             f"{low:.1f}–{high:.1f}",
             f"{by_step.mean():.1f}",
             f"{100 * row['kept_share']:.0f}",
-            f"{row['gmacs_per_video']:.4g}",
+            unit.number(row["gmacs_per_video"]),
         )
     console = Console(markup=False, highlight=False)
     # Names and digits are never cut off: where the console is narrow, lines are longer than it is.

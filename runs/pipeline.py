@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..agents import PPOConfig, train_policy, write_policy
+from ..agents import PPOConfig, write_policy
+from ..agents.train import make_model, train_model, trained_penalty
 from ..feature_cache import FeatureCache, clips_of, make_encoder, read_many
 from ..recognizer import (
     Classifier,
@@ -149,8 +150,9 @@ def make_policy(
     folder: Path, config: PPOConfig, cache: FeatureCache, classifier: Path, seed: int
 ) -> None:
     """Stage II: train π and write its bundle."""
-    policy, returns = train_policy(cache.root, classifier, config, seed)
-    write_policy(folder, policy, cache, {"mean_return": returns[-1]})
+    model = make_model(cache.root, classifier, config, seed)
+    policy, returns = train_model(model, config, seed)
+    write_policy(folder, policy, cache, {"mean_return": returns[-1]}, trained_penalty(model))
 
 
 def make_finetuned(

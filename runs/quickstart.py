@@ -263,5 +263,5 @@ def run_pipeline(
     results: dict[str, Any] = json.loads((evaluation / "results.json").read_text())
     results["seconds"] = steps.seconds
     options = np.load(evaluation / "options.npy", allow_pickle=False)
-    write_report(config.out, results, cache, options, data.boxes, console)
+    write_report(results, cache, options, data.boxes, config, console)
     return results

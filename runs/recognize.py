@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..feature_cache import RecognizedVideo, VideoError, recognize_videos
-from ..recognizer import AdaptiveRecognizer, encoder_gmacs
+from ..recognizer import AdaptiveRecognizer, encoder_gmacs, format_gmacs
 from .annotate import annotate, annotated_paths, annotation_folder
 from .configs.recognize import RecognizeConfig
 from .devices import device_of
@@ -126,7 +126,8 @@ def _sentences(line: dict[str, Any]) -> str:
     lines = [
         f"{line['video']}: {classes}",
         f"  {line['attended']} of {len(line['steps'])} frames looked at, "
-        f"{line['gmacs']:.4g} GMACs, {compared} than full frames ({line['full_frames_gmacs']:.4g})",
+        f"{format_gmacs(line['gmacs'])}, {compared} than full frames "
+        f"({format_gmacs(line['full_frames_gmacs'])})",
         f"  {line['decode_ms']:.1f} ms decoding, {line['recognize_ms']:.1f} ms recognizing",
     ]
     if "annotated" in line:

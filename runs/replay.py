@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..envs import make_design
 from ..envs.design_checks import check_design
 from ..feature_cache import FeatureCache, read_view
-from ..recognizer import shortened
+from ..recognizer import compute_unit, shortened
 from .configs.replay import ReplayConfig
 from .devices import device_of
 from .options import UsageError, reward_of, tell, usage
@@ -23,15 +23,17 @@ from .partial import check_free, whole
 from .played import Played, play
 from .replays.content import (
     boxes_of,
-    describe_overview,
     describe_policies,
     describe_video,
+    mean_picture,
     pictures,
     say_missing_boxes,
 )
-from .replays.episodes import Decided, Episode, Looker, decide, summed_regrets, watch
+from .replays.episodes import RANDOM, Decided, Episode, Looker, decide, summed_regrets, watch
 from .replays.film import strip, write_film
-from .replays.interest import KINDS, Pick, pick
+from .replays.interest import KINDS, Pick, following, pick
+from .replays.listing import describe_listing
+from .replays.overview import describe_overview
 from .trained import Trained, find_boxes
 
 
@@ -64,6 +66,8 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
     # Random patches are drawn video by video: those of the split are the same without strangers.
     played = [play(each.engine, each.agent, split, each.cost)[0] for each in lookers]
     picks, notes = _select(config, lookers[0], rows, decided[0], played)
+    n_selected = len(picks)
+    picks += following(picks, config.more, len(split))
 
     positions = np.array([each.position for each in picks])
     shown = rows[positions]
@@ -89,7 +93,10 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         "several_labels": lookers[0].labels == "mean",
         "policies": describe_policies(lookers),
         "notes": notes,
-        "overview": describe_overview([each.rows(in_split) for each in decided], played, cache),
+        "listing": describe_listing(cache, split, played),
+        "overview": describe_overview(
+            lookers, [each.rows(in_split) for each in decided], played, cache
+        ),
         "videos": [
             describe_video(int(row), why, of_video, cache, of_truth)
             for row, why, of_video, of_truth in zip(
@@ -98,7 +105,7 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         ],
     }
     with whole(config.out) as folder:
-        _write(folder, facts, episodes, cache, config.mp4)
+        _write(folder, facts, episodes, cache, n_selected, config.mp4)
     written = sorted(str(p.relative_to(config.out)) for p in config.out.rglob("*") if p.is_file())
     result = {"out": str(config.out), "files": written, **facts}
     tell(json.dumps(result) if config.json else _told(result))
@@ -111,7 +118,7 @@ def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
     first = Looker.find(config.policy, *known, device=device)
     trained = first.trained
     if config.second is None:
-        return first, Looker("random patches", trained, random_seed=config.seed)
+        return first, Looker(RANDOM, trained, random_seed=config.seed)
     second = Looker.find(config.second, *known, device=device)
     other = second.trained
     if other.cache.fingerprint != trained.cache.fingerprint:
@@ -120,7 +127,22 @@ def _lookers(config: ReplayConfig) -> tuple[Looker, Looker]:
             f"{_features(trained)}, as {config.policy} is: give a policy that was trained on the "
             "same option group of the same cache"
         )
-    return first, replace(second, name=str(config.second)) if other.name == first.name else second
+    if first.name != second.name:
+        return first, second
+    folders = _apart(config.policy, config.second)
+    pair = zip((first, second), folders, strict=True)
+    one, two = (replace(each, name=f"{each.name} ({folder})") for each, folder in pair)
+    return one, two
+
+
+def _apart(first: Path, second: Path) -> tuple[str, str]:
+    """Return the ends of two paths, as short as they are not the same."""
+    one, two = first.resolve().parts, second.resolve().parts
+    for n in range(1, max(len(one), len(two))):
+        ends = "/".join(one[-n:]), "/".join(two[-n:])
+        if ends[0] != ends[1]:
+            return ends
+    return one[-1], f"{two[-1]}, again"
 
 
 def _features(trained: Trained) -> str:
@@ -181,31 +203,48 @@ def _write(
     facts: dict[str, Any],
     episodes: Sequence[Sequence[Episode]],
     cache: FeatureCache,
+    n_selected: int,
     mp4: bool,
 ) -> None:
-    """Write everything into a folder."""
+    """Write everything into a folder; strip and films are of the first, selected videos."""
     frames = []
     names = [policy["name"] for policy in facts["policies"]]
     if mp4:
         (folder / "videos").mkdir()
-    for of_video in zip(*episodes, strict=True):
+    for index, of_video in enumerate(zip(*episodes, strict=True)):
         record = of_video[0].record
         frames.append(read_view(record.clip, record.frames, record.view))
-        if mp4:
+        if mp4 and index < n_selected:
             path = folder / "videos" / f"{record.video_id}.mp4"
             write_film(path, [episode.record for episode in of_video], names)
-    strip(frames, episodes[0], cache.classes).savefig(folder / "strip.png", dpi=100)
+    selected = frames[:n_selected], episodes[0][:n_selected]
+    strip(*selected, cache.classes).savefig(folder / "strip.png", dpi=100)
     (folder / "episodes.json").write_text(json.dumps(facts, allow_nan=False))
-    overview, videos = facts["overview"], facts["videos"]
     pictured = [
-        {**video, "frames": pictures(each)} for video, each in zip(videos, frames, strict=True)
+        {**video, "frames": pictures(each), "film": mp4 and index < n_selected}
+        for index, (video, each) in enumerate(zip(facts["videos"], frames, strict=True))
     ]
-    shared = {key: value for key, value in facts.items() if key not in ("overview", "videos")}
-    data = {**shared, "mp4": mp4, "boxes_px": cache.grid.boxes_px.tolist()}
+    parts = {name: facts[name] for name in ("listing", "overview")}
+    shared = {key: value for key, value in facts.items() if key not in (*parts, "videos")}
+    costs = [cost for each in parts["overview"]["policies"] for cost in each["gmacs_by_step"]]
+    data = {
+        **shared,
+        "boxes_px": cache.grid.boxes_px.tolist(),
+        "compute_unit": asdict(compute_unit(*costs)),
+    }
     title = " and ".join(names)
-    write_page(folder / "index.html", "replay.html", title=title, data={**data, "videos": pictured})
     write_page(
-        folder / "overview.html", "overview.html", title=title, data={**data, "overview": overview}
+        folder / "index.html",
+        "replay.html",
+        title=title,
+        data={**data, "listing": parts["listing"], "videos": pictured},
+    )
+    mean = {"mean_frame": mean_picture(frames), "n_mean": len(frames)}
+    write_page(
+        folder / "overview.html",
+        "overview.html",
+        title=title,
+        data={**data, **mean, "overview": parts["overview"]},
     )
 
 
@@ -219,7 +258,12 @@ def _told(result: dict[str, Any]) -> str:
             for policy, episode in zip(result["policies"], video["episodes"], strict=True)
         ]
         lines.append(f"{video['row']:>7}  {video['why']}; {', '.join(ends)}")
+    n_listed = len(result["listing"]["rows"])
     lines += result["notes"]
+    lines.append(
+        f"videos shown frame by frame: {len(result['videos'])}, in the list: {n_listed}; "
+        "--more N shows N further"
+    )
     out = Path(result["out"])
     lines.append(f"{out / 'index.html'}: open it in a browser; {out / 'overview.html'}: averages")
     return "\n".join(lines)

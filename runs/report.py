@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,17 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from scipy.optimize import isotonic_regression
 
 from ..feature_cache import FeatureCache, read_frames
+from ..recognizer import compute_unit
 from .configs.quickstart import QuickstartConfig
 from .disks import whole_file, write_whole
 from .evaluation import true_boxes
+from .measures import accuracy_interval
 
 # Colour says what kind of policy a line is: grey fixed, green learned, orange learned with frames
 # skipped, blue a bound.
@@ -49,6 +55,7 @@ MEANINGS = {
     "oracle": "told the label, tries all patches of every frame",
 }
 PICTURED = 6
+_LABEL_SHARE = 0.042  # of the height of the plot: a line of text
 
 FILES = ("results.json", "results.csv", "accuracy.png", "patches.png")
 
@@ -60,23 +67,24 @@ def clear_report(out: Path) -> None:
 
 
 def write_report(
-    out: Path,
     results: dict[str, Any],
     cache: FeatureCache,
     options: NDArray[np.int64],
     boxes: pd.DataFrame | None,
+    config: QuickstartConfig,
     console: Console,
 ) -> None:
-    """Write the report's files into ``out`` and print the table.
+    """Write the report's files into the run's folder and print the table.
 
     Args:
-        out: The run's folder.
         results: Content of ``results.json``.
         cache: The feature cache.
         options: ``(B, T)`` the patches that ``adafocus`` looks at in the test videos.
         boxes: True boxes, where there are any.
+        config: What was run, and where.
         console: Where the table is printed.
     """
+    out = config.out
     table = results_table(results)
     write_whole(out / "results.csv", table.to_csv(index=False))
     pictures = {
@@ -89,7 +97,7 @@ def write_report(
     write_whole(out / "results.json", json.dumps(results, indent=2))
 
     print_table(results, table, console)
-    print_places(out, console)
+    print_places(config, console)
 
 
 def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) -> None:
@@ -108,12 +116,13 @@ def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) 
         shown.add_column(f"t={t + 1}", justify="right")
     shown.add_column("mean", justify="right")
     shown.add_column("kept", justify="right")
-    shown.add_column("GMACs", justify="right", no_wrap=True)
+    unit = compute_unit(*table["gmacs_per_video"])
+    shown.add_column(unit.name, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         numbers = [row[f"step_{t + 1}"] for t in range(steps)] + [row["mean"]]
         style = "bold green" if row["policy"] == "adafocus" else None
         cells = [f"{100 * number:.1f}" for number in numbers] + [f"{100 * row['kept_share']:.0f}"]
-        shown.add_row(str(row["policy"]), *cells, f"{row['gmacs_per_video']:.4g}", style=style)
+        shown.add_row(str(row["policy"]), *cells, unit.number(row["gmacs_per_video"]), style=style)
     # Digits are never cut off: where the console is too narrow, its lines are longer than it is.
     unbounded = Console(width=1000)
     needed = Measurement.get(unbounded, unbounded.options, shown).maximum
@@ -136,30 +145,47 @@ def print_table(results: dict[str, Any], table: pd.DataFrame, console: Console) 
     )
 
 
-def print_places(out: Path, console: Console) -> None:
-    """Print where everything is and what to try next."""
+def print_places(config: QuickstartConfig, console: Console) -> None:
+    """Print where everything is and what to try next with it."""
+    out, own = config.out, config.videos is not None
     console.print(f"\n{out}/", style="bold", markup=False, highlight=False, soft_wrap=True)
     for name, what in (
         ("results.json, results.csv", "the table"),
         ("accuracy.png", "accuracy after t frames, a line per policy"),
-        ("patches.png", "where the policy looks (green), the true box (grey)"),
+        ("patches.png", f"where the policy looks (green){'' if own else ', the true box (grey)'}"),
         ("policy/, policy_plus/", "the policy bundles; policy_plus also skips frames"),
+        ("recognizers/", "what `focusgym recognize` takes"),
         ("cache/, classifier/", "what gymnasium.make takes: see the README"),
     ):
         console.print(f"  {name:26} {what}", highlight=False)
     console.print("\nnext:")
     command = "focusgym" if shutil.which("focusgym") else ".venv/bin/focusgym"
+    for what, arguments in next_commands(config):
+        line = f"  [dim]{what}:[/] {command} {escape(shlex.join(arguments))}"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def next_commands(config: QuickstartConfig) -> list[tuple[str, list[str]]]:
+    """Return what to try after a run, and the arguments of ``focusgym`` for it."""
+    out = config.out
     here = out != QuickstartConfig().out
-    data = f" --cache {out}/cache" if here else ""
-    trained = f"{data} --classifier {out}/classifier" if here else ""
-    policy = f" --policy {out}/policy_plus --second {out}/policy"
-    for what, options in (
-        ("look at what the policies do", f"replay outputs/replay{policy}"),
-        ("train one yourself", f"train outputs/pi --preset digits{trained}"),
-        ("compare reward designs", f"compare outputs/table5 --preset digits{data}"),
-        ("your own clips", "quickstart --videos DIR --weights FILE --out outputs/clips"),
-    ):
-        console.print(f"  [dim]{what}:[/] {command} {options}", highlight=False, soft_wrap=True)
+    cache = ["--cache", f"{out}/cache"] if here else []
+    trained = [*cache, "--classifier", f"{out}/classifier"] if here else []
+    # The preset has the sizes that the run's own policies were trained with.
+    preset = ["--preset", "digits" if config.videos is None else "clips"]
+    both = ["--policy", f"{out}/policy_plus", "--second", f"{out}/policy"]
+    if config.videos is None:
+        clips = ["--videos", "DIR", "--weights", "FILE", "--out", "outputs/clips"]
+        last = ("your own clips", ["quickstart", *clips])
+    else:
+        bundle = ["--bundle", f"{out}/recognizers/adafocus_plus"]
+        last = ("recognize another video", ["recognize", "VIDEO", *bundle])
+    return [
+        ("look at what the policies do", ["replay", "outputs/replay", *both]),
+        ("train one yourself", ["train", "outputs/pi", *preset, *trained]),
+        ("compare reward designs", ["compare", "outputs/table5", *preset, *cache]),
+        last,
+    ]
 
 
 def results_table(results: dict[str, Any]) -> pd.DataFrame:
@@ -177,20 +203,56 @@ def results_table(results: dict[str, Any]) -> pd.DataFrame:
 
 
 def accuracy_plot(results: dict[str, Any]) -> Figure:
-    """Return the plot of accuracy after t frames, a line per policy."""
-    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    """Return the plot of accuracy after t frames: a line per policy with its name at the end.
+
+    Bands are 95 % intervals over videos (Wilson's), of the last frame drawn as bars too.
+    """
+    figure = Figure(figsize=(8, 5.2), layout="constrained")
     axes = figure.subplots()
-    frames = np.arange(1, results["steps"] + 1)
+    steps = results["steps"]
+    frames = np.arange(1, steps + 1)
+    ends, colours = [], []
     for row in results["policies"]:
+        style = STYLES[row["name"]]
+        bounds = [accuracy_interval(a, results["n_videos"]) for a in row["accuracy_by_step"]]
+        low, high = 100 * np.transpose(bounds)
         accuracies = 100 * np.asarray(row["accuracy_by_step"])
-        axes.plot(frames, accuracies, marker=".", label=row["name"], **STYLES[row["name"]])
+        axes.fill_between(frames, low, high, color=style["color"], alpha=0.1, linewidth=0)
+        axes.plot(frames, accuracies, marker=".", **style)
+        ends.append(accuracies[-1])
+        colours.append(style["color"])
+        axes.vlines(steps, low[-1], high[-1], color=style["color"], linewidth=1)
     axes.set_xticks(frames)
     axes.set_xlabel("frames seen")
-    axes.set_ylabel(f"accuracy on {results['n_videos']} test videos, %")
+    axes.set_ylabel(f"accuracy on {results['n_videos']} test videos, %; bands: 95 %")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right center", frameon=False)
+    low, high = axes.get_ylim()
+    places = spread(ends, _LABEL_SHARE * (high - low))
+    axes.set_ylim(min(low, *places), max(high, *places))
+    room = 0.04 * max(1, steps - 1)
+    for row, end, place, colour in zip(results["policies"], ends, places, colours, strict=True):
+        corners = [steps, steps + room, steps + 2 * room], [end, place, place]
+        axes.plot(*corners, color=colour, linewidth=0.7, clip_on=False)
+        name = row["name"]
+        axes.text(steps + 2.3 * room, place, name, color=colour, va="center", size=9)
+    axes.set_xlim(1 - room, steps + room)
     return figure
+
+
+def spread(values: Sequence[float], least: float) -> list[float]:
+    """Return places for labels: near their values, in their order, none too near to another.
+
+    Args:
+        values: Where the labels belong.
+        least: Distance between two of them.
+    """
+    order = np.argsort(values, kind="stable")
+    # Less their rank times the distance, places need only not to fall: isotonic regression.
+    shifted = np.asarray(values, dtype=np.float64)[order] - least * np.arange(len(values))
+    places = np.empty(len(values))
+    places[order] = isotonic_regression(shifted).x + least * np.arange(len(values))
+    return [float(place) for place in places]
 
 
 def patch_strip(

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ..agents import FocusPPO, LearnedAgent, PPOConfig, write_policy
-from ..agents.train import make_model, train_model
+from ..agents.train import make_model, train_model, trained_penalty
 from ..envs import FocusEngine, open_source
 from ..feature_cache import FeatureCache
 from ..recognizer import (
@@ -157,7 +157,8 @@ def _train(
     played, logits = play(engine, LearnedAgent(policy), videos, cost)
     row = measures(out.resolve().name, logits, all_labels(cache, videos), played.looked)
     row |= gmacs_of(played)
-    write_policy(out / POLICY, policy, cache, {"test_accuracy": row["accuracy"]})
+    metrics = {"test_accuracy": row["accuracy"]}
+    write_policy(out / POLICY, policy, cache, metrics, trained_penalty(model))
     played.write(out / PLAYED)
     results = {"test": row, "threshold": policy.config.threshold, "mean_returns": returns}
     write_whole(out / RESULTS, json.dumps(results, indent=2))

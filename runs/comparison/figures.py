@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from ...recognizer import Purpose, generator
-from .statistics import bootstrap_seeds, interval, mean_over_groups
+from ...recognizer import ComputeUnit, Purpose, compute_unit, generator
+from .statistics import DECIDING, bootstrap_seeds, interval, mean_over_groups
 from .summary import Cell
 from .table import number, span
 from .words import LEARNED
@@ -25,7 +25,6 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cros
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _ROW_PX, _AXIS_PX, _LINES_PX, _PLANE_PX = 34, 92, 360, 460
 _POINTS = 60  # of a learning curve
-_OVER = ("over_videos", "over_seeds")
 _LONG = 20  # characters of a name that fit beside a plot on a telephone
 
 
@@ -78,13 +77,16 @@ def accuracies(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.Fi
 
 
 def differences(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.Figure:
-    """Return differences to the reference: thick the interval over videos, thin that over seeds."""
+    """Return differences to the reference, with the two intervals that decide the verdict.
+
+    Thick: over videos. Thin: Student's over seeds.
+    """
     rows = [row for row in _compared(rows) if row["difference"]]
     figure = _dots(rows, "points above the reference")
     figure.add_vline(x=0, line={"width": 1, "color": _GREY})
     found = [row["difference"]["final_accuracy"] for row in rows]
     ends = [0.0, *(each["value"] for each in found)]
-    ends += [end for each in found for over in _OVER for end in each[over] or []]
+    ends += [end for each in found for over in DECIDING for end in each[over] or []]
     pad = 0.06 * np.ptp(ends) or 0.01
     figure.update_xaxes(range=[100 * (min(ends) - pad), 100 * (max(ends) + pad)])
     for row, each in zip(rows, found, strict=True):
@@ -92,8 +94,7 @@ def differences(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.F
         name = _wrapped(row["label"])
         text = f"<b>{row['label']}</b>: {row['verdict']}<br>"
         text += f"{number(each['value'], signed=True)} points"
-        for over in _OVER:
-            text += f"<br>95 % {over.replace('_', ' ')}: {span(each[over], signed=True)}"
+        text += f"<br>95 % over videos: {span(each['over_videos'], signed=True)}"
         text += f"<br>95 % over seeds, by t: {span(each['over_seeds_t'], signed=True)}"
         if each["over_videos"]:
             low, high = (100 * bound for bound in each["over_videos"])
@@ -105,7 +106,7 @@ def differences(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.F
                 opacity=0.4,
                 hoverinfo="skip",
             )
-        _dot(figure, name, style, each["value"], each["over_seeds"], text)
+        _dot(figure, name, style, each["value"], each["over_seeds_t"], text)
     return figure
 
 
@@ -129,29 +130,31 @@ def against_compute(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> 
 
     Source: AdaFocus (V1), Figure 6. Bounds are left out: they try all patches, at K times the cost.
     """
-    figure = _lines("GMACs per video, so far", "accuracy, %")
+    rows = [row for row in rows if row["kind"] != "bound"]
+    unit = _unit(rows)
+    figure = _lines(f"{unit.name} per video, so far", "accuracy, %")
     for row in rows:
-        if row["kind"] == "bound":
-            continue
         style = styles(summary)[row["design"]]
         by_step = row["accuracy_by_step"]
         gmacs, accuracy = row["gmacs_by_step"], 100 * np.array(by_step["value"])
+        spent = [unit.per_gmac * each for each in gmacs]
         bounds = by_step["interval"] or [None] * len(gmacs)
         if by_step["interval"]:
             low, high = 100 * np.array(by_step["interval"]).T
-            _band(figure, row["design"], style, gmacs, low, high)
+            _band(figure, row["design"], style, spent, low, high)
         texts = [
             f"<b>{row['label']}</b><br>frame {t + 1}: {accuracy[t]:.1f} % ({span(bounds[t])})"
-            f"<br>{gmacs[t]:.4g} GMACs"
+            f"<br>{unit.number(gmacs[t])} {unit.name}"
             for t in range(len(gmacs))
         ]
-        _line(figure, row["design"], style, gmacs, accuracy, texts)
+        _line(figure, row["design"], style, spent, accuracy, texts)
     return figure
 
 
 def plane(summary: dict[str, Any]) -> go.Figure:
     """Return accuracy against cost: designs over patch sizes, AdaFocus+ over η, fixed ones grey."""
-    figure = _lines("GMACs per video", "accuracy after all frames, %")
+    unit = _unit([row for row in summary["rows"] if row["kind"] != "bound"])
+    figure = _lines(f"{unit.name} per video", "accuracy after all frames, %")
     figure.update_layout(height=_PLANE_PX)
     curves: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in summary["rows"]:
@@ -163,15 +166,15 @@ def plane(summary: dict[str, Any]) -> go.Figure:
         rows = sorted(rows, key=lambda row: row["gmacs_per_video"])
         texts = []
         for row in rows:
-            found = row["final_accuracy"]
+            found, cost = row["final_accuracy"], unit.number(row["gmacs_per_video"])
             texts.append(
                 f"<b>{row['label']}</b>, {row['group']}<br>{number(found['value'])} % "
-                f"({span(found['interval'])})<br>{row['gmacs_per_video']:.4g} GMACs, "
+                f"({span(found['interval'])})<br>{cost} {unit.name}, "
                 f"{100 * row['kept_share']:.0f} % of frames kept"
             )
-        gmacs = [row["gmacs_per_video"] for row in rows]
+        spent = [unit.per_gmac * row["gmacs_per_video"] for row in rows]
         accuracy = 100 * np.array([row["final_accuracy"]["value"] for row in rows])
-        _line(figure, design, styles(summary)[design], gmacs, accuracy, texts)
+        _line(figure, design, styles(summary)[design], spent, accuracy, texts)
         if all(row["final_accuracy"]["interval"] for row in rows):
             bounds = 100 * np.array([row["final_accuracy"]["interval"] for row in rows])
             figure.data[-1].error_y = _errors(accuracy, bounds) | {"width": 3, "thickness": 1}
@@ -229,6 +232,11 @@ def learning_curves(
             _line(figure, design, style, steps, mean, texts)
             figure.data[-1].mode = "lines"
     return figure
+
+
+def _unit(rows: Sequence[dict[str, Any]]) -> ComputeUnit:
+    """Return the unit of what rows cost; of every video, not of its first frames."""
+    return compute_unit(*(row["gmacs_per_video"] for row in rows))
 
 
 def _learned(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:

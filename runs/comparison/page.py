@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from ...recognizer import compute_unit
 from ..pages.page import write_page
 from . import figures
+from .statistics import DECIDING
 from .summary import Cell
 from .table import ALL_GROUPS, number, span
 
@@ -45,7 +47,8 @@ def comparison_page(
         path: The file.
         summary: From `summarise`.
         cells: What was summarised; the learning curves come from there.
-        settings: What the runs were made with, shown as it is.
+        settings: What the runs were made with. Of absolute paths the last two names are shown: a
+            page is for others.
     """
     styles = figures.styles(summary)
     parts = _parts(summary)
@@ -66,6 +69,8 @@ def comparison_page(
         sections=[section for section in _sections(summary, parts, cells) if section["plots"]],
         key=key,
         settings={name: _shown(value) for name, value in settings.items()},
+        deciding=DECIDING,
+        unit=compute_unit(*(row["gmacs_per_video"] for row in summary["rows"])),
         number=number,
         span=span,
         plotly=Markup(get_plotlyjs()),
@@ -108,9 +113,8 @@ def _sections(
         ),
         _section(
             f"Difference to {reference}",
-            "Thick bar: 95 % interval over videos. Thin: over seeds, by drawing them. The verdict "
-            "takes Student's t interval over seeds instead, wider for few seeds: it is in the "
-            "table, and shown at a mark that is pointed at.",
+            "Thick bar: 95 % interval over videos. Thin: Student's t interval over seeds. A design "
+            "is higher or lower where both lie on one side of zero.",
             [],
             _drawn(figures.differences, summary, parts),
         ),
@@ -180,4 +184,16 @@ def _section(
 
 
 def _shown(value: Any) -> str:
+    value = _without_root(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _without_root(value: Any) -> Any:
+    """Return a setting in which absolute paths are shortened to their last two names."""
+    if isinstance(value, dict):
+        return {key: _without_root(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_root(each) for each in value]
+    if isinstance(value, str) and (path := PurePath(value)).is_absolute():
+        return "/".join(("…", *path.parts[1:][-2:]))
+    return value

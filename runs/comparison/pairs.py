@@ -15,6 +15,7 @@ from .statistics import (
     Statistic,
     bootstrap_seeds,
     bootstrap_videos,
+    deciding,
     interval,
     mean_over_groups,
     mean_probability,
@@ -186,9 +187,9 @@ def _verdict(difference: dict[str, Any]) -> str:
 
     The percentiles of a few resampled seeds are too close together to decide anything.
     """
-    bounds = [difference[name] for name in ("over_videos", "over_seeds_t") if difference[name]]
-    if bounds and all(low > 0 for low, _ in bounds):
+    bounds = deciding(difference)
+    if bounds is not None and bounds[0] > 0:
         return "higher"
-    if bounds and all(high < 0 for _, high in bounds):
+    if bounds is not None and bounds[1] < 0:
         return "lower"
     return "not apart"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ Array = NDArray[np.float64]
 Statistic = Callable[[Sequence[Array]], Array]
 
 LEVEL = 0.95
+DECIDING = ("over_videos", "over_seeds_t")  # intervals of a difference, for its verdict
 _DRAWS = 1_000_000  # resampled videos at a time: memory does not grow with B
 
 # How often `interval` of n seeds holds the true mean of normal scores, in percent: few seeds cannot
@@ -158,3 +160,21 @@ def t_interval(groups: Sequence[Array], seeds: Sequence[Sequence[int]]) -> Array
         half = t.ppf((1 + LEVEL) / 2, n - 1) * scores.std(axis=-1, ddof=1) / np.sqrt(n)
         bounds.append([scores.mean(axis=-1) - half, scores.mean(axis=-1) + half])
     return np.asarray(np.mean(bounds, axis=0))
+
+
+def deciding(difference: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the interval that decides whether a difference is higher or lower than zero.
+
+    It reaches as far as either of two does: the one over videos, and Student's over seeds. So it
+    leaves out zero just where both do, on the same side.
+
+    Args:
+        difference: With ``over_videos`` and ``over_seeds_t``, of which either may be None.
+
+    Returns:
+        Low and high; None where there is neither.
+    """
+    found = [difference[name] for name in DECIDING if difference[name]]
+    if not found:
+        return None
+    return min(low for low, _ in found), max(high for _, high in found)

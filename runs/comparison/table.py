@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from ...recognizer import compute_unit
+from .statistics import deciding
+
 MEASURES = ("final_accuracy", "mean_accuracy")  # after all frames; mean over the frames
 ALL_GROUPS = "all"
 STYLES = {"reference": "bold", "higher": "green", "lower": "red", "unpaired": "dim"}
@@ -73,30 +76,32 @@ def print_comparison(summary: dict[str, Any], console: Console) -> None:
 
 def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
     shown = _table(f"{title}, after all frames and their mean")
-    for name in ("seeds", "final", "95 %", "mean", "95 %", "kept", "GMACs"):
+    unit = compute_unit(*(row["gmacs_per_video"] for row in rows))
+    for name in ("seeds", "final", "95 %", "mean", "95 %", "kept", unit.name):
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         estimates = [row[name] for name in MEASURES]
         numbers = [[number(e["value"]), span(e["interval"])] for e in estimates]
-        costs = [f"{100 * row['kept_share']:.0f}", f"{row['gmacs_per_video']:.4g}"]
+        costs = [f"{100 * row['kept_share']:.0f}", unit.number(row["gmacs_per_video"])]
         cells = [str(len(row["seeds"])), *numbers[0], *numbers[1], *costs]
         shown.add_row(row["label"], *cells, style=STYLES.get(row["verdict"]))
     return shown
 
 
 def _differences(rows: Sequence[dict[str, Any]], title: str) -> Table:
+    """Return the differences, each with the interval that decides its verdict."""
     shown = _table(title)
-    for name in ("final", "over videos", "over seeds", "wins", "95 %"):
+    for name in ("final", "95 %", "wins", "95 %"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("so", no_wrap=True)
     for row in rows:
         found = (row["difference"] or {}).get("final_accuracy", {})
         chance = row["probability_of_improvement"] or {}
         cells = [number(found.get("value"), signed=True)]
-        cells += [span(found.get(name), signed=True) for name in ("over_videos", "over_seeds")]
+        cells.append(span(deciding(found) if found else None, signed=True))
         cells += [number(chance.get("value"), digits=0), span(chance.get("interval"), digits=0)]
         if row["verdict"] == "reference":
-            cells = [""] * 5
+            cells = [""] * 4
         shown.add_row(row["label"], *cells, row["verdict"], style=STYLES.get(row["verdict"]))
     return shown
 
@@ -120,9 +125,14 @@ def _print(shown: Table, console: Console) -> None:
 
 
 def number(value: float | None, *, signed: bool = False, digits: int = 1) -> str:
-    """Return a share in percent, or a difference of shares in points; a dash for None."""
+    """Return a share in percent, or a difference of shares in points; a dash for None.
+
+    A difference has as many more digits as show on which side of zero it lies, at most two.
+    """
     if value is None:
         return "–"
+    wanted = (n for n in range(digits, digits + 3) if round(100 * value, n))
+    digits = next(wanted, digits) if signed else digits
     rounded = round(100 * value, digits) + 0.0  # no "-0.0"
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .cells import Cell
-from .statistics import COVERAGE, EQUAL_APART
+from .statistics import COVERAGE, EQUAL_APART, deciding
 from .table import ALL_GROUPS, number
 
 LEARNED = ("trained", "plus")
@@ -38,14 +38,21 @@ def conclusions(summary: dict[str, Any]) -> list[str]:
         score = number(base[0]["final_accuracy"]["value"])
         sentence = f"{where}: {reference} is right in {score} % after all frames."
         others = [row for row in rows if row["verdict"] != "reference"]
-        # What learned is what is compared; fixed policies and bounds stand in the table.
-        others = [row for row in others if row["kind"] in LEARNED] or others
-        for verdict, name in _VERDICTS.items():
-            if found := [_named(row) for row in others if row["verdict"] == verdict]:
-                unit = "" if verdict == "unpaired" else ", by points"
-                sentence += f" {name.capitalize()}{unit}: {', '.join(found)}."
+        sentence += _verdicts([row for row in others if row["kind"] in LEARNED])
+        if fixed := _verdicts([row for row in others if row["kind"] == "fixed"]):
+            sentence += f" Policies that do not learn.{fixed}"
         sentences.append(sentence)
     return sentences
+
+
+def _verdicts(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a sentence for each verdict that rows have, each after a space."""
+    said = ""
+    for verdict, name in _VERDICTS.items():
+        if found := [_named(row) for row in rows if row["verdict"] == verdict]:
+            unit = "" if verdict == "unpaired" else ", by points"
+            said += f" {name.capitalize()}{unit}: {'; '.join(found)}."
+    return said
 
 
 def _missing(summary: dict[str, Any], label: str) -> str:
@@ -59,7 +66,9 @@ def _named(row: dict[str, Any]) -> str:
         return str(row["label"])
     difference = row["difference"]["final_accuracy"]
     by = number(difference["value"], signed=True)
-    return f"{row['label']} ({by}{'' if difference['over_seeds_t'] else ', one seed'})"
+    bounds = deciding(difference)
+    said = "" if bounds is None else ", " + " to ".join(number(b, signed=True) for b in bounds)
+    return f"{row['label']} ({by}{said}{'' if difference['over_seeds_t'] else ', one seed'})"
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
@@ -70,8 +79,9 @@ def notes(summary: dict[str, Any]) -> list[str]:
     found = [
         f"Intervals are {level} %: seeds (in each group by itself), or videos, are drawn "
         f"{summary['resamples']} times with replacement. Differences are paired, by seed and by "
-        "video. Higher and lower: the interval over videos and Student's t interval over seeds "
-        "lie on one side of zero; for one seed, that over videos alone."
+        "video, and have two intervals: over videos, and Student's t interval over seeds. Higher "
+        "and lower: both lie on one side of zero; for one seed, that over videos alone. So the "
+        "interval above is from the lower of their lower ends to the higher of their upper ends."
     ]
     several = [n for row in learned for n in (row["fewest_seeds"], len(row["seeds_compared"]))]
     several = [n for n in several if n > 1]

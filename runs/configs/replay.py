@@ -33,6 +33,10 @@ class ReplayConfig:
             patches (regret), or leaves out most frames (skipped). All four if neither
             this is given nor any videos.
         count: Videos of each kind.
+        more: Further videos of the split to show frame by frame, in its order. All videos of the
+            split are in the page's list, and can be searched and sorted; only those that are shown
+            have pictures, and each makes the page larger: by some 30 kB for 6 frames of 64 px, by
+            400 kB for 16 of 224 px.
         reward: Which reward is shown, by name or as a YAML mapping with parameters.
         boxes: CSV file of true boxes; if it is not given, 'boxes.csv' in the folder of the videos,
             or 'data/boxes.csv' beside the cache.
@@ -52,6 +56,7 @@ class ReplayConfig:
     videos: tuple[int, ...] = ()
     select: tuple[Kind, ...] = ()
     count: int = 3
+    more: int = 0
     reward: str = "increment_over_random"
     boxes: Path | None = None
     mp4: bool = True

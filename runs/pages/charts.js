@@ -39,13 +39,29 @@ function inWords({ name, values }) {
   return `${name}: first ${say(values[0])}, last ${say(values[values.length - 1])}, lowest ${say(low)}, highest ${say(high)}`;
 }
 
+// The scale of a heat map: its colour from the least to the greatest value, as strong as it is drawn.
+function scaleBar(low, high, strength, colour, say) {
+  const stops = Array.from({ length: 13 }, (_, i) => {
+    const share = i / 12;
+    return `color-mix(in srgb, ${colour} ${(100 * strength(low + share * (high - low))).toFixed(1)}%, transparent) ${(100 * share).toFixed(1)}%`;
+  });
+  const bar = html("i", {});
+  bar.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+  const label = `Scale of the heat map, from ${say(low)} to ${say(high)}`;
+  return html("div", { class: "scale", role: "img", "aria-label": label }, html("span", {}, say(low)), bar, html("span", {}, say(high)));
+}
+
 // Draw lines or bars over steps 1 to T into a place.
-// series: [{name, colour, dash, values, bars}]; marker: present step from 0; pick: called with a step.
-function chart(place, { label, series, steps, low, high, unit = "", height = 190, marker, pick, rule }) {
+// series: [{name, colour, dash, values, bars, bounds, at}]; bounds: [low, high] of each value, drawn as a
+// band; at: where the values stand on an axis {title, high} that is no count of frames.
+// marker: present step from 0; pick: called with a step.
+function chart(place, { label, series, steps, low, high, unit = "", height = 190, marker, pick, rule, axis }) {
   const width = Math.max(220, place.clientWidth);
   const box = { left: 46, right: width - 12, top: 10, bottom: height - 38 };
   const slot = (box.right - box.left) / steps;
   const x = (t) => box.left + (t + 0.5) * slot;
+  const along = (v) => box.left + (v / axis.high) * (box.right - box.left);
+  const placed = (each, t) => (axis ? along(each.at[t]) : x(t));
   const y = (v) => box.bottom - ((v - low) / (high - low)) * (box.bottom - box.top);
   const said = [label, ...series.map(inWords)].join(". ");
   const root = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": said });
@@ -57,11 +73,15 @@ function chart(place, { label, series, steps, low, high, unit = "", height = 190
       svg("text", { x: box.left - 7, y: y(v) + 4, "text-anchor": "end" }, (zero ? 0 : v).toFixed(marks.digits) + unit),
     );
   }
-  const every = Math.ceil(26 / slot);
-  for (let t = 0; t < steps; t += every) {
-    root.append(svg("text", { x: x(t), y: box.bottom + 17, "text-anchor": "middle" }, `${t + 1}`));
+  const under = (at, text) => root.append(svg("text", { x: at, y: box.bottom + 17, "text-anchor": "middle" }, text));
+  if (axis) {
+    const { values, digits } = ticks(0, axis.high);
+    for (const v of values) under(along(v), v.toFixed(digits));
+  } else {
+    const every = Math.ceil(26 / slot);
+    for (let t = 0; t < steps; t += every) under(x(t), `${t + 1}`);
   }
-  root.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, "frame"));
+  root.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, axis ? axis.title : "frame"));
   if (marker !== undefined) {
     root.append(svg("rect", {
       x: x(marker) - slot / 2, y: box.top, width: slot, height: box.bottom - box.top, fill: "var(--soft)", opacity: 0.13,
@@ -83,13 +103,18 @@ function chart(place, { label, series, steps, low, high, unit = "", height = 190
       }));
     });
   });
+  for (const each of series.filter((one) => one.bounds)) {
+    const edge = (end) => each.bounds.map((pair, t) => `${placed(each, t)},${y(pair[end])}`);
+    const points = [...edge(0), ...edge(1).reverse()].join(" ");
+    root.append(svg("polygon", { class: "band", points, fill: each.colour, opacity: 0.16 }));
+  }
   for (const each of series.filter((one) => !one.bars)) {
-    const points = each.values.map((v, t) => `${x(t)},${y(v)}`).join(" ");
+    const points = each.values.map((v, t) => `${placed(each, t)},${y(v)}`).join(" ");
     root.append(svg("polyline", {
       points, fill: "none", stroke: each.colour, "stroke-width": 2.4, "stroke-dasharray": each.dash || "none", "stroke-linejoin": "round",
     }));
     each.values.forEach((v, t) => {
-      root.append(svg("circle", { cx: x(t), cy: y(v), r: t === marker ? 5 : 2.6, fill: each.colour }));
+      root.append(svg("circle", { cx: placed(each, t), cy: y(v), r: t === marker ? 5 : 2.6, fill: each.colour }));
     });
   }
   if (pick) {

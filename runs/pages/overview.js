@@ -11,39 +11,72 @@ const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 const pixels = (px) => (px === null ? "–" : `${px.toFixed(1)} px`);
 
-function map(heat, high, i, said, ...caption) {
-  const n = data.grid;
-  const root = svg("svg", { viewBox: `0 0 ${n} ${n}`, role: "img", "aria-label": said });
-  heat.forEach((share, k) => {
+const HEAT = "#ff6a00"; // on a frame, whatever the scheme
+const UNIT = data.compute_unit;
+const cost = (gmacs) => (gmacs * UNIT.per_gmac).toPrecision(4);
+const interval = ([low, high]) => `(${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
+const last = (values) => values[values.length - 1];
+
+// Where the edges of the patches cut the frame into cells, and which patches cover each cell.
+const edges = (sides) => [...new Set([0, data.frame_px, ...data.boxes_px.flatMap((px) => sides.map((i) => px[i]))])].sort((a, b) => a - b);
+const [xs, ys] = [edges([0, 2]), edges([1, 3])];
+const cells = ys.slice(1).flatMap((bottom, row) => xs.slice(1).map((right, column) => {
+  const [left, top] = [xs[column], ys[row]];
+  const covering = data.boxes_px.flatMap((px, k) => (px[0] <= left && px[2] >= right && px[1] <= top && px[3] >= bottom ? [k] : []));
+  return { left, top, right, bottom, covering };
+}));
+// The share of the looks whose patch covers each cell.
+const covered = (heat) => cells.map(({ covering }) => covering.reduce((sum, k) => sum + heat[k], 0));
+
+function map(heat, high, said, ...caption) {
+  const S = data.frame_px;
+  const root = svg("svg", { viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": said }, svg("image", { href: data.mean_frame, width: S, height: S }));
+  const strength = (share) => (high ? (0.85 * share) / high : 0);
+  covered(heat).forEach((share, i) => {
+    const { left, top, right, bottom } = cells[i];
     root.append(svg("rect", {
-      x: k % n, y: Math.floor(k / n), width: 1.01, height: 1.01, fill: COLOURS[i], opacity: high ? (share / high).toFixed(3) : 0,
-    }, svg("title", {}, `row ${Math.floor(k / n) + 1}, column ${(k % n) + 1}: ${percent(share)} of the looks`)));
+      x: left, y: top, width: right - left, height: bottom - top, fill: HEAT, opacity: strength(share).toFixed(3), "shape-rendering": "crispEdges",
+    }, svg("title", {}, `${left} to ${right} px across, ${top} to ${bottom} px down: in ${percent(share)} of the looks`)));
   });
-  return html("figure", {}, root, html("figcaption", {}, ...caption));
+  const scale = scaleBar(0, high, strength, HEAT, (share) => percent(share, 0));
+  return html("figure", {}, root, scale, html("figcaption", {}, ...caption));
 }
 
-function drawTable() {
-  const last = (values) => values[values.length - 1];
-  const rows = [
-    ["accuracy after all frames", (p) => percent(last(p.accuracy_by_step))],
+const heads = (first) => html("thead", {}, html("tr", {}, html("th", { scope: "col" }, first), ...names.map((name, i) => html("th", { scope: "col", class: i ? "second" : "first" }, name))));
+const body = (rows) => html("tbody", {}, ...rows.map(([what, value]) => html("tr", {}, html("td", {}, what), ...policies.map((p, i) => html("td", {}, ...[value(p, i)].flat())))));
+
+function drawTables() {
+  $("table").append(heads(`${n_videos} videos`), body([
+    ["accuracy after all frames", (p) => [percent(last(p.accuracy_by_step)), html("small", {}, interval(last(p.accuracy_intervals_by_step)))]],
     ["frames looked at", (p) => percent(p.kept_share)],
-    ["cost per video, GMACs", (p) => last(p.gmacs_by_step).toPrecision(3)],
+    [`cost per video, ${UNIT.name}`, (p) => cost(last(p.gmacs_by_step))],
     ["from one look to the next", (p) => pixels(p.path_px)],
     [`entropy of π, of ${most.toFixed(2)} bits`, (p, i) => (data.policies[i].learned ? mean(p.entropy_bits_by_step).toFixed(2) : "–")],
     ["entropy of use, bits", (p) => mean(p.used_bits_by_step).toFixed(2)],
-  ];
-  $("table").append(
-    html("thead", {}, html("tr", {}, html("th", {}, `${n_videos} videos`), ...names.map((name, i) => html("th", { class: i ? "second" : "first" }, name)))),
-    html("tbody", {}, ...rows.map(([what, value]) => html("tr", {}, html("td", {}, what), ...policies.map((p, i) => html("td", {}, value(p, i)))))),
-  );
+  ]));
+  const networks = [["glance", "f_G on every frame"], ["policy", "π, and π′ where there is one"], ["local", "f_L on the patches looked at"], ["classifier", "f_C"]];
+  $("cost").append(heads(UNIT.name), body([
+    ...networks.map(([name, what]) => [what, (p) => cost(p.gmacs_by_network[`${name}_gmacs`])]),
+    ["together", (p) => cost(last(p.gmacs_by_step))],
+  ]));
 }
 
 function drawClasses(i) {
   document.querySelectorAll("[data-policy]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.policy) === i)));
   $("classes").replaceChildren(...policies[i].classes.map((of) => map(
-    of.heat, Math.max(...of.heat), i, `Where ${names[i]} looks in class ${of.name}`,
-    html("b", {}, of.name), html("br", {}), `${of.videos} videos`, html("br", {}), `${percent(of.accuracy, 0)} right`, html("br", {}), `path ${pixels(policies[i].path_px_by_class[of.name])}`,
+    of.heat, Math.max(...covered(of.heat)), `Where ${names[i]} looks in class ${of.name}`,
+    html("b", {}, of.name), html("br", {}), `${of.videos} video${of.videos === 1 ? "" : "s"}`, html("br", {}), `${percent(of.accuracy, 0)} right ${interval(of.accuracy_interval)}`,
+    html("br", {}), `path ${pixels(policies[i].path_px_by_class[of.name])}`,
   )));
+}
+
+function drawConfusion(i) {
+  document.querySelectorAll("[data-confused]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.confused) === i)));
+  const pairs = policies[i].confusion, colourOf = (a, b) => (a === b ? "var(--first)" : "var(--bad)");
+  const label = `Confusion matrix of ${names[i]}: true classes from top to bottom, predicted ones from left to right`;
+  $("matrix").replaceChildren(data.classes.length > MOST_COUNTED ? confusionPicture(pairs, data.classes, colourOf, label) : confusionTable(pairs, data.classes, colourOf));
+  const wrong = mistakes(pairs, data.classes);
+  $("mistakes").replaceChildren(...(wrong.length ? wrong : [html("li", {}, "none")]));
 }
 
 function drawCurves() {
@@ -57,7 +90,12 @@ function drawCurves() {
   curve("skipped", "Share of frames skipped, by frame", lines("skipped_by_step"), 1);
   curve("entropy", "Entropy of the probabilities, by frame", lines("entropy_bits_by_step", learned), most * 1.05, most);
   curve("used", "Entropy of use, by frame", lines("used_bits_by_step"), most * 1.05, most);
-  curve("accuracy", "Accuracy, by frame", lines("accuracy_by_step"), 1);
+  const right = lines("accuracy_by_step").map((line, i) => ({ ...line, bounds: policies[i].accuracy_intervals_by_step }));
+  curve("accuracy", "Accuracy, by frame", right, 1);
+  const spent = right.map((line, i) => ({ ...line, at: policies[i].gmacs_by_step.map((gmacs) => gmacs * UNIT.per_gmac) }));
+  const axis = { title: `${UNIT.name} per video, so far`, high: 1.05 * Math.max(...spent.flatMap((line) => line.at)) };
+  chart($("spent"), { label: "Accuracy against cost", series: spent, steps: data.steps, low: 0, high: 1, axis });
+  legend($("spentkey"), spent);
 }
 
 document.querySelectorAll("[data-name]").forEach((place) => { place.textContent = names[place.dataset.name]; });
@@ -65,10 +103,19 @@ document.querySelectorAll("[data-policy]").forEach((b) => {
   b.textContent = names[b.dataset.policy];
   b.addEventListener("click", () => drawClasses(Number(b.dataset.policy)));
 });
+document.querySelectorAll("[data-confused]").forEach((b) => {
+  b.textContent = names[b.dataset.confused];
+  b.addEventListener("click", () => drawConfusion(Number(b.dataset.confused)));
+});
+$("heatsaid").textContent = `How many of the looks cover a place, over the mean of the frames of ${data.n_mean} videos; skipped frames do not count. These two have one scale.`;
+$("confusionsaid").textContent = `Videos of each true class (row) by the class predicted after all frames (column)${data.several_labels ? "; of several labels the one that was predicted, else the first" : ""}. The stronger the colour, the larger the share of the row.`;
 $("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}`;
-const highest = Math.max(...policies.flatMap((p) => p.heat));
-$("all").append(...policies.map((p, i) => map(p.heat, highest, i, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, largest share ${percent(Math.max(...p.heat))}`)));
-drawTable();
+const highest = Math.max(...policies.flatMap((p) => covered(p.heat)));
+$("all").append(...policies.map((p, i) => map(
+  p.heat, highest, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, at most ${percent(Math.max(...covered(p.heat)))} of the looks cover one place`,
+)));
+drawTables();
 drawClasses(0);
+drawConfusion(0);
 drawCurves();
 new ResizeObserver(drawCurves).observe(document.querySelector(".charts"));

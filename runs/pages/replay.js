@@ -5,12 +5,18 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const S = data.frame_px;
 const COLOURS = ["var(--first)", "var(--second)"];
+const HEAT = "#ff6a00";
 const ON_FRAME = ["#2df06f", "#e08cff"]; // boxes stand on pictures, whatever the scheme
 const names = data.policies.map((policy) => policy.name);
-const state = { video: 0, t: 0, view: "b", heat: 0, timer: null };
+const entries = makeEntries(data);
+const byRowOf = new Map(entries.map((entry) => [entry.row, entry]));
+const state = { row: data.videos[0].row, t: 0, view: "b", heat: 0, timer: null };
+const list = { search: "", filter: "all", sort: "shown", withPictures: false, entries: [], drawn: 0 };
 
 const shown = () => (state.view === "b" ? [0, 1] : [state.view - 1]);
-const video = () => data.videos[state.video];
+const entry = () => byRowOf.get(state.row);
+const video = () => data.videos[entry().shown]; // undefined where there are no pictures
+const cost = (gmacs) => (gmacs * data.compute_unit.per_gmac).toPrecision(3);
 const percent = (p) => `${(100 * p).toFixed(0)} %`;
 const signed = (r) => `${r < 0 ? "−" : "+"}${Math.abs(r).toFixed(3)}`;
 
@@ -38,19 +44,32 @@ function boxes(v, t, policies, stroke) {
   );
 }
 
-// Cells around the centres of the candidates, as strong as their values.
-function heatCells(episode, t) {
-  const n = data.grid, K = n * n;
+// What a heat map shows of a frame: a value for each candidate, and how strongly values are drawn.
+function heatOf(i, t) {
+  if (!state.heat || (state.heat === 1 && !data.policies[i].learned)) return null;
+  const episode = video().episodes[i], K = data.grid ** 2;
   const values = (state.heat === 1 ? episode.probabilities[t] : episode.alternatives[t]).slice(0, K);
   const low = state.heat === 1 ? 0 : Math.min(...values), high = Math.max(...values);
+  const strength = (value) => {
+    const share = high > low ? (value - low) / (high - low) : 0;
+    return 0.78 * (state.heat === 1 ? Math.sqrt(share) : share); // most probabilities are small
+  };
+  return { values, low, high, strength };
+}
+
+// Cells around the centres of the candidates, as strong as their values.
+function heatCells({ values, strength }) {
+  const n = data.grid;
   const side = (S - data.patch_px) / (n - 1);
   return data.boxes_px.map((px, k) => {
-    const share = high > low ? (values[k] - low) / (high - low) : 0;
-    const strength = state.heat === 1 ? Math.sqrt(share) : share; // most probabilities are small
     const [x, y] = [(px[0] + px[2] - side) / 2, (px[1] + px[3] - side) / 2];
-    return svg("rect", { class: "cell", x, y, width: side, height: side, fill: "#ff6a00", opacity: (0.78 * strength).toFixed(3) },
+    return svg("rect", { class: "cell", x, y, width: side, height: side, fill: HEAT, opacity: strength(values[k]).toFixed(3) },
       svg("title", {}, `row ${Math.floor(k / n) + 1}, column ${(k % n) + 1}: ${(100 * values[k]).toFixed(1)} %`));
   });
+}
+
+function heatScale({ low, high, strength }) {
+  return scaleBar(low, high, strength, HEAT, (v) => `${(100 * v).toFixed(1)} %`);
 }
 
 function picture(i) {
@@ -58,7 +77,8 @@ function picture(i) {
   const what = looked ? `looked at ${episode.boxes_px[t].join(", ")} px` : "skipped";
   const root = svg("svg", { class: "picture", viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `${names[i]}, frame ${t + 1}: ${what}` });
   root.append(svg("image", { href: v.frames[t], width: S, height: S, opacity: looked ? 1 : 0.4 }));
-  if (state.heat === 2 || (state.heat && data.policies[i].learned)) root.append(...heatCells(episode, t));
+  const heat = heatOf(i, t);
+  if (heat) root.append(...heatCells(heat));
   root.append(...boxes(v, t, [i], 3.5));
   if (!looked) {
     root.append(svg("text", { class: "said", x: S / 2, y: S / 2, "font-size": S / 10, "stroke-width": S / 60, "text-anchor": "middle" }, "skipped"));
@@ -79,15 +99,35 @@ function facts(i) {
     ["reward r", signed(episode.location_rewards[t])],
     ...(episode.skip_rewards ? [["reward r′", signed(episode.skip_rewards[t])]] : []),
     ["frames looked at", `${looks} of ${t + 1} so far`],
-    ["cost so far", `${episode.gmacs[t].toPrecision(3)} of ${episode.gmacs[data.steps - 1].toPrecision(3)} GMACs`],
+    ["cost so far", `${cost(episode.gmacs[t])} of ${cost(episode.gmacs[data.steps - 1])} ${data.compute_unit.name}`],
   ];
   if (data.policies[i].learned) rows.push(["π's entropy", `${bits(episode.probabilities[t]).toFixed(2)} of ${Math.log2(data.grid ** 2).toFixed(2)} bits`]);
   if (episode.keep) rows.push(["π′ says look", `${episode.keep[t].toPrecision(2)}, looks from ${data.policies[i].threshold.toPrecision(2)}`]);
   return html("dl", {}, ...rows.flatMap(([term, said]) => [html("dt", {}, term), html("dd", {}, said)]));
 }
 
+// The likeliest classes with their probabilities, and the true ones.
+function classBars(i) {
+  const items = video().episodes[i].likeliest[state.t].map(([label, p]) => {
+    const isTrue = video().labels.includes(label);
+    const fill = html("i", {});
+    fill.style.width = `${100 * p}%`;
+    fill.style.background = COLOURS[i];
+    const name = html("span", { class: isTrue ? "class true" : "class", title: data.classes[label] }, `${data.classes[label]}${isTrue ? " (true)" : ""}`);
+    return html("li", {}, name, html("span", { class: "bar", "aria-hidden": "true" }, fill), html("span", { class: "share" }, `${(100 * p).toFixed(1)} %`));
+  });
+  return html("ol", { class: "bars", "aria-label": `Likeliest classes, ${names[i]}` }, ...items);
+}
+
+const heading = (i) => html("h3", { class: i ? "second" : "first" }, names[i]);
+
 function side(i) {
-  return html("div", { class: "side", "data-policy": i + 1 }, html("h3", { class: i ? "second" : "first" }, names[i]), picture(i), facts(i));
+  const heat = heatOf(i, state.t);
+  return html("div", { class: "side", "data-policy": i + 1 }, heading(i), picture(i), ...(heat ? [heatScale(heat)] : []));
+}
+
+function factsOf(i) {
+  return html("div", { class: "facts", "data-policy": i + 1 }, heading(i), facts(i), classBars(i));
 }
 
 // The buttons stay, so that the keyboard's focus does; only what is in them is drawn anew.
@@ -112,6 +152,7 @@ function drawRow() {
 
 function drawCharts() {
   const v = video(), policies = shown();
+  if (!v) return;
   const line = (i, values) => ({ name: names[i], colour: COLOURS[i], dash: i ? "7 4" : "", values });
   const curves = policies.map((i) => line(i, v.episodes[i].confidences));
   const base = policies[0];
@@ -137,17 +178,47 @@ const priced = data.policies.filter((policy) => policy.price);
 $("designed").textContent = `What the reward design gives for the place${priced.length ? "; where a frame is skipped, for what looking would have given" : ""}.`;
 $("price").textContent = `What looking gained over skipping, less the price of a look; 0 where it skips. It adds to r. Price: ${priced.map(({ name, price }) => `${name} ${price}`).join("; ")}.`;
 
-function drawList() {
-  $("list").replaceChildren(...data.videos.map((v, index) => {
-    const ends = v.episodes.map((episode, i) => ({ right: episode.correct[data.steps - 1], name: names[i], kind: i ? "second" : "first" }));
-    const said = ({ right, name }) => `${name}: ${right ? "right" : "wrong"}`;
-    const marks = ends.map((end) => html("span", { class: end.kind, title: said(end), "aria-hidden": "true" }, end.right ? "✓" : "✗"));
-    const spoken = html("span", { class: "hidden" }, ` (${ends.map(said).join(", ")}) `);
-    const words = html("span", {}, html("span", { class: "name" }, ...marks, ` ${v.label}`), spoken, html("span", { class: "reason" }, v.why));
-    const button = html("button", { title: v.name, "data-video": index }, html("img", { src: v.frames[0], alt: "" }), words);
-    button.addEventListener("click", () => go({ video: index, t: 0 }));
-    return html("li", {}, button);
-  }));
+function drawItem(item) {
+  const v = data.videos[item.shown];
+  const said = (end, i) => `${names[i]}: ${end.correct ? "right" : "wrong"}`;
+  const marks = item.ends.map((end, i) => html("span", { class: i ? "second" : "first", title: said(end, i), "aria-hidden": "true" }, end.correct ? "✓" : "✗"));
+  const spoken = html("span", { class: "hidden" }, ` (${item.ends.map(said).join(", ")}) `);
+  const first = item.ends[0];
+  const guess = `${first.correct ? "" : `takes it for ${first.prediction}, `}${percent(first.confidence)} on the true label`;
+  const words = html("span", {}, html("span", { class: "name" }, ...marks, ` ${item.label}`), spoken,
+    html("span", { class: "reason" }, v && v.kind ? v.why : guess));
+  const picture = v ? html("img", { src: v.frames[0], alt: "" }) : html("span", { class: "none", title: "no pictures in this page" });
+  const button = html("button", { title: item.name, "data-row": item.row }, picture, words);
+  if (v) button.dataset.video = item.shown;
+  button.setAttribute("aria-current", String(item.row === state.row));
+  button.addEventListener("click", () => go({ row: item.row, t: 0 }));
+  return html("li", {}, button);
+}
+
+function drawFurther(least = 0) {
+  const end = Math.min(list.entries.length, Math.max(least, list.drawn + PART));
+  $("list").append(...list.entries.slice(list.drawn, end).map(drawItem));
+  list.drawn = end;
+  $("further").hidden = end === list.entries.length;
+  $("further").textContent = `Further videos (${list.entries.length - end} left)`;
+}
+
+function drawList(change = {}) {
+  Object.assign(list, change);
+  list.entries = chooseEntries(entries, list);
+  list.drawn = 0;
+  $("list").replaceChildren();
+  drawFurther();
+  document.querySelectorAll("[data-filter]").forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.filter === list.filter)));
+  const shownIn = list.entries.filter((item) => item.shown !== undefined).length;
+  $("count").textContent = `${list.entries.length} of ${entries.length} videos; ${shownIn} of these frame by frame`;
+}
+
+// The video that is so many places further in the list.
+function step(by) {
+  const at = list.entries.findIndex((item) => item.row === state.row);
+  const next = list.entries[within(at < 0 ? 0 : at + by, list.entries.length)];
+  if (next && next.row !== state.row) go({ row: next.row, t: 0 });
 }
 
 const NOTES = [
@@ -156,13 +227,27 @@ const NOTES = [
   "Orange: confidence on the true label that each patch would give now, from the least to the most.",
 ];
 
-function draw() {
+function drawEnds() {
+  const rows = [
+    ["prediction", (end) => html("span", { class: end.correct ? "right" : "wrong" }, `${end.correct ? "✓" : "✗"} ${end.prediction}`)],
+    ["on the true label", (end) => percent(end.confidence)],
+    ["frames looked at", (end) => `${end.looks} of ${data.steps}`],
+  ];
+  $("ends").replaceChildren(
+    html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "after all frames"), ...names.map((name, i) => html("th", { scope: "col", class: i ? "second" : "first" }, name)))),
+    html("tbody", {}, ...rows.map(([what, say]) => html("tr", {}, html("th", { scope: "row" }, what), ...entry().ends.map((end) => html("td", {}, say(end)))))),
+  );
+  $("ask").textContent = `--videos ${state.row}`;
+}
+
+function drawFrame() {
   const v = video(), t = state.t;
-  $("title").textContent = `${v.name}: ${v.label}`;
-  $("why").textContent = `Row ${v.row} of the cache, ${v.why}.`;
-  $("film").hidden = !data.mp4;
+  $("film").hidden = !v.film;
   $("film").href = `videos/${v.row}.mp4`;
+  $("link").href = hashOf(state);
   $("large").replaceChildren(...shown().map(side));
+  $("facts").replaceChildren(...shown().map(factsOf));
+  $("after").textContent = `After frame ${t + 1}`;
   $("heatnote").textContent = NOTES[state.heat];
   $("slider").value = t;
   $("slider").setAttribute("aria-valuetext", `frame ${t + 1} of ${data.steps}`);
@@ -171,53 +256,105 @@ function draw() {
   $("play").setAttribute("aria-pressed", String(Boolean(state.timer)));
   document.querySelectorAll("[data-view]").forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.view === String(state.view))));
   document.querySelectorAll("[data-heat]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.heat) === state.heat)));
-  document.querySelectorAll("[data-video]").forEach((b, index) => b.setAttribute("aria-current", String(index === state.video)));
   drawRow();
   drawCharts();
   $("status").textContent = `${v.name}, frame ${t + 1}: ` + shown().map((i) => `${names[i]} ${percent(v.episodes[i].confidences[t])}`).join(", ");
 }
 
+function draw() {
+  const v = video(), item = entry();
+  $("title").textContent = `${item.name}: ${item.label}`;
+  $("why").textContent = `Row ${item.row} of the cache${v ? `, ${v.why}` : ""}.`;
+  for (const id of ["pictured", "details"]) $(id).hidden = !v;
+  $("unpictured").hidden = Boolean(v);
+  document.querySelectorAll("[data-row]").forEach((b) => b.setAttribute("aria-current", String(Number(b.dataset.row) === state.row)));
+  if (v) drawFrame();
+  else drawEnds();
+}
+
 const within = (value, n) => Math.min(n - 1, Math.max(0, value));
 
+// The address of a video and a frame, counted from 1 as everywhere on the page.
+const hashOf = ({ row, t }) => `#video=${row}&frame=${t + 1}`;
+
+function readHash() {
+  const said = new URLSearchParams(location.hash.slice(1));
+  const row = Number(said.get("video")), frame = Number(said.get("frame") ?? 1);
+  return said.has("video") && byRowOf.has(row) ? { row, t: Number.isInteger(frame) ? frame - 1 : 0 } : null;
+}
+
 function go(change) {
+  if ("row" in change && state.timer && !data.videos[byRowOf.get(change.row).shown]) pause();
   Object.assign(state, change);
-  state.video = within(state.video, data.videos.length);
   state.t = within(state.t, data.steps);
+  if ("row" in change) {
+    const at = list.entries.findIndex((item) => item.row === state.row);
+    if (at >= list.drawn) drawFurther(at + 1);
+  }
   draw();
-  if ("video" in change) document.querySelector('[data-video][aria-current="true"]').scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (location.hash !== hashOf(state)) history.replaceState(null, "", hashOf(state));
+  const current = document.querySelector('[data-row][aria-current="true"]');
+  if ("row" in change && current) keepInSight(current);
+}
+
+// Moves only what the list scrolls in, never the page.
+function keepInSight(button) {
+  let box = button.parentElement;
+  while (box !== document.body && !/auto|scroll/.test(getComputedStyle(box).overflowY)) box = box.parentElement;
+  if (box === document.body) return;
+  const [inner, outer] = [button.getBoundingClientRect(), box.getBoundingClientRect()];
+  if (inner.top < outer.top) box.scrollTop -= outer.top - inner.top;
+  else if (inner.bottom > outer.bottom) box.scrollTop += inner.bottom - outer.bottom;
+}
+
+function pause() {
+  clearInterval(state.timer);
+  state.timer = null;
 }
 
 function play() {
-  if (state.timer) {
-    clearInterval(state.timer);
-    return go({ timer: null });
-  }
-  const timer = setInterval(() => go({ t: (state.t + 1) % data.steps }), 700);
-  go({ timer });
+  if (!video()) return;
+  if (state.timer) pause();
+  else state.timer = setInterval(() => go({ t: (state.t + 1) % data.steps }), 700);
+  go({});
 }
 
 const KEYS = {
   arrowleft: () => go({ t: state.t - 1 }),
   arrowright: () => go({ t: state.t + 1 }),
-  p: () => go({ video: state.video - 1, t: 0 }),
-  n: () => go({ video: state.video + 1, t: 0 }),
+  p: () => step(-1),
+  n: () => step(1),
   1: () => go({ view: "1" }),
   2: () => go({ view: "2" }),
   b: () => go({ view: "b" }),
   h: () => go({ heat: (state.heat + 1) % 3 }),
   " ": play,
+  "/": () => $("search").focus(),
 };
 
 document.addEventListener("keydown", (event) => {
   const action = KEYS[event.key.toLowerCase()];
   const pressed = event.key === " " && event.target.closest("button, a"); // a space presses these
-  if (!action || pressed || event.ctrlKey || event.metaKey || event.altKey) return;
+  const typed = event.target.closest("select, input[type=search]"); // these take the keys
+  if (!action || pressed || typed || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   action();
 });
 $("slider").max = data.steps - 1;
 $("slider").addEventListener("input", () => go({ t: Number($("slider").value) }));
 $("play").addEventListener("click", play);
+$("previous").addEventListener("click", () => step(-1));
+$("next").addEventListener("click", () => step(1));
+$("browse").addEventListener("click", () => {
+  $("videos").scrollIntoView({ block: "nearest" });
+  $("search").focus({ preventScroll: true });
+});
+$("search").addEventListener("input", () => drawList({ search: $("search").value }));
+$("sort").addEventListener("change", () => drawList({ sort: $("sort").value }));
+$("withpictures").addEventListener("change", () => drawList({ withPictures: $("withpictures").checked }));
+$("further").addEventListener("click", () => drawFurther());
+document.querySelectorAll("[data-filter]").forEach((b) => b.addEventListener("click", () => drawList({ filter: b.dataset.filter })));
+addEventListener("hashchange", () => go(readHash() ?? {}));
 document.querySelectorAll("[data-view]").forEach((b) => {
   if (b.dataset.view !== "b") b.textContent = names[b.dataset.view - 1];
   b.addEventListener("click", () => go({ view: b.dataset.view }));
@@ -226,12 +363,14 @@ document.querySelectorAll("[data-heat]").forEach((b) => b.addEventListener("clic
 document.querySelectorAll("[data-name]").forEach((place) => { place.textContent = names[place.dataset.name]; });
 $("truth").hidden = !data.videos.some((v) => v.true_boxes.some(Boolean));
 const several = data.several_labels ? ["Where a video has several labels, confidence on the true label is the mean over them, and a prediction of any of them is right"] : [];
-$("about").textContent = [`${data.videos.length} videos; reward r: ${data.reward}`, ...data.notes, ...several].join(". ") + ".";
+const folders = data.policies.filter(({ folder }) => folder).map(({ name, folder }) => `${name} is the policy in ${folder}`);
+const chosen = `Right and wrong are those of ${names[0]} after all frames; changed: one of the two policies is right, and the other is not`;
+$("about").textContent = [`Split ${data.split}; reward r: ${data.reward}`, ...folders, chosen, ...data.notes, ...several].join(". ") + ".";
 $("row").replaceChildren(...Array.from({ length: data.steps }, (_, t) => {
   const button = html("button", {});
   button.addEventListener("click", () => go({ t }));
   return button;
 }));
 drawList();
-draw();
+go(readHash() ?? {});
 new ResizeObserver(drawCharts).observe(document.querySelector(".charts"));

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -17,19 +18,22 @@ from ...feature_cache import FeatureCache
 from ...recognizer import in_words
 from ..evaluation import CENTRAL, true_boxes
 from ..options import UsageError
-from ..played import Played
-from .episodes import Decided, Episode, Looker
+from .episodes import Episode, Looker
 from .interest import Pick
-from .looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
+from .listing import labels_of
 
 _JPEG_QUALITY = 85
 
 
 def describe_policies(lookers: Sequence[Looker]) -> list[dict[str, Any]]:
-    """Return name and kind of each policy; ρ, and the price of a look, where it has π′."""
+    """Return name and kind of each policy; ρ, and the price of a look, where it has π′.
+
+    ``folder`` is the name of the run or of the bundle, for who has several.
+    """
     return [
         {
             "name": looker.name,
+            "folder": looker.trained.name if looker.policy else None,
             "learned": looker.policy is not None,
             "threshold": looker.policy.config.threshold if looker.policy else None,
             "price": str(looker.price) if looker.can_skip else None,
@@ -55,11 +59,12 @@ def describe_video(
         "row": video,
         "name": record.name,
         "label": record.label,
+        "labels": labels_of(cache, video),
         "kind": pick.kind,
         "why": pick.why,
         "frame_indices": record.view.frame_indices.tolist(),
         "true_boxes": truth,
-        "episodes": [episode.facts(cache.classes) for episode in episodes],
+        "episodes": [episode.facts(cache.classes, labels_of(cache, video)) for episode in episodes],
     }
 
 
@@ -125,58 +130,15 @@ def pictures(frames: Tensor) -> list[str]:
     return [_data_uri(frame) for frame in frames.permute(0, 2, 3, 1).cpu().numpy()]
 
 
+def mean_picture(frames: Sequence[Tensor]) -> str:
+    """Return the mean of all frames ``(T, 3, S, S)`` uint8 of some videos, as `pictures`."""
+    means = [of_video.float().mean(dim=0) for of_video in frames]
+    (picture,) = pictures(torch.stack(means).mean(dim=0, keepdim=True).round().to(torch.uint8))
+    return picture
+
+
 def _data_uri(frame: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
     # Colours at full resolution: frames may be small, and are shown enlarged.
     Image.fromarray(frame).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def describe_looks(decided: Decided, played: Played, cache: FeatureCache) -> dict[str, Any]:
-    """Return where a policy looks on average, how it moves, skips, and how undecided it is.
-
-    Args:
-        decided: In B videos.
-        played: What came of it.
-        cache: The feature cache.
-    """
-    options, looked, k = decided.options, decided.looked, cache.n_options
-    of_class = {label: played.labels == label for label in np.unique(played.labels).tolist()}
-    boxes = cache.grid.boxes_px
-    return {
-        "heat": heat(options, looked, k).tolist(),
-        "classes": [
-            {
-                "name": cache.classes[label],
-                "videos": int(which.sum()),
-                "looks": int(looked[which].sum()),
-                "accuracy": float(played.correct[which, -1].mean()),
-                "heat": heat(options[which], looked[which], k).tolist(),
-            }
-            for label, which in of_class.items()
-        ],
-        "path_px": path_px(options, looked, boxes),
-        "path_px_by_class": {
-            cache.classes[label]: path_px(options[which], looked[which], boxes)
-            for label, which in of_class.items()
-        },
-        "skipped_by_step": (~looked).mean(axis=0).tolist(),
-        "entropy_bits_by_step": entropy_bits(decided.probabilities).mean(axis=0).tolist(),
-        "used_bits_by_step": used_bits_by_step(options, looked, k).tolist(),
-        "accuracy_by_step": played.accuracy_by_step.tolist(),
-        "gmacs_by_step": played.gmacs_by_step.tolist(),
-        "kept_share": played.kept_share,
-    }
-
-
-def describe_overview(
-    decided: Sequence[Decided], played: Sequence[Played], cache: FeatureCache
-) -> dict[str, Any]:
-    """Return what the overview shows: `describe_looks` of each policy, and what chance gives."""
-    boxes = cache.grid.boxes_px
-    each = zip(decided, played, strict=True)
-    return {
-        "n_videos": len(played[0].labels),
-        "random_path_px": random_path_px(boxes),
-        "policies": [describe_looks(*pair, cache) for pair in each],
-    }

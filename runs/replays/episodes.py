@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,8 @@ from ..trained import Trained, find_trained
 from .price import Price
 
 _CHUNK = 64  # videos at a time: memory does not grow with B
+_LIKELIEST = 5  # classes that are shown after a decision
+RANDOM = "random patches"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Looker:
     """Who looks: a learned policy, or random patches on what one was trained on.
 
     Attributes:
-        name: What the pages call it.
+        name: What the pages call it: ``AdaFocus``, ``AdaFocus+`` with π′, or `RANDOM`.
         trained: The learned policy, and the cache and f_C that it is played on.
         random_seed: Of random patches, which then replace the learned policy; None for it.
         price: What a look costs in the reward of π′, where there is one.
@@ -55,8 +57,9 @@ class Looker:
     ) -> Looker:
         """Open a trained policy; see `find_trained` for what it takes and raises."""
         trained = find_trained(path, cache, classifier, videos_root, device)
-        price = Price.of_run(path, trained.cache.grid.patch_px) if is_run(path) else Price()
-        return cls(trained.name, trained, price=price)
+        price = Price.of_bundle(path / "policy" if is_run(path) else path)
+        name = "AdaFocus" if trained.policy.keep is None else "AdaFocus+"
+        return cls(name, trained, price=price)
 
     @cached_property
     def labels(self) -> str:
@@ -151,8 +154,7 @@ class Episode:
         keep: ``(T,)`` float32, p^B of π′; None without one.
         alternatives: ``(T, K + 1)`` float32, confidence that each option and, last, skip would have
             given, everything before being as it was.
-        predictions: ``(T,)`` int64, the most probable class after each decision.
-        certainties: ``(T,)`` float32, its probability.
+        class_probabilities: ``(T, C)`` float32, f_C's after each decision.
         regrets: ``(T,)`` float32, confidence lost to the best of what could have been done.
         location_rewards: ``(T,)`` float64, r: what the reward design gives, where a frame is
             skipped for what looking would have given. The record's rewards are r + r′.
@@ -163,17 +165,31 @@ class Episode:
     probabilities: NDArray[np.float32]
     keep: NDArray[np.float32] | None
     alternatives: NDArray[np.float32]
-    predictions: NDArray[np.int64]
-    certainties: NDArray[np.float32]
+    class_probabilities: NDArray[np.float32]
     regrets: NDArray[np.float32]
     location_rewards: NDArray[np.float64]
     skip_rewards: NDArray[np.float64] | None
 
-    def facts(self, classes: list[str]) -> dict[str, Any]:
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """``(T,)``: the most probable class after each decision."""
+        return np.asarray(self.class_probabilities.argmax(axis=-1))
+
+    @property
+    def certainties(self) -> NDArray[np.float32]:
+        """``(T,)``: its probability."""
+        return np.asarray(self.class_probabilities.max(axis=-1))
+
+    def facts(self, classes: Sequence[str], labels: Sequence[int]) -> dict[str, Any]:
         """Return it as JSON-able values, lists by decision.
 
         Besides what the attributes say it has ``random``, the confidence that a random patch would
-        have given instead, on average.
+        have given instead, on average; and ``likeliest``, the most probable classes and the true
+        ones with their probabilities, most probable first.
+
+        Args:
+            classes: Names of the C classes.
+            labels: The true ones of the video.
         """
         record = self.record
         return {
@@ -185,6 +201,7 @@ class Episode:
             "random": _rounded(self.alternatives[:, :-1].mean(axis=1)),
             "predictions": [classes[label] for label in self.predictions.tolist()],
             "certainties": _rounded(self.certainties),
+            "likeliest": [_likeliest(each, labels) for each in self.class_probabilities],
             "correct": record.correct.tolist(),
             "rewards": _rounded(record.rewards),
             "location_rewards": _rounded(self.location_rewards),
@@ -245,8 +262,11 @@ def watch(
         locations[:, t] = infos.get("reward_location", rewards)
         skips[:, t] = infos.get("reward_skip", 0.0)
     played = decided.played()
-    certainties, predictions = engine.rollout(videos, played).cpu().softmax(dim=-1).max(dim=-1)
-    alternatives = engine.rollout_counterfactuals(videos, played).cpu()
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(videos), _CHUNK)]
+    logits = torch.cat([engine.rollout(videos[rows], played[rows]).cpu() for rows in parts])
+    probabilities = logits.softmax(dim=-1).numpy()
+    tried = [engine.rollout_counterfactuals(videos[rows], played[rows]).cpu() for rows in parts]
+    alternatives = torch.cat(tried)
     lost = _lost(alternatives, played, looker.can_skip)
     return [
         Episode(
@@ -254,8 +274,7 @@ def watch(
             decided.probabilities[i],
             None if decided.keep is None else decided.keep[i],
             alternatives[i].numpy(),
-            predictions[i].numpy(),
-            certainties[i].numpy(),
+            probabilities[i],
             lost[i],
             locations[i],
             skips[i] if looker.can_skip else None,
@@ -287,6 +306,13 @@ def _lost(
     possible = alternatives if can_skip else alternatives[..., :-1]
     lost: NDArray[np.float32] = regret(possible, played).numpy()
     return lost
+
+
+def _likeliest(probabilities: NDArray[np.float32], labels: Sequence[int]) -> list[list[Any]]:
+    """Return (class, probability) of the most probable classes, and of the true ones."""
+    order = np.argsort(-probabilities, kind="stable").tolist()
+    shown = [label for i, label in enumerate(order) if i < _LIKELIEST or label in labels]
+    return [[label, _rounded(probabilities[label])] for label in shown]
 
 
 def _rounded(values: NDArray[Any]) -> Any:

@@ -60,6 +60,19 @@ def pick(
     return found
 
 
+def following(picks: Sequence[Pick], count: int, n_videos: int) -> list[Pick]:
+    """Return the first videos that were not picked, in their order, or fewer where fewer are left.
+
+    Args:
+        picks: Those that were.
+        count: How many more.
+        n_videos: B.
+    """
+    taken = {each.position for each in picks}
+    left = [i for i in range(n_videos) if i not in taken]
+    return [Pick(i, None, "next in the split") for i in left[:count]]
+
+
 def _figures(
     kind: Kind, first: Played, second: Played, regrets: Callable[[], NDArray[np.floating]]
 ) -> tuple[NDArray[np.float64], Callable[[float], str]]:

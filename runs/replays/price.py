@@ -1,4 +1,4 @@
-"""What a look costs in the reward of π′: as in its training, where that is known."""
+"""What a look costs in the reward of π′: as in its training, where its bundle says so."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from ...agents import read_penalty
 from ...envs import PlusConfig
-from ..run_folder import stored_settings
 
 _USUAL = PlusConfig("", "").penalty
 
@@ -21,35 +19,19 @@ class Price:
 
     Attributes:
         penalty: Per pixel of the patch or per GMAC of f_L, as the environment takes it; None is its
-            default.
-        whence: Where it is from, in words.
+            default, for a policy bundle that does not say what it was trained with.
     """
 
     penalty: Mapping[str, float] | None = None
-    whence: str = "the default, for a policy bundle does not say what it was trained with"
 
     @classmethod
-    def of_run(cls, run: Path, patch_px: int) -> Price:
-        """Return the price that a run of ``focusgym train`` was trained with.
-
-        Where the training adapted it to a target, it is the last one of its logs.
-
-        Args:
-            run: Folder of the run.
-            patch_px: P.
+    def of_bundle(cls, bundle: Path) -> Price:
+        """Return the price in a policy bundle.
 
         Raises:
-            OutputError: If it is no such run.
+            BundleError: If it is no readable policy bundle.
         """
-        said = stored_settings(run, "train")
-        if said.get("target-gmacs") is None:
-            names = {"per_px2": "penalty-per-px2", "per_gmac": "penalty-per-gmac"}
-            given = {key: said[name] for key, name in names.items() if said.get(name) is not None}
-            return cls(given or None, "as in its training")
-        logged = _last_logged(run)
-        if logged is None:
-            return cls(whence="the default, for the logs of its training are gone")
-        return cls({"per_px2": logged / patch_px**2}, "to which its training came in the end")
+        return cls(read_penalty(bundle))
 
     def keyword(self) -> dict[str, Any]:
         """Return it as the environment's keyword, if it is not the default."""
@@ -58,16 +40,6 @@ class Price:
     def __str__(self) -> str:
         """Say how much it is, and where it is from."""
         ((unit, price),) = (self.penalty or _USUAL).items()
-        what = "pixel of the patch" if unit == "per_px2" else "GMAC of f_L"
-        return f"{price:.3g} per {what} ({self.whence})"
-
-
-def _last_logged(run: Path) -> float | None:
-    """Return what the last rollout of a run took off for a look."""
-    logs = sorted((run / "logs").glob("*/progress.csv"), key=lambda path: int(path.parent.name))
-    for log in reversed([log for log in logs if log.stat().st_size]):
-        table = pd.read_csv(log)
-        prices = table["keep/penalty"].dropna().tolist() if "keep/penalty" in table else []
-        if prices:
-            return float(prices[-1])
-    return None
+        what = "pixel of the patch (λ)" if unit == "per_px2" else "GMAC of f_L"
+        whence = "as in its training" if self.penalty else "the default; its bundle has none"
+        return f"{price:.3g} per {what}, {whence}"

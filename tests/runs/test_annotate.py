@@ -133,8 +133,8 @@ def test_what_the_band_says(video: Path, tmp_path: Path, monkeypatch: pytest.Mon
     annotate(video, tmp_path / "out.mp4", STEPS, FRAMES)
     assert [said[i : i + 4] for i in range(0, len(said), 4)] == [
         ["no prediction yet", "", "looked at 0 of 0", "0 GMACs"],
-        ["cat 50.0 %", "looked", "looked at 1 of 1", "0.25 GMACs"],
-        ["dog 62.5 %", "skipped", "looked at 1 of 2", "0.5 GMACs"],
+        ["cat 50.0 %", "looked", "looked at 1 of 1", "250 MMACs"],
+        ["dog 62.5 %", "skipped", "looked at 1 of 2", "500 MMACs"],
         ["cat 75.0 %", "looked", "looked at 2 of 3", "1.25 GMACs"],
         ["cat 100.0 %", "skipped", "looked at 2 of 4", "1.5 GMACs"],
     ]
@@ -142,7 +142,7 @@ def test_what_the_band_says(video: Path, tmp_path: Path, monkeypatch: pytest.Mon
     # A short video: its last frame stands for three; and a name that is too long for a line.
     late = [step | {"frame": 9, "class": "very " * 9 + "\nlong"} for step in STEPS]
     annotate(video, tmp_path / "late.mp4", [STEPS[0], *late[1:]], FRAMES)
-    assert said[4:8] == ["cat 50.0 %", "looked", "looked at 1 of 1", "0.25 GMACs"]
+    assert said[4:8] == ["cat 50.0 %", "looked", "looked at 1 of 1", "250 MMACs"]
     assert said[9:] == ["skipped", "looked at 2 of 4", "1.5 GMACs"]
     assert said[8].startswith("very very very")
     assert said[8].endswith("… 100.0 %")

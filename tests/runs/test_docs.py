@@ -272,7 +272,7 @@ def test_what_blocks_print(folders: dict[str, Path], tiny_run: tuple[Path, Any])
     assert re.search(r"ρ = [01]\.\d+, \d+% kept", printed(folders, "train.md", "PlusTraining("))
     assert "6 pictures" in printed(folders, "replay.md", "render_record(")
     recognizing = printed(folders, "recognize.md", "recognizer.stream()")
-    assert re.search(r"0\.00\d+ GMACs\n(\d (True|False)\n){6}$", recognizing)
+    assert re.search(r"\d\.\d+ MMACs\n(\d (True|False)\n){6}$", recognizing)
     rewards = printed(folders, "your-reward.md", "LogGain(0.01)").split()
     assert len(rewards) == 3 * 6
     assert all(abs(float(each)) < 5 for each in rewards)

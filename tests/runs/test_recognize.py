@@ -20,7 +20,7 @@ from torch import nn
 from verbs import Digits
 
 from focusgym.feature_cache import read_frames
-from focusgym.recognizer import AdaptiveRecognizer, PatchGrid, PolicyNetwork
+from focusgym.recognizer import AdaptiveRecognizer, PatchGrid, PolicyNetwork, format_gmacs
 from focusgym.runs.cli import main
 
 FULL_LOCAL = [(16, 3, 16), (8, 16, 32), (4, 32, 64), (4, 64, 64)]  # f_L on 32×32: side, in, out
@@ -156,8 +156,8 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     percent = [float(p) for _, p in told]
     assert percent == pytest.approx([100 * p for p in best.values.tolist()], abs=0.05 + 0.1)
     assert lines[1:-1] == [
-        f"  {looked} of 5 frames looked at, {gmacs:.4g} GMACs, {full / gmacs:.1f} times less than "
-        f"full frames ({full:.4g})",
+        f"  {looked} of 5 frames looked at, {format_gmacs(gmacs)}, {full / gmacs:.1f} times less "
+        f"than full frames ({format_gmacs(full)})",
     ]
     assert re.fullmatch(r"  \d+\.\d ms decoding, \d+\.\d ms recognizing", lines[-1])
     lines, _ = run(capsys, clip.path, "--bundle", bundle, "--top", 100)
@@ -178,7 +178,7 @@ def test_what_costs_more_than_full_frames_is_said_to(
     gmacs = full_frames(recognizer) + 5 * policy
     lines, _ = run(capsys, digits.clips[0].path, "--bundle", tmp_path / "whole")
     ratio = gmacs / full_frames(recognizer)
-    assert f"{gmacs:.4g} GMACs, {ratio:.1f} times more than full frames" in lines[1]
+    assert f"{format_gmacs(gmacs)}, {ratio:.1f} times more than full frames" in lines[1]
 
 
 def test_what_cannot_be_read_is_named_and_the_others_are_told(

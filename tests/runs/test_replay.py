@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binomtest
 from support import add_group, write_cache
 
-from focusgym.agents import RandomAgent, read_policy
+from focusgym.agents import RandomAgent, read_penalty, read_policy
 from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
@@ -66,6 +67,7 @@ def by_hand(run: Path, name: str | None, seed: int, i: int) -> list[dict[str, An
         first_episode=i,
         episode_stride=len(CHOSEN),
         policy_gmacs=0.0 if policy is None else policy_gmacs(policy),
+        **({"penalty": read_penalty(run / str(name))} if plus else {}),
     )
     _, info = env.reset()
     assert info["video_id"] == CHOSEN[i]
@@ -151,6 +153,12 @@ def test_probabilities_alternatives_and_predictions(
         now = p[played[t]]
         assert found["predictions"][t] == cache.classes[int(now.argmax())]
         assert found["certainties"][t] == pytest.approx(float(now.max()), abs=1e-5)
+        likeliest = dict(found["likeliest"][t])
+        best = now.topk(5).indices.tolist()
+        assert list(likeliest)[:5] == best
+        assert set(likeliest) == {*best, int(cache.labels[row])}
+        for label, probability in likeliest.items():
+            assert probability == pytest.approx(float(now[label]), abs=1e-5)
 
 
 def test_true_boxes_are_the_tables(run: Path, shown: tuple[Path, dict[str, Any]]) -> None:
@@ -209,7 +217,7 @@ def test_most_interesting_videos_of_the_split(run: Path, tmp_path: Path) -> None
     assert not result["notes"]
     assert not list((tmp_path / "out").rglob("*.mp4"))
     usual = replay(ReplayConfig(tmp_path / "usual", run / "policy", count=1, mp4=False))
-    assert "policy has no π′: it skips no frames" in usual["notes"]
+    assert "AdaFocus has no π′: it skips no frames" in usual["notes"]
     assert {video["kind"] for video in usual["videos"]} >= {"gain", "regret"}
 
 
@@ -225,6 +233,18 @@ def test_overview_sums_up_the_split(run: Path, shown: tuple[Path, dict[str, Any]
     counts = torch.bincount(options[looked], minlength=cache.n_options).double()
     assert plus["heat"] == pytest.approx((counts / counts.sum()).tolist())
     assert sum(each["looks"] for each in plus["classes"]) == int(looked.sum())
+    for t, accuracy in enumerate(plus["accuracy_by_step"]):
+        right = binomtest(round(accuracy * len(test)), len(test)).proportion_ci(method="wilson")
+        assert plus["accuracy_intervals_by_step"][t] == pytest.approx([right.low, right.high])
+    pairs = plus["confusion"]
+    assert sum(count for *_, count in pairs) == len(test)
+    on_diagonal = sum(count for true, predicted, count in pairs if true == predicted)
+    assert on_diagonal / len(test) == pytest.approx(plus["accuracy_by_step"][-1])
+    for label in range(cache.n_classes):
+        n_true = sum(count for true, _, count in pairs if true == label)
+        assert n_true == int((cache.labels[test] == label).sum())
+    spent = sum(plus["gmacs_by_network"].values())
+    assert spent == pytest.approx(plus["gmacs_by_step"][-1])
     by_class = sum(each["accuracy"] * each["videos"] for each in plus["classes"])
     assert by_class / len(test) == pytest.approx(plus["accuracy_by_step"][-1])
     for each in plus["classes"]:
@@ -264,7 +284,8 @@ def test_text_says_why_and_where(
 ) -> None:
     out = tmp_path / "out"
     result = replay(ReplayConfig(out, run / "policy", videos=(99,), mp4=False))
-    first, last = capsys.readouterr().out.splitlines()
+    first, counted, last = capsys.readouterr().out.splitlines()
+    assert counted.startswith("videos shown frame by frame: 1, in the list: 20; --more N ")
     ends = [each["confidences"][-1] for each in result["videos"][0]["episodes"]]
     right = [
         "right" if each["correct"][-1] else "wrong" for each in result["videos"][0]["episodes"]
@@ -272,7 +293,7 @@ def test_text_says_why_and_where(
     assert (
         first.split()
         == (
-            f"99 chosen by hand; policy {right[0]} ({ends[0]:.2f}), "
+            f"99 chosen by hand; AdaFocus {right[0]} ({ends[0]:.2f}), "
             f"random patches {right[1]} ({ends[1]:.2f})"
         ).split()
     )
@@ -291,12 +312,51 @@ def test_the_reward_is_the_one_asked_for(run: Path, tmp_path: Path) -> None:
     assert found["rewards"] == pytest.approx(gained.tolist(), abs=2e-6)
 
 
-def test_a_policy_beside_itself_has_its_path_as_name(run: Path, tmp_path: Path) -> None:
-    policy = run / "policy"
-    result = replay(ReplayConfig(tmp_path / "out", policy, policy, videos=(99,), mp4=False))
-    assert [each["name"] for each in result["policies"]] == ["policy", str(policy)]
-    first, second = result["videos"][0]["episodes"]
-    assert first == second
+def test_policies_are_called_what_they_are(
+    run: Path, shown: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """By their method; two of one method by their folders besides."""
+    assert [each["name"] for each in shown[1]["policies"]] == ["AdaFocus+", "AdaFocus"]
+    assert [each["folder"] for each in shown[1]["policies"]] == ["policy_plus", "policy"]
+    policy, other = run / "policy", tmp_path / "other" / "policy"
+    shutil.copytree(policy, other)
+    for second, names in (
+        (policy, ["AdaFocus (policy)", "AdaFocus (policy, again)"]),
+        (other, ["AdaFocus (quickstart/policy)", "AdaFocus (other/policy)"]),
+    ):
+        out = tmp_path / f"beside {second.parent.name}"
+        parts = run / "cache", run / "classifier"
+        config = ReplayConfig(out, policy, second, *parts, videos=(99,), mp4=False)
+        result = replay(config)
+        assert [each["name"] for each in result["policies"]] == names
+        one, two = result["videos"][0]["episodes"]
+        assert one == two
+
+
+def test_all_videos_are_listed_and_more_can_be_shown(run: Path, tmp_path: Path) -> None:
+    """The list against playing each video alone; more are shown in the split's order."""
+    out = tmp_path / "out"
+    config = ReplayConfig(out, run / "policy_plus", run / "policy", videos=(3, 81), more=3)
+    result = replay(config)
+    assert [video["row"] for video in result["videos"]] == [3, 81, 80, 82, 83]
+    films = sorted(path.name for path in (out / "videos").iterdir())
+    assert films == ["3.mp4", "81.mp4"], "of those that were chosen"
+    cache = FeatureCache.open(run / "cache")
+    engine = FocusEngine(FeatureSource(cache, f_c(run)))
+    listing = result["listing"]
+    assert listing["rows"] == cache.split("test").tolist()
+    assert listing["labels"] == [[int(cache.labels[row])] for row in listing["rows"]]
+    for name, found in zip(("policy_plus", "policy"), listing["policies"], strict=True):
+        for i in (0, 7, 19):
+            row = np.array([listing["rows"][i]])
+            options, looked = read_policy(run / name).choose(cache.glance_maps(row))
+            played = np.where(looked, options, cache.n_options)
+            p = engine.rollout(row, played)[0, -1].softmax(dim=-1)
+            assert found["predictions"][i] == int(p.argmax())
+            assert found["correct"][i] == int(p.argmax() == cache.labels[row[0]])
+            sure = float(p[cache.labels[row[0]]])
+            assert found["confidences"][i] == pytest.approx(sure, abs=6e-5)
+            assert found["looks"][i] == int(looked.sum())
 
 
 def test_mistakes_say_what_to_do_and_leave_nothing(
@@ -320,11 +380,12 @@ def test_mistakes_say_what_to_do_and_leave_nothing(
         ((out, *policy, "--cache", tmp_path / "nowhere"), "give --cache"),
         ((out, *policy, "--classifier", tmp_path / "none"), "give --classifier"),
         ((out, *policy, "--split", "tost"), "split 'tost' has no videos"),
+        ((out, *policy, "--more", "-1"), "--more must be an integer of at least 0; got -1"),
         ((out, *policy, "--count", "0"), "--count must be an integer of at least 1; got 0"),
         ((out, *policy, "--videos", "100"), "--videos must be rows of the cache in [0, 100)"),
         ((out, *policy, "--videos", "-1"), "--videos must be rows of the cache in [0, 100)"),
         ((out, *policy, "--videos", "9", "9"), "--videos must be different rows; got [9, 9]"),
-        ((out, *policy, "--select", "skipped"), "there is nothing to show (policy has no π′"),
+        ((out, *policy, "--select", "skipped"), "there is nothing to show (AdaFocus has no π′"),
         ((out, *policy, "--reward", "gain"), "unknown reward 'gain'"),
         ((out, *policy, "--reward", "[1"), "--reward '[1': expected a name"),
         ((out, *policy, "--boxes", boxes), "is no table of boxes"),

@@ -38,6 +38,7 @@ while args:
     except SystemExit as ended:
         print("status", ended.code)
 from rich.console import Console
+from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.report import MEANINGS, print_places, print_table, results_table
 rows = [
     {"name": name, "accuracy_by_step": [0.5, 0.75], "accuracy_interval": [0.4, 0.6],
@@ -48,7 +49,7 @@ parity = {"prediction_agreement": 1.0, "max_abs_confidence_difference": 0.0}
 results = {"steps": 2, "n_videos": 9, "policies": rows, "parity": parity}
 print("##")
 print_table(results, results_table(results), Console())
-print_places(Path("outputs"), Console())
+print_places(QuickstartConfig(out=Path("outputs")), Console())
 """
 
 

@@ -48,7 +48,8 @@ def page(
 ) -> Path:
     path = tmp_path_factory.mktemp("comparison") / "compare.html"
     settings = {"cache": "outputs/quickstart/cache", "fingerprint": "0123456789abcdef" * 4}
-    comparison_page(path, summary, cells, settings | {"seeds": [0, 1, 2, 3, 4]})
+    settings |= {"seeds": [0, 1, 2, 3, 4], "runs": ["/home/someone/runs/a", "/home/someone/runs/b"]}
+    comparison_page(path, summary, cells, settings)
     return path
 
 
@@ -127,13 +128,37 @@ def test_the_page_says_what_the_summary_says(
     expected = summary["rows"] + summary["overall"]
     assert [row[0] for row in rows] == [row["label"] for row in expected]
     for shown, row in zip(rows, expected, strict=True):
-        assert shown[1] == str(len(row["seeds"]))
-        assert shown[2].startswith(f"{100 * row['final_accuracy']['value']:.1f}")
-        t_bounds = (row["difference"] or {}).get("final_accuracy", {}).get("over_seeds_t")
-        expected_t = "–" if row["verdict"] == "reference" else span(t_bounds, signed=True)
-        assert shown[8] == expected_t
-        assert shown[11:] == [f"{row['gmacs_per_video']:.4g}", row["verdict"]]
+        assert shown[1] == row["verdict"]
+        difference = (row["difference"] or {}).get("final_accuracy", {})
+        if row["verdict"] == "reference":
+            assert shown[2:5] == ["–"] * 3
+        else:
+            assert shown[2] == number(difference["value"], signed=True)
+            for text, over in zip(shown[3:5], ("over_videos", "over_seeds_t"), strict=True):
+                assert text == span(difference[over], signed=True)
+        assert shown[5].startswith(f"{100 * row['final_accuracy']['value']:.1f}")
+        assert shown[10] == f"{1000 * row['gmacs_per_video']:.4g}"
+        assert shown[11] == str(len(row["seeds"]))
+    assert "MMACs per video" in browser.texts("#table thead th")
     assert "outputs/quickstart/cache" in browser.texts(".settings dd")
+    assert '["…/runs/a", "…/runs/b"]' in browser.texts(".settings dd"), "no absolute path"
+    assert "someone" not in page.read_text()
+
+
+def test_the_verdict_and_what_decides_it_are_in_sight(browser: Browser, page: Path) -> None:
+    """At 1280 px the whole table, at 420 px the verdict beside the name."""
+    table = "const table = document.querySelector('#table .scroll');"
+    wide = f"{table} return [table.scrollWidth, table.clientWidth]"
+    ends = f"""{table}
+    const outside = (e) => e.getBoundingClientRect().right > table.getBoundingClientRect().right;
+    return [...document.querySelectorAll('tbody td.so')].filter(outside).length;
+    """
+    browser.open(page)
+    needed, room = browser.run(wide)
+    assert needed <= room
+    assert browser.run(ends) == 0
+    browser.resize(420)
+    assert browser.run(ends) == 0
 
 
 def test_a_design_is_hidden_and_shown_in_the_plots_of_its_section(
@@ -232,7 +257,7 @@ def test_the_page_says_where_seeds_and_videos_differ(browser: Browser, tmp_path:
         "3 policies in p28_7x7, p36_7x7; other test videos in other groups: 50 in p28_7x7, "
         "20 in p36_7x7"
     ]
-    seeds = "return [...document.querySelectorAll('tbody td:nth-child(2)')].map((c) => c.innerText)"
+    seeds = "return [...document.querySelectorAll('tbody td:last-child')].map((c) => c.innerText)"
     shown = [text.split() for text in browser.run(seeds)]
     both = [["3"], ["3", "2", "compared"]]
     assert shown == [*both, *both, ["1"], *both]
@@ -245,6 +270,10 @@ def rows_of(summary: dict[str, Any], group: str = "p28_7x7") -> list[dict[str, A
     return [row for row in summary["rows"] if row["group"] == group]
 
 
+def in_mmacs(gmacs: list[float]) -> Any:
+    return pytest.approx([1000 * each for each in gmacs])
+
+
 def lines(figure: Any, design: str) -> list[Any]:
     return [t for t in figure.data if t.legendgroup == design and "lines" in t.mode and t.name]
 
@@ -252,7 +281,9 @@ def lines(figure: Any, design: str) -> list[Any]:
 def test_accuracy_is_drawn_against_what_was_spent(summary: dict[str, Any]) -> None:
     figure = figures.against_compute(summary, rows_of(summary))
     for row in rows_of(summary):
-        found = [t for t in lines(figure, row["design"]) if list(t.x) == row["gmacs_by_step"]]
+        found = [
+            t for t in lines(figure, row["design"]) if list(t.x) == in_mmacs(row["gmacs_by_step"])
+        ]
         if row["kind"] == "bound":
             assert found == []
             continue
@@ -266,7 +297,7 @@ def test_the_plane_has_a_curve_over_eta_per_patch_size(summary: dict[str, Any]) 
     assert len(curves) == 2
     for curve, group, px in zip(curves, ("p28_7x7", "p36_7x7"), (28, 36), strict=True):
         rows = [r for r in rows_of(summary, group) if r["kind"] == "plus"]
-        assert list(curve.x) == sorted(r["gmacs_per_video"] for r in rows)
+        assert list(curve.x) == in_mmacs(sorted(r["gmacs_per_video"] for r in rows))
         np.testing.assert_allclose(curve.y, [100 * r["final_accuracy"]["value"] for r in rows])
         ends = [100 * r["final_accuracy"]["interval"][1] for r in rows]
         np.testing.assert_allclose(np.add(curve.y, curve.error_y.array), ends)
@@ -285,7 +316,7 @@ def test_differences_have_both_intervals(summary: dict[str, Any]) -> None:
     bar, dot = (t for t in figure.data if t.y[0] == "confidence")
     np.testing.assert_allclose(bar.x, 100 * np.array(difference["over_videos"]))
     np.testing.assert_allclose(dot.x, [100 * difference["value"]])
-    low, high = 100 * np.array(difference["over_seeds"])
+    low, high = 100 * np.array(difference["over_seeds_t"])
     np.testing.assert_allclose(dot.x[0] - dot.error_x.arrayminus[0], low)
     np.testing.assert_allclose(dot.x[0] + dot.error_x.array[0], high)
     left, right = figure.layout.xaxis.range

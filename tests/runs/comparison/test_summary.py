@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -183,10 +184,51 @@ def test_both_intervals_must_leave_out_zero() -> None:
     assert low < 0 < varies["difference"]["final_accuracy"]["over_videos"][0] < high
     assert varies["verdict"] == "not apart"
     assert find_row(summarise(cells, "steady"), "a", TWO[0])["verdict"] == "lower"
+    ends = {}
+    for label in ("steady", "varies"):
+        found = find_row(summary, label, TWO[0])["difference"]["final_accuracy"]
+        low, high = np.transpose([found["over_videos"], found["over_seeds_t"]])
+        ends[label] = f"{100 * low.min():+.1f} to {100 * high.max():+.1f}"
     assert summary["conclusions"] == [
-        "p28_7x7: a is right in 50.0 % after all frames. Higher, by points: steady (+16.0). "
-        "Not apart, by points: varies (+25.0)."
+        "p28_7x7: a is right in 50.0 % after all frames. Higher, by points: steady (+16.0, "
+        f"{ends['steady']}). Not apart, by points: varies (+25.0, {ends['varies']})."
     ]
+
+
+def test_in_short_also_says_what_policies_do_that_do_not_learn() -> None:
+    """After the designs; what knows the truth stands in the table alone."""
+    cells = [make_cell("a", s, (0.7,), n=200, draws=s) for s in range(3)]
+    cells += [make_cell("b", s, (0.7,), n=200, draws=s) for s in range(3)]
+    for name, kind in (("central", "fixed"), ("random", "fixed"), ("oracle", "bound")):
+        accuracy = 1.0 if kind == "bound" else 0.1
+        cells.append(make_cell(name, 0, (accuracy,), n=200, kind=kind, draws=50))  # type: ignore[arg-type]
+    (said,) = summarise(cells, "a")["conclusions"]
+    learned, fixed = said.split(" Policies that do not learn. ")
+    assert "Not apart, by points: b (0.0, 0.0 to 0.0)." in learned
+    assert fixed.startswith("Lower, by points: central (-")
+    assert "; random (-" in fixed
+    assert "oracle" not in said
+
+
+def test_the_interval_that_is_printed_decides() -> None:
+    """It leaves out zero just where the verdict is higher or lower, over many differences."""
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(40):
+        levels = rng.uniform(0.4, 0.6, 2)
+        cells = [
+            make_cell(d, s, (level,), n=150, draws=int(rng.integers(10**6)))
+            for d, level in zip("ab", levels, strict=True)
+            for s in range(3)
+        ]
+        summary = summarise(cells, "a", resamples=50)
+        row = find_row(summary, "b", TWO[0])
+        (said,) = re.findall(r"b \([^,]+, (\S+) to (\S+?)\)", summary["conclusions"][0])
+        low, high = map(float, said)
+        verdict = "higher" if low > 0 else "lower" if high < 0 else "not apart"
+        assert row["verdict"] == verdict
+        seen.add(verdict)
+    assert len(seen) == 3
 
 
 def test_one_seed_gives_no_interval_over_seeds_and_says_so() -> None:
