@@ -51,7 +51,7 @@ CONFIGS: dict[str, type[Any]] = {
     "import-checkpoint": ImportConfig,
 }
 SETS_UP = ("make ", "pip install ")  # only looked up
-FOREIGN = ("tyro-write-completion", "help")  # of every verb
+FOREIGN = ("tyro-write-completion", "help", "version")  # of the command itself
 # Modules that blocks import, and the verbs.
 HEAVY = [
     *("gymnasium", "pandas", "sb3_contrib", "torchvision"),
