@@ -54,7 +54,7 @@ CONFIGS: dict[str, type[Any]] = {
 SETS_UP = ("make ", "pip install ")  # only looked up
 # Libraries of blocks that are tried where these are installed.
 OPTIONAL = ("torchrl", "skrl", "moviepy")
-FOREIGN = ("tyro-write-completion", "help")  # of every verb
+FOREIGN = ("tyro-write-completion", "help", "version")  # of the command itself
 # Modules that blocks import, and the verbs.
 HEAVY = [
     *("gymnasium", "pandas", "sb3_contrib", "torchvision"),
