@@ -419,7 +419,9 @@ def test_a_second_policy_of_another_group_is_refused(tmp_path: Path) -> None:
         if name == "nine":
             f_c = build_classifier(config)
             write_bundle(tmp_path / "classifier", "classifier", config, f_c, features.fingerprint)
-    with pytest.raises(FocusgymError, match=f"option group {other}.*expected {cache.grid.name}"):
+    with pytest.raises(
+        FocusgymError, match=f"option group {other} of .*expected option group {cache.grid.name} of"
+    ):
         replay(ReplayConfig(tmp_path / "out", tmp_path / "nine", tmp_path / "four"))
     assert not (tmp_path / "out").exists()
 
