@@ -34,8 +34,8 @@ def describe_overview(
         "n_videos": len(played[0].labels),
         "random_path_px": random_path_px(cache.grid.boxes_px),
         "policies": [
-            _where(*pair, cache) | _how_right(pair[1], cache) | _cost(looker, pair[1])
-            for looker, *pair in zip(lookers, decided, played, strict=True)
+            _where(what, came, cache) | _how_right(came, cache) | _cost(looker, came)
+            for looker, what, came in zip(lookers, decided, played, strict=True)
         ],
     }
 
