@@ -365,7 +365,8 @@ $("truth").hidden = !data.videos.some((v) => v.true_boxes.some(Boolean));
 const several = data.several_labels ? ["Where a video has several labels, confidence on the true label is the mean over them, and a prediction of any of them is right"] : [];
 const folders = data.policies.filter(({ folder }) => folder).map(({ name, folder }) => `${name} is the policy in ${folder}`);
 const chosen = `Right and wrong are those of ${names[0]} after all frames; changed: one of the two policies is right, and the other is not`;
-$("about").textContent = [`Split ${data.split}; reward r: ${data.reward}`, ...folders, chosen, ...data.notes, ...several].join(". ") + ".";
+$("about").textContent = [`Split ${data.split}; reward r: ${data.reward}`, ...folders, chosen, ...data.notes, ...several]
+  .map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`).join(" ");
 $("row").replaceChildren(...Array.from({ length: data.steps }, (_, t) => {
   const button = html("button", {});
   button.addEventListener("click", () => go({ t }));
