@@ -114,7 +114,7 @@ def test_a_cache_far_larger_than_memory_is_read(tmp_path: Path) -> None:
     except OSError as error:
         pytest.skip(f"this file system holds no sparse file of that size ({error})")
     ran = subprocess.run(
-        [sys.executable, "-c", READ_SOME, str(root)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", READ_SOME, str(root)], capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) < 2 * 2**30 < 4 * memory_bytes

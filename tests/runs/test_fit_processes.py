@@ -154,7 +154,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
         env=ALONE,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
@@ -204,7 +204,7 @@ def test_several_processes_tell_an_error_once(
         )
         for rank in ranks
     ]
-    said = "".join(process.communicate(timeout=200)[1] for process in both)
+    said = "".join(process.communicate(timeout=600)[1] for process in both)
     assert [process.returncode for process in both] == [2, 2]
     told = [line for line in said.splitlines() if line.startswith("focusgym: ")]
     assert len(told) == 1

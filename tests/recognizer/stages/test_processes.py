@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, "-m", "torch.distributed.run", *command, str(script), str(folder)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         env={name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"},
     )
     said = "".join(path.read_text() for path in logs.rglob("stderr.log"))
