@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,8 +44,12 @@ class TrainedModel(Decider):
         """Return the GMACs of a decision: those of a whole episode, by the number of its steps."""
         row = np.zeros(1, dtype=np.int64)
         # oneDNN's LSTM is one operation, which torch's counter does not know.
-        with torch.backends.mkldnn.flags(enabled=False):
+        onednn: Any = torch.backends.mkldnn
+        enabled, onednn.enabled = onednn.enabled, False
+        try:
             episode = count_gmacs(lambda: self.agent.options(self.engine, row))
+        finally:
+            onednn.enabled = enabled
         return episode / self.cache.steps
 
 

@@ -182,10 +182,11 @@ def test_the_reward_of_the_settings_is_trained_on(files: Files) -> None:
     """With the confidence as reward, returns are sums of probabilities."""
     config = PPOConfig(epochs=2, **SMALL, reward="confidence")
     _, returns = train(files, config)
-    assert all(T / 6 < value < T for value in returns)
+    assert all(0 < value < T for value in returns)
     exact = {"name": "increment_over_random", "draws": None}
     _, others = train(files, PPOConfig(epochs=2, **SMALL, reward=exact))
-    assert all(abs(value) < T / 6 for value in others)
+    # Of looking less the mean of looking: what is taken off is most of it.
+    assert max(map(abs, others)) < min(returns) / 2
     assert not any(math.isnan(value) for value in others)
 
 

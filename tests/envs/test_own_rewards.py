@@ -13,7 +13,7 @@ import torch
 from support import GRID, C, Literal, T
 from torch import Tensor
 
-from focusgym.agents import CheckpointError, Checkpoints, PPOConfig, save_checkpoint, train_policy
+from focusgym.agents import Checkpoints, PPOConfig, save_checkpoint, train_policy
 from focusgym.agents.train import make_model
 from focusgym.envs import (
     AdaFocusEnv,
@@ -23,6 +23,7 @@ from focusgym.envs import (
     make_design,
     make_sb3,
 )
+from focusgym.recognizer import CheckpointError
 
 K = GRID**2
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -94,7 +94,6 @@ def test_features_are_rounded_to_the_dtype_of_the_cache(dtype: torch.dtype) -> N
 def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> None:
     """Every pixel tells where it is from: red x, green y, blue which frame of which video."""
     recognizer = make_recognizer(skips=0.4)
-    glance, local = watched(recognizer)
     painted = torch.empty(3, 5, 3, S, S, dtype=torch.uint8)
     painted[:, :, 0] = torch.arange(S, dtype=torch.uint8)
     painted[:, :, 1] = torch.arange(S, dtype=torch.uint8)[:, None]
@@ -103,6 +102,7 @@ def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> Non
     assert policy is not None
     some = float(keep_probabilities(recognizer, painted).quantile(0.4))
     policy.config = replace(policy.config, threshold=some)
+    glance, local = watched(recognizer)
     for options in (None, GIVEN):
         glance.given.clear()
         local.given.clear()

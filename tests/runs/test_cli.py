@@ -218,7 +218,9 @@ print("imported:", [name for name in heavy if name in sys.modules])
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.endswith(f"focusgym {focusgym.__version__}\nimported: []\n")
-    assert ran.stderr.count("focusgym: ") == len(wrong) - 2, "tyro says what is no number or option"
+    assert ran.stderr.count("focusgym: ") == len(verbs) + len(wrong) - 1, (
+        "tyro says what is no number"
+    )
     for verb in verbs:
         assert f"usage: {' '.join(('focusgym', *verb))} [-h]" in ran.stdout
 

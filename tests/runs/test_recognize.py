@@ -150,7 +150,7 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     full = full_frames(recognizer)
     lines, _ = run(capsys, clip.path, "--bundle", bundle)
     first = lines[0].removeprefix(f"{clip.path}: ")
-    told = re.findall(r"(\w+) (\d+\.\d) %", first)
+    told = re.findall(r"(\S+) (\d+\.\d) %", first)
     assert first == ", ".join(f"{name} {p} %" for name, p in told)
     assert [name for name, _ in told] == [CLASSES[c] for c in best.indices.tolist()]
     percent = [float(p) for _, p in told]
@@ -355,11 +355,12 @@ def test_annotated_videos_show_what_the_json_says(
         for t, step in enumerate(line["steps"]):
             frame = pictures[step["frame"]][-6 * 64 :]
             green = (frame[..., 1] > frame[..., 0] + 80) & (frame[..., 1] > frame[..., 2] + 60)
+            # Edges are longer than any green stroke of a digit.
+            x, y = (np.flatnonzero(green.sum(axis) > 90) for axis in (0, 1))
             skipped += step["box_px"] is None
             if step["box_px"] is None:
-                assert not green.any(), t
+                assert not len(x), t
                 continue
-            y, x = np.nonzero(green)
             edges = (x.min(), y.min(), x.max() + 1, y.max() + 1)
             expected = [(edge + 2) * 64 / 36 * 6 for edge in step["box_px"]]
             np.testing.assert_allclose(edges, expected, atol=2)

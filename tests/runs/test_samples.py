@@ -56,7 +56,7 @@ def make_policy(
     policy = PolicyNetwork(config).eval()
     with torch.no_grad():
         for head in [policy.actor, *([policy.keep.actor] if policy.keep else [])]:
-            head.weight.mul_(6)
+            head.weight.mul_(60)
     return policy
 
 

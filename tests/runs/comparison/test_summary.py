@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from comparisons import RESAMPLES, TWO, find_row, make_cell, of, right, two_designs
 
+from focusgym.recognizer import Purpose, generator
 from focusgym.runs.comparison.summary import ComparisonError, summarise
 
 
@@ -31,7 +32,7 @@ def test_scores_of_a_row_are_those_of_loops() -> None:
     assert row["final_accuracy"]["value"] == pytest.approx(sum(final) / 3)
     assert row["mean_accuracy"]["value"] == pytest.approx(sum(mean) / 3)
     assert row["interquartile_mean"]["value"] == pytest.approx(sum(final) / 3)
-    drawn = np.random.default_rng(5).integers(3, size=(RESAMPLES, 3))
+    drawn = generator(Purpose.RESAMPLING, 5).integers(3, size=(RESAMPLES, 3))
     for name, scores in (("final_accuracy", final), ("mean_accuracy", mean)):
         means = [sum(scores[i] for i in draw) / 3 for draw in drawn]
         assert row[name]["interval"] == percentiles(means)
@@ -55,7 +56,7 @@ def test_scores_over_all_groups_are_those_of_loops() -> None:
     assert row["final_accuracy"]["value"] == pytest.approx(sum(means) / 2)
     pooled = sorted(finals[0] + finals[1])
     assert row["interquartile_mean"]["value"] == pytest.approx(sum(pooled[1:-1]) / 3)
-    rng = np.random.default_rng(5)
+    rng = generator(Purpose.RESAMPLING, 5)
     draws = [rng.integers(n, size=(RESAMPLES, n)) for n in (3, 2)]
     resampled, middles = [], []
     for r in range(RESAMPLES):
@@ -81,10 +82,10 @@ def test_differences_are_paired_by_seed_and_video_as_in_loops(groups: tuple[str,
     row = find_row(summary, "b", TWO[0] if len(groups) == 1 else "all")
     difference = row["difference"]["final_accuracy"]
     assert difference["value"] == pytest.approx(by_video.mean())
-    videos = np.random.default_rng(5).integers(25, size=(RESAMPLES, 25))
+    videos = generator(Purpose.RESAMPLING, 5).integers(25, size=(RESAMPLES, 25))
     means = [sum(by_video[i] for i in draw) / 25 for draw in videos]
     assert difference["over_videos"] == percentiles(means)
-    rng = np.random.default_rng(5)
+    rng = generator(Purpose.RESAMPLING, 5)
     draws = [rng.integers(len(each), size=(RESAMPLES, len(each))) for each in by_seed]
     means = [
         sum(np.mean([d[i] for i in draw[r]]) for d, draw in zip(by_seed, draws, strict=True))
@@ -124,7 +125,7 @@ def test_groups_with_other_videos_are_drawn_apart() -> None:
         sets.append(ours - theirs)
     difference = find_row(summary, "b")["difference"]["final_accuracy"]
     assert difference["value"] == pytest.approx((sets[0].mean() + sets[1].mean()) / 2)
-    rng = np.random.default_rng(0)
+    rng = generator(Purpose.RESAMPLING, 0)
     draws = [rng.integers(n, size=(RESAMPLES, n)) for n in (20, 30)]
     means = [
         sum(values[d[r]].mean() for values, d in zip(sets, draws, strict=True)) / 2
@@ -212,7 +213,7 @@ def test_in_short_also_says_what_policies_do_that_do_not_learn() -> None:
 
 def test_the_interval_that_is_printed_decides() -> None:
     """It leaves out zero just where the verdict is higher or lower, over many differences."""
-    rng = np.random.default_rng(0)
+    rng = generator(Purpose.RESAMPLING, 0)
     seen = set()
     for _ in range(40):
         levels = rng.uniform(0.4, 0.6, 2)
