@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..envs import AdaFocusVecEnv, EnvConfig, PlusConfig, open_source
 from ..envs.designs import stored_reward
 from ..feature_cache import FeatureCache, fingerprint
-from ..recognizer import CheckpointError, PolicyConfig, PolicyNetwork, count_gmacs
+from ..recognizer import CheckpointError, PolicyConfig, PolicyNetwork, policy_gmacs
 from .budget import keep_threshold
 from .checkpoint import Checkpoints, load_checkpoint
 from .focus_ppo import FocusPPO
@@ -217,10 +217,8 @@ def _policy_gmacs(cache: FeatureCache, config: PPOConfig) -> float:
         config.hidden,
         threshold=None if config.plus is None else 0.5,
     )
-    with torch.device("meta"):
-        network = PolicyNetwork(sizes)
-    maps = torch.zeros(1, 1, height, width, channels, device="meta")
-    return count_gmacs(lambda: network.choose(maps))
+    with torch.random.fork_rng(devices=[]):
+        return policy_gmacs(PolicyNetwork(sizes))
 
 
 class Progress(BaseCallback):

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+# What a first optimizer step imports, which takes seconds: once for all children.
+
 
 def kill_now() -> NoReturn:
     """End this process as `kill -9` does: nothing is cleaned up."""
