@@ -52,7 +52,7 @@ class Looker:
         path: Path,
         cache: Path | None,
         classifier: Path | None,
-        videos_root: Path | None,
+        videos_root: Path | None = None,
         device: str = "cpu",
     ) -> Looker:
         """Open a trained policy; see `find_trained` for what it takes and raises."""

@@ -43,9 +43,13 @@ def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[st
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Everything in a folder, by path."""
+    """Everything in a folder, by path; what names the folder itself says so instead."""
+    itself = str(folder.resolve()).encode()
     files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    return {
+        str(path.relative_to(folder)): path.read_bytes().replace(itself, b"ITSELF")
+        for path in files
+    }
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(
