@@ -15,7 +15,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from support import Literal, T
 
-from focusgym.agents import FocusPPO, keep_probabilities, read_policy
+from focusgym.agents import (
+    FocusPPO,
+    keep_probabilities,
+    keep_threshold,
+    policy_options,
+    read_policy,
+)
 from focusgym.agents.dual import DualAscent
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import write_bundle
@@ -61,7 +67,10 @@ def test_both_learn_where_and_whether_to_look(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("share", "price"), [(0.25, 1e-3), (0.75, 2e-3)])
 def test_a_target_is_met(tmp_path: Path, share: float, price: float) -> None:
-    """From a price that is far off on either side, to the mean keep probability that it allows."""
+    """The price moves towards the target from either side; ρ then meets it to a frame.
+
+    Where the price comes to in a short training is luck; that ρ meets the target is not.
+    """
     files, _ = informative_files(tmp_path, graded=True)
     env = make_env("both", files, 30, penalty={"per_px2": price})
     prices = env.player.prices
@@ -71,12 +80,17 @@ def test_a_target_is_met(tmp_path: Path, share: float, price: float) -> None:
         ent_coef=0.02, **LEARNING,
     )  # fmt: skip
     history = history_of(model)
-    model.learn(90 * 30 * T)
-    assert np.mean(history["keep/probability"][-20:]) == pytest.approx(share, abs=0.05)
-    cost = [share * prices.cost.local_gmacs + prices.frame_gmacs for share in history["keep/share"]]
-    assert T * np.mean(cost[-20:]) == pytest.approx(target, rel=0.05)
-    moved = np.array(history["keep/penalty"]) - price * 12**2
-    assert (moved[-20:] > 0.1).all() if share < 0.5 else (moved[-20:] < -0.05).all()
+    model.learn(30 * 30 * T)
+    prices_seen = history["keep/penalty"]  # at first half of the frames are looked at
+    assert prices_seen[5] > prices_seen[0] if share < 0.5 else prices_seen[5] < prices_seen[0]
+    assert model.target_share == pytest.approx(share)
+    cache = FeatureCache.open(files["cache"])
+    train = cache.split("train")
+    rho = keep_threshold(model.network(), cache, train, share)
+    policy = model.network(rho)
+    looked = policy_options(policy, cache, train) < cache.n_options
+    cost = sum(prices.spend(looks).mean() for looks in looked.T)
+    assert cost == pytest.approx(target, abs=prices.cost.local_gmacs / len(train))
 
 
 def test_the_price_moves_as_it_should(files: Files) -> None:
