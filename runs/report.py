@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
-from scipy.optimize import isotonic_regression
 
 from ..feature_cache import FeatureCache, read_frames
 from ..recognizer import compute_unit
@@ -251,6 +250,8 @@ def spread(values: Sequence[float], least: float) -> list[float]:
     # Less their rank times the distance, places need only not to fall: isotonic regression.
     shifted = np.asarray(values, dtype=np.float64)[order] - least * np.arange(len(values))
     places = np.empty(len(values))
+    from scipy.optimize import isotonic_regression
+
     places[order] = isotonic_regression(shifted).x + least * np.arange(len(values))
     return [float(place) for place in places]
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+import torch._dynamo  # noqa: F401 - what a first optimizer step imports, once for all children
+
 # What a first optimizer step imports, which takes seconds: once for all children.
 
 

@@ -131,7 +131,8 @@ def test_opening_refuses_what_is_no_cache(cache: FeatureCache) -> None:
     manifest["depends_on"]["seed"] = 13
     (cache.root / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        CacheError, match="says p12_3x3 .* but its content gives p12_3x3 .*: it was edited"
+        CacheError,
+        match="says fingerprints p12_3x3 .*, but its content gives p12_3x3 .*: it was edited",
     ):
         FeatureCache.open(cache.root)
 
