@@ -246,12 +246,12 @@ def spread(values: Sequence[float], least: float) -> list[float]:
         values: Where the labels belong.
         least: Distance between two of them.
     """
+    from scipy.optimize import isotonic_regression
+
     order = np.argsort(values, kind="stable")
     # Less their rank times the distance, places need only not to fall: isotonic regression.
     shifted = np.asarray(values, dtype=np.float64)[order] - least * np.arange(len(values))
     places = np.empty(len(values))
-    from scipy.optimize import isotonic_regression
-
     places[order] = isotonic_regression(shifted).x + least * np.arange(len(values))
     return [float(place) for place in places]
 

@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 
 import torch._dynamo  # noqa: F401 - what a first optimizer step imports, once for all children
 
-# What a first optimizer step imports, which takes seconds: once for all children.
-
 
 def kill_now() -> NoReturn:
     """End this process as `kill -9` does: nothing is cleaned up."""
