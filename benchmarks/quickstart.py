@@ -30,7 +30,7 @@ FIXED = ("random", "central", "gaussian")
 
 def rows(out: Path) -> dict[str, dict[str, float | str]]:
     """Run ``focusgym quickstart`` for three seeds into ``out/quickstart-SEED``."""
-    seconds, means, parities, glance_only = [], [], [], []
+    seconds, means, parities, glance_only, skipping = [], [], [], [], []
     for seed in SEEDS:
         folder = out / f"quickstart-{seed}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -42,6 +42,8 @@ def rows(out: Path) -> dict[str, dict[str, float | str]]:
         results = json.loads((folder / "results.json").read_text())
         means.append({p["name"]: mean_accuracy(p) for p in results["policies"]})
         parities.append(results["parity"])
+        last = {p["name"]: 100 * p["accuracy"] for p in results["policies"]}
+        skipping.append(last["adafocus_plus"] - last["adafocus"])
         glance_only.append(100 * accuracy_without_patches(folder / "cache", seed))
 
     best = [max(mean[name] for name in FIXED) for mean in means]
@@ -69,6 +71,9 @@ def rows(out: Path) -> dict[str, dict[str, float | str]]:
         ),
         "quickstart_control_gain": row(
             over("random_finetuned", learned), "points", f"{accuracy}; control less learned"
+        ),
+        "quickstart_plus_less_adafocus": row(
+            skipping, "points", f"{how}; AdaFocus+ with η = 0.5 less AdaFocus, after all frames"
         ),
         "quickstart_prediction_agreement": row(agree, "%", f"{how}; pixels against cache"),
         "quickstart_confidence_difference": row(apart, "", f"{how}; largest, pixels against cache"),
