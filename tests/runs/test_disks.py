@@ -83,7 +83,7 @@ def focusgym(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
             status = int(ended.code or 0)
         said = capsys.readouterr().err
         lines = [line for line in said.splitlines() if line.strip()]
-        return status, "\n".join(line for line in lines if not re.search(r"/s[],]", line))
+        return status, "\n".join(line for line in lines if not re.search(r"/s[],]|\ds/\w+[],]", line))
 
     return run
 
