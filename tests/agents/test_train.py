@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from focus_models import Files
+from reference_ppo import Spy
 from support import GRID, G, Literal, T
 
 from focusgym.agents import (
@@ -25,6 +25,7 @@ from focusgym.agents import (
     policy_options,
     train_policy,
 )
+from focusgym.agents.train import make_model
 from focusgym.feature_cache import FeatureCache
 
 SMALL: dict[str, Any] = {"n_envs": 6, "minibatch": 3, "conv_channels": 3, "hidden": 8, "lr": 1e-2}
@@ -179,15 +180,20 @@ def test_rollouts_of_a_training(files: Files) -> None:
 
 
 def test_the_reward_of_the_settings_is_trained_on(files: Files) -> None:
-    """With the confidence as reward, returns are sums of probabilities."""
+    """With the confidence as reward, returns are sums of the probabilities that infos tell."""
     config = PPOConfig(epochs=2, **SMALL, reward="confidence")
-    _, returns = train(files, config)
-    assert all(0 < value < T for value in returns)
+    model = make_model(files["cache"], files["classifier"], config, 0)
+    spy = Spy()
+    model.learn(2 * config.n_envs * T, callback=spy)
+    assert len(spy.played) == 2
+    for played, found in zip(spy.played, model.mean_returns, strict=True):
+        told = np.array([[info["confidence"] for info in step] for step in played.infos])  # (T, N)
+        assert found == pytest.approx(told.sum(axis=0).mean(), abs=1e-5)
+    assert train(files, config)[1] == model.mean_returns
     exact = {"name": "increment_over_random", "draws": None}
     _, others = train(files, PPOConfig(epochs=2, **SMALL, reward=exact))
     # Of looking less the mean of looking: what is taken off is most of it.
-    assert max(map(abs, others)) < min(returns) / 2
-    assert not any(math.isnan(value) for value in others)
+    assert max(map(abs, others)) < min(model.mean_returns) / 2
 
 
 def test_global_generators_are_left_to_others(files: Files) -> None:
