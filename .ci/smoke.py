@@ -58,7 +58,7 @@ def try_installed(site: Path) -> None:
     ):
         assert resources.files(f"focusgym{package}").joinpath(name).is_file(), name
 
-    from focusgym.runs.preset import preset_names, read_preset
+    from focusgym.runs.options.presets import preset_names, read_preset
 
     assert all(read_preset(name) for name in preset_names())
     command = site / "bin" / "focusgym" if os.name == "posix" else site / "Scripts" / "focusgym.exe"

@@ -1,7 +1,6 @@
 from .bounds import OracleAgent, TrueBoxAgent
 from .budget import keep_probabilities, keep_threshold, kept_share, with_threshold
-from .checkpoint import Checkpoints, load_checkpoint, save_checkpoint
-from .diagnostics import CollapseWarning
+from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
 from .fixed import (
     Agent,
     CentralAgent,
@@ -11,12 +10,13 @@ from .fixed import (
     UniformFramesAgent,
     best_fixed_option,
 )
-from .focus_ppo import FocusPPO
-from .gru_policy import GruPolicy
 from .learned import LearnedAgent, policy_options, read_penalty, read_policy, write_policy
 from .model_agent import ModelAgent
+from .ppo.diagnostics import CollapseWarning
+from .ppo.focus_ppo import FocusPPO
+from .ppo.gru_policy import GruPolicy
+from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
-from .sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .train import make_environment, train_policy
 from .validation import Validation
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from stable_baselines3.common.utils import LinearSchedule
 
-from ..envs.designs import Reward
+from ..envs.rewards.designs import Reward
 
 
 @dataclass(frozen=True)

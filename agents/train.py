@@ -13,12 +13,12 @@ from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
 from ..envs import AdaFocusVecEnv, EnvConfig, PlusConfig, open_source
-from ..envs.designs import stored_reward
+from ..envs.rewards.designs import stored_reward
 from ..feature_cache import FeatureCache, fingerprint
 from ..recognizer import CheckpointError, PolicyConfig, PolicyNetwork, policy_gmacs
 from .budget import keep_threshold
-from .checkpoint import Checkpoints, load_checkpoint
-from .focus_ppo import FocusPPO
+from .checkpoints.checkpoint import Checkpoints, load_checkpoint
+from .ppo.focus_ppo import FocusPPO
 from .presets import PPOConfig
 from .validation import Validation
 

@@ -6,8 +6,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from ..envs import FeatureSource, FocusEngine
 from ..recognizer import confidence
-from .focus_ppo import FocusPPO
 from .learned import policy_options
+from .ppo.focus_ppo import FocusPPO
 
 
 class Validation(BaseCallback):

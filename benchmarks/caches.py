@@ -25,8 +25,8 @@ from focusgym.feature_cache import (
     read_frames,
     read_videos,
 )
-from focusgym.feature_cache.build import check_features, encoding_workers
-from focusgym.feature_cache.encode import view_arrays
+from focusgym.feature_cache.building.build import check_features, encoding_workers
+from focusgym.feature_cache.building.encode import view_arrays
 from focusgym.recognizer import (
     GLANCE_PIXELS,
     LOCAL_PIXELS,

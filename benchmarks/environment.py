@@ -16,7 +16,7 @@ from synthetic import GRID, C, G, H, L, T, paper_sizes
 from torch.nn.functional import linear
 
 from focusgym.envs import EnvConfig, make_sb3
-from focusgym.envs.player import Player
+from focusgym.envs.core import Player
 from focusgym.recognizer import torch_threads
 
 ENV = "focusgym/AdaFocus-v0"

@@ -37,7 +37,7 @@ from focusgym.agents import (
 from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import read_classifier, torch_threads
-from focusgym.runs.recipes import DIGITS
+from focusgym.runs.training.recipes import DIGITS
 
 SEEDS = (0, 1, 2)
 EXACT = {"name": "increment_over_random", "draws": None}

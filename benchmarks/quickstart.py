@@ -22,7 +22,7 @@ from focusgym.recognizer import (
     accuracy_by_step,
     fit,
 )
-from focusgym.runs.recipes import adamw
+from focusgym.runs.training.recipes import adamw
 
 SEEDS = (0, 1, 2)
 FIXED = ("random", "central", "gaussian")

@@ -15,7 +15,7 @@ from focusgym.agents import train_policy
 from focusgym.envs import FeatureSource
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import read_classifier, torch_threads
-from focusgym.runs.recipes import DIGITS
+from focusgym.runs.training.recipes import DIGITS
 
 REPEATS = 9
 FOCUSGYM = "import sys; from focusgym.runs.cli import main; main(sys.argv[1:])"

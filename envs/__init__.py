@@ -11,8 +11,8 @@ import lazy_loader
 for name in ("AdaFocus", "AdaFocusPlus"):
     gymnasium.register(
         f"focusgym/{name}-v0",
-        entry_point=f"focusgym.envs.env:{name}Env",
-        vector_entry_point=f"focusgym.envs.vector:{name}VectorEnv",
+        entry_point=f"focusgym.envs.faces.env:{name}Env",
+        vector_entry_point=f"focusgym.envs.faces.vector:{name}VectorEnv",
     )
 
 # What is exported stands in __init__.pyi, and is imported when it is first used.

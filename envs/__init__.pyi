@@ -1,14 +1,14 @@
 from .config import EnvConfig, PlusConfig
-from .designs import Confidences, RewardDesign, make_design
-from .engine import FocusEngine, Step
-from .env import AdaFocusEnv, AdaFocusPlusEnv
-from .episodes import Episodes
-from .record import EpisodeRecord, RecordError, read_record
-from .render import Caption, draw_decision, render_record
-from .rewards import increment_over_random, increments, padding, regret, skip_gain
-from .sb3 import AdaFocusVecEnv, make_sb3
-from .source import FeatureSource, open_source
-from .vector import AdaFocusPlusVectorEnv, AdaFocusVectorEnv
+from .engine.engine import FocusEngine, Step
+from .engine.source import FeatureSource, open_source
+from .episodes.order import Episodes
+from .faces.env import AdaFocusEnv, AdaFocusPlusEnv
+from .faces.sb3 import AdaFocusVecEnv, make_sb3
+from .faces.vector import AdaFocusPlusVectorEnv, AdaFocusVectorEnv
+from .records.record import EpisodeRecord, RecordError, read_record
+from .records.render import Caption, draw_decision, render_record
+from .rewards.designs import Confidences, RewardDesign, make_design
+from .rewards.functions import increment_over_random, increments, padding, regret, skip_gain
 
 __all__ = [
     "AdaFocusEnv",

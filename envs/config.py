@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from .designs import Reward
+    from .rewards.designs import Reward
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
-from .build import build_cache
-from .encode import CacheConfig, VideoEncoder
-from .info import cache_info
-from .merge import merge_shards
-from .plan import Plan, plan_cache
-from .recognize import RecognizedVideo, recognize_videos
-from .regroup import build_regrouped
-from .rows import ShardError, clips_of, rows_digest, video_table
-from .samples import VideoSamples, cache_samples, targets
-from .store import CacheError, FeatureCache, fingerprint, in_short, read_manifest
-from .verify import verify_cache
+from .building.build import build_cache
+from .building.encode import CacheConfig, VideoEncoder
+from .building.info import cache_info
+from .building.merge import merge_shards
+from .building.plan import Plan, plan_cache
+from .building.regroup import build_regrouped
+from .building.verify import verify_cache
+from .building.weights import make_encoder, read_checkpoint, read_state_dict
+from .reading.recognize import RecognizedVideo, recognize_videos
+from .reading.rows import ShardError, clips_of, rows_digest, video_table
+from .reading.samples import VideoSamples, cache_samples, targets
+from .reading.store import CacheError, FeatureCache, fingerprint, in_short, read_manifest
 from .videos import (
     AugmentConfig,
     Clip,
@@ -31,7 +32,6 @@ from .videos import (
     read_view,
     sample_frames,
 )
-from .weights import make_encoder, read_checkpoint, read_state_dict
 
 __all__ = [
     "AugmentConfig",

@@ -1,6 +1,44 @@
-from .adaptive import AdaptiveRecognizer
-from .blockwise import blockwise_linear
-from .bundle import (
+from .accounting.compute import (
+    Cost,
+    FrameCost,
+    count_gmacs,
+    encoder_gmacs,
+    frame_cost,
+    policy_gmacs,
+)
+from .accounting.metrics import (
+    Metrics,
+    accuracy_by_step,
+    average_precisions,
+    confidence,
+    mean_average_precision,
+    measure,
+    top_k_by_step,
+)
+from .accounting.units import ComputeUnit, compute_unit, format_gmacs
+from .classifiers.classifier import (
+    AverageClassifier,
+    Classifier,
+    ClassifierConfig,
+    GruClassifier,
+    KeyedDropout,
+    build_classifier,
+)
+from .encoders.encoder import (
+    GLANCE_PIXELS,
+    LOCAL_PIXELS,
+    Encoder,
+    EncoderConfig,
+    batches,
+    encode_glance,
+    encode_local,
+    pool,
+)
+from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
+from .encoders.loading import WeightsError, load_weights
+from .encoders.trunks import EncoderError
+from .errors import FocusgymError, PredictionError, in_words, shortened
+from .files.bundle import (
     Bundle,
     BundleError,
     describe,
@@ -11,47 +49,20 @@ from .bundle import (
     weights_digest,
     write_bundle,
 )
-from .checkpoint_file import (
+from .files.checkpoint_file import (
     CheckpointError,
     as_json,
     differences,
     read_checkpoint,
     write_checkpoint,
 )
-from .classifier import (
-    AverageClassifier,
-    Classifier,
-    ClassifierConfig,
-    GruClassifier,
-    KeyedDropout,
-    build_classifier,
-)
-from .compute import Cost, FrameCost, count_gmacs, encoder_gmacs, frame_cost, policy_gmacs
-from .compute_units import ComputeUnit, compute_unit, format_gmacs
-from .encoders import (
-    GLANCE_PIXELS,
-    LOCAL_PIXELS,
-    Encoder,
-    EncoderConfig,
-    batches,
-    encode_glance,
-    encode_local,
-    pool,
-)
-from .errors import FocusgymError, PredictionError, in_words, shortened
-from .frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
-from .geometry import PatchGrid
-from .loading import WeightsError, load_weights
-from .metrics import (
-    Metrics,
-    accuracy_by_step,
-    average_precisions,
-    confidence,
-    mean_average_precision,
-    measure,
-    top_k_by_step,
-)
-from .policy import (
+from .pipeline.adafocus import AdaptiveRecognizer
+from .pipeline.recognition import Recognition, RecognizerConfig
+from .pipeline.released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
+from .pipeline.stream import RecognizerStream
+from .places.patch_grid import PatchGrid
+from .policies.blockwise import blockwise_linear
+from .policies.policy import (
     KeepNetwork,
     PolicyConfig,
     PolicyNetwork,
@@ -61,8 +72,6 @@ from .policy import (
     option_mask,
 )
 from .randomness import Purpose, generator
-from .recognition import Recognition, RecognizerConfig
-from .released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .stages import (
     FitConfig,
     FitError,
@@ -83,9 +92,7 @@ from .stages import (
     uniform_draws,
     with_skips,
 )
-from .stream import RecognizerStream
 from .threads import ahead, torch_threads
-from .trunks import EncoderError
 from .versions import library_versions
 
 __all__ = [

@@ -15,13 +15,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from .. import __version__
-from .checks import OptionError, check_options
-from .configs.cache import (
-    CacheInfoConfig,
-    CachePlanConfig,
-    CacheVerbs,
-    CacheVerifyConfig,
-)
+from .configs.cache import CacheInfoConfig, CachePlanConfig, CacheVerbs, CacheVerifyConfig
 from .configs.compare import CompareConfig
 from .configs.evaluate import EvaluateConfig
 from .configs.fit import FitVerbs
@@ -30,9 +24,10 @@ from .configs.quickstart import QuickstartConfig
 from .configs.recognize import RecognizeConfig
 from .configs.replay import ReplayConfig
 from .configs.train import TrainConfig
-from .disks import FULL, disk_error, leave_to_main_thread, refusal
-from .mistakes import mistake
-from .preset import CONFIG, PresetError, with_preset
+from .folders.disks import FULL, disk_error, leave_to_main_thread, refusal
+from .options.checks import OptionError, check_options
+from .options.mistakes import mistake
+from .options.presets import CONFIG, PresetError, with_preset
 from .terminal import take_any_text
 
 Command = (
@@ -121,7 +116,7 @@ def _run(config: Any) -> None:
     if "" not in sys.path:  # a reward design of the user's own is found where the command is typed
         sys.path.append("")
     # Nothing heavy is imported before the command line is understood.
-    verb = getattr(import_module(f".{module}", __package__), function)
+    verb = getattr(import_module(f".verbs.{module}", __package__), function)
     from ..recognizer import CheckpointError, FocusgymError
 
     try:

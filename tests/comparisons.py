@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from focusgym.runs.comparison.summary import Cell, summarise
-from focusgym.runs.played import Played
+from focusgym.runs.evaluation.trace import Played
 
 CLASSES = 5
 TWO = ("p28_7x7", "p36_7x7")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from focusgym.feature_cache import FeatureCache, video_table
-from focusgym.feature_cache.store import group_fingerprint
+from focusgym.feature_cache.reading.store import group_fingerprint
 from focusgym.recognizer import (
     ClassifierConfig,
     PatchGrid,

@@ -19,7 +19,7 @@ LATER = {
     "from focusgym.feature_cache import build_cache, make_digits, make_encoder, read_frames": {
         *("torchvision", "torch._dynamo", "sklearn", "scipy", "matplotlib"),
     },
-    "import focusgym.runs.quickstart": {"torchvision", "torch._dynamo", "sklearn", "scipy"},
+    "import focusgym.runs.verbs.quickstart": {"torchvision", "torch._dynamo", "sklearn", "scipy"},
 }
 
 

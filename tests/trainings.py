@@ -23,10 +23,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from support import T
 
 from focusgym.agents import FocusPPO, load_checkpoint
-from focusgym.agents.checkpoint_state import progress_of, tensors_of
+from focusgym.agents.checkpoints.state import progress_of, tensors_of
 from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv, make_sb3
 from focusgym.recognizer import CheckpointError
-from focusgym.recognizer.checkpoint_file import as_json
+from focusgym.recognizer.files.checkpoint_file import as_json
 
 N_ENVS = 4
 Files = dict[str, str]

@@ -13,13 +13,7 @@ from torch import Tensor
 from ...recognizer import FrameConfig, ahead, centre_crop, resize, resize_frames
 from .clips import Clip, read_pixels, read_plainly
 from .container import VideoError
-from .sampling import (
-    AugmentConfig,
-    View,
-    draw_crop,
-    draw_frames,
-    sample_frames,
-)
+from .sampling import AugmentConfig, View, draw_crop, draw_frames, sample_frames
 
 
 def read_frames(

@@ -4,14 +4,7 @@ from .config import FitConfig
 from .fit import FitError, Fitted, Stage, fit
 from .networks import FullFrames, OnFeatures, OnPixels, policy_choice, sequence_losses
 from .processes import process_group, rank_and_world
-from .samples import (
-    Samples,
-    TensorSamples,
-    random_options,
-    shuffled,
-    uniform_draws,
-    with_skips,
-)
+from .samples import Samples, TensorSamples, random_options, shuffled, uniform_draws, with_skips
 
 __all__ = [
     "FitConfig",

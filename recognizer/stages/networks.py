@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..classifier import Classifier
-from ..encoders import Encoder
-from ..geometry import PatchGrid
-from ..policy import PolicyNetwork
+from ..classifiers.classifier import Classifier
+from ..encoders.encoder import Encoder
+from ..places.patch_grid import PatchGrid
+from ..policies.policy import PolicyNetwork
 from .samples import random_options, with_skips
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoint_file import (
+from ..errors import in_words
+from ..files.checkpoint_file import (
     CheckpointError,
     as_json,
     differences,
     read_checkpoint,
     write_checkpoint,
 )
-from ..errors import in_words
 from .steps import Stepper
 
 _FORMAT = "focusgym stage 1"

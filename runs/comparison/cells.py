@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...recognizer import FocusgymError
-from ..played import Played
+from ..evaluation.trace import Played
 from .statistics import Array
 
 CURVE = {"steps", "mean_return", "correct"}

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ...recognizer import read_classifier, weights_digest
-from ..evaluate import at_keep_ratio
-from ..options import UsageError, reward_label
-from ..played import play, read_played
-from ..run_folder import RESULTS, is_run, stored_settings
-from ..train import PLAYED, learning_curve
-from ..trained import Trained, find_trained
+from ..evaluation.trace import play, read_played
+from ..evaluation.trained import Trained, at_keep_ratio, find_trained
+from ..folders.run_folder import RESULTS, is_run, stored_settings
+from ..options.parse import UsageError, reward_label
+from ..training.policy_run import PLAYED, learning_curve
 from .summary import Cell
 
 # What tells a cell from the others of its row, or where things are.

@@ -16,16 +16,15 @@ from ...recognizer import PatchGrid, read_classifier
 from ..configs.compare import CompareConfig
 from ..configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
 from ..configs.train import TrainConfig
-from ..devices import device_of
-from ..evaluate import at_keep_ratio
-from ..fit import fit_classifier
-from ..options import UsageError, reward_label, usage
-from ..played import play, read_played
-from ..ppo_options import usual_hidden
-from ..processes import in_processes
-from ..run_folder import RESULTS, is_run
-from ..train import PLAYED, learning_curve, run_training, with_sizes
-from ..trained import find_trained
+from ..evaluation.trace import play, read_played
+from ..evaluation.trained import at_keep_ratio, find_trained
+from ..folders.run_folder import RESULTS, is_run
+from ..options.devices import device_of
+from ..options.parse import UsageError, reward_label, usage
+from ..options.ppo import usual_hidden
+from ..training.policy_run import PLAYED, learning_curve, run_training, with_sizes
+from ..training.processes import in_processes
+from ..training.stage_run import fit_classifier
 from .summary import Cell
 
 _GRID = 7  # candidates per axis of a patch size that the cache lacks

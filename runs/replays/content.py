@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words
-from ..evaluation import CENTRAL, true_boxes
-from ..options import UsageError
+from ..evaluation.plug_back import CENTRAL, true_boxes
+from ..options.parse import UsageError
 from .episodes import Episode, Looker
 from .interest import Pick
 from .listing import labels_of

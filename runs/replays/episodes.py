@@ -13,16 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from ...agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
-from ...envs import (
-    AdaFocusPlusVectorEnv,
-    AdaFocusVectorEnv,
-    EpisodeRecord,
-    FocusEngine,
-    regret,
-)
+from ...envs import AdaFocusPlusVectorEnv, AdaFocusVectorEnv, EpisodeRecord, FocusEngine, regret
 from ...recognizer import FrameCost, PolicyNetwork
-from ..run_folder import is_run
-from ..trained import Trained, find_trained
+from ..evaluation.trained import Trained, find_trained
+from ..folders.run_folder import is_run
 from .price import Price
 
 _CHUNK = 64  # videos at a time: memory does not grow with B

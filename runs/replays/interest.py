@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..configs.replay import Kind
-from ..played import Played
+from ..evaluation.trace import Played
 
 KINDS: tuple[Kind, ...] = ("turned_right", "gain", "regret", "skipped")
 

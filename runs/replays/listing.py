@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...feature_cache import FeatureCache
-from ..played import Played
+from ..evaluation.trace import Played
 
 
 def labels_of(cache: FeatureCache, video: int) -> list[int]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...feature_cache import FeatureCache
-from ..measures import accuracy_interval
-from ..played import Played
+from ..evaluation.measures import accuracy_interval
+from ..evaluation.trace import Played
 from .episodes import Decided, Looker
 from .looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
 

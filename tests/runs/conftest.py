@@ -15,8 +15,8 @@ from verbs import Call, Digits
 from focusgym.feature_cache import DigitsConfig
 from focusgym.recognizer import read_encoder, write_bundle
 from focusgym.runs.configs.quickstart import QuickstartConfig
-from focusgym.runs.quickstart import quickstart
-from focusgym.runs.recipes import DIGITS, Recipe, adamw
+from focusgym.runs.training.recipes import DIGITS, Recipe, adamw
+from focusgym.runs.verbs.quickstart import quickstart
 
 
 @pytest.fixture(scope="session")
@@ -72,5 +72,5 @@ def maps(digits: Digits, encoders: Path) -> Tensor:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """What the verb ``fit`` calls `fit` with, filled as it does."""
     found: list[Call] = []
-    monkeypatch.setattr("focusgym.runs.fit.fit", Call.spy(found))
+    monkeypatch.setattr("focusgym.runs.training.stage_run.fit", Call.spy(found))
     return found

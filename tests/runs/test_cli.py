@@ -16,7 +16,7 @@ from torchvision.models import mobilenet_v2
 
 import focusgym
 from focusgym.runs.cli import main
-from focusgym.runs.steps import OutputError, Steps
+from focusgym.runs.folders.steps import OutputError, Steps
 
 
 def fails_with(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:
@@ -161,7 +161,7 @@ def test_an_interruption_is_one_line(
     def interrupted(config: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("focusgym.runs.quickstart.quickstart", interrupted)
+    monkeypatch.setattr("focusgym.runs.verbs.quickstart.quickstart", interrupted)
     with pytest.raises(SystemExit) as caught:
         main(["quickstart"])
     assert caught.value.code == 130
@@ -174,7 +174,7 @@ def test_an_interruption_that_keeps_nothing_says_so(
     def interrupted(config: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("focusgym.runs.evaluate.evaluate", interrupted)
+    monkeypatch.setattr("focusgym.runs.verbs.evaluate.evaluate", interrupted)
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", "run"])
     assert caught.value.code == 130
@@ -278,7 +278,7 @@ def test_a_step_is_replaced_whole_or_not_at_all(
             raise KeyboardInterrupt
         delete(path, ignore_errors)
 
-    monkeypatch.setattr("focusgym.runs.steps.shutil.rmtree", interrupted)
+    monkeypatch.setattr("focusgym.runs.folders.steps.shutil.rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(1)
     monkeypatch.undo()

@@ -29,7 +29,7 @@ from focusgym.runs.configs.import_checkpoint import ImportConfig
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.configs.recognize import RecognizeConfig
 from focusgym.runs.configs.replay import ReplayConfig
-from focusgym.runs.preset import VERBS, options_of
+from focusgym.runs.options.presets import VERBS, options_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,8 +58,11 @@ FOREIGN = ("tyro-write-completion", "help", "version")  # of the command itself
 # Modules that blocks import, and the verbs.
 HEAVY = [
     *("gymnasium", "pandas", "sb3_contrib", "torch._dynamo", "torchvision"),
-    *(f"focusgym.runs.{verb}" for verb in ("quickstart", "cache", "fit", "compare", "replay")),
-    *(f"focusgym.runs.{verb}" for verb in ("recognize", "import_checkpoint")),
+    *(
+        f"focusgym.runs.verbs.{verb}"
+        for verb in ("quickstart", "cache", "fit", "compare", "replay")
+    ),
+    *(f"focusgym.runs.verbs.{verb}" for verb in ("recognize", "import_checkpoint")),
 ]
 
 
@@ -152,8 +155,8 @@ def shorter(words: list[str]) -> list[str]:
 def in_short() -> None:
     """Change what makes documented commands slow and has tests of its own."""
     from focusgym.recognizer import FrameConfig
-    from focusgym.runs import quickstart
     from focusgym.runs.comparison import grid
+    from focusgym.runs.verbs import quickstart
 
     # MobileNet-V2 on 8 × 49 patches of each clip, and 200 epochs: less of everything here.
     clips, frames = quickstart.clips(), FrameConfig(steps=2, frame_px=224, resize_px=256)

@@ -39,7 +39,7 @@ while args:
         print("status", ended.code)
 from rich.console import Console
 from focusgym.runs.configs.quickstart import QuickstartConfig
-from focusgym.runs.report import MEANINGS, print_places, print_table, results_table
+from focusgym.runs.evaluation.report import MEANINGS, print_places, print_table, results_table
 rows = [
     {"name": name, "accuracy_by_step": [0.5, 0.75], "accuracy_interval": [0.4, 0.6],
      "kept_share": 1.0, "gmacs_per_video": 1.0}
@@ -137,7 +137,7 @@ def test_a_name_that_the_environment_cannot_have(
     def named(config: object) -> None:
         "R\u00e4ume".encode("ascii")
 
-    monkeypatch.setattr("focusgym.runs.evaluate.evaluate", named)
+    monkeypatch.setattr("focusgym.runs.verbs.evaluate.evaluate", named)
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", "run"])
     assert caught.value.code == 2

@@ -22,7 +22,7 @@ from focusgym.recognizer import (
     uniform_draws,
     with_skips,
 )
-from focusgym.recognizer.policy import FORBIDDEN
+from focusgym.recognizer.policies.policy import FORBIDDEN
 
 BELOW_ONE = 1 - 2.0**-53  # the largest number that NumPy draws from [0, 1)
 

@@ -28,9 +28,9 @@ from focusgym.feature_cache import FeatureCache
 from focusgym.runs.cli import main
 from focusgym.runs.comparison.grid import fit_classifier
 from focusgym.runs.configs.train import TrainConfig
-from focusgym.runs.played import read_played
-from focusgym.runs.processes import FailedError
-from focusgym.runs.train import run_training
+from focusgym.runs.evaluation.trace import read_played
+from focusgym.runs.training.policy_run import run_training
+from focusgym.runs.training.processes import FailedError
 
 Calls = list[list[str]]
 CPUS = os.cpu_count() or 1

@@ -15,7 +15,7 @@ from comparisons import HOW
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import read_classifier, write_bundle
 from focusgym.runs.cli import main
-from focusgym.runs.played import read_played
+from focusgym.runs.evaluation.trace import read_played
 
 
 def test_runs_that_are_there(

@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 
 from focusgym.envs import render_record
 from focusgym.feature_cache import read_view
+from focusgym.runs.evaluation.trained import find_trained
+from focusgym.runs.pictures.film import strip, write_film
 from focusgym.runs.replays.episodes import Episode, Looker, decide, watch
-from focusgym.runs.replays.film import strip, write_film
-from focusgym.runs.trained import find_trained
 
 ROWS = np.array([82, 90])
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from focusgym.runs.configs.replay import Kind
-from focusgym.runs.played import Played
+from focusgym.runs.evaluation.trace import Played
 from focusgym.runs.replays.interest import Pick, pick
 
 T = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from focusgym.runs.played import Played
+from focusgym.runs.evaluation.trace import Played
 from focusgym.runs.replays.interest import Pick, following
 from focusgym.runs.replays.overview import confusion
 

@@ -21,7 +21,7 @@ from selenium.webdriver.common.keys import Keys
 
 from focusgym.runs.configs.replay import ReplayConfig
 from focusgym.runs.pages.page import as_data, write_page
-from focusgym.runs.replay import replay
+from focusgym.runs.verbs.replay import replay
 
 ROWS = (81, 90, 99)
 TEXTS = (

@@ -14,9 +14,9 @@ from focusgym.agents import PlusTraining, PPOConfig, read_penalty, read_policy, 
 from focusgym.agents.train import make_model, trained_penalty
 from focusgym.feature_cache import FeatureCache
 from focusgym.runs.configs.replay import ReplayConfig
-from focusgym.runs.recipes import DIGITS
-from focusgym.runs.replay import replay
 from focusgym.runs.replays.episodes import Looker, decide, watch
+from focusgym.runs.training.recipes import DIGITS
+from focusgym.runs.verbs.replay import replay
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import read_classifier
 from focusgym.runs.configs.replay import ReplayConfig
-from focusgym.runs.replay import replay
+from focusgym.runs.verbs.replay import replay
 
 
 @pytest.fixture(scope="module")

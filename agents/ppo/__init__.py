@@ -1,0 +1,1 @@
+"""PPO on frozen features, as a Stable-Baselines3 algorithm."""

@@ -1,0 +1,212 @@
+"""Where the engine gets features from: the cache, projected to what f_C takes of them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...feature_cache import CacheError, FeatureCache
+from ...recognizer import Classifier, FrameCost, count_gmacs, read_classifier
+from ..config import EnvConfig
+
+
+class FeatureSource:
+    """Inputs of f_C for any option of any cached frame; option K is skip.
+
+    f_C is frozen while a policy is trained, so the part of its inputs that does not depend on its
+    state, ``W·[ē^G, ē^L] + b``, is the same at every visit. It is kept in a table where a full one
+    fits: all options of a video are projected when the video is first played, in batches of that
+    video alone, so that neither the company nor the order of videos changes a bit of it. Else it
+    is computed in each step.
+
+    Attributes:
+        cache: The feature cache.
+        classifier: f_C, a frozen copy.
+        tabled: Whether there is a table.
+    """
+
+    def __init__(
+        self, cache: FeatureCache, classifier: Classifier, projection_bytes: int = 2**31
+    ) -> None:
+        """Join a cache and a classifier that was trained on it.
+
+        Args:
+            cache: The feature cache; tensors are where it returns them.
+            classifier: f_C; it is copied as it is now, and may be trained on.
+            projection_bytes: Most memory for the table.
+
+        Raises:
+            ValueError: If the classifier is for features of other widths, or other classes.
+        """
+        config = classifier.config
+        takes = (config.glance_channels, config.local_channels, config.n_classes)
+        gives = (cache.map_shape[2], cache.local_channels, cache.n_classes)
+        if takes != gives:
+            raise ValueError(
+                f"the classifier is for (G, L, C) = {takes}, but the cache holds {gives}: give the "
+                "classifier that was trained on this cache"
+            )
+        self.cache = cache
+        self._projection_bytes = projection_bytes
+        self.classifier = copy.deepcopy(classifier).to(cache.device).eval().requires_grad_(False)
+        glance = torch.zeros(1, config.glance_channels, device=cache.device)
+        self._width = int(self.classifier.project(glance, None).shape[-1])
+        self._shape = (cache.n_videos, cache.steps, cache.n_options + 1, self._width)
+        self.tabled = 4 * int(np.prod(self._shape)) <= projection_bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle without the table, which is filled again."""
+        return FeatureSource, (self.cache, self.classifier, self._projection_bytes)
+
+    @cached_property
+    def _table(self) -> Tensor:
+        # On a CPU memory is taken by the pages that are written, not by the whole.
+        return torch.empty(self._shape, device=self.cache.device)
+
+    @cached_property
+    def _filled(self) -> NDArray[np.bool_]:
+        return np.zeros(self.cache.n_videos, dtype=bool)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the inputs of all K + 1 options of a frame."""
+        return 4 * self._shape[2] * self._width
+
+    def prepare(self, videos: NDArray[np.int64]) -> None:
+        """Make ready for episodes of videos ``(B,)``.
+
+        Raises:
+            CacheError: If there is a table, and features of a video are not finite.
+        """
+        if self.tabled and not self._filled[videos].all():
+            for video in np.unique(videos[~self._filled[videos]]):
+                self._table[video] = self._project_all(video)
+                self._filled[video] = True
+
+    def gather(
+        self, videos: NDArray[np.int64], steps: NDArray[np.int64], options: NDArray[np.int64]
+    ) -> Tensor:
+        """Return the inputs of f_C for some options of a frame of each video.
+
+        Args:
+            videos: ``(B,)`` rows, made ready by `prepare`.
+            steps: ``(B,)``.
+            options: ``(B, M)`` in ``[0, K]``; K is skip.
+
+        Returns:
+            ``(B, M, I)``.
+
+        Raises:
+            CacheError: If the features are not finite.
+        """
+        self.prepare(videos)  # nothing to do, but in the copy of a running engine
+        if self.tabled:
+            frames = (videos * self._shape[1] + steps)[:, None] * self._shape[2]
+            rows = torch.from_numpy((frames + options).ravel()).to(self._table.device)
+            flat = self._table.view(-1, self._width).index_select(0, rows)
+            return flat.view(*options.shape, -1)
+        glance = self.cache.glance_vectors(videos, steps)[:, None]
+        n_options = self.cache.n_options
+        skips = torch.from_numpy(options == n_options).to(self.cache.device)
+        shown = np.minimum(options, n_options - 1)
+        local = self.cache.local_vectors(videos[:, None], steps[:, None], shown)
+        local = local.masked_fill(skips[..., None], 0.0)
+        return self._checked(self.classifier.project(glance, local), videos, steps)
+
+    def gather_all(self, videos: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+        """Return the inputs ``(B, K + 1, I)`` for all options and, last, skip; see `gather`."""
+        self.prepare(videos)
+        if self.tabled:
+            rows = torch.from_numpy(videos * self._shape[1] + steps).to(self._table.device)
+            return self._table.flatten(0, 1).index_select(0, rows)
+        glance = self.cache.glance_vectors(videos, steps)[:, None]
+        inputs = self._join(glance, self.cache.local_vectors(videos, steps, slice(None)))
+        return self._checked(inputs, videos, steps)
+
+    @cached_property
+    def frame_cost(self) -> FrameCost:
+        """GMACs of f_G, f_L and f_C on one frame, as they were counted; π's are not known here."""
+        glance = torch.zeros(1, 1, self.classifier.config.glance_channels)
+        local = torch.zeros(1, 1, self.classifier.config.local_channels)
+        on_cpu = copy.deepcopy(self.classifier).cpu()
+        return FrameCost(
+            glance_gmacs=self.cache.glance_gmacs,
+            local_gmacs=self.cache.local_gmacs,
+            policy_gmacs=0.0,
+            classifier_gmacs=count_gmacs(lambda: on_cpu(glance, local)),
+        )
+
+    def _project_all(self, video: int) -> Tensor:
+        row = np.array([video])
+        glance = self.cache.glance_vectors(row)[0, :, None]  # (T, 1, G)
+        local = self.cache.local_vectors(video, np.arange(self._shape[1]), slice(None))
+        steps = np.arange(self._shape[1])
+        return self._checked(self._join(glance, local), np.full_like(steps, video), steps)
+
+    def _join(self, glance: Tensor, local: Tensor) -> Tensor:
+        """Return inputs ``(M, K + 1, I)`` of ``(M, 1, G)`` and ``(M, K, L)``, skip last."""
+        looks = self.classifier.project(glance, local)
+        return torch.cat([looks, self.classifier.project(glance, None)], dim=1)
+
+    def _checked(
+        self, inputs: Tensor, videos: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> Tensor:
+        """Return inputs ``(B, ..., I)`` of frames, if all are finite."""
+        if not math.isfinite(float(inputs.detach().sum())):
+            finite = inputs.isfinite().flatten(1).all(dim=1).cpu().numpy()
+            row = int(np.flatnonzero(~finite)[0])
+            raise CacheError(
+                f"video {videos[row]} ({self.cache.videos['name'][videos[row]]}), frame "
+                f"{steps[row]}: the features, or f_C's weights, hold NaN or infinite numbers: run "
+                "`focusgym cache verify`, then build the cache or train the classifier again"
+            )
+        return inputs
+
+
+_open_sources: WeakValueDictionary[tuple[object, ...], FeatureSource] = WeakValueDictionary()
+
+
+def open_source(config: EnvConfig) -> FeatureSource:
+    """Open a cache and a classifier, or return those that an environment has open already.
+
+    The environments of a process share one table and one classifier as long as the files are the
+    same.
+
+    Raises:
+        CacheError: If the cache cannot be opened.
+        BundleError: If the classifier cannot be read or belongs to another cache.
+    """
+    files = (
+        Path(config.cache) / "manifest.json",
+        Path(config.classifier) / "bundle.json",
+        Path(config.classifier) / "weights.safetensors",
+    )
+    stamps = [_stamp(path) for path in files]
+    videos_root = None if config.videos_root is None else os.path.abspath(config.videos_root)
+    key = (*stamps, config.group, config.device, config.projection_bytes, videos_root)
+    source = _open_sources.get(key)
+    if source is None or None in stamps:
+        cache = FeatureCache.open(config.cache, config.group, config.device, videos_root)
+        classifier = read_classifier(config.classifier, cache.fingerprint, cache.root)
+        source = FeatureSource(cache, classifier, config.projection_bytes)
+        _open_sources[key] = source
+    return source
+
+
+def _stamp(path: Path) -> tuple[str, int, int] | None:
+    """Return what tells one version of a file from another; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return os.path.realpath(path), status.st_mtime_ns, status.st_ino

@@ -1,0 +1,1 @@
+"""Which videos are played, in which order, and what each decision gave."""

@@ -1,0 +1,1 @@
+"""The environments as Gymnasium and Stable-Baselines3 see them."""

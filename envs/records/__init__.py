@@ -1,0 +1,1 @@
+"""Episodes as they were played: stored, read and drawn."""

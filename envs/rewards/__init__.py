@@ -1,0 +1,1 @@
+"""Reward designs: from confidences and costs to a number."""

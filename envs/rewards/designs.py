@@ -1,0 +1,288 @@
+"""Reward designs: which confidences a reward is made of; by name, or a user's own object."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from torch import Tensor
+
+from .functions import increment_over_random, increments, padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidences:
+    """What a reward design is called with: confidences on the true label around one decision.
+
+    All of them have the same history. A design may compute in place: they are its own.
+
+    Attributes:
+        chosen: ``(B,)`` after looking at the chosen option. In AdaFocus+ also where the frame was
+            skipped: what looking would have given.
+        previous: ``(B,)`` after the decision before, as it came about; 0 at the first.
+        gmacs: ``(B,)`` float64 on the CPU, cost of the episode so far, with this decision.
+        logits: ``(B, C)`` of the classes, after looking at the chosen option, as ``chosen``.
+        labels: ``(B,)`` int64, the true class; with the environment's ``labels="mean"``
+            ``(B, C)`` bool, all true classes.
+        options: ``(B,)`` int64 in ``[0, K]``, the chosen option; K where none was chosen.
+        step: ``(B,)`` int64 in ``[0, T)``, which decision of the episode it is.
+        last: ``(B,)`` bool, whether the episode ends with it.
+        random: ``(B, k)`` after looking at k random options instead; k is the design's ``draws``.
+        skip: ``(B,)`` after looking at nothing, if the design ``compares_skip``.
+    """
+
+    chosen: Tensor
+    previous: Tensor
+    gmacs: Tensor
+    logits: Tensor
+    labels: Tensor
+    options: Tensor
+    step: Tensor
+    last: Tensor
+    random: Tensor | None = None
+    skip: Tensor | None = None
+
+
+class RewardDesign(Protocol):
+    """A rule from confidences to a reward.
+
+    Attributes:
+        draws: How many random options it wants to compare with; None for all of them.
+        compares_skip: Whether it wants the confidence after looking at nothing.
+    """
+
+    @property
+    def draws(self) -> int | None:
+        """Random options to compare with."""
+
+    @property
+    def compares_skip(self) -> bool:
+        """Whether skip is compared with."""
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+
+
+@dataclass(frozen=True)
+class IncrementOverRandom:
+    """Eq. 7; see `increment_over_random`.
+
+    Attributes:
+        draws: k (1 in the paper); None compares with all options: the exact expectation.
+
+    Raises:
+        ValueError: If ``draws`` is not positive.
+    """
+
+    draws: int | None = 1
+    compares_skip: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the number of draws."""
+        if self.draws is not None and (not isinstance(self.draws, int) or self.draws < 1):
+            raise ValueError(
+                f"draws must be at least 1, or None (null) for all options; got {self.draws!r}"
+            )
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+        assert p.random is not None  # the environment gives what `draws` asks for
+        return increment_over_random(p.chosen, p.random)
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The confidence itself: ``r_t = p_t``.
+
+    Source: AdaFocus (arXiv:2105.03245) Table 5, "confidence reward".
+    """
+
+    draws: ClassVar[int] = 0
+    compares_skip: ClassVar[bool] = False
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+        return p.chosen
+
+
+@dataclass(frozen=True)
+class Increments:
+    """The increment over the step before; see `increments`."""
+
+    draws: ClassVar[int] = 0
+    compares_skip: ClassVar[bool] = False
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+        return increments(p.chosen, p.previous)
+
+
+@dataclass(frozen=True)
+class Padding:
+    """The increment over looking at nothing; see `padding`."""
+
+    draws: ClassVar[int] = 0
+    compares_skip: ClassVar[bool] = True
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+        assert p.skip is not None  # the environment gives what `compares_skip` asks for
+        return padding(p.chosen, p.skip)
+
+
+DESIGNS: dict[str, type[RewardDesign]] = {
+    "increment_over_random": IncrementOverRandom,
+    "confidence": Confidence,
+    "increments": Increments,
+    "padding": Padding,
+}
+
+
+# What is taken wherever a reward design is wanted in Python; see `make_design`.
+Reward: TypeAlias = str | Mapping[str, Any] | Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class FunctionDesign:
+    """A function of `Confidences` as a design.
+
+    Attributes:
+        function: Returns rewards ``(B,)``.
+        keywords: Of the function, besides the confidences.
+        draws: Random options to compare with.
+        compares_skip: Whether skip is compared with.
+    """
+
+    function: Callable[..., Tensor]
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    draws: int | None = 0
+    compares_skip: bool = False
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+        return self.function(p, **self.keywords)
+
+
+def make_design(reward: Reward) -> RewardDesign:
+    """Build a reward design.
+
+    Args:
+        reward: One of
+
+            - a name: one of `DESIGNS`, or ``module:attribute`` of a function of `Confidences`, of
+              a `RewardDesign`, or of a class or function that gives one of these when it is called
+              with the parameters;
+            - a mapping of ``name`` and parameters, such as
+              ``{"name": "increment_over_random", "draws": None}``. Parameters of a function of
+              `Confidences` are its keywords;
+            - a function of `Confidences`, or a `RewardDesign`, itself.
+
+            What has no attribute ``draws`` or ``compares_skip`` compares with nothing.
+
+    Raises:
+        ValueError: If the name is unknown, cannot be imported, does not take the parameters, or
+            gives no reward design.
+    """
+    if callable(reward) and not isinstance(reward, str | Mapping):
+        return _called(reward, {}, reward) if isinstance(reward, type) else _as_design(reward)
+    given: Any = {"name": reward} if isinstance(reward, str) else reward
+    parameters = dict(given) if isinstance(given, Mapping) else {}
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(
+            "a reward is a name, a mapping with 'name' and parameters, or a function of "
+            f"Confidences; got {reward!r}"
+        )
+    attribute = _find(name)
+    asks = hasattr(attribute, "draws") or hasattr(attribute, "compares_skip")
+    makes = not callable(attribute) or (not asks and _takes(attribute, parameters))
+    if makes or isinstance(attribute, type):
+        return _called(attribute, parameters, name)
+    if not _takes(attribute, parameters, None):
+        raise ValueError(
+            f"reward {name!r} does not take {parameters}: it is called with Confidences and these "
+            f"keywords, and is {name}{inspect.signature(attribute)}"
+        )
+    return _as_design(attribute, parameters)
+
+
+def reward_name(reward: Reward) -> str:
+    """Return how messages call a reward design."""
+    if isinstance(reward, str | Mapping):
+        return repr(reward)
+    return str(getattr(reward, "__qualname__", type(reward).__qualname__))
+
+
+def stored_reward(reward: Reward) -> str | Mapping[str, Any]:
+    """Return a reward design as it can be stored.
+
+    Raises:
+        ValueError: If it is a Python object: only a name can be stored.
+    """
+    if isinstance(reward, str | Mapping):
+        return reward
+    of = reward if hasattr(reward, "__qualname__") else type(reward)
+    module, attribute = of.__module__, of.__qualname__
+    named = "my_rewards:my_reward"
+    if module != "__main__" and "<" not in attribute and "." not in attribute:
+        named = f"{module}:{attribute}"
+    raise ValueError(
+        f"the reward {reward_name(reward)} is a Python object, which cannot be stored as JSON: put "
+        f"it into a module, and give its name as 'module:attribute', such as {named!r}"
+    )
+
+
+def _called(attribute: Any, parameters: Mapping[str, Any], reward: Reward) -> RewardDesign:
+    """Return the design that a class, or a function that makes designs, gives."""
+    try:
+        design = attribute(**parameters)
+    except TypeError as error:
+        raise ValueError(
+            f"reward {reward_name(reward)} does not take {dict(parameters)}: {error}"
+        ) from error
+    if not callable(design):
+        raise ValueError(
+            f"reward {reward_name(reward)} gave {design!r}, which cannot be called: a reward "
+            "design is called with Confidences, and returns (B,) rewards"
+        )
+    return _as_design(design)
+
+
+def _as_design(rule: Any, keywords: Mapping[str, Any] | None = None) -> RewardDesign:
+    """Return a function or object as a design: itself where it has all that one has."""
+    if not keywords and hasattr(rule, "draws") and hasattr(rule, "compares_skip"):
+        return rule  # type: ignore[no-any-return]
+    asks = getattr(rule, "draws", 0), getattr(rule, "compares_skip", False)
+    return FunctionDesign(rule, keywords or {}, *asks)
+
+
+def _takes(function: Callable[..., Any], keywords: Mapping[str, Any], *given: Any) -> bool:
+    """Return whether a function can be called so."""
+    try:
+        inspect.signature(function).bind(*given, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it takes: some of those written in C
+        return bool(given)
+    return True
+
+
+def _find(name: str) -> Any:
+    if name in DESIGNS:
+        return DESIGNS[name]
+    module, separator, attribute = name.partition(":")
+    if not separator:
+        raise ValueError(
+            f"unknown reward {name!r}: choose one of {', '.join(DESIGNS)}, or give your own as "
+            "'module:attribute'"
+        )
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"reward {name!r} cannot be imported ({error}): expected 'module:attribute' of a "
+            "module that Python finds"
+        ) from error

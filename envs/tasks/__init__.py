@@ -1,0 +1,1 @@
+"""What makes one environment id differ from another: actions and prices."""

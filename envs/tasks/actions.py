@@ -1,0 +1,174 @@
+"""Action sets: what an agent's action says about where to look and whether."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from ..config import EnvConfig, PlusConfig
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What N actions mean.
+
+    Attributes:
+        options: ``(N,)`` int64; K where nothing was chosen (skip of the flat set).
+        looks: ``(N,)`` bool, whether f_L is to run.
+    """
+
+    options: NDArray[np.int64]
+    looks: NDArray[np.bool_]
+
+
+class ActionSet(Protocol):
+    """The actions of one environment, and what they mean.
+
+    Attributes:
+        space: Of one environment.
+        can_skip: Whether an action can say not to look.
+    """
+
+    can_skip: ClassVar[bool]
+
+    @property
+    def space(self) -> spaces.Space[Any]:
+        """Of one environment."""
+
+    def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
+        """Read N actions.
+
+        Raises:
+            ValueError: If they are not N actions of the space, or an option is not allowed.
+        """
+
+    def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
+        """Return a choice in which looks are skips where the budget has no room ``(N,)``."""
+
+    def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which actions are possible, ``(N, number of actions)``.
+
+        Args:
+            affordable: ``(N,)`` whether the budget has room for a look.
+        """
+
+
+class PatchActions:
+    """``Discrete(K)``: where to look."""
+
+    can_skip: ClassVar[bool] = False
+
+    def __init__(self, allowed: NDArray[np.bool_]) -> None:
+        """Take which of the K options are allowed, ``(K,)``."""
+        self._allowed = allowed
+        self.space = spaces.Discrete(len(allowed))
+
+    def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
+        """Return the options; every action looks."""
+        options = _checked(actions, (n_envs,), (len(self._allowed),))
+        _check_allowed(options, self._allowed)
+        return Choice(options, np.ones(n_envs, dtype=bool))
+
+    def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
+        """Return the choice: where every action looks, there is no budget."""
+        return choice
+
+    def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the allowed options ``(N, K)``."""
+        return np.tile(self._allowed, (len(affordable), 1))
+
+
+class PairActions:
+    """``MultiDiscrete([K, 2])``: where to look, and whether (1) or not (0).
+
+    The location counts also where the frame is skipped: π's reward asks what looking there would
+    have given.
+    """
+
+    can_skip: ClassVar[bool] = True
+
+    def __init__(self, allowed: NDArray[np.bool_]) -> None:
+        """Take which of the K options are allowed, ``(K,)``."""
+        self._allowed = allowed
+        self.space = spaces.MultiDiscrete([len(allowed), 2])
+
+    def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
+        """Return the options, and whether to look."""
+        pairs = _checked(actions, (n_envs, 2), (len(self._allowed), 2))
+        _check_allowed(pairs[:, 0], self._allowed)
+        return Choice(pairs[:, 0], pairs[:, 1] == 1)
+
+    def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
+        """Keep the options, and look only where there is room."""
+        return Choice(choice.options, choice.looks & affordable)
+
+    def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return ``(N, K + 2)``: the allowed options, then skip and look."""
+        rows = np.ones((len(affordable), len(self._allowed) + 2), dtype=bool)
+        rows[:, :-2] = self._allowed
+        rows[:, -1] = affordable
+        return rows
+
+
+class FlatActions:
+    """``Discrete(K + 1)``: where to look, or K to skip."""
+
+    can_skip: ClassVar[bool] = True
+
+    def __init__(self, allowed: NDArray[np.bool_]) -> None:
+        """Take which of the K options are allowed, ``(K,)``."""
+        self._allowed = np.append(allowed, True)
+        self.space = spaces.Discrete(len(self._allowed))
+
+    def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
+        """Return the options, K for skip, and whether to look."""
+        options = _checked(actions, (n_envs,), (len(self._allowed),))
+        _check_allowed(options, self._allowed)
+        return Choice(options, options < len(self._allowed) - 1)
+
+    def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
+        """Look only where there is room; elsewhere nothing is chosen."""
+        looks = choice.looks & affordable
+        return Choice(np.where(looks, choice.options, len(self._allowed) - 1), looks)
+
+    def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return ``(N, K + 1)``: the allowed options where there is room for a look, and skip."""
+        rows = self._allowed & affordable[:, None]
+        rows[:, -1] = True
+        return rows
+
+
+def action_set(config: EnvConfig, allowed: NDArray[np.bool_]) -> ActionSet:
+    """Return the action set of an environment; ``allowed`` says which of the K options may be."""
+    if not isinstance(config, PlusConfig):
+        return PatchActions(allowed)
+    return PairActions(allowed) if config.action_set == "pairs" else FlatActions(allowed)
+
+
+def _checked(
+    actions: ArrayLike, shape: tuple[int, ...], sizes: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Return actions as int64, if their shape, type and range are right."""
+    chosen = np.asarray(actions)
+    right = chosen.shape == shape and chosen.dtype.kind in "iu"
+    if right and chosen.min() >= 0 and (chosen < sizes).all():
+        return chosen.astype(np.int64)
+    ranges = " and ".join(f"[0, {size})" for size in sizes)
+    expected = f"expected integer actions of shape {shape} in {ranges}"
+    if not right:
+        raise ValueError(f"{expected}; got {chosen.dtype} of shape {chosen.shape}")
+    outside = chosen[(chosen < 0) | (chosen >= sizes)]
+    raise ValueError(f"{expected}; got {outside.tolist()} among them")
+
+
+def _check_allowed(options: NDArray[np.int64], allowed: NDArray[np.bool_]) -> None:
+    if not allowed[options].all():
+        forbidden = sorted(set(options[~allowed[options]].tolist()))
+        raise ValueError(
+            f"expected options among options_allowed {np.flatnonzero(allowed).tolist()}; got "
+            f"{forbidden}: use action_masks() with a maskable agent, or allow all options"
+        )

@@ -1,0 +1,87 @@
+"""What frames and looks cost, and what a budget has room for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...recognizer import FrameCost
+from ..config import EnvConfig, PlusConfig
+
+# Sums of costs are rounded: a budget of exactly n looks has room for n.
+SLACK = 1 + 1e-9
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Costs of an episode of T frames.
+
+    Attributes:
+        cost: GMACs of each network on one frame; ``policy_gmacs`` is the agent's own.
+        steps: T.
+        budget_gmacs: Most GMACs of an episode; infinite for no limit.
+        penalty: What Eq. 10 takes off the reward for a look.
+
+    Raises:
+        ValueError: If the budget does not even pay for an episode without looks.
+    """
+
+    cost: FrameCost
+    steps: int
+    budget_gmacs: float = np.inf
+    penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        least = self.steps * self.frame_gmacs
+        if self.budget_gmacs * SLACK < least:
+            digits = 5 - math.floor(math.log10(least))
+            shown = math.ceil(least * 10**digits) / 10**digits  # up, so that it would do
+            raise ValueError(
+                f"budget_gmacs must be at least {shown:.6g}, what f_G, f_C and the agent need for "
+                f"{self.steps} frames without a look; got {self.budget_gmacs}"
+            )
+
+    @classmethod
+    def of(cls, config: EnvConfig, cost: FrameCost, steps: int, patch_px: int) -> Prices:
+        """Return the prices of an environment.
+
+        Args:
+            config: Its keywords.
+            cost: GMACs of f_G, f_L and f_C on one frame.
+            steps: T.
+            patch_px: P.
+        """
+        cost = replace(cost, policy_gmacs=config.policy_gmacs)
+        if not isinstance(config, PlusConfig):
+            return cls(cost, steps)
+        unit = {"per_px2": patch_px**2, "per_gmac": cost.local_gmacs}
+        penalty = sum(price * unit[name] for name, price in config.penalty.items())
+        budget = np.inf if config.budget_gmacs is None else config.budget_gmacs
+        return cls(cost, steps, budget, penalty)
+
+    @cached_property
+    def frame_gmacs(self) -> float:
+        """GMACs of a frame that is seen but not looked at: f_G, f_C and the agent."""
+        return self.cost.glance_gmacs + self.cost.classifier_gmacs + self.cost.policy_gmacs
+
+    def spend(self, looks: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the GMACs ``(N,)`` of one frame in each episode."""
+        return self.frame_gmacs + self.cost.local_gmacs * looks.astype(np.float64)
+
+    def affordable(
+        self, spent_gmacs: NDArray[np.float64], t: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return whether a look at step t leaves enough for seeing all frames that remain.
+
+        Args:
+            spent_gmacs: ``(N,)`` so far.
+            t: ``(N,)`` step of the decision.
+        """
+        least = spent_gmacs + (self.steps - t) * self.frame_gmacs + self.cost.local_gmacs
+        room: NDArray[np.bool_] = least <= self.budget_gmacs * SLACK
+        return room

@@ -1,0 +1,1 @@
+"""Building a cache: planning, encoding, writing, merging and verifying it."""

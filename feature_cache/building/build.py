@@ -1,0 +1,237 @@
+"""Building a cache: every video once through both encoders, with all its patches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ...recognizer import Encoder, ahead, describe, library_versions, torch_threads
+from ..reading.journal import NOTHING, RowFacts
+from ..reading.roots import common_folder
+from ..reading.rows import cache_rows, clips_of, rows_digest, shard_rows
+from ..reading.store import CacheError, is_complete
+from ..reading.tables import write_tables
+from ..videos import Clip, VideoError
+from ..videos.clips import source_bytes, source_digest
+from ..videos.decode import read_told
+from .encode import CacheConfig, VideoEncoder, checksum, view_arrays
+from .writer import CacheWriter
+
+LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "av", "numpy", "pillow")
+Features = dict[str, NDArray[Any]]
+
+
+def build_cache(
+    videos: pd.DataFrame,
+    classes: list[str],
+    root: str | os.PathLike[str],
+    glance_encoder: Encoder,
+    local_encoder: Encoder,
+    config: CacheConfig,
+    *,
+    shard: tuple[int, int] | None = None,
+    skip_missing: bool = False,
+    restart: bool = False,
+    videos_root: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Encode videos and write the cache; the folder appears only when it is complete.
+
+    Until then it is ``ROOT.partial``; the same call goes on with what is there, and ends with the
+    same bytes as a build that was never stopped. A video that cannot be read does not stop the
+    others. Where the cache is complete already, nothing is done.
+
+    Args:
+        videos: Table of videos, as `read_lists` or `video_table` gives it.
+        classes: Names of the C classes.
+        root: The cache's folder.
+        glance_encoder: f_G, frozen from here on.
+        local_encoder: f_L, frozen from here on.
+        config: What is stored of a video.
+        shard: (i, n): build part i of n, i from 1, for `merge_shards`; None builds the whole.
+        skip_missing: Go on without videos that cannot be read: their rows stay zero, their split
+            is ``skipped``, and the manifest tells why.
+        restart: Throw away what was begun with other settings, instead of refusing.
+        videos_root: The folder of the videos, which may be moved later: the cache names those below
+            it from there. None takes the deepest folder that holds all.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        CacheError: If ``root`` is something else, if another process builds it, if it was begun
+            with other settings, if the disk is full, if videos cannot be read (all are named, the
+            others kept), or if features are not finite.
+        ShardError: If there is no such part.
+    """
+    root = Path(root)
+    rows = cache_rows(videos, config.augment)
+    chosen = np.arange(len(rows)) if shard is None else shard_rows(len(rows), shard)
+    identity = identity_of(rows, classes, glance_encoder, local_encoder, config, shard)
+    if is_complete(root, identity):
+        return root
+    encoder = VideoEncoder(glance_encoder, local_encoder, config)
+    rows = rows.assign(path=[str(Path(path).absolute()) for path in rows["path"]])
+    below = (
+        common_folder(rows["path"].tolist())
+        if videos_root is None
+        else str(Path(videos_root).absolute())
+    )
+    rows = rows.iloc[chosen].reset_index(drop=True)
+    clips = clips_of(rows)
+    missing = rows["missing"].tolist()
+
+    def encode(row: int) -> tuple[Features, RowFacts] | VideoError:
+        try:
+            if missing[row]:
+                raise VideoError(missing[row])
+            view = None if rows["view"][row] < 0 else int(rows["view"][row])
+            return encode_row(clips[row], view, encoder)
+        except VideoError as error:
+            return error
+
+    failures: dict[int, str] = {}
+    with (
+        encoding_workers(config.device) as workers,
+        CacheWriter(
+            root, identity, encoder.shapes(), len(rows), encoder.weights_bytes, restart
+        ) as writer,
+    ):
+        todo = [row for row, clip in enumerate(clips) if not _is_done(writer.rows.get(row), clip)]
+        results = ahead(encode, todo, workers)
+        done = len(rows) - len(todo)
+        progress = tqdm(results, "feature cache", len(rows), initial=done, unit="video")
+        for row, result in zip(todo, progress, strict=True):
+            if isinstance(result, VideoError):
+                failures[row] = str(result)
+            else:
+                writer.write(row, *result)
+        _check_failures(failures, len(rows), root, skip_missing, shard is not None)
+        for row in failures:  # only now: a folder that is away for a while costs no rows
+            writer.erase(row)
+        writer.sync()
+        facts = {row: found for row, found in writer.rows.items() if row not in failures}
+        networks = {"glance_encoder": glance_encoder, "local_encoder": local_encoder}
+        writer.finish(
+            lambda folder: write_tables(
+                folder, identity, config.grids, rows, facts, failures, networks, below
+            )
+        )
+    return root
+
+
+def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Features, RowFacts]:
+    """Decode and encode one row.
+
+    Args:
+        clip: The video.
+        view: Which augmented copy; None takes middle frames and the central crop.
+        encoder: Both encoders.
+
+    Returns:
+        The row's part of every array, and its facts.
+
+    Raises:
+        VideoError: If the video cannot be read.
+        CacheError: If its features are not finite.
+    """
+    config = encoder.config
+    augment = None if view is None else config.augment
+    frames, taken, decoder = read_told(clip, config.frames, augment, view or 0)
+    features = {**encoder.encode(frames), **view_arrays(taken)}
+    return features, check_features(features, clip, config.dtype, decoder)
+
+
+def check_features(features: Features, clip: Clip, dtype: str, decoder: str) -> RowFacts:
+    """Return what the journal notes of a row's features, which `decoder` read.
+
+    Raises:
+        CacheError: If they are not finite.
+    """
+    if not all(np.isfinite(values).all() for values in features.values()):
+        raise CacheError(
+            f"{clip.path}: features are not finite in {dtype}: check the encoders' weights, or "
+            "store float32"
+        )
+    maps = features["glance_maps"]
+    return RowFacts(
+        checksum(features),
+        source_digest(clip, features["frame_indices"]),
+        source_bytes(clip),
+        decoder,
+        float(maps.min()),
+        float(maps.max()),
+    )
+
+
+@contextmanager
+def encoding_workers(device: str) -> Iterator[int]:
+    """Yield how many threads encode, each with one torch thread.
+
+    A video per core is faster than a core per part of a layer, and features do not depend on how
+    many cores there are. On CUDA, convolutions keep the whole of float32 and are repeatable.
+    """
+    workers = torch.get_num_threads()
+    with ExitStack() as stack:
+        stack.enter_context(torch_threads(1))
+        if device != "cpu":
+            exact = torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            )
+            stack.enter_context(exact)
+        yield workers
+
+
+def identity_of(
+    rows: pd.DataFrame,
+    classes: list[str],
+    glance_encoder: Encoder,
+    local_encoder: Encoder,
+    config: CacheConfig,
+    shard: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Return everything that a cache's content depends on before a file is opened; JSON-able."""
+    content = asdict(config)
+    return {
+        "rows": rows_digest(rows),
+        "classes": classes,
+        **content,
+        "device": torch.device(config.device).type,  # which of several is no matter
+        "grids": [asdict(grid) for grid in config.grids],
+        "glance_encoder": describe(glance_encoder),
+        "local_encoder": describe(local_encoder),
+        "libraries": library_versions(LIBRARIES),
+        "shard": None if shard is None else list(shard),
+    }
+
+
+def _is_done(facts: RowFacts | None, clip: Clip) -> bool:
+    """Whether a row is on disk, and its file still as large as it was."""
+    try:
+        return facts not in (None, NOTHING) and facts.bytes == source_bytes(clip)
+    except OSError:
+        return False
+
+
+def _check_failures(
+    failures: Mapping[int, str], n_rows: int, root: Path, skip_missing: bool, is_shard: bool
+) -> None:
+    reasons = list(dict.fromkeys(failures.values()))  # copies of a video fail alike
+    if not failures or (skip_missing and (is_shard or len(failures) < n_rows)):
+        return
+    shown = "\n".join(f"  {reason}" for reason in reasons[:50])
+    more = f"\n  and {len(reasons) - 50} more" if len(reasons) > 50 else ""
+    raise CacheError(
+        f"{len(reasons)} video(s) cannot be read; the other {n_rows - len(failures)} of {n_rows} "
+        f"rows are kept in {root}.partial:\n{shown}{more}\nmend the files and run the same "
+        "command, which encodes only those, or add --skip-missing to go on without them"
+    )

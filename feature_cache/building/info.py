@@ -1,0 +1,64 @@
+"""What a cache is made of, for people to read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from ..reading.roots import VideosRoot
+from ..reading.store import in_short, open_arrays, read_manifest, read_table
+from .encode import config_of
+
+
+def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFrame]:
+    """Describe a cache or a shard.
+
+    Args:
+        path: Its folder.
+
+    Returns:
+        Facts by name; and a table of splits: rows, videos, classes, video bytes.
+
+    Raises:
+        CacheError: If there is no complete cache.
+    """
+    root = Path(path)
+    manifest, rows = read_manifest(root), read_table(root)
+    config, depends_on = config_of(manifest), manifest["depends_on"]
+    arrays = open_arrays(root, config.grids)
+    frames, augment = config.frames, config.augment
+    videos = VideosRoot.find(root, manifest, rows, None)
+    facts = {
+        "cache": str(root),
+        "videos": " or ".join(videos.tried) or "each by its whole path",
+        **({"shard": "{}/{}".format(*manifest["shard"])} if manifest["shard"] else {}),
+        "frames": f"{frames.steps} of {frames.frame_px} px, short side "
+        f"{f'{frames.resize_px} by {frames.resizer}' if frames.resize_px else 'as it is'}, "
+        f"short videos {frames.short_videos}",
+        "views": f"{augment.views}, flip {augment.flip}, seed {augment.seed}"
+        if augment
+        else "none",
+        "classes": str(len(depends_on["classes"])),
+        "dtype": f"{config.dtype}, encoded on {depends_on['device']}",
+    }
+    for name in ("glance_encoder", "local_encoder"):
+        facts[name] = in_short(depends_on[name])
+    decoders = manifest.get("decoders", {"not recorded, as by earlier versions": len(rows)})
+    facts["decoders"] = ", ".join(f"{name} {n}" for name, n in decoders.items()) or "none"
+    facts["libraries"] = ", ".join(f"{k} {v}" for k, v in depends_on["libraries"].items())
+    facts |= {f"group {name}": value for name, value in manifest["fingerprints"].items()}
+    facts |= {
+        name: f"{array.shape} {array.dtype}, {array.nbytes / 1e9:.3f} GB"
+        for name, array in arrays.items()
+    }
+    facts |= {f"skipped {each['name']}": each["reason"] for each in manifest["skipped"]}
+    table = rows.groupby("split", sort=False).agg(
+        rows=("name", "size"),
+        videos=("path", "nunique"),
+        classes=("label", "nunique"),
+    )
+    files = rows.drop_duplicates("path").groupby("split")["bytes"].sum()
+    table["video_MB"] = (files / 1e6).round(1)
+    return facts, table

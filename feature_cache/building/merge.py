@@ -1,0 +1,139 @@
+"""Joining shards that were built apart into one cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ...recognizer import PatchGrid
+from ..reading.journal import RowFacts
+from ..reading.roots import VideosRoot, common_folder
+from ..reading.store import (
+    CacheError,
+    is_complete,
+    open_arrays,
+    read_encoders,
+    read_manifest,
+    read_table,
+)
+from ..reading.tables import ENCODERS, write_tables
+from .encode import checksum, weights_bytes
+from .writer import CacheWriter
+
+
+def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str]) -> Path:
+    """Join all shards of one cache; byte for byte what one build would have written.
+
+    An interrupted merge goes on where it was. The shards stay.
+
+    Args:
+        shards: Folders of all n shards, in any order.
+        root: The cache's folder.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        CacheError: If a shard is not complete, belongs to another cache, is there twice or is
+            missing, if a row's checksum is wrong, or for the reasons of `build_cache`.
+    """
+    root = Path(root)
+    parts = _in_order([Path(shard) for shard in shards])
+    manifests = [read_manifest(part) for part in parts]
+    identity = {**_identity(manifests[0]), "shard": None}
+    if is_complete(root, identity):
+        return root
+    tables = [read_table(part) for part in parts]
+    for part, table in zip(parts, tables, strict=True):
+        if "decoder" not in table:
+            raise CacheError(
+                f"{part} does not say what decoded its videos: an earlier version built it, which "
+                "may have read other frames than asked for; build it again"
+            )
+    rows = pd.concat(tables, ignore_index=True)
+    root_of_first = VideosRoot.find(parts[0], manifests[0], tables[0], None).folder
+    below = root_of_first or common_folder(rows["path"].tolist())
+    firsts = np.cumsum([0, *map(len, tables)]).tolist()
+    failures = {
+        first + skipped["row"]: skipped["reason"]
+        for first, manifest in zip(firsts, manifests, strict=False)
+        for skipped in manifest["skipped"]
+    }
+    grids = [PatchGrid(**grid) for grid in identity["grids"]]
+    shapes = {
+        name: (array.shape[1:], array.dtype) for name, array in open_arrays(parts[0], grids).items()
+    }
+    networks = dict(zip(ENCODERS, read_encoders(parts[0], manifests[0]), strict=True))
+    of_weights = weights_bytes(*networks.values())
+    with CacheWriter(root, identity, shapes, len(rows), of_weights) as writer:
+        progress = tqdm(_rows_of(parts, grids), "merge", len(rows), unit="video")
+        for row, (where, features) in enumerate(progress):
+            if row in failures or row in writer.rows:
+                continue
+            found = checksum(features)
+            if found != rows["checksum"][row]:
+                raise CacheError(
+                    f"{where}: the checksum of {rows['name'][row]} is {found}, expected "
+                    f"{rows['checksum'][row]}: the shard is damaged; build it again"
+                )
+            maps = features["glance_maps"]
+            low, high = float(maps.min()), float(maps.max())
+            source, decoder = rows["source"][row], rows["decoder"][row]
+            size = int(rows["bytes"][row])
+            writer.write(row, features, RowFacts(found, source, size, decoder, low, high))
+        writer.sync()
+        facts = dict(writer.rows)
+        writer.finish(
+            lambda folder: write_tables(
+                folder, identity, grids, rows, facts, failures, networks, below
+            )
+        )
+    return root
+
+
+def _in_order(shards: list[Path]) -> list[Path]:
+    """Return the shards by their number, after checking that they make one cache."""
+    if not shards:
+        raise CacheError("no shards were given: name the folders that `--shard i/n` built")
+    found: dict[int, Path] = {}
+    first = _identity(read_manifest(shards[0]))
+    for path in shards:
+        manifest = read_manifest(path)
+        if manifest["shard"] is None:
+            raise CacheError(f"{path} is a whole cache, not a shard: leave it out")
+        part, parts = manifest["shard"]
+        identity = _identity(manifest)
+        if identity != first:
+            other = sorted(key for key in first if identity.get(key) != first[key])
+            raise CacheError(
+                f"{path} and {shards[0]} are of different caches ({', '.join(other)} differ): "
+                "build all shards with the same videos and settings"
+            )
+        if part in found:
+            raise CacheError(f"{path} and {found[part]} are both shard {part}/{parts}: give one")
+        found[part] = path
+    missing = [f"{part}/{parts}" for part in range(1, parts + 1) if part not in found]
+    if missing:
+        raise CacheError(f"shard(s) {', '.join(missing)} are not among those given: build them")
+    return [found[part] for part in sorted(found)]
+
+
+def _identity(manifest: dict[str, Any]) -> dict[str, Any]:
+    shared = {key: value for key, value in manifest["depends_on"].items() if key != "files"}
+    return {**shared, "grids": list(manifest["grids"].values())}
+
+
+def _rows_of(
+    parts: list[Path], grids: list[PatchGrid]
+) -> Iterator[tuple[Path, dict[str, NDArray[Any]]]]:
+    for part in parts:
+        arrays = open_arrays(part, grids)
+        for row in range(len(arrays["flipped"])):
+            yield part, {name: np.array(array[row]) for name, array in arrays.items()}

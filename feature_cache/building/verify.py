@@ -1,0 +1,190 @@
+"""Checking a finished cache: against its checksums, and against the videos themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ...recognizer import Purpose, ahead, generator
+from ..reading.roots import VideosRoot, Where
+from ..reading.rows import SKIPPED, clips_of
+from ..reading.store import (
+    CacheError,
+    open_arrays,
+    read_encoders,
+    read_manifest,
+    read_table,
+    stored_view,
+)
+from ..reading.tables import tables_digest
+from ..videos import Clip, VideoError, read_view
+from ..videos.clips import read_pixels, read_plainly, source_digest
+from ..videos.index import read_index
+from ..videos.second import read_through_decord
+from .build import encoding_workers
+from .encode import VideoEncoder, checksum, config_of
+
+# Two roundings to the storage dtype, in units of a feature's size; the same again near zero.
+TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
+# Of 255: decoders round apart by one; neighbouring frames of real videos differ by more on average.
+PICTURE_TOLERANCE = 0.5
+# A frame is this far from a constant rate, as a share of a frame, where its rate is variable.
+RATE_TOLERANCE = 0.5
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def verify_cache(
+    path: Where, sample: int = 8, seed: int = 0, videos_root: Where | None = None
+) -> list[str]:
+    """Read a whole cache, and decode and encode some of its videos again.
+
+    They are decoded plainly, from the first frame to the last and without an index, and, where the
+    file is simple, by another decoder; the pictures of all are compared with those that a build
+    would read, and the features of the plain ones with those stored. Of a cache that does not say
+    what decoded its videos, as earlier versions built them, all videos are named that those may
+    have read wrongly.
+
+    Args:
+        path: The cache's folder, or a shard's.
+        sample: How many rows are encoded again, drawn at random.
+        seed: Of that draw.
+        videos_root: Where the folder of the videos is now; see `FeatureCache.open`.
+
+    Returns:
+        What is wrong, one sentence each; empty where all is well.
+
+    Raises:
+        CacheError: If there is no complete cache, its arrays and its table do not fit, or its
+            encoders are not those that it was made with.
+    """
+    root = Path(path)
+    manifest, rows = read_manifest(root), read_table(root)
+    config = config_of(manifest)
+    arrays = open_arrays(root, config.grids)
+    for name, array in arrays.items():
+        if len(array) != len(rows):
+            raise CacheError(
+                f"{root}: {name} has {len(array)} rows, videos.csv {len(rows)}: build it again"
+            )
+    wrong = []
+    if manifest.get("tables") != tables_digest(manifest, rows):
+        wrong.append(f"{root}: manifest.json or videos.csv was edited: build it again")
+    encoder = VideoEncoder(*read_encoders(root, manifest), config)
+    kept = np.flatnonzero(rows["split"] != SKIPPED)
+    drawn = generator(Purpose.VERIFIED_VIDEOS, seed).permutation(kept)[:sample]
+    where = VideosRoot.find(root, manifest, rows, videos_root)
+    clips = clips_of(rows.assign(path=where.paths))
+    with encoding_workers(config.device) as workers:
+        if "decoder" not in rows:
+            first_rows = [row for row in kept.tolist() if rows["view"][row] <= 0]
+            old = ahead(
+                lambda row: _check_old_decoding(clips[row], row, where), first_rows, workers
+            )
+            wrong += list(tqdm(old, "indexes", len(first_rows), unit="video"))
+        stored = ahead(lambda row: _check_row(row, rows, arrays), range(len(rows)), workers)
+        wrong += list(tqdm(stored, "checksums", len(rows), unit="video"))
+        encoded = ahead(
+            lambda row: _check_video(clips[row], row, rows, arrays, encoder, where), drawn, workers
+        )
+        wrong += list(tqdm(encoded, "encoding again", len(drawn), unit="video"))
+    return [sentence for sentence in wrong if sentence]
+
+
+def _check_row(row: int, rows: pd.DataFrame, arrays: Arrays) -> str:
+    features = {name: np.asarray(array[row]) for name, array in arrays.items()}
+    name, expected = rows["name"][row], rows["checksum"][row]
+    if rows["split"][row] == SKIPPED:
+        empty = not any(values.any() for values in features.values())
+        return "" if empty else f"row {row} ({name}) was skipped, but is not zero: build it again"
+    if not all(np.isfinite(values).all() for values in features.values()):
+        return f"row {row} ({name}) holds values that are not finite: build it again"
+    found = checksum(features)
+    if found != expected:
+        return f"row {row} ({name}) has checksum {found}, expected {expected}: build it again"
+    return ""
+
+
+def _check_video(
+    clip: Clip,
+    row: int,
+    rows: pd.DataFrame,
+    arrays: Arrays,
+    encoder: VideoEncoder,
+    where: VideosRoot,
+) -> str:
+    view = stored_view(arrays, row)
+    try:
+        where.check([clip])
+        wrong = _compare_decoders(clip, view.frame_indices)
+        frames = read_view(clip, encoder.config.frames, view, plainly=True)
+    except VideoError as error:
+        return f"row {row} cannot be encoded again: {error}"
+    if source_digest(clip, view.frame_indices) != rows["source"][row]:
+        return (
+            f"row {row}: {clip.path} is another file than the one that was encoded: put that back, "
+            "or build again"
+        )
+    if wrong:
+        return f"row {row}: {wrong}"
+    tolerance = TOLERANCE[encoder.config.dtype]
+    for name, again in encoder.encode(frames).items():
+        stored = torch.from_numpy(np.array(arrays[name][row])).float()
+        fresh = torch.from_numpy(again).float()
+        if not torch.allclose(stored, fresh, rtol=tolerance, atol=tolerance):
+            difference = float((stored - fresh).abs().max())
+            return (
+                f"row {row}: {name} of {clip.path} differs by up to {difference:.3g} from what is "
+                "encoded now: the file, the decoder or the encoders have changed; build again"
+            )
+    return ""
+
+
+def _compare_decoders(clip: Clip, indices: NDArray[np.int64]) -> str:
+    """Return what is wrong with the pictures that a build reads of a video; empty if nothing is."""
+    plain = read_plainly(clip, indices)
+    others = {
+        "as a build reads it": read_pixels(clip, lambda first, n: indices).pictures,
+        "through decord": read_through_decord(clip, indices),
+    }
+    for way, pictures in others.items():
+        if pictures is None:
+            continue
+        apart = np.full(len(indices), np.inf)
+        if pictures.shape == plain.shape:
+            apart = np.abs(pictures.astype(np.int16) - plain).mean((1, 2, 3))  # (T,)
+        if (apart > PICTURE_TOLERANCE).any():
+            return (
+                f"two ways of decoding {clip.path}, plainly and {way}, give different pictures of "
+                f"frame {indices[int(apart.argmax())]}: encode the file anew, such as with ffmpeg"
+            )
+    return ""
+
+
+def _check_old_decoding(clip: Clip, row: int, where: VideosRoot) -> str:
+    """Return whether an earlier version may have read other frames of a video than asked for.
+
+    It read all files with decord alone, and took seconds times the average rate for frames.
+    """
+    if clip.images:
+        return ""
+    try:
+        where.check([clip])
+        index = read_index(clip.path)
+    except VideoError as error:
+        return f"row {row} cannot be checked: {error}"
+    even_s = np.linspace(0, index.end_s, index.n_frames, endpoint=False)
+    is_variable = np.abs(even_s - index.times_s).max() > RATE_TOLERANCE * even_s[1:2].sum()
+    is_part = clip.start_s is not None or clip.end_s is not None
+    if index.is_simple and not (is_part and is_variable):
+        return ""
+    return (
+        f"row {row}: {clip.path} was decoded by an earlier version, which may have read other "
+        "frames of such a file than asked for: build the cache again"
+    )

@@ -1,0 +1,98 @@
+"""Samples of the supervised stages: videos decoded ahead, and rows of a cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...recognizer import FrameConfig, TensorSamples, ahead, uniform_draws
+from ..videos import AugmentConfig, read_frames
+from .rows import clips_of, label_matrix
+from .store import FeatureCache
+
+
+class VideoSamples:
+    """Videos as samples of the stages on pixels: decoded on all cores, ahead of the consumer.
+
+    Attributes:
+        n: How many videos.
+    """
+
+    def __init__(
+        self,
+        videos: pd.DataFrame,
+        n_classes: int,
+        frames: FrameConfig,
+        *,
+        augment: AugmentConfig | None = None,
+        draws_key: Sequence[int] | None = None,
+    ) -> None:
+        """Take videos.
+
+        Args:
+            videos: Rows of the table that `read_lists` gives.
+            n_classes: C.
+            frames: Which frames, and how large.
+            augment: Draw frames, crop and flip anew in every epoch, keyed by its seed, the video
+                and the epoch; None takes what is taken for testing.
+            draws_key: Also give uniform draws ``(B, T, 2)``, which `OnPixels` takes, keyed by this,
+                the epoch and the video's row; None gives none, for `FullFrames`.
+        """
+        self.n = len(videos)
+        self._clips = clips_of(videos)
+        self._labels = targets(videos["labels"], n_classes)
+        self._frames, self._augment, self._key = frames, augment, draws_key
+
+    def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield frames ``(B, T, 3, S, S)`` uint8, the draws if asked for, and labels.
+
+        Raises:
+            VideoError: If a video cannot be read.
+        """
+
+        def read(row: int) -> Tensor:
+            return read_frames(self._clips[row], self._frames, self._augment, epoch)[0]
+
+        wanted = (row for some in rows for row in some.tolist())
+        decoded = ahead(read, wanted, os.cpu_count() or 1)
+        for some in rows:
+            frames = torch.stack([next(decoded) for _ in some])
+            if self._key is None:
+                yield frames, self._labels[some]
+            else:
+                draws = uniform_draws(some.tolist(), self._frames.steps, [*self._key, epoch])
+                yield frames, draws, self._labels[some]
+
+
+def cache_samples(
+    cache: FeatureCache, videos: NDArray[np.int64], choose: Callable[[int, Tensor], Tensor]
+) -> TensorSamples:
+    """Return rows of a cache as samples of `OnFeatures`.
+
+    Args:
+        cache: The feature cache.
+        videos: Its rows ``(n,)``.
+        choose: Gives options ``(B, T)`` in ``[0, K]`` for an epoch and samples ``(B,)`` in
+            ``[0, n)``.
+    """
+    labels = targets(cache.videos["labels"].iloc[videos], cache.n_classes).to(cache.device)
+
+    def load(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
+        options = choose(epoch, rows)
+        glance, local, _ = cache.sequences(videos[rows.numpy()], options.cpu().numpy())
+        return glance, local, labels[rows.to(cache.device)]
+
+    return TensorSamples(len(videos), load)
+
+
+def targets(labels: pd.Series[str], n_classes: int) -> Tensor:
+    """Return labels ``(N,)`` int64; or ``(N, C)`` bool where a video has several."""
+    if labels.str.contains(";").any():
+        return torch.from_numpy(label_matrix(labels.reset_index(drop=True), n_classes))
+    return torch.tensor(labels.astype(np.int64).to_numpy())

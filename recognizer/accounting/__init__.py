@@ -1,0 +1,1 @@
+"""What is counted: multiply-adds of the real modules, and accuracies."""

@@ -1,0 +1,154 @@
+"""Compute accounting: multiply-adds counted by torch on the real modules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..classifiers.classifier import Classifier
+from ..places.patch_grid import PatchGrid
+from ..policies.policy import PolicyNetwork
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-adds by network, in GMACs.
+
+    Attributes:
+        glance_gmacs: f_G.
+        policy_gmacs: π, and π′ where there is one.
+        local_gmacs: f_L.
+        classifier_gmacs: f_C.
+    """
+
+    glance_gmacs: float
+    policy_gmacs: float
+    local_gmacs: float
+    classifier_gmacs: float
+
+    @property
+    def total_gmacs(self) -> float:
+        """Of all networks."""
+        return self.glance_gmacs + self.policy_gmacs + self.local_gmacs + self.classifier_gmacs
+
+
+@dataclass(frozen=True)
+class FrameCost(Cost):
+    """Multiply-adds of each network on one frame, in GMACs.
+
+    Attributes:
+        glance_gmacs: f_G on the frame.
+        policy_gmacs: One step of π, actor included, and of π′ where there is one.
+        local_gmacs: f_L on one patch.
+        classifier_gmacs: One step of f_C.
+    """
+
+    def of_video(
+        self, steps: int, *, policy: bool, patches: int = 1, kept_share: float = 1.0
+    ) -> Cost:
+        """Return the cost of a video of ``steps`` frames, by network.
+
+        Args:
+            steps: T.
+            policy: Whether the policy network is run; a fixed policy pays none.
+            patches: Patches that f_L and f_C are run on at each frame: 1, or K for the oracle,
+                which tries them all.
+            kept_share: Share of the frames that are looked at, in [0, 1]: f_L runs on no other; all
+                else runs on every frame.
+        """
+        return Cost(
+            glance_gmacs=steps * self.glance_gmacs,
+            policy_gmacs=steps * policy * self.policy_gmacs,
+            local_gmacs=steps * patches * kept_share * self.local_gmacs,
+            classifier_gmacs=steps * patches * self.classifier_gmacs,
+        )
+
+    def of_frames(self, looks: Tensor, *, policy: bool) -> Tensor:
+        """Return what each frame costs.
+
+        Args:
+            looks: ``(...)`` bool, whether f_L is run on it.
+            policy: Whether the policy network is.
+
+        Returns:
+            ``(...)`` float64, GMACs.
+        """
+        every = self.glance_gmacs + policy * self.policy_gmacs + self.classifier_gmacs
+        return looks.double() * self.local_gmacs + every
+
+
+def count_gmacs(run: Callable[[], object]) -> float:
+    """Return the multiply-adds of the matrix products and convolutions that ``run`` does, in G.
+
+    Two floating-point operations are one multiply-add. On CPU: a fused CUDA GRU is not counted.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops()) / 2e9
+
+
+def encoder_gmacs(encoder: nn.Module, side_px: int) -> float:
+    """Return the GMACs of an encoder on one image of the given side."""
+    encoder = _on_cpu(encoder)
+    with _evaluating(encoder):
+        return count_gmacs(lambda: encoder(torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)))
+
+
+def frame_cost(
+    glance_encoder: nn.Module,
+    local_encoder: nn.Module,
+    classifier: Classifier,
+    policy: PolicyNetwork | None,
+    grid: PatchGrid,
+) -> FrameCost:
+    """Count the multiply-adds of the networks on one frame, by running each once on zeros.
+
+    Networks on another device are copied to the CPU for it.
+    """
+    f_c = _on_cpu(classifier)
+    glance = torch.zeros(1, 1, classifier.config.glance_channels)
+    local = torch.zeros(1, 1, classifier.config.local_channels)
+    with _evaluating(f_c):
+        classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
+    return FrameCost(
+        glance_gmacs=encoder_gmacs(glance_encoder, grid.frame_px),
+        policy_gmacs=0.0 if policy is None else policy_gmacs(policy),
+        local_gmacs=encoder_gmacs(local_encoder, grid.patch_px),
+        classifier_gmacs=classifier_gmacs,
+    )
+
+
+def policy_gmacs(policy: PolicyNetwork) -> float:
+    """Return the GMACs of one step of π, actor included, and of π′ where there is one."""
+    policy = _on_cpu(policy)
+    config = policy.config
+    maps = torch.zeros(1, 1, config.map_height, config.map_width, config.glance_channels)
+    return count_gmacs(lambda: policy.choose(maps))
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode inside the block: counting leaves no trace in it."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _on_cpu(module: ModuleT) -> ModuleT:
+    tensors = [*module.parameters(), *module.buffers()]
+    elsewhere = any(tensor.device.type != "cpu" for tensor in tensors)
+    return copy.deepcopy(module).cpu() if elsewhere else module

@@ -1,0 +1,161 @@
+"""Trunks: networks up to their pooling, this project's small ones and torchvision's by name."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn, no_grad, zeros
+from torch.nn import functional
+
+from ..errors import FocusgymError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# What torchvision calls the modules that come after the pooling, and the auxiliary classifiers.
+HEADS = frozenset({"fc", "classifier", "head", "heads", "AuxLogits", "aux1", "aux2"})
+
+# torchvision's weights of these two expect inputs that the network itself normalises once more.
+_INCEPTION = {"init_weights": False, "aux_logits": False, "transform_input": True}
+_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": _INCEPTION}
+
+_POOLING_MODULES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_POOLING_FUNCTIONS = (functional.avg_pool2d, functional.adaptive_avg_pool2d)
+_TRACE_PX = 224
+
+
+class EncoderError(FocusgymError):
+    """A network cannot be an encoder; the message says which ones can."""
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A network up to its pooling, and what it expects of its input.
+
+    Attributes:
+        network: From normalised images ``(M, 3, side, side)`` float32 to the feature map
+            ``(M, channels, h, w)``; randomly initialised.
+        channels: G or L.
+        mean: Per colour, of images in [0, 1].
+        std: Per colour, of images in [0, 1].
+    """
+
+    network: nn.Module
+    channels: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+def _conv(n_in: int, n_out: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _small_glance() -> Trunk:
+    return Trunk(nn.Sequential(_conv(3, 16, 1), _conv(16, 32, 2), _conv(32, 32, 1)), 32)
+
+
+def _small_local() -> Trunk:
+    layers = _conv(3, 16, 2), _conv(16, 32, 2), _conv(32, 64, 2), _conv(64, 64, 1)
+    return Trunk(nn.Sequential(*layers), 64)
+
+
+_SMALL = {"small_glance": _small_glance, "small_local": _small_local}
+
+
+def check_name(name: str) -> None:
+    """Check that a network of this name is known, without building it.
+
+    Raises:
+        ValueError: If it is not, naming the small ones and torchvision's closest names.
+    """
+    if name in _SMALL:
+        return
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known) or ["mobilenet_v2", "resnet50"]
+    raise ValueError(
+        f"unknown encoder {name!r}: choose {', '.join(_SMALL)} or a classification network of "
+        f"torchvision's by its name, such as {', '.join(close)}"
+    )
+
+
+def build_trunk(name: str) -> Trunk:
+    """Build a network without its pooling and head, with random weights.
+
+    A network of torchvision's is traced and cut after the last feature map with more than one
+    position that is neither pooled nor of the head. Its state dict keeps torchvision's names. It
+    is traced for inference: stochastic depth is off, also if it is trained.
+
+    Args:
+        name: ``small_glance``, ``small_local`` (this project's, for the embedded digits) or one of
+            ``torchvision.models.list_models(module=torchvision.models)``.
+
+    Raises:
+        ValueError: If the name is unknown.
+        EncoderError: If the network has no feature map before its pooling (vision transformers).
+    """
+    check_name(name)
+    if name in _SMALL:
+        return _SMALL[name]()
+    import torchvision
+    from torchvision.models.feature_extraction import NodePathTracer
+
+    model = torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {})).eval()
+    tracer = NodePathTracer()
+    traced = fx.GraphModule(model, tracer.trace(model))
+    shapes = _Shapes(traced)
+    with no_grad():
+        shapes.run(zeros(1, 3, _TRACE_PX, _TRACE_PX))
+    maps = [
+        node
+        for node, shape in shapes.found.items()
+        if len(shape) == 4
+        and min(shape[2:]) > 1
+        and _top(tracer.node_to_qualname.get(node, "")) not in HEADS
+        and not _is_pooling(node, model)
+    ]
+    traced.graph.erase_node(traced.graph.output_node())
+    traced.graph.output(maps[-1])
+    traced.graph.eliminate_dead_code()
+    network = fx.GraphModule(traced, traced.graph)  # takes over what the cut graph uses, no more
+    kept = {key for key, _ in network.named_parameters()}
+    if any(key not in kept and _top(key) not in HEADS for key, _ in model.named_parameters()):
+        raise EncoderError(
+            f"{name} has no feature map before its pooling: choose a convolutional network or a "
+            "Swin (mobilenet_v2, resnet50, swin_t)"
+        )
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return Trunk(network, shapes.found[maps[-1]][1], tuple(preset.mean), tuple(preset.std))
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph and notes the shape of every node's tensor."""
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        super().__init__(traced)
+        self.found: dict[fx.Node, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            self.found[n] = tuple(result.shape)
+        return result
+
+
+def _top(path: str) -> str:
+    return path.split(".", 1)[0]
+
+
+def _is_pooling(node: fx.Node, model: nn.Module) -> bool:
+    if node.op == "call_module":
+        return isinstance(model.get_submodule(str(node.target)), _POOLING_MODULES)
+    return node.target in _POOLING_FUNCTIONS

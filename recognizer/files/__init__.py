@@ -1,0 +1,1 @@
+"""Bundles and checkpoints: files that are read as data, never as code."""

@@ -1,0 +1,214 @@
+"""Bundles: trained networks as safe files, a folder of ``weights.safetensors`` and ``bundle.json``.
+
+Nothing in a bundle is executed on loading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ..classifiers.classifier import Classifier, ClassifierConfig, build_classifier
+from ..encoders.encoder import Encoder, EncoderConfig
+from ..errors import FocusgymError, in_words, shortened
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+_WEIGHTS, _JSON = "weights.safetensors", "bundle.json"
+_MOST_JSON_BYTES = 2**24
+
+
+class BundleError(FocusgymError):
+    """A bundle cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle's content.
+
+    Attributes:
+        kind: ``encoder``, ``classifier``, ``policy`` or ``recognizer``.
+        config: What the network is built from.
+        weights: Its state dict.
+        cache_fingerprint: Of the cache that it was trained on; None for what was trained on pixels.
+        metrics: Numbers that were measured on it, by name.
+        training: Numbers of its training that its use needs, by name; none in older bundles.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    cache_fingerprint: str | None
+    metrics: Mapping[str, float]
+    training: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    kind: str,
+    config: Any,
+    module: nn.Module,
+    cache_fingerprint: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    training: Mapping[str, float] | None = None,
+) -> None:
+    """Write a network's weights and its frozen-dataclass config into a folder.
+
+    Args:
+        path: The folder; its parent must exist.
+        kind: ``encoder``, ``classifier``, ``policy`` or ``recognizer``.
+        config: The dataclass that the network was built from.
+        module: The network.
+        cache_fingerprint: Of the cache that it was trained on.
+        metrics: Numbers that were measured on it.
+        training: Numbers of its training that its use needs, by name.
+    """
+    root = Path(path)
+    root.mkdir(exist_ok=True)
+    weights = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+    # Not `save_file`, which lets nobody but the writer read: bundles are there to be shared.
+    # Without its JSON a bundle is none: interrupted, the new weights never pass for the old ones.
+    (root / _JSON).unlink(missing_ok=True)
+    (root / _WEIGHTS).write_bytes(save(weights))
+    content = {
+        "kind": kind,
+        "config": asdict(config),
+        "cache_fingerprint": cache_fingerprint,
+        "metrics": dict(metrics or {}),
+        "training": dict(training or {}),
+    }
+    (root / _JSON).write_text(json.dumps(content, indent=2))
+
+
+def read_bundle(
+    path: str | os.PathLike[str],
+    kind: str,
+    cache_fingerprint: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> Bundle:
+    """Read a bundle.
+
+    Args:
+        path: The folder.
+        kind: What is expected.
+        cache_fingerprint: The fingerprint of the cache that it is to be used with, if any.
+        cache: Where that cache is, for the message; None if it is not known.
+
+    Raises:
+        BundleError: If the folder is not a readable bundle, is of another kind, or belongs to
+            another cache.
+    """
+    root = Path(path)
+    try:
+        for name in (_JSON, _WEIGHTS):
+            if not (root / name).is_file():
+                raise FileNotFoundError(f"there is no file {name}")
+        if (root / _JSON).stat().st_size > _MOST_JSON_BYTES:
+            raise ValueError(f"{_JSON} has more than {_MOST_JSON_BYTES} bytes")
+        content = json.loads((root / _JSON).read_text())
+        bundle = Bundle(weights=load_file(root / _WEIGHTS), **content)
+        _check_types(bundle)
+    except (OSError, ValueError, TypeError, RecursionError, SafetensorError) as error:
+        raise BundleError(
+            f"{root} is not a readable bundle ({in_words(error)}): give the folder of an intact "
+            f"{_JSON} and {_WEIGHTS}, copied again or trained anew"
+        ) from error
+    if bundle.kind != kind:
+        raise BundleError(f"{root} holds a {bundle.kind}, expected a {kind}: give another path")
+    if cache_fingerprint is not None and bundle.cache_fingerprint != cache_fingerprint:
+        where = "the one" if cache is None else os.fspath(cache)
+        raise BundleError(
+            f"the {kind} in {root} was trained on another cache (fingerprint "
+            f"{shortened(bundle.cache_fingerprint)}) than {where} (fingerprint "
+            f"{shortened(cache_fingerprint)}) that it is used with: open the cache it was trained "
+            "on, or train it anew"
+        )
+    return bundle
+
+
+def restore(
+    path: str | os.PathLike[str], bundle: Bundle, build: Callable[[Mapping[str, Any]], NetworkT]
+) -> NetworkT:
+    """Build a network from a bundle and load its weights, in eval mode.
+
+    Args:
+        path: The bundle's folder, for the message.
+        bundle: Its content.
+        build: Makes the network from the config.
+
+    Raises:
+        BundleError: If the config or the weights are not this network's, or a weight is not finite.
+    """
+    try:
+        with torch.device("meta"):  # takes no memory, whatever the config says
+            build(bundle.config).load_state_dict(dict(bundle.weights), assign=True)
+        network = build(bundle.config)
+        network.load_state_dict(dict(bundle.weights))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BundleError(
+            f"{path}: config and weights do not make a {bundle.kind} ({in_words(error)}): the "
+            "bundle was changed, or written by another version; copy it again, or train it anew"
+        ) from error
+    broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise BundleError(
+            f"{path}: {broken[0]} of the {bundle.kind} holds NaN or infinity"
+            f"{f', and {len(broken) - 1} more do' if len(broken) > 1 else ''}: its training "
+            "diverged, or the file is damaged: train it anew, or copy it again"
+        )
+    return network.eval()
+
+
+def read_classifier(
+    path: str | os.PathLike[str],
+    cache_fingerprint: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> Classifier:
+    """Read f_C from a bundle, in eval mode; see `read_bundle` for arguments and errors."""
+    bundle = read_bundle(path, "classifier", cache_fingerprint, cache)
+    return restore(path, bundle, lambda config: build_classifier(ClassifierConfig(**config)))
+
+
+def read_encoder(path: str | os.PathLike[str]) -> Encoder:
+    """Read f_G or f_L from a bundle, in eval mode; see `read_bundle` for the errors."""
+    bundle = read_bundle(path, "encoder")
+    return restore(path, bundle, lambda config: Encoder(EncoderConfig(**config)))
+
+
+def _check_types(bundle: Bundle) -> None:
+    fingerprint = bundle.cache_fingerprint
+    if not isinstance(bundle.config, dict):
+        raise TypeError(f"config must be an object; got {bundle.config!r:.80}")
+    for name in ("metrics", "training"):
+        numbers = getattr(bundle, name)
+        if not isinstance(numbers, dict) or not all(
+            isinstance(value, int | float) for value in numbers.values()
+        ):
+            raise TypeError(f"{name} must be numbers by name; got {numbers!r:.80}")
+    if fingerprint is not None and not isinstance(fingerprint, str):
+        raise TypeError(f"cache_fingerprint must be a text or null; got {fingerprint!r:.80}")
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's weights and statistics."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        if not name.endswith("num_batches_tracked"):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def describe(encoder: Encoder) -> dict[str, Any]:
+    """Return an encoder's config and the SHA-256 of its weights and statistics."""
+    return {**asdict(encoder.config), "weights_sha256": weights_digest(encoder)}

@@ -1,0 +1,1 @@
+"""The assembled recognizers on pixels: glance, choose, crop, look, classify."""

@@ -1,0 +1,424 @@
+"""The adaptive recognizer: glance, choose, crop, look, classify, on pixels."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..accounting.compute import FrameCost, frame_cost
+from ..classifiers.classifier import Classifier, build_classifier
+from ..encoders.encoder import (
+    GLANCE_PIXELS,
+    LOCAL_PIXELS,
+    Encoder,
+    batches,
+    encode_glance,
+    encode_local,
+)
+from ..encoders.frames import FrameConfig, fit_frames
+from ..errors import PredictionError
+from ..files.bundle import read_bundle, restore, write_bundle
+from ..places.patch_grid import PatchGrid
+from ..policies.policy import PolicyNetwork, PolicyState
+from .recognition import Recognition, RecognizerConfig
+from .stream import RecognizerStream
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class AdaptiveRecognizer(nn.Module):
+    """f_G, π, f_L and f_C assembled, for videos whose frames are all given, and for streams.
+
+    f_G runs over all frames, then π chooses all patches, then f_L runs on the chosen ones only: the
+    local vector of a skipped frame is zero, and nothing is computed for it. Features are rounded to
+    the storage dtype of the cache on which π and f_C were trained, so that both see what they were
+    trained on.
+
+    Attributes:
+        glance_encoder: f_G.
+        local_encoder: f_L.
+        classifier: f_C.
+        policy: π, and π′ where frames may be skipped; None where options have to be given.
+        grid: Where the K options are.
+        feature_dtype: Storage dtype of the cache on which f_C and π were trained.
+        frames: Which frames it was made for, and how frames of any size are prepared; None if that
+            is not known.
+        classes: Names of the C classes; empty if they are not known.
+        precision: In which the encoders compute.
+
+    Source: AdaFocus (arXiv:2105.03245) Figures 2 and 4, sections 3.3 and 3.4.
+    """
+
+    def __init__(
+        self,
+        glance_encoder: nn.Module,
+        local_encoder: nn.Module,
+        classifier: Classifier,
+        grid: PatchGrid,
+        policy: PolicyNetwork | None = None,
+        feature_dtype: torch.dtype = torch.float16,
+        *,
+        frames: FrameConfig | None = None,
+        classes: Sequence[str] = (),
+        precision: str = "float32",
+    ) -> None:
+        """Assemble the recognizer, in eval mode.
+
+        Args:
+            glance_encoder: f_G.
+            local_encoder: f_L.
+            classifier: f_C.
+            grid: Where the K options are.
+            policy: π, and π′ where frames may be skipped; without one, options have to be given.
+            feature_dtype: Storage dtype of the cache on which f_C and π were trained.
+            frames: Which frames it is made for, and how they are prepared.
+            classes: Names of the C classes.
+            precision: ``float32``; or ``bfloat16`` or ``float16``, in which the encoders then
+                compute where torch's autocast does. π and f_C always compute in float32.
+
+        Raises:
+            ValueError: If the policy chooses among other options than the grid has, frames have
+                another side, names are not as many as classes, the classifier is for other
+                encoders, or the precision is unknown.
+        """
+        super().__init__()
+        if policy is not None and policy.config.n_options != grid.n_options:
+            raise ValueError(
+                f"expected a policy with the grid's {grid.n_options} options; got one with "
+                f"{policy.config.n_options}: assemble it with the grid it was trained on"
+            )
+        if frames is not None and frames.frame_px != grid.frame_px:
+            raise ValueError(
+                f"the grid is for frames of {grid.frame_px} px, the frames have "
+                f"{frames.frame_px} px: give both the same side"
+            )
+        if classes and len(classes) != classifier.config.n_classes:
+            raise ValueError(
+                f"expected names of the classifier's {classifier.config.n_classes} classes; got "
+                f"{len(classes)}: give one each, or none"
+            )
+        if precision not in PRECISIONS:
+            raise _unknown_precision(precision)
+        sizes = classifier.config
+        for name, encoder, channels in (
+            ("f_G", glance_encoder, sizes.glance_channels),
+            ("f_L", local_encoder, sizes.local_channels),
+        ):
+            if isinstance(encoder, Encoder) and encoder.channels != channels:
+                raise ValueError(
+                    f"the classifier reads {channels} channels of {name}, which has "
+                    f"{encoder.channels}: assemble it with the encoder it was trained with"
+                )
+        self.glance_encoder = glance_encoder
+        self.local_encoder = local_encoder
+        self.classifier = classifier
+        self.policy = policy
+        self.grid = grid
+        self.feature_dtype = feature_dtype
+        self.frames = None if frames is None else frames.for_any_size()
+        self.classes = tuple(classes)
+        self.precision = precision
+        self._cost: FrameCost | None = None
+        self.eval()
+
+    @classmethod
+    def from_bundle(
+        cls,
+        path: str | os.PathLike[str],
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+        *,
+        fuse: bool = True,
+    ) -> AdaptiveRecognizer:
+        """Read a recognizer from a bundle; nothing in it is executed.
+
+        Args:
+            path: The folder that `save` wrote.
+            device: Where it runs.
+            precision: In which the encoders compute; see the constructor.
+            fuse: Fuse the encoders, for inference; not if it is to be trained or saved again.
+
+        Raises:
+            BundleError: If the folder is not a readable recognizer bundle.
+            ValueError: If the precision is unknown.
+        """
+        bundle = read_bundle(path, "recognizer")
+        recognizer = restore(path, bundle, _assemble)
+        if precision not in PRECISIONS:
+            raise _unknown_precision(precision)
+        recognizer.precision = precision
+        recognizer = recognizer.to(device)
+        return recognizer.fused() if fuse else recognizer
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        cache_fingerprint: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write all networks, and what is needed to run them on any video, as a safe bundle.
+
+        Args:
+            path: The folder; its parent must exist.
+            cache_fingerprint: Of the cache that f_C and π were trained on, if any.
+            metrics: Numbers that were measured on the recognizer, by name.
+
+        Raises:
+            ValueError: If the encoders are fused or none of this project's, or it is not known how
+                frames are prepared.
+        """
+        if self.frames is None:
+            raise ValueError(
+                "this recognizer does not know how its frames are prepared: assemble it with "
+                "`frames`, so that it can be used on any video"
+            )
+        config = RecognizerConfig(
+            glance=_unfused(self.glance_encoder).config,
+            local=_unfused(self.local_encoder).config,
+            classifier=self.classifier.config,
+            policy=None if self.policy is None else self.policy.config,
+            grid=self.grid,
+            frames=self.frames,
+            classes=self.classes,
+            feature_dtype=str(self.feature_dtype).removeprefix("torch."),
+        )
+        # Safetensors refuse weights that share memory, as those of one encoder for both parts do.
+        networks = nn.ModuleDict(
+            {**dict(self.named_children()), "local_encoder": copy.deepcopy(self.local_encoder)}
+        )
+        write_bundle(path, "recognizer", config, networks, cache_fingerprint, metrics)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are, and where results are returned."""
+        return next(self.parameters()).device
+
+    @property
+    def cost(self) -> FrameCost:
+        """Multiply-adds of each network on one frame, counted once on the real modules."""
+        if self._cost is None:
+            self._cost = frame_cost(
+                self.glance_encoder, self.local_encoder, self.classifier, self.policy, self.grid
+            )
+        return self._cost
+
+    def fused(self) -> AdaptiveRecognizer:
+        """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
+        recognizer = copy.copy(self)
+        recognizer._modules = dict(self._modules)
+        for name, network in self.named_children():
+            fused = network.fused() if isinstance(network, Encoder) else copy.deepcopy(network)
+            setattr(recognizer, name, fused)
+        return recognizer
+
+    def prepare(self, frames: Tensor) -> Tensor:
+        """Turn frames of any size into those that the recognizer reads.
+
+        Args:
+            frames: ``(..., 3, height, width)`` uint8.
+
+        Returns:
+            ``(..., 3, S, S)`` uint8: the central crop of the resized frames.
+
+        Raises:
+            ValueError: If it is not known how the recognizer's frames were prepared.
+        """
+        if self.frames is None:
+            raise ValueError(
+                "this recognizer does not know how its frames were prepared: assemble it with "
+                "`frames`, or load it from a bundle"
+            )
+        return fit_frames(frames, self.frames)
+
+    @torch.no_grad()
+    def forward(
+        self, frames: Tensor, options: Tensor | NDArray[np.int64] | None = None
+    ) -> Recognition:
+        """Recognize videos whose frames are all given.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
+            options: ``(B, T)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame;
+                None asks the policy, without sampling: π where to look, π′ whether.
+
+        Returns:
+            Predictions after every frame, where it looked, and what that cost.
+
+        Raises:
+            ValueError: If the frames are not uint8 and S×S, if there is neither a policy nor a
+                choice of options, or if they are not one in ``[0, K]`` for every frame.
+            PredictionError: If a prediction is not finite.
+
+        Source: AdaFocus (arXiv:2105.03245) section 3.4; Eq. 9: the local vector of a skipped frame
+            is zero.
+        """
+        glance, local, options, costs, _ = self.observe(frames, options, None)
+        return self.result(self.classifier(glance, local), options, costs)
+
+    def stream(self, batch: int = 1) -> RecognizerStream:
+        """Begin to recognize videos whose frames come one after the other.
+
+        Args:
+            batch: B, streams in step with each other.
+        """
+        return RecognizerStream(self, batch)
+
+    @torch.no_grad()
+    def observe(
+        self,
+        frames: Tensor,
+        options: Tensor | NDArray[np.int64] | None,
+        state: PolicyState | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, PolicyState | None]:
+        """Do everything but classify: glance, choose, crop, look.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8: all frames, or the next ones of a stream.
+            options: See `forward`.
+            state: Of the policy, after the frames before; None at the start.
+
+        Returns:
+            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, options ``(B, T)``, what each
+            frame cost ``(B, T)`` float64 in GMACs, and the policy's state after these frames.
+        """
+        self._check_frames(frames)
+        given = None if options is None else torch.as_tensor(options)
+        batch, steps = frames.shape[:2]
+        flat = frames.to(self.device).flatten(0, 1)
+        if given is not None:
+            self._check_options(given, (batch, steps))
+        elif self.policy is None:
+            raise ValueError("this recognizer has no policy: give it one, or give `options`")
+        maps, glance = self._glance(flat)
+        if given is not None or self.policy is None:
+            # A copy: the caller may go on to use theirs.
+            chosen = torch.as_tensor(given).to(self.device, copy=True)
+        else:
+            seen = maps.float().unflatten(0, (batch, steps))
+            self._check_maps(seen, self.policy)
+            where, looks, state = self.policy.advance(seen, state)
+            chosen = where.masked_fill(~looks, self.grid.n_options)
+        local = self._look(flat, chosen.flatten())
+        costs = self.cost.of_frames(chosen < self.grid.n_options, policy=given is None)
+        glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))
+        return glance, local, chosen, costs, state
+
+    def result(self, logits: Tensor, options: Tensor, costs: Tensor) -> Recognition:
+        """Return what was recognized, from the logits and what `observe` returned.
+
+        Raises:
+            PredictionError: If a logit is not finite.
+        """
+        wrong = (~logits.isfinite().all(dim=-1)).nonzero()
+        if len(wrong):
+            video, step = wrong[0].tolist()
+            of_several = f" for video {video} of the batch" if len(logits) > 1 else ""
+            raise PredictionError(
+                f"the prediction{of_several} is NaN or infinite after frame {step}, counted from "
+                f"0: a weight is not finite, or values are too large for the precision "
+                f"{self.precision} or for features of "
+                f"{str(self.feature_dtype).removeprefix('torch.')}: take the precision float32, or "
+                "train the networks anew"
+            )
+        attended = options < self.grid.n_options
+        every = torch.from_numpy(self.grid.boxes_px).to(options.device)
+        boxes = every[options.masked_fill(~attended, 0)].masked_fill(~attended[..., None], 0)
+        return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1))
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        dtype = PRECISIONS[self.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def _glance(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Return maps ``(M, h, w, G)`` and glance vectors ``(M, G)`` of frames, as stored."""
+        with self._autocast():
+            parts = [
+                encode_glance(self.glance_encoder, some, self.feature_dtype)
+                for some in batches(frames, GLANCE_PIXELS)
+            ]
+        maps, vectors = zip(*parts, strict=True)
+        return torch.cat(maps), torch.cat(vectors)
+
+    def _look(self, frames: Tensor, options: Tensor) -> Tensor:
+        """Return local vectors ``(M, L)``: f_L's of frames that are looked at, zero elsewhere."""
+        looked = (options < self.grid.n_options).nonzero().squeeze(1)
+        width = self.classifier.config.local_channels
+        local = torch.zeros(len(frames), width, dtype=self.feature_dtype, device=frames.device)
+        if len(looked):
+            with self._autocast():
+                patches = self.grid.crop(frames[looked], options[looked])
+                vectors = [
+                    encode_local(self.local_encoder, some, self.feature_dtype)
+                    for some in batches(patches, LOCAL_PIXELS)
+                ]
+            local[looked] = torch.cat(vectors)
+        return local
+
+    def _check_frames(self, frames: Tensor) -> None:
+        side, shape = self.grid.frame_px, tuple(frames.shape)
+        if frames.dtype != torch.uint8 or len(shape) != 5 or shape[2:] != (3, side, side):
+            raise ValueError(
+                f"frames must be uint8 (B, T, 3, S, S) with S = {side}; got {frames.dtype} "
+                f"{shape}: call `prepare` first where they have another size"
+            )
+        if 0 in shape:
+            raise ValueError(f"expected at least one video and one frame; got {shape}")
+
+    def _check_maps(self, maps: Tensor, policy: PolicyNetwork) -> None:
+        sizes, found = policy.config, tuple(maps.shape[2:])
+        expected = (sizes.map_height, sizes.map_width, sizes.glance_channels)
+        if found != expected:
+            raise ValueError(
+                f"the policy reads glance maps (h, w, G) = {expected}, f_G gives {found}: assemble "
+                "it with the encoder and the frame side that it was trained with"
+            )
+
+    def _check_options(self, options: Tensor, expected: tuple[int, int]) -> None:
+        n_options, shape = self.grid.n_options, tuple(options.shape)
+        if options.dtype != torch.int64 or shape != expected:
+            raise ValueError(
+                f"expected an int64 option for every frame, {expected}; got {options.dtype}, "
+                f"{shape}: give one in [0, {n_options}] per frame, {n_options} to skip it"
+            )
+        if options.numel() and (options.min() < 0 or options.max() > n_options):
+            raise ValueError(
+                f"options must be in [0, {n_options}], {n_options} to skip the frame; got values "
+                f"from {int(options.min())} to {int(options.max())}"
+            )
+
+
+def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
+    """Build a recognizer with random weights from a bundle's config."""
+    config = RecognizerConfig.of(content)
+    return AdaptiveRecognizer(
+        Encoder(config.glance),
+        Encoder(config.local),
+        build_classifier(config.classifier),
+        config.grid,
+        None if config.policy is None else PolicyNetwork(config.policy),
+        getattr(torch, config.feature_dtype),
+        frames=config.frames,
+        classes=config.classes,
+    )
+
+
+def _unfused(encoder: nn.Module) -> Encoder:
+    if isinstance(encoder, Encoder) and not encoder.is_fused:
+        return encoder
+    found = "a fused one" if isinstance(encoder, Encoder) else type(encoder).__name__
+    raise ValueError(
+        f"expected encoders as they were built or trained; got {found}: save the recognizer that "
+        "it was fused from"
+    )
+
+
+def _unknown_precision(precision: str) -> ValueError:
+    return ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")

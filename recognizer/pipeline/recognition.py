@@ -1,0 +1,105 @@
+"""What a recognizer is made of, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..classifiers.classifier import ClassifierConfig
+from ..encoders.encoder import EncoderConfig
+from ..encoders.frames import FrameConfig
+from ..places.patch_grid import PatchGrid
+from ..policies.policy import PolicyConfig
+
+FEATURE_DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True)
+class RecognizerConfig:
+    """What a recognizer is assembled from.
+
+    Attributes:
+        glance: f_G.
+        local: f_L.
+        classifier: f_C.
+        policy: π and π′; None without.
+        grid: Where the K options are.
+        frames: Which frames of a video are read, and how they are prepared.
+        classes: Names of the C classes; empty if they are not known.
+        feature_dtype: To which features are rounded, ``float16`` or ``float32``.
+
+    Raises:
+        ValueError: If the dtype is another one, or a name is no text.
+    """
+
+    glance: EncoderConfig
+    local: EncoderConfig
+    classifier: ClassifierConfig
+    policy: PolicyConfig | None
+    grid: PatchGrid
+    frames: FrameConfig
+    classes: tuple[str, ...] = ()
+    feature_dtype: str = "float16"
+
+    def __post_init__(self) -> None:
+        """Check the dtype and the names."""
+        if self.feature_dtype not in FEATURE_DTYPES:
+            raise ValueError(f"feature_dtype must be float16 or float32; got {self.feature_dtype}")
+        if type(self.classes) is not tuple or not all(type(x) is str for x in self.classes):
+            raise ValueError(f"classes must be names; got {self.classes!r:.80}")
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> RecognizerConfig:
+        """Return the config that ``dataclasses.asdict`` and JSON have made plain.
+
+        Raises:
+            TypeError: If keys are missing or unknown.
+            ValueError: If a value is wrong.
+        """
+        policy = content.get("policy")
+        parts = {
+            "glance": EncoderConfig(**content.get("glance", {})),
+            "local": EncoderConfig(**content.get("local", {})),
+            "classifier": ClassifierConfig(**content.get("classifier", {})),
+            "policy": None if policy is None else PolicyConfig(**policy),
+            "grid": PatchGrid(**content.get("grid", {})),
+            "frames": FrameConfig(**content.get("frames", {})),
+        }
+        if isinstance(content.get("classes"), list):  # JSON's; anything else is refused below
+            parts["classes"] = tuple(content["classes"])
+        return cls(**{**content, **parts})
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What the recognizer saw, concluded and spent.
+
+    Attributes:
+        logits: ``(B, T, C)`` float32, after every frame.
+        options: ``(B, T)`` int64 in ``[0, K]``: where it looked; K where the frame was skipped.
+        boxes_px: ``(B, T, 4)`` int64: the patches as (left, top, right, bottom) in the frame,
+            pixels; zeros where the frame was skipped.
+        attended: ``(B, T)`` bool: whether f_L was run.
+        gmacs: ``(B, T)`` float64: multiply-adds spent on the video up to and including each frame.
+    """
+
+    logits: Tensor
+    options: Tensor
+    boxes_px: Tensor
+    attended: Tensor
+    gmacs: Tensor
+
+    @staticmethod
+    def join(parts: Sequence[Recognition], dim: int = 0) -> Recognition:
+        """Return several as one: of other videos (``dim`` 0), or of frames in turn (1)."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return Recognition(*(torch.cat(column, dim) for column in columns))
+
+    def videos(self) -> list[Recognition]:
+        """Return that of each video, with B = 1."""
+        rows = range(len(self.logits))
+        return [Recognition(*(part[i : i + 1] for part in vars(self).values())) for i in rows]

@@ -1,0 +1,92 @@
+"""Online recognition: frames come one after the other, and every one gives a prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..policies.policy import PolicyState
+from .recognition import Recognition
+
+if TYPE_CHECKING:
+    from .adafocus import AdaptiveRecognizer
+
+
+class RecognizerStream:
+    """Videos in the course of being recognized; `AdaptiveRecognizer.stream` begins one.
+
+    Every frame is seen by f_G and π; f_L runs on the frames that π′ does not skip, and on nothing
+    else. Predictions are those of the recognizer on the frames so far, within rounding.
+
+    Attributes:
+        seen: Frames so far.
+
+    Source: AdaFocus (arXiv:2105.03245) section 3.1: a prediction after each frame.
+    """
+
+    def __init__(self, recognizer: AdaptiveRecognizer, batch: int = 1) -> None:
+        """Begin B streams in step with each other.
+
+        Raises:
+            ValueError: If there is no stream.
+        """
+        if batch < 1:
+            raise ValueError(f"expected at least one stream; got batch={batch}")
+        self.seen = 0
+        self._recognizer = recognizer
+        self._batch = batch
+        self._policy_state: PolicyState | None = None
+        self._asks = True
+        self._state = recognizer.classifier.start(batch)
+        self._spent = torch.zeros(batch, 1, dtype=torch.float64, device=recognizer.device)
+
+    @torch.no_grad()
+    def push(self, frame: Tensor, options: Tensor | None = None) -> Recognition:
+        """Recognize the next frame of every stream.
+
+        Args:
+            frame: ``(B, 3, S, S)`` uint8, or ``(3, S, S)`` if B is 1; for other sizes see
+                `AdaptiveRecognizer.prepare`.
+            options: ``(B,)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame; for
+                all frames of a stream, or for none.
+
+        Returns:
+            The prediction so far and what this frame added, with T = 1; ``gmacs`` counts from the
+            first frame. Joined along the frames (`Recognition.join`), what all calls returned is
+            what the recognizer returns for the whole videos.
+
+        Raises:
+            ValueError: If the frames are not uint8 and of that shape, or the options are wrong or
+                missing, or given for some frames only; the stream is then as it was.
+            PredictionError: If a prediction is not finite; begin another stream.
+        """
+        recognizer, f_c = self._recognizer, self._recognizer.classifier
+        frames = frame[None] if frame.ndim == 3 and self._batch == 1 else frame
+        if frames.ndim != 4 or len(frames) != self._batch:
+            raise ValueError(
+                f"expected a frame for each of {self._batch} streams; got {tuple(frame.shape)}: "
+                "give (B, 3, S, S), or begin a stream of another batch"
+            )
+        if options is not None and options.ndim != 1:
+            raise ValueError(
+                f"expected an option for each of {self._batch} streams; got "
+                f"{tuple(options.shape)}: give (B,)"
+            )
+        glance, local, chosen, costs, policy_state = recognizer.observe(
+            frames[:, None], None if options is None else options[:, None], self._policy_state
+        )
+        if self.seen and recognizer.policy and (options is None) != self._asks:
+            raise ValueError(
+                "a stream has either the policy's options or given ones, for the policy remembers "
+                "the frames before: give options for all frames, or for none"
+            )
+        step = torch.full((self._batch,), self.seen, device=recognizer.device)
+        inputs = f_c.project(glance[:, 0], local[:, 0])
+        self._state = f_c.advance(self._state, f_c.recur(self._state, step), inputs, step)
+        self._policy_state, self._asks = policy_state, options is None
+        self.seen += 1
+        self._spent = self._spent + costs
+        logits = f_c.logits(self._state, step)[:, None]
+        return recognizer.result(logits, chosen, self._spent)

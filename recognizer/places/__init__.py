@@ -1,0 +1,1 @@
+"""What f_L can be run on in a frame."""

@@ -1,0 +1,1 @@
+"""The policies π and π′ as plain networks."""

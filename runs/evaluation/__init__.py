@@ -1,0 +1,1 @@
+"""Trained policies, measured: on the cache, and plugged back into the recognizer."""

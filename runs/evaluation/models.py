@@ -1,0 +1,162 @@
+"""A model of Stable-Baselines3, and what it was trained on: read from the file of its `save`."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from ...agents import GlanceGruExtractor, ModelAgent
+from ...feature_cache import FeatureCache
+from ...recognizer import FocusgymError, count_gmacs
+from ..options.parse import UsageError
+from .trained import Decider, named_or
+
+SUFFIX = ".zip"
+# Where algorithms are looked for by their names alone.
+_LIBRARIES = ("stable_baselines3", "sb3_contrib", "focusgym.agents")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel(Decider):
+    """A model of Stable-Baselines3 or of a library like it; its name is that of its file.
+
+    Attributes:
+        model: What its algorithm loaded.
+    """
+
+    model: BaseAlgorithm
+
+    @property
+    def agent(self) -> ModelAgent:
+        """The model as an agent."""
+        return ModelAgent(self.model, self.name)
+
+    def _policy_gmacs(self) -> float:
+        """Return the GMACs of a decision: those of a whole episode, by the number of its steps."""
+        row = np.zeros(1, dtype=np.int64)
+        # oneDNN's LSTM is one operation, which torch's counter does not know.
+        onednn: Any = torch.backends.mkldnn
+        enabled, onednn.enabled = onednn.enabled, False
+        try:
+            episode = count_gmacs(lambda: self.agent.options(self.engine, row))
+        finally:
+            onednn.enabled = enabled
+        return episode / self.cache.steps
+
+
+def find_model(
+    path: Path,
+    algorithm: str | None,
+    group: str | None = None,
+    cache: Path | None = None,
+    classifier: Path | None = None,
+    videos_root: Path | None = None,
+    device: str = "cpu",
+) -> TrainedModel:
+    """Open a model that was saved by its ``save``, and what it was trained on.
+
+    The file holds pickles: it can run code when it is opened.
+
+    Args:
+        path: The zip file.
+        algorithm: What saved it; see `find_algorithm`.
+        group: Name of the cache's option group; needed where it holds several.
+        cache: The feature cache; None for the folder ``cache`` beside the file.
+        classifier: The bundle of f_C; None for ``classifier`` beside the file.
+        videos_root: Where the folder of the cache's videos is now; see `FeatureCache.open`.
+        device: Where it is played.
+
+    Raises:
+        UsageError: If the file is no model of the algorithm, or it was trained on another cache.
+        CacheError: If the cache cannot be opened.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is not there: give a file that a model was saved to")
+    if algorithm is None:
+        raise UsageError(
+            f"{path} does not say which algorithm saved it: give --algorithm, such as PPO, "
+            "RecurrentPPO, or module:attribute of your own"
+        )
+    load = find_algorithm(algorithm)
+    usual = {name: path.parent / name for name in ("cache", "classifier")}
+    folders = named_or(usual, path, cache, classifier)
+    features = FeatureCache.open(folders["cache"], group, device, videos_root)
+    try:
+        model = load.load(path, device=device)
+    except FocusgymError:
+        raise
+    except Exception as error:  # unpickling does anything
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(
+            f"{path} cannot be opened as a model of {algorithm} ({said:.300}): give the "
+            "--algorithm that it was saved by, and install what its policy is made of"
+        ) from error
+    _check_spaces(path, model, features)
+    return TrainedModel(path.stem, features, folders["classifier"], model)
+
+
+def find_algorithm(name: str) -> type[BaseAlgorithm]:
+    """Return an algorithm class.
+
+    Args:
+        name: Of a class of Stable-Baselines3, sb3-contrib or focusgym, such as ``PPO``; or
+            ``module:attribute`` of any other subclass of SB3's ``BaseAlgorithm``.
+
+    Raises:
+        UsageError: If there is no such algorithm.
+    """
+    module, separator, attribute = name.rpartition(":")
+    known: dict[str, type[BaseAlgorithm]] = {}
+    for library in [module] if separator else _LIBRARIES:
+        try:
+            known |= _algorithms(import_module(library))
+        except (ImportError, ValueError) as error:
+            if separator:
+                raise UsageError(f"--algorithm {name}: {error}") from error
+    if attribute not in known:
+        where = module if separator else "Stable-Baselines3, sb3-contrib (if installed) or focusgym"
+        raise UsageError(
+            f"--algorithm {name}: there is no such algorithm in {where}: expected one of "
+            f"{', '.join(sorted(known)) or 'its own'}{'' if separator else ', or module:attribute'}"
+        )
+    return known[attribute]
+
+
+def _algorithms(module: ModuleType) -> dict[str, type[BaseAlgorithm]]:
+    names = {name: getattr(module, name) for name in dir(module)}
+    return {
+        name: value
+        for name, value in names.items()
+        if inspect.isclass(value) and issubclass(value, BaseAlgorithm) and not name.startswith("_")
+    }
+
+
+def _check_spaces(path: Path, model: BaseAlgorithm, cache: FeatureCache) -> None:
+    """Check that a model plays on a cache."""
+    seen, acts, k = model.observation_space, model.action_space, cache.n_options
+    maps = (int(np.prod(cache.map_shape)),)
+    sees = set(seen) == {"video", "t"} if isinstance(seen, spaces.Dict) else seen.shape == maps
+    discrete = isinstance(acts, spaces.Discrete) and acts.n in (k, k + 1)
+    pairs = isinstance(acts, spaces.MultiDiscrete) and acts.nvec.tolist() == [k, 2]
+    if not sees or not (discrete or pairs):
+        raise UsageError(
+            f"{path} sees {seen} and acts in {acts}; on {cache.root} ({cache.grid.name}) expected "
+            f"glance maps {maps}, or video and t, and Discrete({k}), Discrete({k + 1}) or "
+            f"MultiDiscrete([{k} 2]): give the --cache and --group that it was trained on"
+        )
+    for part in model.policy.modules():
+        if isinstance(part, GlanceGruExtractor) and part.cache.fingerprint != cache.fingerprint:
+            raise UsageError(
+                f"{path} was trained on cache {part.cache.fingerprint} ({part.cache.root}), but "
+                f"{cache.root} is cache {cache.fingerprint}: give the --cache and --group that it "
+                "was trained on"
+            )

@@ -1,0 +1,138 @@
+"""What a policy did in the videos of a split, and what it cost: measured on the cache."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...agents import Agent
+from ...envs import FocusEngine
+from ...feature_cache import FeatureCache
+from ...recognizer import FocusgymError, FrameCost, confidence, in_words
+from ..folders.disks import whole_file
+
+_CHUNK = 256  # videos at a time: memory does not grow with B
+
+
+class PlayedError(FocusgymError):
+    """What a policy did cannot be read; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """What a policy did in B videos.
+
+    Attributes:
+        names: ``(B,)`` of the videos, as the cache's table says.
+        labels: ``(B,)`` int64, the (first) true class.
+        predictions: ``(B, T)`` int64, the most probable class after each frame.
+        correct: ``(B, T)`` bool, whether that is the true class, or one of several.
+        confidences: ``(B, T)`` float32, on the true class, after each frame; of several, the mean.
+        options: ``(B, T)`` int64 in ``[0, K]``; K where the frame was skipped.
+        looked: ``(B, T)`` bool, whether f_L ran.
+        gmacs: ``(B, T)`` float64, multiply-adds spent on the video up to and including each frame.
+    """
+
+    names: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+    confidences: NDArray[np.float32]
+    options: NDArray[np.int64]
+    looked: NDArray[np.bool_]
+    gmacs: NDArray[np.float64]
+
+    @property
+    def accuracy_by_step(self) -> NDArray[np.float64]:
+        """``(T,)``: share of the videos that are right after each frame."""
+        return np.asarray(self.correct.mean(axis=0, dtype=np.float64))
+
+    @property
+    def gmacs_by_step(self) -> NDArray[np.float64]:
+        """``(T,)``: mean multiply-adds per video up to and including each frame, in G."""
+        return np.asarray(self.gmacs.mean(axis=0))
+
+    @property
+    def kept_share(self) -> float:
+        """Share of all frames that were looked at."""
+        return float(self.looked.mean())
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write it as an ``.npz`` file, which appears complete, or not at all."""
+        arrays = {each.name: getattr(self, each.name) for each in fields(self)}
+        with whole_file(Path(path)) as beside, beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+
+def read_played(path: str | os.PathLike[str]) -> Played:
+    """Read what `Played.write` wrote.
+
+    Raises:
+        PlayedError: If the file is not there, or is no such file.
+    """
+    try:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return Played(**{each.name: file[each.name] for each in fields(Played)})
+    # An array instead of an archive is no context manager: TypeError or AttributeError.
+    except (
+        *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError),
+        *(BadZipFile, zlib.error),
+    ) as error:
+        raise PlayedError(
+            f"{Path(path)} is not readable as what a policy did ({in_words(error)}): evaluate the "
+            "run again"
+        ) from error
+
+
+def all_labels(cache: FeatureCache, videos: NDArray[np.int64]) -> Tensor:
+    """Return labels ``(B,)`` of cached videos; or ``(B, C)`` bool, if some have several."""
+    several = cache.label_matrix[videos]
+    return several if int(several.sum()) > len(videos) else cache.labels[videos]
+
+
+@torch.no_grad()
+def play(
+    engine: FocusEngine, agent: Agent, videos: NDArray[np.int64], cost: FrameCost
+) -> tuple[Played, Tensor]:
+    """Let an agent decide in cached videos, and measure.
+
+    Args:
+        engine: Over the cache and f_C.
+        agent: Who decides.
+        videos: ``(B,)`` rows of the cache.
+        cost: Of every network on a frame; π's share is charged if the agent runs it. An agent that
+            tries all K options is charged f_L and f_C for each.
+
+    Returns:
+        What it did; and the logits ``(B, T, C)`` after every frame.
+    """
+    cache = engine.cache
+    options = agent.options(engine, videos)
+    parts = [videos[start : start + _CHUNK] for start in range(0, len(videos), _CHUNK)]
+    chosen = np.split(options, range(_CHUNK, len(videos), _CHUNK))
+    logits = torch.cat([engine.rollout(*each).cpu() for each in zip(parts, chosen, strict=True)])
+    predictions = logits.argmax(dim=-1)
+    labels = all_labels(cache, videos)
+    looked = options < cache.n_options
+    tries = cache.n_options if agent.tries_all else 1
+    frame = cost.of_video(1, policy=agent.runs_policy, patches=tries, kept_share=0.0).total_gmacs
+    spent = frame + looked * (tries * cost.local_gmacs)
+    played = Played(
+        names=cache.videos["name"].to_numpy()[videos].astype(np.str_),
+        labels=cache.labels[videos].numpy().astype(np.int64),
+        predictions=predictions.numpy(),
+        correct=cache.label_matrix[videos].gather(1, predictions).numpy(),
+        confidences=confidence(logits, labels).float().numpy(),
+        options=options,
+        looked=looked,
+        gmacs=np.cumsum(spent, axis=1),
+    )
+    return played, logits

@@ -1,0 +1,239 @@
+"""The folder of a run: what was asked for, by which command, with which versions, on which data."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ... import __version__
+from ...recognizer import in_words, library_versions, shortened
+from ..options.devices import device_name
+from ..options.presets import CONFIG, RUN, resolved, write_config
+from .atomic import exclusive, whole
+from .disks import write_whole
+from .moved import FOLDER, with_moved_paths
+from .steps import OutputError
+
+RESULTS = "results.json"
+# Where a run computes decides no more than rounding: it may go on elsewhere.
+_ELSEWHERE = ("device",)
+_LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord", "av")
+
+
+@contextmanager
+def run_folder(
+    out: Path,
+    verb: str,
+    config: Any,
+    fingerprints: Mapping[str, str],
+    *,
+    resume: bool,
+    may_change: Collection[str] = (),
+    device: str = "cpu",
+) -> Iterator[None]:
+    """Make the folder of a run, or go on with one; inside the block no other process may.
+
+    It gets ``config.yaml``, the resolved options, which as ``--preset`` give the same run again;
+    and ``run.json``: command lines, versions, git revision, machine, fingerprints.
+
+    Args:
+        out: The folder.
+        verb: Such as ``train``.
+        config: Of the verb.
+        fingerprints: Of what the run reads, by name.
+        resume: Whether to go on with a run that is there.
+        may_change: Options that may then be others.
+        device: Where it computes, noted for each command.
+
+    Raises:
+        OutputError: If something is there without ``resume``; if with it there is no run, or one
+            with other settings or other data; if another process is at it; or if it cannot be
+            made.
+    """
+    if not resume:
+        _make(out, verb, config, fingerprints, device)
+    with _locked(out):
+        if resume:
+            check_settings(out, verb, config, may_change)
+            record = _read_record(out)
+            _check_data(out, record["fingerprints"], fingerprints, resolved(config))
+            write_config(out / CONFIG, verb, config, _command())
+            record["commands"].append(_command())
+            record[FOLDER] = str(out.resolve())
+            record["devices"].append(device_name(device))
+            write_whole(out / RUN, json.dumps(record, indent=2))
+        yield
+
+
+def check_new(out: Path) -> None:
+    """Refuse a place where something is.
+
+    Raises:
+        OutputError: If something is there.
+    """
+    if out.exists() or out.is_symlink():
+        raise OutputError(
+            f"{out} exists: nothing was touched; --resume goes on with an interrupted run, or give "
+            "another folder"
+        )
+
+
+def check_settings(out: Path, verb: str, config: Any, may_change: Collection[str] = ()) -> None:
+    """Refuse to go on with a run that was begun with other settings.
+
+    Raises:
+        OutputError: If it was, or if there is no run of this verb.
+    """
+    there, here = stored_settings(out, verb), resolved(config)
+    if stale := [name for name in there if name not in here]:
+        raise OutputError(
+            f"{out} was begun with options that no longer exist ({', '.join(stale)}): give another "
+            "folder"
+        )
+    other = [
+        f"{name} was {there.get(name)!r}, is {here[name]!r}"
+        for name in here
+        if here[name] != there.get(name) and name not in (*may_change, *_ELSEWHERE)
+    ]
+    if other:
+        raise OutputError(
+            f"{out} was begun with other settings ({'; '.join(other[:3])}): go on with those it "
+            "was begun with, or give another folder"
+        )
+
+
+def stored_settings(run: Path, verb: str) -> dict[str, Any]:
+    """Return the options that a run was begun with; of what moved with it, where that is now.
+
+    Raises:
+        OutputError: If there is no run of this verb.
+    """
+    if not is_run(run):
+        raise OutputError(
+            f"{run} is no run of `focusgym {verb}`: give a folder that `focusgym {verb}` wrote"
+        )
+    try:
+        content = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+        settings = content.get(verb)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise OutputError(
+            f"{run / CONFIG} is damaged ({in_words(error)}): put it back, or begin another run"
+        ) from error
+    if not isinstance(settings, dict):
+        raise OutputError(
+            f"{run} is a run of `focusgym {', '.join(map(str, content))}`, not of `focusgym "
+            f"{verb}`: give another folder"
+        )
+    return with_moved_paths(run, RUN, settings)
+
+
+def record_of(verb: str, fingerprints: Mapping[str, str], device: str = "cpu") -> dict[str, Any]:
+    """Return by which command, versions, revision and machine a run is made, on which data."""
+    return {
+        "focusgym": __version__,
+        "verb": verb,
+        "commands": [_command()],
+        "devices": [device_name(device)],  # of each command
+        "git": _git_revision(),
+        "versions": {"python": platform.python_version(), **library_versions(_LIBRARIES)},
+        "machine": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "fingerprints": dict(fingerprints),
+    }
+
+
+def write_settings(
+    folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str], device: str = "cpu"
+) -> None:
+    """Write ``config.yaml`` and ``run.json`` into a folder that becomes that of a run."""
+    write_config(folder / CONFIG, verb, config, _command())
+    record = {**record_of(verb, fingerprints, device), FOLDER: str(config.out.resolve())}
+    write_whole(folder / RUN, json.dumps(record, indent=2))
+
+
+def is_run(path: Path) -> bool:
+    """Return whether a folder is that of a run."""
+    return (path / CONFIG).is_file() and (path / RUN).is_file()
+
+
+def _make(out: Path, verb: str, config: Any, fingerprints: Mapping[str, str], device: str) -> None:
+    """Let the folder appear with its settings; of two at the same moment one is refused."""
+    check_new(out)
+    try:
+        with whole(out) as folder:
+            write_settings(folder, verb, config, fingerprints, device)
+    except OutputError:
+        check_new(out)  # another process was quicker
+        raise
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep others out of a run; the lock of a process that was killed is gone with it."""
+    if not is_run(out):
+        raise OutputError(f"{out} is no run: leave --resume out to begin one")
+    with exclusive(out):
+        yield
+
+
+def _read_record(out: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((out / RUN).read_text())
+        commands, devices = [*record["commands"]], [*record.get("devices", [])]
+        data = record["fingerprints"]
+        return {**record, "commands": commands, "devices": devices, "fingerprints": data}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OutputError(
+            f"{out / RUN} is damaged ({in_words(error)}): put it back, or begin another run"
+        ) from error
+
+
+def _check_data(
+    out: Path, known: Mapping[str, str], now: Mapping[str, str], options: Mapping[str, Any]
+) -> None:
+    """Refuse data that changed; ``options`` say where each, or the cache that it is of, is."""
+    changed = [
+        f"{name} in {options.get(name) or options.get('cache')} had the fingerprint "
+        f"{shortened(known.get(name))}, has {shortened(now.get(name))} now"
+        for name in dict.fromkeys((*known, *now))
+        if known.get(name) != now.get(name)
+    ]
+    if changed:
+        raise OutputError(
+            f"{out} was begun on other data ({'; '.join(changed)}): put those back, or give "
+            "another folder"
+        )
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _git_revision() -> str | None:
+    """Return the commit of this source, with a + if files differ from it; None if unknown."""
+    source = Path(__file__).resolve()
+    asked = (
+        ("ls-files", "--error-unmatch", source.name),  # else installed inside another repository
+        ("rev-parse", "HEAD"),
+        ("status", "--porcelain", "--", "../.."),
+    )
+    try:
+        _, revision, changed = (
+            subprocess.run(
+                ["git", "-C", source.parent, *what], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for what in asked
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{revision}+" if changed else revision

@@ -1,0 +1,84 @@
+"""Options that cannot be, refused before anything heavy is imported and anything is written."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from ..configs.evaluate import EvaluateConfig
+from ..configs.quickstart import QuickstartConfig
+from ..configs.recognize import RecognizeConfig
+
+_CPUS = os.cpu_count() or 1
+_MOST = max(64, 4 * _CPUS)  # threads or processes; a machine like this one is not meant to run more
+_SEEDS = 2**32  # what torch's generators take
+
+# In words and as a rule.
+_AT_LEAST_ONE = ("an integer of at least 1", lambda value: value >= 1)
+_AT_LEAST_ZERO = ("an integer of at least 0", lambda value: value >= 0)
+_POSITIVE = ("a positive number", lambda value: 0 < value < math.inf)
+_NOT_NEGATIVE = ("a number of at least 0", lambda value: 0 <= value < math.inf)
+_DISCOUNT = ("in [0, 1]", lambda value: 0 <= value <= 1)
+_SKIPPED = ("in [0, 1), a share of the frames", lambda value: 0 <= value < 1)
+_KEPT = ("in (0, 1], a share of the frames", lambda value: 0 < value <= 1)
+_AT_ONCE = (
+    f"in 1..{_MOST} (the larger of 64 and four times the {_CPUS} CPUs of this machine)",
+    lambda value: 1 <= value <= _MOST,
+)
+# What is said of an option holds for every verb that has it; what is not given is not checked.
+_RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs"), _AT_LEAST_ONE),
+    **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
+    **dict.fromkeys(("sample", "validations", "views", "more"), _AT_LEAST_ZERO),
+    **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
+    **dict.fromkeys(("ent_coef", "vf_coef", "penalty_per_px2", "penalty_per_gmac"), _NOT_NEGATIVE),
+    **dict.fromkeys(("gamma", "gae_lambda"), _DISCOUNT),
+    **dict.fromkeys(("skip_rate", "fit_skip_rate"), _SKIPPED),
+    **dict.fromkeys(("keep_ratio", "keep_ratios"), _KEPT),
+    **dict.fromkeys(("jobs", "threads"), _AT_ONCE),
+    "keep_from": ("in [0, 1)", lambda value: 0 <= value < 1),
+    "max_grad_norm": ("a positive number, or inf", lambda value: value > 0),
+    "seed": (f"in 0..{_SEEDS - 1}", lambda value: 0 <= value < _SEEDS),
+}
+
+
+class OptionError(Exception):
+    """An option cannot be; the message says what was expected."""
+
+
+def check_options(config: Any) -> None:
+    """Check the options of a verb, as far as that needs nothing but themselves.
+
+    Raises:
+        OptionError: If a number is out of its range, or options that are needed are missing.
+    """
+    _check_ranges(config)
+    match config:
+        case EvaluateConfig(policies=()):
+            raise OptionError("give at least one run of `focusgym train`, or a policy bundle")
+        case RecognizeConfig(videos=()):
+            raise OptionError("give at least one video file")
+        case QuickstartConfig():
+            if (config.videos is None) != (config.weights is None):
+                raise OptionError(
+                    "--videos and --weights go together: your clips, and torchvision's "
+                    "MobileNet-V2 state dict (.pth) that encodes them"
+                )
+            if config.weights is not None and not config.weights.is_file():
+                raise OptionError(f"--weights: no such file: {config.weights}")
+
+
+def _check_ranges(config: Any) -> None:
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if is_dataclass(value):
+            _check_ranges(value)
+        elif each.name in _RANGES and value is not None:
+            expected, is_right = _RANGES[each.name]
+            for one in value if isinstance(value, tuple) else (value,):
+                if not is_right(one):
+                    option = each.name.replace("_", "-")
+                    raise OptionError(f"--{option} must be {expected}; got {one}")

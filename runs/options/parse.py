@@ -1,0 +1,155 @@
+"""Options that several verbs share: from the command line to what the rooms below take."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from ...feature_cache import AugmentConfig, VideoList, read_lists, read_videos
+from ...recognizer import FitConfig, FocusgymError, FrameConfig
+from ..configs.fit import TrainingConfig
+from ..configs.videos import FramesConfig, VideosConfig
+
+
+class UsageError(FocusgymError):
+    """Options that do not go together, or cannot be."""
+
+
+def videos_of(config: VideosConfig, skip_missing: bool) -> VideoList:
+    """Read the lists of videos, or look for the videos in a folder; tell what was passed over."""
+    given = {"train": config.train, "val": config.val, "test": config.test}
+    lists = {split: path for split, path in given.items() if path is not None}
+    if not lists:
+        if config.classes is not None or config.images is not None:
+            raise UsageError(
+                "--classes and --images go with lists: give --train, --val or --test as well"
+            )
+        listed = read_videos(config.videos, skip_missing)
+    else:
+        listed = read_lists(
+            config.videos, lists, config.format, config.classes, config.images, skip_missing
+        )
+    tell_notes(listed)
+    return listed
+
+
+def tell_notes(listed: VideoList) -> None:
+    """Print what a user should know of how the videos were found, beside what a verb prints."""
+    for note in listed.notes:
+        print(f"focusgym: {note}", file=sys.stderr)
+
+
+def frames_of(config: FramesConfig, format: str | None) -> FrameConfig:
+    """Return which frames are taken; lists of some formats have rules of their own."""
+    usual = "repeat_first" if format == "something" else "repeat_last"
+    with usage():
+        return FrameConfig(
+            config.steps,
+            config.frame,
+            config.resize or None,
+            config.short_videos or usual,
+            config.resizer,
+        )
+
+
+def augmentation(config: FramesConfig, format: str | None, views: int, seed: int) -> AugmentConfig:
+    """Return how training videos are augmented; gestures are not mirrored."""
+    # In the format something left and right differ; facts of the released lists.
+    flip = format != "something" if config.flip is None else config.flip
+    with usage():
+        return AugmentConfig(views, flip, seed)
+
+
+def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
+    """Return how a stage is trained.
+
+    Args:
+        config: From the command line and the preset.
+        networks: Which networks of the stage are trained.
+
+    Raises:
+        UsageError: If a rate is given for a network that the stage does not train, or is needed and
+            neither given nor in the preset, or a number is out of range.
+    """
+    given = {
+        "encoder": config.lr_encoder,
+        "local": config.lr_local,
+        "classifier": config.lr_classifier,
+    }
+    for name, rate in given.items():
+        if rate and name not in networks:
+            raise UsageError(f"--lr-{name}: this stage does not train it: leave the option out")
+        if rate is not None and name in networks and not 0 < rate < math.inf:
+            raise UsageError(f"--lr-{name} must be more than 0; got {rate:g}")
+    if config.epochs is None:
+        raise UsageError(f"the preset {config.preset} does not train this stage: give --epochs")
+    rates = {}
+    for name in networks:
+        rate = given[name]
+        if rate is None:
+            raise UsageError(
+                f"the preset {config.preset} does not train {name} in this stage: give "
+                f"--lr-{name}, 0 to keep it fixed"
+            )
+        rates[name] = rate
+    with usage():
+        return FitConfig(
+            config.epochs,
+            config.batch_size,
+            rates,
+            optimizer=config.optimizer,
+            schedule="cosine" if config.optimizer == "sgd" else "one_cycle",
+            lr_batch_size=64,
+            freeze_batch_norm=config.freeze_batch_norm,
+            precision=config.precision,
+        )
+
+
+def reward_of(text: str) -> str | dict[str, Any]:
+    """Return a reward design of an option: a name, or a YAML mapping of name and parameters.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    try:
+        read = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):  # ValueError: such as a date that there is not
+        read = None
+    if isinstance(read, dict) and isinstance(read.get("name"), str):
+        return read
+    if isinstance(read, str):
+        return read
+    raise UsageError(
+        f"--reward {text!r}: expected a name, or a mapping such as "
+        "'{name: increment_over_random, draws: null}'"
+    )
+
+
+def reward_label(text: str) -> str:
+    """Return how a reward design is called in tables: ``name``, or ``name(draws=null)``."""
+    reward = reward_of(text)
+    if isinstance(reward, str):
+        return reward
+    given = ", ".join(f"{k}={json.dumps(v)}" for k, v in reward.items() if k != "name")
+    return f"{reward['name']}({given})" if given else str(reward["name"])
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Turn what a config refuses into a message without a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def tell(text: str) -> None:
+    """Print a line as it is."""
+    Console(markup=False, highlight=False, emoji=False, soft_wrap=True).print(text)

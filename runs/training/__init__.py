@@ -1,0 +1,1 @@
+"""The trainings that verbs start: policies, supervised stages, the quickstart's steps."""

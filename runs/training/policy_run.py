@@ -1,0 +1,169 @@
+"""A run that trains a policy with PPO on a cache, and measures it on the test videos."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...agents import FocusPPO, LearnedAgent, PPOConfig, write_policy
+from ...agents.train import make_model, train_model, trained_penalty
+from ...envs import FocusEngine, open_source
+from ...feature_cache import FeatureCache
+from ...recognizer import in_words, policy_gmacs, read_classifier, torch_threads, weights_digest
+from ..configs.train import TrainConfig
+from ..evaluation.measures import gmacs_of, measures
+from ..evaluation.trace import all_labels, play
+from ..folders.disks import write_whole
+from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
+from ..folders.steps import OutputError
+from ..options.devices import device_of
+from ..options.parse import UsageError, reward_of, usage
+from ..options.ppo import ppo_config, sized
+
+# Where these are may change: their content is compared.
+_MAY_CHANGE = ("cache", "classifier")
+POLICY, PLAYED, CHECKPOINT, LOGS = "policy", "played.npz", "checkpoint.safetensors", "logs"
+
+
+def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any]:
+    """Train into the run's folder; a run that is finished is left as it is.
+
+    Args:
+        config: Of the verb.
+        checkpoint_s: Least time between two checkpoints, seconds.
+
+    Returns:
+        The content of ``results.json``: how the policy does on the test videos, ρ of AdaFocus+, the
+        mean return of each rollout.
+
+    Raises:
+        UsageError, OutputError, CacheError, BundleError, CheckpointError: As the verb ``train``.
+    """
+    out, f_c = config.out, classifier_of(config)
+    config = replace(config, cache=config.cache.resolve(), classifier=f_c)
+    if config.resume:
+        stored_settings(out, "train")  # refused where there is no run, before f_C is read
+        config = with_sizes(config)
+        check_settings(out, "train", config, _MAY_CHANGE)
+        if (out / RESULTS).is_file():
+            return _results(out)
+    else:
+        check_new(out)
+    device = device_of(config.device)
+    settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
+    cache = FeatureCache.open(config.cache, config.group)
+    for split in ("train", "test", *(("val",) if config.policy.validations else ())):
+        cache.split(split)  # refused where it is empty
+    if not f_c.exists():
+        raise UsageError(
+            f"there is no classifier in {f_c}: give --classifier, or train one: `focusgym fit "
+            f"classifier {f_c} --cache {config.cache}`"
+        )
+    classifier = read_classifier(f_c, cache.fingerprint, cache.root)
+    if config.policy != (sizes := with_sizes(config).policy):
+        config = replace(config, policy=sizes)
+        settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
+        print(
+            f"focusgym: --hidden {sizes.hidden} --conv-channels {sizes.conv_channels}, which goes "
+            "with the width of f_C; these options, or a --preset, say otherwise",
+            file=sys.stderr,
+        )
+    fingerprints = {"cache": cache.fingerprint, "classifier": weights_digest(classifier)}
+    with torch_threads(config.policy.threads):
+        with usage():  # what the environments and the networks refuse, before a file is written
+            model = make_model(config.cache, f_c, settings, config.seed, config.group, device)
+        how: Any = {"resume": config.resume, "may_change": _MAY_CHANGE, "device": device}
+        with run_folder(out, "train", config, fingerprints, **how):
+            if not (out / RESULTS).is_file():
+                _train(config, settings, model, cache, checkpoint_s)
+            return _results(out)
+
+
+def classifier_of(config: TrainConfig) -> Path:
+    """Return where f_C is: the one that was given, or ``classifier`` beside the cache."""
+    if config.classifier is not None:
+        return config.classifier.resolve()
+    return Path(os.path.abspath(config.cache)).parent / "classifier"
+
+
+def with_sizes(config: TrainConfig) -> TrainConfig:
+    """Return a training with sizes of π: where they are not given, those that go with f_C.
+
+    Raises:
+        BundleError: If f_C is needed for that, and cannot be read.
+    """
+    policy = config.policy
+    if policy.hidden is not None and policy.conv_channels is not None:
+        return config
+    f_c = read_classifier(classifier_of(config)).config
+    return replace(config, policy=sized(policy, f_c))
+
+
+def _train(
+    config: TrainConfig,
+    settings: PPOConfig,
+    model: FocusPPO,
+    cache: FeatureCache,
+    checkpoint_s: float,
+) -> None:
+    out = config.out
+    source = open_source(model.players[0].config)
+    numbers = [int(path.name) for path in (out / LOGS).glob("*") if path.name.isdigit()]
+    logs = out / LOGS / f"{max(numbers, default=0) + 1}"
+    policy, returns = train_model(
+        model, settings, config.seed, out / CHECKPOINT, checkpoint_s, logs
+    )
+    engine = FocusEngine(source)
+    cost = replace(engine.source.frame_cost, policy_gmacs=policy_gmacs(policy))
+    videos = cache.split("test")
+    played, logits = play(engine, LearnedAgent(policy), videos, cost)
+    row = measures(out.resolve().name, logits, all_labels(cache, videos), played.looked)
+    row |= gmacs_of(played)
+    metrics = {"test_accuracy": row["accuracy"]}
+    write_policy(out / POLICY, policy, cache, metrics, trained_penalty(model))
+    played.write(out / PLAYED)
+    results = {"test": row, "threshold": policy.config.threshold, "mean_returns": returns}
+    write_whole(out / RESULTS, json.dumps(results, indent=2))
+
+
+def _results(out: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((out / RESULTS).read_text())
+        return found
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{out / RESULTS} is damaged ({in_words(error)}): remove it, and `focusgym train {out} "
+            "--resume` writes it again"
+        ) from error
+
+
+def learning_curve(out: Path) -> pd.DataFrame:
+    """Return the learning curve of a run, a row per rollout.
+
+    It has ``steps``, decisions so far; ``mean_return``; ``correct``, the share of the training
+    episodes that end right; ``gmacs``, their mean cost. A resumed run repeats rows bit for bit.
+
+    Raises:
+        OutputError: If the run has no logs.
+    """
+    files = sorted((out / LOGS).glob("*/progress.csv"), key=lambda path: int(path.parent.name))
+    # A line that a killed process began has no end.
+    texts = [text[: text.rfind("\n") + 1] for text in (path.read_text() for path in files)]
+    read = [pd.read_csv(StringIO(text)) for text in texts if text]
+    if not read:
+        raise OutputError(f"{out} has no logs: train it again")
+    columns = {
+        "time/total_timesteps": "steps",
+        "rollout/ep_rew_mean": "mean_return",
+        "rollout/correct": "correct",
+        "rollout/gmacs": "gmacs",
+    }
+    rows = pd.concat([part[list(columns)].rename(columns=columns) for part in read])
+    return rows.drop_duplicates("steps", keep="last").sort_values("steps", ignore_index=True)

@@ -1,0 +1,175 @@
+"""Parts of the stages that ``fit`` trains: videos, f_C, and checks of what goes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ...feature_cache import AugmentConfig, FeatureCache, VideoSamples, rows_digest
+from ...recognizer import (
+    Classifier,
+    ClassifierConfig,
+    Encoder,
+    FrameConfig,
+    PatchGrid,
+    PolicyNetwork,
+    Samples,
+    build_classifier,
+    rank_and_world,
+    read_bundle,
+    read_classifier,
+    weights_digest,
+)
+from ..configs.fit import (
+    FitClassifierConfig,
+    FitEncoderConfig,
+    FitPatchesConfig,
+    HeadConfig,
+    TrainingConfig,
+)
+from ..folders.run_folder import is_run
+from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of
+
+
+@dataclass(frozen=True)
+class StageVideos:
+    """The videos of a stage on pixels.
+
+    Attributes:
+        table: Those that are there.
+        n_classes: C.
+        frames: Which frames are taken.
+        augment: How those of the training videos are drawn; None takes them as for testing.
+    """
+
+    table: pd.DataFrame
+    n_classes: int
+    frames: FrameConfig
+    augment: AugmentConfig | None
+
+    @classmethod
+    def read(cls, config: FitEncoderConfig | FitPatchesConfig) -> StageVideos:
+        """Read the lists; tell which missing videos are left out, if that was asked for."""
+        videos, seed = config.videos, config.training.seed
+        frames = frames_of(config.frames, videos.format)
+        augment = augmentation(config.frames, videos.format, 1, seed) if config.augment else None
+        listed = videos_of(videos, videos.skip_missing)
+        missing = listed.videos["missing"] != ""
+        if missing.any() and rank_and_world()[0] == 0:
+            tell(f"left out, for they are missing: {', '.join(listed.videos['name'][missing])}")
+        return cls(listed.videos[~missing], len(listed.classes), frames, augment)
+
+    def samples(
+        self, key: Sequence[int] | None = None, validation_key: Sequence[int] | None = None
+    ) -> tuple[Samples, Samples]:
+        """Return training and validation samples, with draws if there are keys for them."""
+        train = self._split("train", key, self.augment)
+        return train, self._split("val", validation_key, None)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the samples depend on, besides the files' content."""
+        return {
+            "rows": rows_digest(self.table.assign(view=-1)),
+            "n_classes": self.n_classes,
+            "frames": asdict(self.frames),
+            "augment": self.augment and asdict(self.augment),
+        }
+
+    def _split(
+        self, split: str, key: Sequence[int] | None, augment: AugmentConfig | None
+    ) -> VideoSamples:
+        chosen = self.table[self.table["split"] == split].reset_index(drop=True)
+        if not len(chosen):
+            raise UsageError(
+                f"there are no videos in the split {split}: give --train, and --val or enough of "
+                "each class that a fifth can be held out"
+            )
+        return VideoSamples(chosen, self.n_classes, self.frames, augment=augment, draws_key=key)
+
+
+def check_choices(config: FitPatchesConfig | FitClassifierConfig) -> None:
+    """Refuse options that would mean nothing."""
+    if config.sample_policy and config.policy is None:
+        raise UsageError("--sample-policy: there is no policy to draw from: give --policy as well")
+    if config.classifier is not None and config.head != HeadConfig():
+        raise UsageError(
+            "--hidden, --dropout, --reuse-glance and --aggregation are for a new f_C: what the one "
+            "of --classifier is, its bundle says; leave them out, or --classifier"
+        )
+
+
+def policy_bundle(path: Path) -> Path:
+    """Return the policy bundle of a run of ``focusgym train``, or the path of a bundle as it is."""
+    return path / "policy" if is_run(path) else path
+
+
+def check_policy(path: Path, policy: PolicyNetwork, glance: Encoder, grid: PatchGrid) -> None:
+    """Refuse a policy for other maps or another grid."""
+    black = torch.zeros(1, 3, grid.frame_px, grid.frame_px, dtype=torch.uint8)
+    with torch.no_grad():
+        channels, height, width = glance(black.to(glance.mean.device)).shape[1:]
+    sizes = policy.config
+    there = (sizes.map_height, sizes.map_width, sizes.glance_channels, sizes.n_options)
+    expected = (height, width, channels, grid.n_options)
+    if there != expected:
+        raise UsageError(
+            f"--policy {path} is for (h, w, G, K) = {there}, expected {expected}: give the "
+            "--glance-encoder, --frame and --grid that it was trained with"
+        )
+
+
+def what_else(
+    config: FitPatchesConfig | FitClassifierConfig,
+    classifier: Classifier,
+    policy: PolicyNetwork | None,
+) -> dict[str, Any]:
+    """Return what else a stage with f_C depends on."""
+    return {
+        "classifier": {**asdict(classifier.config), "weights_sha256": weights_digest(classifier)},
+        "policy": policy and {**asdict(policy.config), "weights_sha256": weights_digest(policy)},
+        "skip_rate": config.skip_rate,
+        "sample_policy": config.sample_policy,
+    }
+
+
+def classifier_of(
+    start: Path | None,
+    sizes: tuple[int, int, int],
+    head: HeadConfig,
+    training: TrainingConfig,
+    cache: FeatureCache | None = None,
+) -> Classifier:
+    """Return f_C to begin with; one that was trained on a cache goes on with that cache only."""
+    if start is None:
+        with usage(), seeded(training.seed):
+            config = ClassifierConfig(
+                *sizes, head.hidden, head.dropout, head.reuse_glance, head.aggregation
+            )
+            return build_classifier(config)
+    trained_on = read_bundle(start, "classifier").cache_fingerprint  # None: on pixels
+    if trained_on is None or cache is None:
+        classifier = read_classifier(start)
+    else:
+        classifier = read_classifier(start, cache.fingerprint, cache.root)
+    found = classifier.config
+    there = (found.glance_channels, found.local_channels, found.n_classes)
+    if there != sizes:
+        raise UsageError(
+            f"--classifier {start} is for (glance, local, classes) = {there}, expected {sizes}: "
+            "give the one of these encoders and videos, or none"
+        )
+    return classifier
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw random weights from a seed; torch's global generator is left as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,209 @@
+"""A run of a supervised stage: trained beside its folder, which appears when it is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from ...agents import read_policy
+from ...feature_cache import FeatureCache, make_encoder
+from ...recognizer import (
+    EncoderConfig,
+    FitConfig,
+    Fitted,
+    FullFrames,
+    OnFeatures,
+    OnPixels,
+    PatchGrid,
+    Samples,
+    Stage,
+    describe,
+    fit,
+    rank_and_world,
+    read_encoder,
+    write_bundle,
+)
+from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
+from ..folders.atomic import begin, exclusive, partial_of
+from ..folders.run_folder import write_settings
+from ..options.parse import settings_of, tell, usage
+from ..options.presets import VERBS
+from ..training.samples import policy_samples, random_samples
+from ..training.stage_parts import (
+    StageVideos,
+    check_choices,
+    check_policy,
+    classifier_of,
+    policy_bundle,
+    seeded,
+    what_else,
+)
+
+# No two stages of a seed share their draws of order, patches and dropout, nor does validation.
+_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, _VALIDATION = range(10, 14)
+
+
+def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
+    """Stage 0: an encoder on full frames."""
+    settings = settings_of(config.training, ("encoder",))
+    with usage():
+        network = EncoderConfig(config.network, config.input_px)
+    videos = StageVideos.read(config)
+    encoder = make_encoder(network, config.weights).to(device)
+    begins_with = {"videos": videos.identity(), "encoder": describe(encoder)}
+    with seeded(config.training.seed):
+        stage = FullFrames(encoder, videos.n_classes).to(device)
+    key = [config.training.seed, _STAGE_ZERO]
+
+    def write(folder: Path, metrics: dict[str, float]) -> None:
+        write_bundle(folder, "encoder", encoder.config, encoder, metrics=metrics)
+
+    _train(config, stage, videos.samples(), settings, key, "stage 0", begins_with, write)
+
+
+def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
+    """Stages I and III on pixels: f_L and f_C."""
+    trained = ("classifier",) if config.training.lr_local == 0 else ("local", "classifier")
+    settings = settings_of(config.training, trained)
+    check_choices(config)
+    with usage():
+        grid = PatchGrid(config.frames.frame, config.patch, config.grid)
+    videos = StageVideos.read(config)
+    encoders = config.glance_encoder, config.local_encoder
+    glance, local = (read_encoder(path).to(device) for path in encoders)
+    policy = None
+    if config.policy is not None:
+        policy = read_policy(policy_bundle(config.policy)).to(device)
+        check_policy(config.policy, policy, glance, grid)
+    sizes = (glance.channels, local.channels, videos.n_classes)
+    classifier = classifier_of(config.classifier, sizes, config.head, config.training).to(device)
+    stage = OnPixels(
+        glance,
+        local,
+        classifier,
+        grid,
+        policy,
+        sample=config.sample_policy,
+        skip_rate=config.skip_rate,
+    )
+    begins_with = {
+        "videos": videos.identity(),
+        "glance": describe(glance),
+        "local": describe(local),
+        "grid": asdict(grid),
+        **what_else(config, classifier, policy),
+    }
+    key = [config.training.seed, _STAGE_ONE if policy is None else _STAGE_THREE]
+
+    def write(folder: Path, metrics: dict[str, float]) -> None:
+        folder.mkdir(exist_ok=True)
+        write_bundle(folder / "local", "encoder", local.config, local, metrics=metrics)
+        write_bundle(
+            folder / "classifier", "classifier", classifier.config, classifier, metrics=metrics
+        )
+
+    samples = videos.samples(key, [config.training.seed, _VALIDATION])
+    title = f"stage {'I' if policy is None else 'III'} on pixels"
+    _train(config, stage, samples, settings, key, title, begins_with, write)
+
+
+def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
+    """Stages I and III on a cache: f_C."""
+    settings = settings_of(config.training, ("classifier",))
+    check_choices(config)
+    cache = FeatureCache.open(config.cache, config.group, str(device))
+    sizes = (cache.map_shape[2], cache.local_channels, cache.n_classes)
+    classifier = classifier_of(config.classifier, sizes, config.head, config.training, cache).to(
+        device
+    )
+    seed = config.training.seed
+    key = [seed, _STAGE_ONE if config.policy is None else _STAGE_THREE]
+    policy = None
+    if config.policy is None:
+        train = random_samples(cache, "train", config.skip_rate, key)
+        val = random_samples(cache, "val", 0.0, [seed, _VALIDATION])
+    else:
+        bundle = policy_bundle(config.policy)
+        policy = read_policy(bundle, cache.fingerprint, cache.root).to(device)
+        train = policy_samples(
+            cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
+        )
+        val = policy_samples(cache, "val", policy, 0.0, [seed, _VALIDATION])
+    begins_with = {"cache": cache.fingerprint, **what_else(config, classifier, policy)}
+
+    def write(folder: Path, metrics: dict[str, float]) -> None:
+        write_bundle(
+            folder, "classifier", classifier.config, classifier, cache.fingerprint, metrics
+        )
+
+    title = f"stage {'I' if policy is None else 'III'} on the cache"
+    stage = OnFeatures(classifier)
+    _train(config, stage, (train, val), settings, key, title, begins_with, write)
+
+
+def _train(
+    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig,
+    stage: Stage,
+    samples: tuple[Samples, Samples],
+    settings: FitConfig,
+    key: Sequence[int],
+    title: str,
+    begins_with: dict[str, Any],
+    write: Callable[[Path, dict[str, float]], None],
+) -> None:
+    """Train beside the folder, where an interrupted training goes on; rename it when done."""
+    out = config.out
+    rank, world = rank_and_world()
+    partial = partial_of(out)
+    checkpoint = partial / "checkpoint.safetensors"
+    if rank == 0:
+        begin(out, {"settings": asdict(settings), "seed": list(key), **begins_with})
+    if world > 1:
+        distributed.barrier()
+    with exclusive(partial) if rank == 0 else nullcontext():
+        try:
+            kept = fit(
+                stage,
+                *samples,
+                settings,
+                name=title,
+                seed=key,
+                checkpoint=checkpoint,
+            )
+        except BaseException:
+            if rank == 0 and not checkpoint.exists():
+                shutil.rmtree(partial)
+            raise
+        if rank == 0:
+            metrics = {name: float(value) for name, value in asdict(kept).items()}
+            write(partial / "bundle", metrics)
+            verb = next(name for name, kind in VERBS.items() if kind is type(config))
+            cache = begins_with.get("cache")
+            computed_on = str(next(stage.parameters()).device)
+            data = {"cache": cache} if cache else {}
+            write_settings(partial / "bundle", verb, config, data, computed_on)
+            (partial / "bundle").rename(out)
+            shutil.rmtree(partial)
+            _tell(kept, out, config.training.json)
+
+
+def _tell(kept: Fitted, out: Path, as_json: bool) -> None:
+    """Print what was kept."""
+    if as_json:
+        tell(json.dumps({"out": str(out), **asdict(kept)}))
+        return
+    what = f"epoch {kept.epoch} of the training"
+    if not kept.epoch:
+        what = "as it was before the training, for no epoch was better"
+    tell(
+        f"{out}: {what}; {100 * kept.val_accuracy:.1f} % right on the validation videos, loss "
+        f"{kept.val_loss:.3f}"
+    )

@@ -1,0 +1,1 @@
+"""The verbs of the command ``focusgym``, one module each; nothing imports them."""

@@ -1,0 +1,206 @@
+"""The verb ``cache``: plan, build, verify, info, merge."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+from ...feature_cache import (
+    CacheConfig,
+    VideoEncoder,
+    build_cache,
+    cache_info,
+    make_encoder,
+    merge_shards,
+    plan_cache,
+    read_manifest,
+    verify_cache,
+)
+from ...recognizer import Encoder, EncoderConfig, PatchGrid
+from ..configs.cache import (
+    CacheBuildConfig,
+    CacheInfoConfig,
+    CacheMergeConfig,
+    CachePlanConfig,
+    CacheVerifyConfig,
+    ContentConfig,
+)
+from ..options.devices import device_of
+from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of
+
+
+def run_cache_verb(config: Any) -> None:
+    """Do what one of the ``cache`` verbs says."""
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    match config:
+        case CachePlanConfig():
+            plan(config, console)
+        case CacheBuildConfig():
+            build(config, console)
+        case CacheVerifyConfig():
+            verify(config, console)
+        case CacheInfoConfig():
+            info(config, console)
+        case CacheMergeConfig():
+            merge(config, console)
+
+
+def plan(config: CachePlanConfig, console: Console) -> None:
+    """Print what a build would take; exit status 1 where something would be wrong."""
+    content = _content(config.content, config.videos.format)
+    listed = videos_of(config.videos, skip_missing=True)
+    encoder = VideoEncoder(*_encoders(config.content), content)
+    found = plan_cache(listed.videos, config.out, encoder, config.sample)
+    facts = {
+        "cache": str(config.out),
+        **asdict(found),
+        "total_bytes": found.total_bytes,
+        "hours": found.hours,
+        "device": content.device,
+        "workers": torch.get_num_threads(),
+        "n_classes": len(listed.classes),
+    }
+    if config.json:
+        _print_json(facts)
+    else:
+        _print_plan(facts, console)
+    if found.problems:
+        raise SystemExit(1)
+
+
+def build(config: CacheBuildConfig, console: Console) -> None:
+    """Build a cache or a shard of one."""
+    content, shard = _content(config.content, config.videos.format), _shard(config.shard)
+    listed = videos_of(config.videos, config.videos.skip_missing)
+    root = build_cache(
+        listed.videos,
+        listed.classes,
+        config.out,
+        *_encoders(config.content),
+        content,
+        shard=shard,
+        skip_missing=config.videos.skip_missing,
+        restart=config.restart,
+        videos_root=config.videos.videos.resolve(),  # as `read_lists` does: paths are below it
+    )
+    if config.json:
+        _print_json(_made(root))
+    else:
+        skipped = len(read_manifest(root)["skipped"])
+        without = f", but for {skipped} rows that were skipped" if skipped else ""
+        console.print(
+            f"{root} is complete{without}; `focusgym cache info` tells what it is made of"
+        )
+
+
+def verify(config: CacheVerifyConfig, console: Console) -> None:
+    """Check a cache; exit status 1 where something is wrong."""
+    wrong = verify_cache(config.cache, config.sample, config.seed, config.videos_root)
+    if config.json:
+        _print_json({"cache": str(config.cache), "problems": wrong})
+    elif wrong:
+        for sentence in wrong[:50]:
+            console.print(sentence, style="red")
+        console.print(f"{config.cache}: {len(wrong)} problem(s)")
+    else:
+        console.print(
+            f"{config.cache}: all checksums right, all values finite, sample encoded alike"
+        )
+    if wrong:
+        raise SystemExit(1)
+
+
+def info(config: CacheInfoConfig, console: Console) -> None:
+    """Print what a cache is made of."""
+    facts, table = cache_info(config.cache)
+    if config.json:
+        manifest, splits = read_manifest(config.cache), table.to_dict("index")
+        _print_json({"cache": str(config.cache), **manifest, "splits": splits})
+    else:
+        for name, value in facts.items():
+            console.print(f"{name:14} {value}")
+        with pd.option_context("display.max_rows", 100):
+            console.print(table.to_string())
+
+
+def merge(config: CacheMergeConfig, console: Console) -> None:
+    """Join the shards of a cache."""
+    merge_shards(config.shards, config.out)
+    if config.json:
+        _print_json({**_made(config.out), "shards": [str(path) for path in config.shards]})
+    else:
+        console.print(f"merged {len(config.shards)} shards into {config.out}")
+
+
+def _print_json(content: Mapping[str, Any]) -> None:
+    tell(json.dumps(content))
+
+
+def _made(root: Path) -> dict[str, Any]:
+    """Return what identifies a cache or a shard, and which rows are in it."""
+    manifest, (_, table) = read_manifest(root), cache_info(root)
+    return {
+        "cache": str(root),
+        "rows": table["rows"].to_dict(),
+        "fingerprints": manifest["fingerprints"],
+        "skipped": manifest["skipped"],
+    }
+
+
+def _print_plan(facts: Mapping[str, Any], console: Console) -> None:
+    rows = ", ".join(f"{split} {n}" for split, n in facts["rows"].items())
+    console.print(f"rows      {sum(facts['rows'].values())} ({rows}), {facts['n_classes']} classes")
+    sizes = {**facts["array_bytes"], "weights of both encoders": facts["weights_bytes"]}
+    for name, size in sizes.items():
+        console.print(f"          {name:28} {size / 1e9:10.3f} GB")
+    needed, free = facts["total_bytes"] / 1e9, facts["free_bytes"] / 1e9
+    console.print(f"space     {needed:.3f} GB needed, {free:.1f} GB free")
+    console.print(
+        f"time      {facts['hours']:.2f} h on {facts['device']}, {facts['workers']} workers "
+        f"({facts['seconds_per_row']:.2f} s per row, from {facts['sampled']} rows)"
+    )
+    for problem in facts["problems"][:50]:
+        console.print(f"problem   {problem}", style="red")
+    if facts["problems"]:
+        console.print(f"{len(facts['problems'])} problem(s)")
+
+
+def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:
+    with usage():
+        glance, local = EncoderConfig(config.glance, config.glance_px), EncoderConfig(config.local)
+    return make_encoder(glance, config.glance_weights), make_encoder(local, config.local_weights)
+
+
+def _content(config: ContentConfig, format: str | None) -> CacheConfig:
+    device = device_of(config.device)
+    with usage():
+        return CacheConfig(
+            frames_of(config.frames, format),
+            tuple(
+                PatchGrid(config.frames.frame, patch_px, n)
+                for patch_px in config.patch or (128,)
+                for n in config.grid or (7,)
+            ),
+            augmentation(config.frames, format, config.views, config.seed)
+            if config.views
+            else None,
+            config.dtype,
+            device,
+        )
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None:
+        raise UsageError(f"--shard must be i/n, such as 2/4; got {text!r}")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,151 @@
+"""The verb ``compare``: reward designs, patch sizes and seeds beside each other, with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+
+from ...feature_cache import read_manifest
+from ..comparison.finished import cells_of_runs
+from ..comparison.grid import (
+    cells_of,
+    fixed_cells,
+    groups_of,
+    jobs_of,
+    make_groups,
+    rows_of,
+    run_jobs,
+)
+from ..comparison.page import comparison_page
+from ..comparison.summary import Cell, print_comparison, summarise, table
+from ..configs.compare import CompareConfig
+from ..folders.atomic import check_free
+from ..folders.disks import write_whole
+from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
+from ..folders.steps import OutputError
+from ..options.devices import device_of
+from ..options.parse import UsageError, reward_label, reward_of, tell
+from ..options.ppo import ppo_config
+from ..options.presets import resolved
+
+# A comparison grows: what is trained already is not trained again. Of the cache the content is
+# compared, not the place.
+_SETS = ("patch", "reward", "keep-ratios", "runs")
+_GROWS = ("patch", "reward", "seeds", "keep-ratios", "plus", "reference", "jobs", "runs", "cache")
+
+
+def compare(config: CompareConfig) -> dict[str, Any]:
+    """Train what is missing, and write the table and the page.
+
+    Returns:
+        The summary, which is in ``results.json``.
+
+    Raises:
+        UsageError: If options are wrong or do not go together.
+        OutputError: If something is in the way, or the comparison was begun with other settings.
+        FailedError: If trainings failed; the others are kept.
+        CacheError, BundleError, VideoError: As the verbs that it is made of.
+        ComparisonError: If runs cannot stand beside each other.
+    """
+    _check(config)
+    device = device_of(config.device)
+    config = replace(
+        config, cache=config.cache.resolve(), runs=tuple(run.resolve() for run in config.runs)
+    )
+    again = is_run(config.out)
+    if again:
+        _check_grows(config)
+    else:
+        check_free(config.out)
+    if config.runs:
+        cells = cells_of_runs(config.runs, config.keep_ratios, device)
+        reference = _reference(config, [cell.label for cell in cells])
+        summary = summarise(cells, reference)  # before a file is written: it may refuse
+        with run_folder(
+            config.out, "compare", config, {}, resume=again, may_change=_GROWS, device=device
+        ):
+            _write(config, summary, cells)
+    else:
+        groups = groups_of(config)
+        jobs = jobs_of(config, groups)
+        reference = _reference(config, rows_of(jobs))
+        data = read_manifest(config.cache)["fingerprints"]
+        with run_folder(
+            config.out, "compare", config, data, resume=again, may_change=_GROWS, device=device
+        ):
+            make_groups(groups, config)
+            run_jobs(jobs, config)
+            cells = [*cells_of(jobs), *fixed_cells(groups, config.seeds, device)]
+            summary = summarise(cells, reference)
+            _write(config, summary, cells)
+    if config.json:
+        tell(json.dumps(summary))
+    else:
+        print_comparison(summary, Console(markup=False, highlight=False))
+        tell(f"{config.out}/index.html has the plots, results.csv the table")
+    return summary
+
+
+def _check_grows(config: CompareConfig) -> None:
+    """Refuse to leave out what the table that is there has.
+
+    Raises:
+        OutputError: If something would be gone.
+    """
+    check_settings(config.out, "compare", config, _GROWS)
+    there, here = stored_settings(config.out, "compare"), resolved(config)
+    sets = _SETS if there["plus"] else [name for name in _SETS if name != "keep-ratios"]
+    gone = [f"{each}" for name in sets for each in there[name] if each not in here[name]]
+    if there["seeds"] > here["seeds"]:
+        gone.append(f"seeds {here['seeds']} to {there['seeds'] - 1}")
+    if there["plus"] and not here["plus"]:
+        gone.append("AdaFocus+")
+    if gone and (config.out / RESULTS).is_file():
+        raise OutputError(
+            f"{config.out} compares more than is asked for now ({', '.join(gone)}): a comparison "
+            "only grows; ask for that too, or give another folder"
+        )
+
+
+def _reference(config: CompareConfig, rows: Sequence[str]) -> str:
+    """Return the label of the row that the others are compared with."""
+    if config.reference is None:
+        return rows[0]
+    for label in (config.reference, _label(config.reference)):
+        if label in rows:
+            return label
+    raise UsageError(
+        f"--reference {config.reference}: no such row; choose one of "
+        f"{', '.join(dict.fromkeys(rows))}"
+    )
+
+
+def _label(reference: str) -> str:
+    """Return the label of a design that is given as on the command line."""
+    try:
+        return reward_label(reference)
+    except UsageError:
+        return reference
+
+
+def _write(config: CompareConfig, summary: dict[str, Any], cells: Sequence[Cell]) -> None:
+    write_whole(config.out / "results.csv", table(summary).to_csv(index=False))
+    comparison_page(config.out / "index.html", summary, cells, resolved(config))
+    write_whole(config.out / RESULTS, json.dumps(summary, indent=2))  # last: all is there
+
+
+def _check(config: CompareConfig) -> None:
+    """Refuse what cannot be trained before anything is written."""
+    if not config.reward:
+        raise UsageError("--reward: give at least one design")
+    for text in config.reward:
+        ppo_config(config.policy, config.skip, reward_of(text))
+    shares = [f"{share:g}" for share in config.keep_ratios]  # as in names of rows and of files
+    if len({*shares}) < len(shares) or (config.skip.plus and not shares):
+        raise UsageError(
+            f"--keep-ratios: each share once, and with --plus at least one; got {' '.join(shares)}"
+        )

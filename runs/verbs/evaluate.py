@@ -1,0 +1,148 @@
+"""The verb ``evaluate``: trained policies on a split, beside policies that do not learn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...agents import (
+    Agent,
+    CentralAgent,
+    GaussianAgent,
+    OracleAgent,
+    RandomAgent,
+)
+from ...feature_cache.reading.rows import SKIPPED
+from ...recognizer import AdaptiveRecognizer
+from ..configs.evaluate import EvaluateConfig
+from ..evaluation.measures import gmacs_of, measures, print_measures
+from ..evaluation.models import SUFFIX, find_model
+from ..evaluation.plug_back import Contender, parity, recognize_files
+from ..evaluation.trace import all_labels, play
+from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
+from ..options.devices import device_of
+from ..options.parse import UsageError, tell
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Print how policies do.
+
+    Returns:
+        ``split``, and ``policies``, a row for each.
+
+    Raises:
+        UsageError: If options mean nothing for a policy.
+        BundleError: If a bundle cannot be read, or belongs to another cache.
+        CacheError: If the cache cannot be opened, or lacks the split.
+        VideoError: If with ``pixels`` a video is gone, another one, or cannot be read.
+    """
+    paths = [*dict.fromkeys(config.policies)]
+    found = _find(paths, config)
+    if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
+        found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
+    several = len({_features(each) for each in found}) > 1
+    rows: list[dict[str, Any]] = []
+    seen: set[tuple[str, str]] = set()
+    for trained in found:
+        videos = _videos(trained, config)
+        for each in _at_shares(trained, config.keep_ratio):
+            rows.append(_row(each, each.agent, videos) | {"name": each.name})
+            if isinstance(each, Trained) and config.pixels:
+                rows[-1]["parity"] = _parity(each, videos)
+        if _features(trained) not in seen:  # once for all policies on the same features
+            seen.add(_features(trained))
+            others = [_row(trained, agent, videos) for agent in _others(config)]
+            if several:
+                others = [r | {"name": f"{r['name']}, as {trained.name}"} for r in others]
+            rows += others
+    results = {"split": config.split, "policies": rows}
+    if config.json:
+        tell(json.dumps(results))
+    else:
+        print_measures(rows)
+        for row in rows:
+            if "parity" in row:
+                agree = 100 * row["parity"]["prediction_agreement"]
+                tell(f"{row['name']}: pixels and cache agree in {agree:.2f} % of the predictions")
+    return results
+
+
+def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
+    """Open what is measured; refuse options that mean nothing for it."""
+    models = [path for path in paths if path.suffix == SUFFIX]
+    for option, given in (("--algorithm", config.algorithm), ("--group", config.group)):
+        if given is not None and not models:
+            raise UsageError(f"{option}: it is of zip files, and none is given: leave it out")
+    for option, is_given in (("--keep-ratio", config.keep_ratio), ("--pixels", config.pixels)):
+        if is_given and models:
+            raise UsageError(
+                f"{option}: {models[0]} is a model of Stable-Baselines3, without ρ and outside of "
+                "the recognizer: leave the option out, or evaluate the others by themselves"
+            )
+    device = device_of(config.device)
+    known = (config.cache, config.classifier, config.videos_root, device)
+    return [
+        find_model(path, config.algorithm, config.group, *known)
+        if path in models
+        else find_trained(path, *known)
+        for path in paths
+    ]
+
+
+def _features(trained: Decider) -> tuple[str, str]:
+    """Return what tells the cache and f_C of a policy from those of another."""
+    return trained.cache.fingerprint, str(trained.classifier.resolve())
+
+
+def _videos(trained: Decider, config: EvaluateConfig) -> NDArray[np.int64]:
+    if config.split == SKIPPED:
+        raise UsageError(f"--split {SKIPPED}: these videos could not be read: choose another")
+    videos = trained.cache.split(config.split)
+    if config.pixels and (trained.cache.videos["view"].to_numpy()[videos] >= 0).any():
+        raise UsageError(
+            f"--pixels: {trained.cache.root} holds augmented copies of the split {config.split}, "
+            "and the recognizer reads videos as they are: choose another --split"
+        )
+    if config.pixels:
+        trained.cache.clips(videos)  # refused here, before anything is played
+    return videos
+
+
+def _at_shares(trained: Decider, keep_ratios: tuple[float, ...]) -> Sequence[Decider]:
+    if not isinstance(trained, Trained):
+        return [trained]
+    return [at_keep_ratio(trained, share) for share in keep_ratios] or [trained]
+
+
+def _others(config: EvaluateConfig) -> list[Agent]:
+    fixed: list[Agent] = [
+        RandomAgent(config.seed),
+        CentralAgent(),
+        GaussianAgent(config.seed),
+    ]
+    return [*(fixed if config.fixed else []), *([OracleAgent()] if config.oracle else [])]
+
+
+def _row(trained: Decider, agent: Agent, videos: NDArray[np.int64]) -> dict[str, Any]:
+    played, logits = play(trained.engine, agent, videos, trained.cost)
+    row = measures(agent.name, logits, all_labels(trained.cache, videos), played.looked)
+    return row | gmacs_of(played)
+
+
+def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:
+    """Compare the predictions of the recognizer on the video files with those on the cache."""
+    cache, engine = trained.cache, trained.engine
+    glance, local = (encoder.fused() for encoder in cache.encoders())
+    recognizer = AdaptiveRecognizer(
+        glance, local, engine.source.classifier, cache.grid, trained.policy, cache.dtype
+    ).to(cache.device)
+    plugged = Contender(trained.name, recognizer, None, trained.cost, runs_policy=True, patches=1)
+    (on_pixels,) = recognize_files([plugged], cache, videos)
+    on_cache = engine.rollout(videos, trained.agent.options(engine, videos))
+    return parity(on_pixels.logits.cpu(), on_cache.cpu(), cache.labels[videos])

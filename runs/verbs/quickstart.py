@@ -1,0 +1,267 @@
+"""The verb ``quickstart``: the main job, end to end, on the embedded digits or a user's clips."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from ...agents import read_policy
+from ...feature_cache import (
+    CacheConfig,
+    FeatureCache,
+    build_cache,
+    make_digits,
+    read_videos,
+    video_table,
+)
+from ...feature_cache.reading.roots import path_from
+from ...recognizer import (
+    AdaptiveRecognizer,
+    PatchGrid,
+    PolicyNetwork,
+    read_bundle,
+    read_classifier,
+    read_encoder,
+    torch_threads,
+)
+from ..configs.quickstart import QuickstartConfig
+from ..evaluation.plug_back import compare_policies
+from ..evaluation.report import clear_report, write_report
+from ..folders.run_folder import record_of
+from ..folders.steps import OutputError, Steps
+from ..options.parse import UsageError, tell, tell_notes
+from ..options.presets import CONFIG, write_config
+from ..training.quickstart_steps import (
+    classifier_config,
+    load_encoders,
+    make_classifier,
+    make_encoders,
+    make_finetuned,
+    make_policy,
+)
+from ..training.recipes import DIGITS, Recipe, clips
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """The videos of a run.
+
+    Attributes:
+        root: Their folder.
+        videos: The table of videos.
+        classes: Names of the C classes.
+        boxes: True boxes of their frames, where there are any.
+    """
+
+    root: Path
+    videos: pd.DataFrame
+    classes: list[str]
+    boxes: pd.DataFrame | None
+
+
+def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[str, Any]:
+    """Do the whole job and write the report.
+
+    Args:
+        config: From the command line.
+        recipe: Sizes and hyper-parameters; None takes those for the digits or for clips.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        OutputError: If --out holds something else.
+        VideoListError: If the list of videos has problems; all are named.
+        VideoError: If a video cannot be read.
+        WeightsError: If the weights do not fit MobileNet-V2.
+    """
+    recipe = recipe or (clips() if config.videos else DIGITS)
+    own = read_videos(config.videos) if config.videos else None
+    if own is not None:
+        tell_notes(own)
+    console = Console(stderr=config.json)
+    asked = asdict(config)
+    del asked["json"]  # how a run is told is no part of it
+    _check_same(config.out, asked)
+    record = record_of("quickstart", {})
+    steps = Steps(config.out.resolve(), {**record, **asked}, console)
+    write_config(config.out / CONFIG, "quickstart", config, record["commands"][0])
+    clear_report(config.out)
+    data = (
+        VideoSet(config.videos.resolve(), own.videos, own.classes, None)
+        if own and config.videos
+        else embedded_digits(steps, recipe, config.seed)
+    )
+    results = run_pipeline(steps, data, recipe, config, console)
+    if config.json:
+        tell(json.dumps(results))
+    return results
+
+
+def _check_same(out: Path, asked: dict[str, Any]) -> None:
+    """Refuse a folder with a quickstart of another seed or other videos: others build on it."""
+    try:
+        there = json.loads((out / "run.json").read_text())
+    except (OSError, ValueError):
+        return  # nothing yet, or something that `Steps` refuses
+    here = json.loads(json.dumps(asked, default=str))
+    other = [
+        f"{name} {there[name]!r}"
+        for name in ("seed", "videos", "weights")
+        if isinstance(there, dict) and name in there and there[name] != here[name]
+    ]
+    if other:
+        raise OutputError(
+            f"{out} holds a quickstart with {', '.join(other)}: give another --out, or remove it"
+        )
+
+
+def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:
+    """Make the embedded data set, or find it made."""
+    if recipe.digits is None:
+        raise UsageError("this recipe has no embedded data set: give --videos and --weights")
+    digits = replace(recipe.digits, seed=seed)
+    folder = steps.run("data", asdict(digits), lambda folder: make_digits(digits, folder))
+    videos, boxes = (pd.read_csv(folder / name) for name in ("videos.csv", "boxes.csv"))
+    for table in (videos, boxes):
+        table["path"] = str(folder) + "/" + table["path"]
+    listed = video_table(*(videos[name].tolist() for name in ("path", "label", "split")))
+    return VideoSet(folder, listed, [str(digit) for digit in range(10)], boxes)
+
+
+def run_pipeline(
+    steps: Steps, data: VideoSet, recipe: Recipe, config: QuickstartConfig, console: Console
+) -> dict[str, Any]:
+    """Do all steps after the data: networks, cache, plug-back, report.
+
+    Returns:
+        The content of ``results.json``.
+    """
+    seed, n_classes = config.seed, len(data.classes)
+    recipe_of = asdict(recipe)
+    fitted = ("classifier", "skip_rate", "ppo", "finetune", "ppo_plus")
+    training = {name: recipe_of.pop(name) for name in fitted}
+    depends_on = {
+        "recipe": recipe_of,
+        "seed": seed,
+        "classes": data.classes,
+        "weights": config.weights and hashlib.sha256(config.weights.read_bytes()).hexdigest(),
+        "videos": [
+            [path_from(str(data.root), path), label, split, Path(path).stat().st_size]
+            for path, label, split in data.videos[["path", "label", "split"]].itertuples(
+                index=False
+            )
+        ],
+    }
+
+    def encode(folder: Path) -> None:
+        if config.weights is not None:
+            load_encoders(folder, recipe, config.weights)
+        else:
+            make_encoders(folder, recipe, data.videos, n_classes, seed)
+
+    encoders = steps.run("encoders", depends_on, encode)
+    glance, local = read_encoder(encoders / "glance"), read_encoder(encoders / "local")
+    grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
+
+    def build(folder: Path) -> None:
+        config = CacheConfig(recipe.frames, (grid,))
+        videos, root = data.videos, data.root
+        networks = (glance, local, config)
+        build_cache(videos, data.classes, folder, *networks, restart=True, videos_root=root)
+
+    cache = FeatureCache.open(steps.run("cache", {}, build))
+    sizes = classifier_config(recipe, glance, local, n_classes)
+
+    def classify(folder: Path) -> None:
+        start = encoders / "classifier"
+        with torch_threads(recipe.training_threads):
+            make_classifier(folder, sizes, cache, start, recipe.classifier, recipe.skip_rate, seed)
+
+    fits = {"fit": training["classifier"], "skip_rate": recipe.skip_rate}
+    f_c = steps.run("classifier", fits, classify)
+
+    def learn(folder: Path) -> None:
+        with torch_threads(recipe.training_threads):
+            make_policy(folder, recipe.ppo, cache, f_c, seed)
+
+    pi = steps.run("policy", training["ppo"], learn)
+    policy = read_policy(pi, cache.fingerprint)
+
+    def finetune(folder: Path) -> None:
+        with torch_threads(recipe.training_threads):
+            make_finetuned(folder, cache, f_c, policy, recipe.finetune, recipe.skip_rate, seed)
+
+    tuned = steps.run("finetuned", training["finetune"], finetune)
+    for name in ("adafocus", "random"):
+        if read_bundle(tuned / name, "classifier").metrics["epoch"] == 0:
+            console.print(
+                f"[yellow]finetuned/{name}: no epoch was better on the validation videos than f_C "
+                "before; it is kept as it was, and its row repeats adafocus[/]"
+            )
+
+    def learn_plus(folder: Path) -> None:
+        with torch_threads(recipe.training_threads):
+            make_policy(folder, recipe.ppo_plus, cache, f_c, seed)
+
+    pi_plus = steps.run("policy_plus", training["ppo_plus"], learn_plus)
+    policy_plus = read_policy(pi_plus, cache.fingerprint)
+
+    def plug_back(folder: Path) -> None:
+        folder.mkdir()
+        for name, classifier, network in (
+            ("adafocus", tuned / "adafocus", policy),
+            ("adafocus_plus", f_c, policy_plus),
+        ):
+            recognizer = AdaptiveRecognizer(
+                glance,
+                local,
+                read_classifier(classifier, cache.fingerprint),
+                grid,
+                network,
+                cache.dtype,
+                frames=recipe.frames,
+                classes=data.classes,
+            )
+            recognizer.save(folder / name, cache.fingerprint)
+
+    steps.run("recognizers", {}, plug_back)
+
+    def evaluate(folder: Path) -> None:
+        f_g, f_l = glance.fused(), local.fused()  # as the cache was built
+
+        def assemble(classifier: Path, policy: PolicyNetwork) -> AdaptiveRecognizer:
+            network = read_classifier(classifier, cache.fingerprint)
+            return AdaptiveRecognizer(f_g, f_l, network, grid, policy, cache.dtype)
+
+        results, options = compare_policies(
+            cache,
+            learned=assemble(f_c, policy),
+            finetuned={
+                "adafocus_finetuned": assemble(tuned / "adafocus", policy),
+                "random_finetuned": assemble(tuned / "random", policy),
+            },
+            plus=assemble(f_c, policy_plus),
+            keep_ratio=recipe.keep_ratio,
+            boxes=data.boxes,
+            seed=seed,
+        )
+        folder.mkdir()
+        (folder / "results.json").write_text(json.dumps(results, indent=2))
+        np.save(content := BytesIO(), options)  # of a full disk numpy itself does not say so
+        (folder / "options.npy").write_bytes(content.getvalue())
+
+    evaluation = steps.run("evaluation", {}, evaluate)
+    results: dict[str, Any] = json.loads((evaluation / "results.json").read_text())
+    results["seconds"] = steps.seconds
+    options = np.load(evaluation / "options.npy", allow_pickle=False)
+    write_report(results, cache, options, data.boxes, config, console)
+    return results

@@ -1,0 +1,336 @@
+"""The engine against torch's own GRU on the files' features, and against brute force."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import GRID, C, G, L, Literal, N, T, write_cache
+from torch import nn
+
+from focusgym.envs import AdaFocusEnv, FeatureSource, FocusEngine, increment_over_random, regret
+from focusgym.feature_cache import CacheError, FeatureCache
+from focusgym.recognizer import AverageClassifier, ClassifierConfig, GruClassifier
+
+K = GRID**2
+close = torch.testing.assert_close
+plays = st.lists(
+    st.tuples(st.integers(0, N - 1), st.lists(st.integers(0, K), min_size=T, max_size=T)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.fixture(params=["gru", "average"])
+def literal(tmp_path: Path, request: pytest.FixtureRequest) -> Literal:
+    return Literal(tmp_path, seed=7, aggregation=request.param)
+
+
+def engine_of(literal: Literal, labels: str = "first") -> FocusEngine:
+    return FocusEngine(FeatureSource(literal.cache, literal.classifier), labels)
+
+
+def as_looks(options: Iterator[int]) -> list[tuple[int, int]]:
+    """Say options of the flat set, K to skip, as Eq. 9 does: a location and b."""
+    return [(k % K, int(k < K)) for k in options]
+
+
+def test_confidences_of_a_tiny_case_worked_out(tmp_path: Path) -> None:
+    """One hidden unit, zero recurrence: p is a softmax of known numbers."""
+    cache = write_cache(tmp_path / "tiny", n=5, steps=1)
+    classifier = GruClassifier(ClassifierConfig(G, L, C, hidden=1)).eval()
+    for parameter in classifier.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        classifier.gru.get_parameter("weight_ih_l0")[2, G] = 1.0  # candidate = tanh(local[0])
+        classifier.head.weight[:, 0] = torch.tensor([2.0, 0.0, -1.0])
+    engine = FocusEngine(FeatureSource(cache, classifier))
+    engine.start(np.array([3]))
+    step = engine.step(np.array([4]), np.array([[7, 0]]), skip=True)
+    local = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float64)[3, 0, :, 0]
+
+    def p(first_channel: float) -> float:
+        h = 0.5 * np.tanh(first_channel)  # update gate = sigmoid(0)
+        z = np.exp([2 * h, 0.0, -h])
+        return float(z[int(cache.labels[3])] / z.sum())
+
+    assert float(step.confidence) == pytest.approx(p(local[4]), abs=1e-6)
+    assert step.chosen.tolist() == step.confidence.tolist()
+    assert step.random.tolist()[0] == pytest.approx([p(local[7]), p(local[0])], abs=1e-6)
+    assert float(step.skip) == pytest.approx(1 / 3, abs=1e-6)
+    engine.start(np.array([3]))
+    step = engine.step(np.array([K]))
+    assert float(step.confidence) == pytest.approx(1 / 3, abs=1e-6)
+    assert step.random is step.skip is None, "what is not asked for is not computed"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    aggregation=st.sampled_from(["gru", "average"]),
+    labels=st.sampled_from(["first", "mean"]),
+    played=plays,
+    n_random=st.integers(0, 3),
+    data=st.data(),
+)
+def test_a_step_gives_the_literal_confidences_and_goes_on_with_what_was_done(
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    aggregation: str,
+    labels: str,
+    played: list[tuple[int, list[int]]],
+    n_random: int,
+    data: st.DataObject,
+) -> None:
+    all_labels = [[(i + seed) % C, i % C][: 1 + (i + seed) % C % 2] for i in range(N)]
+    folder = tmp_path_factory.mktemp("literal")
+    literal = Literal(folder, seed=seed, aggregation=aggregation, all_labels=all_labels)
+    videos = np.array([video for video, _ in played])
+    options = np.array([chosen for _, chosen in played])
+    b_t = data.draw(st.lists(st.booleans(), min_size=options.size, max_size=options.size))
+    looks = np.array(b_t).reshape(options.shape) & (options < K)
+    engine = engine_of(literal, labels)
+    engine.start(videos)
+    for t in range(T):
+        random = np.random.default_rng(seed).integers(K, size=(len(videos), n_random))
+        step = engine.step(options[:, t], random if n_random else None, looks=looks[:, t])
+        assert (step.random is None) == (n_random == 0)
+        for i, video in enumerate(videos):
+            before = [(k % K, int(b)) for k, b in zip(options[i, :t], looks[i, :t], strict=True)]
+
+            def p(k: int, b: int, video: int = video, before: list = before) -> object:
+                return pytest.approx(literal.confidence(video, [*before, (k, b)], labels), abs=1e-6)
+
+            (option, chosen_b), b = as_looks([options[i, t]])[0], int(looks[i, t])
+            assert float(step.chosen[i]) == p(option, chosen_b)
+            assert float(step.confidence[i]) == p(option, b)
+            assert float(step.skip[i]) == p(0, 0)
+            for j in range(n_random):
+                assert float(step.random[i, j]) == p(random[i, j], 1)
+            expected = literal.probabilities(video, [*before, (option, b)])
+            close(step.logits[i].softmax(-1).double(), expected, rtol=0, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(aggregation=st.sampled_from(["gru", "average"]), reuse=st.booleans(), played=plays)
+def test_a_rollout_is_stepping_and_is_the_classifier_on_whole_sequences(
+    tmp_path_factory: pytest.TempPathFactory,
+    aggregation: str,
+    reuse: bool,
+    played: list[tuple[int, list[int]]],
+) -> None:
+    folder = tmp_path_factory.mktemp("literal")
+    literal = Literal(folder, aggregation=aggregation, reuse_glance=reuse)
+    videos = np.array([video for video, _ in played])
+    options = np.array([chosen for _, chosen in played])
+    engine = engine_of(literal)
+    logits = engine.rollout(videos, options)
+    assert logits.shape == (len(videos), T, C)
+    engine.start(videos)
+    for t in range(T):
+        assert engine.t.tolist() == [t] * len(videos)
+        assert torch.equal(engine.advance(options[:, t]), logits[:, t])
+    root = literal.cache.root
+    glance = np.load(root / "glance_vectors.npy")[videos].astype(np.float32)
+    local = np.load(root / "local_vectors_p12_3x3.npy").astype(np.float32)
+    picked = local[videos[:, None], np.arange(T), options % K] * (options < K)[..., None]
+    with torch.no_grad():
+        whole = literal.classifier(torch.from_numpy(glance), torch.from_numpy(picked))
+    close(logits, whole, rtol=0, atol=1e-5)
+
+
+def test_counterfactuals_are_all_the_steps_not_taken(literal: Literal) -> None:
+    videos, options = np.array([0, 5]), np.array([[1, K, 3, 8], [2, 0, K, K]])
+    engine = engine_of(literal)
+    found = engine.rollout_counterfactuals(videos, options)
+    assert found.shape == (2, T, K + 1)
+    for i, video in enumerate(videos):
+        for t in range(T):
+            for k in range(K + 1):
+                looks = as_looks([*options[i, :t], k])
+                p = literal.confidence(video, looks)
+                assert float(found[i, t, k]) == pytest.approx(p, abs=1e-6)
+    engine.start(videos)
+    for t in range(T):
+        assert torch.equal(engine.counterfactuals(), engine.counterfactuals())
+        assert engine.t.tolist() == [t, t], "asking does not step"
+        close(engine.counterfactuals(), found[:, t], rtol=0, atol=0)
+        engine.advance(options[:, t])
+
+
+def test_counterfactuals_of_more_videos_than_a_block_holds(literal: Literal) -> None:
+    engine = engine_of(literal)
+    videos = np.random.default_rng(0).integers(N, size=40_000)
+    assert len(videos) * engine.source.row_bytes > 2 * 2**21
+    engine.start(np.arange(N))
+    engine.advance(np.arange(N) % K)  # from here on states differ
+    few = engine.counterfactuals()
+    engine.start(videos)
+    engine.advance(videos % K)
+    close(engine.counterfactuals(), few[videos], rtol=0, atol=1e-6)
+
+
+def test_the_exact_expectation_is_the_mean_of_all_single_draws(literal: Literal) -> None:
+    engine, history = engine_of(literal), [2, 7, 7]
+    env = AdaFocusEnv(**literal.files, reward={"name": "increment_over_random", "draws": None})
+    engine.start(np.full(K, 4))
+    env.reset(options={"video": 4})
+    for option in [*history, 5]:
+        step = engine.step(np.full(K, option), np.arange(K)[:, None])
+        singles = increment_over_random(step.chosen, step.random)
+        assert float(singles.max() - singles.min()) > 1e-3
+        reward = env.step(np.int64(option))[1]
+        assert reward == pytest.approx(float(singles.mean()), abs=1e-6)
+
+
+@pytest.mark.parametrize("may_skip", [False, True])
+def test_the_oracle_is_the_best_of_all_and_alone_without_regret(
+    literal: Literal, may_skip: bool
+) -> None:
+    engine, videos = engine_of(literal), np.arange(N)
+    best = engine.oracle(videos, may_skip=may_skip)
+    assert best.shape == (N, T)
+    for video in videos:
+        for t in range(T):
+            tried = [
+                literal.confidence(video, as_looks([*best[video, :t], k]))
+                for k in range(K + may_skip)
+            ]
+            assert best[video, t] == int(np.argmax(tried))
+    assert (best == K).any() == may_skip, "skipping is the best somewhere"
+    confidences = engine.rollout_counterfactuals(videos, best)[..., : K + may_skip]
+    assert (regret(confidences, torch.from_numpy(best)) == 0).all()
+    for option in range(K + may_skip):
+        others = regret(confidences, torch.full((N, T), option))
+        assert (others >= 0).all()
+        assert torch.equal(others == 0, torch.from_numpy(best == option))
+
+
+def test_regret_by_hand() -> None:
+    confidences = torch.tensor([[[0.1, 0.7, 0.4], [0.5, 0.2, 0.9]], [[0.3] * 3, [0.0, 1.0, 0.5]]])
+    found = regret(confidences, np.array([[0, 0], [2, 1]]))
+    close(found, torch.tensor([[0.6, 0.4], [0.0, 0.0]]))
+    close(regret(confidences[0, 0], torch.tensor(2)), torch.tensor(0.3))
+
+
+def test_beginning_some_episodes_leaves_the_others_as_they_are(literal: Literal) -> None:
+    options = np.array([[1, 5, 0, 8], [2, K, 3, 4], [6, 7, K, 1]])
+    engine = engine_of(literal)
+    expected = engine.rollout(np.array([0, 4, 9]), options)
+    again = engine.rollout(np.array([0, 7, 9]), options)
+    engine.start(np.array([0, 4, 9]))
+    engine.advance(options[:, 0])
+    engine.advance(options[:, 1])
+    engine.start(np.array([0, 7, 9]), np.array([False, True, False]))
+    assert engine.t.tolist() == [2, 0, 2]
+    for t in (0, 1):
+        logits = engine.advance(options[[0, 1, 2], [t + 2, t, t + 2]])
+        close(logits[[0, 2]], expected[[0, 2], t + 2], rtol=0, atol=1e-6)
+        close(logits[1], again[1, t], rtol=0, atol=1e-6)
+    assert engine.t.tolist() == [4, 2, 4]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("projection_bytes", [2**31, 0])
+@pytest.mark.parametrize("array", ["glance_vectors", "local_vectors_p12_3x3"])
+def test_features_that_are_not_numbers_name_the_video_and_the_frame(
+    literal: Literal, array: str, projection_bytes: int, value: float
+) -> None:
+    """With a table as soon as the video is played, else where the option is tried."""
+    stored = np.lib.format.open_memmap(literal.cache.root / f"{array}.npy", "r+")
+    stored[(6, 2, 8, 1)[: stored.ndim - 1]] = value
+    stored.flush()
+    cache = FeatureCache.open(literal.cache.root)
+    engine = FocusEngine(FeatureSource(cache, literal.classifier, projection_bytes))
+    message = (
+        r"video 6 \(6.mp4\), frame 2: the features, or f_C's weights, hold NaN or infinite "
+        "numbers: run `focusgym cache verify`, then build the cache or train the classifier again"
+    )
+    engine.start(np.array([1, 5]))
+    if projection_bytes:
+        with pytest.raises(CacheError, match=message):
+            engine.start(np.array([1, 6]))
+        return
+    ways = {
+        "chosen": lambda: engine.step(np.array([0, 8])),
+        "random": lambda: engine.step(np.array([0, 0]), np.array([[0], [8]])),
+        "all": engine.counterfactuals,
+    }
+    for try_it in ways.values():
+        engine.start(np.array([1, 6]))
+        engine.advance(np.array([3, 3]))
+        engine.advance(np.array([3, 3]))
+        with pytest.raises(CacheError, match=message):
+            try_it()
+    if array != "glance_vectors":
+        assert engine.step(np.array([0, K])).confidence.isfinite().all(), "skipping reads nothing"
+
+
+def test_a_broken_classifier_is_told(literal: Literal) -> None:
+    broken = copy.deepcopy(literal.classifier)
+    with torch.no_grad():
+        broken.head.bias[0] = np.nan
+    engine = FocusEngine(FeatureSource(literal.cache, broken))
+    # Averaging has no state: its only weights are those that the features go through.
+    average = isinstance(broken, AverageClassifier)
+    message = "or f_C's weights, hold NaN" if average else "f_C gives no finite confidence: its wei"
+    with pytest.raises(CacheError, match=message):
+        engine.rollout(np.array([3]), np.zeros((1, 1), dtype=int))
+
+
+def test_wrong_indices_are_refused(literal: Literal) -> None:
+    engine = engine_of(literal)
+    with pytest.raises(ValueError, match="labels must be 'first' or 'mean'; got 'frist'"):
+        FocusEngine(engine.source, "frist")
+    with pytest.raises(RuntimeError, match=r"expected running episodes.*got \[\]: call start"):
+        engine.counterfactuals()
+    for row in (-1, N):
+        with pytest.raises(ValueError, match=rf"rows of the cache in \[0, {N}\); got (-1|1) to"):
+            engine.start(np.array([row, 1]))
+    with pytest.raises(
+        ValueError, match="0 episodes are being played; got 2 videos, and which of 2"
+    ):
+        engine.start(np.array([0, 1]), np.array([True, False]))
+    engine.start(np.array([0, 1]))
+    for option in (-1, K + 1):
+        with pytest.raises(ValueError, match=rf"2 rows in \[0, {K}\], {K} to skip; got 2 from "):
+            engine.step(np.array([0, option]))
+    with pytest.raises(ValueError, match="got 3 from 0 to 0"):
+        engine.step(np.zeros(3, dtype=int))
+    engine.rollout(np.array([2]), np.zeros((1, T), dtype=int))
+    for over in (engine.counterfactuals, lambda: engine.step(np.array([0]))):
+        with pytest.raises(RuntimeError, match=rf"each at a step before {T}; got \[{T}\]: call"):
+            over()
+
+
+def test_a_running_episode_keeps_its_video(literal: Literal) -> None:
+    engine = engine_of(literal)
+    engine.start(np.array([0, 4]))
+    engine.start(np.array([7, 5]), np.array([False, True]))
+    assert engine.videos.tolist() == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("videos", "options"),
+    [
+        ([0, 1], [[0], [0]]),
+        (np.array([0, 1]), np.zeros(2, dtype=int)),
+        (np.array([0, 1]), np.zeros((3, 2), dtype=int)),
+        (np.array([0, 1]), np.zeros((2, T + 1), dtype=int)),
+        (np.array([0, 1]), np.zeros((2, T))),
+        (np.zeros(0, dtype=int), np.zeros((0, T), dtype=int)),
+        (torch.zeros(1), torch.zeros(1, T)),
+    ],
+)
+def test_wrong_plans_are_refused(literal: Literal, videos: Any, options: Any) -> None:
+    engine = engine_of(literal)
+    for play in (engine.rollout, engine.rollout_counterfactuals):
+        with pytest.raises(ValueError, match=rf"\(B, D\) with D in 1 to {T}; got shapes \("):
+            play(videos, options)

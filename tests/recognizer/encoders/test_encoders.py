@@ -1,0 +1,241 @@
+"""Encoders against the whole networks of torchvision; what is loaded and what is refused."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import vgg
+from torchvision.transforms.functional import normalize
+
+from focusgym.recognizer import (
+    Encoder,
+    EncoderConfig,
+    EncoderError,
+    WeightsError,
+    encode_glance,
+    encode_local,
+    load_weights,
+    pool,
+)
+
+# The modules that torchvision runs after the mean over positions; None where `features` is all
+# that comes before it.
+FAMILIES = {
+    "resnet18": "fc",
+    "regnet_y_400mf": "fc",
+    "shufflenet_v2_x0_5": "fc",
+    "googlenet": "fc",
+    "mobilenet_v2": "classifier",
+    "mobilenet_v3_small": "classifier",
+    "mnasnet0_5": "classifier",
+    "efficientnet_b0": "classifier",
+    "densenet121": "classifier",
+    "convnext_tiny": "classifier",
+    "swin_t": "head",
+    "squeezenet1_1": None,
+    "vgg11": None,
+}
+OPTIONS: dict[str, Any] = {"googlenet": {"init_weights": False, "transform_input": True}}
+
+
+@lru_cache
+def network(name: str) -> nn.Module:
+    """The whole network, with statistics that BatchNorm cannot ignore."""
+    torch.manual_seed(0)
+    if name == "vgg11":  # without its head of 120 million weights
+        features = vgg.make_layers(vgg.cfgs["A"], batch_norm=False)
+        return nn.ModuleDict({"features": features}).eval()
+    model = torchvision.models.get_model(name, weights=None, **OPTIONS.get(name, {})).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0.0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0.0, 0.1)
+    return model
+
+
+@lru_cache
+def loaded(name: str) -> Encoder:
+    encoder = Encoder(EncoderConfig(name)).eval()
+    load_weights(encoder, network(name).state_dict())
+    return encoder
+
+
+def images(side: int, n: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(side)
+    return torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    return normalize(pixels / 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+def assert_near(found: Tensor, expected: Tensor, relative: float = 1e-5) -> None:
+    assert found.shape == expected.shape
+    assert float((found - expected).abs().max()) <= relative * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_a_trunk_is_torchvisions_network_before_its_pooling(name: str) -> None:
+    encoder, whole, head = loaded(name), network(name), FAMILIES[name]
+    for side in (96, 224):
+        pixels = images(side, n=1 if side == 224 else 2)
+        maps = encoder(pixels)
+        assert maps.shape[:2] == (len(pixels), encoder.channels)
+        assert min(maps.shape[2:]) > 1
+        if head is None:
+            assert_near(maps, whole.features(normalised(pixels)))
+            continue
+        pooled = pool(maps, torch.float32)
+        if name == "convnext_tiny":  # its head begins with a norm over maps
+            pooled = pooled[..., None, None]
+        assert_near(whole.get_submodule(head)(pooled), whole(normalised(pixels)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_a_fused_encoder_gives_the_same_maps(name: str) -> None:
+    encoder = loaded(name)
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    fused, pixels = encoder.fused(), images(96)
+    assert_near(fused(pixels), encoder(pixels), relative=1e-4)
+    # Autocast keeps the weights that it has cast only where they require gradients.
+    assert all(parameter.requires_grad for parameter in fused.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+    left = sum(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    # A DenseNet normalises what it concatenated: one per layer, transition and end stay.
+    assert left == (58 + 3 + 1 if name == "densenet121" else 0)
+
+
+@pytest.mark.parametrize("name", ["small_glance", "small_local"])
+@torch.no_grad()
+def test_the_small_encoders_are_fused_too(name: str) -> None:
+    encoder = Encoder(EncoderConfig(name, input_px=12))
+    encoder(images(64))  # in training mode: moves BatchNorm's statistics
+    fused = encoder.fused()
+    assert encoder.training
+    assert not fused.training
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    assert_near(fused(images(64)), encoder.eval()(images(64)), relative=1e-4)
+    assert_near(fused.fused()(images(64)), fused(images(64)))
+
+
+@torch.no_grad()
+def test_a_frame_is_normalised_once_for_all_its_crops() -> None:
+    encoder = Encoder(EncoderConfig("small_local", input_px=10)).eval()
+    frame = images(64, n=1)
+    prepared = encoder.prepare(frame)
+    assert prepared.dtype == torch.float32
+    assert prepared.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(prepared, normalised(frame))
+    crop = (..., slice(3, 33), slice(20, 50))
+    torch.testing.assert_close(encoder.encode(prepared[crop]), encoder(frame[crop]))
+    block_means = normalised(frame[crop]).unfold(2, 3, 3).unfold(3, 3, 3).mean((4, 5))
+    torch.testing.assert_close(encoder(frame[crop]), encoder.trunk(block_means))
+
+
+def test_networks_are_fed_as_their_weights_expect() -> None:
+    encoder = Encoder(EncoderConfig("small_local"))
+    assert encoder.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert encoder.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
+    from focusgym.recognizer.encoders import trunks
+
+    with pytest.MonkeyPatch.context() as patch:  # the network itself is a large one
+        small = torchvision.models.efficientnet_b0
+        patch.setattr(torchvision.models, "get_model", lambda name, weights: small(weights=weights))
+        trunk = trunks.build_trunk("efficientnet_v2_l")
+    assert trunk.mean == trunk.std == (0.5, 0.5, 0.5)
+
+
+@torch.no_grad()
+def test_vectors_are_means_of_maps_rounded_to_the_storage_dtype() -> None:
+    encoder = Encoder(EncoderConfig("small_glance")).eval()
+    exact = encoder(images(16))
+    maps, vectors = encode_glance(encoder, images(16), torch.float16)
+    assert torch.equal(maps, exact.permute(0, 2, 3, 1).half())
+    by_hand = torch.stack([exact[:, c].flatten(1).mean(1) for c in range(32)], 1)
+    torch.testing.assert_close(vectors.float(), by_hand, rtol=1e-3, atol=1e-6)
+    assert torch.equal(encode_local(encoder, images(16), torch.float16), vectors)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.encoder.", "trunk."])
+def test_a_common_prefix_and_the_head_are_left_out(prefix: str) -> None:
+    weights = {f"{prefix}{key}": value for key, value in network("resnet18").state_dict().items()}
+    weights |= {"fc.weight": torch.zeros(1), "head.bias": torch.zeros(1)}
+    encoder = Encoder(EncoderConfig("resnet18")).eval()
+    load_weights(encoder, weights)
+    with torch.no_grad():
+        assert torch.equal(encoder(images(64)), loaded("resnet18")(images(64)))
+
+
+def test_an_encoders_own_state_dict_loads() -> None:
+    for name in ("small_local", "resnet18"):
+        source, encoder = (Encoder(EncoderConfig(name)) for _ in range(2))
+        load_weights(encoder, source.state_dict())
+        for key, value in source.state_dict().items():
+            assert torch.equal(encoder.state_dict()[key], value), key
+
+
+def test_densenets_old_names_load() -> None:
+    def old(key: str) -> str:  # as in the files that torchvision offers
+        for part in ("norm1", "norm2", "conv1", "conv2"):
+            key = key.replace(f".{part}.", f".{part[:-1]}.{part[-1]}.")
+        return key
+
+    weights = {old(key): value for key, value in network("densenet121").state_dict().items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in weights
+    encoder = Encoder(EncoderConfig("densenet121")).eval()
+    load_weights(encoder, {f"module.{key}": value for key, value in weights.items()})
+    with torch.no_grad():
+        assert torch.equal(encoder(images(64)), loaded("densenet121")(images(64)))
+
+
+def test_weights_that_do_not_fit_are_refused_and_nothing_is_loaded() -> None:
+    encoder = Encoder(EncoderConfig("mobilenet_v2"))
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    good = network("mobilenet_v2").state_dict()
+    ending = ": give the state dict of this network, or choose the encoder that they were trained"
+
+    def refused(weights: dict[str, Tensor], text: str) -> None:
+        with pytest.raises(WeightsError, match=f"do not fit mobilenet_v2: {text}{ending}"):
+            load_weights(encoder, weights)
+        assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+
+    first = "features.0.0.weight"
+    without = {key: value for key, value in good.items() if key != first}
+    refused(without, rf"missing {first}, unexpected none")
+    refused({f"module.{key}": value for key, value in without.items()}, f"missing {first}, un.*ne")
+    no_mean = {key: value for key, value in good.items() if key != "features.0.1.running_mean"}
+    refused(no_mean, r"missing features\.0\.1\.running_mean, unexpected none")
+    refused(good | {"neck.bias": torch.zeros(1)}, r"missing none, unexpected neck\.bias")
+    both = {f"{half}.{key}": value for key, value in good.items() for half in ("query", "key")}
+    refused(both, r"missing none, unexpected key\.features\.0\.0\.weight, .* and 309 more")
+    refused(good | {first: torch.zeros(2)}, rf"{first} is \(2,\), expected \(32, 3, 3, 3\)")
+    refused({}, r"missing features\.0\.0\.weight, .* and 255 more, unexpected none")
+    other = network("resnet18").state_dict()
+    refused(other, r"missing .* and 255 more, unexpected conv1\.weight, .* and 115 more")
+    uncounted = {key: value for key, value in good.items() if not key.endswith("batches_tracked")}
+    load_weights(encoder, uncounted)
+
+
+def test_encoders_refuse_what_they_cannot_use() -> None:
+    close = "unknown encoder 'resnet': choose small_glance, small_local or .* resnet50, resnet"
+    with pytest.raises(ValueError, match=close):
+        EncoderConfig("resnet")
+    with pytest.raises(ValueError, match="unknown encoder '': .* such as mobilenet_v2, resnet50"):
+        EncoderConfig("")
+    with pytest.raises(ValueError, match="input_px must be at least 1, or None .*; got 0"):
+        EncoderConfig("resnet18", input_px=0)
+    with pytest.raises(EncoderError, match="vit_b_32 has no feature map .*: choose a convolution"):
+        Encoder(EncoderConfig("vit_b_32"))
+    encoder = Encoder(EncoderConfig("small_local"))
+    for call in (encoder, encoder.prepare):
+        with pytest.raises(ValueError, match=r"images must be uint8 in 0\.\.255; got torch.float"):
+            call(torch.zeros(1, 3, 32, 32))

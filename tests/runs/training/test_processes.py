@@ -1,0 +1,139 @@
+"""Calls in processes: what fails is told and the others are made; nothing outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from focusgym.runs.training import processes
+from focusgym.runs.training.processes import FailedError, in_processes
+
+# Nothing computes here before the fork, and the tests' torch has one thread.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+SLEEP_S = 600  # longer than a test may take
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork processes, where nothing depends on how they begin: a new one imports torch anew."""
+    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))
+
+
+def test_all_calls_are_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One that fails does not stop the others, and is named with its reason."""
+    calls = {
+        "first": (f"open({str(tmp_path / 'a')!r}, 'w')",),
+        "bad": ("1 / 0",),
+        "raises": ("from focusgym.recognizer import FocusgymError as E; raise E('what to do')",),
+        "last": (
+            f"open({str(tmp_path / 'b')!r}, 'w').write(str((__import__('torch').get_num_threads(), "
+            "__import__('os').environ['TQDM_DISABLE'])))",
+        ),
+        "loud": ("print('said') or __import__('os').system('echo told')",),
+    }
+    with pytest.raises(FailedError) as caught:
+        in_processes(exec, calls, 1, "stage X", done=3)
+    head, *why, end = str(caught.value).splitlines()
+    assert head == "stage X: 2 of 5 failed, the others are kept:"
+    assert sorted(why) == ["  bad: ZeroDivisionError: division by zero", "  raises: what to do"]
+    assert end == "mend what they say and run the same command, which does only those"
+    assert (tmp_path / "a").exists()
+    assert (tmp_path / "b").read_text() == "(1, '1')"
+    said = capfd.readouterr()
+    assert said.out == ""  # what is printed is the caller's alone
+    assert "stage X: 100%" in said.err
+    assert "8/8" in said.err
+    assert "TQDM_DISABLE" not in os.environ
+    assert not active_children()
+
+
+def test_nothing_to_do() -> None:
+    in_processes(exec, {}, 2, "stage X", done=3)
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_process_that_dies() -> None:
+    """Which call killed it cannot be known; what is not done says so."""
+    with pytest.raises(FailedError, match="dies: BrokenProcessPool: ") as caught:
+        in_processes(exec, {"dies": ("__import__('os')._exit(3)",)}, 1, "stage X")
+    assert "1 of 1 failed" in str(caught.value)
+    assert not active_children()
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_full_disk_ends_it(tmp_path: Path) -> None:
+    """Those that had begun end as they do; others are not begun, for they would fail alike."""
+    full = (
+        "from focusgym.recognizer import CheckpointError as E\n"
+        "try: raise OSError(28, 'no room', 'file')\nexcept OSError as e: raise E('why') from e"
+    )
+    calls = {"full": (full,)}
+    calls |= {f"{i}": (f"open({str(tmp_path / str(i))!r}, 'w')",) for i in range(9)}
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: 'file'$"):
+        in_processes(exec, calls, 1, "stage X")
+    assert len(list(tmp_path.iterdir())) < 5
+    assert not active_children()
+
+
+@pytest.mark.usefixtures("forked")
+def test_an_interruption_waits_for_nobody(tmp_path: Path) -> None:
+    """Neither for the calls that run nor for those to come."""
+
+    def interrupt() -> None:
+        _wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt).start()
+    calls = {str(i): (_sleeper(tmp_path / str(i)),) for i in range(4)}
+    with pytest.raises(KeyboardInterrupt):
+        in_processes(exec, calls, 2, "stage X")
+    assert not active_children()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"], "others do not begin"
+
+
+def test_no_life_without_the_parent(tmp_path: Path) -> None:
+    """Killed, it cannot end its processes; they see to it themselves."""
+    note = tmp_path / "note"
+    parent = os.fork()
+    if parent == 0:
+        in_processes(exec, {"sleeps": (_sleeper(note),)}, 1, "stage X")
+        os._exit(0)
+    try:
+        _wait_for(lambda: note.exists() and note.read_text() != "")
+        child = int(note.read_text())
+        assert _alive(child)
+    finally:
+        os.kill(parent, signal.SIGKILL)
+        os.waitpid(parent, 0)
+    _wait_for(lambda: not _alive(child))
+
+
+def _sleeper(note: Path) -> str:
+    """Return code that tells which process it is in, and sleeps."""
+    return (
+        f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep({SLEEP_S})"
+    )
+
+
+def _alive(process: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
+
+
+def _wait_for(true: Callable[[], bool]) -> None:
+    """Wait until something is true; far longer than it takes on the busiest machine."""
+    end = time.monotonic() + SLEEP_S / 2
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)

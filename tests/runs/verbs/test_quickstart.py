@@ -1,0 +1,261 @@
+"""The main job, end to end, small."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torchvision
+import yaml
+from matplotlib.image import imread
+
+from focusgym.agents import PPOConfig, read_policy
+from focusgym.envs import AdaFocusEnv
+from focusgym.feature_cache import FeatureCache
+from focusgym.feature_cache.videos.digits import write_mp4
+from focusgym.recognizer import FrameConfig, FrameCost, PolicyConfig, read_classifier
+from focusgym.runs.configs.quickstart import QuickstartConfig
+from focusgym.runs.evaluation.plug_back import parity, true_centers, worst_parity
+from focusgym.runs.training.recipes import Recipe, adamw, clips
+from focusgym.runs.verbs.quickstart import quickstart
+
+Run = tuple[Path, dict[str, Any]]
+LEARNED = ["adafocus", "adafocus_finetuned", "random_finetuned"]
+FIXED = ["random", "central", "gaussian"]
+SKIPPING = ["adafocus_plus", "uniform_frames"]
+
+
+def row(results: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(r for r in results["policies"] if r["name"] == name)
+
+
+def test_results_have_their_form(tiny_run: Run) -> None:
+    out, results = tiny_run
+    assert json.loads((out / "results.json").read_text()) == results
+    assert (results["seed"], results["split"]) == (0, "test")
+    assert (results["n_videos"], results["steps"]) == (20, 6)
+    bounds = ["true_box", "oracle"]
+    assert [r["name"] for r in results["policies"]] == [*FIXED, *LEARNED, *SKIPPING, *bounds]
+    for r in results["policies"]:
+        assert len(r["accuracy_by_step"]) == 6
+        assert all(0 <= a <= 1 for a in r["accuracy_by_step"])
+        assert r["accuracy"] == r["accuracy_by_step"][-1]
+        # Wilson's interval: the shares p with |p̂ - p| <= 1.96·sqrt(p(1 - p) / n)
+        for p in r["accuracy_interval"]:
+            edge = 1.959964 * np.sqrt(p * (1 - p) / 20)
+            assert abs(r["accuracy"] - p) == pytest.approx(edge, abs=1e-5)
+        assert r["name"] in SKIPPING or r["kept_share"] == 1.0
+    assert all(seconds > 0 for seconds in results["seconds"].values())
+
+
+def test_the_csv_is_the_same_table(tiny_run: Run) -> None:
+    out, results = tiny_run
+    table = pd.read_csv(out / "results.csv").set_index("policy")
+    for r in results["policies"]:
+        steps = [table.loc[r["name"], f"step_{t}"] for t in range(1, 7)]
+        assert steps == pytest.approx(r["accuracy_by_step"])
+        assert table.loc[r["name"], "mean"] == pytest.approx(np.mean(r["accuracy_by_step"]))
+        assert table.loc[r["name"], "kept_share"] == pytest.approx(r["kept_share"])
+        assert table.loc[r["name"], "gmacs_per_video"] == pytest.approx(r["gmacs_per_video"])
+
+
+def test_pictures_are_drawn_and_policies_bundled(tiny_run: Run) -> None:
+    out, _ = tiny_run
+    for name in ("accuracy.png", "patches.png"):
+        picture = imread(out / name)
+        assert min(picture.shape[:2]) > 300
+        assert picture.std() > 0.05
+    # The chosen boxes are drawn: matplotlib's lime is pure green.
+    strip = (imread(out / "patches.png")[..., :3] * 255).round()
+    assert ((strip == [0, 255, 0]).all(-1)).sum() > 1000
+    cache = FeatureCache.open(out / "cache")
+    assert read_policy(out / "policy", cache.fingerprint).config.n_options == 49
+
+
+def test_pixels_and_cache_agree(tiny_run: Run) -> None:
+    _, results = tiny_run
+    assert results["parity"]["prediction_agreement"] >= 0.995
+    assert results["parity"]["max_abs_confidence_difference"] <= 0.02
+
+
+def test_an_accuracy_replayed_through_the_environment(tiny_run: Run) -> None:
+    """The central policy's row is measured on pixels; here it is played through Gymnasium."""
+    out, results = tiny_run
+    env = AdaFocusEnv(cache=out / "cache", classifier=out / "classifier", split="test")
+    correct, confidences = np.zeros(6), set()
+    for _ in range(20):
+        env.reset()
+        for t in range(6):
+            info = env.step(np.int64(24))[4]
+            correct[t] += info["correct"]
+            confidences.add(float(info["confidence"]))
+    assert len(confidences) > 60, "f_C goes on with each frame"
+    # Measured on pixels: of 20 videos rounding may turn one.
+    measured = row(results, "central")["accuracy_by_step"]
+    assert (correct / 20).tolist() == pytest.approx(measured, abs=0.05)
+
+
+def test_skipping_rows_replayed_on_the_cache(tiny_run: Run) -> None:
+    """Both are measured on pixels; here f_C sees cached vectors, with zeros put in by hand."""
+    out, results = tiny_run
+    cache = FeatureCache.open(out / "cache")
+    f_c = read_classifier(out / "classifier", cache.fingerprint)
+    test = cache.split("test")
+    maps, frames = cache.glance_maps(test), np.arange(6)
+    plus = read_policy(out / "policy_plus", cache.fingerprint)
+    with torch.no_grad():
+        where = plus(maps).argmax(-1).numpy()
+        keep = plus.keep(maps).numpy() >= plus.config.threshold
+        middles = np.tile(np.isin(frames, [1, 3, 5]), (20, 1))  # of 3 segments of 2 frames
+        everywhere = read_policy(out / "policy")(maps).argmax(-1).numpy()
+    for name, options, looks in (
+        ("adafocus_plus", where, keep),
+        ("uniform_frames", everywhere, middles),
+    ):
+        local = cache.local_vectors(test[:, None], frames, options)
+        with torch.no_grad():
+            zeroed = local * torch.from_numpy(looks)[..., None]
+            predicted = f_c(cache.glance_vectors(test), zeroed).argmax(-1)
+        correct = (predicted == cache.labels[test][:, None]).double().mean(0)
+        measured = row(results, name)
+        assert measured["accuracy_by_step"] == pytest.approx(correct.tolist(), abs=0.05), name
+        assert measured["kept_share"] == pytest.approx(looks.mean(), abs=1 / 120), name
+    assert row(results, "uniform_frames")["kept_share"] == 0.5
+    assert 0 < row(results, "adafocus_plus")["kept_share"] < 1
+
+
+def test_costs_differ_by_what_is_run(tiny_run: Run, tiny: Recipe) -> None:
+    _, results = tiny_run
+    gmacs = {r["name"]: r["gmacs_per_video"] for r in results["policies"]}
+    assert len({gmacs[name] for name in [*FIXED, "true_box"]}) == 1
+    assert len({gmacs[name] for name in LEARNED}) == 1
+    pi = PolicyConfig(4, 4, 32, 49, tiny.ppo.conv_channels, tiny.ppo.hidden)
+    hidden = pi.hidden
+    macs = 16 * 32 * pi.conv_channels + 16 * pi.conv_channels * hidden
+    macs += 6 * hidden * hidden + hidden * 49
+    assert gmacs["adafocus"] - gmacs["central"] == pytest.approx(6 * macs / 1e9)
+    glance = (8**2 * 3 * 16 + 4**2 * 16 * 32 + 4**2 * 32 * 32) * 9 / 1e9
+    look = gmacs["central"] / 6 - glance
+    cost = FrameCost(glance, 0, look, 0)
+    assert gmacs["oracle"] == pytest.approx(cost.of_video(6, policy=False, patches=49).total_gmacs)
+    # f_L on 28 px; what is skipped saves it, and it alone; π′ costs what π does, but for its head.
+    local = 9 * (14**2 * 3 * 16 + 7**2 * 16 * 32 + 4**2 * 32 * 64 + 4**2 * 64 * 64) / 1e9
+    assert gmacs["adafocus"] - gmacs["uniform_frames"] == pytest.approx(3 * local)
+    skipped = 6 * (1 - row(results, "adafocus_plus")["kept_share"])
+    pi_prime = 6 * (macs - hidden * 49 + hidden) / 1e9
+    assert gmacs["adafocus_plus"] == pytest.approx(gmacs["adafocus"] + pi_prime - skipped * local)
+
+
+def test_no_test_video_is_trained_or_selected_on(tiny_run: Run) -> None:
+    out, _ = tiny_run
+    cache = FeatureCache.open(out / "cache")
+    splits = [set(cache.split(name).tolist()) for name in ("train", "val", "test")]
+    assert [len(rows) for rows in splits] == [40, 40, 20]
+    assert len(set.union(*splits)) == 100
+    folders = cache.videos["path"].map(lambda path: Path(path).parent.name)
+    assert (folders == cache.videos["split"]).all()
+
+
+def test_the_second_time_everything_is_reused(
+    tiny_run: Run, tiny: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, results = tiny_run
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent != out}
+    again = quickstart(QuickstartConfig(out=out), tiny)
+    assert again == results
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent != out}
+    assert after == before
+    shown = capsys.readouterr().out
+    assert shown.count("done before, reused") == 9
+    assert "adafocus_finetuned" in shown
+    assert "frames kept (%)" in shown
+    assert "adafocus, looking only at frames spread uniformly" in shown
+    assert "quickstart --videos DIR --weights FILE" in shown
+
+
+def test_the_same_seed_gives_the_same_results(
+    tiny_run: Run, tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told as JSON, one object alone; a report that is told otherwise is of the same run."""
+    _, results = tiny_run
+    config = QuickstartConfig(out=tmp_path / "again", json=True)
+    again = quickstart(config, tiny)
+    assert again["policies"] == results["policies"]
+    assert again["parity"] == results["parity"]
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == again
+    assert "frames kept (%)" in printed.err
+    run = json.loads((config.out / "run.json").read_text())
+    assert "json" not in run
+    assert {"commands", "git", "versions", "seed"} <= run.keys()
+    settings = yaml.safe_load((config.out / "config.yaml").read_text())["quickstart"]
+    assert settings == {"seed": 0, "out": str(config.out), "videos": None, "weights": None}
+    assert quickstart(replace(config, json=False), tiny) == again
+    assert capsys.readouterr().out.count("done before, reused") == 9
+    assert json.loads((config.out / "run.json").read_text()) == run
+
+
+def test_true_centres_are_those_of_the_sampled_frames(tiny_run: Run) -> None:
+    out, _ = tiny_run
+    cache = FeatureCache.open(out / "cache")
+    boxes = pd.read_csv(out / "data" / "boxes.csv")
+    boxes["path"] = str(out / "data") + "/" + boxes["path"]
+    centers = true_centers(cache, boxes)
+    assert centers.shape == (100, 6, 2)
+    for video in (0, 33, 99):
+        of_video = boxes[boxes["path"] == cache.videos["path"][video]].set_index("frame")
+        for t, frame in enumerate((1, 3, 5, 7, 9, 11)):
+            left, top = of_video.loc[frame, "left"], of_video.loc[frame, "top"]
+            assert centers[video, t].tolist() == [left + 10, top + 10]
+
+
+def test_parity_by_hand() -> None:
+    on_pixels = torch.log(torch.tensor([[[0.6, 0.4], [0.7, 0.3]]]))
+    on_cache = torch.log(torch.tensor([[[0.4, 0.6], [0.8, 0.2]]]))
+    found = parity(on_pixels, on_cache, torch.tensor([0]))
+    assert found["prediction_agreement"] == 0.5
+    assert found["max_abs_confidence_difference"] == pytest.approx(0.2)
+    same = parity(on_cache, on_cache, torch.tensor([0]))
+    assert worst_parity([same, found]) == found
+    assert worst_parity([same, same]) == same
+
+
+def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
+    """Real files of another size, a folder per class, MobileNet-V2 from a weights file."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        for i in range(10):
+            frames = rng.integers(0, 60, (5, 40, 60, 3)) + 150 * label
+            write_mp4(frames.astype(np.uint8), tmp_path / "clips" / name / f"{i}.mp4")
+    torch.manual_seed(0)
+    network = torchvision.models.mobilenet_v2(weights=None)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    fit = adamw(2, 4, classifier=1e-3)
+    ppo = PPOConfig(epochs=2, n_envs=4, minibatch=2, conv_channels=2, hidden=8)
+    recipe = replace(
+        clips(),
+        frames=FrameConfig(steps=2, frame_px=32, resize_px=36),
+        patch_px=32 // 2,
+        grid=3,
+        hidden=8,
+        classifier=fit,
+        finetune=fit,
+        ppo=ppo,
+        ppo_plus=replace(ppo, plus=clips().ppo_plus.plus),
+    )
+    config = QuickstartConfig(
+        out=tmp_path / "out", videos=tmp_path / "clips", weights=tmp_path / "weights.pth"
+    )
+    results = quickstart(config, recipe)
+    assert [r["name"] for r in results["policies"]] == [*FIXED, *LEARNED, *SKIPPING, "oracle"]
+    assert results["n_videos"] == 4
+    assert results["parity"]["prediction_agreement"] >= 0.995
+    assert results["parity"]["max_abs_confidence_difference"] <= 0.02
+    assert (config.out / "patches.png").exists()
