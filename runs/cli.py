@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from .. import __version__
+from ..recognizer.files.disks import FULL, disk_error, leave_to_main_thread, refusal
 from .configs.cache import CacheInfoConfig, CachePlanConfig, CacheVerbs, CacheVerifyConfig
 from .configs.compare import CompareConfig
 from .configs.evaluate import EvaluateConfig
@@ -24,7 +25,6 @@ from .configs.quickstart import QuickstartConfig
 from .configs.recognize import RecognizeConfig
 from .configs.replay import ReplayConfig
 from .configs.train import TrainConfig
-from .folders.disks import FULL, disk_error, leave_to_main_thread, refusal
 from .options.checks import OptionError, check_options
 from .options.mistakes import mistake
 from .options.presets import CONFIG, PresetError, with_preset

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...feature_cache import Clip, View
 from ...recognizer import FocusgymError, FrameConfig, in_words
+from ...recognizer.files.whole import write_whole
 
 FORMAT = 2
 # The arrays of a record: the key of a decision in the file, and the type.
@@ -150,16 +151,8 @@ class EpisodeRecord:
                     f"{path} is there and is no episode record: nothing was touched; give another "
                     "path"
                 ) from error
-        fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
         try:
-            try:
-                with fresh.open("wb") as file:
-                    file.write(_text(content))
-                    file.flush()
-                    os.fsync(file.fileno())
-                fresh.replace(target)
-            finally:
-                fresh.unlink(missing_ok=True)
+            write_whole(target, _text(content))
         except OSError as error:
             raise RecordError(
                 f"{path} cannot be written ({in_words(error)}): make its folder, or give another "

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...recognizer.files.whole import write_whole
+
 NAME = "journal.jsonl"
 
 
@@ -58,12 +60,7 @@ class Journal:
     @classmethod
     def begin(cls, folder: Path, identity: Mapping[str, Any]) -> Journal:
         """Begin a journal; it appears with its first line complete."""
-        fresh = folder / f"{NAME}.new"
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(identity, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(folder / NAME)
+        write_whole(folder / NAME, json.dumps(identity, sort_keys=True) + "\n")
         return cls(folder, identity, {})
 
     @classmethod

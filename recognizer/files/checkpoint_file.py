@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import FocusgymError, in_words, shortened
+from .whole import write_whole
 
 
 class CheckpointError(FocusgymError):
@@ -30,24 +29,9 @@ def write_checkpoint(path: Path, content: Mapping[str, Any], tensors: Mapping[st
     """
     metadata = {"checkpoint": json.dumps(content, default=_plain)}
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
-    # Not safetensors' own way to write: what a kill leaves of it is never found again.
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
-        if not isinstance(error, OSError):
-            raise
+        write_whole(path, data)
+    except OSError as error:
         raise CheckpointError(
             f"{path} could not be written ({in_words(error)}): make room, or give another path; a "
             "former checkpoint is as it was"

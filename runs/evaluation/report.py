@@ -22,8 +22,8 @@ from rich.table import Table
 
 from ...feature_cache import FeatureCache, read_frames
 from ...recognizer import compute_unit
+from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.quickstart import QuickstartConfig
-from ..folders.disks import whole_file, write_whole
 from .measures import accuracy_interval
 from .plug_back import true_boxes
 

@@ -17,7 +17,7 @@ from ...agents import Agent
 from ...envs import FocusEngine
 from ...feature_cache import FeatureCache
 from ...recognizer import FocusgymError, FrameCost, confidence, in_words
-from ..folders.disks import whole_file
+from ...recognizer.files.whole import whole_file
 
 _CHUNK = 256  # videos at a time: memory does not grow with B
 

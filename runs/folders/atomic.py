@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ...recognizer import as_json, differences
-from .disks import refusal
+from ...recognizer.files.disks import refusal
 from .steps import OutputError
 
 _BEGUN = "begun.json"

@@ -17,11 +17,11 @@ import yaml
 
 from ... import __version__
 from ...recognizer import in_words, library_versions, shortened
+from ...recognizer.files.whole import write_whole
 from ..options.devices import device_name
+from ..options.moved import FOLDER, with_moved_paths
 from ..options.presets import CONFIG, RUN, resolved, write_config
 from .atomic import exclusive, whole
-from .disks import write_whole
-from .moved import FOLDER, with_moved_paths
 from .steps import OutputError
 
 RESULTS = "results.json"

@@ -16,7 +16,7 @@ from rich.console import Console
 from ... import __version__
 from ...feature_cache import fingerprint
 from ...recognizer import FocusgymError
-from .disks import write_whole
+from ...recognizer.files.whole import write_whole
 
 _VERB = "quickstart"
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")

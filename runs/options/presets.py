@@ -12,12 +12,12 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from ...recognizer.files.whole import write_whole
 from ..configs.cache import CacheBuildConfig, CachePlanConfig
 from ..configs.compare import CompareConfig
 from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from ..configs.train import TrainConfig
-from ..folders.disks import write_whole
-from ..folders.moved import with_moved_paths
+from .moved import with_moved_paths
 
 # The verbs that presets have sections for.
 VERBS: Mapping[str, type[Any]] = {

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ...envs.records.render import enlargement
 from ...feature_cache import every_picture, read_index
 from ...recognizer import FrameConfig, centre_crop, format_gmacs, resize_frames
-from ..folders.disks import disk_error, refusal
+from ...recognizer.files.disks import disk_error, refusal
 from ..folders.steps import OutputError
 from ..options.parse import UsageError
 

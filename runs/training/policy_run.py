@@ -17,10 +17,10 @@ from ...agents.train import make_model, train_model, trained_penalty
 from ...envs import FocusEngine, open_source
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words, policy_gmacs, read_classifier, torch_threads, weights_digest
+from ...recognizer.files.whole import write_whole
 from ..configs.train import TrainConfig
 from ..evaluation.measures import gmacs_of, measures
 from ..evaluation.trace import all_labels, play
-from ..folders.disks import write_whole
 from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
 from ..folders.steps import OutputError
 from ..options.devices import device_of

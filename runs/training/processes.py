@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ...recognizer import FocusgymError, in_words
-from ..folders.disks import FULL, disk_error, leave_to_main_thread
+from ...recognizer.files.disks import FULL, disk_error, leave_to_main_thread
 
 _SHOWN = 10  # failures in a message
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from ...feature_cache import read_manifest
+from ...recognizer.files.whole import write_whole
 from ..comparison.finished import cells_of_runs
 from ..comparison.grid import (
     cells_of,
@@ -24,7 +25,6 @@ from ..comparison.page import comparison_page
 from ..comparison.summary import Cell, print_comparison, summarise, table
 from ..configs.compare import CompareConfig
 from ..folders.atomic import check_free
-from ..folders.disks import write_whole
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
 from ..folders.steps import OutputError
 from ..options.devices import device_of

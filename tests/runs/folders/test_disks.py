@@ -31,8 +31,9 @@ from verbs import Digits, make_policy
 from focusgym.agents import read_policy
 from focusgym.feature_cache import DigitsConfig, FeatureCache
 from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
+from focusgym.recognizer.files.disks import disk_error
+from focusgym.recognizer.files.whole import write_whole
 from focusgym.runs.cli import main
-from focusgym.runs.folders.disks import disk_error, write_whole
 from focusgym.runs.training.recipes import Recipe
 
 SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=2")

@@ -6,8 +6,7 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,22 +72,3 @@ def _but_for_disks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
             hook(args)
 
     return told
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give the name of a new file, which becomes ``path`` at the end; an error leaves nothing."""
-    beside = path.with_name(f"{path.name}.partial")
-    try:
-        yield beside
-        beside.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears complete, or not at all."""
-    with whole_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")

@@ -1,0 +1,49 @@
+"""Files that appear whole: written beside, put on disk, renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give the name of a new file, which becomes ``path`` at the end of the block.
+
+    The content is on disk before the name is: a reader, and a machine that lost its power, finds
+    the former file or the new one. An error in the block leaves the former file and nothing else.
+
+    Args:
+        path: The file; its folder must exist.
+
+    Yields:
+        The name to write to, in the same folder.
+    """
+    beside = path.with_name(f"{path.name}.partial")
+    try:
+        yield beside
+        _sync(beside)
+        beside.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a text file in UTF-8, or bytes, that appears complete or not at all."""
+    with whole_file(path) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
