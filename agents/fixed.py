@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs import FocusEngine
-from ..recognizer import Purpose, generator
+from ..envs import FocusEngine, uniform_segments
+from ..recognizer import Purpose, confidence, generator
 
 
 class Agent(Protocol):
@@ -126,11 +126,9 @@ def best_fixed_option(engine: FocusEngine, videos: NDArray[np.int64]) -> int:
         raise ValueError("expected videos to choose the best fixed option on; got none: give rows")
     means = []
     for option in range(engine.cache.n_options):
-        engine.start(videos)
-        plan = np.full(len(videos), option)
-        means.append(
-            np.mean([float(engine.step(plan).confidence.mean()) for _ in range(engine.cache.steps)])
-        )
+        plan = np.full((len(videos), engine.cache.steps), option)
+        logits = engine.rollout(videos, plan)
+        means.append(float(confidence(logits, engine.labels).mean()))
     return int(np.argmax(means))
 
 
@@ -166,13 +164,7 @@ class UniformFramesAgent:
             raise ValueError(
                 f"expected k in 0 to {steps}, the frames of a video of this cache; got {self._k}"
             )
-        frames = uniform_frames(self._k, steps)
+        frames = uniform_segments(self._k, steps)
         options = np.full((len(videos), steps), engine.cache.n_options, dtype=np.int64)
         options[:, frames] = self._where.options(engine, videos)[:, frames]
         return options
-
-
-def uniform_frames(k: int, steps: int) -> NDArray[np.int64]:
-    """Return the middle frames ``(k,)`` of k equal segments of ``steps`` frames, 0 ≤ k ≤ T."""
-    # floor((i + 0.5) * T / k) in integers; k = 0 is an empty range.
-    return np.arange(steps, 2 * k * steps, 2 * steps) // max(1, 2 * k)

@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
-from ..envs import AdaFocusVecEnv, EnvConfig, PlusConfig, open_source
+from ..envs import EnvConfig, FocusVecEnv, PlusConfig, open_source
 from ..envs.rewards.designs import stored_reward
 from ..feature_cache import FeatureCache, fingerprint
 from ..recognizer import CheckpointError, PolicyConfig, PolicyNetwork, policy_gmacs
@@ -162,7 +162,7 @@ def make_environment(
     seed: int,
     group: str | None = None,
     **keywords: Any,
-) -> AdaFocusVecEnv:
+) -> FocusVecEnv:
     """Make the environments of a training, which charge what the policy spends.
 
     Args:
@@ -189,11 +189,11 @@ def make_environment(
         **keywords,
     )
     if config.plus is None:
-        return AdaFocusVecEnv(shared, config.n_envs)
+        return FocusVecEnv(shared, config.n_envs)
     priced = PlusConfig(**{each.name: getattr(shared, each.name) for each in fields(shared)})
     if config.plus.penalty is not None:
         priced = replace(priced, penalty=config.plus.penalty)
-    return AdaFocusVecEnv(priced, config.n_envs)
+    return FocusVecEnv(priced, config.n_envs)
 
 
 def _identity(config: PPOConfig, seed: int) -> str:

@@ -11,9 +11,7 @@ from pathlib import Path
 from rows import row
 
 REPEATS = 9
-ENVIRONMENTS = (
-    "from focusgym.envs import AdaFocusEnv, AdaFocusVectorEnv, FeatureSource, FocusEngine"
-)
+ENVIRONMENTS = "from focusgym.envs import FocusEnv, FocusVectorEnv, FeatureSource, FocusEngine"
 STATEMENTS = {
     "import_envs_over_torch": "import focusgym.envs",
     "import_env_classes_over_torch": ENVIRONMENTS,

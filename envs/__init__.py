@@ -1,4 +1,4 @@
-"""Gymnasium environments over a feature cache: the engine and its faces."""
+"""Gymnasium environments over a feature cache: the engine, the tasks and their faces."""
 
 if __name__ == "envs":  # pragma: no cover
     raise ImportError(
@@ -8,11 +8,12 @@ if __name__ == "envs":  # pragma: no cover
 import gymnasium
 import lazy_loader
 
-for name in ("AdaFocus", "AdaFocusPlus"):
+for name in ("AdaFocus", "AdaFocusPlus", "Exit", "Jump", "Subset"):
     gymnasium.register(
         f"focusgym/{name}-v0",
-        entry_point=f"focusgym.envs.faces.env:{name}Env",
-        vector_entry_point=f"focusgym.envs.faces.vector:{name}VectorEnv",
+        entry_point="focusgym.envs.faces.env:FocusEnv",
+        vector_entry_point="focusgym.envs.faces.vector:FocusVectorEnv",
+        kwargs={"task": name},
     )
 
 # What is exported stands in __init__.pyi, and is imported when it is first used.

@@ -1,32 +1,48 @@
 from .config import EnvConfig, PlusConfig
-from .engine.engine import FocusEngine, Step
+from .engine.engine import FocusEngine, Tried
 from .engine.source import FeatureSource, open_source
 from .episodes.order import Episodes
-from .faces.env import AdaFocusEnv, AdaFocusPlusEnv
-from .faces.sb3 import AdaFocusVecEnv, make_sb3
-from .faces.vector import AdaFocusPlusVectorEnv, AdaFocusVectorEnv
+from .faces.env import FocusEnv
+from .faces.sb3 import FocusVecEnv, make_sb3
+from .faces.vector import FocusVectorEnv
 from .records.record import EpisodeRecord, RecordError, read_record
 from .records.render import Caption, draw_decision, render_record
 from .rewards.designs import Confidences, RewardDesign, make_design
 from .rewards.functions import increment_over_random, increments, padding, regret, skip_gain
+from .tasks.adafocus import AdaFocusTask
+from .tasks.exits import ExitConfig, ExitTask
+from .tasks.jump import JumpConfig, JumpTask
+from .tasks.subset import SubsetConfig, SubsetTask
+from .tasks.task import Decision, Look, Task
+from .tasks.timelines import Timeline, coarse_to_fine, uniform_segments
 
 __all__ = [
-    "AdaFocusEnv",
-    "AdaFocusPlusEnv",
-    "AdaFocusPlusVectorEnv",
-    "AdaFocusVecEnv",
-    "AdaFocusVectorEnv",
+    "AdaFocusTask",
     "Caption",
     "Confidences",
+    "Decision",
     "EnvConfig",
     "EpisodeRecord",
     "Episodes",
+    "ExitConfig",
+    "ExitTask",
     "FeatureSource",
     "FocusEngine",
+    "FocusEnv",
+    "FocusVecEnv",
+    "FocusVectorEnv",
+    "JumpConfig",
+    "JumpTask",
+    "Look",
     "PlusConfig",
     "RecordError",
     "RewardDesign",
-    "Step",
+    "SubsetConfig",
+    "SubsetTask",
+    "Task",
+    "Timeline",
+    "Tried",
+    "coarse_to_fine",
     "draw_decision",
     "increment_over_random",
     "increments",
@@ -38,4 +54,5 @@ __all__ = [
     "regret",
     "render_record",
     "skip_gain",
+    "uniform_segments",
 ]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from .rewards.designs import Reward
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """The keywords of ``focusgym/AdaFocus-v0``.
+    """The keywords of ``focusgym/AdaFocus-v0``; other environments have some more.
 
     Attributes:
         cache: Folder of the feature cache; a str, where the spec is to be stored as JSON.
@@ -25,8 +25,9 @@ class EnvConfig:
         videos: Rows of the cache to play, all of them in the split; None for the whole split.
         order: ``shuffled`` anew in every epoch, or as ``listed``.
         seed: Seed until a reset gives another.
-        observation: ``map`` (the glance map, flat) or ``index`` (which video and which step; the
-            policy gathers the map from the cache itself).
+        observation: ``map`` (the glance map, flat), ``index`` (which video and which segment; the
+            policy gathers the map from the cache itself) or ``state`` (what was glanced at and fed,
+            f_C's state and its prediction).
         reward: A reward design by name, or with parameters, or a Python function or object, which
             cannot be stored as JSON; see `make_design`.
         labels: What the confidence of a video with several labels is: that of the ``first`` as in
@@ -43,6 +44,8 @@ class EnvConfig:
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
+
+    observations: ClassVar[tuple[str, ...]] = ("map", "index", "state")
 
     cache: str | os.PathLike[str]
     classifier: str | os.PathLike[str]
@@ -63,9 +66,9 @@ class EnvConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         _one_of("order", self.order, ("shuffled", "listed"))
-        _one_of("observation", self.observation, ("map", "index"))
+        _one_of("observation", self.observation, self.observations)
         _one_of("labels", self.labels, ("first", "mean"))
-        _number("policy_gmacs", self.policy_gmacs)
+        check_number("policy_gmacs", self.policy_gmacs)
         check_integer("projection_bytes", self.projection_bytes, 0)
         check_integer("seed", self.seed, 0)
 
@@ -104,9 +107,9 @@ class PlusConfig(EnvConfig):
                 f"{self.penalty!r}"
             )
         for name, price in self.penalty.items():
-            _number(f"penalty {name}", price)
+            check_number(f"penalty {name}", price)
         if self.budget_gmacs is not None:
-            _number("budget_gmacs", self.budget_gmacs)
+            check_number("budget_gmacs", self.budget_gmacs)
 
 
 ConfigT = TypeVar("ConfigT", bound=EnvConfig)
@@ -142,7 +145,12 @@ def check_integer(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
 
 
-def _number(name: str, value: Any) -> None:
+def check_number(name: str, value: Any) -> None:
+    """Check a number.
+
+    Raises:
+        ValueError: If it is not finite, or negative.
+    """
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real or not 0 <= float(value) < math.inf:
         raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -10,25 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..feature_cache import CacheError
 from ..recognizer import weights_digest
 from .config import EnvConfig
-from .engine.engine import FocusEngine, Step
+from .engine.engine import FocusEngine
 from .engine.source import open_source
-from .episodes.history import History
 from .episodes.order import Episodes
-from .episodes.outcome import Columns, Outcome
 from .episodes.selection import allowed_options, chosen_video, videos_to_play
+from .records.history import History
+from .records.outcome import Columns, Outcome
 from .records.record import EpisodeRecord
-from .rewards.checks import check_design, check_rewards
-from .rewards.designs import Confidences, make_design, stored_reward
-from .rewards.functions import skip_gain
-from .tasks.actions import Choice, action_set
+from .rewards.designs import stored_reward
+from .tasks.observations import observation_space, observe
 from .tasks.prices import Prices
+from .tasks.registry import task_class
+from .tasks.task import Decision
 
 
 class Player:
@@ -39,11 +36,10 @@ class Player:
         cache: The feature cache.
         n_envs: N.
         observation_space: Of one environment.
-        actions: The action set of one environment.
+        action_space: Of one environment.
+        task: What an action means, and when an episode ends.
         episodes: Which episodes are being played.
         running: ``(N,)`` bool, whether an episode has begun and is not over.
-        gmacs: ``(N,)`` cost of the episodes so far: f_G, f_C and the agent's own for every frame
-            seen, f_L for every look.
     """
 
     def __init__(self, config: EnvConfig, first: NDArray[np.int64], stride: int) -> None:
@@ -60,52 +56,51 @@ class Player:
             ValueError: If the reward is unknown or does not work, videos or options are not there,
                 or the budget does not even pay for glances.
         """
-        self._design = make_design(config.reward)
         source = open_source(config)
         self.config = config
         self.cache = source.cache
-        check_design(
-            self._design,
-            config.reward,
-            len(first),
-            self.cache.n_classes,
-            several_labels=config.labels == "mean",
-            device=self.cache.device,
-        )
-        self._engine = FocusEngine(source, config.labels)
         self.n_envs = len(first)
         allowed = allowed_options(config.options_allowed, self.cache.n_options)
-        self._allowed = np.flatnonzero(allowed)
-        self.actions = action_set(config, allowed)
-        self.observation_space = self._make_observation_space()
         grid = self.cache.grid
-        self._prices = Prices.of(config, source.frame_cost, self.cache.steps, grid.patch_px)
+        option_gmacs = np.full(self.cache.n_options, source.frame_cost.local_gmacs)
+        prices = Prices.of(config, source.frame_cost, option_gmacs, self.cache.steps, grid.patch_px)
+        engine = FocusEngine(source, config.labels)
+        self.task = task_class(config)(config, engine, prices, allowed, self.n_envs)
+        self._engine = engine
+        self.action_space = self.task.space
+        self.observation_space = observation_space(config.observation, engine)
         self._boxes_px = np.append(grid.boxes_px, np.zeros((1, 4), np.int64), axis=0)
-        self._history = History(self.cache, self.n_envs)
+        n_decisions = self.task.timeline.n_decisions
+        self._history = History(
+            self.cache, self.n_envs, n_decisions, first_label=config.labels == "first"
+        )
         self.episodes = Episodes(
             videos_to_play(self.cache, config),
-            self._design.draws or 0,
-            self.cache.steps,
-            self._allowed,
+            self.task.design.draws or 0,
+            n_decisions,
+            np.flatnonzero(allowed),
             first,
             stride,
             config.seed,
             shuffled=config.order == "shuffled",
         )
         self.running = np.zeros(self.n_envs, dtype=bool)
-        self.gmacs = np.zeros(self.n_envs)
         self._returns = np.zeros(self.n_envs)
-        self._previous = torch.zeros(self.n_envs, device=self.cache.device)
 
     @property
     def t(self) -> NDArray[np.int64]:
-        """``(N,)`` index of the decision to be made next; T when an episode is over."""
-        return self._engine.t
+        """``(N,)`` index of the decision to be made next; D when an episode is over."""
+        return self.task.t
+
+    @property
+    def gmacs(self) -> NDArray[np.float64]:
+        """``(N,)`` cost of the episodes so far: all networks, and the agent's own."""
+        return self.task.gmacs
 
     @property
     def prices(self) -> Prices:
-        """What frames and looks cost."""
-        return self._prices
+        """What segments and looks cost."""
+        return self.task.prices
 
     def description(self) -> dict[str, Any]:
         """Return what decides every episode but where the files are, as JSON-able values.
@@ -129,7 +124,7 @@ class Player:
 
     def set_penalty(self, penalty: float) -> None:
         """Change what Eq. 10 takes off the reward for a look, from the next decision on."""
-        self._prices = replace(self._prices, penalty=penalty)
+        self.task.prices = replace(self.task.prices, penalty=penalty)
 
     def position(self, *, begun: bool = True) -> dict[str, Any]:
         """Return which episodes of which order are being played, as JSON-able values.
@@ -201,12 +196,10 @@ class Player:
                 self.episodes.choose(env, row)
         self.running = self.running & ~which  # should reading the videos fail
         self._engine.start(self.episodes.videos, None if first or which.all() else which)
+        self.task.begin(which)
         self._history.begin(which)
         self.running = self.running | which
-        self.gmacs = np.where(which, 0.0, self.gmacs)
         self._returns = np.where(which, 0.0, self._returns)
-        begins = torch.from_numpy(which).to(self.cache.device)
-        self._previous = self._previous.masked_fill(begins, 0.0)
 
     @torch.no_grad()
     def step(self, actions: ArrayLike) -> Outcome:
@@ -220,37 +213,22 @@ class Player:
             RuntimeError: If an episode was not begun, or is over.
             CacheError: If features are not finite.
         """
-        choice = self.actions.choose(actions, self.n_envs)
+        choice = self.task.read(actions)
         if not self.running.all():
             waiting = np.flatnonzero(~self.running).tolist()
             raise RuntimeError(
                 f"no episode is running in environment(s) {waiting}: call reset() before step()"
             )
-        if self._prices.budget_gmacs < np.inf:
-            choice = self.actions.without(choice, self._prices.affordable(self.gmacs, self.t))
         self.running = np.zeros_like(self.running)  # should anything below fail
-        self.gmacs = self.gmacs + self._prices.spend(choice.looks)
-        step, random = self._decide(choice)
-        confidence = step.confidence.clone()  # a design may compute in place
-        parts: dict[str, Tensor] = {}
-        if self.actions.can_skip and step.skip is not None:
-            looks = torch.from_numpy(choice.looks).to(confidence.device)
-            parts["reward_skip"] = skip_gain(step.chosen, step.skip, looks, self._prices.penalty)
-        total = self._design(self._confidences(choice, step, random))
-        check_rewards(total, self.config.reward, self.n_envs)
-        if parts:
-            parts["reward_location"] = total
-            total = total + parts["reward_skip"]
-        rewards: NDArray[np.float32] = _numpy(total).astype(np.float32)
-        self._previous = confidence
+        decision = self.task.decide(choice, self.episodes)
+        rewards: NDArray[np.float32] = _numpy(decision.rewards).astype(np.float32)
         self._returns = self._returns + rewards
-        done = self.t == self.cache.steps
+        done = decision.over
         self.running = ~done
         ends = {"episode_return": self._returns, "episode_length": self.t} if done.any() else {}
         state: Columns = {**self.videos_info(), "gmacs": self.gmacs, **ends}
-        describe = partial(self._describe, choice, step.logits, confidence, parts, state)
-        outcome = Outcome(rewards, done, describe)
-        self._history.add(choice, outcome)
+        outcome = Outcome(rewards, done, partial(self._describe, decision, state))
+        self._history.add(decision, outcome)
         return outcome
 
     def observe(self) -> Any:
@@ -259,28 +237,16 @@ class Player:
         Raises:
             CacheError: If a glance map is not finite.
         """
-        t = np.minimum(self.t, self.cache.steps - 1)
-        videos = self._engine.videos
-        if self.config.observation == "index":
-            return {"video": videos[:, None].copy(), "t": t[:, None].copy()}
-        maps = self.cache.glance_map(videos, t).flatten(1)
-        if not math.isfinite(float(maps.sum())):
-            row = int((~maps.isfinite().all(dim=1)).nonzero()[0])
-            raise CacheError(
-                f"video {videos[row]} ({self.cache.videos['name'][videos[row]]}), frame {t[row]}: "
-                "the glance map holds NaN or infinite numbers: run `focusgym cache verify`, then "
-                "build the cache again"
-            )
-        return maps.cpu().numpy()
+        return observe(self.task)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Return which actions are possible now, ``(N, number of actions)``; see `ActionSet`.
+        """Return which actions are possible now, ``(N, number of actions)``.
 
         Raises:
             RuntimeError: If no episode was begun.
         """
         self._check_begun()
-        return self.actions.masks(self._prices.affordable(self.gmacs, self.t))
+        return self.task.masks()
 
     def record(self, env: int) -> EpisodeRecord:
         """Return the record of an environment's episode so far.
@@ -305,75 +271,33 @@ class Player:
         videos = self.episodes.videos.copy()
         return {"video_id": videos, "label": self.cache.labels.numpy()[videos]}
 
-    def _decide(self, choice: Choice) -> tuple[Step, Tensor | None]:
-        """Step the engine; returns what it gave, and what the design compares with."""
-        draws = self._design.draws
-        every = self._engine.counterfactuals()[:, self._allowed] if draws is None else None
-        step = self._engine.step(
-            choice.options,
-            self.episodes.draws(self.t) if draws else None,
-            skip=self.actions.can_skip or self._design.compares_skip,
-            looks=choice.looks if self.actions.can_skip else None,
-        )
-        return step, step.random if draws else every
-
-    def _confidences(self, choice: Choice, step: Step, random: Tensor | None) -> Confidences:
-        """Return what the design gets, after the engine went on; it may change all of it."""
-        device = self.cache.device
-        return Confidences(
-            chosen=step.chosen,
-            previous=self._previous,
-            gmacs=torch.from_numpy(self.gmacs.copy()),
-            logits=step.chosen_logits.clone(),
-            labels=self._engine.labels.clone(),
-            options=torch.tensor(choice.options, device=device),
-            step=torch.tensor(self.t - 1, device=device),
-            last=torch.tensor(self.t == self.cache.steps, device=device),
-            random=random,
-            skip=step.skip,
-        )
-
-    def _describe(
-        self,
-        choice: Choice,
-        logits: Tensor,
-        confidence: Tensor,
-        parts: dict[str, Tensor],
-        state: Columns,
-    ) -> Columns:
+    def _describe(self, decision: Decision, state: Columns) -> Columns:
         """Return the info columns of a decision, from what was known then."""
-        predicted = _numpy(logits.argmax(dim=1))
+        look = decision.looks[-1]
+        predicted = _numpy(look.logits.argmax(dim=1))
         if self.config.labels == "first":
             correct = predicted == state["label"]
         else:
             correct = self.cache.label_matrix.numpy()[state["video_id"], predicted]
         info = {
             **state,
-            "confidence": _numpy(confidence).astype(np.float64),
+            "confidence": _numpy(look.confidence).astype(np.float64),
             "correct": correct,
-            "box_px": self._boxes_px[choice.options],
+            "box_px": self._boxes_px[look.options],
         }
-        if parts:
-            info["looked"] = choice.looks
-            info |= {name: _numpy(part).astype(np.float64) for name, part in parts.items()}
+        for name, values in decision.info.items():
+            info[name] = values if isinstance(values, np.ndarray) else _float64(values)
         return info
 
     def _check_begun(self) -> None:
-        if not len(self.t):
+        if not len(self._engine.videos):
             raise RuntimeError("no episode was begun: call reset() first")
-
-    def _make_observation_space(self) -> spaces.Space[Any]:
-        if self.config.observation == "map":
-            low, high = self.cache.manifest["glance_map_range"]
-            return spaces.Box(low, high, (int(np.prod(self.cache.map_shape)),), np.float32)
-        return spaces.Dict(
-            {
-                "video": spaces.Box(0, self.cache.n_videos - 1, (1,), np.int64),
-                "t": spaces.Box(0, self.cache.steps - 1, (1,), np.int64),
-            }
-        )
 
 
 def _numpy(values: Any) -> NDArray[Any]:
     array: NDArray[Any] = values.detach().cpu().numpy()
     return array
+
+
+def _float64(values: Tensor) -> NDArray[np.float64]:
+    return _numpy(values).astype(np.float64)

@@ -11,7 +11,7 @@ from support import C, G, L, T, write_cache
 from torch import Tensor, nn
 
 from focusgym.agents import FocusPPO
-from focusgym.envs import AdaFocusVecEnv, make_sb3
+from focusgym.envs import FocusVecEnv, make_sb3
 from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 
 N_ENVS = 5  # of six videos to train: the second rollout begins another epoch
@@ -28,7 +28,7 @@ LEARNERS = {"pi": ["location"], "both": ["location", "keep"]}
 Files = dict[str, Any]
 
 
-def make_env(kind: str, files: Files, n_envs: int = N_ENVS, **config: Any) -> AdaFocusVecEnv:
+def make_env(kind: str, files: Files, n_envs: int = N_ENVS, **config: Any) -> FocusVecEnv:
     """Make environments with index observations."""
     config = {"observation": "index", **KINDS[kind], **files, **config}
     return make_sb3(IDS[kind], n_envs, **config)

@@ -10,7 +10,7 @@ import sys
 LATER = {
     "import focusgym": {"numpy", "gymnasium", "torch"},
     "import focusgym.envs": {"torch", "pandas"},
-    "from focusgym.envs import AdaFocusEnv, AdaFocusVectorEnv, FeatureSource, FocusEngine": {
+    "from focusgym.envs import FocusEnv, FocusVectorEnv, FeatureSource, FocusEngine": {
         *("torchvision", "torch._dynamo", "sympy", "decord", "sklearn", "scipy", "matplotlib"),
         *("stable_baselines3", "tensorboard", "tyro", "rich", "plotly", "jinja2"),
     },

@@ -24,7 +24,7 @@ from support import T
 
 from focusgym.agents import FocusPPO, load_checkpoint
 from focusgym.agents.checkpoints.state import progress_of, tensors_of
-from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv, make_sb3
+from focusgym.envs import FocusEnv, make_sb3
 from focusgym.recognizer import CheckpointError
 from focusgym.recognizer.files.checkpoint_file import as_json
 
@@ -41,8 +41,8 @@ def make_env(files: Files, kind: str = "batch", plus: bool = False, **config: An
     stride = config.pop("episode_stride", n_envs)
 
     def single(i: int) -> gymnasium.Env[Any, Any]:
-        env_class = AdaFocusPlusEnv if plus else AdaFocusEnv
-        env = env_class(first_episode=i, episode_stride=stride, **config)
+        task = "AdaFocusPlus" if plus else "AdaFocus"
+        env = FocusEnv(task=task, first_episode=i, episode_stride=stride, **config)
         return Monitor(env) if kind == "singles" else env
 
     envs = DummyVecEnv([partial(single, i) for i in range(n_envs)])

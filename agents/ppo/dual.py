@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...envs import PlusConfig
 from ...envs.core import Player
 
 
@@ -39,7 +40,7 @@ class DualAscent:
         Raises:
             ValueError: If they cannot, or no share of looks costs that much.
         """
-        if not player.actions.can_skip:
+        if not isinstance(player.config, PlusConfig):
             raise ValueError(
                 "target_gmacs wants frames that can be skipped: make focusgym/AdaFocusPlus-v0"
             )

@@ -19,38 +19,35 @@ _BLOCK_BYTES = 2**21
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one decision gave.
+class Tried:
+    """What each of M alternatives would give in every episode, everything before being the same.
 
     Attributes:
-        logits: ``(B, C)`` after the decision.
-        confidence: ``(B,)`` on the true label.
-        chosen: ``(B,)`` confidence after looking at the chosen option, also where it was skipped.
-        chosen_logits: ``(B, C)`` likewise.
-        random: ``(B, k)`` confidences after the random options; None if there were none.
-        skip: ``(B,)`` confidence after looking at nothing; None if it was not asked for.
+        states: ``(B, M, S)`` of f_C.
+        logits: ``(B, M, C)``.
+        confidences: ``(B, M)`` on the true label.
     """
 
+    states: Tensor
     logits: Tensor
-    confidence: Tensor
-    chosen: Tensor
-    chosen_logits: Tensor
-    random: Tensor | None
-    skip: Tensor | None
+    confidences: Tensor
 
 
 class FocusEngine:
-    """B episodes at once: decide where to look in each, get the predictions.
+    """B episodes at once: what would options of some segments give, and which of them is taken.
 
-    All alternatives of a step share the part of f_C that depends on its state alone (for a GRU
-    ``W_hh·h``). There is no loop over videos, and no ``no_grad``: f_C is frozen already.
+    It is told segments and options, and knows no order. All alternatives of a decision share the
+    part of f_C that depends on its state alone (for a GRU ``W_hh·h``). There is no loop over
+    videos, and no ``no_grad``: f_C is frozen already.
 
     Attributes:
         source: Gives the inputs of f_C; it holds the cache and the classifier.
         cache: The source's.
         videos: ``(B,)`` rows being played.
         labels: ``(B,)`` int64, their first true class; with ``mean`` ``(B, C)`` bool, all of them.
-        t: ``(B,)`` int64 index of the decision to be made next in each.
+        step: ``(B,)`` int64, how many segments f_C was fed in each.
+        logits: ``(B, C)`` after what was fed so far; zeros before anything was.
+        confidence: ``(B,)`` on the true label likewise; 0 before anything was fed.
     """
 
     def __init__(self, source: FeatureSource, labels: str = "first") -> None:
@@ -70,7 +67,7 @@ class FocusEngine:
         self._truth = self.cache.labels if labels == "first" else self.cache.label_matrix
         self.videos: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.labels = self._truth[:0]
-        self.t: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.step: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def start(self, videos: NDArray[np.int64], which: NDArray[np.bool_] | None = None) -> None:
         """Begin one episode of each video.
@@ -99,67 +96,103 @@ class FocusEngine:
         self.videos = videos.copy() if which is None else np.where(which, videos, self.videos)
         videos = self.videos
         self.labels = self._truth[videos].to(self.cache.device)
+        logits = fresh.new_zeros(len(videos), self.cache.n_classes)
+        sure = fresh.new_zeros(len(videos))
         if which is None:
-            self.t, self._state = np.zeros(len(videos), dtype=np.int64), fresh
+            self.step, self._state = np.zeros(len(videos), dtype=np.int64), fresh
+            self.logits, self.confidence = logits, sure
         else:
-            self.t = np.where(which, 0, self.t)
+            self.step = np.where(which, 0, self.step)
             begins = torch.from_numpy(which).to(fresh.device)
             self._state = torch.where(begins[:, None], fresh, self._state)
+            self.logits = torch.where(begins[:, None], logits, self.logits)
+            self.confidence = torch.where(begins, sure, self.confidence)
         self._recurrent: Tensor | None = None
 
-    def step(
+    def restart(self) -> None:
+        """Begin the same videos again in all episodes."""
+        self.start(self.videos)
+
+    @property
+    def state(self) -> Tensor:
+        """``(B, S)``, of f_C after what was fed so far."""
+        return self._state
+
+    def try_options(
         self,
+        segments: NDArray[np.int64],
         options: NDArray[np.int64],
-        random: NDArray[np.int64] | None = None,
-        *,
-        skip: bool = False,
-        looks: NDArray[np.bool_] | None = None,
-    ) -> Step:
-        """Make one decision in every episode and go on to the next frame.
+        attended: NDArray[np.bool_] | None = None,
+    ) -> Tried:
+        """Return what alternatives would give now; nothing goes on.
 
         Args:
-            options: ``(B,)`` in ``[0, K]``; K looks at nothing.
-            random: ``(B, k)`` options to compare with.
-            skip: Whether to compare with looking at nothing.
-            looks: ``(B,)`` whether f_L runs, b_t: where not, the episode goes on from skip, and the
-                chosen option is only compared with. None follows the options.
-
-        Returns:
-            Predictions and confidences.
+            segments: ``(B,)`` that the decision is about, in ``[0, T)``.
+            options: ``(B, M)`` in ``[0, K)``.
+            attended: ``(B, M)`` whether f_L runs; where not, its vector is zero (Eq. 9), whatever
+                the option. None: everywhere.
 
         Raises:
-            ValueError: If there is not an option in ``[0, K]`` for each episode.
-            RuntimeError: If no episode was begun, or one is over.
-            CacheError: If the features of a frame are not finite.
+            ValueError: If there are not M options in ``[0, K)`` for each episode.
+            RuntimeError: If no episode was begun, or f_C was fed T segments.
+            CacheError: If the features of a segment are not finite.
         """
-        columns = [options[:, None]] if random is None else [options[:, None], random]
-        if skip or looks is not None:
-            columns.append(np.full((len(options), 1), self.cache.n_options))
-        states, logits, confidences = self._try(np.concatenate(columns, axis=1))
-        if looks is None:
-            self._go_on(states[:, 0])
-            after, sure = logits[:, 0], confidences[:, 0]
+        n_options = self.cache.n_options
+        if len(options) != len(self.videos) or options.min() < 0 or options.max() >= n_options:
+            raise ValueError(
+                f"options must be {len(self.videos)} rows in [0, {n_options}); got {len(options)} "
+                f"from {options.min()} to {options.max()}"
+            )
+        self._check_running()
+        f_c, step = self.source.classifier, self._steps()
+        inputs = self.source.gather(self.videos, segments, options, attended)
+        states = f_c.advance(self._state, self._recur(), inputs, step)
+        logits = f_c.logits(states, step)
+        confidences = confidence(logits, self.labels)
+        self._check(confidences, segments)
+        return Tried(states, logits, confidences)
+
+    def commit(
+        self,
+        tried: Tried,
+        taken: NDArray[np.int64] | None = None,
+        fed: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Go on with one of the alternatives in every episode.
+
+        Args:
+            tried: From `try_options`, called since the last commit.
+            taken: ``(B,)`` which alternative; None: the first.
+            fed: ``(B,)`` whether f_C goes on at all: where not, its state and the prediction stay
+                as they were. None: everywhere.
+        """
+        if taken is None:
+            state, logits, sure = (
+                each[:, 0] for each in (tried.states, tried.logits, tried.confidences)
+            )
         else:
-            rows = torch.arange(len(options), device=states.device)
-            taken = torch.where(torch.from_numpy(looks).to(states.device), 0, states.shape[1] - 1)
-            self._go_on(states[rows, taken])
-            after, sure = logits[rows, taken], confidences[rows, taken]
-        k = 0 if random is None else random.shape[1]
-        return Step(
-            after,
-            sure,
-            confidences[:, 0],
-            logits[:, 0],
-            confidences[:, 1 : 1 + k] if k else None,
-            confidences[:, -1] if skip or looks is not None else None,
-        )
+            rows = torch.arange(len(taken), device=tried.states.device)
+            columns = torch.from_numpy(taken).to(tried.states.device)
+            state, logits, sure = (
+                each[rows, columns] for each in (tried.states, tried.logits, tried.confidences)
+            )
+        if fed is not None:
+            goes_on = torch.from_numpy(fed).to(state.device)
+            state = torch.where(goes_on[:, None], state, self._state)
+            logits = torch.where(goes_on[:, None], logits, self.logits)
+            sure = torch.where(goes_on, sure, self.confidence)
+        self._state, self.logits, self.confidence = state, logits, sure
+        self._recurrent = None
+        self.step = self.step + (1 if fed is None else fed.astype(np.int64))
 
-    def advance(self, options: NDArray[np.int64]) -> Tensor:
-        """Make one decision in every episode, compare with nothing; returns logits ``(B, C)``."""
-        return self.step(options).logits
+    def counterfactuals(self, segments: NDArray[np.int64]) -> Tensor:
+        """Return what each option of a segment of each episode would give now.
 
-    def counterfactuals(self) -> Tensor:
-        """Return the confidences ``(B, K + 1)`` that each option and, last, skip would give now.
+        Args:
+            segments: ``(B,)``.
+
+        Returns:
+            ``(B, K + 1)`` confidences; the last is that of feeding the segment without a look.
 
         Raises:
             RuntimeError: If no episode was begun, or one is over.
@@ -167,24 +200,24 @@ class FocusEngine:
         """
         self._check_running()
         block = max(1, _BLOCK_BYTES // self.source.row_bytes)
-        step, recurrent = self._step(), self._recur()
+        step, recurrent = self._steps(), self._recur()
         found = []
         for start in range(0, len(self.videos), block):
             rows = slice(start, start + block)
-            inputs = self.source.gather_all(self.videos[rows], self.t[rows])
+            inputs = self.source.gather_all(self.videos[rows], segments[rows])
             f_c = self.source.classifier
             states = f_c.advance(self._state[rows], recurrent[rows], inputs, step[rows])
             found.append(confidence(f_c.logits(states, step[rows]), self.labels[rows]))
         confidences = torch.cat(found)
-        self._check(confidences)
+        self._check(confidences, segments)
         return confidences
 
     def rollout(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> Tensor:
-        """Play whole episodes with given options.
+        """Play whole episodes with given options, the segments in order.
 
         Args:
             videos: ``(B,)`` rows.
-            options: ``(B, D)`` in ``[0, K]``; K is skip.
+            options: ``(B, D)`` in ``[0, K]``; K feeds the segment without a look.
 
         Returns:
             ``(B, D, C)`` logits after every decision.
@@ -195,7 +228,7 @@ class FocusEngine:
         """
         self._check_plan(videos, options)
         self.start(videos)
-        return torch.stack([self.advance(chosen) for chosen in options.T], dim=1)
+        return torch.stack([self._play(t, chosen) for t, chosen in enumerate(options.T)], dim=1)
 
     def rollout_counterfactuals(
         self, videos: NDArray[np.int64], options: NDArray[np.int64]
@@ -217,9 +250,9 @@ class FocusEngine:
         self._check_plan(videos, options)
         self.start(videos)
         found = []
-        for chosen in options.T:
-            found.append(self.counterfactuals())
-            self.advance(chosen)
+        for t, chosen in enumerate(options.T):
+            found.append(self.counterfactuals(np.full(len(videos), t)))
+            self._play(t, chosen)
         return torch.stack(found, dim=1)
 
     def oracle(self, videos: NDArray[np.int64], *, may_skip: bool = False) -> NDArray[np.int64]:
@@ -233,40 +266,32 @@ class FocusEngine:
         """
         self.start(videos)
         chosen: list[NDArray[np.int64]] = []
-        for _ in range(self.cache.steps):
-            confidences = self.counterfactuals()[:, : self.cache.n_options + may_skip]
+        for t in range(self.cache.steps):
+            confidences = self.counterfactuals(np.full(len(videos), t))
+            confidences = confidences[:, : self.cache.n_options + may_skip]
             chosen.append(confidences.argmax(dim=1).cpu().numpy())
-            self.advance(chosen[-1])
+            self._play(t, chosen[-1])
         return np.stack(chosen, axis=1)
 
-    def _try(self, options: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return states ``(B, M, S)``, logits and confidences after alternatives ``(B, M)``."""
-        n_options = self.cache.n_options
-        if len(options) != len(self.videos) or options.min() < 0 or options.max() > n_options:
+    def _play(self, t: int, options: NDArray[np.int64]) -> Tensor:
+        """Feed segment ``t`` with options ``(B,)`` in ``[0, K]``; return the logits ``(B, C)``."""
+        if options.min() < 0 or options.max() > self.cache.n_options:
             raise ValueError(
-                f"options must be {len(self.videos)} rows in [0, {n_options}], {n_options} to "
-                f"skip; got {len(options)} from {options.min()} to {options.max()}"
+                f"options must be in [0, {self.cache.n_options}], {self.cache.n_options} to feed "
+                f"a segment without a look; got {options.min()} to {options.max()}"
             )
-        self._check_running()
-        f_c, step = self.source.classifier, self._step()
-        inputs = self.source.gather(self.videos, self.t, options)
-        states = f_c.advance(self._state, self._recur(), inputs, step)
-        logits = f_c.logits(states, step)
-        confidences = confidence(logits, self.labels)
-        self._check(confidences)
-        return states, logits, confidences
+        attended = options < self.cache.n_options
+        shown = np.where(attended, options, 0)[:, None]
+        self.commit(self.try_options(np.full(len(options), t), shown, attended[:, None]))
+        return self.logits
 
     def _recur(self) -> Tensor:
         if self._recurrent is None:
-            self._recurrent = self.source.classifier.recur(self._state, self._step())
+            self._recurrent = self.source.classifier.recur(self._state, self._steps())
         return self._recurrent
 
-    def _step(self) -> Tensor:
-        return torch.from_numpy(self.t).to(self.cache.device)
-
-    def _go_on(self, state: Tensor) -> None:
-        self._state, self._recurrent = state, None
-        self.t = self.t + 1
+    def _steps(self) -> Tensor:
+        return torch.from_numpy(self.step).to(self.cache.device)
 
     def _check_plan(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> None:
         given = (tuple(np.shape(videos)), tuple(np.shape(options)))
@@ -280,17 +305,17 @@ class FocusEngine:
             )
 
     def _check_running(self) -> None:
-        if not len(self.t) or self.t.max() >= self.cache.steps:
+        if not len(self.step) or self.step.max() >= self.cache.steps:
             raise RuntimeError(
-                f"expected running episodes, each at a step before {self.cache.steps}; got "
-                f"{self.t.tolist()}: call start() first"
+                f"expected running episodes, each fed fewer than {self.cache.steps} segments; got "
+                f"{self.step.tolist()}: call start() first"
             )
 
-    def _check(self, confidences: Tensor) -> None:
+    def _check(self, confidences: Tensor, segments: NDArray[np.int64]) -> None:
         if not math.isfinite(float(confidences.sum())):
             finite = confidences.isfinite().flatten(1).all(dim=1).cpu().numpy()
             row = int(np.flatnonzero(~finite)[0])
             raise CacheError(
-                f"video {self.videos[row]}, frame {self.t[row]}: f_C gives no finite confidence: "
+                f"video {self.videos[row]}, frame {segments[row]}: f_C gives no finite confidence: "
                 "its weights hold NaN or infinite numbers; train it again"
             )

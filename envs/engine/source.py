@@ -21,7 +21,7 @@ from ..config import EnvConfig
 
 
 class FeatureSource:
-    """Inputs of f_C for any option of any cached frame; option K is skip.
+    """Inputs of f_C for any option of any cached segment, and for feeding it without a look.
 
     f_C is frozen while a policy is trained, so the part of its inputs that does not depend on its
     state, ``W·[ē^G, ē^L] + b``, is the same at every visit. It is kept in a table where a full one
@@ -79,7 +79,7 @@ class FeatureSource:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of the inputs of all K + 1 options of a frame."""
+        """Bytes of the inputs for all K options of a segment, and for no look."""
         return 4 * self._shape[2] * self._width
 
     def prepare(self, videos: NDArray[np.int64]) -> None:
@@ -94,14 +94,20 @@ class FeatureSource:
                 self._filled[video] = True
 
     def gather(
-        self, videos: NDArray[np.int64], steps: NDArray[np.int64], options: NDArray[np.int64]
+        self,
+        videos: NDArray[np.int64],
+        segments: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_] | None = None,
     ) -> Tensor:
-        """Return the inputs of f_C for some options of a frame of each video.
+        """Return the inputs of f_C for some options of a segment of each video.
 
         Args:
             videos: ``(B,)`` rows, made ready by `prepare`.
-            steps: ``(B,)``.
-            options: ``(B, M)`` in ``[0, K]``; K is skip.
+            segments: ``(B,)``.
+            options: ``(B, M)`` in ``[0, K)``.
+            attended: ``(B, M)`` whether f_L runs; where not, the local vector is zero. None:
+                everywhere.
 
         Returns:
             ``(B, M, I)``.
@@ -111,27 +117,28 @@ class FeatureSource:
         """
         self.prepare(videos)  # nothing to do, but in the copy of a running engine
         if self.tabled:
-            frames = (videos * self._shape[1] + steps)[:, None] * self._shape[2]
-            rows = torch.from_numpy((frames + options).ravel()).to(self._table.device)
+            last = self._shape[2] - 1  # the row of the table without a look
+            columns = options if attended is None else np.where(attended, options, last)
+            frames = (videos * self._shape[1] + segments)[:, None] * self._shape[2]
+            rows = torch.from_numpy((frames + columns).ravel()).to(self._table.device)
             flat = self._table.view(-1, self._width).index_select(0, rows)
             return flat.view(*options.shape, -1)
-        glance = self.cache.glance_vectors(videos, steps)[:, None]
-        n_options = self.cache.n_options
-        skips = torch.from_numpy(options == n_options).to(self.cache.device)
-        shown = np.minimum(options, n_options - 1)
-        local = self.cache.local_vectors(videos[:, None], steps[:, None], shown)
-        local = local.masked_fill(skips[..., None], 0.0)
-        return self._checked(self.classifier.project(glance, local), videos, steps)
+        glance = self.cache.glance_vectors(videos, segments)[:, None]
+        local = self.cache.local_vectors(videos[:, None], segments[:, None], options)
+        if attended is not None:
+            unseen = torch.from_numpy(~attended).to(self.cache.device)
+            local = local.masked_fill(unseen[..., None], 0.0)
+        return self._checked(self.classifier.project(glance, local), videos, segments)
 
-    def gather_all(self, videos: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
-        """Return the inputs ``(B, K + 1, I)`` for all options and, last, skip; see `gather`."""
+    def gather_all(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
+        """Return inputs ``(B, K + 1, I)`` for all options and, last, for no look; see `gather`."""
         self.prepare(videos)
         if self.tabled:
-            rows = torch.from_numpy(videos * self._shape[1] + steps).to(self._table.device)
+            rows = torch.from_numpy(videos * self._shape[1] + segments).to(self._table.device)
             return self._table.flatten(0, 1).index_select(0, rows)
-        glance = self.cache.glance_vectors(videos, steps)[:, None]
-        inputs = self._join(glance, self.cache.local_vectors(videos, steps, slice(None)))
-        return self._checked(inputs, videos, steps)
+        glance = self.cache.glance_vectors(videos, segments)[:, None]
+        inputs = self._join(glance, self.cache.local_vectors(videos, segments, slice(None)))
+        return self._checked(inputs, videos, segments)
 
     @cached_property
     def frame_cost(self) -> FrameCost:
@@ -154,7 +161,7 @@ class FeatureSource:
         return self._checked(self._join(glance, local), np.full_like(steps, video), steps)
 
     def _join(self, glance: Tensor, local: Tensor) -> Tensor:
-        """Return inputs ``(M, K + 1, I)`` of ``(M, 1, G)`` and ``(M, K, L)``, skip last."""
+        """Return inputs ``(M, K + 1, I)`` of ``(M, 1, G)`` and ``(M, K, L)``, no look last."""
         looks = self.classifier.project(glance, local)
         return torch.cat([looks, self.classifier.project(glance, None)], dim=1)
 

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import EnvConfig, PlusConfig, check_integer, make_config
+from ..config import check_integer, make_config
 from ..core import Player
-from ..episodes.outcome import row_info, row_observation
+from ..records.outcome import row_info, row_observation
 from ..records.record import EpisodeRecord
+from ..tasks.registry import config_class
 from .spec import WithSpec
 
 
-class AdaFocusEnv(WithSpec, gymnasium.Env[Any, Any]):
-    """Choose where to look in every frame of a video.
+class FocusEnv(WithSpec, gymnasium.Env[Any, Any]):
+    """One of this project's environments over a feature cache: ``focusgym/TASK-v0``.
 
-    ## Action space
-    ``Discrete(K)``: option ``n*row + col``, a patch of the cache's n×n grid.
+    What an action means, and what is rewarded, is the task's: `AdaFocusTask`, `ExitTask`,
+    `JumpTask`, `SubsetTask` and the like say it. What they share:
 
     ## Observation space
-    ``map``: the glance map of the current frame, flat ``(h·w·G,)`` float32, channels last.
-    ``index``: ``{"video": (1,), "t": (1,)}`` int64, for policies that read the cache themselves.
-    After the last decision the last observation is repeated.
-
-    ## Reward
-    By default the confidence on the true label after looking, less that after looking at a random
-    patch instead, everything before being the same (AdaFocus, arXiv:2105.03245, Eq. 7); others by
-    name, or a function of your own, see `make_design`.
+    ``map``: the glance map of the segment that the next decision is about, flat ``(h·w·G,)``
+    float32, channels last. ``index``: ``{"video": (1,), "t": (1,)}`` int64, for policies that read
+    the cache themselves. ``state``: a dictionary of what the episode knows so far, see
+    `observation_space`. After the last decision the last observation is repeated.
 
     ## Episodes
-    One video, T decisions, then ``terminated``; ``truncated`` only where Gymnasium is given
-    ``max_episode_steps``. Every video is played once
-    before any is repeated; ``reset(seed=...)`` begins a new order, and
-    ``reset(options={"video": row})`` plays a chosen row of the cache out of turn. Environments that
-    are made alike play alike: for several, use `gymnasium.make_vec`, or ``first_episode`` and
-    ``episode_stride``.
+    One video, at most D decisions, then ``terminated``; ``truncated`` only where Gymnasium is given
+    ``max_episode_steps``. Every video is played once before any is repeated; ``reset(seed=...)``
+    begins a new order, and ``reset(options={"video": row})`` plays a chosen row of the cache out of
+    turn. Environments that are made alike play alike: for several, use `gymnasium.make_vec`, or
+    ``first_episode`` and ``episode_stride``.
 
     ## Info
     ``video_id`` (row of the cache) and ``label`` (the first). After a step also ``confidence`` on
     the true label, ``correct``, ``gmacs`` (cost so far) and ``box_px`` ``(4,)`` (left, top, right,
-    bottom). At the end also ``episode_return`` and ``episode_length``; Gymnasium's
-    ``RecordEpisodeStatistics`` and Stable-Baselines3's ``Monitor`` add ``episode``, which they
-    want to find free.
+    bottom; zeros where no option was chosen). At the end also ``episode_return`` and
+    ``episode_length``; Gymnasium's ``RecordEpisodeStatistics`` and Stable-Baselines3's ``Monitor``
+    add ``episode``, which they want to find free.
 
     ``player`` holds the feature cache (``env.unwrapped.player.cache``).
 
@@ -56,11 +52,11 @@ class AdaFocusEnv(WithSpec, gymnasium.Env[Any, Any]):
         "render_modes": ["rgb_array"],
         "render_fps": 2,
     }
-    config_class: ClassVar[type[EnvConfig]] = EnvConfig
 
     def __init__(
         self,
         *,
+        task: str = "AdaFocus",
         first_episode: int = 0,
         episode_stride: int = 1,
         render_mode: str | None = None,
@@ -69,25 +65,26 @@ class AdaFocusEnv(WithSpec, gymnasium.Env[Any, Any]):
         """Open the environment; see `Player` for the errors.
 
         Args:
+            task: Which environment: one of `TASKS`.
             first_episode: First episode to play; with ``episode_stride`` N this is environment
                 ``first_episode`` of a batch of N.
             episode_stride: Episodes from one to the next.
             render_mode: ``rgb_array``, or None.
-            **config: The attributes of `EnvConfig`: ``cache`` and ``classifier``, and what is to
-                differ from its defaults.
+            **config: The attributes of the task's keywords, such as `EnvConfig`: ``cache`` and
+                ``classifier``, and what is to differ from its defaults.
 
         Raises:
-            ValueError: If a value is out of range.
+            ValueError: If a value is out of range, or there is no such task.
             TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
         """
         check_integer("first_episode", first_episode, 0)
         check_integer("episode_stride", episode_stride, 1)
         self.render_mode = checked_render_mode(render_mode)
         self.player = Player(
-            make_config(self.config_class, config), np.array([first_episode]), episode_stride
+            make_config(config_class(task), config), np.array([first_episode]), episode_stride
         )
         self.observation_space = self.player.observation_space
-        self.action_space = self.player.actions.space
+        self.action_space = self.player.action_space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -147,36 +144,6 @@ class AdaFocusEnv(WithSpec, gymnasium.Env[Any, Any]):
 
     def _observe(self) -> Any:
         return row_observation(self.player.observe(), 0)
-
-
-# Env is named again for skrl, which knows environments by their direct bases.
-class AdaFocusPlusEnv(AdaFocusEnv, gymnasium.Env[Any, Any]):
-    """Choose where to look in every frame of a video, and whether to look at all.
-
-    As `AdaFocusEnv`, but for:
-
-    ## Action space
-    ``MultiDiscrete([K, 2])``: where; and whether to look (1) or to skip (0). With
-    ``action_set="flat"`` ``Discrete(K + 1)``: where, or K to skip.
-
-    ## Reward
-    r + r′: the reward design's for where (π), and Eq. 10's for whether (π′); ``info`` has them as
-    ``reward_location`` and ``reward_skip``. f_C's state goes on with what was done. Where a frame
-    is skipped, r is that of what looking would have given; in the flat set, where no location was
-    chosen, that of looking at nothing. The paper leaves these open (our choices).
-
-    ## Budget
-    With ``budget_gmacs`` no episode costs more: a look that would leave too little for seeing the
-    frames that remain is skipped instead, and ``action_masks()`` says so beforehand. Episodes do
-    not end early.
-
-    ## Info
-    Also ``looked``: whether f_L ran. ``box_px`` is zeros where no location was chosen.
-
-    Source: AdaFocus (arXiv:2105.03245) section 3.3, Eq. 8 to 10.
-    """
-
-    config_class = PlusConfig
 
 
 def checked_render_mode(render_mode: str | None) -> str | None:

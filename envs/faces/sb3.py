@@ -11,24 +11,26 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from ..config import EnvConfig, PlusConfig, check_integer, make_config
+from ..config import EnvConfig, check_integer, make_config
 from ..core import Player
-from ..episodes.outcome import Columns, row_observation
-from .env import AdaFocusEnv, check_options, checked_render_mode
+from ..records.outcome import Columns, row_observation
+from ..tasks import registry
+from ..tasks.registry import TASKS, config_class
+from .env import FocusEnv, check_options, checked_render_mode
 
-_CONFIGS = {"focusgym/AdaFocus-v0": EnvConfig, "focusgym/AdaFocusPlus-v0": PlusConfig}
+_IDS = {registry.env_id(name): name for name in TASKS}
 
 
 def make_sb3(
     env_id: str, n_envs: int = 1, *, render_mode: str | None = None, **config: Any
-) -> AdaFocusVecEnv:
+) -> FocusVecEnv:
     """Make N environments for Stable-Baselines3.
 
     ``evaluate_policy`` of Stable-Baselines3 gives each environment its share of episodes: with a
     new VecEnv, as many episodes as videos, and N that divides them, it plays every video once.
 
     Args:
-        env_id: ``focusgym/AdaFocus-v0`` or ``focusgym/AdaFocusPlus-v0``.
+        env_id: Such as ``focusgym/AdaFocus-v0``.
         n_envs: N.
         render_mode: ``rgb_array``, or None.
         **config: As for ``gymnasium.make``.
@@ -39,16 +41,16 @@ def make_sb3(
         CacheError: If the cache cannot be opened or has no such split.
         BundleError: If the classifier cannot be read or belongs to another cache.
     """
-    known = _CONFIGS.get(env_id.removeprefix("focusgym.envs:"))
-    if known is None:
-        raise ValueError(f"env_id must be one of {', '.join(_CONFIGS)}; got {env_id!r}")
-    return AdaFocusVecEnv(make_config(known, config), n_envs, render_mode)
+    name = _IDS.get(env_id.removeprefix("focusgym.envs:"))
+    if name is None:
+        raise ValueError(f"env_id must be one of {', '.join(_IDS)}; got {env_id!r}")
+    return FocusVecEnv(make_config(config_class(name), config), n_envs, render_mode)
 
 
-class AdaFocusVecEnv(VecEnv):
-    """N AdaFocus or AdaFocus+ environments in step with each other.
+class FocusVecEnv(VecEnv):
+    """N environments of one id in step with each other.
 
-    The same episodes as N `AdaFocusEnv` with ``first_episode=i, episode_stride=N``, and the same
+    The same episodes as N `FocusEnv` with ``first_episode=i, episode_stride=N``, and the same
     infos. At the end of an episode they also have, as Stable-Baselines3 wants them, ``episode``
     (return ``r``, length ``l``, and our ``gmacs`` and ``correct``) and ``terminal_observation``.
     """
@@ -69,8 +71,8 @@ class AdaFocusVecEnv(VecEnv):
         check_integer("n_envs", n_envs, 1)
         self.player = Player(config, np.arange(n_envs), n_envs)
         self.render_mode = checked_render_mode(render_mode)
-        super().__init__(n_envs, self.player.observation_space, self.player.actions.space)
-        self.metadata = AdaFocusEnv.metadata
+        super().__init__(n_envs, self.player.observation_space, self.player.action_space)
+        self.metadata = FocusEnv.metadata
 
     def reset(self) -> Any:
         """Begin the next episodes; after ``seed``, the first ones of that seed's order.
@@ -130,7 +132,7 @@ class AdaFocusVecEnv(VecEnv):
         """
         raise AttributeError(
             f"cannot set {attr_name!r}: the environments of a batch share one engine; build "
-            "another AdaFocusVecEnv instead"
+            "another FocusVecEnv instead"
         )
 
     def env_method(

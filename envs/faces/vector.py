@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from ..config import EnvConfig, PlusConfig, check_integer, make_config
+from ..config import check_integer, make_config
 from ..core import Player
-from ..episodes.outcome import Columns, row_observation
+from ..records.outcome import Columns, row_observation
 from ..records.record import EpisodeRecord
+from ..tasks.registry import config_class
 from .env import check_options, checked_render_mode
 from .spec import WithSpec
 
 
-class AdaFocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
-    """N environments ``focusgym/AdaFocus-v0`` in step with each other.
+class FocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
+    """N environments ``focusgym/TASK-v0`` in step with each other.
 
-    The same episodes as N `AdaFocusEnv` with ``first_episode=i, episode_stride=N``, and infos as
+    The same episodes as N `FocusEnv` with ``first_episode=i, episode_stride=N``, and infos as
     Gymnasium's own vector environments give them: an array per key, and its mask ``_key``. With
     ``SAME_STEP`` autoreset the last observation and info of an episode are in ``final_obs`` and
     ``final_info``, and the next episode has begun. With ``DISABLED`` the caller resets, all or with
@@ -30,12 +31,11 @@ class AdaFocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
         autoreset_mode: When the next episodes begin; also in ``metadata``.
     """
 
-    config_class: ClassVar[type[EnvConfig]] = EnvConfig
-
     def __init__(
         self,
         num_envs: int = 1,
         *,
+        task: str = "AdaFocus",
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
@@ -45,6 +45,7 @@ class AdaFocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
 
         Args:
             num_envs: N.
+            task: Which environments: one of `TASKS`.
             autoreset_mode: ``SameStep`` or ``Disabled``.
             max_episode_steps: Decisions after which an episode is truncated, as by Gymnasium's
                 ``TimeLimit``; None, or −1 as in ``gymnasium.make``, for no limit.
@@ -71,9 +72,9 @@ class AdaFocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
         self.num_envs = num_envs
         self.render_mode = checked_render_mode(render_mode)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 2, "autoreset_mode": mode}
-        self.player = Player(make_config(self.config_class, config), np.arange(num_envs), num_envs)
+        self.player = Player(make_config(config_class(task), config), np.arange(num_envs), num_envs)
         self.single_observation_space = self.player.observation_space
-        self.single_action_space = self.player.actions.space
+        self.single_action_space = self.player.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -170,13 +171,6 @@ class AdaFocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
                 f"{mask.dtype} of shape {mask.shape}"
             )
         return mask
-
-
-# VectorEnv is named again for skrl, which knows environments by their direct bases.
-class AdaFocusPlusVectorEnv(AdaFocusVectorEnv, VectorEnv[Any, Any, NDArray[Any]]):
-    """N environments ``focusgym/AdaFocusPlus-v0`` in step; see `AdaFocusPlusEnv`."""
-
-    config_class = PlusConfig
 
 
 def _with_masks(columns: Columns, mask: NDArray[np.bool_]) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from ...feature_cache import Clip, View
 from ...recognizer import FocusgymError, FrameConfig, in_words
 from ...recognizer.files.whole import write_whole
 
-FORMAT = 2
+FORMAT = 3
 # The arrays of a record: the key of a decision in the file, and the type.
 _COLUMNS: Mapping[str, tuple[str, type[np.generic]]] = {
+    "segments": ("segment", np.int64),
     "options": ("option", np.int64),
     "looked": ("looked", np.bool_),
+    "fed": ("fed", np.bool_),
     "boxes_px": ("box_px", np.int64),
     "confidences": ("confidence", np.float64),
     "correct": ("correct", np.bool_),
@@ -55,7 +57,8 @@ class RecordError(FocusgymError):
 class EpisodeRecord:
     """What happened in one episode, and where its pixels are: enough to render it.
 
-    D is at most T; it is smaller where the episode was not finished. Decision d is about frame d.
+    D is the number of segments that decisions were about: at most T, and smaller where the episode
+    was not finished or ended early. A decision about a subset of segments has a row for each.
 
     Attributes:
         video_id: Row of the cache.
@@ -66,13 +69,16 @@ class EpisodeRecord:
         view: Which frames ``(T,)``, crop and flip were taken of the video.
         map_cells: (h, w) of the glance map.
         cache_fingerprint: Of the cache that the episode was played on.
+        segments: ``(D,)`` int64 in ``[0, T)``, the segment that each row is about.
         options: ``(D,)`` int64, chosen options; −1 where none was chosen.
         looked: ``(D,)`` bool, whether f_L ran; False where it was skipped.
+        fed: ``(D,)`` bool, whether f_C went on; False where the decision was to stop or to skip
+            the segment altogether.
         boxes_px: ``(D, 4)`` int64, (left, top, right, bottom) in the S×S frame; right and bottom
             exclusive; zeros where no option was chosen.
         confidences: ``(D,)`` float64, on the true label, after each decision.
         correct: ``(D,)`` bool, whether the prediction after each decision is right.
-        rewards: ``(D,)`` float64.
+        rewards: ``(D,)`` float64; the reward of a subset stands in its last row.
         gmacs: ``(D,)`` float64, cost so far after each decision, GMACs.
 
     Raises:
@@ -88,8 +94,10 @@ class EpisodeRecord:
     view: View
     map_cells: tuple[int, int]
     cache_fingerprint: str
+    segments: NDArray[np.int64]
     options: NDArray[np.int64]
     looked: NDArray[np.bool_]
+    fed: NDArray[np.bool_]
     boxes_px: NDArray[np.int64]
     confidences: NDArray[np.float64]
     correct: NDArray[np.bool_]
@@ -113,6 +121,8 @@ class EpisodeRecord:
                     f"{name} must be {np.dtype(dtype)} of shape {shape}; got {values.dtype} of "
                     f"shape {values.shape}: give one value per decision"
                 )
+        if not ((self.segments >= 0) & (self.segments < steps)).all():
+            raise ValueError(f"segments must be in [0, {steps}); got {self.segments.tolist()}")
         low, high = self.boxes_px[:, :2], self.boxes_px[:, 2:]
         if not ((low >= 0) & (low <= high) & (high <= side)).all():
             expected = f"(left, top, right, bottom) within 0 and {side}"

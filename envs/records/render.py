@@ -140,7 +140,7 @@ def render_record(record: EpisodeRecord) -> NDArray[np.uint8]:
     for d in range(n):
         caption, box = record_caption(record, d + 1), record_box(record, d)
         pictures[d] = draw_decision(
-            frames[d], caption, record.map_cells, box, bool(record.looked[d])
+            frames[record.segments[d]], caption, record.map_cells, box, bool(record.looked[d])
         )
     return pictures
 

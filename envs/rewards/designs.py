@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 from torch import Tensor
 
-from .functions import increment_over_random, increments, padding
+from .functions import final, increment_over_random, increments, margin, margin_gain, padding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,12 @@ class Confidences:
         logits: ``(B, C)`` of the classes, after looking at the chosen option, as ``chosen``.
         labels: ``(B,)`` int64, the true class; with the environment's ``labels="mean"``
             ``(B, C)`` bool, all true classes.
-        options: ``(B,)`` int64 in ``[0, K]``, the chosen option; K where none was chosen.
-        step: ``(B,)`` int64 in ``[0, T)``, which decision of the episode it is.
+        options: ``(B,)`` int64 in ``[0, K)``, the chosen option; −1 where none was chosen.
+        step: ``(B,)`` int64 in ``[0, D)``, which decision of the episode it is.
         last: ``(B,)`` bool, whether the episode ends with it.
         random: ``(B, k)`` after looking at k random options instead; k is the design's ``draws``.
         skip: ``(B,)`` after looking at nothing, if the design ``compares_skip``.
+        best_margin: ``(B,)`` the largest margin before the decision, see `margin`; 0 at the first.
     """
 
     chosen: Tensor
@@ -44,6 +45,7 @@ class Confidences:
     last: Tensor
     random: Tensor | None = None
     skip: Tensor | None = None
+    best_margin: Tensor | None = None
 
 
 class RewardDesign(Protocol):
@@ -133,11 +135,38 @@ class Padding:
         return padding(p.chosen, p.skip)
 
 
+@dataclass(frozen=True)
+class Final:
+    """1 if the episode ends with the right prediction, and nothing before; see `final`."""
+
+    draws: ClassVar[int] = 0
+    compares_skip: ClassVar[bool] = False
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+        return final(p.logits, p.labels, p.last)
+
+
+@dataclass(frozen=True)
+class BestMargin:
+    """By how much the margin is better than all before; see `margin_gain`."""
+
+    draws: ClassVar[int] = 0
+    compares_skip: ClassVar[bool] = False
+
+    def __call__(self, p: Confidences) -> Tensor:
+        """Return rewards ``(B,)``."""
+        assert p.best_margin is not None  # the environment always gives it
+        return margin_gain(margin(p.logits, p.labels), p.best_margin)
+
+
 DESIGNS: dict[str, type[RewardDesign]] = {
     "increment_over_random": IncrementOverRandom,
     "confidence": Confidence,
     "increments": Increments,
     "padding": Padding,
+    "final": Final,
+    "best_margin": BestMargin,
 }
 
 

@@ -77,6 +77,60 @@ def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float) -> Ten
     return (look - skip - penalty).where(looked, 0.0)
 
 
+def final(logits: Tensor, labels: Tensor, last: Tensor) -> Tensor:
+    """Return 1 where an episode ends with the right prediction, 0 elsewhere.
+
+    Args:
+        logits: ``(B, C)`` after the decision.
+        labels: ``(B,)`` int64, the true class; or ``(B, C)`` bool, all true classes.
+        last: ``(B,)`` bool, whether the episode ends with the decision.
+
+    Returns:
+        ``(B,)`` in {0, 1}.
+
+    Source: FrameGlimpses (arXiv:1511.06984), whose glimpses are rewarded at the end.
+    """
+    predicted = logits.argmax(dim=-1)
+    if labels.dtype == torch.bool:
+        correct = labels.gather(1, predicted[:, None])[:, 0]
+    else:
+        correct = predicted == labels
+    return (correct & last).to(logits.dtype)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the probability of the true class less that of the most probable other one.
+
+    Args:
+        logits: ``(B, C)``, at least two classes.
+        labels: ``(B,)`` int64; or ``(B, C)`` bool, of which the most probable true class counts.
+
+    Returns:
+        ``(B,)`` in [-1, 1].
+    """
+    probabilities = logits.softmax(dim=-1)
+    true = labels
+    if labels.dtype != torch.bool:
+        true = torch.nn.functional.one_hot(labels, logits.shape[-1]).bool()
+    best_true = probabilities.masked_fill(~true, 0.0).amax(dim=-1)
+    return best_true - probabilities.masked_fill(true, 0.0).amax(dim=-1)
+
+
+def margin_gain(margins: Tensor, best: Tensor) -> Tensor:
+    """Return by how much margins exceed the best so far: ``max(0, m_t - max_{t'<t} m_t')``.
+
+    Args:
+        margins: ``(B,)`` after the decision.
+        best: ``(B,)`` the largest before it; 0 at the first decision.
+
+    Returns:
+        ``(B,)`` in [0, 1].
+
+    Source: AdaFrame (arXiv:1811.12432): only a prediction that is better than all before pays.
+    """
+    return (margins - best).clamp(min=0.0)
+
+
 def regret(confidences: Tensor, options: Tensor | NDArray[np.int64]) -> Tensor:
     """Return how far below the best alternative of its step an option stays.
 

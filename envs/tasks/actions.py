@@ -17,7 +17,7 @@ class Choice:
     """What N actions mean.
 
     Attributes:
-        options: ``(N,)`` int64; K where nothing was chosen (skip of the flat set).
+        options: ``(N,)`` int64 in ``[0, K)``; −1 where none was named (skip of the flat set).
         looks: ``(N,)`` bool, whether f_L is to run.
     """
 
@@ -69,7 +69,7 @@ class PatchActions:
 
     def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
         """Return the options; every action looks."""
-        options = _checked(actions, (n_envs,), (len(self._allowed),))
+        options = checked_actions(actions, (n_envs,), (len(self._allowed),))
         _check_allowed(options, self._allowed)
         return Choice(options, np.ones(n_envs, dtype=bool))
 
@@ -98,7 +98,7 @@ class PairActions:
 
     def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
         """Return the options, and whether to look."""
-        pairs = _checked(actions, (n_envs, 2), (len(self._allowed), 2))
+        pairs = checked_actions(actions, (n_envs, 2), (len(self._allowed), 2))
         _check_allowed(pairs[:, 0], self._allowed)
         return Choice(pairs[:, 0], pairs[:, 1] == 1)
 
@@ -125,15 +125,16 @@ class FlatActions:
         self.space = spaces.Discrete(len(self._allowed))
 
     def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
-        """Return the options, K for skip, and whether to look."""
-        options = _checked(actions, (n_envs,), (len(self._allowed),))
+        """Return the options, none for skip, and whether to look."""
+        options = checked_actions(actions, (n_envs,), (len(self._allowed),))
         _check_allowed(options, self._allowed)
-        return Choice(options, options < len(self._allowed) - 1)
+        looks = options < len(self._allowed) - 1
+        return Choice(np.where(looks, options, -1), looks)
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
         """Look only where there is room; elsewhere nothing is chosen."""
         looks = choice.looks & affordable
-        return Choice(np.where(looks, choice.options, len(self._allowed) - 1), looks)
+        return Choice(np.where(looks, choice.options, -1), looks)
 
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return ``(N, K + 1)``: the allowed options where there is room for a look, and skip."""
@@ -149,10 +150,19 @@ def action_set(config: EnvConfig, allowed: NDArray[np.bool_]) -> ActionSet:
     return PairActions(allowed) if config.action_set == "pairs" else FlatActions(allowed)
 
 
-def _checked(
+def checked_actions(
     actions: ArrayLike, shape: tuple[int, ...], sizes: tuple[int, ...]
 ) -> NDArray[np.int64]:
-    """Return actions as int64, if their shape, type and range are right."""
+    """Return actions as int64, if their shape, type and range are right.
+
+    Args:
+        actions: As they came.
+        shape: Expected.
+        sizes: Numbers of possible values, of the last axis or of all.
+
+    Raises:
+        ValueError: If they are not.
+    """
     chosen = np.asarray(actions)
     right = chosen.shape == shape and chosen.dtype.kind in "iu"
     if right and chosen.min() >= 0 and (chosen < sizes).all():

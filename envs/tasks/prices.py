@@ -18,10 +18,11 @@ SLACK = 1 + 1e-9
 
 @dataclass(frozen=True)
 class Prices:
-    """Costs of an episode of T frames.
+    """Costs of an episode of T segments.
 
     Attributes:
-        cost: GMACs of each network on one frame; ``policy_gmacs`` is the agent's own.
+        cost: GMACs of each network on one segment; ``policy_gmacs`` is the agent's own.
+        option_gmacs: ``(K,)`` of f_L on each option.
         steps: T.
         budget_gmacs: Most GMACs of an episode; infinite for no limit.
         penalty: What Eq. 10 takes off the reward for a look.
@@ -31,6 +32,7 @@ class Prices:
     """
 
     cost: FrameCost
+    option_gmacs: NDArray[np.float64]
     steps: int
     budget_gmacs: float = np.inf
     penalty: float = 0.0
@@ -47,31 +49,54 @@ class Prices:
             )
 
     @classmethod
-    def of(cls, config: EnvConfig, cost: FrameCost, steps: int, patch_px: int) -> Prices:
+    def of(
+        cls,
+        config: EnvConfig,
+        cost: FrameCost,
+        option_gmacs: NDArray[np.float64],
+        steps: int,
+        patch_px: int,
+    ) -> Prices:
         """Return the prices of an environment.
 
         Args:
             config: Its keywords.
-            cost: GMACs of f_G, f_L and f_C on one frame.
+            cost: GMACs of f_G, f_L and f_C on one segment.
+            option_gmacs: ``(K,)`` of f_L on each option.
             steps: T.
             patch_px: P.
         """
         cost = replace(cost, policy_gmacs=config.policy_gmacs)
         if not isinstance(config, PlusConfig):
-            return cls(cost, steps)
+            return cls(cost, option_gmacs, steps)
         unit = {"per_px2": patch_px**2, "per_gmac": cost.local_gmacs}
         penalty = sum(price * unit[name] for name, price in config.penalty.items())
         budget = np.inf if config.budget_gmacs is None else config.budget_gmacs
-        return cls(cost, steps, budget, penalty)
+        return cls(cost, option_gmacs, steps, budget, penalty)
 
     @cached_property
     def frame_gmacs(self) -> float:
         """GMACs of a frame that is seen but not looked at: f_G, f_C and the agent."""
         return self.cost.glance_gmacs + self.cost.classifier_gmacs + self.cost.policy_gmacs
 
-    def spend(self, looks: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the GMACs ``(N,)`` of one frame in each episode."""
-        return self.frame_gmacs + self.cost.local_gmacs * looks.astype(np.float64)
+    def of_segment(
+        self, options: NDArray[np.int64], attended: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return the GMACs ``(N,)`` of a segment that is glanced at, decided about and fed.
+
+        Args:
+            options: ``(N,)``, any where ``attended`` is False.
+            attended: ``(N,)`` whether f_L runs.
+        """
+        return self.frame_gmacs + np.where(attended, self.option_gmacs[options], 0.0)
+
+    def of_looks(
+        self, options: NDArray[np.int64], attended: NDArray[np.bool_], fed: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return the GMACs ``(N,)`` of f_L and f_C alone, on segments that are fed or not."""
+        looks = np.where(attended, self.option_gmacs[options], 0.0)
+        total: NDArray[np.float64] = looks + fed * self.cost.classifier_gmacs
+        return total
 
     def affordable(
         self, spent_gmacs: NDArray[np.float64], t: NDArray[np.int64]

@@ -111,6 +111,10 @@ class Classifier(nn.Module, ABC):
     def logits(self, state: Tensor, step: Tensor) -> Tensor:
         """Return logits ``(B, ..., C)`` of states ``(B, ..., S)`` after ``step``."""
 
+    def summary(self, state: Tensor) -> Tensor:
+        """Return states ``(B, S)`` as finite numbers, for agents that observe them."""
+        return state
+
     def _linear(self, glance: Tensor, local: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
         """Return ``W·[ē^G, ē^L] + b`` without multiplying what a skipped frame lacks."""
         width = glance.shape[-1] if self.config.reuse_glance else 0
@@ -240,6 +244,10 @@ class AverageClassifier(Classifier):
     def advance(self, state: Tensor, recurrent: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
         """Add the probabilities of one more frame; shapes as in `Classifier`."""
         return torch.logaddexp(_spread(state, inputs.ndim), inputs.log_softmax(dim=-1))
+
+    def summary(self, state: Tensor) -> Tensor:
+        """Return the sums of probabilities ``(B, C)``: zero before the first step."""
+        return state.exp()
 
     def logits(self, state: Tensor, step: Tensor) -> Tensor:
         """Return the logarithm of the mean probability, ``(B, ..., C)``."""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
-from ...envs import AdaFocusPlusVectorEnv, AdaFocusVectorEnv, EpisodeRecord, FocusEngine, regret
+from ...envs import EpisodeRecord, FocusEngine, FocusVectorEnv, regret
 from ...recognizer import FrameCost, PolicyNetwork
 from ..evaluation.trained import Trained, find_trained
 from ..folders.run_folder import is_run
@@ -229,9 +229,9 @@ def watch(
         ValueError: If the reward design does not work.
     """
     trained, engine = looker.trained, looker.engine
-    face = AdaFocusPlusVectorEnv if looker.can_skip else AdaFocusVectorEnv
-    env = face(
+    env = FocusVectorEnv(
         len(videos),
+        task="AdaFocusPlus" if looker.can_skip else "AdaFocus",
         autoreset_mode="Disabled",
         cache=trained.cache.root,
         classifier=trained.classifier,

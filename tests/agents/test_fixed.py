@@ -18,8 +18,7 @@ from focusgym.agents import (
     UniformFramesAgent,
     best_fixed_option,
 )
-from focusgym.agents.fixed import uniform_frames
-from focusgym.envs import FeatureSource, FocusEngine
+from focusgym.envs import FeatureSource, FocusEngine, uniform_segments
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import GruClassifier, PolicyConfig, PolicyNetwork
 
@@ -103,7 +102,7 @@ def test_uniform_frames_are_the_middles_of_equal_segments(
 def test_uniform_frames_by_the_formula(steps: int) -> None:
     for k in range(steps + 1):
         expected = [math.floor((i + 0.5) * steps / k) for i in range(k)]
-        assert uniform_frames(k, steps).tolist() == expected
+        assert uniform_segments(k, steps).tolist() == expected
         assert len(set(expected)) == k
 
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from support import G, L, T, add_group, write_cache
 
 from focusgym.agents import EpisodeBuffer, GlanceGruExtractor, PPOConfig, read_policy, train_policy
-from focusgym.envs import AdaFocusVecEnv, EnvConfig
+from focusgym.envs import EnvConfig, FocusVecEnv
 from focusgym.feature_cache import CacheError, FeatureCache
 from focusgym.recognizer import BundleError, GruClassifier, write_bundle
 
@@ -45,7 +45,7 @@ class Recorder(BaseCallback):
 
 
 def make_ppo(cache: Path, classifier: Path, n_envs: int, **kwargs: object) -> PPO:
-    env = AdaFocusVecEnv(EnvConfig(cache, classifier, observation="index"), n_envs)
+    env = FocusVecEnv(EnvConfig(cache, classifier, observation="index"), n_envs)
     options = {
         "n_steps": T,
         "batch_size": T * n_envs,
@@ -158,14 +158,14 @@ def test_the_reported_return_is_the_mean_over_the_rollouts_episodes(
     cache: FeatureCache, classifier_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rewards: list[np.ndarray] = []
-    step_wait = AdaFocusVecEnv.step_wait
+    step_wait = FocusVecEnv.step_wait
 
-    def spy(env: AdaFocusVecEnv) -> Any:
+    def spy(env: FocusVecEnv) -> Any:
         outcome = step_wait(env)
         rewards.append(outcome[1])
         return outcome
 
-    monkeypatch.setattr(AdaFocusVecEnv, "step_wait", spy)
+    monkeypatch.setattr(FocusVecEnv, "step_wait", spy)
     config = PPOConfig(epochs=90, n_envs=150, minibatch=75, conv_channels=2, hidden=8)
     _, returns = train_policy(cache.root, classifier_path, config, seed=0)
     assert len(returns) == 90 * 6 // 150 == 3

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support import GRID, C, G, L, Literal, N, T, write_cache
 from torch import nn
 
-from focusgym.envs import AdaFocusEnv, FeatureSource, FocusEngine, increment_over_random, regret
+from focusgym.envs import FeatureSource, FocusEngine, FocusEnv, increment_over_random, regret
 from focusgym.feature_cache import CacheError, FeatureCache
 from focusgym.recognizer import AverageClassifier, ClassifierConfig, GruClassifier
 
@@ -179,7 +179,7 @@ def test_counterfactuals_of_more_videos_than_a_block_holds(literal: Literal) -> 
 
 def test_the_exact_expectation_is_the_mean_of_all_single_draws(literal: Literal) -> None:
     engine, history = engine_of(literal), [2, 7, 7]
-    env = AdaFocusEnv(**literal.files, reward={"name": "increment_over_random", "draws": None})
+    env = FocusEnv(**literal.files, reward={"name": "increment_over_random", "draws": None})
     engine.start(np.full(K, 4))
     env.reset(options={"video": 4})
     for option in [*history, 5]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support import GRID, C, G, L, Literal, N, T, write_cache
 from torch import Tensor
 
-from focusgym.envs import AdaFocusEnv, AdaFocusPlusVectorEnv, EnvConfig, FeatureSource, FocusEngine
+from focusgym.envs import EnvConfig, FeatureSource, FocusEngine, FocusEnv, FocusVectorEnv
 from focusgym.envs.engine.source import open_source
 from focusgym.feature_cache import CacheError
 from focusgym.recognizer import ClassifierConfig, GruClassifier, build_classifier
@@ -31,7 +31,7 @@ def literal(tmp_path: Path, request: pytest.FixtureRequest) -> Literal:
 
 def rewards_of(files: dict[str, Any], n_envs: int = 4, **keywords: Any) -> np.ndarray:
     """Play two episodes in every environment with actions that are always the same."""
-    env = AdaFocusPlusVectorEnv(n_envs, **files, **keywords)
+    env = FocusVectorEnv(n_envs, task="AdaFocusPlus", **files, **keywords)
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     nvec = env.single_action_space.nvec
@@ -148,7 +148,7 @@ def test_the_environments_of_a_process_share_a_source_while_there_are_any(
     config = EnvConfig(**literal.files)
     source = weakref.ref(open_source(config))
     assert source() is None, "nothing is kept that nobody uses"
-    envs = [AdaFocusEnv(**literal.files) for _ in range(2)]
+    envs = [FocusEnv(**literal.files) for _ in range(2)]
     source = weakref.ref(open_source(config))
     monkeypatch.chdir(tmp_path)
     assert open_source(EnvConfig("cache", "classifier", reward="padding", seed=5)) is source()
@@ -162,13 +162,13 @@ def test_the_environments_of_a_process_share_a_source_while_there_are_any(
 
 
 def test_a_classifier_that_is_written_anew_is_noticed(literal: Literal) -> None:
-    before = AdaFocusEnv(**literal.files)
+    before = FocusEnv(**literal.files)
     old = rewards_of(literal.files)
     literal.write_classifier(1, aggregation=literal.classifier.config.aggregation)
     new = rewards_of(literal.files)
     assert np.abs(new - old).mean() > 0.05
     _, info = before.reset(seed=0)
-    after = AdaFocusEnv(**literal.files)
+    after = FocusEnv(**literal.files)
     after.reset(seed=0)
     p = literal.confidence(info["video_id"], [(3, 1)])
     assert after.step(np.int64(3))[4]["confidence"] == pytest.approx(p, abs=1e-6)
@@ -181,13 +181,13 @@ def test_a_glance_map_that_is_not_numbers_names_the_video_and_the_frame(literal:
     stored.flush()
     message = r"video {0} \({0}.mp4\), frame {1}: the glance map holds NaN or infinite numbers: "
     message += "run `focusgym cache verify`, then build the cache again"
-    env = AdaFocusEnv(**literal.files, split=None)
+    env = FocusEnv(**literal.files, split=None)
     with pytest.raises(CacheError, match=message.format(7, 0)):
         env.reset(options={"video": 7})
     env.reset(options={"video": 6})
     env.step(np.int64(0))
     with pytest.raises(CacheError, match=message.format(6, 2)):
         env.step(np.int64(0))
-    env = AdaFocusEnv(**literal.files, split=None, observation="index")
+    env = FocusEnv(**literal.files, split=None, observation="index")
     env.reset(options={"video": 6})
     assert [env.step(np.int64(0))[2] for _ in range(T)] == [False] * (T - 1) + [True]

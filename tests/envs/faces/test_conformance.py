@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -20,19 +21,19 @@ from gymnasium.wrappers.vector import (
 from support import GRID, T, assert_same
 
 from focusgym.envs import (
-    AdaFocusEnv,
-    AdaFocusPlusEnv,
-    AdaFocusPlusVectorEnv,
-    AdaFocusVectorEnv,
     Episodes,
+    FocusEnv,
+    FocusVectorEnv,
 )
 
 K = GRID**2
+PlusEnv = partial(FocusEnv, task="AdaFocusPlus")
+PlusVectorEnv = partial(FocusVectorEnv, task="AdaFocusPlus")
 BUDGET = {"budget_gmacs": T * 0.31 + 2 * 1.5}  # two looks of four
 KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "where": (AdaFocusVectorEnv, AdaFocusEnv, {}),
-    "pairs": (AdaFocusPlusVectorEnv, AdaFocusPlusEnv, {"action_set": "pairs", **BUDGET}),
-    "flat": (AdaFocusPlusVectorEnv, AdaFocusPlusEnv, {"action_set": "flat", **BUDGET}),
+    "where": (FocusVectorEnv, FocusEnv, {}),
+    "pairs": (PlusVectorEnv, PlusEnv, {"action_set": "pairs", **BUDGET}),
+    "flat": (PlusVectorEnv, PlusEnv, {"action_set": "flat", **BUDGET}),
 }
 REWARDS: dict[str, Any] = {
     "one draw": "increment_over_random",
@@ -141,7 +142,7 @@ def test_chosen_videos_and_seeds_reach_every_environment(files: dict[str, str], 
 
 def test_draws_are_those_of_the_episodes(files: dict[str, str]) -> None:
     """They show where random patches are chosen: the reward is zero there, and nowhere else."""
-    env = AdaFocusVectorEnv(64, **files, seed=2)
+    env = FocusVectorEnv(64, **files, seed=2)
     episodes = Episodes(np.arange(6), 1, T, np.arange(K), np.arange(64), 64, 2)
     env.reset()
     for step in range(2 * T):
@@ -157,7 +158,7 @@ def test_draws_are_those_of_the_episodes(files: dict[str, str]) -> None:
 def test_an_epoch_visits_every_video_once_whatever_n_is(files: dict[str, str]) -> None:
     orders = {}
     for n in (1, 2, 4, 5, 8):
-        env = AdaFocusVectorEnv(n, **files, videos=[5, 3, 0, 2], split="train", reward="confidence")
+        env = FocusVectorEnv(n, **files, videos=[5, 3, 0, 2], split="train", reward="confidence")
         played = [env.reset(seed=1)[1]["video_id"]]
         while n * len(played) < 12:
             for _ in range(T):
@@ -254,9 +255,9 @@ def test_every_way_of_make_vec(files: dict[str, str], mode: str | None) -> None:
     env.close()
     for i in range(2):
         if mode in ("sync", "async"):
-            single, seed = AdaFocusEnv(**config), 3 + i  # Gymnasium's own: a seed each
+            single, seed = FocusEnv(**config), 3 + i  # Gymnasium's own: a seed each
         else:
-            single, seed = AdaFocusEnv(first_episode=i, episode_stride=2, **config), 3
+            single, seed = FocusEnv(first_episode=i, episode_stride=2, **config), 3
         single.reset(seed=seed)
         expected = [single.step(i + 1)[1] for _ in range(T)]
         assert rewards[:, i] == pytest.approx(expected, abs=1e-5)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from support import T
 
-from focusgym.envs import AdaFocusEnv, AdaFocusPlusVectorEnv, AdaFocusVectorEnv, make_sb3
+from focusgym.envs import FocusEnv, FocusVectorEnv, make_sb3
 
 
 def test_infos_of_a_batch_may_be_changed(files: dict[str, str]) -> None:
-    env = AdaFocusPlusVectorEnv(2, budget_gmacs=5.0, **files)
+    env = FocusVectorEnv(2, task="AdaFocusPlus", budget_gmacs=5.0, **files)
     env.reset(seed=0)
-    other = AdaFocusPlusVectorEnv(2, budget_gmacs=5.0, **files)
+    other = FocusVectorEnv(2, task="AdaFocusPlus", budget_gmacs=5.0, **files)
     other.reset(seed=0)
     for t in range(3 * T):
         actions = np.array([[t % 9, 1], [2, t % 2]])
@@ -51,12 +51,12 @@ def test_rewards_of_stable_baselines_may_be_changed(files: dict[str, str]) -> No
 def test_a_copy_is_an_environment_of_its_own(
     files: dict[str, str], duplicate: Callable[[Any], Any]
 ) -> None:
-    env = AdaFocusEnv(**files)
+    env = FocusEnv(**files)
     env.reset(seed=1)
     env.step(3)
     twin = duplicate(env)
     assert twin.step(4)[1] == env.step(4)[1], "it goes on from where it was copied"
-    fresh = AdaFocusEnv(**files)
+    fresh = FocusEnv(**files)
     twin.reset(seed=5), fresh.reset(seed=5)
     for _ in range(6):
         videos = [each.reset()[1]["video_id"] for each in (twin, fresh)]
@@ -65,7 +65,7 @@ def test_a_copy_is_an_environment_of_its_own(
 
 
 def test_a_batch_is_recorded_where_it_does_not_reset_by_itself(files: dict[str, str]) -> None:
-    env = AdaFocusVectorEnv(2, autoreset_mode="Disabled", **files)
+    env = FocusVectorEnv(2, autoreset_mode="Disabled", **files)
     env.reset(seed=0)
     rewards = [env.step(np.array([t, 8 - t]))[1] for t in range(T)]
     for i in range(2):

@@ -19,7 +19,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from stable_baselines3.common.monitor import Monitor
 from support import GRID, C, G, L, T, assert_same
 
-from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv
+from focusgym.envs import FocusEnv
 from focusgym.feature_cache import FeatureCache
 
 K = GRID**2
@@ -161,18 +161,18 @@ def test_a_seed_fixes_everything(files: dict[str, str]) -> None:
     def play(env: gymnasium.Env, seed: int | None) -> list[float]:
         return [env.reset(seed=seed)[1]["video_id"], *rewards_of(env)]
 
-    env = AdaFocusEnv(**files)
+    env = FocusEnv(**files)
     third = play(env, 3)
     assert play(env, 4) != third
     assert play(env, 3) == third
-    assert play(AdaFocusEnv(**files, seed=3), None) == third, "as a keyword"
+    assert play(FocusEnv(**files, seed=3), None) == third, "as a keyword"
     assert play(env, None) != third, "without a seed the order goes on"
     assert videos_played(env, 6, 3) != videos_played(env, 6, 4)
 
 
 def test_a_split_all_of_them_or_a_list_is_played(files: dict[str, str]) -> None:
     def of(n: int, **keywords: Any) -> list[int]:
-        return videos_played(AdaFocusEnv(**files, **keywords), n)
+        return videos_played(FocusEnv(**files, **keywords), n)
 
     assert sorted(of(6)) == [0, 1, 2, 3, 4, 5]
     assert sorted(of(2, split="val")) == [6, 7]
@@ -190,8 +190,8 @@ def test_videos_that_could_not_be_read_are_not_played(
     table = pd.read_csv(cache.root / "videos.csv")
     table.loc[[1, 9], "split"] = "skipped"
     table.to_csv(cache.root / "videos.csv", index=False)
-    assert sorted(videos_played(AdaFocusEnv(**files), 5)) == [0, 2, 3, 4, 5]
-    everything = AdaFocusEnv(**files, split=None)
+    assert sorted(videos_played(FocusEnv(**files), 5)) == [0, 2, 3, 4, 5]
+    everything = FocusEnv(**files, split=None)
     assert sorted(videos_played(everything, 8)) == [0, 2, 3, 4, 5, 6, 7, 8]
     with pytest.raises(ValueError, match=r"that could be read when it was built; got 9"):
         everything.reset(options={"video": 9})
@@ -201,8 +201,8 @@ def test_a_chosen_video_is_played_out_of_turn_the_same_way_after_each_seed(
     files: dict[str, str],
 ) -> None:
     reward = {"name": "increment_over_random", "draws": 2}
-    order = videos_played(AdaFocusEnv(**files, reward=reward), 6, 1)
-    env = AdaFocusEnv(**files, reward=reward)
+    order = videos_played(FocusEnv(**files, reward=reward), 6, 1)
+    env = FocusEnv(**files, reward=reward)
     assert videos_played(env, 2, 1) == order[:2]
     played = []
     for row in (8, 0, 8):  # 8 is not even in the split
@@ -221,8 +221,8 @@ def test_a_chosen_video_is_played_out_of_turn_the_same_way_after_each_seed(
 
 
 def test_a_reset_in_the_middle_of_an_episode_begins_the_next(files: dict[str, str]) -> None:
-    order = videos_played(AdaFocusEnv(**files), 3)
-    env, fresh = AdaFocusEnv(**files), AdaFocusEnv(**files)
+    order = videos_played(FocusEnv(**files), 3)
+    env, fresh = FocusEnv(**files), FocusEnv(**files)
     env.reset()
     env.step(1)
     env.step(1)
@@ -235,10 +235,10 @@ def test_the_kinds_of_action_that_agents_give(files: dict[str, str]) -> None:
     """Python's int, NumPy's, and arrays without dimensions, as Stable-Baselines3 predicts them."""
     rewards = []
     for action in (5, np.int64(5), np.uint8(5), np.array(5), np.array(5, dtype=np.int32)):
-        env = AdaFocusEnv(**files)
+        env = FocusEnv(**files)
         env.reset(seed=0)
         rewards.append(env.step(action)[1])
-    env = AdaFocusPlusEnv(**files)
+    env = FocusEnv(task="AdaFocusPlus", **files)
     for action in ([5, 1], (5, 1), np.array([5, 1])):
         env.reset(seed=0)
         rewards.append(env.step(action)[4]["reward_location"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from gymnasium.wrappers import RecordVideo
 from support import GRID, T
 
-from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv, AdaFocusPlusVectorEnv, AdaFocusVectorEnv
+from focusgym.envs import FocusEnv, FocusVectorEnv
 
 K = GRID**2
 EXTRA = "is not installed: pip install -e '.[libraries]' runs this test"
@@ -37,7 +38,7 @@ def test_torchrl_makes_an_environment_by_its_id(
     env.set_seed(3)
     played = env.rollout(T + 1)
     assert played["next", "terminated"].flatten().tolist() == [False] * (T - 1) + [True]
-    by_hand = (AdaFocusPlusEnv if plus else AdaFocusEnv)(**files)
+    by_hand = FocusEnv(task="AdaFocusPlus" if plus else "AdaFocus", **files)
     by_hand.reset(seed=3)  # set_seed resets, and so does the rollout
     seen = by_hand.reset()[0]
     for t in range(T):
@@ -67,7 +68,7 @@ def test_torchrl_wraps_a_batch(torchrl_envs: Any, files: dict[str, str], mode: s
     env = torchrl_envs.GymWrapper(made, categorical_action_encoding=True)
     env.set_seed(3)
     played = env.rollout(2 * T + 1, break_when_any_done=False)
-    by_hand = AdaFocusVectorEnv(3, autoreset_mode=mode, **files)
+    by_hand = FocusVectorEnv(3, autoreset_mode=mode, **files)
     resets = [by_hand.reset(seed=3)[0], *(by_hand.reset()[0] for _ in range(4))]
     first = played["observation"][:, 0].numpy()
     n_resets = [np.array_equal(first, each) for each in resets].index(True)  # torchrl's affair
@@ -89,8 +90,8 @@ def test_torchrl_wraps_a_batch(torchrl_envs: Any, files: dict[str, str], mode: s
 @pytest.mark.parametrize("plus", [False, True])
 def test_skrl_wraps_one_and_many(wrap_env: Any, files: dict[str, str], plus: bool) -> None:
     """Found by their classes, not told which they are."""
-    single = AdaFocusPlusEnv if plus else AdaFocusEnv
-    vector = AdaFocusPlusVectorEnv if plus else AdaFocusVectorEnv
+    task = "AdaFocusPlus" if plus else "AdaFocus"
+    single, vector = partial(FocusEnv, task=task), partial(FocusVectorEnv, task=task)
     for made, by_hand in (
         (vector(1, **files), vector(1, **files)),
         (vector(3, **files), vector(3, **files)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -22,19 +23,24 @@ from stable_baselines3.common.vec_env import (
 )
 from support import GRID, C, G, L, T, assert_same
 
-from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv, AdaFocusVecEnv, make_sb3
+from focusgym.envs import FocusEnv, FocusVecEnv, make_sb3
 
 K = GRID**2
 FRAME_GMACS = 0.3 + (3 * 7 * (G + L + 7) + 7 * C) / 1e9  # f_G of `write_cache`; f_C: GRU, linear
+PlusEnv = partial(FocusEnv, task="AdaFocusPlus")
 KINDS: dict[str, tuple[str, Any, dict[str, Any]]] = {
-    "where": ("focusgym/AdaFocus-v0", AdaFocusEnv, {}),
-    "pairs": ("focusgym/AdaFocusPlus-v0", AdaFocusPlusEnv, {"action_set": "pairs"}),
-    "flat": ("focusgym/AdaFocusPlus-v0", AdaFocusPlusEnv, {"action_set": "flat"}),
+    "where": ("focusgym/AdaFocus-v0", FocusEnv, {}),
+    "pairs": (
+        "focusgym/AdaFocusPlus-v0",
+        FocusEnv,
+        {"task": "AdaFocusPlus", "action_set": "pairs"},
+    ),
+    "flat": ("focusgym/AdaFocusPlus-v0", PlusEnv, {"action_set": "flat"}),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def both(kind: str, n: int, **config: Any) -> tuple[AdaFocusVecEnv, DummyVecEnv]:
+def both(kind: str, n: int, **config: Any) -> tuple[FocusVecEnv, DummyVecEnv]:
     """Return our batch of N, and Stable-Baselines3's of N single environments."""
     env_id, single, of_kind = KINDS[kind]
     config = {**config, **of_kind}
@@ -113,7 +119,7 @@ def test_a_seed_begins_the_order_of_all_environments_anew(files: dict[str, str])
     assert play() == first
     env.seed(4)
     assert play() != first
-    single = AdaFocusEnv(**files)
+    single = FocusEnv(**files)
     assert single.reset(seed=3)[1]["video_id"] == first[0]
     fresh, _ = both("where", 3, seed=3, **files)
     fresh.reset()

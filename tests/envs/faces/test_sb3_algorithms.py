@@ -20,7 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from support import GRID, C, G, L, Literal, T
 
-from focusgym.envs import AdaFocusEnv, make_sb3
+from focusgym.envs import FocusEnv, make_sb3
 
 K, N_ENVS = GRID**2, 4
 FRAME_GMACS = 0.3 + (3 * 7 * (G + L + 7) + 7 * C) / 1e9  # f_G of `write_cache`; f_C: GRU, linear
@@ -188,7 +188,7 @@ def test_maskable_ppo_never_takes_a_masked_action(
 
 
 def test_maskable_ppo_takes_a_single_environment(files: dict[str, str]) -> None:
-    env = AdaFocusEnv(**files, options_allowed=[7])
+    env = FocusEnv(**files, options_allowed=[7])
     model, played = make_model(MaskablePPO, env, "map"), Played()
     model.learn(32, callback=played)
     assert {int(action) for _, actions, _, _ in played.steps for action in actions} == {7}

@@ -11,7 +11,7 @@ from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeAwareObservation, TimeLimit
 from support import T, assert_same
 
-from focusgym.envs import AdaFocusPlusEnv
+from focusgym.envs import FocusEnv
 
 
 @pytest.mark.parametrize("most", [2, T, T + 1])
@@ -22,7 +22,9 @@ def test_a_batch_is_truncated_as_gymnasium_truncates_single_environments(
     """Also where some were reset in the middle: then they are over at different times."""
 
     def single(i: int) -> Any:
-        return TimeLimit(AdaFocusPlusEnv(first_episode=i, episode_stride=3, **files), most)
+        return TimeLimit(
+            FocusEnv(task="AdaFocusPlus", first_episode=i, episode_stride=3, **files), most
+        )
 
     theirs = SyncVectorEnv([lambda i=i: single(i) for i in range(3)], autoreset_mode=mode)
     ours = gymnasium.make_vec(

@@ -12,10 +12,8 @@ from gymnasium.vector import AutoresetMode
 from support import add_group, write_cache
 
 from focusgym.envs import (
-    AdaFocusEnv,
-    AdaFocusPlusEnv,
-    AdaFocusPlusVectorEnv,
-    AdaFocusVectorEnv,
+    FocusEnv,
+    FocusVectorEnv,
     make_sb3,
 )
 from focusgym.feature_cache import CacheError, FeatureCache
@@ -120,8 +118,8 @@ def test_a_value_of_adafocus_plus_that_cannot_be_is_refused(
     files: dict[str, str], config: dict[str, Any], message: str
 ) -> None:
     for make in (
-        lambda: AdaFocusPlusEnv(**files, **config),
-        lambda: AdaFocusPlusVectorEnv(2, **files, **config),
+        lambda: FocusEnv(task="AdaFocusPlus", **files, **config),
+        lambda: FocusVectorEnv(2, task="AdaFocusPlus", **files, **config),
         lambda: make_sb3("focusgym/AdaFocusPlus-v0", 2, **files, **config),
     ):
         with pytest.raises(ValueError, match=message):
@@ -169,14 +167,14 @@ def test_a_cache_or_classifier_that_cannot_be_used_is_refused(
 
 def test_the_number_of_environments_is_checked(files: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="num_envs must be an integer of at least 1; got 0"):
-        AdaFocusVectorEnv(0, **files)
+        FocusVectorEnv(0, **files)
     with pytest.raises(ValueError, match="n_envs must be an integer of at least 1; got 0"):
         make_sb3("focusgym/AdaFocus-v0", 0, **files)
     with pytest.raises(ValueError, match="episode_stride must be an integer of at least 1; got 0"):
-        AdaFocusEnv(**files, episode_stride=0)
+        FocusEnv(**files, episode_stride=0)
     for wrong in (-1, 1.5):
         with pytest.raises(ValueError, match=f"first_episode must be an .* least 0; got {wrong}"):
-            AdaFocusEnv(**files, first_episode=wrong, episode_stride=4)
+            FocusEnv(**files, first_episode=wrong, episode_stride=4)
 
 
 def test_an_unknown_id_is_refused(files: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import T
 
-from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv, AdaFocusVectorEnv, make_sb3
+from focusgym.envs import FocusEnv, FocusVectorEnv, make_sb3
 from focusgym.feature_cache import CacheError
 
 
@@ -49,11 +49,13 @@ def batch(**config: Any) -> Any:
 def test_an_action_that_is_none_is_refused_and_changes_nothing(
     files: dict[str, str], action_set: str | None, action: Any, message: str
 ) -> None:
-    def make() -> AdaFocusEnv:
+    def make() -> FocusEnv:
         if action_set is None:
-            env = AdaFocusEnv(**files, options_allowed=[4, 0, 1])
+            env = FocusEnv(**files, options_allowed=[4, 0, 1])
         else:
-            env = AdaFocusPlusEnv(**files, options_allowed=[0, 1, 4], action_set=action_set)
+            env = FocusEnv(
+                task="AdaFocusPlus", **files, options_allowed=[0, 1, 4], action_set=action_set
+            )
         env.reset(seed=0)
         return env
 
@@ -64,7 +66,7 @@ def test_an_action_that_is_none_is_refused_and_changes_nothing(
     assert env.step(right)[1] == fresh.step(right)[1]
 
 
-@pytest.mark.parametrize("make", [AdaFocusVectorEnv, "sb3"])
+@pytest.mark.parametrize("make", [FocusVectorEnv, "sb3"])
 def test_actions_of_a_batch_are_checked(files: dict[str, str], make: Any) -> None:
     env = batch(**files) if make == "sb3" else make(2, **files)
     env.reset()
@@ -82,7 +84,7 @@ def test_actions_of_a_batch_are_checked(files: dict[str, str], make: Any) -> Non
 
 def test_stepping_without_an_episode_is_refused(files: dict[str, str]) -> None:
     message = r"no episode is running in environment\(s\) {}: call reset\(\) before step\(\)"
-    env, disabled = AdaFocusEnv(**files), vector(**files, autoreset_mode="Disabled")
+    env, disabled = FocusEnv(**files), vector(**files, autoreset_mode="Disabled")
     for each, actions, all_of_them in (
         (env, 0, r"\[0\]"),
         (disabled, [0, 0], r"\[0, 1\]"),
@@ -100,16 +102,16 @@ def test_stepping_without_an_episode_is_refused(files: dict[str, str]) -> None:
     disabled.reset(options={"reset_mask": np.array([True, False])})
     with pytest.raises(RuntimeError, match=message.format(r"\[1\]")):
         disabled.step([0, 0])
-    for ask in (AdaFocusEnv(**files), vector(**files), batch(**files)):
+    for ask in (FocusEnv(**files), vector(**files), batch(**files)):
         with pytest.raises(RuntimeError, match=r"no episode was begun: call reset\(\) first"):
             ask.action_masks()
-    plus = AdaFocusPlusEnv(**files, budget_gmacs=5.0)
+    plus = FocusEnv(task="AdaFocusPlus", **files, budget_gmacs=5.0)
     with pytest.raises(RuntimeError, match=message.format(r"\[0\]")):
         plus.step([0, 1])
 
 
 def test_options_of_a_reset_are_checked(files: dict[str, str]) -> None:
-    env, vec, sb3 = AdaFocusEnv(**files), vector(**files), batch(**files)
+    env, vec, sb3 = FocusEnv(**files), vector(**files), batch(**files)
     with pytest.raises(ValueError, match=r"unknown reset option\(s\) \['row'\]: expected video$"):
         env.reset(options={"row": 3})
     with pytest.raises(ValueError, match=r"option\(s\) \['row'\]: expected video or reset_mask"):
@@ -128,7 +130,7 @@ def test_options_of_a_reset_are_checked(files: dict[str, str]) -> None:
         sb3.set_options({"video": video})
         with pytest.raises(ValueError, match=message):
             sb3.reset()
-    first = AdaFocusEnv(**files).reset()
+    first = FocusEnv(**files).reset()
     assert env.reset()[1] == first[1], "what was refused changed nothing"
 
 
@@ -177,18 +179,18 @@ def test_as_many_chosen_videos_as_environments_are_needed(files: dict[str, str])
     env.set_options([{"video": 1}])
     with pytest.raises(ValueError, match="or None, for each of 3 environments; got 1"):
         env.reset()
-    vector = AdaFocusVectorEnv(3, **files)
+    vector = FocusVectorEnv(3, **files)
     with pytest.raises(ValueError, match="video must be one row of the cache, or 3; got 2"):
         vector.reset(options={"video": [1, 2]})
     with pytest.raises(ValueError, match="a chosen video must be a row of the cache .*; got True"):
-        AdaFocusEnv(**files).reset(options={"video": True})
+        FocusEnv(**files).reset(options={"video": True})
 
 
 def test_a_video_that_cannot_be_read_leaves_no_episode_running(files: dict[str, str]) -> None:
     stored = np.lib.format.open_memmap(Path(files["cache"]) / "glance_vectors.npy", "r+")
     stored[6, 2, 1] = np.nan
     stored.flush()
-    env = AdaFocusEnv(**files)
+    env = FocusEnv(**files)
     env.reset(seed=0)
     env.step(0)
     with pytest.raises(CacheError, match="video 6 .*, frame 2: the features, or f_C's weights"):

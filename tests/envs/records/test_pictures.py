@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from focusgym.envs import (
-    AdaFocusEnv,
-    AdaFocusPlusEnv,
-    AdaFocusVectorEnv,
     Caption,
+    FocusEnv,
+    FocusVectorEnv,
     draw_decision,
     make_sb3,
     read_record,
@@ -59,7 +58,7 @@ def test_a_picture_is_the_frame_of_the_decision_with_its_box(real: dict[str, str
     cache = FeatureCache.open(real["cache"])
     frames = read_view(clips_of(cache.videos.iloc[[2]])[0], cache.frames, cache.view(2))
     label = cache.classes[int(cache.labels[2])]
-    env = AdaFocusPlusEnv(render_mode="rgb_array", action_set="flat", **real)
+    env = FocusEnv(task="AdaFocusPlus", render_mode="rgb_array", action_set="flat", **real)
     _, info = env.reset(options={"video": 2})
     cells = cache.map_shape[:2]
     assert np.array_equal(env.render(), draw_decision(frames[0], Caption(label, T), cells))
@@ -77,7 +76,7 @@ def test_a_picture_is_the_frame_of_the_decision_with_its_box(real: dict[str, str
 def test_the_box_is_green_where_f_l_ran_and_grey_where_it_did_not(
     real: dict[str, str], looks: bool
 ) -> None:
-    env = AdaFocusPlusEnv(render_mode="rgb_array", **real)
+    env = FocusEnv(task="AdaFocusPlus", render_mode="rgb_array", **real)
     env.reset()
     left, top, right, bottom = env.step(np.array([17, looks]))[4]["box_px"]
     assert (left, top) == (3 * 36 // 6, 2 * 36 // 6)  # row 2, column 3 of 7 on 64 - 28 px
@@ -91,8 +90,12 @@ def test_the_box_is_green_where_f_l_ran_and_grey_where_it_did_not(
 def test_all_faces_draw_what_single_environments_draw(real: dict[str, str], env_id: str) -> None:
     plus = "Plus" in env_id
     singles = [
-        (AdaFocusPlusEnv if plus else AdaFocusEnv)(
-            first_episode=i, episode_stride=3, render_mode="rgb_array", **real
+        FocusEnv(
+            task="AdaFocusPlus" if plus else "AdaFocus",
+            first_episode=i,
+            episode_stride=3,
+            render_mode="rgb_array",
+            **real,
         )
         for i in range(3)
     ]
@@ -122,7 +125,7 @@ def test_all_faces_draw_what_single_environments_draw(real: dict[str, str], env_
 
 
 def test_nothing_is_drawn_without_a_render_mode(files: dict[str, str]) -> None:
-    env, vector = AdaFocusEnv(**files), AdaFocusVectorEnv(2, **files)
+    env, vector = FocusEnv(**files), FocusVectorEnv(2, **files)
     batch = make_sb3("focusgym/AdaFocus-v0", 2, **files)
     for each in (env, vector, batch):
         each.reset()
@@ -132,7 +135,7 @@ def test_nothing_is_drawn_without_a_render_mode(files: dict[str, str]) -> None:
 
 
 def test_what_cannot_be_drawn_says_why(files: dict[str, str]) -> None:
-    env = AdaFocusEnv(render_mode="rgb_array", **files)
+    env = FocusEnv(render_mode="rgb_array", **files)
     for ask in (env.render, env.record):
         with pytest.raises(RuntimeError, match=r"no episode was begun: call reset\(\) first"):
             ask()

@@ -16,10 +16,9 @@ from torch import Tensor
 from focusgym.agents import Checkpoints, PPOConfig, save_checkpoint, train_policy
 from focusgym.agents.train import make_model
 from focusgym.envs import (
-    AdaFocusEnv,
-    AdaFocusPlusEnv,
     Confidences,
     EnvConfig,
+    FocusEnv,
     make_design,
     make_sb3,
 )
@@ -129,7 +128,7 @@ def test_a_function_by_itself_or_by_its_name(tmp_path: Path, reward: Any, same: 
     files = Literal(tmp_path).files
     played = []
     for each in (reward, same):
-        env = AdaFocusEnv(**files, reward=each)
+        env = FocusEnv(**files, reward=each)
         env.reset(seed=1)
         played.append([env.step(option)[1] for option in (0, 3, 7, 3)])
     assert played[0] == pytest.approx(played[1], abs=1e-6)
@@ -150,7 +149,7 @@ def test_what_is_wrong_with_a_function_is_told_before_it_is_played(
     tmp_path: Path, reward: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        AdaFocusPlusEnv(**Literal(tmp_path).files, reward=reward)
+        FocusEnv(task="AdaFocusPlus", **Literal(tmp_path).files, reward=reward)
 
 
 def test_a_function_that_changes_its_inputs_changes_nothing_else(tmp_path: Path) -> None:
@@ -160,7 +159,7 @@ def test_a_function_that_changes_its_inputs_changes_nothing_else(tmp_path: Path)
         return p.chosen
 
     files = Literal(tmp_path).files
-    spoiled, other = AdaFocusEnv(**files, reward=spoil), AdaFocusEnv(**files, reward="increments")
+    spoiled, other = FocusEnv(**files, reward=spoil), FocusEnv(**files, reward="increments")
     for env in (spoiled, other):
         env.reset(seed=0)
     for _ in range(T):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ from support import GRID, C, Literal, N, T
 from torch import Tensor
 
 from focusgym.envs import (
-    AdaFocusEnv,
-    AdaFocusPlusEnv,
-    AdaFocusVectorEnv,
     Confidences,
     Episodes,
+    FocusEnv,
+    FocusVectorEnv,
     increment_over_random,
     increments,
     make_design,
@@ -30,10 +30,11 @@ from focusgym.envs.rewards.checks import check_design
 
 K = GRID**2
 P_PX, LOCAL_GMACS = 12, 1.5  # of `write_cache`
+PlusEnv = partial(FocusEnv, task="AdaFocusPlus")
 KINDS = {
-    "where": (AdaFocusEnv, {}),
-    "pairs": (AdaFocusPlusEnv, {"action_set": "pairs"}),
-    "flat": (AdaFocusPlusEnv, {"action_set": "flat"}),
+    "where": (FocusEnv, {}),
+    "pairs": (PlusEnv, {"action_set": "pairs"}),
+    "flat": (PlusEnv, {"action_set": "flat"}),
 }
 
 
@@ -234,7 +235,7 @@ def test_the_uniform_policy_expects_no_reward_at_any_step(
 ) -> None:
     literal = Literal(tmp_path_factory.mktemp("literal"), seed=seed)
     options = list(range(K)) if allowed is None else allowed
-    env = AdaFocusVectorEnv(
+    env = FocusVectorEnv(
         len(options), **literal.files, reward=REWARDS["exact"], options_allowed=allowed
     )
     for t in range(T):
@@ -252,7 +253,7 @@ def test_a_video_of_several_labels_is_right_if_its_first_or_any_is_predicted(
 ) -> None:
     all_labels = [[i % C, (i + 1) % C] for i in range(N)]
     literal = Literal(tmp_path, all_labels=all_labels)
-    env = AdaFocusEnv(**literal.files, labels=labels, split=None)
+    env = FocusEnv(**literal.files, labels=labels, split=None)
     outcomes = set()
     for video in range(N):
         _, info = env.reset(options={"video": video})
@@ -342,8 +343,8 @@ def test_a_design_is_tried_before_anything_is_played(design: dict[str, Any], mes
 
 def test_a_design_may_compute_in_place(tmp_path: Path) -> None:
     files = Literal(tmp_path).files
-    env = AdaFocusEnv(**files, reward=f"{__name__}:InPlace")
-    other = AdaFocusEnv(**files, reward="increments")
+    env = FocusEnv(**files, reward=f"{__name__}:InPlace")
+    other = FocusEnv(**files, reward="increments")
     for each in (env, other):
         each.reset(seed=0)
     for _ in range(T):
@@ -353,7 +354,7 @@ def test_a_design_may_compute_in_place(tmp_path: Path) -> None:
 
 
 def test_a_design_may_be_a_function_and_may_price_what_was_spent(tmp_path: Path) -> None:
-    env = AdaFocusPlusEnv(**Literal(tmp_path).files, reward=f"{__name__}:total")
+    env = FocusEnv(task="AdaFocusPlus", **Literal(tmp_path).files, reward=f"{__name__}:total")
     env.reset(seed=0)
     for look in (1, 0, 1):
         info = env.step([3, look])[4]
@@ -363,7 +364,7 @@ def test_a_design_may_be_a_function_and_may_price_what_was_spent(tmp_path: Path)
 
 
 def test_an_episode_in_which_a_design_failed_is_over(tmp_path: Path) -> None:
-    env = AdaFocusEnv(**Literal(tmp_path).files, reward=f"{__name__}:AfterOne")
+    env = FocusEnv(**Literal(tmp_path).files, reward=f"{__name__}:AfterOne")
     env.reset(seed=0)
     env.step(0)
     with pytest.raises(ValueError, match=r"must return \(1,\) finite numbers; got .* \[nan\]"):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import GRID, C, G, L, Literal, T
 
-from focusgym.envs import AdaFocusEnv, AdaFocusPlusEnv, AdaFocusPlusVectorEnv
+from focusgym.envs import FocusEnv, FocusVectorEnv
 
 K, P_PX = GRID**2, 12
 GLANCE_GMACS, LOCAL_GMACS = 0.3, 1.5  # of `write_cache`
@@ -47,7 +47,7 @@ def test_the_reward_of_looking_falls_straight_with_its_price(
 
     def rewards(price: float) -> np.ndarray:
         penalty = {"per_px2": price}
-        env = AdaFocusPlusEnv(**literal.files, action_set=action_set, penalty=penalty)
+        env = FocusEnv(task="AdaFocusPlus", **literal.files, action_set=action_set, penalty=penalty)
         env.reset(seed=0)
         infos = [env.step(action_of(action_set, k, b))[4] for k, b in looks]
         return np.array([info["reward_skip"] for info in infos])
@@ -71,9 +71,9 @@ def test_the_bill_is_the_sum_over_frames_and_looks(
     looks = [True] * T if action_set is None else [True, False, False, True]
     frame = GLANCE_GMACS + CLASSIFIER_GMACS[aggregation] + 0.25
     if action_set is None:
-        env = AdaFocusEnv(**files, policy_gmacs=0.25)
+        env = FocusEnv(**files, policy_gmacs=0.25)
     else:
-        env = AdaFocusPlusEnv(**files, action_set=action_set, policy_gmacs=0.25)
+        env = FocusEnv(task="AdaFocusPlus", **files, action_set=action_set, policy_gmacs=0.25)
     for _ in range(2):
         env.reset()
         bill = 0.0
@@ -99,8 +99,9 @@ def test_a_budget_is_never_exceeded_and_forbids_only_what_would(
 ) -> None:
     options = sorted(allowed or range(K))
     asked = tuple([(options[k % len(options)], b) for k, b in one] for one in asked)
-    env = AdaFocusPlusVectorEnv(
+    env = FocusVectorEnv(
         3,
+        task="AdaFocusPlus",
         **literal.files,
         action_set=action_set,
         budget_gmacs=budget_gmacs,
@@ -140,7 +141,8 @@ def test_a_budget_for_n_looks_gives_the_first_n(
     """A budget that is spent to the last digit, however it was added up."""
     frame = GLANCE_GMACS + CLASSIFIER_GMACS["gru"] + 0.1
     for budget in (T * frame + n_looks * LOCAL_GMACS, sum([frame] * T + [LOCAL_GMACS] * n_looks)):
-        env = AdaFocusPlusEnv(
+        env = FocusEnv(
+            task="AdaFocusPlus",
             **literal.files,
             action_set=action_set,
             budget_gmacs=budget,
@@ -167,4 +169,4 @@ def test_a_budget_that_does_not_pay_for_glances_is_refused(literal: Literal) -> 
         match=r"budget_gmacs must be at least 2\.2.*, what f_G, f_C and the agent need for 4 "
         r"frames without a look; got 2\.1",
     ):
-        AdaFocusPlusEnv(**literal.files, budget_gmacs=2.1, policy_gmacs=0.25)
+        FocusEnv(task="AdaFocusPlus", **literal.files, budget_gmacs=2.1, policy_gmacs=0.25)

@@ -16,7 +16,7 @@ import yaml
 from matplotlib.image import imread
 
 from focusgym.agents import PPOConfig, read_policy
-from focusgym.envs import AdaFocusEnv
+from focusgym.envs import FocusEnv
 from focusgym.feature_cache import FeatureCache
 from focusgym.feature_cache.videos.digits import write_mp4
 from focusgym.recognizer import FrameConfig, FrameCost, PolicyConfig, read_classifier
@@ -87,7 +87,7 @@ def test_pixels_and_cache_agree(tiny_run: Run) -> None:
 def test_an_accuracy_replayed_through_the_environment(tiny_run: Run) -> None:
     """The central policy's row is measured on pixels; here it is played through Gymnasium."""
     out, results = tiny_run
-    env = AdaFocusEnv(cache=out / "cache", classifier=out / "classifier", split="test")
+    env = FocusEnv(cache=out / "cache", classifier=out / "classifier", split="test")
     correct, confidences = np.zeros(6), set()
     for _ in range(20):
         env.reset()

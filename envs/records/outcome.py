@@ -29,7 +29,7 @@ class Outcome:
 
     @cached_property
     def info(self) -> Columns:
-        """Columns of N values by name, made when first asked for; see `AdaFocusEnv`."""
+        """Columns of N values by name, made when first asked for; see `FocusEnv`."""
         return self.describe()
 
 

@@ -9,24 +9,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...feature_cache import FeatureCache, clips_of, read_view
-from ..records.record import EpisodeRecord
-from ..records.render import draw_decision, record_box, record_caption
-from ..tasks.actions import Choice
+from ..tasks.task import Decision
 from .outcome import Outcome
+from .record import EpisodeRecord
+from .render import draw_decision, record_box, record_caption
 
 
 class History:
-    """The last T decisions of N episodes played together."""
+    """The last D decisions of N episodes played together."""
 
-    def __init__(self, cache: FeatureCache, n_envs: int) -> None:
+    def __init__(
+        self, cache: FeatureCache, n_envs: int, n_decisions: int, *, first_label: bool
+    ) -> None:
         """Begin with none.
 
         Args:
             cache: Where the videos are known.
             n_envs: N; the frames of as many videos are kept for pictures.
+            n_decisions: D, the most decisions of an episode.
+            first_label: Whether the first label of a video alone counts as right, not all.
         """
+        self._first_label = first_label
         self._cache = cache
-        self._past: deque[tuple[Choice, Outcome]] = deque(maxlen=cache.steps)
+        self._past: deque[tuple[Decision, Outcome]] = deque(maxlen=n_decisions)
         self._n_decisions = np.zeros(n_envs, dtype=np.int64)
         self._frames: dict[int, Tensor] = {}
 
@@ -34,9 +39,9 @@ class History:
         """Begin anew in the environments ``which``, ``(N,)``."""
         self._n_decisions = np.where(which, 0, self._n_decisions)
 
-    def add(self, choice: Choice, outcome: Outcome) -> None:
-        """Remember a decision of every environment; the caller keeps the outcome unchanged."""
-        self._past.append((choice, outcome))
+    def add(self, decision: Decision, outcome: Outcome) -> None:
+        """Remember a decision of every environment; the caller keeps both unchanged."""
+        self._past.append((decision, outcome))
         self._n_decisions = self._n_decisions + 1
 
     def record(self, env: int, video: int) -> EpisodeRecord:
@@ -48,13 +53,20 @@ class History:
         """
         cache = self._cache
         past = list(self._past)[len(self._past) - self._n_decisions[env] :]
-
-        def column(name: str) -> list[float]:
-            return [outcome.info[name][env] for _, outcome in past]
-
-        options = np.array([choice.options[env] for choice, _ in past], dtype=np.int64)
+        looks = [look for decision, _ in past for look in decision.looks]
+        rewards = [
+            outcome.rewards[env] if look is decision.looks[-1] else 0.0
+            for decision, outcome in past
+            for look in decision.looks
+        ]
+        options = np.array([look.options[env] for look in looks], dtype=np.int64)
+        truth = cache.label_matrix.numpy()[video]
+        if self._first_label:
+            truth = np.arange(cache.n_classes) == int(cache.labels[video])
+        predicted = np.array([int(look.logits[env].argmax()) for look in looks], dtype=np.int64)
         labels = [cache.classes[int(k)] for k in str(cache.videos["labels"][video]).split(";")]
         height, width, _ = cache.map_shape
+        boxes_px = np.append(cache.grid.boxes_px, np.zeros((1, 4), np.int64), axis=0)
         return EpisodeRecord(
             video_id=video,
             name=str(cache.videos["name"][video]),
@@ -64,13 +76,15 @@ class History:
             view=cache.view(video),
             map_cells=(height, width),
             cache_fingerprint=cache.fingerprint,
-            options=np.where(options < cache.n_options, options, -1),
-            looked=np.array([choice.looks[env] for choice, _ in past], dtype=np.bool_),
-            boxes_px=np.array(column("box_px"), dtype=np.int64).reshape(-1, 4),
-            confidences=np.array(column("confidence"), dtype=np.float64),
-            correct=np.array(column("correct"), dtype=np.bool_),
-            rewards=np.array([outcome.rewards[env] for _, outcome in past], dtype=np.float64),
-            gmacs=np.array(column("gmacs"), dtype=np.float64),
+            segments=np.array([look.segments[env] for look in looks], dtype=np.int64),
+            options=options,
+            looked=np.array([look.attended[env] for look in looks], dtype=np.bool_),
+            fed=np.array([look.fed[env] for look in looks], dtype=np.bool_),
+            boxes_px=boxes_px[options],
+            confidences=np.array([float(look.confidence[env]) for look in looks], dtype=np.float64),
+            correct=truth[predicted],
+            rewards=np.array(rewards, dtype=np.float64),
+            gmacs=np.array([look.gmacs[env] for look in looks], dtype=np.float64),
         )
 
     def picture(self, record: EpisodeRecord) -> NDArray[np.uint8]:
@@ -83,7 +97,7 @@ class History:
         if last < 0:
             return draw_decision(frames[0], record_caption(record, 0), record.map_cells)
         return draw_decision(
-            frames[last],
+            frames[record.segments[last]],
             record_caption(record, last + 1),
             record.map_cells,
             record_box(record, last),

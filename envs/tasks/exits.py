@@ -1,0 +1,145 @@
+"""Exits: after each segment of a given order, whether the prediction so far is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from ..config import EnvConfig, check_integer, check_number
+from ..episodes.order import Episodes
+from ..rewards.designs import Reward
+from .actions import checked_actions
+from .task import Decision, Look, Task
+from .timelines import Timeline, coarse_to_fine
+
+STOP, GO_ON = 0, 1
+
+
+@dataclass(frozen=True)
+class ExitConfig(EnvConfig):
+    """The keywords of ``focusgym/Exit-v0``: those of `EnvConfig`, and three more.
+
+    Attributes:
+        frame_order: Segments in the order in which they are taken, each once at most; None takes
+            all of them coarse to fine, see `coarse_to_fine`.
+        option: The option that f_L is run on in every segment, in ``[0, K)``.
+        price_per_gmac: What is taken off the reward for each GMAC that a decision spends.
+
+    Raises:
+        ValueError: If a value is not among those that are allowed.
+    """
+
+    observations: ClassVar[tuple[str, ...]] = ("map", "index", "state")
+
+    observation: str = "state"
+    reward: Reward = "increments"
+    frame_order: Sequence[int] | None = None
+    option: int = 0
+    price_per_gmac: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_integer("option", self.option, 0)
+        check_number("price_per_gmac", self.price_per_gmac)
+
+
+class ExitTask(Task[ExitConfig, NDArray[np.bool_]]):
+    """Stop, or take one segment more. ``focusgym/Exit-v0``.
+
+    The first segment is taken when the episode begins to be decided: there is no prediction before
+    it. From then on each decision comes before a segment.
+
+    ## Action space
+    ``Discrete(2)``: 0 stops, 1 takes the next segment. At the first decision 1 is the only one that
+    is possible; ``action_masks()`` says so, and 0 counts as 1 there.
+
+    ## Reward
+    The design's (by default the confidence that was gained, which adds up to the confidence at the
+    end) less ``price_per_gmac`` times what the decision spent. Stopping gains and spends nothing.
+
+    ## Episodes
+    At most as many decisions as the order has segments. They end with a stop or the last segment.
+
+    Source: FrameExit (arXiv:2104.13400): a given order and a learned stop after each frame. It
+        trains gates on pseudo-labels from losses; as RL it is ours.
+    """
+
+    @property
+    def space(self) -> spaces.Space[np.int64]:
+        """Stop or go on."""
+        return spaces.Discrete(2)
+
+    def make_timeline(self) -> Timeline:
+        """Return the given order, or coarse to fine."""
+        steps = self.engine.cache.steps
+        order = coarse_to_fine(steps)
+        if self.config.frame_order is not None:
+            order = tuple(self.config.frame_order)
+            if not order or len({*order}) < len(order) or not {*order} <= {*range(steps)}:
+                raise ValueError(
+                    f"frame_order must be different segments in [0, {steps}), at least one; got "
+                    f"{list(order)}"
+                )
+        check_option(self.config.option, self.allowed)
+        return Timeline(order, len(order), can_stop=True)
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Return which of stop and go on are possible, ``(N, 2)``."""
+        masks = np.ones((len(self.t), 2), dtype=bool)
+        masks[:, STOP] = self.t > 0
+        return masks
+
+    def read(self, actions: ArrayLike) -> NDArray[np.bool_]:
+        """Return whether each episode goes on, ``(N,)``."""
+        n_envs = len(self.t)
+        goes_on: NDArray[np.bool_] = checked_actions(actions, (n_envs,), (2,)) == GO_ON
+        return goes_on | (self.t == 0)
+
+    def decide(self, choice: NDArray[np.bool_], episodes: Episodes) -> Decision:
+        """Take the next segment, or stop."""
+        segments, goes_on = self.upcoming(), choice
+        options = np.full(len(segments), self.config.option)
+        prices = self.prices
+        spent = goes_on * (prices.cost.glance_gmacs + prices.cost.policy_gmacs)
+        spent = spent + prices.of_looks(options, goes_on, goes_on)
+        self.pay(spent)
+        previous = self.engine.confidence
+        self.engine.commit(self.engine.try_options(segments, options[:, None]), fed=goes_on)
+        self.t = self.t + 1
+        self.seen[np.arange(len(segments)), segments] |= goes_on
+        over = ~goes_on | (self.t == self.timeline.n_decisions)
+        named = np.where(goes_on, options, -1)
+        rewards = self.priced_reward(previous, named, over, spent, self.config.price_per_gmac)
+        look = Look(
+            segments,
+            named,
+            goes_on,
+            goes_on,
+            self.engine.logits,
+            self.engine.confidence,
+            self.gmacs,
+        )
+        return Decision((look,), rewards, over, {"stopped": ~goes_on})
+
+
+def check_option(option: int, allowed: NDArray[np.bool_]) -> None:
+    """Check the option that a task uses in every segment.
+
+    Args:
+        option: From the keywords.
+        allowed: ``(K,)`` which options may be chosen.
+
+    Raises:
+        ValueError: If it is not among them.
+    """
+    if option >= len(allowed) or not allowed[option]:
+        raise ValueError(
+            f"option must be among {np.flatnonzero(allowed).tolist()}, the options of this cache "
+            f"that are allowed; got {option}"
+        )

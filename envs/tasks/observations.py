@@ -1,0 +1,95 @@
+"""What an agent observes: the glance map, an index, or all that an episode knows so far."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ...feature_cache import CacheError, FeatureCache
+from ..engine.engine import FocusEngine
+from .task import Task
+
+
+def observation_space(observation: str, engine: FocusEngine) -> spaces.Space[Any]:
+    """Return the space of one environment's observations.
+
+    Args:
+        observation: ``map``: the glance map of the segment that the next decision is about, flat
+            ``(h·w·G,)``, channels last. ``index``: ``video`` and ``t``, that segment, ``(1,)``
+            int64 each. ``state``: ``glances`` ``(T, G)``, glance vectors of the segments that f_G
+            has run on and zeros elsewhere; ``now`` ``(T,)``, 1 at the segment that the next
+            decision is about; ``seen`` ``(T,)``, 1 where f_C was fed; ``state`` ``(S,)`` of f_C;
+            and ``probabilities`` ``(C,)``, the prediction so far.
+        engine: Over the cache and f_C.
+    """
+    cache, steps = engine.cache, engine.cache.steps
+    low, high = cache.manifest["glance_map_range"]
+    if observation == "map":
+        return spaces.Box(low, high, (int(np.prod(cache.map_shape)),), np.float32)
+    if observation == "index":
+        return spaces.Dict(
+            {
+                "video": spaces.Box(0, cache.n_videos - 1, (1,), np.int64),
+                "t": spaces.Box(0, steps - 1, (1,), np.int64),
+            }
+        )
+    width = engine.source.classifier.start(1).shape[1]
+    glances = (steps, cache.map_shape[2])
+    return spaces.Dict(
+        {
+            "glances": spaces.Box(min(low, 0.0), max(high, 0.0), glances, np.float32),
+            "now": spaces.Box(0, 1, (steps,), np.float32),
+            "probabilities": spaces.Box(0, 1, (cache.n_classes,), np.float32),
+            "seen": spaces.Box(0, 1, (steps,), np.float32),
+            "state": spaces.Box(-np.inf, np.inf, (width,), np.float32),
+        }
+    )
+
+
+def observe(task: Task[Any, Any]) -> Any:
+    """Return the N observations that the keywords ask for; see `observation_space`.
+
+    Raises:
+        CacheError: If a glance map is not finite.
+    """
+    engine, segments = task.engine, task.upcoming()
+    videos = engine.videos
+    if task.config.observation == "index":
+        return {"video": videos[:, None].copy(), "t": segments[:, None].copy()}
+    if task.config.observation == "map":
+        maps = engine.cache.glance_map(videos, segments).flatten(1)
+        if not math.isfinite(float(maps.sum())):
+            raise _not_finite(engine.cache, videos, segments, maps.isfinite().all(dim=1))
+        return maps.cpu().numpy()
+    steps = np.arange(engine.cache.steps)
+    glances = engine.cache.glance_vectors(videos)  # (N, T, G)
+    if not math.isfinite(float(glances.sum())):
+        finite = glances.isfinite().flatten(1).all(dim=1)
+        raise _not_finite(engine.cache, videos, segments, finite)
+    known = torch.from_numpy(task.glanced()).to(glances.device)
+    return {
+        "glances": (glances * known[..., None]).cpu().numpy(),
+        "now": (segments[:, None] == steps).astype(np.float32),
+        "probabilities": engine.logits.softmax(dim=-1).cpu().numpy(),
+        "seen": task.seen.astype(np.float32),
+        "state": engine.source.classifier.summary(engine.state).cpu().numpy(),
+    }
+
+
+def _not_finite(
+    cache: FeatureCache,
+    videos: NDArray[np.int64],
+    segments: NDArray[np.int64],
+    finite: torch.Tensor,
+) -> CacheError:
+    row = int((~finite).nonzero()[0])
+    return CacheError(
+        f"video {videos[row]} ({cache.videos['name'][videos[row]]}), frame {segments[row]}: the "
+        "glance map holds NaN or infinite numbers: run `focusgym cache verify`, then build the "
+        "cache again"
+    )

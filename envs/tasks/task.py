@@ -1,0 +1,262 @@
+"""A task: what makes one environment id differ from another."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ..config import EnvConfig
+from ..engine.engine import FocusEngine
+from ..episodes.order import Episodes
+from ..rewards.checks import check_design, check_rewards
+from ..rewards.designs import BestMargin, Confidences, make_design, reward_name
+from ..rewards.functions import margin
+from .prices import Prices
+from .timelines import Timeline
+
+
+@dataclass(frozen=True)
+class Look:
+    """What became of one segment in each of N episodes.
+
+    Attributes:
+        segments: ``(N,)`` int64.
+        options: ``(N,)`` int64, the option that was named; −1 where none was.
+        attended: ``(N,)`` bool, whether f_L ran.
+        fed: ``(N,)`` bool, whether f_C went on.
+        logits: ``(N, C)`` after it.
+        confidence: ``(N,)`` on the true label, after it.
+        gmacs: ``(N,)`` float64, what the episode has cost after it.
+    """
+
+    segments: NDArray[np.int64]
+    options: NDArray[np.int64]
+    attended: NDArray[np.bool_]
+    fed: NDArray[np.bool_]
+    logits: Tensor
+    confidence: Tensor
+    gmacs: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one decision gave in each of N episodes.
+
+    Attributes:
+        looks: The segments that it was about: one, or those of a subset in the order in which f_C
+            was fed.
+        rewards: ``(N,)``.
+        over: ``(N,)`` bool, whether the episode ends with it.
+        info: More columns of the info, ``(N,)`` each, by name.
+    """
+
+    looks: tuple[Look, ...]
+    rewards: Tensor
+    over: NDArray[np.bool_]
+    info: Mapping[str, NDArray[Any] | Tensor] = field(default_factory=dict)
+
+
+ConfigT = TypeVar("ConfigT", bound=EnvConfig)
+ChoiceT = TypeVar("ChoiceT")
+
+
+class Task(ABC, Generic[ConfigT, ChoiceT]):
+    """The rules of N episodes that one engine plays: order, end, actions, prices, reward.
+
+    A subclass is one environment id: it says what an action means. Its keywords are a subclass of
+    `EnvConfig`, and both stand in `registry.TASKS`.
+
+    Attributes:
+        config: The keywords.
+        engine: Plays.
+        prices: What segments and options cost.
+        allowed: ``(K,)`` bool, the options that may be chosen.
+        design: The reward design.
+        timeline: Which segment comes next.
+        space: The actions of one environment.
+        t: ``(N,)`` int64, decisions so far.
+        gmacs: ``(N,)`` float64, cost of the episodes so far.
+        seen: ``(N, T)`` bool, the segments that f_C was fed.
+    """
+
+    compares: ClassVar[bool] = False  # whether designs may compare with other options
+
+    def __init__(
+        self,
+        config: ConfigT,
+        engine: FocusEngine,
+        prices: Prices,
+        allowed: NDArray[np.bool_],
+        n_envs: int,
+    ) -> None:
+        """Set up N episodes, of which none has begun.
+
+        Raises:
+            ValueError: If the keywords do not fit the cache, or the reward cannot be used here.
+        """
+        self.config = config
+        self.design = make_design(config.reward)
+        check_design(
+            self.design,
+            config.reward,
+            n_envs,
+            engine.cache.n_classes,
+            several_labels=config.labels == "mean",
+            device=engine.cache.device,
+        )
+        if not self.compares and (self.design.draws != 0 or self.design.compares_skip):
+            raise ValueError(
+                f"reward {reward_name(config.reward)} compares with other options of the same "
+                "segment, which this environment does not try: choose one that compares with "
+                "nothing, such as 'increments' or 'confidence'"
+            )
+        self._best_margin = torch.zeros(n_envs, device=engine.cache.device)
+        self.engine = engine
+        self.prices = prices
+        self.allowed = allowed
+        self.timeline = self.make_timeline()
+        self.t = np.zeros(n_envs, dtype=np.int64)
+        self.gmacs = np.zeros(n_envs)
+        self.seen = np.zeros((n_envs, engine.cache.steps), dtype=bool)
+
+    @property
+    @abstractmethod
+    def space(self) -> spaces.Space[Any]:
+        """The actions of one environment."""
+
+    @abstractmethod
+    def make_timeline(self) -> Timeline:
+        """Return which segment comes next, and how many decisions there are at most."""
+
+    @abstractmethod
+    def read(self, actions: ArrayLike) -> ChoiceT:
+        """Return what N actions mean; nothing goes on.
+
+        Args:
+            actions: N actions of the space.
+
+        Raises:
+            ValueError: If they are not N actions of the space, or one is not possible now.
+        """
+
+    @abstractmethod
+    def decide(self, choice: ChoiceT, episodes: Episodes) -> Decision:
+        """Make one decision in every episode.
+
+        Args:
+            choice: From `read`.
+            episodes: The videos being played, and the random options of each decision.
+
+        Raises:
+            ValueError: If the reward design gives no reward.
+            CacheError: If features are not finite.
+        """
+
+    @abstractmethod
+    def masks(self) -> NDArray[np.bool_]:
+        """Return which actions are possible now, ``(N, number of actions)``."""
+
+    def begin(self, which: NDArray[np.bool_]) -> None:
+        """Begin anew in the episodes ``which``, ``(N,)``; the engine has begun them."""
+        self.t = np.where(which, 0, self.t)
+        self.gmacs = np.where(which, 0.0, self.gmacs)
+        self.seen = self.seen & ~which[:, None]
+        begins = torch.from_numpy(which).to(self._best_margin.device)
+        self._best_margin = self._best_margin.masked_fill(begins, 0.0)
+
+    def upcoming(self) -> NDArray[np.int64]:
+        """Return the segments ``(N,)`` that the next decision is about; after the last, that."""
+        return self.timeline.segment(np.minimum(self.t, self.timeline.n_decisions - 1))
+
+    def glanced(self) -> NDArray[np.bool_]:
+        """Return the segments that f_G has run on, ``(N, T)``: those before and the next one."""
+        ahead = self.seen.copy()
+        ahead[np.arange(len(ahead)), self.upcoming()] = True
+        return ahead
+
+    def reward(
+        self,
+        *,
+        chosen: Tensor,
+        previous: Tensor,
+        logits: Tensor,
+        options: NDArray[np.int64],
+        last: NDArray[np.bool_],
+        random: Tensor | None = None,
+        skip: Tensor | None = None,
+    ) -> Tensor:
+        """Return the design's rewards ``(N,)`` of a decision that was paid for and counted.
+
+        Args:
+            chosen: ``(N,)`` confidence after it.
+            previous: ``(N,)`` confidence before it.
+            logits: ``(N, C)`` after it.
+            options: ``(N,)`` that were named, −1 where none was.
+            last: ``(N,)`` whether the episode ends with it.
+            random: ``(N, k)`` confidences after what the design compares with.
+            skip: ``(N,)`` confidence after feeding the segment without a look.
+
+        Raises:
+            ValueError: If the design does not return one finite number per episode.
+        """
+        device = chosen.device
+        rewards = self.design(
+            Confidences(
+                chosen=chosen,
+                previous=previous,
+                gmacs=torch.from_numpy(self.gmacs.copy()),
+                logits=logits.clone(),
+                labels=self.engine.labels.clone(),
+                options=torch.tensor(options, device=device),
+                step=torch.tensor(self.t - 1, device=device),
+                last=torch.tensor(last, device=device),
+                random=random,
+                skip=skip,
+                best_margin=self._best_margin.clone(),
+            )
+        )
+        check_rewards(rewards, self.config.reward, len(self.t))
+        if isinstance(self.design, BestMargin):
+            self._best_margin = self._best_margin.maximum(margin(logits, self.engine.labels))
+        return rewards
+
+    def priced_reward(
+        self,
+        previous: Tensor,
+        options: NDArray[np.int64],
+        last: NDArray[np.bool_],
+        spent_gmacs: NDArray[np.float64],
+        price_per_gmac: float,
+    ) -> Tensor:
+        """Return the design's rewards ``(N,)`` of what the engine went on with, less the price.
+
+        Args:
+            previous: ``(N,)`` confidence before the decision.
+            options: ``(N,)`` that were named, −1 where none was.
+            last: ``(N,)`` whether the episode ends with it.
+            spent_gmacs: ``(N,)`` of the decision.
+            price_per_gmac: What a GMAC takes off.
+        """
+        rewards = self.reward(
+            chosen=self.engine.confidence.clone(),
+            previous=previous,
+            logits=self.engine.logits,
+            options=options,
+            last=last,
+        )
+        if not price_per_gmac:
+            return rewards
+        price = torch.from_numpy(price_per_gmac * spent_gmacs)
+        return rewards - price.to(rewards.device, rewards.dtype)
+
+    def pay(self, gmacs: NDArray[np.float64]) -> None:
+        """Add to what the episodes have cost, ``(N,)``."""
+        self.gmacs = self.gmacs + gmacs
