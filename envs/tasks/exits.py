@@ -99,7 +99,7 @@ class ExitTask(Task[ExitConfig, NDArray[np.bool_]]):
         """Return whether each episode goes on, ``(N,)``."""
         n_envs = len(self.t)
         goes_on: NDArray[np.bool_] = checked_actions(actions, (n_envs,), (2,)) == GO_ON
-        return goes_on | (self.t == 0)
+        return np.where(self.t == 0, True, goes_on)
 
     def decide(self, choice: NDArray[np.bool_], episodes: Episodes) -> Decision:
         """Take the next segment, or stop."""

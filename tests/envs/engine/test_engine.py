@@ -37,6 +37,16 @@ def engine_of(literal: Literal, labels: str = "first") -> FocusEngine:
     return FocusEngine(FeatureSource(literal.cache, literal.classifier), labels)
 
 
+def advance(engine: FocusEngine, options: np.ndarray) -> torch.Tensor:
+    """Feed the next segments in order, option K without a look; return the logits."""
+    attended = options < K
+    tried = engine.try_options(
+        engine.step, np.where(attended, options, 0)[:, None], attended[:, None]
+    )
+    engine.commit(tried)
+    return engine.logits
+
+
 def as_looks(options: Iterator[int]) -> list[tuple[int, int]]:
     """Say options of the flat set, K to skip, as Eq. 9 does: a location and b."""
     return [(k % K, int(k < K)) for k in options]
@@ -53,7 +63,8 @@ def test_confidences_of_a_tiny_case_worked_out(tmp_path: Path) -> None:
         classifier.head.weight[:, 0] = torch.tensor([2.0, 0.0, -1.0])
     engine = FocusEngine(FeatureSource(cache, classifier))
     engine.start(np.array([3]))
-    step = engine.step(np.array([4]), np.array([[7, 0]]), skip=True)
+    attended = np.array([[True, True, True, False]])
+    tried = engine.try_options(np.array([0]), np.array([[4, 7, 0, 0]]), attended)
     local = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float64)[3, 0, :, 0]
 
     def p(first_channel: float) -> float:
@@ -61,14 +72,45 @@ def test_confidences_of_a_tiny_case_worked_out(tmp_path: Path) -> None:
         z = np.exp([2 * h, 0.0, -h])
         return float(z[int(cache.labels[3])] / z.sum())
 
-    assert float(step.confidence) == pytest.approx(p(local[4]), abs=1e-6)
-    assert step.chosen.tolist() == step.confidence.tolist()
-    assert step.random.tolist()[0] == pytest.approx([p(local[7]), p(local[0])], abs=1e-6)
-    assert float(step.skip) == pytest.approx(1 / 3, abs=1e-6)
-    engine.start(np.array([3]))
-    step = engine.step(np.array([K]))
-    assert float(step.confidence) == pytest.approx(1 / 3, abs=1e-6)
-    assert step.random is step.skip is None, "what is not asked for is not computed"
+    expected = [p(local[4]), p(local[7]), p(local[0]), 1 / 3]
+    assert tried.confidences.tolist()[0] == pytest.approx(expected, abs=1e-6)
+    assert engine.confidence.tolist() == [0.0], "nothing was fed"
+    engine.commit(tried, np.array([1]))
+    assert float(engine.confidence[0]) == pytest.approx(p(local[7]), abs=1e-6)
+    close(engine.logits[0], tried.logits[0, 1], rtol=0, atol=0)
+
+
+def test_segments_come_in_any_order_and_some_are_not_fed(literal: Literal) -> None:
+    """The state is that of the segments that were fed, in the order in which they were."""
+    engine, videos = engine_of(literal), np.array([2, 6, 9])
+    segments = np.array([[3, 1, 0], [2, 0, 1], [1, 3, 2]])
+    options = np.array([[4, K, 8], [1, 7, 2], [K, 0, 5]])
+    fed = np.array([[True, False, True], [True, True, True], [False, False, True]])
+    engine.start(videos)
+    for d in range(3):
+        before = engine.state, engine.logits, engine.confidence
+        attended = options[:, d : d + 1] < K
+        shown = np.where(attended, options[:, d : d + 1], 0)
+        engine.commit(engine.try_options(segments[:, d], shown, attended), fed=fed[:, d])
+        for row in np.flatnonzero(~fed[:, d]):
+            for old, new in zip(
+                before, (engine.state, engine.logits, engine.confidence), strict=True
+            ):
+                assert torch.equal(old[row], new[row])
+    assert engine.step.tolist() == [2, 3, 1]
+    cache = literal.cache
+    for row, video in enumerate(videos):
+        took = [d for d in range(3) if fed[row, d]]
+        glance = cache.glance_vectors(np.array([video]))[0, segments[row, took]]
+        local = [
+            torch.zeros(L)
+            if options[row, d] == K
+            else cache.local_vectors(int(video), int(segments[row, d]), options[row, d : d + 1])[0]
+            for d in took
+        ]
+        with torch.no_grad():
+            expected = literal.classifier(glance[None], torch.stack(local)[None])[0, -1]
+        close(engine.logits[row], expected, rtol=0, atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -100,8 +142,16 @@ def test_a_step_gives_the_literal_confidences_and_goes_on_with_what_was_done(
     engine.start(videos)
     for t in range(T):
         random = np.random.default_rng(seed).integers(K, size=(len(videos), n_random))
-        step = engine.step(options[:, t], random if n_random else None, looks=looks[:, t])
-        assert (step.random is None) == (n_random == 0)
+        named = options[:, t] < K
+        columns = [np.where(named, options[:, t], 0)[:, None], random]
+        tried = engine.try_options(
+            np.full(len(videos), t),
+            np.concatenate([*columns, np.zeros((len(videos), 1), dtype=int)], axis=1),
+            np.concatenate(
+                [named[:, None], random >= 0, np.zeros((len(videos), 1), dtype=bool)], axis=1
+            ),
+        )
+        engine.commit(tried, np.where(looks[:, t], 0, n_random + 1))
         for i, video in enumerate(videos):
             before = [(k % K, int(b)) for k, b in zip(options[i, :t], looks[i, :t], strict=True)]
 
@@ -109,13 +159,13 @@ def test_a_step_gives_the_literal_confidences_and_goes_on_with_what_was_done(
                 return pytest.approx(literal.confidence(video, [*before, (k, b)], labels), abs=1e-6)
 
             (option, chosen_b), b = as_looks([options[i, t]])[0], int(looks[i, t])
-            assert float(step.chosen[i]) == p(option, chosen_b)
-            assert float(step.confidence[i]) == p(option, b)
-            assert float(step.skip[i]) == p(0, 0)
+            assert float(tried.confidences[i, 0]) == p(option, chosen_b)
+            assert float(engine.confidence[i]) == p(option, b)
+            assert float(tried.confidences[i, -1]) == p(0, 0)
             for j in range(n_random):
-                assert float(step.random[i, j]) == p(random[i, j], 1)
+                assert float(tried.confidences[i, 1 + j]) == p(random[i, j], 1)
             expected = literal.probabilities(video, [*before, (option, b)])
-            close(step.logits[i].softmax(-1).double(), expected, rtol=0, atol=1e-6)
+            close(engine.logits[i].softmax(-1).double(), expected, rtol=0, atol=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -135,8 +185,8 @@ def test_a_rollout_is_stepping_and_is_the_classifier_on_whole_sequences(
     assert logits.shape == (len(videos), T, C)
     engine.start(videos)
     for t in range(T):
-        assert engine.t.tolist() == [t] * len(videos)
-        assert torch.equal(engine.advance(options[:, t]), logits[:, t])
+        assert engine.step.tolist() == [t] * len(videos)
+        assert torch.equal(advance(engine, options[:, t]), logits[:, t])
     root = literal.cache.root
     glance = np.load(root / "glance_vectors.npy")[videos].astype(np.float32)
     local = np.load(root / "local_vectors_p12_3x3.npy").astype(np.float32)
@@ -159,10 +209,10 @@ def test_counterfactuals_are_all_the_steps_not_taken(literal: Literal) -> None:
                 assert float(found[i, t, k]) == pytest.approx(p, abs=1e-6)
     engine.start(videos)
     for t in range(T):
-        assert torch.equal(engine.counterfactuals(), engine.counterfactuals())
-        assert engine.t.tolist() == [t, t], "asking does not step"
-        close(engine.counterfactuals(), found[:, t], rtol=0, atol=0)
-        engine.advance(options[:, t])
+        assert torch.equal(engine.counterfactuals(engine.step), engine.counterfactuals(engine.step))
+        assert engine.step.tolist() == [t, t], "asking does not step"
+        close(engine.counterfactuals(engine.step), found[:, t], rtol=0, atol=0)
+        advance(engine, options[:, t])
 
 
 def test_counterfactuals_of_more_videos_than_a_block_holds(literal: Literal) -> None:
@@ -170,11 +220,11 @@ def test_counterfactuals_of_more_videos_than_a_block_holds(literal: Literal) -> 
     videos = np.random.default_rng(0).integers(N, size=40_000)
     assert len(videos) * engine.source.row_bytes > 2 * 2**21
     engine.start(np.arange(N))
-    engine.advance(np.arange(N) % K)  # from here on states differ
-    few = engine.counterfactuals()
+    advance(engine, np.arange(N) % K)  # from here on states differ
+    few = engine.counterfactuals(engine.step)
     engine.start(videos)
-    engine.advance(videos % K)
-    close(engine.counterfactuals(), few[videos], rtol=0, atol=1e-6)
+    advance(engine, videos % K)
+    close(engine.counterfactuals(engine.step), few[videos], rtol=0, atol=1e-6)
 
 
 def test_the_exact_expectation_is_the_mean_of_all_single_draws(literal: Literal) -> None:
@@ -183,8 +233,10 @@ def test_the_exact_expectation_is_the_mean_of_all_single_draws(literal: Literal)
     engine.start(np.full(K, 4))
     env.reset(options={"video": 4})
     for option in [*history, 5]:
-        step = engine.step(np.full(K, option), np.arange(K)[:, None])
-        singles = increment_over_random(step.chosen, step.random)
+        options = np.stack([np.full(K, option), np.arange(K)], axis=1)
+        tried = engine.try_options(engine.step, options)
+        engine.commit(tried)
+        singles = increment_over_random(tried.confidences[:, 0], tried.confidences[:, 1:])
         assert float(singles.max() - singles.min()) > 1e-3
         reward = env.step(np.int64(option))[1]
         assert reward == pytest.approx(float(singles.mean()), abs=1e-6)
@@ -226,15 +278,15 @@ def test_beginning_some_episodes_leaves_the_others_as_they_are(literal: Literal)
     expected = engine.rollout(np.array([0, 4, 9]), options)
     again = engine.rollout(np.array([0, 7, 9]), options)
     engine.start(np.array([0, 4, 9]))
-    engine.advance(options[:, 0])
-    engine.advance(options[:, 1])
+    advance(engine, options[:, 0])
+    advance(engine, options[:, 1])
     engine.start(np.array([0, 7, 9]), np.array([False, True, False]))
-    assert engine.t.tolist() == [2, 0, 2]
+    assert engine.step.tolist() == [2, 0, 2]
     for t in (0, 1):
-        logits = engine.advance(options[[0, 1, 2], [t + 2, t, t + 2]])
+        logits = advance(engine, options[[0, 1, 2], [t + 2, t, t + 2]])
         close(logits[[0, 2]], expected[[0, 2], t + 2], rtol=0, atol=1e-6)
         close(logits[1], again[1, t], rtol=0, atol=1e-6)
-    assert engine.t.tolist() == [4, 2, 4]
+    assert engine.step.tolist() == [4, 2, 4]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -259,18 +311,18 @@ def test_features_that_are_not_numbers_name_the_video_and_the_frame(
             engine.start(np.array([1, 6]))
         return
     ways = {
-        "chosen": lambda: engine.step(np.array([0, 8])),
-        "random": lambda: engine.step(np.array([0, 0]), np.array([[0], [8]])),
-        "all": engine.counterfactuals,
+        "chosen": lambda: engine.try_options(engine.step, np.array([[0], [8]])),
+        "random": lambda: engine.try_options(engine.step, np.array([[0, 0], [0, 8]])),
+        "all": lambda: engine.counterfactuals(engine.step),
     }
     for try_it in ways.values():
         engine.start(np.array([1, 6]))
-        engine.advance(np.array([3, 3]))
-        engine.advance(np.array([3, 3]))
+        advance(engine, np.array([3, 3]))
+        advance(engine, np.array([3, 3]))
         with pytest.raises(CacheError, match=message):
             try_it()
     if array != "glance_vectors":
-        assert engine.step(np.array([0, K])).confidence.isfinite().all(), "skipping reads nothing"
+        assert advance(engine, np.array([0, K])).isfinite().all(), "skipping reads nothing"
 
 
 def test_a_broken_classifier_is_told(literal: Literal) -> None:
@@ -290,7 +342,7 @@ def test_wrong_indices_are_refused(literal: Literal) -> None:
     with pytest.raises(ValueError, match="labels must be 'first' or 'mean'; got 'frist'"):
         FocusEngine(engine.source, "frist")
     with pytest.raises(RuntimeError, match=r"expected running episodes.*got \[\]: call start"):
-        engine.counterfactuals()
+        engine.counterfactuals(engine.step)
     for row in (-1, N):
         with pytest.raises(ValueError, match=rf"rows of the cache in \[0, {N}\); got (-1|1) to"):
             engine.start(np.array([row, 1]))
@@ -299,15 +351,19 @@ def test_wrong_indices_are_refused(literal: Literal) -> None:
     ):
         engine.start(np.array([0, 1]), np.array([True, False]))
     engine.start(np.array([0, 1]))
-    for option in (-1, K + 1):
-        with pytest.raises(ValueError, match=rf"2 rows in \[0, {K}\], {K} to skip; got 2 from "):
-            engine.step(np.array([0, option]))
+    now = np.zeros(2, dtype=int)
+    for option in (-1, K):
+        with pytest.raises(ValueError, match=rf"must be 2 rows in \[0, {K}\); got 2 from "):
+            engine.try_options(now, np.array([[0], [option]]))
     with pytest.raises(ValueError, match="got 3 from 0 to 0"):
-        engine.step(np.zeros(3, dtype=int))
+        engine.try_options(now, np.zeros((3, 1), dtype=int))
+    with pytest.raises(ValueError, match=rf"must be in \[0, {K}\], {K} to feed a segment without"):
+        engine.rollout(np.array([2]), np.full((1, T), K + 1))
     engine.rollout(np.array([2]), np.zeros((1, T), dtype=int))
-    for over in (engine.counterfactuals, lambda: engine.step(np.array([0]))):
-        with pytest.raises(RuntimeError, match=rf"each at a step before {T}; got \[{T}\]: call"):
-            over()
+    now = np.zeros(1, dtype=int)
+    for over in (engine.counterfactuals, lambda now: engine.try_options(now, now[:, None])):
+        with pytest.raises(RuntimeError, match=rf"fed fewer than {T} segments; got \[{T}\]: call"):
+            over(now)
 
 
 def test_a_running_episode_keeps_its_video(literal: Literal) -> None:

@@ -100,7 +100,9 @@ def test_inputs_are_projections_of_the_files_features(
     videos, steps = np.array([7, 0, 7, 3]), np.array([3, 1, 0, 3])
     source.prepare(videos)
     options = np.array([[0, K], [8, 8], [K, 4], [2, 1]])
-    picked, every = source.gather(videos, steps, options), source.gather_all(videos, steps)
+    attended = options < K
+    picked = source.gather(videos, steps, np.where(attended, options, 0), attended)
+    every = source.gather_all(videos, steps)
     for i, (video, t) in enumerate(zip(videos, steps, strict=True)):
         for k in range(K + 1):
             looked_at = local[video, t, k] if k < K else np.zeros(L, np.float32)

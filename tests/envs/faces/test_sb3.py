@@ -30,11 +30,7 @@ FRAME_GMACS = 0.3 + (3 * 7 * (G + L + 7) + 7 * C) / 1e9  # f_G of `write_cache`;
 PlusEnv = partial(FocusEnv, task="AdaFocusPlus")
 KINDS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "where": ("focusgym/AdaFocus-v0", FocusEnv, {}),
-    "pairs": (
-        "focusgym/AdaFocusPlus-v0",
-        FocusEnv,
-        {"task": "AdaFocusPlus", "action_set": "pairs"},
-    ),
+    "pairs": ("focusgym/AdaFocusPlus-v0", PlusEnv, {"action_set": "pairs"}),
     "flat": ("focusgym/AdaFocusPlus-v0", PlusEnv, {"action_set": "flat"}),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
