@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from support import C, G, L, write_cache
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 
-torch.set_num_threads(1)  # the tests' networks are small
+# The tests' networks are small: a thread each, unless another number is asked for.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, name in enumerate(first) if name in names), len(first))
 
     items.sort(key=rank)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: a process that is forked from several may wait forever."""
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
 
 
 @pytest.fixture

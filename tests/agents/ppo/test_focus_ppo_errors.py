@@ -100,6 +100,7 @@ def test_environments_on_several_caches_are_refused(files: Files, other: Files) 
         make_model("pi", files, env)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_environments_of_other_processes_are_refused(files: Files) -> None:
     """A price that is changed here would not be changed there."""
     env = SubprocVecEnv(singles([files, files], "both"), start_method="fork")

@@ -242,9 +242,10 @@ def test_what_was_returned_stays_as_it_is(files: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("mode", [None, "vector_entry_point", "sync", "async"])
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_every_way_of_make_vec(files: dict[str, str], mode: str | None) -> None:
-    # Forked, since a spawned process imports torch anew; the tests' torch has one thread.
+    # Forked, since a spawned process imports torch anew.
     context = {"vector_kwargs": {"context": "fork"}} if mode == "async" else {}
     config = {**files, "videos": [3], "split": None}
     env = gymnasium.make_vec("focusgym/AdaFocus-v0", 2, mode, **context, **config)

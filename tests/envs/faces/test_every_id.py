@@ -28,7 +28,9 @@ def files(cache: Any, classifier_path: Path) -> dict[str, str]:
 def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(np.array_equal(one, other))
 
 
 def episode(env: Any, seed: int | None = None, **reset: Any) -> list[Any]:

@@ -21,7 +21,7 @@ SLEEP_S = 600  # longer than a test may take
 
 
 @pytest.fixture
-def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+def forked(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     """Fork processes, where nothing depends on how they begin: a new one imports torch anew."""
     monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))
 
