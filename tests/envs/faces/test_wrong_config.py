@@ -40,7 +40,10 @@ every_face = pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"observation": "pixels"}, "observation must be 'map' or 'index'; got 'pixels'"),
+        (
+            {"observation": "pixels"},
+            "observation must be 'map' or 'index' or 'state'; got 'pixels'",
+        ),
         ({"order": "sorted"}, "order must be 'shuffled' or 'listed'; got 'sorted'"),
         ({"labels": "all"}, "labels must be 'first' or 'mean'; got 'all'"),
         (
@@ -180,7 +183,7 @@ def test_the_number_of_environments_is_checked(files: dict[str, str]) -> None:
 def test_an_unknown_id_is_refused(files: dict[str, str]) -> None:
     with pytest.raises(
         ValueError,
-        match="env_id must be one of focusgym/AdaFocus-v0, focusgym/AdaFocusPlus-v0; got 'CartPol",
+        match="env_id must be one of focusgym/AdaFocus-v0, focusgym/AdaFocusPlus-v0, .*; got 'CartPol",
     ):
         make_sb3("CartPole-v1", **files)
 

@@ -17,7 +17,10 @@ from focusgym.feature_cache import Clip, View
 from focusgym.recognizer import FrameConfig
 
 T, SIDE = 4, 32
-ARRAYS = ("options", "looked", "boxes_px", "confidences", "correct", "rewards", "gmacs")
+ARRAYS = (
+    *("segments", "options", "looked", "fed", "boxes_px"),
+    *("confidences", "correct", "rewards", "gmacs"),
+)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 SECONDS = st.none() | FINITE
 
@@ -33,8 +36,10 @@ def make_record(n: int = 3, **changes: Any) -> EpisodeRecord:
         view=View(np.array([1, 4, 7, 10]), (0, 4, 32, 36), True),
         map_cells=(2, 3),
         cache_fingerprint="f" * 64,
+        segments=np.array([2, 0, 3, 1])[:n],
         options=np.array([8, -1, 0, 2])[:n],
         looked=np.array([True, False, False, True])[:n],
+        fed=np.array([True, False, True, True])[:n],
         boxes_px=np.array([[20, 20, 32, 32], [0, 0, 0, 0], [0, 0, 12, 12], [9, 0, 21, 12]])[:n],
         confidences=np.array([0.1, 1 / 3, 0.7, 1.0])[:n],
         correct=np.array([False, False, True, True])[:n],
@@ -94,12 +99,12 @@ def test_the_file_has_a_line_per_decision(tmp_path: Path) -> None:
     assert '  "map_cells": [2, 3],' in lines
     assert lines[-6:] == [
         '  "decisions": [',
-        '    {"option": 8, "looked": true, "box_px": [20, 20, 32, 32], "confidence": 0.1, '
-        '"correct": false, "reward": -0.25, "gmacs": 1.1},',
-        '    {"option": -1, "looked": false, "box_px": [0, 0, 0, 0], '
+        '    {"segment": 2, "option": 8, "looked": true, "fed": true, '
+        '"box_px": [20, 20, 32, 32], "confidence": 0.1, "correct": false, "reward": -0.25, "gmacs": 1.1},',
+        '    {"segment": 0, "option": -1, "looked": false, "fed": false, "box_px": [0, 0, 0, 0], '
         '"confidence": 0.3333333333333333, "correct": false, "reward": 0.0, "gmacs": 1.4},',
-        '    {"option": 0, "looked": false, "box_px": [0, 0, 12, 12], "confidence": 0.7, '
-        '"correct": true, "reward": 1e-17, "gmacs": 2.5}',
+        '    {"segment": 3, "option": 0, "looked": false, "fed": true, '
+        '"box_px": [0, 0, 12, 12], "confidence": 0.7, "correct": true, "reward": 1e-17, "gmacs": 2.5}',
         "  ]",
         "}",
     ]
@@ -147,9 +152,9 @@ Edit = Callable[[dict[str, Any]], Any]
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c.update(format=1), "expected format 2, got 1: another version wrote it"),
+        (lambda c: c.update(format=1), "expected format 3, got 1: another version wrote it"),
         (lambda c: c.pop("format"), r"the record lacks the keys \['format'\]"),
-        (lambda c: c.update(format=2.0), "the record: format must be int; got 2.0"),
+        (lambda c: c.update(format=3.0), "the record: format must be int; got 3.0"),
         (lambda c: c.pop("label"), r"lacks the keys \['label'\] and has unknown keys \[\]"),
         (lambda c: c.update(extra=1), r"lacks the keys \[\] and has unknown keys \['extra'\]"),
         (lambda c: c["clip"].update(fps=8), r"the record: clip lacks .* unknown keys \['fps'\]"),

@@ -99,7 +99,7 @@ def test_a_function_gets_what_loops_say_in_every_face(
             looked_at = (option, b if kind == "flat" else 1)  # where skipped: what it would give
             probabilities = literal.probabilities(videos[i], [*histories[i], looked_at])
             true = several[videos[i]][: None if labels == "mean" else 1]
-            shown = K if kind == "flat" and not b else option
+            shown = -1 if kind == "flat" and not b else option
             expected.append(literal_surprise(probabilities, true, shown, t))
             histories[i].append((option, b))
         rewards, batch_rewards = vector.step(actions)[1], batch.step(actions)[1]

@@ -277,7 +277,7 @@ def test_a_video_of_several_labels_is_right_if_its_first_or_any_is_predicted(
         (
             "increment",
             "unknown reward 'increment': choose one of increment_over_random, confidence, "
-            "increments, padding, or give your own as 'module:attribute'",
+            "increments, padding, final, best_margin, or give your own as 'module:attribute'",
         ),
         ("nowhere:Design", r"'nowhere:Design' cannot be imported \(No module named 'nowhere'\)"),
         (f"{__name__}:Design", "cannot be imported .*no attribute 'Design'.*that Python finds"),
