@@ -16,14 +16,11 @@ from .accounting.metrics import (
     top_k_by_step,
 )
 from .accounting.units import ComputeUnit, compute_unit, format_gmacs
-from .classifiers.classifier import (
-    AverageClassifier,
-    Classifier,
-    ClassifierConfig,
-    GruClassifier,
-    KeyedDropout,
-    build_classifier,
-)
+from .classifiers.average import AverageClassifier
+from .classifiers.base import Classifier, ClassifierConfig, KeyedDropout
+from .classifiers.gru import GruClassifier
+from .classifiers.max_pool import MaxPoolClassifier
+from .classifiers.registry import CLASSIFIERS, build_classifier
 from .encoders.encoder import (
     GLANCE_PIXELS,
     LOCAL_PIXELS,
@@ -96,6 +93,7 @@ from .threads import ahead, torch_threads
 from .versions import library_versions
 
 __all__ = [
+    "CLASSIFIERS",
     "GLANCE_PIXELS",
     "LOCAL_PIXELS",
     "RELEASED_ENTRIES",
@@ -122,6 +120,7 @@ __all__ = [
     "GruClassifier",
     "KeepNetwork",
     "KeyedDropout",
+    "MaxPoolClassifier",
     "Metrics",
     "OnFeatures",
     "OnPixels",

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..classifiers.classifier import Classifier
+from ..classifiers.base import Classifier
 from ..places.patch_grid import PatchGrid
 from ..policies.policy import PolicyNetwork
 

@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ..classifiers.classifier import Classifier, ClassifierConfig, build_classifier
+from ..classifiers.base import Classifier, ClassifierConfig
+from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from ..errors import FocusgymError, in_words, shortened
 
@@ -176,7 +177,7 @@ def read_classifier(
 ) -> Classifier:
     """Read f_C from a bundle, in eval mode; see `read_bundle` for arguments and errors."""
     bundle = read_bundle(path, "classifier", cache_fingerprint, cache)
-    return restore(path, bundle, lambda config: build_classifier(ClassifierConfig(**config)))
+    return restore(path, bundle, _classifier)
 
 
 def read_encoder(path: str | os.PathLike[str]) -> Encoder:
@@ -212,3 +213,7 @@ def weights_digest(network: nn.Module) -> str:
 def describe(encoder: Encoder) -> dict[str, Any]:
     """Return an encoder's config and the SHA-256 of its weights and statistics."""
     return {**asdict(encoder.config), "weights_sha256": weights_digest(encoder)}
+
+
+def _classifier(config: Mapping[str, Any]) -> Classifier:
+    return build_classifier(ClassifierConfig(**config), trusted=False)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..accounting.compute import FrameCost, frame_cost
-from ..classifiers.classifier import Classifier, build_classifier
+from ..classifiers.base import Classifier
+from ..classifiers.registry import build_classifier
 from ..encoders.encoder import (
     GLANCE_PIXELS,
     LOCAL_PIXELS,
@@ -401,7 +402,7 @@ def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
     return AdaptiveRecognizer(
         Encoder(config.glance),
         Encoder(config.local),
-        build_classifier(config.classifier),
+        build_classifier(config.classifier, trusted=False),
         config.grid,
         None if config.policy is None else PolicyNetwork(config.policy),
         getattr(torch, config.feature_dtype),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..classifiers.classifier import ClassifierConfig
+from ..classifiers.base import ClassifierConfig
 from ..encoders.encoder import EncoderConfig
 from ..encoders.frames import FrameConfig
 from ..places.patch_grid import PatchGrid

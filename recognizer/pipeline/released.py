@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..classifiers.classifier import ClassifierConfig, GruClassifier
+from ..classifiers.base import ClassifierConfig
+from ..classifiers.gru import GruClassifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from ..encoders.loading import WeightsError, load_weights
 from ..encoders.trunks import HEADS

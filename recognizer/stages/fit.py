@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..classifiers.classifier import KeyedDropout
+from ..classifiers.base import KeyedDropout
 from ..errors import FocusgymError
 from .config import FitConfig
 from .networks import FullFrames, OnFeatures, OnPixels, are_correct, sequence_losses

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..classifiers.classifier import Classifier
+from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
 from ..places.patch_grid import PatchGrid
 from ..policies.policy import PolicyNetwork

@@ -55,13 +55,14 @@ class HeadConfig:
         hidden: H of the GRU.
         dropout: Before its output layer.
         reuse_glance: Whether the glance vectors are classified too.
-        aggregation: A GRU over the frames, or the mean of frame-wise predictions.
+        aggregation: A GRU over the frames, the mean of frame-wise predictions, or the maximum over
+            frames with an output layer for each number of frames.
     """
 
     hidden: int = 1024
     dropout: float = 0.5
     reuse_glance: bool = True
-    aggregation: Literal["gru", "average"] = "gru"
+    aggregation: Literal["gru", "average", "max_pool"] = "gru"
 
 
 @dataclass(frozen=True)

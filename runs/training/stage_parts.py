@@ -141,6 +141,7 @@ def what_else(
 def classifier_of(
     start: Path | None,
     sizes: tuple[int, int, int],
+    steps: int,
     head: HeadConfig,
     training: TrainingConfig,
     cache: FeatureCache | None = None,
@@ -149,7 +150,7 @@ def classifier_of(
     if start is None:
         with usage(), seeded(training.seed):
             config = ClassifierConfig(
-                *sizes, head.hidden, head.dropout, head.reuse_glance, head.aggregation
+                *sizes, head.hidden, head.dropout, head.reuse_glance, head.aggregation, steps
             )
             return build_classifier(config)
     trained_on = read_bundle(start, "classifier").cache_fingerprint  # None: on pixels

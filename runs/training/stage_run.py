@@ -84,7 +84,9 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
         policy = read_policy(policy_bundle(config.policy)).to(device)
         check_policy(config.policy, policy, glance, grid)
     sizes = (glance.channels, local.channels, videos.n_classes)
-    classifier = classifier_of(config.classifier, sizes, config.head, config.training).to(device)
+    classifier = classifier_of(
+        config.classifier, sizes, videos.frames.steps, config.head, config.training
+    ).to(device)
     stage = OnPixels(
         glance,
         local,
@@ -121,9 +123,9 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     check_choices(config)
     cache = FeatureCache.open(config.cache, config.group, str(device))
     sizes = (cache.map_shape[2], cache.local_channels, cache.n_classes)
-    classifier = classifier_of(config.classifier, sizes, config.head, config.training, cache).to(
-        device
-    )
+    classifier = classifier_of(
+        config.classifier, sizes, cache.steps, config.head, config.training, cache
+    ).to(device)
     seed = config.training.seed
     key = [seed, _STAGE_ONE if config.policy is None else _STAGE_THREE]
     policy = None

@@ -100,11 +100,13 @@ def test_the_file_has_a_line_per_decision(tmp_path: Path) -> None:
     assert lines[-6:] == [
         '  "decisions": [',
         '    {"segment": 2, "option": 8, "looked": true, "fed": true, '
-        '"box_px": [20, 20, 32, 32], "confidence": 0.1, "correct": false, "reward": -0.25, "gmacs": 1.1},',
+        '"box_px": [20, 20, 32, 32], "confidence": 0.1, "correct": false, "reward": -0.25, '
+        '"gmacs": 1.1},',
         '    {"segment": 0, "option": -1, "looked": false, "fed": false, "box_px": [0, 0, 0, 0], '
         '"confidence": 0.3333333333333333, "correct": false, "reward": 0.0, "gmacs": 1.4},',
         '    {"segment": 3, "option": 0, "looked": false, "fed": true, '
-        '"box_px": [0, 0, 12, 12], "confidence": 0.7, "correct": true, "reward": 1e-17, "gmacs": 2.5}',
+        '"box_px": [0, 0, 12, 12], "confidence": 0.7, "correct": true, "reward": 1e-17, '
+        '"gmacs": 2.5}',
         "  ]",
         "}",
     ]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from focusgym.recognizer import (
     AverageClassifier,
+    BundleError,
     Classifier,
     ClassifierConfig,
     GruClassifier,
+    MaxPoolClassifier,
     build_classifier,
     confidence,
+    read_classifier,
+    write_bundle,
 )
 
 B, T, G, L, C = 4, 7, 5, 6, 3
@@ -83,7 +92,7 @@ def test_averaging_is_trained_through() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in classifier.parameters())
 
 
-@pytest.mark.parametrize("aggregation", ["gru", "average"])
+@pytest.mark.parametrize("aggregation", ["gru", "average", "max_pool"])
 def test_branches_are_separate_steps_from_the_same_state(aggregation: str) -> None:
     classifier = make(aggregation)
     glance, local = torch.randn(B, 1, G), torch.randn(B, 9, L)
@@ -99,7 +108,7 @@ def test_branches_are_separate_steps_from_the_same_state(aggregation: str) -> No
         torch.testing.assert_close(logits[:, branch], alone, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("aggregation", ["gru", "average"])
+@pytest.mark.parametrize("aggregation", ["gru", "average", "max_pool"])
 @pytest.mark.parametrize("reuse_glance", [True, False])
 def test_skipping_is_a_zero_local_vector(aggregation: str, reuse_glance: bool) -> None:
     classifier = make(aggregation, reuse_glance)
@@ -109,8 +118,64 @@ def test_skipping_is_a_zero_local_vector(aggregation: str, reuse_glance: bool) -
 
 
 def test_an_unknown_aggregation_is_refused() -> None:
-    with pytest.raises(ValueError, match="aggregation must be 'gru' or 'average'; got 'max'"):
-        make("max")
+    config = ClassifierConfig(G, L, C, aggregation="max")
+    expected = "aggregation must be one of gru, average, max_pool, or 'module:attribute' of a class"
+    with pytest.raises(ValueError, match=f"{expected} of your own; got 'max'"):
+        build_classifier(config)
+    for place, why in (("os:getcwd", "derived from focusgym.recognizer.Classifier"), ("x:y", "x")):
+        with pytest.raises(ValueError, match=f"{expected} .*{why}"):
+            build_classifier(replace(config, aggregation=place))
+
+
+class Mine(GruClassifier):
+    """A classifier of a user's own."""
+
+
+def test_a_class_of_your_own_is_found_by_its_place(tmp_path: Path) -> None:
+    """A bundle does not import it: it may be somebody else's bundle."""
+    config = ClassifierConfig(G, L, C, hidden=8, aggregation=f"{__name__}:Mine")
+    sys.modules.setdefault(__name__, sys.modules[Mine.__module__])
+    assert type(build_classifier(config)) is Mine
+    classifier = build_classifier(config)
+    write_bundle(tmp_path / "mine", "classifier", config, classifier)
+    assert type(read_classifier(tmp_path / "mine")) is Mine
+    config = replace(config, aggregation="antigravity:Mine")
+    write_bundle(tmp_path / "theirs", "classifier", config, classifier)
+    with pytest.raises(BundleError, match="which a file may not import: import antigravity first"):
+        read_classifier(tmp_path / "theirs")
+    assert "antigravity" not in sys.modules
+
+
+def test_the_maximum_over_frames_by_hand() -> None:
+    """Units of each frame, their running maximum, the head of that many frames."""
+    torch.manual_seed(0)
+    classifier = build_classifier(
+        ClassifierConfig(G, L, C, hidden=8, aggregation="max_pool", steps=3)
+    ).eval()
+    assert isinstance(classifier, MaxPoolClassifier)
+    glance, local = torch.randn(2, 3, G), torch.randn(2, 3, L)
+    with torch.no_grad():
+        classifier.norm.running_mean.uniform_(-1, 1)
+        classifier.norm.running_var.uniform_(0.5, 2)
+        logits = classifier(glance, local)
+        x = torch.cat([glance, local], dim=-1).double().numpy()
+        weight, bias = (p.double().numpy() for p in classifier.layer.parameters())
+        mean, var = classifier.norm.running_mean.numpy(), classifier.norm.running_var.numpy()
+        units = np.maximum((x @ weight.T + bias - mean) / np.sqrt(var + classifier.norm.eps), 0)
+        for t, head in enumerate(classifier.heads):
+            pooled = units[:, : t + 1].max(axis=1)
+            expected = pooled @ head.weight.double().numpy().T + head.bias.double().numpy()
+            np.testing.assert_allclose(logits[:, t].numpy(), expected, rtol=0, atol=1e-5)
+        # Rows at different steps use the heads of their own.
+        state = torch.from_numpy(units.max(axis=1)).float()
+        mixed = classifier.logits(state, torch.tensor([0, 2]))
+        for row, t in enumerate((0, 2)):
+            head = classifier.heads[t]
+            torch.testing.assert_close(mixed[row], head(state[row]), rtol=0, atol=1e-5)
+        with pytest.raises(ValueError, match="expected steps below 3, .*; got 3"):
+            classifier.logits(state, torch.tensor([3, 0]))
+        with pytest.raises(ValueError, match="expected at most 3 frames, one per head; got 4"):
+            classifier(torch.zeros(1, 4, G), torch.zeros(1, 4, L))
 
 
 def test_the_confidence_of_several_labels_is_their_mean() -> None:

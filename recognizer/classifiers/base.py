@@ -1,0 +1,166 @@
+"""The classifier f_C: from the features of the frames so far to a prediction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..randomness import Purpose, generator
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Sizes of a classifier, and how it joins frames.
+
+    Attributes:
+        glance_channels: G.
+        local_channels: L.
+        n_classes: C.
+        hidden: H of the GRU (1024 in the paper); not used by averaging.
+        dropout: Dropout before the output layer, in training.
+        reuse_glance: Whether ē^G is classified too (Eq. 4 does, the paper's Table 5 does not).
+        aggregation: How frames are joined: a name of `CLASSIFIERS`, such as ``gru``, ``average`` or
+            ``max_pool``; or ``module:attribute`` of a class of your own.
+        steps: Heads of ``max_pool``, one per step, at least as many as a video has segments; not
+            used by the others.
+
+    Raises:
+        ValueError: If the dropout is out of range, or there is no head.
+    """
+
+    glance_channels: int
+    local_channels: int
+    n_classes: int
+    hidden: int = 1024
+    dropout: float = 0.5
+    reuse_glance: bool = True
+    aggregation: str = "gru"
+    steps: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the dropout and the number of heads."""
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
+        if not isinstance(self.aggregation, str):
+            raise ValueError(f"aggregation must be a name; got {self.aggregation!r}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1; got {self.steps}")
+
+
+class Classifier(nn.Module, ABC):
+    """What f_C has to be: a module over whole sequences that can also be stepped.
+
+    A step has branches: alternatives ``(B, ...)`` that share the state before it. S, R and I are
+    the classifier's own widths; ``step`` holds the index of each row's step, ``(B,)`` int64.
+
+    Attributes:
+        config: Its sizes.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        """Keep the sizes."""
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def forward(self, glance: Tensor, local: Tensor) -> Tensor:
+        """Classify whole sequences.
+
+        Args:
+            glance: ``(B, T, G)`` glance vectors.
+            local: ``(B, T, L)`` local vectors; zero where the frame was skipped.
+
+        Returns:
+            ``(B, T, C)`` logits after every step.
+        """
+
+    @abstractmethod
+    def project(self, glance: Tensor, local: Tensor | None) -> Tensor:
+        """Turn the features of a frame into inputs; what the state does not enter.
+
+        Args:
+            glance: ``(..., G)``; broadcasts against ``local``.
+            local: ``(..., L)``, or None for a skipped frame (Eq. 9: a zero vector).
+
+        Returns:
+            ``(..., I)``.
+        """
+
+    @abstractmethod
+    def start(self, batch: int) -> Tensor:
+        """Return the state ``(B, S)`` before the first step."""
+
+    @abstractmethod
+    def recur(self, state: Tensor, step: Tensor) -> Tensor:
+        """Return ``(B, R)``, what a step needs of its state alone: once for all branches."""
+
+    @abstractmethod
+    def advance(self, state: Tensor, recurrent: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
+        """Return the states after a step.
+
+        Args:
+            state: ``(B, S)``.
+            recurrent: ``(B, R)`` from `recur`.
+            inputs: ``(B, ..., I)`` from `project`.
+            step: ``(B,)``.
+
+        Returns:
+            ``(B, ..., S)``.
+        """
+
+    @abstractmethod
+    def logits(self, state: Tensor, step: Tensor) -> Tensor:
+        """Return logits ``(B, ..., C)`` of states ``(B, ..., S)`` after ``step``."""
+
+    def summary(self, state: Tensor) -> Tensor:
+        """Return states ``(B, S)`` as finite numbers, for agents that observe them."""
+        return state
+
+    def _linear(self, glance: Tensor, local: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return ``W·[ē^G, ē^L] + b`` without multiplying what a skipped frame lacks."""
+        width = glance.shape[-1] if self.config.reuse_glance else 0
+        inputs = bias.expand(*glance.shape[:-1], -1)
+        if width:
+            inputs = nn.functional.linear(glance, weight[:, :width], bias)
+        if local is not None:
+            inputs = inputs + nn.functional.linear(local, weight[:, width:])
+        return inputs
+
+    def _joined(self, glance: Tensor, local: Tensor) -> Tensor:
+        return torch.cat([glance, local], dim=-1) if self.config.reuse_glance else local
+
+
+class KeyedDropout(nn.Dropout):
+    """Dropout whose masks are keyed by sample, where keys are given.
+
+    So a training does not depend on how its batches are divided among processes, and goes on after
+    an interruption without the state of a generator.
+
+    Attributes:
+        keys: Of each sample of the next input ``(B, ...)``; None draws from torch's generator.
+    """
+
+    keys: Sequence[Sequence[int]] | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Drop elements in training, and scale the others up."""
+        if not self.training or self.keys is None or not 0 < self.p < 1:
+            return super().forward(input)
+        size = input[0].numel()
+        drawn = np.stack(
+            [generator(Purpose.DROPOUT, *key).random(size, np.float32) for key in self.keys]
+        )
+        kept = torch.from_numpy(drawn >= self.p).view(input.shape).to(input.device)
+        return input * kept / (1 - self.p)
+
+
+def spread(rows: Tensor, ndim: int) -> Tensor:
+    """Return ``(B, W)`` as ``(B, 1, ..., W)``, to broadcast over branches."""
+    for _ in range(ndim - 2):
+        rows = rows.unsqueeze(1)
+    return rows

@@ -1,0 +1,27 @@
+"""The kinds of classifiers, by name."""
+
+from __future__ import annotations
+
+from ..registry import found
+from .base import Classifier, ClassifierConfig
+
+CLASSIFIERS: dict[str, str] = {
+    "gru": "focusgym.recognizer.classifiers.gru:GruClassifier",
+    "average": "focusgym.recognizer.classifiers.average:AverageClassifier",
+    "max_pool": "focusgym.recognizer.classifiers.max_pool:MaxPoolClassifier",
+}
+
+
+def build_classifier(config: ClassifierConfig, *, trusted: bool = True) -> Classifier:
+    """Build the classifier that a config describes, with random weights.
+
+    Args:
+        config: Which kind, and its sizes.
+        trusted: Whether the module of a class of your own may be imported; see `found`.
+
+    Raises:
+        ValueError: If there is no such kind, or it is no `Classifier`.
+    """
+    base: type[Classifier] = Classifier  # type: ignore[type-abstract]
+    kind = found("aggregation", config.aggregation, CLASSIFIERS, base, trusted=trusted)
+    return kind(config)
