@@ -281,9 +281,7 @@ class FocusPPO(PPO):
         self._update_learning_rate(policy.optimizer)
         weights = Weights(
             self.clip_range(self._current_progress_remaining),  # type: ignore[operator]
-            self.ent_coef,
-            self.vf_coef,
-            self.normalize_advantage,
+            *(self.ent_coef, self.vf_coef, self.normalize_advantage),
         )
         logged: dict[str, list[float]] = defaultdict(list)
         for epoch in range(self.n_epochs):
@@ -322,8 +320,8 @@ class FocusPPO(PPO):
         return self.policy.network(threshold)
 
     def _excluded_save_params(self) -> list[str]:
-        ours = ["players", "best_weights", "best_score", "_dual", "_watch"]
-        return [*super()._excluded_save_params(), *ours]
+        known = super()._excluded_save_params()
+        return [*known, "players", "best_weights", "best_score", "_dual", "_watch"]
 
     def _open_cache(self) -> FeatureCache:
         """Return the environments' cache, or the one that was trained on."""
@@ -362,8 +360,8 @@ class FocusPPO(PPO):
 
     def _learning(self) -> list[str]:
         """Return the names of the learners that take part now."""
-        joined = self.num_timesteps / self._total_timesteps >= self.keep_from
-        return [name for name in self.policy.learners if name == LOCATION or joined]
+        both = self.num_timesteps / self._total_timesteps >= self.keep_from
+        return [*self.policy.learners] if both else [LOCATION]
 
     def _episodes(self, videos: NDArray[np.int64], names: Iterable[str]) -> Heads:
         learners = cast(dict[str, Learner], self.policy.learners)
@@ -381,10 +379,9 @@ class FocusPPO(PPO):
             figures |= {f"keep/{key}": value for key, value in keep.items()}
             if self._dual is not None:
                 remaining = 1 - self.num_timesteps / self._total_timesteps
-                penalty = self._dual.step(penalty, keep["probability"], max(0.0, remaining))
-                self.penalty = penalty
+                self.penalty = self._dual.step(penalty, keep["probability"], max(0.0, remaining))
                 for player in self.players:
-                    player.set_penalty(penalty)
+                    player.set_penalty(self.penalty)
         for key, value in figures.items():
             self.logger.record(key, value)
         self._watch.look(use, None if self._dual else keep)  # a price that moves may be far off

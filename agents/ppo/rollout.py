@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from ...envs import AdaFocusTask
 from ...envs.core import Player
 from ...recognizer import Purpose, generator
 from .gru_policy import KEEP, LOCATION
@@ -79,10 +80,17 @@ def checked_players(env: VecEnv, normalized: bool) -> list[Player]:
         normalized: Whether they are wrapped in ``VecNormalize``.
 
     Raises:
-        ValueError: If they are not focusgym's, their observations are not as they come, or they
-            play several caches or options, or the same episodes.
+        ValueError: If they are not focusgym's, or of another task, their observations are not as
+            they come, or they play several caches or options, or the same episodes.
     """
     players = players_of(env)
+    task = type(players[0].task)
+    if task is not AdaFocusTask:
+        raise ValueError(
+            "FocusPPO draws the actions of whole episodes at once, for frames that come in order, "
+            f"as those of focusgym/AdaFocus-v0 do; got a {task.__name__}: train it with PPO of "
+            "Stable-Baselines3"
+        )
     observation = players[0].config.observation
     if observation != "index" or normalized:
         raise ValueError(

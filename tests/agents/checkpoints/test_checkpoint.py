@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -272,7 +273,7 @@ def test_an_exception_while_saving_leaves_the_former_one(
     def fail(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    where = {"fsync": checkpoint_file.os, "replace": Path, "save": checkpoint_file}[stage]
+    where = {"fsync": os, "replace": Path, "save": checkpoint_file}[stage]
     monkeypatch.setattr(where, stage, fail)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(path, model)

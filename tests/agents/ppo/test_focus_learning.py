@@ -89,7 +89,8 @@ def test_a_target_is_met(tmp_path: Path, share: float, price: float) -> None:
     rho = keep_threshold(model.network(), cache, train, share)
     policy = model.network(rho)
     looked = policy_options(policy, cache, train) < cache.n_options
-    cost = sum(prices.spend(looks).mean() for looks in looked.T)
+    first = np.zeros(len(train), dtype=int)
+    cost = sum(prices.of_segment(first, looks).mean() for looks in looked.T)
     assert cost == pytest.approx(target, abs=prices.cost.local_gmacs / len(train))
 
 
@@ -150,7 +151,8 @@ def test_the_share_of_a_target(files: Files) -> None:
     player = make_env("both", files, policy_gmacs=0.125).player
     price = player.prices
     for share in (0.1, 0.5, 0.9):
-        cost = sum(float(price.spend(np.array([i < share * 100]))[0]) for i in range(100)) * T / 100
+        looks = np.arange(100) < share * 100
+        cost = T * float(price.of_segment(np.zeros(100, dtype=int), looks).mean())
         assert DualAscent.to_target(cost, player, 0.1).share == pytest.approx(share)
 
 

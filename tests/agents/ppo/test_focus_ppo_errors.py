@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from support import GRID, C, G, L, Literal, T
 
 from focusgym.agents import PRESETS, FocusPPO, GruPolicy, PlusTraining, PPOConfig
+from focusgym.envs import make_sb3
 from focusgym.feature_cache import CacheError
 from focusgym.recognizer import PolicyConfig
 
@@ -97,6 +98,12 @@ def test_environments_on_several_caches_are_refused(files: Files, other: Files) 
     env = DummyVecEnv([*singles([files, files])[:1], *singles([files], options_allowed=[3, 1])])
     message = f"got {one} with None, and {one} with [1, 3]"
     with pytest.raises(ValueError, match=f"{re.escape(message)}$"):
+        make_model("pi", files, env)
+
+
+def test_environments_of_another_task_are_refused(files: Files) -> None:
+    env = make_sb3("focusgym/Exit-v0", 2, observation="index", **files)
+    with pytest.raises(ValueError, match="for frames that come in order.*; got a ExitTask: train"):
         make_model("pi", files, env)
 
 

@@ -99,12 +99,12 @@ def test_branches_are_separate_steps_from_the_same_state(aggregation: str) -> No
     before = classifier.project(glance[:, 0], local[:, 0])
     state = advance(classifier, classifier.start(B), before, 0)
     together = advance(classifier, state, classifier.project(glance, local), 1)
-    logits = classifier.logits(together, torch.ones(B))
+    logits = classifier.logits(together, torch.ones(B, dtype=torch.int64))
     for branch in range(9):
         inputs = classifier.project(glance[:, 0], local[:, branch])
         alone = advance(classifier, state, inputs, 1)
         torch.testing.assert_close(together[:, branch], alone, rtol=0, atol=1e-6)
-        alone = classifier.logits(alone, torch.ones(B))
+        alone = classifier.logits(alone, torch.ones(B, dtype=torch.int64))
         torch.testing.assert_close(logits[:, branch], alone, rtol=0, atol=1e-6)
 
 
