@@ -38,6 +38,7 @@ from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, 
 from .encoders.loading import WeightsError, load_weights
 from .encoders.trunks import EncoderError
 from .errors import FocusgymError, PredictionError, in_words, shortened
+from .exits import MEASURES, NEVER, ExitRule, Measure, exit_scores, exit_steps, hold
 from .files.bundle import (
     Bundle,
     BundleError,
@@ -98,6 +99,8 @@ from .versions import library_versions
 __all__ = [
     "GLANCE_PIXELS",
     "LOCAL_PIXELS",
+    "MEASURES",
+    "NEVER",
     "RELEASED_ENTRIES",
     "AdaptiveRecognizer",
     "AverageClassifier",
@@ -112,6 +115,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "EncoderError",
+    "ExitRule",
     "FitConfig",
     "FitError",
     "Fitted",
@@ -122,6 +126,7 @@ __all__ = [
     "GruClassifier",
     "KeepNetwork",
     "KeyedDropout",
+    "Measure",
     "Metrics",
     "OnFeatures",
     "OnPixels",
@@ -159,11 +164,14 @@ __all__ = [
     "encode_glance",
     "encode_local",
     "encoder_gmacs",
+    "exit_scores",
+    "exit_steps",
     "fit",
     "fit_frames",
     "format_gmacs",
     "frame_cost",
     "generator",
+    "hold",
     "in_words",
     "library_versions",
     "load_weights",

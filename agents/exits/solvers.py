@@ -1,0 +1,223 @@
+"""Solving the thresholds of exits for a budget, on a split that is not reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...recognizer import NEVER, ExitRule, Measure, exit_scores, exit_steps
+from .outcome import check_costs, right
+
+Floats = NDArray[np.float64]
+Solver = Literal["accurate", "common", "msdnet"]
+SOLVERS: tuple[Solver, ...] = get_args(Solver)
+_HALVINGS = 30
+_SWEEPS = 20
+
+
+def solve_exits(
+    logits: Tensor,
+    labels: Tensor,
+    costs: Tensor,
+    budget_gmacs: float,
+    measure: Measure = "confidence",
+    solver: Solver = "accurate",
+) -> ExitRule:
+    """Solve when videos stop so that they cost at most a budget on average.
+
+    Args:
+        logits: ``(N, T, C)`` after every step, on a split that is not reported.
+        labels: ``(N,)`` int64; or ``(N, C)`` bool, where videos have several.
+        costs: ``(N, T)`` float64: GMACs spent on each video up to and including each step.
+        budget_gmacs: Largest mean cost of a video on this split.
+        measure: What is compared with the thresholds.
+        solver: ``accurate``, see `accurate_thresholds`; ``common``, see `common_thresholds`; or
+            ``msdnet``, see `msdnet_thresholds`.
+
+    Raises:
+        ValueError: If a shape is not as above, or the budget does not pay for the first step.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) Eq. 7: the highest accuracy on the validation set whose
+        mean cost is at most the budget.
+    """
+    check_costs(logits, costs)
+    if solver not in SOLVERS:
+        raise ValueError(f"the solver must be one of {', '.join(SOLVERS)}; got {solver!r:.80}")
+    scores, spent = exit_scores(logits, measure).cpu().numpy(), costs.double().cpu().numpy()
+    least = float(spent[:, 0].mean())
+    if not budget_gmacs >= least * (1 - 1e-9):
+        raise ValueError(
+            f"a video costs {least:.4g} GMACs up to its first step, and the budget is "
+            f"{budget_gmacs:.4g}: give a larger one"
+        )
+    budget_gmacs *= 1 + 1e-9  # the full cost, computed in another order, is within itself
+    if solver == "common":
+        thresholds = common_thresholds(scores, spent, budget_gmacs)
+    elif solver == "msdnet":
+        thresholds = msdnet_thresholds(scores, spent, budget_gmacs)
+    else:
+        correct = right(logits, labels).cpu().numpy()
+        thresholds = accurate_thresholds(scores, correct, spent, budget_gmacs)
+    return ExitRule(measure, tuple(thresholds.tolist()))
+
+
+def msdnet_thresholds(scores: Floats, costs: Floats, budget_gmacs: float) -> Floats:
+    """Return thresholds under which the shares of videos that stop are a geometric sequence.
+
+    The share that stops after step k is p_k ∝ q^k: of the videos that go on, the ⌊N·p_k⌋ surest
+    stop, and the threshold is the score of the last of them. q is bisected for the largest mean
+    cost within the budget.
+
+    Args:
+        scores: ``(N, T)``, larger is surer.
+        costs: ``(N, T)`` GMACs so far.
+        budget_gmacs: Largest mean cost.
+
+    Returns:
+        ``(T,)``.
+
+    Source: MSDNet (arXiv:1703.09844) section 5, as AdaFocusV2 and V3 use it. There q is a grid of
+        values and the budget is what it comes to; here the budget is given. Where fewer videos are
+        left than are to stop, all of them stop.
+    """
+    n_videos, steps = scores.shape
+
+    def of(log_q: float) -> Floats:
+        powers = log_q * np.arange(1, steps + 1)
+        shares = np.exp(powers - powers.max())
+        wanted = np.floor(n_videos * shares / shares.sum() + 1e-9).astype(int)
+        thresholds, left = np.full(steps, NEVER), np.ones(n_videos, dtype=bool)
+        for step in range(steps - 1):
+            ordered = np.sort(scores[left, step])[::-1]
+            if n_stop := min(wanted[step], len(ordered)):
+                thresholds[step] = ordered[n_stop - 1]
+                left &= scores[:, step] < thresholds[step]  # of equal scores all stop
+        return thresholds
+
+    return _dearest(of, -40.0, 40.0, scores, costs, budget_gmacs)
+
+
+def common_thresholds(scores: Floats, costs: Floats, budget_gmacs: float) -> Floats:
+    """Return one threshold for all steps, as high as the budget pays for; see `msdnet_thresholds`.
+
+    With a single number to solve, it does not follow the chances of a small split.
+    """
+    values = np.unique(np.append(scores[:, :-1], NEVER))
+
+    def of(index: float) -> Floats:
+        return np.full(scores.shape[1], values[int(index)])
+
+    return _dearest(of, 0.0, len(values) - 0.5, scores, costs, budget_gmacs)
+
+
+def accurate_thresholds(
+    scores: Floats, correct: NDArray[np.bool_], costs: Floats, budget_gmacs: float
+) -> Floats:
+    """Return a threshold per step: the highest accuracy found whose mean cost is in the budget.
+
+    With a price λ per GMAC, the gain of a threshold, the others being held, is computed for all
+    its values at once; steps are improved in turn, from the last to the first, until none changes.
+    λ is bisected for the budget. Of these rules, the common threshold and MSDNet's, the most
+    accurate one is taken, of equal ones the cheapest: it is never worse than either on the split
+    that it is solved on.
+
+    Args:
+        scores: ``(N, T)``, larger is surer.
+        correct: ``(N, T)``, whether the prediction after the step is right.
+        costs: ``(N, T)`` GMACs so far.
+        budget_gmacs: Largest mean cost.
+
+    Returns:
+        ``(T,)``.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) Eq. 7, by Lagrangian relaxation and coordinate ascent,
+        where the paper takes MSDNet's shares.
+    """
+    found = [solve(scores, costs, budget_gmacs) for solve in (common_thresholds, msdnet_thresholds)]
+    starts = [np.full(scores.shape[1], NEVER), *found]
+    # At the highest price even a video that turns right does not pay for its cheapest step.
+    low, high = 0.0, 1 / max(float(np.diff(costs, axis=1, append=np.inf).min()), 1e-12)
+    for _ in range(_HALVINGS):
+        price = (low + high) / 2
+        payoffs = correct - price * costs
+        rules = [_ascend(scores, payoffs, start) for start in starts]
+        found += rules
+        best = max(rules, key=lambda rule: _mean(payoffs, scores, rule))
+        dear = _mean(costs, scores, best) > budget_gmacs
+        low, high = (price, high) if dear else (low, price)
+    spent = [_mean(costs, scores, rule) for rule in found]
+    accuracies = [_mean(correct, scores, rule) for rule in found]
+    affordable = [i for i, gmacs in enumerate(spent) if gmacs <= budget_gmacs]
+    return found[max(affordable, key=lambda i: (accuracies[i], -spent[i]))]
+
+
+def _ascend(scores: Floats, payoffs: Floats, start: Floats) -> Floats:
+    """Return thresholds that no change of a single one improves (within the sweeps allowed).
+
+    Args:
+        scores: ``(N, T)``.
+        payoffs: ``(N, T)``: what a video is worth that stops after the step.
+        start: ``(T,)``.
+    """
+    thresholds, rows = start.copy(), np.arange(len(scores))
+    for _ in range(_SWEEPS):
+        before = thresholds.copy()
+        for step in reversed(range(scores.shape[1] - 1)):
+            reaches = (scores[:, :step] < thresholds[:step]).all(axis=1)
+            later = step + 1 + _stops(scores[:, step + 1 :], thresholds[step + 1 :])
+            gains = payoffs[:, step] - payoffs[rows, later]
+            thresholds[step] = _best_threshold(scores[reaches, step], gains[reaches])
+        if np.array_equal(thresholds, before):
+            break
+    return thresholds
+
+
+def _best_threshold(scores: Floats, gains: Floats) -> float:
+    """Return the threshold at and above which gains ``(M,)`` sum to most; the highest of equals."""
+    order = np.argsort(-scores, kind="stable")
+    ordered, sums = scores[order], np.append(0.0, np.cumsum(gains[order]))
+    parted = np.append(True, np.diff(ordered, append=-np.inf) < 0)  # equal scores stop together
+    n_stop = int(np.where(parted, sums, -np.inf).argmax())
+    if n_stop == 0:
+        return NEVER
+    last = ordered[n_stop - 1]
+    if n_stop == len(ordered):
+        return float(last)
+    # Half-way to the next: videos that were not seen are parted there. It may round to the next.
+    half_way = (last + ordered[n_stop]) / 2
+    return float(half_way if half_way > ordered[n_stop] else last)
+
+
+def _dearest(
+    of: Callable[[float], Floats],
+    low: float,
+    high: float,
+    scores: Floats,
+    costs: Floats,
+    budget_gmacs: float,
+) -> Floats:
+    """Return the thresholds ``of(x)`` of the largest x whose mean cost is in the budget.
+
+    The cost of ``of(low)`` has to be; x is bisected, as if the cost never fell with it.
+    """
+    if _mean(costs, scores, of(high)) <= budget_gmacs:
+        return of(high)
+    for _ in range(2 * _HALVINGS):
+        middle = (low + high) / 2
+        affordable = _mean(costs, scores, of(middle)) <= budget_gmacs
+        low, high = (middle, high) if affordable else (low, middle)
+    return of(low)
+
+
+def _mean(values: NDArray[Any], scores: Floats, thresholds: Floats) -> float:
+    """Return the mean over the videos of values ``(N, T)`` at their exits."""
+    return float(values[np.arange(len(values)), _stops(scores, thresholds)].mean())
+
+
+def _stops(scores: Floats, thresholds: Floats) -> NDArray[np.int64]:
+    return exit_steps(torch.from_numpy(scores), thresholds.tolist()).numpy()
