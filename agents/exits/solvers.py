@@ -14,9 +14,9 @@ from ...recognizer import NEVER, ExitRule, Measure, exit_scores, exit_steps
 from .outcome import check_costs, right
 
 Floats = NDArray[np.float64]
-Solver = Literal["accurate", "common", "msdnet"]
+Solver = Literal["common", "msdnet", "accurate"]
 SOLVERS: tuple[Solver, ...] = get_args(Solver)
-_HALVINGS = 30
+_HALVINGS = 25
 _SWEEPS = 20
 
 
@@ -26,7 +26,7 @@ def solve_exits(
     costs: Tensor,
     budget_gmacs: float,
     measure: Measure = "confidence",
-    solver: Solver = "accurate",
+    solver: Solver = "common",
 ) -> ExitRule:
     """Solve when videos stop so that they cost at most a budget on average.
 
@@ -36,8 +36,8 @@ def solve_exits(
         costs: ``(N, T)`` float64: GMACs spent on each video up to and including each step.
         budget_gmacs: Largest mean cost of a video on this split.
         measure: What is compared with the thresholds.
-        solver: ``accurate``, see `accurate_thresholds`; ``common``, see `common_thresholds`; or
-            ``msdnet``, see `msdnet_thresholds`.
+        solver: ``common``, one threshold for all steps; ``msdnet``, the published rule, see
+            `msdnet_thresholds`; or ``accurate``, see `accurate_thresholds`.
 
     Raises:
         ValueError: If a shape is not as above, or the budget does not pay for the first step.
@@ -103,9 +103,11 @@ def msdnet_thresholds(scores: Floats, costs: Floats, budget_gmacs: float) -> Flo
 
 
 def common_thresholds(scores: Floats, costs: Floats, budget_gmacs: float) -> Floats:
-    """Return one threshold for all steps, as high as the budget pays for; see `msdnet_thresholds`.
+    """Return one threshold for all steps, as high as the budget pays for.
 
-    With a single number to solve, it does not follow the chances of a small split.
+    A single number is solved, which does not follow the chances of a small split; and a video
+    stops as soon as it is as sure as others were, whichever step that is. See `msdnet_thresholds`
+    for the arguments.
     """
     values = np.unique(np.append(scores[:, :-1], NEVER))
 
@@ -118,13 +120,14 @@ def common_thresholds(scores: Floats, costs: Floats, budget_gmacs: float) -> Flo
 def accurate_thresholds(
     scores: Floats, correct: NDArray[np.bool_], costs: Floats, budget_gmacs: float
 ) -> Floats:
-    """Return a threshold per step: the highest accuracy found whose mean cost is in the budget.
+    """Return a threshold per step, for the highest accuracy within the budget that is found.
 
-    With a price λ per GMAC, the gain of a threshold, the others being held, is computed for all
-    its values at once; steps are improved in turn, from the last to the first, until none changes.
-    λ is bisected for the budget. Of these rules, the common threshold and MSDNet's, the most
-    accurate one is taken, of equal ones the cheapest: it is never worse than either on the split
-    that it is solved on.
+    With a price per GMAC, the gain of a threshold while the others are held is computed for all
+    its values at once; thresholds are improved in turn, from the last step to the first, until
+    none changes. The price is bisected for the budget. What the cheaper of the last two rules
+    leaves of it is spent on the way to the dearer one. The common threshold or MSDNet's are taken
+    where they are more accurate, so that on the split it is solved on this is never worse. With T
+    numbers it also follows the chances of that split: it is for splits of thousands of videos.
 
     Args:
         scores: ``(N, T)``, larger is surer.
@@ -139,21 +142,21 @@ def accurate_thresholds(
         where the paper takes MSDNet's shares.
     """
     found = [solve(scores, costs, budget_gmacs) for solve in (common_thresholds, msdnet_thresholds)]
-    starts = [np.full(scores.shape[1], NEVER), *found]
+    cheaper, dearer = np.full(scores.shape[1], scores.min()), np.full(scores.shape[1], NEVER)
     # At the highest price even a video that turns right does not pay for its cheapest step.
     low, high = 0.0, 1 / max(float(np.diff(costs, axis=1, append=np.inf).min()), 1e-12)
     for _ in range(_HALVINGS):
         price = (low + high) / 2
-        payoffs = correct - price * costs
-        rules = [_ascend(scores, payoffs, start) for start in starts]
-        found += rules
-        best = max(rules, key=lambda rule: _mean(payoffs, scores, rule))
-        dear = _mean(costs, scores, best) > budget_gmacs
-        low, high = (price, high) if dear else (low, price)
-    spent = [_mean(costs, scores, rule) for rule in found]
-    accuracies = [_mean(correct, scores, rule) for rule in found]
-    affordable = [i for i, gmacs in enumerate(spent) if gmacs <= budget_gmacs]
-    return found[max(affordable, key=lambda i: (accuracies[i], -spent[i]))]
+        rule = _ascend(scores, correct - price * costs, found[0])
+        if _mean(costs, scores, rule) > budget_gmacs:
+            low, dearer = price, rule
+        else:
+            high, cheaper = price, rule
+    apart = dearer - cheaper
+    found.append(
+        _dearest(lambda part: cheaper + part * apart, 0.0, 1.0, scores, costs, budget_gmacs)
+    )
+    return max(found, key=lambda rule: _mean(correct, scores, rule))
 
 
 def _ascend(scores: Floats, payoffs: Floats, start: Floats) -> Floats:
