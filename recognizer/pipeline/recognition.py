@@ -74,10 +74,13 @@ class RecognizerConfig:
         }
         if isinstance(content.get("classes"), list):  # JSON's; anything else is refused below
             parts["classes"] = tuple(content["classes"])
-        if isinstance(exits := content.get("exits"), Mapping):
+        exits = content.get("exits")
+        if isinstance(exits, Mapping):
             thresholds = exits.get("thresholds")
             known = tuple(thresholds) if isinstance(thresholds, list) else thresholds
             parts["exits"] = ExitRule(**{**exits, "thresholds": known})
+        elif exits is not None:
+            raise ValueError(f"exits must be a measure and thresholds, or null; got {exits!r:.80}")
         return cls(**{**content, **parts})
 
 
