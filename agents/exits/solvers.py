@@ -70,8 +70,8 @@ def msdnet_thresholds(scores: Floats, costs: Floats, budget_gmacs: float) -> Flo
     """Return thresholds under which the shares of videos that stop are a geometric sequence.
 
     The share that stops after step k is p_k ∝ q^k: of the videos that go on, the ⌊N·p_k⌋ surest
-    stop, and the threshold is the score of the last of them. q is bisected for the largest mean
-    cost within the budget.
+    stop, and the threshold is the score of the last of them. q is bisected, so that the mean cost
+    comes near to the budget from below.
 
     Args:
         scores: ``(N, T)``, larger is surer.
