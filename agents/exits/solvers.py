@@ -85,21 +85,27 @@ def msdnet_thresholds(scores: Floats, costs: Floats, budget_gmacs: float) -> Flo
         values and the budget is what it comes to; here the budget is given. Where fewer videos are
         left than are to stop, all of them stop.
     """
-    n_videos, steps = scores.shape
 
     def of(log_q: float) -> Floats:
-        powers = log_q * np.arange(1, steps + 1)
-        shares = np.exp(powers - powers.max())
-        wanted = np.floor(n_videos * shares / shares.sum() + 1e-9).astype(int)
-        thresholds, left = np.full(steps, NEVER), np.ones(n_videos, dtype=bool)
-        for step in range(steps - 1):
-            ordered = np.sort(scores[left, step])[::-1]
-            if n_stop := min(wanted[step], len(ordered)):
-                thresholds[step] = ordered[n_stop - 1]
-                left &= scores[:, step] < thresholds[step]  # of equal scores all stop
-        return thresholds
+        return geometric_thresholds(scores, log_q)
 
     return _dearest(of, -40.0, 40.0, scores, costs, budget_gmacs)
+
+
+def geometric_thresholds(scores: Floats, log_q: float) -> Floats:
+    """Return the thresholds ``(T,)`` of a q, told by its logarithm; see `msdnet_thresholds`."""
+    n_videos, steps = scores.shape
+    powers = log_q * np.arange(1, steps + 1)
+    shares = np.exp(powers - powers.max())
+    # What a rounding holds below a whole number is counted as it.
+    wanted = np.floor(n_videos * shares / shares.sum() + 1e-9).astype(int)
+    thresholds, left = np.full(steps, NEVER), np.ones(n_videos, dtype=bool)
+    for step in range(steps - 1):
+        ordered = np.sort(scores[left, step])[::-1]
+        if n_stop := min(wanted[step], len(ordered)):
+            thresholds[step] = ordered[n_stop - 1]
+            left &= scores[:, step] < thresholds[step]  # of equal scores all stop
+    return thresholds
 
 
 def common_thresholds(scores: Floats, costs: Floats, budget_gmacs: float) -> Floats:

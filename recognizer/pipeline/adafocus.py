@@ -358,6 +358,7 @@ class AdaptiveRecognizer(nn.Module):
         attended = options < self.grid.n_options
         every = torch.from_numpy(self.grid.boxes_px).to(options.device)
         boxes = every[options.masked_fill(~attended, 0)].masked_fill(~attended[..., None], 0)
+        fed = torch.ones_like(attended) if fed is None else fed
         return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1), fed)
 
     def _autocast(self) -> AbstractContextManager[object]:

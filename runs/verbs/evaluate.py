@@ -59,8 +59,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             if isinstance(each, Trained) and config.pixels:
                 rows[-1]["parity"] = _parity(each, videos)
             if config.exit_at:
-                how = (config.exit_at, config.exit_measure, config.seed)
-                rows += exit_rows(each, videos, *played, *how)
+                rows += exit_rows(
+                    *(each, videos, *played), config.exit_at, config.exit_measure, config.seed
+                )
         if _features(trained) not in seen:  # once for all policies on the same features
             seen.add(_features(trained))
             others = [
