@@ -3,7 +3,7 @@ from .budget import keep_probabilities, keep_threshold, kept_share, with_thresho
 from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
 from .exits.controls import fixed_exits, random_exits
 from .exits.outcome import ExitOutcome, apply_exits
-from .exits.solvers import SOLVERS, Solver, solve_exits
+from .exits.solvers import SOLVERS, solve_exits
 from .fixed import (
     Agent,
     CentralAgent,
@@ -43,7 +43,6 @@ __all__ = [
     "PPOConfig",
     "PlusTraining",
     "RandomAgent",
-    "Solver",
     "TrueBoxAgent",
     "UniformFramesAgent",
     "Validation",

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from quickstart import SEEDS
 from rows import row
 
-from focusgym.agents import SOLVERS, Solver, apply_exits, solve_exits
-from focusgym.recognizer import MEASURES, Measure, Purpose, generator
+from focusgym.agents import SOLVERS, apply_exits, solve_exits
+from focusgym.agents.exits.solvers import Solver
+from focusgym.recognizer import MEASURES, Purpose, generator
+from focusgym.recognizer.exits import Measure
 from focusgym.runs.evaluation.trace import all_labels, play
 from focusgym.runs.evaluation.trained import find_trained
 

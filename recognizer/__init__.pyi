@@ -38,7 +38,7 @@ from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, 
 from .encoders.loading import WeightsError, load_weights
 from .encoders.trunks import EncoderError
 from .errors import FocusgymError, PredictionError, in_words, shortened
-from .exits import MEASURES, NEVER, ExitRule, Measure, exit_scores, exit_steps, hold
+from .exits import MEASURES, NEVER, ExitRule, exit_scores, exit_steps, hold
 from .files.bundle import (
     Bundle,
     BundleError,
@@ -126,7 +126,6 @@ __all__ = [
     "GruClassifier",
     "KeepNetwork",
     "KeyedDropout",
-    "Measure",
     "Metrics",
     "OnFeatures",
     "OnPixels",

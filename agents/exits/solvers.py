@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...recognizer import NEVER, ExitRule, Measure, exit_scores, exit_steps
+from ...recognizer import NEVER, ExitRule, exit_scores, exit_steps
+from ...recognizer.exits import Measure
 from .outcome import check_costs, right
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...agents import fixed_exits, random_exits, solve_exits
-from ...recognizer import Measure, hold
+from ...recognizer import hold
+from ...recognizer.exits import Measure
 from ..options.parse import usage
 from .measures import gmacs_of, measures
 from .trace import Played, all_labels, play

@@ -15,13 +15,12 @@ from torch import Tensor
 
 from focusgym.agents import (
     SOLVERS,
-    Solver,
     apply_exits,
     fixed_exits,
     random_exits,
     solve_exits,
 )
-from focusgym.agents.exits.solvers import geometric_thresholds
+from focusgym.agents.exits.solvers import Solver, geometric_thresholds
 from focusgym.recognizer import MEASURES, NEVER, ExitRule, Measure, exit_scores
 
 
