@@ -21,7 +21,8 @@ from focusgym.agents import (
     solve_exits,
 )
 from focusgym.agents.exits.solvers import Solver, geometric_thresholds
-from focusgym.recognizer import MEASURES, NEVER, ExitRule, Measure, exit_scores
+from focusgym.recognizer import MEASURES, NEVER, ExitRule, exit_scores
+from focusgym.recognizer.exits import Measure
 
 
 def videos(n: int, steps: int, seed: int, classes: int = 4) -> tuple[Tensor, Tensor, Tensor]:
