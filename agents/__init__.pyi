@@ -1,6 +1,9 @@
 from .bounds import OracleAgent, TrueBoxAgent
 from .budget import keep_probabilities, keep_threshold, kept_share, with_threshold
 from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
+from .exits.controls import fixed_exits, random_exits
+from .exits.outcome import ExitOutcome, apply_exits
+from .exits.solvers import SOLVERS, solve_exits
 from .fixed import (
     Agent,
     CentralAgent,
@@ -22,11 +25,13 @@ from .validation import Validation
 
 __all__ = [
     "PRESETS",
+    "SOLVERS",
     "Agent",
     "CentralAgent",
     "Checkpoints",
     "CollapseWarning",
     "EpisodeBuffer",
+    "ExitOutcome",
     "FixedAgent",
     "FocusPPO",
     "GaussianAgent",
@@ -41,16 +46,20 @@ __all__ = [
     "TrueBoxAgent",
     "UniformFramesAgent",
     "Validation",
+    "apply_exits",
     "best_fixed_option",
+    "fixed_exits",
     "keep_probabilities",
     "keep_threshold",
     "kept_share",
     "load_checkpoint",
     "make_environment",
     "policy_options",
+    "random_exits",
     "read_penalty",
     "read_policy",
     "save_checkpoint",
+    "solve_exits",
     "train_policy",
     "with_threshold",
     "write_policy",

@@ -13,6 +13,7 @@ from pathlib import Path
 import caches
 import decoding
 import environment
+import exits
 import policies
 import quickstart
 import startup
@@ -32,7 +33,7 @@ def main() -> None:
     print(f"measured on {processor}, torch {torch.__version__}")
     table: dict[str, dict[str, float | str]] = {}
     parts = (
-        *(quickstart, environment, training, policies),
+        *(quickstart, exits, environment, training, policies),
         *(decoding, caches, recognizer, startup, verbs),
     )
     for measure in (part.rows for part in parts):

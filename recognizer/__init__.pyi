@@ -35,6 +35,7 @@ from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, 
 from .encoders.loading import WeightsError, load_weights
 from .encoders.trunks import EncoderError
 from .errors import FocusgymError, PredictionError, in_words, shortened
+from .exits import MEASURES, NEVER, ExitRule, exit_scores, exit_steps, hold
 from .files.bundle import (
     Bundle,
     BundleError,
@@ -96,6 +97,8 @@ __all__ = [
     "CLASSIFIERS",
     "GLANCE_PIXELS",
     "LOCAL_PIXELS",
+    "MEASURES",
+    "NEVER",
     "RELEASED_ENTRIES",
     "AdaptiveRecognizer",
     "AverageClassifier",
@@ -110,6 +113,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "EncoderError",
+    "ExitRule",
     "FitConfig",
     "FitError",
     "Fitted",
@@ -158,11 +162,14 @@ __all__ = [
     "encode_glance",
     "encode_local",
     "encoder_gmacs",
+    "exit_scores",
+    "exit_steps",
     "fit",
     "fit_frames",
     "format_gmacs",
     "frame_cost",
     "generator",
+    "hold",
     "in_words",
     "library_versions",
     "load_weights",

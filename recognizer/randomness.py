@@ -46,6 +46,10 @@ class Purpose(IntEnum):
     """Which scans each split of the digits holds: ()."""
     DIGIT_VIDEO = 16
     """A video of the digits: (split, index)."""
+    RANDOM_EXITS = 17
+    """Which videos stop after which step in `random_exits`: ()."""
+    FIXED_EXITS = 18
+    """Which videos take one step more in `fixed_exits`: ()."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

@@ -26,6 +26,7 @@ from ..encoders.encoder import (
 )
 from ..encoders.frames import FrameConfig, fit_frames
 from ..errors import PredictionError
+from ..exits import ExitRule
 from ..files.bundle import read_bundle, restore, write_bundle
 from ..places.patch_grid import PatchGrid
 from ..policies.policy import PolicyNetwork, PolicyState
@@ -54,6 +55,7 @@ class AdaptiveRecognizer(nn.Module):
             is not known.
         classes: Names of the C classes; empty if they are not known.
         precision: In which the encoders compute.
+        exits: When a video stops; None if never before its last frame.
 
     Source: AdaFocus (arXiv:2105.03245) Figures 2 and 4, sections 3.3 and 3.4.
     """
@@ -70,6 +72,7 @@ class AdaptiveRecognizer(nn.Module):
         frames: FrameConfig | None = None,
         classes: Sequence[str] = (),
         precision: str = "float32",
+        exits: ExitRule | None = None,
     ) -> None:
         """Assemble the recognizer, in eval mode.
 
@@ -84,11 +87,12 @@ class AdaptiveRecognizer(nn.Module):
             classes: Names of the C classes.
             precision: ``float32``; or ``bfloat16`` or ``float16``, in which the encoders then
                 compute where torch's autocast does. π and f_C always compute in float32.
+            exits: When a video stops: no frame after its exit costs anything.
 
         Raises:
             ValueError: If the policy chooses among other options than the grid has, frames have
-                another side, names are not as many as classes, the classifier is for other
-                encoders, or the precision is unknown.
+                another side or number than the exits, names are not as many as classes, the
+                classifier is for other encoders, or the precision is unknown.
         """
         super().__init__()
         if policy is not None and policy.config.n_options != grid.n_options:
@@ -100,6 +104,11 @@ class AdaptiveRecognizer(nn.Module):
             raise ValueError(
                 f"the grid is for frames of {grid.frame_px} px, the frames have "
                 f"{frames.frame_px} px: give both the same side"
+            )
+        if frames is not None and exits is not None and exits.steps != frames.steps:
+            raise ValueError(
+                f"the exits are for videos of {exits.steps} frames, {frames.steps} are read: solve "
+                "them for as many"
             )
         if classes and len(classes) != classifier.config.n_classes:
             raise ValueError(
@@ -127,6 +136,7 @@ class AdaptiveRecognizer(nn.Module):
         self.frames = None if frames is None else frames.for_any_size()
         self.classes = tuple(classes)
         self.precision = precision
+        self.exits = exits
         self._cost: FrameCost | None = None
         self.eval()
 
@@ -190,6 +200,7 @@ class AdaptiveRecognizer(nn.Module):
             frames=self.frames,
             classes=self.classes,
             feature_dtype=str(self.feature_dtype).removeprefix("torch."),
+            exits=self.exits,
         )
         # Safetensors refuse weights that share memory, as those of one encoder for both parts do.
         networks = nn.ModuleDict(
@@ -245,6 +256,8 @@ class AdaptiveRecognizer(nn.Module):
     ) -> Recognition:
         """Recognize videos whose frames are all given.
 
+        With `exits` the frames are taken in turn, and the batch shrinks as videos stop.
+
         Args:
             frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
             options: ``(B, T)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame;
@@ -261,6 +274,12 @@ class AdaptiveRecognizer(nn.Module):
         Source: AdaFocus (arXiv:2105.03245) section 3.4; Eq. 9: the local vector of a skipped frame
             is zero.
         """
+        if self.exits is not None:
+            self._check_frames(frames)
+            given = None if options is None else torch.as_tensor(options)
+            if given is not None:
+                self._check_options(given, (len(frames), frames.shape[1]))
+            return self.stream(len(frames)).push_all(frames, given)
         glance, local, options, costs, _ = self.observe(frames, options, None)
         return self.result(self.classifier(glance, local), options, costs)
 
@@ -312,8 +331,16 @@ class AdaptiveRecognizer(nn.Module):
         glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))
         return glance, local, chosen, costs, state
 
-    def result(self, logits: Tensor, options: Tensor, costs: Tensor) -> Recognition:
+    def result(
+        self, logits: Tensor, options: Tensor, costs: Tensor, fed: Tensor | None = None
+    ) -> Recognition:
         """Return what was recognized, from the logits and what `observe` returned.
+
+        Args:
+            logits: ``(B, T, C)``.
+            options: ``(B, T)``.
+            costs: ``(B, T)`` of each frame.
+            fed: ``(B, T)``, whether the frame was taken; None if all were.
 
         Raises:
             PredictionError: If a logit is not finite.
@@ -332,7 +359,8 @@ class AdaptiveRecognizer(nn.Module):
         attended = options < self.grid.n_options
         every = torch.from_numpy(self.grid.boxes_px).to(options.device)
         boxes = every[options.masked_fill(~attended, 0)].masked_fill(~attended[..., None], 0)
-        return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1))
+        fed = torch.ones_like(attended) if fed is None else fed
+        return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1), fed)
 
     def _autocast(self) -> AbstractContextManager[object]:
         dtype = PRECISIONS[self.precision]
@@ -408,6 +436,7 @@ def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
         getattr(torch, config.feature_dtype),
         frames=config.frames,
         classes=config.classes,
+        exits=config.exits,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..classifiers.base import ClassifierConfig
 from ..encoders.encoder import EncoderConfig
 from ..encoders.frames import FrameConfig
+from ..exits import ExitRule
 from ..places.patch_grid import PatchGrid
 from ..policies.policy import PolicyConfig
 
@@ -31,6 +32,7 @@ class RecognizerConfig:
         frames: Which frames of a video are read, and how they are prepared.
         classes: Names of the C classes; empty if they are not known.
         feature_dtype: To which features are rounded, ``float16`` or ``float32``.
+        exits: When a video stops; None if never before its last frame.
 
     Raises:
         ValueError: If the dtype is another one, or a name is no text.
@@ -44,6 +46,7 @@ class RecognizerConfig:
     frames: FrameConfig
     classes: tuple[str, ...] = ()
     feature_dtype: str = "float16"
+    exits: ExitRule | None = None
 
     def __post_init__(self) -> None:
         """Check the dtype and the names."""
@@ -61,7 +64,7 @@ class RecognizerConfig:
             ValueError: If a value is wrong.
         """
         policy = content.get("policy")
-        parts = {
+        parts: dict[str, Any] = {
             "glance": EncoderConfig(**content.get("glance", {})),
             "local": EncoderConfig(**content.get("local", {})),
             "classifier": ClassifierConfig(**content.get("classifier", {})),
@@ -71,6 +74,13 @@ class RecognizerConfig:
         }
         if isinstance(content.get("classes"), list):  # JSON's; anything else is refused below
             parts["classes"] = tuple(content["classes"])
+        exits = content.get("exits")
+        if isinstance(exits, Mapping):
+            thresholds = exits.get("thresholds")
+            known = tuple(thresholds) if isinstance(thresholds, list) else thresholds
+            parts["exits"] = ExitRule(**{**exits, "thresholds": known})
+        elif exits is not None:
+            raise ValueError(f"exits must be a measure and thresholds, or null; got {exits!r:.80}")
         return cls(**{**content, **parts})
 
 
@@ -85,6 +95,9 @@ class Recognition:
             pixels; zeros where the frame was skipped.
         attended: ``(B, T)`` bool: whether f_L was run.
         gmacs: ``(B, T)`` float64: multiply-adds spent on the video up to and including each frame.
+        fed: ``(B, T)`` bool: whether the frame was taken at all. After its exit a video is not
+            glanced at, looked at or classified: its prediction and its cost stay, and its option is
+            K. If it is not given, every frame was taken.
     """
 
     logits: Tensor
@@ -92,6 +105,12 @@ class Recognition:
     boxes_px: Tensor
     attended: Tensor
     gmacs: Tensor
+    fed: Tensor = None  # type: ignore[assignment]  # a tensor once it is made
+
+    def __post_init__(self) -> None:
+        """Take every frame as fed if nothing else is told."""
+        if self.fed is None:
+            object.__setattr__(self, "fed", torch.ones_like(self.attended))
 
     @staticmethod
     def join(parts: Sequence[Recognition], dim: int = 0) -> Recognition:

@@ -37,14 +37,19 @@ class RecognizerStream:
         self.seen = 0
         self._recognizer = recognizer
         self._batch = batch
+        self.running = torch.ones(batch, dtype=torch.bool, device=recognizer.device)
+        # Of the streams that are running, in their order.
         self._policy_state: PolicyState | None = None
         self._asks = True
         self._state = recognizer.classifier.start(batch)
-        self._spent = torch.zeros(batch, 1, dtype=torch.float64, device=recognizer.device)
+        # Of all streams.
+        classes = recognizer.classifier.config.n_classes
+        self._logits = torch.zeros(batch, classes, device=recognizer.device)
+        self._spent = torch.zeros(batch, dtype=torch.float64, device=recognizer.device)
 
     @torch.no_grad()
     def push(self, frame: Tensor, options: Tensor | None = None) -> Recognition:
-        """Recognize the next frame of every stream.
+        """Recognize the next frame of every stream that has not exited.
 
         Args:
             frame: ``(B, 3, S, S)`` uint8, or ``(3, S, S)`` if B is 1; for other sizes see
@@ -62,18 +67,52 @@ class RecognizerStream:
                 missing, or given for some frames only; the stream is then as it was.
             PredictionError: If a prediction is not finite; begin another stream.
         """
-        recognizer, f_c = self._recognizer, self._recognizer.classifier
+        recognizer = self._recognizer
         frames = frame[None] if frame.ndim == 3 and self._batch == 1 else frame
         if frames.ndim != 4 or len(frames) != self._batch:
             raise ValueError(
                 f"expected a frame for each of {self._batch} streams; got {tuple(frame.shape)}: "
                 "give (B, 3, S, S), or begin a stream of another batch"
             )
-        if options is not None and options.ndim != 1:
+        if options is not None and tuple(options.shape) != (self._batch,):
             raise ValueError(
                 f"expected an option for each of {self._batch} streams; got "
                 f"{tuple(options.shape)}: give (B,)"
             )
+        fed, logits, spent = self.running.clone(), self._logits.clone(), self._spent.clone()
+        chosen = torch.full((self._batch,), recognizer.grid.n_options, device=recognizer.device)
+        if fed.any():
+            logits[fed], chosen[fed], costs = self._go_on(frames, options)
+            spent[fed] += costs
+        self.seen += 1
+        self._logits, self._spent = logits, spent
+        columns = (values[:, None] for values in (logits, chosen, spent, fed))
+        return recognizer.result(*columns)
+
+    def push_all(self, frames: Tensor, options: Tensor | None = None) -> Recognition:
+        """Recognize the next T frames of every stream, one after the other.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8.
+            options: ``(B, T)`` int64, see `push`.
+
+        Returns:
+            What `push` returned for each frame, joined.
+        """
+        parts = [
+            self.push(frames[:, t], None if options is None else options[:, t])
+            for t in range(frames.shape[1])
+        ]
+        return Recognition.join(parts, dim=1)
+
+    def _go_on(self, frames: Tensor, options: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Take a frame of the running streams; returns their logits, options and its costs."""
+        recognizer, f_c = self._recognizer, self._recognizer.classifier
+        every = bool(self.running.all())
+        rows = self.running.nonzero().squeeze(1)
+        frames = frames if every else frames[rows.to(frames.device)]
+        if options is not None and not every:
+            options = options[rows.to(options.device)]
         glance, local, chosen, costs, policy_state = recognizer.observe(
             frames[:, None], None if options is None else options[:, None], self._policy_state
         )
@@ -82,11 +121,15 @@ class RecognizerStream:
                 "a stream has either the policy's options or given ones, for the policy remembers "
                 "the frames before: give options for all frames, or for none"
             )
-        step = torch.full((self._batch,), self.seen, device=recognizer.device)
+        step = torch.full((len(rows),), self.seen, device=recognizer.device)
         inputs = f_c.project(glance[:, 0], local[:, 0])
-        self._state = f_c.advance(self._state, f_c.recur(self._state, step), inputs, step)
-        self._policy_state, self._asks = policy_state, options is None
-        self.seen += 1
-        self._spent = self._spent + costs
-        logits = f_c.logits(self._state, step)[:, None]
-        return recognizer.result(logits, chosen, self._spent)
+        state = f_c.advance(self._state, f_c.recur(self._state, step), inputs, step)
+        logits = f_c.logits(state, step)
+        self._asks = options is None
+        if recognizer.exits is not None:
+            goes_on = ~recognizer.exits.stops(logits, self.seen)
+            self.running = self.running.index_put((rows,), goes_on)
+            state = state[goes_on]
+            policy_state = None if policy_state is None else policy_state.of(goes_on)
+        self._state, self._policy_state = state, policy_state
+        return logits, chosen[:, 0], costs[:, 0]

@@ -109,6 +109,11 @@ class PolicyState(NamedTuple):
     where: Tensor
     whether: Tensor | None
 
+    def of(self, episodes: Tensor) -> PolicyState:
+        """Return the state of some of the B episodes, told by an index or a mask ``(B,)``."""
+        whether = None if self.whether is None else self.whether[:, episodes]
+        return PolicyState(self.where[:, episodes], whether)
+
 
 class KeepNetwork(nn.Module):
     """π′: whether to look at a frame at all.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -25,13 +25,18 @@ class EvaluateConfig:
         split: Of the cache.
         keep_ratio: For AdaFocus+: shares of the training frames to keep; ρ is solved for each. May
             be repeated after one --keep-ratio: 0.25 0.5 0.75.
+        exit_at: Let videos stop on a prediction that is sure enough: shares of the full cost that
+            they may spend on average. The threshold is solved on the split val for each share;
+            random and fixed exits of the same mean cost are measured beside.
+        exit_measure: How sure a prediction is: its largest probability, its negated entropy, or its
+            largest probability less the second.
         fixed: Measure the random, central and Gaussian policies too.
         oracle: Measure the greedy oracle too, which tries all options.
         pixels: Plug the policies back into the recognizer, which reads the video files, and tell
             whether its predictions are those on the cache.
         videos_root: For --pixels: folder of the videos, where they are no longer where the cache
             looks for them: the one that --videos named when it was built.
-        seed: Of the random and the Gaussian policy.
+        seed: Of the random and the Gaussian policy, and of exits that do not look.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.
     """
@@ -43,6 +48,8 @@ class EvaluateConfig:
     group: str | None = None
     split: str = "test"
     keep_ratio: tuple[float, ...] = ()
+    exit_at: tuple[float, ...] = ()
+    exit_measure: Literal["confidence", "entropy", "margin"] = "confidence"
     fixed: bool = True
     oracle: bool = False
     pixels: bool = False

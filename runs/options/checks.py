@@ -24,6 +24,7 @@ _NOT_NEGATIVE = ("a number of at least 0", lambda value: 0 <= value < math.inf)
 _DISCOUNT = ("in [0, 1]", lambda value: 0 <= value <= 1)
 _SKIPPED = ("in [0, 1), a share of the frames", lambda value: 0 <= value < 1)
 _KEPT = ("in (0, 1], a share of the frames", lambda value: 0 < value <= 1)
+_SPENT = ("in (0, 1], a share of the full cost", lambda value: 0 < value <= 1)
 _AT_ONCE = (
     f"in 1..{_MOST} (the larger of 64 and four times the {_CPUS} CPUs of this machine)",
     lambda value: 1 <= value <= _MOST,
@@ -38,6 +39,7 @@ _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("gamma", "gae_lambda"), _DISCOUNT),
     **dict.fromkeys(("skip_rate", "fit_skip_rate"), _SKIPPED),
     **dict.fromkeys(("keep_ratio", "keep_ratios"), _KEPT),
+    "exit_at": _SPENT,
     **dict.fromkeys(("jobs", "threads"), _AT_ONCE),
     "keep_from": ("in [0, 1)", lambda value: 0 <= value < 1),
     "max_grad_norm": ("a positive number, or inf", lambda value: value > 0),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...agents import (
     Agent,
@@ -21,10 +22,11 @@ from ...agents import (
 from ...feature_cache.reading.rows import SKIPPED
 from ...recognizer import AdaptiveRecognizer
 from ..configs.evaluate import EvaluateConfig
+from ..evaluation.exits import SOLVED_ON, exit_rows
 from ..evaluation.measures import gmacs_of, measures, print_measures
 from ..evaluation.models import SUFFIX, find_model
 from ..evaluation.plug_back import Contender, parity, recognize_files
-from ..evaluation.trace import all_labels, play
+from ..evaluation.trace import Played, all_labels, play
 from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
@@ -52,12 +54,20 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     for trained in found:
         videos = _videos(trained, config)
         for each in _at_shares(trained, config.keep_ratio):
-            rows.append(_row(each, each.agent, videos) | {"name": each.name})
+            played = play(each.engine, each.agent, videos, each.cost)
+            rows.append(_row(each.name, each, videos, *played))
             if isinstance(each, Trained) and config.pixels:
                 rows[-1]["parity"] = _parity(each, videos)
+            if config.exit_at:
+                rows += exit_rows(
+                    *(each, videos, *played), config.exit_at, config.exit_measure, config.seed
+                )
         if _features(trained) not in seen:  # once for all policies on the same features
             seen.add(_features(trained))
-            others = [_row(trained, agent, videos) for agent in _others(config)]
+            others = [
+                _row(a.name, trained, videos, *play(trained.engine, a, videos, trained.cost))
+                for a in _others(config)
+            ]
             if several:
                 others = [r | {"name": f"{r['name']}, as {trained.name}"} for r in others]
             rows += others
@@ -85,6 +95,11 @@ def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
                 f"{option}: {models[0]} is a model of Stable-Baselines3, without ρ and outside of "
                 "the recognizer: leave the option out, or evaluate the others by themselves"
             )
+    if config.exit_at and config.split == SOLVED_ON:
+        raise UsageError(
+            f"--exit-at: thresholds are solved on the split {SOLVED_ON}, and --split {SOLVED_ON} "
+            "would report what they were made for: choose another --split"
+        )
     device = device_of(config.device)
     known = (config.cache, config.classifier, config.videos_root, device)
     return [
@@ -129,9 +144,10 @@ def _others(config: EvaluateConfig) -> list[Agent]:
     return [*(fixed if config.fixed else []), *([OracleAgent()] if config.oracle else [])]
 
 
-def _row(trained: Decider, agent: Agent, videos: NDArray[np.int64]) -> dict[str, Any]:
-    played, logits = play(trained.engine, agent, videos, trained.cost)
-    row = measures(agent.name, logits, all_labels(trained.cache, videos), played.looked)
+def _row(
+    name: str, trained: Decider, videos: NDArray[np.int64], played: Played, logits: Tensor
+) -> dict[str, Any]:
+    row = measures(name, logits, all_labels(trained.cache, videos), played.looked)
     return row | gmacs_of(played)
 
 

@@ -76,10 +76,11 @@ def facts(
 ) -> dict[str, Any]:
     """Return what was recognized in one video, as plain values.
 
-    It has the ``top`` classes after the last frame; the GMACs spent, those of full frames, and how
-    many times less that is; the milliseconds; and for every frame its index in the file, the box
-    (pixels of the prepared frame; null where it was skipped), the class so far with its
-    probability, and the GMACs spent so far.
+    It has the ``top`` classes after the last frame; how many frames were taken, which are not all
+    where the recognizer has exits, and how many f_L looked at; the GMACs spent, those of full
+    frames, and how many times less that is; the milliseconds; and for every frame its index in the
+    file, the box (pixels of the prepared frame; null where it was skipped or not taken), the class
+    so far with its probability, and the GMACs spent so far.
 
     Args:
         recognizer: What recognized it.
@@ -107,6 +108,7 @@ def facts(
             {"class": names[index], "probability": value}
             for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ],
+        "fed": int(found.fed.sum()),
         "attended": int(found.attended.sum()),
         "gmacs": gmacs,
         "full_frames_gmacs": len(indices) * full_gmacs,
@@ -123,9 +125,11 @@ def _sentences(line: dict[str, Any]) -> str:
     classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
     ratio = line["times_less"]
     compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
+    n_frames = len(line["steps"])
+    stopped = f"stopped after {line['fed']}, " if line["fed"] < n_frames else ""
     lines = [
         f"{line['video']}: {classes}",
-        f"  {line['attended']} of {len(line['steps'])} frames looked at, "
+        f"  {line['attended']} of {n_frames} frames looked at, {stopped}"
         f"{format_gmacs(line['gmacs'])}, {compared} than full frames "
         f"({format_gmacs(line['full_frames_gmacs'])})",
         f"  {line['decode_ms']:.1f} ms decoding, {line['recognize_ms']:.1f} ms recognizing",

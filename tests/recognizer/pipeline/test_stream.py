@@ -158,7 +158,11 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "a number": (torch.tensor(1), None, r"each of 3 streams; got \(\)"),
     "floats": (FRAMES[:, 0] / 255, None, r"frames must be uint8 .* got torch.float32"),
     "another size": (FRAMES[:, 0, :, :30], None, r"with S = 32; got .*\(3, 1, 3, 30, 32\): call"),
-    "options of another batch": (FRAMES[:, 0], GIVEN[:2, 0], r"for every frame, \(3, 1\); got"),
+    "options of another batch": (
+        FRAMES[:, 0],
+        GIVEN[:2, 0],
+        r"expected an option for each of 3 streams; got \(2,\): give \(B,\)",
+    ),
     "an option beside it": (
         FRAMES[:, 0],
         torch.tensor(4),

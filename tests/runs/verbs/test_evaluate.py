@@ -247,3 +247,55 @@ def test_boxes(tmp_path: Path) -> None:
             find_boxes(cache, wrong)
     with pytest.raises(UsageError, match="is no table of boxes"):
         find_boxes(cache, tmp_path / "nowhere.csv")
+
+
+def test_exits(root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]) -> None:
+    """Solved on val, reported on test; the rows beside are those of the whole videos."""
+    shares = (0.5, 1.0)
+    given = (root / "where", "--no-fixed", "--exit-measure=margin", "--exit-at", *shares)
+    whole, *rows = evaluate(*given)
+    assert [row["name"] for row in rows] == [
+        f"where {kind} at {share:g}" for share in shares for kind in ("exits", "random", "fixed")
+    ]
+    assert evaluate(root / "where", "--no-fixed") == [whole]
+    trained = find_trained(root / "where")
+    cache = trained.cache
+    logits, margins = {}, {}
+    for split in ("val", "test"):
+        videos = cache.split(split)
+        logits[split] = trained.engine.rollout(
+            videos, trained.agent.options(trained.engine, videos)
+        )
+        best = logits[split].double().softmax(-1).sort(-1).values
+        margins[split] = (best[..., -1] - best[..., -2]).tolist()
+    labels = cache.labels[cache.split("test")].tolist()
+    frame = whole["gmacs_per_video"] / 4
+    for row in rows[::3]:
+        thresholds = row["exits"]["thresholds"]
+        exits = {
+            split: [
+                next((t for t in range(3) if video[t] >= thresholds[t]), 3)
+                for video in margins[split]
+            ]
+            for split in ("val", "test")
+        }
+        share = float(row["name"].split()[-1])
+        assert np.mean(exits["val"]) + 1 <= share * 4
+        assert row["gmacs_per_video"] == pytest.approx(frame * (np.mean(exits["test"]) + 1))
+        right = [
+            int(logits["test"][n, step].argmax()) == labels[n]
+            for n, step in enumerate(exits["test"])
+        ]
+        assert row["accuracy"] == np.mean(right)
+        assert row["kept_share"] == pytest.approx((np.mean(exits["test"]) + 1) / 4)
+    for row in rows[1:3]:
+        half_a_frame = frame / 2 / len(labels)
+        assert row["gmacs_per_video"] == pytest.approx(rows[0]["gmacs_per_video"], abs=half_a_frame)
+    assert all(row["accuracy"] == whole["accuracy"] for row in rows[3:])
+    assert refused(capsys, root / "where", "--exit-at=0.5", "--split=val") == (
+        "--exit-at: thresholds are solved on the split val, and --split val would report what they "
+        "were made for: choose another --split"
+    )
+    said = refused(capsys, root / "where", "--exit-at", 0.5, 1.5)
+    assert said == "--exit-at must be in (0, 1], a share of the full cost; got 1.5"
+    assert "GMACs up to its first step" in refused(capsys, root / "where", "--exit-at=0.2")

@@ -20,7 +20,14 @@ from torch import nn
 from verbs import Digits
 
 from focusgym.feature_cache import read_frames
-from focusgym.recognizer import AdaptiveRecognizer, PatchGrid, PolicyNetwork, format_gmacs
+from focusgym.recognizer import (
+    NEVER,
+    AdaptiveRecognizer,
+    ExitRule,
+    PatchGrid,
+    PolicyNetwork,
+    format_gmacs,
+)
 from focusgym.runs.cli import main
 
 FULL_LOCAL = [(16, 3, 16), (8, 16, 32), (4, 32, 64), (4, 64, 64)]  # f_L on 32×32: side, in, out
@@ -93,6 +100,7 @@ def by_hand(bundle: Path, digits: Digits, top: int) -> list[dict[str, Any]]:
             {
                 "video": clip.path,
                 "classes": [{"class": CLASSES[c], "probability": p[-1][c]} for c in order],
+                "fed": 5,
                 "attended": int(found.attended.sum()),
                 "gmacs": steps[-1]["gmacs"],
                 "full_frames_gmacs": (full := full_frames(make_recognizer(skips=0.4))),
@@ -164,6 +172,19 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     assert re.fullmatch(r"  \d+\.\d ms decoding, \d+\.\d ms recognizing", lines[-1])
     lines, _ = run(capsys, clip.path, "--bundle", bundle, "--top", 100)
     assert lines[0].count(" %") == 4, "there are no more classes"
+
+
+def test_a_video_that_stops_is_said_to(
+    digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recognizer = make_recognizer(skips=0.0)
+    recognizer.exits = ExitRule("confidence", (NEVER, 0.0, NEVER, NEVER, NEVER))
+    recognizer.save(tmp_path / "exiting")
+    lines, _ = run(capsys, digits.clips[0].path, "--bundle", tmp_path / "exiting")
+    gmacs = 2 * sum(gmacs_by_hand(recognizer).values())
+    assert lines[1].startswith(
+        f"  2 of 5 frames looked at, stopped after 2, {format_gmacs(gmacs)}, "
+    )
 
 
 def test_what_costs_more_than_full_frames_is_said_to(

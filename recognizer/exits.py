@@ -1,0 +1,150 @@
+"""Exits: when a video's prediction so far is good enough to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Measure = Literal["confidence", "entropy", "margin"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+# No score reaches it: confidences and margins are at most 1, negated entropies at most 0.
+NEVER = 2.0
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """After which step a video stops: the first whose score reaches the step's threshold.
+
+    Attributes:
+        measure: What the score is, see `exit_scores`.
+        thresholds: T numbers, one per step. The T-th step stops whatever its score is, so that the
+            last number has no effect. `NEVER` stops no video.
+
+    Raises:
+        ValueError: If the measure is unknown, or the thresholds are not finite numbers, one at
+            least.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) Eq. 7, which stops where the entropy is low enough;
+        confidence and margin are usual alternatives.
+    """
+
+    measure: Measure
+    thresholds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check the measure and the thresholds."""
+        _check_measure(self.measure)
+        numbers = self.thresholds
+        if type(numbers) is not tuple or not numbers or not all(map(_is_finite, numbers)):
+            raise ValueError(
+                f"expected a finite threshold for each step, a tuple; got {numbers!r:.80}: give "
+                f"{NEVER:g} where no video is to stop"
+            )
+
+    @property
+    def steps(self) -> int:
+        """T: no video goes on after as many steps."""
+        return len(self.thresholds)
+
+    def stops(self, logits: Tensor, step: int) -> Tensor:
+        """Return which videos stop after a step.
+
+        Args:
+            logits: ``(B, C)`` after the step.
+            step: Its index, from 0.
+
+        Returns:
+            ``(B,)`` bool: all of them at the T-th step and later.
+        """
+        if step >= self.steps - 1:
+            return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+        return exit_scores(logits, self.measure) >= self.thresholds[step]
+
+    def exit_steps(self, logits: Tensor) -> Tensor:
+        """Return the index ``(N,)`` of the step after which each video stops, of ``(N, T, C)``."""
+        return exit_steps(exit_scores(logits, self.measure), self.thresholds)
+
+
+def exit_scores(logits: Tensor, measure: Measure) -> Tensor:
+    """Return how sure predictions are.
+
+    Args:
+        logits: ``(..., C)``.
+        measure: ``confidence``, the largest softmax probability; ``entropy``, the negated entropy
+            of the softmax in nats; ``margin``, the largest probability less the second largest.
+
+    Returns:
+        ``(...)`` float64: larger is surer. At most 1; 0 for the entropy.
+
+    Raises:
+        ValueError: If the measure is unknown.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) section 3.4. The released code of AdaFocusV2 calls the
+        largest *logit* the confidence; ours is the probability, which does not change when a
+        constant is added to all logits.
+    """
+    _check_measure(measure)
+    # float64: probabilities near 1 would be equal in float32, and no threshold could part them.
+    logs = logits.double().log_softmax(dim=-1)
+    if measure == "confidence":
+        return logs.amax(dim=-1).exp()
+    probabilities = logs.exp()
+    if measure == "entropy":
+        # A probability that underflows to 0 adds 0, also where its logarithm is −∞.
+        return (probabilities * logs.clamp(min=-1e9)).sum(dim=-1)
+    if logits.shape[-1] == 1:
+        return probabilities[..., 0]
+    first, second = probabilities.topk(2, dim=-1).values.unbind(dim=-1)
+    return first - second
+
+
+def exit_steps(scores: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """Return after which step each video stops.
+
+    Args:
+        scores: ``(N, T)``, larger is surer.
+        thresholds: T numbers; the last one has no effect.
+
+    Returns:
+        ``(N,)`` int64: the first step whose score reaches its threshold; T − 1 if none does.
+
+    Raises:
+        ValueError: If there are not T thresholds.
+    """
+    if scores.ndim != 2 or scores.shape[1] != len(thresholds):
+        raise ValueError(
+            f"expected scores (N, T) of T = {len(thresholds)} thresholds; got "
+            f"{tuple(scores.shape)}: solve the rule for videos of as many steps"
+        )
+    reached = scores >= torch.as_tensor(thresholds, dtype=scores.dtype, device=scores.device)
+    reached[:, -1] = True
+    return reached.byte().argmax(dim=1)
+
+
+def hold(values: Tensor, steps: Tensor) -> Tensor:
+    """Return what is known after each step if videos stop: the values at the exit from then on.
+
+    Args:
+        values: ``(N, T, ...)``, such as logits after every step, or the cost so far.
+        steps: ``(N,)`` int64, after which step each video stops.
+
+    Returns:
+        ``(N, T, ...)``.
+    """
+    every = torch.arange(values.shape[1], device=values.device)
+    taken = torch.minimum(every, steps.to(values.device)[:, None])  # (N, T)
+    return values[torch.arange(len(values), device=values.device)[:, None], taken]
+
+
+def _check_measure(measure: str) -> None:
+    if measure not in MEASURES:
+        raise ValueError(f"the measure must be one of {', '.join(MEASURES)}; got {measure!r:.80}")
+
+
+def _is_finite(number: object) -> bool:
+    return type(number) in (int, float) and math.isfinite(number)  # type: ignore[arg-type]

@@ -1,0 +1,280 @@
+"""Exits: scores and rules against literal loops, and work that really stops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recognizers import C, K, assert_recognized, literal, make_frames, make_recognizer, watched
+from scipy.special import softmax
+from scipy.stats import entropy
+
+from focusgym.recognizer import (
+    MEASURES,
+    NEVER,
+    AdaptiveRecognizer,
+    BundleError,
+    ExitRule,
+    Recognition,
+    count_gmacs,
+    exit_scores,
+    exit_steps,
+    hold,
+)
+
+FRAMES = make_frames(3, 5)
+GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
+
+
+def test_scores_are_those_of_scipy() -> None:
+    logits = 3 * torch.randn(7, 4, 5, generator=torch.Generator().manual_seed(0))
+    p = softmax(logits.double().numpy(), axis=-1)
+    ordered = np.sort(p, axis=-1)
+    expected = {
+        "confidence": p.max(-1),
+        "entropy": -entropy(p, axis=-1),
+        "margin": ordered[..., -1] - ordered[..., -2],
+    }
+    for measure in MEASURES:
+        found = exit_scores(logits, measure)
+        assert found.dtype == torch.float64
+        np.testing.assert_allclose(found.numpy(), expected[measure], rtol=1e-9, atol=1e-12)
+        shifted = exit_scores(logits.double() + 50, measure)
+        torch.testing.assert_close(shifted, found, rtol=0, atol=1e-9)
+        assert (found < NEVER).all()
+
+
+def test_very_sure_predictions_are_still_told_apart() -> None:
+    logits = torch.tensor([[20.0, 0.0], [25.0, 0.0], [30.0, -torch.inf]])
+    for measure in MEASURES:
+        first, second, certain = exit_scores(logits, measure).tolist()
+        assert first < second < certain == (0.0 if measure == "entropy" else 1.0)
+    assert exit_scores(torch.zeros(2, 1), "margin").tolist() == [1.0, 1.0]
+
+
+SCORES = st.integers(1, 5).flatmap(
+    lambda steps: st.tuples(
+        st.lists(
+            st.lists(st.sampled_from([0.1, 0.2, 0.3]), min_size=steps, max_size=steps), min_size=1
+        ),
+        st.lists(st.sampled_from([0.1, 0.2, 0.25, NEVER]), min_size=steps, max_size=steps),
+    )
+)
+
+
+@given(SCORES)
+@settings(deadline=None, max_examples=50)
+def test_a_video_stops_at_the_first_score_that_reaches(case: Any) -> None:
+    scores, thresholds = case
+    expected = []
+    for row in scores:
+        step = 0
+        while step < len(row) - 1 and row[step] < thresholds[step]:
+            step += 1
+        expected.append(step)
+    found = exit_steps(torch.tensor(scores, dtype=torch.float64), thresholds)
+    assert found.tolist() == expected
+    values = torch.arange(2 * len(scores) * len(thresholds)).view(len(scores), -1, 2)
+    held = hold(values, found)
+    for n, last in enumerate(expected):
+        for t in range(len(thresholds)):
+            assert torch.equal(held[n, t], values[n, min(t, last)])
+
+
+def test_a_rule_checks_itself() -> None:
+    rule = ExitRule("margin", (0.5, 0))
+    assert rule.steps == 2
+    wrong: tuple[Any, ...] = ((), [0.5], (0.5, float("nan")), (float("inf"),), ("0.5",), (True,))
+    for thresholds in wrong:
+        with pytest.raises(ValueError, match="expected a finite threshold for each step, a tuple"):
+            ExitRule("margin", thresholds)
+    unknown: Any = "logit"
+    for make in (lambda: ExitRule(unknown, (0.5,)), lambda: exit_scores(FRAMES[0], unknown)):
+        with pytest.raises(ValueError, match="one of confidence, entropy, margin; got 'logit'"):
+            make()
+    with pytest.raises(ValueError, match=r"scores \(N, T\) of T = 2 thresholds; got \(1, 3\)"):
+        exit_steps(torch.zeros(1, 3), rule.thresholds)
+
+
+def exiting(recognizer: AdaptiveRecognizer, steps: list[int]) -> ExitRule:
+    """Give a recognizer a rule by which the videos of `FRAMES` exit after these steps."""
+    scores = exit_scores(recognizer(FRAMES).logits, "confidence").tolist()
+    thresholds = []
+    for t in range(5):
+        now = [row[t] for row, step in zip(scores, steps, strict=True) if step == t]
+        later = [row[t] for row, step in zip(scores, steps, strict=True) if step > t]
+        assert max(later, default=0.0) < min(now, default=1.0) - 1e-3, "no rule does this"
+        thresholds.append((min(now, default=NEVER) + max(later, default=0.0)) / 2 if now else NEVER)
+    recognizer.exits = ExitRule("confidence", tuple(thresholds))
+    return recognizer.exits
+
+
+def possible(recognizer: AdaptiveRecognizer) -> list[int]:
+    """Return exits that some rule gives, two different ones at least, and one at the end."""
+    scores = exit_scores(recognizer(FRAMES).logits, "confidence")
+    first = int(scores[:, 0].argmax())
+    rest = [b for b in range(3) if b != first]
+    second = rest[int(scores[rest, 2].argmax())]
+    return [{first: 0, second: 2}.get(b, 4) for b in range(3)]
+
+
+def stopped(whole: Recognition, steps: list[int]) -> Recognition:
+    """Return what a recognition becomes whose videos stop, video by video and frame by frame."""
+    columns = {name: value.clone() for name, value in vars(whole).items()}
+    for b, last in enumerate(steps):
+        for t in range(last + 1, whole.logits.shape[1]):
+            columns["logits"][b, t] = whole.logits[b, last]
+            columns["gmacs"][b, t] = whole.gmacs[b, last]
+            columns["options"][b, t] = K
+            columns["boxes_px"][b, t] = 0
+            columns["attended"][b, t] = columns["fed"][b, t] = False
+    return Recognition(**columns)
+
+
+@pytest.mark.parametrize("config", [{}, {"skips": 0.4}, {"aggregation": "average"}], ids=str)
+def test_what_is_recognized_is_what_was_known_at_the_exit(config: dict[str, Any]) -> None:
+    recognizer = make_recognizer(**config, feature_dtype=torch.float32)
+    expected = literal(recognizer, FRAMES)
+    steps = possible(recognizer)
+    rule = exiting(recognizer, steps)
+    found = recognizer(FRAMES)
+    assert rule.exit_steps(expected.logits).tolist() == steps
+    assert_recognized(found, stopped(expected, steps), atol=2e-5)
+    assert found.fed.sum(dim=1).tolist() == [step + 1 for step in steps]
+    alone = Recognition.join([recognizer(video[None]) for video in FRAMES])
+    assert_recognized(alone, found, atol=2e-5)
+    rest = recognizer.fused()(FRAMES)
+    assert torch.equal(rest.fed, found.fed)
+
+
+def test_given_options_stop_too() -> None:
+    recognizer = make_recognizer(policy=False, feature_dtype=torch.float32)
+    whole = recognizer(FRAMES, GIVEN)
+    scores = exit_scores(whole.logits, "margin")
+    middle = float(scores[:, 1].sort().values[:2].mean())
+    recognizer.exits = ExitRule("margin", (NEVER, middle, NEVER, NEVER, NEVER))
+    steps = recognizer.exits.exit_steps(whole.logits).tolist()
+    assert sorted(steps) == [1, 1, 4]
+    assert_recognized(recognizer(FRAMES, GIVEN), stopped(whole, steps), atol=2e-5)
+    with pytest.raises(ValueError, match=r"for every frame, \(3, 5\); got"):
+        recognizer(FRAMES, GIVEN[:, :2])
+    with pytest.raises(ValueError, match=r"frames must be uint8"):
+        recognizer(FRAMES[0])
+
+
+def all_at_once(recognizer: AdaptiveRecognizer) -> Recognition:
+    return recognizer(FRAMES)
+
+
+def one_by_one(recognizer: AdaptiveRecognizer) -> Recognition:
+    stream = recognizer.stream(3)
+    return Recognition.join([stream.push(FRAMES[:, t]) for t in range(5)], dim=1)
+
+
+@pytest.mark.parametrize("run", [all_at_once, one_by_one])
+def test_nothing_is_computed_after_an_exit(
+    run: Callable[[AdaptiveRecognizer], Recognition],
+) -> None:
+    """Images that f_G and f_L see, and f_C's and π's rows, frame by frame."""
+    recognizer = make_recognizer(skips=0.0)
+    steps = possible(recognizer)
+    exiting(recognizer, steps)
+    glance, local = watched(recognizer)
+    policy = recognizer.policy
+    assert policy is not None
+    rows: dict[str, list[int]] = {"π": [], "f_C": []}
+    policy.trunk.linear.register_forward_pre_hook(lambda _, x: rows["π"].append(len(x[0])))
+    head = recognizer.classifier.get_submodule("head")
+    head.register_forward_pre_hook(lambda _, x: rows["f_C"].append(len(x[0])))
+    run(recognizer)
+    running = [sum(step >= t for step in steps) for t in range(5)]
+    assert running == [3, 2, 2, 1, 1]
+    assert [len(images) for images in glance.given] == running
+    assert [len(images) for images in local.given] == running
+    assert rows == {"π": running, "f_C": running}
+    exiting_frames = torch.cat([FRAMES[[step >= t for step in steps], t] for t in range(5)])
+    assert torch.equal(torch.cat(glance.given), exiting_frames), "and of the right videos"
+
+
+def test_what_is_charged_is_what_is_multiplied() -> None:
+    recognizer = make_recognizer(skips=0.4)
+    assert recognizer.cost.total_gmacs > 0  # counted beforehand
+    exiting(recognizer, possible(recognizer))
+    found: list[Recognition] = []
+    spent = count_gmacs(lambda: found.append(recognizer(FRAMES)))
+    assert float(found[0].gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-12)
+
+
+def test_a_stream_that_has_exited_rests() -> None:
+    """Also for good, after the rule's last step; what it knows stays."""
+    recognizer = make_recognizer()
+    steps = possible(recognizer)
+    exiting(recognizer, steps)
+    glance, local = watched(recognizer)
+    stream = recognizer.stream(3)
+    for t in range(7):
+        found = stream.push(FRAMES[:, min(t, 4)])
+        assert stream.running.tolist() == [step > t for step in steps]
+        assert found.fed[:, 0].tolist() == [step >= t for step in steps]
+    assert sum(map(len, glance.given)) == sum(map(len, local.given)) == sum(steps) + 3
+    torch.testing.assert_close(found.logits, recognizer(FRAMES).logits[:, -1:], rtol=0, atol=1e-3)
+    assert not found.attended.any()
+    with pytest.raises(ValueError, match=r"an option for each of 3 streams; got \(2,\)"):
+        stream.push(FRAMES[:, 0], torch.zeros(2, dtype=torch.int64))
+
+
+def test_without_exits_every_frame_is_fed() -> None:
+    recognizer = make_recognizer(skips=1.0)
+    assert recognizer(FRAMES).fed.all()
+    assert recognizer.stream(3).push(FRAMES[:, 0]).fed.tolist() == [[True]] * 3
+
+
+def test_the_rule_goes_with_the_bundle(tmp_path: Path) -> None:
+    recognizer = make_recognizer()
+    steps = possible(recognizer)
+    rule = exiting(recognizer, steps)
+    recognizer.save(tmp_path / "bundle")
+    again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
+    assert again.exits == rule
+    assert again(FRAMES).fed.sum(dim=1).tolist() == [step + 1 for step in steps]
+    path = tmp_path / "bundle" / "bundle.json"
+    content = json.loads(path.read_text())
+    assert content["config"]["exits"] == json.loads(json.dumps(asdict(rule)))
+    for wrong, message in (
+        ({"measure": "margin"}, "finite threshold for each step"),
+        ({"measure": "margin", "thresholds": [0.5]}, "for videos of 1 frames, 5 are read"),
+        (["margin"], "exits"),
+        ({"measure": "margin", "thresholds": [0.5] * 5, "more": 1}, "more"),
+    ):
+        content["config"]["exits"] = wrong
+        path.write_text(json.dumps(content))
+        with pytest.raises(BundleError, match=message):
+            AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
+    del content["config"]["exits"]  # as earlier versions wrote it
+    path.write_text(json.dumps(content))
+    assert AdaptiveRecognizer.from_bundle(tmp_path / "bundle").exits is None
+
+
+def test_a_rule_for_other_videos_is_refused() -> None:
+    recognizer = make_recognizer()
+    parts: list[Any] = [
+        getattr(recognizer, name)
+        for name in ("glance_encoder", "local_encoder", "classifier", "grid")
+    ]
+    with pytest.raises(ValueError, match="videos of 2 frames, 5 are read: solve them for as many"):
+        AdaptiveRecognizer(
+            *parts, frames=recognizer.frames, exits=ExitRule("confidence", (0.5, 0.5))
+        )
+
+
+def test_predictions_that_are_no_numbers_do_not_stop() -> None:
+    logits = torch.full((2, 3, C), torch.nan)
+    assert ExitRule("confidence", (0.0, 0.0, 0.0)).exit_steps(logits).tolist() == [2, 2]
