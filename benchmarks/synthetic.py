@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from focusgym.feature_cache import FeatureCache, video_table
-from focusgym.feature_cache.reading.store import group_fingerprint
+from focusgym.feature_cache.reading.manifest import group_fingerprint
 from focusgym.recognizer import ClassifierConfig, GruClassifier, PatchGrid, write_bundle
 
 N, T, SIDE, G, L, H, C = 64, 16, 7, 1280, 2048, 1024, 200  # the paper's, on ActivityNet

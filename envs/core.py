@@ -78,9 +78,9 @@ class Player:
         self._allowed = np.flatnonzero(allowed)
         self.actions = action_set(config, allowed)
         self.observation_space = self._make_observation_space()
-        grid = self.cache.grid
-        self._prices = Prices.of(config, source.frame_cost, self.cache.steps, grid.patch_px)
-        self._boxes_px = np.append(grid.boxes_px, np.zeros((1, 4), np.int64), axis=0)
+        side_px = self.cache.places.side_px
+        self._prices = Prices.of(config, source.frame_cost, self.cache.steps, side_px)
+        self._boxes_px = np.append(self.cache.boxes_px, np.zeros((1, 4), np.int64), axis=0)
         self._history = History(self.cache, self.n_envs)
         self.episodes = Episodes(
             videos_to_play(self.cache, config),

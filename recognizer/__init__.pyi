@@ -4,6 +4,7 @@ from .accounting.compute import (
     count_gmacs,
     encoder_gmacs,
     frame_cost,
+    option_group,
     policy_gmacs,
 )
 from .accounting.metrics import (
@@ -24,16 +25,7 @@ from .classifiers.classifier import (
     KeyedDropout,
     build_classifier,
 )
-from .encoders.encoder import (
-    GLANCE_PIXELS,
-    LOCAL_PIXELS,
-    Encoder,
-    EncoderConfig,
-    batches,
-    encode_glance,
-    encode_local,
-    pool,
-)
+from .encoders.encoder import Encoder, EncoderConfig
 from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
 from .encoders.loading import WeightsError, load_weights
 from .encoders.trunks import EncoderError
@@ -57,10 +49,23 @@ from .files.checkpoint_file import (
     write_checkpoint,
 )
 from .pipeline.adafocus import AdaptiveRecognizer
+from .pipeline.look import (
+    GLANCE_PIXELS,
+    LOCAL_PIXELS,
+    batches,
+    glance_at,
+    local_maps,
+    look_at,
+    look_everywhere,
+    pool,
+)
 from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .pipeline.stream import RecognizerStream
+from .places.option_group import OptionGroup, is_file_name
 from .places.patch_grid import PatchGrid
+from .places.places import PLACES, Places, read_places
+from .places.whole_frame import WholeFrame
 from .policies.blockwise import blockwise_linear
 from .policies.policy import (
     KeepNetwork,
@@ -98,6 +103,7 @@ from .versions import library_versions
 __all__ = [
     "GLANCE_PIXELS",
     "LOCAL_PIXELS",
+    "PLACES",
     "RELEASED_ENTRIES",
     "AdaptiveRecognizer",
     "AverageClassifier",
@@ -125,7 +131,9 @@ __all__ = [
     "Metrics",
     "OnFeatures",
     "OnPixels",
+    "OptionGroup",
     "PatchGrid",
+    "Places",
     "PolicyConfig",
     "PolicyNetwork",
     "PolicyState",
@@ -141,6 +149,7 @@ __all__ = [
     "Stage",
     "TensorSamples",
     "WeightsError",
+    "WholeFrame",
     "accuracy_by_step",
     "ahead",
     "as_json",
@@ -156,19 +165,23 @@ __all__ = [
     "describe",
     "differences",
     "draw_options",
-    "encode_glance",
-    "encode_local",
     "encoder_gmacs",
     "fit",
     "fit_frames",
     "format_gmacs",
     "frame_cost",
     "generator",
+    "glance_at",
     "in_words",
+    "is_file_name",
     "library_versions",
     "load_weights",
+    "local_maps",
+    "look_at",
+    "look_everywhere",
     "mean_average_precision",
     "measure",
+    "option_group",
     "option_mask",
     "policy_choice",
     "policy_gmacs",
@@ -180,6 +193,7 @@ __all__ = [
     "read_checkpoint",
     "read_classifier",
     "read_encoder",
+    "read_places",
     "resize",
     "resize_frames",
     "restore",

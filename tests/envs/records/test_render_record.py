@@ -121,7 +121,7 @@ def test_the_cache_is_not_needed(tmp_path: Path) -> None:
         cache_fingerprint=cache.fingerprint,
         options=options,
         looked=np.ones(3, dtype=bool),
-        boxes_px=cache.grid.boxes_px[options],
+        boxes_px=cache.boxes_px[options],
         confidences=np.array([0.1, 0.2, 0.3]),
         correct=np.zeros(3, dtype=bool),
         rewards=np.zeros(3),

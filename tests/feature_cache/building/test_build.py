@@ -56,7 +56,7 @@ def assert_rows_are_encodings(
     cache: FeatureCache, rows: list[int], encoders: Encoders, pixels: list[torch.Tensor]
 ) -> None:
     for row, frames in zip(rows, pixels, strict=True):
-        maps, vectors, local = encode_one_by_one(frames, cache.grid, *encoders)
+        maps, vectors, local = encode_one_by_one(frames, cache.places, *encoders)
         one = np.array([row])
         assert_within_fp16(cache.glance_maps(one)[0], maps)
         assert_within_fp16(cache.glance_vectors(one)[0], vectors)
@@ -90,7 +90,7 @@ def test_several_grids_in_one_pass(
     fingerprints = set()
     for grid in grids:
         cache = FeatureCache.open(root, grid.name)
-        assert cache.grid == grid
+        assert cache.places == grid
         assert cache.n_options == grid.n_options
         local = encode_one_by_one(frames, grid, *encoders)[2]
         stored = cache.local_vectors(np.array([2]), 1, slice(None))[0].numpy()
@@ -136,7 +136,7 @@ def test_real_clips_are_encoded_directly(real_data: Path, tmp_path: Path) -> Non
         build_cache(videos, listed.classes, tmp_path / "cache", glance, local, config)
     )
     frames, _ = read_frames(clips_of(videos)[1], config.frames)
-    maps, vectors, patches = encode_one_by_one(frames, cache.grid, glance.eval(), local.eval())
+    maps, vectors, patches = encode_one_by_one(frames, cache.places, glance.eval(), local.eval())
     row = np.array([1])
     assert_within_fp16(cache.glance_maps(row)[0], maps)
     assert_within_fp16(cache.glance_vectors(row)[0], vectors)

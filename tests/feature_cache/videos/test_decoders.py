@@ -84,7 +84,7 @@ def test_a_file_and_its_twin_have_the_same_features(
     table = kinds.assign(path=twins)
     cache = FeatureCache.open(root)
     twin = FeatureCache.open(build_cache(table, CLASSES, tmp_path / "twin", *encoders, CONFIG))
-    for name in ("glance_maps", "glance_vectors", f"local_vectors_{cache.grid.name}"):
+    for name in ("glance_maps", "glance_vectors", f"local_vectors_{cache.group.name}"):
         stored, again = (np.load(each.root / f"{name}.npy") for each in (cache, twin))
         assert len({stored[row].tobytes() for row in range(len(stored))}) > 1
         np.testing.assert_allclose(stored, again, rtol=2**-9, atol=2**-9)

@@ -72,7 +72,7 @@ class World:
         recognizer = AdaptiveRecognizer(
             *self.encoders,
             self.engine.source.classifier,
-            self.cache.grid,
+            self.cache.places,
             self.policies[policy],
             self.cache.dtype,
             frames=self.cache.frames,

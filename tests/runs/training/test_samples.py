@@ -243,7 +243,7 @@ def test_pixels_and_cache_are_one_training(
         sizes = ClassifierConfig(*(e.channels for e in encoders), 10, 16, 0.3, reuse_glance)
         classifier = build_classifier(sizes)
         if on == "pixels":
-            stages.append(OnPixels(*encoders, classifier, cache.grid, policy, **options))
+            stages.append(OnPixels(*encoders, classifier, cache.places, policy, **options))
         else:
             stages.append(OnFeatures(classifier))
     start = {k: v.clone() for k, v in stages[0].classifier.state_dict().items()}
@@ -268,5 +268,7 @@ def test_pixels_and_cache_are_one_training(
 def list_of_looks(stage: Any) -> list[int]:
     """Return what is filled with how many patches f_L sees in each batch."""
     looked: list[int] = []
-    stage.local_encoder.register_forward_pre_hook(lambda _, inputs: looked.append(len(inputs[0])))
+    stage.local_encoder.trunk.register_forward_pre_hook(
+        lambda _, inputs: looked.append(len(inputs[0]))
+    )
     return looked
