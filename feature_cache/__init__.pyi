@@ -10,9 +10,9 @@ from .reading.manifest import (
     GLANCE,
     CacheError,
     fingerprint,
-    stored_groups,
     in_short,
     read_manifest,
+    stored_groups,
 )
 from .reading.recognize import RecognizedVideo, recognize_videos
 from .reading.rows import ShardError, clips_of, rows_digest, video_table

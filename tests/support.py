@@ -18,10 +18,14 @@ from focusgym.feature_cache import FeatureCache, video_table
 from focusgym.feature_cache.reading.manifest import group_fingerprint
 from focusgym.recognizer import (
     ClassifierConfig,
+    Encoder,
+    EncoderConfig,
     OptionGroup,
     PatchGrid,
+    Places,
     PolicyNetwork,
     build_classifier,
+    option_group,
     write_bundle,
 )
 
@@ -88,6 +92,11 @@ def enter_group(root: Path, manifest: dict[str, Any], group: OptionGroup) -> Non
     manifest["groups"][group.name] = group.describe()
     manifest["fingerprints"][group.name] = group_fingerprint(manifest, group.name)
     (root / "manifest.json").write_text(json.dumps(manifest))
+
+
+def small_group(places: Places) -> OptionGroup:
+    """Return the option group of places that ``small_local``, as the encoder ``local``, reads."""
+    return option_group(places, "local", Encoder(EncoderConfig("small_local")))
 
 
 def touch(path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...recognizer import format_gmacs
 from ..reading.arrays import open_arrays, read_table
-from ..reading.manifest import stored_groups, in_short, read_manifest
+from ..reading.manifest import in_short, read_manifest, stored_groups
 from ..reading.roots import VideosRoot
 from .encode import config_of
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...recognizer import Encoder, FrameConfig, OptionGroup, Places
 from ..videos import Clip, View
 from .arrays import local_array, open_arrays, read_encoders, read_table, stored_view
-from .manifest import GLANCE, CacheError, stored_groups, joint_fingerprint, read_manifest
+from .manifest import GLANCE, CacheError, joint_fingerprint, read_manifest, stored_groups
 from .roots import VideosRoot, Where
 from .rows import clips_of, label_matrix
 
@@ -108,6 +108,12 @@ class FeatureCache:
         opened, first = [], 0
         for group in (self.groups[name] for name in groups):
             stored = self._arrays[local_array(group.name)]
+            if stored.shape[2:] != (group.places.n_options, group.channels):
+                raise CacheError(
+                    f"{root}: {local_array(group.name)} has (K, L) = {stored.shape[2:]}, expected "
+                    f"({group.places.n_options}, {group.channels}), as the manifest says: the "
+                    "cache is damaged; build it again"
+                )
             opened.append(GroupFeatures(group, first, stored, self.device))
             first += group.places.n_options
         self.opened = tuple(opened)

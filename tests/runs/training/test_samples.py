@@ -41,6 +41,7 @@ from focusgym.recognizer import (
     build_classifier,
     fit,
     generator,
+    option_group,
     read_checkpoint,
 )
 from focusgym.runs.training.samples import policy_samples, random_samples
@@ -161,15 +162,16 @@ def caches(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, FeatureCache]:
     root, classes = tmp_path_factory.mktemp("caches"), [str(i) for i in range(10)]
-    grids = (PatchGrid(64, 28),)
+    groups = (option_group(PatchGrid(64, 28), "local", encoders[1]),)
+    networks = dict(zip(("glance", "local"), encoders, strict=True))
     return {
         dtype: FeatureCache.open(
             build_cache(
                 digits,
                 classes,
                 root / dtype,
-                *encoders,
-                CacheConfig(FrameConfig(**SIZES), grids, dtype=dtype),
+                networks,
+                CacheConfig(FrameConfig(**SIZES), groups, dtype=dtype),
             )
         )
         for dtype in ("float16", "float32")
