@@ -64,7 +64,11 @@ def groups_of_options(
     if len(set(asked)) < len(asked):
         raise UsageError(f"--group: each once; got {', '.join(config.group)}")
     sources = [config.glance, *(each.source for each in asked)]
-    weights = _weights(config.weights, [each for each in sources if not _is_bundle(each)])
+    networks = [each for each in sources if not _is_bundle(each)]
+    with usage():
+        for network in networks:
+            EncoderConfig(network)  # unknown ones are refused here
+    weights = _weights(config.weights, networks)
     glance = _encoder(config.glance, weights, config.glance_px)
     encoders, described, names = {GLANCE: glance}, {GLANCE: describe(glance)}, {}
     for source in dict.fromkeys(each.source for each in asked):

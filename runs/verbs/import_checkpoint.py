@@ -133,9 +133,8 @@ def _cache(path: Path, released: Released, grid: PatchGrid, frames: FrameConfig)
         if said != found:
             raise CacheError(
                 f"{path} was made with the encoder {name}, {in_short(said)}, the "
-                f"checkpoint has {in_short(found)}: build a cache with the weights of the bundles "
-                "that this verb writes without --cache (glance/weights.safetensors, "
-                "local/weights.safetensors)"
+                f"checkpoint has {in_short(found)}: build a cache with the bundles that this "
+                "verb writes without --cache (--glance OUT/glance --group patches:OUT/local:SIDE)"
             )
     if cache.frames != frames:
         raise CacheError(

@@ -45,9 +45,6 @@ def build(videos: pd.DataFrame, tmp_path: Path) -> Build:
         torch.manual_seed(0)
         glance, local = make_encoder("small_glance", 12), make_encoder("small_local")
         encoders = {"glance": glance, "local": local}
-            "glance": make_encoder("small_glance", 12),
-            "local": make_encoder("small_local"),
-        }
 
     def build(
         name: str, *grids: PatchGrid, views: int = 0, table: pd.DataFrame = videos, **more: bool
