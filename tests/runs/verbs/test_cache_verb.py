@@ -168,7 +168,7 @@ def test_what_cannot_be_is_one_line(
         ((*usual, *small, *usual[2:]), "--weights: small_glance is given twice"),
         (
             (*usual, *small, "--weights", "vgg=random"),
-            "--weights vgg=random: there is no network v",
+            "--weights vgg=random: there is no network",
         ),
         ((*usual, *small, "--weights", "small_local=no.pth"), "no such file no.pth"),
         (("--glance", "vgg", "--weights", "vgg=random", *small), "unknown encoder 'vgg'"),

@@ -108,7 +108,7 @@ def test_the_bundles_are_the_parts_of_the_recognizer(imported: tuple[Path, str])
     assert whole.config["classes"] == NAMES
     assert whole.config["feature_dtype"] == "float32"
     assert whole.config["frames"] == asdict(FrameConfig(16, 224, 256, resizer="pillow"))
-    assert whole.config["grid"] == asdict(PatchGrid(224, 128, 7))
+    assert whole.config["places"] == asdict(PatchGrid(224, 128, 7))
     seen = 0
     for folder, part, kind in (
         ("glance", "glance_encoder", "encoder"),
