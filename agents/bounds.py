@@ -19,7 +19,7 @@ class TrueBoxAgent:
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return options ``(B, T)``."""
-        return engine.cache.grid.nearest(self._centers_px[videos])
+        return engine.cache.places.nearest(self._centers_px[videos])
 
 
 class OracleAgent:

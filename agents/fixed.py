@@ -59,8 +59,8 @@ class CentralAgent:
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return options ``(B, T)``."""
-        grid = engine.cache.grid
-        center = grid.nearest(np.full(2, grid.frame_px / 2))
+        places = engine.cache.places
+        center = places.nearest(np.full(2, places.frame_px / 2))
         return np.full((len(videos), engine.cache.steps), center, dtype=np.int64)
 
 
@@ -78,10 +78,10 @@ class GaussianAgent:
 
     def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return options ``(B, T)``."""
-        side = engine.cache.grid.frame_px
+        side = engine.cache.places.frame_px
         rng = generator(Purpose.GAUSSIAN_AGENT, self._seed)
         centers = rng.normal(side / 2, side / 4, (len(videos), engine.cache.steps, 2))
-        return engine.cache.grid.nearest(centers)
+        return engine.cache.places.nearest(centers)
 
 
 class FixedAgent:

@@ -152,7 +152,7 @@ def trained_penalty(model: FocusPPO) -> dict[str, float] | None:
         return None
     if model.target_gmacs is None:
         return dict(player.config.penalty)
-    return {"per_px2": player.prices.penalty / player.cache.grid.patch_px**2}
+    return {"per_px2": player.prices.penalty / player.cache.places.side_px**2}
 
 
 def make_environment(

@@ -35,6 +35,7 @@ from focusgym.recognizer import (
     PatchGrid,
     batches,
     encoder_gmacs,
+    option_group,
 )
 
 DATA = Path(os.environ.get("FOCUSGYM_DATA", "../shared/data"))
@@ -61,8 +62,10 @@ def throughput(out: Path, weights: Path) -> dict[str, dict[str, float | str]]:
     videos = listed.videos.iloc[:: len(listed.videos) // MANY][:MANY].reset_index(drop=True)
     networks = [make_encoder(EncoderConfig("mobilenet_v2"), str(weights)) for _ in range(2)]
     glance, local = networks
-    config = CacheConfig(FrameConfig(STEPS, 224, 256), (PatchGrid(224, 128),))
-    encoder = VideoEncoder(glance, local, config)
+    encoders = {"glance": glance, "local": local}
+    group = option_group(PatchGrid(224, 128), "local", local)
+    config = CacheConfig(FrameConfig(STEPS, 224, 256), (group,))
+    encoder = VideoEncoder(encoders, config)
     frames, _ = read_frames(clips_of(videos)[0], config.frames)
     prepared = prepared_batches(encoder, frames)
     unfused = [(network.trunk, part) for network, (_, part) in zip(networks, prepared, strict=True)]
@@ -71,11 +74,11 @@ def throughput(out: Path, weights: Path) -> dict[str, dict[str, float | str]]:
         root = out / "cache"
         shutil.rmtree(root, ignore_errors=True)
         start = time.perf_counter()
-        build_cache(table, listed.classes, root, glance, local, config)
+        build_cache(table, listed.classes, root, encoders, config)
         return time.perf_counter() - start
 
     n = MANY - FEW
-    gmacs = STEPS * (encoder_gmacs(glance, 224) + 49 * encoder_gmacs(local, 128))
+    gmacs = STEPS * (encoder_gmacs(glance, 224) + 49 * group.gmacs)
     ratios, plain_ratios, rates, bare_rates, machine_rates = [], [], [], [], []
     for _ in range(REPEATS):
         bare_s = min(bare(prepared, n, together=False), bare(prepared, n, together=True))
@@ -123,7 +126,7 @@ def matrix_product_gmacs_per_s() -> float:
 
 def parts_of_a_video(encoder: VideoEncoder, clips: list[Clip]) -> dict[str, dict[str, float | str]]:
     """Time what one worker does for a video, with one thread and nothing else running."""
-    (grid,) = encoder.config.grids
+    (group,) = encoder.config.groups
     seconds: dict[str, list[float]] = {"decode": [], "encoders": [], "crops": [], "checks": []}
     with encoding_workers("cpu"), torch.inference_mode():
         for clip in clips:
@@ -143,7 +146,8 @@ def parts_of_a_video(encoder: VideoEncoder, clips: list[Clip]) -> dict[str, dict
             seconds["crops"].append(ticks[2] - ticks[1])
             seconds["encoders"].append(ticks[3] - ticks[2])
             seconds["checks"].append(time.perf_counter() - before)
-    how = f"of a worker per clip, one thread, T = {STEPS}, P = 128, K = {grid.n_options}; clips"
+    n_options = group.places.n_options
+    how = f"of a worker per clip, one thread, T = {STEPS}, P = 128, K = {n_options}; clips"
     return {
         f"cache_video_{name}_ms": row([1000 * s for s in values], "ms", f"{name} {how}")
         for name, values in seconds.items()
@@ -156,14 +160,15 @@ Prepared = list[tuple[torch.nn.Module, list[Tensor]]]
 def prepared_batches(encoder: VideoEncoder, frames: Tensor) -> Prepared:
     """Return each network with all the float batches of one video."""
     with torch.inference_mode():
-        (grid,) = encoder.config.grids
+        (group,) = encoder.config.groups
+        f_g, f_l = encoder.encoders["glance"], encoder.encoders[group.encoder]
         patches = [
             batch
-            for frame in encoder.local.prepare(frames).split(1)
-            for batch in batches(grid.crop_all(frame).flatten(0, 1), LOCAL_PIXELS)
+            for frame in f_l.prepare(frames).split(1)
+            for batch in batches(group.places.crop_all(frame).flatten(0, 1), LOCAL_PIXELS)
         ]
-        glances = list(batches(encoder.glance.prepare(frames), GLANCE_PIXELS))
-    return [(encoder.glance.trunk, glances), (encoder.local.trunk, patches)]
+        glances = list(batches(f_g.prepare(frames), GLANCE_PIXELS))
+    return [(f_g.trunk, glances), (f_l.trunk, patches)]
 
 
 def bare(prepared: Prepared, n: int, *, together: bool) -> float:
@@ -193,14 +198,16 @@ PEAK = """
 import re, sys
 import pandas as pd
 from focusgym.feature_cache import *
-from focusgym.recognizer import EncoderConfig, PatchGrid, encoder_gmacs
+from focusgym.recognizer import EncoderConfig, PatchGrid, option_group
 root, n = sys.argv[1], int(sys.argv[2])
 table = pd.read_csv(f"{root}/data/videos.csv")
 paths = [f"{root}/data/{path}" for path in table["path"]]
 videos = video_table(paths, table["label"].tolist(), table["split"].tolist())[:n]
-networks = [make_encoder(EncoderConfig(name), "random") for name in ("small_glance", "small_local")]
-config = CacheConfig(FrameConfig(6, 64), (PatchGrid(64, 28),))
-build_cache(videos, [str(i) for i in range(10)], f"{root}/cache", *networks, config)
+names = {"glance": "small_glance", "local": "small_local"}
+encoders = {key: make_encoder(EncoderConfig(name), "random") for key, name in names.items()}
+group = option_group(PatchGrid(64, 28), "local", encoders["local"])
+config = CacheConfig(FrameConfig(6, 64), (group,))
+build_cache(videos, [str(i) for i in range(10)], f"{root}/cache", encoders, config)
 print(int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024)
 """
 

@@ -118,7 +118,7 @@ def on_pixels(folder: Path, val: Split, test: Split) -> str:
     trained = find_trained(folder / "policy")
     cache, f_c = trained.cache, trained.engine.source.classifier
     glance, local = (encoder.fused() for encoder in cache.encoders())
-    parts = (glance, local, f_c, cache.grid, trained.policy, cache.dtype)
+    parts = (glance, local, f_c, cache.places, trained.policy, cache.dtype)
     rule = solve_exits(*val, SHARE * float(val.costs[:, -1].mean()))
     whole = AdaptiveRecognizer(*parts)
     stopping = AdaptiveRecognizer(*parts, exits=rule)

@@ -24,8 +24,8 @@ from focusgym.recognizer import (
     PolicyConfig,
     PolicyNetwork,
     batches,
-    encode_glance,
     encoder_gmacs,
+    glance_at,
     pool,
 )
 
@@ -120,7 +120,7 @@ def half(policy: PolicyNetwork, recognizer: AdaptiveRecognizer, frames: Tensor) 
     """Return the policy with the ρ that keeps half of these frames."""
     flat = frames.flatten(0, 1)
     with torch.no_grad():
-        maps, _ = encode_glance(recognizer.glance_encoder, flat, recognizer.feature_dtype)
+        maps, _ = glance_at(recognizer.glance_encoder, flat, recognizer.feature_dtype)
         keep = policy.keep(maps.float().unflatten(0, frames.shape[:2]))
     return with_threshold(policy, float(keep.double().quantile(0.5)))
 

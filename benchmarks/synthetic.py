@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from focusgym.feature_cache import FeatureCache, video_table
-from focusgym.feature_cache.reading.store import group_fingerprint
-from focusgym.recognizer import ClassifierConfig, GruClassifier, PatchGrid, write_bundle
+from focusgym.feature_cache.reading.manifest import group_fingerprint
+from focusgym.recognizer import (
+    ClassifierConfig,
+    GruClassifier,
+    OptionGroup,
+    PatchGrid,
+    write_bundle,
+)
 
 N, T, SIDE, G, L, H, C = 64, 16, 7, 1280, 2048, 1024, 200  # the paper's, on ActivityNet
 GRID = PatchGrid(224, 128, 7)
+GROUP = OptionGroup(GRID.name, GRID, "local", L, 1.33)
 
 
 def paper_sizes(root: Path) -> dict[str, str]:
@@ -47,15 +53,16 @@ def paper_sizes(root: Path) -> dict[str, str]:
         "frames": {"steps": T, "frame_px": GRID.frame_px, "resize_px": 256},
     }
     manifest = {
-        "fingerprints": {GRID.name: group_fingerprint(depends_on, GRID)},
         "depends_on": depends_on,
-        "grids": {GRID.name: asdict(GRID)},
+        "encoders": {"glance": {"name": "random"}, "local": {"name": "random"}},
+        "groups": {GROUP.name: GROUP.describe()},
         "shard": None,
+        "videos_root": {"from_cache": None, "absolute": ""},
         "skipped": [],
         "glance_map_range": [0.0, float(maps.max())],
         "glance_gmacs": 0.3,
-        "local_gmacs": {GRID.name: 1.33},
     }
+    manifest["fingerprints"] = {GROUP.name: group_fingerprint(manifest, GROUP.name)}
     (cache / "manifest.json").write_text(json.dumps(manifest))
     torch.manual_seed(0)
     f_c = GruClassifier(ClassifierConfig(G, L, C, H))

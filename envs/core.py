@@ -61,15 +61,15 @@ class Player:
         self.cache = source.cache
         self.n_envs = len(first)
         allowed = allowed_options(config.options_allowed, self.cache.n_options)
-        grid = self.cache.grid
+        side_px = self.cache.places.side_px
         option_gmacs = np.full(self.cache.n_options, source.frame_cost.local_gmacs)
-        prices = Prices.of(config, source.frame_cost, option_gmacs, self.cache.steps, grid.patch_px)
+        prices = Prices.of(config, source.frame_cost, option_gmacs, self.cache.steps, side_px)
         engine = FocusEngine(source, config.labels)
         self.task = task_class(config)(config, engine, prices, allowed, self.n_envs)
         self._engine = engine
         self.action_space = self.task.space
         self.observation_space = observation_space(config.observation, engine)
-        self._boxes_px = np.append(grid.boxes_px, np.zeros((1, 4), np.int64), axis=0)
+        self._boxes_px = np.append(self.cache.boxes_px, np.zeros((1, 4), np.int64), axis=0)
         n_decisions = self.task.timeline.n_decisions
         self._history = History(
             self.cache, self.n_envs, n_decisions, first_label=config.labels == "first"

@@ -6,10 +6,18 @@ from .building.plan import Plan, plan_cache
 from .building.regroup import build_regrouped
 from .building.verify import verify_cache
 from .building.weights import make_encoder, read_checkpoint, read_state_dict
+from .reading.manifest import (
+    GLANCE,
+    CacheError,
+    fingerprint,
+    in_short,
+    read_manifest,
+    stored_groups,
+)
 from .reading.recognize import RecognizedVideo, recognize_videos
 from .reading.rows import ShardError, clips_of, rows_digest, video_table
 from .reading.samples import VideoSamples, cache_samples, targets
-from .reading.store import CacheError, FeatureCache, fingerprint, in_short, read_manifest
+from .reading.store import FeatureCache, GroupFeatures
 from .videos import (
     AugmentConfig,
     Clip,
@@ -34,12 +42,14 @@ from .videos import (
 )
 
 __all__ = [
+    "GLANCE",
     "AugmentConfig",
     "CacheConfig",
     "CacheError",
     "Clip",
     "DigitsConfig",
     "FeatureCache",
+    "GroupFeatures",
     "Plan",
     "RecognizedVideo",
     "ShardError",
@@ -77,6 +87,7 @@ __all__ = [
     "recognize_videos",
     "rows_digest",
     "sample_frames",
+    "stored_groups",
     "targets",
     "verify_cache",
     "video_table",

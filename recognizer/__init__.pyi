@@ -4,6 +4,7 @@ from .accounting.compute import (
     count_gmacs,
     encoder_gmacs,
     frame_cost,
+    option_group,
     policy_gmacs,
 )
 from .accounting.metrics import (
@@ -21,16 +22,7 @@ from .classifiers.base import Classifier, ClassifierConfig, KeyedDropout
 from .classifiers.gru import GruClassifier
 from .classifiers.max_pool import MaxPoolClassifier
 from .classifiers.registry import CLASSIFIERS, build_classifier
-from .encoders.encoder import (
-    GLANCE_PIXELS,
-    LOCAL_PIXELS,
-    Encoder,
-    EncoderConfig,
-    batches,
-    encode_glance,
-    encode_local,
-    pool,
-)
+from .encoders.encoder import Encoder, EncoderConfig
 from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
 from .encoders.loading import WeightsError, load_weights
 from .encoders.trunks import EncoderError
@@ -55,10 +47,23 @@ from .files.checkpoint_file import (
     write_checkpoint,
 )
 from .pipeline.adafocus import AdaptiveRecognizer
+from .pipeline.look import (
+    GLANCE_PIXELS,
+    LOCAL_PIXELS,
+    batches,
+    glance_at,
+    local_maps,
+    look_at,
+    look_everywhere,
+    pool,
+)
 from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .pipeline.stream import RecognizerStream
+from .places.option_group import OptionGroup, is_file_name
 from .places.patch_grid import PatchGrid
+from .places.places import PLACES, Places, read_places
+from .places.whole_frame import WholeFrame
 from .policies.blockwise import blockwise_linear
 from .policies.policy import (
     KeepNetwork,
@@ -99,6 +104,7 @@ __all__ = [
     "LOCAL_PIXELS",
     "MEASURES",
     "NEVER",
+    "PLACES",
     "RELEASED_ENTRIES",
     "AdaptiveRecognizer",
     "AverageClassifier",
@@ -128,7 +134,9 @@ __all__ = [
     "Metrics",
     "OnFeatures",
     "OnPixels",
+    "OptionGroup",
     "PatchGrid",
+    "Places",
     "PolicyConfig",
     "PolicyNetwork",
     "PolicyState",
@@ -144,6 +152,7 @@ __all__ = [
     "Stage",
     "TensorSamples",
     "WeightsError",
+    "WholeFrame",
     "accuracy_by_step",
     "ahead",
     "as_json",
@@ -159,8 +168,6 @@ __all__ = [
     "describe",
     "differences",
     "draw_options",
-    "encode_glance",
-    "encode_local",
     "encoder_gmacs",
     "exit_scores",
     "exit_steps",
@@ -169,12 +176,18 @@ __all__ = [
     "format_gmacs",
     "frame_cost",
     "generator",
+    "glance_at",
     "hold",
     "in_words",
+    "is_file_name",
     "library_versions",
     "load_weights",
+    "local_maps",
+    "look_at",
+    "look_everywhere",
     "mean_average_precision",
     "measure",
+    "option_group",
     "option_mask",
     "policy_choice",
     "policy_gmacs",
@@ -186,6 +199,7 @@ __all__ = [
     "read_checkpoint",
     "read_classifier",
     "read_encoder",
+    "read_places",
     "resize",
     "resize_frames",
     "restore",

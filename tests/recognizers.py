@@ -268,23 +268,21 @@ def assert_recognized(found: Recognition, expected: Recognition, atol: float = 1
     torch.testing.assert_close(found.gmacs, expected.gmacs, rtol=1e-12, atol=0)
 
 
-class Watched(nn.Module):
-    """An encoder, and what it was given in each of its runs."""
+def watch(encoder: Encoder) -> list[Tensor]:
+    """Return what is filled with the images of each run of an encoder, as uint8 again."""
+    seen: list[Tensor] = []
 
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.given: list[Tensor] = []
+    def note(prepared: Tensor) -> Tensor:
+        pixels = 255 * (prepared * encoder.std + encoder.mean)
+        seen.append(pixels.round().to(torch.uint8))
+        return encode(prepared)
 
-    def forward(self, images: Tensor) -> Tensor:
-        self.given.append(images.clone())
-        found: Tensor = self.encoder(images)
-        return found
+    encode = encoder.encode
+    encoder.encode = note  # type: ignore[method-assign]
+    return seen
 
 
-def watched(recognizer: AdaptiveRecognizer) -> tuple[Watched, Watched]:
+def watched(recognizer: AdaptiveRecognizer) -> tuple[list[Tensor], list[Tensor]]:
     """Watch f_G and f_L, from after the compute was counted."""
     assert recognizer.cost.total_gmacs > 0
-    recognizer.glance_encoder = glance = Watched(recognizer.glance_encoder)
-    recognizer.local_encoder = local = Watched(recognizer.local_encoder)
-    return glance, local
+    return watch(recognizer.glance_encoder), watch(recognizer.local_encoder)

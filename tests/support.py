@@ -15,12 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from focusgym.feature_cache import FeatureCache, video_table
-from focusgym.feature_cache.reading.store import group_fingerprint
+from focusgym.feature_cache.reading.manifest import group_fingerprint
 from focusgym.recognizer import (
     ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    OptionGroup,
     PatchGrid,
+    Places,
     PolicyNetwork,
     build_classifier,
+    option_group,
     write_bundle,
 )
 
@@ -43,7 +48,7 @@ def write_cache(
     """
     rng = np.random.default_rng(seed)
     maps = rng.normal(size=(n, steps, SIDE, SIDE, G)).astype(np.float16)
-    grid = PatchGrid(32, 12, GRID)
+    group = OptionGroup("p12_3x3", PatchGrid(32, 12, GRID), "local", L, 1.5)
     arrays = {
         "glance_maps": maps,
         "glance_vectors": maps.astype(np.float32).mean((2, 3)).astype(np.float16),
@@ -68,17 +73,30 @@ def write_cache(
         "seed": seed,
     }
     manifest = {
-        "fingerprints": {grid.name: group_fingerprint(depends_on, grid)},
         "depends_on": depends_on,
-        "grids": {grid.name: {"frame_px": 32, "patch_px": 12, "n": GRID}},
+        "encoders": {"glance": {"name": "random"}, "local": {"name": "random"}},
+        "groups": {},
+        "fingerprints": {},
         "shard": None,
+        "videos_root": {"from_cache": None, "absolute": ""},
         "skipped": [],
         "glance_map_range": [float(maps.min()), float(maps.max())],
         "glance_gmacs": 0.3,
-        "local_gmacs": {grid.name: 1.5},
     }
-    (root / "manifest.json").write_text(json.dumps(manifest))
+    enter_group(root, manifest, group)
     return FeatureCache.open(root)
+
+
+def enter_group(root: Path, manifest: dict[str, Any], group: OptionGroup) -> None:
+    """Enter an option group into the manifest of a cache."""
+    manifest["groups"][group.name] = group.describe()
+    manifest["fingerprints"][group.name] = group_fingerprint(manifest, group.name)
+    (root / "manifest.json").write_text(json.dumps(manifest))
+
+
+def small_group(places: Places) -> OptionGroup:
+    """Return the option group of places that ``small_local``, as the encoder ``local``, reads."""
+    return option_group(places, "local", Encoder(EncoderConfig("small_local")))
 
 
 def touch(path: Path) -> None:
@@ -102,16 +120,11 @@ def rows_of(videos: pd.DataFrame) -> list[tuple[object, ...]]:
 
 def add_group(cache: FeatureCache) -> str:
     """Give a cache a second option group of 2×2 patches; returns its name."""
-    grid = PatchGrid(32, 8, 2)
+    group = OptionGroup("p8_2x2", PatchGrid(32, 8, 2), "local", L, 0.7)
     local = np.random.default_rng(1).normal(size=(cache.n_videos, cache.steps, 4, L))
-    np.save(cache.root / f"local_vectors_{grid.name}.npy", local.astype(np.float16))
-    manifest = json.loads((cache.root / "manifest.json").read_text())
-    manifest["grids"][grid.name] = {"frame_px": 32, "patch_px": 8, "n": 2}
-    fingerprint = group_fingerprint(manifest["depends_on"], grid)
-    manifest["fingerprints"][grid.name] = fingerprint
-    manifest["local_gmacs"][grid.name] = 0.7
-    (cache.root / "manifest.json").write_text(json.dumps(manifest))
-    return grid.name
+    np.save(cache.root / f"local_vectors_{group.name}.npy", local.astype(np.float16))
+    enter_group(cache.root, json.loads((cache.root / "manifest.json").read_text()), group)
+    return group.name
 
 
 def broken(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:

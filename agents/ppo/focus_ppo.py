@@ -350,7 +350,7 @@ class FocusPPO(PPO):
             for player in players:  # where the price has come to
                 player.set_penalty(player.prices.penalty if self.penalty is None else self.penalty)
         self.players, self.options_allowed, self._dual = players, allowed, dual
-        self.cache_path, self.cache_group = str(cache.root.resolve()), cache.grid.name
+        self.cache_path, self.cache_group = str(cache.root.resolve()), cache.group.name
         self.cache_fingerprint, self.n_steps = cache.fingerprint, cache.steps
         return cache
 

@@ -66,7 +66,7 @@ class History:
         predicted = np.array([int(look.logits[env].argmax()) for look in looks], dtype=np.int64)
         labels = [cache.classes[int(k)] for k in str(cache.videos["labels"][video]).split(";")]
         height, width, _ = cache.map_shape
-        boxes_px = np.append(cache.grid.boxes_px, np.zeros((1, 4), np.int64), axis=0)
+        boxes_px = np.append(cache.boxes_px, np.zeros((1, 4), np.int64), axis=0)
         return EpisodeRecord(
             video_id=video,
             name=str(cache.videos["name"][video]),

@@ -1,4 +1,4 @@
-"""Building a cache: every video once through both encoders, with all its patches."""
+"""Building a cache: every video once through all encoders, with all its options."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from ...recognizer import Encoder, ahead, describe, library_versions, torch_threads
 from ..reading.journal import NOTHING, RowFacts
+from ..reading.manifest import CacheError, is_complete
 from ..reading.roots import common_folder
 from ..reading.rows import cache_rows, clips_of, rows_digest, shard_rows
-from ..reading.store import CacheError, is_complete
 from ..reading.tables import write_tables
 from ..videos import Clip, VideoError
 from ..videos.clips import source_bytes, source_digest
 from ..videos.decode import read_told
-from .encode import CacheConfig, VideoEncoder, checksum, view_arrays
+from .encode import CacheConfig, VideoEncoder, check_encoders, checksum, view_arrays
 from .writer import CacheWriter
 
 LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "av", "numpy", "pillow")
@@ -35,8 +35,7 @@ def build_cache(
     videos: pd.DataFrame,
     classes: list[str],
     root: str | os.PathLike[str],
-    glance_encoder: Encoder,
-    local_encoder: Encoder,
+    encoders: Mapping[str, Encoder],
     config: CacheConfig,
     *,
     shard: tuple[int, int] | None = None,
@@ -54,8 +53,8 @@ def build_cache(
         videos: Table of videos, as `read_lists` or `video_table` gives it.
         classes: Names of the C classes.
         root: The cache's folder.
-        glance_encoder: f_G, frozen from here on.
-        local_encoder: f_L, frozen from here on.
+        encoders: f_G as ``glance``, and the encoders that the option groups name; frozen from here
+            on.
         config: What is stored of a video.
         shard: (i, n): build part i of n, i from 1, for `merge_shards`; None builds the whole.
         skip_missing: Go on without videos that cannot be read: their rows stay zero, their split
@@ -72,14 +71,16 @@ def build_cache(
             with other settings, if the disk is full, if videos cannot be read (all are named, the
             others kept), or if features are not finite.
         ShardError: If there is no such part.
+        ValueError: As `check_encoders`.
     """
     root = Path(root)
     rows = cache_rows(videos, config.augment)
     chosen = np.arange(len(rows)) if shard is None else shard_rows(len(rows), shard)
-    identity = identity_of(rows, classes, glance_encoder, local_encoder, config, shard)
+    check_encoders(encoders, config)
+    identity = identity_of(rows, classes, encoders, config, shard)
     if is_complete(root, identity):
         return root
-    encoder = VideoEncoder(glance_encoder, local_encoder, config)
+    encoder = VideoEncoder(encoders, config)
     rows = rows.assign(path=[str(Path(path).absolute()) for path in rows["path"]])
     below = (
         common_folder(rows["path"].tolist())
@@ -120,11 +121,8 @@ def build_cache(
             writer.erase(row)
         writer.sync()
         facts = {row: found for row, found in writer.rows.items() if row not in failures}
-        networks = {"glance_encoder": glance_encoder, "local_encoder": local_encoder}
         writer.finish(
-            lambda folder: write_tables(
-                folder, identity, config.grids, rows, facts, failures, networks, below
-            )
+            lambda folder: write_tables(folder, identity, rows, facts, failures, encoders, below)
         )
     return root
 
@@ -135,7 +133,7 @@ def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Fea
     Args:
         clip: The video.
         view: Which augmented copy; None takes middle frames and the central crop.
-        encoder: Both encoders.
+        encoder: All encoders, and what is stored.
 
     Returns:
         The row's part of every array, and its facts.
@@ -194,8 +192,7 @@ def encoding_workers(device: str) -> Iterator[int]:
 def identity_of(
     rows: pd.DataFrame,
     classes: list[str],
-    glance_encoder: Encoder,
-    local_encoder: Encoder,
+    encoders: Mapping[str, Encoder],
     config: CacheConfig,
     shard: tuple[int, int] | None,
 ) -> dict[str, Any]:
@@ -206,9 +203,8 @@ def identity_of(
         "classes": classes,
         **content,
         "device": torch.device(config.device).type,  # which of several is no matter
-        "grids": [asdict(grid) for grid in config.grids],
-        "glance_encoder": describe(glance_encoder),
-        "local_encoder": describe(local_encoder),
+        "groups": {group.name: group.describe() for group in config.groups},
+        "encoders": {name: describe(encoder) for name, encoder in encoders.items()},
         "libraries": library_versions(LIBRARIES),
         "shard": None if shard is None else list(shard),
     }

@@ -1,4 +1,4 @@
-"""One video through both encoders: the arithmetic of a cache, and what it depends on."""
+"""One video through all encoders: the arithmetic of a cache, and what it depends on."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...recognizer import (
-    GLANCE_PIXELS,
-    LOCAL_PIXELS,
     Encoder,
     EncoderError,
     FrameConfig,
-    PatchGrid,
-    batches,
+    OptionGroup,
+    glance_at,
     in_words,
-    pool,
+    look_everywhere,
 )
-from ..reading.store import local_array
+from ..reading.arrays import local_array
+from ..reading.manifest import GLANCE, stored_groups
 from ..videos import AugmentConfig, View
 
 DTYPES = ("float16", "float32")
@@ -32,36 +31,39 @@ DTYPES = ("float16", "float32")
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """What a cache holds of each video, besides the encoders.
+    """What a cache holds of each video.
 
     Attributes:
         frames: T frames of S×S.
-        grids: The option groups: patches of one size each; at least one.
+        groups: The option groups, at least one; each names the encoder that it is read with.
         augment: Augmented copies of the training videos; None for none.
         dtype: Storage dtype of the features, ``float16`` or ``float32``.
         device: Where the encoders run: ``cpu``, ``cuda`` or ``cuda:N``. Features of CPU and GPU
             differ by rounding.
 
     Raises:
-        ValueError: If there is no grid, one is given twice, a grid is for other frames, or the
-            dtype or the device is unknown.
+        ValueError: If there is no group, two have one name, the places of one are for other
+            frames, or the dtype or the device is unknown.
     """
 
     frames: FrameConfig
-    grids: tuple[PatchGrid, ...]
+    groups: tuple[OptionGroup, ...]
     augment: AugmentConfig | None = None
     dtype: str = "float16"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
-        if not self.grids or len(set(self.grids)) < len(self.grids):
-            names = ", ".join(grid.name for grid in self.grids) or "none"
-            raise ValueError(f"patch grids must be different, and at least one; got {names}")
-        for grid in self.grids:
-            if grid.frame_px != self.frames.frame_px:
+        names = [group.name for group in self.groups]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                "option groups must be of different names, and at least one; got "
+                f"{', '.join(names) or 'none'}"
+            )
+        for group in self.groups:
+            if group.places.frame_px != self.frames.frame_px:
                 raise ValueError(
-                    f"the grid is for frames of {grid.frame_px} px, the frames have "
+                    f"{group.name} is for frames of {group.places.frame_px} px, the frames have "
                     f"{self.frames.frame_px} px: give both the same side"
                 )
         if self.dtype not in DTYPES:
@@ -79,7 +81,7 @@ def config_of(manifest: Mapping[str, Any]) -> CacheConfig:
     augment = depends_on["augment"]
     return CacheConfig(
         FrameConfig(**depends_on["frames"]),
-        tuple(PatchGrid(**grid) for grid in manifest["grids"].values()),
+        tuple(stored_groups(manifest).values()),
         AugmentConfig(**augment) if augment else None,
         depends_on["dtype"],
         depends_on["device"] if torch.cuda.is_available() else "cpu",
@@ -87,21 +89,26 @@ def config_of(manifest: Mapping[str, Any]) -> CacheConfig:
 
 
 class VideoEncoder:
-    """Both encoders, fused for inference, on their device.
+    """All encoders of a cache, fused for inference, on their device.
 
     Attributes:
         config: What is stored of a video.
-        glance: f_G.
-        local: f_L.
-        weights_bytes: Size of both networks' weights, which a cache holds beside the features.
+        encoders: The encoders by name, f_G as ``glance``.
+        weights_bytes: Size of all weights, which a cache holds beside the features.
     """
 
-    def __init__(self, glance: Encoder, local: Encoder, config: CacheConfig) -> None:
-        """Copy and fuse the encoders; the originals stay as they are."""
+    def __init__(self, encoders: Mapping[str, Encoder], config: CacheConfig) -> None:
+        """Copy and fuse the encoders; the originals stay as they are.
+
+        Raises:
+            ValueError: As `check_encoders`.
+        """
+        check_encoders(encoders, config)
         self.config = config
-        self.weights_bytes = weights_bytes(glance, local)
-        self.glance = glance.fused().to(config.device)
-        self.local = local.fused().to(config.device)
+        self.weights_bytes = weights_bytes(*encoders.values())
+        self.encoders = {
+            name: encoder.fused().to(config.device) for name, encoder in encoders.items()
+        }
 
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> dict[str, NDArray[Any]]:
@@ -111,20 +118,20 @@ class VideoEncoder:
             frames: ``(T, 3, S, S)`` uint8.
 
         Returns:
-            ``glance_maps`` ``(T, h, w, G)``, ``glance_vectors`` ``(T, G)``, and for every grid
-            ``local_vectors_GRID`` ``(T, K, L)``, in the storage dtype.
+            ``glance_maps`` ``(T, h, w, G)``, ``glance_vectors`` ``(T, G)``, and for every group
+            ``local_vectors_NAME`` ``(T, K, L)``, in the storage dtype.
         """
         dtype: torch.dtype = getattr(torch, self.config.dtype)
         frames = frames.to(self.config.device)
-        maps, vectors = [], []
-        for images in batches(self.glance.prepare(frames), GLANCE_PIXELS):
-            encoded = self.glance.encode(images)
-            maps.append(encoded.permute(0, 2, 3, 1).to(dtype))
-            vectors.append(pool(encoded, dtype))
-        features = {"glance_maps": torch.cat(maps), "glance_vectors": torch.cat(vectors)}
-        prepared = self.local.prepare(frames)  # once per frame, not once per patch
-        for grid in self.config.grids:
-            features[local_array(grid)] = self._local(prepared, grid, dtype)
+        maps, vectors = glance_at(self.encoders[GLANCE], frames, dtype)
+        features = {"glance_maps": maps, "glance_vectors": vectors}
+        prepared: dict[str, Tensor] = {}  # once per frame and encoder, not once per option
+        for group in self.config.groups:
+            encoder = self.encoders[group.encoder]
+            if group.encoder not in prepared:
+                prepared[group.encoder] = encoder.prepare(frames)
+            looks = look_everywhere(encoder, group.places, prepared[group.encoder], dtype)
+            features[local_array(group.name)] = looks
         return {name: values.cpu().numpy() for name, values in features.items()}
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -139,11 +146,13 @@ class VideoEncoder:
         try:
             features = self.encode(blank)
         except RuntimeError as error:
-            sides = ", ".join(str(grid.patch_px) for grid in self.config.grids)
+            looks = ", ".join(
+                f"{self.encoders[group.encoder].config.name} on {group.places.side_px} px"
+                for group in self.config.groups
+            )
             raise EncoderError(
-                f"{self.glance.config.name} on frames of {frames.frame_px} px, or "
-                f"{self.local.config.name} on patches of {sides} px, cannot run "
-                f"({in_words(error)}): choose other sizes or another encoder"
+                f"{self.encoders[GLANCE].config.name} on frames of {frames.frame_px} px, or "
+                f"{looks}, cannot run ({in_words(error)}): choose other sizes or another encoder"
             ) from error
         per_frame = {
             name: ((frames.steps, *values.shape[1:]), values.dtype)
@@ -152,15 +161,26 @@ class VideoEncoder:
         of_view = {name: (v.shape, v.dtype) for name, v in view_arrays(view).items()}
         return {**per_frame, **of_view}
 
-    def _local(self, prepared: Tensor, grid: PatchGrid, dtype: torch.dtype) -> Tensor:
-        """Return ``(T, K, L)``; several frames, or parts of one, make the batches."""
-        at_once = max(1, round(LOCAL_PIXELS / (grid.n_options * grid.patch_px**2)))
-        pooled = [
-            pool(self.local.encode(patches), dtype)
-            for some in prepared.split(at_once)
-            for patches in batches(grid.crop_all(some).flatten(0, 1), LOCAL_PIXELS)
-        ]
-        return torch.cat(pooled).view(len(prepared), grid.n_options, -1)
+
+def check_encoders(encoders: Mapping[str, Encoder], config: CacheConfig) -> None:
+    """Check that encoders are those that the option groups name, and f_G.
+
+    Raises:
+        ValueError: If one is missing, is of another width, or is read by no group.
+    """
+    needed = {GLANCE, *(group.encoder for group in config.groups)}
+    if needed != set(encoders):
+        raise ValueError(
+            f"expected the encoders {', '.join(sorted(needed))}: {GLANCE!r} for f_G and those that "
+            f"the option groups name; got {', '.join(sorted(encoders)) or 'none'}"
+        )
+    for group in config.groups:
+        if group.channels != encoders[group.encoder].channels:
+            raise ValueError(
+                f"the option group {group.name} has {group.channels} channels, its encoder "
+                f"{group.encoder} {encoders[group.encoder].channels}: make the group with its "
+                "encoder, by `option_group`"
+            )
 
 
 def weights_bytes(*networks: Encoder) -> int:

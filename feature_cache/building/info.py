@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ...recognizer import format_gmacs
+from ..reading.arrays import open_arrays, read_table
+from ..reading.manifest import in_short, read_manifest, stored_groups
 from ..reading.roots import VideosRoot
-from ..reading.store import in_short, open_arrays, read_manifest, read_table
 from .encode import config_of
 
 
@@ -27,7 +29,8 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
     root = Path(path)
     manifest, rows = read_manifest(root), read_table(root)
     config, depends_on = config_of(manifest), manifest["depends_on"]
-    arrays = open_arrays(root, config.grids)
+    groups = stored_groups(manifest)
+    arrays = open_arrays(root, groups)
     frames, augment = config.frames, config.augment
     videos = VideosRoot.find(root, manifest, rows, None)
     facts = {
@@ -43,12 +46,18 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         "classes": str(len(depends_on["classes"])),
         "dtype": f"{config.dtype}, encoded on {depends_on['device']}",
     }
-    for name in ("glance_encoder", "local_encoder"):
-        facts[name] = in_short(depends_on[name])
-    decoders = manifest.get("decoders", {"not recorded, as by earlier versions": len(rows)})
-    facts["decoders"] = ", ".join(f"{name} {n}" for name, n in decoders.items()) or "none"
+    for name, described in manifest["encoders"].items():
+        facts[f"encoder {name}"] = in_short(described)
+    decoders = manifest["decoders"].items()
+    facts["decoders"] = ", ".join(f"{name} {n}" for name, n in decoders) or "none"
     facts["libraries"] = ", ".join(f"{k} {v}" for k, v in depends_on["libraries"].items())
-    facts |= {f"group {name}": value for name, value in manifest["fingerprints"].items()}
+    facts["glance"] = f"{format_gmacs(manifest['glance_gmacs'])} per frame"
+    facts |= {
+        f"group {name}": f"K = {group.places.n_options} read at {group.places.side_px} px by "
+        f"{group.encoder}, L = {group.channels}, {format_gmacs(group.gmacs)} each, fingerprint "
+        f"{manifest['fingerprints'][name]}"
+        for name, group in groups.items()
+    }
     facts |= {
         name: f"{array.shape} {array.dtype}, {array.nbytes / 1e9:.3f} GB"
         for name, array in arrays.items()

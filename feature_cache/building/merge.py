@@ -12,18 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ...recognizer import PatchGrid
+from ..reading.arrays import open_arrays, read_encoders, read_table
 from ..reading.journal import RowFacts
+from ..reading.manifest import CacheError, identity_in, is_complete, read_manifest
 from ..reading.roots import VideosRoot, common_folder
-from ..reading.store import (
-    CacheError,
-    is_complete,
-    open_arrays,
-    read_encoders,
-    read_manifest,
-    read_table,
-)
-from ..reading.tables import ENCODERS, write_tables
+from ..reading.tables import write_tables
 from .encode import checksum, weights_bytes
 from .writer import CacheWriter
 
@@ -47,16 +40,10 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     root = Path(root)
     parts = _in_order([Path(shard) for shard in shards])
     manifests = [read_manifest(part) for part in parts]
-    identity = {**_identity(manifests[0]), "shard": None}
+    identity = {**identity_in(manifests[0]), "shard": None}
     if is_complete(root, identity):
         return root
     tables = [read_table(part) for part in parts]
-    for part, table in zip(parts, tables, strict=True):
-        if "decoder" not in table:
-            raise CacheError(
-                f"{part} does not say what decoded its videos: an earlier version built it, which "
-                "may have read other frames than asked for; build it again"
-            )
     rows = pd.concat(tables, ignore_index=True)
     root_of_first = VideosRoot.find(parts[0], manifests[0], tables[0], None).folder
     below = root_of_first or common_folder(rows["path"].tolist())
@@ -66,14 +53,13 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
         for first, manifest in zip(firsts, manifests, strict=False)
         for skipped in manifest["skipped"]
     }
-    grids = [PatchGrid(**grid) for grid in identity["grids"]]
-    shapes = {
-        name: (array.shape[1:], array.dtype) for name, array in open_arrays(parts[0], grids).items()
-    }
-    networks = dict(zip(ENCODERS, read_encoders(parts[0], manifests[0]), strict=True))
-    of_weights = weights_bytes(*networks.values())
+    groups = list(identity["groups"])
+    arrays = open_arrays(parts[0], groups)
+    shapes = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
+    encoders = read_encoders(parts[0], manifests[0])
+    of_weights = weights_bytes(*encoders.values())
     with CacheWriter(root, identity, shapes, len(rows), of_weights) as writer:
-        progress = tqdm(_rows_of(parts, grids), "merge", len(rows), unit="video")
+        progress = tqdm(_rows_of(parts, groups), "merge", len(rows), unit="video")
         for row, (where, features) in enumerate(progress):
             if row in failures or row in writer.rows:
                 continue
@@ -91,9 +77,7 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
         writer.sync()
         facts = dict(writer.rows)
         writer.finish(
-            lambda folder: write_tables(
-                folder, identity, grids, rows, facts, failures, networks, below
-            )
+            lambda folder: write_tables(folder, identity, rows, facts, failures, encoders, below)
         )
     return root
 
@@ -103,13 +87,13 @@ def _in_order(shards: list[Path]) -> list[Path]:
     if not shards:
         raise CacheError("no shards were given: name the folders that `--shard i/n` built")
     found: dict[int, Path] = {}
-    first = _identity(read_manifest(shards[0]))
+    first = {**identity_in(read_manifest(shards[0])), "shard": None}
     for path in shards:
         manifest = read_manifest(path)
         if manifest["shard"] is None:
             raise CacheError(f"{path} is a whole cache, not a shard: leave it out")
         part, parts = manifest["shard"]
-        identity = _identity(manifest)
+        identity = {**identity_in(manifest), "shard": None}
         if identity != first:
             other = sorted(key for key in first if identity.get(key) != first[key])
             raise CacheError(
@@ -125,15 +109,10 @@ def _in_order(shards: list[Path]) -> list[Path]:
     return [found[part] for part in sorted(found)]
 
 
-def _identity(manifest: dict[str, Any]) -> dict[str, Any]:
-    shared = {key: value for key, value in manifest["depends_on"].items() if key != "files"}
-    return {**shared, "grids": list(manifest["grids"].values())}
-
-
 def _rows_of(
-    parts: list[Path], grids: list[PatchGrid]
+    parts: list[Path], groups: list[str]
 ) -> Iterator[tuple[Path, dict[str, NDArray[Any]]]]:
     for part in parts:
-        arrays = open_arrays(part, grids)
+        arrays = open_arrays(part, groups)
         for row in range(len(arrays["flipped"])):
             yield part, {name: np.array(array[row]) for name, array in arrays.items()}

@@ -27,7 +27,7 @@ class Plan:
     Attributes:
         rows: Rows of the cache by split; augmented copies count.
         array_bytes: Size of each array.
-        weights_bytes: Size of both encoders' weights, which the cache holds too.
+        weights_bytes: Size of all encoders' weights, which the cache holds too.
         free_bytes: Space on the disk where the cache would be.
         seconds_per_row: From a timed sample, all workers together.
         sampled: How many rows were timed.
@@ -61,7 +61,7 @@ def plan_cache(
     Args:
         videos: The table of videos.
         root: Where the cache would be.
-        encoder: Both encoders, and what is stored.
+        encoder: All encoders, and what is stored.
         sample: Rows that are timed, spread over the list, after one per worker to warm up.
 
     Returns:

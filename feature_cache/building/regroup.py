@@ -1,4 +1,4 @@
-"""A cache of the same videos, frames and encoders as another one, with other patches."""
+"""A cache of the same videos, frames and encoders as another one, with other places."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...recognizer import PatchGrid
+from ...recognizer import Places, option_group
+from ..reading.manifest import GLANCE
 from ..reading.rows import SKIPPED
 from ..reading.store import FeatureCache
 from ..reading.tables import FACTS
@@ -16,33 +17,35 @@ from .build import build_cache
 from .encode import config_of
 
 
-def build_regrouped(cache: FeatureCache, grid: PatchGrid, root: str | os.PathLike[str]) -> Path:
+def build_regrouped(cache: FeatureCache, places: Places, root: str | os.PathLike[str]) -> Path:
     """Encode the videos of a cache once more, with another option group.
 
     Args:
-        cache: Says which videos, frames and encoders.
-        grid: Where the options are; for frames of the same side.
+        cache: Says which videos and frames, and which f_L: that of its one opened group.
+        places: Where the options are; for frames of the same side.
         root: Folder of the new cache; see `build_cache`.
 
     Returns:
         ``root``.
 
     Raises:
-        ValueError: If the grid is for other frames.
-        CacheError: As `build_cache`.
+        ValueError: If the places are for other frames.
+        CacheError: If several groups are opened, or as `build_cache`.
         VideoError: As `FeatureCache.clips`.
     """
     kept = (cache.videos["split"] != SKIPPED) & (cache.videos["view"] <= 0)
     rows = cache.videos[kept]
     videos = rows.drop(columns=["view", *FACTS]).reset_index(drop=True)
-    config = replace(config_of(cache.manifest), grids=(grid,))
+    glance, local = cache.encoders()
+    group = option_group(places, cache.group.encoder, local)
+    config = replace(config_of(cache.manifest), groups=(group,))
     if not Path(root).exists():
         cache.clips(np.flatnonzero(kept))
     return build_cache(
         videos.assign(missing=""),
         cache.classes,
         root,
-        *cache.encoders(),
+        {GLANCE: glance, group.encoder: local},
         config,
         videos_root=cache.videos_root,
     )

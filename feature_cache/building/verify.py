@@ -13,20 +13,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...recognizer import Purpose, ahead, generator
+from ..reading.arrays import open_arrays, read_encoders, read_table, stored_view
+from ..reading.manifest import CacheError, read_manifest
 from ..reading.roots import VideosRoot, Where
 from ..reading.rows import SKIPPED, clips_of
-from ..reading.store import (
-    CacheError,
-    open_arrays,
-    read_encoders,
-    read_manifest,
-    read_table,
-    stored_view,
-)
 from ..reading.tables import tables_digest
 from ..videos import Clip, VideoError, read_view
 from ..videos.clips import read_pixels, read_plainly, source_digest
-from ..videos.index import read_index
 from ..videos.second import read_through_decord
 from .build import encoding_workers
 from .encode import VideoEncoder, checksum, config_of
@@ -35,8 +28,6 @@ from .encode import VideoEncoder, checksum, config_of
 TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
 # Of 255: decoders round apart by one; neighbouring frames of real videos differ by more on average.
 PICTURE_TOLERANCE = 0.5
-# A frame is this far from a constant rate, as a share of a frame, where its rate is variable.
-RATE_TOLERANCE = 0.5
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -47,9 +38,7 @@ def verify_cache(
 
     They are decoded plainly, from the first frame to the last and without an index, and, where the
     file is simple, by another decoder; the pictures of all are compared with those that a build
-    would read, and the features of the plain ones with those stored. Of a cache that does not say
-    what decoded its videos, as earlier versions built them, all videos are named that those may
-    have read wrongly.
+    would read, and the features of the plain ones with those stored.
 
     Args:
         path: The cache's folder, or a shard's.
@@ -67,7 +56,7 @@ def verify_cache(
     root = Path(path)
     manifest, rows = read_manifest(root), read_table(root)
     config = config_of(manifest)
-    arrays = open_arrays(root, config.grids)
+    arrays = open_arrays(root, manifest["groups"])
     for name, array in arrays.items():
         if len(array) != len(rows):
             raise CacheError(
@@ -76,18 +65,12 @@ def verify_cache(
     wrong = []
     if manifest.get("tables") != tables_digest(manifest, rows):
         wrong.append(f"{root}: manifest.json or videos.csv was edited: build it again")
-    encoder = VideoEncoder(*read_encoders(root, manifest), config)
+    encoder = VideoEncoder(read_encoders(root, manifest), config)
     kept = np.flatnonzero(rows["split"] != SKIPPED)
     drawn = generator(Purpose.VERIFIED_VIDEOS, seed).permutation(kept)[:sample]
     where = VideosRoot.find(root, manifest, rows, videos_root)
     clips = clips_of(rows.assign(path=where.paths))
     with encoding_workers(config.device) as workers:
-        if "decoder" not in rows:
-            first_rows = [row for row in kept.tolist() if rows["view"][row] <= 0]
-            old = ahead(
-                lambda row: _check_old_decoding(clips[row], row, where), first_rows, workers
-            )
-            wrong += list(tqdm(old, "indexes", len(first_rows), unit="video"))
         stored = ahead(lambda row: _check_row(row, rows, arrays), range(len(rows)), workers)
         wrong += list(tqdm(stored, "checksums", len(rows), unit="video"))
         encoded = ahead(
@@ -165,26 +148,3 @@ def _compare_decoders(clip: Clip, indices: NDArray[np.int64]) -> str:
                 f"frame {indices[int(apart.argmax())]}: encode the file anew, such as with ffmpeg"
             )
     return ""
-
-
-def _check_old_decoding(clip: Clip, row: int, where: VideosRoot) -> str:
-    """Return whether an earlier version may have read other frames of a video than asked for.
-
-    It read all files with decord alone, and took seconds times the average rate for frames.
-    """
-    if clip.images:
-        return ""
-    try:
-        where.check([clip])
-        index = read_index(clip.path)
-    except VideoError as error:
-        return f"row {row} cannot be checked: {error}"
-    even_s = np.linspace(0, index.end_s, index.n_frames, endpoint=False)
-    is_variable = np.abs(even_s - index.times_s).max() > RATE_TOLERANCE * even_s[1:2].sum()
-    is_part = clip.start_s is not None or clip.end_s is not None
-    if index.is_simple and not (is_part and is_variable):
-        return ""
-    return (
-        f"row {row}: {clip.path} was decoded by an earlier version, which may have read other "
-        "frames of such a file than asked for: build the cache again"
-    )

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from ...recognizer import in_words
 from ..reading import journal
 from ..reading.journal import NOTHING, Journal, RowFacts
-from ..reading.store import CacheError
+from ..reading.manifest import CacheError
 
 SYNC_S = 2.0
 FULL = (errno.ENOSPC, errno.EDQUOT)

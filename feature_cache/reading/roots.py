@@ -56,8 +56,8 @@ class VideosRoot:
 
     Attributes:
         cache: Folder of the cache.
-        folder: Where the videos are taken to be; empty for a cache of an earlier version, whose
-            table has the whole path of every video.
+        folder: Where the videos are taken to be; empty where the table has the whole path of every
+            video, for they have no folder in common.
         tried: All places that they may be in.
         names: The table's column ``path``, from this folder; absolute where a video is not below.
     """
@@ -82,19 +82,13 @@ class VideosRoot:
             cache: Folder of the cache.
             manifest: Of the cache.
             table: Of rows, as it is on disk.
-            given: Where the folder is now. For a cache of an earlier version, the folder in place
-                of the deepest one that holds all its videos.
+            given: Where the folder is now.
         """
-        names, entry = table["path"].tolist(), manifest.get("videos_root")
+        names = table["path"].tolist()
         if given is not None:
-            if entry is None:
-                before = common_folder(names)
-                names = [path_from(before, name) for name in names]
             place = str(Path(given).absolute())
             return cls(cache, place, (place,), tuple(names))
-        if entry is None:
-            return cls(cache, "", (), tuple(names))
-        places = _places(cache, entry)
+        places = _places(cache, manifest["videos_root"])
         kept = [name for name, split in zip(names, table["split"], strict=True) if split != SKIPPED]
         holding = [each for each in places if kept and os.path.exists(os.path.join(each, kept[0]))]
         folders = [each for each in places if os.path.isdir(each)]

@@ -1,198 +1,64 @@
-"""The cache on disk: memory-mapped arrays, a table of videos, a manifest; and its reader."""
+"""The reader of a cache: what it holds of videos and of option groups, as tensors."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...recognizer import (
-    Encoder,
-    FocusgymError,
-    FrameConfig,
-    PatchGrid,
-    describe,
-    in_words,
-    read_encoder,
-    shortened,
-)
+from ...recognizer import Encoder, FrameConfig, OptionGroup, Places
 from ..videos import Clip, View
-from . import journal
+from .arrays import local_array, open_arrays, read_encoders, read_table, stored_view
+from .manifest import GLANCE, CacheError, joint_fingerprint, read_manifest, stored_groups
 from .roots import VideosRoot, Where
-from .rows import TEXT_COLUMNS, clips_of, label_matrix
-
-SHARED_ARRAYS = ("glance_maps", "glance_vectors", "frame_indices", "crops_px", "flipped")
+from .rows import clips_of, label_matrix
 
 
-class CacheError(FocusgymError):
-    """A cache cannot be used as asked; the message says why and what to do."""
+@dataclass(frozen=True, eq=False)
+class GroupFeatures:
+    """The features of an option group of an opened cache.
 
-
-def fingerprint(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a JSON-able mapping, keys sorted, as 64 hexadecimal digits."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def group_fingerprint(depends_on: Mapping[str, Any], grid: PatchGrid) -> str:
-    """Return the fingerprint of one option group: it does not depend on the other groups."""
-    return fingerprint({**depends_on, "grid": asdict(grid)})
-
-
-def local_array(grid: PatchGrid) -> str:
-    """Return the name of an option group's array."""
-    return f"local_vectors_{grid.name}"
-
-
-def read_manifest(root: Path) -> dict[str, Any]:
-    """Read the manifest of a complete cache, or of a complete shard.
-
-    Raises:
-        CacheError: If there is none, or if it was edited.
+    Attributes:
+        group: The option group.
+        first: Index of its first option among those of all opened groups.
+        stored: Its local vectors ``(N, T, K_g, L_g)``, memory-mapped.
+        device: Where tensors are returned.
     """
-    try:
-        manifest: dict[str, Any] = json.loads((root / "manifest.json").read_text())
-        found = {
-            name: group_fingerprint(manifest["depends_on"], PatchGrid(**grid))
-            for name, grid in manifest["grids"].items()
-        }
-        said = manifest["fingerprints"]
-        for key in ("shard", "skipped", "glance_map_range", "glance_gmacs", "local_gmacs"):
-            manifest[key]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CacheError(
-            f"{root} is not a complete feature cache ({in_words(error)}): build it, or give "
-            "another path"
-        ) from error
-    if found != said:
-        raise CacheError(
-            f"{root}: the manifest says fingerprints {_listed(said)}, but its content gives "
-            f"{_listed(found)}: it was edited; rebuild the cache"
-        )
-    return manifest
 
+    group: OptionGroup
+    first: int
+    stored: NDArray[Any]
+    device: torch.device
 
-def read_table(root: Path) -> pd.DataFrame:
-    """Read the table of rows of a cache or a shard.
+    def local_vectors(
+        self,
+        videos: NDArray[np.int64] | int,
+        steps: NDArray[np.int64] | int,
+        options: NDArray[np.int64] | slice,
+    ) -> Tensor:
+        """Return local vectors float32; the three indices broadcast as NumPy's do.
 
-    Raises:
-        CacheError: If it is not there or lacks columns.
-    """
-    try:
-        table = pd.read_csv(
-            root / "videos.csv",
-            dtype=TEXT_COLUMNS,
-            keep_default_na=False,
-            na_values={"start_s": "", "end_s": ""},
-        )
-        table[["name", "path", "label", "labels", "split", "view"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(root, error) from error
-    return table
-
-
-def open_arrays(root: Path, grids: Iterable[PatchGrid]) -> dict[str, NDArray[Any]]:
-    """Map the arrays of a cache or a shard, read-only, by their names on disk.
-
-    Raises:
-        CacheError: If one is not there or damaged.
-    """
-    names = (*SHARED_ARRAYS, *(local_array(grid) for grid in grids))
-    try:
-        return {
-            name: np.load(root / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names
-        }
-    except (OSError, ValueError) as error:
-        raise _damaged(root, error) from error
-
-
-def read_encoders(root: Path, manifest: Mapping[str, Any]) -> tuple[Encoder, Encoder]:
-    """Read f_G and f_L of a cache or a shard.
-
-    Raises:
-        BundleError: If a bundle cannot be read.
-        CacheError: If the weights are not those that the features were made with.
-    """
-    encoders = [read_encoder(root / name) for name in ("glance_encoder", "local_encoder")]
-    for name, encoder in zip(("glance_encoder", "local_encoder"), encoders, strict=True):
-        said, found = manifest["depends_on"][name], describe(encoder)
-        if found != said:
-            raise CacheError(
-                f"{root / name} holds {in_short(found)}, but the features were made with "
-                f"{in_short(said)}: the bundle was changed; put the former one back, or build the "
-                "cache again"
-            )
-    return encoders[0], encoders[1]
-
-
-def in_short(described: Mapping[str, Any]) -> str:
-    """Return what `describe` gives of an encoder, for people to read."""
-    size = f" at {described['input_px']} px" if described["input_px"] else ""
-    return f"{described['name']}{size}, weights {shortened(described['weights_sha256'])}"
-
-
-def _damaged(root: Path, error: Exception) -> CacheError:
-    return CacheError(
-        f"{root} is not a complete feature cache ({in_words(error)}): build it again, or give "
-        "another path"
-    )
-
-
-def stored_view(arrays: Mapping[str, NDArray[Any]], row: int) -> View:
-    """Return the view that is stored in a row."""
-    left, top, right, bottom = arrays["crops_px"][row].tolist()
-    indices = np.array(arrays["frame_indices"][row])
-    return View(indices, (left, top, right, bottom), bool(arrays["flipped"][row]))
-
-
-def _listed(fingerprints: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {shortened(value)}" for name, value in fingerprints.items())
-
-
-def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
-    """Say whether a cache of this identity is there already.
-
-    Raises:
-        CacheError: If something else is.
-    """
-    if not root.exists():
-        return False
-    if not (root / "manifest.json").is_file():
-        raise CacheError(
-            f"{root} exists and is no feature cache: nothing was touched; give the name of a new "
-            "folder, in which the cache will be"
-        )
-    manifest = read_manifest(root)
-    there = {
-        **{key: value for key, value in manifest["depends_on"].items() if key != "files"},
-        "grids": list(manifest["grids"].values()),
-        "shard": manifest["shard"],
-    }
-    here = json.loads(json.dumps(identity))
-    if there != here:
-        other = [key for key in here if there.get(key) != here[key]]
-        raise CacheError(
-            f"{root} is a complete cache of other videos or settings ({', '.join(other)} differ): "
-            "nothing was touched; give the name of a new folder"
-        )
-    if (root / journal.NAME).exists():
-        (root / journal.NAME).unlink()
-    return True
+        Options count from 0 in each group. ``local_vectors(videos[:, None], np.arange(T),
+        options)`` with options ``(B, T)`` gives ``(B, T, L)``; ``local_vectors(videos, t,
+        slice(None))`` gives ``(B, K, L)``.
+        """
+        return _copied(self.stored[videos, steps, options], self.device)
 
 
 class FeatureCache:
-    """A feature cache, opened for reading one of its option groups.
+    """A feature cache, opened for reading one of its option groups, or several.
+
+    The K options are those of the opened groups, one group after the other. Groups may differ in
+    their width L, so local vectors are read of each: `opened`; what reads one group only, as
+    `local_vectors` and `places`, is refused where several are opened.
 
     Arrays stay on disk, memory-mapped read-only; every method copies only what it returns. Any
     number of processes may read; pickled, a cache is opened again where it arrives.
@@ -200,27 +66,28 @@ class FeatureCache:
     Attributes:
         root: The cache's folder.
         manifest: Everything that the features depend on, the classes, and the costs of encoding.
-        fingerprint: Of the features of this option group; what is trained on them carries it.
+        fingerprint: Of the features of the opened groups; what is trained on them carries it.
+        groups: All option groups that the cache holds, by name.
+        opened: Those that were opened, in order, with their features.
         videos: Table of rows, in the arrays' order: one per video, or per augmented copy of it.
             ``name``, ``path`` (absolute, where the video is now), ``label`` (the first), ``labels``
             (all, joined by ``;``), ``split``, ``start_s``, ``end_s``, ``images``, ``n_images``,
             ``view`` (−1: middle frames and central crop), ``bytes``, ``decoder`` (what read it),
             ``checksum``.
-        videos_root: The folder of the videos, which `VideosRoot.find` has found; None for a cache
-            of an earlier version, which has none.
-        grid: Where the options are: option k of a decision is its patch k.
+        videos_root: The folder of the videos, which `VideosRoot.find` has found; None where they
+            have none in common.
         frames: Which frames were taken, and how large.
         labels: ``(N,)`` int64, the first label.
         device: Where tensors are returned.
         glance_gmacs: Of f_G on a frame, as counted when the cache was built.
-        local_gmacs: Of f_L on a patch of this group.
+        option_gmacs: ``(K,)`` float64, the price of each option: of its encoder, once.
     """
 
     def __init__(
         self,
         root: Path,
         manifest: dict[str, Any],
-        group: str,
+        groups: Sequence[str],
         device: str,
         videos_root: Where | None,
     ) -> None:
@@ -228,24 +95,36 @@ class FeatureCache:
         self.root = root
         self.manifest = manifest
         self.device = torch.device(device)
-        self.fingerprint: str = manifest["fingerprints"][group]
+        self.fingerprint = joint_fingerprint(manifest["fingerprints"][name] for name in groups)
         self.glance_gmacs: float = manifest["glance_gmacs"]
-        self.local_gmacs: float = manifest["local_gmacs"][group]
         table = read_table(root)
         self._videos_root = VideosRoot.find(root, manifest, table, videos_root)
         self.videos_root = Path(self._videos_root.folder) if self._videos_root.folder else None
         self.videos = table.assign(path=self._videos_root.paths)
-        self.grid = PatchGrid(**manifest["grids"][group])
         self.frames = FrameConfig(**manifest["depends_on"]["frames"])
         self.labels = torch.tensor(self.videos["label"].to_numpy(), dtype=torch.int64)
-        self._arrays = open_arrays(root, [self.grid])
-        self._local = local_array(self.grid)
+        self._arrays = open_arrays(root, groups)
+        self.groups = stored_groups(manifest)
+        opened, first = [], 0
+        for group in (self.groups[name] for name in groups):
+            stored = self._arrays[local_array(group.name)]
+            if stored.shape[2:] != (group.places.n_options, group.channels):
+                raise CacheError(
+                    f"{root}: {local_array(group.name)} has (K, L) = {stored.shape[2:]}, expected "
+                    f"({group.places.n_options}, {group.channels}), as the manifest says: the "
+                    "cache is damaged; build it again"
+                )
+            opened.append(GroupFeatures(group, first, stored, self.device))
+            first += group.places.n_options
+        self.opened = tuple(opened)
+        prices = [np.full(each.group.places.n_options, each.group.gmacs) for each in self.opened]
+        self.option_gmacs: NDArray[np.float64] = np.concatenate(prices)
 
     @classmethod
     def open(
         cls,
         path: Where,
-        group: str | None = None,
+        group: str | Sequence[str] | None = None,
         device: str = "cpu",
         videos_root: Where | None = None,
     ) -> FeatureCache:
@@ -253,18 +132,19 @@ class FeatureCache:
 
         Args:
             path: The folder that `build_cache` wrote.
-            group: Name of the option group, such as ``p128_7x7``; needed where there are several.
+            group: Name of the option group, such as ``p128_7x7``, or of several, whose options
+                come one group after the other; needed where the cache holds several.
             device: Where tensors are returned, such as ``cuda``.
             videos_root: Where the folder of the videos is now; None looks for it, as
                 `VideosRoot.find` says. It matters to what reads pixels, and to nothing else.
 
         Raises:
             CacheError: If there is no complete cache, if its manifest was changed, if it is a
-                shard, or if the group is not there or not said.
+                shard, or if a group is not there, said twice or not said.
         """
         root = Path(path)
         manifest = read_manifest(root)
-        groups = list(manifest["grids"])
+        groups = list(manifest["groups"])
         if manifest["shard"] is not None:
             part, parts = manifest["shard"]
             raise CacheError(
@@ -273,13 +153,36 @@ class FeatureCache:
             )
         if group is None and len(groups) > 1:
             raise CacheError(f"{root} holds {len(groups)} option groups: say which of {groups}")
-        if group is not None and group not in groups:
-            raise CacheError(f"{root} holds no option group {group!r}: choose one of {groups}")
-        return cls(root, manifest, group or groups[0], device, videos_root)
+        wanted = groups if group is None else [group] if isinstance(group, str) else [*group]
+        for name in wanted:
+            if name not in groups:
+                raise CacheError(f"{root} holds no option group {name!r}: choose one of {groups}")
+        if not wanted or len(set(wanted)) < len(wanted):
+            raise CacheError(f"option groups are opened once each, and at least one; got {wanted}")
+        return cls(root, manifest, wanted, device, videos_root)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a path: maps of files are not copied."""
-        return FeatureCache.open, (self.root, self.grid.name, str(self.device), self.videos_root)
+        groups = [each.group.name for each in self.opened]
+        return FeatureCache.open, (self.root, groups, str(self.device), self.videos_root)
+
+    @property
+    def group(self) -> OptionGroup:
+        """The option group, where one is opened.
+
+        Raises:
+            CacheError: If several are.
+        """
+        return self._only.group
+
+    @property
+    def places(self) -> Places:
+        """Where the options of the group are: option k of a decision is its place k.
+
+        Raises:
+            CacheError: If several groups are opened.
+        """
+        return self.group.places
 
     @property
     def n_videos(self) -> int:
@@ -299,18 +202,28 @@ class FeatureCache:
 
     @property
     def local_channels(self) -> int:
-        """L."""
-        return int(self._arrays[self._local].shape[-1])
+        """L, of the one opened group."""
+        return self.group.channels
+
+    @property
+    def local_gmacs(self) -> float:
+        """Multiply-adds of f_L on an option of the one opened group."""
+        return self.group.gmacs
 
     @property
     def n_options(self) -> int:
-        """K."""
-        return int(self._arrays[self._local].shape[2])
+        """K, of all opened groups."""
+        return len(self.option_gmacs)
+
+    @property
+    def boxes_px(self) -> NDArray[np.int64]:
+        """Boxes ``(K, 4)`` of the options of all opened groups; see `Places`."""
+        return np.concatenate([each.group.places.boxes_px for each in self.opened])
 
     @property
     def dtype(self) -> torch.dtype:
         """Storage dtype of the features."""
-        return torch.from_numpy(np.empty(0, self._arrays[self._local].dtype)).dtype
+        return torch.from_numpy(np.empty(0, self._arrays["glance_vectors"].dtype)).dtype
 
     @property
     def n_classes(self) -> int:
@@ -329,8 +242,14 @@ class FeatureCache:
         return torch.from_numpy(label_matrix(self.videos["labels"], self.n_classes))
 
     def encoders(self) -> tuple[Encoder, Encoder]:
-        """Return f_G and f_L, as they were when the cache was built; raises as `read_encoders`."""
-        return read_encoders(self.root, self.manifest)
+        """Return f_G and the f_L of the one opened group, as they were when the cache was built.
+
+        Raises:
+            CacheError: If several groups are opened, or as `read_encoders`.
+            BundleError: As `read_encoders`.
+        """
+        read = read_encoders(self.root, self.manifest, {GLANCE, self.group.encoder})
+        return read[GLANCE], read[self.group.encoder]
 
     def clips(self, videos: NDArray[np.int64]) -> list[Clip]:
         """Return the clips of videos ``(B,)``, whose files are there and of the size they had.
@@ -382,12 +301,12 @@ class FeatureCache:
         steps: NDArray[np.int64] | int,
         options: NDArray[np.int64] | slice,
     ) -> Tensor:
-        """Return local vectors float32; the three indices broadcast as NumPy's do.
+        """Return local vectors of the one opened group; see `GroupFeatures.local_vectors`.
 
-        ``local_vectors(videos[:, None], np.arange(T), options)`` with options ``(B, T)`` gives
-        ``(B, T, L)``; ``local_vectors(videos, t, slice(None))`` gives ``(B, K, L)``.
+        Raises:
+            CacheError: If several groups are opened.
         """
-        return self._gather(self._local, (videos, steps, options))
+        return self._only.local_vectors(videos, steps, options)
 
     def frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices ``(B, T)`` of the frames in their video files."""
@@ -424,6 +343,20 @@ class FeatureCache:
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             return torch.from_numpy(self._arrays["glance_maps"])
 
+    @property
+    def _only(self) -> GroupFeatures:
+        if len(self.opened) > 1:
+            names = ", ".join(each.group.name for each in self.opened)
+            raise CacheError(
+                f"{self.root} is opened with several option groups ({names}), and one is expected "
+                "here: open it with one, or read each of `opened`"
+            )
+        return self.opened[0]
+
     def _gather(self, name: str, index: Any) -> Tensor:
-        # Indexing with arrays copies; the copy is ours, so torch may own it. It travels as stored.
-        return torch.from_numpy(self._arrays[name][index]).to(self.device).float()
+        return _copied(self._arrays[name][index], self.device)
+
+
+def _copied(indexed: NDArray[Any], device: torch.device) -> Tensor:
+    # Indexing with arrays copies; the copy is ours, so torch may own it. It travels as stored.
+    return torch.from_numpy(indexed).to(device).float()

@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ...recognizer import Encoder, PatchGrid, encoder_gmacs, write_bundle
+from ...recognizer import Encoder, encoder_gmacs, write_bundle
+from .arrays import ENCODERS
 from .journal import NOTHING, RowFacts
+from .manifest import GLANCE, fingerprint, group_fingerprint
 from .roots import path_from, root_entry
 from .rows import SKIPPED
-from .store import fingerprint, group_fingerprint
 
-ENCODERS = ("glance_encoder", "local_encoder")
 FACTS = ("bytes", "decoder", "source", "checksum")  # what a build finds of each row
 COLUMNS = [
     "name",
@@ -38,7 +37,6 @@ COLUMNS = [
 def write_tables(
     folder: Path,
     identity: Mapping[str, Any],
-    grids: Sequence[PatchGrid],
     rows: pd.DataFrame,
     facts: Mapping[int, RowFacts],
     failures: Mapping[int, str],
@@ -50,11 +48,10 @@ def write_tables(
     Args:
         folder: Where.
         identity: Everything that the content depends on before a file is opened.
-        grids: The option groups.
         rows: The table of rows.
         facts: Of the rows that are on disk.
         failures: Why the others could not be read.
-        encoders: ``glance_encoder`` and ``local_encoder``.
+        encoders: All encoders by name, f_G as ``glance``.
         videos_root: The folder, absolute, from which the table names the videos that are below it.
     """
     noted = [facts.get(row, NOTHING) for row in range(len(rows))]
@@ -67,22 +64,23 @@ def write_tables(
         split=[SKIPPED if row in failures else split for row, split in enumerate(rows["split"])],
     )
     table[COLUMNS].to_csv(folder / "videos.csv", index=False)
-    shared = {key: value for key, value in identity.items() if key not in ("grids", "shard")}
-    depends_on = {**shared, "files": files_digest(table)}
+    apart = ("groups", "encoders", "shard")
+    shared = {key: value for key, value in identity.items() if key not in apart}
+    content = {
+        "depends_on": {**shared, "files": files_digest(table)},
+        "encoders": identity["encoders"],
+        "groups": identity["groups"],
+    }
     manifest = {
-        "fingerprints": {grid.name: group_fingerprint(depends_on, grid) for grid in grids},
-        "depends_on": depends_on,
-        "grids": {grid.name: asdict(grid) for grid in grids},
+        "fingerprints": {name: group_fingerprint(content, name) for name in content["groups"]},
+        **content,
         "shard": identity["shard"],
         "videos_root": root_entry(videos_root, folder),
         "glance_map_range": [
             min((found.low for found in facts.values()), default=0.0),
             max((found.high for found in facts.values()), default=0.0),
         ],
-        "glance_gmacs": encoder_gmacs(encoders["glance_encoder"], grids[0].frame_px),
-        "local_gmacs": {
-            grid.name: encoder_gmacs(encoders["local_encoder"], grid.patch_px) for grid in grids
-        },
+        "glance_gmacs": encoder_gmacs(encoders[GLANCE], identity["frames"]["frame_px"]),
         "decoders": dict(sorted(Counter(found.decoder for found in facts.values()).items())),
         "skipped": [
             {"row": row, "name": str(rows["name"][row]), "reason": reason}
@@ -90,8 +88,9 @@ def write_tables(
         ],
     }
     manifest["tables"] = tables_digest(manifest, table)
+    (folder / ENCODERS).mkdir(exist_ok=True)
     for name, encoder in encoders.items():
-        write_bundle(folder / name, "encoder", encoder.config, encoder)
+        write_bundle(folder / ENCODERS / name, "encoder", encoder.config, encoder)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
 
@@ -102,8 +101,7 @@ def files_digest(table: pd.DataFrame) -> str:
 
 def tables_digest(manifest: Mapping[str, Any], table: pd.DataFrame) -> str:
     """Return the SHA-256 of the manifest and of the table of rows, but for where the files are."""
-    kept = [column for column in COLUMNS if column in table and column != "path"]
-    rows = table[kept].to_csv(index=False)  # earlier versions have no column decoder
+    rows = table[[column for column in COLUMNS if column != "path"]].to_csv(index=False)
     away = ("tables", "skipped", "videos_root")
     content = {key: value for key, value in manifest.items() if key not in away}
     return fingerprint({**content, "rows": rows})

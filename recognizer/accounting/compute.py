@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..classifiers.base import Classifier
-from ..places.patch_grid import PatchGrid
+from ..encoders.encoder import Encoder
+from ..places.option_group import OptionGroup
+from ..places.places import Places
 from ..policies.policy import PolicyNetwork
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -104,12 +106,27 @@ def encoder_gmacs(encoder: nn.Module, side_px: int) -> float:
         return count_gmacs(lambda: encoder(torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)))
 
 
+def option_group(
+    places: Places, encoder_name: str, encoder: Encoder, name: str | None = None
+) -> OptionGroup:
+    """Return the option group of some places and the encoder that reads them, with its price.
+
+    Args:
+        places: Where the K options are.
+        encoder_name: How the encoder is called among those of a cache.
+        encoder: The encoder, whose multiply-adds on one option are counted.
+        name: Of the group; None takes that of the places.
+    """
+    gmacs = encoder_gmacs(encoder, places.side_px)
+    return OptionGroup(name or places.name, places, encoder_name, encoder.channels, gmacs)
+
+
 def frame_cost(
     glance_encoder: nn.Module,
     local_encoder: nn.Module,
     classifier: Classifier,
     policy: PolicyNetwork | None,
-    grid: PatchGrid,
+    places: Places,
 ) -> FrameCost:
     """Count the multiply-adds of the networks on one frame, by running each once on zeros.
 
@@ -121,9 +138,9 @@ def frame_cost(
     with _evaluating(f_c):
         classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
     return FrameCost(
-        glance_gmacs=encoder_gmacs(glance_encoder, grid.frame_px),
+        glance_gmacs=encoder_gmacs(glance_encoder, places.frame_px),
         policy_gmacs=0.0 if policy is None else policy_gmacs(policy),
-        local_gmacs=encoder_gmacs(local_encoder, grid.patch_px),
+        local_gmacs=encoder_gmacs(local_encoder, places.side_px),
         classifier_gmacs=classifier_gmacs,
     )
 

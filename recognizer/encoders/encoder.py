@@ -11,10 +11,6 @@ from torch.nn import functional
 
 from .trunks import build_trunk, check_name
 
-# Four frames of 224 px for f_G, 16 patches of 128 px for f_L: what is fastest on a CPU, where the
-# activations of a batch should stay in a core's caches, and large products are better than small.
-GLANCE_PIXELS, LOCAL_PIXELS = 4 * 224**2, 16 * 128**2
-
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -136,40 +132,3 @@ class Encoder(nn.Module):
         encoder.is_fused = True
         # Autocast keeps the weights that it has cast where they require gradients, else casts anew.
         return encoder.requires_grad_(True)
-
-
-def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:
-    """Divide images into batches of nearly one size, about ``pixels`` each.
-
-    On CUDA 64 times as many: a GPU has to be given much at once, and memory stays bounded.
-    """
-    at_once = pixels if images.device.type == "cpu" else 64 * pixels
-    return images.tensor_split(max(1, round(images[:, 0].numel() / at_once)))
-
-
-def pool(maps: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the spatial means ``(M, channels)`` of maps ``(M, channels, h, w)``, as stored."""
-    return maps.float().mean(dim=(2, 3)).to(dtype)
-
-
-def encode_glance(encoder: nn.Module, frames: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return glance maps and glance vectors as they are stored.
-
-    The cache and the recognizer on pixels both call this, so a policy sees in deployment what it
-    saw in training, rounding included.
-
-    Args:
-        encoder: f_G.
-        frames: ``(M, 3, S, S)`` uint8.
-        dtype: Storage dtype, to which both are rounded.
-
-    Returns:
-        ``(M, h, w, G)`` maps, channels last, and their spatial means ``(M, G)``.
-    """
-    maps = encoder(frames).float()
-    return maps.permute(0, 2, 3, 1).to(dtype), pool(maps, dtype)
-
-
-def encode_local(encoder: nn.Module, patches: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return local vectors ``(M, L)`` of patches ``(M, 3, P, P)`` uint8, as they are stored."""
-    return pool(encoder(patches), dtype)

@@ -16,20 +16,14 @@ from torch import Tensor, nn
 from ..accounting.compute import FrameCost, frame_cost
 from ..classifiers.base import Classifier
 from ..classifiers.registry import build_classifier
-from ..encoders.encoder import (
-    GLANCE_PIXELS,
-    LOCAL_PIXELS,
-    Encoder,
-    batches,
-    encode_glance,
-    encode_local,
-)
+from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig, fit_frames
-from ..errors import PredictionError
 from ..exits import ExitRule
 from ..files.bundle import read_bundle, restore, write_bundle
-from ..places.patch_grid import PatchGrid
+from ..places.places import Places
 from ..policies.policy import PolicyNetwork, PolicyState
+from .checks import check_finite, check_given, check_maps, check_pixels
+from .look import glance_at, look_at
 from .recognition import Recognition, RecognizerConfig
 from .stream import RecognizerStream
 
@@ -49,7 +43,7 @@ class AdaptiveRecognizer(nn.Module):
         local_encoder: f_L.
         classifier: f_C.
         policy: π, and π′ where frames may be skipped; None where options have to be given.
-        grid: Where the K options are.
+        places: Where the K options are.
         feature_dtype: Storage dtype of the cache on which f_C and π were trained.
         frames: Which frames it was made for, and how frames of any size are prepared; None if that
             is not known.
@@ -62,10 +56,10 @@ class AdaptiveRecognizer(nn.Module):
 
     def __init__(
         self,
-        glance_encoder: nn.Module,
-        local_encoder: nn.Module,
+        glance_encoder: Encoder,
+        local_encoder: Encoder,
         classifier: Classifier,
-        grid: PatchGrid,
+        places: Places,
         policy: PolicyNetwork | None = None,
         feature_dtype: torch.dtype = torch.float16,
         *,
@@ -80,7 +74,7 @@ class AdaptiveRecognizer(nn.Module):
             glance_encoder: f_G.
             local_encoder: f_L.
             classifier: f_C.
-            grid: Where the K options are.
+            places: Where the K options are.
             policy: π, and π′ where frames may be skipped; without one, options have to be given.
             feature_dtype: Storage dtype of the cache on which f_C and π were trained.
             frames: Which frames it is made for, and how they are prepared.
@@ -90,19 +84,19 @@ class AdaptiveRecognizer(nn.Module):
             exits: When a video stops: no frame after its exit costs anything.
 
         Raises:
-            ValueError: If the policy chooses among other options than the grid has, frames have
+            ValueError: If the policy chooses among other options than there are, frames have
                 another side or number than the exits, names are not as many as classes, the
                 classifier is for other encoders, or the precision is unknown.
         """
         super().__init__()
-        if policy is not None and policy.config.n_options != grid.n_options:
+        if policy is not None and policy.config.n_options != places.n_options:
             raise ValueError(
-                f"expected a policy with the grid's {grid.n_options} options; got one with "
-                f"{policy.config.n_options}: assemble it with the grid it was trained on"
+                f"expected a policy with the {places.n_options} options of {places.name}; got one "
+                f"with {policy.config.n_options}: assemble it with the places it was trained on"
             )
-        if frames is not None and frames.frame_px != grid.frame_px:
+        if frames is not None and frames.frame_px != places.frame_px:
             raise ValueError(
-                f"the grid is for frames of {grid.frame_px} px, the frames have "
+                f"{places.name} is for frames of {places.frame_px} px, the frames have "
                 f"{frames.frame_px} px: give both the same side"
             )
         if frames is not None and exits is not None and exits.steps != frames.steps:
@@ -122,7 +116,7 @@ class AdaptiveRecognizer(nn.Module):
             ("f_G", glance_encoder, sizes.glance_channels),
             ("f_L", local_encoder, sizes.local_channels),
         ):
-            if isinstance(encoder, Encoder) and encoder.channels != channels:
+            if encoder.channels != channels:
                 raise ValueError(
                     f"the classifier reads {channels} channels of {name}, which has "
                     f"{encoder.channels}: assemble it with the encoder it was trained with"
@@ -131,7 +125,7 @@ class AdaptiveRecognizer(nn.Module):
         self.local_encoder = local_encoder
         self.classifier = classifier
         self.policy = policy
-        self.grid = grid
+        self.places = places
         self.feature_dtype = feature_dtype
         self.frames = None if frames is None else frames.for_any_size()
         self.classes = tuple(classes)
@@ -196,7 +190,7 @@ class AdaptiveRecognizer(nn.Module):
             local=_unfused(self.local_encoder).config,
             classifier=self.classifier.config,
             policy=None if self.policy is None else self.policy.config,
-            grid=self.grid,
+            places=self.places,
             frames=self.frames,
             classes=self.classes,
             feature_dtype=str(self.feature_dtype).removeprefix("torch."),
@@ -218,7 +212,7 @@ class AdaptiveRecognizer(nn.Module):
         """Multiply-adds of each network on one frame, counted once on the real modules."""
         if self._cost is None:
             self._cost = frame_cost(
-                self.glance_encoder, self.local_encoder, self.classifier, self.policy, self.grid
+                self.glance_encoder, self.local_encoder, self.classifier, self.policy, self.places
             )
         return self._cost
 
@@ -275,10 +269,10 @@ class AdaptiveRecognizer(nn.Module):
             is zero.
         """
         if self.exits is not None:
-            self._check_frames(frames)
+            check_pixels(frames, self.places.frame_px)
             given = None if options is None else torch.as_tensor(options)
             if given is not None:
-                self._check_options(given, (len(frames), frames.shape[1]))
+                check_given(given, self.places.n_options, (len(frames), frames.shape[1]))
             return self.stream(len(frames)).push_all(frames, given)
         glance, local, options, costs, _ = self.observe(frames, options, None)
         return self.result(self.classifier(glance, local), options, costs)
@@ -309,25 +303,26 @@ class AdaptiveRecognizer(nn.Module):
             Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, options ``(B, T)``, what each
             frame cost ``(B, T)`` float64 in GMACs, and the policy's state after these frames.
         """
-        self._check_frames(frames)
+        check_pixels(frames, self.places.frame_px)
         given = None if options is None else torch.as_tensor(options)
         batch, steps = frames.shape[:2]
         flat = frames.to(self.device).flatten(0, 1)
         if given is not None:
-            self._check_options(given, (batch, steps))
+            check_given(given, self.places.n_options, (batch, steps))
         elif self.policy is None:
             raise ValueError("this recognizer has no policy: give it one, or give `options`")
-        maps, glance = self._glance(flat)
+        with self._autocast():
+            maps, glance = glance_at(self.glance_encoder, flat, self.feature_dtype)
         if given is not None or self.policy is None:
             # A copy: the caller may go on to use theirs.
             chosen = torch.as_tensor(given).to(self.device, copy=True)
         else:
             seen = maps.float().unflatten(0, (batch, steps))
-            self._check_maps(seen, self.policy)
+            check_maps(seen, self.policy.config)
             where, looks, state = self.policy.advance(seen, state)
-            chosen = where.masked_fill(~looks, self.grid.n_options)
+            chosen = where.masked_fill(~looks, self.places.n_options)
         local = self._look(flat, chosen.flatten())
-        costs = self.cost.of_frames(chosen < self.grid.n_options, policy=given is None)
+        costs = self.cost.of_frames(chosen < self.places.n_options, policy=given is None)
         glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))
         return glance, local, chosen, costs, state
 
@@ -345,19 +340,9 @@ class AdaptiveRecognizer(nn.Module):
         Raises:
             PredictionError: If a logit is not finite.
         """
-        wrong = (~logits.isfinite().all(dim=-1)).nonzero()
-        if len(wrong):
-            video, step = wrong[0].tolist()
-            of_several = f" for video {video} of the batch" if len(logits) > 1 else ""
-            raise PredictionError(
-                f"the prediction{of_several} is NaN or infinite after frame {step}, counted from "
-                f"0: a weight is not finite, or values are too large for the precision "
-                f"{self.precision} or for features of "
-                f"{str(self.feature_dtype).removeprefix('torch.')}: take the precision float32, or "
-                "train the networks anew"
-            )
-        attended = options < self.grid.n_options
-        every = torch.from_numpy(self.grid.boxes_px).to(options.device)
+        check_finite(logits, self.precision, self.feature_dtype)
+        attended = options < self.places.n_options
+        every = torch.from_numpy(self.places.boxes_px).to(options.device)
         boxes = every[options.masked_fill(~attended, 0)].masked_fill(~attended[..., None], 0)
         fed = torch.ones_like(attended) if fed is None else fed
         return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1), fed)
@@ -366,62 +351,21 @@ class AdaptiveRecognizer(nn.Module):
         dtype = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
-    def _glance(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return maps ``(M, h, w, G)`` and glance vectors ``(M, G)`` of frames, as stored."""
-        with self._autocast():
-            parts = [
-                encode_glance(self.glance_encoder, some, self.feature_dtype)
-                for some in batches(frames, GLANCE_PIXELS)
-            ]
-        maps, vectors = zip(*parts, strict=True)
-        return torch.cat(maps), torch.cat(vectors)
-
     def _look(self, frames: Tensor, options: Tensor) -> Tensor:
         """Return local vectors ``(M, L)``: f_L's of frames that are looked at, zero elsewhere."""
-        looked = (options < self.grid.n_options).nonzero().squeeze(1)
+        looked = (options < self.places.n_options).nonzero().squeeze(1)
         width = self.classifier.config.local_channels
         local = torch.zeros(len(frames), width, dtype=self.feature_dtype, device=frames.device)
         if len(looked):
             with self._autocast():
-                patches = self.grid.crop(frames[looked], options[looked])
-                vectors = [
-                    encode_local(self.local_encoder, some, self.feature_dtype)
-                    for some in batches(patches, LOCAL_PIXELS)
-                ]
-            local[looked] = torch.cat(vectors)
+                local[looked] = look_at(
+                    self.local_encoder,
+                    self.places,
+                    frames[looked],
+                    options[looked],
+                    self.feature_dtype,
+                )
         return local
-
-    def _check_frames(self, frames: Tensor) -> None:
-        side, shape = self.grid.frame_px, tuple(frames.shape)
-        if frames.dtype != torch.uint8 or len(shape) != 5 or shape[2:] != (3, side, side):
-            raise ValueError(
-                f"frames must be uint8 (B, T, 3, S, S) with S = {side}; got {frames.dtype} "
-                f"{shape}: call `prepare` first where they have another size"
-            )
-        if 0 in shape:
-            raise ValueError(f"expected at least one video and one frame; got {shape}")
-
-    def _check_maps(self, maps: Tensor, policy: PolicyNetwork) -> None:
-        sizes, found = policy.config, tuple(maps.shape[2:])
-        expected = (sizes.map_height, sizes.map_width, sizes.glance_channels)
-        if found != expected:
-            raise ValueError(
-                f"the policy reads glance maps (h, w, G) = {expected}, f_G gives {found}: assemble "
-                "it with the encoder and the frame side that it was trained with"
-            )
-
-    def _check_options(self, options: Tensor, expected: tuple[int, int]) -> None:
-        n_options, shape = self.grid.n_options, tuple(options.shape)
-        if options.dtype != torch.int64 or shape != expected:
-            raise ValueError(
-                f"expected an int64 option for every frame, {expected}; got {options.dtype}, "
-                f"{shape}: give one in [0, {n_options}] per frame, {n_options} to skip it"
-            )
-        if options.numel() and (options.min() < 0 or options.max() > n_options):
-            raise ValueError(
-                f"options must be in [0, {n_options}], {n_options} to skip the frame; got values "
-                f"from {int(options.min())} to {int(options.max())}"
-            )
 
 
 def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
@@ -431,7 +375,7 @@ def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
         Encoder(config.glance),
         Encoder(config.local),
         build_classifier(config.classifier, trusted=False),
-        config.grid,
+        config.places,
         None if config.policy is None else PolicyNetwork(config.policy),
         getattr(torch, config.feature_dtype),
         frames=config.frames,
@@ -440,13 +384,12 @@ def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
     )
 
 
-def _unfused(encoder: nn.Module) -> Encoder:
-    if isinstance(encoder, Encoder) and not encoder.is_fused:
+def _unfused(encoder: Encoder) -> Encoder:
+    if not encoder.is_fused:
         return encoder
-    found = "a fused one" if isinstance(encoder, Encoder) else type(encoder).__name__
     raise ValueError(
-        f"expected encoders as they were built or trained; got {found}: save the recognizer that "
-        "it was fused from"
+        "expected encoders as they were built or trained; got a fused one: save the recognizer "
+        "that it was fused from"
     )
 
 

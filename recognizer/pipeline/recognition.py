@@ -13,7 +13,7 @@ from ..classifiers.base import ClassifierConfig
 from ..encoders.encoder import EncoderConfig
 from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
-from ..places.patch_grid import PatchGrid
+from ..places.places import Places, read_places
 from ..policies.policy import PolicyConfig
 
 FEATURE_DTYPES = ("float16", "float32")
@@ -28,7 +28,7 @@ class RecognizerConfig:
         local: f_L.
         classifier: f_C.
         policy: π and π′; None without.
-        grid: Where the K options are.
+        places: Where the K options are.
         frames: Which frames of a video are read, and how they are prepared.
         classes: Names of the C classes; empty if they are not known.
         feature_dtype: To which features are rounded, ``float16`` or ``float32``.
@@ -42,7 +42,7 @@ class RecognizerConfig:
     local: EncoderConfig
     classifier: ClassifierConfig
     policy: PolicyConfig | None
-    grid: PatchGrid
+    places: Places
     frames: FrameConfig
     classes: tuple[str, ...] = ()
     feature_dtype: str = "float16"
@@ -69,7 +69,7 @@ class RecognizerConfig:
             "local": EncoderConfig(**content.get("local", {})),
             "classifier": ClassifierConfig(**content.get("classifier", {})),
             "policy": None if policy is None else PolicyConfig(**policy),
-            "grid": PatchGrid(**content.get("grid", {})),
+            "places": read_places(content.get("places", {})),
             "frames": FrameConfig(**content.get("frames", {})),
         }
         if isinstance(content.get("classes"), list):  # JSON's; anything else is refused below

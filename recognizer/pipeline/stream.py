@@ -80,7 +80,7 @@ class RecognizerStream:
                 f"{tuple(options.shape)}: give (B,)"
             )
         fed, logits, spent = self.running.clone(), self._logits.clone(), self._spent.clone()
-        chosen = torch.full((self._batch,), recognizer.grid.n_options, device=recognizer.device)
+        chosen = torch.full((self._batch,), recognizer.places.n_options, device=recognizer.device)
         if fed.any():
             logits[fed], chosen[fed], costs = self._go_on(frames, options)
             spent[fed] += costs

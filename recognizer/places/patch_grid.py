@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .checks import check_frames, check_options
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class PatchGrid:
         frame_px: Frame side S, pixels.
         patch_px: Patch side P, pixels, at most S.
         n: Options per axis, at least 2 and at most S - P + 1; K = n².
+        kind: Which places these are, for descriptions.
 
     Raises:
         ValueError: If the patch does not fit into the frame, n < 2, or boxes would be equal.
@@ -33,6 +36,7 @@ class PatchGrid:
     frame_px: int
     patch_px: int
     n: int = 7
+    kind: str = field(default="patches", init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the patches fit, each in a place of its own."""
@@ -58,6 +62,11 @@ class PatchGrid:
     def name(self) -> str:
         """Name of this grid as an option group, such as ``p128_7x7``."""
         return f"p{self.patch_px}_{self.n}x{self.n}"
+
+    @property
+    def side_px(self) -> int:
+        """Side of what an encoder reads, pixels: P."""
+        return self.patch_px
 
     @property
     def n_options(self) -> int:
@@ -104,12 +113,8 @@ class PatchGrid:
         Raises:
             ValueError: If the frames are not S×S, or an index is outside the grid.
         """
-        self._check_frames(frames)
-        if options.numel() and (options.min() < 0 or options.max() >= self.n_options):
-            raise ValueError(
-                f"options must be in [0, {self.n_options}); got values from {int(options.min())} "
-                f"to {int(options.max())}"
-            )
+        check_frames(frames, self.frame_px)
+        check_options(options, self.n_options)
         p, boxes = self.patch_px, self.boxes_px[options.cpu().numpy()]
         # Slices are copied row by row: thirty times as fast as gathering by indices.
         patches = [
@@ -130,16 +135,8 @@ class PatchGrid:
         Raises:
             ValueError: If the frames are not S×S.
         """
-        self._check_frames(frames)
+        check_frames(frames, self.frame_px)
         p = self.patch_px
         nhwc = frames.permute(0, 2, 3, 1)
         crops = [nhwc[:, y : y + p, x : x + p] for y in self.offsets_px for x in self.offsets_px]
         return torch.stack(crops, dim=1).permute(0, 1, 4, 2, 3)
-
-    def _check_frames(self, frames: Tensor) -> None:
-        expected = (self.frame_px, self.frame_px)
-        if frames.ndim != 4 or tuple(frames.shape[2:]) != expected:
-            raise ValueError(
-                f"frames must be (M, 3, {self.frame_px}, {self.frame_px}); got "
-                f"{tuple(frames.shape)}: preprocess the video to the grid's frame side first"
-            )

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
-from ..places.patch_grid import PatchGrid
+from ..pipeline.look import local_maps
+from ..places.places import Places
 from ..policies.policy import PolicyNetwork
 from .samples import random_options, with_skips
 
@@ -54,7 +55,7 @@ class OnPixels(nn.Module):
         glance_encoder: Encoder,
         local_encoder: Encoder,
         classifier: Classifier,
-        grid: PatchGrid,
+        places: Places,
         policy: PolicyNetwork | None = None,
         *,
         sample: bool = False,
@@ -66,7 +67,7 @@ class OnPixels(nn.Module):
             glance_encoder: f_G.
             local_encoder: f_L.
             classifier: f_C.
-            grid: Where the K options are.
+            places: Where the K options are.
             policy: π, and π′ where there is one, for stage III; None for random patches, stage I.
             sample: Whether the policy's options and looks are drawn, in training mode.
             skip_rate: Share of the frames that are skipped at random in training mode, where there
@@ -75,7 +76,7 @@ class OnPixels(nn.Module):
         super().__init__()
         self.glance_encoder, self.policy = glance_encoder, policy
         self.local_encoder, self.classifier = local_encoder, classifier
-        self._grid, self._sample, self._skip_rate = grid, sample, skip_rate
+        self._places, self._sample, self._skip_rate = places, sample, skip_rate
         for fixed in self._fixed():
             fixed.eval().requires_grad_(False)
 
@@ -104,11 +105,12 @@ class OnPixels(nn.Module):
             seen = maps.permute(0, 2, 3, 1).unflatten(0, batch)
             options = self._choose(seen, draws).flatten()
         glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
-        looks = options < self._grid.n_options
+        looks = options < self._places.n_options
         # Where nothing is looked at, one patch is, times zero: processes step together.
         looked = looks.nonzero().squeeze(1) if looks.any() else torch.zeros_like(options[:1])
-        patches = self._grid.crop(flat[looked], options[looked].clamp(max=self._grid.n_options - 1))
-        vectors = self.local_encoder(patches).mean(dim=(2, 3)) * looks[looked, None]
+        shown = options[looked].clamp(max=self._places.n_options - 1)
+        local_map = local_maps(self.local_encoder, self._places, flat[looked], shown)
+        vectors = local_map.mean(dim=(2, 3)) * looks[looked, None]
         local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, looked, vectors)
         logits: Tensor = self.classifier(glance, local.unflatten(0, batch))
         return logits
@@ -117,7 +119,7 @@ class OnPixels(nn.Module):
         return [self.glance_encoder, *([] if self.policy is None else [self.policy])]
 
     def _choose(self, maps: Tensor, draws: Tensor) -> Tensor:
-        n_options = self._grid.n_options
+        n_options = self._places.n_options
         skip_rate = self._skip_rate if self.training else 0.0
         if self.policy is None:
             return random_options(draws, n_options, skip_rate)

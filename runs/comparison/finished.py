@@ -44,8 +44,8 @@ def cells_of_runs(
     names = _names(settings)
     cells: dict[tuple[Any, ...], Cell] = {}
     for run, trained, name, options in zip(runs, found_runs, names, settings, strict=True):
-        grid = trained.cache.grid
-        who = (name, grid.name, grid.patch_px, int(options["seed"]))
+        group = trained.cache.group
+        who = (name, group.name, group.places.side_px, int(options["seed"]))
         if options["plus"] and options["target-gmacs"] is None:
             found = [Cell(*who, _played(trained, share), "plus", share) for share in keep_ratios]
         else:
@@ -68,11 +68,11 @@ def _check_features(runs: Sequence[Path], found: Sequence[Trained]) -> None:
         cache = trained.cache
         classifier = read_classifier(trained.classifier, cache.fingerprint, cache.root)
         what = f"{cache.fingerprint} {weights_digest(classifier)}"
-        other, expected = first.setdefault(cache.grid.name, (run, what))
+        other, expected = first.setdefault(cache.group.name, (run, what))
         if what != expected:
             raise UsageError(
                 f"--runs {run}: has other features or another f_C than {other}, on the same option "
-                f"group {cache.grid.name}: compare runs with the same cache and classifier"
+                f"group {cache.group.name}: compare runs with the same cache and classifier"
             )
 
 

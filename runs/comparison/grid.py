@@ -11,8 +11,8 @@ import torch
 
 from ...agents import Agent, CentralAgent, GaussianAgent, RandomAgent
 from ...envs import EnvConfig, FeatureSource, FocusEngine, open_source
-from ...feature_cache import FeatureCache, build_regrouped, read_manifest
-from ...recognizer import PatchGrid, read_classifier
+from ...feature_cache import FeatureCache, build_regrouped, read_manifest, stored_groups
+from ...recognizer import PatchGrid, Places, read_classifier
 from ..configs.compare import CompareConfig
 from ..configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
 from ..configs.train import TrainConfig
@@ -37,12 +37,14 @@ class Group:
     """An option group of the comparison.
 
     Attributes:
-        grid: Where the options are.
+        name: Of the group in its cache.
+        places: Where the options are.
         cache: Folder of the cache that has it, or will have it.
         classifier: Folder of the bundle of f_C.
     """
 
-    grid: PatchGrid
+    name: str
+    places: Places
     cache: Path
     classifier: Path
 
@@ -71,7 +73,7 @@ def groups_of(config: CompareConfig) -> list[Group]:
         CacheError: If the cache cannot be opened, or lacks a split.
         UsageError: If a patch size is given twice, or does not fit into the frame.
     """
-    there = [PatchGrid(**grid) for grid in read_manifest(config.cache)["grids"].values()]
+    there = list(stored_groups(read_manifest(config.cache)).values())
     cache = FeatureCache.open(config.cache, there[0].name)
     for split in ("train", "val", "test"):
         cache.split(split)  # refused where it is empty
@@ -79,17 +81,17 @@ def groups_of(config: CompareConfig) -> list[Group]:
         raise UsageError(f"--patch: each size once; got {', '.join(map(str, config.patch))}")
     found: list[Group] = []
 
-    def add(grid: PatchGrid, root: Path) -> None:
-        found.append(Group(grid, root.resolve(), config.out / "classifiers" / grid.name))
+    def add(name: str, places: Places, root: Path) -> None:
+        found.append(Group(name, places, root.resolve(), config.out / "classifiers" / name))
 
-    for patch_px in config.patch or sorted({grid.patch_px for grid in there}):
-        known = [grid for grid in there if grid.patch_px == patch_px]
-        for grid in known:
-            add(grid, config.cache)
+    for side_px in config.patch or sorted({group.places.side_px for group in there}):
+        known = [group for group in there if group.places.side_px == side_px]
+        for group in known:
+            add(group.name, group.places, config.cache)
         if not known:
             with usage():
-                grid = PatchGrid(cache.grid.frame_px, patch_px, _GRID)
-            add(grid, config.out / "caches" / grid.name)
+                grid = PatchGrid(cache.frames.frame_px, side_px, _GRID)
+            add(grid.name, grid, config.out / "caches" / grid.name)
     return found
 
 
@@ -100,12 +102,12 @@ def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
         CacheError, VideoError: If a patch size cannot be encoded.
         FailedError: If an f_C cannot be trained; the others are kept.
     """
-    group_of_cache = next(iter(read_manifest(config.cache)["grids"]))
+    group_of_cache = next(iter(read_manifest(config.cache)["groups"]))
     cache = FeatureCache.open(config.cache, group_of_cache, videos_root=config.videos_root)
     for group in groups:
         if group.cache != config.cache:
             group.cache.parent.mkdir(exist_ok=True)
-            build_regrouped(cache, group.grid, group.cache)
+            build_regrouped(cache, group.places, group.cache)
     missing = [group for group in groups if not group.classifier.exists()]
     (config.out / "classifiers").mkdir(exist_ok=True)
     calls = {f"{group.classifier}": (group, config) for group in missing}
@@ -126,12 +128,12 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
     def job(group: Group, design: str, reward: str, seed: int, plus: bool) -> Job:
         folder = _slug(f"{PLUS} {first}" if plus else design)
         training = TrainConfig(
-            config.out / "cells" / group.grid.name / folder / f"seed-{seed}",
+            config.out / "cells" / group.name / folder / f"seed-{seed}",
             replace(config.policy, threads=config.policy.threads or 1),
             replace(config.skip, plus=plus),
             group.cache,
             group.classifier,
-            group.grid.name,
+            group.name,
             reward,
             seed,
             config.device,
@@ -172,7 +174,7 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
     cells = []
     for job in jobs:
         out, group = job.config.out, job.group
-        who = (job.design, group.grid.name, group.grid.patch_px, job.config.seed)
+        who = (job.design, group.name, group.places.side_px, job.config.seed)
         if job.config.skip.plus:
             cells += [
                 Cell(*who, read_played(_at(out, share)), "plus", share) for share in job.keep_ratios
@@ -186,7 +188,7 @@ def fixed_cells(groups: Sequence[Group], seeds: int, device: str) -> list[Cell]:
     """Return what the policies do that do not learn; they pay no π."""
     cells = []
     for group in groups:
-        cache = FeatureCache.open(group.cache, group.grid.name, device)
+        cache = FeatureCache.open(group.cache, group.name, device)
         classifier = read_classifier(group.classifier, cache.fingerprint, cache.root)
         engine = FocusEngine(FeatureSource(cache, classifier))
         agents: list[tuple[Agent, int]] = [(CentralAgent(), 0)]
@@ -195,15 +197,15 @@ def fixed_cells(groups: Sequence[Group], seeds: int, device: str) -> list[Cell]:
         ]
         for agent, seed in agents:
             played, _ = play(engine, agent, cache.split("test"), engine.source.frame_cost)
-            grid = group.grid
-            cells.append(Cell(agent.name, grid.name, grid.patch_px, seed, played, "fixed"))
+            side_px = group.places.side_px
+            cells.append(Cell(agent.name, group.name, side_px, seed, played, "fixed"))
     return cells
 
 
 def _train_classifier(group: Group, config: CompareConfig) -> None:
     how, hidden = config.classifier, config.classifier.fit_hidden
     if hidden is None:
-        cache = FeatureCache.open(group.cache, group.grid.name)
+        cache = FeatureCache.open(group.cache, group.name)
         hidden = usual_hidden(cache.map_shape[2], cache.local_channels)
     training = TrainingConfig(
         epochs=how.fit_epochs,
@@ -217,7 +219,7 @@ def _train_classifier(group: Group, config: CompareConfig) -> None:
             group.cache,
             training,
             HeadConfig(hidden, how.fit_dropout),
-            group.grid.name,
+            group.name,
             skip_rate=how.fit_skip_rate,
         ),
         torch.device(device_of(config.device)),
@@ -226,7 +228,7 @@ def _train_classifier(group: Group, config: CompareConfig) -> None:
 
 def _train_cell(job: Job) -> None:
     group, device = job.group, device_of(job.config.device)
-    config = EnvConfig(group.cache, group.classifier, group=group.grid.name, device=device)
+    config = EnvConfig(group.cache, group.classifier, group=group.name, device=device)
     _held[:] = [open_source(config)]
     run_training(replace(with_sizes(job.config), resume=is_run(job.config.out)))
     if job.keep_ratios:

@@ -17,15 +17,17 @@ class ContentConfig:
     """What is stored of each video.
 
     Attributes:
-        glance_weights: Weights of f_G: a .pth or .safetensors file, 'default' or the name of
-            torchvision's weights (downloaded), or 'random'.
-        local_weights: Weights of f_L, likewise.
-        glance: f_G: a torchvision classification network, small_glance or small_local.
-        local: f_L, likewise.
         frames: Which frames.
+        glance: f_G: a torchvision classification network, small_glance, small_local, or the folder
+            of an encoder's bundle, such as 'focusgym fit encoder' writes.
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
-        patch: Patch side P, pixels; may be repeated: --patch 96 --patch 128. 128 if not given.
-        grid: Candidates per axis; may be repeated. 7 if not given.
+        group: What can be looked at, with which f_L: patches:ENCODER:SIDE are 7×7 patches of this
+            side, patches:ENCODER:SIDE:N are N×N, full:ENCODER:SIDE is the whole frame reduced to
+            this side; ENCODER as of --glance. May be repeated: --group patches:resnet50:128
+            --group full:resnet18:112. patches:resnet50:128 if not given.
+        weights: Weights of a network that is given by its name: NAME=WEIGHTS, once for each, such
+            as resnet50=resnet50.pth. A .pth or .safetensors file, 'default' or the name of
+            torchvision's weights (downloaded), or 'random'.
         views: Augmented copies of each training video (frames, crop and flip drawn); 0 stores
             middle frames and the central crop, as for testing.
         seed: Of the copies.
@@ -33,14 +35,11 @@ class ContentConfig:
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
     """
 
-    glance_weights: str
-    local_weights: str
     frames: FramesConfig
     glance: str = "mobilenet_v2"
-    local: str = "resnet50"
     glance_px: int | None = None
-    patch: UseAppendAction[tuple[int, ...]] = ()
-    grid: UseAppendAction[tuple[int, ...]] = ()
+    group: UseAppendAction[tuple[str, ...]] = ()
+    weights: UseAppendAction[tuple[str, ...]] = ()
     views: int = 0
     seed: int = 0
     dtype: Literal["float16", "float32"] = "float16"
@@ -71,7 +70,7 @@ class CachePlanConfig:
 
 @dataclass(frozen=True)
 class CacheBuildConfig:
-    """Encode every video and all its patches; an interrupted build goes on where it was.
+    """Encode every video and all its options; an interrupted build goes on where it was.
 
     Attributes:
         out: Folder of the cache.

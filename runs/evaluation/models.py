@@ -149,7 +149,7 @@ def _check_spaces(path: Path, model: BaseAlgorithm, cache: FeatureCache) -> None
     pairs = isinstance(acts, spaces.MultiDiscrete) and acts.nvec.tolist() == [k, 2]
     if not sees or not (discrete or pairs):
         raise UsageError(
-            f"{path} sees {seen} and acts in {acts}; on {cache.root} ({cache.grid.name}) expected "
+            f"{path} sees {seen} and acts in {acts}; on {cache.root} ({cache.group.name}) expected "
             f"glance maps {maps}, or video and t, and Discrete({k}), Discrete({k + 1}) or "
             f"MultiDiscrete([{k} 2]): give the --cache and --group that it was trained on"
         )

@@ -171,7 +171,7 @@ def recognize_files(
 
 def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> dict[str, Any]:
     """Return the row of ``results.json``: `measures`, and the GMACs by network."""
-    looked = recognition.options.cpu().numpy() < contender.recognizer.grid.n_options
+    looked = recognition.options.cpu().numpy() < contender.recognizer.places.n_options
     row = measures(contender.name, recognition.logits, labels, looked)
     gmacs = contender.cost.of_video(
         looked.shape[1],

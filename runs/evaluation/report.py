@@ -281,7 +281,7 @@ def patch_strip(
         for t, axes in enumerate(axes_row):
             axes.imshow(pixels[t].permute(1, 2, 0).numpy())
             axes.set(xticks=[], yticks=[])
-            _draw(axes, cache.grid.boxes_px[chosen[t]], edgecolor="lime", linewidth=2)
+            _draw(axes, cache.boxes_px[chosen[t]], edgecolor="lime", linewidth=2)
             if truth is not None:
                 box = truth.iloc[video * cache.steps + t]
                 style = "-" if box["visible"] else ":"

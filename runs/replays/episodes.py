@@ -235,7 +235,7 @@ def watch(
         autoreset_mode="Disabled",
         cache=trained.cache.root,
         classifier=trained.classifier,
-        group=trained.cache.grid.name,
+        group=trained.cache.group.name,
         videos_root=trained.cache.videos_root,
         split=None,
         videos=videos.tolist(),

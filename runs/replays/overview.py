@@ -32,7 +32,7 @@ def describe_overview(
     """
     return {
         "n_videos": len(played[0].labels),
-        "random_path_px": random_path_px(cache.grid.boxes_px),
+        "random_path_px": random_path_px(cache.boxes_px),
         "policies": [
             _where(chosen, came, cache) | _how_right(came, cache) | _cost(looker, came)
             for looker, chosen, came in zip(lookers, decided, played, strict=True)
@@ -43,7 +43,7 @@ def describe_overview(
 def _where(decided: Decided, played: Played, cache: FeatureCache) -> dict[str, Any]:
     """Return where a policy looks on average, how it moves, skips, and how undecided it is."""
     options, looked, k = decided.options, decided.looked, cache.n_options
-    boxes = cache.grid.boxes_px
+    boxes = cache.boxes_px
     of_class = {label: played.labels == label for label in np.unique(played.labels).tolist()}
     return {
         "heat": heat(options, looked, k).tolist(),

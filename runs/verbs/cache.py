@@ -18,13 +18,12 @@ from ...feature_cache import (
     VideoEncoder,
     build_cache,
     cache_info,
-    make_encoder,
     merge_shards,
     plan_cache,
     read_manifest,
     verify_cache,
 )
-from ...recognizer import Encoder, EncoderConfig, PatchGrid
+from ...recognizer import Encoder, format_gmacs
 from ..configs.cache import (
     CacheBuildConfig,
     CacheInfoConfig,
@@ -34,6 +33,7 @@ from ..configs.cache import (
     ContentConfig,
 )
 from ..options.devices import device_of
+from ..options.groups import groups_of_options
 from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of
 
 
@@ -55,15 +55,16 @@ def run_cache_verb(config: Any) -> None:
 
 def plan(config: CachePlanConfig, console: Console) -> None:
     """Print what a build would take; exit status 1 where something would be wrong."""
-    content = _content(config.content, config.videos.format)
+    encoders, content = _content(config.content, config.videos.format)
     listed = videos_of(config.videos, skip_missing=True)
-    encoder = VideoEncoder(*_encoders(config.content), content)
+    encoder = VideoEncoder(encoders, content)
     found = plan_cache(listed.videos, config.out, encoder, config.sample)
     facts = {
         "cache": str(config.out),
         **asdict(found),
         "total_bytes": found.total_bytes,
         "hours": found.hours,
+        "option_gmacs": {group.name: group.gmacs for group in content.groups},
         "device": content.device,
         "workers": torch.get_num_threads(),
         "n_classes": len(listed.classes),
@@ -78,13 +79,14 @@ def plan(config: CachePlanConfig, console: Console) -> None:
 
 def build(config: CacheBuildConfig, console: Console) -> None:
     """Build a cache or a shard of one."""
-    content, shard = _content(config.content, config.videos.format), _shard(config.shard)
+    shard = _shard(config.shard)
+    encoders, content = _content(config.content, config.videos.format)
     listed = videos_of(config.videos, config.videos.skip_missing)
     root = build_cache(
         listed.videos,
         listed.classes,
         config.out,
-        *_encoders(config.content),
+        encoders,
         content,
         shard=shard,
         skip_missing=config.videos.skip_missing,
@@ -158,9 +160,11 @@ def _made(root: Path) -> dict[str, Any]:
 def _print_plan(facts: Mapping[str, Any], console: Console) -> None:
     rows = ", ".join(f"{split} {n}" for split, n in facts["rows"].items())
     console.print(f"rows      {sum(facts['rows'].values())} ({rows}), {facts['n_classes']} classes")
-    sizes = {**facts["array_bytes"], "weights of both encoders": facts["weights_bytes"]}
+    sizes = {**facts["array_bytes"], "weights of all encoders": facts["weights_bytes"]}
     for name, size in sizes.items():
         console.print(f"          {name:28} {size / 1e9:10.3f} GB")
+    for name, gmacs in facts["option_gmacs"].items():
+        console.print(f"group     {name}: {format_gmacs(gmacs)} per option")
     needed, free = facts["total_bytes"] / 1e9, facts["free_bytes"] / 1e9
     console.print(f"space     {needed:.3f} GB needed, {free:.1f} GB free")
     console.print(
@@ -173,28 +177,16 @@ def _print_plan(facts: Mapping[str, Any], console: Console) -> None:
         console.print(f"{len(facts['problems'])} problem(s)")
 
 
-def _encoders(config: ContentConfig) -> tuple[Encoder, Encoder]:
-    with usage():
-        glance, local = EncoderConfig(config.glance, config.glance_px), EncoderConfig(config.local)
-    return make_encoder(glance, config.glance_weights), make_encoder(local, config.local_weights)
-
-
-def _content(config: ContentConfig, format: str | None) -> CacheConfig:
+def _content(config: ContentConfig, format: str | None) -> tuple[dict[str, Encoder], CacheConfig]:
+    """Return all encoders by name, and what is stored of each video."""
     device = device_of(config.device)
+    frames = frames_of(config.frames, format)
+    encoders, groups = groups_of_options(config, frames.frame_px)
     with usage():
-        return CacheConfig(
-            frames_of(config.frames, format),
-            tuple(
-                PatchGrid(config.frames.frame, patch_px, n)
-                for patch_px in config.patch or (128,)
-                for n in config.grid or (7,)
-            ),
-            augmentation(config.frames, format, config.views, config.seed)
-            if config.views
-            else None,
-            config.dtype,
-            device,
+        augment = (
+            augmentation(config.frames, format, config.views, config.seed) if config.views else None
         )
+        return encoders, CacheConfig(frames, groups, augment, config.dtype, device)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

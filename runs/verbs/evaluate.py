@@ -156,7 +156,7 @@ def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:
     cache, engine = trained.cache, trained.engine
     glance, local = (encoder.fused() for encoder in cache.encoders())
     recognizer = AdaptiveRecognizer(
-        glance, local, engine.source.classifier, cache.grid, trained.policy, cache.dtype
+        glance, local, engine.source.classifier, cache.places, trained.policy, cache.dtype
     ).to(cache.device)
     plugged = Contender(trained.name, recognizer, None, trained.cost, runs_policy=True, patches=1)
     (on_pixels,) = recognize_files([plugged], cache, videos)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ...feature_cache import CacheError, FeatureCache, in_short, read_checkpoint
+from ...feature_cache import GLANCE, CacheError, FeatureCache, in_short, read_checkpoint
 from ...recognizer import (
     RELEASED_ENTRIES,
     AdaptiveRecognizer,
@@ -128,14 +128,13 @@ def _cache(path: Path, released: Released, grid: PatchGrid, frames: FrameConfig)
         CacheError: If it is a cache of other encoders, has no such patches, or other classes.
     """
     cache = FeatureCache.open(path, grid.name)
-    for name, encoder in (("glance_encoder", released.glance), ("local_encoder", released.local)):
-        said, found = cache.manifest["depends_on"][name], describe(encoder)
+    for name, encoder in ((GLANCE, released.glance), (cache.group.encoder, released.local)):
+        said, found = cache.manifest["encoders"][name], describe(encoder)
         if said != found:
             raise CacheError(
-                f"{path} was made with the {name.replace('_', ' ')} {in_short(said)}, the "
-                f"checkpoint has {in_short(found)}: build a cache with the weights of the bundles "
-                "that this verb writes without --cache (glance/weights.safetensors, "
-                "local/weights.safetensors)"
+                f"{path} was made with the encoder {name}, {in_short(said)}, the "
+                f"checkpoint has {in_short(found)}: build a cache with the bundles that this "
+                "verb writes without --cache (--glance OUT/glance --group patches:OUT/local:SIDE)"
             )
     if cache.frames != frames:
         raise CacheError(

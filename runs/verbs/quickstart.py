@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ...agents import read_policy
 from ...feature_cache import (
+    GLANCE,
     CacheConfig,
     FeatureCache,
     build_cache,
@@ -27,6 +28,7 @@ from ...recognizer import (
     AdaptiveRecognizer,
     PatchGrid,
     PolicyNetwork,
+    option_group,
     read_bundle,
     read_classifier,
     read_encoder,
@@ -173,10 +175,10 @@ def run_pipeline(
     grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
 
     def build(folder: Path) -> None:
-        config = CacheConfig(recipe.frames, (grid,))
+        config = CacheConfig(recipe.frames, (option_group(grid, "local", local),))
+        networks = {GLANCE: glance, "local": local}
         videos, root = data.videos, data.root
-        networks = (glance, local, config)
-        build_cache(videos, data.classes, folder, *networks, restart=True, videos_root=root)
+        build_cache(videos, data.classes, folder, networks, config, restart=True, videos_root=root)
 
     cache = FeatureCache.open(steps.run("cache", {}, build))
     sizes = classifier_config(recipe, glance, local, n_classes)

@@ -67,7 +67,7 @@ def full_frame_gmacs(recognizer: AdaptiveRecognizer) -> float:
     Source: AdaFocus (arXiv:2105.03245) Table 3: the baseline TSM+, here without TSM.
     """
     cost = recognizer.cost
-    local_gmacs = encoder_gmacs(recognizer.local_encoder, recognizer.grid.frame_px)
+    local_gmacs = encoder_gmacs(recognizer.local_encoder, recognizer.places.frame_px)
     return cost.glance_gmacs + local_gmacs + cost.classifier_gmacs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -86,9 +87,9 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         "seed": config.seed,
         "classes": cache.classes,
         "cache": cache.fingerprint,
-        "frame_px": cache.grid.frame_px,
-        "patch_px": cache.grid.patch_px,
-        "grid": cache.grid.n,
+        "frame_px": cache.places.frame_px,
+        "patch_px": cache.places.side_px,
+        "grid": math.isqrt(cache.n_options),
         "steps": cache.steps,
         "several_labels": lookers[0].labels == "mean",
         "policies": describe_policies(lookers),
@@ -148,7 +149,7 @@ def _apart(first: Path, second: Path) -> tuple[str, str]:
 def _features(trained: Trained) -> str:
     cache = trained.cache
     known_by = shortened(cache.fingerprint)
-    return f"option group {cache.grid.name} of {cache.root} (fingerprint {known_by})"
+    return f"option group {cache.group.name} of {cache.root} (fingerprint {known_by})"
 
 
 def _strangers(
@@ -229,7 +230,7 @@ def _write(
     costs = [cost for each in parts["overview"]["policies"] for cost in each["gmacs_by_step"]]
     data = {
         **shared,
-        "boxes_px": cache.grid.boxes_px.tolist(),
+        "boxes_px": cache.boxes_px.tolist(),
         "compute_unit": asdict(compute_unit(*costs)),
     }
     title = " and ".join(names)

@@ -22,6 +22,7 @@ from focusgym.recognizer import (
     FrameConfig,
     GruClassifier,
     PatchGrid,
+    option_group,
     write_bundle,
 )
 
@@ -41,13 +42,14 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoders = (
-            Encoder(EncoderConfig("small_glance", input_px=12)).eval(),
-            Encoder(EncoderConfig("small_local")).eval(),
-        )
-        config = CacheConfig(FrameConfig(steps=3, frame_px=64), (PatchGrid(64, 28),))
+        encoders = {
+            "glance": Encoder(EncoderConfig("small_glance", input_px=12)).eval(),
+            "local": Encoder(EncoderConfig("small_local")).eval(),
+        }
+        group = option_group(PatchGrid(64, 28), "local", encoders["local"])
+        config = CacheConfig(FrameConfig(steps=3, frame_px=64), (group,))
         digits = [str(i) for i in range(10)]
-        cache = FeatureCache.open(build_cache(videos, digits, root / "cache", *encoders, config))
+        cache = FeatureCache.open(build_cache(videos, digits, root / "cache", encoders, config))
         widths = cache.map_shape[2], cache.local_channels
         classifier = GruClassifier(ClassifierConfig(*widths, cache.n_classes, hidden=5)).eval()
     path = root / "classifier"

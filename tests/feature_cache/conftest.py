@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from support import small_group
 
 from focusgym.feature_cache import (
     CacheConfig,
@@ -23,14 +24,14 @@ CLASSES = [str(i) for i in range(10)]
 
 @pytest.fixture(scope="session")
 def config() -> CacheConfig:
-    return CacheConfig(FrameConfig(steps=3, frame_px=64), (PatchGrid(64, 28),))
+    return CacheConfig(FrameConfig(steps=3, frame_px=64), (small_group(PatchGrid(64, 28)),))
 
 
 @pytest.fixture
-def encoders() -> tuple[Encoder, Encoder]:
+def encoders() -> dict[str, Encoder]:
     torch.manual_seed(0)
     glance = Encoder(EncoderConfig("small_glance", input_px=12)).eval()
-    return glance, Encoder(EncoderConfig("small_local")).eval()
+    return {"glance": glance, "local": Encoder(EncoderConfig("small_local")).eval()}
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +45,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 @pytest.fixture
 def built(
     videos: pd.DataFrame,
-    encoders: tuple[Encoder, Encoder],
+    encoders: dict[str, Encoder],
     config: CacheConfig,
     tmp_path: Path,
 ) -> FeatureCache:
-    return FeatureCache.open(build_cache(videos, CLASSES, tmp_path / "built", *encoders, config))
+    return FeatureCache.open(build_cache(videos, CLASSES, tmp_path / "built", encoders, config))

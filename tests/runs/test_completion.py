@@ -52,7 +52,7 @@ def completed(script: Path, line: str, folder: Path) -> list[str]:
         ("recognize a.mp4 b.mp4 --bundle out --an", ["--annotate"]),
         ("recognize --precision ", ["float32", "bfloat16", "float16"]),
         ("recognize --precision b", ["bfloat16"]),
-        ("cache build out --glance-w", ["--glance-weights"]),
+        ("cache build out --glance-p", ["--glance-px"]),
         ("quickstart --json --se", ["--seed"]),
         ("recognize --nothing-like-this", [""]),
     ],

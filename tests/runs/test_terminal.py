@@ -19,8 +19,8 @@ from focusgym.runs.terminal import take_any_text
 
 SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=1")
 NETWORKS = (
-    *("--glance=small_glance", "--glance-weights=random", "--glance-px=12"),
-    *("--local=small_local", "--local-weights=random", "--patch=28", "--grid=3"),
+    *("--glance=small_glance", "--weights=small_glance=random", "--glance-px=12"),
+    *("--group=patches:small_local:28:3", "--weights=small_local=random"),
 )
 # Commands, one after the other in one process, for the sake of time; then the quickstart's report.
 CODE = """

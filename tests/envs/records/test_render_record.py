@@ -26,7 +26,7 @@ from focusgym.feature_cache import (
     video_table,
 )
 from focusgym.feature_cache.videos.digits import write_mp4
-from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid
+from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, option_group
 
 S, BAND_PX = 64, 80
 Box = tuple[int, int, int, int]
@@ -107,9 +107,11 @@ def test_the_cache_is_not_needed(tmp_path: Path) -> None:
     torch.manual_seed(0)
     glance = Encoder(EncoderConfig("small_glance", input_px=12)).eval()
     local = Encoder(EncoderConfig("small_local")).eval()
-    config = CacheConfig(FrameConfig(steps=3, frame_px=64), (PatchGrid(64, 28),))
+    group = option_group(PatchGrid(64, 28), "local", local)
+    config = CacheConfig(FrameConfig(steps=3, frame_px=64), (group,))
+    encoders = {"glance": glance, "local": local}
     classes = [str(i) for i in range(10)]
-    root = build_cache(videos, classes, tmp_path / "cache", glance, local, config)
+    root = build_cache(videos, classes, tmp_path / "cache", encoders, config)
     cache = FeatureCache.open(root)
     options = np.array([0, 48, 24])
     record = EpisodeRecord(
@@ -125,7 +127,7 @@ def test_the_cache_is_not_needed(tmp_path: Path) -> None:
         options=options,
         looked=np.ones(3, dtype=bool),
         fed=np.ones(3, dtype=bool),
-        boxes_px=cache.grid.boxes_px[options],
+        boxes_px=cache.boxes_px[options],
         confidences=np.array([0.1, 0.2, 0.3]),
         correct=np.zeros(3, dtype=bool),
         rewards=np.zeros(3),

@@ -20,7 +20,7 @@ from focusgym.feature_cache import CacheConfig, build_cache, video_table
 from focusgym.feature_cache.building import writer
 from focusgym.feature_cache.reading import journal
 from focusgym.feature_cache.reading.journal import Journal
-from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid
+from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, option_group
 
 MOMENTS = ("in a row", "before its note", "in its note", "after its note")
 
@@ -32,14 +32,17 @@ def main(root: Path) -> None:
     table = pd.read_csv(root / "data" / "videos.csv")
     paths = [str(root / "data" / path) for path in table["path"]]
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
-    encoders = (Encoder(EncoderConfig("small_glance", 12)), Encoder(EncoderConfig("small_local")))
-    config = CacheConfig(FrameConfig(3, 64), (PatchGrid(64, 28), PatchGrid(64, 40, 3)))
+    local = Encoder(EncoderConfig("small_local"))
+    encoders = {"glance": Encoder(EncoderConfig("small_glance", 12)), "local": local}
+    grids = (PatchGrid(64, 28), PatchGrid(64, 40, 3))
+    groups = tuple(option_group(grid, "local", local) for grid in grids)
+    config = CacheConfig(FrameConfig(3, 64), groups)
 
     def build(cache: Path, moment: str = "", after: int = 0) -> None:
         torch.set_num_threads(2)
         if moment:
             die(moment, after)
-        build_cache(videos, [str(i) for i in range(10)], cache, *encoders, config)
+        build_cache(videos, [str(i) for i in range(10)], cache, encoders, config)
 
     assert in_a_child(partial(build, root / "whole")) == 0
     report = []

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import small_group
 
 from focusgym.feature_cache import (
     AugmentConfig,
@@ -24,7 +25,7 @@ from focusgym.feature_cache.reading.rows import shard_rows
 from focusgym.recognizer import Encoder, PatchGrid
 
 CLASSES = [str(i) for i in range(10)]
-Encoders = tuple[Encoder, Encoder]
+Encoders = dict[str, Encoder]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -37,7 +38,7 @@ def shards(
     videos: pd.DataFrame, encoders: Encoders, config: CacheConfig, tmp_path: Path
 ) -> list[Path]:
     return [
-        build_cache(videos, CLASSES, tmp_path / f"part{i}", *encoders, config, shard=(i, 3))
+        build_cache(videos, CLASSES, tmp_path / f"part{i}", encoders, config, shard=(i, 3))
         for i in (1, 2, 3)
     ]
 
@@ -58,15 +59,15 @@ def test_merged_shards_are_one_build(
     (tmp_path / "text.mp4").write_text("text")
     paths = [*videos["path"][:2], str(tmp_path / "text.mp4"), *videos["path"][3:]]
     damaged = videos.assign(path=paths)
-    grids = (PatchGrid(64, 28), PatchGrid(64, 20, 2))
-    config = replace(config, grids=grids, augment=AugmentConfig(2))
+    groups = (small_group(PatchGrid(64, 28)), small_group(PatchGrid(64, 20, 2)))
+    config = replace(config, groups=groups, augment=AugmentConfig(2))
 
     def build(name: str, shard: tuple[int, int] | None) -> Path:
         return build_cache(
             damaged,
             CLASSES,
             tmp_path / name,
-            *encoders,
+            encoders,
             config,
             shard=shard,
             skip_missing=True,
@@ -123,14 +124,14 @@ def test_shards_that_do_not_fit_are_refused(
         videos,
         CLASSES,
         tmp_path / "other",
-        *encoders,
+        encoders,
         replace(config, dtype="float32"),
         shard=(2, 3),
     )
     message = r"of different caches \(dtype differ\): build all shards"
     with pytest.raises(CacheError, match=message):
         merge_shards([shards[0], other, shards[2]], root)
-    fewer = build_cache(videos[:3], CLASSES, tmp_path / "f", *encoders, config, shard=(2, 3))
+    fewer = build_cache(videos[:3], CLASSES, tmp_path / "f", encoders, config, shard=(2, 3))
     with pytest.raises(CacheError, match=r"of different caches \(rows differ\)"):
         merge_shards([shards[0], fewer], root)
     array = shards[1] / "glance_maps.npy"

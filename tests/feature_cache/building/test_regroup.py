@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from recognizers import make_encoder
+from support import small_group
 
 from focusgym.feature_cache import (
     AugmentConfig,
@@ -42,15 +43,16 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 def build(videos: pd.DataFrame, tmp_path: Path) -> Build:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoders = make_encoder("small_glance", 12), make_encoder("small_local")
+        glance, local = make_encoder("small_glance", 12), make_encoder("small_local")
+        encoders = {"glance": glance, "local": local}
 
     def build(
         name: str, *grids: PatchGrid, views: int = 0, table: pd.DataFrame = videos, **more: bool
     ) -> FeatureCache:
         augment = AugmentConfig(views, True, 5) if views else None
-        config = CacheConfig(FrameConfig(2, 64), grids, augment)
+        config = CacheConfig(FrameConfig(2, 64), tuple(map(small_group, grids)), augment)
         classes = [str(i) for i in range(10)]
-        build_cache(table, classes, tmp_path / name, *encoders, config, **more)
+        build_cache(table, classes, tmp_path / name, encoders, config, **more)
         return FeatureCache.open(tmp_path / name, grids[0].name)
 
     return build
@@ -103,7 +105,7 @@ def test_what_is_refused(build: Build, tmp_path: Path) -> None:
         build_regrouped(there, PatchGrid(128, 32, 3), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(
-        CacheError, match="is a complete cache of other videos or settings .grids differ"
+        CacheError, match="is a complete cache of other videos or settings .groups differ"
     ):
         build_regrouped(there, LARGE, there.root)
     path = Path(there.videos["path"][2])

@@ -14,7 +14,7 @@ from focusgym.feature_cache.reading.journal import Journal, RowFacts
 from focusgym.recognizer import Encoder
 
 CLASSES = [str(i) for i in range(10)]
-Encoders = tuple[Encoder, Encoder]
+Encoders = dict[str, Encoder]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -45,7 +45,7 @@ def test_stopped_while_finishing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = contents(build_cache(videos, CLASSES, tmp_path / "whole", *encoders, config))
+    whole = contents(build_cache(videos, CLASSES, tmp_path / "whole", encoders, config))
     real = getattr(Path, step)
 
     def stop(self: Path, *args: object, **options: object) -> object:
@@ -55,9 +55,9 @@ def test_stopped_while_finishing(
 
     monkeypatch.setattr(Path, step, stop)
     with pytest.raises(KeyboardInterrupt):
-        build_cache(videos, CLASSES, tmp_path / "c", *encoders, config)
+        build_cache(videos, CLASSES, tmp_path / "c", encoders, config)
     monkeypatch.undo()
-    assert contents(build_cache(videos, CLASSES, tmp_path / "c", *encoders, config)) == whole
+    assert contents(build_cache(videos, CLASSES, tmp_path / "c", encoders, config)) == whole
     assert [path.name for path in tmp_path.glob("c*")] == ["c"]
 
 
@@ -68,7 +68,7 @@ def test_an_interrupted_build_keeps_what_it_did(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = contents(build_cache(videos, CLASSES, tmp_path / "whole", *encoders, config))
+    whole = contents(build_cache(videos, CLASSES, tmp_path / "whole", encoders, config))
     real, encoded = build.encode_row, []
 
     def count(*args: object) -> object:
@@ -79,9 +79,9 @@ def test_an_interrupted_build_keeps_what_it_did(
 
     monkeypatch.setattr(build, "encode_row", count)
     with pytest.raises(KeyboardInterrupt):
-        build_cache(videos, CLASSES, tmp_path / "c", *encoders, config)
+        build_cache(videos, CLASSES, tmp_path / "c", encoders, config)
     before = len(encoded)
-    build_cache(videos, CLASSES, tmp_path / "c", *encoders, config)
+    build_cache(videos, CLASSES, tmp_path / "c", encoders, config)
     assert len(encoded) == before + 2, "three rows were done, and are not done again"
     assert contents(tmp_path / "c") == whole
 

@@ -22,10 +22,10 @@ from focusgym.feature_cache import (
     verify_cache,
 )
 from focusgym.feature_cache.building import writer
-from focusgym.recognizer import Encoder, EncoderConfig, EncoderError
+from focusgym.recognizer import Encoder, EncoderConfig, EncoderError, OptionGroup, PatchGrid
 
 CLASSES = [str(i) for i in range(10)]
-Encoders = tuple[Encoder, Encoder]
+Encoders = dict[str, Encoder]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def copy(
     paths[1].write_text("text")
     table = videos.assign(path=[str(path) for path in paths])
     config = replace(config, augment=AugmentConfig(2))
-    root = build_cache(table, CLASSES, tmp_path / "c", *encoders, config, skip_missing=True)
+    root = build_cache(table, CLASSES, tmp_path / "c", encoders, config, skip_missing=True)
     return FeatureCache.open(root)
 
 
@@ -110,7 +110,7 @@ def test_edited_tables_are_found(copy: FeatureCache) -> None:
 
 
 def test_other_weights_are_refused(copy: FeatureCache) -> None:
-    path = copy.root / "local_encoder" / "weights.safetensors"
+    path = copy.root / "encoders" / "local" / "weights.safetensors"
     data = bytearray(path.read_bytes())
     data[-2:] = b"\x80\x41"  # the last weight becomes 16
     path.write_bytes(data)
@@ -140,13 +140,13 @@ def test_a_plan_has_the_sizes_of_the_build(
 ) -> None:
     config = replace(config, augment=AugmentConfig(2))
     root = tmp_path / "c"
-    plan = plan_cache(videos, root, VideoEncoder(*encoders, config), sample=2)
+    plan = plan_cache(videos, root, VideoEncoder(encoders, config), sample=2)
     assert plan.problems == []
     assert plan.rows == {"train": 6, "val": 1, "test": 1}
     assert plan.sampled == 2
     assert plan.hours == pytest.approx(8 * plan.seconds_per_row / 3600)
     assert not list(tmp_path.iterdir())
-    build_cache(videos, CLASSES, root, *encoders, config)
+    build_cache(videos, CLASSES, root, encoders, config)
     for name, size in plan.array_bytes.items():
         assert np.load(root / f"{name}.npy").nbytes == size
     weights = sum(path.stat().st_size for path in root.rglob("*.safetensors"))
@@ -158,32 +158,37 @@ def test_a_plan_has_the_sizes_of_the_build(
         path=[*videos["path"][:4], str(tmp_path / "text.mp4")], missing=["gone", *[""] * 4]
     )
     monkeypatch.setattr("focusgym.feature_cache.building.plan.free_bytes", lambda root: 10)
-    plan = plan_cache(damaged, root, VideoEncoder(*encoders, config), sample=2)
+    plan = plan_cache(damaged, root, VideoEncoder(encoders, config), sample=2)
     assert plan.problems[0] == "gone"
     assert "text.mp4 cannot be decoded" in plan.problems[1]
     assert "GB, and the disk has 1e-08 GB free" in plan.problems[2]
     assert plan.problems[3].endswith("c exists already")
     nothing = damaged.assign(missing="gone")
-    assert plan_cache(nothing, root, VideoEncoder(*encoders, config)).sampled == 0
+    assert plan_cache(nothing, root, VideoEncoder(encoders, config)).sampled == 0
 
 
 def test_encoders_that_cannot_see_so_little_are_refused(
     encoders: Encoders, config: CacheConfig
 ) -> None:
     big = Encoder(EncoderConfig("inception_v3"))
+    group = OptionGroup("p28_7x7", PatchGrid(64, 28), "local", big.channels, 1.0)
+    config = replace(config, groups=(group,))
     message = (
-        r"small_glance on frames of 64 px, or inception_v3 on patches of 28 px, cannot run \(.*\): "
+        r"small_glance on frames of 64 px, or inception_v3 on 28 px, cannot run \(.*\): "
         "choose other sizes or another encoder"
     )
     with pytest.raises(EncoderError, match=message):
-        VideoEncoder(encoders[0], big, config).shapes()
+        VideoEncoder({**encoders, "local": big}, config).shapes()
 
 
 def test_info_tells_what_a_cache_is_made_of(copy: FeatureCache) -> None:
     facts, table = cache_info(copy.root)
     assert facts["views"] == "2, flip True, seed 0"
-    assert facts["glance_encoder"].startswith("small_glance at 12 px, weights ")
-    assert facts["group p28_7x7"] == copy.fingerprint
+    assert facts["encoder glance"].startswith("small_glance at 12 px, weights ")
+    assert facts["encoder local"].startswith("small_local, weights ")
+    group = facts["group p28_7x7"]
+    assert group.startswith("K = 49 read at 28 px by local, L = 64, ")
+    assert group.endswith(f" each, fingerprint {copy.fingerprint}")
     assert facts["glance_vectors"] == "(8, 3, 32) float16, 0.000 GB"
     assert "cannot be decoded" in facts["skipped 00001.mp4"]
     assert table["rows"].to_dict() == {"train": 4, "skipped": 2, "val": 1, "test": 1}

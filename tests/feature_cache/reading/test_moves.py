@@ -31,7 +31,7 @@ from focusgym.feature_cache.building import build
 from focusgym.feature_cache.reading.roots import common_folder, path_from
 from focusgym.recognizer import Encoder, PatchGrid
 
-Encoders = tuple[Encoder, Encoder]
+Encoders = dict[str, Encoder]
 ALL = np.arange(6)  # two copies each of two training videos, and one of each other split
 
 
@@ -62,7 +62,7 @@ def build_in(
     listed = read_lists(clips, lists, "csv")
     how = replace(config, augment=AugmentConfig(2))
     where = {"shard": shard, "videos_root": clips.resolve()}
-    return build_cache(listed.videos, listed.classes, root / name, *encoders, how, **where)
+    return build_cache(listed.videos, listed.classes, root / name, encoders, how, **where)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -175,24 +175,6 @@ def test_another_video_of_that_name_is_refused(project: Path, videos: pd.DataFra
     with pytest.raises(VideoError, match=r"0\.mp4 has \d+ bytes, and had \d+ when .*-root"):
         cache.clips(ALL[:1])
     assert cache.clips(ALL[2:])
-
-
-def test_a_cache_of_an_earlier_version(project: Path, tmp_path: Path, outside: Path) -> None:
-    """Its table has whole paths; another root replaces the deepest folder that holds them all."""
-    cache = FeatureCache.open(project / "cache")
-    inside = project / "clips" / "2.mp4"
-    outside.rename(inside)
-    table = cache.videos.assign(path=cache.videos["path"].replace(str(outside), str(inside)))
-    table.to_csv(cache.root / "videos.csv", index=False)
-    manifest = json.loads((cache.root / "manifest.json").read_text())
-    del manifest["videos_root"]
-    (cache.root / "manifest.json").write_text(json.dumps(manifest))
-    assert verify_cache(cache.root, sample=100) == []
-    assert FeatureCache.open(cache.root).videos_root is None
-    (project / "clips").rename(tmp_path / "elsewhere")
-    with pytest.raises(VideoError, match="no such video: put the file back, or say"):
-        FeatureCache.open(cache.root).clips(ALL)
-    assert verify_cache(cache.root, sample=100, videos_root=tmp_path / "elsewhere") == []
 
 
 def test_shards_from_several_machines(

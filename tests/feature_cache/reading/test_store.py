@@ -79,7 +79,7 @@ def glance_sum(cache: FeatureCache) -> float:
 def test_many_processes_read_one_cache(cache: FeatureCache) -> None:
     assert len(pickle.dumps(cache)) < 500, "a path travels, not the arrays"
     again = pickle.loads(pickle.dumps(cache))
-    assert (again.fingerprint, again.grid) == (cache.fingerprint, cache.grid)
+    assert (again.fingerprint, again.places) == (cache.fingerprint, cache.places)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         assert set(pool.map(glance_sum, [cache] * 2)) == {glance_sum(cache)}
     with pytest.raises(ValueError, match="read-only"):
@@ -109,6 +109,9 @@ def test_a_cache_far_larger_than_memory_is_read(tmp_path: Path) -> None:
     width = 4 * memory_bytes // (n * T * GRID**2 * 2)
     path = root / "local_vectors_p12_3x3.npy"
     path.unlink()
+    manifest = json.loads((root / "manifest.json").read_text())
+    manifest["groups"]["p12_3x3"]["channels"] = width
+    (root / "manifest.json").write_text(json.dumps(manifest))
     try:
         open_memmap(path, "w+", np.float16, (n, T, GRID**2, width))  # sparse
     except OSError as error:
@@ -146,7 +149,7 @@ def test_a_group_must_be_said_where_there_are_several(cache: FeatureCache) -> No
 
 def test_damaged_caches_are_refused(cache: FeatureCache) -> None:
     good = (cache.root / "manifest.json").read_text()
-    for content in ("{}", "[]", "{", '{"depends_on": 1, "grids": [], "fingerprints": 2}'):
+    for content in ("{}", "[]", "{", '{"depends_on": 1, "groups": [], "fingerprints": 2}'):
         (cache.root / "manifest.json").write_text(content)
         with pytest.raises(CacheError, match="is not a complete feature cache"):
             FeatureCache.open(cache.root)

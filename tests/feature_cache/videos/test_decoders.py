@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+from support import small_group
 from video_files import write_video
 
 from focusgym.feature_cache import (
     CacheConfig,
-    CacheError,
     FeatureCache,
     build_cache,
     cache_info,
@@ -22,14 +21,13 @@ from focusgym.feature_cache import (
     verify_cache,
     video_table,
 )
-from focusgym.feature_cache.reading.roots import VideosRoot
-from focusgym.feature_cache.reading.store import fingerprint
-from focusgym.feature_cache.reading.tables import tables_digest
 from focusgym.feature_cache.videos import VideoIndex, clips, index
 from focusgym.recognizer import Encoder, FrameConfig, PatchGrid
 
 CLASSES = [str(i) for i in range(10)]
-CONFIG = CacheConfig(FrameConfig(steps=4, frame_px=64, resize_px=64), (PatchGrid(64, 28, 2),))
+CONFIG = CacheConfig(
+    FrameConfig(steps=4, frame_px=64, resize_px=64), (small_group(PatchGrid(64, 28, 2)),)
+)
 KINDS = {
     "hevc.mp4": ("hevc", "mp4", "open_gop"),
     "cut.mp4": ("h264", "mp4", "edit_list"),
@@ -39,7 +37,7 @@ KINDS = {
     "plain.mp4": ("h264", "mp4", "closed_gop"),
 }
 DECODERS = ["pyav in order", "pyav", *["pyav in order"] * 3, "pyav"]
-Encoders = tuple[Encoder, Encoder]
+Encoders = dict[str, Encoder]
 
 
 def write_twin(path: Path, twin: Path) -> None:
@@ -71,7 +69,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @pytest.fixture
 def root(kinds: pd.DataFrame, encoders: Encoders, tmp_path: Path) -> Path:
-    return build_cache(kinds, CLASSES, tmp_path / "cache", *encoders, CONFIG)
+    return build_cache(kinds, CLASSES, tmp_path / "cache", encoders, CONFIG)
 
 
 def test_a_file_and_its_twin_have_the_same_features(
@@ -83,8 +81,8 @@ def test_a_file_and_its_twin_have_the_same_features(
         write_twin(path, Path(twins[-1]))
     table = kinds.assign(path=twins)
     cache = FeatureCache.open(root)
-    twin = FeatureCache.open(build_cache(table, CLASSES, tmp_path / "twin", *encoders, CONFIG))
-    for name in ("glance_maps", "glance_vectors", f"local_vectors_{cache.grid.name}"):
+    twin = FeatureCache.open(build_cache(table, CLASSES, tmp_path / "twin", encoders, CONFIG))
+    for name in ("glance_maps", "glance_vectors", f"local_vectors_{cache.group.name}"):
         stored, again = (np.load(each.root / f"{name}.npy") for each in (cache, twin))
         assert len({stored[row].tobytes() for row in range(len(stored))}) > 1
         np.testing.assert_allclose(stored, again, rtol=2**-9, atol=2**-9)
@@ -101,7 +99,7 @@ def test_a_cache_says_what_decoded_each_video(
     facts, _ = cache_info(root)
     assert facts["decoders"] == "pyav 2, pyav in order 4"
     parts = [
-        build_cache(kinds, CLASSES, tmp_path / f"{i}", *encoders, CONFIG, shard=(i, 2))
+        build_cache(kinds, CLASSES, tmp_path / f"{i}", encoders, CONFIG, shard=(i, 2))
         for i in (1, 2)
     ]
     merged = merge_shards(parts, tmp_path / "merged")
@@ -119,7 +117,7 @@ def test_verify_finds_frames_that_were_read_wrongly(
         return right(found, np.maximum(places - 1, 0))
 
     monkeypatch.setattr(clips, "read_pictures", late)
-    wrong_root = build_cache(kinds, CLASSES, tmp_path / "wrong", *encoders, CONFIG)
+    wrong_root = build_cache(kinds, CLASSES, tmp_path / "wrong", encoders, CONFIG)
     now = verify_cache(wrong_root, sample=100)
     assert len(now) == len(KINDS)
     for sentence in now:
@@ -135,59 +133,3 @@ def test_verify_finds_frames_that_were_read_wrongly(
 
 def test_a_right_cache_has_nothing_wrong(root: Path) -> None:
     assert verify_cache(root, sample=100) == []
-
-
-def make_old(root: Path) -> None:
-    """Turn a cache into what an earlier version would have built.
-
-    It says nothing of decoders, nor of the folder of its videos.
-    """
-    table = pd.read_csv(root / "videos.csv", keep_default_na=False).drop(columns="decoder")
-    manifest = json.loads((root / "manifest.json").read_text())
-    paths = VideosRoot.find(root, manifest, table, None).paths
-    del manifest["decoders"], manifest["videos_root"]
-    content = {key: value for key, value in manifest.items() if key not in ("tables", "skipped")}
-    rows = table.drop(columns="path").to_csv(index=False)
-    manifest["tables"] = fingerprint({**content, "rows": rows})
-    assert manifest["tables"] == tables_digest(manifest, table)
-    table.assign(path=paths).to_csv(root / "videos.csv", index=False)
-    (root / "manifest.json").write_text(json.dumps(manifest))
-
-
-def test_an_old_cache_is_told_apart(root: Path, kinds: pd.DataFrame) -> None:
-    make_old(root)
-    wrong = verify_cache(root, sample=0)
-    expected = [
-        f"row {row}: {path} was decoded by an earlier version, which may have read other frames "
-        "of such a file than asked for: build the cache again"
-        for row, path in enumerate(kinds["path"])
-        if not path.endswith("plain.mp4")
-    ]
-    assert wrong == expected
-    facts, _ = cache_info(root)
-    assert facts["decoders"] == "not recorded, as by earlier versions 6"
-    assert FeatureCache.open(root).n_videos == len(kinds), "it can be used as before"
-
-
-def test_segments_of_an_old_cache_are_told_apart(encoders: Encoders, tmp_path: Path) -> None:
-    """An earlier version took seconds times the average rate for frames."""
-    paths = [
-        str(write_video(tmp_path / f"{name}.mp4", structure=name))
-        for name in ("variable_rate", "closed_gop")
-    ]
-    videos = video_table(paths * 2, [0, 1, 2, 3], ["train"] * 4)
-    videos["start_s"], videos["end_s"] = [np.nan, np.nan, 1.0, 1.0], [np.nan, np.nan, 2.0, 2.0]
-    root = build_cache(videos, CLASSES, tmp_path / "cache", *encoders, CONFIG)
-    make_old(root)
-    (wrong,) = verify_cache(root, sample=0)
-    assert wrong.startswith(f"row 2: {paths[0]} was decoded by an earlier version")
-
-
-def test_old_shards_are_not_merged(kinds: pd.DataFrame, encoders: Encoders, tmp_path: Path) -> None:
-    parts = [
-        build_cache(kinds, CLASSES, tmp_path / f"{i}", *encoders, CONFIG, shard=(i, 2))
-        for i in (1, 2)
-    ]
-    make_old(parts[1])
-    with pytest.raises(CacheError, match=r"2 does not say what decoded its videos: .* build it ag"):
-        merge_shards(parts, tmp_path / "merged")

@@ -17,9 +17,10 @@ from focusgym.recognizer import (
     EncoderConfig,
     EncoderError,
     WeightsError,
-    encode_glance,
-    encode_local,
+    WholeFrame,
+    glance_at,
     load_weights,
+    look_everywhere,
     pool,
 )
 
@@ -158,11 +159,12 @@ def test_networks_are_fed_as_their_weights_expect() -> None:
 def test_vectors_are_means_of_maps_rounded_to_the_storage_dtype() -> None:
     encoder = Encoder(EncoderConfig("small_glance")).eval()
     exact = encoder(images(16))
-    maps, vectors = encode_glance(encoder, images(16), torch.float16)
+    maps, vectors = glance_at(encoder, images(16), torch.float16)
     assert torch.equal(maps, exact.permute(0, 2, 3, 1).half())
     by_hand = torch.stack([exact[:, c].flatten(1).mean(1) for c in range(32)], 1)
     torch.testing.assert_close(vectors.float(), by_hand, rtol=1e-3, atol=1e-6)
-    assert torch.equal(encode_local(encoder, images(16), torch.float16), vectors)
+    looks = look_everywhere(encoder, WholeFrame(16, 16), encoder.prepare(images(16)), torch.float16)
+    assert torch.equal(looks[:, 0], vectors)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.encoder.", "trunk."])

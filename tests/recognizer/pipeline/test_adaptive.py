@@ -16,7 +16,6 @@ from recognizers import (
     L,
     P,
     S,
-    Watched,
     assert_recognized,
     keep_probabilities,
     literal,
@@ -100,11 +99,11 @@ def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> Non
     policy.config = replace(policy.config, threshold=some)
     glance, local = watched(recognizer)
     for options in (None, GIVEN):
-        glance.given.clear()
-        local.given.clear()
+        glance.clear()
+        local.clear()
         found = recognizer(painted, options)
-        assert sum(map(len, glance.given)) == 15
-        (patches,) = local.given
+        assert sum(map(len, glance)) == 15
+        (patches,) = local
         assert patches.dtype == torch.uint8
         assert patches.shape == (int(found.attended.sum()), 3, P, P)
         rows = found.attended.flatten().nonzero().squeeze(1)
@@ -124,9 +123,9 @@ def test_long_videos_are_encoded_in_batches_that_change_nothing() -> None:
     frames = make_frames(3, 200, seed=7)
     glance, local = watched(recognizer)
     found = recognizer(frames)
-    assert len(glance.given) > 1
-    assert sum(map(len, glance.given)) == 600
-    assert sum(map(len, local.given)) == found.attended.sum() > 100
+    assert len(glance) > 1
+    assert sum(map(len, glance)) == 600
+    assert sum(map(len, local)) == found.attended.sum() > 100
     alone = Recognition.join([recognizer(video[None]) for video in frames])
     assert (found.options == alone.options).double().mean() > 0.995
     same = recognizer(frames, alone.options)
@@ -141,11 +140,11 @@ def test_a_video_may_be_skipped_altogether() -> None:
     with torch.no_grad():
         vectors = recognizer.glance_encoder(FRAMES.flatten(0, 1)).mean((2, 3)).half().float()
         expected = recognizer.classifier(vectors.view(3, 5, G), torch.zeros(3, 5, L))
-    assert local.given == []
+    assert local == []
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     _, local = watched(plus := make_recognizer(skips=1.0))
     plus(FRAMES)
-    assert local.given == []
+    assert local == []
 
 
 @pytest.mark.parametrize("kind", ["pi", "some skipped", "average", "local vectors only"])
@@ -239,8 +238,6 @@ def test_a_fused_recognizer_gives_the_same_and_the_original_stays() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
     assert (fused.frames, fused.classes) == (recognizer.frames, recognizer.classes)
     other = recognizer.fused()
-    other.glance_encoder = Watched(recognizer.glance_encoder)  # encoders of others stay as they are
-    assert isinstance(other.fused().glance_encoder, Watched)
     assert_recognized(other.fused()(FRAMES), recognizer(FRAMES), atol=1e-3)
 
 
@@ -280,7 +277,7 @@ def test_encoders_compute_in_lower_precision_and_nothing_else_does(
     assert (chosen == options).double().mean() >= 0.9
     assert found.logits.dtype == torch.float32
     # In a stream, and in one that is built so from the beginning.
-    parts_of = (lower.glance_encoder, lower.local_encoder, lower.classifier, lower.grid)
+    parts_of = (lower.glance_encoder, lower.local_encoder, lower.classifier, lower.places)
     built = AdaptiveRecognizer(*parts_of, lower.policy, torch.float32, precision=precision)
     assert_recognized(built(frames), lower(frames))
     stream = built.stream(6)

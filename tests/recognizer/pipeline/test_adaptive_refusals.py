@@ -124,7 +124,7 @@ def test_wrong_options_are_refused(options: Tensor, message: str) -> None:
     glance, _ = watched(recognizer)
     with pytest.raises(ValueError, match=message):
         recognizer(FRAMES, options)
-    assert glance.given == [], "before anything is computed"
+    assert glance == [], "before anything is computed"
 
 
 def test_without_a_policy_options_have_to_be_given() -> None:
@@ -146,18 +146,18 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         parts.glance_encoder,
         parts.local_encoder,
         parts.classifier,
-        parts.grid,
+        parts.places,
     )
     assert isinstance(f_c, GruClassifier)
     policy = PolicyNetwork(PolicyConfig(4, 4, G, 16, 2, 4))
     with pytest.raises(
         ValueError,
-        match=r"a policy with the grid's 9 options; got one with 16: assemble it with the grid",
+        match=r"a policy with the 9 options of p12_3x3; got one with 16: assemble it with the",
     ):
         AdaptiveRecognizer(f_g, f_l, f_c, grid, policy)
     with pytest.raises(
         ValueError,
-        match=r"the grid is for frames of 32 px, the frames have 64 px: give both the same side",
+        match=r"p12_3x3 is for frames of 32 px, the frames have 64 px: give both the same side",
     ):
         AdaptiveRecognizer(f_g, f_l, f_c, grid, frames=FrameConfig(3, 64))
     with pytest.raises(
@@ -187,11 +187,11 @@ def test_parts_for_other_encoders_are_refused() -> None:
     recognizer = make_recognizer()
     f_g, f_l, f_c = recognizer.glance_encoder, recognizer.local_encoder, recognizer.classifier
     with pytest.raises(ValueError, match="reads 32 channels of f_G, which has 64: assemble it"):
-        AdaptiveRecognizer(f_l, f_l, f_c, recognizer.grid)
+        AdaptiveRecognizer(f_l, f_l, f_c, recognizer.places)
     with pytest.raises(ValueError, match="reads 64 channels of f_L, which has 32: assemble it"):
-        AdaptiveRecognizer(f_g, f_g, f_c, recognizer.grid)
+        AdaptiveRecognizer(f_g, f_g, f_c, recognizer.places)
     policy = PolicyNetwork(PolicyConfig(3, 3, 32, 9, 4, 8))
-    other = AdaptiveRecognizer(f_g, f_l, f_c, recognizer.grid, policy)
+    other = AdaptiveRecognizer(f_g, f_l, f_c, recognizer.places, policy)
     with pytest.raises(ValueError, match=r"\(3, 3, 32\), f_G gives \(4, 4, 32\): assemble it"):
         other(FRAMES)
 

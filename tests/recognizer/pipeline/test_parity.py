@@ -34,11 +34,13 @@ from focusgym.recognizer import (
     EncoderConfig,
     FrameConfig,
     PatchGrid,
+    Places,
     PolicyConfig,
     PolicyNetwork,
     Recognition,
     build_classifier,
     confidence,
+    option_group,
     write_bundle,
 )
 
@@ -72,7 +74,7 @@ class World:
         recognizer = AdaptiveRecognizer(
             *self.encoders,
             self.engine.source.classifier,
-            self.cache.grid,
+            self.cache.places,
             self.policies[policy],
             self.cache.dtype,
             frames=self.cache.frames,
@@ -98,10 +100,13 @@ def make_world(
     videos: pd.DataFrame,
     classes: list[str],
     encoders: tuple[Encoder, Encoder],
-    config: CacheConfig,
+    frames: FrameConfig,
+    places: Places,
 ) -> World:
     """Build the cache; f_C and π are random, but prefer something and are sure of something."""
-    cache = FeatureCache.open(build_cache(videos, classes, root / "cache", *encoders, config))
+    config = CacheConfig(frames, (option_group(places, "local", encoders[1]),))
+    networks = dict(zip(("glance", "local"), encoders, strict=True))
+    cache = FeatureCache.open(build_cache(videos, classes, root / "cache", networks, config))
     height, width, channels = cache.map_shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -128,9 +133,9 @@ def make_world(
     i = near.start + int(np.diff(keep[near]).argmax())
     policies = {"pi": pi, "plus": with_threshold(plus, float(keep[i] + keep[i + 1]) / 2)}
     decoded = read_many(clips_of(cache.videos.iloc[rows]), cache.frames)
-    frames = torch.stack([pixels for pixels, _ in decoded])
+    pixels = torch.stack([pixels for pixels, _ in decoded])
     engine = FocusEngine(FeatureSource(cache, f_c))
-    return World(engine, root / "classifier", frames, encoders, policies)
+    return World(engine, root / "classifier", pixels, encoders, policies)
 
 
 def spread(head: nn.Module, run: Any) -> None:
@@ -158,8 +163,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> World:
             Encoder(EncoderConfig("small_glance", input_px=12)).eval(),
             Encoder(EncoderConfig("small_local")).eval(),
         )
-    config = CacheConfig(FrameConfig(steps=6, frame_px=64), (PatchGrid(64, 28),))
-    return make_world(root, videos, [str(i) for i in range(10)], encoders, config)
+    classes, frames = [str(i) for i in range(10)], FrameConfig(steps=6, frame_px=64)
+    return make_world(root, videos, classes, encoders, frames, PatchGrid(64, 28))
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +178,8 @@ def gestures(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> World
     classes = (real_data / "gestures" / "classes.txt").read_text().split()
     weights = str(real_data / "weights" / "mobilenet_v2_features.pth")
     encoder = make_encoder(EncoderConfig("mobilenet_v2"), weights)
-    config = CacheConfig(FrameConfig(4, 224, 256), (PatchGrid(224, 96, 3),))
-    return make_world(root, videos, classes, (encoder, encoder), config)
+    frames, both = FrameConfig(4, 224, 256), (encoder, encoder)
+    return make_world(root, videos, classes, both, frames, PatchGrid(224, 96, 3))
 
 
 WORLDS = ["digits", "gestures"]

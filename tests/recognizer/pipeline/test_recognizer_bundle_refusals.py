@@ -130,19 +130,19 @@ def take(*path: str) -> Edit:
 
 EDITS: dict[str, tuple[Edit, str]] = {
     "unknown key": (put("speed", 9), "unexpected keyword argument 'speed'"),
-    "unknown key of a part": (put("grid", "speed", 9), "unexpected keyword argument 'speed'"),
+    "unknown key of a part": (put("places", "speed", 9), "unexpected keyword argument 'speed'"),
     "no f_G": (take("glance"), "missing 1 required positional argument: 'name'"),
-    "no grid": (take("grid"), "missing 2 required positional arguments"),
+    "no places": (take("places"), "of a kind among patches, full; got None"),
     "no frames": (take("frames"), "missing 2 required positional arguments"),
     "no classifier": (take("classifier"), "missing 3 required positional arguments"),
     "no policy": (take("policy"), 'Unexpected key.* in state_dict: "policy.'),
     "no side": (take("frames", "frame_px"), "missing 1 required positional argument: 'frame_px'"),
-    "a list for the grid": (put("grid", []), "argument after \\*\\* must be a mapping, not list"),
+    "a list for the places": (put("places", []), "of a kind among patches, full; got None"),
     "a list for f_L": (put("local", ["small_local"]), "must be a mapping, not list"),
     "a list for the policy": (put("policy", []), "must be a mapping, not list"),
     "a list for the frames": (put("frames", [5, 32]), "must be a mapping, not list"),
     "a number for f_C": (put("classifier", 3), "must be a mapping, not int"),
-    "null for the grid": (put("grid", None), "must be a mapping, not NoneType"),
+    "null for the places": (put("places", None), "'NoneType' object is not iterable"),
     "a dict for the classes": (put("classes", dict.fromkeys("abcd", 1)), "classes must be names"),
     "a text for the classes": (put("classes", "abcd"), "classes must be names; got 'abcd'"),
     "numbers for the classes": (put("classes", [0, 1, 2, 3]), "classes must be names"),
@@ -158,12 +158,13 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "another network": (put("glance", "name", "resnet18"), "32 channels of f_G, which has 512"),
     "no encoder": (put("glance", "name", "os.system"), "unknown encoder 'os.system'"),
     "no network at all": (put("glance", "name", ["small_glance"]), "unhashable|unknown encoder"),
-    "another grid": (put("grid", "n", 4), "the grid's 16 options; got one with 9"),
+    "another grid": (put("places", "n", 4), "the 16 options of p12_4x4; got one with 9"),
+    "places of no kind": (put("places", "kind", "cubes"), "patches, full; got 'cubes'"),
     "an endless grid": (
-        put("grid", "n", 10**6),
+        put("places", "n", 10**6),
         "got n=1000000 options.*choose at most 21 options",
     ),
-    "patches too large": (put("grid", "patch_px", 33), "patch_px must be in 1..32"),
+    "patches too large": (put("places", "patch_px", 33), "patch_px must be in 1..32"),
     "other frames": (put("frames", "frame_px", 16), "frames of 32 px, the frames have 16 px"),
     "no frames at all": (put("frames", "steps", 0), "steps and frame_px must be positive; got 0"),
     "another classifier": (put("classifier", "aggregation", "average"), "loading state_dict"),
@@ -188,7 +189,7 @@ def test_edited_configs_are_refused(name: str, bundle: Path) -> None:
 
 def test_an_endless_grid_without_a_policy_takes_no_memory(tmp_path: Path) -> None:
     make_recognizer(policy=False).save(tmp_path / "bundle")
-    edit(tmp_path / "bundle", put("grid", "n", 10**6))
+    edit(tmp_path / "bundle", put("places", "n", 10**6))
     with pytest.raises(BundleError, match="choose at most 21 options per axis"):
         AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
 

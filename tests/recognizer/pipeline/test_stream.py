@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recognizers import KINDS, K, assert_recognized, literal, make_frames, make_recognizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from focusgym.recognizer import AdaptiveRecognizer, Recognition, RecognizerStream, count_gmacs
 
@@ -137,7 +138,9 @@ def test_f_l_is_not_called_for_frames_that_are_skipped() -> None:
     recognizer = make_recognizer(skips=0.4)
     assert recognizer.cost.total_gmacs > 0
     runs: list[int] = []
-    recognizer.local_encoder.register_forward_pre_hook(lambda _, given: runs.append(len(given[0])))
+    recognizer.local_encoder.trunk.register_forward_pre_hook(
+        lambda _, given: runs.append(len(given[0]))
+    )
     found = pushed(recognizer.stream(3), FRAMES)
     looked = found.attended.sum(dim=0).tolist()
     assert runs == [n for n in looked if n]
@@ -193,26 +196,17 @@ def test_what_is_wrong_leaves_the_stream_as_it_was(kind: str, wrong: str) -> Non
         assert torch.equal(getattr(found, name), value), name
 
 
-class Failing(nn.Module):
-    """An encoder that fails in every second run."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.fails = False
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.fails = not self.fails
-        if self.fails:
-            raise RuntimeError("out of memory")
-        found: Tensor = self.encoder(images)
-        return found
-
-
 def test_an_encoder_that_fails_leaves_the_stream_as_it_was() -> None:
     recognizer = make_recognizer(skips=0.0)
     expected = pushed(recognizer.stream(3), FRAMES)
-    recognizer.local_encoder = Failing(recognizer.local_encoder)
+    encode, fails = recognizer.local_encoder.encode, cycle([True, False])
+
+    def every_second(prepared: Tensor) -> Tensor:
+        if next(fails):
+            raise RuntimeError("out of memory")
+        return encode(prepared)
+
+    recognizer.local_encoder.encode = every_second  # type: ignore[method-assign]
     stream, parts = recognizer.stream(3), []
     for t in range(5):
         with pytest.raises(RuntimeError, match="out of memory"):

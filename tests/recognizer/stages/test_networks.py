@@ -155,7 +155,9 @@ def test_f_l_runs_on_what_is_looked_at_only() -> None:
     """In training BatchNorm would see patches of skipped frames."""
     stage = make_pixels(skip_rate=0.5)
     seen: list[int] = []
-    stage.local_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    stage.local_encoder.trunk.register_forward_pre_hook(
+        lambda _, inputs: seen.append(len(inputs[0]))
+    )
     frames, draws, _ = pixel_samples(N).load(0, torch.arange(N))
     stage(frames, draws)
     assert seen == [int((draws[..., 1] >= 0.5).sum())]

@@ -313,7 +313,7 @@ def test_patches_that_the_cache_lacks(
     assert [path.name for path in (out / "caches").iterdir()] == ["p32_7x7"]
     direct = FeatureCache.open(tiny_run[0] / "cache")
     encoded = FeatureCache.open(out / "caches" / "p32_7x7")
-    assert (encoded.grid.patch_px, encoded.grid.n) == (32, 7)
+    assert (encoded.places.side_px, encoded.n_options) == (32, 49)
     rows = np.arange(5)
     np.testing.assert_array_equal(encoded.glance_maps(rows), direct.glance_maps(rows))
     calls.clear()

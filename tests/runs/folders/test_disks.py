@@ -38,8 +38,8 @@ from focusgym.runs.training.recipes import Recipe
 
 SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=2")
 NETWORKS = (
-    *("--glance=small_glance", "--glance-weights=random", "--glance-px=12"),
-    *("--local=small_local", "--local-weights=random", "--patch=28", "--grid=3"),
+    *("--glance=small_glance", "--weights=small_glance=random", "--glance-px=12"),
+    *("--group=patches:small_local:28:3", "--weights=small_local=random"),
 )
 STAGE = ("--epochs=1", "--batch-size=6")
 F_C = ("--hidden=7", "--dropout=0")

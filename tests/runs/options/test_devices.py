@@ -47,7 +47,7 @@ def test_what_a_device_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
         ("replay", "OUT"),
         ("recognize", "a.mp4"),
         ("fit", "classifier", "OUT", "--cache", "CACHE"),
-        ("cache", "build", "OUT", "--videos", "V", "--glance-weights", "x", "--local-weights", "x"),
+        ("cache", "build", "OUT", "--videos", "V"),
     ],
 )
 def test_what_torch_does_not_find_is_refused_first(

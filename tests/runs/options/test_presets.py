@@ -27,8 +27,8 @@ from focusgym.runs.training.recipes import DIGITS, clips
 
 # What verbs cannot do without, which no preset gives.
 NEEDED = {
-    "cache plan": ("--videos", "v", "--glance-weights", "a", "--local-weights", "b"),
-    "cache build": ("--videos", "v", "--glance-weights", "a", "--local-weights", "b"),
+    "cache plan": ("--videos", "v"),
+    "cache build": ("--videos", "v"),
     "fit encoder": ("--videos", "v", "--network", "n", "--weights", "w"),
     "fit patches": ("--videos", "v", "--glance-encoder", "g", "--local-encoder", "l"),
     "fit classifier": ("--cache", "c"),
@@ -152,7 +152,7 @@ def test_values_of_all_kinds(tmp_path: Path) -> None:
 train: {minibatch: null, max-grad-norm: .inf, threads: 2, group: --odd, lr: 1e-4,
   reward: {name: increment_over_random, draws: null}}
 compare: {patch: [20, 28], reward: [increments, {name: confidence}], keep-ratios: []}
-cache plan: {patch: [96, 128], grid: 7, flip: false}
+cache plan: {group: ["patches:a:96", "full:b:8"], weights: a=random, flip: false}
 """
     file = preset(tmp_path / "p.yml", text)
     train = parsed("train", "--preset", file)
@@ -167,7 +167,8 @@ cache plan: {patch: [96, 128], grid: 7, flip: false}
     assert compare.keep_ratios == ()
     plan = parsed("cache plan", *NEEDED["cache plan"], "--preset", file)
     assert isinstance(plan, CachePlanConfig)
-    assert (plan.content.patch, plan.content.grid) == ((96, 128), (7,))
+    assert plan.content.group == ("patches:a:96", "full:b:8")
+    assert plan.content.weights == ("a=random",)
     assert plan.content.frames.flip is False
 
 

@@ -27,7 +27,7 @@ def run(tiny_run: tuple[Path, dict[str, Any]]) -> Path:
 def test_a_look_costs_what_it_did_in_training(run: Path, tmp_path: Path) -> None:
     """Eq. 10 by hand; the price is the bundle's, or said to be the default."""
     cache = FeatureCache.open(run / "cache")
-    area, local_gmacs = cache.grid.patch_px**2, cache.local_gmacs
+    area, local_gmacs = cache.places.side_px**2, cache.local_gmacs
     rows, policy = np.array([99, 90]), read_policy(run / "policy_plus")
     per_px2 = "per pixel of the patch (λ)"
     for penalty, price, said in (
@@ -69,7 +69,7 @@ def test_a_price_that_was_adapted_is_the_last(run: Path) -> None:
     plus = PlusTraining(keep_ratio=None, target_gmacs=0.006, penalty={"per_px2": 1e-4})
     config = PPOConfig(epochs=1, n_envs=4, minibatch=4, conv_channels=2, hidden=4, plus=plus)
     model = make_model(run / "cache", run / "classifier", config, 0)
-    area = model.players[0].cache.grid.patch_px ** 2
+    area = model.players[0].cache.places.side_px ** 2
     assert trained_penalty(model) == {"per_px2": pytest.approx(1e-4)}
     for player in model.players:
         player.set_penalty(0.125)

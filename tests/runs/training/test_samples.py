@@ -41,6 +41,7 @@ from focusgym.recognizer import (
     build_classifier,
     fit,
     generator,
+    option_group,
     read_checkpoint,
 )
 from focusgym.runs.training.samples import policy_samples, random_samples
@@ -161,15 +162,16 @@ def caches(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, FeatureCache]:
     root, classes = tmp_path_factory.mktemp("caches"), [str(i) for i in range(10)]
-    grids = (PatchGrid(64, 28),)
+    groups = (option_group(PatchGrid(64, 28), "local", encoders[1]),)
+    networks = dict(zip(("glance", "local"), encoders, strict=True))
     return {
         dtype: FeatureCache.open(
             build_cache(
                 digits,
                 classes,
                 root / dtype,
-                *encoders,
-                CacheConfig(FrameConfig(**SIZES), grids, dtype=dtype),
+                networks,
+                CacheConfig(FrameConfig(**SIZES), groups, dtype=dtype),
             )
         )
         for dtype in ("float16", "float32")
@@ -243,7 +245,7 @@ def test_pixels_and_cache_are_one_training(
         sizes = ClassifierConfig(*(e.channels for e in encoders), 10, 16, 0.3, reuse_glance)
         classifier = build_classifier(sizes)
         if on == "pixels":
-            stages.append(OnPixels(*encoders, classifier, cache.grid, policy, **options))
+            stages.append(OnPixels(*encoders, classifier, cache.places, policy, **options))
         else:
             stages.append(OnFeatures(classifier))
     start = {k: v.clone() for k, v in stages[0].classifier.state_dict().items()}
@@ -268,5 +270,7 @@ def test_pixels_and_cache_are_one_training(
 def list_of_looks(stage: Any) -> list[int]:
     """Return what is filled with how many patches f_L sees in each batch."""
     looked: list[int] = []
-    stage.local_encoder.register_forward_pre_hook(lambda _, inputs: looked.append(len(inputs[0])))
+    stage.local_encoder.trunk.register_forward_pre_hook(
+        lambda _, inputs: looked.append(len(inputs[0]))
+    )
     return looked

@@ -8,15 +8,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from focusgym.feature_cache import DigitsConfig, FeatureCache, make_digits, verify_cache
+from focusgym.recognizer import Encoder, EncoderConfig, write_bundle
 from focusgym.runs.cli import main
 
-SMALL = (
-    *("--glance", "small_glance", "--glance-weights", "random", "--glance-px", "12"),
-    *("--local", "small_local", "--local-weights", "random"),
-    *("--steps", "2", "--frame", "64", "--resize", "0", "--patch", "28"),
-)
+FRAMES = ("--steps", "2", "--frame", "64", "--resize", "0")
+GLANCE = ("--glance", "small_glance", "--weights", "small_glance=random", "--glance-px", "12")
+BARE = (*GLANCE, "--weights", "small_local=random", *FRAMES)
+SMALL = (*BARE, "--group", "patches:small_local:28")
 
 
 @pytest.fixture
@@ -69,11 +70,19 @@ def test_plan_build_verify_info(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "c"
-    given = (out, *lists(data, "txt"), *SMALL, "--patch", "40", "--grid", "3", "--views", "2")
+    given = (
+        out,
+        *lists(data, "txt"),
+        *SMALL,
+        "--group",
+        "patches:small_local:40:3",
+        "--views",
+        "2",
+    )
     said = run(capsys, "plan", *given)
     assert "rows 48 (train 40, val 4, test 4), 2 classes" in said
     assert "local_vectors_p40_3x3" in said
-    assert "weights of both encoders 0.000 GB" in said
+    assert "weights of all encoders 0.000 GB" in said
     assert "problem" not in said
     assert not out.exists()
     assert "is complete" in run(capsys, "build", *given, "--flip", "False", "--seed", "3")
@@ -83,7 +92,8 @@ def test_plan_build_verify_info(
     assert cache.manifest["depends_on"]["augment"] == {"views": 2, "flip": False, "seed": 3}
     assert "all checksums right" in run(capsys, "verify", out, "--sample", "3")
     said = run(capsys, "info", out)
-    assert f"group p40_3x3 {cache.fingerprint}" in said
+    assert "group p40_3x3 K = 9 read at 40 px by small_local, L = 64, " in said
+    assert f"fingerprint {cache.fingerprint} glance_maps" in said
     assert "views 2, flip False, seed 3" in said
     path = out / "glance_maps.npy"
     data_bytes = bytearray(path.read_bytes())
@@ -134,12 +144,35 @@ def test_what_cannot_be_is_one_line(
     for extra, message in (
         (("--views", "-1"), "--views must be an integer of at least 0; got -1"),
         (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
-        (("--patch", "65"), "patch_px must be in 1..64"),
         (("--glance", "small_glanse"), "unknown encoder 'small_glanse'"),
-        (("--local-weights", "nowhere.pth"), "no such file nowhere.pth"),
-        (("--grid", "1"), "needs n >= 2"),
         (("--short-videos", "loop"), "invalid choice"),
         (("--images", "%05d.jpg"), "--classes and --images go with lists: give --train"),
+    ):
+        said = run(capsys, "build", *given, *extra, status=2)
+        assert message in said, said
+    given = (tmp_path / "c", "--videos", data, *FRAMES)
+    usual = ("--glance", "small_glance", "--weights", "small_glance=random")
+    folder = tmp_path / "nowhere" / "encoder"
+    small = ("--group", "patches:small_local:28")
+    for extra, message in (
+        ((*usual, "--group", "patches:small_local:65"), "patch_px must be in 1..64"),
+        ((*usual, "--group", "full:small_local:65"), "side of a whole frame must be in 1..64"),
+        ((*usual, "--group", "patches:small_local:28:1"), "needs n >= 2"),
+        ((*usual, "--group", "full:small_local:28:3"), "expected patches:ENCODER:SIDE, patches:E"),
+        ((*usual, "--group", "cubes:small_local:28"), "--group cubes:small_local:28: expected pat"),
+        ((*usual, "--group", "patches:28"), "--group patches:28: expected patches:ENCODER:SIDE"),
+        ((*usual, *small, *small), "--group: each once; got patches:small_local:28, patches:smal"),
+        ((*usual, *small), "no weights for small_local: give --weights small_local=FILE, small_lo"),
+        ((*usual, "--group", f"full:{folder}:28"), f"{folder} is not a readable bundle"),
+        ((*usual, *small, "--weights", "random"), "--weights random: expected NAME=WEIGHTS, such"),
+        ((*usual, *small, *usual[2:]), "--weights: small_glance is given twice"),
+        (
+            (*usual, *small, "--weights", "vgg=random"),
+            "--weights vgg=random: there is no network",
+        ),
+        ((*usual, *small, "--weights", "small_local=no.pth"), "no such file no.pth"),
+        (("--glance", "vgg", "--weights", "vgg=random", *small), "unknown encoder 'vgg'"),
+        (("--glance", folder, "--glance-px", "12", *small), "--glance-px: the bundle"),
     ):
         said = run(capsys, "build", *given, *extra, status=2)
         assert message in said, said
@@ -221,6 +254,7 @@ def test_json_is_what_the_cache_says(
     assert planned["rows"] == {"train": 20, "val": 4, "test": 4}
     assert (planned["cache"], planned["n_classes"], planned["device"]) == (str(out), 2, "cpu")
     assert planned["problems"] == []
+    assert list(planned["option_gmacs"]) == ["p28_7x7"]
     assert planned["hours"] == pytest.approx(28 * planned["seconds_per_row"] / 3600)
     built = told(capsys, "build", out, *given)
     cache = FeatureCache.open(out)
@@ -228,7 +262,9 @@ def test_json_is_what_the_cache_says(
     for name, path in arrays:
         header = path.stat().st_size - planned["array_bytes"][name]
         assert 0 < header <= 256, name
-    weights = [out / name / "weights.safetensors" for name in ("glance_encoder", "local_encoder")]
+    weights = [
+        out / "encoders" / name / "weights.safetensors" for name in ("glance", "small_local")
+    ]
     assert 0 < sum(path.stat().st_size for path in weights) - planned["weights_bytes"] < 2**14
     assert planned["total_bytes"] == sum(planned["array_bytes"].values()) + planned["weights_bytes"]
     assert built == {
@@ -291,20 +327,57 @@ def test_grids_of_equal_boxes_are_refused_first(
     verb: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before a video is looked for, and before anything is written."""
-    given = (verb, tmp_path / "c", "--videos", tmp_path / "nowhere", *SMALL)
+    given = (verb, tmp_path / "c", "--videos", tmp_path / "nowhere", *BARE)
     for more, said in (
         (
-            ("--patch", 64),
+            ("--group", "patches:small_local:64"),
             "focusgym: a patch of 64 px has 1 different place per axis in a frame of 64 px; got "
             "n=7 options per axis, of which some would be equal: choose a patch of at most 58 px",
         ),
         (
-            ("--grid", 7, "--grid", 100),
+            ("--group", "patches:small_local:28", "--group", "patches:small_local:28:100"),
             "focusgym: a patch of 28 px has 37 different places per axis in a frame of 64 px; got "
             "n=100 options per axis, of which some would be equal: choose at most 37 options per "
             "axis",
         ),
     ):
-        assert run(capsys, *given, *map(str, more), status=2) == said
+        assert run(capsys, *given, *more, status=2) == said
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
-    run(capsys, "plan", tmp_path / "c", *lists(data, "txt"), *SMALL, "--grid", "37")
+    run(
+        capsys,
+        "plan",
+        tmp_path / "c",
+        *lists(data, "txt"),
+        *BARE,
+        "--group",
+        "patches:small_local:28:37",
+    )
+
+
+def test_groups_of_several_encoders(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Networks by name and by bundle; one that f_G is too is stored once."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        own = Encoder(EncoderConfig("small_local"))
+    write_bundle(tmp_path / "own", "encoder", own.config, own)
+    glance = ("--glance", "small_glance", "--weights", "small_glance=random")
+    groups = [
+        "patches:small_local:28:2",
+        f"patches:{tmp_path / 'own'}:28:2",
+        "full:small_glance:32",
+    ]
+    given = [part for group in groups for part in ("--group", group)]
+    weights = ("--weights", "small_local=random")
+    out = tmp_path / "c"
+    built = told(capsys, "build", out, *lists(data, "txt"), *glance, *FRAMES, *weights, *given)
+    assert list(built["fingerprints"]) == ["p28_2x2_small_local", "p28_2x2_own", "full32"]
+    found = FeatureCache.open(out, "full32").groups
+    assert [group.encoder for group in found.values()] == ["small_local", "own", "glance"]
+    assert sorted(path.name for path in (out / "encoders").iterdir()) == [
+        "glance",
+        "own",
+        "small_local",
+    ]
+    assert verify_cache(out, sample=1) == []

@@ -221,7 +221,7 @@ def test_finding_a_policy(root: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     add_group(FeatureCache.open(tmp_path / "cache"))
     found = find_trained(alone)
     assert found.cache.root == tmp_path / "cache"
-    assert found.cache.grid.name == "p12_3x3"
+    assert found.cache.group.name == "p12_3x3"
     assert found.policy.config.n_options == 9
     assert found.engine.cache.n_classes == C
     weights = find_trained(root / "where").policy.state_dict()

@@ -134,9 +134,10 @@ def test_patches_that_f_l_is_trained_on(
     expected = literal_options(frames, draws, encoders, policy, case)
     seen: list[Tensor] = []
     stage = copy.deepcopy(call.stage).train()
-    stage.local_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    stage.local_encoder.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     stage(frames, draws)
-    assert torch.equal(seen[0], cut(frames.flatten(0, 1), expected.flatten()))
+    patches = stage.local_encoder.prepare(cut(frames.flatten(0, 1), expected.flatten()))
+    assert torch.equal(seen[0], patches)
     assert len(expected.unique()) > 3
     assert bool((expected == K).any()) == (case not in ("stage I", "stage III"))
 

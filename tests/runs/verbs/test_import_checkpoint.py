@@ -108,7 +108,7 @@ def test_the_bundles_are_the_parts_of_the_recognizer(imported: tuple[Path, str])
     assert whole.config["classes"] == NAMES
     assert whole.config["feature_dtype"] == "float32"
     assert whole.config["frames"] == asdict(FrameConfig(16, 224, 256, resizer="pillow"))
-    assert whole.config["grid"] == asdict(PatchGrid(224, 128, 7))
+    assert whole.config["places"] == asdict(PatchGrid(224, 128, 7))
     seen = 0
     for folder, part, kind in (
         ("glance", "glance_encoder", "encoder"),
@@ -309,11 +309,10 @@ def test_a_policy_for_a_cache_of_its_encoders(
         lines = [f"{name} 6 {i}" for i, name in enumerate(rows)]
         (root / f"{split}.txt").write_text("\n".join(lines))
     lists = ("--train", root / "train.txt", "--val", root / "val.txt")
-    frames = ("--steps", 2, "--preset", "activitynet", "--format", "kinetics", "--patch", 32)
+    frames = ("--steps", 2, "--preset", "activitynet", "--format", "kinetics")
     run(
         *("cache", "build", root / "cache", "--videos", digits.options[1], *lists, *frames),
-        *("--glance-weights", parts / "glance" / "weights.safetensors"),
-        *("--local-weights", parts / "local" / "weights.safetensors"),
+        *("--glance", parts / "glance", "--group", f"patches:{parts / 'local'}:32"),
     )
     cache = FeatureCache.open(root / "cache")
     given = ("--patch", 32, "--steps", 2, "--cache", cache.root)
@@ -347,6 +346,6 @@ def test_a_policy_for_a_cache_of_its_encoders(
     changed = checkpoint["focuser"] | {"net.bn1.weight": torch.ones(64)}
     torch.save({**checkpoint, "focuser": changed}, root / "changed.pth.tar")
     said = refused(capsys, root / "changed.pth.tar", root / "no", *given)
-    assert f"{cache.root} was made with the local encoder resnet50, weights " in said
-    assert "build a cache with the weights of the bundles that this verb writes" in said
+    assert f"{cache.root} was made with the encoder local, resnet50, weights " in said
+    assert "build a cache with the bundles that this verb writes" in said
     assert not (root / "no").exists()

@@ -194,7 +194,7 @@ def test_what_costs_more_than_full_frames_is_said_to(
     recognizer = make_recognizer()
     assert recognizer.policy is not None
     # The first layer has a stride of 2: to it, 31 pixels are as many as 32.
-    recognizer.grid = PatchGrid(32, 31, 2)
+    recognizer.places = PatchGrid(32, 31, 2)
     recognizer.policy = PolicyNetwork(replace(recognizer.policy.config, n_options=4)).eval()
     recognizer.save(tmp_path / "whole")
     policy = gmacs_by_hand(recognizer)["policy"] - (9 - 4) * 6 / 1e9  # of hidden units to options

@@ -409,7 +409,7 @@ def test_mistakes_say_what_to_do_and_leave_nothing(
 def test_a_second_policy_of_another_group_is_refused(tmp_path: Path) -> None:
     cache = write_cache(tmp_path / "cache")
     other = add_group(cache)
-    for name, group in (("nine", cache.grid.name), ("four", other)):
+    for name, group in (("nine", cache.group.name), ("four", other)):
         features = FeatureCache.open(cache.root, group)
         h, w, channels = features.map_shape
         sizes = PolicyConfig(h, w, channels, features.n_options, 4, 8)
@@ -420,7 +420,8 @@ def test_a_second_policy_of_another_group_is_refused(tmp_path: Path) -> None:
             f_c = build_classifier(config)
             write_bundle(tmp_path / "classifier", "classifier", config, f_c, features.fingerprint)
     with pytest.raises(
-        FocusgymError, match=f"option group {other} of .*expected option group {cache.grid.name} of"
+        FocusgymError,
+        match=f"option group {other} of .*expected option group {cache.group.name} of",
     ):
         replay(ReplayConfig(tmp_path / "out", tmp_path / "nine", tmp_path / "four"))
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,92 @@
+"""What recognizers check of frames, options and maps before they compute."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import PredictionError
+from ..policies.policy import PolicyConfig
+
+
+def check_pixels(frames: Tensor, side_px: int) -> None:
+    """Check that frames are ``(B, T, 3, S, S)`` uint8, at least one.
+
+    Args:
+        frames: The frames.
+        side_px: S, pixels.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    shape = tuple(frames.shape)
+    if frames.dtype != torch.uint8 or len(shape) != 5 or shape[2:] != (3, side_px, side_px):
+        raise ValueError(
+            f"frames must be uint8 (B, T, 3, S, S) with S = {side_px}; got {frames.dtype} "
+            f"{shape}: call `prepare` first where they have another size"
+        )
+    if 0 in shape:
+        raise ValueError(f"expected at least one video and one frame; got {shape}")
+
+
+def check_maps(maps: Tensor, policy: PolicyConfig) -> None:
+    """Check that glance maps ``(B, T, h, w, G)`` are of the size that a policy reads.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    found = tuple(maps.shape[2:])
+    expected = (policy.map_height, policy.map_width, policy.glance_channels)
+    if found != expected:
+        raise ValueError(
+            f"the policy reads glance maps (h, w, G) = {expected}, f_G gives {found}: assemble "
+            "it with the encoder and the frame side that it was trained with"
+        )
+
+
+def check_given(options: Tensor, n_options: int, expected: tuple[int, int]) -> None:
+    """Check the options that a caller chose.
+
+    Args:
+        options: int64 in ``[0, K]``, K to skip the frame.
+        n_options: K.
+        expected: The shape (B, T) that they should have.
+
+    Raises:
+        ValueError: If their shape, their dtype or one of them is another.
+    """
+    shape = tuple(options.shape)
+    if options.dtype != torch.int64 or shape != expected:
+        raise ValueError(
+            f"expected an int64 option for every frame, {expected}; got {options.dtype}, "
+            f"{shape}: give one in [0, {n_options}] per frame, {n_options} to skip it"
+        )
+    if options.numel() and (options.min() < 0 or options.max() > n_options):
+        raise ValueError(
+            f"options must be in [0, {n_options}], {n_options} to skip the frame; got values "
+            f"from {int(options.min())} to {int(options.max())}"
+        )
+
+
+def check_finite(logits: Tensor, precision: str, feature_dtype: torch.dtype) -> None:
+    """Check predictions.
+
+    Args:
+        logits: ``(B, T, C)``.
+        precision: In which the encoders compute.
+        feature_dtype: To which features are rounded.
+
+    Raises:
+        PredictionError: If a logit is not finite.
+    """
+    wrong = (~logits.isfinite().all(dim=-1)).nonzero()
+    if len(wrong):
+        video, step = wrong[0].tolist()
+        of_several = f" for video {video} of the batch" if len(logits) > 1 else ""
+        raise PredictionError(
+            f"the prediction{of_several} is NaN or infinite after frame {step}, counted from "
+            f"0: a weight is not finite, or values are too large for the precision "
+            f"{precision} or for features of "
+            f"{str(feature_dtype).removeprefix('torch.')}: take the precision float32, or "
+            "train the networks anew"
+        )

@@ -1,0 +1,112 @@
+"""Glance and look: from frames to features, in the one way that all others use.
+
+Frames are normalised first and cut afterwards, and features are rounded as a cache stores them, so
+that a policy sees in deployment what it saw in training.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..encoders.encoder import Encoder
+from ..places.places import Places
+
+# Four frames of 224 px for f_G, 16 patches of 128 px for f_L: what is fastest on a CPU, where the
+# activations of a batch should stay in a core's caches, and large products are better than small.
+GLANCE_PIXELS, LOCAL_PIXELS = 4 * 224**2, 16 * 128**2
+
+
+def glance_at(encoder: Encoder, frames: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return glance maps and glance vectors as they are stored.
+
+    Args:
+        encoder: f_G.
+        frames: ``(M, 3, S, S)`` uint8; f_G may read them at a smaller side, its ``input_px``.
+        dtype: Storage dtype, to which both are rounded.
+
+    Returns:
+        ``(M, h, w, G)`` maps, channels last, and their spatial means ``(M, G)``.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 1.
+    """
+    maps, vectors = [], []
+    for some in batches(frames, GLANCE_PIXELS):
+        encoded = encoder.encode(encoder.prepare(some))
+        maps.append(encoded.float().permute(0, 2, 3, 1).to(dtype))
+        vectors.append(pool(encoded, dtype))
+    return torch.cat(maps), torch.cat(vectors)
+
+
+def look_at(
+    encoder: Encoder, places: Places, frames: Tensor, options: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Return the local vectors of one option of each frame, as they are stored.
+
+    Args:
+        encoder: f_L.
+        places: Where the K options are.
+        frames: ``(M, 3, S, S)`` uint8, at least one.
+        options: ``(M,)`` int64 in ``[0, K)``.
+        dtype: Storage dtype, to which they are rounded.
+
+    Returns:
+        ``(M, L)``.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 2.
+    """
+    n = _n_batches(len(frames), places.side_px, LOCAL_PIXELS, frames.device)
+    parts = zip(frames.tensor_split(n), options.tensor_split(n), strict=True)
+    return torch.cat([pool(local_maps(encoder, places, *part), dtype) for part in parts])
+
+
+def look_everywhere(
+    encoder: Encoder, places: Places, prepared: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Return the local vectors of all options of each frame, as they are stored.
+
+    Args:
+        encoder: f_L.
+        places: Where the K options are.
+        prepared: ``(M, 3, S, S)`` as `Encoder.prepare` normalises frames: once per frame, not once
+            per option. Several frames, or parts of one, make a batch.
+        dtype: Storage dtype, to which they are rounded.
+
+    Returns:
+        ``(M, K, L)``.
+    """
+    n_options, side_px = places.n_options, places.side_px
+    at_once = max(1, round(LOCAL_PIXELS / (n_options * side_px**2)))
+    pooled = [
+        pool(encoder.encode(images), dtype)
+        for some in prepared.split(at_once)
+        for images in batches(places.crop_all(some).flatten(0, 1), LOCAL_PIXELS)
+    ]
+    vectors: Tensor = torch.cat(pooled).unflatten(0, (len(prepared), n_options))
+    return vectors
+
+
+def local_maps(encoder: Encoder, places: Places, frames: Tensor, options: Tensor) -> Tensor:
+    """Return local maps ``(M, L, h, w)`` of one option of each frame; see `look_at`.
+
+    In one batch, neither pooled nor rounded: f_L may be trained through it.
+    """
+    return encoder.encode(places.crop(encoder.prepare(frames), options))
+
+
+def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:
+    """Divide images ``(M, 3, side, side)`` into batches of nearly one size, ``pixels`` each.
+
+    On CUDA 64 times as many: a GPU has to be given much at once, and memory stays bounded.
+    """
+    return images.tensor_split(_n_batches(len(images), images.shape[-1], pixels, images.device))
+
+
+def pool(maps: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the spatial means ``(M, channels)`` of maps ``(M, channels, h, w)``, as stored."""
+    return maps.float().mean(dim=(2, 3)).to(dtype)
+
+
+def _n_batches(n_images: int, side_px: int, pixels: int, device: torch.device) -> int:
+    at_once = pixels if device.type == "cpu" else 64 * pixels
+    return max(1, round(n_images * side_px**2 / at_once))

@@ -1,0 +1,78 @@
+"""Places: what f_L may be run on in a frame, by kind, and as they are described in files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .patch_grid import PatchGrid
+from .whole_frame import WholeFrame
+
+
+class Places(Protocol):
+    """K places of one kind and one side in frames S×S.
+
+    Implemented by frozen dataclasses of integers and texts, whose fields, ``kind`` among them,
+    describe them: ``dataclasses.asdict(places)`` is what manifests and bundles hold, and
+    `read_places` turns it back.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def kind(self) -> str:
+        """Name in the registry, such as ``patches``."""
+
+    @property
+    def name(self) -> str:
+        """Name as an option group, such as ``p128_7x7``."""
+
+    @property
+    def frame_px(self) -> int:
+        """Frame side S, pixels."""
+
+    @property
+    def side_px(self) -> int:
+        """Side of what an encoder reads, pixels."""
+
+    @property
+    def n_options(self) -> int:
+        """K, the number of options."""
+
+    @property
+    def boxes_px(self) -> NDArray[np.int64]:
+        """Boxes ``(K, 4)`` as (left, top, right, bottom), pixels; right and bottom exclusive."""
+
+    def nearest(self, centers_px: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return the options ``(...)`` whose centres are nearest to points ``(..., 2)`` (x, y)."""
+
+    def crop(self, frames: Tensor, options: Tensor) -> Tensor:
+        """Cut one option ``(M,)`` out of each frame: ``(M, 3, side, side)`` of ``(M, 3, S, S)``."""
+
+    def crop_all(self, frames: Tensor) -> Tensor:
+        """Cut all options out of each frame: ``(M, K, 3, side, side)`` of ``(M, 3, S, S)``."""
+
+
+PLACES: dict[str, type[PatchGrid] | type[WholeFrame]] = {"patches": PatchGrid, "full": WholeFrame}
+
+
+def read_places(description: Mapping[str, Any]) -> PatchGrid | WholeFrame:
+    """Return the places that ``dataclasses.asdict`` described.
+
+    Raises:
+        TypeError: If keys are missing or unknown.
+        ValueError: If the kind is unknown, or a value is wrong.
+    """
+    values = dict(description)
+    kind = values.pop("kind", None)
+    if kind not in PLACES:
+        raise ValueError(
+            f"places must be of a kind among {', '.join(PLACES)}; got {kind!r}: the description "
+            "was changed, or written by another version"
+        )
+    return PLACES[kind](**values)
