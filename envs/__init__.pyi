@@ -12,6 +12,7 @@ from .rewards.functions import increment_over_random, increments, padding, regre
 from .tasks.adafocus import AdaFocusTask
 from .tasks.exits import ExitConfig, ExitTask
 from .tasks.jump import JumpConfig, JumpTask
+from .tasks.resolutions import ResolutionConfig, ResolutionTask
 from .tasks.subset import SubsetConfig, SubsetTask
 from .tasks.task import Decision, Look, Task
 from .tasks.timelines import Timeline, coarse_to_fine, uniform_segments
@@ -36,6 +37,8 @@ __all__ = [
     "Look",
     "PlusConfig",
     "RecordError",
+    "ResolutionConfig",
+    "ResolutionTask",
     "RewardDesign",
     "SubsetConfig",
     "SubsetTask",

@@ -20,7 +20,8 @@ class EnvConfig:
     Attributes:
         cache: Folder of the feature cache; a str, where the spec is to be stored as JSON.
         classifier: Folder of the classifier bundle, trained on that cache.
-        group: Name of the cache's option group; needed where it holds several.
+        group: Name of the cache's option group, or of several, whose options come one group after
+            the other; needed where it holds several.
         split: Which videos are played; None for those of all splits.
         videos: Rows of the cache to play, all of them in the split; None for the whole split.
         order: ``shuffled`` anew in every epoch, or as ``listed``.
@@ -49,7 +50,7 @@ class EnvConfig:
 
     cache: str | os.PathLike[str]
     classifier: str | os.PathLike[str]
-    group: str | None = None
+    group: str | Sequence[str] | None = None
     split: str | None = "train"
     videos: Sequence[int] | None = None
     order: str = "shuffled"

@@ -61,8 +61,8 @@ class Player:
         self.cache = source.cache
         self.n_envs = len(first)
         allowed = allowed_options(config.options_allowed, self.cache.n_options)
-        side_px = self.cache.places.side_px
-        option_gmacs = np.full(self.cache.n_options, source.frame_cost.local_gmacs)
+        side_px = self.cache.opened[0].group.places.side_px
+        option_gmacs = self.cache.option_gmacs
         prices = Prices.of(config, source.frame_cost, option_gmacs, self.cache.steps, side_px)
         engine = FocusEngine(source, config.labels)
         self.task = task_class(config)(config, engine, prices, allowed, self.n_envs)

@@ -200,7 +200,8 @@ def open_source(config: EnvConfig) -> FeatureSource:
     )
     stamps = [_stamp(path) for path in files]
     videos_root = None if config.videos_root is None else os.path.abspath(config.videos_root)
-    key = (*stamps, config.group, config.device, config.projection_bytes, videos_root)
+    group = config.group if isinstance(config.group, str | None) else tuple(config.group)
+    key = (*stamps, group, config.device, config.projection_bytes, videos_root)
     source = _open_sources.get(key)
     if source is None or None in stamps:
         cache = FeatureCache.open(config.cache, config.group, config.device, videos_root)

@@ -13,6 +13,7 @@ TASKS: dict[str, tuple[str, str]] = {
     "AdaFocus": ("config:EnvConfig", "tasks.adafocus:AdaFocusTask"),
     "AdaFocusPlus": ("config:PlusConfig", "tasks.adafocus:AdaFocusTask"),
     "Exit": ("tasks.exits:ExitConfig", "tasks.exits:ExitTask"),
+    "Resolution": ("tasks.resolutions:ResolutionConfig", "tasks.resolutions:ResolutionTask"),
     "Jump": ("tasks.jump:JumpConfig", "tasks.jump:JumpTask"),
     "Subset": ("tasks.subset:SubsetConfig", "tasks.subset:SubsetTask"),
 }

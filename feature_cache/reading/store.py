@@ -56,9 +56,9 @@ class GroupFeatures:
 class FeatureCache:
     """A feature cache, opened for reading one of its option groups, or several.
 
-    The K options are those of the opened groups, one group after the other. Groups may differ in
-    their width L, so local vectors are read of each: `opened`; what reads one group only, as
-    `local_vectors` and `places`, is refused where several are opened.
+    The K options are those of the opened groups, one group after the other; groups may differ in
+    their width, see `local_vectors`. What one group alone has, as `places`, is refused where
+    several are opened.
 
     Arrays stay on disk, memory-mapped read-only; every method copies only what it returns. Any
     number of processes may read; pickled, a cache is opened again where it arrives.
@@ -202,13 +202,13 @@ class FeatureCache:
 
     @property
     def local_channels(self) -> int:
-        """L, of the one opened group."""
-        return self.group.channels
+        """L: of several opened groups, the sum of their widths."""
+        return sum(each.group.channels for each in self.opened)
 
     @property
     def local_gmacs(self) -> float:
-        """Multiply-adds of f_L on an option of the one opened group."""
-        return self.group.gmacs
+        """Multiply-adds of f_L on the dearest option, in G."""
+        return float(self.option_gmacs.max())
 
     @property
     def n_options(self) -> int:
@@ -301,12 +301,32 @@ class FeatureCache:
         steps: NDArray[np.int64] | int,
         options: NDArray[np.int64] | slice,
     ) -> Tensor:
-        """Return local vectors of the one opened group; see `GroupFeatures.local_vectors`.
+        """Return local vectors float32; the three indices broadcast as NumPy's do.
 
-        Raises:
-            CacheError: If several groups are opened.
+        ``local_vectors(videos[:, None], np.arange(T), options)`` with options ``(B, T)`` in
+        ``[0, K)`` gives ``(B, T, L)``; ``local_vectors(videos, t, slice(None))`` gives
+        ``(B, K, L)``.
+
+        Of several opened groups, L is the sum of their widths: each has a block of its own, and
+        the vector of an option is zero outside of its group's. So the first layer of f_C, which is
+        linear, projects each group by weights of its own.
         """
-        return self._only.local_vectors(videos, steps, options)
+        if len(self.opened) == 1:
+            return self.opened[0].local_vectors(videos, steps, options)
+        if isinstance(options, slice):
+            every = np.arange(self.n_options)[options]
+            videos, steps = (np.asarray(each)[..., None] for each in (videos, steps))
+            return self.local_vectors(videos, steps, every)
+        rows, at, chosen = np.broadcast_arrays(videos, steps, options)
+        found = torch.zeros(*chosen.shape, self.local_channels, device=self.device)
+        begins = 0
+        for each in self.opened:
+            inside = (chosen >= each.first) & (chosen < each.first + each.group.places.n_options)
+            vectors = each.local_vectors(rows[inside], at[inside], chosen[inside] - each.first)
+            ends = begins + each.group.channels
+            found[torch.from_numpy(inside).to(self.device), begins:ends] = vectors
+            begins = ends
+        return found
 
     def frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices ``(B, T)`` of the frames in their video files."""

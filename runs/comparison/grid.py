@@ -219,7 +219,7 @@ def _train_classifier(group: Group, config: CompareConfig) -> None:
             group.cache,
             training,
             HeadConfig(hidden, how.fit_dropout),
-            group.name,
+            (group.name,),
             skip_rate=how.fit_skip_rate,
         ),
         torch.device(device_of(config.device)),

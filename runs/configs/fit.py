@@ -140,7 +140,8 @@ class FitClassifierConfig:
         cache: The feature cache; its split val selects the epoch.
         training: How.
         head: What f_C is, without --classifier.
-        group: The cache's option group, where it has several.
+        group: The cache's option group, or several that f_C is to read together; needed where the
+            cache has several.
         classifier: Bundle of f_C, to begin with; random weights if not given.
         policy: A run of 'focusgym train', or a policy bundle.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
@@ -151,7 +152,7 @@ class FitClassifierConfig:
     cache: Path
     training: TrainingConfig
     head: HeadConfig
-    group: str | None = None
+    group: tuple[str, ...] = ()
     classifier: Path | None = None
     policy: Path | None = None
     sample_policy: bool = False

@@ -121,7 +121,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     """Stages I and III on a cache: f_C."""
     settings = settings_of(config.training, ("classifier",))
     check_choices(config)
-    cache = FeatureCache.open(config.cache, config.group, str(device))
+    cache = FeatureCache.open(config.cache, config.group or None, str(device))
     sizes = (cache.map_shape[2], cache.local_channels, cache.n_classes)
     classifier = classifier_of(
         config.classifier, sizes, cache.steps, config.head, config.training, cache

@@ -226,12 +226,10 @@ def test_what_is_refused(
     for several in ([], ["full32", "full32"]):
         with pytest.raises(CacheError, match="opened once each, and at least one; got"):
             FeatureCache.open(root, several)
-    cache, row = FeatureCache.open(root, NAMES), np.array([0])
+    cache = FeatureCache.open(root, NAMES)
     for use in (
         lambda: cache.places,
-        lambda: cache.local_channels,
         lambda: cache.encoders(),
-        lambda: cache.local_vectors(row, row, row),
     ):
         with pytest.raises(CacheError, match="several option groups .* and one is expected here"):
             use()

@@ -1,0 +1,160 @@
+"""Resolutions: in every segment one of several networks or sides, or a few segments skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from ..config import EnvConfig, check_integer, check_number
+from ..engine.engine import FocusEngine
+from ..episodes.order import Episodes
+from ..rewards.designs import Reward
+from .actions import checked_actions
+from .prices import Prices
+from .task import Decision, Look, Task
+from .timelines import Timeline, in_order
+
+
+@dataclass(frozen=True)
+class ResolutionConfig(EnvConfig):
+    """The keywords of ``focusgym/Resolution-v0``: those of `EnvConfig`, and two more.
+
+    ``group`` may name several option groups, such as the whole frame at three sides, each with an
+    encoder of its own.
+
+    Attributes:
+        skips: By how many segments each of the last actions goes on without feeding any.
+        price_per_gmac: What is taken off the reward for each GMAC that a decision spends.
+
+    Raises:
+        ValueError: If a value is not among those that are allowed.
+    """
+
+    observations: ClassVar[tuple[str, ...]] = ("map", "index", "state")
+
+    observation: str = "state"
+    reward: Reward = "increments"
+    skips: Sequence[int] = (1, 2, 4)
+    price_per_gmac: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_number("price_per_gmac", self.price_per_gmac)
+        for skip in self.skips:
+            check_integer("skips", skip, 1)
+        if len({*self.skips}) < len(self.skips):
+            raise ValueError(f"skips must be different numbers; got {list(self.skips)}")
+
+
+class ResolutionTask(Task[ResolutionConfig, NDArray[np.int64]]):
+    """Read the segment with one of the options, or skip some. ``focusgym/Resolution-v0``.
+
+    ## Action space
+    ``Discrete(K + len(skips))``: an option of the opened groups; or, from K on, to skip as many
+    segments as ``skips`` says, this one among them. Skipped segments are neither glanced at, but
+    for the one at which the decision was made, nor fed. A skip to the end of a video of which
+    nothing was fed is not possible, and reads the cheapest option instead. ``action_masks()`` says
+    so.
+
+    ## Reward
+    The design's (by default the confidence that was gained, which adds up to the confidence at the
+    end) less ``price_per_gmac`` times what the decision spent.
+
+    ## Episodes
+    At most T decisions; they end behind the last segment.
+
+    Source: AR-Net (arXiv:2007.15796): four resolutions with a network each, and skips of 1, 2 and
+        4. It trains by Gumbel-softmax; the price per GMAC is ours.
+    """
+
+    def __init__(
+        self,
+        config: ResolutionConfig,
+        engine: FocusEngine,
+        prices: Prices,
+        allowed: NDArray[np.bool_],
+        n_envs: int,
+    ) -> None:
+        """Set up N episodes; see `Task`."""
+        super().__init__(config, engine, prices, allowed, n_envs)
+        self._now = np.zeros(n_envs, dtype=np.int64)
+        self._reached = np.zeros_like(self.seen)
+
+    @property
+    def space(self) -> spaces.Space[np.int64]:
+        """An option, or a skip."""
+        return spaces.Discrete(len(self.allowed) + len(self.config.skips))
+
+    def make_timeline(self) -> Timeline:
+        """Return the segments in order."""
+        return in_order(self.engine.cache.steps)
+
+    def begin(self, which: NDArray[np.bool_]) -> None:
+        """Begin anew in the episodes ``which``, at the first segment."""
+        super().begin(which)
+        self._now = np.where(which, 0, self._now)
+        self._reached = self._reached & ~which[:, None]
+
+    def upcoming(self) -> NDArray[np.int64]:
+        """Return the segments ``(N,)`` that are reached; after the end the last one."""
+        return np.minimum(self._now, self.engine.cache.steps - 1)
+
+    def glanced(self) -> NDArray[np.bool_]:
+        """Return the segments that a decision was made at, and the next one, ``(N, T)``."""
+        next_one = self.upcoming()[:, None] == np.arange(self.engine.cache.steps)
+        glanced: NDArray[np.bool_] = self._reached | next_one
+        return glanced
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Return ``(N, K + len(skips))``: the allowed options, and the skips that are possible."""
+        to_the_end = self._now[:, None] + np.asarray(self.config.skips) >= self.engine.cache.steps
+        possible: NDArray[np.bool_] = self.seen.any(axis=1, keepdims=True) | ~to_the_end
+        return np.concatenate([np.tile(self.allowed, (len(self.t), 1)), possible], axis=1)
+
+    def read(self, actions: ArrayLike) -> NDArray[np.int64]:
+        """Return the actions ``(N,)``; a skip that is not possible is the cheapest option.
+
+        Raises:
+            ValueError: If they are not N actions of the space, or an option is not allowed.
+        """
+        n_options, n_actions = len(self.allowed), len(self.allowed) + len(self.config.skips)
+        chosen = checked_actions(actions, (len(self.t),), (n_actions,))
+        forbidden = chosen[(chosen < n_options) & ~self.allowed[np.minimum(chosen, n_options - 1)]]
+        if len(forbidden):
+            raise ValueError(
+                f"expected options among options_allowed {np.flatnonzero(self.allowed).tolist()}; "
+                f"got {sorted({*forbidden.tolist()})}: use action_masks() with a maskable agent"
+            )
+        possible = self.masks()[np.arange(len(chosen)), chosen]
+        price = np.where(self.allowed, self.prices.option_gmacs, np.inf)
+        return np.where(possible, chosen, int(price.argmin()))
+
+    def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:
+        """Read the segments, or skip some."""
+        n_options, steps = len(self.allowed), self.engine.cache.steps
+        segments, fed = self.upcoming(), choice < n_options
+        options = np.where(fed, choice, 0)
+        prices = self.prices
+        glance_gmacs = prices.cost.glance_gmacs + prices.cost.policy_gmacs
+        spent = glance_gmacs + prices.of_looks(options, fed, fed)
+        self.pay(spent)
+        previous = self.engine.confidence
+        self.engine.commit(self.engine.try_options(segments, options[:, None]), fed=fed)
+        self.t = self.t + 1
+        self.seen[np.arange(len(choice)), segments] |= fed
+        self._reached[np.arange(len(choice)), segments] = True
+        goes_on = np.asarray([1] * n_options + list(self.config.skips), dtype=np.int64)[choice]
+        self._now = self._now + goes_on
+        over = self._now >= steps
+        named = np.where(fed, options, -1)
+        rewards = self.priced_reward(previous, named, over, spent, self.config.price_per_gmac)
+        look = Look(
+            segments, named, fed, fed, self.engine.logits, self.engine.confidence, self.gmacs
+        )
+        return Decision((look,), rewards, over, {"skipped": np.where(fed, 0, goes_on)})
