@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -311,8 +310,8 @@ class AdaptiveRecognizer(nn.Module):
             check_given(given, self.places.n_options, (batch, steps))
         elif self.policy is None:
             raise ValueError("this recognizer has no policy: give it one, or give `options`")
-        with self._autocast():
-            maps, glance = glance_at(self.glance_encoder, flat, self.feature_dtype)
+        computes_in = PRECISIONS[self.precision]
+        maps, glance = glance_at(self.glance_encoder, flat, self.feature_dtype, computes_in)
         if given is not None or self.policy is None:
             # A copy: the caller may go on to use theirs.
             chosen = torch.as_tensor(given).to(self.device, copy=True)
@@ -347,24 +346,20 @@ class AdaptiveRecognizer(nn.Module):
         fed = torch.ones_like(attended) if fed is None else fed
         return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1), fed)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        dtype = PRECISIONS[self.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
-
     def _look(self, frames: Tensor, options: Tensor) -> Tensor:
         """Return local vectors ``(M, L)``: f_L's of frames that are looked at, zero elsewhere."""
         looked = (options < self.places.n_options).nonzero().squeeze(1)
         width = self.classifier.config.local_channels
         local = torch.zeros(len(frames), width, dtype=self.feature_dtype, device=frames.device)
         if len(looked):
-            with self._autocast():
-                local[looked] = look_at(
-                    self.local_encoder,
-                    self.places,
-                    frames[looked],
-                    options[looked],
-                    self.feature_dtype,
-                )
+            local[looked] = look_at(
+                self.local_encoder,
+                self.places,
+                frames[looked],
+                options[looked],
+                self.feature_dtype,
+                PRECISIONS[self.precision],
+            )
         return local
 
 

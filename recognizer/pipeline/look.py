@@ -6,6 +6,8 @@ that a policy sees in deployment what it saw in training.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -17,13 +19,19 @@ from ..places.places import Places
 GLANCE_PIXELS, LOCAL_PIXELS = 4 * 224**2, 16 * 128**2
 
 
-def glance_at(encoder: Encoder, frames: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def glance_at(
+    encoder: Encoder,
+    frames: Tensor,
+    dtype: torch.dtype,
+    computes_in: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor]:
     """Return glance maps and glance vectors as they are stored.
 
     Args:
         encoder: f_G.
         frames: ``(M, 3, S, S)`` uint8; f_G may read them at a smaller side, its ``input_px``.
         dtype: Storage dtype, to which both are rounded.
+        computes_in: Dtype in which f_G computes where torch's autocast does; None is float32.
 
     Returns:
         ``(M, h, w, G)`` maps, channels last, and their spatial means ``(M, G)``.
@@ -32,14 +40,20 @@ def glance_at(encoder: Encoder, frames: Tensor, dtype: torch.dtype) -> tuple[Ten
     """
     maps, vectors = [], []
     for some in batches(frames, GLANCE_PIXELS):
-        encoded = encoder.encode(encoder.prepare(some))
+        with _autocast(frames.device, computes_in):
+            encoded = encoder.encode(encoder.prepare(some))
         maps.append(encoded.float().permute(0, 2, 3, 1).to(dtype))
         vectors.append(pool(encoded, dtype))
     return torch.cat(maps), torch.cat(vectors)
 
 
 def look_at(
-    encoder: Encoder, places: Places, frames: Tensor, options: Tensor, dtype: torch.dtype
+    encoder: Encoder,
+    places: Places,
+    frames: Tensor,
+    options: Tensor,
+    dtype: torch.dtype,
+    computes_in: torch.dtype | None = None,
 ) -> Tensor:
     """Return the local vectors of one option of each frame, as they are stored.
 
@@ -49,6 +63,7 @@ def look_at(
         frames: ``(M, 3, S, S)`` uint8, at least one.
         options: ``(M,)`` int64 in ``[0, K)``.
         dtype: Storage dtype, to which they are rounded.
+        computes_in: As of `glance_at`.
 
     Returns:
         ``(M, L)``.
@@ -56,8 +71,12 @@ def look_at(
     Source: AdaFocus (arXiv:2105.03245) Eq. 2.
     """
     n = _n_batches(len(frames), places.side_px, LOCAL_PIXELS, frames.device)
-    parts = zip(frames.tensor_split(n), options.tensor_split(n), strict=True)
-    return torch.cat([pool(local_maps(encoder, places, *part), dtype) for part in parts])
+    pooled = []
+    for some, where in zip(frames.tensor_split(n), options.tensor_split(n), strict=True):
+        with _autocast(frames.device, computes_in):
+            maps = local_maps(encoder, places, some, where)
+        pooled.append(pool(maps, dtype))
+    return torch.cat(pooled)
 
 
 def look_everywhere(
@@ -105,6 +124,10 @@ def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:
 def pool(maps: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the spatial means ``(M, channels)`` of maps ``(M, channels, h, w)``, as stored."""
     return maps.float().mean(dim=(2, 3)).to(dtype)
+
+
+def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def _n_batches(n_images: int, side_px: int, pixels: int, device: torch.device) -> int:

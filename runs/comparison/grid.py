@@ -84,8 +84,12 @@ def groups_of(config: CompareConfig) -> list[Group]:
     def add(name: str, places: Places, root: Path) -> None:
         found.append(Group(name, places, root.resolve(), config.out / "classifiers" / name))
 
-    for side_px in config.patch or sorted({group.places.side_px for group in there}):
-        known = [group for group in there if group.places.side_px == side_px]
+    if not config.patch:
+        for group in sorted(there, key=lambda group: group.places.side_px):
+            add(group.name, group.places, config.cache)
+    patches = [group for group in there if isinstance(group.places, PatchGrid)]
+    for side_px in config.patch:
+        known = [group for group in patches if group.places.side_px == side_px]
         for group in known:
             add(group.name, group.places, config.cache)
         if not known:

@@ -57,8 +57,8 @@ class CompareConfig:
         classifier: How f_C is trained.
         runs: Compare these runs of 'focusgym train' instead of training any.
         cache: The feature cache.
-        patch: Patch sides P, pixels; all those of the cache if not given. What the cache lacks is
-            encoded into the folder of the comparison, with the cache's own encoders.
+        patch: Patch sides P, pixels; all option groups of the cache if not given. What the cache
+            lacks is encoded into the folder of the comparison, with the f_L of its first group.
         reward: Reward designs, as those of 'focusgym train'.
         reference: The design that the others are compared with; the first one if not given.
         seeds: Of weights, episodes and draws: 0, 1, and so on.

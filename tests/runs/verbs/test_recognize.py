@@ -299,7 +299,7 @@ def test_mistakes_are_one_line(
     make_recognizer(policy=False).save(tmp_path / "blind")
     shutil.copytree(bundle, tmp_path / "changed")
     content = json.loads((tmp_path / "changed" / "bundle.json").read_text())
-    content["config"]["grid"]["n"] = 4
+    content["config"]["places"]["n"] = 4
     (tmp_path / "changed" / "bundle.json").write_text(json.dumps(content))
     (tmp_path / "folder" / "sub").mkdir(parents=True)
     (tmp_path / "folder" / "there.mp4").touch()
