@@ -77,9 +77,10 @@ def facts(
     """Return what was recognized in one video, as plain values.
 
     It has the ``top`` classes after the last frame; the GMACs spent, those of full frames, and how
-    many times less that is; the milliseconds; and for every frame its index in the file, the box
-    (pixels of the prepared frame; null where it was skipped), the class so far with its
-    probability, and the GMACs spent so far.
+    many times less that is; the milliseconds, of the networks as the mean over the videos of its
+    batch, which are recognized at once; and for every frame its index in the file, the box (pixels
+    of the prepared frame; null where it was skipped), the class so far with its probability, and
+    the GMACs spent so far.
 
     Args:
         recognizer: What recognized it.
@@ -123,12 +124,13 @@ def _sentences(line: dict[str, Any]) -> str:
     classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
     ratio = line["times_less"]
     compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
+    recognizing = f"{line['recognize_ms']:.1f} ms recognizing (mean of its batch)"
     lines = [
         f"{line['video']}: {classes}",
         f"  {line['attended']} of {len(line['steps'])} frames looked at, "
         f"{format_gmacs(line['gmacs'])}, {compared} than full frames "
         f"({format_gmacs(line['full_frames_gmacs'])})",
-        f"  {line['decode_ms']:.1f} ms decoding, {line['recognize_ms']:.1f} ms recognizing",
+        f"  {line['decode_ms']:.1f} ms decoding, {recognizing}",
     ]
     if "annotated" in line:
         lines.append(f"  annotated in {line['annotated']}")
