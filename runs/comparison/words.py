@@ -81,7 +81,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
         f"{summary['resamples']} times with replacement. Differences are paired, by seed and by "
         "video, and have two intervals: over videos, and Student's t interval over seeds. Higher "
         "and lower: both lie on one side of zero; for one seed, that over videos alone. So the "
-        "interval above is from the lower of their lower ends to the higher of their upper ends."
+        "interval above is the union of both."
     ]
     several = [n for row in learned for n in (row["fewest_seeds"], len(row["seeds_compared"]))]
     several = [n for n in several if n > 1]

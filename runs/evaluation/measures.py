@@ -66,7 +66,10 @@ def gmacs_of(played: Played) -> dict[str, Any]:
 
 
 def print_measures(rows: Sequence[dict[str, Any]]) -> None:
-    """Print accuracies in percent after some of the frames and their mean, looks, and cost."""
+    """Print accuracies in percent after some of the frames, their mean, looks, and cost.
+
+    The mean is over all frames. Where frames are left out of the table, a line below says so.
+    """
     steps = len(rows[0]["accuracy_by_step"])
     shown = np.unique(np.linspace(1, steps, min(steps, _SHOWN)).round().astype(int))
     table = Table(
@@ -98,3 +101,7 @@ def print_measures(rows: Sequence[dict[str, Any]]) -> None:
     # Names and digits are never cut off: where the console is narrow, lines are longer than it is.
     console.width = max(console.width, Measurement.get(_WIDE, _WIDE.options, table).maximum)
     console.print(table)
+    if len(shown) < steps:
+        console.print(
+            f"{len(shown)} of {steps} frames are shown; the mean is over all, and --json prints all"
+        )

@@ -31,6 +31,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         print_measures([results["test"]])
         tell(
             f"{config.out} holds the policy bundle, logs (tensorboard --logdir {config.out}/logs) "
-            f"and results.json\nnext: focusgym replay outputs/replay --policy {config.out}"
+            f"and results.json\nnext: focusgym replay outputs/replay_{config.out.name} "
+            f"--policy {config.out}"
         )
     return results

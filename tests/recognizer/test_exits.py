@@ -197,11 +197,11 @@ def test_nothing_is_computed_after_an_exit(
     run(recognizer)
     running = [sum(step >= t for step in steps) for t in range(5)]
     assert running == [3, 2, 2, 1, 1]
-    assert [len(images) for images in glance.given] == running
-    assert [len(images) for images in local.given] == running
+    assert [len(images) for images in glance] == running
+    assert [len(images) for images in local] == running
     assert rows == {"π": running, "f_C": running}
     exiting_frames = torch.cat([FRAMES[[step >= t for step in steps], t] for t in range(5)])
-    assert torch.equal(torch.cat(glance.given), exiting_frames), "and of the right videos"
+    assert torch.equal(torch.cat(glance), exiting_frames), "and of the right videos"
 
 
 def test_what_is_charged_is_what_is_multiplied() -> None:
@@ -224,7 +224,7 @@ def test_a_stream_that_has_exited_rests() -> None:
         found = stream.push(FRAMES[:, min(t, 4)])
         assert stream.running.tolist() == [step > t for step in steps]
         assert found.fed[:, 0].tolist() == [step >= t for step in steps]
-    assert sum(map(len, glance.given)) == sum(map(len, local.given)) == sum(steps) + 3
+    assert sum(map(len, glance)) == sum(map(len, local)) == sum(steps) + 3
     torch.testing.assert_close(found.logits, recognizer(FRAMES).logits[:, -1:], rtol=0, atol=1e-3)
     assert not found.attended.any()
     with pytest.raises(ValueError, match=r"an option for each of 3 streams; got \(2,\)"):
@@ -267,7 +267,7 @@ def test_a_rule_for_other_videos_is_refused() -> None:
     recognizer = make_recognizer()
     parts: list[Any] = [
         getattr(recognizer, name)
-        for name in ("glance_encoder", "local_encoder", "classifier", "grid")
+        for name in ("glance_encoder", "local_encoder", "classifier", "places")
     ]
     with pytest.raises(ValueError, match="videos of 2 frames, 5 are read: solve them for as many"):
         AdaptiveRecognizer(

@@ -111,7 +111,7 @@ def test_every_verb_prints_in_ascii(printed: dict[str, str]) -> None:
     assert r"\u03bb of Eq. 10" in printed["help"]
     report = printed["quickstart"]
     assert r"gaussian            a patch near the centre, \u03c3 = S/4" in report
-    assert r"a figure is known to \xb110.0 points" in report
+    assert r"each accuracy above is known to \xb127.2 points" in report
 
 
 def test_utf8_is_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

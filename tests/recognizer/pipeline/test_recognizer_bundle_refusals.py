@@ -168,7 +168,10 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "other frames": (put("frames", "frame_px", 16), "frames of 32 px, the frames have 16 px"),
     "no frames at all": (put("frames", "steps", 0), "steps and frame_px must be positive; got 0"),
     "another classifier": (put("classifier", "aggregation", "average"), "loading state_dict"),
-    "an unknown classifier": (put("classifier", "aggregation", "max"), "'gru' or 'average'"),
+    "an unknown classifier": (
+        put("classifier", "aggregation", "max"),
+        "one of gru, average, max_pool",
+    ),
     "a large classifier": (put("classifier", "hidden", 10**6), "size mismatch for classifier"),
     "a large policy": (put("policy", "hidden", 10**6), "size mismatch for policy"),
     "ρ above 1": (put("policy", "threshold", 1.5), r"threshold must be in \[0, 1\]"),

@@ -51,7 +51,13 @@ def test_a_narrow_console_cuts_no_figure_off() -> None:
         )
         assert line.split() == [name, *shown, mean, "100", "12.35"]
     assert "MMACs" in printed
-    assert "±5.0 points" in printed
+    # Wilson's interval as a formula: of a table's accuracies, it is widest nearest to one half.
+    z, n = 1.959963984540054, 37
+    rights = [round(n * accuracy) for accuracy in (*accuracies, np.mean(accuracies))]
+    p = min((right / n for right in rights), key=lambda share: abs(share - 0.5))
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert f"with 37 videos each accuracy above is known to ±{100 * half:.1f} points" in printed
+    assert half > 0.05, "wider than after the last frame"
 
 
 def test_lines_are_named_at_their_ends_and_have_intervals() -> None:

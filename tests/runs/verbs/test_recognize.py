@@ -169,7 +169,9 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
         f"  {looked} of 5 frames looked at, {format_gmacs(gmacs)}, {full / gmacs:.1f} times less "
         f"than full frames ({format_gmacs(full)})",
     ]
-    assert re.fullmatch(r"  \d+\.\d ms decoding, \d+\.\d ms recognizing", lines[-1])
+    assert re.fullmatch(
+        r"  \d+\.\d ms decoding, \d+\.\d ms recognizing \(mean of its batch\)", lines[-1]
+    )
     lines, _ = run(capsys, clip.path, "--bundle", bundle, "--top", 100)
     assert lines[0].count(" %") == 4, "there are no more classes"
 
