@@ -126,12 +126,9 @@ def _sentences(line: dict[str, Any]) -> str:
     classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
     ratio = line["times_less"]
     compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
-    It has the ``top`` classes after the last frame; how many frames were taken, which are not all
-    where the recognizer has exits, and how many f_L looked at; the GMACs spent, those of full
-    frames, and how many times less that is; the milliseconds, of the networks as the mean over the
-    videos of its batch, which are recognized at once; and for every frame its index in the file,
-    the box (pixels of the prepared frame; null where it was skipped or not taken), the class so far
-    with its probability, and the GMACs spent so far.
+    n_frames = len(line["steps"])
+    stopped = f"stopped after {line['fed']}, " if line["fed"] < n_frames else ""
+    recognizing = f"{line['recognize_ms']:.1f} ms recognizing (mean of its batch)"
     lines = [
         f"{line['video']}: {classes}",
         f"  {line['attended']} of {n_frames} frames looked at, {stopped}"
