@@ -20,7 +20,7 @@ from kills import in_a_child, kill_at_checkpoint, kill_now
 from focusgym.agents.checkpoints import checkpoint
 from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.folders.run_folder import is_run
-from focusgym.runs.verbs import train
+from focusgym.runs.training import policy_run as train
 
 POLICY = PolicyTrainingConfig(5, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
 RUNS = {
