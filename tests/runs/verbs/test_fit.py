@@ -229,6 +229,7 @@ def test_f_l_stays_as_it_is_where_its_rate_is_zero(
         "dropout": 0.5,
         "reuse_glance": False,
         "aggregation": "average",
+        "steps": 2,
     }
     classifier = read_classifier(tmp_path / "out" / "classifier")
     assert {tuple(each.shape) for each in classifier.parameters()} == {(2, 64), (2,)}

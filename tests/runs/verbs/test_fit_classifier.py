@@ -97,6 +97,7 @@ def test_stage_one(
         "dropout": 0.0,
         "reuse_glance": True,
         "aggregation": "gru",
+        "steps": cache.steps,
     }
     with torch.no_grad():
         logits = read_classifier(out)(*whole(call.validation)[:2])
