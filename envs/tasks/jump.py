@@ -10,10 +10,12 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from ..config import EnvConfig, check_integer, check_number
+from ..engine.engine import FocusEngine
 from ..episodes.order import Episodes
 from ..rewards.designs import Reward
 from .actions import checked_actions
 from .exits import check_option
+from .prices import Prices
 from .task import Decision, Look, Task
 from .timelines import Timeline
 
@@ -70,6 +72,18 @@ class JumpTask(Task[JumpConfig, NDArray[np.int64]]):
         cheap features. Its stop comes from a predicted utility; here it is an action.
     """
 
+    def __init__(
+        self,
+        config: JumpConfig,
+        engine: FocusEngine,
+        prices: Prices,
+        allowed: NDArray[np.bool_],
+        n_envs: int,
+    ) -> None:
+        """Set up N episodes; see `Task`."""
+        super().__init__(config, engine, prices, allowed, n_envs)
+        self._now = np.full(n_envs, engine.cache.steps // 2)
+
     @property
     def space(self) -> spaces.Space[np.int64]:
         """A segment, or stop."""
@@ -87,9 +101,7 @@ class JumpTask(Task[JumpConfig, NDArray[np.int64]]):
     def begin(self, which: NDArray[np.bool_]) -> None:
         """Begin anew in the episodes ``which``, at the middle segment."""
         super().begin(which)
-        middle = self.engine.cache.steps // 2
-        now = getattr(self, "_now", np.full(len(which), middle))
-        self._now = np.where(which, middle, now)
+        self._now = np.where(which, self.engine.cache.steps // 2, self._now)
 
     def upcoming(self) -> NDArray[np.int64]:
         """Return the segments ``(N,)`` that were taken last; the middle one before any."""
