@@ -20,6 +20,7 @@ from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
+from .task_play import play_task
 from .train import make_environment, train_policy
 from .validation import Validation
 
@@ -54,6 +55,7 @@ __all__ = [
     "kept_share",
     "load_checkpoint",
     "make_environment",
+    "play_task",
     "policy_options",
     "random_exits",
     "read_penalty",
