@@ -284,7 +284,7 @@ def test_what_blocks_print(folders: dict[str, Path], tiny_run: tuple[Path, Any])
     assert rewards[:5] == ["+0.000"] * 5, "at the end"
     assert printed(folders, "your-reward.md", "to_json()") == "True\n"
     exits = printed(folders, "environments.md", "focusgym/Exit-v0")
-    assert re.fullmatch(r"l: [1-6]\.\d+\ngmacs: 0\.\d+\ncorrect: [01]\.\d+\n", exits)
+    assert re.fullmatch(r"decisions +[1-6]\.\d+\ngmacs +0\.\d+\ncorrect +[01]\.\d+\n", exits)
     table = printed(folders, "other-libraries.md", "focusgym evaluate").splitlines()
     assert [line.split()[0] for line in table[3:]] == ["sb3_ppo", "random", "central", "gaussian"]
     assert printed(folders, "your-encoder.md", "encoder_gmacs(").startswith("(2, 1280, 4, 4) 1280")
