@@ -1,10 +1,11 @@
 """The supervised stages: encoders on full frames, f_L and f_C on patches, f_C on features."""
 
 from .config import FitConfig
-from .fit import FitError, Fitted, Stage, fit
-from .networks import FullFrames, OnFeatures, OnPixels, policy_choice, sequence_losses
+from .fit import FitError, Fitted, fit
+from .networks import FullFrames, OnFeatures, OnPixels, policy_choice
 from .processes import process_group, rank_and_world
 from .samples import Samples, TensorSamples, random_options, shuffled, uniform_draws, with_skips
+from .stage import Stage, sequence_losses
 
 __all__ = [
     "FitConfig",

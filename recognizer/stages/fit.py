@@ -16,13 +16,11 @@ from tqdm import tqdm
 from ..classifiers.base import KeyedDropout
 from ..errors import FocusgymError
 from .config import FitConfig
-from .networks import FullFrames, OnFeatures, OnPixels, are_correct, sequence_losses
 from .processes import are_same, data_parallel, rank_and_world, share_buffers, share_of, total
 from .progress import Progress, StageCheckpoint
 from .samples import Samples, shuffled
+from .stage import Stage, are_correct
 from .steps import Stepper
-
-Stage = FullFrames | OnPixels | OnFeatures
 
 
 class FitError(FocusgymError):
@@ -135,7 +133,7 @@ def fit(
             for whole, (rows, weight), batch in zip(batches, shares, loaded, strict=True):
                 *inputs, labels = (part.to(device) for part in batch)
                 with stepper.autocast(), _keyed_dropout(stage, [*seed, epoch], rows):
-                    each = sequence_losses(model(*inputs), labels)
+                    each = stage.losses(model(*inputs), labels)
                 loss = each.sum() * (weight / len(whole))
                 stepper.step(loss * world)  # what is averaged over the processes is to be summed
                 losses.append(loss.detach())
@@ -170,11 +168,11 @@ def validate(
     sums = torch.zeros(3, dtype=torch.float64, device=device)
     for batch in samples.batches(0, [some for some in rows if len(some)]):
         *inputs, labels = (part.to(device) for part in batch)
-        logits = stage(*inputs).float()
-        correct = are_correct(logits, labels)
+        outputs = stage(*inputs)
+        correct = are_correct(stage.logits(outputs).float(), labels)
         sums[0] += correct.sum()  # counts are exact: the loss decides where they are equal
         sums[1] += correct.numel()
-        sums[2] -= sequence_losses(logits, labels).double().sum()
+        sums[2] -= stage.losses(outputs, labels).double().sum()
     n_correct, n_predictions, minus_loss = total(sums).tolist()
     return n_correct / n_predictions, minus_loss / samples.n
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
@@ -12,9 +11,10 @@ from ..pipeline.look import local_maps
 from ..places.places import Places
 from ..policies.policy import PolicyNetwork
 from .samples import random_options, with_skips
+from .stage import Stage
 
 
-class FullFrames(nn.Module):
+class FullFrames(Stage):
     """Stage 0: an encoder and a linear head that is thrown away, on full frames.
 
     The head classifies the pooled map of every frame; the logits of a video's frames are averaged.
@@ -41,7 +41,7 @@ class FullFrames(nn.Module):
         return logits
 
 
-class OnPixels(nn.Module):
+class OnPixels(Stage):
     """Stages I and III on pixels: f_L and f_C on patches; f_G and the policy are fixed.
 
     Networks: ``local`` and ``classifier``.
@@ -129,7 +129,7 @@ class OnPixels(nn.Module):
             )
 
 
-class OnFeatures(nn.Module):
+class OnFeatures(Stage):
     """Stages I and III on the cache: f_C on stored features. Network: ``classifier``.
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 5, and appendix B.1: in stage III f_C alone is tuned.
@@ -167,31 +167,3 @@ def policy_choice(
     n_options = policy.config.n_options
     options = options.masked_fill(~looks, n_options)
     return options if policy.keep else with_skips(options, draws, n_options, skip_rate)
-
-
-def sequence_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of each sample, averaged over its steps.
-
-    Args:
-        logits: ``(B, T, C)``.
-        labels: ``(B,)`` int64; or ``(B, C)`` bool, whose labels share the target equally.
-
-    Returns:
-        ``(B,)`` float32.
-
-    Source: AdaFocus (arXiv:2105.03245) Eq. 5. For several labels the released code takes one.
-    """
-    logits = logits.float()
-    batch, steps = logits.shape[:2]
-    if labels.dtype == torch.bool:
-        target = (labels / labels.sum(dim=1, keepdim=True)).repeat_interleave(steps, dim=0)
-    else:
-        target = labels.repeat_interleave(steps)
-    losses = functional.cross_entropy(logits.flatten(0, 1), target, reduction="none")
-    return losses.view(batch, steps).mean(dim=1)
-
-
-def are_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return ``(B, T)`` bool: whether the top class is the label, or one of the labels."""
-    top = logits.argmax(dim=-1)
-    return labels.gather(1, top) if labels.dtype == torch.bool else top == labels[:, None]

@@ -39,9 +39,11 @@ from focusgym.recognizer import (
     FitError,
     FullFrames,
     Purpose,
+    Stage,
     TensorSamples,
     fit,
     generator,
+    sequence_losses,
 )
 
 SEED = (3, 1)
@@ -341,3 +343,48 @@ def test_a_loss_that_diverges() -> None:
         "checkpoints of the epochs before stay as they are"
     )
     assert not any(module.training for module in stage.modules())
+
+
+class TwoHeads(Stage):
+    """Logits of two linear heads; the second one's loss counts half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        return {"heads": nn.ModuleList([self.first, self.second])}
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.first(x), self.second(x)
+
+    def logits(self, outputs: Any) -> Tensor:
+        return outputs[0]
+
+    def losses(self, outputs: Any, labels: Tensor) -> Tensor:
+        return sequence_losses(outputs[0], labels) + 0.5 * sequence_losses(outputs[1], labels)
+
+
+def test_a_stage_gives_its_own_losses() -> None:
+    """One step of plain gradient descent on them, by hand."""
+    torch.manual_seed(0)
+    stage, x, labels = TwoHeads(), torch.randn(6, 2, 4), torch.arange(6) % 3
+    by_hand = copy.deepcopy(stage)
+    samples = TensorSamples(6, lambda epoch, rows: (x[rows], labels[rows]))
+    config = FitConfig(
+        1, 6, {"heads": 0.1}, lr_batch_size=6, momentum=0.0, nesterov=False, weight_decay=0.0
+    )
+    kept = fit(stage, samples, samples, config, name="two heads", seed=[0])
+    losses = by_hand.losses(by_hand(x), labels)
+    losses.mean().backward()
+    with torch.no_grad():
+        for parameter in by_hand.parameters():
+            parameter -= 0.1 * parameter.grad
+    assert kept.epoch == 1, "a step down the losses is better on the samples themselves"
+    for found, expected in zip(stage.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    with torch.no_grad():
+        after = float(by_hand.losses(by_hand(x), labels).mean())
+    assert after < float(losses.detach().mean())
+    assert kept.val_loss == pytest.approx(after, abs=1e-5)

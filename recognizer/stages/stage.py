@@ -1,0 +1,65 @@
+"""What a stage is: networks that are trained, what they give for a batch, and its losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Stage(nn.Module, ABC):
+    """A module from batches to outputs, whose losses are its own business.
+
+    Outputs are logits ``(B, T, C)`` unless a stage says otherwise: one with auxiliary heads returns
+    what these give too, and overrides `losses` and `logits`.
+    """
+
+    @property
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """What may be trained, by name."""
+
+    def losses(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Return the loss ``(B,)`` of each sample, to be minimised.
+
+        Args:
+            outputs: What the stage gave for a batch.
+            labels: ``(B,)`` int64; or ``(B, C)`` bool, for samples with several.
+        """
+        return sequence_losses(self.logits(outputs), labels)
+
+    def logits(self, outputs: Any) -> Tensor:
+        """Return the logits ``(B, T, C)`` that a validation measures."""
+        logits: Tensor = outputs
+        return logits
+
+
+def sequence_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each sample, averaged over its steps.
+
+    Args:
+        logits: ``(B, T, C)``.
+        labels: ``(B,)`` int64; or ``(B, C)`` bool, whose labels share the target equally.
+
+    Returns:
+        ``(B,)`` float32.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 5. For several labels the released code takes one.
+    """
+    logits = logits.float()
+    batch, steps = logits.shape[:2]
+    if labels.dtype == torch.bool:
+        target = (labels / labels.sum(dim=1, keepdim=True)).repeat_interleave(steps, dim=0)
+    else:
+        target = labels.repeat_interleave(steps)
+    losses = functional.cross_entropy(logits.flatten(0, 1), target, reduction="none")
+    return losses.view(batch, steps).mean(dim=1)
+
+
+def are_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return ``(B, T)`` bool: whether the top class is the label, or one of the labels."""
+    top = logits.argmax(dim=-1)
+    return labels.gather(1, top) if labels.dtype == torch.bool else top == labels[:, None]
