@@ -25,7 +25,7 @@ from .classifiers.registry import CLASSIFIERS, build_classifier
 from .encoders.encoder import Encoder, EncoderConfig
 from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
 from .encoders.loading import WeightsError, load_weights
-from .encoders.trunks import EncoderError
+from .encoders.trunks import TRUNKS, EncoderError, Trunk
 from .errors import FocusgymError, PredictionError, in_words, shortened
 from .exits import MEASURES, NEVER, ExitRule, exit_scores, exit_steps, hold
 from .files.bundle import (
@@ -106,6 +106,7 @@ __all__ = [
     "NEVER",
     "PLACES",
     "RELEASED_ENTRIES",
+    "TRUNKS",
     "AdaptiveRecognizer",
     "AverageClassifier",
     "Box",
@@ -151,6 +152,7 @@ __all__ = [
     "Samples",
     "Stage",
     "TensorSamples",
+    "Trunk",
     "WeightsError",
     "WholeFrame",
     "accuracy_by_step",

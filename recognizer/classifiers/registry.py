@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..registry import found
+from ..registry import find_class
 from .base import Classifier, ClassifierConfig
 
 CLASSIFIERS: dict[str, str] = {
@@ -17,11 +17,11 @@ def build_classifier(config: ClassifierConfig, *, trusted: bool = True) -> Class
 
     Args:
         config: Which kind, and its sizes.
-        trusted: Whether the module of a class of your own may be imported; see `found`.
+        trusted: Whether the module of a class of your own may be imported; see `find`.
 
     Raises:
         ValueError: If there is no such kind, or it is no `Classifier`.
     """
     base: type[Classifier] = Classifier  # type: ignore[type-abstract]
-    kind = found("aggregation", config.aggregation, CLASSIFIERS, base, trusted=trusted)
+    kind = find_class("aggregation", config.aggregation, CLASSIFIERS, base, trusted=trusted)
     return kind(config)

@@ -17,8 +17,9 @@ class EncoderConfig:
     """Which encoder, and at which resolution it sees its input.
 
     Attributes:
-        name: ``small_glance``, ``small_local`` (this project's, for the embedded digits) or a
-            classification network of torchvision's, which is taken without its pooling and head.
+        name: ``small_glance``, ``small_local`` (this project's, for the embedded digits); a
+            classification network of torchvision's, which is taken without its pooling and head; or
+            ``module:attribute`` of a function of your own that returns a `Trunk`.
         input_px: Side to which the input is down-sampled (area average) first, pixels; None
             leaves it as it comes.
 
@@ -51,15 +52,19 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, *, trusted: bool = True) -> None:
         """Build the encoder with random weights.
+
+        Args:
+            config: Which, and at which resolution.
+            trusted: Whether the module of a network of your own may be imported; see `build_trunk`.
 
         Raises:
             EncoderError: If the network has no feature map before its pooling.
         """
         super().__init__()
         self.config = config
-        trunk = build_trunk(config.name)
+        trunk = build_trunk(config.name, trusted=trusted)
         self.channels = trunk.channels
         self.is_fused = False
         # Channels last: up to twice as fast on CPU, and the order in which maps are stored.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, fx, nn, no_grad, zeros
 from torch.nn import functional
 
 from ..errors import FocusgymError
+from ..registry import find
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -65,16 +67,21 @@ def _small_local() -> Trunk:
     return Trunk(nn.Sequential(*layers), 64)
 
 
-_SMALL = {"small_glance": _small_glance, "small_local": _small_local}
+# This project's own, by name; functions of yours are found by ``module:attribute``.
+TRUNKS: dict[str, Callable[[], Trunk]] = {
+    "small_glance": _small_glance,
+    "small_local": _small_local,
+}
 
 
 def check_name(name: str) -> None:
     """Check that a network of this name is known, without building it.
 
     Raises:
-        ValueError: If it is not, naming the small ones and torchvision's closest names.
+        ValueError: If it is not, naming the small ones and torchvision's closest names. What
+            ``module:attribute`` stands for is checked when it is built.
     """
-    if name in _SMALL:
+    if name in TRUNKS or ":" in name:
         return
     import torchvision
 
@@ -83,12 +90,13 @@ def check_name(name: str) -> None:
         return
     close = difflib.get_close_matches(name, known) or ["mobilenet_v2", "resnet50"]
     raise ValueError(
-        f"unknown encoder {name!r}: choose {', '.join(_SMALL)} or a classification network of "
-        f"torchvision's by its name, such as {', '.join(close)}"
+        f"unknown encoder {name!r}: choose {', '.join(TRUNKS)}, a classification network of "
+        f"torchvision's by its name, such as {', '.join(close)}, or 'module:attribute' of a "
+        "function of your own that returns a Trunk"
     )
 
 
-def build_trunk(name: str) -> Trunk:
+def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
     """Build a network without its pooling and head, with random weights.
 
     A network of torchvision's is traced and cut after the last feature map with more than one
@@ -96,16 +104,21 @@ def build_trunk(name: str) -> Trunk:
     is traced for inference: stochastic depth is off, also if it is trained.
 
     Args:
-        name: ``small_glance``, ``small_local`` (this project's, for the embedded digits) or one of
-            ``torchvision.models.list_models(module=torchvision.models)``.
+        name: ``small_glance``, ``small_local`` (this project's, for the embedded digits); one of
+            ``torchvision.models.list_models(module=torchvision.models)``; or ``module:attribute``
+            of a function of your own that returns a `Trunk`.
+        trusted: Whether the module of your own function may be imported; see `find`.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, or what it stands for returns no `Trunk`.
         EncoderError: If the network has no feature map before its pooling (vision transformers).
     """
     check_name(name)
-    if name in _SMALL:
-        return _SMALL[name]()
+    if name in TRUNKS or ":" in name:
+        trunk = find("encoder", name, TRUNKS, trusted=trusted)()
+        if not isinstance(trunk, Trunk):
+            raise ValueError(f"encoder {name!r} must return a Trunk; got {type(trunk).__name__}")
+        return trunk
     import torchvision
     from torchvision.models.feature_extraction import NodePathTracer
 

@@ -183,7 +183,7 @@ def read_classifier(
 def read_encoder(path: str | os.PathLike[str]) -> Encoder:
     """Read f_G or f_L from a bundle, in eval mode; see `read_bundle` for the errors."""
     bundle = read_bundle(path, "encoder")
-    return restore(path, bundle, lambda config: Encoder(EncoderConfig(**config)))
+    return restore(path, bundle, lambda config: Encoder(EncoderConfig(**config), trusted=False))
 
 
 def _check_types(bundle: Bundle) -> None:

@@ -367,8 +367,8 @@ def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
     """Build a recognizer with random weights from a bundle's config."""
     config = RecognizerConfig.of(content)
     return AdaptiveRecognizer(
-        Encoder(config.glance),
-        Encoder(config.local),
+        Encoder(config.glance, trusted=False),
+        Encoder(config.local, trusted=False),
         build_classifier(config.classifier, trusted=False),
         config.places,
         None if config.policy is None else PolicyNetwork(config.policy),

@@ -288,7 +288,7 @@ def test_what_blocks_print(folders: dict[str, Path], tiny_run: tuple[Path, Any])
     table = printed(folders, "other-libraries.md", "focusgym evaluate").splitlines()
     assert [line.split()[0] for line in table[3:]] == ["sb3_ppo", "random", "central", "gaussian"]
     assert printed(folders, "your-encoder.md", "encoder_gmacs(").startswith("(2, 1280, 4, 4) 1280")
-    assert "32 channels" in printed(folders, "your-encoder.md", "two_layers() ->")
+    assert "32 channels" in printed(folders, "your-encoder.md", "my_networks:two_layers")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +15,19 @@ from torchvision.models import vgg
 from torchvision.transforms.functional import normalize
 
 from focusgym.recognizer import (
+    BundleError,
     Encoder,
     EncoderConfig,
     EncoderError,
+    Trunk,
     WeightsError,
     WholeFrame,
     glance_at,
     load_weights,
     look_everywhere,
     pool,
+    read_encoder,
+    write_bundle,
 )
 
 # The modules that torchvision runs after the mean over positions; None where `features` is all
@@ -228,7 +234,7 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_loaded() -> None:
 
 
 def test_encoders_refuse_what_they_cannot_use() -> None:
-    close = "unknown encoder 'resnet': choose small_glance, small_local or .* resnet50, resnet"
+    close = "unknown encoder 'resnet': choose small_glance, small_local, .* resnet50, resnet"
     with pytest.raises(ValueError, match=close):
         EncoderConfig("resnet")
     with pytest.raises(ValueError, match="unknown encoder '': .* such as mobilenet_v2, resnet50"):
@@ -241,3 +247,33 @@ def test_encoders_refuse_what_they_cannot_use() -> None:
     for call in (encoder, encoder.prepare):
         with pytest.raises(ValueError, match=r"images must be uint8 in 0\.\.255; got torch.float"):
             call(torch.zeros(1, 3, 32, 32))
+
+
+def one_layer() -> Trunk:
+    return Trunk(nn.Conv2d(3, 5, 3, 2, 1), 5, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+
+
+def no_trunk() -> nn.Module:
+    return nn.Identity()
+
+
+def test_a_network_of_your_own_is_found_by_its_place(tmp_path: Path) -> None:
+    """A bundle imports nothing: it may be somebody else's."""
+    sys.modules.setdefault(__name__, sys.modules[one_layer.__module__])
+    encoder = Encoder(EncoderConfig(f"{__name__}:one_layer")).eval()
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = encoder.trunk((images / 255 - 0.5) / 0.25)
+        torch.testing.assert_close(encoder(images), expected, rtol=0, atol=1e-5)
+    write_bundle(tmp_path / "mine", "encoder", encoder.config, encoder)
+    assert read_encoder(tmp_path / "mine").channels == 5
+    with pytest.raises(ValueError, match="must return a Trunk; got Identity"):
+        Encoder(EncoderConfig(f"{__name__}:no_trunk"))
+    with pytest.raises(
+        ValueError, match="encoder must be one of small_glance, small_local, or"
+    ):
+        Encoder(EncoderConfig("no_such_module:net"))
+    write_bundle(tmp_path / "theirs", "encoder", EncoderConfig("antigravity:net"), encoder)
+    with pytest.raises(BundleError, match="which a file may not import: import antigravity first"):
+        read_encoder(tmp_path / "theirs")
+    assert "antigravity" not in sys.modules
