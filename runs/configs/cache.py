@@ -23,8 +23,9 @@ class ContentConfig:
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
         group: What can be looked at, with which f_L: patches:ENCODER:SIDE are 7×7 patches of this
             side, patches:ENCODER:SIDE:N are N×N, full:ENCODER:SIDE is the whole frame reduced to
-            this side; ENCODER as of --glance. May be repeated, as in --group patches:resnet50:128
-            --group full:resnet18:112. Without any: patches:resnet50:128.
+            this side; ENCODER as of --glance. May be repeated: for ResNet-50 on patches and on
+            whole frames, '--group patches:resnet50:128 --group full:resnet50:112'. Without any,
+            patches:resnet50:128.
         weights: Weights of a network that is given by its name: NAME=WEIGHTS, once for each, such
             as resnet50=resnet50.pth. A .pth or .safetensors file, 'default' or the name of
             torchvision's weights (downloaded), or 'random'.
