@@ -15,7 +15,16 @@ import torch
 import yaml
 from torch import Tensor, nn
 from torch.nn import functional
-from verbs import Call, Digits, assert_kept, make_policy, refused, run_fit, whole
+from verbs import (
+    Call,
+    Digits,
+    assert_kept,
+    assert_same_pixels,
+    make_policy,
+    refused,
+    run_fit,
+    whole,
+)
 
 from focusgym.agents import read_policy
 from focusgym.feature_cache import AugmentConfig
@@ -78,10 +87,10 @@ def test_stage_zero(
     assert torch.equal(call.stage.head.weight, nn.Linear(32, 2).weight)
     for epoch in (0, 2):
         frames, labels = whole(call.train, epoch)
-        assert torch.equal(frames, digits.pixels(AugmentConfig(1, False, 3), epoch))
+        assert_same_pixels(frames, digits.pixels(AugmentConfig(1, False, 3), epoch))
         assert tuple(labels.tolist()) == digits.labels
     frames, labels = whole(call.validation)
-    assert torch.equal(frames, digits.pixels())
+    assert_same_pixels(frames, digits.pixels())
     assert tuple(labels.tolist()) == digits.labels
 
     assert call.kept.epoch > 0
@@ -128,7 +137,7 @@ def test_patches_that_f_l_is_trained_on(
     (call,) = calls
     assert isinstance(call.stage, OnPixels)
     frames, draws, _ = whole(call.train, epoch=1)
-    assert torch.equal(frames, digits.pixels(AugmentConfig(1, True, 0), 1))
+    assert_same_pixels(frames, digits.pixels(AugmentConfig(1, True, 0), 1))
     assert torch.equal(draws, uniform_draws(range(12), 2, [*call.seed, 1]))
     policy = read_policy(policies[options[1].split("/")[-1]]) if "III" in case else None
     expected = literal_options(frames, draws, encoders, policy, case)
