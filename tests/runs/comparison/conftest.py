@@ -46,6 +46,16 @@ def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
 
 
 @pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, in tests that look at what is trained."""
+
+    def write(path: Path, *_: object) -> None:
+        path.write_text("plots")
+
+    monkeypatch.setattr("focusgym.runs.verbs.compare.comparison_page", write)
+
+
+@pytest.fixture
 def compare(root: Path, calls: Calls, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Run the verb with --json; return the summary."""
 

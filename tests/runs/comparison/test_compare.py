@@ -88,6 +88,7 @@ def test_cells_are_runs(root: Path, calls: Calls, compare: Callable[..., Any]) -
     assert "<html" in (root / "c" / "index.html").read_text()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
     """More seeds, more designs, another first one, AdaFocus+; what is done is not touched."""
     cells = "c/cells/p12_3x3"
@@ -126,6 +127,7 @@ def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., A
     assert len(json.loads((root / "moved" / "run.json").read_text())["commands"]) == 8
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_comparison_only_grows(
     compare: Callable[..., Any], refused: Callable[..., str], root: Path
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_comparison_only_grows(
         assert content_of(root / "c") == before
 
 
+@pytest.mark.usefixtures("no_page")
 def test_the_reference(compare: Callable[..., Any], refused: Callable[..., str]) -> None:
     reward = ("--reward", "increments", "{name: increment_over_random, draws: null}", "--seeds=1")
     said = refused("c", *reward, "--reference=nope")
@@ -193,6 +196,7 @@ def test_a_split_that_is_empty(split: str, root: Path, refused: Callable[..., st
     assert not (root / "c").exists()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_other_settings(
     root: Path, compare: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
@@ -239,9 +243,10 @@ def test_a_cell_that_fails(
     assert (root / "c" / "cells" / "p12_3x3" / "padding" / "seed-0" / "results.json").is_file()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_killed_and_gone_on_with(root: Path, compare: Callable[..., Any], calls: Calls) -> None:
     """Real processes, killed with the main one; the same command ends with the same numbers."""
-    args = ("--reward", "increments", "--seeds=3", "--jobs=1", "--epochs=10")
+    args = ("--reward", "increments", "--seeds=2", "--jobs=1", "--epochs=10")
     whole = compare("whole", *args)
     cells = [name.replace("whole", "c", 1) for name in calls[1]]
     code = "from focusgym.runs.cli import main\nif __name__ == '__main__': main()"
@@ -278,6 +283,7 @@ def test_killed_and_gone_on_with(root: Path, compare: Callable[..., Any], calls:
             assert other.read_bytes() == path.read_bytes(), path
 
 
+@pytest.mark.usefixtures("no_page")
 def test_an_interrupted_f_c_goes_on(
     root: Path, compare: Callable[..., Any], calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +331,7 @@ def test_patches_that_the_cache_lacks(
     assert json.loads((out / "results.json").read_text()) == summary
 
 
+@pytest.mark.usefixtures("no_page")
 def test_cells_of_a_group_share_what_is_projected(
     compare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,19 @@ return [...document.querySelectorAll(".plot")].map((place) => [
   place.querySelector("svg.main-svg").getBoundingClientRect().width,
 ]);
 """
+# Texts in plots that reach out of them.
+CUT_OFF = """
+const found = [];
+for (const place of document.querySelectorAll(".plot")) {
+  const room = place.getBoundingClientRect();
+  for (const text of place.querySelectorAll("text")) {
+    const box = text.getBoundingClientRect();
+    if (box.left < room.left - 1 || box.right > room.right + 1 || box.bottom > room.bottom + 1)
+      found.push(text.textContent);
+  }
+}
+return found;
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +75,19 @@ def browser() -> Iterator[Browser]:
 def open_drawn(browser: Browser, path: Path, width: int = 1280, *, dark: bool = False) -> None:
     browser.open(path, width, dark=dark)
     places = len(browser.texts(".plot"))
-    WebDriverWait(browser.driver, 60).until(
+    WebDriverWait(browser.driver, 60, 0.1).until(
         lambda _: browser.run("return document.documentElement.dataset.drawn") == str(places)
     )
+
+
+def resize_drawn(browser: Browser, width: int) -> None:
+    """Give the window another width, and wait until the plots have followed."""
+    browser.resize(width)
+    fit = """
+    return [...document.querySelectorAll(".plot")].every((place) => Math.abs(
+      place.querySelector("svg.main-svg").getBoundingClientRect().width - place.clientWidth) < 2);
+    """
+    WebDriverWait(browser.driver, 10, 0.1).until(lambda _: browser.run(fit))
 
 
 def brightness(browser: Browser) -> float:
@@ -74,52 +97,47 @@ def brightness(browser: Browser) -> float:
     return sum(float(part) for part in color.split(",")[:3]) / 3
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1280, 420])
+def follow(browser: Browser, *, dark: bool) -> None:
+    """Change to a dark or a light scheme, and wait until the plots have followed."""
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    WebDriverWait(browser.driver, 10, 0.1).until(lambda _: (brightness(browser) < 100) == dark)
+
+
+@pytest.fixture
+def wide(browser: Browser, page: Path) -> Browser:
+    """The page at 1280 px in the light scheme, where tests leave it so: loaded once for all."""
+    here = browser.driver.current_url == page.resolve().as_uri()
+    if here and browser.run("return innerWidth") == 1280:
+        follow(browser, dark=False)
+    else:
+        open_drawn(browser, page)
+    return browser
+
+
+@pytest.mark.parametrize(("width", "dark"), [(420, True), (1280, False)])
 def test_the_page_draws_everything_and_asks_no_network(
     browser: Browser, page: Path, width: int, dark: bool
 ) -> None:
+    """In the scheme that it was opened in, and in the other one, which plots follow."""
     open_drawn(browser, page, width, dark=dark)
-    browser.check(TEXTS)
-    found = browser.run(DRAWN)
-    assert len(found) == 3 * 3 + 2 + 1 + 2 * 2
-    for traces, drawn, paths, wide in found:
-        assert traces == drawn
-        assert paths >= traces
-        assert 250 < wide <= width
-    assert (brightness(browser) < 100) == dark
-
-
-def test_plots_follow_a_change_of_the_colour_scheme(browser: Browser, page: Path) -> None:
-    open_drawn(browser, page)
-    assert brightness(browser) > 200
-    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    WebDriverWait(browser.driver, 10).until(lambda _: brightness(browser) < 100)
-
-
-def test_text_in_a_plot_is_not_cut_off(browser: Browser, page: Path) -> None:
-    outside = """
-    const found = [];
-    for (const place of document.querySelectorAll(".plot")) {
-      const room = place.getBoundingClientRect();
-      for (const text of place.querySelectorAll("text")) {
-        const box = text.getBoundingClientRect();
-        if (box.left < room.left - 1 || box.right > room.right + 1 || box.bottom > room.bottom + 1)
-          found.push(text.textContent);
-      }
-    }
-    return found;
-    """
-    for width in (1280, 420):
-        open_drawn(browser, page, width)
-        assert browser.run(outside) == []
+    for now_dark in (dark, not dark):
+        follow(browser, dark=now_dark)
+        assert (brightness(browser) > 200) != now_dark
+        browser.check(TEXTS)
+        found = browser.run(DRAWN)
+        assert len(found) == 3 * 3 + 2 + 1 + 2 * 2
+        for traces, drawn, paths, wide in found:
+            assert traces == drawn
+            assert paths >= traces
+            assert 250 < wide <= width
+        assert browser.run(CUT_OFF) == []
 
 
 def test_the_page_says_what_the_summary_says(
-    browser: Browser, page: Path, summary: dict[str, Any]
+    wide: Browser, page: Path, summary: dict[str, Any]
 ) -> None:
-    open_drawn(browser, page)
+    browser = wide
     assert browser.texts(".lines li") == [*summary["conclusions"], *summary["notes"]]
     rows = browser.run(
         "return [...document.querySelectorAll('tbody tr')].filter((r) => r.cells.length > 1)"
@@ -145,26 +163,25 @@ def test_the_page_says_what_the_summary_says(
     assert "someone" not in page.read_text()
 
 
-def test_the_verdict_and_what_decides_it_are_in_sight(browser: Browser, page: Path) -> None:
+def test_the_verdict_and_what_decides_it_are_in_sight(wide: Browser) -> None:
     """At 1280 px the whole table, at 420 px the verdict beside the name."""
     table = "const table = document.querySelector('#table .scroll');"
-    wide = f"{table} return [table.scrollWidth, table.clientWidth]"
+    widths = f"{table} return [table.scrollWidth, table.clientWidth]"
     ends = f"""{table}
     const outside = (e) => e.getBoundingClientRect().right > table.getBoundingClientRect().right;
     return [...document.querySelectorAll('tbody td.so')].filter(outside).length;
     """
-    browser.open(page)
-    needed, room = browser.run(wide)
+    browser = wide
+    needed, room = browser.run(widths)
     assert needed <= room
     assert browser.run(ends) == 0
-    browser.resize(420)
+    resize_drawn(browser, 420)
     assert browser.run(ends) == 0
+    resize_drawn(browser, 1280)
 
 
-def test_a_design_is_hidden_and_shown_in_the_plots_of_its_section(
-    browser: Browser, page: Path
-) -> None:
-    open_drawn(browser, page)
+def test_a_design_is_hidden_and_shown_in_the_plots_of_its_section(wide: Browser) -> None:
+    browser = wide
     visible = """
     const section = document.querySelector(arguments[0]).closest("section");
     return [...section.querySelectorAll(".plot")].map((place) =>
@@ -181,9 +198,9 @@ def test_a_design_is_hidden_and_shown_in_the_plots_of_its_section(
 
 
 def test_pointing_at_a_mark_shows_its_numbers_and_nothing_offers_an_upload(
-    browser: Browser, page: Path, summary: dict[str, Any]
+    wide: Browser, summary: dict[str, Any]
 ) -> None:
-    open_drawn(browser, page)
+    browser = wide
     place = browser.driver.find_elements("css selector", ".plot")[3]  # differences, first group
     browser.run("arguments[0].scrollIntoView({block: 'center'})", place)
     marks = place.find_elements("css selector", ".points path")
@@ -217,8 +234,9 @@ def test_odd_names_and_thin_data_make_a_page(browser: Browser, tmp_path: Path) -
     ]
     path = tmp_path / "compare.html"
     comparison_page(path, summarise(cells, "a", resamples=50), cells, {odd: odd})
+    open_drawn(browser, path)
     for width in (1280, 420):
-        open_drawn(browser, path, width)
+        resize_drawn(browser, width)
         browser.check("figcaption, h1, h2, .soft, .key button, dt, dd, li")
     assert odd in browser.texts("tbody th")
     assert odd in browser.texts(".settings dd")
