@@ -23,10 +23,10 @@ from stage_trainings import (
 )
 from torch import Tensor, nn
 
-from focusgym.recognizer import FitConfig, Fitted, TensorSamples, fit
+from focusgym.recognizer import FitConfig, Fitted, Stage, TensorSamples, fit
 
 
-class Scripted(nn.Module):
+class Scripted(Stage):
     """Says on validation samples what it was told to, one answer for each time it is asked.
 
     Its only weight counts the epochs.
