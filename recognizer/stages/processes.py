@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ def process_group(device: str = "cpu") -> Iterator[torch.device]:
     try:
         yield torch.device(device)
     finally:
+        gc.collect()  # a wrapped stage, which is in cycles, holds threads of the group until then
         distributed.destroy_process_group()
 
 
