@@ -92,5 +92,5 @@ def _even(
         last=torch.zeros(n_envs, dtype=torch.bool, device=device),
         random=even()[:, None].repeat(1, draws) if draws else None,
         skip=even() if design.compares_skip else None,
-        best_margin=even(),
+        best_margin=even() if getattr(design, "compares_margin", False) else None,
     )

@@ -32,7 +32,8 @@ class Confidences:
         last: ``(B,)`` bool, whether the episode ends with it.
         random: ``(B, k)`` after looking at k random options instead; k is the design's ``draws``.
         skip: ``(B,)`` after looking at nothing, if the design ``compares_skip``.
-        best_margin: ``(B,)`` the largest margin before the decision, see `margin`; 0 at the first.
+        best_margin: ``(B,)`` the largest margin before the decision, see `margin`, and 0 at the
+            first, if the design has ``compares_margin``.
     """
 
     chosen: Tensor
@@ -153,10 +154,11 @@ class BestMargin:
 
     draws: ClassVar[int] = 0
     compares_skip: ClassVar[bool] = False
+    compares_margin: ClassVar[bool] = True
 
     def __call__(self, p: Confidences) -> Tensor:
         """Return rewards ``(B,)``."""
-        assert p.best_margin is not None  # the environment always gives it
+        assert p.best_margin is not None  # the environment gives what `compares_margin` asks for
         return margin_gain(margin(p.logits, p.labels), p.best_margin)
 
 
@@ -183,12 +185,14 @@ class FunctionDesign:
         keywords: Of the function, besides the confidences.
         draws: Random options to compare with.
         compares_skip: Whether skip is compared with.
+        compares_margin: Whether the largest margin so far is.
     """
 
     function: Callable[..., Tensor]
     keywords: Mapping[str, Any] = field(default_factory=dict)
     draws: int | None = 0
     compares_skip: bool = False
+    compares_margin: bool = False
 
     def __call__(self, p: Confidences) -> Tensor:
         """Return rewards ``(B,)``."""
@@ -285,7 +289,8 @@ def _as_design(rule: Any, keywords: Mapping[str, Any] | None = None) -> RewardDe
     if not keywords and hasattr(rule, "draws") and hasattr(rule, "compares_skip"):
         return rule  # type: ignore[no-any-return]
     asks = getattr(rule, "draws", 0), getattr(rule, "compares_skip", False)
-    return FunctionDesign(rule, keywords or {}, *asks)
+    margin_too = getattr(rule, "compares_margin", False)
+    return FunctionDesign(rule, keywords or {}, *asks, margin_too)
 
 
 def _takes(function: Callable[..., Any], keywords: Mapping[str, Any], *given: Any) -> bool:

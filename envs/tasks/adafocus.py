@@ -104,10 +104,11 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
             self.engine.commit(tried, np.where(choice.looks, 0, n_alternatives - 1))
         else:
             self.engine.commit(tried)
+        self.seen[np.arange(len(segments)), segments] = True
         self.t = self.t + 1
         last = self.t == self.timeline.n_decisions
         confidence = self.engine.confidence.clone()  # a design may compute in place
-        chosen, compares = tried.confidences[:, 0], self._tries_unseen
+        chosen, compares = tried.confidences[:, 0].clone(), self._tries_unseen
         skip = tried.confidences[:, -1] if compares else None
         info: dict[str, Any] = {}
         gain = None

@@ -34,7 +34,7 @@ class ExitConfig(EnvConfig):
         ValueError: If a value is not among those that are allowed.
     """
 
-    observations: ClassVar[tuple[str, ...]] = ("map", "index", "state")
+    observations: ClassVar[tuple[str, ...]] = ("state",)
 
     observation: str = "state"
     reward: Reward = "increments"
@@ -61,7 +61,8 @@ class ExitTask(Task[ExitConfig, NDArray[np.bool_]]):
 
     ## Reward
     The design's (by default the confidence that was gained, which adds up to the confidence at the
-    end) less ``price_per_gmac`` times what the decision spent. Stopping gains and spends nothing.
+    end) less ``price_per_gmac`` times what the decision spent. Stopping gains nothing, and spends
+    the agent's own cost alone: the next segment is not glanced at before it is taken.
 
     ## Episodes
     At most as many decisions as the order has segments. They end with a stop or the last segment.
@@ -87,7 +88,11 @@ class ExitTask(Task[ExitConfig, NDArray[np.bool_]]):
                     f"{list(order)}"
                 )
         check_option(self.config.option, self.allowed)
-        return Timeline(order, len(order), can_stop=True)
+        return Timeline(order, len(order))
+
+    def glanced(self) -> NDArray[np.bool_]:
+        """Return the segments that were taken, ``(N, T)``: f_G has run on no other."""
+        return self.seen.copy()
 
     def masks(self) -> NDArray[np.bool_]:
         """Return which of stop and go on are possible, ``(N, 2)``."""
@@ -106,7 +111,7 @@ class ExitTask(Task[ExitConfig, NDArray[np.bool_]]):
         segments, goes_on = self.upcoming(), choice
         options = np.full(len(segments), self.config.option)
         prices = self.prices
-        spent = goes_on * (prices.cost.glance_gmacs + prices.cost.policy_gmacs)
+        spent = goes_on * prices.cost.glance_gmacs + prices.cost.policy_gmacs
         spent = spent + prices.of_looks(options, goes_on, goes_on)
         self.pay(spent)
         previous = self.engine.confidence

@@ -96,7 +96,7 @@ class JumpTask(Task[JumpConfig, NDArray[np.int64]]):
         most = steps if self.config.n_jumps is None else self.config.n_jumps
         if most > steps:
             raise ValueError(f"n_jumps must be in 1..{steps}, the segments of a video; got {most}")
-        return Timeline((steps // 2,) * steps, most, can_stop=True)
+        return Timeline((steps // 2,) * steps, most)
 
     def begin(self, which: NDArray[np.bool_]) -> None:
         """Begin anew in the episodes ``which``, at the middle segment."""

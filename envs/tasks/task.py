@@ -17,7 +17,7 @@ from ..config import EnvConfig
 from ..engine.engine import FocusEngine
 from ..episodes.order import Episodes
 from ..rewards.checks import check_design, check_rewards
-from ..rewards.designs import BestMargin, Confidences, make_design, reward_name
+from ..rewards.designs import Confidences, make_design, reward_name
 from ..rewards.functions import margin
 from .prices import Prices
 from .timelines import Timeline
@@ -118,6 +118,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
                 "segment, which this environment does not try: choose one that compares with "
                 "nothing, such as 'increments' or 'confidence'"
             )
+        self._tracks_margin = bool(getattr(self.design, "compares_margin", False))
         self._best_margin = torch.zeros(n_envs, device=engine.cache.device)
         self.engine = engine
         self.prices = prices
@@ -220,12 +221,14 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
                 last=torch.tensor(last, device=device),
                 random=random,
                 skip=skip,
-                best_margin=self._best_margin.clone(),
+                best_margin=self._best_margin.clone() if self._tracks_margin else None,
             )
         )
         check_rewards(rewards, self.config.reward, len(self.t))
-        if isinstance(self.design, BestMargin):
-            self._best_margin = self._best_margin.maximum(margin(logits, self.engine.labels))
+        if self._tracks_margin:
+            self._best_margin = self._best_margin.maximum(
+                margin(self.engine.logits, self.engine.labels)
+            )
         return rewards
 
     def priced_reward(

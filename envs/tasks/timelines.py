@@ -17,7 +17,6 @@ class Timeline:
         order: The segments in the order in which decisions are about them. Where the action itself
             names segments, the one that is shown before each decision.
         n_decisions: D, the most decisions of an episode.
-        can_stop: Whether an action can end the episode earlier.
 
     Raises:
         ValueError: If there are no decisions, or more than segments in the order.
@@ -25,7 +24,6 @@ class Timeline:
 
     order: tuple[int, ...]
     n_decisions: int
-    can_stop: bool = False
 
     def __post_init__(self) -> None:
         """Check the number of decisions."""
@@ -41,14 +39,13 @@ class Timeline:
         return found
 
 
-def in_order(steps: int, *, can_stop: bool = False) -> Timeline:
+def in_order(steps: int) -> Timeline:
     """Return the timeline of a video played from its first segment to its last.
 
     Args:
         steps: T.
-        can_stop: Whether an action can end the episode.
     """
-    return Timeline(tuple(range(steps)), steps, can_stop)
+    return Timeline(tuple(range(steps)), steps)
 
 
 def coarse_to_fine(steps: int) -> tuple[int, ...]:

@@ -75,6 +75,28 @@ def test_observations_are_of_the_space(files: dict[str, str], name: str, observa
 
 
 @every_id
+def test_the_state_says_what_was_fed(files: dict[str, str], name: str) -> None:
+    """After every decision, as the record has it; glances are shown of what was paid for."""
+    env = gymnasium.make(env_id(name), observation="state", **files).unwrapped
+    env.action_space.seed(2)
+    seen, over = env.reset(seed=3)[0], False
+    assert not seen["seen"].any()
+    while not over:
+        seen, _, over, _, info = env.step(env.action_space.sample())
+        record = env.record()
+        fed = np.unique(record.segments[record.fed])
+        assert np.flatnonzero(seen["seen"]).tolist() == fed.tolist()
+        shown = np.flatnonzero(np.abs(seen["glances"]).sum(axis=1))
+        assert {*fed.tolist()} <= {*shown.tolist()}
+        cost = env.player.prices.cost
+        looks = record.looked.sum() * cost.local_gmacs + record.fed.sum() * cost.classifier_gmacs
+        glances = round((info["gmacs"] - looks) / cost.glance_gmacs)
+        # Where a decision is about the segment that is shown, it is paid for with the decision.
+        ahead = 0 if name in ("Exit", "Jump", "Subset") else 1
+        assert 0 <= len(shown) - glances <= ahead
+
+
+@every_id
 def test_a_batch_plays_what_single_environments_play(files: dict[str, str], name: str) -> None:
     """Three in a batch, each beside one alone: the same numbers within rounding."""
     batch = FocusVectorEnv(3, task=name, autoreset_mode="Disabled", seed=4, **files)

@@ -22,6 +22,7 @@ from focusgym.envs import (
     make_design,
     make_sb3,
 )
+from focusgym.envs.rewards.designs import FunctionDesign
 from focusgym.recognizer import CheckpointError
 
 K = GRID**2
@@ -200,3 +201,21 @@ def test_a_policy_is_trained_on_a_function(tmp_path: Path) -> None:
     assert train_policy(**files, config=config, seed=0)[1] == [1.0, 1.0]
     assert EnvConfig(**files, reward=surprise).reward is surprise
     assert make_design(surprise).draws == 0
+
+
+def margin_so_far(p: Confidences) -> torch.Tensor:
+    assert p.best_margin is not None
+    return p.best_margin
+
+
+def test_the_largest_margin_is_given_to_those_that_ask(files: dict[str, str]) -> None:
+    asks = FunctionDesign(margin_so_far, compares_margin=True)
+    own = gymnasium.make("focusgym/Jump-v0", reward=asks, **files).unwrapped
+    theirs = gymnasium.make("focusgym/Jump-v0", reward="best_margin", **files).unwrapped
+    own.reset(seed=1), theirs.reset(seed=1)
+    best = 0.0
+    for segment in range(T):
+        assert own.step(segment)[1] == pytest.approx(best, abs=1e-6)
+        best += theirs.step(segment)[1]  # what it gained over the largest before
+    with pytest.raises(ValueError, match="fails on 1 confidences"):
+        gymnasium.make("focusgym/Jump-v0", reward=margin_so_far, **files)
