@@ -103,7 +103,8 @@ def test_environments_on_several_caches_are_refused(files: Files, other: Files) 
 
 def test_environments_of_another_task_are_refused(files: Files) -> None:
     env = make_sb3("focusgym/Resolution-v0", 2, observation="index", **files)
-    with pytest.raises(ValueError, match="frames that come in order.*ResolutionTask"):
+    message = "for frames that come in order.*; got a ResolutionTask: train it with PPO of"
+    with pytest.raises(ValueError, match=message):
         make_model("pi", files, env)
 
 
