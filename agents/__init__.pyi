@@ -21,6 +21,7 @@ from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
 from .task_play import play_task
+from .task_recognizer import TaskRecognition, TaskRecognizer
 from .train import make_environment, train_policy
 from .validation import Validation
 
@@ -44,6 +45,8 @@ __all__ = [
     "PPOConfig",
     "PlusTraining",
     "RandomAgent",
+    "TaskRecognition",
+    "TaskRecognizer",
     "TrueBoxAgent",
     "UniformFramesAgent",
     "Validation",

@@ -115,7 +115,7 @@ class ExitTask(Task[ExitConfig, NDArray[np.bool_]]):
         spent = spent + prices.of_looks(options, goes_on, goes_on)
         self.pay(spent)
         previous = self.engine.confidence
-        self.engine.commit(self.engine.try_options(segments, options[:, None]), fed=goes_on)
+        self.engine.commit(self.engine.try_options(segments, options[:, None], fed=goes_on))
         self.t = self.t + 1
         self.seen[np.arange(len(segments)), segments] |= goes_on
         over = ~goes_on | (self.t == self.timeline.n_decisions)

@@ -135,7 +135,7 @@ class JumpTask(Task[JumpConfig, NDArray[np.int64]]):
         spent = glances + prices.cost.policy_gmacs + prices.of_looks(options, fed, fed)
         self.pay(spent)
         previous = self.engine.confidence
-        self.engine.commit(self.engine.try_options(segments, options[:, None]), fed=fed)
+        self.engine.commit(self.engine.try_options(segments, options[:, None], fed=fed))
         self.t = self.t + 1
         self.seen[rows, segments] |= fed
         self._now = segments

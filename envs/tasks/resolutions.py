@@ -145,7 +145,7 @@ class ResolutionTask(Task[ResolutionConfig, NDArray[np.int64]]):
         spent = glance_gmacs + prices.of_looks(options, fed, fed)
         self.pay(spent)
         previous = self.engine.confidence
-        self.engine.commit(self.engine.try_options(segments, options[:, None]), fed=fed)
+        self.engine.commit(self.engine.try_options(segments, options[:, None], fed=fed))
         self.t = self.t + 1
         self.seen[np.arange(len(choice)), segments] |= fed
         self._reached[np.arange(len(choice)), segments] = True

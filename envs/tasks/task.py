@@ -85,6 +85,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         t: ``(N,)`` int64, decisions so far.
         gmacs: ``(N,)`` float64, cost of the episodes so far.
         seen: ``(N, T)`` bool, the segments that f_C was fed.
+        rewarded: Whether rewards are asked for; if not, no alternative need be tried for them.
     """
 
     compares: ClassVar[bool] = False  # whether designs may compare with other options
@@ -127,6 +128,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         self.t = np.zeros(n_envs, dtype=np.int64)
         self.gmacs = np.zeros(n_envs)
         self.seen = np.zeros((n_envs, engine.cache.steps), dtype=bool)
+        self.rewarded = True
 
     @property
     @abstractmethod
