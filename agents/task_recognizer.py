@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..envs import Decision, Episodes, FocusEngine, Look, PixelSource
 from ..envs.tasks.observations import observe
 from ..envs.tasks.registry import config_of, make_task
-from ..feature_cache import FeatureCache
+from ..feature_cache import Clip, FeatureCache, read_many
 from ..recognizer import autocast_dtype, read_classifier
 from .task_play import Predictor
 
@@ -149,6 +150,24 @@ class TaskRecognizer:
         return TaskRecognition(
             logits=logits, decisions=decisions, encoder_gmacs=source.encoder_gmacs, **columns
         )
+
+    def recognize(self, clips: Sequence[Clip], batch_size: int = 16) -> Iterator[TaskRecognition]:
+        """Recognize video files, decoded on all cores ahead of the networks.
+
+        Args:
+            clips: Such as ``Clip(path)``, or `FeatureCache.clips` of cached videos.
+            batch_size: Videos that are recognized at once.
+
+        Yields:
+            What was recognized in each batch, in order.
+
+        Raises:
+            VideoError: If a file is gone or cannot be read.
+            CacheError: If features are not finite.
+        """
+        decoded = read_many(clips, self.cache.frames)
+        while batch := [frames for frames, _ in islice(decoded, batch_size)]:
+            yield self(torch.stack(batch))
 
 
 def _held(decision: Decision, running: NDArray[np.bool_], before: Sequence[Look]) -> list[Look]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -35,6 +34,7 @@ from focusgym.recognizer import (
 )
 
 STEPS = 5
+EXIT = "focusgym/Exit-v0"
 PLAYED = [
     (name, seen) for name in TASKS for seen in config_class(name).observations if seen != "index"
 ]
@@ -148,13 +148,25 @@ def _looks_gmacs(found: Any, cache: FeatureCache) -> np.ndarray:
     return (prices * found.attended).sum(axis=1)
 
 
-def test_another_observation_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
+def test_files_are_read_in_batches(files: dict[str, Any]) -> None:
+    recognizer = TaskRecognizer(Stranger(gymnasium.spaces.Discrete(2), 3), EXIT, **files)
+    cache = recognizer.cache
+    clips = cache.clips(cache.split("test"))
+    found = list(recognizer.recognize(clips, batch_size=3))
+    assert [len(each.decisions) for each in found] == [3, 3, 1]
+    alone = recognizer(frames_of(cache, "test")[3:6])
+    assert found[1].decisions.tolist() == alone.decisions.tolist()
+    np.testing.assert_allclose(found[1].logits, alone.logits, atol=1e-5)
+
+
+def test_another_observation_is_refused(files: dict[str, Any]) -> None:
+    space = gymnasium.spaces.Discrete(2)
     with pytest.raises(ValueError, match="expected observations of the kind map or state"):
-        TaskRecognizer(Stranger(None, 1), "focusgym/AdaFocus-v0", observation="index", **files)
+        TaskRecognizer(Stranger(space, 1), "focusgym/AdaFocus-v0", observation="index", **files)
 
 
 def test_other_frames_are_refused(files: dict[str, Any]) -> None:
     space = gymnasium.spaces.Discrete(2)
-    recognizer = TaskRecognizer(Stranger(space, 1), "focusgym/Exit-v0", **files)
+    recognizer = TaskRecognizer(Stranger(space, 1), EXIT, **files)
     with pytest.raises(ValueError, match="expected videos of 5 frames, as the cache's; got 4"):
         recognizer(torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8))
