@@ -41,10 +41,14 @@ class OptionGroup:
                     f"the name of an {what} must be of letters, digits, '_', '-' and '.'; got "
                     f"{name!r}"
                 )
-        if self.channels < 1 or not self.gmacs > 0 or self.segment_frames < 1:
+        if self.channels < 1 or not self.gmacs > 0:
             raise ValueError(
-                "an option group has a positive width, price and number of frames; got "
-                f"{self.channels} channels, {self.gmacs} GMACs and {self.segment_frames} frames"
+                f"an option group has a positive width and price; got {self.channels} channels and "
+                f"{self.gmacs} GMACs"
+            )
+        if self.segment_frames < 1:
+            raise ValueError(
+                f"the price of an option is of at least one frame; got {self.segment_frames}"
             )
 
     def describe(self) -> dict[str, Any]:
