@@ -106,7 +106,8 @@ class TaskRecognizer:
         """Recognize videos.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8; `FeatureCache.frames` says how they are prepared.
+            frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)`` where a segment has several
+                frames; `FeatureCache.frames` says how they are prepared.
             deterministic: Whether the agent takes its most probable action, or draws one.
 
         Returns:

@@ -50,7 +50,9 @@ class VideoSamples:
         self._frames, self._augment, self._key = frames, augment, draws_key
 
     def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        """Yield frames ``(B, T, 3, S, S)`` uint8, the draws if asked for, and labels.
+        """Yield frames uint8, the draws if asked for, and labels.
+
+        Frames are ``(B, T, 3, S, S)``, or ``(B, T, F, 3, S, S)`` where a segment has several.
 
         Raises:
             VideoError: If a video cannot be read.

@@ -79,8 +79,9 @@ class FeatureCache:
         frames: Which frames were taken, and how large.
         labels: ``(N,)`` int64, the first label.
         device: Where tensors are returned.
-        glance_gmacs: Of f_G on a frame, as counted when the cache was built.
-        option_gmacs: ``(K,)`` float64, the price of each option: of its encoder, once.
+        glance_gmacs: Of f_G on a segment, as counted when the cache was built.
+        option_gmacs: ``(K,)`` float64, the price of each option: of its encoder, on all frames of a
+            segment.
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class FeatureCache:
 
     @property
     def steps(self) -> int:
-        """T, the frames per video."""
+        """T, the segments per video: its frames, where a segment is one."""
         return int(self._arrays["glance_maps"].shape[1])
 
     @property
@@ -339,9 +340,16 @@ class FeatureCache:
         return found
 
     def frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the indices ``(B, T)`` of the frames in their video files."""
+        """Return the indices ``(B, T)`` or ``(B, T, F)`` of the frames in their video files."""
         indices: NDArray[np.int64] = self._arrays["frame_indices"][videos]
         return indices
+
+    def glance_frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return `frame_indices` of the frames that f_G read: all, or some of each segment."""
+        indices = self.frame_indices(videos)
+        if self.frames.glance_frames is None:
+            return indices
+        return indices[..., list(self.frames.glanced)]
 
     def view(self, video: int) -> View:
         """Return the frames, the crop and the flip that were taken of a row."""

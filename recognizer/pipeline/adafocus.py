@@ -43,7 +43,7 @@ class AdaptiveRecognizer(nn.Module):
         places: Where the K options are.
         feature_dtype: Storage dtype of the cache on which f_C and π were trained.
         frames: Which frames it was made for, and how frames of any size are prepared; None if that
-            is not known.
+            is not known, and a segment is then one frame.
         classes: Names of the C classes; empty if they are not known.
         precision: In which the encoders compute.
         exits: When a video stops; None if never before its last frame.
@@ -74,7 +74,8 @@ class AdaptiveRecognizer(nn.Module):
             places: Where the K options are.
             policy: π, and π′ where frames may be skipped; without one, options have to be given.
             feature_dtype: Storage dtype of the cache on which f_C and π were trained.
-            frames: Which frames it is made for, and how they are prepared.
+            frames: Which frames it is made for, and how they are prepared; without, segments are
+                of one frame.
             classes: Names of the C classes.
             precision: ``float32``; or ``bfloat16`` or ``float16``, in which the encoders then
                 compute where torch's autocast does. π and f_C always compute in float32.
@@ -204,12 +205,16 @@ class AdaptiveRecognizer(nn.Module):
 
     @property
     def cost(self) -> FrameCost:
-        """Multiply-adds of each network on one frame, counted once on the real modules."""
+        """Multiply-adds of each network on one segment, counted once on the real modules."""
         if self._cost is None:
-            self._cost = frame_cost(
-                self.glance_encoder, self.local_encoder, self.classifier, self.policy, self.places
-            )
+            networks = self.glance_encoder, self.local_encoder, self.classifier, self.policy
+            self._cost = frame_cost(*networks, self.places, self.frames)
         return self._cost
+
+    @property
+    def segment_frames(self) -> int:
+        """F, frames of a segment."""
+        return 1 if self.frames is None else self.frames.segment_frames
 
     def fused(self) -> AdaptiveRecognizer:
         """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
@@ -248,7 +253,8 @@ class AdaptiveRecognizer(nn.Module):
         With `exits` the frames are taken in turn, and the batch shrinks as videos stop.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
+            frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)`` where a segment has several
+                frames; for other sizes see `prepare`.
             options: ``(B, T)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame;
                 None asks the policy, without sampling: π where to look, π′ whether.
 
@@ -264,7 +270,7 @@ class AdaptiveRecognizer(nn.Module):
             is zero.
         """
         if self.exits is not None:
-            check_pixels(frames, self.places.frame_px)
+            check_pixels(frames, self.places.frame_px, self.segment_frames)
             given = None if options is None else torch.as_tensor(options)
             if given is not None:
                 check_given(given, self.places.n_options, (len(frames), frames.shape[1]))
@@ -290,15 +296,15 @@ class AdaptiveRecognizer(nn.Module):
         """Do everything but classify: glance, choose, crop, look.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8: all frames, or the next ones of a stream.
+            frames: As of `forward`: those of all segments, or of the next ones of a stream.
             options: See `forward`.
             state: Of the policy, after the frames before; None at the start.
 
         Returns:
             Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, options ``(B, T)``, what each
-            frame cost ``(B, T)`` float64 in GMACs, and the policy's state after these frames.
+            segment cost ``(B, T)`` float64 in GMACs, and the policy's state after these segments.
         """
-        check_pixels(frames, self.places.frame_px)
+        check_pixels(frames, self.places.frame_px, self.segment_frames)
         given = None if options is None else torch.as_tensor(options)
         batch, steps = frames.shape[:2]
         flat = frames.to(self.device).flatten(0, 1)
@@ -307,7 +313,8 @@ class AdaptiveRecognizer(nn.Module):
         elif self.policy is None:
             raise ValueError("this recognizer has no policy: give it one, or give `options`")
         computes_in = autocast_dtype(self.precision)
-        maps, glance = glance_at(self.glance_encoder, flat, self.feature_dtype, computes_in)
+        glanced = flat if self.frames is None else self.frames.glance(flat)
+        maps, glance = glance_at(self.glance_encoder, glanced, self.feature_dtype, computes_in)
         if given is not None or self.policy is None:
             # A copy: the caller may go on to use theirs.
             chosen = torch.as_tensor(given).to(self.device, copy=True)
@@ -343,7 +350,7 @@ class AdaptiveRecognizer(nn.Module):
         return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1), fed)
 
     def _look(self, frames: Tensor, options: Tensor) -> Tensor:
-        """Return local vectors ``(M, L)``: f_L's of frames that are looked at, zero elsewhere."""
+        """Return local vectors ``(M, L)``: f_L's of segments that are looked at, zero elsewhere."""
         looked = (options < self.places.n_options).nonzero().squeeze(1)
         width = self.classifier.config.local_channels
         local = torch.zeros(len(frames), width, dtype=self.feature_dtype, device=frames.device)

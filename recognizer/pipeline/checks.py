@@ -9,21 +9,26 @@ from ..errors import PredictionError
 from ..policies.policy import PolicyConfig
 
 
-def check_pixels(frames: Tensor, side_px: int) -> None:
-    """Check that frames are ``(B, T, 3, S, S)`` uint8, at least one.
+def check_pixels(frames: Tensor, side_px: int, n_frames: int = 1) -> None:
+    """Check that frames are uint8 of the shape that a recognizer reads, at least one.
 
     Args:
-        frames: The frames.
+        frames: ``(B, T, 3, S, S)``, or ``(B, T, F, 3, S, S)`` where a segment has several.
         side_px: S, pixels.
+        n_frames: F.
 
     Raises:
         ValueError: If they are not.
     """
     shape = tuple(frames.shape)
-    if frames.dtype != torch.uint8 or len(shape) != 5 or shape[2:] != (3, side_px, side_px):
+    image = (3, side_px, side_px)
+    if frames.dtype != torch.uint8 or shape[2:] != (image if n_frames == 1 else (n_frames, *image)):
+        expected = f"(B, T, 3, S, S) with S = {side_px}"
+        if n_frames > 1:
+            expected = f"(B, T, F, 3, S, S) with F = {n_frames} and S = {side_px}"
         raise ValueError(
-            f"frames must be uint8 (B, T, 3, S, S) with S = {side_px}; got {frames.dtype} "
-            f"{shape}: call `prepare` first where they have another size"
+            f"frames must be uint8 {expected}; got {frames.dtype} {shape}: call `prepare` first "
+            "where they have another size"
         )
     if 0 in shape:
         raise ValueError(f"expected at least one video and one frame; got {shape}")

@@ -1,4 +1,4 @@
-"""Online recognition: frames come one after the other, and every one gives a prediction."""
+"""Online recognition: segments come one after the other, and every one gives a prediction."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class RecognizerStream:
 
     @torch.no_grad()
     def push(self, frame: Tensor, options: Tensor | None = None) -> Recognition:
-        """Recognize the next frame of every stream that has not exited.
+        """Recognize the next segment, often one frame, of every stream that has not exited.
 
         Args:
-            frame: ``(B, 3, S, S)`` uint8, or ``(3, S, S)`` if B is 1; for other sizes see
-                `AdaptiveRecognizer.prepare`.
+            frame: ``(B, 3, S, S)`` uint8, or ``(B, F, 3, S, S)`` where a segment has several
+                frames; without B if that is 1. For other sizes see `AdaptiveRecognizer.prepare`.
             options: ``(B,)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame; for
                 all frames of a stream, or for none.
 
@@ -68,11 +68,14 @@ class RecognizerStream:
             PredictionError: If a prediction is not finite; begin another stream.
         """
         recognizer = self._recognizer
-        frames = frame[None] if frame.ndim == 3 and self._batch == 1 else frame
-        if frames.ndim != 4 or len(frames) != self._batch:
+        several = recognizer.segment_frames > 1
+        ndim = 5 if several else 4
+        frames = frame[None] if frame.ndim == ndim - 1 and self._batch == 1 else frame
+        if frames.ndim != ndim or len(frames) != self._batch:
+            what, shape = ("segment", "(B, F, 3, S, S)") if several else ("frame", "(B, 3, S, S)")
             raise ValueError(
-                f"expected a frame for each of {self._batch} streams; got {tuple(frame.shape)}: "
-                "give (B, 3, S, S), or begin a stream of another batch"
+                f"expected a {what} for each of {self._batch} streams; got {tuple(frame.shape)}: "
+                f"give {shape}, or begin a stream of another batch"
             )
         if options is not None and tuple(options.shape) != (self._batch,):
             raise ValueError(
@@ -90,14 +93,14 @@ class RecognizerStream:
         return recognizer.result(*columns)
 
     def push_all(self, frames: Tensor, options: Tensor | None = None) -> Recognition:
-        """Recognize the next T frames of every stream, one after the other.
+        """Recognize the next T segments of every stream, one after the other.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8.
+            frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)``, see `push`.
             options: ``(B, T)`` int64, see `push`.
 
         Returns:
-            What `push` returned for each frame, joined.
+            What `push` returned for each segment, joined.
         """
         parts = [
             self.push(frames[:, t], None if options is None else options[:, t])

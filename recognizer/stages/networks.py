@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
+from ..encoders.frames import FrameConfig
 from ..pipeline.look import local_maps
 from ..places.places import Places
 from ..policies.policy import PolicyNetwork
@@ -35,7 +36,7 @@ class FullFrames(Stage):
         return {"encoder": nn.ModuleList([self.encoder, self.head])}
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return logits ``(B, 1, C)`` of frames ``(B, T, 3, S, S)`` uint8."""
+        """Return logits ``(B, 1, C)`` of frames ``(B, T, 3, S, S)`` or ``(B, T, F, 3, S, S)``."""
         pooled = self.encoder(frames.flatten(0, 1)).mean(dim=(2, 3))
         logits: Tensor = self.head(pooled).unflatten(0, frames.shape[:2]).mean(dim=1, keepdim=True)
         return logits
@@ -60,6 +61,7 @@ class OnPixels(Stage):
         *,
         sample: bool = False,
         skip_rate: float = 0.0,
+        frames: FrameConfig | None = None,
     ) -> None:
         """Assemble the stage.
 
@@ -72,11 +74,13 @@ class OnPixels(Stage):
             sample: Whether the policy's options and looks are drawn, in training mode.
             skip_rate: Share of the frames that are skipped at random in training mode, where there
                 is no π′.
+            frames: Which frames of a segment f_G reads; None reads all.
         """
         super().__init__()
         self.glance_encoder, self.policy = glance_encoder, policy
         self.local_encoder, self.classifier = local_encoder, classifier
         self._places, self._sample, self._skip_rate = places, sample, skip_rate
+        self._frames = frames
         for fixed in self._fixed():
             fixed.eval().requires_grad_(False)
 
@@ -96,12 +100,13 @@ class OnPixels(Stage):
         """Return logits ``(B, T, C)``.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8.
+            frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)``.
             draws: ``(B, T, 2)`` uniform in [0, 1); see `uniform_draws`.
         """
         flat, batch = frames.flatten(0, 1), frames.shape[:2]
+        glanced = flat if self._frames is None else self._frames.glance(flat)
         with torch.no_grad():
-            maps = self.glance_encoder(flat).float()
+            maps = self.glance_encoder(glanced).float()
             seen = maps.permute(0, 2, 3, 1).unflatten(0, batch)
             options = self._choose(seen, draws).flatten()
         glance = maps.mean(dim=(2, 3)).unflatten(0, batch)

@@ -211,9 +211,10 @@ def worst_parity(parities: list[dict[str, float]]) -> dict[str, float]:
 
 
 def true_boxes(cache: FeatureCache, boxes: pd.DataFrame) -> pd.DataFrame:
-    """Return the true box of every cached frame, ``N*T`` rows, video by video.
+    """Return the true box of every cached segment, ``N*T`` rows, video by video.
 
-    Frames of augmented copies have none: they are cropped and mirrored in another way.
+    It is that of the middle frame where a segment has several. Frames of augmented copies have
+    none: they are cropped and mirrored in another way.
 
     Args:
         cache: The feature cache.
@@ -221,10 +222,11 @@ def true_boxes(cache: FeatureCache, boxes: pd.DataFrame) -> pd.DataFrame:
             (pixels of the central crop S×S), ``visible``.
     """
     keys = ["path", "frame", "view"]
+    indices = cache.frame_indices(np.arange(cache.n_videos))
     frames = pd.DataFrame(
         {
             "path": np.repeat(_real(cache.videos["path"]), cache.steps),
-            "frame": cache.frame_indices(np.arange(cache.n_videos)).ravel(),
+            "frame": cache.frames.middle(indices.reshape(-1, *indices.shape[2:])),
             "view": np.repeat(cache.videos["view"].to_numpy(), cache.steps),
         }
     )

@@ -168,5 +168,5 @@ def test_another_observation_is_refused(files: dict[str, Any]) -> None:
 def test_other_frames_are_refused(files: dict[str, Any]) -> None:
     space = gymnasium.spaces.Discrete(2)
     recognizer = TaskRecognizer(Stranger(space, 1), EXIT, **files)
-    with pytest.raises(ValueError, match="expected videos of 5 frames, as the cache's; got 4"):
+    with pytest.raises(ValueError, match="expected videos of 5 segments, as the cache's; got 4"):
         recognizer(torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8))

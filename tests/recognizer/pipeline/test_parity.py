@@ -104,7 +104,9 @@ def make_world(
     places: Places,
 ) -> World:
     """Build the cache; f_C and π are random, but prefer something and are sure of something."""
-    config = CacheConfig(frames, (option_group(places, "local", encoders[1]),))
+    n_frames = frames.segment_frames
+    group = option_group(places, "local", encoders[1], segment_frames=n_frames)
+    config = CacheConfig(frames, (group,))
     networks = dict(zip(("glance", "local"), encoders, strict=True))
     cache = FeatureCache.open(build_cache(videos, classes, root / "cache", networks, config))
     height, width, channels = cache.map_shape
@@ -153,8 +155,20 @@ def spread(head: nn.Module, run: Any) -> None:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Fifty videos of the embedded digits, 6 frames each, 49 options, float16."""
-    root = tmp_path_factory.mktemp("digits")
-    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=50, n_frames=8), root / "data")
+    frames = FrameConfig(steps=6, frame_px=64)
+    return digits_world(tmp_path_factory.mktemp("digits"), frames, PatchGrid(64, 28))
+
+
+@pytest.fixture(scope="module")
+def segments(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """As many, of four segments of three frames; f_G glances at the middle one."""
+    frames = FrameConfig(steps=4, frame_px=64, segment_frames=3, glance_frames=1)
+    return digits_world(tmp_path_factory.mktemp("segments"), frames, PatchGrid(64, 28, 3))
+
+
+def digits_world(root: Path, frames: FrameConfig, places: Places) -> World:
+    config = DigitsConfig(n_train=1, n_val=1, n_test=50, n_frames=frames.n_frames + 2)
+    table = make_digits(config, root / "data")
     paths = [str(root / "data" / path) for path in table["path"]]
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
     with torch.random.fork_rng(devices=[]):
@@ -163,8 +177,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> World:
             Encoder(EncoderConfig("small_glance", input_px=12)).eval(),
             Encoder(EncoderConfig("small_local")).eval(),
         )
-    classes, frames = [str(i) for i in range(10)], FrameConfig(steps=6, frame_px=64)
-    return make_world(root, videos, classes, encoders, frames, PatchGrid(64, 28))
+    return make_world(root, videos, [str(i) for i in range(10)], encoders, frames, places)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +195,7 @@ def gestures(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> World
     return make_world(root, videos, classes, both, frames, PatchGrid(224, 96, 3))
 
 
-WORLDS = ["digits", "gestures"]
+WORLDS = ["digits", "segments", "gestures"]
 
 
 @pytest.fixture(params=WORLDS)
