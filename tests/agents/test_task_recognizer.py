@@ -40,11 +40,14 @@ PLAYED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=[1, 2], ids=["frames", "segments"])
+def files(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, Any]:
     """Keywords of environments on a cache of digit videos, with two groups of different widths."""
     root = tmp_path_factory.mktemp("pixels")
-    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=7, n_frames=9), root / "videos")
+    f = request.param
+    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=7, n_frames=12), root / "videos")
     paths = [str(root / "videos" / path) for path in table["path"]]
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
     with torch.random.fork_rng():
@@ -55,10 +58,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "cheap": Encoder(EncoderConfig("small_glance", input_px=16)).eval(),
         }
         groups = (
-            option_group(WholeFrame(64, 16), "cheap", encoders["cheap"]),
-            option_group(PatchGrid(64, 28, 2), "local", encoders["local"]),
+            option_group(WholeFrame(64, 16), "cheap", encoders["cheap"], segment_frames=f),
+            option_group(PatchGrid(64, 28, 2), "local", encoders["local"], segment_frames=f),
         )
-        config = CacheConfig(FrameConfig(steps=STEPS, frame_px=64), groups, dtype="float32")
+        frames = FrameConfig(steps=STEPS, frame_px=64, segment_frames=f, glance_frames=1)
+        config = CacheConfig(frames, groups, dtype="float32")
         digits = [str(i) for i in range(10)]
         names = [group.name for group in groups]
         cache = FeatureCache.open(
@@ -124,7 +128,7 @@ def test_what_is_charged_is_what_runs(
     plain = Encoder.encode
 
     def counted(self: Encoder, images: torch.Tensor) -> torch.Tensor:
-        ran["images"] += len(images)
+        ran["images"] += images.shape[:-3].numel()
         return plain(self, images)
 
     config = files | {"observation": "map" if "AdaFocus" in name else "state"}
@@ -135,7 +139,8 @@ def test_what_is_charged_is_what_runs(
     monkeypatch.setattr(Encoder, "encode", counted)
     found = recognizer(frames)
     glances = (found.encoder_gmacs - _looks_gmacs(found, cache)) / cache.glance_gmacs
-    assert ran["images"] == round(float(glances.sum())) + int(found.attended.sum())
+    f = cache.frames.segment_frames
+    assert ran["images"] == round(float(glances.sum())) + f * int(found.attended.sum())
     cost = FeatureSource(cache, recognizer.classifier).frame_cost
     f_c = found.fed.sum(axis=1) * cost.classifier_gmacs
     if name not in ("Exit", "Resolution"):  # else f_G ran on every segment
@@ -169,4 +174,4 @@ def test_other_frames_are_refused(files: dict[str, Any]) -> None:
     space = gymnasium.spaces.Discrete(2)
     recognizer = TaskRecognizer(Stranger(space, 1), EXIT, **files)
     with pytest.raises(ValueError, match="expected videos of 5 segments, as the cache's; got 4"):
-        recognizer(torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8))
+        recognizer(frames_of(recognizer.cache, "test")[:, :4])
