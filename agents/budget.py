@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..feature_cache import FeatureCache
-from ..recognizer import PolicyNetwork
+from ..recognizer import PolicyNetwork, build_policy
 from .learned import CHUNK
 
 _NO_KEEP = (
@@ -99,7 +99,7 @@ def with_threshold(policy: PolicyNetwork, threshold: float) -> PolicyNetwork:
     """
     if policy.keep is None:
         raise ValueError(_NO_KEEP)
-    other = PolicyNetwork(replace(policy.config, threshold=threshold))
+    other = build_policy(replace(policy.config, threshold=threshold))
     other.load_state_dict(policy.state_dict())
     return other.to(next(policy.parameters()).device).eval()
 

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from ..envs import FocusEngine
 from ..feature_cache import FeatureCache
-from ..recognizer import PolicyConfig, PolicyNetwork, read_bundle, restore, write_bundle
+from ..recognizer import (
+    PolicyConfig,
+    PolicyNetwork,
+    build_policy,
+    read_bundle,
+    restore,
+    write_bundle,
+)
 
 # Videos at a time: memory does not grow with B.
 CHUNK = 64
@@ -79,7 +86,7 @@ def read_policy(
         BundleError: If the folder is not a readable policy bundle, or belongs to another cache.
     """
     bundle = read_bundle(path, "policy", cache_fingerprint, cache)
-    return restore(path, bundle, lambda config: PolicyNetwork(PolicyConfig(**config)))
+    return restore(path, bundle, lambda config: build_policy(PolicyConfig(**config), trusted=False))
 
 
 def write_policy(

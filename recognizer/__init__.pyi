@@ -76,6 +76,7 @@ from .policies.policy import (
     draw_options,
     option_mask,
 )
+from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, generator
 from .stages import (
     FitConfig,
@@ -107,6 +108,7 @@ __all__ = [
     "MEASURES",
     "NEVER",
     "PLACES",
+    "POLICIES",
     "RELEASED_ENTRIES",
     "TRUNKS",
     "AdaptiveRecognizer",
@@ -165,6 +167,7 @@ __all__ = [
     "batches",
     "blockwise_linear",
     "build_classifier",
+    "build_policy",
     "centre_crop",
     "check_pixels",
     "compute_unit",

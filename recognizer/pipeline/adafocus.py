@@ -21,6 +21,7 @@ from ..exits import ExitRule
 from ..files.bundle import read_bundle, restore, write_bundle
 from ..places.places import Places
 from ..policies.policy import PolicyNetwork, PolicyState
+from ..policies.registry import build_policy
 from .checks import check_finite, check_given, check_maps, check_pixels
 from .look import autocast_dtype, glance_at, look_at
 from .recognition import Recognition, RecognizerConfig
@@ -374,7 +375,7 @@ def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
         Encoder(config.local, trusted=False),
         build_classifier(config.classifier, trusted=False),
         config.places,
-        None if config.policy is None else PolicyNetwork(config.policy),
+        None if config.policy is None else build_policy(config.policy, trusted=False),
         getattr(torch, config.feature_dtype),
         frames=config.frames,
         classes=config.classes,
