@@ -20,7 +20,7 @@ from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
-from .task_play import play_task
+from .task_play import TaskTrace, play_task, trace_task
 from .train import make_environment, train_policy
 from .validation import Validation
 
@@ -44,6 +44,7 @@ __all__ = [
     "PPOConfig",
     "PlusTraining",
     "RandomAgent",
+    "TaskTrace",
     "TrueBoxAgent",
     "UniformFramesAgent",
     "Validation",
@@ -62,6 +63,7 @@ __all__ = [
     "read_policy",
     "save_checkpoint",
     "solve_exits",
+    "trace_task",
     "train_policy",
     "with_threshold",
     "write_policy",
