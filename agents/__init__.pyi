@@ -33,6 +33,7 @@ from .systems.system import (
 )
 from .systems.training import SystemModel, make_system, train_system
 from .task_play import TaskTrace, play_task, trace_task
+from .task_recognizer import TaskRecognition, TaskRecognizer
 from .train import make_environment, train_policy
 from .validation import Validation
 
@@ -65,6 +66,8 @@ __all__ = [
     "System",
     "SystemModel",
     "Table",
+    "TaskRecognition",
+    "TaskRecognizer",
     "TaskTrace",
     "TrueBoxAgent",
     "UniformFramesAgent",

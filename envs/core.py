@@ -18,14 +18,14 @@ from .engine.engine import FocusEngine
 from .engine.source import open_source
 from .episodes.order import Episodes
 from .episodes.rows import put_rows, rows_of
-from .episodes.selection import allowed_options, chosen_video, videos_to_play
+from .episodes.selection import chosen_video, videos_to_play
 from .records.history import History
 from .records.outcome import Columns, Outcome
 from .records.record import EpisodeRecord
 from .rewards.designs import stored_reward
 from .tasks.observations import observation_space, observe
 from .tasks.prices import Prices
-from .tasks.registry import task_class
+from .tasks.registry import make_task
 from .tasks.task import Decision, Look
 
 
@@ -62,12 +62,8 @@ class Player:
         self.config = config
         self.cache = source.cache
         self.n_envs = len(first)
-        allowed = allowed_options(config.options_allowed, self.cache.n_options)
-        side_px = self.cache.opened[0].group.places.side_px
-        option_gmacs = self.cache.option_gmacs
-        prices = Prices.of(config, source.frame_cost, option_gmacs, self.cache.steps, side_px)
         engine = FocusEngine(source, config.labels)
-        self.task = task_class(config)(config, engine, prices, allowed, self.n_envs)
+        self.task = make_task(config, engine, source.frame_cost, self.n_envs)
         self._engine = engine
         self.action_space = self.task.space
         self.observation_space = observation_space(config.observation, engine)
@@ -80,7 +76,7 @@ class Player:
             videos_to_play(self.cache, config),
             self.task.design.draws or 0,
             n_decisions,
-            np.flatnonzero(allowed),
+            np.flatnonzero(self.task.allowed),
             first,
             stride,
             config.seed,

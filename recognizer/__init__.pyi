@@ -48,9 +48,11 @@ from .files.checkpoint_file import (
     write_checkpoint,
 )
 from .pipeline.adafocus import AdaptiveRecognizer
+from .pipeline.checks import check_pixels
 from .pipeline.look import (
     GLANCE_PIXELS,
     LOCAL_PIXELS,
+    autocast_dtype,
     batches,
     glance_at,
     local_maps,
@@ -160,11 +162,13 @@ __all__ = [
     "accuracy_by_step",
     "ahead",
     "as_json",
+    "autocast_dtype",
     "average_precisions",
     "batches",
     "blockwise_linear",
     "build_classifier",
     "centre_crop",
+    "check_pixels",
     "compute_unit",
     "confidence",
     "convert_released",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...feature_cache import CacheError
 from ...recognizer import confidence
-from .source import FeatureSource
+from .source import Source
 
 # Inputs of all options are looked at in blocks of this size: they stay in the processor's caches.
 _BLOCK_BYTES = 2**21
@@ -26,11 +26,13 @@ class Tried:
         states: ``(B, M, S)`` of f_C.
         logits: ``(B, M, C)``.
         confidences: ``(B, M)`` on the true label.
+        fed: ``(B,)`` bool, the episodes in which f_C goes on at all; None for all.
     """
 
     states: Tensor
     logits: Tensor
     confidences: Tensor
+    fed: NDArray[np.bool_] | None = None
 
 
 class FocusEngine:
@@ -43,14 +45,14 @@ class FocusEngine:
     Attributes:
         source: Gives the inputs of f_C; it holds the cache and the classifier.
         cache: The source's.
-        videos: ``(B,)`` rows being played.
+        videos: ``(B,)`` rows of the source being played.
         labels: ``(B,)`` int64, their first true class; with ``mean`` ``(B, C)`` bool, all of them.
         step: ``(B,)`` int64, how many segments f_C was fed in each.
         logits: ``(B, C)`` after what was fed so far; zeros before anything was.
         confidence: ``(B,)`` on the true label likewise; 0 before anything was fed.
     """
 
-    def __init__(self, source: FeatureSource, labels: str = "first") -> None:
+    def __init__(self, source: Source, labels: str = "first") -> None:
         """Use a source.
 
         Args:
@@ -64,7 +66,7 @@ class FocusEngine:
             raise ValueError(f"labels must be 'first' or 'mean'; got {labels!r}")
         self.source = source
         self.cache = source.cache
-        self._truth = self.cache.labels if labels == "first" else self.cache.label_matrix
+        self._truth = source.labels if labels == "first" else source.label_matrix
         self.videos: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.labels = self._truth[:0]
         self.step: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -73,7 +75,7 @@ class FocusEngine:
         """Begin one episode of each video.
 
         Args:
-            videos: ``(B,)`` rows of the cache.
+            videos: ``(B,)`` rows of the source.
             which: ``(B,)`` the episodes that begin; the others go on. None begins all.
 
         Raises:
@@ -81,9 +83,10 @@ class FocusEngine:
                 than are being played.
             CacheError: If features of a video are not finite.
         """
-        if len(videos) and not 0 <= videos.min() <= videos.max() < self.cache.n_videos:
+        n_videos = len(self._truth)
+        if len(videos) and not 0 <= videos.min() <= videos.max() < n_videos:
             raise ValueError(
-                f"videos must be rows of the cache in [0, {self.cache.n_videos}); got "
+                f"videos must be rows of the cache in [0, {n_videos}); got "
                 f"{videos.min()} to {videos.max()}"
             )
         if which is not None and not len(which) == len(videos) == len(self.videos):
@@ -123,6 +126,7 @@ class FocusEngine:
         segments: NDArray[np.int64],
         options: NDArray[np.int64],
         attended: NDArray[np.bool_] | None = None,
+        fed: NDArray[np.bool_] | None = None,
     ) -> Tried:
         """Return what alternatives would give now; nothing goes on.
 
@@ -131,6 +135,9 @@ class FocusEngine:
             options: ``(B, M)`` in ``[0, K)``.
             attended: ``(B, M)`` whether f_L runs; where not, its vector is zero (Eq. 9), whatever
                 the option. None: everywhere.
+            fed: ``(B,)`` whether f_C goes on at all, whatever is committed: where not, its state
+                and the prediction stay as they were, and what is returned means nothing. None:
+                everywhere.
 
         Raises:
             ValueError: If there are not M options in ``[0, K)`` for each episode.
@@ -145,27 +152,21 @@ class FocusEngine:
             )
         self._check_running()
         f_c, step = self.source.classifier, self._steps()
-        inputs = self.source.gather(self.videos, segments, options, attended)
+        inputs = self.source.gather(self.videos, segments, options, attended, fed)
         states = f_c.advance(self._state, self._recur(), inputs, step)
         logits = f_c.logits(states, step)
         confidences = confidence(logits, self.labels)
         self._check(confidences, segments)
-        return Tried(states, logits, confidences)
+        return Tried(states, logits, confidences, fed)
 
-    def commit(
-        self,
-        tried: Tried,
-        taken: NDArray[np.int64] | None = None,
-        fed: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Go on with one of the alternatives in every episode.
+    def commit(self, tried: Tried, taken: NDArray[np.int64] | None = None) -> None:
+        """Go on with one of the alternatives in every episode that is fed.
 
         Args:
             tried: From `try_options`, called since the last commit.
             taken: ``(B,)`` which alternative; None: the first.
-            fed: ``(B,)`` whether f_C goes on at all: where not, its state and the prediction stay
-                as they were. None: everywhere.
         """
+        fed = tried.fed
         if taken is None:
             state, logits, sure = (
                 each[:, 0] for each in (tried.states, tried.logits, tried.confidences)

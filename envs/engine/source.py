@@ -7,7 +7,7 @@ import math
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,6 +18,81 @@ from torch import Tensor
 from ...feature_cache import CacheError, FeatureCache
 from ...recognizer import Classifier, FrameCost, count_gmacs, read_classifier
 from ..config import EnvConfig
+
+
+class Source(Protocol):
+    """What an engine plays: inputs of f_C for any option of any segment, and what agents see.
+
+    Implemented by `FeatureSource`, which reads a cache, and `PixelSource`, which computes the
+    features of frames when they are asked for.
+    """
+
+    @property
+    def cache(self) -> FeatureCache:
+        """Says how many segments, options and classes there are, and what they cost."""
+
+    @property
+    def classifier(self) -> Classifier:
+        """f_C, frozen."""
+
+    @property
+    def labels(self) -> Tensor:
+        """``(N,)`` int64, the first true class of every video that can be played."""
+
+    @property
+    def label_matrix(self) -> Tensor:
+        """``(N, C)`` bool, all true classes of every video."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the inputs for all K options of a segment, and for no look."""
+
+    @property
+    def frame_cost(self) -> FrameCost:
+        """GMACs of f_G, f_L and f_C on one segment; π's are not known here."""
+
+    def prepare(self, videos: NDArray[np.int64]) -> None:
+        """Make ready for episodes of videos ``(B,)``."""
+
+    def gather(
+        self,
+        videos: NDArray[np.int64],
+        segments: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_] | None = None,
+        fed: NDArray[np.bool_] | None = None,
+    ) -> Tensor:
+        """Return the inputs ``(B, M, I)`` of f_C for options of a segment of each video.
+
+        Args:
+            videos: ``(B,)`` rows, made ready by `prepare`.
+            segments: ``(B,)``.
+            options: ``(B, M)`` in ``[0, K)``.
+            attended: ``(B, M)`` whether f_L runs; where not, the local vector is zero. None:
+                everywhere.
+            fed: ``(B,)`` whether the inputs are used at all; where not, they may be any finite
+                numbers. None: everywhere.
+
+        Raises:
+            CacheError: If the features are not finite.
+        """
+
+    def gather_all(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
+        """Return inputs ``(B, K + 1, I)`` for all options and, last, for no look; see `gather`."""
+
+    def glance_map(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
+        """Return the glance maps ``(B, h, w, G)`` of a segment ``(B,)`` of each video.
+
+        Raises:
+            CacheError: If they are not finite.
+        """
+
+    def glances(self, videos: NDArray[np.int64], known: NDArray[np.bool_]) -> Tensor:
+        """Return the glance vectors ``(B, T, G)`` of videos where ``known``, ``(B, T)``, else 0.
+
+        Raises:
+            CacheError: If they are not finite.
+        """
 
 
 class FeatureSource:
@@ -78,6 +153,16 @@ class FeatureSource:
         return np.zeros(self.cache.n_videos, dtype=bool)
 
     @property
+    def labels(self) -> Tensor:
+        """``(N,)`` int64, the first true class of every video of the cache."""
+        return self.cache.labels
+
+    @property
+    def label_matrix(self) -> Tensor:
+        """``(N, C)`` bool, all true classes of every video of the cache."""
+        return self.cache.label_matrix
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of the inputs for all K options of a segment, and for no look."""
         return 4 * self._shape[2] * self._width
@@ -99,22 +184,9 @@ class FeatureSource:
         segments: NDArray[np.int64],
         options: NDArray[np.int64],
         attended: NDArray[np.bool_] | None = None,
+        fed: NDArray[np.bool_] | None = None,
     ) -> Tensor:
-        """Return the inputs of f_C for some options of a segment of each video.
-
-        Args:
-            videos: ``(B,)`` rows, made ready by `prepare`.
-            segments: ``(B,)``.
-            options: ``(B, M)`` in ``[0, K)``.
-            attended: ``(B, M)`` whether f_L runs; where not, the local vector is zero. None:
-                everywhere.
-
-        Returns:
-            ``(B, M, I)``.
-
-        Raises:
-            CacheError: If the features are not finite.
-        """
+        """Return the inputs of f_C, see `Source.gather`; reading all is faster than choosing."""
         self.prepare(videos)  # nothing to do, but in the copy of a running engine
         if self.tabled:
             last = self._shape[2] - 1  # the row of the table without a look
@@ -140,17 +212,32 @@ class FeatureSource:
         inputs = self._join(glance, self.cache.local_vectors(videos, segments, slice(None)))
         return self._checked(inputs, videos, segments)
 
+    def glance_map(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
+        """Return the glance maps ``(B, h, w, G)`` of a segment ``(B,)`` of each video."""
+        maps = self.cache.glance_map(videos, segments)
+        if not math.isfinite(float(maps.sum())):
+            finite = maps.isfinite().flatten(1).all(dim=1).cpu().numpy()
+            row = int(np.flatnonzero(~finite)[0])
+            raise self._not_finite(videos[row], segments[row])
+        return maps
+
+    def glances(self, videos: NDArray[np.int64], known: NDArray[np.bool_]) -> Tensor:
+        """Return the glance vectors ``(B, T, G)`` of videos where ``known``, ``(B, T)``, else 0."""
+        vectors = self.cache.glance_vectors(videos)
+        if not math.isfinite(float(vectors.sum())):
+            row, segment = (~vectors.isfinite()).any(dim=2).nonzero()[0].tolist()
+            raise self._not_finite(videos[row], segment)
+        return vectors * torch.from_numpy(known).to(vectors.device)[..., None]
+
     @cached_property
     def frame_cost(self) -> FrameCost:
         """GMACs of f_G, f_L and f_C on one frame, as they were counted; π's are not known here."""
-        glance = torch.zeros(1, 1, self.classifier.config.glance_channels)
-        local = torch.zeros(1, 1, self.classifier.config.local_channels)
-        on_cpu = copy.deepcopy(self.classifier).cpu()
-        return FrameCost(
-            glance_gmacs=self.cache.glance_gmacs,
-            local_gmacs=self.cache.local_gmacs,
-            policy_gmacs=0.0,
-            classifier_gmacs=count_gmacs(lambda: on_cpu(glance, local)),
+        return cached_cost(self.cache, self.classifier)
+
+    def _not_finite(self, video: int, segment: int) -> CacheError:
+        return CacheError(
+            f"video {video} ({self.cache.videos['name'][video]}), frame {segment}: the glance map "
+            "holds NaN or infinite numbers: run `focusgym cache verify`, then build the cache again"
         )
 
     def _project_all(self, video: int) -> Tensor:
@@ -178,6 +265,24 @@ class FeatureSource:
                 "`focusgym cache verify`, then build the cache or train the classifier again"
             )
         return inputs
+
+
+def cached_cost(cache: FeatureCache, classifier: Classifier) -> FrameCost:
+    """Return the GMACs of f_G, f_L and f_C on one frame; π's are not known here.
+
+    Args:
+        cache: It knows those of the encoders, which were counted when it was built.
+        classifier: f_C.
+    """
+    glance = torch.zeros(1, 1, classifier.config.glance_channels)
+    local = torch.zeros(1, 1, classifier.config.local_channels)
+    on_cpu = copy.deepcopy(classifier).cpu()
+    return FrameCost(
+        glance_gmacs=cache.glance_gmacs,
+        local_gmacs=cache.local_gmacs,
+        policy_gmacs=0.0,
+        classifier_gmacs=count_gmacs(lambda: on_cpu(glance, local)),
+    )
 
 
 _open_sources: WeakValueDictionary[tuple[object, ...], FeatureSource] = WeakValueDictionary()

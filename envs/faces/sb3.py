@@ -11,14 +11,11 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from ..config import EnvConfig, check_integer, make_config
+from ..config import EnvConfig, check_integer
 from ..core import Player
 from ..records.outcome import Columns, row_observation
-from ..tasks import registry
-from ..tasks.registry import TASKS, config_class
+from ..tasks.registry import config_of
 from .env import FocusEnv, check_options, checked_render_mode
-
-_IDS = {registry.env_id(name): name for name in TASKS}
 
 
 def make_sb3(
@@ -41,10 +38,7 @@ def make_sb3(
         CacheError: If the cache cannot be opened or has no such split.
         BundleError: If the classifier cannot be read or belongs to another cache.
     """
-    name = _IDS.get(env_id.removeprefix("focusgym.envs:"))
-    if name is None:
-        raise ValueError(f"env_id must be one of {', '.join(_IDS)}; got {env_id!r}")
-    return FocusVecEnv(make_config(config_class(name), config), n_envs, render_mode)
+    return FocusVecEnv(config_of(env_id, config), n_envs, render_mode)
 
 
 class FocusVecEnv(VecEnv):

@@ -100,7 +100,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         drawn = episodes.draws(self.t) if draws else None
         tried = self._try(segments, choice, drawn)
         n_alternatives = tried.confidences.shape[1]
-        if self.actions.can_skip:
+        if self.actions.can_skip and self._tries_unseen:
             self.engine.commit(tried, np.where(choice.looks, 0, n_alternatives - 1))
         else:
             self.engine.commit(tried)
@@ -136,7 +136,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
 
     @property
     def _tries_unseen(self) -> bool:
-        return self.actions.can_skip or self.design.compares_skip
+        return self.rewarded and (self.actions.can_skip or self.design.compares_skip)
 
     def _try(
         self, segments: NDArray[np.int64], choice: Choice, drawn: NDArray[np.int64] | None
@@ -146,7 +146,8 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         if self._tries_unseen:
             columns.append(np.full((len(segments), 1), -1))
         options = np.concatenate(columns, axis=1)  # (N, M)
-        if not self._tries_unseen:
-            return self.engine.try_options(segments, options)
+        if not self._tries_unseen:  # a skip is then not compared with a look
+            attended = None if choice.looks.all() else choice.looks[:, None]
+            return self.engine.try_options(segments, options, attended)
         named = options >= 0
         return self.engine.try_options(segments, np.where(named, options, 0), named)

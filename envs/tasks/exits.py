@@ -4,52 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import EnvConfig, check_integer, check_number
 from ..episodes.order import Episodes
-from ..rewards.designs import Reward
 from .actions import checked_actions
-from .task import Decision, Look, Task
+from .priced import OneOptionConfig, PricedTask, check_option
+from .task import Decision
 from .timelines import Timeline, coarse_to_fine
 
 STOP, GO_ON = 0, 1
 
 
 @dataclass(frozen=True)
-class ExitConfig(EnvConfig):
-    """The keywords of ``focusgym/Exit-v0``: those of `EnvConfig`, and three more.
+class ExitConfig(OneOptionConfig):
+    """The keywords of ``focusgym/Exit-v0``: those of `OneOptionConfig`, and one more.
 
     Attributes:
         frame_order: Segments in the order in which they are taken, each once at most; None takes
             all of them coarse to fine, see `coarse_to_fine`.
-        option: The option that f_L is run on in every segment, in ``[0, K)``.
-        price_per_gmac: What is taken off the reward for each GMAC that a decision spends.
 
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
 
-    observations: ClassVar[tuple[str, ...]] = ("state",)
-
-    observation: str = "state"
-    reward: Reward = "increments"
     frame_order: Sequence[int] | None = None
-    option: int = 0
-    price_per_gmac: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        check_integer("option", self.option, 0)
-        check_number("price_per_gmac", self.price_per_gmac)
 
 
-class ExitTask(Task[ExitConfig, NDArray[np.bool_]]):
+class ExitTask(PricedTask[ExitConfig, NDArray[np.bool_]]):
     """Stop, or take one segment more. ``focusgym/Exit-v0``.
 
     The first segment is taken when the episode begins to be decided: there is no prediction before
@@ -108,43 +92,12 @@ class ExitTask(Task[ExitConfig, NDArray[np.bool_]]):
 
     def decide(self, choice: NDArray[np.bool_], episodes: Episodes) -> Decision:
         """Take the next segment, or stop."""
-        segments, goes_on = self.upcoming(), choice
-        options = np.full(len(segments), self.config.option)
-        prices = self.prices
-        spent = goes_on * prices.cost.glance_gmacs + prices.cost.policy_gmacs
-        spent = spent + prices.of_looks(options, goes_on, goes_on)
-        self.pay(spent)
-        previous = self.engine.confidence
-        self.engine.commit(self.engine.try_options(segments, options[:, None]), fed=goes_on)
-        self.t = self.t + 1
-        self.seen[np.arange(len(segments)), segments] |= goes_on
-        over = ~goes_on | (self.t == self.timeline.n_decisions)
-        named = np.where(goes_on, options, -1)
-        rewards = self.priced_reward(previous, named, over, spent, self.config.price_per_gmac)
-        look = Look(
+        segments = self.upcoming()
+        return self.take(
             segments,
-            named,
-            goes_on,
-            goes_on,
-            self.engine.logits,
-            self.engine.confidence,
-            self.gmacs,
-        )
-        return Decision((look,), rewards, over, {"stopped": ~goes_on})
-
-
-def check_option(option: int, allowed: NDArray[np.bool_]) -> None:
-    """Check the option that a task uses in every segment.
-
-    Args:
-        option: From the keywords.
-        allowed: ``(K,)`` which options may be chosen.
-
-    Raises:
-        ValueError: If it is not among them.
-    """
-    if option >= len(allowed) or not allowed[option]:
-        raise ValueError(
-            f"option must be among {np.flatnonzero(allowed).tolist()}, the options of this cache "
-            f"that are allowed; got {option}"
+            np.full(len(segments), self.config.option),
+            choice,
+            glance_gmacs=np.where(choice, self.prices.cost.glance_gmacs, 0.0),
+            ends=~choice,
+            info={"stopped": ~choice},
         )

@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import EnvConfig, check_integer, check_number
+from ..config import check_integer
 from ..engine.engine import FocusEngine
 from ..episodes.order import Episodes
-from ..rewards.designs import Reward
 from .actions import checked_actions
-from .exits import check_option
+from .priced import OneOptionConfig, PricedTask, check_option
 from .prices import Prices
-from .task import Decision, Look, Task
+from .task import Decision
 from .timelines import Timeline
 
 
 @dataclass(frozen=True)
-class JumpConfig(EnvConfig):
-    """The keywords of ``focusgym/Jump-v0``: those of `EnvConfig`, and three more.
+class JumpConfig(OneOptionConfig):
+    """The keywords of ``focusgym/Jump-v0``: those of `OneOptionConfig`, and one more.
 
     Attributes:
         n_jumps: D, the most segments that are taken, at most T; None for T.
-        option: The option that f_L is run on in every segment, in ``[0, K)``.
-        price_per_gmac: What is taken off the reward for each GMAC that a decision spends.
 
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
 
-    observations: ClassVar[tuple[str, ...]] = ("state",)
-
-    observation: str = "state"
-    reward: Reward = "increments"
     n_jumps: int | None = None
-    option: int = 0
-    price_per_gmac: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check_integer("option", self.option, 0)
-        check_number("price_per_gmac", self.price_per_gmac)
         if self.n_jumps is not None:
             check_integer("n_jumps", self.n_jumps, 1)
 
 
-class JumpTask(Task[JumpConfig, NDArray[np.int64]]):
+class JumpTask(PricedTask[JumpConfig, NDArray[np.int64]]):
     """Go to any segment that was not taken yet, or stop. ``focusgym/Jump-v0``.
 
     f_G runs on all segments when the episode begins: they are the memory that the agent chooses by
@@ -129,20 +117,13 @@ class JumpTask(Task[JumpConfig, NDArray[np.int64]]):
         stops = choice == steps
         segments = np.where(stops, self._now, choice)
         fed = ~stops & ~self.seen[rows, segments]
-        options = np.full(len(choice), self.config.option)
-        prices = self.prices
-        glances = np.where(self.t == 0, steps * prices.cost.glance_gmacs, 0.0)
-        spent = glances + prices.cost.policy_gmacs + prices.of_looks(options, fed, fed)
-        self.pay(spent)
-        previous = self.engine.confidence
-        self.engine.commit(self.engine.try_options(segments, options[:, None]), fed=fed)
-        self.t = self.t + 1
-        self.seen[rows, segments] |= fed
+        glances = np.where(self.t == 0, steps * self.prices.cost.glance_gmacs, 0.0)
         self._now = segments
-        over = stops | (self.t == self.timeline.n_decisions)
-        named = np.where(fed, options, -1)
-        rewards = self.priced_reward(previous, named, over, spent, self.config.price_per_gmac)
-        look = Look(
-            segments, named, fed, fed, self.engine.logits, self.engine.confidence, self.gmacs
+        return self.take(
+            segments,
+            np.full(len(choice), self.config.option),
+            fed,
+            glance_gmacs=glances,
+            ends=stops,
+            info={"stopped": stops},
         )
-        return Decision((look,), rewards, over, {"stopped": stops})

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 
-from ...feature_cache import CacheError, FeatureCache
 from ..engine.engine import FocusEngine
 from .task import Task
 
@@ -61,35 +57,14 @@ def observe(task: Task[Any, Any]) -> Any:
     videos = engine.videos
     if task.config.observation == "index":
         return {"video": videos[:, None].copy(), "t": segments[:, None].copy()}
+    source = engine.source
     if task.config.observation == "map":
-        maps = engine.cache.glance_map(videos, segments).flatten(1)
-        if not math.isfinite(float(maps.sum())):
-            raise _not_finite(engine.cache, videos, segments, maps.isfinite().all(dim=1))
-        return maps.cpu().numpy()
+        return source.glance_map(videos, segments).flatten(1).cpu().numpy()
     steps = np.arange(engine.cache.steps)
-    glances = engine.cache.glance_vectors(videos)  # (N, T, G)
-    if not math.isfinite(float(glances.sum())):
-        finite = glances.isfinite().flatten(1).all(dim=1)
-        raise _not_finite(engine.cache, videos, segments, finite)
-    known = torch.from_numpy(task.glanced()).to(glances.device)
     return {
-        "glances": (glances * known[..., None]).cpu().numpy(),
+        "glances": source.glances(videos, task.glanced()).cpu().numpy(),  # (N, T, G)
         "now": (segments[:, None] == steps).astype(np.float32),
         "probabilities": engine.logits.softmax(dim=-1).cpu().numpy(),
         "seen": task.seen.astype(np.float32),
-        "state": engine.source.classifier.summary(engine.state).cpu().numpy(),
+        "state": source.classifier.summary(engine.state).cpu().numpy(),
     }
-
-
-def _not_finite(
-    cache: FeatureCache,
-    videos: NDArray[np.int64],
-    segments: NDArray[np.int64],
-    finite: torch.Tensor,
-) -> CacheError:
-    row = int((~finite).nonzero()[0])
-    return CacheError(
-        f"video {videos[row]} ({cache.videos['name'][videos[row]]}), frame {segments[row]}: the "
-        "glance map holds NaN or infinite numbers: run `focusgym cache verify`, then build the "
-        "cache again"
-    )

@@ -4,55 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import EnvConfig, check_integer, check_number
+from ..config import check_integer
 from ..engine.engine import FocusEngine
 from ..episodes.order import Episodes
-from ..rewards.designs import Reward
 from .actions import checked_actions
+from .priced import PricedConfig, PricedTask
 from .prices import Prices
-from .task import Decision, Look, Task
+from .task import Decision
 from .timelines import Timeline, in_order
 
 
 @dataclass(frozen=True)
-class ResolutionConfig(EnvConfig):
-    """The keywords of ``focusgym/Resolution-v0``: those of `EnvConfig`, and two more.
+class ResolutionConfig(PricedConfig):
+    """The keywords of ``focusgym/Resolution-v0``: those of `PricedConfig`, and one more.
 
     ``group`` may name several option groups, such as the whole frame at three sides, each with an
     encoder of its own.
 
     Attributes:
         skips: By how many segments each of the last actions goes on without feeding any.
-        price_per_gmac: What is taken off the reward for each GMAC that a decision spends.
 
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
 
-    observations: ClassVar[tuple[str, ...]] = ("map", "index", "state")
-
     observation: str = "state"
-    reward: Reward = "increments"
     skips: Sequence[int] = (1, 2, 4)
-    price_per_gmac: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check_number("price_per_gmac", self.price_per_gmac)
         for skip in self.skips:
             check_integer("skips", skip, 1)
         if len({*self.skips}) < len(self.skips):
             raise ValueError(f"skips must be different numbers; got {list(self.skips)}")
 
 
-class ResolutionTask(Task[ResolutionConfig, NDArray[np.int64]]):
+class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
     """Read the segment with one of the options, or skip some. ``focusgym/Resolution-v0``.
 
     ## Action space
@@ -139,22 +132,14 @@ class ResolutionTask(Task[ResolutionConfig, NDArray[np.int64]]):
         """Read the segments, or skip some."""
         n_options, steps = len(self.allowed), self.engine.cache.steps
         segments, fed = self.upcoming(), choice < n_options
-        options = np.where(fed, choice, 0)
-        prices = self.prices
-        glance_gmacs = prices.cost.glance_gmacs + prices.cost.policy_gmacs
-        spent = glance_gmacs + prices.of_looks(options, fed, fed)
-        self.pay(spent)
-        previous = self.engine.confidence
-        self.engine.commit(self.engine.try_options(segments, options[:, None]), fed=fed)
-        self.t = self.t + 1
-        self.seen[np.arange(len(choice)), segments] |= fed
         self._reached[np.arange(len(choice)), segments] = True
         goes_on = np.asarray([1] * n_options + list(self.config.skips), dtype=np.int64)[choice]
         self._now = self._now + goes_on
-        over = self._now >= steps
-        named = np.where(fed, options, -1)
-        rewards = self.priced_reward(previous, named, over, spent, self.config.price_per_gmac)
-        look = Look(
-            segments, named, fed, fed, self.engine.logits, self.engine.confidence, self.gmacs
+        return self.take(
+            segments,
+            np.where(fed, choice, 0),
+            fed,
+            glance_gmacs=self.prices.cost.glance_gmacs,
+            ends=self._now >= steps,
+            info={"skipped": np.where(fed, 0, goes_on)},
         )
-        return Decision((look,), rewards, over, {"skipped": np.where(fed, 0, goes_on)})

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..config import EnvConfig, check_integer
 from ..episodes.order import Episodes
-from .exits import check_option
+from .priced import check_option
 from .task import Decision, Look, Task
 from .timelines import Timeline, uniform_segments
 

@@ -85,6 +85,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         t: ``(N,)`` int64, decisions so far.
         gmacs: ``(N,)`` float64, cost of the episodes so far.
         seen: ``(N, T)`` bool, the segments that f_C was fed.
+        rewarded: Whether rewards are asked for; if not, no alternative need be tried for them.
     """
 
     compares: ClassVar[bool] = False  # whether designs may compare with other options
@@ -127,6 +128,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         self.t = np.zeros(n_envs, dtype=np.int64)
         self.gmacs = np.zeros(n_envs)
         self.seen = np.zeros((n_envs, engine.cache.steps), dtype=bool)
+        self.rewarded = True
 
     @property
     @abstractmethod
@@ -230,35 +232,6 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
                 margin(self.engine.logits, self.engine.labels)
             )
         return rewards
-
-    def priced_reward(
-        self,
-        previous: Tensor,
-        options: NDArray[np.int64],
-        last: NDArray[np.bool_],
-        spent_gmacs: NDArray[np.float64],
-        price_per_gmac: float,
-    ) -> Tensor:
-        """Return the design's rewards ``(N,)`` of what the engine went on with, less the price.
-
-        Args:
-            previous: ``(N,)`` confidence before the decision.
-            options: ``(N,)`` that were named, −1 where none was.
-            last: ``(N,)`` whether the episode ends with it.
-            spent_gmacs: ``(N,)`` of the decision.
-            price_per_gmac: What a GMAC takes off.
-        """
-        rewards = self.reward(
-            chosen=self.engine.confidence.clone(),
-            previous=previous,
-            logits=self.engine.logits,
-            options=options,
-            last=last,
-        )
-        if not price_per_gmac:
-            return rewards
-        price = torch.from_numpy(price_per_gmac * spent_gmacs)
-        return rewards - price.to(rewards.device, rewards.dtype)
 
     def pay(self, gmacs: NDArray[np.float64]) -> None:
         """Add to what the episodes have cost, ``(N,)``."""

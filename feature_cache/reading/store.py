@@ -248,8 +248,18 @@ class FeatureCache:
             CacheError: If several groups are opened, or as `read_encoders`.
             BundleError: As `read_encoders`.
         """
-        read = read_encoders(self.root, self.manifest, {GLANCE, self.group.encoder})
-        return read[GLANCE], read[self.group.encoder]
+        local = self.group.encoder
+        read = self.encoders_by_name()
+        return read[GLANCE], read[local]
+
+    def encoders_by_name(self) -> dict[str, Encoder]:
+        """Return f_G, as ``glance``, and the encoders of all opened groups by their names.
+
+        Raises:
+            BundleError, CacheError: As `read_encoders`.
+        """
+        names = [GLANCE, *(each.group.encoder for each in self.opened)]
+        return read_encoders(self.root, self.manifest, dict.fromkeys(names))
 
     def clips(self, videos: NDArray[np.int64]) -> list[Clip]:
         """Return the clips of videos ``(B,)``, whose files are there and of the size they had.

@@ -22,11 +22,9 @@ from ..files.bundle import read_bundle, restore, write_bundle
 from ..places.places import Places
 from ..policies.policy import PolicyNetwork, PolicyState
 from .checks import check_finite, check_given, check_maps, check_pixels
-from .look import glance_at, look_at
+from .look import autocast_dtype, glance_at, look_at
 from .recognition import Recognition, RecognizerConfig
 from .stream import RecognizerStream
-
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class AdaptiveRecognizer(nn.Module):
@@ -108,8 +106,7 @@ class AdaptiveRecognizer(nn.Module):
                 f"expected names of the classifier's {classifier.config.n_classes} classes; got "
                 f"{len(classes)}: give one each, or none"
             )
-        if precision not in PRECISIONS:
-            raise _unknown_precision(precision)
+        autocast_dtype(precision)  # refused here if it is unknown
         sizes = classifier.config
         for name, encoder, channels in (
             ("f_G", glance_encoder, sizes.glance_channels),
@@ -156,8 +153,7 @@ class AdaptiveRecognizer(nn.Module):
         """
         bundle = read_bundle(path, "recognizer")
         recognizer = restore(path, bundle, _assemble)
-        if precision not in PRECISIONS:
-            raise _unknown_precision(precision)
+        autocast_dtype(precision)  # refused here if it is unknown
         recognizer.precision = precision
         recognizer = recognizer.to(device)
         return recognizer.fused() if fuse else recognizer
@@ -310,7 +306,7 @@ class AdaptiveRecognizer(nn.Module):
             check_given(given, self.places.n_options, (batch, steps))
         elif self.policy is None:
             raise ValueError("this recognizer has no policy: give it one, or give `options`")
-        computes_in = PRECISIONS[self.precision]
+        computes_in = autocast_dtype(self.precision)
         maps, glance = glance_at(self.glance_encoder, flat, self.feature_dtype, computes_in)
         if given is not None or self.policy is None:
             # A copy: the caller may go on to use theirs.
@@ -358,7 +354,7 @@ class AdaptiveRecognizer(nn.Module):
                 frames[looked],
                 options[looked],
                 self.feature_dtype,
-                PRECISIONS[self.precision],
+                autocast_dtype(self.precision),
             )
         return local
 
@@ -386,7 +382,3 @@ def _unfused(encoder: Encoder) -> Encoder:
         "expected encoders as they were built or trained; got a fused one: save the recognizer "
         "that it was fused from"
     )
-
-
-def _unknown_precision(precision: str) -> ValueError:
-    return ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")

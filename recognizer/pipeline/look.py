@@ -18,6 +18,22 @@ from ..places.places import Places
 # activations of a batch should stay in a core's caches, and large products are better than small.
 GLANCE_PIXELS, LOCAL_PIXELS = 4 * 224**2, 16 * 128**2
 
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast_dtype(precision: str) -> torch.dtype | None:
+    """Return in which dtype encoders compute where torch's autocast does; None for float32.
+
+    Args:
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}; got {precision!r}")
+    return _PRECISIONS[precision]
+
 
 def glance_at(
     encoder: Encoder,

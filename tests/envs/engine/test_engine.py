@@ -91,7 +91,7 @@ def test_segments_come_in_any_order_and_some_are_not_fed(literal: Literal) -> No
         before = engine.state, engine.logits, engine.confidence
         attended = options[:, d : d + 1] < K
         shown = np.where(attended, options[:, d : d + 1], 0)
-        engine.commit(engine.try_options(segments[:, d], shown, attended), fed=fed[:, d])
+        engine.commit(engine.try_options(segments[:, d], shown, attended, fed[:, d]))
         for row in np.flatnonzero(~fed[:, d]):
             for old, new in zip(
                 before, (engine.state, engine.logits, engine.confidence), strict=True

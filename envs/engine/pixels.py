@@ -1,0 +1,194 @@
+"""Where the engine gets features from in deployment: frames, encoded when that is asked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...feature_cache import CacheError, FeatureCache
+from ...recognizer import Classifier, Encoder, FrameCost, check_pixels, glance_at, look_at
+from .source import cached_cost
+
+
+class PixelSource:
+    """The features of B videos from their frames: an encoder runs when its result is asked for.
+
+    An engine and a task play on it as on a cache, and what they do not ask for costs nothing: f_G
+    runs on the segments that are glanced at, f_L on the options that are attended, and neither on
+    videos that are over. Features are rounded to the storage dtype of the cache on which f_C and
+    the agent were trained.
+
+    Attributes:
+        cache: That cache; only what it says of networks, places and prices is used, and none of
+            its features.
+        classifier: f_C, a frozen copy.
+        running: ``(B,)`` bool, the videos on which encoders run; the features of others are zeros.
+        n_glances: ``(B,)`` int64, segments that f_G has run on.
+        n_looks: ``(B, K)`` int64, how often f_L has run on each option.
+    """
+
+    row_bytes: ClassVar[int] = 1  # nothing is kept for all options
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        classifier: Classifier,
+        encoders: Mapping[str, Encoder],
+        frames: Tensor,
+        labels: Tensor | None = None,
+        computes_in: torch.dtype | None = None,
+    ) -> None:
+        """Take the frames; nothing is computed.
+
+        Args:
+            cache: On which f_C and the agent were trained.
+            classifier: f_C.
+            encoders: By name, as `FeatureCache.all_encoders` returns them.
+            frames: ``(B, T, 3, S, S)`` uint8, the segments of B videos.
+            labels: ``(B,)`` int64, the true classes, where they are known; they are needed for
+                confidences and rewards alone.
+            computes_in: Dtype in which the encoders compute where torch's autocast does; None is
+                float32.
+
+        Raises:
+            ValueError: If the frames are not uint8 and S×S, or not of T segments.
+        """
+        check_pixels(frames, cache.frames.frame_px)
+        if frames.shape[1] != cache.steps:
+            raise ValueError(
+                f"expected videos of {cache.steps} frames, as the cache's; got {frames.shape[1]}: "
+                "read as many as the agent was trained on"
+            )
+        self.cache = cache
+        self.classifier = copy.deepcopy(classifier).to(cache.device).eval().requires_grad_(False)
+        n_videos, steps = frames.shape[:2]
+        self.labels = torch.zeros(n_videos, dtype=torch.int64) if labels is None else labels
+        self.running = np.ones(n_videos, dtype=bool)
+        self.n_glances = np.zeros(n_videos, dtype=np.int64)
+        self.n_looks = np.zeros((n_videos, cache.n_options), dtype=np.int64)
+        self._encoders = encoders
+        self._frames = frames.to(cache.device)
+        self._computes_in = computes_in
+        self._glanced = np.zeros((n_videos, steps), dtype=bool)
+        self._maps = torch.zeros(n_videos, steps, *cache.map_shape, device=cache.device)
+        self._vectors = self._maps.new_zeros(n_videos, steps, cache.map_shape[2])
+
+    @cached_property
+    def label_matrix(self) -> Tensor:
+        """``(B, C)`` bool: the one label of each video."""
+        return torch.nn.functional.one_hot(self.labels, self.cache.n_classes).bool()
+
+    @cached_property
+    def frame_cost(self) -> FrameCost:
+        """GMACs of f_G, f_L and f_C on one segment; an agent's own are not known here."""
+        return cached_cost(self.cache, self.classifier)
+
+    @property
+    def encoder_gmacs(self) -> NDArray[np.float64]:
+        """``(B,)``, what the encoders have computed for each video."""
+        found: NDArray[np.float64] = (
+            self.n_glances * self.cache.glance_gmacs + self.n_looks @ self.cache.option_gmacs
+        )
+        return found
+
+    def prepare(self, videos: NDArray[np.int64]) -> None:
+        """Do nothing: a feature is computed when it is asked for."""
+
+    def glance_map(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
+        """Return the glance maps ``(B, h, w, G)`` of a segment ``(B,)`` of each video."""
+        self._glance(videos, segments)
+        return self._maps[videos, segments]
+
+    def glances(self, videos: NDArray[np.int64], known: NDArray[np.bool_]) -> Tensor:
+        """Return the glance vectors ``(B, T, G)`` of videos where ``known``, ``(B, T)``, else 0."""
+        rows, segments = known.nonzero()
+        self._glance(videos[rows], segments)
+        return self._vectors[videos] * torch.from_numpy(known).to(self._vectors.device)[..., None]
+
+    def gather(
+        self,
+        videos: NDArray[np.int64],
+        segments: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_] | None = None,
+        fed: NDArray[np.bool_] | None = None,
+    ) -> Tensor:
+        """Return the inputs of f_C, see `Source.gather`: zero features where nothing is fed."""
+        runs = self.running[videos] if fed is None else self.running[videos] & fed
+        self._glance(videos[runs], segments[runs])
+        looks = np.broadcast_to(runs[:, None], options.shape)
+        if attended is not None:
+            looks = looks & attended
+        local = self._look(videos, segments, options, looks)
+        glance = self._vectors[videos, segments][:, None]  # (B, 1, G)
+        return self.classifier.project(glance, local)
+
+    def gather_all(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
+        """Return inputs ``(B, K + 1, I)`` for all options and, last, for no look."""
+        n_options = self.cache.n_options
+        every = np.tile(np.append(np.arange(n_options), 0), (len(videos), 1))
+        attended = np.tile(np.arange(n_options + 1) < n_options, (len(videos), 1))
+        return self.gather(videos, segments, every, attended)
+
+    def _glance(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> None:
+        """Run f_G on the segments of running videos that it has not run on."""
+        new = self.running[videos] & ~self._glanced[videos, segments]
+        if not new.any():
+            return
+        rows, at = videos[new], segments[new]
+        maps, vectors = glance_at(
+            self._encoders["glance"], self._frames[rows, at], self.cache.dtype, self._computes_in
+        )
+        self._check(vectors, rows, at)
+        self._maps[rows, at], self._vectors[rows, at] = maps.float(), vectors.float()
+        self._glanced[rows, at] = True
+        np.add.at(self.n_glances, rows, 1)
+
+    def _look(
+        self,
+        videos: NDArray[np.int64],
+        segments: NDArray[np.int64],
+        options: NDArray[np.int64],
+        looks: NDArray[np.bool_],
+    ) -> Tensor:
+        """Return local vectors ``(B, M, L)``, of several groups as `FeatureCache.local_vectors`."""
+        local = self._vectors.new_zeros(*options.shape, self.cache.local_channels)
+        begins = 0
+        for each in self.cache.opened:
+            group = each.group
+            ends, last = begins + group.channels, each.first + group.places.n_options
+            row, column = (looks & (options >= each.first) & (options < last)).nonzero()
+            if len(row):
+                chosen = options[row, column]
+                vectors = look_at(
+                    self._encoders[group.encoder],
+                    group.places,
+                    self._frames[videos[row], segments[row]],
+                    torch.from_numpy(chosen - each.first).to(local.device),
+                    self.cache.dtype,
+                    self._computes_in,
+                )
+                self._check(vectors, videos[row], segments[row])
+                local[row, column, begins:ends] = vectors.float()
+                np.add.at(self.n_looks, (videos[row], chosen), 1)
+            begins = ends
+        return local
+
+    def _check(
+        self, vectors: Tensor, videos: NDArray[np.int64], segments: NDArray[np.int64]
+    ) -> None:
+        finite = vectors.isfinite().all(dim=1).cpu().numpy()
+        if not finite.all():
+            row = int(np.flatnonzero(~finite)[0])
+            raise CacheError(
+                f"video {videos[row]} of the batch, frame {segments[row]}: an encoder gives NaN, "
+                f"infinite features, or such that are too large for {self.cache.dtype}: use the "
+                "precision float32, or train the encoders again"
+            )

@@ -1,0 +1,124 @@
+"""Tasks in which each decision feeds f_C one segment or none, and is rewarded less its price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..config import EnvConfig, check_integer, check_number
+from ..rewards.designs import Reward
+from .task import ChoiceT, Decision, Look, Task
+
+
+@dataclass(frozen=True)
+class PricedConfig(EnvConfig):
+    """Keywords that tasks with a price have in common: those of `EnvConfig`, and one more.
+
+    Attributes:
+        price_per_gmac: What is taken off the reward for each GMAC that a decision spends.
+
+    Raises:
+        ValueError: If a value is not among those that are allowed.
+    """
+
+    reward: Reward = "increments"
+    price_per_gmac: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_number("price_per_gmac", self.price_per_gmac)
+
+
+@dataclass(frozen=True)
+class OneOptionConfig(PricedConfig):
+    """Keywords of tasks about segments alone: f_L runs on one option of each that is taken.
+
+    Attributes:
+        option: That option, in ``[0, K)``.
+
+    Raises:
+        ValueError: If a value is not among those that are allowed.
+    """
+
+    observations: ClassVar[tuple[str, ...]] = ("state",)
+
+    observation: str = "state"
+    option: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_integer("option", self.option, 0)
+
+
+PricedT = TypeVar("PricedT", bound=PricedConfig)
+
+
+class PricedTask(Task[PricedT, ChoiceT]):
+    """A task in which a decision feeds f_C one segment or none."""
+
+    def take(
+        self,
+        segments: NDArray[np.int64],
+        options: NDArray[np.int64],
+        fed: NDArray[np.bool_],
+        *,
+        glance_gmacs: NDArray[np.float64] | float,
+        ends: NDArray[np.bool_],
+        info: Mapping[str, NDArray[Any]],
+    ) -> Decision:
+        """Run f_L and f_C on the segments that are fed; pay, and reward.
+
+        Args:
+            segments: ``(N,)`` that the decision is about.
+            options: ``(N,)`` that f_L runs on; any in ``[0, K)`` where nothing is fed.
+            fed: ``(N,)`` bool, whether the segment is taken.
+            glance_gmacs: ``(N,)`` that f_G spends for this decision.
+            ends: ``(N,)`` bool, whether the episode ends with it. It also does with the last
+                decision of the timeline.
+            info: More columns of the info, ``(N,)`` each.
+        """
+        engine, prices = self.engine, self.prices
+        spent = glance_gmacs + prices.cost.policy_gmacs + prices.of_looks(options, fed, fed)
+        self.pay(spent)
+        previous = engine.confidence
+        engine.commit(engine.try_options(segments, options[:, None], fed=fed))
+        self.t = self.t + 1
+        self.seen[np.arange(len(segments)), segments] |= fed
+        over = ends | (self.t == self.timeline.n_decisions)
+        named = np.where(fed, options, -1)
+        rewards = self.reward(
+            chosen=engine.confidence.clone(),
+            previous=previous,
+            logits=engine.logits,
+            options=named,
+            last=over,
+        )
+        if self.config.price_per_gmac:
+            price = torch.from_numpy(self.config.price_per_gmac * spent)
+            rewards = rewards - price.to(rewards.device, rewards.dtype)
+        look = Look(segments, named, fed, fed, engine.logits, engine.confidence, self.gmacs)
+        return Decision((look,), rewards, over, info)
+
+
+def check_option(option: int, allowed: NDArray[np.bool_]) -> None:
+    """Check the option that a task uses in every segment.
+
+    Args:
+        option: From the keywords.
+        allowed: ``(K,)`` which options may be chosen.
+
+    Raises:
+        ValueError: If it is not among them.
+    """
+    if option >= len(allowed) or not allowed[option]:
+        raise ValueError(
+            f"option must be among {np.flatnonzero(allowed).tolist()}, the options of this cache "
+            f"that are allowed; got {option}"
+        )

@@ -1,0 +1,160 @@
+"""Agents of every environment on pixels, against the same agents on the cache of these videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from focusgym.agents import TaskRecognizer, play_task
+from focusgym.envs import FeatureSource
+from focusgym.envs.tasks.registry import TASKS, config_class, env_id
+from focusgym.feature_cache import (
+    CacheConfig,
+    DigitsConfig,
+    FeatureCache,
+    build_cache,
+    make_digits,
+    read_many,
+    video_table,
+)
+from focusgym.recognizer import (
+    ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    FrameConfig,
+    GruClassifier,
+    PatchGrid,
+    WholeFrame,
+    option_group,
+    write_bundle,
+)
+
+STEPS = 5
+PLAYED = [
+    (name, seen) for name in TASKS for seen in config_class(name).observations if seen != "index"
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Keywords of environments on a cache of digit videos, with two groups of different widths."""
+    root = tmp_path_factory.mktemp("pixels")
+    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=7, n_frames=9), root / "videos")
+    paths = [str(root / "videos" / path) for path in table["path"]]
+    videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoders = {
+            "glance": Encoder(EncoderConfig("small_glance", input_px=24)).eval(),
+            "local": Encoder(EncoderConfig("small_local")).eval(),
+            "cheap": Encoder(EncoderConfig("small_glance", input_px=16)).eval(),
+        }
+        groups = (
+            option_group(WholeFrame(64, 16), "cheap", encoders["cheap"]),
+            option_group(PatchGrid(64, 28, 2), "local", encoders["local"]),
+        )
+        config = CacheConfig(FrameConfig(steps=STEPS, frame_px=64), groups, dtype="float32")
+        digits = [str(i) for i in range(10)]
+        names = [group.name for group in groups]
+        cache = FeatureCache.open(
+            build_cache(videos, digits, root / "cache", encoders, config), names
+        )
+        widths = cache.map_shape[2], cache.local_channels
+        classifier = GruClassifier(ClassifierConfig(*widths, cache.n_classes, hidden=5)).eval()
+        for weights in classifier.parameters():
+            weights.data.mul_(3)  # predictions that differ from video to video
+    path = root / "classifier"
+    write_bundle(path, "classifier", classifier.config, classifier, cache.fingerprint)
+    return {"cache": str(cache.root), "classifier": str(path), "group": names}
+
+
+class Stranger:
+    """Acts by a hash of the video's number and of how many decisions it has made."""
+
+    def __init__(self, space: gymnasium.Space[Any], n_videos: int) -> None:
+        self._space, self._n = space, n_videos
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, **_: Any
+    ) -> tuple[np.ndarray, Any]:
+        n = len(episode_start)
+        steps = np.zeros(n, dtype=int) if state is None else state
+        steps = np.where(episode_start, 0, steps) + 1
+        rng = [np.random.default_rng((i % self._n, d)) for i, d in enumerate(steps.tolist())]
+        if isinstance(self._space, gymnasium.spaces.Box):
+            return np.stack([each.uniform(-1, 1, STEPS) for each in rng]), steps
+        sizes = getattr(self._space, "nvec", getattr(self._space, "n", None))
+        return np.stack([each.integers(sizes) for each in rng]), steps
+
+
+def frames_of(cache: FeatureCache, split: str) -> torch.Tensor:
+    decoded = read_many(cache.clips(cache.split(split)), cache.frames)
+    return torch.stack([frames for frames, _ in decoded])
+
+
+@pytest.mark.parametrize(("name", "observation"), PLAYED)
+def test_pixels_and_cache_agree(files: dict[str, Any], name: str, observation: str) -> None:
+    config = files | {"observation": observation, "policy_gmacs": 1e-6}
+    space = gymnasium.make(env_id(name), split=None, **config).action_space
+    cache = FeatureCache.open(files["cache"], files["group"])
+    videos = cache.split("test")
+    model = Stranger(space, len(videos))
+    expected = play_task(model, env_id(name), split="test", **config)
+    recognizer = TaskRecognizer(model, env_id(name), **config)
+    found = recognizer(frames_of(cache, "test"))
+    assert found.decisions.tolist() == expected["decisions"].tolist()
+    np.testing.assert_allclose(found.gmacs[:, -1], expected["gmacs"])
+    sure = found.logits[:, -1].softmax(-1)[torch.arange(len(videos)), cache.labels[videos]]
+    np.testing.assert_allclose(sure, expected["confidence"], atol=1e-4)
+    correct = (found.predicted == cache.labels[videos]).tolist()
+    assert correct == expected["correct"].tolist()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_charged_is_what_runs(
+    files: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Count the images that go into each encoder; nothing runs for what was not looked at."""
+    ran = {"images": 0}
+    plain = Encoder.encode
+
+    def counted(self: Encoder, images: torch.Tensor) -> torch.Tensor:
+        ran["images"] += len(images)
+        return plain(self, images)
+
+    config = files | {"observation": "map" if "AdaFocus" in name else "state"}
+    space = gymnasium.make(env_id(name), split=None, **config).action_space
+    cache = FeatureCache.open(files["cache"], files["group"])
+    recognizer = TaskRecognizer(Stranger(space, 7), env_id(name), **config)
+    frames = frames_of(cache, "test")
+    monkeypatch.setattr(Encoder, "encode", counted)
+    found = recognizer(frames)
+    glances = (found.encoder_gmacs - _looks_gmacs(found, cache)) / cache.glance_gmacs
+    assert ran["images"] == round(float(glances.sum())) + int(found.attended.sum())
+    cost = FeatureSource(cache, recognizer.classifier).frame_cost
+    f_c = found.fed.sum(axis=1) * cost.classifier_gmacs
+    if name not in ("Exit", "Resolution"):  # else f_G ran on every segment
+        np.testing.assert_allclose(glances, STEPS)
+    np.testing.assert_allclose(found.gmacs[:, -1], found.encoder_gmacs + f_c, rtol=1e-6)
+
+
+def _looks_gmacs(found: Any, cache: FeatureCache) -> np.ndarray:
+    prices = np.append(cache.option_gmacs, 0.0)[found.options]
+    return (prices * found.attended).sum(axis=1)
+
+
+def test_another_observation_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected observations of the kind map or state"):
+        TaskRecognizer(Stranger(None, 1), "focusgym/AdaFocus-v0", observation="index", **files)
+
+
+def test_other_frames_are_refused(files: dict[str, Any]) -> None:
+    space = gymnasium.spaces.Discrete(2)
+    recognizer = TaskRecognizer(Stranger(space, 1), "focusgym/Exit-v0", **files)
+    with pytest.raises(ValueError, match="expected videos of 5 frames, as the cache's; got 4"):
+        recognizer(torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8))
