@@ -137,7 +137,7 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
             replace(config.skip, plus=plus),
             group.cache,
             group.classifier,
-            group.name,
+            (group.name,),
             reward,
             seed,
             config.device,
