@@ -20,7 +20,19 @@ from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
-from .task_play import play_task
+from .systems.reading import read_segments
+from .systems.registry import SYSTEMS, find_system
+from .systems.system import (
+    ClassifierKind,
+    FixedSystem,
+    LearnedSystem,
+    Learner,
+    PricedSystem,
+    System,
+    Table,
+)
+from .systems.training import SystemModel, make_system, train_system
+from .task_play import TaskTrace, play_task, trace_task
 from .task_recognizer import TaskRecognition, TaskRecognizer
 from .train import make_environment, train_policy
 from .validation import Validation
@@ -28,44 +40,59 @@ from .validation import Validation
 __all__ = [
     "PRESETS",
     "SOLVERS",
+    "SYSTEMS",
     "Agent",
     "CentralAgent",
     "Checkpoints",
+    "ClassifierKind",
     "CollapseWarning",
     "EpisodeBuffer",
     "ExitOutcome",
     "FixedAgent",
+    "FixedSystem",
     "FocusPPO",
     "GaussianAgent",
     "GlanceGruExtractor",
     "GruPolicy",
     "LearnedAgent",
+    "LearnedSystem",
+    "Learner",
     "ModelAgent",
     "OracleAgent",
     "PPOConfig",
     "PlusTraining",
+    "PricedSystem",
     "RandomAgent",
+    "System",
+    "SystemModel",
+    "Table",
     "TaskRecognition",
     "TaskRecognizer",
+    "TaskTrace",
     "TrueBoxAgent",
     "UniformFramesAgent",
     "Validation",
     "apply_exits",
     "best_fixed_option",
+    "find_system",
     "fixed_exits",
     "keep_probabilities",
     "keep_threshold",
     "kept_share",
     "load_checkpoint",
     "make_environment",
+    "make_system",
     "play_task",
     "policy_options",
     "random_exits",
     "read_penalty",
     "read_policy",
+    "read_segments",
     "save_checkpoint",
     "solve_exits",
+    "trace_task",
     "train_policy",
+    "train_system",
     "with_threshold",
     "write_policy",
 ]

@@ -17,6 +17,7 @@ from .config import EnvConfig
 from .engine.engine import FocusEngine
 from .engine.source import open_source
 from .episodes.order import Episodes
+from .episodes.rows import put_rows, rows_of
 from .episodes.selection import chosen_video, videos_to_play
 from .records.history import History
 from .records.outcome import Columns, Outcome
@@ -25,7 +26,7 @@ from .rewards.designs import stored_reward
 from .tasks.observations import observation_space, observe
 from .tasks.prices import Prices
 from .tasks.registry import make_task
-from .tasks.task import Decision
+from .tasks.task import Decision, Look
 
 
 class Player:
@@ -40,6 +41,7 @@ class Player:
         task: What an action means, and when an episode ends.
         episodes: Which episodes are being played.
         running: ``(N,)`` bool, whether an episode has begun and is not over.
+        looks: What became of the segments that the last decision was about; none before any.
     """
 
     def __init__(self, config: EnvConfig, first: NDArray[np.int64], stride: int) -> None:
@@ -81,6 +83,7 @@ class Player:
             shuffled=config.order == "shuffled",
         )
         self.running = np.zeros(self.n_envs, dtype=bool)
+        self.looks: tuple[Look, ...] = ()
         self._returns = np.zeros(self.n_envs)
 
     @property
@@ -151,6 +154,42 @@ class Player:
         )
         self.episodes.restart(position["seed"], episodes, n_chosen)
 
+    def rows(self) -> dict[str, Tensor]:
+        """Return where the running episodes stand, as tensors of N rows each; see `go_on`."""
+        found: dict[str, Tensor] = {}
+        for name, holder in self._holders().items():
+            rows = rows_of(holder, self.n_envs)
+            found |= {f"{name}.{key}": value for key, value in rows.items()}
+        return found
+
+    def go_on(self, position: Mapping[str, Any], rows: Mapping[str, Tensor]) -> None:
+        """Stand where another player stood, in the middle of its episodes.
+
+        Later decisions are then what they would have been there, bit for bit. Records and pictures
+        begin with the next decision.
+
+        Args:
+            position: Of the other player; its episodes were all in turn, none a chosen one.
+            rows: Its `rows`.
+
+        Raises:
+            ValueError: If they are those of another task, or of another number of environments.
+        """
+        self.go_to(position)
+        self.start()
+        expected = self.rows()
+        for name in dict.fromkeys((*expected, *rows)):
+            shapes = [each[name].shape if name in each else None for each in (expected, rows)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"{name}: expected rows of shape {shapes[0]}; got {shapes[1]}: make the "
+                    "environments as they were"
+                )
+        for name, holder in self._holders().items():
+            prefix = f"{name}."
+            own = {k.removeprefix(prefix): v for k, v in rows.items() if k.startswith(prefix)}
+            put_rows(holder, own)
+
     def start(
         self,
         which: NDArray[np.bool_] | None = None,
@@ -217,6 +256,7 @@ class Player:
             )
         self.running = np.zeros_like(self.running)  # should anything below fail
         decision = self.task.decide(choice, self.episodes)
+        self.looks = decision.looks
         rewards: NDArray[np.float32] = _numpy(decision.rewards).astype(np.float32)
         self._returns = self._returns + rewards
         done = decision.over
@@ -284,6 +324,10 @@ class Player:
         for name, values in decision.info.items():
             info[name] = values if isinstance(values, np.ndarray) else _float64(values)
         return info
+
+    def _holders(self) -> dict[str, object]:
+        """Return what holds a row for each environment that its decisions change."""
+        return {"player": self, "task": self.task, "engine": self._engine}
 
     def _check_begun(self) -> None:
         if not len(self._engine.videos):

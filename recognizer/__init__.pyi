@@ -18,6 +18,7 @@ from .accounting.metrics import (
 )
 from .accounting.units import ComputeUnit, compute_unit, format_gmacs
 from .classifiers.average import AverageClassifier
+from .classifiers.average_logits import AverageLogitsClassifier
 from .classifiers.base import Classifier, ClassifierConfig, KeyedDropout
 from .classifiers.gru import GruClassifier
 from .classifiers.max_pool import MaxPoolClassifier
@@ -113,6 +114,7 @@ __all__ = [
     "TRUNKS",
     "AdaptiveRecognizer",
     "AverageClassifier",
+    "AverageLogitsClassifier",
     "Box",
     "Bundle",
     "BundleError",

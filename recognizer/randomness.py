@@ -50,6 +50,8 @@ class Purpose(IntEnum):
     """Which videos stop after which step in `random_exits`: ()."""
     FIXED_EXITS = 18
     """Which videos take one step more in `fixed_exits`: ()."""
+    SEGMENT_ORDER = 19
+    """The order in which f_C is fed a sample's segments: (stage, epoch, sample)."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

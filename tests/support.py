@@ -24,6 +24,7 @@ from focusgym.recognizer import (
     PatchGrid,
     Places,
     PolicyNetwork,
+    WholeFrame,
     build_classifier,
     option_group,
     write_bundle,
@@ -125,6 +126,35 @@ def add_group(cache: FeatureCache) -> str:
     np.save(cache.root / f"local_vectors_{group.name}.npy", local.astype(np.float16))
     enter_group(cache.root, json.loads((cache.root / "manifest.json").read_text()), group)
     return group.name
+
+
+def add_frames(cache: FeatureCache, sides: Sequence[int] = (32, 16)) -> tuple[str, ...]:
+    """Give a cache an option group of whole frames for each side; returns their names.
+
+    The price is that of a patch, 1.5 GMACs, for 12 px, and grows with the area.
+    """
+    manifest = json.loads((cache.root / "manifest.json").read_text())
+    names = []
+    for side in sides:
+        group = OptionGroup(f"full{side}", WholeFrame(32, side), "local", L, 1.5 * (side / 12) ** 2)
+        local = np.random.default_rng(side).normal(size=(cache.n_videos, cache.steps, 1, L))
+        np.save(cache.root / f"local_vectors_{group.name}.npy", local.astype(np.float16))
+        enter_group(cache.root, manifest, group)
+        names.append(group.name)
+    return tuple(names)
+
+
+def write_classifier(cache: FeatureCache, path: Path, seed: int = 0, **config: Any) -> Path:
+    """Write an f_C of random weights for the opened groups of a cache."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sizes = ClassifierConfig(G, cache.local_channels, C, hidden=7, **config)
+        classifier = build_classifier(sizes).eval()
+    with torch.no_grad():
+        for weights in classifier.parameters():
+            weights.mul_(3)  # confidences far from 1 / C
+    write_bundle(path, "classifier", classifier.config, classifier, cache.fingerprint)
+    return path
 
 
 def broken(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:

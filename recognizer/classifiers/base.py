@@ -24,8 +24,8 @@ class ClassifierConfig:
         hidden: H of the GRU (1024 in the paper); not used by averaging.
         dropout: Dropout before the output layer, in training.
         reuse_glance: Whether ē^G is classified too (Eq. 4 does, the paper's Table 5 does not).
-        aggregation: How frames are joined: a name of `CLASSIFIERS`, such as ``gru``, ``average`` or
-            ``max_pool``; or ``module:attribute`` of a class of your own.
+        aggregation: How frames are joined: a name of `CLASSIFIERS`, such as ``gru``, ``average``,
+            ``average_logits`` or ``max_pool``; or ``module:attribute`` of a class of your own.
         steps: Heads of ``max_pool``, one per step, at least as many as a video has segments; not
             used by the others.
 

@@ -8,6 +8,7 @@ from .base import Classifier, ClassifierConfig
 CLASSIFIERS: dict[str, str] = {
     "gru": "focusgym.recognizer.classifiers.gru:GruClassifier",
     "average": "focusgym.recognizer.classifiers.average:AverageClassifier",
+    "average_logits": "focusgym.recognizer.classifiers.average_logits:AverageLogitsClassifier",
     "max_pool": "focusgym.recognizer.classifiers.max_pool:MaxPoolClassifier",
 }
 

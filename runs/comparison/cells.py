@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,7 @@ class Cell:
     Attributes:
         design: Name of the row: a reward design, a run's name, ``"random"``, …
         group: Option group, such as ``"p28_7x7"``.
-        patch_px: Side P of the patches of the group.
+        patch_px: Side P of the patches of the group; None where it is no group of patches.
         seed: Of the training, or of the draws of a fixed policy.
         played: What it did in the videos of the test split.
         kind: ``"trained"``; ``"fixed"``, decided without learning; ``"bound"``, knows the truth;
@@ -34,6 +35,8 @@ class Cell:
         keep_ratio: η of the kind ``"plus"``.
         curve: Learning curve: columns ``steps``, ``mean_return`` and ``correct`` (share of the
             training episodes that end right), one row per rollout.
+        setting: Of a system that has several, such as ``price 0.1``.
+        usage: Of a system, the share of all segments that each option group has read.
 
     Raises:
         ComparisonError: If there is an η but no AdaFocus+ or the other way round, or the learning
@@ -42,12 +45,14 @@ class Cell:
 
     design: str
     group: str
-    patch_px: int
+    patch_px: int | None
     seed: int
     played: Played
     kind: Literal["trained", "fixed", "bound", "plus"] = "trained"
     keep_ratio: float | None = None
     curve: pd.DataFrame | None = None
+    setting: str = ""
+    usage: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         """Check η and the learning curve."""
@@ -64,8 +69,10 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The design, and η where there is one: the name of a row."""
-        return self.design if self.keep_ratio is None else f"{self.design} η={self.keep_ratio:g}"
+        """The design, and η or a setting where there is one: the name of a row."""
+        if self.keep_ratio is not None:
+            return f"{self.design} η={self.keep_ratio:g}"
+        return f"{self.design} {self.setting}".strip()
 
     @property
     def outcome(self) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ...agents import Agent, CentralAgent, GaussianAgent, RandomAgent
+from ...agents import Agent, CentralAgent, ClassifierKind, GaussianAgent, RandomAgent
 from ...envs import EnvConfig, FeatureSource, FocusEngine, open_source
 from ...feature_cache import FeatureCache, build_regrouped, read_manifest, stored_groups
 from ...recognizer import PatchGrid, Places, read_classifier
@@ -29,6 +29,7 @@ from .summary import Cell
 
 _GRID = 7  # candidates per axis of a patch size that the cache lacks
 _held: list[FeatureSource] = []  # of the group whose cells a process trains
+_GRU = ClassifierKind("gru", reuse_glance=True)  # AdaFocus's f_C
 PLUS = "adafocus_plus"  # design of the rows of AdaFocus+
 
 
@@ -67,13 +68,18 @@ class Job:
 
 
 def groups_of(config: CompareConfig) -> list[Group]:
-    """Return the option groups, of which some may be still to be made.
+    """Return the option groups, of which some may be still to be made; none without designs.
+
+    Where no patch sizes are asked for these are the groups of patches, or all if there are none.
 
     Raises:
         CacheError: If the cache cannot be opened, or lacks a split.
         UsageError: If a patch size is given twice, or does not fit into the frame.
     """
+    if not config.reward:
+        return []
     there = list(stored_groups(read_manifest(config.cache)).values())
+    patches = [group for group in there if isinstance(group.places, PatchGrid)]
     cache = FeatureCache.open(config.cache, there[0].name)
     for split in ("train", "val", "test"):
         cache.split(split)  # refused where it is empty
@@ -85,9 +91,8 @@ def groups_of(config: CompareConfig) -> list[Group]:
         found.append(Group(name, places, root.resolve(), config.out / "classifiers" / name))
 
     if not config.patch:
-        for group in sorted(there, key=lambda group: group.places.side_px):
+        for group in sorted(patches or there, key=lambda group: group.places.side_px):
             add(group.name, group.places, config.cache)
-    patches = [group for group in there if isinstance(group.places, PatchGrid)]
     for side_px in config.patch:
         known = [group for group in patches if group.places.side_px == side_px]
         for group in known:
@@ -106,6 +111,8 @@ def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
         CacheError, VideoError: If a patch size cannot be encoded.
         FailedError: If an f_C cannot be trained; the others are kept.
     """
+    if not groups:
+        return
     group_of_cache = next(iter(read_manifest(config.cache)["groups"]))
     cache = FeatureCache.open(config.cache, group_of_cache, videos_root=config.videos_root)
     for group in groups:
@@ -124,20 +131,22 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
     Raises:
         UsageError: If a reward design is unknown, or given twice.
     """
+    if not groups:
+        return []
     designs = {reward_label(text): text for text in config.reward}
     if len(designs) < len(config.reward):
         raise UsageError(f"--reward: each design once; got {', '.join(config.reward)}")
     first = next(iter(designs))
 
     def job(group: Group, design: str, reward: str, seed: int, plus: bool) -> Job:
-        folder = _slug(f"{PLUS} {first}" if plus else design)
+        folder = slug(f"{PLUS} {first}" if plus else design)
         training = TrainConfig(
             config.out / "cells" / group.name / folder / f"seed-{seed}",
             replace(config.policy, threads=config.policy.threads or 1),
             replace(config.skip, plus=plus),
             group.cache,
             group.classifier,
-            group.name,
+            (group.name,),
             reward,
             seed,
             config.device,
@@ -160,6 +169,8 @@ def rows_of(jobs: Sequence[Job]) -> list[str]:
         for job in jobs
         for label in ([f"{job.design} η={s:g}" for s in job.keep_ratios] or [job.design])
     ]
+    if not named:
+        return []
     return [*dict.fromkeys(named), CentralAgent.name, RandomAgent.name, GaussianAgent.name]
 
 
@@ -207,24 +218,46 @@ def fixed_cells(groups: Sequence[Group], seeds: int, device: str) -> list[Cell]:
 
 
 def _train_classifier(group: Group, config: CompareConfig) -> None:
+    skip_rate = config.classifier.fit_skip_rate
+    train_f_c(group.classifier, group.cache, (group.name,), config, skip_rate=skip_rate)
+
+
+def train_f_c(
+    out: Path,
+    cache: Path,
+    groups: tuple[str, ...],
+    config: CompareConfig,
+    kind: ClassifierKind = _GRU,
+    *,
+    skip_rate: float,
+) -> None:
+    """Train an f_C of a comparison.
+
+    Args:
+        out: Folder of its bundle.
+        cache: On which it is trained.
+        groups: Option groups that it reads.
+        config: Of the comparison.
+        kind: Which f_C.
+        skip_rate: Share of the frames that are skipped in training.
+
+    Raises:
+        CacheError, FitError: As `fit_classifier`.
+    """
     how, hidden = config.classifier, config.classifier.fit_hidden
     if hidden is None:
-        cache = FeatureCache.open(group.cache, group.name)
-        hidden = usual_hidden(cache.map_shape[2], cache.local_channels)
+        features = FeatureCache.open(cache, groups)
+        hidden = usual_hidden(features.map_shape[2], features.local_channels)
     training = TrainingConfig(
         epochs=how.fit_epochs,
         batch_size=how.fit_batch_size,
         optimizer=how.fit_optimizer,
         lr_classifier=how.fit_lr,
     )
+    head = HeadConfig(hidden, how.fit_dropout, kind.reuse_glance, kind.aggregation)  # type: ignore[arg-type]
     fit_classifier(
         FitClassifierConfig(
-            group.classifier,
-            group.cache,
-            training,
-            HeadConfig(hidden, how.fit_dropout),
-            (group.name,),
-            skip_rate=how.fit_skip_rate,
+            out, cache, training, head, groups, skip_rate=skip_rate, order=kind.order
         ),
         torch.device(device_of(config.device)),
     )
@@ -253,5 +286,6 @@ def _at(out: Path, keep_ratio: float) -> Path:
     return out / f"played_{keep_ratio:g}.npz"
 
 
-def _slug(design: str) -> str:
+def slug(design: str) -> str:
+    """Return a name as that of a folder."""
     return re.sub(r"[^\w.=-]+", "-", design).strip("-")

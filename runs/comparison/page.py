@@ -16,7 +16,7 @@ from ..pages.page import write_page
 from . import figures
 from .statistics import DECIDING
 from .summary import Cell
-from .table import ALL_GROUPS, number, span
+from .table import ALL_GROUPS, number, span, used
 
 SHAPES = {
     "circle": "●",
@@ -73,6 +73,7 @@ def comparison_page(
         unit=compute_unit(*(row["gmacs_per_video"] for row in summary["rows"])),
         number=number,
         span=span,
+        used=used if any(row["usage"] for row in summary["rows"]) else None,
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -82,7 +83,8 @@ def _parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
     parts = []
     for group in summary["groups"]:
         rows = [row for row in summary["rows"] if row["group"] == group]
-        title = f"{group} (patches of {rows[0]['patch_px']} px)"
+        patch_px = rows[0]["patch_px"]
+        title = group if patch_px is None else f"{group} (patches of {patch_px} px)"
         parts.append({"group": group, "title": title, "rows": rows})
     if len(parts) > 1 and summary["overall"]:
         title = f"mean of {len(parts)} groups"
@@ -136,7 +138,8 @@ def _sections(
         _section(
             "Accuracy and cost",
             "Designs go over patch sizes, AdaFocus+ over η, the share of frames to keep, at one "
-            "patch size. Bars: 95 % interval over seeds. Grey: policies that do not learn.",
+            "patch size; systems over their prices or shares. Bars: 95 % interval over seeds. "
+            "Grey: policies that do not learn.",
             in_plane,
             [("all groups", figures.plane(summary))],
         ),

@@ -120,11 +120,14 @@ def _scores(strata: Sequence[Sequence[Cell]], resampling: Resampling) -> dict[st
         "design": first.design,
         "kind": first.kind,
         "keep_ratio": first.keep_ratio,
+        "setting": first.setting,
+        "usage": _usage(strata),
         "patch_px": first.patch_px if len(strata) == 1 else None,
         "n_videos": min(len(row[0].played.names) for row in strata),
         "seeds": sorted({cell.seed for row in strata for cell in row}),
         "fewest_seeds": min(len(row) for row in strata),
         **estimates,
+        "final_over_videos": _over_videos(strata[0], resampling) if len(strata) == 1 else None,
         "interquartile_mean": {
             "value": middle[0],
             "interval": middle_bounds and middle_bounds[0],
@@ -132,6 +135,20 @@ def _scores(strata: Sequence[Sequence[Cell]], resampling: Resampling) -> dict[st
         "gmacs_per_video": _mean([[cell.played.gmacs_by_step[-1] for cell in r] for r in strata]),
         "kept_share": _mean([[cell.played.kept_share for cell in row] for row in strata]),
     }
+
+
+def _over_videos(row: Sequence[Cell], resampling: Resampling) -> Any:
+    """Return the interval over videos of the accuracy after all frames, mean over seeds."""
+    right = np.mean([cell.outcome[0] for cell in row], axis=0)  # (B,)
+    return resampling.over_videos([right], [1.0])
+
+
+def _usage(strata: Sequence[Sequence[Cell]]) -> dict[str, float] | None:
+    """Return the share of all segments that each option group has read, over seeds; else None."""
+    cells = [cell for row in strata for cell in row if cell.usage is not None]
+    names = dict.fromkeys(name for cell in cells for name in cell.usage or ())
+    shares = {name: [(cell.usage or {}).get(name, 0.0) for cell in cells] for name in names}
+    return {name: float(np.mean(each)) for name, each in shares.items()} if cells else None
 
 
 def _mean(strata: Sequence[Sequence[float]]) -> float:

@@ -30,19 +30,22 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
         difference = row["difference"] or {}
         estimates = {name: row[name] for name in (*MEASURES, "interquartile_mean")}
         estimates["probability_of_improvement"] = row["probability_of_improvement"] or {}
-        record = {name: row[name] for name in ("design", "group", "kind", "keep_ratio")}
+        names = ("design", "group", "kind", "keep_ratio", "setting")
+        record = {name: row[name] for name in names}
         record |= {"patch_px": row["patch_px"], "n_videos": row["n_videos"]}
         for name in ("seeds", "seeds_compared"):
             record[name] = " ".join(map(str, row[name]))
         for name, estimate in estimates.items():
             record[name] = estimate.get("value")
             record |= _bounds(name, estimate.get("interval"))
+        record |= _bounds("final_accuracy_over_videos", row["final_over_videos"])
         for name in MEASURES:
             found = difference.get(name, {})
             record[f"{name}_difference"] = found.get("value")
             for over in ("over_videos", "over_seeds", "over_seeds_t"):
                 record |= _bounds(f"{name}_difference_{over}", found.get(over))
         record |= {name: row[name] for name in ("verdict", "gmacs_per_video", "kept_share")}
+        record["usage"] = used(row)
         record["unpaired"] = row["unpaired"]
         steps = row.get("accuracy_by_step", {"value": []})["value"]
         record |= {f"step_{t + 1}": value for t, value in enumerate(steps)}
@@ -79,13 +82,23 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
     unit = compute_unit(*(row["gmacs_per_video"] for row in rows))
     for name in ("seeds", "final", "95 %", "mean", "95 %", "kept", unit.name):
         shown.add_column(name, justify="right", no_wrap=True)
+    reads = any(row["usage"] for row in rows)
+    if reads:
+        shown.add_column("95 % over videos", justify="right", no_wrap=True)
+        shown.add_column("reads (%)", no_wrap=True)
     for row in rows:
         estimates = [row[name] for name in MEASURES]
         numbers = [[number(e["value"]), span(e["interval"])] for e in estimates]
         costs = [f"{100 * row['kept_share']:.0f}", unit.number(row["gmacs_per_video"])]
         cells = [str(len(row["seeds"])), *numbers[0], *numbers[1], *costs]
+        cells += [span(row["final_over_videos"]), used(row)] if reads else []
         shown.add_row(row["label"], *cells, style=STYLES.get(row["verdict"]))
     return shown
+
+
+def used(row: dict[str, Any]) -> str:
+    """Return the share of the segments that each option group of a system has read, in percent."""
+    return ", ".join(f"{name} {number(of, digits=0)}" for name, of in (row["usage"] or {}).items())
 
 
 def _differences(rows: Sequence[dict[str, Any]], title: str) -> Table:

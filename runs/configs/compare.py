@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
 from .devices import Device
-from .train import QUICKSTART, PolicyTrainingConfig, SkipConfig
+from .train import QUICKSTART, LearnerConfig, PolicyTrainingConfig, SkipConfig
 
 DESIGNS = (
     "increment_over_random",
@@ -59,7 +59,8 @@ class CompareConfig:
         cache: The feature cache.
         patch: Patch sides P, pixels; all option groups of the cache if not given. What the cache
             lacks is encoded into the folder of the comparison, with the f_L of its first group.
-        reward: Reward designs, as those of 'focusgym train'.
+        reward: Reward designs, as those of 'focusgym train'; none with --systems compares these
+            alone.
         reference: The design that the others are compared with; the first one if not given.
         seeds: Of weights, episodes and draws: 0, 1, and so on.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
@@ -69,6 +70,10 @@ class CompareConfig:
             looks for them: the one that --videos named when it was built.
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
+        systems: Other published methods beside: average, gru, tsn, uniform, frameexit, arnet,
+            adaframe, ocsampler, or module:attribute of your own. Each is trained at all settings of
+            its recipe, on whole frames that the cache has to hold.
+        learning: How they learn.
     """
 
     out: Positional[Path]
@@ -87,3 +92,5 @@ class CompareConfig:
     videos_root: Path | None = None
     preset: str | None = None
     json: bool = False
+    systems: tuple[str, ...] = ()
+    learning: LearnerConfig = field(default_factory=LearnerConfig)

@@ -55,14 +55,15 @@ class HeadConfig:
         hidden: H of the GRU.
         dropout: Before its output layer.
         reuse_glance: Whether the glance vectors are classified too.
-        aggregation: A GRU over the frames, the mean of frame-wise predictions, or the maximum over
-            frames with an output layer for each number of frames.
+        aggregation: A GRU over the frames, the mean of frame-wise predictions or of the scores
+            before their softmax, or the maximum over frames with an output layer for each number
+            of frames.
     """
 
     hidden: int = 1024
     dropout: float = 0.5
     reuse_glance: bool = True
-    aggregation: Literal["gru", "average", "max_pool"] = "gru"
+    aggregation: Literal["gru", "average", "average_logits", "max_pool"] = "gru"
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,9 @@ class FitClassifierConfig:
         policy: A run of 'focusgym train', or a policy bundle.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
         skip_rate: Share of the frames skipped at random, where the policy skips none.
+        order: In which f_C is fed the segments in training: in the video's; coarse to fine, for
+            exits; shuffled anew for every video and epoch, for agents that jump; or with gaps, a
+            random part of them in the video's order and then the rest, for those that skip.
     """
 
     out: Positional[Path]
@@ -160,6 +164,7 @@ class FitClassifierConfig:
     policy: Path | None = None
     sample_policy: bool = False
     skip_rate: float = 0.0
+    order: Literal["video", "coarse_to_fine", "shuffled", "gaps"] = "video"
 
 
 @dataclass(frozen=True)

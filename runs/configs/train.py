@@ -85,8 +85,41 @@ class SkipConfig:
 
 
 @dataclass(frozen=True)
+class SystemConfig:
+    """Another published method than AdaFocus: options above that are of π and π′ are then refused.
+
+    Attributes:
+        system: Train this method instead, or measure it, if it does not learn: average, gru, tsn,
+            uniform, frameexit, arnet, adaframe, ocsampler, or module:attribute of your own.
+        setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
+            that is read in full; or a share of the segments. The recipe's middle one if not given.
+        price_per_gmac: Instead, the price of a GMAC.
+    """
+
+    system: str | None = None
+    setting: float | None = None
+    price_per_gmac: float | None = None
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How systems learn: with Stable-Baselines3, as their recipes say.
+
+    Attributes:
+        decisions: How many are made in a training; the recipe's 200,000 if not given.
+        learner: Settings of the algorithm that are others than the recipe's, as a mapping, such as
+            '{n_envs: 8, learning_rate: 3.0e-4}'.
+    """
+
+    decisions: int | None = None
+    learner: str | None = None
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """Train a policy with PPO on a feature cache (stage II), and measure it on the test videos.
+    """Train a policy on a feature cache, and measure it on the test videos.
+
+    That of AdaFocus, with PPO (stage II); or with --system that of another published method.
 
     Attributes:
         out: Folder of the run: settings, logs, checkpoint, policy bundle, results.json.
@@ -94,7 +127,8 @@ class TrainConfig:
         skip: Whether it also skips frames.
         cache: The feature cache.
         classifier: Bundle of f_C, trained on it; 'classifier' beside the cache if not given.
-        group: The cache's option group, such as p128_7x7, where it has several.
+        group: The cache's option group, such as p128_7x7, where it has several. A system reads
+            whole frames: the dearest group of them, or if it chooses among sides all, if not given.
         reward: A reward design: increment_over_random (Eq. 7), increments, confidence, padding, or
             your own as module:attribute; with parameters as a mapping, such as '{name:
             increment_over_random, draws: null}'.
@@ -104,6 +138,8 @@ class TrainConfig:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
             paper's), digits, clips. What the command line says counts more.
         json: Print results.json instead of a table.
+        method: Which method, if not AdaFocus.
+        learning: How that learns.
     """
 
     out: Positional[Path]
@@ -111,10 +147,12 @@ class TrainConfig:
     skip: SkipConfig
     cache: Path = QUICKSTART / "cache"
     classifier: Path | None = None
-    group: str | None = None
+    group: tuple[str, ...] = ()
     reward: str = "increment_over_random"
     seed: int = 0
     device: Device = "cpu"
     resume: bool = False
     preset: str | None = None
     json: bool = False
+    method: SystemConfig = SystemConfig()
+    learning: LearnerConfig = LearnerConfig()

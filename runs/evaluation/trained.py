@@ -113,6 +113,12 @@ def find_trained(
             raise UsageError(
                 f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
             )
+        if said.get("system") is not None:
+            raise UsageError(
+                f"{path} is a run of the system {said['system']}, which chooses no patches: its "
+                "figures are in its results.json, and `focusgym compare --systems` sets it beside "
+                "others"
+            )
         known = {name: Path(said[name]) for name in known}
     elif not (path / "bundle.json").is_file():
         raise UsageError(

@@ -31,11 +31,12 @@ _AT_ONCE = (
 )
 # What is said of an option holds for every verb that has it; what is not given is not checked.
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs"), _AT_LEAST_ONE),
+    **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs", "decisions"), _AT_LEAST_ONE),
     **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
     **dict.fromkeys(("sample", "validations", "views", "more"), _AT_LEAST_ZERO),
     **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
-    **dict.fromkeys(("ent_coef", "vf_coef", "penalty_per_px2", "penalty_per_gmac"), _NOT_NEGATIVE),
+    **dict.fromkeys(("ent_coef", "vf_coef", "setting"), _NOT_NEGATIVE),
+    **dict.fromkeys(("penalty_per_px2", "penalty_per_gmac", "price_per_gmac"), _NOT_NEGATIVE),
     **dict.fromkeys(("gamma", "gae_lambda"), _DISCOUNT),
     **dict.fromkeys(("skip_rate", "fit_skip_rate"), _SKIPPED),
     **dict.fromkeys(("keep_ratio", "keep_ratios"), _KEPT),

@@ -28,7 +28,7 @@ from ..options.parse import UsageError, reward_of, usage
 from ..options.ppo import ppo_config, sized
 
 # Where these are may change: their content is compared.
-_MAY_CHANGE = ("cache", "classifier")
+MAY_CHANGE = ("cache", "classifier")
 POLICY, PLAYED, CHECKPOINT, LOGS = "policy", "played.npz", "checkpoint.safetensors", "logs"
 
 
@@ -51,14 +51,15 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     if config.resume:
         stored_settings(out, "train")  # refused where there is no run, before f_C is read
         config = with_sizes(config)
-        check_settings(out, "train", config, _MAY_CHANGE)
+        check_settings(out, "train", config, MAY_CHANGE)
         if (out / RESULTS).is_file():
-            return _results(out)
+            return read_results(out)
     else:
         check_new(out)
     device = device_of(config.device)
     settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
-    cache = FeatureCache.open(config.cache, config.group)
+    group = group_of(config)
+    cache = FeatureCache.open(config.cache, group)
     for split in ("train", "test", *(("val",) if config.policy.validations else ())):
         cache.split(split)  # refused where it is empty
     if not f_c.exists():
@@ -78,12 +79,12 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     fingerprints = {"cache": cache.fingerprint, "classifier": weights_digest(classifier)}
     with torch_threads(config.policy.threads):
         with usage():  # what the environments and the networks refuse, before a file is written
-            model = make_model(config.cache, f_c, settings, config.seed, config.group, device)
-        how: Any = {"resume": config.resume, "may_change": _MAY_CHANGE, "device": device}
+            model = make_model(config.cache, f_c, settings, config.seed, group, device)
+        how: Any = {"resume": config.resume, "may_change": MAY_CHANGE, "device": device}
         with run_folder(out, "train", config, fingerprints, **how):
             if not (out / RESULTS).is_file():
                 _train(config, settings, model, cache, checkpoint_s)
-            return _results(out)
+            return read_results(out)
 
 
 def classifier_of(config: TrainConfig) -> Path:
@@ -91,6 +92,20 @@ def classifier_of(config: TrainConfig) -> Path:
     if config.classifier is not None:
         return config.classifier.resolve()
     return Path(os.path.abspath(config.cache)).parent / "classifier"
+
+
+def group_of(config: TrainConfig) -> str | None:
+    """Return the option group of AdaFocus; None where none was given.
+
+    Raises:
+        UsageError: If several were.
+    """
+    if len(config.group) > 1:
+        raise UsageError(
+            f"--group: AdaFocus looks at the patches of one group, got {' '.join(config.group)}: "
+            "give one of them, or --system for a method that reads several"
+        )
+    return next(iter(config.group), None)
 
 
 def with_sizes(config: TrainConfig) -> TrainConfig:
@@ -115,10 +130,8 @@ def _train(
 ) -> None:
     out = config.out
     source = open_source(model.players[0].config)
-    numbers = [int(path.name) for path in (out / LOGS).glob("*") if path.name.isdigit()]
-    logs = out / LOGS / f"{max(numbers, default=0) + 1}"
     policy, returns = train_model(
-        model, settings, config.seed, out / CHECKPOINT, checkpoint_s, logs
+        model, settings, config.seed, out / CHECKPOINT, checkpoint_s, new_logs(out)
     )
     engine = FocusEngine(source)
     cost = replace(engine.source.frame_cost, policy_gmacs=policy_gmacs(policy))
@@ -133,7 +146,12 @@ def _train(
     write_whole(out / RESULTS, json.dumps(results, indent=2))
 
 
-def _results(out: Path) -> dict[str, Any]:
+def read_results(out: Path) -> dict[str, Any]:
+    """Return the content of a run's ``results.json``.
+
+    Raises:
+        OutputError: If it is damaged.
+    """
     try:
         found: dict[str, Any] = json.loads((out / RESULTS).read_text())
         return found
@@ -142,6 +160,12 @@ def _results(out: Path) -> dict[str, Any]:
             f"{out / RESULTS} is damaged ({in_words(error)}): remove it, and `focusgym train {out} "
             "--resume` writes it again"
         ) from error
+
+
+def new_logs(out: Path) -> Path:
+    """Return the folder for the logs of a training that begins, or goes on: a new number."""
+    numbers = [int(path.name) for path in (out / LOGS).glob("*") if path.name.isdigit()]
+    return out / LOGS / f"{max(numbers, default=0) + 1}"
 
 
 def learning_curve(out: Path) -> pd.DataFrame:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...agents import policy_options
+from ...envs import coarse_to_fine
 from ...feature_cache import FeatureCache, cache_samples
-from ...recognizer import PolicyNetwork, TensorSamples, random_options, uniform_draws, with_skips
+from ...recognizer import (
+    PolicyNetwork,
+    Purpose,
+    TensorSamples,
+    generator,
+    random_options,
+    uniform_draws,
+    with_skips,
+)
 
 
 def random_samples(
@@ -52,3 +63,43 @@ def policy_samples(
         return with_skips(options, draws, cache.n_options, skip_rate)
 
     return cache_samples(cache, videos, choose)
+
+
+def in_order(samples: TensorSamples, order: str, steps: int, key: Sequence[int]) -> TensorSamples:
+    """Return samples of `OnFeatures` whose segments come in another order.
+
+    Args:
+        samples: Glance vectors, local vectors and labels, the segments in the video's order.
+        order: See `segment_order`.
+        steps: T.
+        key: Of the draws, with the epoch and the sample.
+    """
+    if order == "video":
+        return samples
+
+    def load(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
+        glance, local, labels = samples.load(epoch, rows)
+        drawn = np.stack([segment_order(order, steps, [*key, epoch, r]) for r in rows.tolist()])
+        at = torch.from_numpy(drawn)[..., None].to(glance.device)  # (B, T, 1)
+        return *(each.gather(1, at.expand_as(each)) for each in (glance, local)), labels
+
+    return TensorSamples(samples.n, load)
+
+
+def segment_order(order: str, steps: int, key: Sequence[int]) -> NDArray[np.int64]:
+    """Return the T segments in the order in which f_C is fed them.
+
+    Args:
+        order: ``coarse_to_fine``, see the function; ``shuffled``; or ``gaps``: as many as a uniform
+            draw from 1..T says, at random, in the video's order, then the others in theirs.
+        steps: T.
+        key: Of the draws: (stage, epoch, sample).
+    """
+    if order == "coarse_to_fine":
+        return np.asarray(coarse_to_fine(steps))
+    rng = generator(Purpose.SEGMENT_ORDER, *key)
+    shuffled = rng.permutation(steps)
+    if order == "shuffled":
+        return shuffled
+    first = int(rng.integers(1, steps + 1))
+    return np.concatenate([np.sort(shuffled[:first]), np.sort(shuffled[first:])])

@@ -34,9 +34,9 @@ from ...recognizer import (
 from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from ..folders.atomic import begin, exclusive, partial_of
 from ..folders.run_folder import write_settings
-from ..options.parse import settings_of, tell, usage
+from ..options.parse import UsageError, settings_of, tell, usage
 from ..options.presets import VERBS
-from ..training.samples import policy_samples, random_samples
+from ..training.samples import in_order, policy_samples, random_samples
 from ..training.stage_parts import (
     StageVideos,
     check_choices,
@@ -122,6 +122,11 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     """Stages I and III on a cache: f_C."""
     settings = settings_of(config.training, ("classifier",))
     check_choices(config)
+    if config.policy is not None and config.order != "video":
+        raise UsageError(
+            f"--order {config.order}: a policy looks at the segments in the video's order: leave "
+            "--order out, or --policy"
+        )
     cache = FeatureCache.open(config.cache, config.group or None, str(device))
     sizes = (cache.map_shape[2], cache.local_channels, cache.n_classes)
     classifier = classifier_of(
@@ -140,7 +145,10 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
             cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
         )
         val = policy_samples(cache, "val", policy, 0.0, [seed, _VALIDATION])
-    begins_with = {"cache": cache.fingerprint, **what_else(config, classifier, policy)}
+    train = in_order(train, config.order, cache.steps, key)
+    val = in_order(val, config.order, cache.steps, [seed, _VALIDATION])
+    begins_with = {"cache": cache.fingerprint, "order": config.order}
+    begins_with |= what_else(config, classifier, policy)
 
     def write(folder: Path, metrics: dict[str, float]) -> None:
         write_bundle(

@@ -23,6 +23,13 @@ from ..comparison.grid import (
 )
 from ..comparison.page import comparison_page
 from ..comparison.summary import Cell, print_comparison, summarise, table
+from ..comparison.systems import (
+    budget,
+    run_systems,
+    system_cells,
+    system_jobs,
+    system_rows,
+)
 from ..configs.compare import CompareConfig
 from ..folders.atomic import check_free
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
@@ -34,8 +41,8 @@ from ..options.presets import resolved
 
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
-_SETS = ("patch", "reward", "keep-ratios", "runs")
-_GROWS = ("patch", "reward", "seeds", "keep-ratios", "plus", "reference", "jobs", "runs", "cache")
+_SETS = ("patch", "reward", "keep-ratios", "runs", "systems")
+_GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache")
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
@@ -71,16 +78,19 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             _write(config, summary, cells)
     else:
         groups = groups_of(config)
-        jobs = jobs_of(config, groups)
-        reference = _reference(config, rows_of(jobs))
+        jobs, systems = jobs_of(config, groups), system_jobs(config)
+        reference = _reference(config, [*rows_of(jobs), *system_rows(systems)])
         data = read_manifest(config.cache)["fingerprints"]
         with run_folder(
             config.out, "compare", config, data, resume=again, may_change=_GROWS, device=device
         ):
             make_groups(groups, config)
             run_jobs(jobs, config)
+            run_systems(systems, config)
             cells = [*cells_of(jobs), *fixed_cells(groups, config.seeds, device)]
+            cells += system_cells(systems, groups)
             summary = summarise(cells, reference)
+            summary["notes"] += budget(systems)
             _write(config, summary, cells)
     if config.json:
         tell(json.dumps(summary))
@@ -99,7 +109,7 @@ def _check_grows(config: CompareConfig) -> None:
     check_settings(config.out, "compare", config, _GROWS)
     there, here = stored_settings(config.out, "compare"), resolved(config)
     sets = _SETS if there["plus"] else [name for name in _SETS if name != "keep-ratios"]
-    gone = [f"{each}" for name in sets for each in there[name] if each not in here[name]]
+    gone = [f"{each}" for name in sets for each in there.get(name) or () if each not in here[name]]
     if there["seeds"] > here["seeds"]:
         gone.append(f"seeds {here['seeds']} to {there['seeds'] - 1}")
     if there["plus"] and not here["plus"]:
@@ -140,8 +150,10 @@ def _write(config: CompareConfig, summary: dict[str, Any], cells: Sequence[Cell]
 
 def _check(config: CompareConfig) -> None:
     """Refuse what cannot be trained before anything is written."""
-    if not config.reward:
+    if not config.reward and not config.systems:
         raise UsageError("--reward: give at least one design")
+    if config.systems and config.runs:
+        raise UsageError("--systems: --runs compares what is there already: give one of them")
     for text in config.reward:
         ppo_config(config.policy, config.skip, reward_of(text))
     shares = [f"{share:g}" for share in config.keep_ratios]  # as in names of rows and of files

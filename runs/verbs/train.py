@@ -1,14 +1,15 @@
-"""The verb ``train``: a policy, trained with PPO on a cache, measured on the test videos."""
+"""The verb ``train``: a policy, trained on a cache, measured on the test videos."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from ..configs.train import TrainConfig
+from ..configs.train import LearnerConfig, SystemConfig, TrainConfig
 from ..evaluation.measures import print_measures
-from ..options.parse import tell
+from ..options.parse import UsageError, tell
 from ..training.policy_run import run_training
+from ..training.system_run import run_system
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -24,14 +25,25 @@ def train(config: TrainConfig) -> dict[str, Any]:
         BundleError: If the classifier cannot be read or belongs to another cache.
         CheckpointError: If an interrupted training cannot go on.
     """
-    results = run_training(config)
+    if config.method.system is None:
+        if (config.method, config.learning) != (SystemConfig(), LearnerConfig()):
+            raise UsageError(
+                "--setting, --price-per-gmac, --decisions, --learner: of systems: give --system as "
+                "well, or leave them out"
+            )
+        results = run_training(config)
+        holds = f"the policy bundle, logs (tensorboard --logdir {config.out}/logs) and results.json"
+        after = f"\nnext: focusgym replay outputs/replay_{config.out.name} --policy {config.out}"
+    else:
+        results = run_system(config)
+        model = "the model, logs " if "mean_returns" in results else "what it did "
+        holds, after = f"{model}and results.json", ""
     if config.json:
         tell(json.dumps(results))
     else:
         print_measures([results["test"]])
-        tell(
-            f"{config.out} holds the policy bundle, logs (tensorboard --logdir {config.out}/logs) "
-            f"and results.json\nnext: focusgym replay outputs/replay_{config.out.name} "
-            f"--policy {config.out}"
-        )
+        if "usage" in results:
+            shares = [f"{name} {100 * of:.0f} %" for name, of in results["usage"].items()]
+            tell(f"of the segments of a video it reads {', '.join(shares)}")
+        tell(f"{config.out} holds {holds}{after}")
     return results

@@ -85,14 +85,27 @@ def test_averaging_is_the_mean_of_the_frames_own_predictions(reuse_glance: bool)
             torch.testing.assert_close(logits[:, t].exp(), expected, rtol=0, atol=1e-6)
 
 
-def test_averaging_is_trained_through() -> None:
-    classifier = make("average").train()
+@pytest.mark.parametrize("reuse_glance", [True, False])
+def test_averaged_logits_are_the_mean_before_the_softmax(reuse_glance: bool) -> None:
+    classifier = make("average_logits", reuse_glance)
+    glance, local = features()
+    x = torch.cat([glance, local], -1) if reuse_glance else local
+    weight, bias = classifier.head.weight, classifier.head.bias
+    for t in range(T):
+        expected = x[:, : t + 1].mean(1) @ weight.T + bias  # the head is linear
+        for logits in (classifier(glance, local), stepped(classifier, glance, local)):
+            torch.testing.assert_close(logits[:, t], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregation", ["average", "average_logits"])
+def test_averaging_is_trained_through(aggregation: str) -> None:
+    classifier = make(aggregation).train()
     loss = classifier(*features()).logsumexp(-1).sum() - classifier(*features())[..., 0].sum()
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in classifier.parameters())
 
 
-@pytest.mark.parametrize("aggregation", ["gru", "average", "max_pool"])
+@pytest.mark.parametrize("aggregation", ["gru", "average", "average_logits", "max_pool"])
 def test_branches_are_separate_steps_from_the_same_state(aggregation: str) -> None:
     classifier = make(aggregation)
     glance, local = torch.randn(B, 1, G), torch.randn(B, 9, L)
@@ -108,7 +121,7 @@ def test_branches_are_separate_steps_from_the_same_state(aggregation: str) -> No
         torch.testing.assert_close(logits[:, branch], alone, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("aggregation", ["gru", "average", "max_pool"])
+@pytest.mark.parametrize("aggregation", ["gru", "average", "average_logits", "max_pool"])
 @pytest.mark.parametrize("reuse_glance", [True, False])
 def test_skipping_is_a_zero_local_vector(aggregation: str, reuse_glance: bool) -> None:
     classifier = make(aggregation, reuse_glance)
@@ -119,7 +132,9 @@ def test_skipping_is_a_zero_local_vector(aggregation: str, reuse_glance: bool) -
 
 def test_an_unknown_aggregation_is_refused() -> None:
     config = ClassifierConfig(G, L, C, aggregation="max")
-    expected = "aggregation must be one of gru, average, max_pool, or 'module:attribute'"
+    expected = (
+        "aggregation must be one of gru, average, average_logits, max_pool, or 'module:attribute'"
+    )
     with pytest.raises(ValueError, match=f"{expected} of your own; got 'max'"):
         build_classifier(config)
     with pytest.raises(ValueError, match=f"{expected} that Python finds; got 'x:y'"):

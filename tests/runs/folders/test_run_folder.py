@@ -170,9 +170,9 @@ def test_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert content_of(out) == before
         return str(caught.value)
 
-    other = config_of(out, seed=1, group="g")
+    other = config_of(out, seed=1, group=("g",))
     assert refused(other) == (
-        f"{out} was begun with other settings (group was None, is 'g'; seed was 0, is 1): go on "
+        f"{out} was begun with other settings (group was [], is ['g']; seed was 0, is 1): go on "
         "with those it was begun with, or give another folder"
     )
     assert "seed was 0, is 1" in refused(other, may_change=("group",))
@@ -182,7 +182,7 @@ def test_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"has {'0' * 12}… now): put those back, or give another folder" in said
     monkeypatch.undo()
     begin(other, resume=True, may_change=("seed", "group"))
-    assert stored_settings(out, "train")["group"] == "g"
+    assert stored_settings(out, "train")["group"] == ["g"]
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

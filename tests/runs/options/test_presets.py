@@ -19,7 +19,13 @@ from focusgym.runs import cli
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.cache import CachePlanConfig
 from focusgym.runs.configs.compare import ClassifierFitConfig, CompareConfig
-from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
+from focusgym.runs.configs.train import (
+    LearnerConfig,
+    PolicyTrainingConfig,
+    SkipConfig,
+    SystemConfig,
+    TrainConfig,
+)
 from focusgym.runs.options.parse import reward_of
 from focusgym.runs.options.ppo import ppo_config
 from focusgym.runs.options.presets import VERBS, preset_names, read_preset, resolved, write_config
@@ -159,7 +165,7 @@ cache plan: {group: ["patches:a:96", "full:b:8"], weights: a=random, flip: false
     assert train.policy == PolicyTrainingConfig(
         minibatch=None, max_grad_norm=math.inf, threads=2, lr=1e-4
     )
-    assert train.group == "--odd"
+    assert train.group == ("--odd",)
     assert reward_of(train.reward) == {"name": "increment_over_random", "draws": None}
     compare = parsed("compare", "--preset", file)
     assert compare.patch == (20, 28)
@@ -193,10 +199,12 @@ trainings = st.builds(
     skips,
     paths,
     paths,
-    st.none() | texts.filter(lambda text: text.lower() != "none"),
+    st.lists(texts.filter(lambda text: not text.startswith("-"))).map(tuple),
     texts,
     st.integers(),
     resume=st.booleans(),
+    method=st.builds(SystemConfig, setting=st.none() | numbers),
+    learning=st.builds(LearnerConfig, decisions=st.none() | st.integers()),
 )
 comparisons = st.builds(
     CompareConfig,

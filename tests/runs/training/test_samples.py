@@ -44,7 +44,12 @@ from focusgym.recognizer import (
     option_group,
     read_checkpoint,
 )
-from focusgym.runs.training.samples import policy_samples, random_samples
+from focusgym.runs.training.samples import (
+    in_order,
+    policy_samples,
+    random_samples,
+    segment_order,
+)
 
 K = 9
 
@@ -274,3 +279,27 @@ def list_of_looks(stage: Any) -> list[int]:
         lambda _, inputs: looked.append(len(inputs[0]))
     )
     return looked
+
+
+@pytest.mark.parametrize("order", ["coarse_to_fine", "shuffled", "gaps"])
+def test_segments_in_another_order(cache: FeatureCache, order: str) -> None:
+    """The same segments, glance and look together; drawn anew for every video and epoch."""
+    steps = np.arange(T, dtype=np.float32)
+    glance = torch.from_numpy(np.tile(steps[:, None], (5, 1, G)))
+    plain = TensorSamples(5, lambda _, rows: (glance[rows], 10 * glance[rows], rows))
+    key, rows = [3, 10], torch.tensor([4, 0, 2])
+    ((seen, looked, labels),) = in_order(plain, order, T, key).batches(1, [rows])
+    assert torch.equal(looked, 10 * seen)
+    assert torch.equal(labels, rows)
+    orders = seen[..., 0].long().tolist()
+    assert orders == [segment_order(order, T, [*key, 1, r]).tolist() for r in rows.tolist()]
+    assert [sorted(each) for each in orders] == 3 * [[*range(T)]]
+    drawn = {tuple(segment_order(order, 9, [*key, epoch, 0])) for epoch in range(50)}
+    if order == "coarse_to_fine":
+        assert drawn == {(4, 0, 8, 2, 6, 3, 5, 1, 7)}
+    if order == "shuffled":
+        assert len(drawn) == 50
+    if order == "gaps":
+        falls = [sum(a > b for a, b in itertools.pairwise(each)) for each in drawn]
+        assert set(falls) == {0, 1}, "at most once back, to those left out"
+    assert in_order(plain, "video", T, key) is plain

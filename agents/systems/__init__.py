@@ -1,0 +1,1 @@
+"""Published methods as recipes: an environment, a classifier, and what is trained in it."""

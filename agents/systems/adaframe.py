@@ -1,0 +1,14 @@
+"""AdaFrame: jumps through a video with a memory of cheap features."""
+
+from __future__ import annotations
+
+from .system import ClassifierKind, PricedSystem
+
+ADAFRAME = PricedSystem(
+    "adaframe",
+    "which segment to read next, anywhere in the video, or to stop",
+    "AdaFrame (arXiv:1811.12432)",
+    ClassifierKind("gru", "shuffled", reuse_glance=True),
+    task="Jump",
+    keywords={"reward": "best_margin"},
+)

@@ -1,0 +1,13 @@
+"""FrameExit: segments coarse to fine, until the prediction is good enough."""
+
+from __future__ import annotations
+
+from .system import ClassifierKind, PricedSystem
+
+FRAMEEXIT = PricedSystem(
+    "frameexit",
+    "after each segment, coarse to fine, whether to stop",
+    "FrameExit (arXiv:2104.13400)",
+    ClassifierKind("max_pool", "coarse_to_fine"),
+    task="Exit",
+)

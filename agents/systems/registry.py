@@ -1,0 +1,36 @@
+"""The systems, by name."""
+
+from __future__ import annotations
+
+from ...recognizer.registry import find
+from .system import System
+
+# Where the recipes are. A new one is a file and a line.
+SYSTEMS: dict[str, str] = {
+    "average": "focusgym.agents.systems.whole_frames:AVERAGE",
+    "gru": "focusgym.agents.systems.whole_frames:GRU",
+    "tsn": "focusgym.agents.systems.whole_frames:TSN",
+    "uniform": "focusgym.agents.systems.whole_frames:UNIFORM",
+    "frameexit": "focusgym.agents.systems.frameexit:FRAMEEXIT",
+    "arnet": "focusgym.agents.systems.arnet:ARNET",
+    "adaframe": "focusgym.agents.systems.adaframe:ADAFRAME",
+    "ocsampler": "focusgym.agents.systems.ocsampler:OCSAMPLER",
+}
+
+
+def find_system(name: str) -> System:
+    """Return a system.
+
+    Args:
+        name: One of `SYSTEMS`, or ``module:attribute`` of a recipe of your own.
+
+    Raises:
+        ValueError: If there is no such system.
+    """
+    found = find("system", name, SYSTEMS, trusted=True)
+    if not isinstance(found, System):
+        raise ValueError(
+            f"system must be an instance of focusgym.agents.systems.system.System; got {name!r}, "
+            f"which is {found!r}"
+        )
+    return found

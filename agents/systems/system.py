@@ -1,0 +1,182 @@
+"""What a system is: a published method as a recipe of what the rooms below have."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from ...envs import uniform_segments
+
+Order = Literal["video", "coarse_to_fine", "shuffled", "gaps"]
+
+
+@dataclass(frozen=True)
+class ClassifierKind:
+    """Which f_C a system has, and how that is trained.
+
+    Attributes:
+        aggregation: Its kind, as `ClassifierConfig.aggregation`.
+        order: In which it is fed the segments in training, as ``focusgym fit classifier --order``.
+        reuse_glance: Whether it classifies the glance vectors too; f_G need not run for it if not.
+    """
+
+    aggregation: str
+    order: Order = "video"
+    reuse_glance: bool = False
+
+    def options(self) -> str:
+        """Return the options of ``focusgym fit classifier`` that train one."""
+        glance = "" if self.reuse_glance else " --no-reuse-glance"
+        return f"--aggregation {self.aggregation} --order {self.order}{glance}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """What of a cache and a classifier the keywords of an environment depend on.
+
+    Attributes:
+        steps: T.
+        video_gmacs: What a video costs whose every segment is glanced at, read with the dearest
+            option and fed to f_C.
+    """
+
+    steps: int
+    video_gmacs: float
+
+
+@dataclass(frozen=True)
+class System(ABC):
+    """A published method.
+
+    Attributes:
+        name: In tables and on the command line.
+        about: What it decides, in a line.
+        source: The paper.
+        classifier: Its f_C.
+        several_groups: Whether it chooses among whole frames at several sides, each an option
+            group with an encoder of its own; else it reads one.
+        settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
+            A system without such a knob has 1 alone.
+    """
+
+    knob: ClassVar[str]  # what a setting is, in a word
+
+    name: str
+    about: str
+    source: str
+    classifier: ClassifierKind
+    several_groups: bool = False
+    settings: tuple[float, ...] = (1.0,)
+
+    @property
+    def usual_setting(self) -> float:
+        """The setting that is trained where none is given: the middle one."""
+        return self.settings[len(self.settings) // 2]
+
+    def setting_label(self, setting: float) -> str:
+        """Return how a setting is called in tables, such as ``price 0.1``; empty without a knob."""
+        return f"{self.knob} {setting:g}" if len(self.settings) > 1 else ""
+
+
+@dataclass(frozen=True)
+class FixedSystem(System):
+    """A system that decides nothing by what it sees: the segments are known beforehand.
+
+    Its setting is the share of the segments that it reads, spread uniformly.
+    """
+
+    knob: ClassVar[str] = "share"
+
+    def segments(self, steps: int, setting: float) -> tuple[int, ...]:
+        """Return the segments that are read, in order.
+
+        Args:
+            steps: T.
+            setting: The share.
+        """
+        return tuple(uniform_segments(share_of(steps, setting), steps).tolist())
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Who learns, and how: an algorithm of Stable-Baselines3's kind.
+
+    Attributes:
+        algorithm: ``PPO`` or ``A2C``, or ``module:attribute`` of an on-policy algorithm like them.
+        policy: Its policy, by the name that it knows.
+        n_envs: Environments at a time.
+        decisions: How many are made in the training, of all environments together; whole rollouts,
+            so that there may be some more. Each system of this project is given as many.
+        keywords: Of the algorithm; ``n_steps`` is 4 T unless it is among them, so that episodes
+            end in each rollout.
+    """
+
+    algorithm: str = "PPO"
+    policy: str = "MultiInputPolicy"
+    n_envs: int = 32
+    decisions: int = 200_000
+    keywords: Mapping[str, Any] = field(
+        default_factory=lambda: {
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "n_epochs": 4,
+            "gamma": 1.0,
+            "gae_lambda": 0.95,
+            "ent_coef": 0.01,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class LearnedSystem(System):
+    """A system whose decisions are learned in one of the environments.
+
+    Attributes:
+        task: Name of the environment's task, such as ``Exit``.
+        keywords: Of the environment, where it has others than the task's own.
+        learner: Who learns.
+    """
+
+    task: str = ""
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    learner: Learner = field(default_factory=Learner)
+
+    @abstractmethod
+    def environment(self, table: Table, setting: float) -> dict[str, Any]:
+        """Return the keywords of the environment at a setting.
+
+        Args:
+            table: Of the cache and the classifier.
+            setting: One of ``settings``, or another number of their kind.
+        """
+
+
+@dataclass(frozen=True)
+class PricedSystem(LearnedSystem):
+    """A learned system that pays for what it computes.
+
+    Its setting is the price of a video whose every segment is read with the dearest option, in
+    units of confidence: where it is 0.1, reading all is worth it only for a confidence that is
+    higher by a tenth. So a price means the same for networks of any size.
+    """
+
+    knob: ClassVar[str] = "price"
+
+    settings: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+
+    def environment(self, table: Table, setting: float) -> dict[str, Any]:
+        """Return the keywords at a price."""
+        return {**self.keywords, "price_per_gmac": setting / table.video_gmacs}
+
+
+def share_of(steps: int, share: float) -> int:
+    """Return how many of T segments a share of them is, at least 1.
+
+    Raises:
+        ValueError: If the share is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"expected a share of the segments in (0, 1]; got {share:g}")
+    return max(1, round(share * steps))

@@ -1,0 +1,31 @@
+"""The whole frame in every segment, or in a uniform part of them: what others are beside."""
+
+from __future__ import annotations
+
+from .system import ClassifierKind, FixedSystem
+
+AVERAGE = FixedSystem(
+    "average",
+    "nothing: the whole frame in every segment, probabilities averaged",
+    "ResNet-50-Average of AdaFocus (arXiv:2105.03245) section 4.1",
+    ClassifierKind("average"),
+)
+GRU = FixedSystem(
+    "gru",
+    "nothing: the whole frame in every segment, joined by a GRU",
+    "ResNet-50-GRU of AdaFocus (arXiv:2105.03245) section 4.1",
+    ClassifierKind("gru"),
+)
+TSN = FixedSystem(
+    "tsn",
+    "nothing: the whole frame in every segment, scores averaged",
+    "TSN (arXiv:1608.00859)",
+    ClassifierKind("average_logits"),
+)
+UNIFORM = FixedSystem(
+    "uniform",
+    "nothing: the whole frame in a part of the segments, spread uniformly",
+    "the control of OCSampler (arXiv:2201.04388) and AdaFrame (arXiv:1811.12432)",
+    ClassifierKind("average"),
+    settings=(0.8, 0.6, 0.4, 0.2),
+)

@@ -1,0 +1,165 @@
+"""Rows of systems: an f_C for each kind, a training for each setting and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...agents import LearnedSystem, System
+from ...feature_cache import FeatureCache
+from ..configs.compare import CompareConfig
+from ..configs.train import (
+    LearnerConfig,
+    PolicyTrainingConfig,
+    SkipConfig,
+    SystemConfig,
+    TrainConfig,
+)
+from ..evaluation.trace import read_played
+from ..folders.run_folder import RESULTS, is_run
+from ..options.parse import UsageError
+from ..options.systems import groups_of_system, system_of
+from ..training.policy_run import PLAYED, learning_curve, read_results
+from ..training.processes import in_processes
+from ..training.system_run import run_system
+from .grid import Group, slug, train_f_c
+from .summary import Cell
+
+ALONE = "systems"  # the group of rows of systems, where no reward designs are compared
+
+
+@dataclass(frozen=True)
+class SystemJob:
+    """A cell of a system.
+
+    Attributes:
+        config: Of its run; its folder is the cell's.
+        system: The recipe.
+        label: Of its setting; empty where it has one alone.
+    """
+
+    config: TrainConfig
+    system: System
+    label: str
+
+
+def system_jobs(config: CompareConfig) -> list[SystemJob]:
+    """Return a job per setting and seed of each system that learns, and per setting of the others.
+
+    Raises:
+        UsageError: If a system is unknown or given twice, or the cache lacks what it reads.
+        CacheError: If the cache cannot be opened, or lacks a split.
+    """
+    if len({*config.systems}) < len(config.systems):
+        raise UsageError(f"--systems: each once; got {', '.join(config.systems)}")
+    jobs = []
+    for name in config.systems:
+        learning = config.learning
+        if not isinstance(system_of(SystemConfig(name), LearnerConfig()), LearnedSystem):
+            learning = LearnerConfig()
+        system = system_of(SystemConfig(name), learning)
+        groups = groups_of_system(system, config.cache, ())
+        cache = FeatureCache.open(config.cache, groups)
+        for split in ("train", "val", "test"):
+            cache.split(split)  # refused where it is empty
+        kind = system.classifier
+        glance = "_glance" if kind.reuse_glance else ""
+        f_c = slug(f"{'+'.join(groups)}_{kind.aggregation}_{kind.order}{glance}")
+        knob = len(system.settings) > 1
+        for setting in system.settings:
+            label = system.setting_label(setting)
+            for seed in range(config.seeds if isinstance(system, LearnedSystem) else 1):
+                training = TrainConfig(
+                    config.out / "cells" / ALONE / system.name / slug(label) / f"seed-{seed}",
+                    PolicyTrainingConfig(threads=config.policy.threads or 1),
+                    SkipConfig(),
+                    config.cache,
+                    config.out / "classifiers" / f_c,
+                    groups,
+                    seed=seed,
+                    device=config.device,
+                    method=SystemConfig(name, setting if knob else None),
+                    learning=learning,
+                )
+                jobs.append(SystemJob(training, system, label))
+    return jobs
+
+
+def system_rows(jobs: Sequence[SystemJob]) -> list[str]:
+    """Return the labels of the rows that the systems will have."""
+    return [*dict.fromkeys(f"{job.system.name} {job.label}".strip() for job in jobs)]
+
+
+def run_systems(jobs: Sequence[SystemJob], config: CompareConfig) -> None:
+    """Train each f_C that is missing, then what is not trained, several at a time.
+
+    Raises:
+        FailedError: If something cannot be trained; the others are kept.
+    """
+    wanted = {job.config.classifier: job for job in jobs}
+    missing = {f"{path}": (job, config) for path, job in wanted.items() if not _is_there(path)}
+    (config.out / "classifiers").mkdir(exist_ok=True)
+    in_processes(_train_classifier, missing, config.jobs, "f_C", len(wanted) - len(missing))
+    todo = {f"{job.config.out}": (job,) for job in jobs if not (job.config.out / RESULTS).is_file()}
+    in_processes(_train_cell, todo, config.jobs, "systems", len(jobs) - len(todo))
+
+
+def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cell]:
+    """Return what the systems did, beside the designs of each option group.
+
+    Systems read whole frames: their rows are the same in every group.
+    """
+    places: list[tuple[str, int | None]] = [(each.name, each.places.side_px) for each in groups]
+    cells = []
+    for job in jobs:
+        out, learns = job.config.out, isinstance(job.system, LearnedSystem)
+        results, played = read_results(out), read_played(out / PLAYED)
+        curve = learning_curve(out) if learns else None
+        cells += [
+            Cell(
+                job.system.name,
+                name,
+                side_px,
+                job.config.seed,
+                played,
+                "trained" if learns else "fixed",
+                curve=curve,
+                setting=job.label,
+                usage=results["usage"],
+            )
+            for name, side_px in places or [(ALONE, None)]
+        ]
+    return cells
+
+
+def budget(jobs: Sequence[SystemJob]) -> list[str]:
+    """Return in words what each system was given, and that nothing was selected."""
+    trials: dict[str, str] = {}
+    for job in jobs:
+        if isinstance(job.system, LearnedSystem):
+            settings, decisions = len(job.system.settings), job.system.learner.decisions
+            trials[job.system.name] = f"{settings} settings with {decisions:,} decisions each"
+    if not trials:
+        return []
+    said = {*trials.values()}
+    each = said.pop() if len(said) == 1 else ""
+    given = each or "; ".join(f"{name} {what}" for name, what in trials.items())
+    return [
+        f"Systems that learn were trained at {given}, for every seed. Each setting has a row of "
+        "its own: none was selected by what it did in the test videos."
+    ]
+
+
+def _is_there(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
+    f_c, kind = job.config.classifier, job.system.classifier
+    assert f_c is not None
+    train_f_c(f_c, config.cache, job.config.group, config, kind, skip_rate=0.0)
+
+
+def _train_cell(job: SystemJob) -> None:
+    run_system(replace(job.config, resume=is_run(job.config.out)))

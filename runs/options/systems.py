@@ -1,0 +1,181 @@
+"""From the options of a system to what is read, trained and played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...agents import FixedSystem, LearnedSystem, PricedSystem, System, Table, find_system
+from ...agents.systems.training import with_learner
+from ...feature_cache import read_manifest, stored_groups
+from ...recognizer import Classifier, WholeFrame
+from ..configs.train import (
+    LearnerConfig,
+    PolicyTrainingConfig,
+    SkipConfig,
+    SystemConfig,
+    TrainConfig,
+)
+from .parse import UsageError, usage
+
+_NEEDS_FRAMES = "build a cache that has them: `focusgym cache build --group full:ENCODER:SIDE`"
+
+
+def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
+    """Return the system that options name, with the learner that they ask for.
+
+    Raises:
+        UsageError: If there is no such system, or an option means nothing for it.
+    """
+    if method.system is None:
+        raise UsageError("--system: give the name of one")
+    with usage():
+        system = find_system(method.system)
+    if method.price_per_gmac is not None and not isinstance(system, PricedSystem):
+        raise UsageError(f"--price-per-gmac: {system.name} pays no price: leave it out")
+    if method.setting is not None and method.price_per_gmac is not None:
+        raise UsageError("--setting and --price-per-gmac both say the price: give one of them")
+    if method.setting is not None and len(system.settings) == 1:
+        raise UsageError(f"--setting: {system.name} trades nothing for cost: leave it out")
+    if not isinstance(system, LearnedSystem):
+        if learning != LearnerConfig():
+            raise UsageError(
+                f"--decisions, --learner: {system.name} does not learn: leave them out"
+            )
+        return system
+    changes: dict[str, Any] = {}
+    if learning.learner is not None:
+        changes = _mapping(learning.learner)
+    if learning.decisions is not None:
+        changes["decisions"] = learning.decisions
+    with usage():
+        learner = with_learner(system.learner, changes)
+    return replace(system, learner=learner)
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        read = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        read = None
+    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
+        raise UsageError(
+            f"--learner {text!r}: expected a mapping such as '{{n_envs: 8, batch_size: 64}}'"
+        )
+    return read
+
+
+def keywords_of(system: LearnedSystem, method: SystemConfig, table: Table) -> dict[str, Any]:
+    """Return the keywords of a learned system's environments, at the setting that is asked for.
+
+    Raises:
+        UsageError: If there is no such setting.
+    """
+    with usage():
+        keywords = system.environment(table, setting_of(system, method))
+    if method.price_per_gmac is not None:
+        keywords["price_per_gmac"] = method.price_per_gmac
+    return keywords
+
+
+def setting_of(system: System, method: SystemConfig) -> float:
+    """Return the setting that is asked for, or the usual one."""
+    return system.usual_setting if method.setting is None else method.setting
+
+
+def segments_of(system: FixedSystem, method: SystemConfig, steps: int) -> tuple[int, ...]:
+    """Return the segments that a system reads which decides nothing, at its setting.
+
+    Raises:
+        UsageError: If there is no such setting.
+    """
+    with usage():
+        return system.segments(steps, setting_of(system, method))
+
+
+def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the option groups that a system reads.
+
+    Args:
+        system: The recipe.
+        cache: Folder of the cache.
+        given: Those that are asked for; none for the dearest whole frames, or if the system chooses
+            among several for all of them, the dearest first.
+
+    Raises:
+        CacheError: If the cache cannot be opened.
+        UsageError: If the cache has no such groups.
+    """
+    groups = stored_groups(read_manifest(cache))
+    frames = [group for group in groups.values() if isinstance(group.places, WholeFrame)]
+    frames.sort(key=lambda group: -group.gmacs)
+    names = [group.name for group in frames]
+    needed = 2 if system.several_groups else 1
+    if given:
+        names = [*given]
+        if other := [name for name in names if name not in {group.name for group in frames}]:
+            raise UsageError(
+                f"--group {other[0]}: {system.name} reads whole frames, and {cache} has "
+                f"{', '.join(group.name for group in frames) or 'none'}: name those, or "
+                f"{_NEEDS_FRAMES}"
+            )
+    if len(names) < needed:
+        many = "several groups of whole frames" if needed > 1 else "a group of whole frames"
+        raise UsageError(
+            f"{system.name} reads {many}, and there is {', '.join(names) or 'none'} in {cache}: "
+            f"{_NEEDS_FRAMES}"
+        )
+    if given and needed == 1 and len(names) > 1:
+        raise UsageError(f"--group: {system.name} reads one group, got {' '.join(names)}: name it")
+    return tuple(names if needed > 1 else names[:1])
+
+
+def check_kind(
+    system: System, classifier: Classifier, path: Path, cache: Path, groups: Sequence[str]
+) -> None:
+    """Refuse an f_C of another kind than the system's.
+
+    Raises:
+        UsageError: If it is, with the command that trains one.
+    """
+    kind, config = system.classifier, classifier.config
+    there = (config.aggregation, config.reuse_glance)
+    if there != (kind.aggregation, kind.reuse_glance):
+        raise UsageError(
+            f"{path} is of the kind {there[0]} {_glances(there[1])}, and the f_C of {system.name} "
+            f"is {kind.aggregation} {_glances(kind.reuse_glance)}: "
+            + fit_command(system, cache, groups)
+        )
+
+
+def fit_command(system: System, cache: Path, groups: Sequence[str]) -> str:
+    """Return what trains an f_C for a system, in words."""
+    return (
+        f"give --classifier, or train one: `focusgym fit classifier classifier_{system.name} "
+        f"--cache {cache} --group {' '.join(groups)} {system.classifier.options()}`"
+    )
+
+
+def check_other_options(config: TrainConfig) -> None:
+    """Refuse options of AdaFocus beside a system.
+
+    Raises:
+        UsageError: If one is not as usual.
+    """
+    usual = {**asdict(PolicyTrainingConfig(threads=config.policy.threads)), **asdict(SkipConfig())}
+    usual["reward"] = TrainConfig(config.out, config.policy, config.skip).reward
+    given = {**asdict(config.policy), **asdict(config.skip), "reward": config.reward}
+    if other := [name for name, value in given.items() if value != usual[name]]:
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in other[:3])
+        raise UsageError(
+            f"{shown}: of AdaFocus, and --system {config.method.system} is another method: leave "
+            "it out; --learner has the settings of systems"
+        )
+
+
+def _glances(reused: bool) -> str:
+    return "with glance vectors" if reused else "without glance vectors"

@@ -1,0 +1,151 @@
+"""A run that trains a system on a cache, or only measures it, on the test videos."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...agents import (
+    FixedSystem,
+    LearnedSystem,
+    System,
+    SystemModel,
+    TaskTrace,
+    make_system,
+    read_segments,
+    trace_task,
+    train_system,
+)
+from ...agents.systems.training import table_of
+from ...envs import EnvConfig, FeatureSource, open_source
+from ...recognizer import torch_threads, weights_digest
+from ...recognizer.files.whole import whole_file, write_whole
+from ..configs.train import TrainConfig
+from ..evaluation.systems import played_of, system_results
+from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
+from ..options.devices import device_of
+from ..options.parse import UsageError, usage
+from ..options.systems import (
+    check_kind,
+    check_other_options,
+    fit_command,
+    groups_of_system,
+    keywords_of,
+    segments_of,
+    setting_of,
+    system_of,
+)
+from .policy_run import (
+    CHECKPOINT,
+    MAY_CHANGE,
+    PLAYED,
+    classifier_of,
+    learning_curve,
+    new_logs,
+    read_results,
+)
+
+MODEL = "model.zip"
+
+
+def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any]:
+    """Train into the run's folder; a run that is finished is left as it is.
+
+    Args:
+        config: Of the verb.
+        checkpoint_s: Least time between two checkpoints, seconds.
+
+    Returns:
+        The content of ``results.json``: how the system does on the test videos, and what it reads.
+
+    Raises:
+        UsageError, OutputError, CacheError, BundleError, CheckpointError: As the verb ``train``.
+    """
+    out, f_c = config.out, classifier_of(config)
+    config = replace(config, cache=config.cache.resolve(), classifier=f_c)
+    check_other_options(config)
+    system = system_of(config.method, config.learning)
+    if config.resume:
+        stored_settings(out, "train")  # refused where there is no run
+        check_settings(out, "train", config, MAY_CHANGE)
+        if (out / RESULTS).is_file():
+            return read_results(out)
+    else:
+        check_new(out)
+    source = _source(system, config, f_c)
+    cache, classifier = source.cache, source.classifier
+    fingerprints = {"cache": cache.fingerprint, "classifier": weights_digest(classifier)}
+    with torch_threads(config.policy.threads):
+        made = _make(system, config, source)  # refused before a file is written
+        how: Any = {"resume": config.resume, "may_change": MAY_CHANGE}
+        with run_folder(out, "train", config, fingerprints, device=str(cache.device), **how):
+            if not (out / RESULTS).is_file():
+                trace = _play(system, config, source, made, checkpoint_s)
+                _write(system, config, trace, source)
+            return read_results(out)
+
+
+def _source(system: System, config: TrainConfig, f_c: Path) -> FeatureSource:
+    """Open what the system reads, and its f_C."""
+    groups = groups_of_system(system, config.cache, config.group)
+    if not f_c.exists():
+        raise UsageError(
+            f"there is no classifier in {f_c}: {fit_command(system, config.cache, groups)}"
+        )
+    device = device_of(config.device)
+    source = open_source(EnvConfig(config.cache, f_c, group=groups, device=device))
+    for split in ("train", "test"):
+        source.cache.split(split)  # refused where it is empty
+    check_kind(system, source.classifier, f_c, config.cache, groups)
+    return source
+
+
+def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemModel | None:
+    """Make the model of a system that learns; check the setting of another."""
+    cache = source.cache
+    if isinstance(system, FixedSystem):
+        segments_of(system, config.method, cache.steps)
+        return None
+    assert isinstance(system, LearnedSystem)
+    keywords = keywords_of(system, config.method, table_of(source))
+    files = {
+        "cache": config.cache,
+        "classifier": config.classifier,
+        "group": tuple(each.group.name for each in cache.opened),
+    }
+    with usage():
+        return make_system(
+            system, files, keywords, cache.steps, config.seed, device_of(config.device)
+        )
+
+
+def _play(
+    system: System,
+    config: TrainConfig,
+    source: FeatureSource,
+    made: SystemModel | None,
+    checkpoint_s: float,
+) -> TaskTrace:
+    """Train what learns, and play the test videos."""
+    out = config.out
+    if made is None:
+        assert isinstance(system, FixedSystem)
+        segments = segments_of(system, config.method, source.cache.steps)
+        return read_segments(source, source.cache.split("test"), segments)
+    train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
+    with whole_file(out / MODEL) as beside, beside.open("wb") as file:
+        made.model.save(file)
+    return trace_task(made.model, made.env_id, split="test", **made.keywords)
+
+
+def _write(system: System, config: TrainConfig, trace: TaskTrace, source: FeatureSource) -> None:
+    out, cache = config.out, source.cache
+    played_of(trace, cache).write(out / PLAYED)
+    results = system_results(out.resolve().name, trace, cache) | {"system": system.name}
+    if config.method.price_per_gmac is None:
+        results["setting"] = setting_of(system, config.method)
+    if isinstance(system, LearnedSystem):
+        results["mean_returns"] = learning_curve(out)["mean_return"].tolist()
+    write_whole(out / RESULTS, json.dumps(results, indent=2))

@@ -1,0 +1,224 @@
+"""The recipes of systems: what they ask of environments, what they read, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from support import T, add_frames, write_cache, write_classifier
+
+from focusgym.agents import (
+    SYSTEMS,
+    FixedSystem,
+    LearnedSystem,
+    SystemModel,
+    Table,
+    find_system,
+    make_system,
+    read_segments,
+    trace_task,
+    train_system,
+)
+from focusgym.agents.systems.frameexit import FRAMEEXIT
+from focusgym.agents.systems.training import table_of, with_learner
+from focusgym.envs import FeatureSource
+from focusgym.envs.tasks.registry import TASKS, config_class
+from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import CheckpointError, ClassifierConfig, build_classifier, read_classifier
+
+TINY = {"n_envs": 3, "decisions": 60, "n_steps": 5, "batch_size": 5, "n_epochs": 2}
+OWN = FRAMEEXIT  # found by its place below
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Holds cache/ with patches and two sides of whole frames."""
+    add_frames(write_cache(tmp_path / "cache", n=20))
+    return tmp_path
+
+
+def files_of(root: Path, name: str) -> dict[str, object]:
+    """Keywords of an environment for a system, with an f_C of its kind."""
+    system = find_system(name)
+    groups = ("full32", "full16")[: 2 if system.several_groups else 1]
+    path = root / f"classifier_{name}"
+    if not path.exists():
+        kind = system.classifier
+        cache = FeatureCache.open(root / "cache", groups)
+        how = {"aggregation": kind.aggregation, "reuse_glance": kind.reuse_glance}
+        write_classifier(cache, path, **how)
+    return {"cache": str(root / "cache"), "classifier": str(path), "group": groups}
+
+
+def source_of(root: Path, name: str) -> FeatureSource:
+    files = files_of(root, name)
+    cache = FeatureCache.open(files["cache"], files["group"])
+    return FeatureSource(cache, read_classifier(files["classifier"], cache.fingerprint))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_recipe(name: str) -> None:
+    system = find_system(name)
+    assert system.name == name
+    assert system.about
+    assert "arXiv:" in system.source
+    assert build_classifier(ClassifierConfig(2, 2, 2, aggregation=system.classifier.aggregation))
+    assert len({*system.settings}) == len(system.settings) >= 1
+    assert system.usual_setting in system.settings
+    labels = [system.setting_label(each) for each in system.settings]
+    assert labels == [""] if len(labels) == 1 else len({*labels}) == len(labels)
+    if isinstance(system, LearnedSystem):
+        assert system.task in TASKS
+        keywords = system.environment(Table(10, 50.0), system.settings[-1])
+        assert config_class(system.task)("cache", "classifier", **keywords)
+    else:
+        assert isinstance(system, FixedSystem)
+        counts = [len(system.segments(10, each)) for each in system.settings]
+        assert counts == sorted(counts, reverse=True), "the cheapest last"
+
+
+def test_learned_systems_have_one_budget() -> None:
+    """As many settings, and as many decisions in each training."""
+    systems = [find_system(name) for name in SYSTEMS]
+    learned = [system for system in systems if isinstance(system, LearnedSystem)]
+    assert {len(system.settings) for system in learned} == {4}
+    assert len({system.learner.decisions for system in learned}) == 1
+
+
+def test_keywords_by_hand() -> None:
+    """A price of 0.1 is a tenth of confidence for a whole video; a share is a count."""
+    table = Table(steps=10, video_gmacs=50.0)
+    exits, sampler, uniform = (find_system(n) for n in ("frameexit", "ocsampler", "uniform"))
+    assert isinstance(exits, LearnedSystem)
+    assert isinstance(sampler, LearnedSystem)
+    assert isinstance(uniform, FixedSystem)
+    assert exits.environment(table, 0.1) == {"price_per_gmac": pytest.approx(0.002)}
+    assert sampler.environment(table, 0.3) == {"n_segments": 3}
+    assert sampler.environment(table, 0.01) == {"n_segments": 1}
+    assert uniform.segments(10, 0.4) == (1, 3, 6, 8)
+    assert find_system("average").segments(4, 1.0) == (0, 1, 2, 3)
+    with pytest.raises(ValueError, match=r"a share of the segments in \(0, 1\]; got 1.5"):
+        sampler.environment(table, 1.5)
+
+
+def test_by_name_or_by_its_place() -> None:
+    sys.modules.setdefault("test_systems", sys.modules[__name__])
+    assert find_system(f"{__name__}:OWN") is FRAMEEXIT
+    with pytest.raises(ValueError, match="system must be one of average, .*; got 'frame_exit'"):
+        find_system("frame_exit")
+    with pytest.raises(ValueError, match="an instance of .*System; got 'os:sep', which is '/'"):
+        find_system("os:sep")
+
+
+@pytest.mark.parametrize("name", ["average", "gru", "tsn", "uniform"])
+def test_reading_is_f_c_on_those_segments(root: Path, name: str) -> None:
+    """Logits of whole sequences, prices by hand: nobody decides, and f_G does not run."""
+    source, system = source_of(root, name), find_system(name)
+    cache = source.cache
+    videos = cache.split("test")
+    segments = [3, 0] if name == "uniform" else system.segments(T, 1.0)
+    trace = read_segments(source, videos, segments)
+    with torch.no_grad():
+        glance = cache.glance_vectors(videos)[:, segments]
+        local = cache.local_vectors(videos[:, None], np.asarray(segments), 0)
+        expected = source.classifier(glance, local)
+    n = len(segments)
+    torch.testing.assert_close(trace.logits[:, :n], expected, rtol=0, atol=1e-5)
+    held = expected[:, -1:].expand(-1, T - n, -1)
+    torch.testing.assert_close(trace.logits[:, n:], held, rtol=0, atol=1e-5)
+    each = cache.option_gmacs[0] + source.frame_cost.classifier_gmacs
+    np.testing.assert_allclose(trace.gmacs[:, :n], np.tile(each * np.arange(1, n + 1), (4, 1)))
+    np.testing.assert_allclose(trace.gmacs[:, -1], n * each)
+    assert trace.segments.tolist() == [[*segments, *[-1] * (T - n)]] * 4
+    assert trace.attended.sum(axis=1).tolist() == [n] * 4
+    right = expected[:, -1].argmax(-1) == cache.labels[videos]
+    assert trace.correct.tolist() == right.tolist()
+
+
+def test_the_glance_is_charged_where_f_c_takes_it(root: Path) -> None:
+    cache = FeatureCache.open(root / "cache", "full32")
+    path = write_classifier(cache, root / "with_glance", aggregation="average")
+    source = FeatureSource(cache, read_classifier(path))
+    trace = read_segments(source, cache.split("test"), [1])
+    cost = source.frame_cost
+    expected = cost.glance_gmacs + cost.local_gmacs + cost.classifier_gmacs
+    np.testing.assert_allclose(trace.gmacs, expected)
+    assert cost.glance_gmacs > 0
+
+
+LEARNED = [n for n in SYSTEMS if isinstance(find_system(n), LearnedSystem)]
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_training(root: Path, name: str) -> None:
+    """Weights move, the agent's own cost is charged, every video is played once."""
+    system, source = find_system(name), source_of(root, name)
+    assert isinstance(system, LearnedSystem)
+    table = table_of(source)
+    full = source.frame_cost.local_gmacs + source.frame_cost.glance_gmacs
+    assert table.video_gmacs == pytest.approx(T * (full + source.frame_cost.classifier_gmacs))
+    learner = with_learner(system.learner, TINY)
+    assert learner.keywords["gamma"] == system.learner.keywords["gamma"]
+    keywords = system.environment(table, system.usual_setting)
+    made = make_system(replace(system, learner=learner), files_of(root, name), keywords, T, 0)
+    before = {k: v.clone() for k, v in made.model.policy.state_dict().items()}
+    train_system(made)
+    assert made.model.num_timesteps == made.total == 60
+    after = made.model.policy.state_dict()
+    assert any(not torch.equal(v, after[k]) for k, v in before.items())
+    assert made.keywords["policy_gmacs"] > 0
+    trace = trace_task(made.model, made.env_id, split="test", **made.keywords)
+    assert trace.videos.tolist() == source.cache.split("test").tolist()
+    least = made.keywords["policy_gmacs"] * trace.decisions
+    assert (trace.gmacs[:, -1] > least).all()
+
+
+class _Stopped(Exception):
+    pass
+
+
+class _Stop(BaseCallback):
+    """Stops a training by force after half of it."""
+
+    def _on_rollout_start(self) -> None:
+        if self.model.num_timesteps == 30:
+            raise _Stopped
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("name", ["frameexit", "adaframe", "arnet"])
+def test_a_training_that_was_interrupted(root: Path, name: str) -> None:
+    """Stopped in the middle of episodes, made anew, gone on with: the same bits."""
+    system = find_system(name)
+    assert isinstance(system, LearnedSystem)
+    system = replace(system, learner=with_learner(system.learner, TINY))
+    keywords = system.environment(table_of(source_of(root, name)), 0.2)
+
+    def make() -> SystemModel:
+        return make_system(system, files_of(root, name), keywords, T, 5)
+
+    whole, stopped = make(), make()
+    train_system(whole)
+    made = make()
+    with pytest.raises(_Stopped):
+        train_system(stopped, root / "checkpoint", 0, callbacks=[_Stop()])
+    assert stopped.model.env.player.running.all()
+    assert len({*stopped.model.env.player.t.tolist()}) > 1, "episodes are at different places"
+    torch.manual_seed(99)  # what was drawn since decides nothing
+    train_system(made, root / "checkpoint", 0)
+    expected = whole.model.policy.state_dict()
+    found = made.model.policy.state_dict()
+    assert all(torch.equal(v, found[k]) for k, v in expected.items())
+    assert made.model.num_timesteps == whole.model.num_timesteps
+    players = [each.model.env.player for each in (made, whole)]
+    assert players[0].position() == players[1].position()
+    other = make_system(system, files_of(root, name), keywords, T, 6)
+    with pytest.raises(CheckpointError, match="checkpoint is of another training: train with the"):
+        train_system(other, root / "checkpoint", 0)

@@ -1,0 +1,119 @@
+"""The verb ``compare`` with systems: a row per setting, an f_C per kind, only what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import add_frames, write_cache
+
+from focusgym.recognizer import read_classifier
+from focusgym.runs.evaluation.trace import read_played
+
+Calls = list[list[str]]
+LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}"
+TINY = ("--seeds=1", "--decisions=30", f"--learner={LEARNER}")
+PRICES = ("price 0.02", "price 0.05", "price 0.1", "price 0.2")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    add_frames(write_cache(tmp_path / "cache", n=20))
+    return tmp_path
+
+
+@pytest.fixture
+def calls(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Also of the systems: in this process, one after the other."""
+    from focusgym.runs.comparison import grid
+
+    monkeypatch.setattr("focusgym.runs.comparison.systems.in_processes", grid.in_processes)
+    return calls
+
+
+def test_systems_alone(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
+    """What stands in the table is what the runs did; a second call trains nothing again."""
+    asked = ("--reward", "--systems", "frameexit", "arnet", "uniform", "tsn", *TINY)
+    summary = compare("c", *asked)
+    learned = [f"{name} {price}" for name in ("frameexit", "arnet") for price in PRICES]
+    fixed = [f"uniform share {share}" for share in (0.8, 0.6, 0.4, 0.2)]
+    assert summary["labels"] == [*learned, *fixed, "tsn"]
+    assert summary["groups"] == ["systems"]
+    assert summary["reference"] == learned[0]
+    _, classifiers, cells = calls
+    assert classifiers == [
+        "c/classifiers/full32_max_pool_coarse_to_fine",
+        "c/classifiers/full32-full16_gru_gaps",
+        "c/classifiers/full32_average_video",
+        "c/classifiers/full32_average_logits_video",
+    ]
+    assert len(cells) == len({*cells}) == 13
+    f_c = read_classifier(root / classifiers[1]).config
+    assert (f_c.aggregation, f_c.reuse_glance, f_c.local_channels) == ("gru", False, 12)
+    rows = {row["label"]: row for row in summary["rows"]}
+    for label, row in rows.items():
+        setting = row["setting"].replace(" ", "-")
+        cell = root / "c/cells/systems" / row["design"] / setting / "seed-0"
+        played = read_played(cell / "played.npz")
+        assert row["final_accuracy"]["value"] == played.correct[:, -1].mean()
+        assert row["gmacs_per_video"] == pytest.approx(played.gmacs[:, -1].mean())
+        assert sum(row["usage"].values()) == pytest.approx(row["kept_share"])
+        low, high = row["final_over_videos"]
+        assert low <= row["final_accuracy"]["value"] <= high
+        assert row["kind"] == ("trained" if label in learned else "fixed")
+    assert [*rows["arnet price 0.1"]["usage"]] == ["full32", "full16"]
+    costs = [rows[label]["gmacs_per_video"] for label in fixed]
+    assert costs == sorted(costs, reverse=True)
+    assert any("trained at 4 settings with 30 decisions each" in n for n in summary["notes"])
+    table = pd.read_csv(root / "c" / "results.csv")
+    assert table["setting"].tolist()[:4] == [*PRICES]
+    np.testing.assert_allclose(table["kept_share"], [row["kept_share"] for row in rows.values()])
+    assert rows["tsn"]["usage"] == {"full32": 1.0}
+    assert table["usage"].tolist()[-1] == "full32 100"
+    page = (root / "c" / "index.html").read_text()
+    assert "reads, % of segments" in page
+    again = compare("c", *asked)
+    assert again == summary
+    assert not any(calls)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_systems_beside_designs(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
+    """Added later; their rows stand beside the designs, and are set beside the reference."""
+    designs = ("--reward", "increments", "--seeds=1")
+    before = compare("c", *designs)
+    assert before["groups"] == ["p12_3x3"], "whole frames are no places to look at"
+    summary = compare("c", *designs, "--systems", "gru")
+    assert summary["reference"] == "increments"
+    assert summary["labels"] == ["increments", "central", "random", "gaussian", "gru"]
+    (row,) = (row for row in summary["rows"] if row["label"] == "gru")
+    assert row["group"] == "p12_3x3"
+    assert row["verdict"] in ("higher", "lower", "not apart")
+    assert row["difference"]["final_accuracy"]["over_videos"]
+    first = [row for row in summary["rows"] if row["label"] == "increments"]
+    assert first[0]["final_accuracy"] == before["rows"][0]["final_accuracy"]
+
+
+def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
+    for args, wanted in {
+        ("--systems", "nope"): "system must be one of average, gru, tsn, uniform, frameexit, ",
+        ("--systems", "tsn", "tsn"): "--systems: each once; got tsn, tsn",
+        ("--systems", "arnet", "--learner=x"): "--learner 'x': expected a mapping such as",
+        ("--systems", "tsn", "--runs", root): "--systems: --runs compares what is there already",
+        ("--reward",): "--reward: give at least one design",
+    }.items():
+        assert wanted in refused("c", *args), args
+    assert not (root / "c").exists()
+    assert calls == []
+
+
+def test_a_cache_without_whole_frames(
+    tmp_path_factory: pytest.TempPathFactory, refused: Callable[..., str]
+) -> None:
+    other = write_cache(tmp_path_factory.mktemp("other") / "cache")
+    said = refused("c", "--systems", "tsn", f"--cache={other.root}")
+    assert "tsn reads a group of whole frames, and there is none in" in said

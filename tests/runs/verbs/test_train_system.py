@@ -1,0 +1,221 @@
+"""The verb ``train`` with a system: what a run holds, what comes of an interruption, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import stable_baselines3
+from support import T, add_frames, write_cache, write_classifier
+
+from focusgym.agents import SYSTEMS, LearnedSystem, find_system, play_task
+from focusgym.feature_cache import FeatureCache
+from focusgym.runs.cli import main
+from focusgym.runs.configs.train import (
+    LearnerConfig,
+    PolicyTrainingConfig,
+    SkipConfig,
+    SystemConfig,
+    TrainConfig,
+)
+from focusgym.runs.evaluation.trace import read_played
+from focusgym.runs.training import system_run
+from focusgym.runs.training.policy_run import learning_curve
+from focusgym.runs.training.system_run import run_system
+
+LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 2}"
+LEARNED = [name for name in SYSTEMS if isinstance(find_system(name), LearnedSystem)]
+TINY = ("--decisions=60", f"--learner={LEARNER}")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds cache/ with patches and two sides of whole frames, and an f_C for each system."""
+    folder = tmp_path_factory.mktemp("systems")
+    frames = add_frames(write_cache(folder / "cache", n=20))
+    for name in SYSTEMS:
+        system = find_system(name)
+        cache = FeatureCache.open(folder / "cache", frames if system.several_groups else "full32")
+        kind = system.classifier
+        how = {"aggregation": kind.aggregation, "reuse_glance": kind.reuse_glance}
+        write_classifier(cache, folder / f"f_c_{name}", **how)
+    return folder
+
+
+def options(root: Path, name: str) -> tuple[str, ...]:
+    return f"--system={name}", f"--cache={root}/cache", f"--classifier={root}/f_c_{name}"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(["train", *map(str, args)])
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err.removeprefix("focusgym: ").strip()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its figures are those of its model, played again by its keywords."""
+    out = tmp_path / "out"
+    main(["train", str(out), *options(root, name), *TINY, "--setting=0.5", "--json"])
+    results = json.loads(capsys.readouterr().out)
+    assert results == json.loads((out / "results.json").read_text())
+    assert (results["system"], results["setting"]) == (name, 0.5)
+    files = {path.name for path in out.iterdir()}
+    files -= {".lock"}
+    expected = {"checkpoint.safetensors", "config.yaml", "logs", "model.zip", "played.npz"}
+    assert files == expected | {"results.json", "run.json"}
+
+    system = find_system(name)
+    assert isinstance(system, LearnedSystem)
+    groups = ("full32", "full16") if system.several_groups else ("full32",)
+    cache = FeatureCache.open(root / "cache", groups)
+    full = T * (0.3 + 1.5 * (32 / 12) ** 2)  # f_C's own is next to nothing
+    knob: dict[str, Any] = {"price_per_gmac": 0.5 / full}
+    if name == "ocsampler":
+        knob = {"n_segments": 2}
+    keywords = {"cache": root / "cache", "classifier": root / f"f_c_{name}", "group": groups}
+    model = stable_baselines3.PPO.load(out / "model.zip")
+    played = play_task(model, f"focusgym/{system.task}-v0", **keywords, **knob)
+    row = results["test"]
+    assert (row["name"], row["n_videos"]) == ("out", len(cache.split("test")))
+    assert row["accuracy"] == pytest.approx(played["correct"].mean())
+    assert results["decisions"] == pytest.approx(played["decisions"].mean())
+    # Without the model's own cost, which the keywords above do not say.
+    assert row["gmacs_per_video"] == pytest.approx(played["gmacs"].mean(), rel=1e-3)
+    did = read_played(out / "played.npz")
+    np.testing.assert_array_equal(did.correct[:, -1], played["correct"])
+    assert did.kept_share == pytest.approx(row["kept_share"])
+    assert sum(results["usage"].values()) == pytest.approx(row["kept_share"])
+    assert [*results["usage"]] == [*groups]
+    assert sum(results["segments"]) / T == pytest.approx(row["kept_share"])
+    read = np.arange(T + 1) @ results["read"] / len(played)
+    assert read / T == pytest.approx(row["kept_share"])
+    if name == "ocsampler":
+        assert row["kept_share"] == 0.5
+    curve = learning_curve(out)
+    assert curve["steps"].tolist() == [15, 30, 45, 60]
+    assert curve["mean_return"].tolist() == results["mean_returns"]
+
+
+@pytest.mark.parametrize(
+    ("name", "segments"),
+    [("average", [0, 1, 2, 3]), ("gru", [0, 1, 2, 3]), ("tsn", [0, 1, 2, 3]), ("uniform", [1, 3])],
+)
+def test_a_system_that_decides_nothing(
+    name: str, segments: list[int], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    main(["train", str(out), *options(root, name)])
+    said = capsys.readouterr().out
+    share = 100 * len(segments) / T
+    assert f"of the segments of a video it reads full32 {share:.0f} %" in said
+    results = json.loads((out / "results.json").read_text())
+    assert results["segments"] == [float(t in segments) for t in range(T)]
+    assert not (out / "model.zip").exists()
+    cost = results["test"]["gmacs_by_step"]
+    each = 1.5 * (32 / 12) ** 2  # and f_C's own; f_G does not run
+    assert cost[-1] == pytest.approx(len(segments) * each, rel=1e-3)
+    assert cost[0] == pytest.approx(each, rel=1e-3)
+
+
+class _Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["frameexit", "adaframe"])
+def test_going_on(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after half of the training: the same results and the same played videos."""
+
+    def config(out: str, **more: Any) -> TrainConfig:
+        return TrainConfig(
+            tmp_path / out,
+            PolicyTrainingConfig(),
+            SkipConfig(),
+            root / "cache",
+            root / f"f_c_{name}",
+            method=SystemConfig(name),
+            learning=LearnerConfig(60, LEARNER),
+            **more,
+        )
+
+    whole = run_system(config("whole"), 0)
+    train = system_run.train_system
+
+    def stopped(made: Any, *args: Any) -> None:
+        made.model.learn = interrupted(made.model.learn)
+        train(made, *args)
+
+    def interrupted(learn: Any) -> Any:
+        def run(total: int, *args: Any, **how: Any) -> None:
+            learn(total // 2, *args, **how)
+            raise _Stopped
+
+        return run
+
+    monkeypatch.setattr(system_run, "train_system", stopped)
+    with pytest.raises(_Stopped):
+        run_system(config("out"), 0)
+    assert not (tmp_path / "out" / "results.json").exists()
+    monkeypatch.setattr(system_run, "train_system", train)
+    found = run_system(config("out", resume=True), 0)
+    assert found.pop("test") == {**whole.pop("test"), "name": "out"}
+    assert found == whole
+    played = [(tmp_path / each / "played.npz").read_bytes() for each in ("out", "whole")]
+    assert played[0] == played[1]
+    assert run_system(config("out", resume=True), 0)["mean_returns"] == whole["mean_returns"]
+
+
+def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is trained, and nothing is left behind."""
+    out, exits = tmp_path / "out", options(root, "frameexit")
+    cases: dict[tuple[object, ...], str] = {
+        ("--setting=1",): "--setting, --price-per-gmac, --decisions, --learner: of systems: give",
+        ("--system=nope",): "system must be one of average, gru, tsn, uniform, frameexit, arnet, ",
+        (*exits, "--epochs=3"): "--epochs: of AdaFocus, and --system frameexit is another method",
+        (*exits, "--reward=confidence"): "--reward: of AdaFocus, and",
+        (*exits, "--setting=1", "--price-per-gmac=1"): "both say the price: give one of them",
+        (*exits, "--learner=[1]"): "--learner '[1]': expected a mapping such as '{n_envs: 8",
+        (*exits, "--learner={nope: 1}"): "PPO takes no such settings: ",
+        (*exits, "--decisions=0"): "--decisions must be an integer of at least 1; got 0",
+        (*exits, "--price-per-gmac=-1"): "--price-per-gmac must be a number of at least 0; got",
+        (*exits, "--group", "p12_3x3"): "--group p12_3x3: frameexit reads whole frames, and",
+        (*exits, "--group", "full32", "full16"): "--group: frameexit reads one group, got full32 f",
+        (*options(root, "arnet"), "--group", "full32"): "arnet reads several groups of whole fra",
+        (*options(root, "ocsampler"), "--setting=2"): "a share of the segments in (0, 1]; got 2",
+        (*options(root, "ocsampler"), "--price-per-gmac=1"): "ocsampler pays no price: leave it",
+        (*options(root, "tsn"), "--setting=1"): "--setting: tsn trades nothing for cost: leave it",
+        (*options(root, "tsn"), "--decisions=10"): "tsn does not learn: leave them out",
+        ("--system=tsn", *exits[1:]): "is of the kind max_pool without glance vectors, and the f_C "
+        "of tsn is average_logits without glance vectors: give --classifier, or train one: "
+        f"`focusgym fit classifier classifier_tsn --cache {root}/cache --group full32 "
+        "--aggregation average_logits --order video --no-reuse-glance`",
+        (*exits[:2], f"--classifier={root}/nope"): f"there is no classifier in {root}/nope: give",
+        (f"--cache={root}/cache", "--group", "full32", "full16"): "--group: AdaFocus looks at the ",
+    }
+    for args, wanted in cases.items():
+        assert wanted in refused(capsys, out, *args), args
+        assert not out.exists()
+    for name in ("no_frames", "run"):
+        (tmp_path / name).mkdir()
+    write_cache(tmp_path / "no_frames" / "cache")
+    given = ("--system=tsn", f"--cache={tmp_path}/no_frames/cache")
+    said = refused(capsys, out, *given)
+    assert "tsn reads a group of whole frames, and there is none in" in said
+    assert "build a cache that has them: `focusgym cache build --group full:ENCODER:SIDE`" in said
+
+
+def test_a_run_of_a_system_has_no_patches(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    main(["train", str(out), *options(root, "tsn")])
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(out)])
+    assert f"{out} is a run of the system tsn, which chooses no patches" in capsys.readouterr().err
