@@ -148,14 +148,16 @@ def execute(step: Step) -> str:
 
 def shorter(words: list[str]) -> list[str]:
     """More options, so that what a command trains is done sooner."""
-    says = {"--resume", "--epochs"} & {*words} or any(word.endswith(".yaml") for word in words)
+    says = {"--resume", "--epochs", "--decisions"} & {*words} or any(
+        word.endswith(".yaml") for word in words
+    )
     return SHORT_TRAINING if words[1] == "train" and not says else SHORTER.get(words[1], [])
 
 
 def in_short() -> None:
     """Change what makes documented commands slow and has tests of its own."""
     from focusgym.recognizer import FrameConfig
-    from focusgym.runs.comparison import grid
+    from focusgym.runs.comparison import grid, systems
     from focusgym.runs.verbs import quickstart
 
     # MobileNet-V2 on 8 × 49 patches of each clip, and 200 epochs: less of everything here.
@@ -169,7 +171,7 @@ def in_short() -> None:
         for given in calls.values():
             function(*given)
 
-    grid.in_processes = here
+    grid.in_processes = systems.in_processes = here
 
 
 def run_documents(folders: list[Path]) -> None:

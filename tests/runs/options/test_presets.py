@@ -14,7 +14,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from focusgym.agents import PRESETS, PPOConfig
+from focusgym.agents import PRESETS, SYSTEMS, ClassifierKind, PPOConfig, find_system
+from focusgym.recognizer import WholeFrame
 from focusgym.runs import cli
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.cache import CachePlanConfig
@@ -26,9 +27,11 @@ from focusgym.runs.configs.train import (
     SystemConfig,
     TrainConfig,
 )
+from focusgym.runs.options.groups import read_group
 from focusgym.runs.options.parse import reward_of
 from focusgym.runs.options.ppo import ppo_config
 from focusgym.runs.options.presets import VERBS, preset_names, read_preset, resolved, write_config
+from focusgym.runs.options.systems import check_other_options, system_of
 from focusgym.runs.training.recipes import DIGITS, clips
 
 # What verbs cannot do without, which no preset gives.
@@ -110,7 +113,7 @@ def test_the_quickstart_trains_as_its_presets_say() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_key_of_a_preset_decides(name: str) -> None:
     """Whatever a section says is what comes of it, read in another way."""
-    assert len(preset_names()) == 5
+    assert len(preset_names()) == 5 + len(SYSTEMS)
     for section, options in read_preset(name).items():
         verb, *given = section.split(" --")
         args = [arg for option in given for arg in (f"--{option}", "x")]
@@ -286,8 +289,9 @@ def test_what_cannot_be_a_preset(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "train", tmp_path / "out", "--preset", "nope") == (
-        "--preset nope: there is no such preset: choose one of activitynet, clips, digits, fcvid, "
-        "mini_kinetics, or give a file that ends in .yaml"
+        "--preset nope: there is no such preset: choose one of activitynet, adaframe, arnet, "
+        "average, clips, digits, fcvid, frameexit, gru, mini_kinetics, ocsampler, tsn, uniform, "
+        "or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
     assert missing.startswith(
@@ -305,3 +309,22 @@ print([name for name in ("torch", "numpy", "pandas") if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_each_system_has_a_preset(name: str) -> None:
+    """It trains that system, on a cache with what it reads, with an f_C of its kind."""
+    system = find_system(name)
+    train = parsed("train", "--preset", name)
+    assert train.method.system == name
+    check_other_options(train)
+    assert system_of(train.method, train.learning).name == name
+    compare = parsed("compare", "--preset", name)
+    assert (compare.reward, compare.systems) == ((), (name,))
+    head = parsed("fit classifier", *NEEDED["fit classifier"], "--preset", name)
+    kind = ClassifierKind(head.head.aggregation, head.order, head.head.reuse_glance)
+    assert kind == system.classifier
+    content = parsed("cache build", *NEEDED["cache build"], "--preset", name).content
+    groups = [read_group(text, content.frames.frame) for text in content.group]
+    assert all(isinstance(group.places, WholeFrame) for group in groups)
+    assert (len(groups) > 1) == system.several_groups
