@@ -1,7 +1,7 @@
 from .config import EnvConfig, PlusConfig
 from .engine.engine import FocusEngine, Tried
 from .engine.pixels import PixelSource
-from .engine.source import FeatureSource, open_source
+from .engine.source import FeatureSource, Source, open_source
 from .episodes.order import Episodes
 from .faces.env import FocusEnv
 from .faces.sb3 import FocusVecEnv, make_sb3
@@ -42,6 +42,7 @@ __all__ = [
     "ResolutionConfig",
     "ResolutionTask",
     "RewardDesign",
+    "Source",
     "SubsetConfig",
     "SubsetTask",
     "Task",

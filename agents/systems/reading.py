@@ -8,21 +8,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...envs import FeatureSource, FocusEngine
+from ...envs import FocusEngine, Source
 from ..task_play import N_ENVS, TaskTrace
 
 
 @torch.no_grad()
 def read_segments(
-    source: FeatureSource, videos: NDArray[np.int64], segments: Sequence[int], option: int = 0
+    source: Source, videos: NDArray[np.int64], segments: Sequence[int], option: int = 0
 ) -> TaskTrace:
     """Read the same segments of every video, in the same order.
 
     Nobody decides: f_L and f_C run on each segment, f_G where f_C takes its vectors. Rewards are 0.
 
     Args:
-        source: Cache and classifier.
-        videos: ``(B,)`` rows of the cache.
+        source: Features and classifier.
+        videos: ``(B,)`` rows of the source.
         segments: At most T of them.
         option: That f_L is run on in each.
     """
@@ -55,5 +55,5 @@ def read_segments(
         decisions=np.zeros(n, dtype=np.int64),
         returns=np.zeros(n),
         confidence=np.concatenate(confidence),
-        correct=(every[:, -1].argmax(dim=-1) == source.cache.labels[videos]).numpy(),
+        correct=(every[:, -1].argmax(dim=-1) == source.labels[videos]).numpy(),
     )

@@ -123,7 +123,8 @@ class PixelSource:
     ) -> Tensor:
         """Return the inputs of f_C, see `Source.gather`: zero features where nothing is fed."""
         runs = self.running[videos] if fed is None else self.running[videos] & fed
-        self._glance(videos[runs], segments[runs])
+        if self.classifier.config.reuse_glance:  # else f_C does not take its vectors
+            self._glance(videos[runs], segments[runs])
         looks = np.broadcast_to(runs[:, None], options.shape)
         if attended is not None:
             looks = looks & attended

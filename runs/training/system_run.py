@@ -23,6 +23,7 @@ from ...envs import EnvConfig, FeatureSource, open_source
 from ...recognizer import torch_threads, weights_digest
 from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.train import TrainConfig
+from ..evaluation.system_runs import MODEL
 from ..evaluation.systems import played_of, system_results
 from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
 from ..options.devices import device_of
@@ -46,8 +47,6 @@ from .policy_run import (
     new_logs,
     read_results,
 )
-
-MODEL = "model.zip"
 
 
 def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any]:
@@ -83,7 +82,7 @@ def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any
         with run_folder(out, "train", config, fingerprints, device=str(cache.device), **how):
             if not (out / RESULTS).is_file():
                 trace = _play(system, config, source, made, checkpoint_s)
-                _write(system, config, trace, source)
+                _write(system, config, trace, source, made)
             return read_results(out)
 
 
@@ -140,7 +139,13 @@ def _play(
     return trace_task(made.model, made.env_id, split="test", **made.keywords)
 
 
-def _write(system: System, config: TrainConfig, trace: TaskTrace, source: FeatureSource) -> None:
+def _write(
+    system: System,
+    config: TrainConfig,
+    trace: TaskTrace,
+    source: FeatureSource,
+    made: SystemModel | None,
+) -> None:
     out, cache = config.out, source.cache
     played_of(trace, cache).write(out / PLAYED)
     results = system_results(out.resolve().name, trace, cache) | {"system": system.name}
@@ -148,4 +153,23 @@ def _write(system: System, config: TrainConfig, trace: TaskTrace, source: Featur
         results["setting"] = setting_of(system, config.method)
     if isinstance(system, LearnedSystem):
         results["mean_returns"] = learning_curve(out)["mean_return"].tolist()
+    results["reads"] = _reads(system, config, source, made)
     write_whole(out / RESULTS, json.dumps(results, indent=2))
+
+
+def _reads(
+    system: System, config: TrainConfig, source: FeatureSource, made: SystemModel | None
+) -> dict[str, Any]:
+    """Return what `find_system_run` needs to play the system again, besides files; JSON-able."""
+    groups = [each.group.name for each in source.cache.opened]
+    if made is None:
+        assert isinstance(system, FixedSystem)
+        segments = segments_of(system, config.method, source.cache.steps)
+        return {"groups": groups, "segments": [*segments]}
+    files = ("cache", "classifier", "group", "device")
+    keywords = {name: value for name, value in made.keywords.items() if name not in files}
+    return {
+        "groups": groups,
+        "algorithm": made.learner.algorithm,
+        "environment": {"id": made.env_id, **keywords},
+    }

@@ -26,6 +26,7 @@ from ..evaluation.exits import SOLVED_ON, exit_rows
 from ..evaluation.measures import gmacs_of, measures, print_measures
 from ..evaluation.models import SUFFIX, find_model
 from ..evaluation.plug_back import Contender, parity, recognize_files
+from ..evaluation.system_runs import SystemRun, find_system_run, is_system_run
 from ..evaluation.trace import Played, all_labels, play
 from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..options.devices import device_of
@@ -44,12 +45,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         CacheError: If the cache cannot be opened, or lacks the split.
         VideoError: If with ``pixels`` a video is gone, another one, or cannot be read.
     """
-    paths = [*dict.fromkeys(config.policies)]
+    every = [*dict.fromkeys(config.policies)]
+    paths = [path for path in every if not is_system_run(path)]
+    systems = _find_systems([path for path in every if path not in paths], config)
     found = _find(paths, config)
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
     several = len({_features(each) for each in found}) > 1
-    rows: list[dict[str, Any]] = []
+    rows = [each.row(config.split, pixels=config.pixels) for each in systems]
     seen: set[tuple[str, str]] = set()
     for trained in found:
         videos = _videos(trained, config)
@@ -108,6 +111,24 @@ def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
         else find_trained(path, *known)
         for path in paths
     ]
+
+
+def _find_systems(paths: Sequence[Path], config: EvaluateConfig) -> list[SystemRun]:
+    """Open runs of systems; refuse options that mean nothing for them."""
+    named = {
+        "--keep-ratio": config.keep_ratio,
+        "--exit-at": config.exit_at,
+        "--cache": config.cache,
+        "--classifier": config.classifier,
+    }
+    for option, given in named.items():
+        if given and paths:
+            raise UsageError(
+                f"{option}: {paths[0]} is a run of a system, which has what it was trained with: "
+                "leave the option out, or evaluate the others by themselves"
+            )
+    device = device_of(config.device)
+    return [find_system_run(path, config.videos_root, device) for path in paths]
 
 
 def _features(trained: Decider) -> tuple[str, str]:
