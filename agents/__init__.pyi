@@ -1,5 +1,5 @@
 from .bounds import OracleAgent, TrueBoxAgent
-from .budget import keep_probabilities, keep_threshold, kept_share, with_threshold
+from .budget import keep_probabilities, keep_threshold, with_threshold
 from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
 from .exits.controls import fixed_exits, random_exits
 from .exits.outcome import ExitOutcome, apply_exits
@@ -13,13 +13,14 @@ from .fixed import (
     UniformFramesAgent,
     best_fixed_option,
 )
-from .learned import LearnedAgent, policy_options, read_penalty, read_policy, write_policy
+from .learned import LearnedAgent, policy_plan, read_penalty, read_policy, write_policy
 from .model_agent import ModelAgent
 from .ppo.diagnostics import CollapseWarning
 from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
+from .stepwise import StepwiseAgent
 from .task_play import play_task
 from .train import make_environment, train_policy
 from .validation import Validation
@@ -44,6 +45,7 @@ __all__ = [
     "PPOConfig",
     "PlusTraining",
     "RandomAgent",
+    "StepwiseAgent",
     "TrueBoxAgent",
     "UniformFramesAgent",
     "Validation",
@@ -52,11 +54,10 @@ __all__ = [
     "fixed_exits",
     "keep_probabilities",
     "keep_threshold",
-    "kept_share",
     "load_checkpoint",
     "make_environment",
     "play_task",
-    "policy_options",
+    "policy_plan",
     "random_exits",
     "read_penalty",
     "read_policy",

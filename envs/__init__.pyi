@@ -1,5 +1,6 @@
 from .config import EnvConfig, PlusConfig
 from .engine.engine import FocusEngine, Tried
+from .engine.plan import Plan
 from .engine.source import FeatureSource, open_source
 from .episodes.order import Episodes
 from .faces.env import FocusEnv
@@ -35,6 +36,7 @@ __all__ = [
     "JumpConfig",
     "JumpTask",
     "Look",
+    "Plan",
     "PlusConfig",
     "RecordError",
     "ResolutionConfig",

@@ -338,23 +338,27 @@ class FeatureCache:
         return stored_view(self._arrays, video)
 
     def sequences(
-        self, videos: NDArray[np.int64], options: NDArray[np.int64]
+        self,
+        videos: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return what f_C sees of whole videos when given patches are looked at.
 
         Args:
             videos: ``(B,)`` rows.
-            options: ``(B, T)`` in ``[0, K]``; K skips the frame.
+            options: ``(B, T)`` in ``[0, K)``; any where nothing is attended.
+            attended: ``(B, T)`` bool, whether f_L runs. None: everywhere.
 
         Returns:
-            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, zero where the frame is
-            skipped, and labels ``(B,)``.
+            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, zero where nothing is
+            attended, and labels ``(B,)``.
         """
-        skips = options == self.n_options
-        local = self.local_vectors(
-            videos[:, None], np.arange(self.steps), np.where(skips, 0, options)
-        )
-        local.masked_fill_(torch.from_numpy(skips).to(self.device)[..., None], 0.0)
+        shown = options if attended is None else np.where(attended, options, 0)
+        local = self.local_vectors(videos[:, None], np.arange(self.steps), shown)
+        if attended is not None:
+            unseen = torch.from_numpy(~attended).to(self.device)
+            local.masked_fill_(unseen[..., None], 0.0)
         return self.glance_vectors(videos), local, self.labels[videos].to(self.device)
 
     @cached_property

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...agents import policy_options
+from ...agents import policy_plan
 from ...feature_cache import FeatureCache, cache_samples
-from ...recognizer import PolicyNetwork, TensorSamples, random_options, uniform_draws, with_skips
+from ...recognizer import (
+    PolicyNetwork,
+    TensorSamples,
+    random_looks,
+    random_options,
+    uniform_draws,
+)
 
 
 def random_samples(
@@ -17,9 +23,9 @@ def random_samples(
 ) -> TensorSamples:
     """Return the videos of a split with random patches and skips, others in every epoch."""
 
-    def choose(epoch: int, rows: Tensor) -> Tensor:
+    def choose(epoch: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         draws = uniform_draws(rows.tolist(), cache.steps, [*key, epoch])
-        return random_options(draws, cache.n_options, skip_rate)
+        return random_options(draws, cache.n_options), random_looks(draws, skip_rate)
 
     return cache_samples(cache, cache.split(split), choose)
 
@@ -38,17 +44,15 @@ def policy_samples(
     Where there is no π′, frames are skipped at random at ``skip_rate``, others in every epoch.
     """
     videos = cache.split(split)
-    best = None if sample else torch.from_numpy(policy_options(policy, cache, videos))
+    best = None if sample else policy_plan(policy, cache, videos)
 
-    def choose(epoch: int, rows: Tensor) -> Tensor:
+    def choose(epoch: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         draws = uniform_draws(rows.tolist(), cache.steps, [*key, epoch])
         if best is None:
-            drawn = policy_options(policy, cache, videos[rows.numpy()], draws)
-            options = torch.from_numpy(drawn)
+            plan = policy_plan(policy, cache, videos[rows.numpy()], draws)
         else:
-            options = best[rows]
-        if policy.keep is not None:
-            return options
-        return with_skips(options, draws, cache.n_options, skip_rate)
+            plan = best.rows(rows.numpy())
+        options, attended = torch.from_numpy(plan.options), torch.from_numpy(plan.attended)
+        return options, attended if policy.keep is not None else random_looks(draws, skip_rate)
 
     return cache_samples(cache, videos, choose)
