@@ -79,6 +79,11 @@ class RecognizerStream:
                 f"expected a frame for each of {self._batch} streams; got {tuple(frame.shape)}: "
                 "give (B, 3, S, S), or begin a stream of another batch"
             )
+        if options is not None and tuple(options.shape) != (self._batch,):
+            raise ValueError(
+                f"expected an option for each of {self._batch} streams; got "
+                f"{tuple(options.shape)}: give (B,)"
+            )
         given = check_given(options, attended, recognizer.places.n_options, (self._batch,))
         fed, logits, spent = self.running.clone(), self._logits.clone(), self._spent.clone()
         chosen = torch.full((self._batch,), -1, device=recognizer.device)
