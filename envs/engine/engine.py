@@ -302,10 +302,10 @@ class FocusEngine:
                 f"expected integer arrays: videos (B,), options (B, D) with D in 1 to "
                 f"{self.cache.steps}; got shapes {given[0]} and {given[1]}"
             )
-        plan = Plan.everywhere(options) if attended is None else Plan(options, attended)
-        check_plan(plan.options, plan.attended, self.cache.n_options)
+        looks = np.ones(options.shape, dtype=np.bool_) if attended is None else attended
+        check_plan(options, looks, self.cache.n_options)
         self.start(videos)
-        return plan
+        return Plan(options, looks)
 
     def _play(self, t: int, plan: Plan) -> Tensor:
         """Feed segment ``t`` as planned; return the logits ``(B, C)``."""
