@@ -1,6 +1,7 @@
 from .config import EnvConfig, PlusConfig
 from .engine.engine import FocusEngine, Tried
 from .engine.pixels import PixelSource
+from .engine.plan import Plan
 from .engine.source import FeatureSource, Source, open_source
 from .episodes.order import Episodes
 from .faces.env import FocusEnv
@@ -37,6 +38,7 @@ __all__ = [
     "JumpTask",
     "Look",
     "PixelSource",
+    "Plan",
     "PlusConfig",
     "RecordError",
     "ResolutionConfig",

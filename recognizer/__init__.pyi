@@ -92,12 +92,12 @@ from .stages import (
     fit,
     policy_choice,
     process_group,
+    random_looks,
     random_options,
     rank_and_world,
     sequence_losses,
     shuffled,
     uniform_draws,
-    with_skips,
 )
 from .threads import ahead, torch_threads
 from .versions import library_versions
@@ -204,6 +204,7 @@ __all__ = [
     "policy_gmacs",
     "pool",
     "process_group",
+    "random_looks",
     "random_options",
     "rank_and_world",
     "read_bundle",
@@ -221,7 +222,6 @@ __all__ = [
     "torch_threads",
     "uniform_draws",
     "weights_digest",
-    "with_skips",
     "write_bundle",
     "write_checkpoint",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import PredictionError
@@ -49,28 +51,53 @@ def check_maps(maps: Tensor, policy: PolicyConfig) -> None:
         )
 
 
-def check_given(options: Tensor, n_options: int, expected: tuple[int, int]) -> None:
-    """Check the options that a caller chose.
+def check_given(
+    options: Tensor | NDArray[np.int64] | None,
+    attended: Tensor | NDArray[np.bool_] | None,
+    n_options: int,
+    expected: tuple[int, ...],
+) -> tuple[Tensor, Tensor] | None:
+    """Check the options that a caller chose, and whether they are attended.
 
     Args:
-        options: int64 in ``[0, K]``, K to skip the frame.
+        options: int64 in ``[0, K)``; any, or −1, where they are not attended. None if none are
+            given.
+        attended: bool; None: everywhere.
         n_options: K.
-        expected: The shape (B, T) that they should have.
+        expected: The shape that both should have, such as (B, T).
+
+    Returns:
+        Both as tensors; None if none are given.
 
     Raises:
-        ValueError: If their shape, their dtype or one of them is another.
+        ValueError: If their shape, their dtype or one of them is another, or it is said whether
+            options are attended that are not given.
     """
-    shape = tuple(options.shape)
-    if options.dtype != torch.int64 or shape != expected:
+    if options is None:
+        if attended is None:
+            return None
+        raise ValueError("`attended` says which options are looked at: give `options` as well")
+    given = torch.as_tensor(options)
+    shape = tuple(given.shape)
+    if given.dtype != torch.int64 or shape != expected:
         raise ValueError(
-            f"expected an int64 option for every frame, {expected}; got {options.dtype}, "
-            f"{shape}: give one in [0, {n_options}] per frame, {n_options} to skip it"
+            f"expected an int64 option for every frame, {expected}; got {given.dtype}, "
+            f"{shape}: give one in [0, {n_options}) per frame"
         )
-    if options.numel() and (options.min() < 0 or options.max() > n_options):
+    looks = torch.ones_like(given, dtype=torch.bool)
+    looks = looks if attended is None else torch.as_tensor(attended).to(given.device)
+    if looks.dtype != torch.bool or tuple(looks.shape) != expected:
         raise ValueError(
-            f"options must be in [0, {n_options}], {n_options} to skip the frame; got values "
-            f"from {int(options.min())} to {int(options.max())}"
+            f"expected a bool for every frame, {expected}, whether it is looked at; got "
+            f"{looks.dtype}, {tuple(looks.shape)}"
         )
+    lowest = given.masked_fill(~looks & (given == -1), 0)
+    if given.numel() and (lowest.min() < 0 or given.max() >= n_options):
+        raise ValueError(
+            f"options must be in [0, {n_options}), or -1 where `attended` is False; got values "
+            f"from {int(given.min())} to {int(given.max())}"
+        )
+    return given, looks
 
 
 def check_finite(logits: Tensor, precision: str, feature_dtype: torch.dtype) -> None:

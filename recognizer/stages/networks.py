@@ -11,7 +11,7 @@ from ..encoders.frames import FrameConfig
 from ..pipeline.look import local_maps
 from ..places.places import Places
 from ..policies.policy import PolicyNetwork
-from .samples import random_options, with_skips
+from .samples import random_looks, random_options
 from .stage import Stage
 
 
@@ -108,13 +108,11 @@ class OnPixels(Stage):
         with torch.no_grad():
             maps = self.glance_encoder(glanced).float()
             seen = maps.permute(0, 2, 3, 1).unflatten(0, batch)
-            options = self._choose(seen, draws).flatten()
+            options, looks = (each.flatten() for each in self._choose(seen, draws))
         glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
-        looks = options < self._places.n_options
         # Where nothing is looked at, one patch is, times zero: processes step together.
         looked = looks.nonzero().squeeze(1) if looks.any() else torch.zeros_like(options[:1])
-        shown = options[looked].clamp(max=self._places.n_options - 1)
-        local_map = local_maps(self.local_encoder, self._places, flat[looked], shown)
+        local_map = local_maps(self.local_encoder, self._places, flat[looked], options[looked])
         vectors = local_map.mean(dim=(2, 3)) * looks[looked, None]
         local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, looked, vectors)
         logits: Tensor = self.classifier(glance, local.unflatten(0, batch))
@@ -123,11 +121,11 @@ class OnPixels(Stage):
     def _fixed(self) -> list[nn.Module]:
         return [self.glance_encoder, *([] if self.policy is None else [self.policy])]
 
-    def _choose(self, maps: Tensor, draws: Tensor) -> Tensor:
-        n_options = self._places.n_options
+    def _choose(self, maps: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         skip_rate = self._skip_rate if self.training else 0.0
         if self.policy is None:
-            return random_options(draws, n_options, skip_rate)
+            options = random_options(draws, self._places.n_options)
+            return options, random_looks(draws, skip_rate)
         with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
             return policy_choice(
                 self.policy, maps, draws, sample=self._sample and self.training, skip_rate=skip_rate
@@ -158,8 +156,8 @@ class OnFeatures(Stage):
 
 def policy_choice(
     policy: PolicyNetwork, maps: Tensor, draws: Tensor, *, sample: bool, skip_rate: float
-) -> Tensor:
-    """Return the options ``(B, T)`` in ``[0, K]`` that a policy gives to a stage.
+) -> tuple[Tensor, Tensor]:
+    """Return what a policy gives to a stage: options ``(B, T)``, and whether to look, bool.
 
     Args:
         policy: π, and π′ where there is one.
@@ -169,6 +167,4 @@ def policy_choice(
         skip_rate: Share of the frames that are skipped at random, where there is no π′.
     """
     options, looks = policy.choose(maps, draws if sample else None)
-    n_options = policy.config.n_options
-    options = options.masked_fill(~looks, n_options)
-    return options if policy.keep else with_skips(options, draws, n_options, skip_rate)
+    return options, looks if policy.keep else random_looks(draws, skip_rate)

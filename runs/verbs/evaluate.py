@@ -168,7 +168,7 @@ def _others(config: EvaluateConfig) -> list[Agent]:
 def _row(
     name: str, trained: Decider, videos: NDArray[np.int64], played: Played, logits: Tensor
 ) -> dict[str, Any]:
-    row = measures(name, logits, all_labels(trained.cache, videos), played.looked)
+    row = measures(name, logits, all_labels(trained.cache, videos), played.attended)
     return row | gmacs_of(played)
 
 
@@ -181,5 +181,6 @@ def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:
     ).to(cache.device)
     plugged = Contender(trained.name, recognizer, None, trained.cost, runs_policy=True, patches=1)
     (on_pixels,) = recognize_files([plugged], cache, videos)
-    on_cache = engine.rollout(videos, trained.agent.options(engine, videos))
+    plan = trained.agent.plan(engine, videos)
+    on_cache = engine.rollout(videos, plan.options, plan.attended)
     return parity(on_pixels.logits.cpu(), on_cache.cpu(), cache.labels[videos])

@@ -219,10 +219,12 @@ def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str, fu
     """Each side chooses by itself: the recognizer from pixels, the agent from the cache."""
     recognizer, engine = world.recognizer(policy, fused=fused), world.engine
     found = recognizer(world.frames)
-    options = LearnedAgent(world.policies[policy]).options(engine, world.videos)
-    assert (found.options.numpy() == options).mean() >= 0.995
-    assert_agree(found.logits, engine.rollout(world.videos, options), world.labels)
-    assert len(np.unique(options)) > min(10, world.cache.n_options // 2), "choices vary"
+    plan = LearnedAgent(world.policies[policy]).plan(engine, world.videos)
+    assert (found.options.numpy() == plan.options).mean() >= 0.995
+    assert (found.attended.numpy() == plan.attended).mean() >= 0.995
+    on_cache = engine.rollout(world.videos, plan.options, plan.attended)
+    assert_agree(found.logits, on_cache, world.labels)
+    assert len(np.unique(plan.options)) > min(10, world.cache.n_options // 2), "choices vary"
     assert len(found.logits.argmax(-1).unique()) > 4, "predictions vary"
     share = float(found.attended.double().mean())
     assert share == (1.0 if policy == "pi" else pytest.approx(KEEP_RATIO, abs=0.06))
@@ -231,12 +233,11 @@ def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str, fu
 def test_given_options_agree_too(world: World) -> None:
     """Any patches, and skips where nobody would skip."""
     n, k = world.frames.shape[:2], world.cache.n_options
-    options = torch.randint(0, k + 2, n, generator=torch.Generator().manual_seed(0)).clamp(max=k)
-    found = world.recognizer("pi")(world.frames, options)
-    assert_agree(found.logits, world.engine.rollout(world.videos, options.numpy()), world.labels)
-    nothing = torch.full(n, k)
-    found = world.recognizer("pi")(world.frames, nothing)
-    assert_agree(found.logits, world.engine.rollout(world.videos, nothing.numpy()), world.labels)
+    options = torch.randint(-1, k, n, generator=torch.Generator().manual_seed(0)).numpy()
+    for attended in (options >= 0, np.zeros(n, dtype=bool)):
+        found = world.recognizer("pi")(world.frames, options, attended)
+        on_cache = world.engine.rollout(world.videos, options, attended)
+        assert_agree(found.logits, on_cache, world.labels)
 
 
 @pytest.mark.parametrize("policy", ["pi", "plus"])
@@ -281,7 +282,7 @@ def test_online_agrees_with_the_environment_step_by_step(world: World, policy: s
     np.testing.assert_allclose(found.gmacs.numpy()[same], column("gmacs")[same], rtol=1e-9)
     whole = recognizer(world.frames)
     assert (found.options != whole.options).any(dim=1).sum() <= 1
-    given = recognizer(world.frames, found.options)
+    given = recognizer(world.frames, found.options, found.attended)
     torch.testing.assert_close(found.logits, given.logits, rtol=0, atol=5e-3)
 
 
@@ -293,8 +294,8 @@ def test_a_bundle_agrees_as_well(world: World, tmp_path: Path) -> None:
     assert recognizer.classes == tuple(world.cache.classes)
     clips = clips_of(world.cache.videos.iloc[world.videos])
     frames = torch.stack([pixels for pixels, _ in read_many(clips, recognizer.frames)])
-    options = LearnedAgent(world.policies["plus"]).options(world.engine, world.videos)
-    on_cache = world.engine.rollout(world.videos, options)
+    plan = LearnedAgent(world.policies["plus"]).plan(world.engine, world.videos)
+    on_cache = world.engine.rollout(world.videos, plan.options, plan.attended)
     assert_agree(recognizer(frames).logits, on_cache, world.labels)
 
 
@@ -302,9 +303,12 @@ def test_the_features_are_those_of_the_cache(world: World) -> None:
     """Within the storage dtype's rounding: vectors and maps, chosen patches, skipped ones zero."""
     recognizer = world.recognizer("plus")
     found = recognizer(world.frames)
-    glance, local, options, _, _ = recognizer.observe(world.frames, None, None)
+    glance, local, options, attended, _, _ = recognizer.observe(world.frames, None, None, None)
     assert torch.equal(options, found.options)
-    expected_glance, expected_local, _ = world.cache.sequences(world.videos, options.numpy())
+    assert torch.equal(attended, found.attended)
+    expected_glance, expected_local, _ = world.cache.sequences(
+        world.videos, options.numpy(), attended.numpy()
+    )
     for values, expected in ((glance, expected_glance), (local, expected_local)):
         scale = float(expected.abs().max())
         torch.testing.assert_close(values, expected, rtol=2e-3, atol=1e-3 * scale)
