@@ -169,7 +169,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "another classifier": (put("classifier", "aggregation", "average"), "loading state_dict"),
     "an unknown classifier": (
         put("classifier", "aggregation", "max"),
-        "one of gru, average, max_",
+        "one of gru, average, average_logits, max_",
     ),
     "a large classifier": (put("classifier", "hidden", 10**6), "size mismatch for classifier"),
     "a large policy": (put("policy", "hidden", 10**6), "size mismatch for policy"),
