@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ...envs import uniform_segments
+from ...envs import FeatureSource, uniform_segments
+from ..task_play import TaskTrace
+from .reading import read_segments
 
 Order = Literal["video", "coarse_to_fine", "shuffled", "gaps"]
 
@@ -62,6 +64,7 @@ class System(ABC):
     """
 
     knob: ClassVar[str]  # what a setting is, in a word
+    learns: ClassVar[bool] = False  # whether a seed changes it
 
     name: str
     about: str
@@ -81,13 +84,34 @@ class System(ABC):
 
 
 @dataclass(frozen=True)
-class FixedSystem(System):
+class DirectSystem(System):
+    """A system that is played without an environment: what it reads comes in a known order."""
+
+    @abstractmethod
+    def trace(self, source: FeatureSource, setting: float, seed: int, split: str) -> TaskTrace:
+        """Play the videos of a split, after training what it has to train.
+
+        Args:
+            source: Cache and classifier.
+            setting: One of ``settings``, or another number of their kind.
+            seed: Of the training.
+            split: Of the cache.
+        """
+
+
+@dataclass(frozen=True)
+class FixedSystem(DirectSystem):
     """A system that decides nothing by what it sees: the segments are known beforehand.
 
     Its setting is the share of the segments that it reads, spread uniformly.
     """
 
     knob: ClassVar[str] = "share"
+
+    def trace(self, source: FeatureSource, setting: float, seed: int, split: str) -> TaskTrace:
+        """Read the segments of every video."""
+        segments = self.segments(source.cache.steps, setting)
+        return read_segments(source, source.cache.split(split), segments)
 
     def segments(self, steps: int, setting: float) -> tuple[int, ...]:
         """Return the segments that are read, in order.
@@ -138,6 +162,8 @@ class LearnedSystem(System):
         keywords: Of the environment, where it has others than the task's own.
         learner: Who learns.
     """
+
+    learns: ClassVar[bool] = True
 
     task: str = ""
     keywords: Mapping[str, Any] = field(default_factory=dict)

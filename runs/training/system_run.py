@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ...agents import (
+    DirectSystem,
     FixedSystem,
     LearnedSystem,
     System,
     SystemModel,
     TaskTrace,
     make_system,
-    read_segments,
     trace_task,
     train_system,
 )
@@ -33,7 +33,6 @@ from ..options.systems import (
     fit_command,
     groups_of_system,
     keywords_of,
-    segments_of,
     setting_of,
     system_of,
 )
@@ -106,7 +105,9 @@ def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemM
     """Make the model of a system that learns; check the setting of another."""
     cache = source.cache
     if isinstance(system, FixedSystem):
-        segments_of(system, config.method, cache.steps)
+        with usage():
+            system.segments(cache.steps, setting_of(system, config.method))
+    if isinstance(system, DirectSystem):
         return None
     assert isinstance(system, LearnedSystem)
     keywords = keywords_of(system, config.method, table_of(source))
@@ -131,9 +132,8 @@ def _play(
     """Train what learns, and play the test videos."""
     out = config.out
     if made is None:
-        assert isinstance(system, FixedSystem)
-        segments = segments_of(system, config.method, source.cache.steps)
-        return read_segments(source, source.cache.split("test"), segments)
+        assert isinstance(system, DirectSystem)
+        return system.trace(source, setting_of(system, config.method), config.seed, "test")
     train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
     with whole_file(out / MODEL) as beside, beside.open("wb") as file:
         made.model.save(file)
