@@ -25,6 +25,7 @@ from .systems.reading import read_segments
 from .systems.registry import SYSTEMS, find_system
 from .systems.system import (
     ClassifierKind,
+    DirectSystem,
     FixedSystem,
     LearnedSystem,
     Learner,
@@ -47,6 +48,7 @@ __all__ = [
     "Checkpoints",
     "ClassifierKind",
     "CollapseWarning",
+    "DirectSystem",
     "EpisodeBuffer",
     "ExitOutcome",
     "FixedAgent",

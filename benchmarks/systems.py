@@ -1,9 +1,9 @@
 """Systems on whole frames of the digits, beside what costs as much without deciding anything.
 
 ``python benchmarks/systems.py outputs/quickstart outputs/systems`` trains an encoder for each side
-on whole frames, builds a cache, trains f_C and the systems, and prints tables with 95 % intervals:
-the videos of test are drawn anew. Called again it goes on after what is complete. ``--videos``,
-``--epochs`` and ``--decisions`` make it smaller.
+on whole frames, beginning with the quickstart's f_L; builds a cache; trains f_C and the systems;
+and prints tables with 95 % intervals: the videos of test are drawn anew. Called again it goes on
+after what is complete. ``--videos``, ``--epochs`` and ``--decisions`` make it smaller.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def make_cache(quickstart: Path, out: Path, sizes: Sizes) -> Path:
         if not folder.exists():
             torch.manual_seed(SEED)
             encoder = Encoder(EncoderConfig("small_local", side))
-            settings = adamw(sizes.epochs, 16, encoder=5e-3)
+            encoder.load_state_dict(read_encoder(quickstart / "encoders" / "local").state_dict())
+            settings = adamw(sizes.epochs, 16, encoder=3e-3)
             stage, name = FullFrames(encoder, len(classes)), f"whole frames of {side} px"
             fit(stage, samples["train"], samples["val"], settings, name=name, seed=[SEED, index])
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -144,9 +145,12 @@ def make_cache(quickstart: Path, out: Path, sizes: Sizes) -> Path:
 
 def classifier_of(name: str, cache: Path, out: Path, sizes: Sizes) -> Path:
     """Train the f_C of a system."""
-    system, folder = find_system(name), out / f"classifier_{name}"
+    system = find_system(name)
+    kind = system.classifier
+    glance = "_glance" if kind.reuse_glance else ""
+    several = "_several" if system.several_groups else ""
+    folder = out / f"classifier_{kind.aggregation}_{kind.order}{glance}{several}"
     if not folder.exists():
-        kind = system.classifier
         training = TrainingConfig(
             epochs=2 * sizes.epochs, optimizer="adamw", lr_classifier=1e-3, seed=SEED
         )
@@ -258,7 +262,7 @@ def main(quickstart: Path, out: Path, sizes: Sizes) -> None:
     features = FeatureCache.open(cache, "full64")
     counts = {split: len(features.split(split)) for split in ("train", "val", "test")}
     print(f"videos: {counts}; T = {features.steps}; encoders for {SIDES} px")
-    for name in ("frameexit", "adaframe", "arnet", "ocsampler"):
+    for name in ("frameexit", "frameexit_gates", "adaframe", "arnet", "ocsampler"):
         f_c = classifier_of(name, cache, out, sizes)
         system = find_system(name)
         groups = groups_of_system(system, cache, ())
@@ -281,7 +285,7 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--videos", type=int)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--decisions", type=int)
     asked = parser.parse_args()
     main(

@@ -1,59 +1,121 @@
-"""What comes of reading segments that are known beforehand."""
+"""What comes of reading segments in an order that is known beforehand, to its end or to an exit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...envs import FocusEngine, Source
+from ...recognizer import confidence
 from ..task_play import N_ENVS, TaskTrace
+
+# Of the index of a segment in the order and f_C's states (B, S) before and after it: who stops.
+Stops = Callable[[int, Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
 def read_segments(
-    source: Source, videos: NDArray[np.int64], segments: Sequence[int], option: int = 0
+    source: Source,
+    videos: NDArray[np.int64],
+    segments: Sequence[int],
+    option: int = 0,
+    *,
+    stops: Stops | None = None,
+    decision_gmacs: float = 0.0,
 ) -> TaskTrace:
-    """Read the same segments of every video, in the same order.
+    """Read segments of every video in the same order, to its end or until the video stops.
 
-    Nobody decides: f_L and f_C run on each segment, f_G where f_C takes its vectors. Rewards are 0.
+    f_L and f_C run on each segment, f_G where f_C takes its vectors, and none of them once a video
+    has stopped. Rewards are 0.
 
     Args:
         source: Features and classifier.
         videos: ``(B,)`` rows of the source.
-        segments: At most T of them.
+        segments: D of them, at most T.
         option: That f_L is run on in each.
+        stops: Says ``(B,)`` bool which videos stop, after every segment but the last; None for
+            none.
+        decision_gmacs: Of asking ``stops`` once.
     """
-    engine, cost, n = FocusEngine(source), source.frame_cost, len(videos)
-    steps, last = source.cache.steps, len(segments) - 1
+    parts = [
+        _read(source, videos[start : start + N_ENVS], segments, option, stops)
+        for start in range(0, len(videos), N_ENVS)
+    ]
+    every, sure, last = (torch.cat(column) for column in zip(*parts, strict=True))
+    exits = last.numpy()
+    cost, steps = source.frame_cost, source.cache.steps
     glance_gmacs = cost.glance_gmacs if source.classifier.config.reuse_glance else 0.0
     each = glance_gmacs + float(source.cache.option_gmacs[option]) + cost.classifier_gmacs
-    looks = np.minimum(np.arange(steps), last)  # (T,): after the last one everything is held
-    there = np.tile(np.arange(steps) <= last, (n, 1))
-    logits, confidence = [], []
-    for start in range(0, n, N_ENVS):
-        engine.start(videos[start : start + N_ENVS])
-        rows = len(engine.videos)
-        found = []
-        for segment in segments:
-            tried = engine.try_options(np.full(rows, segment), np.full((rows, 1), option))
-            engine.commit(tried)
-            found.append(engine.logits.cpu())
-        logits.append(torch.stack(found, dim=1)[:, torch.from_numpy(looks)])
-        confidence.append(engine.confidence.double().cpu().numpy())
-    every = torch.cat(logits)
+    columns = np.arange(steps)
+    there = columns <= exits[:, None]  # (B, T)
+    held = np.minimum(columns, exits[:, None])
+    asked = np.zeros_like(held) if stops is None else np.minimum(held + 1, len(segments) - 1)
+    order = np.pad(np.asarray(segments), (0, steps - len(segments)))
     return TaskTrace(
         videos=videos,
-        segments=np.where(there, np.asarray(segments)[looks], -1),
+        segments=np.where(there, order, -1),
         options=np.where(there, option, -1),
         attended=there,
         fed=there.copy(),
-        logits=every,
-        gmacs=np.tile((looks + 1) * each, (n, 1)),
-        decisions=np.zeros(n, dtype=np.int64),
-        returns=np.zeros(n),
-        confidence=np.concatenate(confidence),
+        logits=every[:, torch.from_numpy(np.minimum(columns, len(segments) - 1))],  # (B, T, C)
+        gmacs=(held + 1) * each + asked * decision_gmacs,
+        decisions=asked[:, -1],
+        returns=np.zeros(len(videos)),
+        confidence=sure.double().numpy(),
         correct=(every[:, -1].argmax(dim=-1) == source.labels[videos]).numpy(),
     )
+
+
+def _read(
+    source: Source,
+    videos: NDArray[np.int64],
+    segments: Sequence[int],
+    option: int,
+    stops: Stops | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits ``(B, D, C)``, held after an exit, confidences and exits ``(B,)``."""
+    engine, n = FocusEngine(source), len(videos)
+    engine.start(videos)
+    running, exits = np.ones(n, dtype=bool), np.full(n, len(segments) - 1)
+    before, found = source.classifier.summary(engine.state), []
+    for d, segment in enumerate(segments):
+        fed = None if stops is None else running
+        engine.commit(engine.try_options(np.full(n, segment), np.full((n, 1), option), fed=fed))
+        found.append(engine.logits.cpu())
+        if stops is not None and d + 1 < len(segments):
+            after = source.classifier.summary(engine.state)
+            now = running & stops(d, before, after).cpu().numpy()
+            exits[now], running, before = d, running & ~now, after
+    sure = confidence(engine.logits.cpu(), source.labels[videos].cpu())
+    return torch.stack(found, dim=1), sure, torch.from_numpy(exits)
+
+
+@torch.no_grad()
+def read_states(
+    source: Source, videos: NDArray[np.int64], segments: Sequence[int], option: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Return what f_C comes to after each segment: ``(B, D, S)`` states, ``(B, D, C)`` logits.
+
+    Args:
+        source: Features and classifier.
+        videos: ``(B,)`` rows of the source.
+        segments: D of them.
+        option: That f_L is run on in each.
+    """
+    engine = FocusEngine(source)
+    states: list[Tensor] = []
+    logits: list[Tensor] = []
+    for start in range(0, len(videos), N_ENVS):
+        engine.start(videos[start : start + N_ENVS])
+        rows, found = len(engine.videos), []
+        for segment in segments:
+            tried = engine.try_options(np.full(rows, segment), np.full((rows, 1), option))
+            engine.commit(tried)
+            found.append((source.classifier.summary(engine.state).cpu(), engine.logits.cpu()))
+        for parts, column in zip((states, logits), zip(*found, strict=True), strict=True):
+            parts.append(torch.stack(column, dim=1))
+    return torch.cat(states), torch.cat(logits)

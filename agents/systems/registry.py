@@ -12,6 +12,7 @@ SYSTEMS: dict[str, str] = {
     "tsn": "focusgym.agents.systems.whole_frames:TSN",
     "uniform": "focusgym.agents.systems.whole_frames:UNIFORM",
     "frameexit": "focusgym.agents.systems.frameexit:FRAMEEXIT",
+    "frameexit_gates": "focusgym.agents.systems.gates:FRAMEEXIT_GATES",
     "arnet": "focusgym.agents.systems.arnet:ARNET",
     "adaframe": "focusgym.agents.systems.adaframe:ADAFRAME",
     "ocsampler": "focusgym.agents.systems.ocsampler:OCSAMPLER",

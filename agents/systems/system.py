@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
-from ...envs import uniform_segments
+import numpy as np
+from numpy.typing import NDArray
 
+from ...envs import FeatureSource, Source, uniform_segments
+from ..task_play import TaskTrace
+from .reading import read_segments
+
+Reader = Callable[[Source, NDArray[np.int64]], TaskTrace]
 Order = Literal["video", "coarse_to_fine", "shuffled", "gaps"]
 
 
@@ -62,6 +69,7 @@ class System(ABC):
     """
 
     knob: ClassVar[str]  # what a setting is, in a word
+    learns: ClassVar[bool] = False  # whether a seed changes it
 
     name: str
     about: str
@@ -81,13 +89,35 @@ class System(ABC):
 
 
 @dataclass(frozen=True)
-class FixedSystem(System):
+class DirectSystem(System):
+    """A system that is played without an environment: what it reads comes in a known order."""
+
+    @abstractmethod
+    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+        """Return what plays videos, after training what it has to train.
+
+        Args:
+            source: Cache and classifier.
+            setting: One of ``settings``, or another number of their kind.
+            seed: Of the training.
+
+        Returns:
+            A function of a source, of the same cache or of pixels, and of rows of it ``(B,)``.
+        """
+
+
+@dataclass(frozen=True)
+class FixedSystem(DirectSystem):
     """A system that decides nothing by what it sees: the segments are known beforehand.
 
     Its setting is the share of the segments that it reads, spread uniformly.
     """
 
     knob: ClassVar[str] = "share"
+
+    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+        """Return what reads the segments of every video."""
+        return partial(read_segments, segments=self.segments(source.cache.steps, setting))
 
     def segments(self, steps: int, setting: float) -> tuple[int, ...]:
         """Return the segments that are read, in order.
@@ -138,6 +168,8 @@ class LearnedSystem(System):
         keywords: Of the environment, where it has others than the task's own.
         learner: Who learns.
     """
+
+    learns: ClassVar[bool] = True
 
     task: str = ""
     keywords: Mapping[str, Any] = field(default_factory=dict)

@@ -69,7 +69,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         knob = len(system.settings) > 1
         for setting in system.settings:
             label = system.setting_label(setting)
-            for seed in range(config.seeds if isinstance(system, LearnedSystem) else 1):
+            for seed in range(config.seeds if system.learns else 1):
                 training = TrainConfig(
                     config.out / "cells" / ALONE / system.name / slug(label) / f"seed-{seed}",
                     PolicyTrainingConfig(threads=config.policy.threads or 1),
@@ -113,9 +113,9 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
     places: list[tuple[str, int | None]] = [(each.name, each.places.side_px) for each in groups]
     cells = []
     for job in jobs:
-        out, learns = job.config.out, isinstance(job.system, LearnedSystem)
+        out = job.config.out
         results, played = read_results(out), read_played(out / PLAYED)
-        curve = learning_curve(out) if learns else None
+        curve = learning_curve(out) if isinstance(job.system, LearnedSystem) else None
         cells += [
             Cell(
                 job.system.name,
@@ -123,7 +123,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
                 side_px,
                 job.config.seed,
                 played,
-                "trained" if learns else "fixed",
+                "trained" if job.system.learns else "fixed",
                 curve=curve,
                 setting=job.label,
                 usage=results["usage"],
@@ -137,9 +137,11 @@ def budget(jobs: Sequence[SystemJob]) -> list[str]:
     """Return in words what each system was given, and that nothing was selected."""
     trials: dict[str, str] = {}
     for job in jobs:
-        if isinstance(job.system, LearnedSystem):
-            settings, decisions = len(job.system.settings), job.system.learner.decisions
-            trials[job.system.name] = f"{settings} settings with {decisions:,} decisions each"
+        system, settings = job.system, f"{len(job.system.settings)} settings"
+        if isinstance(system, LearnedSystem):
+            trials[system.name] = f"{settings} with {system.learner.decisions:,} decisions each"
+        elif system.learns:
+            trials[system.name] = f"{settings} without an environment"
     if not trials:
         return []
     said = {*trials.values()}

@@ -70,9 +70,9 @@ class CompareConfig:
             looks for them: the one that --videos named when it was built.
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
-        systems: Other published methods beside: average, gru, tsn, uniform, frameexit, arnet,
-            adaframe, ocsampler, or module:attribute of your own. Each is trained at all settings of
-            its recipe, on whole frames that the cache has to hold.
+        systems: Other published methods beside: average, gru, tsn, uniform, frameexit,
+            frameexit_gates, arnet, adaframe, ocsampler, or module:attribute of your own. Each is
+            trained at all settings of its recipe, on whole frames that the cache has to hold.
         learning: How they learn.
     """
 

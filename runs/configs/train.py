@@ -90,7 +90,8 @@ class SystemConfig:
 
     Attributes:
         system: Train this method instead, or measure it, if it does not learn: average, gru, tsn,
-            uniform, frameexit, arnet, adaframe, ocsampler, or module:attribute of your own.
+            uniform, frameexit, frameexit_gates, arnet, adaframe, ocsampler, or module:attribute of
+            your own.
         setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
             that is read in full; or a share of the segments. The recipe's middle one if not given.
         price_per_gmac: Instead, the price of a GMAC.

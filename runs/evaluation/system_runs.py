@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,14 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import Tensor
 from tqdm import tqdm
 
-from ...agents import TaskRecognizer, TaskTrace, read_segments, trace_task
+from ...agents import DirectSystem, TaskRecognizer, TaskTrace, find_system, trace_task
+from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, PixelSource, open_source
-from ...feature_cache import read_many
+from ...feature_cache import Clip, read_many
+from ...recognizer import in_words
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..folders.steps import OutputError
 from ..options.parse import UsageError
+from ..options.systems import groups_of_system
 from .models import find_algorithm
 from .plug_back import BATCH, parity
 from .systems import system_results
@@ -35,18 +39,16 @@ class SystemRun:
     Attributes:
         name: Of its row.
         source: Its cache and f_C.
-        segments: Those that it reads in every video; None where a model decides.
-        environment: Keywords of the model's environment, without the files, and its id as ``id``.
-        model: What decides; None where nothing does.
-        files: Keywords ``cache``, ``classifier``, ``group``, ``device`` and ``videos_root``.
+        reader: What reads videos, of a system that is played without an environment; else None.
+        model: What decides in an environment; else None.
+        environment: Id and keywords of that environment, files included.
     """
 
     name: str
     source: FeatureSource
-    segments: tuple[int, ...] | None
-    environment: dict[str, Any]
-    model: BaseAlgorithm | None
-    files: dict[str, Any]
+    reader: Reader | None = None
+    model: BaseAlgorithm | None = None
+    environment: tuple[str, dict[str, Any]] = ("", {})
 
     def row(self, split: str, *, pixels: bool) -> dict[str, Any]:
         """Return what is told of a split, as of other policies.
@@ -68,35 +70,38 @@ class SystemRun:
         return row
 
     def _on_cache(self, split: str, videos: NDArray[np.int64]) -> TaskTrace:
-        if self.segments is not None:
-            return read_segments(self.source, videos, self.segments)
+        if self.reader is not None:
+            return self.reader(self.source, videos)
         assert self.model is not None
-        keywords = {k: v for k, v in self.environment.items() if k != "id"}
-        env_id: str = self.environment["id"]
-        return trace_task(self.model, env_id, split=split, **self.files, **keywords)
+        env_id, keywords = self.environment
+        return trace_task(self.model, env_id, split=split, **keywords)
 
-    def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[torch.Tensor]:
+    def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""
         cache = self.source.cache
         clips = cache.clips(videos)
-        with tqdm(total=len(clips), desc=f"{self.name} on pixels", unit="video") as bar:
-            if self.segments is None:
-                assert self.model is not None
-                keywords = {k: v for k, v in self.environment.items() if k != "id"}
-                recognizer = TaskRecognizer(
-                    self.model, self.environment["id"], **self.files, **keywords
-                )
-                for found in recognizer.recognize(clips, BATCH):
-                    yield found.logits
-                    bar.update(len(found.logits))
-                return
-            encoders = cache.encoders_by_name().items()
-            fused = {name: each.fused().to(cache.device) for name, each in encoders}
-            decoded = read_many(clips, cache.frames)
-            while batch := [frames for frames, _ in islice(decoded, BATCH)]:
-                source = PixelSource(cache, self.source.classifier, fused, torch.stack(batch))
-                yield read_segments(source, np.arange(len(batch)), self.segments).logits
-                bar.update(len(batch))
+        bar = tqdm(total=len(clips), desc=f"{self.name} on pixels", unit="video")
+        with bar:
+            found = self._read_files(clips) if self.model is None else self._play_files(clips)
+            for logits in found:
+                yield logits
+                bar.update(len(logits))
+
+    def _play_files(self, clips: Sequence[Clip]) -> Iterator[Tensor]:
+        assert self.model is not None
+        env_id, keywords = self.environment
+        recognizer = TaskRecognizer(self.model, env_id, **keywords)
+        return (found.logits for found in recognizer.recognize(clips, BATCH))
+
+    def _read_files(self, clips: Sequence[Clip]) -> Iterator[Tensor]:
+        assert self.reader is not None
+        cache = self.source.cache
+        encoders = cache.encoders_by_name().items()
+        fused = {name: each.fused().to(cache.device) for name, each in encoders}
+        decoded = read_many(clips, cache.frames)
+        while batch := [frames for frames, _ in islice(decoded, BATCH)]:
+            source = PixelSource(cache, self.source.classifier, fused, torch.stack(batch))
+            yield self.reader(source, np.arange(len(batch))).logits
 
 
 def is_system_run(path: Path) -> bool:
@@ -123,30 +128,26 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
         )
     try:
-        reads = json.loads((path / RESULTS).read_text())["reads"]
-        groups, segments = tuple(reads["groups"]), reads.get("segments")
-        environment, algorithm = dict(reads.get("environment", {})), reads.get("algorithm")
+        results = json.loads((path / RESULTS).read_text())
+        groups, system = tuple(said["group"]), find_system(said["system"])
+        setting, environment = results.get("setting"), results.get("environment")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
-            f"{path / RESULTS} does not say what the system reads ({error!r}): it was damaged, or "
-            "written by another version; train the system again"
+            f"{path / RESULTS} does not say what the system reads ({in_words(error)}): it was "
+            "damaged, or written by another version; train the system again"
         ) from error
-    files = {
-        "cache": said["cache"],
-        "classifier": said["classifier"],
-        "group": groups,
-        "device": device,
-        "videos_root": videos_root,
-    }
-    model = None
-    if segments is None:
-        try:
-            model = find_algorithm(algorithm).load(path / MODEL, device=device)
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(
-                f"{path / MODEL} cannot be opened as a model of {algorithm} ({error}): put it "
-                "back, or train the system again"
-            ) from error
-    source = open_source(EnvConfig(**files))
-    fixed = None if segments is None else tuple(segments)
-    return SystemRun(path.resolve().name, source, fixed, environment, model, files)
+    groups = groups_of_system(system, said["cache"], groups)
+    files = {"cache": said["cache"], "classifier": said["classifier"], "group": groups}
+    files |= {"device": device, "videos_root": videos_root}
+    source, name = open_source(EnvConfig(**files)), path.resolve().name
+    if isinstance(system, DirectSystem):
+        return SystemRun(name, source, system.reader(source, setting, said["seed"]))
+    try:
+        model = find_algorithm(environment["algorithm"]).load(path / MODEL, device=device)
+        plays = environment["id"], {**environment["keywords"], **files}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path / MODEL} cannot be opened as a model of a system ({in_words(error)}): put it "
+            "back, or train the system again"
+        ) from error
+    return SystemRun(name, source, model=model, environment=plays)

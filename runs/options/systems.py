@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ...agents import FixedSystem, LearnedSystem, PricedSystem, System, Table, find_system
+from ...agents import LearnedSystem, PricedSystem, System, Table, find_system
 from ...agents.systems.training import with_learner
 from ...feature_cache import read_manifest, stored_groups
 from ...recognizer import Classifier, WholeFrame
@@ -44,7 +44,7 @@ def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
     if not isinstance(system, LearnedSystem):
         if learning != LearnerConfig():
             raise UsageError(
-                f"--decisions, --learner: {system.name} does not learn: leave them out"
+                f"--decisions, --learner: {system.name} learns by no decisions: leave them out"
             )
         return system
     changes: dict[str, Any] = {}
@@ -85,16 +85,6 @@ def keywords_of(system: LearnedSystem, method: SystemConfig, table: Table) -> di
 def setting_of(system: System, method: SystemConfig) -> float:
     """Return the setting that is asked for, or the usual one."""
     return system.usual_setting if method.setting is None else method.setting
-
-
-def segments_of(system: FixedSystem, method: SystemConfig, steps: int) -> tuple[int, ...]:
-    """Return the segments that a system reads which decides nothing, at its setting.
-
-    Raises:
-        UsageError: If there is no such setting.
-    """
-    with usage():
-        return system.segments(steps, setting_of(system, method))
 
 
 def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple[str, ...]:

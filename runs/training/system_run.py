@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ...agents import (
+    DirectSystem,
     FixedSystem,
     LearnedSystem,
     System,
     SystemModel,
     TaskTrace,
     make_system,
-    read_segments,
     trace_task,
     train_system,
 )
@@ -34,7 +34,6 @@ from ..options.systems import (
     fit_command,
     groups_of_system,
     keywords_of,
-    segments_of,
     setting_of,
     system_of,
 )
@@ -105,7 +104,9 @@ def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemM
     """Make the model of a system that learns; check the setting of another."""
     cache = source.cache
     if isinstance(system, FixedSystem):
-        segments_of(system, config.method, cache.steps)
+        with usage():
+            system.segments(cache.steps, setting_of(system, config.method))
+    if isinstance(system, DirectSystem):
         return None
     assert isinstance(system, LearnedSystem)
     keywords = keywords_of(system, config.method, table_of(source))
@@ -130,9 +131,9 @@ def _play(
     """Train what learns, and play the test videos."""
     out = config.out
     if made is None:
-        assert isinstance(system, FixedSystem)
-        segments = segments_of(system, config.method, source.cache.steps)
-        return read_segments(source, source.cache.split("test"), segments)
+        assert isinstance(system, DirectSystem)
+        read = system.reader(source, setting_of(system, config.method), config.seed)
+        return read(source, source.cache.split("test"))
     train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
     with whole_file(out / MODEL) as beside, beside.open("wb") as file:
         made.model.save(file)
@@ -153,23 +154,13 @@ def _write(
         results["setting"] = setting_of(system, config.method)
     if isinstance(system, LearnedSystem):
         results["mean_returns"] = learning_curve(out)["mean_return"].tolist()
-    results["reads"] = _reads(system, config, source, made)
+    if made is not None:
+        results["environment"] = environment_of(made)
     write_whole(out / RESULTS, json.dumps(results, indent=2))
 
 
-def _reads(
-    system: System, config: TrainConfig, source: FeatureSource, made: SystemModel | None
-) -> dict[str, Any]:
-    """Return what `find_system_run` needs to play the system again, besides files; JSON-able."""
-    groups = [each.group.name for each in source.cache.opened]
-    if made is None:
-        assert isinstance(system, FixedSystem)
-        segments = segments_of(system, config.method, source.cache.steps)
-        return {"groups": groups, "segments": [*segments]}
+def environment_of(made: SystemModel) -> dict[str, Any]:
+    """Return what a model decides in, besides files, and what loads it; JSON-able."""
     files = ("cache", "classifier", "group", "device")
     keywords = {name: value for name, value in made.keywords.items() if name not in files}
-    return {
-        "groups": groups,
-        "algorithm": made.learner.algorithm,
-        "environment": {"id": made.env_id, **keywords},
-    }
+    return {"id": made.env_id, "algorithm": made.learner.algorithm, "keywords": keywords}

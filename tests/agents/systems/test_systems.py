@@ -25,8 +25,10 @@ from focusgym.agents import (
     train_system,
 )
 from focusgym.agents.systems.frameexit import FRAMEEXIT
+from focusgym.agents.systems.gates import GatedSystem, Gates, should_stop
+from focusgym.agents.systems.reading import read_states
 from focusgym.agents.systems.training import table_of, with_learner
-from focusgym.envs import FeatureSource
+from focusgym.envs import FeatureSource, coarse_to_fine
 from focusgym.envs.tasks.registry import TASKS, config_class
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import CheckpointError, ClassifierConfig, build_classifier, read_classifier
@@ -76,8 +78,7 @@ def test_every_recipe(name: str) -> None:
         assert system.task in TASKS
         keywords = system.environment(Table(10, 50.0), system.settings[-1])
         assert config_class(system.task)("cache", "classifier", **keywords)
-    else:
-        assert isinstance(system, FixedSystem)
+    elif isinstance(system, FixedSystem):
         counts = [len(system.segments(10, each)) for each in system.settings]
         assert counts == sorted(counts, reverse=True), "the cheapest last"
 
@@ -86,7 +87,7 @@ def test_learned_systems_have_one_budget() -> None:
     """As many settings, and as many decisions in each training."""
     systems = [find_system(name) for name in SYSTEMS]
     learned = [system for system in systems if isinstance(system, LearnedSystem)]
-    assert {len(system.settings) for system in learned} == {4}
+    assert {len(system.settings) for system in systems if system.learns} == {4}
     assert len({system.learner.decisions for system in learned}) == 1
 
 
@@ -149,6 +150,60 @@ def test_the_glance_is_charged_where_f_c_takes_it(root: Path) -> None:
     expected = cost.glance_gmacs + cost.local_gmacs + cost.classifier_gmacs
     np.testing.assert_allclose(trace.gmacs, expected)
     assert cost.glance_gmacs > 0
+
+
+def test_gates_by_hand(root: Path) -> None:
+    """Labels from losses, one gate per segment but the last, the first open gate ends a video."""
+    logits = torch.tensor([[[2.0, 0.0], [0.0, 0.0], [0.0, 2.0]], [[0.0, 5.0]] * 3])
+    labels = should_stop(logits, torch.tensor([0, 1]), 0.1)
+    losses = [[np.log1p(np.exp(-2)), np.log(2), np.log1p(np.exp(2))], [np.log1p(np.exp(-5))] * 3]
+    limits = [0.1 * np.exp(t / 2) for t in (1, 2, 3)]
+    assert labels.tolist() == [[x <= y for x, y in zip(r, limits, strict=True)] for r in losses]
+    assert labels[0].tolist() == [True, False, False]
+    gates = Gates(steps=3, state=2, hidden=5)
+    states = torch.randn(4, 3, 2)
+    found = gates(states)
+    assert found.shape == (4, 2)
+    first, second = gates.gates
+    nothing = torch.zeros(4, 2)
+    expected = first(torch.cat([nothing, states[:, 0]], dim=1))
+    torch.testing.assert_close(found[:, :1], expected)
+    expected = second(torch.cat([states[:, 0], states[:, 1]], dim=1))
+    torch.testing.assert_close(found[:, 1:], expected)
+
+
+def test_gates_on_a_cache(root: Path) -> None:
+    """No loss is small enough at β = 0, every one is at a huge β; a seed decides the rest."""
+    system, source = find_system("frameexit_gates"), source_of(root, "frameexit_gates")
+    assert isinstance(system, GatedSystem)
+    system = replace(system, epochs=60, lr=0.02)
+    never, always = (
+        system.reader(source, beta, 0)(source, source.cache.split("test")) for beta in (0.0, 1e9)
+    )
+    assert never.attended.all()
+    assert always.attended.sum(axis=1).tolist() == [1] * 4
+    order = coarse_to_fine(T)
+    assert never.segments.tolist() == [list(order)] * 4
+    _, logits = read_states(source, never.videos, order)
+    torch.testing.assert_close(never.logits, logits)
+    torch.testing.assert_close(always.logits[:, -1], logits[:, 0])
+    cost, width = source.frame_cost, source.classifier.config.hidden
+    each = cost.local_gmacs + cost.classifier_gmacs
+    gate = (2 * width * 64 + 64) / 1e9
+    np.testing.assert_allclose(never.gmacs[:, -1], T * each + (T - 1) * gate)
+    np.testing.assert_allclose(always.gmacs[:, -1], each + gate)
+    assert never.decisions.tolist() == [T - 1] * 4
+    one, again, other = (
+        system.reader(source, 0.2, seed)(source, source.cache.split("train")) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one.attended, again.attended)
+    wanted = should_stop(
+        read_states(source, one.videos, order)[1], source.cache.labels[one.videos], 0.2
+    )
+    last = np.where(wanted.any(1), wanted.int().argmax(1), T - 1)
+    exits = one.attended.sum(axis=1) - 1
+    assert (exits == last).mean() > 0.8, "on the videos that it was trained on"
+    assert other.attended.shape == one.attended.shape
 
 
 LEARNED = [n for n in SYSTEMS if isinstance(find_system(n), LearnedSystem)]

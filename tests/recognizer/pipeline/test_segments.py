@@ -101,7 +101,7 @@ def test_a_recognizer_reads_its_frames_of_a_segment(
     glance_frames: int | None, glanced: list[int]
 ) -> None:
     recognizer = of_segments(glance_frames, policy=False)
-    glance, local, options, _, _ = recognizer.observe(FRAMES, GIVEN, None)
+    glance, local, options, _, _, _ = recognizer.observe(FRAMES, GIVEN, None, None)
     assert torch.equal(options, GIVEN)
     for b in range(B):
         for t in range(T):

@@ -290,8 +290,8 @@ def test_what_cannot_be_a_preset(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "train", tmp_path / "out", "--preset", "nope") == (
         "--preset nope: there is no such preset: choose one of activitynet, adaframe, arnet, "
-        "average, clips, digits, fcvid, frameexit, gru, mini_kinetics, ocsampler, tsn, uniform, "
-        "or give a file that ends in .yaml"
+        "average, clips, digits, fcvid, frameexit, frameexit_gates, gru, mini_kinetics, ocsampler, "
+        "tsn, uniform, or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
     assert missing.startswith(

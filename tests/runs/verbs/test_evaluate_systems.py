@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from focusgym.agents import SYSTEMS, find_system
+from focusgym.agents import SYSTEMS, LearnedSystem, find_system
 from focusgym.feature_cache import (
     CacheConfig,
     DigitsConfig,
@@ -76,7 +76,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 weights.data.mul_(3)  # predictions that differ from video to video
             write_bundle(root / f"f_c_{name}", "classifier", sizes, f_c, cache.fingerprint)
             files = (f"--cache={root}/cache", f"--classifier={root}/f_c_{name}")
-            learns = "task" in vars(system)
+            learns = isinstance(system, LearnedSystem)
             main(["train", str(root / name), f"--system={name}", *files, *(TINY if learns else ())])
     return root
 
@@ -118,7 +118,7 @@ def test_files_that_are_damaged(
 ) -> None:
     run = root / "frameexit"
     for name, said in (
-        ("model.zip", "model.zip cannot be opened as a model of PPO"),
+        ("model.zip", "model.zip cannot be opened as a model of a system"),
         ("results.json", "results.json does not say what the system reads"),
     ):
         kept = (run / name).read_bytes()

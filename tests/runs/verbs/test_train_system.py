@@ -177,7 +177,7 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     out, exits = tmp_path / "out", options(root, "frameexit")
     cases: dict[tuple[object, ...], str] = {
         ("--setting=1",): "--setting, --price-per-gmac, --decisions, --learner: of systems: give",
-        ("--system=nope",): "system must be one of average, gru, tsn, uniform, frameexit, arnet, ",
+        ("--system=nope",): "system must be one of average, gru, tsn, uniform, frameexit, ",
         (*exits, "--epochs=3"): "--epochs: of AdaFocus, and --system frameexit is another method",
         (*exits, "--reward=confidence"): "--reward: of AdaFocus, and",
         (*exits, "--setting=1", "--price-per-gmac=1"): "both say the price: give one of them",
@@ -191,7 +191,7 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*options(root, "ocsampler"), "--setting=2"): "a share of the segments in (0, 1]; got 2",
         (*options(root, "ocsampler"), "--price-per-gmac=1"): "ocsampler pays no price: leave it",
         (*options(root, "tsn"), "--setting=1"): "--setting: tsn trades nothing for cost: leave it",
-        (*options(root, "tsn"), "--decisions=10"): "tsn does not learn: leave them out",
+        (*options(root, "tsn"), "--decisions=10"): "tsn learns by no decisions: leave them out",
         ("--system=tsn", *exits[1:]): "is of the kind max_pool without glance vectors, and the f_C "
         "of tsn is average_logits without glance vectors: give --classifier, or train one: "
         f"`focusgym fit classifier classifier_tsn --cache {root}/cache --group full32 "

@@ -1,0 +1,134 @@
+"""FrameExit's own training: gates that learn from losses when a prediction is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...envs import FeatureSource, coarse_to_fine
+from ...recognizer import count_gmacs
+from ...recognizer.stages.samples import shuffled
+from .reading import read_segments, read_states
+from .system import ClassifierKind, DirectSystem, Reader
+
+_STAGE = 20  # of the draws, which no other stage has
+
+
+class Gates(nn.Module):
+    """A gate after each segment but the last: two layers over f_C's state before and after it."""
+
+    def __init__(self, steps: int, state: int, hidden: int = 64) -> None:
+        """Build gates with random weights.
+
+        Args:
+            steps: D, the segments of the order.
+            state: S, the width of f_C's state.
+            hidden: Units of a gate.
+        """
+        super().__init__()
+        self.gates = nn.ModuleList(
+            nn.Sequential(nn.Linear(2 * state, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+            for _ in range(steps - 1)
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return logits ``(B, D - 1)`` of stopping after each segment, of states ``(B, D, S)``."""
+        before = functional.pad(states, (0, 0, 1, 0))[:, :-1]  # nothing before the first
+        both = torch.cat([before, states], dim=-1)
+        return torch.cat([gate(both[:, t]) for t, gate in enumerate(self.gates)], dim=1)
+
+
+@dataclass(frozen=True)
+class GatedSystem(DirectSystem):
+    """A system that stops where a gate says so; gates are trained on f_C's states, supervised.
+
+    Its setting is β: a video should stop after segment t, from 1, if f_C's loss is at most
+    ``β·exp(t / 2)`` there.
+
+    Attributes:
+        epochs: Passes over the training videos.
+        batch_size: Videos per step.
+        lr: Adam's learning rate.
+
+    Source: FrameExit (arXiv:2104.13400): pseudo-labels from losses, with a threshold that grows
+        with t. Its first exit is a threshold on the confidence; here it has a gate like the others.
+    """
+
+    knob: ClassVar[str] = "beta"
+    learns: ClassVar[bool] = True
+
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 1e-3
+
+    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+        """Train gates on the split ``train``; return what reads videos until a gate stops them."""
+        segments = coarse_to_fine(source.cache.steps)
+        gates = self.fit(source, segments, setting, seed)
+        per_gate = 0.0
+        if len(segments) > 1:
+            pair = torch.zeros(1, gates.gates[0][0].in_features)  # type: ignore[index]
+            per_gate = count_gmacs(lambda: gates.gates[0](pair))
+
+        def stops(d: int, before: Tensor, after: Tensor) -> Tensor:
+            logits: Tensor = gates.gates[d](torch.cat([before, after], dim=-1).cpu())
+            return logits[:, 0] >= 0
+
+        return partial(read_segments, segments=segments, stops=stops, decision_gmacs=per_gate)
+
+    def fit(self, source: FeatureSource, segments: Sequence[int], beta: float, seed: int) -> Gates:
+        """Train the gates; f_C and the encoders stay as they are.
+
+        Args:
+            source: Cache and classifier.
+            segments: In the order in which they are read.
+            beta: β.
+            seed: Of weights and of the order of videos.
+        """
+        videos = source.cache.split("train")
+        states, logits = read_states(source, videos, segments)
+        wanted = should_stop(logits, source.cache.labels[videos], beta)[:, :-1]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            gates = Gates(len(segments), states.shape[-1])
+        optimizer = torch.optim.Adam(gates.parameters(), self.lr)
+        for epoch in range(self.epochs):
+            for rows in shuffled(len(videos), self.batch_size, [seed, _STAGE, epoch]):
+                loss = functional.binary_cross_entropy_with_logits(
+                    gates(states[rows]), wanted[rows].float()
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return gates.eval()
+
+
+def should_stop(logits: Tensor, labels: Tensor, beta: float) -> Tensor:
+    """Return the pseudo-labels ``(B, D)``: whether a loss is at most ``β·exp(t / 2)``.
+
+    Args:
+        logits: ``(B, D, C)`` after each segment; t counts from 1.
+        labels: ``(B,)`` int64.
+        beta: β.
+    """
+    steps = logits.shape[1]
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1), labels.repeat_interleave(steps), reduction="none"
+    )
+    limits = beta * torch.exp(torch.arange(1, steps + 1) / 2)
+    return losses.view(-1, steps) <= limits
+
+
+FRAMEEXIT_GATES = GatedSystem(
+    "frameexit_gates",
+    "after each segment, coarse to fine, whether to stop, by gates trained on losses",
+    "FrameExit (arXiv:2104.13400)",
+    ClassifierKind("max_pool", "coarse_to_fine"),
+    settings=(0.001, 0.01, 0.05, 0.2),
+)
