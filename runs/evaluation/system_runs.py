@@ -136,7 +136,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             f"{path / RESULTS} does not say what the system reads ({in_words(error)}): it was "
             "damaged, or written by another version; train the system again"
         ) from error
-    groups = groups_of_system(system, said["cache"], groups)
+    groups = groups_of_system(system, Path(said["cache"]), groups)
     files = {"cache": said["cache"], "classifier": said["classifier"], "group": groups}
     files |= {"device": device, "videos_root": videos_root}
     source, name = open_source(EnvConfig(**files)), path.resolve().name

@@ -36,7 +36,7 @@ from focusgym.recognizer import (
 
 B, T, F = 2, 5, 3
 FRAMES = make_frames(B, T * F).unflatten(1, (T, F))  # (B, T, F, 3, S, S)
-GIVEN = torch.tensor([[9, 4, 9, 0, 8], [3, 9, 9, 9, 7]])
+GIVEN = torch.tensor([[-1, 4, -1, 0, 8], [3, -1, -1, -1, 7]])
 
 
 def of_segments(glance_frames: int | None = 1, **options: object) -> AdaptiveRecognizer:
@@ -101,15 +101,16 @@ def test_a_recognizer_reads_its_frames_of_a_segment(
     glance_frames: int | None, glanced: list[int]
 ) -> None:
     recognizer = of_segments(glance_frames, policy=False)
-    glance, local, options, _, _, _ = recognizer.observe(FRAMES, GIVEN, None, None)
+    glance, local, options, attended, _, _ = recognizer.observe(FRAMES, GIVEN, GIVEN >= 0, None)
     assert torch.equal(options, GIVEN)
+    assert torch.equal(attended, GIVEN >= 0)
     for b in range(B):
         for t in range(T):
             segment, option = FRAMES[b, t], int(GIVEN[b, t])
             expected = mean_map(recognizer.glance_encoder, segment[glanced]).mean((1, 2))
             torch.testing.assert_close(glance[b, t], expected, rtol=1e-4, atol=1e-5)
             expected = torch.zeros(L)
-            if option < K:
+            if option >= 0:
                 expected = mean_map(recognizer.local_encoder, patch(segment, option)).mean((1, 2))
             torch.testing.assert_close(local[b, t], expected, rtol=1e-4, atol=1e-5)
 
