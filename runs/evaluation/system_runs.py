@@ -131,6 +131,8 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         results = json.loads((path / RESULTS).read_text())
         groups, system = tuple(said["group"]), find_system(said["system"])
         setting, environment = results.get("setting"), results.get("environment")
+        if environment is None and not isinstance(system, DirectSystem):
+            raise ValueError("there is no environment in it")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
             f"{path / RESULTS} does not say what the system reads ({in_words(error)}): it was "
