@@ -1,5 +1,5 @@
 from .bounds import OracleAgent, TrueBoxAgent
-from .budget import keep_probabilities, keep_threshold, kept_share, with_threshold
+from .budget import keep_probabilities, keep_threshold, with_threshold
 from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
 from .exits.controls import fixed_exits, random_exits
 from .exits.outcome import ExitOutcome, apply_exits
@@ -13,13 +13,14 @@ from .fixed import (
     UniformFramesAgent,
     best_fixed_option,
 )
-from .learned import LearnedAgent, policy_options, read_penalty, read_policy, write_policy
+from .learned import LearnedAgent, policy_plan, read_penalty, read_policy, write_policy
 from .model_agent import ModelAgent
 from .ppo.diagnostics import CollapseWarning
 from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
+from .stepwise import StepwiseAgent
 from .systems.reading import read_segments
 from .systems.registry import SYSTEMS, find_system
 from .systems.system import (
@@ -65,6 +66,7 @@ __all__ = [
     "PlusTraining",
     "PricedSystem",
     "RandomAgent",
+    "StepwiseAgent",
     "System",
     "SystemModel",
     "Table",
@@ -80,12 +82,11 @@ __all__ = [
     "fixed_exits",
     "keep_probabilities",
     "keep_threshold",
-    "kept_share",
     "load_checkpoint",
     "make_environment",
     "make_system",
     "play_task",
-    "policy_options",
+    "policy_plan",
     "random_exits",
     "read_penalty",
     "read_policy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs import FocusEngine
+from ..envs import FocusEngine, Plan
 
 
 class TrueBoxAgent:
@@ -17,9 +17,9 @@ class TrueBoxAgent:
         """Take the centres ``(N, T, 2)`` of the boxes, (x, y) in pixels, for all cached videos."""
         self._centers_px = centers_px
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``."""
-        return engine.cache.places.nearest(self._centers_px[videos])
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``."""
+        return Plan.everywhere(engine.cache.places.nearest(self._centers_px[videos]))
 
 
 class OracleAgent:
@@ -30,6 +30,6 @@ class OracleAgent:
 
     name, runs_policy, tries_all = "oracle", False, True
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``; plays the episodes on the engine."""
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``; plays the episodes on the engine."""
         return engine.oracle(videos)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..feature_cache import FeatureCache
-from ..recognizer import PolicyNetwork
+from ..recognizer import PolicyNetwork, build_policy
 from .learned import CHUNK
 
 _NO_KEEP = (
@@ -35,7 +35,7 @@ def keep_threshold(
         keep_ratio: η as a share in (0, 1].
 
     Returns:
-        ρ in [0, 1]. Other videos are kept in another share: see `kept_share`.
+        ρ in [0, 1]. Other videos are kept in another share: see `Plan.kept_share`.
 
     Raises:
         ValueError: If ``keep_ratio`` is not in (0, 1], if there are no videos, if the policy has no
@@ -99,16 +99,6 @@ def with_threshold(policy: PolicyNetwork, threshold: float) -> PolicyNetwork:
     """
     if policy.keep is None:
         raise ValueError(_NO_KEEP)
-    other = PolicyNetwork(replace(policy.config, threshold=threshold))
+    other = build_policy(replace(policy.config, threshold=threshold))
     other.load_state_dict(policy.state_dict())
     return other.to(next(policy.parameters()).device).eval()
-
-
-def kept_share(options: NDArray[np.int64], n_options: int) -> float:
-    """Return the share of frames that are looked at.
-
-    Args:
-        options: ``(B, T)`` in ``[0, K]``, K to skip.
-        n_options: K.
-    """
-    return float((options < n_options).mean())

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs import FocusEngine, uniform_segments
+from ..envs import FocusEngine, Plan, uniform_segments
 from ..recognizer import Purpose, confidence, generator
 
 
@@ -24,11 +24,8 @@ class Agent(Protocol):
     runs_policy: bool
     tries_all: bool
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)`` in ``[0, K]`` for videos ``(B,)`` of the engine's cache.
-
-        Option K skips the frame: f_L runs on nothing, and the local vector is zero.
-        """
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)`` of the engine's cache."""
 
 
 class RandomAgent:
@@ -43,10 +40,11 @@ class RandomAgent:
         """Draw from ``seed``."""
         self._seed = seed
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``."""
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``."""
         rng = generator(Purpose.RANDOM_AGENT, self._seed)
-        return rng.integers(engine.cache.n_options, size=(len(videos), engine.cache.steps))
+        shape = (len(videos), engine.cache.steps)
+        return Plan.everywhere(rng.integers(engine.cache.n_options, size=shape))
 
 
 class CentralAgent:
@@ -57,11 +55,12 @@ class CentralAgent:
 
     name, runs_policy, tries_all = "central", False, False
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``."""
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``."""
         places = engine.cache.places
         center = places.nearest(np.full(2, places.frame_px / 2))
-        return np.full((len(videos), engine.cache.steps), center, dtype=np.int64)
+        shape = (len(videos), engine.cache.steps)
+        return Plan.everywhere(np.full(shape, center, dtype=np.int64))
 
 
 class GaussianAgent:
@@ -76,12 +75,12 @@ class GaussianAgent:
         """Draw from ``seed``."""
         self._seed = seed
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``."""
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``."""
         side = engine.cache.places.frame_px
         rng = generator(Purpose.GAUSSIAN_AGENT, self._seed)
         centers = rng.normal(side / 2, side / 4, (len(videos), engine.cache.steps, 2))
-        return engine.cache.places.nearest(centers)
+        return Plan.everywhere(engine.cache.places.nearest(centers))
 
 
 class FixedAgent:
@@ -93,8 +92,8 @@ class FixedAgent:
         """Take the option, in ``[0, K)`` of the caches it is played on."""
         self._option = option
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``.
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``.
 
         Raises:
             ValueError: If the cache has no such option.
@@ -104,7 +103,8 @@ class FixedAgent:
                 f"expected a fixed option in [0, {engine.cache.n_options}) of this cache; got "
                 f"{self._option}: take the best_fixed_option of this cache"
             )
-        return np.full((len(videos), engine.cache.steps), self._option, dtype=np.int64)
+        shape = (len(videos), engine.cache.steps)
+        return Plan.everywhere(np.full(shape, self._option, dtype=np.int64))
 
 
 def best_fixed_option(engine: FocusEngine, videos: NDArray[np.int64]) -> int:
@@ -126,8 +126,8 @@ def best_fixed_option(engine: FocusEngine, videos: NDArray[np.int64]) -> int:
         raise ValueError("expected videos to choose the best fixed option on; got none: give rows")
     means = []
     for option in range(engine.cache.n_options):
-        plan = np.full((len(videos), engine.cache.steps), option)
-        logits = engine.rollout(videos, plan)
+        options = np.full((len(videos), engine.cache.steps), option)
+        logits = engine.rollout(videos, options)
         means.append(float(confidence(logits, engine.labels).mean()))
     return int(np.argmax(means))
 
@@ -153,8 +153,8 @@ class UniformFramesAgent:
         self._k = k
         self._where = where
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)``.
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``.
 
         Raises:
             ValueError: If k is not in 0 to T of the cache.
@@ -165,6 +165,5 @@ class UniformFramesAgent:
                 f"expected k in 0 to {steps}, the frames of a video of this cache; got {self._k}"
             )
         frames = uniform_segments(self._k, steps)
-        options = np.full((len(videos), steps), engine.cache.n_options, dtype=np.int64)
-        options[:, frames] = self._where.options(engine, videos)[:, frames]
-        return options
+        plan = self._where.plan(engine, videos)
+        return Plan(plan.options, plan.attended & np.isin(np.arange(steps), frames))

@@ -10,9 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..envs import FocusEngine
+from ..envs import FocusEngine, Plan
 from ..feature_cache import FeatureCache
-from ..recognizer import PolicyConfig, PolicyNetwork, read_bundle, restore, write_bundle
+from ..recognizer import (
+    PolicyConfig,
+    PolicyNetwork,
+    build_policy,
+    read_bundle,
+    restore,
+    write_bundle,
+)
 
 # Videos at a time: memory does not grow with B.
 CHUNK = 64
@@ -36,31 +43,33 @@ class LearnedAgent:
         self.name = "adafocus" if policy.keep is None else "adafocus_plus"
         self._policy = policy
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)`` in ``[0, K]``, K to skip."""
-        return policy_options(self._policy, engine.cache, videos)
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``."""
+        return policy_plan(self._policy, engine.cache, videos)
 
 
 @torch.no_grad()
-def policy_options(
+def policy_plan(
     policy: PolicyNetwork,
     cache: FeatureCache,
     videos: NDArray[np.int64],
     draws: Tensor | None = None,
-) -> NDArray[np.int64]:
-    """Return the policy's options ``(B, T)`` in ``[0, K]`` for cached videos ``(B,)``.
+) -> Plan:
+    """Return what a policy does in cached videos ``(B,)``.
 
-    They are π's most probable ones, and K, skip, where π′'s keep probability is below ρ; or drawn,
-    with uniform numbers ``(B, T, 2)``, see `PolicyNetwork.choose`.
+    It looks at π's most probable options, where π′'s keep probability reaches ρ; or both are drawn,
+    with uniform numbers ``(B, T, 2)``, see `PolicyNetwork.choose`. Where it does not look, the
+    options are what π names.
     """
     device = next(policy.parameters()).device
-    chosen = np.empty((len(videos), cache.steps), dtype=np.int64)
+    options = np.empty((len(videos), cache.steps), dtype=np.int64)
+    attended = np.empty(options.shape, dtype=np.bool_)
     for start in range(0, len(videos), CHUNK):
         rows = slice(start, start + CHUNK)
         drawn = None if draws is None else draws[rows].to(device)
-        options, looks = policy.choose(cache.stored_glance_maps(videos[rows]), drawn)
-        chosen[rows] = options.masked_fill(~looks, cache.n_options).cpu().numpy()
-    return chosen
+        chosen, looks = policy.choose(cache.stored_glance_maps(videos[rows]), drawn)
+        options[rows], attended[rows] = chosen.cpu().numpy(), looks.cpu().numpy()
+    return Plan(options, attended)
 
 
 def read_policy(
@@ -79,7 +88,7 @@ def read_policy(
         BundleError: If the folder is not a readable policy bundle, or belongs to another cache.
     """
     bundle = read_bundle(path, "policy", cache_fingerprint, cache)
-    return restore(path, bundle, lambda config: PolicyNetwork(PolicyConfig(**config)))
+    return restore(path, bundle, lambda config: build_policy(PolicyConfig(**config), trusted=False))
 
 
 def write_policy(

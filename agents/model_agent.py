@@ -7,7 +7,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from ..envs import FocusEngine
+from ..envs import FocusEngine, Plan
 from ..feature_cache import FeatureCache
 from .learned import CHUNK
 
@@ -34,13 +34,15 @@ class ModelAgent:
         self.name = name
         self._model = model
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return options ``(B, T)`` in ``[0, K]``, K to skip."""
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        """Return what is done in videos ``(B,)``."""
         rows = [videos[start : start + CHUNK] for start in range(0, len(videos), CHUNK)]
-        return np.concatenate([self._play(engine.cache, few) for few in rows])
+        plans = [self._play(engine.cache, few) for few in rows]
+        options = np.concatenate([plan.options for plan in plans])
+        return Plan(options, np.concatenate([plan.attended for plan in plans]))
 
-    def _play(self, cache: FeatureCache, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        chosen, state = [], None
+    def _play(self, cache: FeatureCache, videos: NDArray[np.int64]) -> Plan:
+        chosen, looks, state = [], [], None
         indexed = isinstance(self._model.observation_space, spaces.Dict)
         for t in range(cache.steps):
             steps = np.full(len(videos), t)
@@ -53,6 +55,10 @@ class ModelAgent:
                 observations, state, episode_start=steps == 0, deterministic=True
             )
             if actions.ndim == 2:  # pairs: where, and whether
-                actions = np.where(actions[:, 1] == 1, actions[:, 0], cache.n_options)
-            chosen.append(actions.astype(np.int64))
-        return np.stack(chosen, axis=1)
+                options, attended = actions[:, 0], actions[:, 1] == 1
+            else:  # K skips in the flat set, which names no option then
+                attended = actions < cache.n_options
+                options = np.where(attended, actions, -1)
+            chosen.append(options.astype(np.int64))
+            looks.append(attended)
+        return Plan(np.stack(chosen, axis=1), np.stack(looks, axis=1))

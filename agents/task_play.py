@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..envs import make_sb3
 from ..envs.core import Player
+from .looks import Looks, LookTable
 
 N_ENVS = 256  # videos at a time: memory does not grow with their number
 
@@ -32,34 +32,17 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class TaskTrace:
-    """What came of an episode of each of B videos, look by look.
-
-    A column is one segment that a decision was about: a subset of segments has one for each. There
-    are T columns; after the end of an episode its logits and its cost stay as they were.
+class TaskTrace(Looks):
+    """What came of an episode of each of B cached videos.
 
     Attributes:
         videos: ``(B,)`` rows of the cache.
-        segments: ``(B, T)`` int64; −1 after the end.
-        options: ``(B, T)`` int64, the option that was named; −1 where none was.
-        attended: ``(B, T)`` bool, whether f_L ran.
-        fed: ``(B, T)`` bool, whether f_C went on.
-        logits: ``(B, T, C)`` after the look.
-        gmacs: ``(B, T)`` float64, what the video has cost after it.
-        decisions: ``(B,)`` int64, how many there were.
         returns: ``(B,)`` float64, sums of rewards.
         confidence: ``(B,)`` float64 on the true label, at the end.
         correct: ``(B,)`` bool, whether the prediction at the end is right.
     """
 
     videos: NDArray[np.int64]
-    segments: NDArray[np.int64]
-    options: NDArray[np.int64]
-    attended: NDArray[np.bool_]
-    fed: NDArray[np.bool_]
-    logits: Tensor
-    gmacs: NDArray[np.float64]
-    decisions: NDArray[np.int64]
     returns: NDArray[np.float64]
     confidence: NDArray[np.float64]
     correct: NDArray[np.bool_]
@@ -136,49 +119,28 @@ def _play(
     model: Predictor, player: Player, videos: NDArray[np.int64], deterministic: bool
 ) -> TaskTrace:
     """Play each video in an environment of its own; what begins after its end is not looked at."""
-    n, steps, rows = len(videos), player.cache.steps, np.arange(len(videos))
-    trace = TaskTrace(
-        videos=videos,
-        segments=np.full((n, steps), -1),
-        options=np.full((n, steps), -1),
-        attended=np.zeros((n, steps), dtype=bool),
-        fed=np.zeros((n, steps), dtype=bool),
-        logits=torch.zeros(n, steps, player.cache.n_classes),
-        gmacs=np.zeros((n, steps)),
-        decisions=np.zeros(n, dtype=np.int64),
-        returns=np.zeros(n),
-        confidence=np.zeros(n),
-        correct=np.zeros(n, dtype=bool),
-    )
+    n = len(videos)
+    table = LookTable(n, player.cache.steps, player.cache.n_classes)
+    returns, confidence, correct = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
     masked = "action_masks" in signature(model.predict).parameters
-    looks, over = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
     player.start()
-    state, begins = None, np.ones(n, dtype=bool)
-    while not over.all():
+    running, state, begins = np.ones(n, dtype=bool), None, np.ones(n, dtype=bool)
+    while running.any():
         masks = {"action_masks": player.action_masks()} if masked else {}
         actions, state = model.predict(
             player.observe(), state, begins, deterministic=deterministic, **masks
         )
         outcome = player.step(actions)
-        begins, goes_on = outcome.done, rows[~over]
-        for look in player.looks:
-            at = goes_on, looks[goes_on]
-            for name in ("segments", "options", "attended", "fed", "gmacs"):
-                getattr(trace, name)[at] = getattr(look, name)[goes_on]
-            trace.logits[at] = look.logits.cpu()[torch.from_numpy(goes_on)]
-            looks[goes_on] += 1
-        if (ends := begins & ~over).any():
+        begins = outcome.done
+        table.add(player.looks, running)
+        if (ends := begins & running).any():
             info = outcome.info
-            trace.decisions[ends] = info["episode_length"][ends]
-            trace.returns[ends] = info["episode_return"][ends]
-            for name in ("confidence", "correct"):
-                getattr(trace, name)[ends] = info[name][ends]
-        over |= begins
-        if begins.any() and not over.all():
+            returns[ends] = info["episode_return"][ends]
+            confidence[ends], correct[ends] = info["confidence"][ends], info["correct"][ends]
+        running = running & ~begins
+        if begins.any() and running.any():
             player.start(begins)
-    last = np.minimum(np.arange(steps), looks[:, None] - 1)  # (B, T): the look that is held
-    trace.gmacs[:] = np.take_along_axis(trace.gmacs, last, axis=1)
-    trace.logits[:] = trace.logits.gather(
-        1, torch.from_numpy(last)[..., None].expand_as(trace.logits)
+    table.hold()
+    return TaskTrace(
+        **vars(table.looks), videos=videos, returns=returns, confidence=confidence, correct=correct
     )
-    return trace

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,39 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..envs import Decision, Episodes, FocusEngine, Look, PixelSource
+from ..envs import Episodes, FocusEngine, PixelSource
 from ..envs.tasks.observations import observe
 from ..envs.tasks.registry import config_of, make_task
-from ..feature_cache import FeatureCache
+from ..feature_cache import Clip, FeatureCache, read_many
 from ..recognizer import autocast_dtype, read_classifier
+from .looks import Looks, LookTable
 from .task_play import Predictor
 
 
-@dataclass(frozen=True)
-class TaskRecognition:
-    """What an agent looked at, concluded and spent, in B videos with at most D looks each.
-
-    After the end of a video its last logits and its cost stay, and nothing is fed.
+@dataclass(frozen=True, eq=False)
+class TaskRecognition(Looks):
+    """What an agent looked at, concluded and spent, in each of B videos.
 
     Attributes:
-        logits: ``(B, D, C)`` float32 after each look.
-        segments: ``(B, D)`` int64 that each look was about.
-        options: ``(B, D)`` int64, the option that was named; −1 where none was.
-        attended: ``(B, D)`` bool, whether f_L ran.
-        fed: ``(B, D)`` bool, whether f_C went on.
-        gmacs: ``(B, D)`` float64, what the video has cost up to and including each look, as the
-            environment charges it.
-        decisions: ``(B,)`` int64, how many the agent made.
         encoder_gmacs: ``(B,)`` float64, what f_G and f_L have really computed.
     """
 
-    logits: Tensor
-    segments: NDArray[np.int64]
-    options: NDArray[np.int64]
-    attended: NDArray[np.bool_]
-    fed: NDArray[np.bool_]
-    gmacs: NDArray[np.float64]
-    decisions: NDArray[np.int64]
     encoder_gmacs: NDArray[np.float64]
 
     @property
@@ -105,7 +90,8 @@ class TaskRecognizer:
         """Recognize videos.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8; `FeatureCache.frames` says how they are prepared.
+            frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)`` where a segment has several
+                frames; `FeatureCache.frames` says how they are prepared.
             deterministic: Whether the agent takes its most probable action, or draws one.
 
         Returns:
@@ -125,49 +111,39 @@ class TaskRecognizer:
         task.begin(np.ones(n_videos, dtype=bool))
         episodes = _no_draws(n_videos, task.timeline.n_decisions)
         begins, state = np.ones(n_videos, dtype=bool), None
-        decisions = np.zeros(n_videos, dtype=np.int64)
-        looks: list[Look] = []
+        table = LookTable(n_videos, self.cache.steps, self.cache.n_classes)
         while source.running.any():
             masks = {"action_masks": task.masks()} if self._masked else {}
             actions, state = self._model.predict(
                 observe(task), state, begins, deterministic=deterministic, **masks
             )
             decision = task.decide(task.read(actions), episodes)
-            looks += _held(decision, source.running, looks)
-            decisions += source.running
+            table.add(decision.looks, source.running)
             source.running = source.running & ~decision.over
             begins = decision.over  # those that are over begin again, and nothing is computed
             if begins.any() and source.running.any():
                 engine.start(engine.videos, begins)
                 task.begin(begins)
-        columns = {
-            each.name: np.stack([getattr(look, each.name) for look in looks], axis=1)
-            for each in fields(Look)
-            if each.name not in ("logits", "confidence")
-        }
-        logits = torch.stack([look.logits for look in looks], dim=1)
-        return TaskRecognition(
-            logits=logits, decisions=decisions, encoder_gmacs=source.encoder_gmacs, **columns
-        )
+        table.hold()
+        return TaskRecognition(**vars(table.looks), encoder_gmacs=source.encoder_gmacs)
 
+    def recognize(self, clips: Sequence[Clip], batch_size: int = 16) -> Iterator[TaskRecognition]:
+        """Recognize video files, decoded on all cores ahead of the networks.
 
-def _held(decision: Decision, running: NDArray[np.bool_], before: Sequence[Look]) -> list[Look]:
-    """Return the looks of a decision; those of videos that are over repeat their last one."""
-    held = []
-    for look in decision.looks:
-        if not running.all():
-            last, goes_on = before[-1], torch.from_numpy(running).to(look.logits.device)
-            look = Look(
-                segments=np.where(running, look.segments, last.segments),
-                options=np.where(running, look.options, -1),
-                attended=look.attended & running,
-                fed=look.fed & running,
-                logits=torch.where(goes_on[:, None], look.logits, last.logits),
-                confidence=torch.where(goes_on, look.confidence, last.confidence),
-                gmacs=np.where(running, look.gmacs, last.gmacs),
-            )
-        held.append(look)
-    return held
+        Args:
+            clips: Such as ``Clip(path)``, or `FeatureCache.clips` of cached videos.
+            batch_size: Videos that are recognized at once.
+
+        Yields:
+            What was recognized in each batch, in order.
+
+        Raises:
+            VideoError: If a file is gone or cannot be read.
+            CacheError: If features are not finite.
+        """
+        decoded = read_many(clips, self.cache.frames)
+        while batch := [frames for frames, _ in islice(decoded, batch_size)]:
+            yield self(torch.stack(batch))
 
 
 def _no_draws(n_videos: int, n_decisions: int) -> Episodes:

@@ -6,7 +6,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from ..envs import FeatureSource, FocusEngine
 from ..recognizer import confidence
-from .learned import policy_options
+from .learned import policy_plan
 from .ppo.focus_ppo import FocusPPO
 
 
@@ -47,8 +47,8 @@ class Validation(BaseCallback):
 
     def _score(self, model: FocusPPO) -> None:
         cache = self._engine.cache
-        options = policy_options(model.network(0.0).to(cache.device), cache, self._videos)
-        logits = self._engine.rollout(self._videos, options)
+        plan = policy_plan(model.network(0.0).to(cache.device), cache, self._videos)
+        logits = self._engine.rollout(self._videos, plan.options, plan.attended)
         score = float(confidence(logits, cache.labels[self._videos].to(logits.device)).mean())
         self.logger.record("validation/score", score)
         if model.best_score is None or score > model.best_score:

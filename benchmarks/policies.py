@@ -28,7 +28,6 @@ from focusgym.agents import (
     PPOConfig,
     RandomAgent,
     UniformFramesAgent,
-    kept_share,
     make_environment,
     read_policy,
     train_policy,
@@ -140,9 +139,9 @@ class _Seed:
         return prices.steps * (prices.frame_gmacs + looks) / plus.target_gmacs - 1
 
     def _play(self, name: str, agent: Agent) -> NDArray[np.float64]:
-        options = agent.options(self._engine, self._test)
-        self.kept[name] = kept_share(options, self.cache.n_options)
-        logits = self._engine.rollout(self._test, options)
+        plan = agent.plan(self._engine, self._test)
+        self.kept[name] = plan.kept_share
+        logits = self._engine.rollout(self._test, plan.options, plan.attended)
         right = logits.argmax(dim=-1) == self.cache.labels[self._test][:, None]
         values: NDArray[np.float64] = right.numpy().astype(np.float64)
         return values

@@ -97,10 +97,9 @@ def accuracy_without_patches(path: Path, seed: int) -> float:
     classifier = GruClassifier(config)
 
     def skipped(split: str) -> TensorSamples:
-        everything = cache.n_options
-
-        def choose(epoch: int, rows: torch.Tensor) -> torch.Tensor:
-            return torch.full((len(rows), cache.steps), everything)
+        def choose(epoch: int, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            options = torch.zeros(len(rows), cache.steps, dtype=torch.int64)
+            return options, torch.zeros_like(options, dtype=torch.bool)
 
         return cache_samples(cache, cache.split(split), choose)
 

@@ -1,7 +1,8 @@
 from .config import EnvConfig, PlusConfig
 from .engine.engine import FocusEngine, Tried
 from .engine.pixels import PixelSource
-from .engine.source import FeatureSource, open_source
+from .engine.plan import Plan
+from .engine.source import FeatureSource, Source, open_source
 from .episodes.order import Episodes
 from .faces.env import FocusEnv
 from .faces.sb3 import FocusVecEnv, make_sb3
@@ -37,11 +38,13 @@ __all__ = [
     "JumpTask",
     "Look",
     "PixelSource",
+    "Plan",
     "PlusConfig",
     "RecordError",
     "ResolutionConfig",
     "ResolutionTask",
     "RewardDesign",
+    "Source",
     "SubsetConfig",
     "SubsetTask",
     "Task",

@@ -6,6 +6,7 @@ from .building.plan import Plan, plan_cache
 from .building.regroup import build_regrouped
 from .building.verify import verify_cache
 from .building.weights import make_encoder, read_checkpoint, read_state_dict
+from .reading.group_features import GroupFeatures
 from .reading.manifest import (
     GLANCE,
     CacheError,
@@ -17,7 +18,7 @@ from .reading.manifest import (
 from .reading.recognize import RecognizedVideo, recognize_videos
 from .reading.rows import ShardError, clips_of, rows_digest, video_table
 from .reading.samples import VideoSamples, cache_samples, targets
-from .reading.store import FeatureCache, GroupFeatures
+from .reading.store import FeatureCache
 from .videos import (
     AugmentConfig,
     Clip,

@@ -77,6 +77,7 @@ from .policies.policy import (
     draw_options,
     option_mask,
 )
+from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, generator
 from .stages import (
     FitConfig,
@@ -91,12 +92,12 @@ from .stages import (
     fit,
     policy_choice,
     process_group,
+    random_looks,
     random_options,
     rank_and_world,
     sequence_losses,
     shuffled,
     uniform_draws,
-    with_skips,
 )
 from .threads import ahead, torch_threads
 from .versions import library_versions
@@ -108,6 +109,7 @@ __all__ = [
     "MEASURES",
     "NEVER",
     "PLACES",
+    "POLICIES",
     "RELEASED_ENTRIES",
     "TRUNKS",
     "AdaptiveRecognizer",
@@ -167,6 +169,7 @@ __all__ = [
     "batches",
     "blockwise_linear",
     "build_classifier",
+    "build_policy",
     "centre_crop",
     "check_pixels",
     "compute_unit",
@@ -201,6 +204,7 @@ __all__ = [
     "policy_gmacs",
     "pool",
     "process_group",
+    "random_looks",
     "random_options",
     "rank_and_world",
     "read_bundle",
@@ -218,7 +222,6 @@ __all__ = [
     "torch_threads",
     "uniform_draws",
     "weights_digest",
-    "with_skips",
     "write_bundle",
     "write_checkpoint",
 ]

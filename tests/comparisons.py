@@ -40,8 +40,8 @@ def make_played(
         predictions=np.where(right, labels[:, None], (labels[:, None] + 1) % CLASSES),
         correct=right,
         confidences=rng.random(size).astype(np.float32),
-        options=np.where(looked, 0, 9),
-        looked=looked,
+        options=np.where(looked, 0, -1),
+        attended=looked,
         gmacs=np.cumsum(0.1 + local_gmacs * looked, axis=1),
     )
 

@@ -19,7 +19,7 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no process waits for another at the end."""
-    first = ("test_docs.py", "runs", "recognizer")
+    first = ("test_docs.py", "test_kinds.py", "runs", "recognizer")
 
     def rank(item: pytest.Item) -> int:
         names = item.path.relative_to(Path(__file__).parent).parts

@@ -28,6 +28,13 @@ G, L, CONV = 32, 64, 4
 OFFSETS = (0, 10, 20)  # of three patches of 12 px in 32 px
 GLANCE_PX = 8
 
+# Options for three videos of five frames, and whether they are attended: not at the begin, not at
+# the end, nowhere. Where they are not, an option is named all the same, or none is.
+GIVEN = (
+    torch.tensor([[-1, 4, 2, -1, 0], [8, -1, 3, 3, 5], [-1, 0, -1, 7, 8]]),
+    torch.tensor([[0, 1, 0, 0, 1], [1, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool(),
+)
+
 # Everything that a recognizer can be made of; "skips" is the share of frames that π′ skips.
 KINDS: dict[str, dict[str, Any]] = {
     "pi": {},
@@ -110,7 +117,8 @@ def spread(head: Any, recognizer: AdaptiveRecognizer, frames: Tensor) -> None:
     """Scale and shift a linear layer: its outputs on these frames have mean 0 and deviation 1."""
     outputs: list[Tensor] = []
     hook = head.register_forward_hook(lambda _, inputs, found: outputs.append(found.flatten(0, -2)))
-    recognizer(frames, None if recognizer.policy else torch.arange(15).view(3, 5) % (K + 1))
+    every = torch.arange(15).view(3, 5)
+    recognizer(frames, *([] if recognizer.policy else [every % K, every % (K + 1) < K]))
     hook.remove()
     found = torch.cat(outputs)[-15:]  # the first ones may be of zeros, for counting
     scale = 1 / found.std(dim=0)
@@ -174,23 +182,29 @@ def keep_probabilities(recognizer: AdaptiveRecognizer, frames: Tensor) -> Tensor
 
 @torch.no_grad()
 def literal(
-    recognizer: AdaptiveRecognizer, frames: Tensor, options: Tensor | None = None
+    recognizer: AdaptiveRecognizer,
+    frames: Tensor,
+    options: Tensor | None = None,
+    attended: Tensor | None = None,
 ) -> Recognition:
     """Recognize as the paper describes it: one video after the other, one frame after the other."""
-    rows = [
-        _literal_video(recognizer, video, None if options is None else options[b].tolist())
-        for b, video in enumerate(frames)
-    ]
+    rows = []
+    for b, video in enumerate(frames):
+        given = None
+        if options is not None:
+            looks = [True] * len(video) if attended is None else attended[b].tolist()
+            given = list(zip(options[b].tolist(), looks, strict=True))
+        rows.append(_literal_video(recognizer, video, given))
     return Recognition(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
 def _literal_video(
-    recognizer: AdaptiveRecognizer, video: Tensor, options: list[int] | None
+    recognizer: AdaptiveRecognizer, video: Tensor, given: list[tuple[int, bool]] | None
 ) -> tuple[Tensor, ...]:
     f_c: Any = recognizer.classifier
     average = f_c.config.aggregation == "average"
     policy: Any = recognizer.policy
-    if options is None:
+    if given is None:
         pi = Stepped(policy.trunk, policy.actor)
         pi_prime = policy.keep and Stepped(policy.keep.trunk, policy.keep.actor)
     cell = None if average else cell_of(f_c.gru)
@@ -200,17 +214,17 @@ def _literal_video(
     for t, frame in enumerate(video):
         exact = encode(recognizer.glance_encoder, frame)
         glance_map = rounded(exact, recognizer)
-        if options is None:
+        if given is None:
             logits = pi(glance_map).tolist()
-            option = logits.index(max(logits))
-            if pi_prime and float(pi_prime(glance_map)[0].sigmoid()) < policy.config.threshold:
-                option = K
+            option, looks = logits.index(max(logits)), True
+            if pi_prime:
+                looks = float(pi_prime(glance_map)[0].sigmoid()) >= policy.config.threshold
             spent += prices["policy"]
         else:
-            option = options[t]
+            option, looks = given[t]
         box, local = (0, 0, 0, 0), torch.zeros(L)
         spent += prices["glance"] + prices["classifier"]
-        if option < K:
+        if looks:
             top, left = OFFSETS[option // N_PER_AXIS], OFFSETS[option % N_PER_AXIS]
             box = (left, top, left + P, top + P)
             patch = frame[:, top : top + P, left : left + P]
@@ -224,7 +238,7 @@ def _literal_video(
         else:
             state = cell(x[None], state)
             found = f_c.head(state)[0]
-        for column, value in zip(columns, (found, option, box, option < K, spent), strict=True):
+        for column, value in zip(columns, (found, option, box, looks, spent), strict=True):
             column.append(value)
     return (
         torch.stack(columns[0]),

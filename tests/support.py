@@ -224,7 +224,9 @@ class Literal:
 
 
 @torch.no_grad()
-def assert_choices(network: PolicyNetwork, maps: Tensor, options: Any, atol: float = 1e-4) -> None:
+def assert_choices(
+    network: PolicyNetwork, maps: Tensor, options: Any, attended: Any, atol: float = 1e-4
+) -> None:
     """Compare choices with a policy's probabilities; where these are equal, either choice is right.
 
     Two ways to compute a logit differ by rounding, and each processor rounds in its own way.
@@ -232,13 +234,14 @@ def assert_choices(network: PolicyNetwork, maps: Tensor, options: Any, atol: flo
     Args:
         network: π, and π′ if it has one.
         maps: ``(B, T, h, w, G)``.
-        options: ``(B, T)`` of 0 to K, K to skip: the most probable option where p^B reaches ρ.
+        options: ``(B, T)``, the most probable ones.
+        attended: ``(B, T)`` bool, whether p^B reaches ρ.
         atol: By how much a logit, or p^B, may miss.
     """
-    options = torch.as_tensor(options)
-    logits, looked = network(maps), options < network.config.n_options
-    taken = logits.gather(-1, options.where(looked, 0)[..., None])[..., 0]
-    assert ((logits.max(-1).values - taken)[looked] <= atol).all()
+    options, looked = torch.as_tensor(options), torch.as_tensor(attended)
+    logits = network(maps)
+    taken = logits.gather(-1, options[..., None])[..., 0]
+    assert (logits.max(-1).values - taken <= atol).all()
     if network.keep is None:
         assert looked.all()
         return

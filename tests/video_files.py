@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -220,6 +221,15 @@ def plain_decode(path: Path) -> Shown:
     return Shown(np.stack([upright(each) for each in frames]), [each.time for each in frames])
 
 
+@lru_cache(maxsize=1)
+def shown_of(path: Path, written_ns: int) -> Shown | None:
+    """Return what a player shows of a file, if anything; once where it is compared twice."""
+    try:
+        return plain_decode(path)
+    except (av.FFmpegError, IndexError, ValueError):
+        return None
+
+
 def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Return a frame as it is shown: its display matrix applied to every pixel's place."""
     pixels = frame.to_ndarray(format="rgb24")
@@ -251,10 +261,7 @@ def compare(path: Path) -> str:
         What read it; or ``refused``, with words that name the file.
     """
     clip, ways = Clip(str(path)), set()
-    try:
-        shown = plain_decode(path)
-    except (av.FFmpegError, IndexError, ValueError):
-        shown = None  # a player shows nothing either
+    shown = shown_of(path, path.stat().st_mtime_ns)
     rng = np.random.default_rng(0)
     for steps in (1, 4, 16, None):
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,9 +14,8 @@ from torch.nn import functional
 from ...envs import FeatureSource, coarse_to_fine
 from ...recognizer import count_gmacs
 from ...recognizer.stages.samples import shuffled
-from ..task_play import TaskTrace
-from .reading import read_states, trace_until
-from .system import ClassifierKind, DirectSystem
+from .reading import read_segments, read_states
+from .system import ClassifierKind, DirectSystem, Reader
 
 _STAGE = 20  # of the draws, which no other stage has
 
@@ -68,17 +67,20 @@ class GatedSystem(DirectSystem):
     batch_size: int = 64
     lr: float = 1e-3
 
-    def trace(self, source: FeatureSource, setting: float, seed: int, split: str) -> TaskTrace:
-        """Train gates on the split ``train``, and read the videos of another until they stop."""
+    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+        """Train gates on the split ``train``; return what reads videos until a gate stops them."""
         segments = coarse_to_fine(source.cache.steps)
         gates = self.fit(source, segments, setting, seed)
-        videos = source.cache.split(split)
-        states, logits = read_states(source, videos, segments)
-        with torch.no_grad():
-            stops = functional.pad(gates(states) >= 0, (0, 1), value=True)  # the last one always
-            per_gate = count_gmacs(lambda: gates.gates[0](torch.zeros(1, 2 * states.shape[-1])))
-        exits = stops.int().argmax(dim=1).numpy().astype(np.int64)  # the first of the largest
-        return trace_until(source, videos, segments, logits, exits, decision_gmacs=per_gate)
+        per_gate = 0.0
+        if len(segments) > 1:
+            pair = torch.zeros(1, gates.gates[0][0].in_features)  # type: ignore[index]
+            per_gate = count_gmacs(lambda: gates.gates[0](pair))
+
+        def stops(d: int, before: Tensor, after: Tensor) -> Tensor:
+            logits: Tensor = gates.gates[d](torch.cat([before, after], dim=-1).cpu())
+            return logits[:, 0] >= 0
+
+        return partial(read_segments, segments=segments, stops=stops, decision_gmacs=per_gate)
 
     def fit(self, source: FeatureSource, segments: Sequence[int], beta: float, seed: int) -> Gates:
         """Train the gates; f_C and the encoders stay as they are.

@@ -2,45 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...envs import FeatureSource, FocusEngine
+from ...envs import FocusEngine, Source
 from ...recognizer import confidence
 from ..task_play import N_ENVS, TaskTrace
 
+# Of the index of a segment in the order and f_C's states (B, S) before and after it: who stops.
+Stops = Callable[[int, Tensor, Tensor], Tensor]
 
+
+@torch.no_grad()
 def read_segments(
-    source: FeatureSource, videos: NDArray[np.int64], segments: Sequence[int], option: int = 0
+    source: Source,
+    videos: NDArray[np.int64],
+    segments: Sequence[int],
+    option: int = 0,
+    *,
+    stops: Stops | None = None,
+    decision_gmacs: float = 0.0,
 ) -> TaskTrace:
-    """Read the same segments of every video, in the same order.
+    """Read segments of every video in the same order, to its end or until the video stops.
 
-    Nobody decides: f_L and f_C run on each segment, f_G where f_C takes its vectors. Rewards are 0.
+    f_L and f_C run on each segment, f_G where f_C takes its vectors, and none of them once a video
+    has stopped. Rewards are 0.
 
     Args:
-        source: Cache and classifier.
-        videos: ``(B,)`` rows of the cache.
-        segments: At most T of them.
+        source: Features and classifier.
+        videos: ``(B,)`` rows of the source.
+        segments: D of them, at most T.
         option: That f_L is run on in each.
+        stops: Says ``(B,)`` bool which videos stop, after every segment but the last; None for
+            none.
+        decision_gmacs: Of asking ``stops`` once.
     """
-    _, logits = read_states(source, videos, segments, option)
-    exits = np.full(len(videos), len(segments) - 1)
-    return trace_until(source, videos, segments, logits, exits, option=option)
+    parts = [
+        _read(source, videos[start : start + N_ENVS], segments, option, stops)
+        for start in range(0, len(videos), N_ENVS)
+    ]
+    every, sure, last = (torch.cat(column) for column in zip(*parts, strict=True))
+    exits = last.numpy()
+    cost, steps = source.frame_cost, source.cache.steps
+    glance_gmacs = cost.glance_gmacs if source.classifier.config.reuse_glance else 0.0
+    each = glance_gmacs + float(source.cache.option_gmacs[option]) + cost.classifier_gmacs
+    columns = np.arange(steps)
+    there = columns <= exits[:, None]  # (B, T)
+    held = np.minimum(columns, exits[:, None])
+    asked = np.zeros_like(held) if stops is None else np.minimum(held + 1, len(segments) - 1)
+    order = np.pad(np.asarray(segments), (0, steps - len(segments)))
+    return TaskTrace(
+        videos=videos,
+        segments=np.where(there, order, -1),
+        options=np.where(there, option, -1),
+        attended=there,
+        fed=there.copy(),
+        logits=every[:, torch.from_numpy(np.minimum(columns, len(segments) - 1))],  # (B, T, C)
+        gmacs=(held + 1) * each + asked * decision_gmacs,
+        decisions=asked[:, -1],
+        returns=np.zeros(len(videos)),
+        confidence=sure.double().numpy(),
+        correct=(every[:, -1].argmax(dim=-1) == source.labels[videos]).numpy(),
+    )
+
+
+def _read(
+    source: Source,
+    videos: NDArray[np.int64],
+    segments: Sequence[int],
+    option: int,
+    stops: Stops | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits ``(B, D, C)``, held after an exit, confidences and exits ``(B,)``."""
+    engine, n = FocusEngine(source), len(videos)
+    engine.start(videos)
+    running, exits = np.ones(n, dtype=bool), np.full(n, len(segments) - 1)
+    before, found = source.classifier.summary(engine.state), []
+    for d, segment in enumerate(segments):
+        fed = None if stops is None else running
+        engine.commit(engine.try_options(np.full(n, segment), np.full((n, 1), option), fed=fed))
+        found.append(engine.logits.cpu())
+        if stops is not None and d + 1 < len(segments):
+            after = source.classifier.summary(engine.state)
+            now = running & stops(d, before, after).cpu().numpy()
+            exits[now], running, before = d, running & ~now, after
+    sure = confidence(engine.logits.cpu(), source.labels[videos].cpu())
+    return torch.stack(found, dim=1), sure, torch.from_numpy(exits)
 
 
 @torch.no_grad()
 def read_states(
-    source: FeatureSource, videos: NDArray[np.int64], segments: Sequence[int], option: int = 0
+    source: Source, videos: NDArray[np.int64], segments: Sequence[int], option: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Return what f_C comes to after each segment: ``(B, D, S)`` states, ``(B, D, C)`` logits.
 
     Args:
-        source: Cache and classifier.
-        videos: ``(B,)`` rows of the cache.
+        source: Features and classifier.
+        videos: ``(B,)`` rows of the source.
         segments: D of them.
         option: That f_L is run on in each.
     """
@@ -57,50 +119,3 @@ def read_states(
         for parts, column in zip((states, logits), zip(*found, strict=True), strict=True):
             parts.append(torch.stack(column, dim=1))
     return torch.cat(states), torch.cat(logits)
-
-
-def trace_until(
-    source: FeatureSource,
-    videos: NDArray[np.int64],
-    segments: Sequence[int],
-    logits: Tensor,
-    exits: NDArray[np.int64],
-    *,
-    option: int = 0,
-    decision_gmacs: float = 0.0,
-) -> TaskTrace:
-    """Return the trace of reading each video up to an exit.
-
-    Args:
-        source: Cache and classifier.
-        videos: ``(B,)`` rows of the cache.
-        segments: D of them, in order.
-        logits: ``(B, D, C)`` after each.
-        exits: ``(B,)`` in ``[0, D)``, after which of them each video stops.
-        option: That f_L is run on in each.
-        decision_gmacs: Of deciding whether to stop, after every segment but the last of the order.
-    """
-    cost, steps = source.frame_cost, source.cache.steps
-    glance_gmacs = cost.glance_gmacs if source.classifier.config.reuse_glance else 0.0
-    each = glance_gmacs + float(source.cache.option_gmacs[option]) + cost.classifier_gmacs
-    columns = np.arange(steps)
-    there = columns <= exits[:, None]  # (B, T)
-    held = np.minimum(columns, exits[:, None])
-    decisions = np.minimum(held + 1, len(segments) - 1)
-    order = np.pad(np.asarray(segments), (0, steps - len(segments)))
-    rows = torch.from_numpy(held)[..., None].expand(-1, -1, logits.shape[-1])
-    every = logits.gather(1, rows)
-    labels = source.cache.labels[videos]
-    return TaskTrace(
-        videos=videos,
-        segments=np.where(there, order, -1),
-        options=np.where(there, option, -1),
-        attended=there,
-        fed=there.copy(),
-        logits=every,
-        gmacs=(held + 1) * each + decisions * decision_gmacs,
-        decisions=decisions[:, -1] if decision_gmacs else np.zeros(len(videos), dtype=np.int64),
-        returns=np.zeros(len(videos)),
-        confidence=confidence(every[:, -1], labels).double().numpy(),
-        correct=(every[:, -1].argmax(dim=-1) == labels).numpy(),
-    )

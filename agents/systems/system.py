@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
-from ...envs import FeatureSource, uniform_segments
+import numpy as np
+from numpy.typing import NDArray
+
+from ...envs import FeatureSource, Source, uniform_segments
 from ..task_play import TaskTrace
 from .reading import read_segments
 
+Reader = Callable[[Source, NDArray[np.int64]], TaskTrace]
 Order = Literal["video", "coarse_to_fine", "shuffled", "gaps"]
 
 
@@ -88,14 +93,16 @@ class DirectSystem(System):
     """A system that is played without an environment: what it reads comes in a known order."""
 
     @abstractmethod
-    def trace(self, source: FeatureSource, setting: float, seed: int, split: str) -> TaskTrace:
-        """Play the videos of a split, after training what it has to train.
+    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+        """Return what plays videos, after training what it has to train.
 
         Args:
             source: Cache and classifier.
             setting: One of ``settings``, or another number of their kind.
             seed: Of the training.
-            split: Of the cache.
+
+        Returns:
+            A function of a source, of the same cache or of pixels, and of rows of it ``(B,)``.
         """
 
 
@@ -108,10 +115,9 @@ class FixedSystem(DirectSystem):
 
     knob: ClassVar[str] = "share"
 
-    def trace(self, source: FeatureSource, setting: float, seed: int, split: str) -> TaskTrace:
-        """Read the segments of every video."""
-        segments = self.segments(source.cache.steps, setting)
-        return read_segments(source, source.cache.split(split), segments)
+    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+        """Return what reads the segments of every video."""
+        return partial(read_segments, segments=self.segments(source.cache.steps, setting))
 
     def segments(self, steps: int, setting: float) -> tuple[int, ...]:
         """Return the segments that are read, in order.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...feature_cache import CacheError
 from ...recognizer import confidence
+from .plan import Plan, check_plan
 from .source import Source
 
 # Inputs of all options are looked at in blocks of this size: they stay in the processor's caches.
@@ -213,88 +214,86 @@ class FocusEngine:
         self._check(confidences, segments)
         return confidences
 
-    def rollout(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> Tensor:
+    def rollout(
+        self,
+        videos: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_] | None = None,
+    ) -> Tensor:
         """Play whole episodes with given options, the segments in order.
 
         Args:
             videos: ``(B,)`` rows.
-            options: ``(B, D)`` in ``[0, K]``; K feeds the segment without a look.
+            options: ``(B, D)`` in ``[0, K)``; any, or −1, where nothing is attended.
+            attended: ``(B, D)`` whether f_L runs; elsewhere f_C is fed the segment without a look.
+                None: everywhere.
 
         Returns:
             ``(B, D, C)`` logits after every decision.
 
         Raises:
-            ValueError: If there are not D ≤ T options in ``[0, K]`` for each of the videos.
+            ValueError: If there are not D ≤ T options in ``[0, K)`` for each of the videos.
             CacheError: If features are not finite.
         """
-        self._check_plan(videos, options)
-        self.start(videos)
-        return torch.stack([self._play(t, chosen) for t, chosen in enumerate(options.T)], dim=1)
+        plan = self._begin(videos, options, attended)
+        return torch.stack([self._play(t, plan) for t in range(plan.options.shape[1])], dim=1)
 
     def rollout_counterfactuals(
-        self, videos: NDArray[np.int64], options: NDArray[np.int64]
+        self,
+        videos: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_] | None = None,
     ) -> Tensor:
         """Play whole episodes, and try every alternative of every decision on the way.
 
         Args:
             videos: ``(B,)`` rows.
-            options: ``(B, D)`` in ``[0, K]``, what is played.
+            options: ``(B, D)``, what is played; see `rollout`.
+            attended: ``(B, D)``, see `rollout`.
 
         Returns:
             ``(B, D, K + 1)`` confidences that each option and, last, skip would have given at each
             decision, those before it being as played. `regret` compares with the best.
 
         Raises:
-            ValueError: If there are not D ≤ T options in ``[0, K]`` for each of the videos.
+            ValueError: If there are not D ≤ T options in ``[0, K)`` for each of the videos.
             CacheError: If features are not finite.
         """
-        self._check_plan(videos, options)
-        self.start(videos)
+        plan = self._begin(videos, options, attended)
         found = []
-        for t, chosen in enumerate(options.T):
+        for t in range(plan.options.shape[1]):
             found.append(self.counterfactuals(np.full(len(videos), t)))
-            self._play(t, chosen)
+            self._play(t, plan)
         return torch.stack(found, dim=1)
 
-    def oracle(self, videos: NDArray[np.int64], *, may_skip: bool = False) -> NDArray[np.int64]:
-        """Return the options ``(B, T)`` that are best for the true label at each step: a bound.
+    def oracle(self, videos: NDArray[np.int64], *, may_skip: bool = False) -> Plan:
+        """Return what is best for the true label at each step: a bound.
 
         Greedy: it knows the label, tries everything, and does not look ahead.
 
         Args:
             videos: ``(B,)`` rows.
-            may_skip: Whether looking at nothing is among the choices (option K).
+            may_skip: Whether looking at nothing is among the choices.
         """
         self.start(videos)
-        chosen: list[NDArray[np.int64]] = []
+        n_options = self.cache.n_options
+        options = np.full((len(videos), self.cache.steps), -1, dtype=np.int64)
+        attended = np.zeros(options.shape, dtype=np.bool_)
         for t in range(self.cache.steps):
-            confidences = self.counterfactuals(np.full(len(videos), t))
-            confidences = confidences[:, : self.cache.n_options + may_skip]
-            chosen.append(confidences.argmax(dim=1).cpu().numpy())
-            self._play(t, chosen[-1])
-        return np.stack(chosen, axis=1)
+            confidences = self.counterfactuals(np.full(len(videos), t))[:, : n_options + may_skip]
+            best = confidences.argmax(dim=1).cpu().numpy()
+            attended[:, t] = best < n_options
+            options[:, t] = np.where(attended[:, t], best, -1)
+            self._play(t, Plan(options, attended))
+        return Plan(options, attended)
 
-    def _play(self, t: int, options: NDArray[np.int64]) -> Tensor:
-        """Feed segment ``t`` with options ``(B,)`` in ``[0, K]``; return the logits ``(B, C)``."""
-        if options.min() < 0 or options.max() > self.cache.n_options:
-            raise ValueError(
-                f"options must be in [0, {self.cache.n_options}], {self.cache.n_options} to feed "
-                f"a segment without a look; got {options.min()} to {options.max()}"
-            )
-        attended = options < self.cache.n_options
-        shown = np.where(attended, options, 0)[:, None]
-        self.commit(self.try_options(np.full(len(options), t), shown, attended[:, None]))
-        return self.logits
-
-    def _recur(self) -> Tensor:
-        if self._recurrent is None:
-            self._recurrent = self.source.classifier.recur(self._state, self._steps())
-        return self._recurrent
-
-    def _steps(self) -> Tensor:
-        return torch.from_numpy(self.step).to(self.cache.device)
-
-    def _check_plan(self, videos: NDArray[np.int64], options: NDArray[np.int64]) -> None:
+    def _begin(
+        self,
+        videos: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_] | None,
+    ) -> Plan:
+        """Begin episodes of videos, and return what is played in them."""
         given = (tuple(np.shape(videos)), tuple(np.shape(options)))
         arrays = [x for x in (videos, options) if isinstance(x, np.ndarray)]
         integers = len(arrays) == 2 and all(x.dtype.kind in "iu" for x in arrays)
@@ -304,6 +303,25 @@ class FocusEngine:
                 f"expected integer arrays: videos (B,), options (B, D) with D in 1 to "
                 f"{self.cache.steps}; got shapes {given[0]} and {given[1]}"
             )
+        looks = np.ones(options.shape, dtype=np.bool_) if attended is None else attended
+        check_plan(options, looks, self.cache.n_options)
+        self.start(videos)
+        return Plan(options, looks)
+
+    def _play(self, t: int, plan: Plan) -> Tensor:
+        """Feed segment ``t`` as planned; return the logits ``(B, C)``."""
+        attended = plan.attended[:, t, None]
+        shown = np.where(attended, plan.options[:, t, None], 0)
+        self.commit(self.try_options(np.full(len(shown), t), shown, attended))
+        return self.logits
+
+    def _recur(self) -> Tensor:
+        if self._recurrent is None:
+            self._recurrent = self.source.classifier.recur(self._state, self._steps())
+        return self._recurrent
+
+    def _steps(self) -> Tensor:
+        return torch.from_numpy(self.step).to(self.cache.device)
 
     def _check_running(self) -> None:
         if not len(self.step) or self.step.max() >= self.cache.steps:

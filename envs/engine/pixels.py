@@ -51,7 +51,8 @@ class PixelSource:
             cache: On which f_C and the agent were trained.
             classifier: f_C.
             encoders: By name, as `FeatureCache.all_encoders` returns them.
-            frames: ``(B, T, 3, S, S)`` uint8, the segments of B videos.
+            frames: ``(B, T, 3, S, S)`` uint8, the segments of B videos; ``(B, T, F, 3, S, S)``
+                where a segment has several frames.
             labels: ``(B,)`` int64, the true classes, where they are known; they are needed for
                 confidences and rewards alone.
             computes_in: Dtype in which the encoders compute where torch's autocast does; None is
@@ -60,11 +61,11 @@ class PixelSource:
         Raises:
             ValueError: If the frames are not uint8 and S×S, or not of T segments.
         """
-        check_pixels(frames, cache.frames.frame_px)
+        check_pixels(frames, cache.frames.frame_px, cache.frames.segment_frames)
         if frames.shape[1] != cache.steps:
             raise ValueError(
-                f"expected videos of {cache.steps} frames, as the cache's; got {frames.shape[1]}: "
-                "read as many as the agent was trained on"
+                f"expected videos of {cache.steps} segments, as the cache's; got "
+                f"{frames.shape[1]}: read as many as the agent was trained on"
             )
         self.cache = cache
         self.classifier = copy.deepcopy(classifier).to(cache.device).eval().requires_grad_(False)
@@ -122,7 +123,8 @@ class PixelSource:
     ) -> Tensor:
         """Return the inputs of f_C, see `Source.gather`: zero features where nothing is fed."""
         runs = self.running[videos] if fed is None else self.running[videos] & fed
-        self._glance(videos[runs], segments[runs])
+        if self.classifier.config.reuse_glance:  # else f_C does not take its vectors
+            self._glance(videos[runs], segments[runs])
         looks = np.broadcast_to(runs[:, None], options.shape)
         if attended is not None:
             looks = looks & attended
@@ -143,8 +145,9 @@ class PixelSource:
         if not new.any():
             return
         rows, at = videos[new], segments[new]
+        glanced = self.cache.frames.glance(self._frames[rows, at])
         maps, vectors = glance_at(
-            self._encoders["glance"], self._frames[rows, at], self.cache.dtype, self._computes_in
+            self._encoders["glance"], glanced, self.cache.dtype, self._computes_in
         )
         self._check(vectors, rows, at)
         self._maps[rows, at], self._vectors[rows, at] = maps.float(), vectors.float()

@@ -105,11 +105,11 @@ class History:
         )
 
     def _read(self, record: EpisodeRecord) -> Tensor:
-        """Return the frames ``(T, 3, S, S)``, kept for the next decision's picture."""
+        """Return a frame of each segment ``(T, 3, S, S)``, kept for the next decision's picture."""
         if record.video_id not in self._frames:
             if len(self._frames) == len(self._n_decisions):
                 self._frames.pop(next(iter(self._frames)))
             (clip,) = self._cache.clips(np.array([record.video_id]))
             frames = read_view(clip, record.frames, record.view)
-            self._frames[record.video_id] = frames
+            self._frames[record.video_id] = record.frames.middle(frames)
         return self._frames[record.video_id]

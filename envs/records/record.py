@@ -19,7 +19,7 @@ from ...feature_cache import Clip, View
 from ...recognizer import FocusgymError, FrameConfig, in_words
 from ...recognizer.files.whole import write_whole
 
-FORMAT = 3
+FORMAT = 4
 # The arrays of a record: the key of a decision in the file, and the type.
 _COLUMNS: Mapping[str, tuple[str, type[np.generic]]] = {
     "segments": ("segment", np.int64),
@@ -66,7 +66,7 @@ class EpisodeRecord:
         label: Name of the true class; several are joined by ``; ``.
         clip: The video.
         frames: T, the frame side S, and how frames become S×S.
-        view: Which frames ``(T,)``, crop and flip were taken of the video.
+        view: Which frames ``(T,)`` or ``(T, F)``, crop and flip were taken of the video.
         map_cells: (h, w) of the glance map.
         cache_fingerprint: Of the cache that the episode was played on.
         segments: ``(D,)`` int64 in ``[0, T)``, the segment that each row is about.
@@ -107,9 +107,9 @@ class EpisodeRecord:
     def __post_init__(self) -> None:
         """Check that the parts agree with each other."""
         n, steps, side = self.n_decisions, self.frames.steps, self.frames.frame_px
-        if self.view.frame_indices.shape != (steps,):
+        if self.view.frame_indices.shape != self.frames.shape:
             raise ValueError(
-                f"view.frame_indices must have shape ({steps},), one per frame; got "
+                f"view.frame_indices must have shape {self.frames.shape}, one per frame; got "
                 f"{self.view.frame_indices.shape}: give the frames and the view of one cache"
             )
         if n > steps:
@@ -172,6 +172,7 @@ class EpisodeRecord:
     def _content(self) -> dict[str, Any]:
         """Return what the file holds, in plain types."""
         plain = json.loads(json.dumps(asdict(self), default=lambda array: array.tolist()))
+        plain["view"]["frame_indices"] = self.view.frame_indices.ravel().tolist()
         columns = zip(*(plain.pop(name) for name in _COLUMNS), strict=True)
         rows = [dict(zip(_DECISION, values, strict=True)) for values in columns]
         return {"format": FORMAT, **plain, "decisions": rows}
@@ -213,10 +214,12 @@ def _from_json(content: Any) -> EpisodeRecord:
     images, view = content["clip"]["images"], content["view"]
     if images and not re.fullmatch(r"[^%/]*%(0?[1-9])?d[^%/]*", images):
         raise ValueError(f"clip.images must be a file name with one %d; got {images!r}")
-    indices = np.array(view["frame_indices"], dtype=np.int64)
+    indices, frames = np.array(view["frame_indices"], np.int64), FrameConfig(**content["frames"])
+    if len(indices) == frames.n_frames:  # another number is refused by the record
+        indices = indices.reshape(frames.shape)
     parts: dict[str, Any] = {
         "clip": Clip(**content["clip"]),
-        "frames": FrameConfig(**content["frames"]),
+        "frames": frames,
         "view": View(indices, tuple(view["crop_px"]), view["flipped"]),
         "map_cells": tuple(content["map_cells"]),
     }

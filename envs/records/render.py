@@ -128,13 +128,15 @@ def draw_decision(
 def render_record(record: EpisodeRecord) -> NDArray[np.uint8]:
     """Draw every decision of a recorded episode, its frames read from the video file.
 
+    Of a segment of several frames the middle one is shown.
+
     Returns:
         ``(D, H, W, 3)`` uint8, as `draw_decision` draws them.
 
     Raises:
         VideoError: If the video is gone or cannot be read; the message names it.
     """
-    frames = read_view(record.clip, record.frames, record.view)
+    frames = record.frames.middle(read_view(record.clip, record.frames, record.view))
     n = record.n_decisions
     pictures = np.empty((n, *picture_size(record.frames.frame_px), 3), dtype=np.uint8)
     for d in range(n):

@@ -131,16 +131,25 @@ def margin_gain(margins: Tensor, best: Tensor) -> Tensor:
     return (margins - best).clamp(min=0.0)
 
 
-def regret(confidences: Tensor, options: Tensor | NDArray[np.int64]) -> Tensor:
-    """Return how far below the best alternative of its step an option stays.
+def regret(
+    confidences: Tensor,
+    options: Tensor | NDArray[np.int64],
+    attended: Tensor | NDArray[np.bool_] | None = None,
+) -> Tensor:
+    """Return how far below the best alternative of its step a decision stays.
 
     Args:
         confidences: ``(..., K)`` of all options, or ``(..., K + 1)`` with skip as the last.
-        options: ``(...)`` int64, what was chosen.
+        options: ``(...)`` int64 in ``[0, K)``, what was chosen; any where nothing was attended.
+        attended: ``(...)`` bool, whether it was looked at; elsewhere the last confidence is that of
+            the decision. None: everywhere.
 
     Returns:
         ``(...)`` in [0, 1]; 0 for what the greedy oracle chooses.
     """
-    index = torch.as_tensor(options, device=confidences.device)[..., None]
-    chosen = confidences.gather(-1, index).squeeze(-1)
+    index = torch.as_tensor(options, device=confidences.device)
+    if attended is not None:
+        looked = torch.as_tensor(attended, device=confidences.device)
+        index = index.masked_fill(~looked, confidences.shape[-1] - 1)
+    chosen = confidences.gather(-1, index[..., None]).squeeze(-1)
     return confidences.amax(dim=-1) - chosen

@@ -202,6 +202,7 @@ def identity_of(
         "rows": rows_digest(rows),
         "classes": classes,
         **content,
+        "frames": config.frames.describe(),
         "device": torch.device(config.device).type,  # which of several is no matter
         "groups": {group.name: group.describe() for group in config.groups},
         "encoders": {name: describe(encoder) for name, encoder in encoders.items()},

@@ -34,7 +34,7 @@ class CacheConfig:
     """What a cache holds of each video.
 
     Attributes:
-        frames: T frames of S×S.
+        frames: T segments of frames S×S.
         groups: The option groups, at least one; each names the encoder that it is read with.
         augment: Augmented copies of the training videos; None for none.
         dtype: Storage dtype of the features, ``float16`` or ``float32``.
@@ -42,8 +42,8 @@ class CacheConfig:
             differ by rounding.
 
     Raises:
-        ValueError: If there is no group, two have one name, the places of one are for other
-            frames, or the dtype or the device is unknown.
+        ValueError: If there is no group, two have one name, the places or the price of one are for
+            other frames, or the dtype or the device is unknown.
     """
 
     frames: FrameConfig
@@ -65,6 +65,12 @@ class CacheConfig:
                 raise ValueError(
                     f"{group.name} is for frames of {group.places.frame_px} px, the frames have "
                     f"{self.frames.frame_px} px: give both the same side"
+                )
+            if group.segment_frames != self.frames.segment_frames:
+                raise ValueError(
+                    f"the price of {group.name} is that of segments of {group.segment_frames} "
+                    f"frame(s), and a segment has {self.frames.segment_frames}: make the group "
+                    "with as many (`option_group`)"
                 )
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be float16 or float32; got {self.dtype!r}")
@@ -115,7 +121,7 @@ class VideoEncoder:
         """Encode the frames of one video; the batches depend on nothing else.
 
         Args:
-            frames: ``(T, 3, S, S)`` uint8.
+            frames: ``(T, 3, S, S)`` uint8, or ``(T, F, 3, S, S)``.
 
         Returns:
             ``glance_maps`` ``(T, h, w, G)``, ``glance_vectors`` ``(T, G)``, and for every group
@@ -123,7 +129,7 @@ class VideoEncoder:
         """
         dtype: torch.dtype = getattr(torch, self.config.dtype)
         frames = frames.to(self.config.device)
-        maps, vectors = glance_at(self.encoders[GLANCE], frames, dtype)
+        maps, vectors = glance_at(self.encoders[GLANCE], self.config.frames.glance(frames), dtype)
         features = {"glance_maps": maps, "glance_vectors": vectors}
         prepared: dict[str, Tensor] = {}  # once per frame and encoder, not once per option
         for group in self.config.groups:
@@ -141,8 +147,9 @@ class VideoEncoder:
             EncoderError: If an encoder cannot run on frames or patches of this size.
         """
         frames = self.config.frames
-        blank = torch.zeros(1, 3, frames.frame_px, frames.frame_px, dtype=torch.uint8)
-        view = View(np.zeros(frames.steps, dtype=np.int64), (0, 0, 0, 0), False)
+        side_px = frames.frame_px
+        blank = torch.zeros(1, *frames.shape[1:], 3, side_px, side_px, dtype=torch.uint8)
+        view = View(np.zeros(frames.shape, dtype=np.int64), (0, 0, 0, 0), False)
         try:
             features = self.encode(blank)
         except RuntimeError as error:
@@ -189,7 +196,7 @@ def weights_bytes(*networks: Encoder) -> int:
 
 
 def view_arrays(view: View) -> dict[str, NDArray[Any]]:
-    """Return what is stored of a view: frame indices ``(T,)``, crop ``(4,)`` and flip ``()``."""
+    """Return what is stored of a view: frame indices, crop ``(4,)`` and flip ``()``."""
     return {
         "frame_indices": view.frame_indices.astype(np.int64),
         "crops_px": np.array(view.crop_px, dtype=np.int32),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...recognizer import format_gmacs
+from ...recognizer import FrameConfig, format_gmacs
 from ..reading.arrays import open_arrays, read_table
 from ..reading.manifest import in_short, read_manifest, stored_groups
 from ..reading.roots import VideosRoot
@@ -37,7 +37,7 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         "cache": str(root),
         "videos": " or ".join(videos.tried) or "each by its whole path",
         **({"shard": "{}/{}".format(*manifest["shard"])} if manifest["shard"] else {}),
-        "frames": f"{frames.steps} of {frames.frame_px} px, short side "
+        "frames": f"{_segments(frames)} of {frames.frame_px} px, short side "
         f"{f'{frames.resize_px} by {frames.resizer}' if frames.resize_px else 'as it is'}, "
         f"short videos {frames.short_videos}",
         "views": f"{augment.views}, flip {augment.flip}, seed {augment.seed}"
@@ -51,7 +51,8 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
     decoders = manifest["decoders"].items()
     facts["decoders"] = ", ".join(f"{name} {n}" for name, n in decoders) or "none"
     facts["libraries"] = ", ".join(f"{k} {v}" for k, v in depends_on["libraries"].items())
-    facts["glance"] = f"{format_gmacs(manifest['glance_gmacs'])} per frame"
+    per = "frame" if frames.segment_frames == 1 else "segment"
+    facts["glance"] = f"{format_gmacs(manifest['glance_gmacs'])} per {per}"
     facts |= {
         f"group {name}": f"K = {group.places.n_options} read at {group.places.side_px} px by "
         f"{group.encoder}, L = {group.channels}, {format_gmacs(group.gmacs)} each, fingerprint "
@@ -71,3 +72,11 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
     files = rows.drop_duplicates("path").groupby("split")["bytes"].sum()
     table["video_MB"] = (files / 1e6).round(1)
     return facts, table
+
+
+def _segments(frames: FrameConfig) -> str:
+    """Return how many frames a video has, and how many of them the glance reads."""
+    if frames.segment_frames == 1:
+        return str(frames.steps)
+    glanced = f"the glance reads {len(frames.glanced)} of them"
+    return f"{frames.steps} segments of {frames.segment_frames} frames, {glanced}, each"

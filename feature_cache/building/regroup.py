@@ -37,7 +37,8 @@ def build_regrouped(cache: FeatureCache, places: Places, root: str | os.PathLike
     rows = cache.videos[kept]
     videos = rows.drop(columns=["view", *FACTS]).reset_index(drop=True)
     glance, local = cache.encoders()
-    group = option_group(places, cache.group.encoder, local)
+    n_frames = cache.frames.segment_frames
+    group = option_group(places, cache.group.encoder, local, segment_frames=n_frames)
     config = replace(config_of(cache.manifest), groups=(group,))
     if not Path(root).exists():
         cache.clips(np.flatnonzero(kept))

@@ -105,7 +105,7 @@ def _check_video(
     view = stored_view(arrays, row)
     try:
         where.check([clip])
-        wrong = _compare_decoders(clip, view.frame_indices)
+        wrong = _compare_decoders(clip, view.frame_indices.ravel())
         frames = read_view(clip, encoder.config.frames, view, plainly=True)
     except VideoError as error:
         return f"row {row} cannot be encoded again: {error}"

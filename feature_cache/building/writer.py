@@ -7,18 +7,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from ...recognizer import in_words
+from ...recognizer.files.locks import locked
 from ..reading import journal
 from ..reading.journal import NOTHING, Journal, RowFacts
 from ..reading.manifest import CacheError
@@ -74,7 +74,8 @@ class CacheWriter:
         self._n_rows = n_rows
         self._weights_bytes = weights_bytes
         self._restart = restart
-        self._lock = FileLock(root.with_name(root.name + ".lock"))
+        self._lock_file = root.with_name(root.name + ".lock")
+        self._lock = ExitStack()
         self._files: dict[str, tuple[int, int, int]] = {}  # descriptor, offset, bytes of a row
         self._unsynced: dict[int, RowFacts] = {}
         self._journal: Journal | None = None
@@ -88,18 +89,14 @@ class CacheWriter:
             CacheError: If another process writes this cache, if it was begun with other settings,
                 or if the disk has too little space.
         """
+        busy = CacheError(
+            f"{self._root} is being written by another process: wait for it, or stop it"
+        )
         try:
             self._root.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise CacheError(
-                f"{self._root} is being written by another process: wait for it, or stop it"
-            ) from None
-        except (OSError, NotImplementedError) as error:
-            raise CacheError(
-                f"nothing can be written in {self._root.parent} ({in_words(error)}): give another "
-                "folder"
-            ) from error
+        except OSError as error:
+            raise self._refused(error) from error
+        self._lock.enter_context(locked(self._lock_file, busy, self._refused))
         try:
             if self._root.exists():
                 raise CacheError(
@@ -256,8 +253,14 @@ class CacheWriter:
         self._files = {}
 
     def _unlock(self) -> None:
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+        self._lock_file.unlink(missing_ok=True)
+        self._lock.close()
+
+    def _refused(self, error: Exception) -> CacheError:
+        return CacheError(
+            f"nothing can be written in {self._root.parent} ({in_words(error)}): give another "
+            "folder"
+        )
 
 
 def free_bytes(root: Path) -> int:

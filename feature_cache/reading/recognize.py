@@ -23,7 +23,7 @@ class RecognizedVideo:
 
     Attributes:
         recognition: Predictions, places and GMACs, B = 1.
-        frame_indices: ``(T,)`` int64 positions of its frames in the file, from 0.
+        frame_indices: ``(T,)`` int64, or ``(T, F)``, positions of its frames in the file, from 0.
         decode_s: From the file to frames S×S, in one thread, while others work beside it.
         recognize_s: Of the networks: the time of its batch, shared equally by the batch's videos.
     """
@@ -89,7 +89,7 @@ def recognize_videos(
 def _recognized(
     recognizer: AdaptiveRecognizer, videos: list[Tensor]
 ) -> list[Recognition | PredictionError]:
-    """Recognize videos ``(T, 3, S, S)`` together; one by one where a prediction is not finite."""
+    """Recognize videos together, each ``(T, ...)``; singly where a prediction is not finite."""
     if not videos:
         return []
     try:

@@ -50,7 +50,9 @@ class VideoSamples:
         self._frames, self._augment, self._key = frames, augment, draws_key
 
     def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        """Yield frames ``(B, T, 3, S, S)`` uint8, the draws if asked for, and labels.
+        """Yield frames uint8, the draws if asked for, and labels.
+
+        Frames are ``(B, T, 3, S, S)``, or ``(B, T, F, 3, S, S)`` where a segment has several.
 
         Raises:
             VideoError: If a video cannot be read.
@@ -71,21 +73,23 @@ class VideoSamples:
 
 
 def cache_samples(
-    cache: FeatureCache, videos: NDArray[np.int64], choose: Callable[[int, Tensor], Tensor]
+    cache: FeatureCache,
+    videos: NDArray[np.int64],
+    choose: Callable[[int, Tensor], tuple[Tensor, Tensor]],
 ) -> TensorSamples:
     """Return rows of a cache as samples of `OnFeatures`.
 
     Args:
         cache: The feature cache.
         videos: Its rows ``(n,)``.
-        choose: Gives options ``(B, T)`` in ``[0, K]`` for an epoch and samples ``(B,)`` in
-            ``[0, n)``.
+        choose: Gives, for an epoch and samples ``(B,)`` in ``[0, n)``, options ``(B, T)`` and
+            whether they are attended, ``(B, T)`` bool; see `FeatureCache.sequences`.
     """
     labels = targets(cache.videos["labels"].iloc[videos], cache.n_classes).to(cache.device)
 
     def load(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
-        options = choose(epoch, rows)
-        glance, local, _ = cache.sequences(videos[rows.numpy()], options.cpu().numpy())
+        options, attended = (each.cpu().numpy() for each in choose(epoch, rows))
+        glance, local, _ = cache.sequences(videos[rows.numpy()], options, attended)
         return glance, local, labels[rows.to(cache.device)]
 
     return TensorSamples(len(videos), load)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,40 +16,10 @@ from torch import Tensor
 from ...recognizer import Encoder, FrameConfig, OptionGroup, Places
 from ..videos import Clip, View
 from .arrays import local_array, open_arrays, read_encoders, read_table, stored_view
+from .group_features import GroupFeatures, copied
 from .manifest import GLANCE, CacheError, joint_fingerprint, read_manifest, stored_groups
 from .roots import VideosRoot, Where
 from .rows import clips_of, label_matrix
-
-
-@dataclass(frozen=True, eq=False)
-class GroupFeatures:
-    """The features of an option group of an opened cache.
-
-    Attributes:
-        group: The option group.
-        first: Index of its first option among those of all opened groups.
-        stored: Its local vectors ``(N, T, K_g, L_g)``, memory-mapped.
-        device: Where tensors are returned.
-    """
-
-    group: OptionGroup
-    first: int
-    stored: NDArray[Any]
-    device: torch.device
-
-    def local_vectors(
-        self,
-        videos: NDArray[np.int64] | int,
-        steps: NDArray[np.int64] | int,
-        options: NDArray[np.int64] | slice,
-    ) -> Tensor:
-        """Return local vectors float32; the three indices broadcast as NumPy's do.
-
-        Options count from 0 in each group. ``local_vectors(videos[:, None], np.arange(T),
-        options)`` with options ``(B, T)`` gives ``(B, T, L)``; ``local_vectors(videos, t,
-        slice(None))`` gives ``(B, K, L)``.
-        """
-        return _copied(self.stored[videos, steps, options], self.device)
 
 
 class FeatureCache:
@@ -79,8 +48,9 @@ class FeatureCache:
         frames: Which frames were taken, and how large.
         labels: ``(N,)`` int64, the first label.
         device: Where tensors are returned.
-        glance_gmacs: Of f_G on a frame, as counted when the cache was built.
-        option_gmacs: ``(K,)`` float64, the price of each option: of its encoder, once.
+        glance_gmacs: Of f_G on a segment, as counted when the cache was built.
+        option_gmacs: ``(K,)`` float64, the price of each option: of its encoder, on all frames of a
+            segment.
     """
 
     def __init__(
@@ -191,7 +161,7 @@ class FeatureCache:
 
     @property
     def steps(self) -> int:
-        """T, the frames per video."""
+        """T, the segments per video: its frames, where a segment is one."""
         return int(self._arrays["glance_maps"].shape[1])
 
     @property
@@ -248,8 +218,7 @@ class FeatureCache:
             CacheError: If several groups are opened, or as `read_encoders`.
             BundleError: As `read_encoders`.
         """
-        local = self.group.encoder
-        read = self.encoders_by_name()
+        local, read = self.group.encoder, self.encoders_by_name()
         return read[GLANCE], read[local]
 
     def encoders_by_name(self) -> dict[str, Encoder]:
@@ -339,32 +308,43 @@ class FeatureCache:
         return found
 
     def frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the indices ``(B, T)`` of the frames in their video files."""
+        """Return the indices ``(B, T)`` or ``(B, T, F)`` of the frames in their video files."""
         indices: NDArray[np.int64] = self._arrays["frame_indices"][videos]
         return indices
+
+    def glance_frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return `frame_indices` of the frames that f_G read: all, or some of each segment."""
+        indices = self.frame_indices(videos)
+        if self.frames.glance_frames is None:
+            return indices
+        return indices[..., list(self.frames.glanced)]
 
     def view(self, video: int) -> View:
         """Return the frames, the crop and the flip that were taken of a row."""
         return stored_view(self._arrays, video)
 
     def sequences(
-        self, videos: NDArray[np.int64], options: NDArray[np.int64]
+        self,
+        videos: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return what f_C sees of whole videos when given patches are looked at.
 
         Args:
             videos: ``(B,)`` rows.
-            options: ``(B, T)`` in ``[0, K]``; K skips the frame.
+            options: ``(B, T)`` in ``[0, K)``; any where nothing is attended.
+            attended: ``(B, T)`` bool, whether f_L runs. None: everywhere.
 
         Returns:
-            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, zero where the frame is
-            skipped, and labels ``(B,)``.
+            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, zero where nothing is
+            attended, and labels ``(B,)``.
         """
-        skips = options == self.n_options
-        local = self.local_vectors(
-            videos[:, None], np.arange(self.steps), np.where(skips, 0, options)
-        )
-        local.masked_fill_(torch.from_numpy(skips).to(self.device)[..., None], 0.0)
+        shown = options if attended is None else np.where(attended, options, 0)
+        local = self.local_vectors(videos[:, None], np.arange(self.steps), shown)
+        if attended is not None:
+            unseen = torch.from_numpy(~attended).to(self.device)
+            local.masked_fill_(unseen[..., None], 0.0)
         return self.glance_vectors(videos), local, self.labels[videos].to(self.device)
 
     @cached_property
@@ -384,9 +364,4 @@ class FeatureCache:
         return self.opened[0]
 
     def _gather(self, name: str, index: Any) -> Tensor:
-        return _copied(self._arrays[name][index], self.device)
-
-
-def _copied(indexed: NDArray[Any], device: torch.device) -> Tensor:
-    # Indexing with arrays copies; the copy is ours, so torch may own it. It travels as stored.
-    return torch.from_numpy(indexed).to(device).float()
+        return copied(self._arrays[name][index], self.device)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...recognizer import Encoder, encoder_gmacs, write_bundle
+from ...recognizer import Encoder, FrameConfig, encoder_gmacs, write_bundle
 from .arrays import ENCODERS
 from .journal import NOTHING, RowFacts
 from .manifest import GLANCE, fingerprint, group_fingerprint
@@ -64,6 +64,7 @@ def write_tables(
         split=[SKIPPED if row in failures else split for row, split in enumerate(rows["split"])],
     )
     table[COLUMNS].to_csv(folder / "videos.csv", index=False)
+    frames = FrameConfig(**identity["frames"])
     apart = ("groups", "encoders", "shard")
     shared = {key: value for key, value in identity.items() if key not in apart}
     content = {
@@ -80,7 +81,7 @@ def write_tables(
             min((found.low for found in facts.values()), default=0.0),
             max((found.high for found in facts.values()), default=0.0),
         ],
-        "glance_gmacs": encoder_gmacs(encoders[GLANCE], identity["frames"]["frame_px"]),
+        "glance_gmacs": encoder_gmacs(encoders[GLANCE], frames.frame_px, len(frames.glanced)),
         "decoders": dict(sorted(Counter(found.decoder for found in facts.values()).items())),
         "skipped": [
             {"row": row, "name": str(rows["name"][row]), "reason": reason}

@@ -29,7 +29,8 @@ def read_frames(
         view: Which of the augmented copies.
 
     Returns:
-        ``(T, 3, S, S)`` uint8, and what was taken.
+        ``(T, 3, S, S)`` uint8, or ``(T, F, 3, S, S)`` where a segment has several frames, and what
+        was taken.
 
     Raises:
         VideoError: If the video is missing, empty, damaged or no video, ends before it should, or
@@ -48,9 +49,9 @@ def read_told(
     def choose(first: int, n: int) -> NDArray[np.int64]:
         nonlocal rng
         if augment is None:
-            return first + sample_frames(n, config)
+            return first + sample_frames(n, config).ravel()
         rng = augment.generator(clip.key, view)  # anew: a video may ask more than once
-        return first + draw_frames(n, config, rng)
+        return first + draw_frames(n, config, rng).ravel()
 
     pixels = read_pixels(clip, choose)
     frames = _resize(pixels.pictures, clip, config)
@@ -60,7 +61,7 @@ def read_told(
     else:
         crop = draw_crop(width, height, rng)
         flipped = bool(rng.random() < 0.5) and augment.flip
-    taken = View(pixels.indices, crop, flipped)
+    taken = View(pixels.indices.reshape(config.shape), crop, flipped)
     return _cut(frames, taken, config), taken, pixels.decoder
 
 
@@ -75,12 +76,13 @@ def read_view(clip: Clip, config: FrameConfig, view: View, *, plainly: bool = Fa
             `read_frames` found the frames.
 
     Returns:
-        ``(T, 3, S, S)`` uint8; raises as `read_frames`.
+        Frames as `read_frames` returns them; raises as it does.
     """
+    indices = view.frame_indices.ravel()
     if plainly:
-        pictures = read_plainly(clip, view.frame_indices)
+        pictures = read_plainly(clip, indices)
     else:
-        pictures = read_pixels(clip, lambda first, n: view.frame_indices).pictures
+        pictures = read_pixels(clip, lambda first, n: indices).pictures
     return _cut(_resize(pictures, clip, config), view, config)
 
 
@@ -90,7 +92,7 @@ def read_many(clips: Iterable[Clip], config: FrameConfig) -> Iterator[tuple[Tens
 
 
 def _resize(pixels: NDArray[np.uint8], clip: Clip, config: FrameConfig) -> Tensor:
-    """Return ``(T, 3, height, width)`` with the short side at ``resize_px``."""
+    """Return ``(T·F, 3, height, width)`` with the short side at ``resize_px``."""
     try:
         return resize_frames(torch.from_numpy(pixels).permute(0, 3, 1, 2), config)
     except ValueError as error:
@@ -104,10 +106,12 @@ def _resize(pixels: NDArray[np.uint8], clip: Clip, config: FrameConfig) -> Tenso
 
 
 def _cut(frames: Tensor, view: View, config: FrameConfig) -> Tensor:
-    """Return the crop of each frame as ``(T, 3, S, S)``, mirrored if the view says so."""
+    """Return the crop of each frame, mirrored if the view says so, shaped as `read_frames` does."""
     left, top, right, bottom = view.crop_px
     side = config.frame_px
     cut = frames[:, :, top:bottom, left:right]
     if (right - left, bottom - top) != (side, side):
         cut = resize(cut, [side, side], config.resizer)
-    return (cut.flip(-1) if view.flipped else cut).contiguous()
+    seen = (cut.flip(-1) if view.flipped else cut).contiguous()
+    frames_of_segments: Tensor = seen.unflatten(0, view.frame_indices.shape)
+    return frames_of_segments

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...recognizer import Box, FrameConfig, Purpose, generator
+from ...recognizer.encoders.frames import evenly
 
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 
@@ -49,7 +50,8 @@ class View:
     """What was taken of a video.
 
     Attributes:
-        frame_indices: ``(T,)`` int64: frame i is the i-th, from 0, that a player shows.
+        frame_indices: ``(T,)`` int64, or ``(T, F)`` where a segment has several frames: frame i is
+            the i-th, from 0, that a player shows.
         crop_px: (left, top, right, bottom) in the frame after its short side was resized, pixels.
         flipped: Whether it was mirrored left to right, after the crop.
     """
@@ -60,40 +62,45 @@ class View:
 
 
 def sample_frames(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
-    """Return the indices ``(T,)`` of the frames that stand for a video: one per equal segment.
+    """Return the indices of the frames that stand for a video: the middles of equal parts.
 
-    ``int(tick/2 + tick*k)`` with ``tick = n_frames / T``, the middle of segment k.
+    ``int(tick/2 + tick*k)`` with ``tick = n_frames / (T·F)``, the middle of part k; the parts are
+    the segments where a segment is one frame, else F parts in turn make a segment.
 
     Args:
         n_frames: Frames of the video, at least 1.
-        config: T, and what a shorter video does.
+        config: T and F, and what a shorter video does.
+
+    Returns:
+        ``(T,)``, or ``(T, F)``.
 
     Source: the released AdaFocus code's rule for validation. On Something-Something it takes the
         first frame T times also of a video with exactly T frames; here that one gives each frame.
     """
-    if n_frames < config.steps:
+    if n_frames < config.n_frames:
         return _fill(n_frames, config)
-    tick = n_frames / config.steps
-    return (tick / 2 + tick * np.arange(config.steps)).astype(np.int64)
+    return evenly(n_frames, config.n_frames).reshape(config.shape)
 
 
 def draw_frames(n_frames: int, config: FrameConfig, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw indices ``(T,)``: one frame of each of T segments of ``n_frames // T`` frames.
+    """Draw indices ``(T,)`` or ``(T, F)``: one frame of each of T·F parts of equal length.
 
-    What is left over at the end of the video is never drawn.
+    A part has ``n_frames // (T·F)`` frames; F of them in turn make a segment. What is left over
+    at the end of the video is never drawn.
 
     Source: the released AdaFocus code's rule for training.
     """
-    if n_frames < config.steps:
+    n = config.n_frames
+    if n_frames < n:
         return _fill(n_frames, config)
-    length = n_frames // config.steps
-    return np.arange(config.steps) * length + rng.integers(length, size=config.steps)
+    length = n_frames // n
+    return (np.arange(n) * length + rng.integers(length, size=n)).reshape(config.shape)
 
 
 def _fill(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
     if config.short_videos == "repeat_first":
-        return np.zeros(config.steps, dtype=np.int64)
-    return np.minimum(np.arange(config.steps), n_frames - 1)
+        return np.zeros(config.shape, dtype=np.int64)
+    return np.minimum(np.arange(config.n_frames), n_frames - 1).reshape(config.shape)
 
 
 def draw_crop(width_px: int, height_px: int, rng: np.random.Generator) -> Box:

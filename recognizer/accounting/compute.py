@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
+from ..encoders.frames import FrameConfig
 from ..places.option_group import OptionGroup
 from ..places.places import Places
 from ..policies.policy import PolicyNetwork
@@ -44,19 +45,19 @@ class Cost:
 
 @dataclass(frozen=True)
 class FrameCost(Cost):
-    """Multiply-adds of each network on one frame, in GMACs.
+    """Multiply-adds of each network on one segment, which often is one frame, in GMACs.
 
     Attributes:
-        glance_gmacs: f_G on the frame.
+        glance_gmacs: f_G on all frames of the segment that it reads.
         policy_gmacs: One step of π, actor included, and of π′ where there is one.
-        local_gmacs: f_L on one patch.
+        local_gmacs: f_L on one patch of all frames of the segment.
         classifier_gmacs: One step of f_C.
     """
 
     def of_video(
         self, steps: int, *, policy: bool, patches: int = 1, kept_share: float = 1.0
     ) -> Cost:
-        """Return the cost of a video of ``steps`` frames, by network.
+        """Return the cost of a video of ``steps`` segments, by network.
 
         Args:
             steps: T.
@@ -99,15 +100,21 @@ def count_gmacs(run: Callable[[], object]) -> float:
     return float(counter.get_total_flops()) / 2e9
 
 
-def encoder_gmacs(encoder: nn.Module, side_px: int) -> float:
-    """Return the GMACs of an encoder on one image of the given side."""
+def encoder_gmacs(encoder: nn.Module, side_px: int, n_frames: int = 1) -> float:
+    """Return the GMACs of an encoder on one image of the given side, or on a segment of several."""
     encoder = _on_cpu(encoder)
+    frames = () if n_frames == 1 else (n_frames,)
+    images = torch.zeros(1, *frames, 3, side_px, side_px, dtype=torch.uint8)
     with _evaluating(encoder):
-        return count_gmacs(lambda: encoder(torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)))
+        return count_gmacs(lambda: encoder(images))
 
 
 def option_group(
-    places: Places, encoder_name: str, encoder: Encoder, name: str | None = None
+    places: Places,
+    encoder_name: str,
+    encoder: Encoder,
+    name: str | None = None,
+    segment_frames: int = 1,
 ) -> OptionGroup:
     """Return the option group of some places and the encoder that reads them, with its price.
 
@@ -116,9 +123,12 @@ def option_group(
         encoder_name: How the encoder is called among those of a cache.
         encoder: The encoder, whose multiply-adds on one option are counted.
         name: Of the group; None takes that of the places.
+        segment_frames: F, frames of a segment, all of which are read and paid.
     """
-    gmacs = encoder_gmacs(encoder, places.side_px)
-    return OptionGroup(name or places.name, places, encoder_name, encoder.channels, gmacs)
+    gmacs = encoder_gmacs(encoder, places.side_px, segment_frames)
+    return OptionGroup(
+        name or places.name, places, encoder_name, encoder.channels, gmacs, segment_frames
+    )
 
 
 def frame_cost(
@@ -127,20 +137,30 @@ def frame_cost(
     classifier: Classifier,
     policy: PolicyNetwork | None,
     places: Places,
+    frames: FrameConfig | None = None,
 ) -> FrameCost:
-    """Count the multiply-adds of the networks on one frame, by running each once on zeros.
+    """Count the multiply-adds of the networks on one segment, by running each once on zeros.
 
     Networks on another device are copied to the CPU for it.
+
+    Args:
+        glance_encoder: f_G.
+        local_encoder: f_L.
+        classifier: f_C.
+        policy: π, and π′ where there is one; None without.
+        places: Where the options are.
+        frames: How many frames a segment has, and how many of them f_G reads; None is one.
     """
+    n_glanced, n_frames = (len(frames.glanced), frames.segment_frames) if frames else (1, 1)
     f_c = _on_cpu(classifier)
     glance = torch.zeros(1, 1, classifier.config.glance_channels)
     local = torch.zeros(1, 1, classifier.config.local_channels)
     with _evaluating(f_c):
         classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
     return FrameCost(
-        glance_gmacs=encoder_gmacs(glance_encoder, places.frame_px),
+        glance_gmacs=encoder_gmacs(glance_encoder, places.frame_px, n_glanced),
         policy_gmacs=0.0 if policy is None else policy_gmacs(policy),
-        local_gmacs=encoder_gmacs(local_encoder, places.side_px),
+        local_gmacs=encoder_gmacs(local_encoder, places.side_px, n_frames),
         classifier_gmacs=classifier_gmacs,
     )
 

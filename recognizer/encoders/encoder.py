@@ -76,7 +76,7 @@ class Encoder(nn.Module):
         """Prepare and encode images.
 
         Args:
-            images: ``(M, 3, side, side)`` uint8.
+            images: ``(M, 3, side, side)`` uint8, or segments of F frames ``(M, F, 3, side, side)``.
 
         Returns:
             ``(M, channels, h, w)`` float32: ``e^G`` or ``e^L`` before pooling.
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         """Normalise images; crops of a prepared frame are prepared crops.
 
         Args:
-            images: ``(M, 3, side, side)`` uint8.
+            images: ``(..., 3, side, side)`` uint8.
 
         Returns:
             The same shape, float32, channels last in memory.
@@ -105,19 +105,35 @@ class Encoder(nn.Module):
         # In planes first: five times as fast as arithmetic on three interleaved colours.
         planes = images.to(torch.float32, memory_format=torch.contiguous_format)
         planes.mul_(1 / (255.0 * self.std)).sub_(self.mean / self.std)
-        return planes.contiguous(memory_format=torch.channels_last)
+        flat = planes.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+        prepared: Tensor = flat.unflatten(0, images.shape[:-3])
+        return prepared
 
     def encode(self, prepared: Tensor) -> Tensor:
-        """Encode images that `prepare` normalised.
+        """Encode images, or segments of several frames, that `prepare` normalised.
+
+        The encoder says how it reads a segment: here its network of images is run on each of the F
+        frames, and the maps are averaged. It is this method that an encoder which reads the frames
+        jointly has of its own; prices are counted by running it.
 
         Args:
-            prepared: ``(M, 3, side, side)`` float32; fastest if channels last in memory.
+            prepared: ``(M, 3, side, side)`` float32, or segments ``(M, F, 3, side, side)``; fastest
+                if channels last in memory.
 
         Returns:
             ``(M, channels, h, w)`` float32: ``e^G`` or ``e^L`` before pooling.
 
-        Source: AdaFocus (arXiv:2105.03245) Eq. 1 and 2.
+        Source: AdaFocus (arXiv:2105.03245) Eq. 1 and 2. Averaging the frames of a segment is ours:
+            AdaFocus-TSM and AdaFocusV3 (arXiv:2209.13465) read them jointly.
         """
+        if prepared.ndim == 5:
+            of_frames = self._encode_images(prepared.flatten(0, 1))
+            maps: Tensor = of_frames.unflatten(0, prepared.shape[:2]).float().mean(dim=1)
+            return maps
+        return self._encode_images(prepared)
+
+    def _encode_images(self, prepared: Tensor) -> Tensor:
+        """Return the maps ``(M, channels, h, w)`` of images ``(M, 3, side, side)``."""
         if self.config.input_px is not None:
             prepared = functional.interpolate(prepared, size=self.config.input_px, mode="area")
         maps: Tensor = self.trunk(prepared)

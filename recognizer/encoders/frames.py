@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 SHORT_VIDEOS = ("repeat_last", "repeat_first")
 RESIZERS = ("torchvision", "pillow")
 Box = tuple[int, int, int, int]
+OfSegments = TypeVar("OfSegments", Tensor, NDArray[np.int64])
 
 
 @dataclass(frozen=True)
 class FrameConfig:
     """Which frames of a video are taken, and how they become S×S.
 
+    A video has T segments of F frames each: T·F frames are taken evenly, and cut into segments in
+    their order. Arrays of frames have an axis F behind the axis T where F is more than 1; a segment
+    of one frame has none.
+
     Attributes:
-        steps: T, frames taken per video.
+        steps: T, segments taken per video: frames, where a segment is one.
         frame_px: Side S of the frames that the encoders see, pixels.
         resize_px: Length to which the short side is resized first (bilinear, anti-aliased),
             pixels; None leaves frames that are S×S as they are.
@@ -26,13 +34,19 @@ class FrameConfig:
             frames, then the last one again) or ``repeat_first`` (the first one T times).
         resizer: What resizes: ``torchvision`` on tensors, or ``pillow``. They differ by one grey
             level in places: networks see best what they were trained on.
+        segment_frames: F, frames of a segment. f_L reads all of them.
+        glance_frames: How many of them f_G reads, in 1..F, spread evenly: the middle one for 1.
+            None, which F becomes too, reads all.
 
     Raises:
-        ValueError: If a size is not positive, the resized side is smaller than the crop, or
-            ``short_videos`` or ``resizer`` is unknown.
+        ValueError: If a size is not positive, the resized side is smaller than the crop,
+            ``short_videos`` or ``resizer`` is unknown, or f_G is to read more frames than there
+            are.
 
     Source: the released AdaFocus code: short side 256 by Pillow, centre crop 224; last frame
     repeated on ActivityNet, FCVID and Mini-Kinetics, first frame on Something-Something and Jester.
+    AdaFocusV3 (arXiv:2209.13465) section 3.1: cubes of T′ frames out of those taken evenly; ours
+    begin at every F-th of these frames, the paper's anywhere.
     """
 
     steps: int
@@ -40,9 +54,23 @@ class FrameConfig:
     resize_px: int | None = None
     short_videos: str = "repeat_last"
     resizer: str = "torchvision"
+    segment_frames: int = 1
+    glance_frames: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
+        if self.segment_frames < 1:
+            raise ValueError(
+                f"segment_frames must be at least 1; got {self.segment_frames}: give 1 where a "
+                "segment is one frame"
+            )
+        if self.glance_frames == self.segment_frames:
+            object.__setattr__(self, "glance_frames", None)
+        elif self.glance_frames is not None and not 0 < self.glance_frames < self.segment_frames:
+            raise ValueError(
+                f"glance_frames must be in 1..{self.segment_frames}, the frames of a segment; got "
+                f"{self.glance_frames}: leave it out to glance at all of them"
+            )
         if self.steps < 1 or self.frame_px < 1:
             raise ValueError(
                 f"steps and frame_px must be positive; got {self.steps}, {self.frame_px}"
@@ -58,9 +86,69 @@ class FrameConfig:
         if self.resizer not in RESIZERS:
             raise ValueError(f"resizer must be one of {', '.join(RESIZERS)}; got {self.resizer!r}")
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(T,)``, or ``(T, F)`` where a segment has several frames."""
+        return (self.steps,) if self.segment_frames == 1 else (self.steps, self.segment_frames)
+
+    @property
+    def n_frames(self) -> int:
+        """T·F, frames taken per video."""
+        return self.steps * self.segment_frames
+
+    @property
+    def glanced(self) -> tuple[int, ...]:
+        """Which of the F frames of a segment f_G reads, from 0."""
+        n = self.glance_frames or self.segment_frames
+        return tuple(evenly(self.segment_frames, n).tolist())
+
+    def glance(self, frames: Tensor) -> Tensor:
+        """Return the frames that f_G reads of segments.
+
+        Args:
+            frames: ``(..., F, 3, S, S)``, or ``(..., 3, S, S)`` where a segment is one frame.
+
+        Returns:
+            ``(..., len(glanced), 3, S, S)``; the frames as they are where f_G reads all.
+        """
+        if self.glance_frames is None:
+            return frames
+        return frames[..., list(self.glanced), :, :, :]
+
+    def middle(self, values: OfSegments) -> OfSegments:
+        """Return what belongs to the frame that stands for a segment in pictures and tables.
+
+        Args:
+            values: ``(M, F, ...)``, such as frames or their indices; ``(M, ...)`` where F is 1.
+
+        Returns:
+            ``(M, ...)``: of the middle frame, the later one of two.
+        """
+        return values if self.segment_frames == 1 else values[:, self.segment_frames // 2]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the values, JSON-able, as manifests hold them.
+
+        What says that a segment is one frame is left out, as it was before segments had several:
+        the fingerprints of such caches stay as they are.
+        """
+        values = asdict(self)
+        if self.segment_frames == 1:
+            del values["segment_frames"], values["glance_frames"]
+        return values
+
     def for_any_size(self) -> FrameConfig:
         """Return how frames of any size become S×S; those that are S×S already stay as they are."""
         return self if self.resize_px is not None else replace(self, resize_px=self.frame_px)
+
+
+def evenly(n: int, parts: int) -> NDArray[np.int64]:
+    """Return ``(parts,)``: the middles of equal parts of n, ``int(tick/2 + tick*k)`` of part k.
+
+    ``tick = n / parts``, which is at least 1.
+    """
+    tick = n / parts
+    return (tick / 2 + tick * np.arange(parts)).astype(np.int64)
 
 
 def fit_frames(frames: Tensor, config: FrameConfig) -> Tensor:

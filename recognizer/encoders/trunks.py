@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,9 +121,32 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
             raise ValueError(f"encoder {name!r} must return a Trunk; got {type(trunk).__name__}")
         return trunk
     import torchvision
-    from torchvision.models.feature_extraction import NodePathTracer
 
     model = torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {})).eval()
+    if name not in _CUTS:
+        _CUTS[name] = _cut(name, model)
+    cut = _CUTS[name]
+    # Takes over what the graph uses, no more; the graph is its own, for fusing changes it.
+    network = fx.GraphModule(model, copy.deepcopy(cut.graph))
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return Trunk(network, cut.channels, tuple(preset.mean), tuple(preset.std))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The graph of one of torchvision's networks up to its last map, of that many channels."""
+
+    graph: fx.Graph
+    channels: int
+
+
+# By name: tracing a network costs more than building it.
+_CUTS: dict[str, _Cut] = {}
+
+
+def _cut(name: str, model: nn.Module) -> _Cut:
+    from torchvision.models.feature_extraction import NodePathTracer
+
     tracer = NodePathTracer()
     traced = fx.GraphModule(model, tracer.trace(model))
     shapes = _Shapes(traced)
@@ -136,18 +160,17 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
         and _top(tracer.node_to_qualname.get(node, "")) not in HEADS
         and not _is_pooling(node, model)
     ]
-    traced.graph.erase_node(traced.graph.output_node())
-    traced.graph.output(maps[-1])
-    traced.graph.eliminate_dead_code()
-    network = fx.GraphModule(traced, traced.graph)  # takes over what the cut graph uses, no more
-    kept = {key for key, _ in network.named_parameters()}
+    graph, channels = traced.graph, shapes.found[maps[-1]][1]
+    graph.erase_node(graph.output_node())
+    graph.output(maps[-1])
+    graph.eliminate_dead_code()
+    kept = {key for key, _ in fx.GraphModule(model, graph).named_parameters()}
     if any(key not in kept and _top(key) not in HEADS for key, _ in model.named_parameters()):
         raise EncoderError(
             f"{name} has no feature map before its pooling: choose a convolutional network or a "
             "Swin (mobilenet_v2, resnet50, swin_t)"
         )
-    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-    return Trunk(network, shapes.found[maps[-1]][1], tuple(preset.mean), tuple(preset.std))
+    return _Cut(copy.deepcopy(graph), channels)  # a copy belongs to no network
 
 
 class _Shapes(fx.Interpreter):

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..classifiers.base import Classifier, ClassifierConfig
 from ..classifiers.registry import build_classifier
@@ -153,7 +154,8 @@ def restore(
     try:
         with torch.device("meta"):  # takes no memory, whatever the config says
             build(bundle.config).load_state_dict(dict(bundle.weights), assign=True)
-        network = build(bundle.config)
+        with _Undrawn():
+            network = build(bundle.config)
         network.load_state_dict(dict(bundle.weights))
     except (TypeError, ValueError, RuntimeError) as error:
         raise BundleError(
@@ -168,6 +170,29 @@ def restore(
             "diverged, or the file is damaged: train it anew, or copy it again"
         )
     return network.eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Builds networks with zeros where they would draw their first weights, which takes long."""
+
+    _DRAWS = (
+        *(Tensor.normal_, Tensor.uniform_),
+        *(nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_),
+    )
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of torch, if it is no draw from the global generator."""
+        keywords = kwargs or {}
+        if func in self._DRAWS and keywords.get("generator") is None:
+            tensor: Tensor = args[0] if args else keywords["tensor"]
+            return tensor.detach().zero_()
+        return func(*args, **keywords)
 
 
 def read_classifier(

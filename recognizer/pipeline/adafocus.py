@@ -21,6 +21,7 @@ from ..exits import ExitRule
 from ..files.bundle import read_bundle, restore, write_bundle
 from ..places.places import Places
 from ..policies.policy import PolicyNetwork, PolicyState
+from ..policies.registry import build_policy
 from .checks import check_finite, check_given, check_maps, check_pixels
 from .look import autocast_dtype, glance_at, look_at
 from .recognition import Recognition, RecognizerConfig
@@ -43,7 +44,7 @@ class AdaptiveRecognizer(nn.Module):
         places: Where the K options are.
         feature_dtype: Storage dtype of the cache on which f_C and π were trained.
         frames: Which frames it was made for, and how frames of any size are prepared; None if that
-            is not known.
+            is not known, and a segment is then one frame.
         classes: Names of the C classes; empty if they are not known.
         precision: In which the encoders compute.
         exits: When a video stops; None if never before its last frame.
@@ -74,7 +75,8 @@ class AdaptiveRecognizer(nn.Module):
             places: Where the K options are.
             policy: π, and π′ where frames may be skipped; without one, options have to be given.
             feature_dtype: Storage dtype of the cache on which f_C and π were trained.
-            frames: Which frames it is made for, and how they are prepared.
+            frames: Which frames it is made for, and how they are prepared; without, segments are
+                of one frame.
             classes: Names of the C classes.
             precision: ``float32``; or ``bfloat16`` or ``float16``, in which the encoders then
                 compute where torch's autocast does. π and f_C always compute in float32.
@@ -204,12 +206,16 @@ class AdaptiveRecognizer(nn.Module):
 
     @property
     def cost(self) -> FrameCost:
-        """Multiply-adds of each network on one frame, counted once on the real modules."""
+        """Multiply-adds of each network on one segment, counted once on the real modules."""
         if self._cost is None:
-            self._cost = frame_cost(
-                self.glance_encoder, self.local_encoder, self.classifier, self.policy, self.places
-            )
+            networks = self.glance_encoder, self.local_encoder, self.classifier, self.policy
+            self._cost = frame_cost(*networks, self.places, self.frames)
         return self._cost
+
+    @property
+    def segment_frames(self) -> int:
+        """F, frames of a segment."""
+        return 1 if self.frames is None else self.frames.segment_frames
 
     def fused(self) -> AdaptiveRecognizer:
         """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
@@ -241,36 +247,40 @@ class AdaptiveRecognizer(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, frames: Tensor, options: Tensor | NDArray[np.int64] | None = None
+        self,
+        frames: Tensor,
+        options: Tensor | NDArray[np.int64] | None = None,
+        attended: Tensor | NDArray[np.bool_] | None = None,
     ) -> Recognition:
         """Recognize videos whose frames are all given.
 
         With `exits` the frames are taken in turn, and the batch shrinks as videos stop.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
-            options: ``(B, T)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame;
-                None asks the policy, without sampling: π where to look, π′ whether.
+            frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)`` where a segment has several
+                frames; for other sizes see `prepare`.
+            options: ``(B, T)`` int64 in ``[0, K)`` instead of the policy's; None asks the policy,
+                without sampling: π where to look, π′ whether.
+            attended: ``(B, T)`` bool, whether given options are looked at: elsewhere f_L does not
+                run, and the option may be −1. None: everywhere.
 
         Returns:
             Predictions after every frame, where it looked, and what that cost.
 
         Raises:
             ValueError: If the frames are not uint8 and S×S, if there is neither a policy nor a
-                choice of options, or if they are not one in ``[0, K]`` for every frame.
+                choice of options, or if they are not one in ``[0, K)`` for every frame.
             PredictionError: If a prediction is not finite.
 
         Source: AdaFocus (arXiv:2105.03245) section 3.4; Eq. 9: the local vector of a skipped frame
             is zero.
         """
         if self.exits is not None:
-            check_pixels(frames, self.places.frame_px)
-            given = None if options is None else torch.as_tensor(options)
-            if given is not None:
-                check_given(given, self.places.n_options, (len(frames), frames.shape[1]))
-            return self.stream(len(frames)).push_all(frames, given)
-        glance, local, options, costs, _ = self.observe(frames, options, None)
-        return self.result(self.classifier(glance, local), options, costs)
+            check_pixels(frames, self.places.frame_px, self.segment_frames)
+            given = check_given(options, attended, self.places.n_options, tuple(frames.shape[:2]))
+            return self.stream(len(frames)).push_all(frames, *(given or (None, None)))
+        glance, local, chosen, looks, costs, _ = self.observe(frames, options, attended, None)
+        return self.result(self.classifier(glance, local), chosen, looks, costs)
 
     def stream(self, batch: int = 1) -> RecognizerStream:
         """Begin to recognize videos whose frames come one after the other.
@@ -285,50 +295,57 @@ class AdaptiveRecognizer(nn.Module):
         self,
         frames: Tensor,
         options: Tensor | NDArray[np.int64] | None,
+        attended: Tensor | NDArray[np.bool_] | None,
         state: PolicyState | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, PolicyState | None]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, PolicyState | None]:
         """Do everything but classify: glance, choose, crop, look.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8: all frames, or the next ones of a stream.
+            frames: As of `forward`: those of all segments, or of the next ones of a stream.
             options: See `forward`.
+            attended: See `forward`.
             state: Of the policy, after the frames before; None at the start.
 
         Returns:
-            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, options ``(B, T)``, what each
-            frame cost ``(B, T)`` float64 in GMACs, and the policy's state after these frames.
+            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, options ``(B, T)``, whether
+            they were attended ``(B, T)``, what each segment cost ``(B, T)`` float64 in GMACs, and
+            the policy's state after these segments.
         """
-        check_pixels(frames, self.places.frame_px)
-        given = None if options is None else torch.as_tensor(options)
+        check_pixels(frames, self.places.frame_px, self.segment_frames)
         batch, steps = frames.shape[:2]
+        given = check_given(options, attended, self.places.n_options, (batch, steps))
         flat = frames.to(self.device).flatten(0, 1)
+        computes_in = autocast_dtype(self.precision)
+        glanced = flat if self.frames is None else self.frames.glance(flat)
+        maps, glance = glance_at(self.glance_encoder, glanced, self.feature_dtype, computes_in)
         if given is not None:
-            check_given(given, self.places.n_options, (batch, steps))
+            # Copies: the caller may go on to use theirs.
+            chosen, looks = (each.to(self.device, copy=True) for each in given)
         elif self.policy is None:
             raise ValueError("this recognizer has no policy: give it one, or give `options`")
-        computes_in = autocast_dtype(self.precision)
-        maps, glance = glance_at(self.glance_encoder, flat, self.feature_dtype, computes_in)
-        if given is not None or self.policy is None:
-            # A copy: the caller may go on to use theirs.
-            chosen = torch.as_tensor(given).to(self.device, copy=True)
         else:
             seen = maps.float().unflatten(0, (batch, steps))
             check_maps(seen, self.policy.config)
-            where, looks, state = self.policy.advance(seen, state)
-            chosen = where.masked_fill(~looks, self.places.n_options)
-        local = self._look(flat, chosen.flatten())
-        costs = self.cost.of_frames(chosen < self.places.n_options, policy=given is None)
+            chosen, looks, state = self.policy.advance(seen, state)
+        local = self._look(flat, chosen.flatten(), looks.flatten())
+        costs = self.cost.of_frames(looks, policy=given is None)
         glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))
-        return glance, local, chosen, costs, state
+        return glance, local, chosen, looks, costs, state
 
     def result(
-        self, logits: Tensor, options: Tensor, costs: Tensor, fed: Tensor | None = None
+        self,
+        logits: Tensor,
+        options: Tensor,
+        attended: Tensor,
+        costs: Tensor,
+        fed: Tensor | None = None,
     ) -> Recognition:
         """Return what was recognized, from the logits and what `observe` returned.
 
         Args:
             logits: ``(B, T, C)``.
             options: ``(B, T)``.
+            attended: ``(B, T)`` bool.
             costs: ``(B, T)`` of each frame.
             fed: ``(B, T)``, whether the frame was taken; None if all were.
 
@@ -336,15 +353,14 @@ class AdaptiveRecognizer(nn.Module):
             PredictionError: If a logit is not finite.
         """
         check_finite(logits, self.precision, self.feature_dtype)
-        attended = options < self.places.n_options
         every = torch.from_numpy(self.places.boxes_px).to(options.device)
         boxes = every[options.masked_fill(~attended, 0)].masked_fill(~attended[..., None], 0)
         fed = torch.ones_like(attended) if fed is None else fed
         return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1), fed)
 
-    def _look(self, frames: Tensor, options: Tensor) -> Tensor:
-        """Return local vectors ``(M, L)``: f_L's of frames that are looked at, zero elsewhere."""
-        looked = (options < self.places.n_options).nonzero().squeeze(1)
+    def _look(self, frames: Tensor, options: Tensor, attended: Tensor) -> Tensor:
+        """Return local vectors ``(M, L)``: f_L's of segments that are attended, zero elsewhere."""
+        looked = attended.nonzero().squeeze(1)
         width = self.classifier.config.local_channels
         local = torch.zeros(len(frames), width, dtype=self.feature_dtype, device=frames.device)
         if len(looked):
@@ -367,7 +383,7 @@ def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
         Encoder(config.local, trusted=False),
         build_classifier(config.classifier, trusted=False),
         config.places,
-        None if config.policy is None else PolicyNetwork(config.policy),
+        None if config.policy is None else build_policy(config.policy, trusted=False),
         getattr(torch, config.feature_dtype),
         frames=config.frames,
         classes=config.classes,

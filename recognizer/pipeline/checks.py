@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import PredictionError
 from ..policies.policy import PolicyConfig
 
 
-def check_pixels(frames: Tensor, side_px: int) -> None:
-    """Check that frames are ``(B, T, 3, S, S)`` uint8, at least one.
+def check_pixels(frames: Tensor, side_px: int, n_frames: int = 1) -> None:
+    """Check that frames are uint8 of the shape that a recognizer reads, at least one.
 
     Args:
-        frames: The frames.
+        frames: ``(B, T, 3, S, S)``, or ``(B, T, F, 3, S, S)`` where a segment has several.
         side_px: S, pixels.
+        n_frames: F.
 
     Raises:
         ValueError: If they are not.
     """
     shape = tuple(frames.shape)
-    if frames.dtype != torch.uint8 or len(shape) != 5 or shape[2:] != (3, side_px, side_px):
+    image = (3, side_px, side_px)
+    if frames.dtype != torch.uint8 or shape[2:] != (image if n_frames == 1 else (n_frames, *image)):
+        expected = f"(B, T, 3, S, S) with S = {side_px}"
+        if n_frames > 1:
+            expected = f"(B, T, F, 3, S, S) with F = {n_frames} and S = {side_px}"
         raise ValueError(
-            f"frames must be uint8 (B, T, 3, S, S) with S = {side_px}; got {frames.dtype} "
-            f"{shape}: call `prepare` first where they have another size"
+            f"frames must be uint8 {expected}; got {frames.dtype} {shape}: call `prepare` first "
+            "where they have another size"
         )
     if 0 in shape:
         raise ValueError(f"expected at least one video and one frame; got {shape}")
@@ -44,28 +51,53 @@ def check_maps(maps: Tensor, policy: PolicyConfig) -> None:
         )
 
 
-def check_given(options: Tensor, n_options: int, expected: tuple[int, int]) -> None:
-    """Check the options that a caller chose.
+def check_given(
+    options: Tensor | NDArray[np.int64] | None,
+    attended: Tensor | NDArray[np.bool_] | None,
+    n_options: int,
+    expected: tuple[int, ...],
+) -> tuple[Tensor, Tensor] | None:
+    """Check the options that a caller chose, and whether they are attended.
 
     Args:
-        options: int64 in ``[0, K]``, K to skip the frame.
+        options: int64 in ``[0, K)``; any, or −1, where they are not attended. None if none are
+            given.
+        attended: bool; None: everywhere.
         n_options: K.
-        expected: The shape (B, T) that they should have.
+        expected: The shape that both should have, such as (B, T).
+
+    Returns:
+        Both as tensors; None if none are given.
 
     Raises:
-        ValueError: If their shape, their dtype or one of them is another.
+        ValueError: If their shape, their dtype or one of them is another, or it is said whether
+            options are attended that are not given.
     """
-    shape = tuple(options.shape)
-    if options.dtype != torch.int64 or shape != expected:
+    if options is None:
+        if attended is None:
+            return None
+        raise ValueError("`attended` says which options are looked at: give `options` as well")
+    given = torch.as_tensor(options)
+    shape = tuple(given.shape)
+    if given.dtype != torch.int64 or shape != expected:
         raise ValueError(
-            f"expected an int64 option for every frame, {expected}; got {options.dtype}, "
-            f"{shape}: give one in [0, {n_options}] per frame, {n_options} to skip it"
+            f"expected an int64 option for every frame, {expected}; got {given.dtype}, "
+            f"{shape}: give one in [0, {n_options}) per frame"
         )
-    if options.numel() and (options.min() < 0 or options.max() > n_options):
+    looks = torch.ones_like(given, dtype=torch.bool)
+    looks = looks if attended is None else torch.as_tensor(attended).to(given.device)
+    if looks.dtype != torch.bool or tuple(looks.shape) != expected:
         raise ValueError(
-            f"options must be in [0, {n_options}], {n_options} to skip the frame; got values "
-            f"from {int(options.min())} to {int(options.max())}"
+            f"expected a bool for every frame, {expected}, whether it is looked at; got "
+            f"{looks.dtype}, {tuple(looks.shape)}"
         )
+    lowest = given.masked_fill(~looks & (given == -1), 0)
+    if given.numel() and (lowest.min() < 0 or given.max() >= n_options):
+        raise ValueError(
+            f"options must be in [0, {n_options}), or -1 where `attended` is False; got values "
+            f"from {int(given.min())} to {int(given.max())}"
+        )
+    return given, looks
 
 
 def check_finite(logits: Tensor, precision: str, feature_dtype: torch.dtype) -> None:

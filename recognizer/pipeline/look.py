@@ -1,11 +1,14 @@
 """Glance and look: from frames to features, in the one way that all others use.
 
-Frames are normalised first and cut afterwards, and features are rounded as a cache stores them, so
-that a policy sees in deployment what it saw in training.
+What is read is a segment: one frame, or several. Frames are normalised first and cut afterwards,
+and features are rounded as a cache stores them, so that a policy sees in deployment what it saw in
+training.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -45,7 +48,9 @@ def glance_at(
 
     Args:
         encoder: f_G.
-        frames: ``(M, 3, S, S)`` uint8; f_G may read them at a smaller side, its ``input_px``.
+        frames: ``(M, 3, S, S)`` uint8; or, of segments of several frames, those that f_G reads
+            ``(M, F, 3, S, S)``, see `FrameConfig.glance`. f_G may read them at a smaller side, its
+            ``input_px``.
         dtype: Storage dtype, to which both are rounded.
         computes_in: Dtype in which f_G computes where torch's autocast does; None is float32.
 
@@ -71,12 +76,13 @@ def look_at(
     dtype: torch.dtype,
     computes_in: torch.dtype | None = None,
 ) -> Tensor:
-    """Return the local vectors of one option of each frame, as they are stored.
+    """Return the local vectors of one option of each segment, as they are stored.
 
     Args:
         encoder: f_L.
         places: Where the K options are.
-        frames: ``(M, 3, S, S)`` uint8, at least one.
+        frames: ``(M, 3, S, S)`` uint8, at least one; or segments ``(M, F, 3, S, S)``, in all frames
+            of which the option is read.
         options: ``(M,)`` int64 in ``[0, K)``.
         dtype: Storage dtype, to which they are rounded.
         computes_in: As of `glance_at`.
@@ -86,7 +92,7 @@ def look_at(
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 2.
     """
-    n = _n_batches(len(frames), places.side_px, LOCAL_PIXELS, frames.device)
+    n = _n_batches(frames.shape[:-3], places.side_px, LOCAL_PIXELS, frames.device)
     pooled = []
     for some, where in zip(frames.tensor_split(n), options.tensor_split(n), strict=True):
         with _autocast(frames.device, computes_in):
@@ -98,43 +104,56 @@ def look_at(
 def look_everywhere(
     encoder: Encoder, places: Places, prepared: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """Return the local vectors of all options of each frame, as they are stored.
+    """Return the local vectors of all options of each segment, as they are stored.
 
     Args:
         encoder: f_L.
         places: Where the K options are.
-        prepared: ``(M, 3, S, S)`` as `Encoder.prepare` normalises frames: once per frame, not once
-            per option. Several frames, or parts of one, make a batch.
+        prepared: ``(M, 3, S, S)``, or segments ``(M, F, 3, S, S)``, as `Encoder.prepare` normalises
+            frames: once per frame, not once per option. Several segments, or parts of one, make a
+            batch.
         dtype: Storage dtype, to which they are rounded.
 
     Returns:
         ``(M, K, L)``.
     """
     n_options, side_px = places.n_options, places.side_px
-    at_once = max(1, round(LOCAL_PIXELS / (n_options * side_px**2)))
+    n_images = n_options * math.prod(prepared.shape[1:-3])  # of a segment
+    at_once = max(1, round(LOCAL_PIXELS / (n_images * side_px**2)))
     pooled = [
         pool(encoder.encode(images), dtype)
         for some in prepared.split(at_once)
-        for images in batches(places.crop_all(some).flatten(0, 1), LOCAL_PIXELS)
+        for images in batches(_crop_all(places, some), LOCAL_PIXELS)
     ]
     vectors: Tensor = torch.cat(pooled).unflatten(0, (len(prepared), n_options))
     return vectors
 
 
 def local_maps(encoder: Encoder, places: Places, frames: Tensor, options: Tensor) -> Tensor:
-    """Return local maps ``(M, L, h, w)`` of one option of each frame; see `look_at`.
+    """Return local maps ``(M, L, h, w)`` of one option of each segment; see `look_at`.
 
     In one batch, neither pooled nor rounded: f_L may be trained through it.
     """
-    return encoder.encode(places.crop(encoder.prepare(frames), options))
+    prepared = encoder.prepare(frames)
+    if frames.ndim == 5:
+        in_frames = options.repeat_interleave(frames.shape[1])
+        crops = places.crop(prepared.flatten(0, 1), in_frames).unflatten(0, frames.shape[:2])
+    else:
+        crops = places.crop(prepared, options)
+    return encoder.encode(crops)
 
 
 def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:
-    """Divide images ``(M, 3, side, side)`` into batches of nearly one size, ``pixels`` each.
+    """Divide images into batches of nearly one size, ``pixels`` each; at least one segment each.
 
     On CUDA 64 times as many: a GPU has to be given much at once, and memory stays bounded.
+
+    Args:
+        images: ``(M, 3, side, side)``, or segments ``(M, F, 3, side, side)``, which stay whole.
+        pixels: Of a batch, on a CPU.
     """
-    return images.tensor_split(_n_batches(len(images), images.shape[-1], pixels, images.device))
+    n = _n_batches(images.shape[:-3], images.shape[-1], pixels, images.device)
+    return images.tensor_split(n)
 
 
 def pool(maps: Tensor, dtype: torch.dtype) -> Tensor:
@@ -146,6 +165,16 @@ def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContex
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
-def _n_batches(n_images: int, side_px: int, pixels: int, device: torch.device) -> int:
+def _crop_all(places: Places, prepared: Tensor) -> Tensor:
+    """Return all options ``(M·K, 3, side, side)``, or ``(M·K, F, 3, side, side)`` of segments."""
+    if prepared.ndim == 4:
+        return places.crop_all(prepared).flatten(0, 1)
+    of_frames = places.crop_all(prepared.flatten(0, 1))  # (M·F, K, 3, side, side)
+    of_segments: Tensor = of_frames.unflatten(0, prepared.shape[:2])  # (M, F, K, 3, side, side)
+    return of_segments.transpose(1, 2).flatten(0, 1)
+
+
+def _n_batches(shape: Sequence[int], side_px: int, pixels: int, device: torch.device) -> int:
+    """Return into how many batches images ``(M,)`` or segments ``(M, F)`` are divided: 1 to M."""
     at_once = pixels if device.type == "cpu" else 64 * pixels
-    return max(1, round(n_images * side_px**2 / at_once))
+    return max(1, min(shape[0], round(math.prod(shape) * side_px**2 / at_once)))

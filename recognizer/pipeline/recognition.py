@@ -90,14 +90,15 @@ class Recognition:
 
     Attributes:
         logits: ``(B, T, C)`` float32, after every frame.
-        options: ``(B, T)`` int64 in ``[0, K]``: where it looked; K where the frame was skipped.
+        options: ``(B, T)`` int64 in ``[0, K)``: where it looked. Where f_L was not run, the option
+            that was named all the same, or −1 if none was.
         boxes_px: ``(B, T, 4)`` int64: the patches as (left, top, right, bottom) in the frame,
-            pixels; zeros where the frame was skipped.
+            pixels; zeros where f_L was not run.
         attended: ``(B, T)`` bool: whether f_L was run.
         gmacs: ``(B, T)`` float64: multiply-adds spent on the video up to and including each frame.
         fed: ``(B, T)`` bool: whether the frame was taken at all. After its exit a video is not
             glanced at, looked at or classified: its prediction and its cost stay, and its option is
-            K. If it is not given, every frame was taken.
+            −1. If it is not given, every frame was taken.
     """
 
     logits: Tensor

@@ -1,4 +1,4 @@
-"""Online recognition: frames come one after the other, and every one gives a prediction."""
+"""Online recognition: segments come one after the other, and every one gives a prediction."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..policies.policy import PolicyState
+from .checks import check_given
 from .recognition import Recognition
 
 if TYPE_CHECKING:
@@ -48,14 +49,18 @@ class RecognizerStream:
         self._spent = torch.zeros(batch, dtype=torch.float64, device=recognizer.device)
 
     @torch.no_grad()
-    def push(self, frame: Tensor, options: Tensor | None = None) -> Recognition:
-        """Recognize the next frame of every stream that has not exited.
+    def push(
+        self, frame: Tensor, options: Tensor | None = None, attended: Tensor | None = None
+    ) -> Recognition:
+        """Recognize the next segment, often one frame, of every stream that has not exited.
 
         Args:
-            frame: ``(B, 3, S, S)`` uint8, or ``(3, S, S)`` if B is 1; for other sizes see
-                `AdaptiveRecognizer.prepare`.
-            options: ``(B,)`` int64 in ``[0, K]`` instead of the policy's, K to skip the frame; for
-                all frames of a stream, or for none.
+            frame: ``(B, 3, S, S)`` uint8, or ``(B, F, 3, S, S)`` where a segment has several
+                frames; without B if that is 1. For other sizes see `AdaptiveRecognizer.prepare`.
+            options: ``(B,)`` int64 in ``[0, K)`` instead of the policy's; for all frames of a
+                stream, or for none.
+            attended: ``(B,)`` bool, whether given options are looked at: elsewhere f_L does not
+                run. None: everywhere.
 
         Returns:
             The prediction so far and what this frame added, with T = 1; ``gmacs`` counts from the
@@ -68,55 +73,70 @@ class RecognizerStream:
             PredictionError: If a prediction is not finite; begin another stream.
         """
         recognizer = self._recognizer
-        frames = frame[None] if frame.ndim == 3 and self._batch == 1 else frame
-        if frames.ndim != 4 or len(frames) != self._batch:
+        several = recognizer.segment_frames > 1
+        ndim = 5 if several else 4
+        frames = frame[None] if frame.ndim == ndim - 1 and self._batch == 1 else frame
+        if frames.ndim != ndim or len(frames) != self._batch:
+            what, shape = ("segment", "(B, F, 3, S, S)") if several else ("frame", "(B, 3, S, S)")
             raise ValueError(
-                f"expected a frame for each of {self._batch} streams; got {tuple(frame.shape)}: "
-                "give (B, 3, S, S), or begin a stream of another batch"
+                f"expected a {what} for each of {self._batch} streams; got {tuple(frame.shape)}: "
+                f"give {shape}, or begin a stream of another batch"
             )
         if options is not None and tuple(options.shape) != (self._batch,):
             raise ValueError(
                 f"expected an option for each of {self._batch} streams; got "
                 f"{tuple(options.shape)}: give (B,)"
             )
+        given = check_given(options, attended, recognizer.places.n_options, (self._batch,))
         fed, logits, spent = self.running.clone(), self._logits.clone(), self._spent.clone()
-        chosen = torch.full((self._batch,), recognizer.places.n_options, device=recognizer.device)
+        chosen = torch.full((self._batch,), -1, device=recognizer.device)
+        looks = torch.zeros_like(fed)
         if fed.any():
-            logits[fed], chosen[fed], costs = self._go_on(frames, options)
+            logits[fed], chosen[fed], looks[fed], costs = self._go_on(frames, given)
             spent[fed] += costs
         self.seen += 1
         self._logits, self._spent = logits, spent
-        columns = (values[:, None] for values in (logits, chosen, spent, fed))
+        columns = (values[:, None] for values in (logits, chosen, looks, spent, fed))
         return recognizer.result(*columns)
 
-    def push_all(self, frames: Tensor, options: Tensor | None = None) -> Recognition:
-        """Recognize the next T frames of every stream, one after the other.
+    def push_all(
+        self, frames: Tensor, options: Tensor | None = None, attended: Tensor | None = None
+    ) -> Recognition:
+        """Recognize the next T segments of every stream, one after the other.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8.
+            frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)``, see `push`.
             options: ``(B, T)`` int64, see `push`.
+            attended: ``(B, T)`` bool, see `push`.
 
         Returns:
-            What `push` returned for each frame, joined.
+            What `push` returned for each segment, joined.
         """
         parts = [
-            self.push(frames[:, t], None if options is None else options[:, t])
+            self.push(
+                frames[:, t],
+                None if options is None else options[:, t],
+                None if attended is None else attended[:, t],
+            )
             for t in range(frames.shape[1])
         ]
         return Recognition.join(parts, dim=1)
 
-    def _go_on(self, frames: Tensor, options: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Take a frame of the running streams; returns their logits, options and its costs."""
+    def _go_on(
+        self, frames: Tensor, given: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Take a frame of the running streams; return logits, options, looks and costs of it."""
         recognizer, f_c = self._recognizer, self._recognizer.classifier
         every = bool(self.running.all())
         rows = self.running.nonzero().squeeze(1)
         frames = frames if every else frames[rows.to(frames.device)]
-        if options is not None and not every:
-            options = options[rows.to(options.device)]
-        glance, local, chosen, costs, policy_state = recognizer.observe(
-            frames[:, None], None if options is None else options[:, None], self._policy_state
+        options, attended = given or (None, None)
+        if options is not None and attended is not None:
+            options, attended = (x[rows.to(x.device), None] for x in (options, attended))
+        glance, local, chosen, looks, costs, policy_state = recognizer.observe(
+            frames[:, None], options, attended, self._policy_state
         )
-        if self.seen and recognizer.policy and (options is None) != self._asks:
+        if self.seen and recognizer.policy and (given is None) != self._asks:
             raise ValueError(
                 "a stream has either the policy's options or given ones, for the policy remembers "
                 "the frames before: give options for all frames, or for none"
@@ -125,11 +145,11 @@ class RecognizerStream:
         inputs = f_c.project(glance[:, 0], local[:, 0])
         state = f_c.advance(self._state, f_c.recur(self._state, step), inputs, step)
         logits = f_c.logits(state, step)
-        self._asks = options is None
+        self._asks = given is None
         if recognizer.exits is not None:
             goes_on = ~recognizer.exits.stops(logits, self.seen)
             self.running = self.running.index_put((rows,), goes_on)
             state = state[goes_on]
             policy_state = None if policy_state is None else policy_state.of(goes_on)
         self._state, self._policy_state = state, policy_state
-        return logits, chosen[:, 0], costs[:, 0]
+        return logits, chosen[:, 0], looks[:, 0], costs[:, 0]

@@ -18,7 +18,8 @@ class OptionGroup:
         places: Where the K options are.
         encoder: Name of the encoder that reads them, among those of a cache.
         channels: L, the width of the local vectors.
-        gmacs: Multiply-adds of the encoder on one option.
+        gmacs: Multiply-adds of the encoder on one option, in all frames of a segment.
+        segment_frames: F, the frames of a segment that ``gmacs`` counts.
 
     Raises:
         ValueError: If a name has characters other than letters, digits, ``_``, ``-`` and ``.``, or
@@ -30,6 +31,7 @@ class OptionGroup:
     encoder: str
     channels: int
     gmacs: float
+    segment_frames: int = 1
 
     def __post_init__(self) -> None:
         """Check the names, which become names of files, and the numbers."""
@@ -44,15 +46,22 @@ class OptionGroup:
                 f"an option group has a positive width and price; got {self.channels} channels and "
                 f"{self.gmacs} GMACs"
             )
+        if self.segment_frames < 1:
+            raise ValueError(
+                f"the price of an option is of at least one frame; got {self.segment_frames}"
+            )
 
     def describe(self) -> dict[str, Any]:
-        """Return everything but the name, JSON-able."""
-        return {
+        """Return everything but the name, JSON-able; F only where it is more than 1."""
+        described = {
             "places": asdict(self.places),
             "encoder": self.encoder,
             "channels": self.channels,
             "gmacs": self.gmacs,
         }
+        if self.segment_frames > 1:
+            described["segment_frames"] = self.segment_frames
+        return described
 
     @classmethod
     def read(cls, name: str, description: Mapping[str, Any]) -> OptionGroup:

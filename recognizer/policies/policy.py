@@ -30,6 +30,8 @@ class PolicyConfig:
         options_allowed: Options that may be chosen; None for all.
         threshold: ρ: frames for which π′ gives a keep probability below it are skipped. None means
             that there is no π′ and every frame is looked at.
+        network: Kind of the networks: ``gru``, or ``module:attribute`` of a subclass of
+            `PolicyNetwork`.
 
     Raises:
         ValueError: If an allowed option is not in ``[0, K)``, or ρ is not in [0, 1].
@@ -43,6 +45,7 @@ class PolicyConfig:
     hidden: int = 1024
     options_allowed: Sequence[int] | None = None
     threshold: float | None = None
+    network: str = "gru"
 
     def __post_init__(self) -> None:
         """Check the options and the threshold."""

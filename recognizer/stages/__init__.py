@@ -4,7 +4,14 @@ from .config import FitConfig
 from .fit import FitError, Fitted, fit
 from .networks import FullFrames, OnFeatures, OnPixels, policy_choice
 from .processes import process_group, rank_and_world
-from .samples import Samples, TensorSamples, random_options, shuffled, uniform_draws, with_skips
+from .samples import (
+    Samples,
+    TensorSamples,
+    random_looks,
+    random_options,
+    shuffled,
+    uniform_draws,
+)
 from .stage import Stage, sequence_losses
 
 __all__ = [
@@ -20,10 +27,10 @@ __all__ = [
     "fit",
     "policy_choice",
     "process_group",
+    "random_looks",
     "random_options",
     "rank_and_world",
     "sequence_losses",
     "shuffled",
     "uniform_draws",
-    "with_skips",
 ]

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
+from ..encoders.frames import FrameConfig
 from ..pipeline.look import local_maps
 from ..places.places import Places
 from ..policies.policy import PolicyNetwork
-from .samples import random_options, with_skips
+from .samples import random_looks, random_options
 from .stage import Stage
 
 
@@ -35,7 +36,7 @@ class FullFrames(Stage):
         return {"encoder": nn.ModuleList([self.encoder, self.head])}
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return logits ``(B, 1, C)`` of frames ``(B, T, 3, S, S)`` uint8."""
+        """Return logits ``(B, 1, C)`` of frames ``(B, T, 3, S, S)`` or ``(B, T, F, 3, S, S)``."""
         pooled = self.encoder(frames.flatten(0, 1)).mean(dim=(2, 3))
         logits: Tensor = self.head(pooled).unflatten(0, frames.shape[:2]).mean(dim=1, keepdim=True)
         return logits
@@ -60,6 +61,7 @@ class OnPixels(Stage):
         *,
         sample: bool = False,
         skip_rate: float = 0.0,
+        frames: FrameConfig | None = None,
     ) -> None:
         """Assemble the stage.
 
@@ -72,11 +74,13 @@ class OnPixels(Stage):
             sample: Whether the policy's options and looks are drawn, in training mode.
             skip_rate: Share of the frames that are skipped at random in training mode, where there
                 is no π′.
+            frames: Which frames of a segment f_G reads; None reads all.
         """
         super().__init__()
         self.glance_encoder, self.policy = glance_encoder, policy
         self.local_encoder, self.classifier = local_encoder, classifier
         self._places, self._sample, self._skip_rate = places, sample, skip_rate
+        self._frames = frames
         for fixed in self._fixed():
             fixed.eval().requires_grad_(False)
 
@@ -96,20 +100,19 @@ class OnPixels(Stage):
         """Return logits ``(B, T, C)``.
 
         Args:
-            frames: ``(B, T, 3, S, S)`` uint8.
+            frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)``.
             draws: ``(B, T, 2)`` uniform in [0, 1); see `uniform_draws`.
         """
         flat, batch = frames.flatten(0, 1), frames.shape[:2]
+        glanced = flat if self._frames is None else self._frames.glance(flat)
         with torch.no_grad():
-            maps = self.glance_encoder(flat).float()
+            maps = self.glance_encoder(glanced).float()
             seen = maps.permute(0, 2, 3, 1).unflatten(0, batch)
-            options = self._choose(seen, draws).flatten()
+            options, looks = (each.flatten() for each in self._choose(seen, draws))
         glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
-        looks = options < self._places.n_options
         # Where nothing is looked at, one patch is, times zero: processes step together.
         looked = looks.nonzero().squeeze(1) if looks.any() else torch.zeros_like(options[:1])
-        shown = options[looked].clamp(max=self._places.n_options - 1)
-        local_map = local_maps(self.local_encoder, self._places, flat[looked], shown)
+        local_map = local_maps(self.local_encoder, self._places, flat[looked], options[looked])
         vectors = local_map.mean(dim=(2, 3)) * looks[looked, None]
         local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, looked, vectors)
         logits: Tensor = self.classifier(glance, local.unflatten(0, batch))
@@ -118,11 +121,11 @@ class OnPixels(Stage):
     def _fixed(self) -> list[nn.Module]:
         return [self.glance_encoder, *([] if self.policy is None else [self.policy])]
 
-    def _choose(self, maps: Tensor, draws: Tensor) -> Tensor:
-        n_options = self._places.n_options
+    def _choose(self, maps: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         skip_rate = self._skip_rate if self.training else 0.0
         if self.policy is None:
-            return random_options(draws, n_options, skip_rate)
+            options = random_options(draws, self._places.n_options)
+            return options, random_looks(draws, skip_rate)
         with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
             return policy_choice(
                 self.policy, maps, draws, sample=self._sample and self.training, skip_rate=skip_rate
@@ -153,8 +156,8 @@ class OnFeatures(Stage):
 
 def policy_choice(
     policy: PolicyNetwork, maps: Tensor, draws: Tensor, *, sample: bool, skip_rate: float
-) -> Tensor:
-    """Return the options ``(B, T)`` in ``[0, K]`` that a policy gives to a stage.
+) -> tuple[Tensor, Tensor]:
+    """Return what a policy gives to a stage: options ``(B, T)``, and whether to look, bool.
 
     Args:
         policy: π, and π′ where there is one.
@@ -164,6 +167,4 @@ def policy_choice(
         skip_rate: Share of the frames that are skipped at random, where there is no π′.
     """
     options, looks = policy.choose(maps, draws if sample else None)
-    n_options = policy.config.n_options
-    options = options.masked_fill(~looks, n_options)
-    return options if policy.keep else with_skips(options, draws, n_options, skip_rate)
+    return options, looks if policy.keep else random_looks(draws, skip_rate)

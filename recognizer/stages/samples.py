@@ -72,22 +72,27 @@ def uniform_draws(rows: Sequence[int], steps: int, key: Sequence[int]) -> Tensor
     return torch.from_numpy(np.stack(drawn))
 
 
-def random_options(draws: Tensor, n_options: int, skip_rate: float = 0.0) -> Tensor:
-    """Return random options ``(B, T)`` in ``[0, K]``, uniform over the K of the grid.
+def random_options(draws: Tensor, n_options: int) -> Tensor:
+    """Return random options ``(B, T)`` in ``[0, K)``, uniform.
 
     Args:
         draws: ``(B, T, 2)`` uniform in [0, 1).
         n_options: K.
-        skip_rate: Share of the frames that are skipped, K, in [0, 1).
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 5; the paper crops at any pixel, here a random patch is
-        one of the grid's. Skips at random are ours: in the paper f_C meets zero local vectors
-        (Eq. 9) only once it is frozen, and what it makes of them is left to chance.
+        one of the grid's.
     """
-    options = (draws[..., 0] * n_options).long()
-    return with_skips(options, draws, n_options, skip_rate)
+    return (draws[..., 0] * n_options).long()
 
 
-def with_skips(options: Tensor, draws: Tensor, n_options: int, skip_rate: float) -> Tensor:
-    """Return options ``(B, T)`` of which a share is replaced by K, skip; see `random_options`."""
-    return options.masked_fill(draws[..., 1] < skip_rate, n_options)
+def random_looks(draws: Tensor, skip_rate: float = 0.0) -> Tensor:
+    """Return whether frames are looked at, ``(B, T)`` bool, at random.
+
+    Args:
+        draws: ``(B, T, 2)`` uniform in [0, 1).
+        skip_rate: Share of the frames that are not, in [0, 1).
+
+    Source: Ours. In the paper (arXiv:2105.03245) f_C meets zero local vectors (Eq. 9) only once it
+        is frozen, and what it makes of them is left to chance.
+    """
+    return draws[..., 1] >= skip_rate

@@ -105,6 +105,8 @@ class FitPatchesConfig:
         training: How.
         head: What f_C is, without --classifier.
         glance_encoder: Bundle of f_G.
+        glance_frames: How many of a segment's frames it reads, spread evenly, the middle one for
+            1; all if not given.
         local_encoder: Bundle of f_L, to begin with.
         classifier: Bundle of f_C, to begin with; random weights if not given.
         policy: A run of 'focusgym train', or a policy bundle.
@@ -123,6 +125,7 @@ class FitPatchesConfig:
     # Not plainly --local: torchrun takes that for an abbreviation of options of its own.
     glance_encoder: Path
     local_encoder: Path
+    glance_frames: int | None = None
     classifier: Path | None = None
     policy: Path | None = None
     sample_policy: bool = False

@@ -43,11 +43,12 @@ class FramesConfig:
     """Which frames of a video are taken, and how they are prepared.
 
     Attributes:
-        steps: T, frames per video.
+        steps: T, segments per video: frames, where a segment is one.
+        segment_frames: F, frames per segment, all of which f_L reads: T·F frames are taken evenly.
         frame: Side S of the frames, pixels.
         resize: Length of the short side before the crop to S, pixels; 0 takes frames as they are,
             S×S.
-        short_videos: What fills the places of a video with fewer than T frames; the first frame
+        short_videos: What fills the places of a video with fewer than T·F frames; the first frame
             for the format something, the last one for others, if not given.
         resizer: What resizes: torchvision, or pillow as the released code of AdaFocus. They differ
             by one grey level in places.
@@ -56,6 +57,7 @@ class FramesConfig:
     """
 
     steps: int = 16
+    segment_frames: int = 1
     frame: int = 224
     resize: int = 256
     short_videos: Literal["repeat_last", "repeat_first"] | None = None

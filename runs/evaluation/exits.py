@@ -82,6 +82,6 @@ def _row(
 ) -> dict[str, Any]:
     fed = np.arange(logits.shape[1]) <= steps.numpy()[:, None]
     gmacs = hold(torch.from_numpy(played.gmacs), steps).numpy()
-    looked, labels = played.looked & fed, all_labels(trained.cache, videos)
+    looked, labels = played.attended & fed, all_labels(trained.cache, videos)
     row = measures(name, hold(logits, steps), labels, looked)
     return row | gmacs_of(replace(played, gmacs=gmacs))

@@ -47,7 +47,7 @@ class TrainedModel(Decider):
         onednn: Any = torch.backends.mkldnn
         enabled, onednn.enabled = onednn.enabled, False
         try:
-            episode = count_gmacs(lambda: self.agent.options(self.engine, row))
+            episode = count_gmacs(lambda: self.agent.plan(self.engine, row))
         finally:
             onednn.enabled = enabled
         return episode / self.cache.steps

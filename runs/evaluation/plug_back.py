@@ -24,7 +24,7 @@ from ...agents import (
     TrueBoxAgent,
     UniformFramesAgent,
 )
-from ...envs import FeatureSource, FocusEngine
+from ...envs import FeatureSource, FocusEngine, Plan
 from ...feature_cache import FeatureCache, read_many
 from ...recognizer import AdaptiveRecognizer, FrameCost, PolicyNetwork, Recognition, confidence
 from .measures import measures
@@ -40,7 +40,7 @@ class Contender:
     Attributes:
         name: Of the row.
         recognizer: What runs on the pixels.
-        options: ``(B, T)`` in ``[0, K]``; None lets the recognizer's policy choose.
+        plan: What is done in its videos; None lets the recognizer's policy choose.
         cost: Of its networks on one frame.
         runs_policy: Whether the policy network's compute is charged.
         patches: Patches that f_L and f_C are charged for, per frame that is looked at.
@@ -48,7 +48,7 @@ class Contender:
 
     name: str
     recognizer: AdaptiveRecognizer
-    options: NDArray[np.int64] | None
+    plan: Plan | None
     cost: FrameCost
     runs_policy: bool
     patches: int
@@ -86,8 +86,8 @@ def compare_policies(
 
     def given(agent: Agent) -> Contender:
         patches = cache.n_options if agent.tries_all else 1
-        options = agent.options(engine, test)
-        return Contender(agent.name, learned, options, cost, agent.runs_policy, patches)
+        plan = agent.plan(engine, test)
+        return Contender(agent.name, learned, plan, cost, agent.runs_policy, patches)
 
     def choosing(name: str, recognizer: AdaptiveRecognizer, cost: FrameCost) -> Contender:
         return Contender(name, recognizer, None, cost, runs_policy=True, patches=1)
@@ -109,14 +109,11 @@ def compare_policies(
         zip((c.name for c in contenders), recognize_files(contenders, cache, test), strict=True)
     )
     labels = cache.labels[test]
-    parities = [
-        parity(
-            recognitions[learner.name].logits,
-            engine.rollout(test, learner.options(engine, test)),
-            labels,
-        )
-        for learner in (agent, plus_agent)
-    ]
+    parities = []
+    for learner in (agent, plus_agent):
+        plan = learner.plan(engine, test)
+        on_cache = engine.rollout(test, plan.options, plan.attended)
+        parities.append(parity(recognitions[learner.name].logits, on_cache, labels))
     results = {
         "seed": seed,
         "split": "test",
@@ -162,16 +159,16 @@ def recognize_files(
     while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
         rows = slice(start, start + len(batch))
         for contender, recognitions in zip(contenders, seen, strict=True):
-            given = contender.options
-            options = None if given is None else torch.from_numpy(given[rows])
-            recognitions.append(contender.recognizer(torch.stack(batch), options))
+            plan = contender.plan
+            given = () if plan is None else (plan.options[rows], plan.attended[rows])
+            recognitions.append(contender.recognizer(torch.stack(batch), *given))
         start += len(batch)
     return [Recognition.join(recognitions) for recognitions in seen]
 
 
 def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> dict[str, Any]:
     """Return the row of ``results.json``: `measures`, and the GMACs by network."""
-    looked = recognition.options.cpu().numpy() < contender.recognizer.places.n_options
+    looked = recognition.attended.cpu().numpy()
     row = measures(contender.name, recognition.logits, labels, looked)
     gmacs = contender.cost.of_video(
         looked.shape[1],
@@ -211,9 +208,10 @@ def worst_parity(parities: list[dict[str, float]]) -> dict[str, float]:
 
 
 def true_boxes(cache: FeatureCache, boxes: pd.DataFrame) -> pd.DataFrame:
-    """Return the true box of every cached frame, ``N*T`` rows, video by video.
+    """Return the true box of every cached segment, ``N*T`` rows, video by video.
 
-    Frames of augmented copies have none: they are cropped and mirrored in another way.
+    It is that of the middle frame where a segment has several. Frames of augmented copies have
+    none: they are cropped and mirrored in another way.
 
     Args:
         cache: The feature cache.
@@ -221,10 +219,11 @@ def true_boxes(cache: FeatureCache, boxes: pd.DataFrame) -> pd.DataFrame:
             (pixels of the central crop S×S), ``visible``.
     """
     keys = ["path", "frame", "view"]
+    indices = cache.frame_indices(np.arange(cache.n_videos))
     frames = pd.DataFrame(
         {
             "path": np.repeat(_real(cache.videos["path"]), cache.steps),
-            "frame": cache.frame_indices(np.arange(cache.n_videos)).ravel(),
+            "frame": cache.frames.middle(indices.reshape(-1, *indices.shape[2:])),
             "view": np.repeat(cache.videos["view"].to_numpy(), cache.steps),
         }
     )

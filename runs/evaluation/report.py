@@ -293,7 +293,8 @@ def patch_strip(
     grid = figure.subplots(len(rows), cache.steps, squeeze=False)
     for axes_row, video in zip(grid, rows, strict=True):
         (clip,) = cache.clips(np.array([video]))
-        pixels, view = read_frames(clip, cache.frames)
+        frames, view = read_frames(clip, cache.frames)
+        pixels, indices = cache.frames.middle(frames), cache.frames.middle(view.frame_indices)
         chosen = options[np.searchsorted(test, video)]
         for t, axes in enumerate(axes_row):
             axes.imshow(pixels[t].permute(1, 2, 0).numpy())
@@ -306,7 +307,7 @@ def patch_strip(
                 _draw(axes, corners, edgecolor="0.75", linewidth=1.2, linestyle=style)
             if t == 0:
                 axes.set_ylabel(cache.classes[cache.labels[video]], fontsize=9)
-            axes.set_title(f"frame {view.frame_indices[t]}", fontsize=7, pad=2)
+            axes.set_title(f"frame {indices[t]}", fontsize=7, pad=2)
     legend = "green: chosen patch"
     if boxes is not None:
         legend += "   grey: true box (dotted: hidden in this frame)"

@@ -26,8 +26,8 @@ def played_of(trace: TaskTrace, cache: FeatureCache) -> Played:
         predictions=predictions.numpy(),
         correct=cache.label_matrix[trace.videos].gather(1, predictions).numpy(),
         confidences=confidence(trace.logits, labels).float().numpy(),
-        options=np.where(trace.attended, trace.options, cache.n_options),
-        looked=trace.attended,
+        options=trace.options,
+        attended=trace.attended,
         gmacs=trace.gmacs,
     )
 
@@ -57,7 +57,7 @@ def system_results(name: str, trace: TaskTrace, cache: FeatureCache) -> dict[str
         videos that had read 0, 1, …, T segments at their end, ``read``.
     """
     played = played_of(trace, cache)
-    row = measures(name, trace.logits, all_labels(cache, trace.videos), played.looked)
+    row = measures(name, trace.logits, all_labels(cache, trace.videos), played.attended)
     steps = np.arange(cache.steps)
     by_segment = (trace.segments[..., None] == steps) & trace.attended[..., None]
     return {

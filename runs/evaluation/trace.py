@@ -36,8 +36,9 @@ class Played:
         predictions: ``(B, T)`` int64, the most probable class after each frame.
         correct: ``(B, T)`` bool, whether that is the true class, or one of several.
         confidences: ``(B, T)`` float32, on the true class, after each frame; of several, the mean.
-        options: ``(B, T)`` int64 in ``[0, K]``; K where the frame was skipped.
-        looked: ``(B, T)`` bool, whether f_L ran.
+        options: ``(B, T)`` int64 in ``[0, K)``. Where f_L did not run, the option that was named
+            all the same, or −1 if none was.
+        attended: ``(B, T)`` bool, whether f_L ran.
         gmacs: ``(B, T)`` float64, multiply-adds spent on the video up to and including each frame.
     """
 
@@ -47,7 +48,7 @@ class Played:
     correct: NDArray[np.bool_]
     confidences: NDArray[np.float32]
     options: NDArray[np.int64]
-    looked: NDArray[np.bool_]
+    attended: NDArray[np.bool_]
     gmacs: NDArray[np.float64]
 
     @property
@@ -63,7 +64,7 @@ class Played:
     @property
     def kept_share(self) -> float:
         """Share of all frames that were looked at."""
-        return float(self.looked.mean())
+        return float(self.attended.mean())
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as an ``.npz`` file, which appears complete, or not at all."""
@@ -115,24 +116,24 @@ def play(
         What it did; and the logits ``(B, T, C)`` after every frame.
     """
     cache = engine.cache
-    options = agent.options(engine, videos)
-    parts = [videos[start : start + _CHUNK] for start in range(0, len(videos), _CHUNK)]
-    chosen = np.split(options, range(_CHUNK, len(videos), _CHUNK))
-    logits = torch.cat([engine.rollout(*each).cpu() for each in zip(parts, chosen, strict=True)])
+    plan = agent.plan(engine, videos)
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(videos), _CHUNK)]
+    logits = torch.cat(
+        [engine.rollout(videos[s], plan.options[s], plan.attended[s]).cpu() for s in parts]
+    )
     predictions = logits.argmax(dim=-1)
     labels = all_labels(cache, videos)
-    looked = options < cache.n_options
     tries = cache.n_options if agent.tries_all else 1
     frame = cost.of_video(1, policy=agent.runs_policy, patches=tries, kept_share=0.0).total_gmacs
-    spent = frame + looked * (tries * cost.local_gmacs)
+    spent = frame + plan.attended * (tries * cost.local_gmacs)
     played = Played(
         names=cache.videos["name"].to_numpy()[videos].astype(np.str_),
         labels=cache.labels[videos].numpy().astype(np.int64),
         predictions=predictions.numpy(),
         correct=cache.label_matrix[videos].gather(1, predictions).numpy(),
         confidences=confidence(logits, labels).float().numpy(),
-        options=options,
-        looked=looked,
+        options=plan.options,
+        attended=plan.attended,
         gmacs=np.cumsum(spent, axis=1),
     )
     return played, logits

@@ -115,9 +115,8 @@ def find_trained(
             )
         if said.get("system") is not None:
             raise UsageError(
-                f"{path} is a run of the system {said['system']}, which chooses no patches: its "
-                "figures are in its results.json, and `focusgym compare --systems` sets it beside "
-                "others"
+                f"{path} is a run of the system {said['system']}, which chooses no patches: "
+                "`focusgym evaluate` and `focusgym compare --systems` set it beside others"
             )
         known = {name: Path(said[name]) for name in known}
     elif not (path / "bundle.json").is_file():

@@ -9,10 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ...recognizer import as_json, differences
 from ...recognizer.files.disks import refusal
+from ...recognizer.files.locks import locked
 from .steps import OutputError
 
 _BEGUN = "begun.json"
@@ -79,17 +78,9 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: If another process is in it, or it cannot be written.
     """
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise OutputError(f"{folder}: another process is at it: wait for it, or stop it") from None
-    except (OSError, NotImplementedError) as error:
-        raise _cannot_write(folder, error) from error
-    try:
+    busy = OutputError(f"{folder}: another process is at it: wait for it, or stop it")
+    with locked(folder / LOCK, busy, lambda error: _cannot_write(folder, error)):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ...recognizer import (
     PLACES,
     Encoder,
     EncoderConfig,
+    FrameConfig,
     OptionGroup,
     PatchGrid,
     Places,
@@ -43,7 +44,7 @@ class GroupOption:
 
 
 def groups_of_options(
-    config: ContentConfig, frame_px: int
+    config: ContentConfig, frames: FrameConfig
 ) -> tuple[dict[str, Encoder], tuple[OptionGroup, ...]]:
     """Return the encoders of a cache by name, f_G as ``glance``, and its option groups.
 
@@ -53,14 +54,14 @@ def groups_of_options(
 
     Args:
         config: From the command line and the preset.
-        frame_px: Side S of the frames, pixels.
+        frames: Their side S, and how many a segment has.
 
     Raises:
         UsageError: If a group is not of one of the forms or is given twice, weights are missing,
             given twice or of no network, or two encoders would have one name.
         WeightsError, BundleError, EncoderError: If an encoder cannot be had.
     """
-    asked = [read_group(text, frame_px) for text in config.group or USUAL]
+    asked = [read_group(text, frames.frame_px) for text in config.group or USUAL]
     if len(set(asked)) < len(asked):
         raise UsageError(f"--group: each once; got {', '.join(config.group)}")
     sources = [config.glance, *(each.source for each in asked)]
@@ -87,7 +88,8 @@ def groups_of_options(
         name, encoder_name = each.places.name, names[each.source]
         if shared[name] > 1:
             name = f"{name}_{encoder_name}"
-        groups.append(option_group(each.places, encoder_name, encoders[encoder_name], name))
+        encoder, n_frames = encoders[encoder_name], frames.segment_frames
+        groups.append(option_group(each.places, encoder_name, encoder, name, n_frames))
     return encoders, tuple(groups)
 
 

@@ -46,7 +46,9 @@ def tell_notes(listed: VideoList) -> None:
         print(f"focusgym: {note}", file=sys.stderr)
 
 
-def frames_of(config: FramesConfig, format: str | None) -> FrameConfig:
+def frames_of(
+    config: FramesConfig, format: str | None, glance_frames: int | None = None
+) -> FrameConfig:
     """Return which frames are taken; lists of some formats have rules of their own."""
     usual = "repeat_first" if format == "something" else "repeat_last"
     with usage():
@@ -56,6 +58,8 @@ def frames_of(config: FramesConfig, format: str | None) -> FrameConfig:
             config.resize or None,
             config.short_videos or usual,
             config.resizer,
+            config.segment_frames,
+            glance_frames,
         )
 
 

@@ -62,7 +62,7 @@ def describe_video(
         "labels": labels_of(cache, video),
         "kind": pick.kind,
         "why": pick.why,
-        "frame_indices": record.view.frame_indices.tolist(),
+        "frame_indices": record.frames.middle(record.view.frame_indices).tolist(),
         "true_boxes": truth,
         "episodes": [episode.facts(cache.classes, labels_of(cache, video)) for episode in episodes],
     }

@@ -105,10 +105,6 @@ class Decided:
     probabilities: NDArray[np.float32]
     keep: NDArray[np.float32] | None
 
-    def played(self) -> NDArray[np.int64]:
-        """Return what is played, ``(B, T)`` in ``[0, K]``: K where the frame is skipped."""
-        return np.where(self.looked, self.options, self.probabilities.shape[2])
-
     def rows(self, which: NDArray[np.int64]) -> Decided:
         """Return what was decided in some of the videos."""
         keep = None if self.keep is None else self.keep[which]
@@ -121,9 +117,9 @@ def decide(looker: Looker, videos: NDArray[np.int64]) -> Decided:
     cache, policy = looker.trained.cache, looker.policy
     shape = (len(videos), cache.steps, cache.n_options)
     if policy is None:
-        options = looker.agent.options(looker.trained.engine, videos)
+        plan = looker.agent.plan(looker.trained.engine, videos)
         even = np.full(shape, 1 / cache.n_options, dtype=np.float32)
-        return Decided(options, np.ones(shape[:2], dtype=bool), even, None)
+        return Decided(plan.options, plan.attended, even, None)
     probabilities = np.empty(shape, dtype=np.float32)
     for start in range(0, len(videos), _CHUNK):
         rows = slice(start, start + _CHUNK)
@@ -255,13 +251,12 @@ def watch(
         _, rewards, _, _, infos = env.step(action)
         locations[:, t] = infos.get("reward_location", rewards)
         skips[:, t] = infos.get("reward_skip", 0.0)
-    played = decided.played()
     parts = [slice(start, start + _CHUNK) for start in range(0, len(videos), _CHUNK)]
-    logits = torch.cat([engine.rollout(videos[rows], played[rows]).cpu() for rows in parts])
+    plans = [(videos[rows], decided.options[rows], decided.looked[rows]) for rows in parts]
+    logits = torch.cat([engine.rollout(*plan).cpu() for plan in plans])
     probabilities = logits.softmax(dim=-1).numpy()
-    tried = [engine.rollout_counterfactuals(videos[rows], played[rows]).cpu() for rows in parts]
-    alternatives = torch.cat(tried)
-    lost = _lost(alternatives, played, looker.can_skip)
+    alternatives = torch.cat([engine.rollout_counterfactuals(*plan).cpu() for plan in plans])
+    lost = _lost(alternatives, decided, looker.can_skip)
     return [
         Episode(
             env.record(i),
@@ -285,20 +280,20 @@ def summed_regrets(
 
     The best of a step is the best option, or, with π′, the best of these and skip.
     """
-    engine, played = looker.engine, decided.played()
     found = []
     for start in range(0, len(videos), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        alternatives = engine.rollout_counterfactuals(videos[rows], played[rows]).cpu()
-        found.append(_lost(alternatives, played[rows], looker.can_skip).sum(axis=1))
+        rows = np.arange(start, min(start + _CHUNK, len(videos)))
+        few = decided.rows(rows)
+        alternatives = looker.engine.rollout_counterfactuals(
+            videos[rows], few.options, few.looked
+        ).cpu()
+        found.append(_lost(alternatives, few, looker.can_skip).sum(axis=1))
     return np.concatenate(found)
 
 
-def _lost(
-    alternatives: torch.Tensor, played: NDArray[np.int64], can_skip: bool
-) -> NDArray[np.float32]:
+def _lost(alternatives: torch.Tensor, decided: Decided, can_skip: bool) -> NDArray[np.float32]:
     possible = alternatives if can_skip else alternatives[..., :-1]
-    lost: NDArray[np.float32] = regret(possible, played).numpy()
+    lost: NDArray[np.float32] = regret(possible, decided.options, decided.looked).numpy()
     return lost
 
 

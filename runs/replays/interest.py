@@ -95,7 +95,7 @@ def _figures(
                 f"largest regret: confidence {lost:.2f} below the best, summed over the frames"
             ),
         )
-    skips, steps = (~first.looked).sum(axis=1).astype(np.float64), first.looked.shape[1]
+    skips, steps = (~first.attended).sum(axis=1).astype(np.float64), first.attended.shape[1]
     return np.where(skips > 0, skips, -np.inf), lambda n: f"most skipped: {n:.0f} of {steps} frames"
 
 

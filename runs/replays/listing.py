@@ -41,7 +41,7 @@ def describe_listing(
                 "predictions": each.predictions[:, -1].tolist(),
                 "correct": each.correct[:, -1].astype(int).tolist(),
                 "confidences": np.round(each.confidences[:, -1].astype(np.float64), 4).tolist(),
-                "looks": each.looked.sum(axis=1).tolist(),
+                "looks": each.attended.sum(axis=1).tolist(),
             }
             for each in played
         ],

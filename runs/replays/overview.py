@@ -102,7 +102,7 @@ def confusion(played: Played, n_classes: int) -> list[list[int]]:
 
 def _cost(looker: Looker, played: Played) -> dict[str, Any]:
     """Return the multiply-adds of a video so far, and at its end by network, on average."""
-    steps, kept = played.looked.shape[1], played.kept_share
+    steps, kept = played.attended.shape[1], played.kept_share
     cost = looker.cost.of_video(steps, policy=looker.agent.runs_policy, kept_share=kept)
     return {
         "gmacs_by_step": played.gmacs_by_step.tolist(),

@@ -137,7 +137,7 @@ def _train(
     cost = replace(engine.source.frame_cost, policy_gmacs=policy_gmacs(policy))
     videos = cache.split("test")
     played, logits = play(engine, LearnedAgent(policy), videos, cost)
-    row = measures(out.resolve().name, logits, all_labels(cache, videos), played.looked)
+    row = measures(out.resolve().name, logits, all_labels(cache, videos), played.attended)
     row |= gmacs_of(played)
     metrics = {"test_accuracy": row["accuracy"]}
     write_policy(out / POLICY, policy, cache, metrics, trained_penalty(model))

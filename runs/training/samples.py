@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...agents import policy_options
+from ...agents import policy_plan
 from ...envs import coarse_to_fine
 from ...feature_cache import FeatureCache, cache_samples
 from ...recognizer import (
@@ -17,9 +17,9 @@ from ...recognizer import (
     Purpose,
     TensorSamples,
     generator,
+    random_looks,
     random_options,
     uniform_draws,
-    with_skips,
 )
 
 
@@ -28,9 +28,9 @@ def random_samples(
 ) -> TensorSamples:
     """Return the videos of a split with random patches and skips, others in every epoch."""
 
-    def choose(epoch: int, rows: Tensor) -> Tensor:
+    def choose(epoch: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         draws = uniform_draws(rows.tolist(), cache.steps, [*key, epoch])
-        return random_options(draws, cache.n_options, skip_rate)
+        return random_options(draws, cache.n_options), random_looks(draws, skip_rate)
 
     return cache_samples(cache, cache.split(split), choose)
 
@@ -49,18 +49,16 @@ def policy_samples(
     Where there is no π′, frames are skipped at random at ``skip_rate``, others in every epoch.
     """
     videos = cache.split(split)
-    best = None if sample else torch.from_numpy(policy_options(policy, cache, videos))
+    best = None if sample else policy_plan(policy, cache, videos)
 
-    def choose(epoch: int, rows: Tensor) -> Tensor:
+    def choose(epoch: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         draws = uniform_draws(rows.tolist(), cache.steps, [*key, epoch])
         if best is None:
-            drawn = policy_options(policy, cache, videos[rows.numpy()], draws)
-            options = torch.from_numpy(drawn)
+            plan = policy_plan(policy, cache, videos[rows.numpy()], draws)
         else:
-            options = best[rows]
-        if policy.keep is not None:
-            return options
-        return with_skips(options, draws, cache.n_options, skip_rate)
+            plan = best.rows(rows.numpy())
+        options, attended = torch.from_numpy(plan.options), torch.from_numpy(plan.attended)
+        return options, attended if policy.keep is not None else random_looks(draws, skip_rate)
 
     return cache_samples(cache, videos, choose)
 

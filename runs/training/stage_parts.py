@@ -57,7 +57,8 @@ class StageVideos:
     def read(cls, config: FitEncoderConfig | FitPatchesConfig) -> StageVideos:
         """Read the lists; tell which missing videos are left out, if that was asked for."""
         videos, seed = config.videos, config.training.seed
-        frames = frames_of(config.frames, videos.format)
+        glance_frames = config.glance_frames if isinstance(config, FitPatchesConfig) else None
+        frames = frames_of(config.frames, videos.format, glance_frames)
         augment = augmentation(config.frames, videos.format, 1, seed) if config.augment else None
         listed = videos_of(videos, videos.skip_missing)
         missing = listed.videos["missing"] != ""

@@ -95,6 +95,7 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
         policy,
         sample=config.sample_policy,
         skip_rate=config.skip_rate,
+        frames=videos.frames,
     )
     begins_with = {
         "videos": videos.identity(),

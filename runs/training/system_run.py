@@ -23,6 +23,7 @@ from ...envs import EnvConfig, FeatureSource, open_source
 from ...recognizer import torch_threads, weights_digest
 from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.train import TrainConfig
+from ..evaluation.system_runs import MODEL
 from ..evaluation.systems import played_of, system_results
 from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
 from ..options.devices import device_of
@@ -45,8 +46,6 @@ from .policy_run import (
     new_logs,
     read_results,
 )
-
-MODEL = "model.zip"
 
 
 def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any
         with run_folder(out, "train", config, fingerprints, device=str(cache.device), **how):
             if not (out / RESULTS).is_file():
                 trace = _play(system, config, source, made, checkpoint_s)
-                _write(system, config, trace, source)
+                _write(system, config, trace, source, made)
             return read_results(out)
 
 
@@ -133,14 +132,21 @@ def _play(
     out = config.out
     if made is None:
         assert isinstance(system, DirectSystem)
-        return system.trace(source, setting_of(system, config.method), config.seed, "test")
+        read = system.reader(source, setting_of(system, config.method), config.seed)
+        return read(source, source.cache.split("test"))
     train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
     with whole_file(out / MODEL) as beside, beside.open("wb") as file:
         made.model.save(file)
     return trace_task(made.model, made.env_id, split="test", **made.keywords)
 
 
-def _write(system: System, config: TrainConfig, trace: TaskTrace, source: FeatureSource) -> None:
+def _write(
+    system: System,
+    config: TrainConfig,
+    trace: TaskTrace,
+    source: FeatureSource,
+    made: SystemModel | None,
+) -> None:
     out, cache = config.out, source.cache
     played_of(trace, cache).write(out / PLAYED)
     results = system_results(out.resolve().name, trace, cache) | {"system": system.name}
@@ -148,4 +154,13 @@ def _write(system: System, config: TrainConfig, trace: TaskTrace, source: Featur
         results["setting"] = setting_of(system, config.method)
     if isinstance(system, LearnedSystem):
         results["mean_returns"] = learning_curve(out)["mean_return"].tolist()
+    if made is not None:
+        results["environment"] = environment_of(made)
     write_whole(out / RESULTS, json.dumps(results, indent=2))
+
+
+def environment_of(made: SystemModel) -> dict[str, Any]:
+    """Return what a model decides in, besides files, and what loads it; JSON-able."""
+    files = ("cache", "classifier", "group", "device")
+    keywords = {name: value for name, value in made.keywords.items() if name not in files}
+    return {"id": made.env_id, "algorithm": made.learner.algorithm, "keywords": keywords}

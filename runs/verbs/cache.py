@@ -180,8 +180,8 @@ def _print_plan(facts: Mapping[str, Any], console: Console) -> None:
 def _content(config: ContentConfig, format: str | None) -> tuple[dict[str, Encoder], CacheConfig]:
     """Return all encoders by name, and what is stored of each video."""
     device = device_of(config.device)
-    frames = frames_of(config.frames, format)
-    encoders, groups = groups_of_options(config, frames.frame_px)
+    frames = frames_of(config.frames, format, config.glance_frames)
+    encoders, groups = groups_of_options(config, frames)
     with usage():
         augment = (
             augmentation(config.frames, format, config.views, config.seed) if config.views else None

@@ -26,6 +26,7 @@ from ..evaluation.exits import SOLVED_ON, exit_rows
 from ..evaluation.measures import gmacs_of, measures, print_measures
 from ..evaluation.models import SUFFIX, find_model
 from ..evaluation.plug_back import Contender, parity, recognize_files
+from ..evaluation.system_runs import SystemRun, find_system_run, is_system_run
 from ..evaluation.trace import Played, all_labels, play
 from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..options.devices import device_of
@@ -44,12 +45,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         CacheError: If the cache cannot be opened, or lacks the split.
         VideoError: If with ``pixels`` a video is gone, another one, or cannot be read.
     """
-    paths = [*dict.fromkeys(config.policies)]
+    every = [*dict.fromkeys(config.policies)]
+    paths = [path for path in every if not is_system_run(path)]
+    systems = _find_systems([path for path in every if path not in paths], config)
     found = _find(paths, config)
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
     several = len({_features(each) for each in found}) > 1
-    rows: list[dict[str, Any]] = []
+    rows = [each.row(config.split, pixels=config.pixels) for each in systems]
     seen: set[tuple[str, str]] = set()
     for trained in found:
         videos = _videos(trained, config)
@@ -110,6 +113,24 @@ def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
     ]
 
 
+def _find_systems(paths: Sequence[Path], config: EvaluateConfig) -> list[SystemRun]:
+    """Open runs of systems; refuse options that mean nothing for them."""
+    named = {
+        "--keep-ratio": config.keep_ratio,
+        "--exit-at": config.exit_at,
+        "--cache": config.cache,
+        "--classifier": config.classifier,
+    }
+    for option, given in named.items():
+        if given and paths:
+            raise UsageError(
+                f"{option}: {paths[0]} is a run of a system, which has what it was trained with: "
+                "leave the option out, or evaluate the others by themselves"
+            )
+    device = device_of(config.device)
+    return [find_system_run(path, config.videos_root, device) for path in paths]
+
+
 def _features(trained: Decider) -> tuple[str, str]:
     """Return what tells the cache and f_C of a policy from those of another."""
     return trained.cache.fingerprint, str(trained.classifier.resolve())
@@ -147,7 +168,7 @@ def _others(config: EvaluateConfig) -> list[Agent]:
 def _row(
     name: str, trained: Decider, videos: NDArray[np.int64], played: Played, logits: Tensor
 ) -> dict[str, Any]:
-    row = measures(name, logits, all_labels(trained.cache, videos), played.looked)
+    row = measures(name, logits, all_labels(trained.cache, videos), played.attended)
     return row | gmacs_of(played)
 
 
@@ -160,5 +181,6 @@ def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:
     ).to(cache.device)
     plugged = Contender(trained.name, recognizer, None, trained.cost, runs_policy=True, patches=1)
     (on_pixels,) = recognize_files([plugged], cache, videos)
-    on_cache = engine.rollout(videos, trained.agent.options(engine, videos))
+    plan = trained.agent.plan(engine, videos)
+    on_cache = engine.rollout(videos, plan.options, plan.attended)
     return parity(on_pixels.logits.cpu(), on_cache.cpu(), cache.labels[videos])

@@ -56,18 +56,19 @@ def recognize(config: RecognizeConfig) -> None:
             except VideoError as error:
                 unreadable += 1
                 line = {"video": str(path), "error": str(error)}
-            tell(json.dumps(line) if config.json else _sentences(line))
+            what = "frames" if recognizer.segment_frames == 1 else "segments"
+            tell(json.dumps(line) if config.json else _sentences(line, what))
     if unreadable:
         raise SystemExit(1)
 
 
 def full_frame_gmacs(recognizer: AdaptiveRecognizer) -> float:
-    """Return the GMACs per frame of f_G and f_L on the full frame S×S, and of f_C; no policy.
+    """Return the GMACs per segment of f_G and f_L on the full frame S×S, and of f_C; no policy.
 
     Source: AdaFocus (arXiv:2105.03245) Table 3: the baseline TSM+, here without TSM.
     """
-    cost = recognizer.cost
-    local_gmacs = encoder_gmacs(recognizer.local_encoder, recognizer.places.frame_px)
+    cost, n_frames = recognizer.cost, recognizer.segment_frames
+    local_gmacs = encoder_gmacs(recognizer.local_encoder, recognizer.places.frame_px, n_frames)
     return cost.glance_gmacs + local_gmacs + cost.classifier_gmacs
 
 
@@ -79,9 +80,9 @@ def facts(
     It has the ``top`` classes after the last frame; how many frames were taken, which are not all
     where the recognizer has exits, and how many f_L looked at; the GMACs spent, those of full
     frames, and how many times less that is; the milliseconds, of the networks as the mean over the
-    videos of its batch, which are recognized at once; and for every frame its index in the file,
-    the box (pixels of the prepared frame; null where it was skipped or not taken), the class so far
-    with its probability, and the GMACs spent so far.
+    videos of its batch, which are recognized at once; and for every frame, or the middle one of a
+    segment of several, its index in the file, the box (pixels of the prepared frame; null where it
+    was skipped or not taken), the class so far with its probability, and the GMACs spent so far.
 
     Args:
         recognizer: What recognized it.
@@ -90,6 +91,8 @@ def facts(
         top: How many classes.
     """
     found, indices = video.recognition, video.frame_indices
+    if recognizer.frames is not None:
+        indices = recognizer.frames.middle(indices)
     names = recognizer.classes or [str(c) for c in range(found.logits.shape[-1])]
     probabilities = found.logits[0].softmax(dim=-1)
     best = probabilities[-1].topk(min(top, len(names)))
@@ -120,7 +123,7 @@ def facts(
     }
 
 
-def _sentences(line: dict[str, Any]) -> str:
+def _sentences(line: dict[str, Any], what: str) -> str:
     if "error" in line:
         return str(line["error"])  # it names the file
     classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
@@ -131,7 +134,7 @@ def _sentences(line: dict[str, Any]) -> str:
     recognizing = f"{line['recognize_ms']:.1f} ms recognizing (mean of its batch)"
     lines = [
         f"{line['video']}: {classes}",
-        f"  {line['attended']} of {n_frames} frames looked at, {stopped}"
+        f"  {line['attended']} of {n_frames} {what} looked at, {stopped}"
         f"{format_gmacs(line['gmacs'])}, {compared} than full frames "
         f"({format_gmacs(line['full_frames_gmacs'])})",
         f"  {line['decode_ms']:.1f} ms decoding, {recognizing}",

@@ -214,7 +214,8 @@ def _write(
         (folder / "videos").mkdir()
     for index, of_video in enumerate(zip(*episodes, strict=True)):
         record = of_video[0].record
-        frames.append(read_view(record.clip, record.frames, record.view))
+        pixels = read_view(record.clip, record.frames, record.view)
+        frames.append(record.frames.middle(pixels))
         if mp4 and index < n_selected:
             path = folder / "videos" / f"{record.video_id}.mp4"
             write_film(path, [episode.record for episode in of_video], names)

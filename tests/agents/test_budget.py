@@ -13,10 +13,10 @@ from support import G, N, T
 from focusgym.agents import (
     keep_probabilities,
     keep_threshold,
-    kept_share,
-    policy_options,
+    policy_plan,
     with_threshold,
 )
+from focusgym.envs import Plan
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import PolicyConfig, PolicyNetwork
 
@@ -45,9 +45,9 @@ def test_the_share_is_as_near_to_eta_as_a_threshold_gets(cache: FeatureCache, ra
     """40 frames: every share n / 40 can be had; counted by policies that play the threshold."""
     policy, videos = make_policy(), np.arange(N)
     threshold = keep_threshold(policy, cache, videos, ratio)
-    options = policy_options(with_threshold(policy, threshold), cache, videos)
+    plan = policy_plan(with_threshold(policy, threshold), cache, videos)
     expected = max(1, np.floor(ratio * N * T + 0.5)) / (N * T)  # of equally near ones the larger
-    assert kept_share(options, 9) == pytest.approx(expected)
+    assert plan.kept_share == pytest.approx(expected)
 
 
 def test_it_is_the_quantile(cache: FeatureCache) -> None:
@@ -117,8 +117,10 @@ def test_another_threshold_is_a_copy_of_the_weights(cache: FeatureCache) -> None
 
 
 def test_the_kept_share_by_hand() -> None:
-    assert kept_share(np.array([[0, 9, 9], [9, 8, 9]]), 9) == pytest.approx(2 / 6)
-    assert kept_share(np.array([[0, 9, 9], [9, 8, 9]]), 10) == 1.0
+    options = np.array([[0, -1, 9], [-1, 8, 3]])
+    attended = np.array([[True, False, False], [False, True, False]])
+    assert Plan(options, attended).kept_share == pytest.approx(2 / 6)
+    assert Plan.everywhere(np.zeros((2, 3), dtype=int)).kept_share == 1.0
 
 
 def test_wrong_use_is_refused(cache: FeatureCache) -> None:

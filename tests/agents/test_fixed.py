@@ -27,15 +27,17 @@ VIDEOS = np.array([7, 2, 0, 9, 4])
 
 def test_fixed_policies(cache: FeatureCache, classifier: GruClassifier) -> None:
     engine = FocusEngine(FeatureSource(cache, classifier))
-    assert (CentralAgent().options(engine, VIDEOS) == 4).all()
-    random = RandomAgent(0).options(engine, VIDEOS)
+    assert (CentralAgent().plan(engine, VIDEOS).options == 4).all()
+    plan = RandomAgent(0).plan(engine, VIDEOS)
+    random = plan.options
+    assert plan.attended.all()
     assert random.shape == (5, T)
-    assert np.array_equal(random, RandomAgent(0).options(engine, VIDEOS))
-    assert not np.array_equal(random, RandomAgent(1).options(engine, VIDEOS))
+    assert np.array_equal(random, RandomAgent(0).plan(engine, VIDEOS).options)
+    assert not np.array_equal(random, RandomAgent(1).plan(engine, VIDEOS).options)
     # Frame 32, patch 12: candidate centres at 6, 16, 26 on each axis.
     centers = np.zeros((cache.n_videos, T, 2))
     centers[2] = [[6, 6], [26, 6], [7, 25], [100, -3]]
-    assert TrueBoxAgent(centers).options(engine, VIDEOS)[1].tolist() == [0, 2, 6, 2]
+    assert TrueBoxAgent(centers).plan(engine, VIDEOS).options[1].tolist() == [0, 2, 6, 2]
 
 
 def test_the_gaussian_policy_has_its_normal_distribution(
@@ -45,7 +47,7 @@ def test_the_gaussian_policy_has_its_normal_distribution(
     from statistics import NormalDist
 
     engine = FocusEngine(FeatureSource(cache, classifier))
-    options = GaussianAgent(0).options(engine, np.tile(VIDEOS, 2000))
+    options = GaussianAgent(0).plan(engine, np.tile(VIDEOS, 2000)).options
     axis = NormalDist(16, 8)
     share = [axis.cdf(11), axis.cdf(21) - axis.cdf(11), 1 - axis.cdf(21)]
     seen = np.bincount(options.ravel(), minlength=9) / options.size
@@ -75,10 +77,10 @@ def test_a_fixed_box_is_played_everywhere(cache: FeatureCache, classifier: GruCl
     engine = FocusEngine(FeatureSource(cache, classifier))
     agent = FixedAgent(5)
     assert (agent.name, agent.runs_policy, agent.tries_all) == ("fixed", False, False)
-    assert agent.options(engine, VIDEOS).tolist() == [[5] * T] * 5
+    assert agent.plan(engine, VIDEOS).options.tolist() == [[5] * T] * 5
     for wrong in (-1, 9):
         with pytest.raises(ValueError, match=rf"fixed option in \[0, 9\) .* got {wrong}: take"):
-            FixedAgent(wrong).options(engine, VIDEOS)
+            FixedAgent(wrong).plan(engine, VIDEOS)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +93,10 @@ def test_uniform_frames_are_the_middles_of_equal_segments(
     engine = FocusEngine(FeatureSource(cache, classifier))
     where = RandomAgent(0)
     agent = UniformFramesAgent(k, where)
-    options, everywhere = agent.options(engine, VIDEOS), where.options(engine, VIDEOS)
+    plan, everywhere = agent.plan(engine, VIDEOS), where.plan(engine, VIDEOS)
     assert agent.name == f"uniform_{k}"
-    for t in range(T):
-        expected = everywhere[:, t] if t in frames else np.full(5, 9)
-        assert np.array_equal(options[:, t], expected)
+    assert np.array_equal(plan.options, everywhere.options)
+    assert plan.attended.tolist() == [[t in frames for t in range(T)]] * 5
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 6, 8, 16, 25])
@@ -116,14 +117,14 @@ def test_uniform_frames_cost_what_their_locations_cost(
     engine = FocusEngine(FeatureSource(cache, classifier))
     for wrong in (-1, T + 1):
         with pytest.raises(ValueError, match=rf"expected k in 0 to 4, .* got {wrong}"):
-            UniformFramesAgent(wrong, CentralAgent()).options(engine, VIDEOS)
+            UniformFramesAgent(wrong, CentralAgent()).plan(engine, VIDEOS)
 
 
 def test_the_oracle_is_the_brute_force_greedy_choice(
     cache: FeatureCache, classifier: GruClassifier
 ) -> None:
     engine = FocusEngine(FeatureSource(cache, classifier))
-    options = OracleAgent().options(engine, VIDEOS)
+    options = OracleAgent().plan(engine, VIDEOS).options
     for b, video in enumerate(VIDEOS):
         for t in range(T):
             tried = np.tile(options[b, : t + 1], (9, 1))

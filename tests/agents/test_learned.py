@@ -12,7 +12,7 @@ from support import G, T, assert_choices
 from focusgym.agents import (
     LearnedAgent,
     keep_threshold,
-    policy_options,
+    policy_plan,
     read_policy,
     with_threshold,
 )
@@ -39,11 +39,11 @@ def test_the_learned_agent_takes_the_most_probable_patch(engine: FocusEngine) ->
     policy = make_policy()
     many = np.tile(VIDEOS, 40)  # more than one chunk
     agent = LearnedAgent(policy)
-    options = agent.options(engine, many)
-    assert options.shape == (200, T)
+    plan = agent.plan(engine, many)
+    assert plan.options.shape == plan.attended.shape == (200, T)
     for b, video in enumerate(many):
         maps = engine.cache.glance_maps(np.array([video]))
-        assert_choices(policy, maps, options[b : b + 1])
+        assert_choices(policy, maps, plan.options[b : b + 1], plan.attended[b : b + 1])
     assert (agent.name, agent.runs_policy, agent.tries_all) == ("adafocus", True, False)
 
 
@@ -57,17 +57,19 @@ def test_pi_prime_skips_below_its_threshold(engine: FocusEngine) -> None:
     policy = make_policy(threshold=float(ordered[12] + ordered[13]) / 2)  # 7 of 20 are kept
     policy.load_state_dict(network.state_dict())
     agent = LearnedAgent(policy)
-    options = agent.options(engine, VIDEOS)
+    plan = agent.plan(engine, VIDEOS)
     for b in range(len(VIDEOS)):
         for t in range(T):
             so_far = maps[b : b + 1, : t + 1]
-            assert_choices(policy, so_far, options[b : b + 1, : t + 1])
-    assert (options == 9).sum() == 13
+            chosen = (each[b : b + 1, : t + 1] for each in (plan.options, plan.attended))
+            assert_choices(policy, so_far, *chosen)
+    assert (~plan.attended).sum() == 13
     assert agent.name == "adafocus_plus"
 
 
 def test_no_videos_give_no_options(cache: FeatureCache) -> None:
-    assert policy_options(make_policy(0.5), cache, np.array([], dtype=np.int64)).shape == (0, T)
+    plan = policy_plan(make_policy(0.5), cache, np.array([], dtype=np.int64))
+    assert plan.options.shape == plan.attended.shape == (0, T)
 
 
 def test_a_bundle_keeps_the_threshold_and_the_options_allowed(
@@ -78,7 +80,8 @@ def test_a_bundle_keeps_the_threshold_and_the_options_allowed(
     write_bundle(tmp_path / "pi", "policy", policy.config, policy, cache.fingerprint)
     again = read_policy(tmp_path / "pi", cache.fingerprint)
     assert again.config.threshold == policy.config.threshold
-    options = policy_options(policy, cache, VIDEOS)
-    assert np.array_equal(policy_options(again, cache, VIDEOS), options)
-    assert set(np.unique(options)) <= {1, 3, 8, 9}
-    assert (options == 9).mean() == 0.5
+    plan, other = (policy_plan(each, cache, VIDEOS) for each in (policy, again))
+    assert np.array_equal(plan.options, other.options)
+    assert np.array_equal(plan.attended, other.attended)
+    assert set(np.unique(plan.options)) <= {1, 3, 8}
+    assert plan.kept_share == 0.5

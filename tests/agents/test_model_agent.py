@@ -15,30 +15,36 @@ from focusgym.agents import (
     FocusPPO,
     GlanceGruExtractor,
     ModelAgent,
-    policy_options,
+    policy_plan,
     read_policy,
     write_policy,
 )
-from focusgym.envs import FeatureSource, FocusEngine, make_sb3
+from focusgym.envs import FeatureSource, FocusEngine, Plan, make_sb3
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import GruClassifier
 
 VIDEOS = np.array([0, 3, 1, 2])
 
 
-def played(model: Any, files: dict[str, Any], env_id: str, **config: Any) -> np.ndarray:
-    """Step an environment through VIDEOS by predict alone; the options it took, K for skip."""
+def played(model: Any, files: dict[str, Any], env_id: str, **config: Any) -> Plan:
+    """Step an environment through VIDEOS by predict alone; what it did."""
     env = make_sb3(env_id, len(VIDEOS), videos=VIDEOS.tolist(), order="listed", **files, **config)
-    observations, state, chosen = env.reset(), None, []
+    observations, state, chosen, attended = env.reset(), None, [], []
     for t in range(T):
         starts = np.full(len(VIDEOS), t == 0)
         actions, state = model.predict(observations, state, starts, deterministic=True)
         observations, _, _, infos = env.step(actions)
         options = actions[:, 0] if actions.ndim == 2 else actions
-        looked = [info.get("looked", True) for info in infos]
-        chosen.append(np.where(looked, options, env.player.cache.n_options))
+        looked = np.array([info.get("looked", True) for info in infos])
+        attended.append(looked)
+        chosen.append(options if actions.ndim == 2 else np.where(looked, options, -1))
     assert [info["video_id"] for info in infos] == VIDEOS.tolist()
-    return np.stack(chosen, axis=1)
+    return Plan(np.stack(chosen, axis=1), np.stack(attended, axis=1))
+
+
+def assert_same_plan(found: Plan, expected: Plan) -> None:
+    assert np.array_equal(found.options, expected.options)
+    assert np.array_equal(found.attended, expected.attended)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +79,8 @@ def test_a_model_plays_as_it_does_in_the_environment(
     batch = {} if algorithm is A2C else {"batch_size": 4 * T}
     model = algorithm(policy, env, n_steps=2 * T, seed=0, policy_kwargs=kwargs, **batch)
     model.learn(12 * T)
-    options = ModelAgent(model, "it").options(FocusEngine(FeatureSource(cache, classifier)), VIDEOS)
-    assert np.array_equal(options, played(model, files, env_id, **config))
+    plan = ModelAgent(model, "it").plan(FocusEngine(FeatureSource(cache, classifier)), VIDEOS)
+    assert_same_plan(plan, played(model, files, env_id, **config))
 
 
 def test_focus_ppo_as_a_model_is_its_network_and_its_bundle(
@@ -84,9 +90,9 @@ def test_focus_ppo_as_a_model_is_its_network_and_its_bundle(
     env = make_sb3("focusgym/AdaFocusPlus-v0", 2, observation="index", **files)
     model = FocusPPO("GruPolicy", env, policy_kwargs={"conv_channels": 2, "hidden": 8}, seed=0)
     engine = FocusEngine(FeatureSource(cache, classifier))
-    options = ModelAgent(model, "it").options(engine, VIDEOS)
-    assert np.array_equal(options, policy_options(model.network(), cache, VIDEOS))
+    plan = ModelAgent(model, "it").plan(engine, VIDEOS)
+    assert_same_plan(plan, policy_plan(model.network(), cache, VIDEOS))
     write_policy(tmp_path / "policy", model.network(), cache, {"gain": 0.5})
     again = read_policy(tmp_path / "policy", cache.fingerprint)
     assert again.config == model.network().config
-    assert np.array_equal(options, policy_options(again, cache, VIDEOS))
+    assert_same_plan(plan, policy_plan(again, cache, VIDEOS))

@@ -8,9 +8,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from sb3_contrib import RecurrentPPO
 from support import T
 
 from focusgym.agents import play_task, task_play
+from focusgym.envs import make_sb3
 from focusgym.envs.tasks.registry import TASKS, env_id
 
 
@@ -84,3 +86,26 @@ def test_masks_are_given_to_those_that_take_them(cache: Any, classifier_path: Pa
 
     played = play_task(Masked(), "focusgym/Exit-v0", split="train", **files)
     assert played["decisions"].tolist() == [2] * len(played), "the first segment, then a stop"
+
+
+def test_a_recurrent_model_learns_to_jump(
+    cache: Any, classifier_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sb3-contrib's own; its state goes on through an episode, and no video sees another's."""
+    files = {"cache": str(cache.root), "classifier": str(classifier_path)}
+    files |= {"price_per_gmac": 0.01}
+    model = RecurrentPPO(
+        "MultiInputLstmPolicy",
+        make_sb3("focusgym/Jump-v0", 3, **files),
+        n_steps=8,
+        batch_size=8,
+        policy_kwargs={"lstm_hidden_size": 8},
+        seed=0,
+    )
+    model.learn(48)
+    together = play_task(model, "focusgym/Jump-v0", split="train", **files)
+    assert together["video_id"].tolist() == cache.split("train").tolist()
+    monkeypatch.setattr(task_play, "N_ENVS", 1)
+    alone = play_task(model, "focusgym/Jump-v0", split="train", **files)
+    for column in ("decisions", "correct", "gmacs"):
+        assert alone[column].tolist() == pytest.approx(together[column].tolist()), column

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -35,16 +34,20 @@ from focusgym.recognizer import (
 )
 
 STEPS = 5
+EXIT = "focusgym/Exit-v0"
 PLAYED = [
     (name, seen) for name in TASKS for seen in config_class(name).observations if seen != "index"
 ]
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=[1, 2], ids=["frames", "segments"])
+def files(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, Any]:
     """Keywords of environments on a cache of digit videos, with two groups of different widths."""
     root = tmp_path_factory.mktemp("pixels")
-    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=7, n_frames=9), root / "videos")
+    f = request.param
+    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=7, n_frames=12), root / "videos")
     paths = [str(root / "videos" / path) for path in table["path"]]
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
     with torch.random.fork_rng():
@@ -55,10 +58,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "cheap": Encoder(EncoderConfig("small_glance", input_px=16)).eval(),
         }
         groups = (
-            option_group(WholeFrame(64, 16), "cheap", encoders["cheap"]),
-            option_group(PatchGrid(64, 28, 2), "local", encoders["local"]),
+            option_group(WholeFrame(64, 16), "cheap", encoders["cheap"], segment_frames=f),
+            option_group(PatchGrid(64, 28, 2), "local", encoders["local"], segment_frames=f),
         )
-        config = CacheConfig(FrameConfig(steps=STEPS, frame_px=64), groups, dtype="float32")
+        frames = FrameConfig(steps=STEPS, frame_px=64, segment_frames=f, glance_frames=1)
+        config = CacheConfig(frames, groups, dtype="float32")
         digits = [str(i) for i in range(10)]
         names = [group.name for group in groups]
         cache = FeatureCache.open(
@@ -124,7 +128,7 @@ def test_what_is_charged_is_what_runs(
     plain = Encoder.encode
 
     def counted(self: Encoder, images: torch.Tensor) -> torch.Tensor:
-        ran["images"] += len(images)
+        ran["images"] += images.shape[:-3].numel()
         return plain(self, images)
 
     config = files | {"observation": "map" if "AdaFocus" in name else "state"}
@@ -135,7 +139,8 @@ def test_what_is_charged_is_what_runs(
     monkeypatch.setattr(Encoder, "encode", counted)
     found = recognizer(frames)
     glances = (found.encoder_gmacs - _looks_gmacs(found, cache)) / cache.glance_gmacs
-    assert ran["images"] == round(float(glances.sum())) + int(found.attended.sum())
+    f = cache.frames.segment_frames
+    assert ran["images"] == round(float(glances.sum())) + f * int(found.attended.sum())
     cost = FeatureSource(cache, recognizer.classifier).frame_cost
     f_c = found.fed.sum(axis=1) * cost.classifier_gmacs
     if name not in ("Exit", "Resolution"):  # else f_G ran on every segment
@@ -148,13 +153,25 @@ def _looks_gmacs(found: Any, cache: FeatureCache) -> np.ndarray:
     return (prices * found.attended).sum(axis=1)
 
 
-def test_another_observation_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
+def test_files_are_read_in_batches(files: dict[str, Any]) -> None:
+    recognizer = TaskRecognizer(Stranger(gymnasium.spaces.Discrete(2), 3), EXIT, **files)
+    cache = recognizer.cache
+    clips = cache.clips(cache.split("test"))
+    found = list(recognizer.recognize(clips, batch_size=3))
+    assert [len(each.decisions) for each in found] == [3, 3, 1]
+    alone = recognizer(frames_of(cache, "test")[3:6])
+    assert found[1].decisions.tolist() == alone.decisions.tolist()
+    np.testing.assert_allclose(found[1].logits, alone.logits, atol=1e-5)
+
+
+def test_another_observation_is_refused(files: dict[str, Any]) -> None:
+    space = gymnasium.spaces.Discrete(2)
     with pytest.raises(ValueError, match="expected observations of the kind map or state"):
-        TaskRecognizer(Stranger(None, 1), "focusgym/AdaFocus-v0", observation="index", **files)
+        TaskRecognizer(Stranger(space, 1), "focusgym/AdaFocus-v0", observation="index", **files)
 
 
 def test_other_frames_are_refused(files: dict[str, Any]) -> None:
     space = gymnasium.spaces.Discrete(2)
-    recognizer = TaskRecognizer(Stranger(space, 1), "focusgym/Exit-v0", **files)
-    with pytest.raises(ValueError, match="expected videos of 5 frames, as the cache's; got 4"):
-        recognizer(torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8))
+    recognizer = TaskRecognizer(Stranger(space, 1), EXIT, **files)
+    with pytest.raises(ValueError, match="expected videos of 5 segments, as the cache's; got 4"):
+        recognizer(frames_of(recognizer.cache, "test")[:, :4])

@@ -20,9 +20,8 @@ from focusgym.agents import (
     PPOConfig,
     Validation,
     keep_probabilities,
-    kept_share,
     make_environment,
-    policy_options,
+    policy_plan,
     train_policy,
 )
 from focusgym.agents.train import make_model
@@ -52,7 +51,7 @@ def test_the_threshold_keeps_the_share_that_was_asked_for(files: Files, keep_rat
     p = keep_probabilities(policy, cache, videos)
     assert policy.config.threshold is not None
     assert (p >= policy.config.threshold).sum() == round(keep_ratio * len(videos) * T)
-    assert kept_share(policy_options(policy, cache, videos), K) == pytest.approx(keep_ratio)
+    assert policy_plan(policy, cache, videos).kept_share == pytest.approx(keep_ratio)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6])
@@ -67,7 +66,7 @@ def test_with_a_target_the_threshold_makes_training_videos_cost_it(
     aim = replace(config, plus=PlusTraining(keep_ratio=None, target_gmacs=target))
     policy, _ = train(files, aim)
     videos = cache.split("train")
-    looked = policy_options(policy, cache, videos) < K
+    looked = policy_plan(policy, cache, videos).attended
     first = np.zeros(len(videos), dtype=int)
     cost = sum(float(prices.of_segment(first, looks).mean()) for looks in looked.T)
     a_frame = prices.cost.local_gmacs / len(videos)
@@ -130,7 +129,7 @@ def mean_confidence(files: Files, policy: Any, split: str) -> float:
     """Of looking where the policy finds it best, from single environments."""
     cache = FeatureCache.open(files["cache"])
     videos = cache.split(split)
-    options = policy_options(policy, cache, videos)
+    options = policy_plan(policy, cache, videos).options
     env = gymnasium.make("focusgym.envs:focusgym/AdaFocus-v0", split=split, order="listed", **files)
     found = []
     for row in options:

@@ -13,7 +13,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recognizers import C, K, assert_recognized, literal, make_frames, make_recognizer, watched
+from recognizers import (
+    GIVEN,
+    C,
+    assert_recognized,
+    literal,
+    make_frames,
+    make_recognizer,
+    watched,
+)
 from scipy.special import softmax
 from scipy.stats import entropy
 
@@ -31,7 +39,6 @@ from focusgym.recognizer import (
 )
 
 FRAMES = make_frames(3, 5)
-GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
 
 
 def test_scores_are_those_of_scipy() -> None:
@@ -133,7 +140,7 @@ def stopped(whole: Recognition, steps: list[int]) -> Recognition:
         for t in range(last + 1, whole.logits.shape[1]):
             columns["logits"][b, t] = whole.logits[b, last]
             columns["gmacs"][b, t] = whole.gmacs[b, last]
-            columns["options"][b, t] = K
+            columns["options"][b, t] = -1
             columns["boxes_px"][b, t] = 0
             columns["attended"][b, t] = columns["fed"][b, t] = False
     return Recognition(**columns)
@@ -157,15 +164,15 @@ def test_what_is_recognized_is_what_was_known_at_the_exit(config: dict[str, Any]
 
 def test_given_options_stop_too() -> None:
     recognizer = make_recognizer(policy=False, feature_dtype=torch.float32)
-    whole = recognizer(FRAMES, GIVEN)
+    whole = recognizer(FRAMES, *GIVEN)
     scores = exit_scores(whole.logits, "margin")
     middle = float(scores[:, 1].sort().values[:2].mean())
     recognizer.exits = ExitRule("margin", (NEVER, middle, NEVER, NEVER, NEVER))
     steps = recognizer.exits.exit_steps(whole.logits).tolist()
     assert sorted(steps) == [1, 1, 4]
-    assert_recognized(recognizer(FRAMES, GIVEN), stopped(whole, steps), atol=2e-5)
+    assert_recognized(recognizer(FRAMES, *GIVEN), stopped(whole, steps), atol=2e-5)
     with pytest.raises(ValueError, match=r"for every frame, \(3, 5\); got"):
-        recognizer(FRAMES, GIVEN[:, :2])
+        recognizer(FRAMES, GIVEN[0][:, :2])
     with pytest.raises(ValueError, match=r"frames must be uint8"):
         recognizer(FRAMES[0])
 

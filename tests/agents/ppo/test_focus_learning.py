@@ -19,7 +19,7 @@ from focusgym.agents import (
     FocusPPO,
     keep_probabilities,
     keep_threshold,
-    policy_options,
+    policy_plan,
     read_policy,
 )
 from focusgym.agents.ppo.dual import DualAscent
@@ -88,7 +88,7 @@ def test_a_target_is_met(tmp_path: Path, share: float, price: float) -> None:
     train = cache.split("train")
     rho = keep_threshold(model.network(), cache, train, share)
     policy = model.network(rho)
-    looked = policy_options(policy, cache, train) < cache.n_options
+    looked = policy_plan(policy, cache, train).attended
     first = np.zeros(len(train), dtype=int)
     cost = sum(prices.of_segment(first, looks).mean() for looks in looked.T)
     assert cost == pytest.approx(target, abs=prices.cost.local_gmacs / len(train))

@@ -151,10 +151,10 @@ def test_predict_is_what_the_network_chooses(files: Files, kind: str) -> None:
         assert action.shape == model.action_space.shape
         singles.insert(0, action[None])
     for found, seen in ((np.stack(batches, 1), maps), (np.stack(singles, 1), maps[7:8])):
-        options = found
+        options, attended = found, np.ones(found.shape[:2], dtype=bool)
         if kind == "both":
-            options = np.where(found[..., 1] == 1, found[..., 0], cache.n_options)
-        assert_choices(network, seen, options)
+            options, attended = found[..., 0], found[..., 1] == 1
+        assert_choices(network, seen, options, attended)
     chosen = np.stack(batches, 1)
     assert len(np.unique(chosen[..., 0] if kind == "both" else chosen)) > 1
     assert kind == "pi" or 0 < chosen[..., 1].sum() < chosen[..., 1].size

@@ -54,9 +54,10 @@ def test_predictions_follow_a_training(files: Files, kind: str) -> None:
     after = [model.predict(o, deterministic=True)[0] for o in observations]
     assert not np.array_equal(before, after), "the training changes decisions"
     options = np.stack(after, axis=1)
+    attended = np.ones(options.shape[:2], dtype=bool)
     if kind == "both":
-        options = np.where(options[..., 1] == 1, options[..., 0], cache.n_options)
-    assert_choices(model.network(), cache.glance_maps(videos), options)
+        options, attended = options[..., 0], options[..., 1] == 1
+    assert_choices(model.network(), cache.glance_maps(videos), options, attended)
 
 
 def test_a_stock_ppo_with_a_fused_adam_acts_with_its_weights(files: Files) -> None:

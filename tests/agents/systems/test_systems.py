@@ -177,7 +177,9 @@ def test_gates_on_a_cache(root: Path) -> None:
     system, source = find_system("frameexit_gates"), source_of(root, "frameexit_gates")
     assert isinstance(system, GatedSystem)
     system = replace(system, epochs=60, lr=0.02)
-    never, always = (system.trace(source, beta, 0, "test") for beta in (0.0, 1e9))
+    never, always = (
+        system.reader(source, beta, 0)(source, source.cache.split("test")) for beta in (0.0, 1e9)
+    )
     assert never.attended.all()
     assert always.attended.sum(axis=1).tolist() == [1] * 4
     order = coarse_to_fine(T)
@@ -191,7 +193,9 @@ def test_gates_on_a_cache(root: Path) -> None:
     np.testing.assert_allclose(never.gmacs[:, -1], T * each + (T - 1) * gate)
     np.testing.assert_allclose(always.gmacs[:, -1], each + gate)
     assert never.decisions.tolist() == [T - 1] * 4
-    one, again, other = (system.trace(source, 0.2, seed, "train") for seed in (1, 1, 2))
+    one, again, other = (
+        system.reader(source, 0.2, seed)(source, source.cache.split("train")) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(one.attended, again.attended)
     wanted = should_stop(
         read_states(source, one.videos, order)[1], source.cache.labels[one.videos], 0.2

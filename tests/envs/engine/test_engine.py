@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from focusgym.recognizer import AverageClassifier, ClassifierConfig, GruClassifi
 
 K = GRID**2
 close = torch.testing.assert_close
+decisions = st.tuples(st.integers(0, K - 1), st.booleans()) | st.just((-1, False))
 plays = st.lists(
-    st.tuples(st.integers(0, N - 1), st.lists(st.integers(0, K), min_size=T, max_size=T)),
+    st.tuples(st.integers(0, N - 1), st.lists(decisions, min_size=T, max_size=T)),
     min_size=1,
     max_size=4,
 )
@@ -37,19 +38,26 @@ def engine_of(literal: Literal, labels: str = "first") -> FocusEngine:
     return FocusEngine(FeatureSource(literal.cache, literal.classifier), labels)
 
 
-def advance(engine: FocusEngine, options: np.ndarray) -> torch.Tensor:
-    """Feed the next segments in order, option K without a look; return the logits."""
-    attended = options < K
-    tried = engine.try_options(
-        engine.step, np.where(attended, options, 0)[:, None], attended[:, None]
-    )
+def advance(
+    engine: FocusEngine, options: np.ndarray, attended: np.ndarray | None = None
+) -> torch.Tensor:
+    """Feed the next segments in order; return the logits."""
+    looks = np.ones(len(options), dtype=bool) if attended is None else attended
+    tried = engine.try_options(engine.step, np.where(looks, options, 0)[:, None], looks[:, None])
     engine.commit(tried)
     return engine.logits
 
 
-def as_looks(options: Iterator[int]) -> list[tuple[int, int]]:
-    """Say options of the flat set, K to skip, as Eq. 9 does: a location and b."""
-    return [(k % K, int(k < K)) for k in options]
+def as_looks(options: Iterable[int], attended: Iterable[bool]) -> list[tuple[int, int]]:
+    """Say it as Eq. 9 does: a location and b."""
+    return [(max(k, 0), int(b)) for k, b in zip(options, attended, strict=True)]
+
+
+def as_plan(played: list[tuple[int, list[tuple[int, bool]]]]) -> tuple[np.ndarray, ...]:
+    """Return videos ``(B,)``, options ``(B, T)`` and whether they are attended, of `plays`."""
+    options = np.array([[option for option, _ in chosen] for _, chosen in played])
+    attended = np.array([[looks for _, looks in chosen] for _, chosen in played])
+    return np.array([video for video, _ in played]), options, attended
 
 
 def test_confidences_of_a_tiny_case_worked_out(tmp_path: Path) -> None:
@@ -127,22 +135,21 @@ def test_a_step_gives_the_literal_confidences_and_goes_on_with_what_was_done(
     seed: int,
     aggregation: str,
     labels: str,
-    played: list[tuple[int, list[int]]],
+    played: list[tuple[int, list[tuple[int, bool]]]],
     n_random: int,
     data: st.DataObject,
 ) -> None:
     all_labels = [[(i + seed) % C, i % C][: 1 + (i + seed) % C % 2] for i in range(N)]
     folder = tmp_path_factory.mktemp("literal")
     literal = Literal(folder, seed=seed, aggregation=aggregation, all_labels=all_labels)
-    videos = np.array([video for video, _ in played])
-    options = np.array([chosen for _, chosen in played])
+    videos, options, _ = as_plan(played)
     b_t = data.draw(st.lists(st.booleans(), min_size=options.size, max_size=options.size))
-    looks = np.array(b_t).reshape(options.shape) & (options < K)
+    looks = np.array(b_t).reshape(options.shape) & (options >= 0)
     engine = engine_of(literal, labels)
     engine.start(videos)
     for t in range(T):
         random = np.random.default_rng(seed).integers(K, size=(len(videos), n_random))
-        named = options[:, t] < K
+        named = options[:, t] >= 0
         columns = [np.where(named, options[:, t], 0)[:, None], random]
         tried = engine.try_options(
             np.full(len(videos), t),
@@ -153,12 +160,12 @@ def test_a_step_gives_the_literal_confidences_and_goes_on_with_what_was_done(
         )
         engine.commit(tried, np.where(looks[:, t], 0, n_random + 1))
         for i, video in enumerate(videos):
-            before = [(k % K, int(b)) for k, b in zip(options[i, :t], looks[i, :t], strict=True)]
+            before = as_looks(options[i, :t], looks[i, :t])
 
             def p(k: int, b: int, video: int = video, before: list = before) -> object:
                 return pytest.approx(literal.confidence(video, [*before, (k, b)], labels), abs=1e-6)
 
-            (option, chosen_b), b = as_looks([options[i, t]])[0], int(looks[i, t])
+            option, chosen_b, b = max(options[i, t], 0), int(named[i]), int(looks[i, t])
             assert float(tried.confidences[i, 0]) == p(option, chosen_b)
             assert float(engine.confidence[i]) == p(option, b)
             assert float(tried.confidences[i, -1]) == p(0, 0)
@@ -174,45 +181,45 @@ def test_a_rollout_is_stepping_and_is_the_classifier_on_whole_sequences(
     tmp_path_factory: pytest.TempPathFactory,
     aggregation: str,
     reuse: bool,
-    played: list[tuple[int, list[int]]],
+    played: list[tuple[int, list[tuple[int, bool]]]],
 ) -> None:
     folder = tmp_path_factory.mktemp("literal")
     literal = Literal(folder, aggregation=aggregation, reuse_glance=reuse)
-    videos = np.array([video for video, _ in played])
-    options = np.array([chosen for _, chosen in played])
+    videos, options, attended = as_plan(played)
     engine = engine_of(literal)
-    logits = engine.rollout(videos, options)
+    logits = engine.rollout(videos, options, attended)
     assert logits.shape == (len(videos), T, C)
     engine.start(videos)
     for t in range(T):
         assert engine.step.tolist() == [t] * len(videos)
-        assert torch.equal(advance(engine, options[:, t]), logits[:, t])
+        assert torch.equal(advance(engine, options[:, t], attended[:, t]), logits[:, t])
     root = literal.cache.root
     glance = np.load(root / "glance_vectors.npy")[videos].astype(np.float32)
     local = np.load(root / "local_vectors_p12_3x3.npy").astype(np.float32)
-    picked = local[videos[:, None], np.arange(T), options % K] * (options < K)[..., None]
+    picked = local[videos[:, None], np.arange(T), options] * attended[..., None]
     with torch.no_grad():
         whole = literal.classifier(torch.from_numpy(glance), torch.from_numpy(picked))
     close(logits, whole, rtol=0, atol=1e-5)
 
 
 def test_counterfactuals_are_all_the_steps_not_taken(literal: Literal) -> None:
-    videos, options = np.array([0, 5]), np.array([[1, K, 3, 8], [2, 0, K, K]])
+    videos, options = np.array([0, 5]), np.array([[1, -1, 3, 8], [2, 0, 4, -1]])
+    attended = np.array([[True, False, True, True], [True, True, False, False]])
     engine = engine_of(literal)
-    found = engine.rollout_counterfactuals(videos, options)
+    found = engine.rollout_counterfactuals(videos, options, attended)
     assert found.shape == (2, T, K + 1)
     for i, video in enumerate(videos):
         for t in range(T):
             for k in range(K + 1):
-                looks = as_looks([*options[i, :t], k])
-                p = literal.confidence(video, looks)
+                before = as_looks(options[i, :t], attended[i, :t])
+                p = literal.confidence(video, [*before, (k % K, int(k < K))])
                 assert float(found[i, t, k]) == pytest.approx(p, abs=1e-6)
     engine.start(videos)
     for t in range(T):
         assert torch.equal(engine.counterfactuals(engine.step), engine.counterfactuals(engine.step))
         assert engine.step.tolist() == [t, t], "asking does not step"
         close(engine.counterfactuals(engine.step), found[:, t], rtol=0, atol=0)
-        advance(engine, options[:, t])
+        advance(engine, options[:, t], attended[:, t])
 
 
 def test_counterfactuals_of_more_videos_than_a_block_holds(literal: Literal) -> None:
@@ -247,22 +254,29 @@ def test_the_oracle_is_the_best_of_all_and_alone_without_regret(
     literal: Literal, may_skip: bool
 ) -> None:
     engine, videos = engine_of(literal), np.arange(N)
-    best = engine.oracle(videos, may_skip=may_skip)
-    assert best.shape == (N, T)
+    plan = engine.oracle(videos, may_skip=may_skip)
+    best, attended = plan.options, plan.attended
+    assert best.shape == attended.shape == (N, T)
     for video in videos:
         for t in range(T):
+            before = as_looks(best[video, :t], attended[video, :t])
             tried = [
-                literal.confidence(video, as_looks([*best[video, :t], k]))
+                literal.confidence(video, [*before, (k % K, int(k < K))])
                 for k in range(K + may_skip)
             ]
-            assert best[video, t] == int(np.argmax(tried))
-    assert (best == K).any() == may_skip, "skipping is the best somewhere"
-    confidences = engine.rollout_counterfactuals(videos, best)[..., : K + may_skip]
-    assert (regret(confidences, torch.from_numpy(best)) == 0).all()
-    for option in range(K + may_skip):
+            found = best[video, t] if attended[video, t] else K
+            assert found == int(np.argmax(tried))
+    assert (~attended).any() == may_skip, "skipping is the best somewhere"
+    assert (best[~attended] == -1).all()
+    confidences = engine.rollout_counterfactuals(videos, best, attended)[..., : K + may_skip]
+    assert (regret(confidences, best, attended) == 0).all()
+    for option in range(K):
         others = regret(confidences, torch.full((N, T), option))
         assert (others >= 0).all()
         assert torch.equal(others == 0, torch.from_numpy(best == option))
+    if may_skip:
+        others = regret(confidences, best, np.zeros((N, T), dtype=bool))
+        assert torch.equal(others == 0, torch.from_numpy(~attended))
 
 
 def test_regret_by_hand() -> None:
@@ -270,20 +284,25 @@ def test_regret_by_hand() -> None:
     found = regret(confidences, np.array([[0, 0], [2, 1]]))
     close(found, torch.tensor([[0.6, 0.4], [0.0, 0.0]]))
     close(regret(confidences[0, 0], torch.tensor(2)), torch.tensor(0.3))
+    looks = np.array([[True, False], [False, True]])  # elsewhere the last of the alternatives
+    found = regret(confidences, np.array([[0, -1], [0, 1]]), looks)
+    close(found, torch.tensor([[0.6, 0.0], [0.0, 0.0]]))
 
 
 def test_beginning_some_episodes_leaves_the_others_as_they_are(literal: Literal) -> None:
-    options = np.array([[1, 5, 0, 8], [2, K, 3, 4], [6, 7, K, 1]])
+    options = np.array([[1, 5, 0, 8], [2, -1, 3, 4], [6, 7, -1, 1]])
+    attended = options >= 0
     engine = engine_of(literal)
-    expected = engine.rollout(np.array([0, 4, 9]), options)
-    again = engine.rollout(np.array([0, 7, 9]), options)
+    expected = engine.rollout(np.array([0, 4, 9]), options, attended)
+    again = engine.rollout(np.array([0, 7, 9]), options, attended)
     engine.start(np.array([0, 4, 9]))
-    advance(engine, options[:, 0])
-    advance(engine, options[:, 1])
+    advance(engine, options[:, 0], attended[:, 0])
+    advance(engine, options[:, 1], attended[:, 1])
     engine.start(np.array([0, 7, 9]), np.array([False, True, False]))
     assert engine.step.tolist() == [2, 0, 2]
     for t in (0, 1):
-        logits = advance(engine, options[[0, 1, 2], [t + 2, t, t + 2]])
+        now = [0, 1, 2], [t + 2, t, t + 2]
+        logits = advance(engine, options[now], attended[now])
         close(logits[[0, 2]], expected[[0, 2], t + 2], rtol=0, atol=1e-6)
         close(logits[1], again[1, t], rtol=0, atol=1e-6)
     assert engine.step.tolist() == [4, 2, 4]
@@ -322,7 +341,8 @@ def test_features_that_are_not_numbers_name_the_video_and_the_frame(
         with pytest.raises(CacheError, match=message):
             try_it()
     if array != "glance_vectors":
-        assert advance(engine, np.array([0, K])).isfinite().all(), "skipping reads nothing"
+        found = advance(engine, np.array([0, -1]), np.array([True, False]))
+        assert found.isfinite().all(), "skipping reads nothing"
 
 
 def test_a_broken_classifier_is_told(literal: Literal) -> None:
@@ -357,8 +377,12 @@ def test_wrong_indices_are_refused(literal: Literal) -> None:
             engine.try_options(now, np.array([[0], [option]]))
     with pytest.raises(ValueError, match="got 3 from 0 to 0"):
         engine.try_options(now, np.zeros((3, 1), dtype=int))
-    with pytest.raises(ValueError, match=rf"must be in \[0, {K}\], {K} to feed a segment without"):
-        engine.rollout(np.array([2]), np.full((1, T), K + 1))
+    for option, attended in ((K, True), (-1, True), (K, False), (-2, False)):
+        message = rf"must be in \[0, {K}\), or -1 where they are not attended; got {option} to"
+        with pytest.raises(ValueError, match=message):
+            engine.rollout(np.array([2]), np.full((1, T), option), np.full((1, T), attended))
+    with pytest.raises(ValueError, match=r"bool attended of the same shape; .* int64 \(1, 4\)"):
+        engine.rollout(np.array([2]), np.zeros((1, T), int), np.zeros((1, T), int))
     engine.rollout(np.array([2]), np.zeros((1, T), dtype=int))
     now = np.zeros(1, dtype=int)
     for over in (engine.counterfactuals, lambda now: engine.try_options(now, now[:, None])):

@@ -99,8 +99,8 @@ def test_inputs_are_projections_of_the_files_features(
     local = np.load(root / "local_vectors_p12_3x3.npy").astype(np.float32)
     videos, steps = np.array([7, 0, 7, 3]), np.array([3, 1, 0, 3])
     source.prepare(videos)
-    options = np.array([[0, K], [8, 8], [K, 4], [2, 1]])
-    attended = options < K
+    options = np.array([[0, -1], [8, 8], [-1, 4], [2, 1]])
+    attended = options >= 0
     picked = source.gather(videos, steps, np.where(attended, options, 0), attended)
     every = source.gather_all(videos, steps)
     for i, (video, t) in enumerate(zip(videos, steps, strict=True)):
@@ -108,7 +108,7 @@ def test_inputs_are_projections_of_the_files_features(
             looked_at = local[video, t, k] if k < K else np.zeros(L, np.float32)
             expected = weight @ np.concatenate([glance[video, t], looked_at]) + bias
             np.testing.assert_allclose(every[i, k].numpy(), expected, rtol=0, atol=1e-5)
-            for j in np.flatnonzero(options[i] == k):
+            for j in np.flatnonzero(np.where(attended[i], options[i], K) == k):
                 close(picked[i, j], every[i, k], rtol=0, atol=1e-5)
 
 

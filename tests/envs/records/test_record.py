@@ -92,6 +92,16 @@ def test_a_record_is_read_as_it_was_written(
     assert_same(read_record(path), record)
 
 
+def test_frames_of_segments_are_read_as_they_were_written(tmp_path: Path) -> None:
+    frames = FrameConfig(T, SIDE, resize_px=40, segment_frames=3, glance_frames=1)
+    view = View(np.arange(12).reshape(T, 3), (0, 4, 32, 36), False)
+    record = make_record(frames=frames, view=view)
+    record.write(tmp_path / "a.json")
+    assert_same(read_record(tmp_path / "a.json"), record)
+    with pytest.raises(ValueError, match=r"frame_indices must have shape \(4, 3\), .*got \(4,\)"):
+        make_record(frames=frames)
+
+
 def test_the_file_has_a_line_per_decision(tmp_path: Path) -> None:
     make_record(label="ходьба").write(tmp_path / "a.json")
     lines = (tmp_path / "a.json").read_text(encoding="utf-8").splitlines()
@@ -154,9 +164,9 @@ Edit = Callable[[dict[str, Any]], Any]
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c.update(format=1), "expected format 3, got 1: another version wrote it"),
+        (lambda c: c.update(format=1), "expected format 4, got 1: another version wrote it"),
         (lambda c: c.pop("format"), r"the record lacks the keys \['format'\]"),
-        (lambda c: c.update(format=3.0), "the record: format must be int; got 3.0"),
+        (lambda c: c.update(format=4.0), "the record: format must be int; got 4.0"),
         (lambda c: c.pop("label"), r"lacks the keys \['label'\] and has unknown keys \[\]"),
         (lambda c: c.update(extra=1), r"lacks the keys \[\] and has unknown keys \['extra'\]"),
         (lambda c: c["clip"].update(fps=8), r"the record: clip lacks .* unknown keys \['fps'\]"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -82,6 +83,14 @@ def test_a_record_is_drawn_from_its_video(tmp_path: Path) -> None:
         pictures = render_record(video_record(tmp_path, n))
         assert pictures.shape == (n, *picture_size(40), 3)
         np.testing.assert_array_equal(pictures, np.stack([*expected, expected[0]])[:n])
+
+
+def test_the_middle_frame_of_a_segment_is_drawn(tmp_path: Path) -> None:
+    single = video_record(tmp_path, 3)
+    segments = View(np.array([[0, 0, 1], [1, 2, 3], [3, 4, 4]]), single.view.crop_px, True)
+    of_three = replace(single.frames, segment_frames=3)
+    record = replace(single, frames=of_three, view=segments)
+    np.testing.assert_array_equal(render_record(record), render_record(single))
 
 
 def test_pictures_make_a_video(tmp_path: Path) -> None:

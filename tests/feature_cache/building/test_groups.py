@@ -203,10 +203,10 @@ def test_a_recognizer_reads_whole_frames_as_the_cache_does(root: Path, networks:
     rows = np.array([0, 4])
     clips = clips_of(cache.videos.iloc[rows])
     frames = torch.stack([read_frames(clip, cache.frames)[0] for clip in clips])
-    options = np.array([[0, 1], [0, 0]])  # 1 skips
-    on_pixels = recognizer(frames, options)
+    options, attended = np.array([[0, -1], [0, 0]]), np.array([[True, False], [True, True]])
+    on_pixels = recognizer(frames, options, attended)
     with torch.no_grad():
-        on_cache = f_c(*cache.sequences(rows, options)[:2])
+        on_cache = f_c(*cache.sequences(rows, options, attended)[:2])
     torch.testing.assert_close(on_pixels.logits, on_cache, rtol=0, atol=1e-3)
     assert on_pixels.boxes_px.tolist() == [[[0, 0, S, S], [0] * 4], [[0, 0, S, S]] * 2]
     assert recognizer.cost.local_gmacs == cache.local_gmacs

@@ -123,15 +123,16 @@ def test_a_reader_that_is_left_early_stops_decoding(videos: pd.DataFrame) -> Non
 
 
 def test_rows_of_a_cache(cache: FeatureCache) -> None:
-    """The arrays on disk, one row and frame after the other; K is a zero vector."""
+    """The arrays on disk, one row and frame after the other; zeros where nothing is attended."""
     glance = np.load(cache.root / "glance_vectors.npy").astype(np.float32)
     local = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float32)
     videos = np.array([8, 2, 5, 1])
     asked: list[tuple[int, list[int]]] = []
 
-    def choose(epoch: int, rows: Tensor) -> Tensor:
+    def choose(epoch: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         asked.append((epoch, rows.tolist()))
-        return (rows[:, None] * 3 + torch.arange(4) + epoch) % 10
+        options = (rows[:, None] * 3 + torch.arange(4) + epoch) % 10 - 1
+        return options, options >= 0
 
     samples = cache_samples(cache, videos, choose)
     assert samples.n == 4
@@ -142,8 +143,8 @@ def test_rows_of_a_cache(cache: FeatureCache) -> None:
             np.testing.assert_array_equal(e_g, glance[video])
             assert label == cache.labels[video]
             for t in range(4):
-                option = (row * 3 + t + 5) % 10
-                expected = local[video, t, option] if option < 9 else np.zeros(local.shape[-1])
+                option = (row * 3 + t + 5) % 10 - 1
+                expected = local[video, t, option] if option >= 0 else np.zeros(local.shape[-1])
                 np.testing.assert_array_equal(e_l[t], expected)
     assert asked == [(5, [2, 0, 3]), (5, [1])]
 
@@ -152,7 +153,8 @@ def test_several_labels_in_a_cache(tmp_path_factory: pytest.TempPathFactory) -> 
     several = [[k % 3, (k + 1) % 3] if k % 2 else [k % 3] for k in range(10)]
     cache = write_cache(tmp_path_factory.mktemp("several") / "cache", all_labels=several)
     videos = np.array([3, 8])
-    samples = cache_samples(cache, videos, lambda epoch, rows: torch.zeros(len(rows), 4).long())
+    first = torch.zeros(2, 4).long(), torch.ones(2, 4).bool()
+    samples = cache_samples(cache, videos, lambda epoch, rows: first)
     ((*_, labels),) = samples.batches(0, [torch.tensor([1, 0])])
     assert labels.dtype == torch.bool
     assert labels.tolist() == [[k in several[video] for k in range(3)] for video in (8, 3)]

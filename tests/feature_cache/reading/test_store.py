@@ -35,17 +35,17 @@ def test_gathers_are_numpy_indexing(cache: FeatureCache) -> None:
 
 
 def test_a_skipped_frame_is_zero(cache: FeatureCache) -> None:
-    rows, options = np.array([4, 0]), np.array([[1, 9, 0, 9], [7, 7, 9, 5]])
+    rows, options = np.array([4, 0]), np.array([[1, -1, 0, 9], [7, 7, 3, 5]])
+    attended = np.array([[True, False, True, False], [True, True, False, True]])
     raw = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float32)
-    glance, local, _ = cache.sequences(rows, options)
+    glance, local, _ = cache.sequences(rows, options, attended)
     for b, row in enumerate(rows):
         for t in range(T):
-            skipped = options[b, t] == 9
-            expected = np.zeros(L) if skipped else raw[row, t, options[b, t]]
+            expected = raw[row, t, options[b, t]] if attended[b, t] else np.zeros(L)
             assert np.array_equal(local[b, t].numpy(), expected)
     assert torch.equal(glance, cache.glance_vectors(rows)), "the glance is seen all the same"
     with pytest.raises(IndexError, match="out of bounds"):
-        cache.sequences(rows, options + 1)
+        cache.sequences(rows, options)
 
 
 def test_tensors_come_to_the_device(cache: FeatureCache) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +27,19 @@ def test_short_videos_by_hand() -> None:
         short = config(4, short_videos)
         assert sample_frames(2, short).tolist() == expected
         assert draw_frames(2, short, rng).tolist() == expected
+
+
+def test_segments_of_several_frames_by_hand() -> None:
+    """Their frames are those of as many segments of one frame, in their order."""
+    three = replace(config(2), segment_frames=3)
+    assert sample_frames(12, three).tolist() == [[1, 3, 5], [7, 9, 11]]
+    assert sample_frames(4, three).tolist() == [[0, 1, 2], [3, 3, 3]]
+    first = replace(three, short_videos="repeat_first")
+    assert sample_frames(5, first).tolist() == [[0, 0, 0]] * 2
+    drawn = draw_frames(60, three, np.random.default_rng(0))
+    alone = draw_frames(60, config(6), np.random.default_rng(0))
+    assert drawn.tolist() == alone.reshape(2, 3).tolist()
+    assert (drawn // 10).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 @given(st.integers(1, 500), st.integers(1, 64))

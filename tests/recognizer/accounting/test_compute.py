@@ -135,13 +135,14 @@ def test_the_real_networks_really_do_what_is_charged(networks: dict[str, Any]) -
     fused._cost = None  # counted again, on the fused networks
     assert fused.cost == once
     frames = torch.randint(0, 256, (1, 3, 3, 224, 224), dtype=torch.uint8)
-    for options in (torch.tensor([[48, 49, 0]]), torch.full((1, 3), 49), None):
+    options = torch.tensor([[48, -1, 0]])
+    for plan in ((options, options >= 0), (options, torch.zeros(1, 3).bool()), ()):
         with counted_by_hooks(fused) as spent:
-            found = fused(frames, options)
+            found = fused(frames, *plan)
         # π and π′ count what the linear layers and GRUs of both do.
         assert float(found.gmacs[0, -1]) == pytest.approx(spent[0], rel=1e-9)
         steps = torch.diff(found.gmacs[0], prepend=torch.zeros(1)).tolist()
-        policy = once.policy_gmacs if options is None else 0
+        policy = 0 if plan else once.policy_gmacs
         every = once.glance_gmacs + once.classifier_gmacs + policy
         looked = found.attended[0].tolist()
         assert steps == pytest.approx([every + once.local_gmacs * look for look in looked])

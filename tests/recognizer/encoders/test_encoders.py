@@ -191,6 +191,18 @@ def test_an_encoders_own_state_dict_loads() -> None:
             assert torch.equal(encoder.state_dict()[key], value), key
 
 
+@torch.no_grad()
+def test_networks_of_a_name_share_nothing() -> None:
+    first, second = (Encoder(EncoderConfig("resnet18")).eval() for _ in range(2))
+    assert not torch.equal(first.trunk.conv1.weight, second.trunk.conv1.weight)
+    load_weights(second, first.state_dict())
+    expected = first(images(64))
+    for parameter in first.fused().parameters():
+        parameter.zero_()
+    first.trunk.conv1.weight.zero_()
+    assert torch.equal(second(images(64)), expected)
+
+
 def test_densenets_old_names_load() -> None:
     def old(key: str) -> str:  # as in the files that torchvision offers
         for part in ("norm1", "norm2", "conv1", "conv2"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -31,8 +31,33 @@ def test_values_that_cannot_work_are_refused() -> None:
         FrameConfig(1, 224, 256, "loop")
     with pytest.raises(ValueError, match="must be one of torchvision, pillow; got 'opencv'"):
         FrameConfig(1, 224, 256, resizer="opencv")
+    with pytest.raises(ValueError, match="segment_frames must be at least 1; got 0: give 1 where"):
+        FrameConfig(1, 64, segment_frames=0)
+    for n, read in ((1, 2), (3, 0), (3, 4)):
+        with pytest.raises(ValueError, match=rf"glance_frames must be in 1..{n}, .*; got {read}:"):
+            FrameConfig(1, 64, segment_frames=n, glance_frames=read)
     with pytest.raises(FrozenInstanceError):
         FrameConfig(1, 64).steps = 2  # type: ignore[misc]
+
+
+def test_frames_of_segments_by_hand() -> None:
+    one = FrameConfig(4, 64)
+    assert (one.shape, one.n_frames, one.glanced) == ((4,), 4, (0,))
+    assert FrameConfig(4, 64, segment_frames=1, glance_frames=1) == one
+    several = FrameConfig(4, 64, segment_frames=5)
+    assert (several.shape, several.n_frames, several.glanced) == ((4, 5), 20, (0, 1, 2, 3, 4))
+    assert replace(several, glance_frames=5) == several
+    glanced = [replace(several, glance_frames=n).glanced for n in (1, 2, 3, 4)]
+    assert glanced == [(2,), (1, 3), (0, 2, 4), (0, 1, 3, 4)]
+    frames = torch.arange(4 * 5).reshape(4, 5, 1, 1, 1).expand(4, 5, 3, 2, 2)
+    assert several.glance(frames) is frames
+    found = replace(several, glance_frames=2).glance(frames)
+    assert found.shape == (4, 2, 3, 2, 2)
+    assert found[:, :, 0, 0, 0].tolist() == [[1, 3], [6, 8], [11, 13], [16, 18]]
+    assert several.middle(frames)[:, 0, 0, 0].tolist() == [2, 7, 12, 17]
+    assert torch.equal(one.middle(frames[:, 0]), frames[:, 0])
+    for config in (one, several, replace(several, glance_frames=2)):
+        assert FrameConfig(**config.describe()) == config
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ def test_bundles_round_trip(tmp_path: Path, classifier: GruClassifier) -> None:
     encoder = Encoder(EncoderConfig("small_glance", input_px=12)).eval()
     write_bundle(tmp_path / "e", "encoder", encoder.config, encoder)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(read_encoder(tmp_path / "e")(images), encoder(images))
+    before = torch.get_rng_state()
+    restored = read_encoder(tmp_path / "e")
+    assert torch.equal(torch.get_rng_state(), before), "weights that are read are not drawn first"
+    assert torch.equal(restored(images), encoder(images))
 
 
 def test_who_may_read_one_file_may_read_both(tmp_path: Path, classifier: GruClassifier) -> None:

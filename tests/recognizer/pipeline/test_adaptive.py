@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from recognizers import (
+    GIVEN,
     KINDS,
     OFFSETS,
     C,
     G,
-    K,
     L,
     P,
     S,
@@ -28,8 +28,6 @@ from torch import Tensor, nn
 from focusgym.recognizer import AdaptiveRecognizer, Recognition, count_gmacs
 
 FRAMES = make_frames(3, 5)
-# Frames are skipped at the begin, at the end, altogether and not at all.
-GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,13 +48,13 @@ def test_whole_videos_are_recognized_as_frame_by_frame(kind: str) -> None:
 def test_given_options_replace_the_policy_and_its_price(kind: str) -> None:
     config = {name: value for name, value in KINDS[kind].items() if name != "skips"}
     recognizer = make_recognizer(**config, policy=False, feature_dtype=torch.float32)
-    found = recognizer(FRAMES, GIVEN)
-    assert_recognized(found, literal(recognizer, FRAMES, GIVEN), atol=2e-5)
-    assert torch.equal(found.options, GIVEN)
+    found = recognizer(FRAMES, *GIVEN)
+    assert_recognized(found, literal(recognizer, FRAMES, *GIVEN), atol=2e-5)
+    assert torch.equal(found.options, GIVEN[0])
     choosing = make_recognizer(**KINDS[kind], feature_dtype=torch.float32)
-    assert_recognized(choosing(FRAMES, GIVEN), literal(choosing, FRAMES, GIVEN), atol=2e-5)
+    assert_recognized(choosing(FRAMES, *GIVEN), literal(choosing, FRAMES, *GIVEN), atol=2e-5)
     own = choosing(FRAMES)
-    again = choosing(FRAMES, own.options)
+    again = choosing(FRAMES, own.options, own.attended)
     torch.testing.assert_close(again.logits, own.logits, rtol=0, atol=1e-6)
     policy = choosing.cost.policy_gmacs * torch.arange(1, 6)
     torch.testing.assert_close(own.gmacs - again.gmacs, policy.double().expand(3, 5))
@@ -98,10 +96,10 @@ def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> Non
     some = float(keep_probabilities(recognizer, painted).quantile(0.4))
     policy.config = replace(policy.config, threshold=some)
     glance, local = watched(recognizer)
-    for options in (None, GIVEN):
+    for given in ((), GIVEN):
         glance.clear()
         local.clear()
-        found = recognizer(painted, options)
+        found = recognizer(painted, *given)
         assert sum(map(len, glance)) == 15
         (patches,) = local
         assert patches.dtype == torch.uint8
@@ -114,7 +112,7 @@ def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> Non
             option = int(found.options.flatten()[row])
             assert (left, top) == (OFFSETS[option % 3], OFFSETS[option // 3])
         assert (found.boxes_px[~found.attended] == 0).all()
-        assert torch.equal(found.attended, found.options < K)
+    assert torch.equal(found.attended, GIVEN[1])
     assert found.attended.sum() == 5
 
 
@@ -128,7 +126,7 @@ def test_long_videos_are_encoded_in_batches_that_change_nothing() -> None:
     assert sum(map(len, local)) == found.attended.sum() > 100
     alone = Recognition.join([recognizer(video[None]) for video in frames])
     assert (found.options == alone.options).double().mean() > 0.995
-    same = recognizer(frames, alone.options)
+    same = recognizer(frames, alone.options, alone.attended)
     torch.testing.assert_close(same.logits, alone.logits, rtol=0, atol=1e-3)
 
 
@@ -136,7 +134,8 @@ def test_a_video_may_be_skipped_altogether() -> None:
     """What is left is f_C on the glance vectors and zeros; f_L is not even called."""
     recognizer = make_recognizer()
     _, local = watched(recognizer)
-    found = recognizer(FRAMES, torch.full((3, 5), K)).logits
+    nowhere = torch.zeros(3, 5, dtype=torch.bool)
+    found = recognizer(FRAMES, torch.full((3, 5), -1), nowhere).logits
     with torch.no_grad():
         vectors = recognizer.glance_encoder(FRAMES.flatten(0, 1)).mean((2, 3)).half().float()
         expected = recognizer.classifier(vectors.view(3, 5, G), torch.zeros(3, 5, L))
@@ -152,9 +151,9 @@ def test_what_is_charged_is_what_is_multiplied(kind: str) -> None:
     """Torch counts the whole run: convolutions and products that really happened."""
     recognizer = make_recognizer(**KINDS[kind])
     assert recognizer.cost.total_gmacs > 0  # counted beforehand
-    for options in (None, GIVEN):
-        found = recognizer(FRAMES, options)
-        spent = count_gmacs(lambda options=options: recognizer(FRAMES, options))  # type: ignore[misc]
+    for given in ((), GIVEN):
+        found = recognizer(FRAMES, *given)
+        spent = count_gmacs(lambda given=given: recognizer(FRAMES, *given))  # type: ignore[misc]
         assert float(found.gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-12)
     once = recognizer.cost
     for other in (recognizer.fused(), make_recognizer(**KINDS[kind])):
@@ -170,11 +169,11 @@ def test_rho_is_the_threshold_of_the_keep_probabilities() -> None:
     everywhere = make_recognizer(skips=0.0)(FRAMES).options
     for rho in (0.2, 0.5, 0.8):
         recognizer.policy.config = replace(recognizer.policy.config, threshold=rho)
-        options = recognizer(FRAMES).options
+        found = recognizer(FRAMES)
         near = (keep - rho).abs() < 1e-3  # computed in another way: within rounding
-        assert torch.equal((options == K)[~near], (keep < rho)[~near])
+        assert torch.equal(found.attended[~near], (keep >= rho)[~near])
         assert near.sum() < 3
-        assert torch.equal(options[options < K], everywhere[options < K])
+        assert torch.equal(found.options, everywhere), "π names an option all the same"
 
 
 def test_options_that_are_not_allowed_are_not_taken() -> None:
@@ -205,14 +204,14 @@ def _frames(whole: Recognition, steps: slice) -> Recognition:
 
 def test_nothing_that_is_given_is_changed_or_kept() -> None:
     recognizer = make_recognizer()
-    frames, options = FRAMES.clone(), GIVEN.clone()
-    found = recognizer(frames, options)
-    assert torch.equal(frames, FRAMES)
-    assert torch.equal(options, GIVEN)
-    options.zero_()  # the caller's own: a recognition is not a view of it
-    frames.zero_()
-    assert torch.equal(found.options, GIVEN)
-    assert torch.equal(found.attended, GIVEN < K)
+    given = (FRAMES, *GIVEN)
+    frames, options, attended = (each.clone() for each in given)
+    found = recognizer(frames, options, attended)
+    for each, before in zip((frames, options, attended), given, strict=True):
+        assert torch.equal(each, before)
+        each.zero_()  # the caller's own: a recognition is not a view of it
+    assert torch.equal(found.options, GIVEN[0])
+    assert torch.equal(found.attended, GIVEN[1])
 
 
 def test_frames_may_lie_in_memory_in_any_order() -> None:
@@ -303,7 +302,7 @@ def test_on_cuda_it_is_the_same(kind: str) -> None:
     assert on_cuda.cost == on_cpu.cost
     stream = on_cuda.stream(3)
     pushed = [stream.push(FRAMES[:, t]) for t in range(5)]
-    given = on_cuda.fused()(FRAMES.cuda(), expected.options)
+    given = on_cuda.fused()(FRAMES.cuda(), expected.options, expected.attended)
     for found in (on_cuda(FRAMES), on_cuda(FRAMES.cuda()), Recognition.join(pushed, dim=1), given):
         assert all(value.device.type == "cuda" for value in vars(found).values())
         torch.testing.assert_close(found.logits.cpu(), expected.logits, rtol=0, atol=2e-2)

@@ -8,6 +8,7 @@ import torch
 import torchvision
 from PIL import Image
 from recognizers import (
+    GIVEN,
     G,
     P,
     S,
@@ -28,8 +29,6 @@ from focusgym.recognizer import (
 )
 
 FRAMES = make_frames(3, 5)
-# Frames are skipped at the begin, at the end, altogether and not at all.
-GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
 
 
 @pytest.mark.parametrize("size", [(36, 36), (36, 50), (61, 40), (20, 90), (300, 400), (32, 32)])
@@ -86,9 +85,9 @@ def test_frames_that_were_square_from_the_start_stay_as_they_are() -> None:
 )
 def test_frames_of_another_form_are_refused(frames: Tensor, got: str) -> None:
     message = rf"frames must be uint8 \(B, T, 3, S, S\) with S = 32; got {got}"
-    for options in (None, GIVEN):
+    for given in ((), GIVEN):
         with pytest.raises(ValueError, match=message):
-            make_recognizer()(frames, options)
+            make_recognizer()(frames, *given)
 
 
 @pytest.mark.parametrize("frames", [FRAMES[:0], FRAMES[:, :0]])
@@ -99,31 +98,50 @@ def test_no_frames_are_refused(frames: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "attended", "message"),
     [
         (
             torch.zeros(3, 4, dtype=torch.int64),
+            None,
             r"expected an int64 option for every frame, \(3, 5\); got torch.int64, \(3, 4\): give",
         ),
-        (torch.zeros(5, 3, dtype=torch.int64), r"every frame, \(3, 5\); got torch.int64, \(5, 3\)"),
-        (torch.zeros(3, dtype=torch.int64), r"got torch.int64, \(3,\)"),
+        (
+            torch.zeros(5, 3, dtype=torch.int64),
+            None,
+            r"every frame, \(3, 5\); got torch.int64, \(5, 3\)",
+        ),
+        (torch.zeros(3, dtype=torch.int64), None, r"got torch.int64, \(3,\)"),
         (
             torch.zeros(3, 5),
-            r"got torch.float32, \(3, 5\): give one in \[0, 9\] per frame, 9 to skip it",
+            None,
+            r"got torch.float32, \(3, 5\): give one in \[0, 9\) per frame",
         ),
-        (torch.zeros(3, 5, dtype=torch.bool), r"got torch.bool, \(3, 5\)"),
+        (torch.zeros(3, 5, dtype=torch.bool), None, r"got torch.bool, \(3, 5\)"),
         (
-            torch.full((3, 5), 10),
-            r"options must be in \[0, 9\], 9 to skip the frame; got values from 10 to 10",
+            torch.full((3, 5), 9),
+            None,
+            r"must be in \[0, 9\), or -1 where `attended` is False; got values from 9 to 9",
         ),
-        (GIVEN - 1, r"got values from -1 to 8"),
+        (torch.full((3, 5), 9), GIVEN[1], r"got values from 9 to 9"),
+        (GIVEN[0], None, r"got values from -1 to 8"),
+        (GIVEN[0], ~GIVEN[1], r"got values from -1 to 8"),
+        (GIVEN[0] - 1, GIVEN[1], r"got values from -2 to 7"),
+        (
+            GIVEN[0],
+            GIVEN[1].long(),
+            r"expected a bool for every frame, \(3, 5\), whether .* got torch.int64, \(3, 5\)",
+        ),
+        (GIVEN[0], GIVEN[1][:2], r"got torch.bool, \(2, 5\)"),
+        (None, GIVEN[1], r"says which options are looked at: give `options` as well"),
     ],
 )
-def test_wrong_options_are_refused(options: Tensor, message: str) -> None:
+def test_wrong_options_are_refused(
+    options: Tensor | None, attended: Tensor | None, message: str
+) -> None:
     recognizer = make_recognizer()
     glance, _ = watched(recognizer)
     with pytest.raises(ValueError, match=message):
-        recognizer(FRAMES, options)
+        recognizer(FRAMES, options, attended)
     assert glance == [], "before anything is computed"
 
 
@@ -174,13 +192,13 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 def test_it_is_assembled_for_inference() -> None:
     parts = make_recognizer()
-    expected = parts(FRAMES, GIVEN)
+    expected = parts(FRAMES, *GIVEN)
     for part in (parts.glance_encoder, parts.local_encoder, parts.classifier):
         part.train()
     grid = PatchGrid(S, P, 3)
     built = AdaptiveRecognizer(parts.glance_encoder, parts.local_encoder, parts.classifier, grid)
     assert not any(module.training for module in built.modules())
-    assert_recognized(built(FRAMES, GIVEN), expected)
+    assert_recognized(built(FRAMES, *GIVEN), expected)
 
 
 def test_parts_for_other_encoders_are_refused() -> None:

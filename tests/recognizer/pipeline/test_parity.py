@@ -104,7 +104,9 @@ def make_world(
     places: Places,
 ) -> World:
     """Build the cache; f_C and π are random, but prefer something and are sure of something."""
-    config = CacheConfig(frames, (option_group(places, "local", encoders[1]),))
+    n_frames = frames.segment_frames
+    group = option_group(places, "local", encoders[1], segment_frames=n_frames)
+    config = CacheConfig(frames, (group,))
     networks = dict(zip(("glance", "local"), encoders, strict=True))
     cache = FeatureCache.open(build_cache(videos, classes, root / "cache", networks, config))
     height, width, channels = cache.map_shape
@@ -153,8 +155,20 @@ def spread(head: nn.Module, run: Any) -> None:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Fifty videos of the embedded digits, 6 frames each, 49 options, float16."""
-    root = tmp_path_factory.mktemp("digits")
-    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=50, n_frames=8), root / "data")
+    frames = FrameConfig(steps=6, frame_px=64)
+    return digits_world(tmp_path_factory.mktemp("digits"), frames, PatchGrid(64, 28))
+
+
+@pytest.fixture(scope="module")
+def segments(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """As many, of four segments of three frames; f_G glances at the middle one."""
+    frames = FrameConfig(steps=4, frame_px=64, segment_frames=3, glance_frames=1)
+    return digits_world(tmp_path_factory.mktemp("segments"), frames, PatchGrid(64, 28, 3))
+
+
+def digits_world(root: Path, frames: FrameConfig, places: Places) -> World:
+    config = DigitsConfig(n_train=1, n_val=1, n_test=50, n_frames=frames.n_frames + 2)
+    table = make_digits(config, root / "data")
     paths = [str(root / "data" / path) for path in table["path"]]
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
     with torch.random.fork_rng(devices=[]):
@@ -163,8 +177,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> World:
             Encoder(EncoderConfig("small_glance", input_px=12)).eval(),
             Encoder(EncoderConfig("small_local")).eval(),
         )
-    classes, frames = [str(i) for i in range(10)], FrameConfig(steps=6, frame_px=64)
-    return make_world(root, videos, classes, encoders, frames, PatchGrid(64, 28))
+    return make_world(root, videos, [str(i) for i in range(10)], encoders, frames, places)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +195,7 @@ def gestures(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> World
     return make_world(root, videos, classes, both, frames, PatchGrid(224, 96, 3))
 
 
-WORLDS = ["digits", "gestures"]
+WORLDS = ["digits", "segments", "gestures"]
 
 
 @pytest.fixture(params=WORLDS)
@@ -206,10 +219,12 @@ def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str, fu
     """Each side chooses by itself: the recognizer from pixels, the agent from the cache."""
     recognizer, engine = world.recognizer(policy, fused=fused), world.engine
     found = recognizer(world.frames)
-    options = LearnedAgent(world.policies[policy]).options(engine, world.videos)
-    assert (found.options.numpy() == options).mean() >= 0.995
-    assert_agree(found.logits, engine.rollout(world.videos, options), world.labels)
-    assert len(np.unique(options)) > min(10, world.cache.n_options // 2), "choices vary"
+    plan = LearnedAgent(world.policies[policy]).plan(engine, world.videos)
+    assert (found.options.numpy() == plan.options).mean() >= 0.995
+    assert (found.attended.numpy() == plan.attended).mean() >= 0.995
+    on_cache = engine.rollout(world.videos, plan.options, plan.attended)
+    assert_agree(found.logits, on_cache, world.labels)
+    assert len(np.unique(plan.options)) > min(10, world.cache.n_options // 2), "choices vary"
     assert len(found.logits.argmax(-1).unique()) > 4, "predictions vary"
     share = float(found.attended.double().mean())
     assert share == (1.0 if policy == "pi" else pytest.approx(KEEP_RATIO, abs=0.06))
@@ -218,12 +233,11 @@ def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str, fu
 def test_given_options_agree_too(world: World) -> None:
     """Any patches, and skips where nobody would skip."""
     n, k = world.frames.shape[:2], world.cache.n_options
-    options = torch.randint(0, k + 2, n, generator=torch.Generator().manual_seed(0)).clamp(max=k)
-    found = world.recognizer("pi")(world.frames, options)
-    assert_agree(found.logits, world.engine.rollout(world.videos, options.numpy()), world.labels)
-    nothing = torch.full(n, k)
-    found = world.recognizer("pi")(world.frames, nothing)
-    assert_agree(found.logits, world.engine.rollout(world.videos, nothing.numpy()), world.labels)
+    options = torch.randint(-1, k, n, generator=torch.Generator().manual_seed(0)).numpy()
+    for attended in (options >= 0, np.zeros(n, dtype=bool)):
+        found = world.recognizer("pi")(world.frames, options, attended)
+        on_cache = world.engine.rollout(world.videos, options, attended)
+        assert_agree(found.logits, on_cache, world.labels)
 
 
 @pytest.mark.parametrize("policy", ["pi", "plus"])
@@ -268,7 +282,7 @@ def test_online_agrees_with_the_environment_step_by_step(world: World, policy: s
     np.testing.assert_allclose(found.gmacs.numpy()[same], column("gmacs")[same], rtol=1e-9)
     whole = recognizer(world.frames)
     assert (found.options != whole.options).any(dim=1).sum() <= 1
-    given = recognizer(world.frames, found.options)
+    given = recognizer(world.frames, found.options, found.attended)
     torch.testing.assert_close(found.logits, given.logits, rtol=0, atol=5e-3)
 
 
@@ -280,8 +294,8 @@ def test_a_bundle_agrees_as_well(world: World, tmp_path: Path) -> None:
     assert recognizer.classes == tuple(world.cache.classes)
     clips = clips_of(world.cache.videos.iloc[world.videos])
     frames = torch.stack([pixels for pixels, _ in read_many(clips, recognizer.frames)])
-    options = LearnedAgent(world.policies["plus"]).options(world.engine, world.videos)
-    on_cache = world.engine.rollout(world.videos, options)
+    plan = LearnedAgent(world.policies["plus"]).plan(world.engine, world.videos)
+    on_cache = world.engine.rollout(world.videos, plan.options, plan.attended)
     assert_agree(recognizer(frames).logits, on_cache, world.labels)
 
 
@@ -289,9 +303,12 @@ def test_the_features_are_those_of_the_cache(world: World) -> None:
     """Within the storage dtype's rounding: vectors and maps, chosen patches, skipped ones zero."""
     recognizer = world.recognizer("plus")
     found = recognizer(world.frames)
-    glance, local, options, _, _ = recognizer.observe(world.frames, None, None)
+    glance, local, options, attended, _, _ = recognizer.observe(world.frames, None, None, None)
     assert torch.equal(options, found.options)
-    expected_glance, expected_local, _ = world.cache.sequences(world.videos, options.numpy())
+    assert torch.equal(attended, found.attended)
+    expected_glance, expected_local, _ = world.cache.sequences(
+        world.videos, options.numpy(), attended.numpy()
+    )
     for values, expected in ((glance, expected_glance), (local, expected_local)):
         scale = float(expected.abs().max())
         torch.testing.assert_close(values, expected, rtol=2e-3, atol=1e-3 * scale)

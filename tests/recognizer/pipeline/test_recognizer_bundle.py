@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from recognizers import KINDS, P, S, assert_recognized, make_frames, make_recognizer
+from recognizers import GIVEN, KINDS, P, S, assert_recognized, make_frames, make_recognizer
 from safetensors.torch import load_file
 from torch import nn
 
@@ -34,7 +34,6 @@ from focusgym.recognizer import (
 )
 
 FRAMES = make_frames(3, 5)
-GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "no policy"])
@@ -42,7 +41,7 @@ GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
 def test_everything_comes_back(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
     config = KINDS.get(kind, {"policy": False})
     recognizer = make_recognizer(**config, feature_dtype=dtype, seed=3)
-    options = GIVEN if recognizer.policy is None else None
+    given = GIVEN if recognizer.policy is None else ()
     recognizer.save(tmp_path / "bundle")
     again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
     assert again.frames == recognizer.frames == FrameConfig(5, S, 36)
@@ -68,8 +67,8 @@ def test_everything_comes_back(kind: str, dtype: torch.dtype, tmp_path: Path) ->
     assert not any(module.training for module in computing)
     assert again.cost == recognizer.cost
     # Bit for bit what fusing gives, and the unfused one within rounding.
-    assert_recognized(again(FRAMES, options), recognizer.fused()(FRAMES, options), atol=0)
-    assert_recognized(again(FRAMES, options), recognizer(FRAMES, options), atol=1e-3)
+    assert_recognized(again(FRAMES, *given), recognizer.fused()(FRAMES, *given), atol=0)
+    assert_recognized(again(FRAMES, *given), recognizer(FRAMES, *given), atol=1e-3)
 
 
 def test_the_weights_are_those_of_all_networks(bundle: Path) -> None:
@@ -104,11 +103,11 @@ def test_one_encoder_may_be_both(tmp_path: Path) -> None:
     f_c = GruClassifier(ClassifierConfig(32, 32, 4, hidden=8))
     frames = FrameConfig(5, S, 36)
     recognizer = AdaptiveRecognizer(one, one, f_c, PatchGrid(S, P, 3), frames=frames)
-    expected = recognizer(FRAMES, GIVEN)
+    expected = recognizer(FRAMES, *GIVEN)
     recognizer.save(tmp_path / "bundle")
     assert recognizer.local_encoder is recognizer.glance_encoder is one
     again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
-    assert_recognized(again(FRAMES, GIVEN), expected, atol=1e-3)
+    assert_recognized(again(FRAMES, *GIVEN), expected, atol=1e-3)
 
 
 def test_saving_changes_nothing(tmp_path: Path) -> None:

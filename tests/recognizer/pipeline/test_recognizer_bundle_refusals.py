@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from recognizers import K, assert_recognized, make_frames, make_recognizer
+from recognizers import GIVEN, assert_recognized, make_frames, make_recognizer
 from safetensors.torch import load_file, save_file
 
 from focusgym.recognizer import (
@@ -30,7 +30,6 @@ from focusgym.recognizer import (
 )
 
 FRAMES = make_frames(3, 5)
-GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
 Edit = Callable[[dict[str, Any]], Any]
 
 
@@ -170,7 +169,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "another classifier": (put("classifier", "aggregation", "average"), "loading state_dict"),
     "an unknown classifier": (
         put("classifier", "aggregation", "max"),
-        "one of gru, average, max_",
+        "one of gru, average, average_logits, max_",
     ),
     "a large classifier": (put("classifier", "hidden", 10**6), "size mismatch for classifier"),
     "a large policy": (put("policy", "hidden", 10**6), "size mismatch for policy"),
@@ -242,7 +241,7 @@ def test_other_weights_are_refused(bundle: Path) -> None:
             AdaptiveRecognizer.from_bundle(bundle)
         assert f"{others}: its training diverged, or the file is damaged" in str(caught.value)
     save_file(good, path)
-    assert AdaptiveRecognizer.from_bundle(bundle)(FRAMES, GIVEN).options[0, 0] == K
+    assert AdaptiveRecognizer.from_bundle(bundle)(FRAMES, *GIVEN).options[0, 0] == -1
 
 
 def test_networks_of_torchvision_come_back(tmp_path: Path) -> None:

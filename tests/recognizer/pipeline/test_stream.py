@@ -10,13 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recognizers import KINDS, K, assert_recognized, literal, make_frames, make_recognizer
+from recognizers import GIVEN, KINDS, K, assert_recognized, literal, make_frames, make_recognizer
 from torch import Tensor
 
 from focusgym.recognizer import AdaptiveRecognizer, Recognition, RecognizerStream, count_gmacs
 
 FRAMES = make_frames(3, 5)
-GIVEN = torch.tensor([[9, 4, 9, 9, 0], [8, 9, 3, 3, 9], [9, 9, 9, 9, 9]])
 
 
 @cache
@@ -25,10 +24,9 @@ def recognizer_of(kind: str, dtype: torch.dtype = torch.float32) -> AdaptiveReco
     return make_recognizer(**KINDS[kind], feature_dtype=dtype)
 
 
-def pushed(stream: RecognizerStream, frames: Tensor, options: Tensor | None = None) -> Recognition:
+def pushed(stream: RecognizerStream, frames: Tensor, *given: Tensor) -> Recognition:
     parts = [
-        stream.push(frames[:, t], None if options is None else options[:, t])
-        for t in range(frames.shape[1])
+        stream.push(frames[:, t], *(each[:, t] for each in given)) for t in range(frames.shape[1])
     ]
     return Recognition.join(parts, dim=1)
 
@@ -39,9 +37,9 @@ def test_online_is_offline(kind: str, dtype: torch.dtype) -> None:
     recognizer = recognizer_of(kind, dtype)
     # A batch of one may round otherwise in the encoders: then a stored feature moves by 2⁻¹¹.
     atol = 1e-5 if dtype == torch.float32 else 1e-3
-    for frames, options in ((FRAMES, None), (FRAMES, GIVEN), (FRAMES[1:2], None)):
-        found = pushed(recognizer.stream(len(frames)), frames, options)
-        assert_recognized(found, recognizer(frames, options), atol)
+    for frames, *given_options in ((FRAMES,), (FRAMES, *GIVEN), (FRAMES[1:2],)):
+        found = pushed(recognizer.stream(len(frames)), frames, *given_options)
+        assert_recognized(found, recognizer(frames, *given_options), atol)
     assert_recognized(found, literal(recognizer, FRAMES[1:2]), atol)
 
 
@@ -69,9 +67,10 @@ def test_one_stream_takes_frames_without_a_batch() -> None:
     assert_recognized(Recognition.join(parts, dim=1), recognizer(FRAMES[:1]), atol=1e-5)
     stream, frames = recognizer.stream(), FRAMES[0]
     parts = [
-        stream.push(frame, option[None]) for frame, option in zip(frames, GIVEN[0], strict=True)
+        stream.push(frame, option[None], looks[None])
+        for frame, option, looks in zip(frames, GIVEN[0][0], GIVEN[1][0], strict=True)
     ]
-    expected = recognizer(FRAMES[:1], GIVEN[:1])
+    expected = recognizer(FRAMES[:1], *(each[:1] for each in GIVEN))
     assert_recognized(Recognition.join(parts, dim=1), expected, atol=1e-5)
 
 
@@ -97,30 +96,33 @@ def test_streams_are_apart_from_each_other() -> None:
     assert_recognized(found, recognizer(FRAMES), atol=1e-5)
 
 
-OPTIONS = st.lists(st.lists(st.integers(0, K) | st.just(K), min_size=6, max_size=6), min_size=2)
+LOOKS = st.tuples(st.integers(0, K - 1), st.booleans()) | st.just((-1, False))
+ROWS = st.lists(st.lists(LOOKS, min_size=6, max_size=6), min_size=2, max_size=2)
 
 
-@given(kind=st.sampled_from(sorted(KINDS)), rows=OPTIONS.map(lambda rows: rows[:2]))
+@given(kind=st.sampled_from(sorted(KINDS)), rows=ROWS)
 @settings(deadline=None, max_examples=40)
-def test_any_pattern_of_skips(kind: str, rows: list[list[int]]) -> None:
+def test_any_pattern_of_skips(kind: str, rows: list[list[tuple[int, bool]]]) -> None:
     recognizer, frames = recognizer_of(kind), make_frames(2, 6, seed=5)
-    options = torch.tensor(rows)
-    expected = literal(recognizer, frames, options)
-    assert_recognized(recognizer(frames, options), expected, atol=2e-5)
-    assert_recognized(pushed(recognizer.stream(2), frames, options), expected, atol=2e-5)
+    options, attended = torch.tensor(rows).unbind(-1)
+    looks = (options, attended.bool())
+    expected = literal(recognizer, frames, *looks)
+    assert_recognized(recognizer(frames, *looks), expected, atol=2e-5)
+    assert_recognized(pushed(recognizer.stream(2), frames, *looks), expected, atol=2e-5)
 
 
 def test_frames_are_copied_options_are_not_kept() -> None:
     recognizer = recognizer_of("pi")
-    stream, frame, option = recognizer.stream(3), FRAMES[:, 0].clone(), GIVEN[:, 0].clone()
+    stream, everything = recognizer.stream(3), (FRAMES, *GIVEN)
+    buffers = [each[:, 0].clone() for each in everything]
     parts = []
     for t in range(5):  # a camera's buffer, used again and again
-        frame.copy_(FRAMES[:, t])
-        option.copy_(GIVEN[:, t])
-        parts.append(stream.push(frame, option))
-        assert torch.equal(frame, FRAMES[:, t])
-        assert torch.equal(option, GIVEN[:, t])
-    expected = recognizer(FRAMES, GIVEN)
+        for buffer, each in zip(buffers, everything, strict=True):
+            buffer.copy_(each[:, t])
+        parts.append(stream.push(*buffers))
+        for buffer, each in zip(buffers, everything, strict=True):
+            assert torch.equal(buffer, each[:, t])
+    expected = recognizer(FRAMES, *GIVEN)
     assert_recognized(Recognition.join(parts, dim=1), expected, atol=1e-5)
 
 
@@ -145,10 +147,11 @@ def test_f_l_is_not_called_for_frames_that_are_skipped() -> None:
     looked = found.attended.sum(dim=0).tolist()
     assert runs == [n for n in looked if n]
     runs.clear()
-    pushed(recognizer.stream(3), FRAMES, torch.full((3, 5), K))
+    pushed(recognizer.stream(3), FRAMES, GIVEN[0], torch.zeros(3, 5, dtype=torch.bool))
     assert runs == []
 
 
+OPTIONS = GIVEN[0].clamp(min=0)
 WRONG: dict[str, tuple[Any, Any, str]] = {
     "another batch": (
         FRAMES[:2, 0],
@@ -163,7 +166,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "another size": (FRAMES[:, 0, :, :30], None, r"with S = 32; got .*\(3, 1, 3, 30, 32\): call"),
     "options of another batch": (
         FRAMES[:, 0],
-        GIVEN[:2, 0],
+        OPTIONS[:2, 0],
         r"expected an option for each of 3 streams; got \(2,\): give \(B,\)",
     ),
     "an option beside it": (
@@ -171,10 +174,15 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
         torch.tensor(4),
         r"expected an option for each of 3 streams; got \(\): give \(B,\)",
     ),
-    "options of several frames": (FRAMES[:, 0], GIVEN, r"each of 3 streams; got \(3, 5\): give"),
-    "options that are not there": (FRAMES[:, 0], GIVEN[:, 0] + 1, r"in \[0, 9\], 9 to skip .* 10"),
-    "options for some frames": (FRAMES[:, 0], GIVEN[:, 0], "for all frames, or for none"),
-    "options of floats": (FRAMES[:, 0], GIVEN[:, 0] / 2, r"an int64 option .* got torch.float32"),
+    "options of several frames": (FRAMES[:, 0], OPTIONS, r"each of 3 streams; got \(3, 5\): give"),
+    "options that are not there": (
+        FRAMES[:, 0],
+        OPTIONS[:, 0] + 4,
+        r"in \[0, 9\), or -1 .* 4 to 12",
+    ),
+    "options that are none": (FRAMES[:, 0], OPTIONS[:, 0] - 1, r"in \[0, 9\), .* from -1 to 7"),
+    "options for some frames": (FRAMES[:, 0], OPTIONS[:, 0], "for all frames, or for none"),
+    "options of floats": (FRAMES[:, 0], OPTIONS[:, 0] / 2, r"an int64 option .* got torch.float32"),
 }
 
 

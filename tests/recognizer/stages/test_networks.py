@@ -27,18 +27,18 @@ from focusgym.recognizer import OnPixels, sequence_losses, uniform_draws
 N = 5
 
 
-def literal(stage: OnPixels, frames: Tensor, options: Tensor) -> Tensor:
+def literal(stage: OnPixels, frames: Tensor, options: Tensor, attended: Tensor) -> Tensor:
     """Return logits ``(N, T, C)``: frame after frame, patches cut out by slicing."""
     config = stage.classifier.config
     gru = nn.GRU(L + (G if config.reuse_glance else 0), config.hidden)
     weights = stage.classifier.state_dict()
     gru.load_state_dict({name[4:]: v for name, v in weights.items() if name.startswith("gru.")})
     sequences = []
-    for video, chosen in zip(frames, options.tolist(), strict=True):
+    for video, chosen, looks in zip(frames, options.tolist(), attended.tolist(), strict=True):
         state, logits = None, []
-        for frame, option in zip(video, chosen, strict=True):
+        for frame, option, look in zip(video, chosen, looks, strict=True):
             local = torch.zeros(L)
-            if option < K:
+            if look:
                 top, left = 8 * (option // 3), 8 * (option % 3)  # 16 px of room, 3 places
                 patch = frame[:, top : top + 16, left : left + 16]
                 local = stage.local_encoder(patch[None])[0].mean(dim=(1, 2))
@@ -50,9 +50,12 @@ def literal(stage: OnPixels, frames: Tensor, options: Tensor) -> Tensor:
     return torch.stack(sequences)
 
 
-def options_of(stage: OnPixels, frames: Tensor, draws: Tensor, case: dict[str, Any]) -> Tensor:
-    """Return the options that a stage has to choose, one frame after the other."""
+def choices_of(
+    stage: OnPixels, frames: Tensor, draws: Tensor, case: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """Return the options that a stage has to choose, and its looks, one frame after the other."""
     options = torch.empty(len(frames), T, dtype=torch.int64)
+    attended = torch.empty(len(frames), T, dtype=torch.bool)
     policy = case.get("policy")
     for i, video in enumerate(frames):
         if policy is not None:
@@ -67,8 +70,8 @@ def options_of(stage: OnPixels, frames: Tensor, draws: Tensor, case: dict[str, A
                 option, looks = int((p[t].cumsum() <= first).sum()), second < keep[t]
             else:
                 option, looks = int(p[t].argmax()), keep[t] >= policy.config.threshold
-            options[i, t] = option if looks else K
-    return options
+            options[i, t], attended[i, t] = option, bool(looks)
+    return options, attended
 
 
 def cases() -> dict[str, dict[str, Any]]:
@@ -118,18 +121,20 @@ def test_pixels_frame_by_frame(case: str) -> None:
             stage.policy.keep.actor.bias -= (keep[N * T // 2] + keep[N * T // 2 - 1]) / 2
     draws = uniform_draws(range(N), T, [4])
     with torch.no_grad():
-        chosen = options_of(stage, frames, draws, options)
-        expected = literal(stage, frames, chosen)
+        chosen, attended = choices_of(stage, frames, draws, options)
+        expected = literal(stage, frames, chosen, attended)
         found = stage(frames, draws)
     assert found.shape == (N, T, C)
     assert torch.allclose(found, expected, atol=2e-6)
-    n_skipped = int((chosen == K).sum())
+    n_skipped = int((~attended).sum())
     assert n_skipped == 0 if case == "random" else 0 < n_skipped < N * T
     assert len(chosen.unique()) > (1 if case == "policy" else 3)
     changed = chosen.clone()
-    changed[0, 0] = (changed[0, 0] + 1) % K
+    t = int(attended[0].nonzero()[0])
+    changed[0, t] = (changed[0, t] + 1) % K
     with torch.no_grad():
-        assert not torch.allclose(literal(stage, frames, changed)[0], found[0], atol=1e-4)
+        other = literal(stage, frames, changed, attended)
+        assert not torch.allclose(other[0], found[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -142,7 +147,7 @@ def test_nothing_looked_at_at_all(training: bool, reuse_glance: bool) -> None:
     draws = torch.zeros(2, T, 2, dtype=torch.float64)
     found = stage(frames, draws)
     with torch.no_grad():
-        expected = literal(stage, frames, torch.full((2, T), K))
+        expected = literal(stage, frames, torch.zeros(2, T).long(), torch.zeros(2, T).bool())
     assert torch.allclose(found, expected, atol=2e-6)
     sequence_losses(found, labels).sum().backward()
     gradients = [p.grad for p in stage.local_encoder.parameters()]

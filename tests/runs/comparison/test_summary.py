@@ -44,7 +44,7 @@ def test_scores_of_a_row_are_those_of_loops() -> None:
         spent = [sum(c.played.gmacs[:, t]) / 25 for c in ours]
         assert row["gmacs_by_step"][t] == pytest.approx(sum(spent) / 3)
     assert row["gmacs_per_video"] == row["gmacs_by_step"][-1]
-    kept = [np.count_nonzero(c.played.looked) / 75 for c in ours]
+    kept = [np.count_nonzero(c.played.attended) / 75 for c in ours]
     assert row["kept_share"] == pytest.approx(sum(kept) / 3)
 
 

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, top_k_accuracy_score
 from support import C, G, L, Literal, T
 
 from focusgym.agents import OracleAgent, RandomAgent
-from focusgym.envs import FeatureSource, FocusEngine
+from focusgym.envs import FeatureSource, FocusEngine, Plan
 from focusgym.recognizer import FrameCost
 from focusgym.runs.evaluation import trace as module
 from focusgym.runs.evaluation.measures import gmacs_of, measures, print_measures
@@ -28,12 +28,12 @@ POLICY = 0.2
 class Given:
     """An agent that does what it is told, and says what it is charged for."""
 
-    def __init__(self, options: NDArray[np.int64], runs_policy: bool = False) -> None:
+    def __init__(self, plan: Plan, runs_policy: bool = False) -> None:
         self.name, self.runs_policy, self.tries_all = "given", runs_policy, False
-        self._options = options
+        self._plan = plan
 
-    def options(self, engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._options
+    def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
+        return self._plan
 
 
 @pytest.fixture
@@ -54,12 +54,14 @@ def test_a_loop_over_videos_and_frames(
     runs_policy: bool, chunk: int, literal: Literal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", chunk)
-    options = np.random.default_rng(0).integers(K + 1, size=(10, T))  # K skips
-    played, logits = played_by(literal, Given(options, runs_policy))
+    rng = np.random.default_rng(0)
+    options, attended = rng.integers(K, size=(10, T)), rng.random((10, T)) < 0.7
+    options[0, 0], attended[0, 0] = -1, False
+    played, logits = played_by(literal, Given(Plan(options, attended), runs_policy))
     assert logits.shape == (10, T, C)
     labels = literal.cache.videos["label"].to_numpy()
     for video in range(10):
-        looks = [(int(o) % K, int(o < K)) for o in options[video]]
+        looks = [(int(o), int(b)) for o, b in zip(options[video], attended[video], strict=True)]
         spent = 0.0
         for t in range(T):
             p = literal.probabilities(video, looks[: t + 1])
@@ -71,8 +73,9 @@ def test_a_loop_over_videos_and_frames(
             assert played.gmacs[video, t] == pytest.approx(spent, rel=1e-12)
     assert played.names.tolist() == [f"{i}.mp4" for i in range(10)]
     assert played.labels.tolist() == labels.tolist()
-    assert played.looked.tolist() == (options < K).tolist()
-    assert played.kept_share == (options < K).sum() / options.size
+    assert played.options.tolist() == options.tolist()
+    assert played.attended.tolist() == attended.tolist()
+    assert played.kept_share == attended.sum() / options.size
     assert played.accuracy_by_step.tolist() == played.correct.mean(axis=0).tolist()
     assert gmacs_of(played) == {
         "gmacs_per_video": pytest.approx(played.gmacs[:, -1].mean()),
@@ -102,7 +105,7 @@ def test_videos_with_several_labels(tmp_path: Path) -> None:
     assert labels.tolist() == [[k in own for k in range(C)] for own in several]
     odd = np.arange(1, 10, 2)
     assert all_labels(literal.cache, odd).tolist() == (odd % C).tolist()
-    row = measures("x", logits, labels, played.looked)
+    row = measures("x", logits, labels, played.attended)
     for t in range(T):
         wanted = np.mean([played.predictions[i, t] in own for i, own in enumerate(several)])
         assert row["accuracy_by_step"][t] == pytest.approx(wanted)
@@ -170,7 +173,7 @@ def test_the_file(literal: Literal, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     again = read_played(path)
     for name, dtype in (
         *(("labels", np.int64), ("predictions", np.int64), ("confidences", np.float32)),
-        *(("options", np.int64), ("looked", np.bool_), ("gmacs", np.float64)),
+        *(("options", np.int64), ("attended", np.bool_), ("gmacs", np.float64)),
     ):
         assert getattr(again, name).dtype == getattr(played, name).dtype == dtype
         np.testing.assert_array_equal(getattr(again, name), getattr(played, name))
@@ -198,6 +201,10 @@ def test_the_file(literal: Literal, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         said = str(caught.value)
         assert said.startswith(f"{other} is not readable as what a policy did ("), name
         assert said.endswith("): evaluate the run again")
+    arrays = vars(played)
+    np.savez(other, **{"looked" if name == "attended" else name: arrays[name] for name in arrays})
+    with pytest.raises(PlayedError, match="attended"):  # as versions wrote it that had an option K
+        read_played(other)
     np.savez(other, names=np.zeros(3))
     with pytest.raises(PlayedError, match="labels"):
         read_played(other)

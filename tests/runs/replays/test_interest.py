@@ -29,8 +29,8 @@ def played(confidences: list[float], correct: list[bool], skips: list[int] | Non
         predictions=predictions,
         correct=predictions == 0,
         confidences=sure,
-        options=np.where(looked, 0, 9),
-        looked=looked,
+        options=np.where(looked, 0, -1),
+        attended=looked,
         gmacs=np.ones((n, T)),
     )
 

@@ -23,7 +23,7 @@ def test_confusions_are_counted_after_the_last_frame() -> None:
         correct=correct,
         confidences=np.full(size, 0.5, dtype=np.float32),
         options=np.zeros(size, dtype=np.int64),
-        looked=np.ones(size, dtype=np.bool_),
+        attended=np.ones(size, dtype=np.bool_),
         gmacs=np.ones(size),
     )
     assert confusion(played, 4) == [[0, 1, 2], [1, 1, 1], [2, 0, 1], [2, 2, 1]]

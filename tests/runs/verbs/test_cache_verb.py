@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from focusgym.feature_cache import DigitsConfig, FeatureCache, make_digits, verify_cache
-from focusgym.recognizer import Encoder, EncoderConfig, write_bundle
+from focusgym.recognizer import Encoder, EncoderConfig, encoder_gmacs, write_bundle
 from focusgym.runs.cli import main
 
 FRAMES = ("--steps", "2", "--frame", "64", "--resize", "0")
@@ -100,6 +101,28 @@ def test_plan_build_verify_info(
     data_bytes[-1] ^= 1
     path.write_bytes(data_bytes)
     assert "1 problem(s)" in run(capsys, "verify", out, "--sample", "0", status=1)
+
+
+def test_segments_of_several_frames(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = Encoder(EncoderConfig("small_local"))
+    out, several = tmp_path / "c", ("--segment-frames", "3", "--glance-frames", "1")
+    given = (out, *lists(data, "txt"), *SMALL, *several)
+    price = told(capsys, "plan", *given)["option_gmacs"]["p28_7x7"]
+    run(capsys, "build", *given)
+    cache = FeatureCache.open(out)
+    assert cache.group.gmacs == price == pytest.approx(3 * encoder_gmacs(encoder, 28))
+    assert cache.frame_indices(np.array([0])).tolist() == [[[0, 1, 2], [3, 4, 5]]]
+    assert cache.glance_frame_indices(np.array([0])).tolist() == [[[1], [4]]]
+    said = run(capsys, "info", out)
+    assert "frames 2 segments of 3 frames, the glance reads 1 of them, each of 64 px" in said
+    assert "all checksums right" in run(capsys, "verify", out, "--sample", "2")
+    for extra, message in (
+        (("--segment-frames", "0"), "segment_frames must be at least 1; got 0"),
+        (("--glance-frames", "4"), "glance_frames must be in 1..3, the frames of a segment; got 4"),
+    ):
+        assert message in run(capsys, "plan", *given, *extra, status=2)
 
 
 def test_shards_of_a_csv_are_merged(

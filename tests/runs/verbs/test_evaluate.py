@@ -86,7 +86,7 @@ def test_rows(root: Path, evaluate: Evaluate) -> None:
     for row, agent in zip(
         rows[1:4], (RandomAgent(3), CentralAgent(), GaussianAgent(3)), strict=True
     ):
-        logits = engine.rollout(test, agent.options(engine, test))
+        logits = engine.rollout(test, agent.plan(engine, test).options)
         right = logits.argmax(-1).numpy() == cache.labels[test].numpy()[:, None]
         assert row["accuracy_by_step"] == right.mean(axis=0).tolist()
         assert row["gmacs_per_video"] < rows[0]["gmacs_per_video"]  # no policy is run
@@ -263,9 +263,8 @@ def test_exits(root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str
     logits, margins = {}, {}
     for split in ("val", "test"):
         videos = cache.split(split)
-        logits[split] = trained.engine.rollout(
-            videos, trained.agent.options(trained.engine, videos)
-        )
+        plan = trained.agent.plan(trained.engine, videos)
+        logits[split] = trained.engine.rollout(videos, plan.options, plan.attended)
         best = logits[split].double().softmax(-1).sort(-1).values
         margins[split] = (best[..., -1] - best[..., -2]).tolist()
     labels = cache.labels[cache.split("test")].tolist()

@@ -148,7 +148,7 @@ def test_patches_that_f_l_is_trained_on(
     patches = stage.local_encoder.prepare(cut(frames.flatten(0, 1), expected.flatten()))
     assert torch.equal(seen[0], patches)
     assert len(expected.unique()) > 3
-    assert bool((expected == K).any()) == (case not in ("stage I", "stage III"))
+    assert bool((expected == -1).any()) == (case not in ("stage I", "stage III"))
 
     assert call.kept.epoch > 0
     stage, kept = call.again(), call.kept
@@ -169,11 +169,11 @@ def test_patches_that_f_l_is_trained_on(
 def literal_options(
     frames: Tensor, draws: Tensor, encoders: Path, policy: PolicyNetwork | None, case: str
 ) -> Tensor:
-    """Return the options ``(B, T)`` of a case, K to skip."""
+    """Return the options ``(B, T)`` of a case, −1 where nothing is looked at."""
     where, whether = draws.numpy()[..., 0], draws.numpy()[..., 1]
     looks = whether >= (0.4 if "skips" in case else 0)
     if policy is None:
-        return torch.from_numpy(np.where(looks, (where * K).astype(int), K))
+        return torch.from_numpy(np.where(looks, (where * K).astype(int), -1))
     with torch.no_grad():
         maps = read_encoder(encoders / "glance")(frames.flatten(0, 1)).permute(0, 2, 3, 1)
         p = policy(maps.unflatten(0, (12, 2))).double().softmax(-1).numpy()
@@ -183,13 +183,13 @@ def literal_options(
     options = p.argmax(-1)
     if "drawn" in case:
         options = (p.cumsum(-1) <= where[..., None]).sum(-1)
-    return torch.from_numpy(np.where(looks, options, K))
+    return torch.from_numpy(np.where(looks, options, -1))
 
 
 def cut(frames: Tensor, options: Tensor) -> Tensor:
     patches = []
     for frame, option in zip(frames, options.tolist(), strict=True):
-        if option < K:
+        if option >= 0:
             top, left = OFFSETS[option // N], OFFSETS[option % N]
             patches.append(frame[:, top : top + P, left : left + P])
     return torch.stack(patches)
@@ -206,7 +206,7 @@ def literal_loss(
         e_g = glance(video).mean((2, 3))
         e_l = torch.zeros(len(video), local.channels)
         for t, option in enumerate(chosen.tolist()):
-            if option < K:
+            if option >= 0:
                 e_l[t] = local(cut(video[t : t + 1], chosen[t : t + 1])).mean((2, 3))[0]
         logits = f_c(e_g[None], e_l[None])[0]
         losses += [float(functional.cross_entropy(each, label)) for each in logits]

@@ -11,7 +11,7 @@ from support import GRID, C, G, L, T, add_group, write_cache
 from torch import Tensor
 from verbs import Call, assert_kept, make_policy, refused, run_fit, whole
 
-from focusgym.agents import policy_options, read_policy
+from focusgym.agents import policy_plan, read_policy
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
     ClassifierConfig,
@@ -49,13 +49,13 @@ def policy_of(path: Path, cache: FeatureCache, threshold: float | None = None) -
     return policy
 
 
-def vectors(cache: FeatureCache, split: str, options: Tensor | np.ndarray) -> Tensor:
+def vectors(cache: FeatureCache, split: str, options: np.ndarray, looks: np.ndarray) -> Tensor:
     """Return the local vectors ``(B, T, L)`` of options ``(B, T)``, straight from the file."""
     local = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float32)
     found = np.zeros((len(options), T, L), np.float32)
     for row, video in enumerate(cache.split(split)):
         for t, option in enumerate(options[row].tolist()):
-            found[row, t] = local[video, t, option] if option < K else 0
+            found[row, t] = local[video, t, option] if looks[row, t] else 0
     return torch.from_numpy(found)
 
 
@@ -75,9 +75,9 @@ def test_stage_one(
     for epoch in (0, 1):
         glance, local, labels = whole(call.train, epoch)
         drawn = uniform_draws(range(24), T, [*call.seed, epoch]).numpy()
-        options = np.where(drawn[..., 1] < 0.4, K, (drawn[..., 0] * K).astype(int))
-        assert 0.3 < (options == K).mean() < 0.5
-        assert torch.equal(local, vectors(cache, "train", options))
+        options, looks = (drawn[..., 0] * K).astype(int), drawn[..., 1] >= 0.4
+        assert 0.5 < looks.mean() < 0.7
+        assert torch.equal(local, vectors(cache, "train", options, looks))
         rows = cache.split("train")
         stored = np.load(cache.root / "glance_vectors.npy").astype(np.float32)
         np.testing.assert_array_equal(glance, stored[rows])
@@ -132,14 +132,15 @@ def test_stage_three(
     found = []
     for epoch in (0, 1):
         drawn = uniform_draws(range(24), T, [*call.seed, epoch]) if sample else None
-        options = policy_options(policy, cache, cache.split("train"), drawn)
-        assert len(np.unique(options)) > 3
-        assert (options == K).any() == (threshold is not None)
+        plan = policy_plan(policy, cache, cache.split("train"), drawn)
+        assert len(np.unique(plan.options)) > 3
+        assert (~plan.attended).any() == (threshold is not None)
         found.append(whole(call.train, epoch)[1])
-        assert torch.equal(found[-1], vectors(cache, "train", options))
+        assert torch.equal(found[-1], vectors(cache, "train", plan.options, plan.attended))
     assert torch.equal(*found) == (not sample)
-    best = policy_options(policy, cache, cache.split("val"))
-    assert torch.equal(whole(call.validation)[1], vectors(cache, "val", best))
+    best = policy_plan(policy, cache, cache.split("val"))
+    expected = vectors(cache, "val", best.options, best.attended)
+    assert torch.equal(whole(call.validation)[1], expected)
     assert_kept(tmp_path / "tuned", "classifier", call.again().classifier, call.kept)
 
 

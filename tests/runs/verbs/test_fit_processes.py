@@ -31,6 +31,21 @@ from focusgym.runs.cli import main
 kill_at_checkpoint(progress, 1, half_written=False)
 main(["fit", *sys.argv[1:]])
 """
+# The verb in two processes, torch imported once for both; prints how each of them ended.
+TWO = """
+import os
+import sys
+import torch._dynamo
+from focusgym.runs.cli import main
+from focusgym.runs.verbs import fit
+children = []
+for rank in "01":
+    children.append(os.fork())
+    if children[-1] == 0:
+        os.environ.update(RANK=rank, LOCAL_RANK=rank)
+        sys.exit(main(["fit", *sys.argv[1:]]))
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
 
 
 def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[str]:
@@ -198,18 +213,15 @@ def test_several_processes_tell_an_error_once(
     with socket.socket() as free:  # torchrun itself would say much more
         free.bind(("127.0.0.1", 0))
         store = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"} for rank in (0, 1)]
-    both = [
-        subprocess.Popen(
-            [FOCUSGYM, "fit", *arguments],
-            env={**ALONE, **store, **rank},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ranks
-    ]
-    said = "".join(process.communicate(timeout=600)[1] for process in both)
-    assert [process.returncode for process in both] == [2, 2]
+    ran = subprocess.run(
+        [sys.executable, "-c", TWO, *arguments],
+        env={**ALONE, **store, "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    said = ran.stderr
+    assert ran.stdout.splitlines()[-1] == "[2, 2]", said
     told = [line for line in said.splitlines() if line.startswith("focusgym: ")]
     assert len(told) == 1
     assert f"{root}/again/3.mp4 cannot be decoded" in told[0]

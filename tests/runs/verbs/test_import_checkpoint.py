@@ -24,7 +24,7 @@ from released_files import (
 from verbs import Digits
 
 from focusgym import feature_cache, recognizer
-from focusgym.agents import policy_options, read_policy
+from focusgym.agents import policy_plan, read_policy
 from focusgym.feature_cache import FeatureCache, read_frames
 from focusgym.recognizer import (
     AdaptiveRecognizer,
@@ -349,7 +349,7 @@ def test_a_policy_for_a_cache_of_its_encoders(
     policy, videos = read_policy(out / "policy", cache.fingerprint), np.arange(2)
     maps = cache.glance_maps(videos).permute(0, 1, 4, 2, 3)
     logits = literal_policy(checkpoint["policy"], maps)
-    chosen = torch.from_numpy(policy_options(policy, cache, videos))
+    chosen = torch.from_numpy(policy_plan(policy, cache, videos).options)
     assert len(chosen.unique()) > 1
     # σ is 2. Where two are equally good, rounding decides.
     taken = logits.gather(-1, chosen[..., None])[..., 0]

@@ -75,8 +75,8 @@ def by_hand(run: Path, name: str | None, seed: int, i: int) -> list[dict[str, An
     if policy is None:
         # Rows of the test split are drawn first, in order; then the row of another split.
         every = np.append(cache.split("test"), CHOSEN[0])
-        drawn = RandomAgent(seed).options(FocusEngine(FeatureSource(cache, f_c(run))), every)
-        options = drawn[np.flatnonzero(every == CHOSEN[i])[0]].tolist()
+        drawn = RandomAgent(seed).plan(FocusEngine(FeatureSource(cache, f_c(run))), every)
+        options = drawn.options[np.flatnonzero(every == CHOSEN[i])[0]].tolist()
         looks = [True] * len(options)
     else:
         chosen, looked = policy.choose(cache.glance_maps(row))
@@ -140,17 +140,17 @@ def test_probabilities_alternatives_and_predictions(
             keep = policy.keep(maps)[0]
         np.testing.assert_allclose(found["probabilities"], expected, atol=2e-6)
         np.testing.assert_allclose(found["keep"], keep, atol=2e-6)
-        played = np.where(found["looked"], found["options"], k)
-        # Every alternative of one step by whole episodes of its own.
+        # Every alternative of one step by whole episodes of its own, the last without a look.
         t = 2
-        plans = np.tile(played[: t + 1], (k + 1, 1))
-        plans[:, t] = np.arange(k + 1)
-        p = engine.rollout(np.full(k + 1, row), plans)[:, t].softmax(dim=-1)
+        plans, looks = (np.tile(found[name][: t + 1], (k + 1, 1)) for name in ("options", "looked"))
+        plans[:, t], looks[:, t] = np.arange(k + 1) % k, np.arange(k + 1) < k
+        p = engine.rollout(np.full(k + 1, row), plans, looks)[:, t].softmax(dim=-1)
+        done = found["options"][t] if found["looked"][t] else k
         tried = p[:, int(cache.labels[row])].numpy()
         np.testing.assert_allclose(found["alternatives"][t], tried, atol=1e-5)
         assert found["random"][t] == pytest.approx(tried[:-1].mean(), abs=1e-5)
-        assert found["regrets"][t] == pytest.approx(tried.max() - tried[played[t]], abs=1e-5)
-        now = p[played[t]]
+        assert found["regrets"][t] == pytest.approx(tried.max() - tried[done], abs=1e-5)
+        now = p[done]
         assert found["predictions"][t] == cache.classes[int(now.argmax())]
         assert found["certainties"][t] == pytest.approx(float(now.max()), abs=1e-5)
         likeliest = dict(found["likeliest"][t])
@@ -179,17 +179,17 @@ def test_regret_is_against_the_best_of_each_step(run: Path, name: str) -> None:
     rows = np.array([85, 97])
     decided = decide(looker, rows)
     found = summed_regrets(looker, rows, decided)
-    engine, played = looker.trained.engine, decided.played()
+    engine = looker.trained.engine
     labels, k = engine.cache.labels, engine.cache.n_options
     for i, row in enumerate(rows):
         lost = 0.0
         for t in range(engine.cache.steps):
-            best = 0.0
+            best, options, looks = 0.0, *(x[i, : t + 1] for x in (decided.options, decided.looked))
             for option in range(k + looker.can_skip):
-                plan = np.append(played[i, :t], option)
-                p = engine.rollout(rows[i : i + 1], plan[None])[0, t].softmax(dim=-1)
+                tried = np.append(options[:t], option % k), np.append(looks[:t], option < k)
+                p = engine.rollout(rows[i : i + 1], *(x[None] for x in tried))[0, t].softmax(dim=-1)
                 best = max(best, float(p[labels[row]]))
-            p = engine.rollout(rows[i : i + 1], played[i : i + 1, : t + 1])[0, t].softmax(dim=-1)
+            p = engine.rollout(rows[i : i + 1], options[None], looks[None])[0, t].softmax(dim=-1)
             lost += best - float(p[labels[row]])
         assert found[i] == pytest.approx(lost, abs=1e-4)
 
@@ -202,7 +202,7 @@ def test_most_interesting_videos_of_the_split(run: Path, tmp_path: Path) -> None
     cache = FeatureCache.open(run / "cache")
     engine = FocusEngine(FeatureSource(cache, f_c(run)))
     test = cache.split("test")
-    random = RandomAgent(0).options(engine, test)
+    random = RandomAgent(0).plan(engine, test).options
     gains = {}
     for i, row in enumerate(test.tolist()):
         options, _ = read_policy(run / "policy").choose(cache.glance_maps(test[i : i + 1]))
@@ -350,8 +350,7 @@ def test_all_videos_are_listed_and_more_can_be_shown(run: Path, tmp_path: Path) 
         for i in (0, 7, 19):
             row = np.array([listing["rows"][i]])
             options, looked = read_policy(run / name).choose(cache.glance_maps(row))
-            played = np.where(looked, options, cache.n_options)
-            p = engine.rollout(row, played)[0, -1].softmax(dim=-1)
+            p = engine.rollout(row, options.numpy(), looked.numpy())[0, -1].softmax(dim=-1)
             assert found["predictions"][i] == int(p.argmax())
             assert found["correct"][i] == int(p.argmax() == cache.labels[row[0]])
             sure = float(p[cache.labels[row[0]]])

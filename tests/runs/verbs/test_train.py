@@ -84,7 +84,7 @@ def test_a_run(plus: bool, root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (row["name"], row["n_videos"]) == ("out", len(test))
     right = played.predictions == cache.labels[test].numpy()[:, None]
     assert row["accuracy_by_step"] == right.mean(axis=0).tolist()
-    assert row["kept_share"] == (played.options < 9).mean()
+    assert row["kept_share"] == played.attended.mean()
     # The same episodes in the environment, which charges as it goes.
     env = make_sb3(
         f"focusgym/AdaFocus{'Plus' if plus else ''}-v0",
@@ -98,8 +98,8 @@ def test_a_run(plus: bool, root: Path, capsys: pytest.CaptureFixture[str]) -> No
     order = [test.tolist().index(int(video)) for video in env.reset()["video"].ravel()]
     assert sorted(order) == list(range(len(test)))
     for t in range(T):
-        chosen = played.options[order, t]
-        actions = np.stack([np.minimum(chosen, 8), chosen < 9], axis=1) if plus else chosen
+        chosen, attended = played.options[order, t], played.attended[order, t]
+        actions = np.stack([chosen, attended], axis=1) if plus else chosen
         infos = env.step(actions)[3]
         for name in ("gmacs", "confidence"):
             found = [info[name] for info in infos]

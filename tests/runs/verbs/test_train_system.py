@@ -217,5 +217,5 @@ def test_a_run_of_a_system_has_no_patches(
     out = tmp_path / "out"
     main(["train", str(out), *options(root, "tsn")])
     with pytest.raises(SystemExit):
-        main(["evaluate", str(out)])
+        main(["replay", str(tmp_path / "replay"), "--policy", str(out)])
     assert f"{out} is a run of the system tsn, which chooses no patches" in capsys.readouterr().err

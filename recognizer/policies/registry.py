@@ -1,0 +1,22 @@
+"""The kinds of policy networks, by name."""
+
+from __future__ import annotations
+
+from ..registry import find_class
+from .policy import PolicyConfig, PolicyNetwork
+
+POLICIES: dict[str, str] = {"gru": "focusgym.recognizer.policies.policy:PolicyNetwork"}
+
+
+def build_policy(config: PolicyConfig, *, trusted: bool = True) -> PolicyNetwork:
+    """Build the policy network that a config describes, with random weights.
+
+    Args:
+        config: Which kind, and its sizes.
+        trusted: Whether the module of a class of your own may be imported; see `find`.
+
+    Raises:
+        ValueError: If there is no such kind, or it is no `PolicyNetwork`.
+    """
+    kind = find_class("network", config.network, POLICIES, PolicyNetwork, trusted=trusted)
+    return kind(config)

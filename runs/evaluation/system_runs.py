@@ -1,0 +1,155 @@
+"""Runs of systems, opened again: played on a cache, and plugged back into the video files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import Tensor
+from tqdm import tqdm
+
+from ...agents import DirectSystem, TaskRecognizer, TaskTrace, find_system, trace_task
+from ...agents.systems.system import Reader
+from ...envs import EnvConfig, FeatureSource, PixelSource, open_source
+from ...feature_cache import Clip, read_many
+from ...recognizer import in_words
+from ..folders.run_folder import RESULTS, is_run, stored_settings
+from ..folders.steps import OutputError
+from ..options.parse import UsageError
+from ..options.systems import groups_of_system
+from .models import find_algorithm
+from .plug_back import BATCH, parity
+from .systems import system_results
+
+MODEL = "model.zip"
+
+
+@dataclass(frozen=True, eq=False)
+class SystemRun:
+    """A finished run of ``focusgym train --system``.
+
+    Attributes:
+        name: Of its row.
+        source: Its cache and f_C.
+        reader: What reads videos, of a system that is played without an environment; else None.
+        model: What decides in an environment; else None.
+        environment: Id and keywords of that environment, files included.
+    """
+
+    name: str
+    source: FeatureSource
+    reader: Reader | None = None
+    model: BaseAlgorithm | None = None
+    environment: tuple[str, dict[str, Any]] = ("", {})
+
+    def row(self, split: str, *, pixels: bool) -> dict[str, Any]:
+        """Return what is told of a split, as of other policies.
+
+        Args:
+            split: Of the cache.
+            pixels: Whether the video files are read too, and the predictions compared.
+
+        Raises:
+            VideoError: If a video is gone, another one, or cannot be read.
+        """
+        cache = self.source.cache
+        videos = cache.split(split)
+        trace = self._on_cache(split, videos)
+        row: dict[str, Any] = system_results(self.name, trace, cache)["test"]
+        if pixels:
+            logits = torch.cat(list(self._on_pixels(videos)))
+            row["parity"] = parity(logits, trace.logits, cache.labels[videos])
+        return row
+
+    def _on_cache(self, split: str, videos: NDArray[np.int64]) -> TaskTrace:
+        if self.reader is not None:
+            return self.reader(self.source, videos)
+        assert self.model is not None
+        env_id, keywords = self.environment
+        return trace_task(self.model, env_id, split=split, **keywords)
+
+    def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
+        """Yield logits ``(B, T, C)`` of the video files, batch by batch."""
+        cache = self.source.cache
+        clips = cache.clips(videos)
+        bar = tqdm(total=len(clips), desc=f"{self.name} on pixels", unit="video")
+        with bar:
+            found = self._read_files(clips) if self.model is None else self._play_files(clips)
+            for logits in found:
+                yield logits
+                bar.update(len(logits))
+
+    def _play_files(self, clips: Sequence[Clip]) -> Iterator[Tensor]:
+        assert self.model is not None
+        env_id, keywords = self.environment
+        recognizer = TaskRecognizer(self.model, env_id, **keywords)
+        return (found.logits for found in recognizer.recognize(clips, BATCH))
+
+    def _read_files(self, clips: Sequence[Clip]) -> Iterator[Tensor]:
+        assert self.reader is not None
+        cache = self.source.cache
+        encoders = cache.encoders_by_name().items()
+        fused = {name: each.fused().to(cache.device) for name, each in encoders}
+        decoded = read_many(clips, cache.frames)
+        while batch := [frames for frames, _ in islice(decoded, BATCH)]:
+            source = PixelSource(cache, self.source.classifier, fused, torch.stack(batch))
+            yield self.reader(source, np.arange(len(batch))).logits
+
+
+def is_system_run(path: Path) -> bool:
+    """Say whether a folder is a run of a system, finished or not."""
+    return is_run(path) and stored_settings(path, "train").get("system") is not None
+
+
+def find_system_run(path: Path, videos_root: Path | None = None, device: str = "cpu") -> SystemRun:
+    """Open a run of a system, and what it was trained on.
+
+    Args:
+        path: The run's folder. Its model file can run code when it is opened.
+        videos_root: Where the folder of the cache's videos is now; see `FeatureCache.open`.
+        device: Where it is played.
+
+    Raises:
+        UsageError: If the run is not finished, or its model cannot be opened.
+        OutputError: If a file of the run is damaged.
+        CacheError, BundleError: If cache or classifier cannot be opened.
+    """
+    said = stored_settings(path, "train")
+    if not (path / RESULTS).is_file():
+        raise UsageError(
+            f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
+        )
+    try:
+        results = json.loads((path / RESULTS).read_text())
+        groups, system = tuple(said["group"]), find_system(said["system"])
+        setting, environment = results.get("setting"), results.get("environment")
+        if environment is None and not isinstance(system, DirectSystem):
+            raise ValueError("there is no environment in it")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"{path / RESULTS} does not say what the system reads ({in_words(error)}): it was "
+            "damaged, or written by another version; train the system again"
+        ) from error
+    groups = groups_of_system(system, Path(said["cache"]), groups)
+    files = {"cache": said["cache"], "classifier": said["classifier"], "group": groups}
+    files |= {"device": device, "videos_root": videos_root}
+    source, name = open_source(EnvConfig(**files)), path.resolve().name
+    if isinstance(system, DirectSystem):
+        return SystemRun(name, source, system.reader(source, setting, said["seed"]))
+    try:
+        model = find_algorithm(environment["algorithm"]).load(path / MODEL, device=device)
+        plays = environment["id"], {**environment["keywords"], **files}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path / MODEL} cannot be opened as a model of a system ({in_words(error)}): put it "
+            "back, or train the system again"
+        ) from error
+    return SystemRun(name, source, model=model, environment=plays)

@@ -1,0 +1,131 @@
+"""The verb ``evaluate`` on runs of systems: played again on the cache, and on the video files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from focusgym.agents import SYSTEMS, LearnedSystem, find_system
+from focusgym.feature_cache import (
+    CacheConfig,
+    DigitsConfig,
+    FeatureCache,
+    build_cache,
+    make_digits,
+    video_table,
+)
+from focusgym.recognizer import (
+    ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    FrameConfig,
+    WholeFrame,
+    build_classifier,
+    option_group,
+    write_bundle,
+)
+from focusgym.runs.cli import main
+
+TINY = ("--decisions=60", "--learner={n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}")
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds a cache of digit videos with whole frames at two sides, and a run of each system."""
+    root = tmp_path_factory.mktemp("systems")
+    table = make_digits(DigitsConfig(n_train=6, n_val=1, n_test=6, n_frames=8), root / "videos")
+    paths = [str(root / "videos" / path) for path in table["path"]]
+    videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoders = {
+            name: Encoder(EncoderConfig(network, input_px=side)).eval()
+            for name, network, side in (
+                ("glance", "small_glance", 12),
+                ("small", "small_glance", 16),
+                ("large", "small_local", 32),
+            )
+        }
+        groups = tuple(
+            option_group(WholeFrame(64, side), name, encoders[name])
+            for name, side in (("small", 16), ("large", 32))
+        )
+        config = CacheConfig(FrameConfig(steps=STEPS, frame_px=64), groups)
+        digits = [str(i) for i in range(10)]
+        build_cache(videos, digits, root / "cache", encoders, config)
+        for name in SYSTEMS:
+            system = find_system(name)
+            names = ["full32", "full16"] if system.several_groups else ["full32"]
+            cache = FeatureCache.open(root / "cache", names)
+            sizes = ClassifierConfig(
+                cache.map_shape[2],
+                cache.local_channels,
+                10,
+                hidden=7,
+                steps=STEPS,
+                aggregation=system.classifier.aggregation,
+                reuse_glance=system.classifier.reuse_glance,
+            )
+            f_c = build_classifier(sizes).eval()
+            for weights in f_c.parameters():
+                weights.data.mul_(3)  # predictions that differ from video to video
+            write_bundle(root / f"f_c_{name}", "classifier", sizes, f_c, cache.fingerprint)
+            files = (f"--cache={root}/cache", f"--classifier={root}/f_c_{name}")
+            learns = isinstance(system, LearnedSystem)
+            main(["train", str(root / name), f"--system={name}", *files, *(TINY if learns else ())])
+    return root
+
+
+def test_pixels_and_cache_agree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In all predictions, for features are rounded alike; the figures are those of the runs."""
+    capsys.readouterr()
+    main(["evaluate", *(str(root / name) for name in SYSTEMS), "--pixels", "--json"])
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["policies"]
+    assert [row["name"] for row in rows] == [*SYSTEMS]
+    for row in rows:
+        results = json.loads((root / row["name"] / "results.json").read_text())
+        assert row["parity"].pop("prediction_agreement") == 1
+        assert row.pop("parity")["max_abs_confidence_difference"] < 1e-3
+        assert row.keys() == results["test"].keys()
+        for key, value in results["test"].items():
+            assert row[key] == pytest.approx(value, abs=1e-6), key
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--keep-ratio", "0.5"), "--keep-ratio: {run} is a run of a system"),
+        (("--exit-at", "0.5"), "--exit-at: {run} is a run of a system"),
+        (("--cache", "elsewhere"), "--cache: {run} is a run of a system"),
+    ],
+)
+def test_what_means_nothing_for_a_system(
+    root: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    run = root / "tsn"
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(run), *options])
+    assert said.format(run=run) in capsys.readouterr().err
+
+
+def test_files_that_are_damaged(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = root / "frameexit"
+    for name, said in (
+        ("model.zip", "model.zip cannot be opened as a model of a system"),
+        ("results.json", "results.json does not say what the system reads"),
+    ):
+        kept = (run / name).read_bytes()
+        (run / name).write_bytes(b"{}")
+        try:
+            with pytest.raises(SystemExit):
+                main(["evaluate", str(run)])
+            assert said in capsys.readouterr().err
+        finally:
+            (run / name).write_bytes(kept)
