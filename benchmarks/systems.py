@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,13 @@ import torch
 from numpy.typing import NDArray
 
 from focusgym.agents import LearnedSystem, TaskTrace, find_system, read_segments
-from focusgym.envs import EnvConfig, FeatureSource, open_source, uniform_segments
+from focusgym.envs import (
+    EnvConfig,
+    FeatureSource,
+    coarse_to_fine,
+    open_source,
+    uniform_segments,
+)
 from focusgym.feature_cache import (
     GLANCE,
     CacheConfig,
@@ -200,6 +206,15 @@ def uniform_line(source: FeatureSource) -> list[Trained]:
     return [_fixed(f"{len(each)}", read_with(source, each)) for each in subsets]
 
 
+def prefix_line(source: FeatureSource) -> list[Trained]:
+    """Return what the first 1 to T segments, coarse to fine, come to, the cheapest first.
+
+    Max-pooling's heads are trained on just these segments, so that uniform subsets are new to them.
+    """
+    order = coarse_to_fine(source.cache.steps)
+    return [_fixed(f"{k}", read_with(source, order[:k])) for k in range(1, len(order) + 1)]
+
+
 def resolution_line(source: FeatureSource) -> list[Trained]:
     """Return what each single side, read in every segment, comes to, the cheapest first."""
     every = range(source.cache.steps)
@@ -236,17 +251,21 @@ def interval(points: Points) -> str:
     return f"{points.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def print_table(name: str, found: Sequence[Trained], line: Sequence[Trained], what: str) -> None:
-    """Print a system at its settings beside a line of what decides nothing, in Markdown."""
-    print(f"\n**{name}** beside {what}, both with the same f_C:\n")
-    print(f"| {name} | MMACs | reads, % | accuracy, % | less {what} of that cost |")
-    print("|---|---|---|---|---|")
+def print_table(
+    name: str, found: Sequence[Trained], lines: Mapping[str, Sequence[Trained]]
+) -> None:
+    """Print a system at its settings beside lines of what decides nothing, in Markdown."""
+    print(f"\n**{name}**, all with the same f_C:\n")
+    heads = [name, "MMACs", "reads, %", "accuracy, %"]
+    heads += [f"less {what} of that cost" for what in lines]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for each in found:
-        gain = interval(each.right - at_cost(line, each.gmacs))
-        cells = f"{1e3 * each.gmacs:.2f} | {100 * each.read:.0f} | {each.right.mean():.1f} | {gain}"
-        print(f"| {each.label} | {cells} |")
-    points = [f"{p.label}: {p.right.mean():.1f} % at {1e3 * p.gmacs:.2f}" for p in line]
-    print(f"\n{what}: {'; '.join(points)}")
+        gains = [interval(each.right - at_cost(line, each.gmacs)) for line in lines.values()]
+        cells = [f"{1e3 * each.gmacs:.2f}", f"{100 * each.read:.0f}", f"{each.right.mean():.1f}"]
+        print(f"| {' | '.join([each.label, *cells, *gains])} |")
+    for what, line in lines.items():
+        points = [f"{p.label}: {p.right.mean():.1f} % at {1e3 * p.gmacs:.2f}" for p in line]
+        print(f"\n{what}: {'; '.join(points)}")
 
 
 def main(quickstart: Path, out: Path, sizes: Sizes) -> None:
@@ -268,10 +287,12 @@ def main(quickstart: Path, out: Path, sizes: Sizes) -> None:
         groups = groups_of_system(system, cache, ())
         source = open_source(EnvConfig(cache, f_c, group=groups))
         found = trained(name, cache, f_c, out, sizes)
-        several = system.several_groups
-        line = resolution_line(source) if several else uniform_line(source)
-        what = "a single side in every segment" if several else "a uniform subset"
-        print_table(name, found, line, what)
+        lines = {"a uniform subset": uniform_line}
+        if system.several_groups:
+            lines = {"a single side in every segment": resolution_line}
+        elif system.classifier.order == "coarse_to_fine":
+            lines["a coarse-to-fine prefix"] = prefix_line
+        print_table(name, found, {what: line(source) for what, line in lines.items()})
     print("\n| | MMACs | accuracy, % |\n|---|---|---|")
     for name in ("average", "gru", "tsn"):
         f_c = classifier_of(name, cache, out, sizes)

@@ -196,7 +196,7 @@ class PricedSystem(LearnedSystem):
 
     knob: ClassVar[str] = "price"
 
-    settings: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+    settings: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
 
     def environment(self, table: Table, setting: float) -> dict[str, Any]:
         """Return the keywords at a price."""

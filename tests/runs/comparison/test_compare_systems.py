@@ -17,7 +17,7 @@ from focusgym.runs.evaluation.trace import read_played
 Calls = list[list[str]]
 LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}"
 TINY = ("--seeds=1", "--decisions=30", f"--learner={LEARNER}")
-PRICES = ("price 0.02", "price 0.05", "price 0.1", "price 0.2")
+PRICES = ("price 0.05", "price 0.1", "price 0.2", "price 0.5")
 
 
 @pytest.fixture
