@@ -16,8 +16,9 @@ from .fixed import Agent
 class StepwiseAgent:
     """An agent that acts in environments, as a model of Stable-Baselines3 does; see `play_task`.
 
-    For environments with the observation ``index`` whose actions are options, or pairs of an option
-    and whether to look. It plans all videos once, and finds an action by its video and segment.
+    For environments with the observation ``index`` whose actions are options, options and K to
+    skip, or pairs of an option and whether to look. It plans all videos once, and finds an action
+    by its video and segment.
     """
 
     def __init__(
@@ -35,14 +36,20 @@ class StepwiseAgent:
         Raises:
             ValueError: If the agent does not, and the actions cannot say so.
         """
-        self._plan = agent.plan(engine, videos)
+        plan = agent.plan(engine, videos)
         self._row = {video: row for row, video in enumerate(videos.tolist())}
         self._pairs = isinstance(space, spaces.MultiDiscrete)
-        if not self._pairs and not self._plan.attended.all():
+        n_options = engine.cache.n_options
+        skips = isinstance(space, spaces.Discrete) and space.n == n_options + 1
+        if not self._pairs and not skips and not plan.attended.all():
             raise ValueError(
                 f"{agent.name} does not look everywhere, which actions of {space} cannot say: "
-                'play it in focusgym/AdaFocusPlus-v0 with action_set="pairs"'
+                "play it in focusgym/AdaFocusPlus-v0"
             )
+        # Where it does not look, pairs still name an option: one that it names elsewhere.
+        unseen = n_options if skips else int(plan.options[plan.attended].min(initial=n_options - 1))
+        named = plan.attended | (self._pairs & (plan.options >= 0))
+        self._options, self._attended = np.where(named, plan.options, unseen), plan.attended
 
     def predict(
         self,
@@ -69,8 +76,7 @@ class StepwiseAgent:
                 f"expected videos that were planned; got {unknown}: give all that are played"
             )
         rows = np.array([self._row[video] for video in videos])
-        options = self._plan.options[rows, segments]
+        options = self._options[rows, segments]
         if not self._pairs:
             return options, state
-        attended = self._plan.attended[rows, segments]
-        return np.stack([np.maximum(options, 0), attended], axis=1), state
+        return np.stack([options, self._attended[rows, segments]], axis=1), state

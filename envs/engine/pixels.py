@@ -30,6 +30,7 @@ class PixelSource:
             its features.
         classifier: f_C, a frozen copy.
         running: ``(B,)`` bool, the videos on which encoders run; the features of others are zeros.
+        labels: ``(B,)`` int64 zeros: the true classes are not known, confidences mean nothing.
         n_glances: ``(B,)`` int64, segments that f_G has run on.
         n_looks: ``(B, K)`` int64, how often f_L has run on each option.
     """
@@ -42,7 +43,6 @@ class PixelSource:
         classifier: Classifier,
         encoders: Mapping[str, Encoder],
         frames: Tensor,
-        labels: Tensor | None = None,
         computes_in: torch.dtype | None = None,
     ) -> None:
         """Take the frames; nothing is computed.
@@ -53,8 +53,6 @@ class PixelSource:
             encoders: By name, as `FeatureCache.all_encoders` returns them.
             frames: ``(B, T, 3, S, S)`` uint8, the segments of B videos; ``(B, T, F, 3, S, S)``
                 where a segment has several frames.
-            labels: ``(B,)`` int64, the true classes, where they are known; they are needed for
-                confidences and rewards alone.
             computes_in: Dtype in which the encoders compute where torch's autocast does; None is
                 float32.
 
@@ -70,7 +68,7 @@ class PixelSource:
         self.cache = cache
         self.classifier = copy.deepcopy(classifier).to(cache.device).eval().requires_grad_(False)
         n_videos, steps = frames.shape[:2]
-        self.labels = torch.zeros(n_videos, dtype=torch.int64) if labels is None else labels
+        self.labels = torch.zeros(n_videos, dtype=torch.int64)
         self.running = np.ones(n_videos, dtype=bool)
         self.n_glances = np.zeros(n_videos, dtype=np.int64)
         self.n_looks = np.zeros((n_videos, cache.n_options), dtype=np.int64)
@@ -83,7 +81,7 @@ class PixelSource:
 
     @cached_property
     def label_matrix(self) -> Tensor:
-        """``(B, C)`` bool: the one label of each video."""
+        """``(B, C)`` bool: the same."""
         return torch.nn.functional.one_hot(self.labels, self.cache.n_classes).bool()
 
     @cached_property
@@ -139,6 +137,7 @@ class PixelSource:
         attended = np.tile(np.arange(n_options + 1) < n_options, (len(videos), 1))
         return self.gather(videos, segments, every, attended)
 
+    @torch.no_grad()
     def _glance(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> None:
         """Run f_G on the segments of running videos that it has not run on."""
         new = self.running[videos] & ~self._glanced[videos, segments]
@@ -149,11 +148,12 @@ class PixelSource:
         maps, vectors = glance_at(
             self._encoders["glance"], glanced, self.cache.dtype, self._computes_in
         )
-        self._check(vectors, rows, at)
+        self._check(maps.flatten(1), rows, at)
         self._maps[rows, at], self._vectors[rows, at] = maps.float(), vectors.float()
         self._glanced[rows, at] = True
         np.add.at(self.n_glances, rows, 1)
 
+    @torch.no_grad()
     def _look(
         self,
         videos: NDArray[np.int64],

@@ -147,7 +147,9 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
             columns.append(np.full((len(segments), 1), -1))
         options = np.concatenate(columns, axis=1)  # (N, M)
         if not self._tries_unseen:  # a skip is then not compared with a look
-            attended = None if choice.looks.all() else choice.looks[:, None]
-            return self.engine.try_options(segments, options, attended)
+            if choice.looks.all():
+                return self.engine.try_options(segments, options)
+            looks = choice.looks[:, None]
+            return self.engine.try_options(segments, np.where(looks, options, 0), looks)
         named = options >= 0
         return self.engine.try_options(segments, np.where(named, options, 0), named)

@@ -93,11 +93,15 @@ class ExitTask(PricedTask[ExitConfig, NDArray[np.bool_]]):
     def decide(self, choice: NDArray[np.bool_], episodes: Episodes) -> Decision:
         """Take the next segment, or stop."""
         segments = self.upcoming()
+        # The last segment's glance is seen by nobody but an f_C that takes glance vectors.
+        glances = choice
+        if not self.engine.source.classifier.config.reuse_glance:
+            glances = choice & (self.t + 1 < self.timeline.n_decisions)
         return self.take(
             segments,
             np.full(len(segments), self.config.option),
             choice,
-            glance_gmacs=np.where(choice, self.prices.cost.glance_gmacs, 0.0),
+            glance_gmacs=np.where(glances, self.prices.cost.glance_gmacs, 0.0),
             ends=~choice,
             info={"stopped": ~choice},
         )

@@ -93,7 +93,8 @@ class SystemConfig:
             uniform, frameexit, frameexit_gates, arnet, adaframe, ocsampler, or module:attribute of
             your own.
         setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
-            that is read in full; or a share of the segments. The recipe's middle one if not given.
+            that is read in full; a share of the segments; or β of the gates. The recipe's middle
+            one if not given.
         price_per_gmac: Instead, the price of a GMAC.
     """
 

@@ -36,8 +36,11 @@ from focusgym.recognizer import (
 STEPS = 5
 EXIT = "focusgym/Exit-v0"
 PLAYED = [
-    (name, seen) for name in TASKS for seen in config_class(name).observations if seen != "index"
-]
+    (name, {"observation": seen})
+    for name in TASKS
+    for seen in config_class(name).observations
+    if seen != "index"
+] + [("AdaFocusPlus", {"action_set": "flat"})]
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["frames", "segments"])
@@ -69,11 +72,13 @@ def files(
             build_cache(videos, digits, root / "cache", encoders, config), names
         )
         widths = cache.map_shape[2], cache.local_channels
-        classifier = GruClassifier(ClassifierConfig(*widths, cache.n_classes, hidden=5)).eval()
-        for weights in classifier.parameters():
-            weights.data.mul_(3)  # predictions that differ from video to video
-    path = root / "classifier"
-    write_bundle(path, "classifier", classifier.config, classifier, cache.fingerprint)
+        path = root / "classifier"
+        for reuse_glance, name in ((True, path.name), (False, f"{path.name}_of_looks")):
+            sizes = ClassifierConfig(*widths, cache.n_classes, 5, reuse_glance=reuse_glance)
+            classifier = GruClassifier(sizes).eval()
+            for weights in classifier.parameters():
+                weights.data.mul_(3)  # predictions that differ from video to video
+            write_bundle(root / name, "classifier", sizes, classifier, cache.fingerprint)
     return {"cache": str(cache.root), "classifier": str(path), "group": names}
 
 
@@ -101,9 +106,9 @@ def frames_of(cache: FeatureCache, split: str) -> torch.Tensor:
     return torch.stack([frames for frames, _ in decoded])
 
 
-@pytest.mark.parametrize(("name", "observation"), PLAYED)
-def test_pixels_and_cache_agree(files: dict[str, Any], name: str, observation: str) -> None:
-    config = files | {"observation": observation, "policy_gmacs": 1e-6}
+@pytest.mark.parametrize(("name", "keywords"), PLAYED)
+def test_pixels_and_cache_agree(files: dict[str, Any], name: str, keywords: dict[str, str]) -> None:
+    config = files | keywords | {"policy_gmacs": 1e-6}
     space = gymnasium.make(env_id(name), split=None, **config).action_space
     cache = FeatureCache.open(files["cache"], files["group"])
     videos = cache.split("test")
@@ -119,9 +124,10 @@ def test_pixels_and_cache_agree(files: dict[str, Any], name: str, observation: s
     assert correct == expected["correct"].tolist()
 
 
+@pytest.mark.parametrize("reuse_glance", [True, False])
 @pytest.mark.parametrize("name", TASKS)
 def test_what_is_charged_is_what_runs(
-    files: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, Any], name: str, reuse_glance: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Count the images that go into each encoder; nothing runs for what was not looked at."""
     ran = {"images": 0}
@@ -132,6 +138,8 @@ def test_what_is_charged_is_what_runs(
         return plain(self, images)
 
     config = files | {"observation": "map" if "AdaFocus" in name else "state"}
+    if not reuse_glance:
+        config["classifier"] += "_of_looks"
     space = gymnasium.make(env_id(name), split=None, **config).action_space
     cache = FeatureCache.open(files["cache"], files["group"])
     recognizer = TaskRecognizer(Stranger(space, 7), env_id(name), **config)
