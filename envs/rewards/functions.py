@@ -58,7 +58,7 @@ def padding(chosen: Tensor, skip: Tensor) -> Tensor:
     return chosen - skip
 
 
-def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float) -> Tensor:
+def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float | Tensor) -> Tensor:
     """Return π′'s reward: what looking gained, less its price; nothing where the frame was skipped.
 
     ``r'_t = p'_t(..., 1) - p'_t(..., 0) - penalty`` where ``b_t = 1``, else 0.
@@ -67,7 +67,8 @@ def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float) -> Ten
         look: ``(B,)`` confidence after looking at the chosen patch.
         skip: ``(B,)`` confidence after looking at nothing.
         looked: ``(B,)`` bool, b_t.
-        penalty: λ·P², or a price per GMAC times the GMACs of f_L on a patch.
+        penalty: λ·P², or a price per GMAC times the GMACs of f_L on a patch;
+            ``(B,)``, or one for all.
 
     Returns:
         ``(B,)`` at most 1.

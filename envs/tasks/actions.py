@@ -47,13 +47,18 @@ class ActionSet(Protocol):
         """
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
-        """Return a choice in which looks are skips where the budget has no room ``(N,)``."""
+        """Return a choice in which looks are skips where the budget has no room for them.
+
+        Args:
+            choice: From `choose`.
+            affordable: ``(N, K)`` whether the budget has room for a look on each option.
+        """
 
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which actions are possible, ``(N, number of actions)``.
 
         Args:
-            affordable: ``(N,)`` whether the budget has room for a look.
+            affordable: ``(N, K)`` whether the budget has room for a look on each option.
         """
 
 
@@ -104,13 +109,13 @@ class PairActions:
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
         """Keep the options, and look only where there is room."""
-        return Choice(choice.options, choice.looks & affordable)
+        return Choice(choice.options, choice.looks & _room(choice, affordable))
 
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return ``(N, K + 2)``: the allowed options, then skip and look."""
         rows = np.ones((len(affordable), len(self._allowed) + 2), dtype=bool)
         rows[:, :-2] = self._allowed
-        rows[:, -1] = affordable
+        rows[:, -1] = (affordable & self._allowed).any(axis=1)
         return rows
 
 
@@ -133,14 +138,19 @@ class FlatActions:
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
         """Look only where there is room; elsewhere nothing is chosen."""
-        looks = choice.looks & affordable
+        looks = choice.looks & _room(choice, affordable)
         return Choice(np.where(looks, choice.options, -1), looks)
 
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return ``(N, K + 1)``: the allowed options where there is room for a look, and skip."""
-        rows = self._allowed & affordable[:, None]
-        rows[:, -1] = True
-        return rows
+        skip = np.ones((len(affordable), 1), dtype=bool)
+        return np.concatenate([affordable & self._allowed[:-1], skip], axis=1)
+
+
+def _room(choice: Choice, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return ``(N,)``, whether the budget has room for the chosen looks; any for those of none."""
+    found: NDArray[np.bool_] = affordable[np.arange(len(affordable)), np.maximum(choice.options, 0)]
+    return found
 
 
 def action_set(config: EnvConfig, allowed: NDArray[np.bool_]) -> ActionSet:

@@ -114,7 +114,9 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         gain = None
         if self.actions.can_skip and skip is not None:
             looks = torch.from_numpy(choice.looks).to(chosen.device)
-            gain = skip_gain(chosen, skip, looks, self.prices.penalty)
+            named = np.maximum(choice.options, 0)  # the price counts where f_L runs alone
+            penalties = torch.from_numpy(self.prices.penalties(named))
+            gain = skip_gain(chosen, skip, looks, penalties.to(chosen.device, chosen.dtype))
         rewards = self.reward(
             chosen=chosen,
             previous=self._previous,

@@ -25,7 +25,8 @@ class Prices:
         option_gmacs: ``(K,)`` of f_L on each option.
         steps: T.
         budget_gmacs: Most GMACs of an episode; infinite for no limit.
-        penalty: What Eq. 10 takes off the reward for a look.
+        penalty: What Eq. 10 takes off the reward for a look on the dearest option.
+        weights: ``(K,)``, that of each option as a share of the dearest's; None for all alike.
 
     Raises:
         ValueError: If the budget does not even pay for an episode without looks.
@@ -36,6 +37,7 @@ class Prices:
     steps: int
     budget_gmacs: float = np.inf
     penalty: float = 0.0
+    weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         """Check the budget."""
@@ -55,7 +57,7 @@ class Prices:
         cost: FrameCost,
         option_gmacs: NDArray[np.float64],
         steps: int,
-        patch_px: int,
+        sides_px: NDArray[np.int64],
     ) -> Prices:
         """Return the prices of an environment.
 
@@ -64,15 +66,16 @@ class Prices:
             cost: GMACs of f_G, f_L and f_C on one segment.
             option_gmacs: ``(K,)`` of f_L on each option.
             steps: T.
-            patch_px: P.
+            sides_px: ``(K,)``, P of each option.
         """
         cost = replace(cost, policy_gmacs=config.policy_gmacs)
         if not isinstance(config, PlusConfig):
             return cls(cost, option_gmacs, steps)
-        unit = {"per_px2": patch_px**2, "per_gmac": cost.local_gmacs}
-        penalty = sum(price * unit[name] for name, price in config.penalty.items())
+        ((unit, price),) = config.penalty.items()
+        units = option_gmacs if unit == "per_gmac" else sides_px.astype(np.float64) ** 2
         budget = np.inf if config.budget_gmacs is None else config.budget_gmacs
-        return cls(cost, option_gmacs, steps, budget, penalty)
+        dearest = float(units.max())
+        return cls(cost, option_gmacs, steps, budget, price * dearest, units / dearest)
 
     @cached_property
     def frame_gmacs(self) -> float:
@@ -98,15 +101,22 @@ class Prices:
         total: NDArray[np.float64] = looks + fed * self.cost.classifier_gmacs
         return total
 
+    def penalties(self, options: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what Eq. 10 takes off the reward for looks on options, ``(N,)`` in ``[0, K)``."""
+        weights = np.ones(len(self.option_gmacs)) if self.weights is None else self.weights
+        return np.asarray(self.penalty * weights[options], dtype=np.float64)
+
     def affordable(
         self, spent_gmacs: NDArray[np.float64], t: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Return whether a look at step t leaves enough for seeing all frames that remain.
+        """Return which looks at step t leave enough for seeing all frames that remain, ``(N, K)``.
 
         Args:
             spent_gmacs: ``(N,)`` so far.
             t: ``(N,)`` step of the decision.
         """
-        least = spent_gmacs + (self.steps - t) * self.frame_gmacs + self.cost.local_gmacs
-        room: NDArray[np.bool_] = least <= self.budget_gmacs * SLACK
+        least = spent_gmacs + (self.steps - t) * self.frame_gmacs
+        room: NDArray[np.bool_] = (
+            least[:, None] + self.option_gmacs <= self.budget_gmacs * SLACK  # (N, K)
+        )
         return room

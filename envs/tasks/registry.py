@@ -7,6 +7,8 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from ...recognizer import FrameCost
 from ..config import EnvConfig, make_config
 from ..engine.engine import FocusEngine
@@ -89,8 +91,9 @@ def make_task(
         config = replace(config, reward="confidence", labels="first")  # which compares with nothing
     cache = engine.cache
     allowed = allowed_options(config.options_allowed, cache.n_options)
-    side_px = cache.opened[0].group.places.side_px
-    prices = Prices.of(config, cost, cache.option_gmacs, cache.steps, side_px)
+    places = [each.group.places for each in cache.opened]
+    sides_px = np.repeat([each.side_px for each in places], [each.n_options for each in places])
+    prices = Prices.of(config, cost, cache.option_gmacs, cache.steps, sides_px)
     task = task_class(config)(config, engine, prices, allowed, n_envs)
     task.rewarded = rewarded
     return task

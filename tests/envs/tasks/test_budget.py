@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import GRID, C, G, L, Literal, T
+from support import GRID, C, G, L, Literal, T, add_frames, write_cache, write_classifier
 
 from focusgym.envs import FocusEnv, FocusVectorEnv
+from focusgym.feature_cache import FeatureCache
 
 K, P_PX = GRID**2, 12
 GLANCE_GMACS, LOCAL_GMACS = 0.3, 1.5  # of `write_cache`
@@ -170,3 +172,41 @@ def test_a_budget_that_does_not_pay_for_glances_is_refused(literal: Literal) -> 
         r"frames without a look; got 2\.1",
     ):
         FocusEnv(task="AdaFocusPlus", **literal.files, budget_gmacs=2.1, policy_gmacs=0.25)
+
+
+@pytest.fixture
+def sides(tmp_path: Path) -> dict[str, Any]:
+    """Keywords of environments whose two options are whole frames at two sides, dear and cheap."""
+    cache = write_cache(tmp_path / "cache")
+    groups = add_frames(cache)
+    f_c = write_classifier(FeatureCache.open(cache.root, groups), tmp_path / "f_c")
+    return {"cache": cache.root, "classifier": f_c, "group": groups, "action_set": "flat"}
+
+
+@pytest.mark.parametrize(("unit", "ratio"), [("per_gmac", 4), ("per_px2", 4)])
+def test_each_option_has_its_own_price(sides: dict[str, Any], unit: str, ratio: int) -> None:
+    """The cheap side is half of the dear one: a quarter of the pixels and of the GMACs."""
+    gains = {}
+    for price in (0.0, 0.001):
+        env = gymnasium.make("focusgym/AdaFocusPlus-v0", penalty={unit: price}, **sides).unwrapped
+        for option in (0, 1):
+            env.reset(options={"video": 3})
+            gains[price, option] = env.step(option)[4]["reward_skip"]
+    taken = [gains[0.0, option] - gains[0.001, option] for option in (0, 1)]
+    dearest = {"per_gmac": 1.5 * (32 / 12) ** 2, "per_px2": 32**2}[unit]
+    assert taken[0] == pytest.approx(0.001 * dearest, abs=1e-5)
+    assert taken[1] == pytest.approx(taken[0] / ratio, abs=1e-5)
+
+
+def test_a_budget_has_room_for_the_cheap_option(sides: dict[str, Any]) -> None:
+    free = gymnasium.make("focusgym/AdaFocusPlus-v0", **sides).unwrapped
+    prices = free.player.prices
+    cheap = prices.option_gmacs.min()
+    budget = T * prices.frame_gmacs + 1.5 * cheap
+    env = gymnasium.make("focusgym/AdaFocusPlus-v0", budget_gmacs=budget, **sides).unwrapped
+    env.reset()
+    assert env.action_masks().tolist() == [False, True, True]
+    assert not env.step(0)[4]["looked"]
+    env.reset()
+    assert env.step(1)[4]["looked"]
+    assert env.action_masks().tolist() == [False, False, True]
