@@ -238,6 +238,13 @@ def test_networks_that_make_tensors_are_built_again_and_read(
     assert torch.equal(read_encoder(tmp_path / "e")(images(8)), expected)
 
 
+@torch.no_grad()
+def test_a_network_that_computes_its_sizes_is_read(tmp_path: Path) -> None:
+    encoder = Encoder(EncoderConfig("regnet_y_400mf")).eval()
+    write_bundle(tmp_path / "e", "encoder", encoder.config, encoder)
+    assert torch.equal(read_encoder(tmp_path / "e")(images(64)), encoder(images(64)))
+
+
 def test_densenets_old_names_load() -> None:
     def old(key: str) -> str:  # as in the files that torchvision offers
         for part in ("norm1", "norm2", "conv1", "conv2"):
