@@ -123,30 +123,38 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
     import torchvision
 
     model = torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {})).eval()
-    if name not in _CUTS:
-        _CUTS[name] = _cut(name, model)
-    cut = _CUTS[name]
+    cut = _CUTS.get(name) or _cut(name, model)
     # Takes over what the graph uses, no more; the graph is its own, for fusing changes it.
     network = fx.GraphModule(model, copy.deepcopy(cut.graph))
+    for key in cut.constants:  # no weights: torchvision's files do not have them
+        network.register_buffer(key, network.get_buffer(key), persistent=False)
+    if not cut.constants:
+        _CUTS[name] = cut
     preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     return Trunk(network, cut.channels, tuple(preset.mean), tuple(preset.std))
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """The graph of one of torchvision's networks up to its last map, of that many channels."""
+    """The graph of one of torchvision's networks up to its last map, of that many channels.
+
+    ``constants`` names tensors that ``forward`` made: tracing has left them on the network that it
+    traced, on the device of that network, so that no other network of the name can use the graph.
+    """
 
     graph: fx.Graph
     channels: int
+    constants: tuple[str, ...] = ()
 
 
-# By name: tracing a network costs more than building it.
+# By name, of graphs without constants: tracing a network costs more than building it.
 _CUTS: dict[str, _Cut] = {}
 
 
 def _cut(name: str, model: nn.Module) -> _Cut:
     from torchvision.models.feature_extraction import NodePathTracer
 
+    own = {key for key, _ in model.named_parameters()} | {key for key, _ in model.named_buffers()}
     tracer = NodePathTracer()
     traced = fx.GraphModule(model, tracer.trace(model))
     shapes = _Shapes(traced)
@@ -170,7 +178,9 @@ def _cut(name: str, model: nn.Module) -> _Cut:
             f"{name} has no feature map before its pooling: choose a convolutional network or a "
             "Swin (mobilenet_v2, resnet50, swin_t)"
         )
-    return _Cut(copy.deepcopy(graph), channels)  # a copy belongs to no network
+    used = dict.fromkeys(str(node.target) for node in graph.nodes if node.op == "get_attr")
+    constants = tuple(key for key in used if key not in own)
+    return _Cut(copy.deepcopy(graph), channels, constants)  # a copy belongs to no network
 
 
 class _Shapes(fx.Interpreter):

@@ -152,8 +152,7 @@ def restore(
         BundleError: If the config or the weights are not this network's, or a weight is not finite.
     """
     try:
-        with torch.device("meta"):  # takes no memory, whatever the config says
-            build(bundle.config).load_state_dict(dict(bundle.weights), assign=True)
+        _without_memory(bundle.config, build).load_state_dict(dict(bundle.weights), assign=True)
         with _Undrawn():
             network = build(bundle.config)
         network.load_state_dict(dict(bundle.weights))
@@ -170,6 +169,37 @@ def restore(
             "diverged, or the file is damaged: train it anew, or copy it again"
         )
     return network.eval()
+
+
+def _without_memory(
+    config: Mapping[str, Any], build: Callable[[Mapping[str, Any]], NetworkT]
+) -> NetworkT:
+    """Build a network whose weights take no memory, whatever the config says."""
+    try:
+        with torch.device("meta"):
+            return build(config)
+    except RuntimeError:  # RegNets compute their widths with tensors, whose values they then need
+        with _Unallocated():
+            return build(config)
+
+
+class _Unallocated(TorchFunctionMode):
+    """Builds networks whose weights have no memory, and whose other tensors have values."""
+
+    _WEIGHTS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of torch; what weights are made of is made on the device ``meta``."""
+        keywords = kwargs or {}
+        if func in self._WEIGHTS and keywords.get("device") is None:
+            keywords = {**keywords, "device": "meta"}
+        return func(*args, **keywords)
 
 
 class _Undrawn(TorchFunctionMode):

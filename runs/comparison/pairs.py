@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +31,23 @@ class Resampling:
     seed: int
     resamples: int
 
-    def over_seeds(self, statistic: Statistic, groups: Sequence[Array]) -> tuple[Any, Any]:
-        """Return the statistic and its interval; None where a group has one seed."""
+    def over_seeds(
+        self,
+        statistic: Statistic,
+        groups: Sequence[Array],
+        runs: Sequence[Hashable] | None = None,
+    ) -> tuple[Any, Any]:
+        """Return the statistic and its interval; None where a group has one seed.
+
+        ``runs`` as of `bootstrap_seeds`.
+        """
         value = statistic(groups).tolist()
         if _fewest(groups) < 2:
             return value, None
         # The same draws for everything: a figure does not depend on what else is compared.
         rng = generator(Purpose.RESAMPLING, self.seed)
-        return value, interval(bootstrap_seeds(statistic, groups, rng, self.resamples)).T.tolist()
+        drawn = bootstrap_seeds(statistic, groups, rng, self.resamples, runs)
+        return value, interval(drawn).T.tolist()
 
     def over_videos(self, sets: Sequence[Array], weights: Sequence[float]) -> Any:
         """Return the interval of the weighted mean of means; None where a set has one video."""
@@ -56,11 +65,13 @@ class _Pairs:
         seeds: Of the pairs, S of them.
         differences: ``(2, S, B)``: outcomes of the design less those of the reference.
         left_out: Seeds that only one of the two has.
+        runs: Names the seeds and, of the design and the reference, the runs.
     """
 
     seeds: list[int]
     differences: Array
     left_out: set[int]
+    runs: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 def against(
@@ -84,6 +95,7 @@ def against(
         resampling: Where intervals come from.
     """
     scores: list[Array] = []
+    runs: list[Hashable] = []
     found: dict[str, _Pairs] = {}
     reasons = []
     for row in strata:
@@ -94,6 +106,7 @@ def against(
             reasons.append(f"{group}: {problem}")
         else:
             scores += [_final(row), _final(theirs)]
+            runs += [("ours", runs_of(row)), ("theirs", runs_of(theirs))]
             pairs = _pair(row, theirs, reference)
             if isinstance(pairs, _Pairs):
                 found[group] = pairs
@@ -110,7 +123,7 @@ def against(
         "verdict": "unpaired",
     }
     if scores and (not reasons or len(strata) == 1):
-        value, bounds = resampling.over_seeds(mean_probability, scores)
+        value, bounds = resampling.over_seeds(mean_probability, scores, runs)
         result["probability_of_improvement"] = {"value": value, "interval": bounds}
     if not reasons:
         everywhere = list(found.values())
@@ -143,7 +156,8 @@ def _pair(ours: Sequence[Cell], theirs: Sequence[Cell], reference: str) -> _Pair
         if left_out and len(pairs) == 1:
             return f"only seed {pairs[0][0]} in common with {reference}, and two are needed"
     differences = np.stack([x.outcome - y.outcome for _, x, y in pairs], axis=1)
-    return _Pairs([seed for seed, _, _ in pairs], differences, left_out)
+    seeds = [seed for seed, _, _ in pairs]
+    return _Pairs(seeds, differences, left_out, (tuple(seeds), runs_of(ours), runs_of(theirs)))
 
 
 def _difference(
@@ -151,7 +165,7 @@ def _difference(
 ) -> dict[str, Any]:
     """Return the differences with their intervals; ``videos`` says which groups share theirs."""
     by_seed = [pairs.differences.mean(axis=-1) for pairs in everywhere]  # (2, S) each
-    value, bounds = resampling.over_seeds(mean_over_groups, by_seed)
+    value, bounds = resampling.over_seeds(mean_over_groups, by_seed, _together(everywhere))
     t_bounds = None
     if _fewest(by_seed) > 1:
         t_bounds = t_interval(by_seed, [pairs.seeds for pairs in everywhere]).T.tolist()
@@ -171,6 +185,18 @@ def _difference(
         }
         for i, name in enumerate(MEASURES)
     }
+
+
+def _together(everywhere: Sequence[_Pairs]) -> Sequence[Hashable] | None:
+    """Name the groups whose seeds are drawn together: where one side is the same runs in all."""
+    seeds, *sides = zip(*(pairs.runs for pairs in everywhere), strict=True)
+    shared = any(len({*side}) == 1 and len(side[0]) > 1 for side in sides)
+    return seeds if shared else None
+
+
+def runs_of(row: Sequence[Cell]) -> tuple[int, ...]:
+    """Name the runs of a row: cells that hold the same `Played` object are of one run."""
+    return tuple(id(cell.played) for cell in row)
 
 
 def _final(row: Sequence[Cell]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,11 @@ def mean_probability(groups: Sequence[Array]) -> Array:
 
 
 def bootstrap_seeds(
-    statistic: Statistic, groups: Sequence[Array], rng: np.random.Generator, resamples: int
+    statistic: Statistic,
+    groups: Sequence[Array],
+    rng: np.random.Generator,
+    resamples: int,
+    runs: Sequence[Hashable] | None = None,
 ) -> Array:
     """Draw seeds with replacement, in each group by itself, and compute a statistic of the draws.
 
@@ -91,15 +95,22 @@ def bootstrap_seeds(
         groups: ``(..., S)`` scores of each group; S may differ.
         rng: Where the draws come from.
         resamples: How often.
+        runs: Names the runs of each group: the same seeds are drawn of the same runs, which need as
+            many seeds. None where all groups have runs of their own.
 
     Returns:
         ``(..., resamples)``.
 
     Source: Agarwal et al. 2021, section 4.2 (stratified bootstrap; a group is their task).
     """
-    sizes = [scores.shape[-1] for scores in groups]
-    draws = [rng.integers(size, size=(resamples, size)) for size in sizes]
-    return statistic([scores[..., drawn] for scores, drawn in zip(groups, draws, strict=True)])
+    draws: dict[Hashable, NDArray[np.int64]] = {}
+    drawn = []
+    for scores, key in zip(groups, range(len(groups)) if runs is None else runs, strict=True):
+        size = scores.shape[-1]
+        if key not in draws:
+            draws[key] = rng.integers(size, size=(resamples, size))
+        drawn.append(scores[..., draws[key]])
+    return statistic(drawn)
 
 
 def bootstrap_videos(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .cells import Cell, ComparisonError, other_videos
-from .pairs import Resampling, against
+from .pairs import Resampling, against, runs_of
 from .statistics import LEVEL, Array, mean_over_groups, pooled_interquartile_mean
 from .table import ALL_GROUPS, MEASURES, print_comparison, table
 from .words import conclusions, notes, tested_videos
@@ -105,9 +105,13 @@ def _check_row(label: str, group: str, row: Sequence[Cell]) -> None:
 
 
 def _scores(strata: Sequence[Sequence[Cell]], resampling: Resampling) -> dict[str, Any]:
-    """Return accuracies with intervals over seeds, and costs; each group counts the same."""
+    """Return accuracies with intervals over seeds, and costs; each group counts the same.
+
+    Runs that stand in every group, as those of systems do, are drawn once.
+    """
     first = strata[0][0]
-    scores = [_seed_scores(row) for row in strata]
+    once = strata[:1] if len({runs_of(row) for row in strata}) == 1 else strata
+    scores = [_seed_scores(row) for row in once]
     accuracy, bounds = resampling.over_seeds(mean_over_groups, scores)
     middle, middle_bounds = resampling.over_seeds(
         pooled_interquartile_mean, [each[:1] for each in scores]

@@ -86,22 +86,38 @@ def find_model(
             f"{path} does not say which algorithm saved it: give --algorithm, such as PPO, "
             "RecurrentPPO, or module:attribute of your own"
         )
-    load = find_algorithm(algorithm)
+    find_algorithm(algorithm)
     usual = {name: path.parent / name for name in ("cache", "classifier")}
     folders = named_or(usual, path, cache, classifier)
     features = FeatureCache.open(folders["cache"], group, device, videos_root)
+    advice = "give the --algorithm that it was saved by, and install what its policy is made of"
+    model = load_model(path, algorithm, device, advice)
+    _check_spaces(path, model, features)
+    return TrainedModel(path.stem, features, folders["classifier"], model)
+
+
+def load_model(path: Path, algorithm: str, device: str, advice: str) -> BaseAlgorithm:
+    """Open the file of a model's ``save``, which can run code.
+
+    Args:
+        path: The zip file.
+        algorithm: What saved it; see `find_algorithm`.
+        device: Where it is played.
+        advice: What to do if it cannot be opened.
+
+    Raises:
+        UsageError: If there is no such algorithm, or the file is no model of it.
+    """
+    load = find_algorithm(algorithm)
     try:
-        model = load.load(path, device=device)
+        return load.load(path, device=device)
     except FocusgymError:
         raise
     except Exception as error:  # unpickling does anything
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
-            f"{path} cannot be opened as a model of {algorithm} ({said:.300}): give the "
-            "--algorithm that it was saved by, and install what its policy is made of"
+            f"{path} cannot be opened as a model of {algorithm} ({said:.300}): {advice}"
         ) from error
-    _check_spaces(path, model, features)
-    return TrainedModel(path.stem, features, folders["classifier"], model)
 
 
 def find_algorithm(name: str) -> type[BaseAlgorithm]:

@@ -18,14 +18,14 @@ from tqdm import tqdm
 
 from ...agents import DirectSystem, TaskRecognizer, TaskTrace, find_system, trace_task
 from ...agents.systems.system import Reader
-from ...envs import EnvConfig, FeatureSource, PixelSource, open_source
+from ...envs import EnvConfig, FeatureSource, PixelSource, make_sb3, open_source
 from ...feature_cache import Clip, read_many
-from ...recognizer import in_words
+from ...recognizer import FocusgymError, in_words
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..folders.steps import OutputError
 from ..options.parse import UsageError
 from ..options.systems import groups_of_system
-from .models import find_algorithm
+from .models import load_model
 from .plug_back import BATCH, parity
 from .systems import system_results
 
@@ -118,7 +118,8 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         device: Where it is played.
 
     Raises:
-        UsageError: If the run is not finished, or its model cannot be opened.
+        UsageError: If the run is not finished, or its model cannot be opened, or plays something
+            else than the run's environment.
         OutputError: If a file of the run is damaged.
         CacheError, BundleError: If cache or classifier cannot be opened.
     """
@@ -129,27 +130,47 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         )
     try:
         results = json.loads((path / RESULTS).read_text())
-        groups, system = tuple(said["group"]), find_system(said["system"])
+        groups, system, seed = tuple(said["group"]), find_system(said["system"]), said["seed"]
         setting, environment = results.get("setting"), results.get("environment")
         if environment is None and not isinstance(system, DirectSystem):
             raise ValueError("there is no environment in it")
+        if isinstance(system, DirectSystem) and not isinstance(setting, int | float):
+            raise ValueError(f"setting must be a number; got {setting!r:.80}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OutputError(
-            f"{path / RESULTS} does not say what the system reads ({in_words(error)}): it was "
-            "damaged, or written by another version; train the system again"
-        ) from error
+        raise _damaged(path, error) from error
     groups = groups_of_system(system, Path(said["cache"]), groups)
     files = {"cache": said["cache"], "classifier": said["classifier"], "group": groups}
     files |= {"device": device, "videos_root": videos_root}
     source, name = open_source(EnvConfig(**files)), path.resolve().name
     if isinstance(system, DirectSystem):
-        return SystemRun(name, source, system.reader(source, setting, said["seed"]))
+        try:
+            return SystemRun(name, source, system.reader(source, setting, seed))
+        except FocusgymError:
+            raise
+        except ValueError as error:  # a setting that is none
+            raise _damaged(path, error) from error
     try:
-        model = find_algorithm(environment["algorithm"]).load(path / MODEL, device=device)
-        plays = environment["id"], {**environment["keywords"], **files}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path / MODEL} cannot be opened as a model of a system ({in_words(error)}): put it "
-            "back, or train the system again"
-        ) from error
-    return SystemRun(name, source, model=model, environment=plays)
+        env_id, keywords = environment["id"], {**environment["keywords"], **files}
+        algorithm, env = environment["algorithm"], make_sb3(env_id, **keywords)
+    except FocusgymError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    model = load_model(path / MODEL, algorithm, device, "put it back, or train the system again")
+    for of_model, of_env in (
+        (model.observation_space, env.observation_space),
+        (model.action_space, env.action_space),
+    ):
+        if of_model != of_env:
+            raise UsageError(
+                f"{path / MODEL} does not play {env_id}, which {path / RESULTS} names: expected "
+                f"{of_env}; got {of_model}: put both files back, or train the system again"
+            )
+    return SystemRun(name, source, model=model, environment=(env_id, keywords))
+
+
+def _damaged(run: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f"{run / RESULTS} does not say what the system reads ({in_words(error)}): it was damaged, "
+        "or written by another version; put it back, or train the system again"
+    )

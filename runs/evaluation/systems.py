@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from ...agents import TaskTrace
 from ...feature_cache import FeatureCache
-from ...recognizer import confidence
+from ...recognizer import confidence, measure
 from .measures import gmacs_of, measures
 from .trace import Played, all_labels
 
@@ -16,20 +18,28 @@ from .trace import Played, all_labels
 def played_of(trace: TaskTrace, cache: FeatureCache) -> Played:
     """Return a trace as what a policy did: a column per look, held after the end of a video.
 
-    Frames kept are then the share of a video's T segments that f_L has read.
+    Frames kept are then the share of a video's T segments that f_L has read. Before f_C is fed
+    anything it predicts nothing: there ``correct`` is False, whatever the class that its zeros
+    name, and ``confidences`` are those of its zeros.
     """
     labels = all_labels(cache, trace.videos)
     predictions = trace.logits.argmax(dim=-1)
+    right = cache.label_matrix[trace.videos].gather(1, predictions).numpy()
     return Played(
         names=cache.videos["name"].to_numpy()[trace.videos].astype(np.str_),
         labels=cache.labels[trace.videos].numpy().astype(np.int64),
         predictions=predictions.numpy(),
-        correct=cache.label_matrix[trace.videos].gather(1, predictions).numpy(),
+        correct=right & _has_predicted(trace),
         confidences=confidence(trace.logits, labels).float().numpy(),
         options=trace.options,
         attended=trace.attended,
         gmacs=trace.gmacs,
     )
+
+
+def _has_predicted(trace: TaskTrace) -> NDArray[np.bool_]:
+    """Return ``(B, T)``, whether f_C was fed anything up to and including each look."""
+    return np.logical_or.accumulate(trace.fed, axis=1)
 
 
 def usage_of(trace: TaskTrace, cache: FeatureCache) -> dict[str, float]:
@@ -52,12 +62,17 @@ def system_results(name: str, trace: TaskTrace, cache: FeatureCache) -> dict[str
         cache: On which.
 
     Returns:
-        ``test``, as of other policies; ``usage``, see `usage_of`; ``segments``, the share of the
-        videos in which each of the T segments was read; ``decisions`` per video; and the number of
-        videos that had read 0, 1, …, T segments at their end, ``read``.
+        ``test``, as of other policies, and a video that f_C was fed nothing of yet counts as wrong;
+        ``usage``, see `usage_of`; ``segments``, the share of the videos in which each of the T
+        segments was read; ``decisions`` per video; and the number of videos that had read 0, 1, …,
+        T segments at their end, ``read``.
     """
     played = played_of(trace, cache)
-    row = measures(name, trace.logits, all_labels(cache, trace.videos), played.attended)
+    hot, empty = cache.label_matrix[trace.videos], torch.from_numpy(~_has_predicted(trace))
+    wrong = trace.logits.masked_fill(hot[:, None] & empty[..., None], -1.0)  # below the zeros
+    labels = all_labels(cache, trace.videos)
+    row = measures(name, wrong, labels, played.attended)
+    row["map_by_step"] = measure(trace.logits, labels).mean_average_precision
     steps = np.arange(cache.steps)
     by_segment = (trace.segments[..., None] == steps) & trace.attended[..., None]
     return {

@@ -203,6 +203,48 @@ def test_networks_of_a_name_share_nothing() -> None:
     assert torch.equal(second(images(64)), expected)
 
 
+class IndexedBias(nn.Module):
+    """Makes a tensor in its forward that is no weight, as MaxViT does: tracing keeps its value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, 2, 1)
+        self.table = nn.Parameter(torch.randn(2, 1, 1))
+        self.register_buffer("index", torch.tensor([[0, 1], [1, 0]]))
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.conv(x) + self.table[self.index.view(-1)]
+        scores: Tensor = self.fc(maps.mean((2, 3)))
+        return scores
+
+
+@torch.no_grad()
+def test_networks_that_make_tensors_are_built_again_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: IndexedBias())
+    first, second = (Encoder(EncoderConfig("maxvit_t")).eval() for _ in range(2))
+    assert first.state_dict().keys() == {
+        f"trunk.{key}" for key in IndexedBias().state_dict() if key[:2] not in ("fc", "in")
+    }
+    load_weights(second, first.state_dict())
+    expected = first(images(8))
+    bias = first.trunk.table[[0, 1, 1, 0]]
+    assert_near(expected, first.trunk.conv(normalised(images(8))) + bias)
+    assert torch.equal(second(images(8)), expected)
+    assert_near(second.fused()(images(8)), expected)
+    write_bundle(tmp_path / "e", "encoder", first.config, first)
+    assert torch.equal(read_encoder(tmp_path / "e")(images(8)), expected)
+
+
+@torch.no_grad()
+def test_a_network_that_computes_its_sizes_is_read(tmp_path: Path) -> None:
+    encoder = Encoder(EncoderConfig("regnet_y_400mf")).eval()
+    write_bundle(tmp_path / "e", "encoder", encoder.config, encoder)
+    assert torch.equal(read_encoder(tmp_path / "e")(images(64)), encoder(images(64)))
+
+
 def test_densenets_old_names_load() -> None:
     def old(key: str) -> str:  # as in the files that torchvision offers
         for part in ("norm1", "norm2", "conv1", "conv2"):

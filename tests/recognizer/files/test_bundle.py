@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from focusgym.recognizer import (
     BundleError,
@@ -21,6 +24,7 @@ from focusgym.recognizer import (
     read_encoder,
     write_bundle,
 )
+from focusgym.recognizer.files.bundle import Bundle, restore
 
 
 def test_bundles_round_trip(tmp_path: Path, classifier: GruClassifier) -> None:
@@ -122,6 +126,18 @@ def test_a_config_takes_no_memory_that_the_weights_do_not(
     assert "config and weights do not make a classifier (" in str(caught.value)
     assert "allocate" not in str(caught.value)
     assert str(caught.value).endswith("copy it again, or train it anew")
+
+
+def test_a_constructor_that_needs_values_takes_no_memory_either(tmp_path: Path) -> None:
+    def build(config: Mapping[str, int]) -> nn.Linear:
+        width = int(torch.arange(config["width"], config["width"] + 1).tolist()[0])
+        return nn.Linear(width, width)
+
+    bundle = Bundle("policy", {"width": 3}, build({"width": 3}).state_dict(), None, {})
+    network = restore(tmp_path, bundle, build)
+    assert torch.equal(network.weight, bundle.weights["weight"])
+    with pytest.raises(BundleError, match="size mismatch for weight"):  # and not 4 TB
+        restore(tmp_path, replace(bundle, config={"width": 10**6}), build)
 
 
 def test_an_encoder_that_does_not_exist(tmp_path: Path) -> None:

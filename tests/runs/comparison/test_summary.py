@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from comparisons import RESAMPLES, TWO, find_row, make_cell, of, right, two_designs
+from comparisons import RESAMPLES, TWO, find_row, make_cell, make_played, of, right, two_designs
 
 from focusgym.recognizer import Purpose, generator
-from focusgym.runs.comparison.summary import ComparisonError, summarise
+from focusgym.runs.comparison.summary import Cell, ComparisonError, summarise
 
 
 def percentiles(values: list[float]) -> Any:
@@ -293,3 +293,37 @@ def test_cells_that_make_no_sense_are_refused() -> None:
 def test_the_summary_is_json() -> None:
     summary = two_designs()[1]
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_runs_that_stand_in_every_group_are_drawn_once() -> None:
+    """Copies of a system's runs say no more than the runs do."""
+    groups = [f"p{side}_7x7" for side in (20, 28, 36, 44)]
+    seeds = range(4)
+    ours = [make_played((0.5 + 0.1 * s,), s) for s in seeds]
+    theirs = [make_played((0.5,), 10 + s) for s in seeds]
+
+    def overall(names: list[str], own_reference: bool) -> dict[str, Any]:
+        cells = [
+            Cell(design, name, None, s, played[s])
+            for name in names
+            for s in seeds
+            for design, played in (("reference", theirs), ("system", ours))
+        ]
+        if own_reference:  # as designs have, which are trained in each group
+            cells = [
+                replace(c, played=replace(c.played)) if c.design == "reference" else c
+                for c in cells
+            ]
+        return find_row(summarise(cells, "reference", resamples=RESAMPLES), "system")
+
+    one = overall(groups[:1], own_reference=False)
+    for own_reference in (False, True):
+        four = overall(groups, own_reference)
+        for name in ("final_accuracy", "mean_accuracy", "interquartile_mean", "difference"):
+            assert four[name] == one[name], name
+        low, high = four["probability_of_improvement"]["interval"]
+        wide = one["probability_of_improvement"]["interval"]
+        if own_reference:  # its own draws in each group: narrower, by the reference's part
+            assert wide[0] < low < high <= wide[1]
+        else:
+            assert [low, high] == wide

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -113,19 +116,69 @@ def test_what_means_nothing_for_a_system(
     assert said.format(run=run) in capsys.readouterr().err
 
 
-def test_files_that_are_damaged(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = root / "frameexit"
-    for name, said in (
-        ("model.zip", "model.zip cannot be opened as a model of a system"),
-        ("results.json", "results.json does not say what the system reads"),
-    ):
+@pytest.fixture
+def said_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Write a file of a run anew, evaluate the run, and put the file back."""
+
+    def refused(run: Path, name: str, content: bytes) -> str:
         kept = (run / name).read_bytes()
-        (run / name).write_bytes(b"{}")
+        (run / name).write_bytes(content)
+        capsys.readouterr()
         try:
             with pytest.raises(SystemExit):
                 main(["evaluate", str(run)])
-            assert said in capsys.readouterr().err
         finally:
             (run / name).write_bytes(kept)
+        said = capsys.readouterr().err
+        assert said.startswith(f"focusgym: {run / name} ")
+        assert said.endswith("put it back, or train the system again\n")
+        return said
+
+    return refused
+
+
+def test_a_model_that_is_damaged(root: Path, said_of: Callable[..., str]) -> None:
+    run = root / "frameexit"
+    whole = (run / "model.zip").read_bytes()
+    garbage = io.BytesIO()
+    with ZipFile(io.BytesIO(whole)) as source, ZipFile(garbage, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, b"garbage" if name == "policy.pth" else source.read(name))
+    for content in (b"{}", whole[: len(whole) // 2], garbage.getvalue()):
+        assert "cannot be opened as a model of PPO (" in said_of(run, "model.zip", content)
+
+
+def test_results_that_are_damaged(root: Path, said_of: Callable[..., str]) -> None:
+    results = {
+        name: json.loads((root / name / "results.json").read_text())
+        for name in ("frameexit", "uniform")
+    }
+    played = results["frameexit"]["environment"]
+    for name, changed, wanted in (
+        ("frameexit", {"environment": None}, "there is no environment in it"),
+        ("frameexit", {"environment": [1]}, "list indices"),
+        ("frameexit", {"environment": {**played, "id": "Nope-v0"}}, "env_id must be one of "),
+        ("frameexit", {"environment": {**played, "id": 3}}, "removeprefix"),
+        ("frameexit", {"environment": {**played, "keywords": {"nope": 1}}}, "nope"),
+        ("uniform", {"setting": None}, "setting must be a number; got None"),
+        ("uniform", {"setting": 7}, "7"),
+    ):
+        content = json.dumps({**results[name], **changed}).encode()
+        said = said_of(root / name, "results.json", content)
+        assert "results.json does not say what the system reads (" in said
+        assert wanted in said
+    assert "does not say" in said_of(root / "uniform", "results.json", b"{}")
+
+
+def test_a_model_of_another_environment(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = root / "frameexit"
+    kept = (run / "model.zip").read_bytes()
+    (run / "model.zip").write_bytes((root / "adaframe" / "model.zip").read_bytes())
+    try:
+        with pytest.raises(SystemExit):
+            main(["evaluate", str(run)])
+    finally:
+        (run / "model.zip").write_bytes(kept)
+    said = capsys.readouterr().err
+    assert "model.zip does not play focusgym/Exit-v0, which" in said
+    assert "expected Discrete(2); got Discrete(" in said
