@@ -57,10 +57,13 @@ def with_learner(learner: Learner, changes: Mapping[str, Any]) -> Learner:
     Args:
         learner: Of the recipe.
         changes: Fields of `Learner` but ``keywords``; all others are keywords of the algorithm.
+            Another algorithm than the recipe's is given these alone.
     """
     own = {k: v for k, v in changes.items() if k in ("algorithm", "policy", "n_envs", "decisions")}
     more = {k: v for k, v in changes.items() if k not in own}
-    return replace(learner, **own, keywords={**learner.keywords, **more})
+    changed = replace(learner, **own)
+    recipe = learner.keywords if changed.algorithm == learner.algorithm else {}
+    return replace(changed, keywords={**recipe, **more})
 
 
 def make_system(

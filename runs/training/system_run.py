@@ -18,6 +18,7 @@ from ...agents import (
     trace_task,
     train_system,
 )
+from ...agents.checkpoints.on_policy import check_kept
 from ...agents.systems.training import table_of
 from ...envs import EnvConfig, FeatureSource, open_source
 from ...recognizer import torch_threads, weights_digest
@@ -116,9 +117,11 @@ def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemM
         "group": tuple(each.group.name for each in cache.opened),
     }
     with usage():
-        return make_system(
+        made = make_system(
             system, files, keywords, cache.steps, config.seed, device_of(config.device)
         )
+    check_kept(made.model)
+    return made
 
 
 def _play(

@@ -199,6 +199,11 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*exits[:2], f"--classifier={root}/nope"): f"there is no classifier in {root}/nope: give",
         (f"--cache={root}/cache", "--group", "full32", "full16"): "--group: AdaFocus looks at the ",
     }
+    recurrent = "{algorithm: 'sb3_contrib:RecurrentPPO', policy: MultiInputLstmPolicy}"
+    cases |= {
+        (*exits, f"--learner={recurrent}"): "checkpoints are of on-policy algorithms without a st",
+        (*options(root, "ocsampler"), "--learner={use_sde: true}"): "use_sde: its noise is drawn",
+    }
     for args, wanted in cases.items():
         assert wanted in refused(capsys, out, *args), args
         assert not out.exists()
