@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, Source, uniform_segments
+from ...envs.config import check_integer
 from ..task_play import TaskTrace
 from .reading import read_segments
 
@@ -157,6 +158,18 @@ class Learner:
             "ent_coef": 0.01,
         }
     )
+
+    def __post_init__(self) -> None:
+        """Check it.
+
+        Raises:
+            ValueError: If a number is no integer of at least 1, or a name is none.
+        """
+        for name in ("algorithm", "policy"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ValueError(f"{name} must be a name; got {value!r}")
+        for name in ("n_envs", "decisions"):
+            check_integer(name, getattr(self, name), 1)
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,8 @@ def train_system(
     if logs is not None:
         model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
     try:
-        model.learn(made.total - model.num_timesteps, every, reset_num_timesteps=False)
+        left = made.total - model.num_timesteps
+        model.learn(left, every, log_interval=1, reset_num_timesteps=False)
     finally:
         progress.close()
         if logs is not None:

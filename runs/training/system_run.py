@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any
         checkpoint_s: Least time between two checkpoints, seconds.
 
     Returns:
-        The content of ``results.json``: how the system does on the test videos, and what it reads.
+        The content of ``results.json``: how the system does on the test videos, what it reads, and
+        the mean return at each rollout of a training, None as long as no episode has ended.
 
     Raises:
         UsageError, OutputError, CacheError, BundleError, CheckpointError: As the verb ``train``.
@@ -156,7 +158,8 @@ def _write(
     if config.method.price_per_gmac is None:
         results["setting"] = setting_of(system, config.method)
     if isinstance(system, LearnedSystem):
-        results["mean_returns"] = learning_curve(out)["mean_return"].tolist()
+        returns = learning_curve(out)["mean_return"].tolist()
+        results["mean_returns"] = [None if isnan(each) else each for each in returns]
     if made is not None:
         results["environment"] = environment_of(made)
     write_whole(out / RESULTS, json.dumps(results, indent=2))

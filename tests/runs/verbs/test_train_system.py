@@ -172,6 +172,17 @@ def test_going_on(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert run_system(config("out", resume=True), 0)["mean_returns"] == whole["mean_returns"]
 
 
+def test_no_episode_has_ended(root: Path, tmp_path: Path) -> None:
+    """One decision in each environment: the run is finished, and its curve says so."""
+    learner = "--learner={algorithm: A2C, n_envs: 3, n_steps: 1}"
+    out = tmp_path / "out"
+    main(["train", str(out), *options(root, "arnet"), "--decisions=3", learner])
+    assert json.loads((out / "results.json").read_text())["mean_returns"] == [None]
+    curve = learning_curve(out)
+    assert curve["steps"].tolist() == [3]
+    assert curve[["mean_return", "correct", "gmacs"]].isna().all(axis=None)
+
+
 def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is trained, and nothing is left behind."""
     out, exits = tmp_path / "out", options(root, "frameexit")
@@ -184,6 +195,9 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*exits, "--learner=[1]"): "--learner '[1]': expected a mapping such as '{n_envs: 8",
         (*exits, "--learner={nope: 1}"): "PPO takes no such settings: ",
         (*exits, "--decisions=0"): "--decisions must be an integer of at least 1; got 0",
+        (*exits, "--learner={decisions: 0}"): "decisions must be an integer of at least 1; got 0",
+        (*exits, "--learner={n_envs: 0}"): "n_envs must be an integer of at least 1; got 0",
+        (*exits, "--learner={policy: 3}"): "policy must be a name; got 3",
         (*exits, "--price-per-gmac=-1"): "--price-per-gmac must be a number of at least 0; got",
         (*exits, "--group", "p12_3x3"): "--group p12_3x3: frameexit reads whole frames, and",
         (*exits, "--group", "full32", "full16"): "--group: frameexit reads one group, got full32 f",
