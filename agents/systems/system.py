@@ -135,7 +135,8 @@ class Learner:
     """Who learns, and how: an algorithm of Stable-Baselines3's kind.
 
     Attributes:
-        algorithm: ``PPO`` or ``A2C``, or ``module:attribute`` of an on-policy algorithm like them.
+        algorithm: An on-policy algorithm of Stable-Baselines3 or sb3-contrib, such as ``PPO``; or
+            ``module:attribute`` of another like them.
         policy: Its policy, by the name that it knows.
         n_envs: Environments at a time.
         decisions: How many are made in the training, of all environments together; whole rollouts,

@@ -18,11 +18,9 @@ from ...envs import FeatureSource, FocusVecEnv, make_sb3
 from ...envs.tasks.registry import env_id
 from ...feature_cache import fingerprint
 from ...recognizer import count_gmacs
-from ...recognizer.registry import find
 from ..checkpoints.on_policy import OnPolicyCheckpoints, load_on_policy
+from .algorithms import find_algorithm
 from .system import LearnedSystem, Learner, Table
-
-_ALGORITHMS = {name: f"stable_baselines3:{name}" for name in ("PPO", "A2C")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +91,8 @@ def make_system(
     learner, name = system.learner, env_id(system.task)
     asked = {"observation": "state", **files, **keywords, "seed": seed, "device": device}
     env = make_sb3(name, learner.n_envs, **asked)
-    algorithm = find("algorithm", learner.algorithm, _ALGORITHMS, trusted=True)
-    if not (isinstance(algorithm, type) and issubclass(algorithm, OnPolicyAlgorithm)):
+    algorithm = find_algorithm(learner.algorithm)
+    if not issubclass(algorithm, OnPolicyAlgorithm):
         raise ValueError(
             "algorithm must be an on-policy one of Stable-Baselines3's kind; got "
             f"{learner.algorithm!r}, which is {algorithm!r}"

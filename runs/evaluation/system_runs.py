@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...agents import DirectSystem, TaskRecognizer, TaskTrace, find_system, trace_task
+from ...agents.systems.algorithms import find_algorithm
 from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, PixelSource, open_source
 from ...feature_cache import Clip, read_many
@@ -25,7 +26,6 @@ from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..folders.steps import OutputError
 from ..options.parse import UsageError
 from ..options.systems import groups_of_system
-from .models import find_algorithm
 from .plug_back import BATCH, parity
 from .systems import system_results
 

@@ -17,6 +17,7 @@ from focusgym.agents import (
     SYSTEMS,
     FixedSystem,
     LearnedSystem,
+    Learner,
     SystemModel,
     Table,
     find_system,
@@ -232,6 +233,16 @@ def test_a_training(root: Path, name: str) -> None:
     assert trace.videos.tolist() == source.cache.split("test").tolist()
     least = made.keywords["policy_gmacs"] * trace.decisions
     assert (trace.gmacs[:, -1] > least).all()
+
+
+def test_another_algorithm_has_its_own_settings() -> None:
+    """What the recipe says of PPO goes to PPO alone, however it is changed otherwise."""
+    recipe = Learner()
+    same = with_learner(recipe, {"n_envs": 3, "gamma": 0.5})
+    assert same.keywords == {**recipe.keywords, "gamma": 0.5}
+    other = with_learner(recipe, {"algorithm": "A2C", "n_envs": 3, "gamma": 0.5})
+    assert (other.n_envs, other.decisions) == (3, recipe.decisions)
+    assert other.keywords == {"gamma": 0.5}
 
 
 class _Stopped(Exception):

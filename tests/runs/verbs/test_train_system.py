@@ -197,6 +197,9 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*exits, "--decisions=0"): "--decisions must be an integer of at least 1; got 0",
         (*exits, "--learner={decisions: 0}"): "decisions must be an integer of at least 1; got 0",
         (*exits, "--learner={n_envs: 0}"): "n_envs must be an integer of at least 1; got 0",
+        (*exits, "--learner={algorithm: PPPO}"): "algorithm PPPO: there is no such algorithm in St",
+        (*exits, "--learner={algorithm: DQN}"): "algorithm must be an on-policy one of Stable-Bas",
+        (*exits, "--learner={algorithm: FocusPPO}"): "FocusPPO takes no such settings: ",
         (*exits, "--learner={policy: 3}"): "policy must be a name; got 3",
         (*exits, "--price-per-gmac=-1"): "--price-per-gmac must be a number of at least 0; got",
         (*exits, "--group", "p12_3x3"): "--group p12_3x3: frameexit reads whole frames, and",
@@ -213,7 +216,7 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*exits[:2], f"--classifier={root}/nope"): f"there is no classifier in {root}/nope: give",
         (f"--cache={root}/cache", "--group", "full32", "full16"): "--group: AdaFocus looks at the ",
     }
-    recurrent = "{algorithm: 'sb3_contrib:RecurrentPPO', policy: MultiInputLstmPolicy}"
+    recurrent = "{algorithm: RecurrentPPO, policy: MultiInputLstmPolicy}"
     cases |= {
         (*exits, f"--learner={recurrent}"): "checkpoints are of on-policy algorithms without a st",
         (*options(root, "ocsampler"), "--learner={use_sde: true}"): "use_sde: its noise is drawn",
