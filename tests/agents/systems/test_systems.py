@@ -208,6 +208,19 @@ def test_gates_on_a_cache(root: Path) -> None:
     assert other.attended.shape == one.attended.shape
 
 
+def test_without_a_gate(tmp_path: Path) -> None:
+    """Videos of one segment: it is read, and nothing is decided or charged for deciding."""
+    add_frames(write_cache(tmp_path / "cache", n=20, steps=1))
+    source = source_of(tmp_path, "frameexit_gates")
+    system = find_system("frameexit_gates")
+    assert isinstance(system, GatedSystem)
+    trace = system.reader(source, 0.1, 0)(source, source.cache.split("test"))
+    assert trace.segments.tolist() == [[0]] * 4
+    assert trace.decisions.tolist() == [0] * 4
+    cost = source.frame_cost
+    np.testing.assert_allclose(trace.gmacs, cost.local_gmacs + cost.classifier_gmacs)
+
+
 LEARNED = [n for n in SYSTEMS if isinstance(find_system(n), LearnedSystem)]
 
 
