@@ -58,9 +58,10 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
     given = {name: system_of(SystemConfig(name), usual) for name in config.systems}
     learned = [name for name, system in given.items() if isinstance(system, LearnedSystem)]
     _check_names(given)
-    if given and not learned and config.learning != usual:
+    if not learned and config.learning != usual:
         raise UsageError(
-            f"--decisions, --learner: {', '.join(given)} learn by no decisions: leave them out"
+            "--decisions, --learner: of systems that learn by decisions, and --systems names "
+            f"{', '.join(given) or 'none'}: leave them out"
         )
     jobs = []
     for name in given:
