@@ -173,22 +173,37 @@ class Player:
             rows: Its `rows`.
 
         Raises:
-            ValueError: If they are those of another task, or of another number of environments.
+            ValueError: If they are those of another task, of another number of environments or of
+                other videos than the position's, or no episode can stand there.
         """
         self.go_to(position)
         self.start()
-        expected = self.rows()
+        expected, steps = self.rows(), self.cache.steps
         for name in dict.fromkeys((*expected, *rows)):
-            shapes = [each[name].shape if name in each else None for each in (expected, rows)]
-            if shapes[0] != shapes[1]:
+            kinds = [
+                f"{each[name].dtype} of shape {tuple(each[name].shape)}" if name in each else "none"
+                for each in (expected, rows)
+            ]
+            if kinds[0] != kinds[1]:
                 raise ValueError(
-                    f"{name}: expected rows of shape {shapes[0]}; got {shapes[1]}: make the "
-                    "environments as they were"
+                    f"{name}: expected {kinds[0]}; got {kinds[1]}: make the environments as they "
+                    "were"
                 )
+            if not rows[name].isfinite().all():
+                raise ValueError(f"{name}: expected finite numbers; got {rows[name].tolist()}")
+        for name in ("engine.videos", "engine.labels"):
+            if not torch.equal(rows[name], expected[name]):
+                raise ValueError(
+                    f"{name}: expected those of the position, {expected[name].tolist()}; got "
+                    f"{rows[name].tolist()}"
+                )
+        for name, most in (("task.t", self.task.timeline.n_decisions), ("engine.step", steps)):
+            _check_range(name, rows[name].numpy(), most)
         for name, holder in self._holders().items():
             prefix = f"{name}."
             own = {k.removeprefix(prefix): v for k, v in rows.items() if k.startswith(prefix)}
             put_rows(holder, own)
+        _check_range("the next segments", self.task.upcoming(), steps - 1)
 
     def start(
         self,
@@ -332,6 +347,11 @@ class Player:
     def _check_begun(self) -> None:
         if not len(self._engine.videos):
             raise RuntimeError("no episode was begun: call reset() first")
+
+
+def _check_range(name: str, values: NDArray[Any], most: int) -> None:
+    if not ((values >= 0) & (values <= most)).all():
+        raise ValueError(f"{name}: expected numbers in [0, {most}]; got {values.tolist()}")
 
 
 def _numpy(values: Any) -> NDArray[Any]:

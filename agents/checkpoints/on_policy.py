@@ -58,7 +58,7 @@ class OnPolicyCheckpoints(BaseCallback):
         self._last = time.monotonic()
 
     def _init_callback(self) -> None:
-        environments_of(self.model)  # what cannot be stored is refused before anything is trained
+        check_kept(self.model)  # what cannot be stored is refused before anything is trained
 
     def _on_rollout_start(self) -> None:
         if self.model.num_timesteps and time.monotonic() - self._last >= self._every_s:
@@ -104,7 +104,24 @@ def environments_of(model: Any) -> FocusVecEnv:
             f"A2C, on the environments of make_sb3; got {type(model).__name__} on "
             f"{type(model.env).__name__}: train it by itself, as docs/other-libraries.md shows"
         )
+    if model.use_sde:
+        raise CheckpointError(
+            "use_sde: its noise is drawn before a rollout begins, where checkpoints are written, "
+            "and is not in them: leave it out, or train the model by itself, as "
+            "docs/other-libraries.md shows"
+        )
     return model.env
+
+
+def check_kept(model: Any) -> None:
+    """Refuse, before it begins, a training that could not go on from a checkpoint.
+
+    Raises:
+        CheckpointError: If the algorithm, its environments or its optimizer keep something that
+            checkpoints do not hold.
+    """
+    environments_of(model)
+    optimizer_likes(model.policy.optimizer)
 
 
 def load_on_policy(path: str | os.PathLike[str], model: OnPolicyAlgorithm, identity: str) -> None:

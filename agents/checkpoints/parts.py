@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -12,39 +13,87 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ...recognizer import in_words
+from ...recognizer import CheckpointError, in_words
 
 OF_CUDA = "cuda_random"  # the state of CUDA's generator, of which none of ours draws
+_OTHER_OPTIMIZER = "take another, such as torch.optim.Adam, or train without checkpoints"
 # Scalars of NumPy that wrappers put into the infos of episodes.
 _SCALARS = ("bool", "int32", "int64", "float32", "float64")
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return the state of an optimizer, such as Adam's moments, as ``optimizer.INDEX.NAME``."""
+    """Return the state of an optimizer, such as Adam's moments, as ``optimizer.INDEX.NAME``.
+
+    Raises:
+        CheckpointError: If it keeps something else than tensors and numbers.
+    """
     return {
         f"optimizer.{index}.{name}": value
         for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
+        for name, value in _as_tensors(optimizer, state).items()
     }
 
 
 def optimizer_likes(optimizer: Optimizer) -> list[dict[str, Tensor]]:
-    """Return what Adam's state of each parameter is like: names, shapes and types."""
-    moments = ["exp_avg", "exp_avg_sq", *["max_exp_avg_sq"] * optimizer.defaults["amsgrad"]]
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    step = torch.tensor(0.0)
-    return [{"step": step, **dict.fromkeys(moments, parameter)} for parameter in parameters]
+    """Return what an optimizer's state of each parameter is like: names, shapes and types.
+
+    A copy makes a step on gradients of zeros, so that an optimizer of any kind says itself what it
+    keeps.
+
+    Raises:
+        CheckpointError: If it makes no step from gradients alone, or keeps something else than
+            tensors and numbers.
+    """
+    states = _stepped(optimizer).state_dict()["state"]
+    n_parameters = sum(len(group["params"]) for group in optimizer.param_groups)
+    return [_as_tensors(optimizer, states.get(index, {})) for index in range(n_parameters)]
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` returned; other names are passed over."""
-    states: dict[int, dict[str, Tensor]] = {}
+    kept = _stepped(optimizer).state_dict()["state"]
+    states: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         if part == "optimizer":
             index, _, key = rest.partition(".")
-            states.setdefault(int(index), {})[key] = value
+            is_tensor = isinstance(kept[int(index)][key], Tensor)
+            states.setdefault(int(index), {})[key] = value if is_tensor else value.item()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+
+
+def _stepped(optimizer: Optimizer) -> Optimizer:
+    """Return a copy of an optimizer, of parameters of its own, after a first step on zeros."""
+    copied = deepcopy(optimizer)
+    copied.state.clear()
+    for group in copied.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    try:
+        copied.step()
+    except Exception as error:  # an optimizer of the user's own does anything
+        raise CheckpointError(
+            f"checkpoints hold optimizers that step from gradients alone, and "
+            f"{type(optimizer).__name__} does not ({in_words(error)}): {_OTHER_OPTIMIZER}"
+        ) from error
+    return copied
+
+
+def _as_tensors(optimizer: Optimizer, state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the state of a parameter with numbers as tensors without a dimension."""
+    found = {}
+    for name, value in state.items():
+        if value is None:
+            continue  # which the optimizer sets itself where it is missing
+        if not isinstance(value, Tensor | int | float):
+            raise CheckpointError(
+                f"checkpoints hold optimizers that keep tensors and numbers, and "
+                f"{type(optimizer).__name__} keeps {name} = {value!r:.80}: {_OTHER_OPTIMIZER}"
+            )
+        is_float = isinstance(value, float)
+        dtype = torch.float64 if is_float else torch.int64
+        found[name] = value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtype)
+    return found
 
 
 def misfit(

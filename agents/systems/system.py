@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, Source, uniform_segments
+from ...envs.config import check_integer
 from ..task_play import TaskTrace
 from .reading import read_segments
 
@@ -134,7 +135,8 @@ class Learner:
     """Who learns, and how: an algorithm of Stable-Baselines3's kind.
 
     Attributes:
-        algorithm: ``PPO`` or ``A2C``, or ``module:attribute`` of an on-policy algorithm like them.
+        algorithm: An on-policy algorithm of Stable-Baselines3 or sb3-contrib, such as ``PPO``; or
+            ``module:attribute`` of another like them.
         policy: Its policy, by the name that it knows.
         n_envs: Environments at a time.
         decisions: How many are made in the training, of all environments together; whole rollouts,
@@ -157,6 +159,18 @@ class Learner:
             "ent_coef": 0.01,
         }
     )
+
+    def __post_init__(self) -> None:
+        """Check it.
+
+        Raises:
+            ValueError: If a number is no integer of at least 1, or a name is none.
+        """
+        for name in ("algorithm", "policy"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ValueError(f"{name} must be a name; got {value!r}")
+        for name in ("n_envs", "decisions"):
+            check_integer(name, getattr(self, name), 1)
 
 
 @dataclass(frozen=True)

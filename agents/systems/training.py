@@ -18,11 +18,9 @@ from ...envs import FeatureSource, FocusVecEnv, make_sb3
 from ...envs.tasks.registry import env_id
 from ...feature_cache import fingerprint
 from ...recognizer import count_gmacs
-from ...recognizer.registry import find
 from ..checkpoints.on_policy import OnPolicyCheckpoints, load_on_policy
+from .algorithms import find_algorithm
 from .system import LearnedSystem, Learner, Table
-
-_ALGORITHMS = {name: f"stable_baselines3:{name}" for name in ("PPO", "A2C")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +55,13 @@ def with_learner(learner: Learner, changes: Mapping[str, Any]) -> Learner:
     Args:
         learner: Of the recipe.
         changes: Fields of `Learner` but ``keywords``; all others are keywords of the algorithm.
+            Another algorithm than the recipe's is given these alone.
     """
     own = {k: v for k, v in changes.items() if k in ("algorithm", "policy", "n_envs", "decisions")}
     more = {k: v for k, v in changes.items() if k not in own}
-    return replace(learner, **own, keywords={**learner.keywords, **more})
+    changed = replace(learner, **own)
+    recipe = learner.keywords if changed.algorithm == learner.algorithm else {}
+    return replace(changed, keywords={**recipe, **more})
 
 
 def make_system(
@@ -90,8 +91,8 @@ def make_system(
     learner, name = system.learner, env_id(system.task)
     asked = {"observation": "state", **files, **keywords, "seed": seed, "device": device}
     env = make_sb3(name, learner.n_envs, **asked)
-    algorithm = find("algorithm", learner.algorithm, _ALGORITHMS, trusted=True)
-    if not (isinstance(algorithm, type) and issubclass(algorithm, OnPolicyAlgorithm)):
+    algorithm = find_algorithm(learner.algorithm)
+    if not issubclass(algorithm, OnPolicyAlgorithm):
         raise ValueError(
             "algorithm must be an on-policy one of Stable-Baselines3's kind; got "
             f"{learner.algorithm!r}, which is {algorithm!r}"
@@ -149,7 +150,8 @@ def train_system(
     if logs is not None:
         model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
     try:
-        model.learn(made.total - model.num_timesteps, every, reset_num_timesteps=False)
+        left = made.total - model.num_timesteps
+        model.learn(left, every, log_interval=1, reset_num_timesteps=False)
     finally:
         progress.close()
         if logs is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,16 +48,24 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
     """Return a job per setting and seed of each system that learns, and per setting of the others.
 
     Raises:
-        UsageError: If a system is unknown or given twice, or the cache lacks what it reads.
+        UsageError: If a system is unknown or given twice, two have one name, there are options for
+            learning and none that learns, or the cache lacks what a system reads.
         CacheError: If the cache cannot be opened, or lacks a split.
     """
     if len({*config.systems}) < len(config.systems):
         raise UsageError(f"--systems: each once; got {', '.join(config.systems)}")
+    usual = LearnerConfig()
+    given = {name: system_of(SystemConfig(name), usual) for name in config.systems}
+    learned = [name for name, system in given.items() if isinstance(system, LearnedSystem)]
+    _check_names(given)
+    if not learned and config.learning != usual:
+        raise UsageError(
+            "--decisions, --learner: of systems that learn by decisions, and --systems names "
+            f"{', '.join(given) or 'none'}: leave them out"
+        )
     jobs = []
-    for name in config.systems:
-        learning = config.learning
-        if not isinstance(system_of(SystemConfig(name), LearnerConfig()), LearnedSystem):
-            learning = LearnerConfig()
+    for name in given:
+        learning = config.learning if name in learned else usual
         system = system_of(SystemConfig(name), learning)
         groups = groups_of_system(system, config.cache, ())
         cache = FeatureCache.open(config.cache, groups)
@@ -151,6 +159,19 @@ def budget(jobs: Sequence[SystemJob]) -> list[str]:
         f"Systems that learn were trained at {given}, for every seed. Each setting has a row of "
         "its own: none was selected by what it did in the test videos."
     ]
+
+
+def _check_names(given: Mapping[str, System]) -> None:
+    """Refuse two systems of one name, whose runs would be in the same folders."""
+    places: dict[str, list[str]] = {}
+    for place, system in given.items():
+        places.setdefault(slug(system.name), []).append(place)
+    for name, several in places.items():
+        if len(several) > 1:
+            raise UsageError(
+                f"--systems: {' and '.join(several)} are both named {name}: give one of them, or "
+                "change the name of one's recipe"
+            )
 
 
 def _is_there(path: Path | None) -> bool:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,14 +12,13 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ...agents import GlanceGruExtractor, ModelAgent
+from ...agents.systems.algorithms import find_algorithm
 from ...feature_cache import FeatureCache
 from ...recognizer import FocusgymError, count_gmacs
 from ..options.parse import UsageError
 from .trained import Decider, named_or
 
 SUFFIX = ".zip"
-# Where algorithms are looked for by their names alone.
-_LIBRARIES = ("stable_baselines3", "sb3_contrib", "focusgym.agents")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +82,7 @@ def find_model(
             f"{path} does not say which algorithm saved it: give --algorithm, such as PPO, "
             "RecurrentPPO, or module:attribute of your own"
         )
-    find_algorithm(algorithm)
+    _algorithm(algorithm)  # refused before the cache is opened
     usual = {name: path.parent / name for name in ("cache", "classifier")}
     folders = named_or(usual, path, cache, classifier)
     features = FeatureCache.open(folders["cache"], group, device, videos_root)
@@ -108,7 +104,7 @@ def load_model(path: Path, algorithm: str, device: str, advice: str) -> BaseAlgo
     Raises:
         UsageError: If there is no such algorithm, or the file is no model of it.
     """
-    load = find_algorithm(algorithm)
+    load = _algorithm(algorithm)
     try:
         return load.load(path, device=device)
     except FocusgymError:
@@ -120,40 +116,11 @@ def load_model(path: Path, algorithm: str, device: str, advice: str) -> BaseAlgo
         ) from error
 
 
-def find_algorithm(name: str) -> type[BaseAlgorithm]:
-    """Return an algorithm class.
-
-    Args:
-        name: Of a class of Stable-Baselines3, sb3-contrib or focusgym, such as ``PPO``; or
-            ``module:attribute`` of any other subclass of SB3's ``BaseAlgorithm``.
-
-    Raises:
-        UsageError: If there is no such algorithm.
-    """
-    module, separator, attribute = name.rpartition(":")
-    known: dict[str, type[BaseAlgorithm]] = {}
-    for library in [module] if separator else _LIBRARIES:
-        try:
-            known |= _algorithms(import_module(library))
-        except (ImportError, ValueError) as error:
-            if separator:
-                raise UsageError(f"--algorithm {name}: {error}") from error
-    if attribute not in known:
-        where = module if separator else "Stable-Baselines3, sb3-contrib (if installed) or focusgym"
-        raise UsageError(
-            f"--algorithm {name}: there is no such algorithm in {where}: expected one of "
-            f"{', '.join(sorted(known)) or 'its own'}{'' if separator else ', or module:attribute'}"
-        )
-    return known[attribute]
-
-
-def _algorithms(module: ModuleType) -> dict[str, type[BaseAlgorithm]]:
-    names = {name: getattr(module, name) for name in dir(module)}
-    return {
-        name: value
-        for name, value in names.items()
-        if inspect.isclass(value) and issubclass(value, BaseAlgorithm) and not name.startswith("_")
-    }
+def _algorithm(name: str) -> type[BaseAlgorithm]:
+    try:
+        return find_algorithm(name)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
 
 
 def _check_spaces(path: Path, model: BaseAlgorithm, cache: FeatureCache) -> None:

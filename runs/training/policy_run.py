@@ -172,7 +172,8 @@ def learning_curve(out: Path) -> pd.DataFrame:
     """Return the learning curve of a run, a row per rollout.
 
     It has ``steps``, decisions so far; ``mean_return``; ``correct``, the share of the training
-    episodes that end right; ``gmacs``, their mean cost. A resumed run repeats rows bit for bit.
+    episodes that end right; ``gmacs``, their mean cost; NaN as long as no episode has ended. A
+    resumed run repeats rows bit for bit.
 
     Raises:
         OutputError: If the run has no logs.
@@ -189,5 +190,5 @@ def learning_curve(out: Path) -> pd.DataFrame:
         "rollout/correct": "correct",
         "rollout/gmacs": "gmacs",
     }
-    rows = pd.concat([part[list(columns)].rename(columns=columns) for part in read])
+    rows = pd.concat([part.reindex(columns=list(columns)).rename(columns=columns) for part in read])
     return rows.drop_duplicates("steps", keep="last").sort_values("steps", ignore_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...agents import (
     trace_task,
     train_system,
 )
+from ...agents.checkpoints.on_policy import check_kept
 from ...agents.systems.training import table_of
 from ...envs import EnvConfig, FeatureSource, open_source
 from ...recognizer import torch_threads, weights_digest
@@ -56,7 +58,8 @@ def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any
         checkpoint_s: Least time between two checkpoints, seconds.
 
     Returns:
-        The content of ``results.json``: how the system does on the test videos, and what it reads.
+        The content of ``results.json``: how the system does on the test videos, what it reads, and
+        the mean return at each rollout of a training, None as long as no episode has ended.
 
     Raises:
         UsageError, OutputError, CacheError, BundleError, CheckpointError: As the verb ``train``.
@@ -116,9 +119,11 @@ def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemM
         "group": tuple(each.group.name for each in cache.opened),
     }
     with usage():
-        return make_system(
+        made = make_system(
             system, files, keywords, cache.steps, config.seed, device_of(config.device)
         )
+    check_kept(made.model)
+    return made
 
 
 def _play(
@@ -153,7 +158,8 @@ def _write(
     if config.method.price_per_gmac is None:
         results["setting"] = setting_of(system, config.method)
     if isinstance(system, LearnedSystem):
-        results["mean_returns"] = learning_curve(out)["mean_return"].tolist()
+        returns = learning_curve(out)["mean_return"].tolist()
+        results["mean_returns"] = [None if isnan(each) else each for each in returns]
     if made is not None:
         results["environment"] = environment_of(made)
     write_whole(out / RESULTS, json.dumps(results, indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from focusgym.agents import (
     SYSTEMS,
     FixedSystem,
     LearnedSystem,
+    Learner,
     SystemModel,
     Table,
     find_system,
@@ -206,6 +208,19 @@ def test_gates_on_a_cache(root: Path) -> None:
     assert other.attended.shape == one.attended.shape
 
 
+def test_without_a_gate(tmp_path: Path) -> None:
+    """Videos of one segment: it is read, and nothing is decided or charged for deciding."""
+    add_frames(write_cache(tmp_path / "cache", n=20, steps=1))
+    source = source_of(tmp_path, "frameexit_gates")
+    system = find_system("frameexit_gates")
+    assert isinstance(system, GatedSystem)
+    trace = system.reader(source, 0.1, 0)(source, source.cache.split("test"))
+    assert trace.segments.tolist() == [[0]] * 4
+    assert trace.decisions.tolist() == [0] * 4
+    cost = source.frame_cost
+    np.testing.assert_allclose(trace.gmacs, cost.local_gmacs + cost.classifier_gmacs)
+
+
 LEARNED = [n for n in SYSTEMS if isinstance(find_system(n), LearnedSystem)]
 
 
@@ -233,6 +248,16 @@ def test_a_training(root: Path, name: str) -> None:
     assert (trace.gmacs[:, -1] > least).all()
 
 
+def test_another_algorithm_has_its_own_settings() -> None:
+    """What the recipe says of PPO goes to PPO alone, however it is changed otherwise."""
+    recipe = Learner()
+    same = with_learner(recipe, {"n_envs": 3, "gamma": 0.5})
+    assert same.keywords == {**recipe.keywords, "gamma": 0.5}
+    other = with_learner(recipe, {"algorithm": "A2C", "n_envs": 3, "gamma": 0.5})
+    assert (other.n_envs, other.decisions) == (3, recipe.decisions)
+    assert other.keywords == {"gamma": 0.5}
+
+
 class _Stopped(Exception):
     pass
 
@@ -248,12 +273,26 @@ class _Stop(BaseCallback):
         return True
 
 
-@pytest.mark.parametrize("name", ["frameexit", "adaframe", "arnet"])
-def test_a_training_that_was_interrupted(root: Path, name: str) -> None:
+SGD = {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {"momentum": 0.9}}
+A2C = {"algorithm": "A2C", "n_envs": 3, "decisions": 60, "n_steps": 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("frameexit", TINY),
+        ("adaframe", TINY),
+        ("arnet", TINY),
+        ("frameexit", A2C),
+        ("frameexit", {**TINY, "policy_kwargs": SGD}),
+    ],
+    ids=["frameexit", "adaframe", "arnet", "A2C", "SGD"],
+)
+def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[str, Any]) -> None:
     """Stopped in the middle of episodes, made anew, gone on with: the same bits."""
     system = find_system(name)
     assert isinstance(system, LearnedSystem)
-    system = replace(system, learner=with_learner(system.learner, TINY))
+    system = replace(system, learner=with_learner(system.learner, changes))
     keywords = system.environment(table_of(source_of(root, name)), 0.2)
 
     def make() -> SystemModel:
@@ -277,3 +316,31 @@ def test_a_training_that_was_interrupted(root: Path, name: str) -> None:
     other = make_system(system, files_of(root, name), keywords, T, 6)
     with pytest.raises(CheckpointError, match="checkpoint is of another training: train with the"):
         train_system(other, root / "checkpoint", 0)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (torch.optim.LBFGS, "LBFGS does not .*closure.*: take another, such as torch.optim.Adam"),
+        (None, "Odd keeps note = 'x': take another, such as torch.optim.Adam"),
+    ],
+)
+def test_optimizers_that_no_checkpoint_holds(
+    root: Path, optimizer: type[torch.optim.Optimizer] | None, message: str
+) -> None:
+    """Refused before anything is trained."""
+
+    class Odd(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    self.state[parameter]["note"] = "x"
+
+    system = find_system("frameexit")
+    assert isinstance(system, LearnedSystem)
+    policy = {"optimizer_class": optimizer or Odd}
+    learner = with_learner(system.learner, {**TINY, "policy_kwargs": policy})
+    made = make_system(replace(system, learner=learner), files_of(root, "frameexit"), {}, T, 0)
+    with pytest.raises(CheckpointError, match=message):
+        train_system(made, root / "checkpoint")
+    assert made.model.num_timesteps == 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from focusgym.envs import FocusVecEnv, make_sb3
 from focusgym.envs.tasks.registry import TASKS, env_id
@@ -53,8 +54,41 @@ def test_of_another_number_or_task(files: dict[str, str]) -> None:
     for env in envs.values():
         env.reset()
     jump, exits = (envs[name].player for name in ("Jump", "Exit"))
-    with pytest.raises(ValueError, match=r"task\._now: expected rows of shape None; got .*\(\[4\]"):
+    with pytest.raises(ValueError, match=r"task\._now: expected none; got .*int64 of shape \(4,\)"):
         exits.go_on(jump.position(), jump.rows())
     fewer = make(files, "Jump", 2).player
     with pytest.raises(ValueError, match="expected the position of 2 environments; got that of 4"):
         fewer.go_on(jump.position(), jump.rows())
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("engine.videos", [10**6] * 4, "expected those of the position, .*; got .1000000, "),
+        ("engine.labels", [77] * 4, "expected those of the position, .*; got .77, 77, 77, 77"),
+        ("task.t", [0, 0, 0, 100], r"expected numbers in \[0, \d+\]; got \[0, 0, 0, 100\]"),
+        ("engine.step", [0, 0, 0, -1], r"expected numbers in \[0, \d+\]; got \[0, 0, 0, -1\]"),
+        ("task.t", [0.0] * 4, "expected torch.int64 of shape .4,.; got torch.float32 of shape"),
+        ("task._now", [0, 0, 0, 99], r"expected numbers in \[0, \d+\]; got \[0, 0, 0, 99\]"),
+    ],
+)
+def test_where_no_episode_stands(
+    files: dict[str, str], name: str, row: list[Any], message: str
+) -> None:
+    """Rows of another type, of other videos, of no place in an episode."""
+    env = make(files, "Jump")
+    env.reset()
+    position, rows = env.player.position(), env.player.rows()
+    env.player.go_on(position, rows)
+    name_said = "the next segments" if name == "task._now" else name
+    with pytest.raises(ValueError, match=f"{name_said}: {message}"):
+        env.player.go_on(position, {**rows, name: torch.tensor(row)})
+
+
+def test_costs_that_are_no_numbers(files: dict[str, str]) -> None:
+    env = make(files, "Jump")
+    env.reset()
+    rows = env.player.rows()
+    rows["task.gmacs"][1] = np.nan
+    with pytest.raises(ValueError, match=r"task\.gmacs: expected finite numbers; got .*nan"):
+        env.player.go_on(env.player.position(), rows)

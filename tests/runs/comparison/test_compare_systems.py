@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 from support import add_frames, write_cache
 
+from focusgym.agents.systems.whole_frames import UNIFORM
 from focusgym.recognizer import read_classifier
 from focusgym.runs.evaluation.trace import read_played
 
 Calls = list[list[str]]
 LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}"
 TINY = ("--seeds=1", "--decisions=30", f"--learner={LEARNER}")
+OWN = UNIFORM  # found by its place below
 PRICES = ("price 0.05", "price 0.1", "price 0.2", "price 0.5")
 
 
@@ -102,6 +104,14 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
     for args, wanted in {
         ("--systems", "nope"): "system must be one of average, gru, tsn, uniform, frameexit, ",
         ("--systems", "tsn", "tsn"): "--systems: each once; got tsn, tsn",
+        ("--systems", "uniform", f"{__name__}:OWN"): f"uniform and {__name__}:OWN are both named u",
+        (
+            "--systems",
+            "tsn",
+            "gru",
+            "--decisions=7",
+        ): "and --systems names tsn, gru: leave",
+        ("--decisions=7",): "of systems that learn by decisions, and --systems names none: leave",
         ("--systems", "arnet", "--learner=x"): "--learner 'x': expected a mapping such as",
         ("--systems", "tsn", "--runs", root): "--systems: --runs compares what is there already",
         ("--reward",): "--reward: give at least one design",

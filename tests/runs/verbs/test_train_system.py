@@ -172,6 +172,17 @@ def test_going_on(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert run_system(config("out", resume=True), 0)["mean_returns"] == whole["mean_returns"]
 
 
+def test_no_episode_has_ended(root: Path, tmp_path: Path) -> None:
+    """One decision in each environment: the run is finished, and its curve says so."""
+    learner = "--learner={algorithm: A2C, n_envs: 3, n_steps: 1}"
+    out = tmp_path / "out"
+    main(["train", str(out), *options(root, "arnet"), "--decisions=3", learner])
+    assert json.loads((out / "results.json").read_text())["mean_returns"] == [None]
+    curve = learning_curve(out)
+    assert curve["steps"].tolist() == [3]
+    assert curve[["mean_return", "correct", "gmacs"]].isna().all(axis=None)
+
+
 def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is trained, and nothing is left behind."""
     out, exits = tmp_path / "out", options(root, "frameexit")
@@ -184,6 +195,12 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*exits, "--learner=[1]"): "--learner '[1]': expected a mapping such as '{n_envs: 8",
         (*exits, "--learner={nope: 1}"): "PPO takes no such settings: ",
         (*exits, "--decisions=0"): "--decisions must be an integer of at least 1; got 0",
+        (*exits, "--learner={decisions: 0}"): "decisions must be an integer of at least 1; got 0",
+        (*exits, "--learner={n_envs: 0}"): "n_envs must be an integer of at least 1; got 0",
+        (*exits, "--learner={algorithm: PPPO}"): "algorithm PPPO: there is no such algorithm in St",
+        (*exits, "--learner={algorithm: DQN}"): "algorithm must be an on-policy one of Stable-Bas",
+        (*exits, "--learner={algorithm: FocusPPO}"): "FocusPPO takes no such settings: ",
+        (*exits, "--learner={policy: 3}"): "policy must be a name; got 3",
         (*exits, "--price-per-gmac=-1"): "--price-per-gmac must be a number of at least 0; got",
         (*exits, "--group", "p12_3x3"): "--group p12_3x3: frameexit reads whole frames, and",
         (*exits, "--group", "full32", "full16"): "--group: frameexit reads one group, got full32 f",
@@ -198,6 +215,11 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         "--aggregation average_logits --order video --no-reuse-glance`",
         (*exits[:2], f"--classifier={root}/nope"): f"there is no classifier in {root}/nope: give",
         (f"--cache={root}/cache", "--group", "full32", "full16"): "--group: AdaFocus looks at the ",
+    }
+    recurrent = "{algorithm: RecurrentPPO, policy: MultiInputLstmPolicy}"
+    cases |= {
+        (*exits, f"--learner={recurrent}"): "checkpoints are of on-policy algorithms without a st",
+        (*options(root, "ocsampler"), "--learner={use_sde: true}"): "use_sde: its noise is drawn",
     }
     for args, wanted in cases.items():
         assert wanted in refused(capsys, out, *args), args
