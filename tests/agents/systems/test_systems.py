@@ -283,10 +283,11 @@ A2C = {"algorithm": "A2C", "n_envs": 3, "decisions": 60, "n_steps": 5}
         ("frameexit", TINY),
         ("adaframe", TINY),
         ("arnet", TINY),
+        ("ocsampler", TINY),
         ("frameexit", A2C),
         ("frameexit", {**TINY, "policy_kwargs": SGD}),
     ],
-    ids=["frameexit", "adaframe", "arnet", "A2C", "SGD"],
+    ids=["frameexit", "adaframe", "arnet", "ocsampler", "A2C", "SGD"],
 )
 def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[str, Any]) -> None:
     """Stopped in the middle of episodes, made anew, gone on with: the same bits."""
@@ -304,7 +305,8 @@ def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[st
     with pytest.raises(_Stopped):
         train_system(stopped, root / "checkpoint", 0, callbacks=[_Stop()])
     assert stopped.model.env.player.running.all()
-    assert len({*stopped.model.env.player.t.tolist()}) > 1, "episodes are at different places"
+    if name != "ocsampler":  # whose episodes are of one length
+        assert len({*stopped.model.env.player.t.tolist()}) > 1, "episodes are at different places"
     torch.manual_seed(99)  # what was drawn since decides nothing
     train_system(made, root / "checkpoint", 0)
     expected = whole.model.policy.state_dict()

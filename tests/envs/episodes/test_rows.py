@@ -85,10 +85,11 @@ def test_where_no_episode_stands(
         env.player.go_on(position, {**rows, name: torch.tensor(row)})
 
 
-def test_costs_that_are_no_numbers(files: dict[str, str]) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_costs_that_are_no_numbers(files: dict[str, str], value: float) -> None:
     env = make(files, "Jump")
     env.reset()
     rows = env.player.rows()
-    rows["task.gmacs"][1] = np.nan
-    with pytest.raises(ValueError, match=r"task\.gmacs: expected finite numbers; got .*nan"):
+    rows["task.gmacs"][1] = value
+    with pytest.raises(ValueError, match=r"task\.gmacs: expected finite numbers; got .*(nan|inf)"):
         env.player.go_on(env.player.position(), rows)
