@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,21 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...agents import fixed_exits, random_exits, solve_exits
+from ...feature_cache import FeatureCache
 from ...recognizer import hold
 from ...recognizer.exits import Measure
 from ..options.parse import usage
 from .measures import gmacs_of, measures
-from .trace import Played, all_labels, play
-from .trained import Decider
+from .trace import Played, all_labels
 
 SOLVED_ON = "val"
 
 
+# Of rows of the cache: what was done in them, and the logits (B, T, C) after every frame.
+Plays = Callable[[NDArray[np.int64]], tuple[Played, Tensor]]
+
+
 def exit_rows(
-    trained: Decider,
+    name: str,
+    cache: FeatureCache,
+    plays: Plays,
     videos: NDArray[np.int64],
-    played: Played,
-    logits: Tensor,
+    found: tuple[Played, Tensor],
     shares: Sequence[float],
     measure: Measure,
     seed: int,
@@ -37,10 +42,11 @@ def exit_rows(
     cost stay, so that accuracies by step are those of videos that have stopped or go on.
 
     Args:
-        trained: Who decides where to look.
+        name: Who decides where to look.
+        cache: Where.
+        plays: Plays any of its videos to their ends.
         videos: ``(B,)`` rows of the cache, of a split on which nothing is solved.
-        played: What it did there.
-        logits: ``(B, T, C)`` after every frame.
+        found: What came of playing them.
         shares: Of the mean full cost of a video of the split val, whose videos may spend it.
         measure: How sure a prediction is.
         seed: Of the random and the fixed exits.
@@ -49,9 +55,10 @@ def exit_rows(
         UsageError: If a share does not pay for the first frame.
         CacheError: If the cache has no split val.
     """
-    solving = trained.cache.split(SOLVED_ON)
-    before, stored = play(trained.engine, trained.agent, solving, trained.cost)
-    labels, costs = all_labels(trained.cache, solving), torch.from_numpy(before.gmacs)
+    solving = cache.split(SOLVED_ON)
+    (before, stored), (played, logits) = plays(solving), found
+    labels, costs = all_labels(cache, solving), torch.from_numpy(before.gmacs)
+    true = all_labels(cache, videos)
     spent = torch.from_numpy(played.gmacs)
     rows = []
     for share in shares:
@@ -64,24 +71,17 @@ def exit_rows(
             "random": random_exits(steps, seed),
             "fixed": fixed_exits(spent, mean_gmacs, seed),
         }
-        name = f"{trained.name} exits at {share:g}"
-        rows.append(_row(name, trained, videos, played, logits, steps) | {"exits": asdict(rule)})
+        row = _row(f"{name} exits at {share:g}", true, played, logits, steps)
+        rows.append(row | {"exits": asdict(rule)})
         for kind, chosen in controls.items():
-            name = f"{trained.name} {kind} at {share:g}"
-            rows.append(_row(name, trained, videos, played, logits, chosen))
+            rows.append(_row(f"{name} {kind} at {share:g}", true, played, logits, chosen))
     return rows
 
 
 def _row(
-    name: str,
-    trained: Decider,
-    videos: NDArray[np.int64],
-    played: Played,
-    logits: Tensor,
-    steps: Tensor,
+    name: str, labels: Tensor, played: Played, logits: Tensor, steps: Tensor
 ) -> dict[str, Any]:
     fed = np.arange(logits.shape[1]) <= steps.numpy()[:, None]
     gmacs = hold(torch.from_numpy(played.gmacs), steps).numpy()
-    looked, labels = played.attended & fed, all_labels(trained.cache, videos)
-    row = measures(name, hold(logits, steps), labels, looked)
+    row = measures(name, hold(logits, steps), labels, played.attended & fed)
     return row | gmacs_of(replace(played, gmacs=gmacs))

@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 from tqdm import tqdm
 
-from ...agents import DirectSystem, TaskRecognizer, TaskTrace, find_system, trace_task
+from ...agents import DirectSystem, FixedSystem, TaskRecognizer, TaskTrace, find_system, trace_task
 from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, PixelSource, make_sb3, open_source
 from ...feature_cache import Clip, read_many
@@ -27,7 +27,8 @@ from ..options.parse import UsageError
 from ..options.systems import groups_of_system
 from .models import load_model
 from .plug_back import BATCH, parity
-from .systems import system_results
+from .systems import played_of, system_results
+from .trace import Played
 
 MODEL = "model.zip"
 
@@ -42,6 +43,7 @@ class SystemRun:
         reader: What reads videos, of a system that is played without an environment; else None.
         model: What decides in an environment; else None.
         environment: Id and keywords of that environment, files included.
+        fixed: Whether what it reads is known beforehand, and no video ends early.
     """
 
     name: str
@@ -49,6 +51,7 @@ class SystemRun:
     reader: Reader | None = None
     model: BaseAlgorithm | None = None
     environment: tuple[str, dict[str, Any]] = ("", {})
+    fixed: bool = False
 
     def row(self, split: str, *, pixels: bool) -> dict[str, Any]:
         """Return what is told of a split, as of other policies.
@@ -68,6 +71,15 @@ class SystemRun:
             logits = torch.cat(list(self._on_pixels(videos)))
             row["parity"] = parity(logits, trace.logits, cache.labels[videos])
         return row
+
+    def read(self, videos: NDArray[np.int64]) -> tuple[Played, Tensor]:
+        """Return what one without an environment does in rows of the cache ``(B,)``.
+
+        Also the logits ``(B, T, C)`` after every segment.
+        """
+        assert self.reader is not None
+        trace = self.reader(self.source, videos)
+        return played_of(trace, self.source.cache), trace.logits
 
     def _on_cache(self, split: str, videos: NDArray[np.int64]) -> TaskTrace:
         if self.reader is not None:
@@ -144,7 +156,8 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     source, name = open_source(EnvConfig(**files)), path.resolve().name
     if isinstance(system, DirectSystem):
         try:
-            return SystemRun(name, source, system.reader(source, setting, seed))
+            read, fixed = system.reader(source, setting, seed), isinstance(system, FixedSystem)
+            return SystemRun(name, source, read, fixed=fixed)
         except FocusgymError:
             raise
         except ValueError as error:  # a setting that is none

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,24 +53,29 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
     several = len({_features(each) for each in found}) > 1
-    rows = [each.row(config.split, pixels=config.pixels) for each in systems]
+    rows: list[dict[str, Any]] = []
+    exits = config.exit_at, config.exit_measure, config.seed
+    for run in systems:
+        rows.append(run.row(config.split, pixels=config.pixels))
+        if config.exit_at:
+            cache = run.source.cache
+            videos = cache.split(config.split)
+            rows += exit_rows(run.name, cache, run.read, videos, run.read(videos), *exits)
     seen: set[tuple[str, str]] = set()
     for trained in found:
         videos = _videos(trained, config)
         for each in _at_shares(trained, config.keep_ratio):
-            played = play(each.engine, each.agent, videos, each.cost)
+            plays = partial(_play, each)
+            played = plays(videos)
             rows.append(_row(each.name, each, videos, *played))
             if isinstance(each, Trained) and config.pixels:
                 rows[-1]["parity"] = _parity(each, videos)
             if config.exit_at:
-                rows += exit_rows(
-                    *(each, videos, *played), config.exit_at, config.exit_measure, config.seed
-                )
+                rows += exit_rows(each.name, each.cache, plays, videos, played, *exits)
         if _features(trained) not in seen:  # once for all policies on the same features
             seen.add(_features(trained))
             others = [
-                _row(a.name, trained, videos, *play(trained.engine, a, videos, trained.cost))
-                for a in _others(config)
+                _row(a.name, trained, videos, *_play(trained, videos, a)) for a in _others(config)
             ]
             if several:
                 others = [r | {"name": f"{r['name']}, as {trained.name}"} for r in others]
@@ -117,7 +123,6 @@ def _find_systems(paths: Sequence[Path], config: EvaluateConfig) -> list[SystemR
     """Open runs of systems; refuse options that mean nothing for them."""
     named = {
         "--keep-ratio": config.keep_ratio,
-        "--exit-at": config.exit_at,
         "--cache": config.cache,
         "--classifier": config.classifier,
     }
@@ -128,7 +133,15 @@ def _find_systems(paths: Sequence[Path], config: EvaluateConfig) -> list[SystemR
                 "leave the option out, or evaluate the others by themselves"
             )
     device = device_of(config.device)
-    return [find_system_run(path, config.videos_root, device) for path in paths]
+    runs = [find_system_run(path, config.videos_root, device) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        if config.exit_at and not run.fixed:
+            raise UsageError(
+                f"--exit-at: {path} is a run of a system that decides what it reads, and exits "
+                "are for those that read known segments in order: leave the option out, or "
+                "evaluate the others by themselves"
+            )
+    return runs
 
 
 def _features(trained: Decider) -> tuple[str, str]:
@@ -163,6 +176,13 @@ def _others(config: EvaluateConfig) -> list[Agent]:
         GaussianAgent(config.seed),
     ]
     return [*(fixed if config.fixed else []), *([OracleAgent()] if config.oracle else [])]
+
+
+def _play(
+    trained: Decider, videos: NDArray[np.int64], agent: Agent | None = None
+) -> tuple[Played, Tensor]:
+    """Play videos on the cache of a policy, by its agent or by another one."""
+    return play(trained.engine, agent or trained.agent, videos, trained.cost)
 
 
 def _row(

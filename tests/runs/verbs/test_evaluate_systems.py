@@ -32,6 +32,7 @@ from focusgym.recognizer import (
     write_bundle,
 )
 from focusgym.runs.cli import main
+from focusgym.runs.evaluation.system_runs import find_system_run
 
 TINY = ("--decisions=60", "--learner={n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}")
 STEPS = 4
@@ -103,7 +104,6 @@ def test_pixels_and_cache_agree(root: Path, capsys: pytest.CaptureFixture[str]) 
     ("options", "said"),
     [
         (("--keep-ratio", "0.5"), "--keep-ratio: {run} is a run of a system"),
-        (("--exit-at", "0.5"), "--exit-at: {run} is a run of a system"),
         (("--cache", "elsewhere"), "--cache: {run} is a run of a system"),
     ],
 )
@@ -114,6 +114,40 @@ def test_what_means_nothing_for_a_system(
     with pytest.raises(SystemExit):
         main(["evaluate", str(run), *options])
     assert said.format(run=run) in capsys.readouterr().err
+
+
+def test_exits_of_a_system_that_reads_all_in_order(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against a loop over the videos with the thresholds that are told."""
+    capsys.readouterr()
+    main(["evaluate", str(root / "gru"), "--exit-at", "0.5", "--split=train", "--json"])
+    whole, solved, *controls = json.loads(capsys.readouterr().out)["policies"]
+    assert [row["name"] for row in controls] == ["gru random at 0.5", "gru fixed at 0.5"]
+    assert solved["name"] == "gru exits at 0.5"
+    run = find_system_run(root / "gru")
+    cache = run.source.cache
+    videos = cache.split("train")
+    played, logits = run.read(videos)
+    read, right = 0, 0
+    for video, steps in enumerate(logits.softmax(-1)):
+        t = 0
+        while t < STEPS - 1 and float(steps[t].max()) < solved["exits"]["thresholds"][t]:
+            t += 1
+        read += t + 1
+        right += int(steps[t].argmax()) == int(cache.labels[videos[video]])
+    assert solved["accuracy"] == pytest.approx(right / len(videos))
+    assert solved["kept_share"] == pytest.approx(read / played.attended.size)
+    cost = whole["gmacs_per_video"] * read / played.attended.size  # each segment costs the same
+    assert solved["gmacs_per_video"] == pytest.approx(cost)
+
+
+def test_exits_of_a_system_that_decides(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("frameexit", "frameexit_gates"):
+        with pytest.raises(SystemExit):
+            main(["evaluate", str(root / name), "--exit-at", "0.5"])
+        said = capsys.readouterr().err
+        assert f"--exit-at: {root / name} is a run of a system that decides what it reads" in said
 
 
 @pytest.fixture
