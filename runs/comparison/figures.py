@@ -211,6 +211,8 @@ def learning_curves(
                 for cell in cells
                 if cell.label == label and cell.curve is not None
             ]
+            if not all(map(len, curves)):
+                continue  # a training in which no episode ended
             steps = min((curve["steps"].to_numpy(float) for curve in curves), key=len)
             values = np.stack(
                 [np.interp(steps, curve["steps"], scale * curve[quantity]) for curve in curves],

@@ -110,7 +110,8 @@ class LearnerConfig:
     Attributes:
         decisions: How many are made in a training; the recipe's 200,000 if not given.
         learner: Settings of the algorithm that are others than the recipe's, as a mapping,
-            such as '{n_envs: 8, learning_rate: 3.0e-4}'.
+            such as '{n_envs: 8, learning_rate: 3.0e-4}'. Another algorithm has none of the
+            recipe's settings but these.
     """
 
     decisions: int | None = None
