@@ -27,7 +27,8 @@ class EvaluateConfig:
             be repeated after one --keep-ratio: 0.25 0.5 0.75.
         exit_at: Let videos stop on a prediction that is sure enough: shares of the full cost that
             they may spend on average. The threshold is solved on the split val for each share;
-            random and fixed exits of the same mean cost are measured beside.
+            random and fixed exits of the same mean cost are measured beside. Of systems, those that
+            read known segments in order have them.
         exit_measure: How sure a prediction is: its largest probability, its negated entropy, or its
             largest probability less the second.
         fixed: Measure the random, central and Gaussian policies too.
