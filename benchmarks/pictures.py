@@ -18,6 +18,7 @@ from selenium.webdriver.chrome.service import Service
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 WIDTH_PX = 960
 DRAWN_S = 3.0  # plots and pictures are there by then
+ACCURACY_AND_COST = 5  # which section of the page of a comparison
 
 
 def open_browser() -> Chrome:
@@ -63,7 +64,7 @@ def main(replay: str, comparison: str, shown: str) -> None:
         page = (Path(replay) / "index.html").resolve().as_uri()
         take(browser, f"{page}#{shown}", IMAGES / "replay.png", 900, "body")
         page = (Path(comparison) / "index.html").resolve().as_uri()
-        take(browser, page, IMAGES / "compare.png", 770, "#section0")
+        take(browser, page, IMAGES / "compare.png", 630, f"#section{ACCURACY_AND_COST}")
     finally:
         browser.quit()
 
