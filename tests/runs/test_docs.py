@@ -285,8 +285,11 @@ def test_what_blocks_print(folders: dict[str, Path], tiny_run: tuple[Path, Any])
     assert all(abs(float(each)) < 5 for each in rewards)
     assert rewards[:5] == ["+0.000"] * 5, "at the end"
     assert printed(folders, "your-reward.md", "to_json()") == "True\n"
-    exits = printed(folders, "environments.md", "focusgym/Exit-v0")
+    exits = printed(folders, "environments.md", "play_task(")
     assert re.fullmatch(r"decisions +[1-6]\.\d+\ngmacs +0\.\d+\ncorrect +[01]\.\d+\n", exits)
+    on_pixels = printed(folders, "environments.md", "TaskRecognizer(").splitlines()
+    assert len(on_pixels) == 2, "batches of the 20 videos"
+    assert all(re.fullmatch(r"\[[\d, ]+\] \[[\d, ]+\] 0\.0\d+", line) for line in on_pixels)
     table = printed(folders, "other-libraries.md", "focusgym evaluate").splitlines()
     assert [line.split()[0] for line in table[3:]] == ["sb3_ppo", "random", "central", "gaussian"]
     assert printed(folders, "your-encoder.md", "encoder_gmacs(").startswith("(2, 1280, 4, 4) 1280")
