@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -30,7 +31,9 @@ def find(what: str, name: str, known: Mapping[str, Any], *, trusted: bool) -> An
     module, separator, attribute = place.partition(":")
     expected = f"{what} must be one of {', '.join(known)}, or 'module:attribute'"
     if not separator:
-        raise ValueError(f"{expected} of your own; got {name!r}")
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f": did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{expected} of your own; got {name!r}{hint}")
     if not trusted and name not in known and module not in sys.modules:
         raise ValueError(
             f"{what} {name!r} is of another module, which a file may not import: import {module} "

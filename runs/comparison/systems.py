@@ -60,7 +60,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
     _check_names(given)
     if not learned and config.learning != usual:
         raise UsageError(
-            "--decisions, --learner: of systems that learn by decisions, and --systems names "
+            "--decisions, --learner: of systems that learn in an environment, and --systems names "
             f"{', '.join(given) or 'none'}: leave them out"
         )
     jobs = []

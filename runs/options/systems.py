@@ -44,7 +44,8 @@ def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
     if not isinstance(system, LearnedSystem):
         if learning != LearnerConfig():
             raise UsageError(
-                f"--decisions, --learner: {system.name} learns by no decisions: leave them out"
+                f"--decisions, --learner: {system.name} does not learn in an environment: leave "
+                "them out"
             )
         return system
     changes: dict[str, Any] = {}

@@ -20,6 +20,7 @@ from ...agents import (
     OracleAgent,
     RandomAgent,
 )
+from ...feature_cache import FeatureCache
 from ...feature_cache.reading.rows import SKIPPED
 from ...recognizer import AdaptiveRecognizer
 from ..configs.evaluate import EvaluateConfig
@@ -56,14 +57,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     exits = config.exit_at, config.exit_measure, config.seed
     for run in systems:
+        cache = run.source.cache
+        videos = _videos(cache, config)
         rows.append(run.row(config.split, pixels=config.pixels))
         if config.exit_at:
-            cache = run.source.cache
-            videos = cache.split(config.split)
             rows += exit_rows(run.name, cache, run.read, videos, run.read(videos), *exits)
     seen: set[tuple[str, str]] = set()
     for trained in found:
-        videos = _videos(trained, config)
+        videos = _videos(trained.cache, config)
         for each in _at_shares(trained, config.keep_ratio):
             plays = partial(_play, each)
             played = plays(videos)
@@ -149,17 +150,18 @@ def _features(trained: Decider) -> tuple[str, str]:
     return trained.cache.fingerprint, str(trained.classifier.resolve())
 
 
-def _videos(trained: Decider, config: EvaluateConfig) -> NDArray[np.int64]:
+def _videos(cache: FeatureCache, config: EvaluateConfig) -> NDArray[np.int64]:
+    """Return the rows of the split; refuse those that cannot be read as they are asked for."""
     if config.split == SKIPPED:
         raise UsageError(f"--split {SKIPPED}: these videos could not be read: choose another")
-    videos = trained.cache.split(config.split)
-    if config.pixels and (trained.cache.videos["view"].to_numpy()[videos] >= 0).any():
+    videos = cache.split(config.split)
+    if config.pixels and (cache.videos["view"].to_numpy()[videos] >= 0).any():
         raise UsageError(
-            f"--pixels: {trained.cache.root} holds augmented copies of the split {config.split}, "
+            f"--pixels: {cache.root} holds augmented copies of the split {config.split}, "
             "and the recognizer reads videos as they are: choose another --split"
         )
     if config.pixels:
-        trained.cache.clips(videos)  # refused here, before anything is played
+        cache.clips(videos)  # refused here, before anything is played
     return videos
 
 

@@ -42,17 +42,24 @@ AGENTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", AGENTS)
-@pytest.mark.parametrize("env_id", ["focusgym/AdaFocus-v0", "focusgym/AdaFocusPlus-v0"])
+@pytest.mark.parametrize("action_set", [None, "pairs", "flat"])
 def test_what_is_played_is_what_is_planned(
-    cache: FeatureCache, classifier: GruClassifier, classifier_path: Path, name: str, env_id: str
+    cache: FeatureCache,
+    classifier: GruClassifier,
+    classifier_path: Path,
+    name: str,
+    action_set: str | None,
 ) -> None:
     """The confidence at the end, and whether it is right, from whole rollouts."""
     engine, agent = FocusEngine(FeatureSource(cache, classifier)), AGENTS[name]
     videos = cache.split("train")
     files = {"cache": str(cache.root), "classifier": str(classifier_path), "observation": "index"}
+    env_id = "focusgym/AdaFocus-v0"
+    if action_set is not None:
+        env_id, files = "focusgym/AdaFocusPlus-v0", {**files, "action_set": action_set}
     space = gymnasium.make(env_id, **files).action_space
     plan = agent.plan(engine, videos)
-    if not plan.attended.all() and not env_id.endswith("Plus-v0"):
+    if not plan.attended.all() and action_set is None:
         with pytest.raises(ValueError, match=r"does not look everywhere, which .* Discrete\(9\)"):
             StepwiseAgent(agent, engine, videos, space)
         return
@@ -64,6 +71,19 @@ def test_what_is_played_is_what_is_planned(
     costs = played["gmacs"].to_numpy()
     looks = plan.attended.sum(axis=1)
     np.testing.assert_allclose(costs - costs[0], (looks - looks[0]) * cache.local_gmacs, atol=1e-9)
+
+
+def test_an_allowed_option_is_named_where_it_does_not_look(
+    cache: FeatureCache, classifier: GruClassifier, classifier_path: Path
+) -> None:
+    engine = FocusEngine(FeatureSource(cache, classifier))
+    files = {"cache": str(cache.root), "classifier": str(classifier_path), "observation": "index"}
+    keywords = files | {"options_allowed": [4, 5]}
+    env_id, videos = "focusgym/AdaFocusPlus-v0", cache.split("train")
+    space = gymnasium.make(env_id, **keywords).action_space
+    agent = StepwiseAgent(UniformFramesAgent(2, CentralAgent()), engine, videos, space)
+    played = play_task(agent, env_id, split="train", **keywords)
+    assert played["decisions"].tolist() == [cache.steps] * len(videos)
 
 
 def test_videos_that_were_not_planned_are_refused(

@@ -8,29 +8,27 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from digit_caches import digit_cache
+from support import write_classifier
 
 from focusgym.agents import TaskRecognizer, play_task
 from focusgym.envs import FeatureSource
+from focusgym.envs.engine import pixels
 from focusgym.envs.tasks.registry import TASKS, config_class, env_id
 from focusgym.feature_cache import (
     CacheConfig,
+    CacheError,
     DigitsConfig,
     FeatureCache,
-    build_cache,
-    make_digits,
     read_many,
-    video_table,
 )
 from focusgym.recognizer import (
-    ClassifierConfig,
     Encoder,
     EncoderConfig,
     FrameConfig,
-    GruClassifier,
     PatchGrid,
     WholeFrame,
     option_group,
-    write_bundle,
 )
 
 STEPS = 5
@@ -50,9 +48,6 @@ def files(
     """Keywords of environments on a cache of digit videos, with two groups of different widths."""
     root = tmp_path_factory.mktemp("pixels")
     f = request.param
-    table = make_digits(DigitsConfig(n_train=1, n_val=1, n_test=7, n_frames=12), root / "videos")
-    paths = [str(root / "videos" / path) for path in table["path"]]
-    videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoders = {
@@ -60,25 +55,17 @@ def files(
             "local": Encoder(EncoderConfig("small_local")).eval(),
             "cheap": Encoder(EncoderConfig("small_glance", input_px=16)).eval(),
         }
-        groups = (
-            option_group(WholeFrame(64, 16), "cheap", encoders["cheap"], segment_frames=f),
-            option_group(PatchGrid(64, 28, 2), "local", encoders["local"], segment_frames=f),
-        )
-        frames = FrameConfig(steps=STEPS, frame_px=64, segment_frames=f, glance_frames=1)
-        config = CacheConfig(frames, groups, dtype="float32")
-        digits = [str(i) for i in range(10)]
-        names = [group.name for group in groups]
-        cache = FeatureCache.open(
-            build_cache(videos, digits, root / "cache", encoders, config), names
-        )
-        widths = cache.map_shape[2], cache.local_channels
-        path = root / "classifier"
-        for reuse_glance, name in ((True, path.name), (False, f"{path.name}_of_looks")):
-            sizes = ClassifierConfig(*widths, cache.n_classes, 5, reuse_glance=reuse_glance)
-            classifier = GruClassifier(sizes).eval()
-            for weights in classifier.parameters():
-                weights.data.mul_(3)  # predictions that differ from video to video
-            write_bundle(root / name, "classifier", sizes, classifier, cache.fingerprint)
+    groups = (
+        option_group(WholeFrame(64, 16), "cheap", encoders["cheap"], segment_frames=f),
+        option_group(PatchGrid(64, 28, 2), "local", encoders["local"], segment_frames=f),
+    )
+    frames = FrameConfig(steps=STEPS, frame_px=64, segment_frames=f, glance_frames=1)
+    digits = DigitsConfig(n_train=1, n_val=1, n_test=7, n_frames=12)
+    cache = digit_cache(root, digits, encoders, CacheConfig(frames, groups, dtype="float32"))
+    path = root / "classifier"
+    write_classifier(cache, path)
+    write_classifier(cache, root / f"{path.name}_of_looks", reuse_glance=False)
+    names = [group.name for group in groups]
     return {"cache": str(cache.root), "classifier": str(path), "group": names}
 
 
@@ -170,6 +157,22 @@ def test_files_are_read_in_batches(files: dict[str, Any]) -> None:
     alone = recognizer(frames_of(cache, "test")[3:6])
     assert found[1].decisions.tolist() == alone.decisions.tolist()
     np.testing.assert_allclose(found[1].logits, alone.logits, atol=1e-5)
+
+
+def test_maps_that_are_not_finite(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told of the video and the frame, also where the mean over places is finite."""
+    glance_at = pixels.glance_at
+
+    def broken(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        maps, vectors = glance_at(*given)
+        maps[-1, 0, 0, 0] = torch.inf
+        return maps, vectors
+
+    monkeypatch.setattr(pixels, "glance_at", broken)
+    space = gymnasium.make(env_id("AdaFocus"), split=None, **files).action_space
+    recognizer = TaskRecognizer(Stranger(space, 7), env_id("AdaFocus"), **files)
+    with pytest.raises(CacheError, match="video 6 of the batch, frame 0: an encoder gives NaN"):
+        recognizer(frames_of(recognizer.cache, "test"))
 
 
 def test_another_observation_is_refused(files: dict[str, Any]) -> None:

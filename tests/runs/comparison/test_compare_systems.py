@@ -111,7 +111,7 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
             "gru",
             "--decisions=7",
         ): "and --systems names tsn, gru: leave",
-        ("--decisions=7",): "of systems that learn by decisions, and --systems names none: leave",
+        ("--decisions=7",): "in an environment, and --systems names none: leave",
         ("--systems", "arnet", "--learner=x"): "--learner 'x': expected a mapping such as",
         ("--systems", "tsn", "--runs", root): "--systems: --runs compares what is there already",
         ("--reward",): "--reward: give at least one design",

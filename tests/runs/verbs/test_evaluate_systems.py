@@ -11,25 +11,21 @@ from zipfile import ZipFile
 
 import pytest
 import torch
+from digit_caches import digit_cache
+from support import write_classifier
 
 from focusgym.agents import SYSTEMS, LearnedSystem, find_system
 from focusgym.feature_cache import (
     CacheConfig,
     DigitsConfig,
     FeatureCache,
-    build_cache,
-    make_digits,
-    video_table,
 )
 from focusgym.recognizer import (
-    ClassifierConfig,
     Encoder,
     EncoderConfig,
     FrameConfig,
     WholeFrame,
-    build_classifier,
     option_group,
-    write_bundle,
 )
 from focusgym.runs.cli import main
 from focusgym.runs.evaluation.system_runs import find_system_run
@@ -42,9 +38,6 @@ STEPS = 4
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds a cache of digit videos with whole frames at two sides, and a run of each system."""
     root = tmp_path_factory.mktemp("systems")
-    table = make_digits(DigitsConfig(n_train=6, n_val=1, n_test=6, n_frames=8), root / "videos")
-    paths = [str(root / "videos" / path) for path in table["path"]]
-    videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoders = {
@@ -55,33 +48,26 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ("large", "small_local", 32),
             )
         }
-        groups = tuple(
-            option_group(WholeFrame(64, side), name, encoders[name])
-            for name, side in (("small", 16), ("large", 32))
+    groups = tuple(
+        option_group(WholeFrame(64, side), name, encoders[name])
+        for name, side in (("small", 16), ("large", 32))
+    )
+    config = CacheConfig(FrameConfig(steps=STEPS, frame_px=64), groups)
+    digit_cache(root, DigitsConfig(n_train=6, n_val=1, n_test=6, n_frames=8), encoders, config)
+    for name in SYSTEMS:
+        system = find_system(name)
+        names = ["full32", "full16"] if system.several_groups else ["full32"]
+        kind = system.classifier
+        write_classifier(
+            FeatureCache.open(root / "cache", names),
+            root / f"f_c_{name}",
+            steps=STEPS,
+            aggregation=kind.aggregation,
+            reuse_glance=kind.reuse_glance,
         )
-        config = CacheConfig(FrameConfig(steps=STEPS, frame_px=64), groups)
-        digits = [str(i) for i in range(10)]
-        build_cache(videos, digits, root / "cache", encoders, config)
-        for name in SYSTEMS:
-            system = find_system(name)
-            names = ["full32", "full16"] if system.several_groups else ["full32"]
-            cache = FeatureCache.open(root / "cache", names)
-            sizes = ClassifierConfig(
-                cache.map_shape[2],
-                cache.local_channels,
-                10,
-                hidden=7,
-                steps=STEPS,
-                aggregation=system.classifier.aggregation,
-                reuse_glance=system.classifier.reuse_glance,
-            )
-            f_c = build_classifier(sizes).eval()
-            for weights in f_c.parameters():
-                weights.data.mul_(3)  # predictions that differ from video to video
-            write_bundle(root / f"f_c_{name}", "classifier", sizes, f_c, cache.fingerprint)
-            files = (f"--cache={root}/cache", f"--classifier={root}/f_c_{name}")
-            learns = isinstance(system, LearnedSystem)
-            main(["train", str(root / name), f"--system={name}", *files, *(TINY if learns else ())])
+        files = (f"--cache={root}/cache", f"--classifier={root}/f_c_{name}")
+        learns = isinstance(system, LearnedSystem)
+        main(["train", str(root / name), f"--system={name}", *files, *(TINY if learns else ())])
     return root
 
 

@@ -208,7 +208,10 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*options(root, "ocsampler"), "--setting=2"): "a share of the segments in (0, 1]; got 2",
         (*options(root, "ocsampler"), "--price-per-gmac=1"): "ocsampler pays no price: leave it",
         (*options(root, "tsn"), "--setting=1"): "--setting: tsn trades nothing for cost: leave it",
-        (*options(root, "tsn"), "--decisions=10"): "tsn learns by no decisions: leave them out",
+        (
+            *options(root, "tsn"),
+            "--decisions=10",
+        ): "tsn does not learn in an environment: leave them out",
         ("--system=tsn", *exits[1:]): "is of the kind max_pool without glance vectors, and the f_C "
         "of tsn is average_logits without glance vectors: give --classifier, or train one: "
         f"`focusgym fit classifier classifier_tsn --cache {root}/cache --group full32 "
