@@ -24,7 +24,15 @@ from .classifiers.gru import GruClassifier
 from .classifiers.max_pool import MaxPoolClassifier
 from .classifiers.registry import CLASSIFIERS, build_classifier
 from .encoders.encoder import Encoder, EncoderConfig
-from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
+from .encoders.frames import (
+    Box,
+    FrameConfig,
+    centre_crop,
+    coarse_to_fine,
+    fit_frames,
+    resize,
+    resize_frames,
+)
 from .encoders.loading import WeightsError, load_weights
 from .encoders.trunks import TRUNKS, EncoderError, Trunk
 from .errors import FocusgymError, PredictionError, in_words, shortened
@@ -63,16 +71,17 @@ from .pipeline.look import (
 from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .pipeline.stream import RecognizerStream
+from .places.boxes import Boxes
 from .places.option_group import OptionGroup, is_file_name
 from .places.patch_grid import PatchGrid
 from .places.places import PLACES, Places, read_places
 from .places.whole_frame import WholeFrame
+from .policies.base import Policy, PolicyConfig, PolicyState
 from .policies.blockwise import blockwise_linear
+from .policies.centers import CenterNetwork
 from .policies.policy import (
     KeepNetwork,
-    PolicyConfig,
     PolicyNetwork,
-    PolicyState,
     PolicyTrunk,
     draw_options,
     option_mask,
@@ -116,8 +125,10 @@ __all__ = [
     "AverageClassifier",
     "AverageLogitsClassifier",
     "Box",
+    "Boxes",
     "Bundle",
     "BundleError",
+    "CenterNetwork",
     "CheckpointError",
     "Classifier",
     "ClassifierConfig",
@@ -144,6 +155,7 @@ __all__ = [
     "OptionGroup",
     "PatchGrid",
     "Places",
+    "Policy",
     "PolicyConfig",
     "PolicyNetwork",
     "PolicyState",
@@ -172,6 +184,7 @@ __all__ = [
     "build_policy",
     "centre_crop",
     "check_pixels",
+    "coarse_to_fine",
     "compute_unit",
     "confidence",
     "convert_released",
