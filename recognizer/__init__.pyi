@@ -72,6 +72,7 @@ from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .pipeline.stream import RecognizerStream
 from .places.boxes import Boxes
+from .places.fixed import FIXED_KINDS, fixed_places
 from .places.option_group import OptionGroup, is_file_name
 from .places.patch_grid import PatchGrid
 from .places.places import PLACES, Places, read_places
@@ -89,6 +90,7 @@ from .policies.policy import (
 from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, generator
 from .stages import (
+    EndToEnd,
     FitConfig,
     FitError,
     Fitted,
@@ -113,6 +115,7 @@ from .versions import library_versions
 
 __all__ = [
     "CLASSIFIERS",
+    "FIXED_KINDS",
     "GLANCE_PIXELS",
     "LOCAL_PIXELS",
     "MEASURES",
@@ -137,6 +140,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "EncoderError",
+    "EndToEnd",
     "ExitRule",
     "FitConfig",
     "FitError",
@@ -197,6 +201,7 @@ __all__ = [
     "exit_steps",
     "fit",
     "fit_frames",
+    "fixed_places",
     "format_gmacs",
     "frame_cost",
     "generator",

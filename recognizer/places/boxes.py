@@ -140,15 +140,17 @@ class Boxes:
         first = corner.detach().floor().clamp(max=self.span_px - 1)
         rest = (corner - first).to(frames.dtype)[:, :, None, None, None]  # (M, 2, 1, 1, 1)
         p = self.side_px + 1
-        larger = torch.stack(
-            [
-                frame[:, top : top + p, left : left + p]
-                for frame, (left, top) in zip(frames, first.long().tolist(), strict=True)
-            ]
-            or [frames.new_empty(3, p, p)]
-        )[: len(frames)]
-        rows = torch.lerp(larger[:, :, :-1], larger[:, :, 1:], rest[:, 1])  # (M, 3, P, P + 1)
-        return torch.lerp(rows[..., :-1], rows[..., 1:], rest[:, 0])
+        larger = [
+            frame[top : top + p, left : left + p]
+            for frame, (left, top) in zip(
+                frames.permute(0, 2, 3, 1), first.long().tolist(), strict=True
+            )
+        ]
+        if not larger:
+            return frames[:, :, : self.side_px, : self.side_px]
+        pixels = torch.stack(larger)  # (M, P + 1, P + 1, 3)
+        rows = torch.lerp(pixels[:, :-1], pixels[:, 1:], rest[:, 1])  # (M, P, P + 1, 3)
+        return torch.lerp(rows[:, :, :-1], rows[:, :, 1:], rest[:, 0]).permute(0, 3, 1, 2)
 
     def crop_all(self, frames: Tensor) -> Tensor:
         """Cut the central box out of each frame: ``(M, 1, 3, P, P)``."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..classifiers.base import Classifier, KeyedDropout
 from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
-from ..pipeline.look import local_maps
+from ..pipeline.look import crop_each
 from ..places.fixed import FixedKind, fixed_places
 from ..places.places import Places
 from ..policies.base import Policy
@@ -115,11 +115,10 @@ class EndToEnd(Stage):
         branches = [self._choose(maps, draws)]
         if self.training and self._diversity:
             branches.append(self._places.drawn(draws))
-        n = len(branches)
-        where = torch.cat(branches).flatten(0, 1)
-        images = flat.repeat(n, *[1] * (flat.ndim - 1)) if n > 1 else flat
-        local_map = local_maps(self.local_encoder, self._places, images, where)
-        local = local_map.float().mean(dim=(2, 3)).unflatten(0, (n, *batch))  # (n, B, T, L)
+        prepared = self.local_encoder.prepare(flat)
+        crops = [crop_each(self._places, prepared, each.flatten(0, 1)) for each in branches]
+        local_maps = self.local_encoder.encode(torch.cat(crops))  # (n·B·T, L, h, w)
+        local = local_maps.float().mean(dim=(2, 3)).unflatten(0, (len(branches), *batch))
         first, *others = (self.classifier(glance, each) for each in local)
         if not self.training or not self.heads:
             return EndToEndOutputs(first, tuple(others))

@@ -29,6 +29,7 @@ from ...recognizer import (
 from ..configs.fit import (
     FitClassifierConfig,
     FitEncoderConfig,
+    FitEndToEndConfig,
     FitPatchesConfig,
     HeadConfig,
     TrainingConfig,
@@ -43,28 +44,33 @@ class StageVideos:
 
     Attributes:
         table: Those that are there.
-        n_classes: C.
+        classes: Names of the C classes.
         frames: Which frames are taken.
         augment: How those of the training videos are drawn; None takes them as for testing.
     """
 
     table: pd.DataFrame
-    n_classes: int
+    classes: tuple[str, ...]
     frames: FrameConfig
     augment: AugmentConfig | None
 
     @classmethod
-    def read(cls, config: FitEncoderConfig | FitPatchesConfig) -> StageVideos:
+    def read(cls, config: FitEncoderConfig | FitPatchesConfig | FitEndToEndConfig) -> StageVideos:
         """Read the lists; tell which missing videos are left out, if that was asked for."""
         videos, seed = config.videos, config.training.seed
-        glance_frames = config.glance_frames if isinstance(config, FitPatchesConfig) else None
+        glance_frames = getattr(config, "glance_frames", None)  # not of stage 0
         frames = frames_of(config.frames, videos.format, glance_frames)
         augment = augmentation(config.frames, videos.format, 1, seed) if config.augment else None
         listed = videos_of(videos, videos.skip_missing)
         missing = listed.videos["missing"] != ""
         if missing.any() and rank_and_world()[0] == 0:
             tell(f"left out, for they are missing: {', '.join(listed.videos['name'][missing])}")
-        return cls(listed.videos[~missing], len(listed.classes), frames, augment)
+        return cls(listed.videos[~missing], tuple(listed.classes), frames, augment)
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return len(self.classes)
 
     def samples(
         self, key: Sequence[int] | None = None, validation_key: Sequence[int] | None = None

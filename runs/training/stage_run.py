@@ -31,7 +31,12 @@ from ...recognizer import (
     read_encoder,
     write_bundle,
 )
-from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
+from ..configs.fit import (
+    FitClassifierConfig,
+    FitEncoderConfig,
+    FitEndToEndConfig,
+    FitPatchesConfig,
+)
 from ..folders.atomic import begin, exclusive, partial_of
 from ..folders.run_folder import write_settings
 from ..options.parse import UsageError, settings_of, tell, usage
@@ -48,7 +53,7 @@ from ..training.stage_parts import (
 )
 
 # No two stages of a seed share their draws of order, patches and dropout, nor does validation.
-_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, _VALIDATION = range(10, 14)
+_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, VALIDATION, END_TO_END = range(10, 15)
 
 
 def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
@@ -66,7 +71,7 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
     def write(folder: Path, metrics: dict[str, float]) -> None:
         write_bundle(folder, "encoder", encoder.config, encoder, metrics=metrics)
 
-    _train(config, stage, videos.samples(), settings, key, "stage 0", begins_with, write)
+    train_stage(config, stage, videos.samples(), settings, key, "stage 0", begins_with, write)
 
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
@@ -113,9 +118,9 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
             folder / "classifier", "classifier", classifier.config, classifier, metrics=metrics
         )
 
-    samples = videos.samples(key, [config.training.seed, _VALIDATION])
+    samples = videos.samples(key, [config.training.seed, VALIDATION])
     title = f"stage {'I' if policy is None else 'III'} on pixels"
-    _train(config, stage, samples, settings, key, title, begins_with, write)
+    train_stage(config, stage, samples, settings, key, title, begins_with, write)
 
 
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
@@ -137,16 +142,16 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     policy = None
     if config.policy is None:
         train = random_samples(cache, "train", config.skip_rate, key)
-        val = random_samples(cache, "val", 0.0, [seed, _VALIDATION])
+        val = random_samples(cache, "val", 0.0, [seed, VALIDATION])
     else:
         bundle = policy_bundle(config.policy)
         policy = read_policy(bundle, cache.fingerprint, cache.root).to(device)
         train = policy_samples(
             cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
         )
-        val = policy_samples(cache, "val", policy, 0.0, [seed, _VALIDATION])
+        val = policy_samples(cache, "val", policy, 0.0, [seed, VALIDATION])
     train = in_order(train, config.order, cache.steps, key)
-    val = in_order(val, config.order, cache.steps, [seed, _VALIDATION])
+    val = in_order(val, config.order, cache.steps, [seed, VALIDATION])
     begins_with = {"cache": cache.fingerprint, "order": config.order}
     begins_with |= what_else(config, classifier, policy)
 
@@ -157,11 +162,11 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
 
     title = f"stage {'I' if policy is None else 'III'} on the cache"
     stage = OnFeatures(classifier)
-    _train(config, stage, (train, val), settings, key, title, begins_with, write)
+    train_stage(config, stage, (train, val), settings, key, title, begins_with, write)
 
 
-def _train(
-    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig,
+def train_stage(
+    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig | FitEndToEndConfig,
     stage: Stage,
     samples: tuple[Samples, Samples],
     settings: FitConfig,
