@@ -151,8 +151,9 @@ def crop_each(places: Places, prepared: Tensor, options: Tensor) -> Tensor:
     if prepared.ndim == 4:
         return places.crop(prepared, options)
     in_frames = options.repeat_interleave(prepared.shape[1], dim=0)
-    crops: Tensor = places.crop(prepared.flatten(0, 1), in_frames)
-    return crops.unflatten(0, prepared.shape[:2])
+    crops = places.crop(prepared.flatten(0, 1), in_frames)
+    in_segments: Tensor = crops.unflatten(0, prepared.shape[:2])
+    return in_segments
 
 
 def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:
