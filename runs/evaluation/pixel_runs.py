@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 import tyro
+from torch import Tensor
 from tqdm import tqdm
 
 from ...feature_cache import clips_of, read_many
@@ -61,12 +62,15 @@ class PixelRun:
         """
         self._rows(split)
 
-    def play(self, split: str, kind: FixedKind | None = None, seed: int = 0) -> Outcome:
-        """Return what comes of recognizing the videos of a split.
+    def play(
+        self, split: str, kinds: Sequence[FixedKind | None] = (None,), seed: int = 0
+    ) -> list[Outcome]:
+        """Return what comes of recognizing the videos of a split, each decoded once.
 
         Args:
             split: Of the videos.
-            kind: Places that depend on nothing that is seen; None: where the run looks.
+            kinds: Once for each: with places that depend on nothing that is seen; or, for None,
+                where the run looks.
             seed: Of such places.
 
         Raises:
@@ -74,41 +78,27 @@ class PixelRun:
             VideoError: If a video cannot be read.
         """
         rows = self._rows(split)
-        if kind is None and self.boxes != "learned":
-            (kind,) = (each for each in FIXED_KINDS if each == self.boxes)
-        title = f"{self.name} on {split}" + (f", {kind}" if kind else "")
-        found = Recognition.join([*self._recognize(rows, kind, seed, title)])
+        own = next((each for each in FIXED_KINDS if each == self.boxes), None)
+        found = self._recognize(rows, [kind or own for kind in kinds], seed, split)
         labels = targets(rows["labels"], self.videos.n_classes)
-        logits = found.logits.cpu()
-        predictions = logits.argmax(dim=-1)
-        several = labels.ndim == 2
-        right = labels.gather(1, predictions) if several else predictions == labels[:, None]
-        played = Played(
-            names=rows["name"].to_numpy().astype(np.str_),
-            labels=rows["label"].to_numpy(np.int64),
-            predictions=predictions.numpy(),
-            correct=right.numpy(),
-            confidences=confidence(logits, labels).float().numpy(),
-            options=np.zeros(predictions.shape, dtype=np.int64),
-            attended=found.attended.cpu().numpy(),
-            gmacs=found.gmacs.cpu().numpy(),
-        )
-        return Outcome(played, logits, labels)
+        return [_outcome(each, rows, labels) for each in found]
 
     def _recognize(
-        self, rows: pd.DataFrame, kind: FixedKind | None, seed: int, title: str
-    ) -> Iterator[Recognition]:
-        frames = self.videos.frames
+        self, rows: pd.DataFrame, kinds: Sequence[FixedKind | None], seed: int, split: str
+    ) -> list[Recognition]:
+        frames, title = self.videos.frames, f"{self.name} on {split}"
         decoded = iter(tqdm(read_many(clips_of(rows), frames), title, len(rows), unit="video"))
+        found: list[list[Recognition]] = [[] for _ in kinds]
         first = 0
         while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
-            where = None
-            if kind is not None:
-                indices = range(first, first + len(batch))
-                draws = uniform_draws(indices, frames.steps, [seed, _DRAWS, 0])
-                where = fixed_places(kind, self.recognizer.places, draws)
+            indices = range(first, first + len(batch))
+            draws = uniform_draws(indices, frames.steps, [seed, _DRAWS, 0])
             first += len(batch)
-            yield self.recognizer(torch.stack(batch), where)
+            for kind, recognitions in zip(kinds, found, strict=True):
+                places = self.recognizer.places
+                where = None if kind is None else fixed_places(kind, places, draws)
+                recognitions.append(self.recognizer(torch.stack(batch), where))
+        return [Recognition.join(each) for each in found]
 
     def _rows(self, split: str) -> pd.DataFrame:
         table = self.videos.table
@@ -150,3 +140,22 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
 def all_places(run: PixelRun) -> tuple[FixedKind, ...]:
     """Return the kinds of places that a run is set beside: all but its own."""
     return tuple(kind for kind in FIXED_KINDS if kind != run.boxes)
+
+
+def _outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor) -> Outcome:
+    """Return what was recognized in the videos of rows of the table."""
+    logits = found.logits.cpu()
+    predictions = logits.argmax(dim=-1)
+    several = labels.ndim == 2
+    right = labels.gather(1, predictions) if several else predictions == labels[:, None]
+    played = Played(
+        names=rows["name"].to_numpy().astype(np.str_),
+        labels=rows["label"].to_numpy(np.int64),
+        predictions=predictions.numpy(),
+        correct=right.numpy(),
+        confidences=confidence(logits, labels).float().numpy(),
+        options=np.zeros(predictions.shape, dtype=np.int64),
+        attended=found.attended.cpu().numpy(),
+        gmacs=found.gmacs.cpu().numpy(),
+    )
+    return Outcome(played, logits, labels)

@@ -68,15 +68,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
     several = len({_features(each) for each in found}) > 1
     rows: list[dict[str, Any]] = []
-    exits = config.exit_at, config.exit_measure, config.seed
     for run in systems:
         cache = run.source.cache
         videos = _videos(cache, config)
         rows.append(run.row(config.split, pixels=config.pixels))
         if config.exit_at:
-            rows += exit_rows(
-                run.name, *_outcomes(cache, videos, run.read, run.read(videos)), *exits
-            )
+            outcomes = _outcomes(cache, videos, run.read, run.read(videos))
+            rows += _exits(run.name, *outcomes, config)
     for trained_on_pixels in pixel_runs:
         rows += _pixel_rows(trained_on_pixels, config)
     seen: set[tuple[str, str]] = set()
@@ -89,7 +87,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             if isinstance(each, Trained) and config.pixels:
                 rows[-1]["parity"] = _parity(each, videos)
             if config.exit_at:
-                rows += exit_rows(each.name, *_outcomes(each.cache, videos, plays, played), *exits)
+                outcomes = _outcomes(each.cache, videos, plays, played)
+                rows += _exits(each.name, *outcomes, config)
         if _features(trained) not in seen:  # once for all policies on the same features
             seen.add(_features(trained))
             others = [
@@ -178,14 +177,21 @@ def _find_pixel_runs(paths: Sequence[Path], config: EvaluateConfig) -> list[Pixe
 
 def _pixel_rows(run: PixelRun, config: EvaluateConfig) -> list[dict[str, Any]]:
     """Return the row of a run, those of its exits, and those of other places in its networks."""
-    found = run.play(config.split)
+    kinds = all_places(run) if config.fixed else ()
+    found, *others = run.play(config.split, (None, *kinds), config.seed)
     rows = [found.row(run.name)]
     if config.exit_at:
-        exits = config.exit_at, config.exit_measure, config.seed
-        rows += exit_rows(run.name, run.play(SOLVED_ON), found, *exits)
-    for kind in all_places(run) if config.fixed else ():
-        rows.append(run.play(config.split, kind, config.seed).row(f"{kind}, as {run.name}"))
-    return rows
+        (solving,) = run.play(SOLVED_ON)
+        rows += _exits(run.name, solving, found, config)
+    pairs = zip(kinds, others, strict=True)
+    return rows + [each.row(f"{kind}, as {run.name}") for kind, each in pairs]
+
+
+def _exits(
+    name: str, solving: Outcome, found: Outcome, config: EvaluateConfig
+) -> list[dict[str, Any]]:
+    measure, seed = config.exit_measure, config.seed
+    return exit_rows(name, solving, found, config.exit_at, measure, seed)
 
 
 def _outcomes(
