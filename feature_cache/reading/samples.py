@@ -72,7 +72,7 @@ class VideoSamples:
                 return self._kept[row]
             found = read_frames(self._clips[row], self._frames, self._augment, epoch)[0]
             with self._lock:  # several threads decode
-                if found.nbytes <= self._room:
+                if found.nbytes <= self._room and row not in self._kept:
                     self._room -= found.nbytes
                     self._kept[row] = found
             return found
