@@ -1,5 +1,6 @@
 from .config import EnvConfig, PlusConfig
 from .engine.engine import FocusEngine, Tried
+from .engine.interpolated import interpolated
 from .engine.pixels import PixelSource
 from .engine.plan import Plan
 from .engine.source import FeatureSource, Source, open_source
@@ -56,6 +57,7 @@ __all__ = [
     "draw_decision",
     "increment_over_random",
     "increments",
+    "interpolated",
     "make_design",
     "make_sb3",
     "open_source",

@@ -22,7 +22,8 @@ from ...recognizer import (
     glance_at,
     look_at,
 )
-from .source import cached_cost, grid_of
+from .interpolated import grid_of
+from .source import cached_cost
 
 
 class PixelSource:

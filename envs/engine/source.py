@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...feature_cache import CacheError, FeatureCache
-from ...recognizer import Classifier, FrameCost, PatchGrid, count_gmacs, read_classifier
+from ...recognizer import Classifier, FrameCost, count_gmacs, read_classifier
 from ..config import EnvConfig
+from .interpolated import interpolated
 
 
 class Source(Protocol):
@@ -231,10 +232,7 @@ class FeatureSource:
         self, videos: NDArray[np.int64], segments: NDArray[np.int64], centers: Tensor
     ) -> Tensor:
         """Return inputs ``(B, M, I)`` of boxes, their features interpolated; see `Source`."""
-        options, weights = grid_of(self.cache).around(centers.to(self.cache.device))
-        rows, at = videos[:, None, None], segments[:, None, None]
-        corners = self.cache.local_vectors(rows, at, options.cpu().numpy())  # (B, M, 4, L)
-        local = (weights[..., None] * corners).sum(dim=2)
+        local = interpolated(self.cache, videos[:, None], segments[:, None], centers)  # (B, M, L)
         glance = self.cache.glance_vectors(videos, segments)[:, None]
         return self._checked(self.classifier.project(glance, local), videos, segments)
 
@@ -291,21 +289,6 @@ class FeatureSource:
                 "`focusgym cache verify`, then build the cache or train the classifier again"
             )
         return inputs
-
-
-def grid_of(cache: FeatureCache) -> PatchGrid:
-    """Return the grid of patches that the options of a cache are, between which boxes lie.
-
-    Raises:
-        ValueError: If the options are others.
-    """
-    places = cache.opened[0].group.places
-    if len(cache.opened) > 1 or not isinstance(places, PatchGrid):
-        raise ValueError(
-            "boxes are interpolated on one grid of patches; got the option group(s) "
-            f"{', '.join(each.group.name for each in cache.opened)}: name one of patches in `group`"
-        )
-    return places
 
 
 def cached_cost(cache: FeatureCache, classifier: Classifier) -> FrameCost:

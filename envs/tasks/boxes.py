@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...recognizer import Boxes
 from ..config import EnvConfig
 from ..engine.engine import FocusEngine
-from ..engine.source import grid_of
+from ..engine.interpolated import grid_of
 from ..episodes.order import Episodes
 from .prices import Prices
 from .task import Decision, Look, Task

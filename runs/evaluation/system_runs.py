@@ -31,6 +31,7 @@ from .systems import played_of, system_results
 from .trace import Played
 
 MODEL = "model.zip"
+TRAINED = "trained"  # folder of what a system without an environment has learned
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,8 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     source, name = open_source(EnvConfig(**files)), path.resolve().name
     if isinstance(system, DirectSystem):
         try:
-            read, fixed = system.reader(source, setting, seed), isinstance(system, FixedSystem)
+            read = system.reader(source, setting, seed, path / TRAINED)
+            fixed = isinstance(system, FixedSystem)
             return SystemRun(name, source, read, fixed=fixed)
         except FocusgymError:
             raise
