@@ -121,6 +121,7 @@ ADAFOCUS_V2 = GradientSystem(
     "AdaFocusV2 (arXiv:2112.14238)",
     _KIND,
     places="patches",
+    approximate=True,
 )
 ADAFOCUS_V2_PPO = CentersSystem(
     "adafocus_v2_ppo",
@@ -128,6 +129,7 @@ ADAFOCUS_V2_PPO = CentersSystem(
     "AdaFocusV2 (arXiv:2112.14238); the learner is ours",
     _KIND,
     places="patches",
+    approximate=True,
     learner=Learner(policy="MlpPolicy"),
 )
 ADAFOCUS_V2_SAC = CentersSystem(
@@ -136,6 +138,7 @@ ADAFOCUS_V2_SAC = CentersSystem(
     "AdaFocusV2 (arXiv:2112.14238); the learner is ours",
     _KIND,
     places="patches",
+    approximate=True,
     learner=Learner(
         "SAC",
         "MlpPolicy",

@@ -67,6 +67,8 @@ class System(ABC):
         several_groups: Whether it chooses among whole frames at several sides, each an option
             group with an encoder of its own; else it reads one.
         places: What f_L is run on: whole frames, or patches.
+        approximate: Whether features on a cache are not those of what is looked at, so that its
+            figures have to be measured on pixels.
         settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
             A system without such a knob has 1 alone.
     """
@@ -80,6 +82,7 @@ class System(ABC):
     classifier: ClassifierKind
     several_groups: bool = False
     places: Literal["full", "patches"] = "full"
+    approximate: bool = False
     settings: tuple[float, ...] = (1.0,)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class SystemRun:
         model: What decides in an environment; else None.
         environment: Id and keywords of that environment, files included.
         fixed: Whether what it reads is known beforehand, and no video ends early.
+        approximate: Whether the features of its cache are not those of what it looks at.
     """
 
     name: str
@@ -53,9 +54,12 @@ class SystemRun:
     model: BaseAlgorithm | None = None
     environment: tuple[str, dict[str, Any]] = ("", {})
     fixed: bool = False
+    approximate: bool = False
 
-    def row(self, split: str, *, pixels: bool) -> dict[str, Any]:
+    def rows(self, split: str, *, pixels: bool) -> list[dict[str, Any]]:
         """Return what is told of a split, as of other policies.
+
+        One row; and one of the video files, if they are read and the cache only comes near to them.
 
         Args:
             split: Of the cache.
@@ -71,7 +75,10 @@ class SystemRun:
         if pixels:
             logits = torch.cat(list(self._on_pixels(videos)))
             row["parity"] = parity(logits, trace.logits, cache.labels[videos])
-        return row
+        if not pixels or not self.approximate:
+            return [row]
+        name = f"{self.name} on pixels"
+        return [row, system_results(name, replace(trace, logits=logits), cache)["test"]]
 
     def read(self, videos: NDArray[np.int64]) -> tuple[Played, Tensor]:
         """Return what one without an environment does in rows of the cache ``(B,)``.
@@ -159,7 +166,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         try:
             read = system.reader(source, setting, seed, path / TRAINED)
             fixed = isinstance(system, FixedSystem)
-            return SystemRun(name, source, read, fixed=fixed)
+            return SystemRun(name, source, read, fixed=fixed, approximate=system.approximate)
         except FocusgymError:
             raise
         except ValueError as error:  # a setting that is none
@@ -181,7 +188,10 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
                 f"{path / MODEL} does not play {env_id}, which {path / RESULTS} names: expected "
                 f"{of_env}; got {of_model}: put both files back, or train the system again"
             )
-    return SystemRun(name, source, model=model, environment=(env_id, keywords))
+    environment = (env_id, keywords)
+    return SystemRun(
+        name, source, model=model, environment=environment, approximate=system.approximate
+    )
 
 
 def _damaged(run: Path, error: Exception) -> OutputError:

@@ -73,7 +73,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     for run in systems:
         cache = run.source.cache
         videos = _videos(cache, config)
-        rows.append(run.row(config.split, pixels=config.pixels))
+        rows += run.rows(config.split, pixels=config.pixels)
         if config.exit_at:
             outcomes = _outcomes(cache, videos, run.read, run.read(videos))
             rows += _exits(run.name, *outcomes, config)
