@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,13 +14,12 @@ from typing import Any
 import kills
 import pytest
 from torch.distributed.run import parse_args
-from verbs import Digits, refused, run_fit
+from verbs import ALONE, Digits, contents, in_two_processes, refused, run_fit
 
 from focusgym.feature_cache import VideoSamples
 from focusgym.recognizer import read_bundle
 
 FOCUSGYM = Path(sys.executable).with_name("focusgym")
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 # The verb, killed as soon as its first checkpoint is there: of the first epoch.
 KILLED = """
 import sys
@@ -30,21 +28,6 @@ from focusgym.recognizer.stages import progress
 from focusgym.runs.cli import main
 kill_at_checkpoint(progress, 1, half_written=False)
 main(["fit", *sys.argv[1:]])
-"""
-# The verb in two processes, torch imported once for both; prints how each of them ended.
-TWO = """
-import os
-import sys
-import torch._dynamo
-from focusgym.runs.cli import main
-from focusgym.runs.verbs import fit
-children = []
-for rank in "01":
-    children.append(os.fork())
-    if children[-1] == 0:
-        os.environ.update(RANK=rank, LOCAL_RANK=rank)
-        sys.exit(main(["fit", *sys.argv[1:]]))
-print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
 """
 
 
@@ -55,16 +38,6 @@ def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[st
     rates = ("--lr-local", 0.5, "--lr-classifier", 2)
     given = ("patches", out, *digits.options, *networks, *sizes, *rates, *more)
     return [str(each) for each in given]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Everything in a folder, by path; what names the folder itself says so instead."""
-    itself = str(folder.resolve()).encode()
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): path.read_bytes().replace(itself, b"ITSELF")
-        for path in files
-    }
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(
@@ -210,16 +183,7 @@ def test_several_processes_tell_an_error_once(
     elsewhere = tuple(each.replace(digits.options[1], str(root)) for each in digits.options)
     moved = replace(digits, options=elsewhere)
     arguments = command(tmp_path / "out", moved, encoders, "--epochs", 1)
-    with socket.socket() as free:  # torchrun itself would say much more
-        free.bind(("127.0.0.1", 0))
-        store = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    ran = subprocess.run(
-        [sys.executable, "-c", TWO, *arguments],
-        env={**ALONE, **store, "WORLD_SIZE": "2"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    ran = in_two_processes(*arguments)
     said = ran.stderr
     assert ran.stdout.splitlines()[-1] == "[2, 2]", said
     told = [line for line in said.splitlines() if line.startswith("focusgym: ")]
