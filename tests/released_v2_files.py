@@ -188,7 +188,7 @@ def released_v2(
                 nn.init.uniform_(module.weight, 0.5, 1.5)
                 nn.init.normal_(module.bias, std=0.3)
                 module.train()
-    model.policy_stn.fc[0].weight *= 5  # so that boxes differ from frame to frame
+    model.policy_stn.fc[0].weight *= 2  # so that boxes differ from frame to frame
     model(frames, patch)
     return model.eval()
 
