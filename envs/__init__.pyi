@@ -12,6 +12,7 @@ from .records.render import Caption, draw_decision, render_record
 from .rewards.designs import Confidences, RewardDesign, make_design
 from .rewards.functions import increment_over_random, increments, padding, regret, skip_gain
 from .tasks.adafocus import AdaFocusTask
+from .tasks.boxes import BoxesConfig, BoxesTask
 from .tasks.exits import ExitConfig, ExitTask
 from .tasks.jump import JumpConfig, JumpTask
 from .tasks.resolutions import ResolutionConfig, ResolutionTask
@@ -21,6 +22,8 @@ from .tasks.timelines import Timeline, uniform_segments
 
 __all__ = [
     "AdaFocusTask",
+    "BoxesConfig",
+    "BoxesTask",
     "Caption",
     "Confidences",
     "Decision",

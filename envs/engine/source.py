@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...feature_cache import CacheError, FeatureCache
-from ...recognizer import Classifier, FrameCost, count_gmacs, read_classifier
+from ...recognizer import Classifier, FrameCost, PatchGrid, count_gmacs, read_classifier
 from ..config import EnvConfig
 
 
@@ -79,6 +79,21 @@ class Source(Protocol):
 
     def gather_all(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
         """Return inputs ``(B, K + 1, I)`` for all options and, last, for no look; see `gather`."""
+
+    def gather_boxes(
+        self, videos: NDArray[np.int64], segments: NDArray[np.int64], centers: Tensor
+    ) -> Tensor:
+        """Return the inputs ``(B, M, I)`` of f_C for boxes between the options of a grid.
+
+        Args:
+            videos: ``(B,)`` rows, made ready by `prepare`.
+            segments: ``(B,)``.
+            centers: ``(B, M, 2)`` float (x, y) in [0, 1]; see `Boxes`.
+
+        Raises:
+            ValueError: If the options are not those of one grid of patches.
+            CacheError: If the features are not finite.
+        """
 
     def glance_map(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
         """Return the glance maps ``(B, h, w, G)`` of a segment ``(B,)`` of each video.
@@ -212,6 +227,17 @@ class FeatureSource:
         inputs = self._join(glance, self.cache.local_vectors(videos, segments, slice(None)))
         return self._checked(inputs, videos, segments)
 
+    def gather_boxes(
+        self, videos: NDArray[np.int64], segments: NDArray[np.int64], centers: Tensor
+    ) -> Tensor:
+        """Return inputs ``(B, M, I)`` of boxes, their features interpolated; see `Source`."""
+        options, weights = grid_of(self.cache).around(centers.to(self.cache.device))
+        rows, at = videos[:, None, None], segments[:, None, None]
+        corners = self.cache.local_vectors(rows, at, options.cpu().numpy())  # (B, M, 4, L)
+        local = (weights[..., None] * corners).sum(dim=2)
+        glance = self.cache.glance_vectors(videos, segments)[:, None]
+        return self._checked(self.classifier.project(glance, local), videos, segments)
+
     def glance_map(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
         """Return the glance maps ``(B, h, w, G)`` of a segment ``(B,)`` of each video."""
         maps = self.cache.glance_map(videos, segments)
@@ -265,6 +291,21 @@ class FeatureSource:
                 "`focusgym cache verify`, then build the cache or train the classifier again"
             )
         return inputs
+
+
+def grid_of(cache: FeatureCache) -> PatchGrid:
+    """Return the grid of patches that the options of a cache are, between which boxes lie.
+
+    Raises:
+        ValueError: If the options are others.
+    """
+    places = cache.opened[0].group.places
+    if len(cache.opened) > 1 or not isinstance(places, PatchGrid):
+        raise ValueError(
+            "boxes are interpolated on one grid of patches; got the option group(s) "
+            f"{', '.join(each.group.name for each in cache.opened)}: name one of patches in `group`"
+        )
+    return places
 
 
 def cached_cost(cache: FeatureCache, classifier: Classifier) -> FrameCost:

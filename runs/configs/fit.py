@@ -57,6 +57,13 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class EndToEndTrainingConfig(TrainingConfig):
+    """How all networks are trained together; AdaFocusV2's on ActivityNet, unless said."""
+
+    preset: str = "activitynet_v2"
+
+
+@dataclass(frozen=True)
 class HeadConfig:
     """What f_C is, where it does not begin from a bundle.
 
@@ -214,7 +221,7 @@ class FitEndToEndConfig:
     out: Positional[Path]
     videos: VideosConfig
     frames: FramesConfig
-    training: TrainingConfig
+    training: EndToEndTrainingConfig
     head: HeadConfig
     # Not plainly --local: torchrun takes that for an abbreviation of options of its own.
     glance_encoder: str = "mobilenet_v2"

@@ -20,7 +20,8 @@ from ...recognizer import (
 from ..configs.fit import FitEndToEndConfig
 from ..options.groups import encoders_of
 from ..options.parse import settings_of, usage
-from .stage_parts import StageVideos, classifier_of, seeded
+from ..options.stage_videos import StageVideos
+from .stage_parts import classifier_of, seeded
 from .stage_run import END_TO_END, VALIDATION, train_stage
 
 

@@ -41,9 +41,9 @@ from ..folders.atomic import begin, exclusive, partial_of
 from ..folders.run_folder import write_settings
 from ..options.parse import UsageError, settings_of, tell, usage
 from ..options.presets import VERBS
+from ..options.stage_videos import StageVideos
 from ..training.samples import in_order, policy_samples, random_samples
 from ..training.stage_parts import (
-    StageVideos,
     check_choices,
     check_policy,
     classifier_of,
