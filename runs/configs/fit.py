@@ -18,8 +18,8 @@ class TrainingConfig:
 
     Attributes:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
-            AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2. What
-            the command line says counts more.
+            AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2, and
+            activitynet_v2_rn, whose f_G is a ResNet-50. What the command line says counts more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
@@ -203,6 +203,8 @@ class FitEndToEndConfig:
             as resnet50=resnet50.pth. A .pth or .safetensors file, 'default' or the name of
             torchvision's weights (downloaded), or 'random'. Both encoders may be one network.
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
+        glance_reduction: How it is reduced: by area average, or bilinear without anti-aliasing, as
+            in AdaFocusV2's released code.
         glance_frames: How many of a segment's frames f_G reads, spread evenly, the middle one for
             1; all if not given.
         patch: Side P of the boxes, pixels.
@@ -226,6 +228,7 @@ class FitEndToEndConfig:
     local_encoder: str = "resnet50"
     weights: UseAppendAction[tuple[str, ...]] = ()
     glance_px: int | None = None
+    glance_reduction: Literal["area", "bilinear"] = "area"
     glance_frames: int | None = None
     patch: int = 128
     boxes: Literal["learned", "random", "central", "gaussian"] = "learned"

@@ -42,7 +42,11 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         places = Boxes(config.frames.frame, config.patch)
     videos = StageVideos.read(config)
     encoders = encoders_of(
-        config.glance_encoder, config.local_encoder, config.weights, config.glance_px
+        config.glance_encoder,
+        config.local_encoder,
+        config.weights,
+        config.glance_px,
+        config.glance_reduction,
     )
     glance, local = (encoder.to(device) for encoder in encoders)
     sizes = (glance.channels, local.channels, videos.n_classes)

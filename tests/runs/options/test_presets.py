@@ -114,7 +114,7 @@ def test_the_quickstart_trains_as_its_presets_say() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_key_of_a_preset_decides(name: str) -> None:
     """Whatever a section says is what comes of it, read in another way."""
-    assert len(preset_names()) == 9 + len(SYSTEMS)  # AdaFocus's five, AdaFocusV2's four
+    assert len(preset_names()) == 10 + len(SYSTEMS)  # AdaFocus's five, AdaFocusV2's five
     for section, options in read_preset(name).items():
         verb, *given = section.split(" --")
         args = [arg for option in given for arg in (f"--{option}", "x")]
@@ -291,9 +291,9 @@ def test_what_cannot_be_a_preset(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "train", tmp_path / "out", "--preset", "nope") == (
         "--preset nope: there is no such preset: choose one of activitynet, activitynet_v2, "
-        "adaframe, arnet, average, clips, digits, digits_v2, fcvid, fcvid_v2, frameexit, "
-        "frameexit_gates, gru, mini_kinetics, mini_kinetics_v2, ocsampler, tsn, uniform, or give a "
-        "file that ends in .yaml"
+        "activitynet_v2_rn, adaframe, arnet, average, clips, digits, digits_v2, fcvid, fcvid_v2, "
+        "frameexit, frameexit_gates, gru, mini_kinetics, mini_kinetics_v2, ocsampler, tsn, "
+        "uniform, or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
     assert missing.startswith(
