@@ -168,10 +168,10 @@ def recognize_files(
 
 def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> dict[str, Any]:
     """Return the row of ``results.json``: `measures`, and the GMACs by network."""
-    looked = recognition.attended.cpu().numpy()
-    row = measures(contender.name, recognition.logits, labels, looked)
+    attended = recognition.attended.cpu().numpy()
+    row = measures(contender.name, recognition.logits, labels, attended)
     gmacs = contender.cost.of_video(
-        looked.shape[1],
+        attended.shape[1],
         policy=contender.runs_policy,
         patches=contender.patches,
         kept_share=row["kept_share"],

@@ -161,8 +161,8 @@ def test_f_c_knows_skips_if_it_has_met_them(tmp_path: Path) -> None:
         with torch.no_grad():
             logits = f_c(cache.glance_vectors(test), nothing)
             losses.append(float(sequence_losses(logits, cache.labels[test]).mean()))
-            looked = f_c(*cache.sequences(test, np.zeros((len(test), cache.steps), int))[:2])
-        accuracy = (looked[:, -1].argmax(-1) == cache.labels[test]).double().mean()
+            looking = f_c(*cache.sequences(test, np.zeros((len(test), cache.steps), int))[:2])
+        accuracy = (looking[:, -1].argmax(-1) == cache.labels[test]).double().mean()
         assert accuracy > 0.95, "looking still pays"
     assert losses[1] < 0.5 * losses[0]
 
