@@ -21,8 +21,8 @@ from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, PixelSource, make_sb3, open_source
 from ...feature_cache import Clip, read_many
 from ...recognizer import FocusgymError, in_words
+from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run, stored_settings
-from ..folders.steps import OutputError
 from ..options.parse import UsageError
 from ..options.systems import groups_of_system
 from .models import load_model

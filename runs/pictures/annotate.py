@@ -21,7 +21,7 @@ from ...envs.records.render import enlargement
 from ...feature_cache import every_picture, read_index
 from ...recognizer import FrameConfig, centre_crop, format_gmacs, resize_frames
 from ...recognizer.files.disks import disk_error, refusal
-from ..folders.steps import OutputError
+from ..folders.atomic import OutputError
 from ..options.parse import UsageError
 
 BAND, TEXT, FAINT = (24, 24, 28), (236, 236, 240), (150, 150, 158)

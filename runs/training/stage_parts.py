@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
-from ...feature_cache import AugmentConfig, FeatureCache, VideoSamples, rows_digest
+from ...feature_cache import AugmentConfig, FeatureCache, VideoSamples, fingerprint, rows_digest
 from ...recognizer import (
     Classifier,
     ClassifierConfig,
@@ -73,14 +73,16 @@ class StageVideos:
         train = self._split("train", key, self.augment)
         return train, self._split("val", validation_key, None)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what the samples depend on, besides the files' content."""
-        return {
-            "rows": rows_digest(self.table.assign(view=-1)),
-            "n_classes": self.n_classes,
-            "frames": asdict(self.frames),
-            "augment": self.augment and asdict(self.augment),
-        }
+    def fingerprint(self) -> str:
+        """Return what tells the samples from others, but for the files' content."""
+        return fingerprint(
+            {
+                "rows": rows_digest(self.table.assign(view=-1)),
+                "n_classes": self.n_classes,
+                "frames": asdict(self.frames),
+                "augment": self.augment and asdict(self.augment),
+            }
+        )
 
     def _split(
         self, split: str, key: Sequence[int] | None, augment: AugmentConfig | None
@@ -129,14 +131,13 @@ def what_else(
     config: FitPatchesConfig | FitClassifierConfig,
     classifier: Classifier,
     policy: PolicyNetwork | None,
-) -> dict[str, Any]:
-    """Return what else a stage with f_C depends on."""
-    return {
-        "classifier": {**asdict(classifier.config), "weights_sha256": weights_digest(classifier)},
-        "policy": policy and {**asdict(policy.config), "weights_sha256": weights_digest(policy)},
-        "skip_rate": config.skip_rate,
-        "sample_policy": config.sample_policy,
+) -> dict[str, str]:
+    """Return the digests of the networks that a stage with f_C begins with, where it does."""
+    found: dict[str, nn.Module | None] = {
+        "classifier": None if config.classifier is None else classifier,
+        "policy": policy,
     }
+    return {name: weights_digest(each) for name, each in found.items() if each is not None}
 
 
 def classifier_of(

@@ -25,17 +25,16 @@ from ...recognizer import (
     PatchGrid,
     Samples,
     Stage,
-    describe,
     fit,
     rank_and_world,
     read_encoder,
+    weights_digest,
     write_bundle,
 )
 from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
-from ..folders.atomic import begin, exclusive, partial_of
-from ..folders.run_folder import write_settings
+from ..folders.run_folder import run_folder
 from ..options.parse import UsageError, settings_of, tell, usage
-from ..options.presets import VERBS
+from ..options.presets import CONFIG, RUN, VERBS
 from ..training.samples import in_order, policy_samples, random_samples
 from ..training.stage_parts import (
     StageVideos,
@@ -49,6 +48,11 @@ from ..training.stage_parts import (
 
 # No two stages of a seed share their draws of order, patches and dropout, nor does validation.
 _STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, _VALIDATION = range(10, 14)
+# Where these are may change: their content is compared.
+_MAY_CHANGE = (
+    *("videos", "train", "val", "test", "classes", "cache"),
+    *("weights", "glance-encoder", "local-encoder", "classifier", "policy"),
+)
 
 
 def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
@@ -58,7 +62,7 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
         network = EncoderConfig(config.network, config.input_px)
     videos = StageVideos.read(config)
     encoder = make_encoder(network, config.weights).to(device)
-    begins_with = {"videos": videos.identity(), "encoder": describe(encoder)}
+    data = {"videos": videos.fingerprint(), "weights": weights_digest(encoder)}
     with seeded(config.training.seed):
         stage = FullFrames(encoder, videos.n_classes).to(device)
     key = [config.training.seed, _STAGE_ZERO]
@@ -66,7 +70,7 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
     def write(folder: Path, metrics: dict[str, float]) -> None:
         write_bundle(folder, "encoder", encoder.config, encoder, metrics=metrics)
 
-    _train(config, stage, videos.samples(), settings, key, "stage 0", begins_with, write)
+    _train(config, stage, videos.samples(), settings, key, "stage 0", data, write)
 
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
@@ -97,11 +101,10 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
         skip_rate=config.skip_rate,
         frames=videos.frames,
     )
-    begins_with = {
-        "videos": videos.identity(),
-        "glance": describe(glance),
-        "local": describe(local),
-        "grid": asdict(grid),
+    data = {
+        "videos": videos.fingerprint(),
+        "glance-encoder": weights_digest(glance),
+        "local-encoder": weights_digest(local),
         **what_else(config, classifier, policy),
     }
     key = [config.training.seed, _STAGE_ONE if policy is None else _STAGE_THREE]
@@ -115,7 +118,7 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
 
     samples = videos.samples(key, [config.training.seed, _VALIDATION])
     title = f"stage {'I' if policy is None else 'III'} on pixels"
-    _train(config, stage, samples, settings, key, title, begins_with, write)
+    _train(config, stage, samples, settings, key, title, data, write)
 
 
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
@@ -147,8 +150,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
         val = policy_samples(cache, "val", policy, 0.0, [seed, _VALIDATION])
     train = in_order(train, config.order, cache.steps, key)
     val = in_order(val, config.order, cache.steps, [seed, _VALIDATION])
-    begins_with = {"cache": cache.fingerprint, "order": config.order}
-    begins_with |= what_else(config, classifier, policy)
+    data = {"cache": cache.fingerprint, **what_else(config, classifier, policy)}
 
     def write(folder: Path, metrics: dict[str, float]) -> None:
         write_bundle(
@@ -157,7 +159,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
 
     title = f"stage {'I' if policy is None else 'III'} on the cache"
     stage = OnFeatures(classifier)
-    _train(config, stage, (train, val), settings, key, title, begins_with, write)
+    _train(config, stage, (train, val), settings, key, title, data, write)
 
 
 def _train(
@@ -167,19 +169,21 @@ def _train(
     settings: FitConfig,
     key: Sequence[int],
     title: str,
-    begins_with: dict[str, Any],
+    data: dict[str, str],
     write: Callable[[Path, dict[str, float]], None],
 ) -> None:
-    """Train beside the folder, where an interrupted training goes on; rename it when done."""
+    """Train in ``OUT.partial``, where an interrupted training goes on; rename it when done."""
     out = config.out
     rank, world = rank_and_world()
-    partial = partial_of(out)
+    partial = out.with_name(f"{out.name}.partial")
     checkpoint = partial / "checkpoint.safetensors"
-    if rank == 0:
-        begin(out, {"settings": asdict(settings), "seed": list(key), **begins_with})
-    if world > 1:
-        distributed.barrier()
-    with exclusive(partial) if rank == 0 else nullcontext():
+    verb = next(name for name, kind in VERBS.items() if kind is type(config))
+    device = str(next(stage.parameters()).device)
+    how: Any = {"resume": None, "may_change": _MAY_CHANGE, "device": device}
+    folder = run_folder(partial, verb, config, data, **how) if rank == 0 else nullcontext()
+    with folder:
+        if world > 1:
+            distributed.barrier()
         try:
             kept = fit(
                 stage,
@@ -196,11 +200,8 @@ def _train(
         if rank == 0:
             metrics = {name: float(value) for name, value in asdict(kept).items()}
             write(partial / "bundle", metrics)
-            verb = next(name for name, kind in VERBS.items() if kind is type(config))
-            cache = begins_with.get("cache")
-            computed_on = str(next(stage.parameters()).device)
-            data = {"cache": cache} if cache else {}
-            write_settings(partial / "bundle", verb, config, data, computed_on)
+            for name in (CONFIG, RUN):
+                shutil.copyfile(partial / name, partial / "bundle" / name)
             (partial / "bundle").rename(out)
             shutil.rmtree(partial)
             _tell(kept, out, config.training.json)

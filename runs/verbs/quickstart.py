@@ -37,10 +37,9 @@ from ...recognizer import (
 from ..configs.quickstart import QuickstartConfig
 from ..evaluation.plug_back import compare_policies
 from ..evaluation.report import clear_report, write_report
-from ..folders.run_folder import record_of
-from ..folders.steps import OutputError, Steps
+from ..folders.run_folder import run_folder
+from ..folders.steps import Steps
 from ..options.parse import UsageError, tell, tell_notes
-from ..options.presets import CONFIG, write_config
 from ..training.quickstart_steps import (
     classifier_config,
     load_encoders,
@@ -80,7 +79,7 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         The content of ``results.json``.
 
     Raises:
-        OutputError: If --out holds something else.
+        OutputError: If --out holds something else, such as a quickstart of another seed.
         VideoListError: If the list of videos has problems; all are named.
         VideoError: If a video cannot be read.
         WeightsError: If the weights do not fit MobileNet-V2.
@@ -90,40 +89,18 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     if own is not None:
         tell_notes(own)
     console = Console(stderr=config.json)
-    asked = asdict(config)
-    del asked["json"]  # how a run is told is no part of it
-    _check_same(config.out, asked)
-    record = record_of("quickstart", {})
-    steps = Steps(config.out.resolve(), {**record, **asked}, console)
-    write_config(config.out / CONFIG, "quickstart", config, record["commands"][0])
-    clear_report(config.out)
-    data = (
-        VideoSet(config.videos.resolve(), own.videos, own.classes, None)
-        if own and config.videos
-        else embedded_digits(steps, recipe, config.seed)
-    )
-    results = run_pipeline(steps, data, recipe, config, console)
+    with run_folder(config.out, "quickstart", config, {}, resume=None, may_change=("out",)):
+        steps = Steps(config.out.resolve(), console)
+        clear_report(config.out)
+        data = (
+            VideoSet(config.videos.resolve(), own.videos, own.classes, None)
+            if own and config.videos
+            else embedded_digits(steps, recipe, config.seed)
+        )
+        results = run_pipeline(steps, data, recipe, config, console)
     if config.json:
         tell(json.dumps(results))
     return results
-
-
-def _check_same(out: Path, asked: dict[str, Any]) -> None:
-    """Refuse a folder with a quickstart of another seed or other videos: others build on it."""
-    try:
-        there = json.loads((out / "run.json").read_text())
-    except (OSError, ValueError):
-        return  # nothing yet, or something that `Steps` refuses
-    here = json.loads(json.dumps(asked, default=str))
-    other = [
-        f"{name} {there[name]!r}"
-        for name in ("seed", "videos", "weights")
-        if isinstance(there, dict) and name in there and there[name] != here[name]
-    ]
-    if other:
-        raise OutputError(
-            f"{out} holds a quickstart with {', '.join(other)}: give another --out, or remove it"
-        )
 
 
 def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:
@@ -178,7 +155,7 @@ def run_pipeline(
         config = CacheConfig(recipe.frames, (option_group(grid, "local", local),))
         networks = {GLANCE: glance, "local": local}
         videos, root = data.videos, data.root
-        build_cache(videos, data.classes, folder, networks, config, restart=True, videos_root=root)
+        build_cache(videos, data.classes, folder, networks, config, videos_root=root)
 
     cache = FeatureCache.open(steps.run("cache", {}, build))
     sizes = classifier_config(recipe, glance, local, n_classes)

@@ -16,7 +16,7 @@ from PIL import ImageDraw
 
 from focusgym.feature_cache import VideoError
 from focusgym.recognizer import FrameConfig, fit_frames
-from focusgym.runs.folders.steps import OutputError
+from focusgym.runs.folders.atomic import OutputError
 from focusgym.runs.pictures import annotate as module
 from focusgym.runs.pictures.annotate import annotate, source_box
 
