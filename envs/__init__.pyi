@@ -17,7 +17,7 @@ from .tasks.jump import JumpConfig, JumpTask
 from .tasks.resolutions import ResolutionConfig, ResolutionTask
 from .tasks.subset import SubsetConfig, SubsetTask
 from .tasks.task import Decision, Look, Task
-from .tasks.timelines import Timeline, coarse_to_fine, uniform_segments
+from .tasks.timelines import Timeline, uniform_segments
 
 __all__ = [
     "AdaFocusTask",
@@ -50,7 +50,6 @@ __all__ = [
     "Task",
     "Timeline",
     "Tried",
-    "coarse_to_fine",
     "draw_decision",
     "increment_over_random",
     "increments",

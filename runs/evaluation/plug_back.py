@@ -129,10 +129,13 @@ def policy_of(recognizer: AdaptiveRecognizer) -> PolicyNetwork:
     """Return the recognizer's policy.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If it has none that chooses among options.
     """
-    if recognizer.policy is None:
-        raise ValueError("expected a recognizer with a policy; got one without: assemble it with π")
+    if not isinstance(recognizer.policy, PolicyNetwork):
+        raise ValueError(
+            "expected a recognizer with a policy that chooses among options; got one without: "
+            "assemble it with π"
+        )
     return recognizer.policy
 
 

@@ -161,6 +161,15 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / RUN).is_file()
 
 
+def verb_of(run: Path) -> str:
+    """Return by which verb a run was made, such as ``fit end-to-end``.
+
+    Raises:
+        OutputError: If its ``run.json`` is damaged.
+    """
+    return str(_read_record(run).get("verb"))
+
+
 def _make(
     out: Path,
     verb: str,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
 
 from ...feature_cache import AugmentConfig, FeatureCache, VideoSamples, fingerprint, rows_digest
 from ...recognizer import (
@@ -29,6 +28,7 @@ from ...recognizer import (
 from ..configs.fit import (
     FitClassifierConfig,
     FitEncoderConfig,
+    FitEndToEndConfig,
     FitPatchesConfig,
     HeadConfig,
     TrainingConfig,
@@ -43,28 +43,33 @@ class StageVideos:
 
     Attributes:
         table: Those that are there.
-        n_classes: C.
+        classes: Names of the C classes.
         frames: Which frames are taken.
         augment: How those of the training videos are drawn; None takes them as for testing.
     """
 
     table: pd.DataFrame
-    n_classes: int
+    classes: tuple[str, ...]
     frames: FrameConfig
     augment: AugmentConfig | None
 
     @classmethod
-    def read(cls, config: FitEncoderConfig | FitPatchesConfig) -> StageVideos:
+    def read(cls, config: FitEncoderConfig | FitPatchesConfig | FitEndToEndConfig) -> StageVideos:
         """Read the lists; tell which missing videos are left out, if that was asked for."""
         videos, seed = config.videos, config.training.seed
-        glance_frames = config.glance_frames if isinstance(config, FitPatchesConfig) else None
+        glance_frames = getattr(config, "glance_frames", None)  # not of stage 0
         frames = frames_of(config.frames, videos.format, glance_frames)
         augment = augmentation(config.frames, videos.format, 1, seed) if config.augment else None
         listed = videos_of(videos, videos.skip_missing)
         missing = listed.videos["missing"] != ""
         if missing.any() and rank_and_world()[0] == 0:
             tell(f"left out, for they are missing: {', '.join(listed.videos['name'][missing])}")
-        return cls(listed.videos[~missing], len(listed.classes), frames, augment)
+        return cls(listed.videos[~missing], tuple(listed.classes), frames, augment)
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return len(self.classes)
 
     def samples(
         self, key: Sequence[int] | None = None, validation_key: Sequence[int] | None = None
@@ -133,11 +138,14 @@ def what_else(
     policy: PolicyNetwork | None,
 ) -> dict[str, str]:
     """Return the digests of the networks that a stage with f_C begins with, where it does."""
-    found: dict[str, nn.Module | None] = {
-        "classifier": None if config.classifier is None else classifier,
-        "policy": policy,
-    }
-    return {name: weights_digest(each) for name, each in found.items() if each is not None}
+    found = {} if config.classifier is None else {"classifier": digest_of(classifier)}
+    return found if policy is None else {**found, "policy": digest_of(policy)}
+
+
+def digest_of(network: Encoder | Classifier | PolicyNetwork) -> str:
+    """Return what tells a network from others: by its config and its weights."""
+    weights = {"weights_sha256": weights_digest(network)}
+    return fingerprint({**asdict(network.config), **weights})
 
 
 def classifier_of(

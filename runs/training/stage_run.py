@@ -28,10 +28,14 @@ from ...recognizer import (
     fit,
     rank_and_world,
     read_encoder,
-    weights_digest,
     write_bundle,
 )
-from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
+from ..configs.fit import (
+    FitClassifierConfig,
+    FitEncoderConfig,
+    FitEndToEndConfig,
+    FitPatchesConfig,
+)
 from ..folders.run_folder import run_folder
 from ..options.parse import UsageError, settings_of, tell, usage
 from ..options.presets import CONFIG, RUN, VERBS
@@ -41,13 +45,14 @@ from ..training.stage_parts import (
     check_choices,
     check_policy,
     classifier_of,
+    digest_of,
     policy_bundle,
     seeded,
     what_else,
 )
 
 # No two stages of a seed share their draws of order, patches and dropout, nor does validation.
-_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, _VALIDATION = range(10, 14)
+_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, VALIDATION, END_TO_END = range(10, 15)
 # Where these are may change: their content is compared.
 _MAY_CHANGE = (
     *("videos", "train", "val", "test", "classes", "cache"),
@@ -62,7 +67,7 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
         network = EncoderConfig(config.network, config.input_px)
     videos = StageVideos.read(config)
     encoder = make_encoder(network, config.weights).to(device)
-    data = {"videos": videos.fingerprint(), "weights": weights_digest(encoder)}
+    data = {"videos": videos.fingerprint(), "weights": digest_of(encoder)}
     with seeded(config.training.seed):
         stage = FullFrames(encoder, videos.n_classes).to(device)
     key = [config.training.seed, _STAGE_ZERO]
@@ -70,7 +75,7 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
     def write(folder: Path, metrics: dict[str, float]) -> None:
         write_bundle(folder, "encoder", encoder.config, encoder, metrics=metrics)
 
-    _train(config, stage, videos.samples(), settings, key, "stage 0", data, write)
+    train_stage(config, stage, videos.samples(), settings, key, "stage 0", data, write)
 
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
@@ -103,8 +108,8 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     )
     data = {
         "videos": videos.fingerprint(),
-        "glance-encoder": weights_digest(glance),
-        "local-encoder": weights_digest(local),
+        "glance-encoder": digest_of(glance),
+        "local-encoder": digest_of(local),
         **what_else(config, classifier, policy),
     }
     key = [config.training.seed, _STAGE_ONE if policy is None else _STAGE_THREE]
@@ -116,9 +121,9 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
             folder / "classifier", "classifier", classifier.config, classifier, metrics=metrics
         )
 
-    samples = videos.samples(key, [config.training.seed, _VALIDATION])
+    samples = videos.samples(key, [config.training.seed, VALIDATION])
     title = f"stage {'I' if policy is None else 'III'} on pixels"
-    _train(config, stage, samples, settings, key, title, data, write)
+    train_stage(config, stage, samples, settings, key, title, data, write)
 
 
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
@@ -140,16 +145,16 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     policy = None
     if config.policy is None:
         train = random_samples(cache, "train", config.skip_rate, key)
-        val = random_samples(cache, "val", 0.0, [seed, _VALIDATION])
+        val = random_samples(cache, "val", 0.0, [seed, VALIDATION])
     else:
         bundle = policy_bundle(config.policy)
         policy = read_policy(bundle, cache.fingerprint, cache.root).to(device)
         train = policy_samples(
             cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
         )
-        val = policy_samples(cache, "val", policy, 0.0, [seed, _VALIDATION])
+        val = policy_samples(cache, "val", policy, 0.0, [seed, VALIDATION])
     train = in_order(train, config.order, cache.steps, key)
-    val = in_order(val, config.order, cache.steps, [seed, _VALIDATION])
+    val = in_order(val, config.order, cache.steps, [seed, VALIDATION])
     data = {"cache": cache.fingerprint, **what_else(config, classifier, policy)}
 
     def write(folder: Path, metrics: dict[str, float]) -> None:
@@ -159,11 +164,11 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
 
     title = f"stage {'I' if policy is None else 'III'} on the cache"
     stage = OnFeatures(classifier)
-    _train(config, stage, (train, val), settings, key, title, data, write)
+    train_stage(config, stage, (train, val), settings, key, title, data, write)
 
 
-def _train(
-    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig,
+def train_stage(
+    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig | FitEndToEndConfig,
     stage: Stage,
     samples: tuple[Samples, Samples],
     settings: FitConfig,
