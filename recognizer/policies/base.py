@@ -84,12 +84,13 @@ class Policy(nn.Module, ABC):
         keep: π′, which decides whether to look; None where every segment is looked at.
     """
 
-    keep: nn.Module | None = None
+    keep: nn.Module | None
 
     def __init__(self, config: PolicyConfig) -> None:
         """Keep the sizes."""
         super().__init__()
         self.config = config
+        self.keep = None  # not in the class: that would hide a module of this name
 
     def choose(
         self, maps: Tensor | Sequence[Tensor], draws: Tensor | None = None
