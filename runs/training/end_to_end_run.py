@@ -21,6 +21,7 @@ from ..options.groups import encoders_of
 from ..options.parse import settings_of, usage
 from .stage_parts import StageVideos, classifier_of, digest_of, seeded
 from .stage_run import END_TO_END, VALIDATION, train_stage
+from .stages import Training
 
 
 def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
@@ -82,7 +83,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         recognizer.save(folder, metrics=metrics)
 
     key = [seed, END_TO_END]
-    train_stage(config, stage, samples, settings, key, "end to end", data, write)
+    train_stage(config, Training(stage, samples, settings, key, "end to end", write), data)
 
 
 def _policy(config: FitEndToEndConfig, glance: Encoder) -> Policy:

@@ -26,6 +26,7 @@ from ...feature_cache import (
 from ...feature_cache.reading.roots import path_from
 from ...recognizer import (
     AdaptiveRecognizer,
+    Encoder,
     PatchGrid,
     PolicyNetwork,
     option_group,
@@ -35,7 +36,7 @@ from ...recognizer import (
     torch_threads,
 )
 from ..configs.quickstart import QuickstartConfig
-from ..evaluation.plug_back import compare_policies
+from ..evaluation.plug_back import compare_policies, recognizer_of
 from ..evaluation.report import clear_report, write_report
 from ..folders.run_folder import run_folder
 from ..folders.steps import Steps
@@ -194,41 +195,32 @@ def run_pipeline(
     pi_plus = steps.run("policy_plus", training["ppo_plus"], learn_plus)
     policy_plus = read_policy(pi_plus, cache.fingerprint)
 
+    def assemble(
+        networks: tuple[Encoder, Encoder], classifier: Path, network: PolicyNetwork
+    ) -> AdaptiveRecognizer:
+        f_c = read_classifier(classifier, cache.fingerprint)
+        return recognizer_of(cache, networks, f_c, network)
+
     def plug_back(folder: Path) -> None:
         folder.mkdir()
         for name, classifier, network in (
             ("adafocus", tuned / "adafocus", policy),
             ("adafocus_plus", f_c, policy_plus),
         ):
-            recognizer = AdaptiveRecognizer(
-                glance,
-                local,
-                read_classifier(classifier, cache.fingerprint),
-                grid,
-                network,
-                cache.dtype,
-                frames=recipe.frames,
-                classes=data.classes,
-            )
-            recognizer.save(folder / name, cache.fingerprint)
+            assemble((glance, local), classifier, network).save(folder / name, cache.fingerprint)
 
     steps.run("recognizers", {}, plug_back)
 
     def evaluate(folder: Path) -> None:
-        f_g, f_l = glance.fused(), local.fused()  # as the cache was built
-
-        def assemble(classifier: Path, policy: PolicyNetwork) -> AdaptiveRecognizer:
-            network = read_classifier(classifier, cache.fingerprint)
-            return AdaptiveRecognizer(f_g, f_l, network, grid, policy, cache.dtype)
-
+        fused = glance.fused(), local.fused()  # as the cache was built
         results, options = compare_policies(
             cache,
-            learned=assemble(f_c, policy),
+            learned=assemble(fused, f_c, policy),
             finetuned={
-                "adafocus_finetuned": assemble(tuned / "adafocus", policy),
-                "random_finetuned": assemble(tuned / "random", policy),
+                "adafocus_finetuned": assemble(fused, tuned / "adafocus", policy),
+                "random_finetuned": assemble(fused, tuned / "random", policy),
             },
-            plus=assemble(f_c, policy_plus),
+            plus=assemble(fused, f_c, policy_plus),
             keep_ratio=recipe.keep_ratio,
             boxes=data.boxes,
             seed=seed,

@@ -19,10 +19,12 @@ from focusgym.recognizer import (
     PolicyConfig,
     PolicyNetwork,
     Samples,
+    fit,
     read_bundle,
     read_classifier,
     sequence_losses,
 )
+from focusgym.runs.training import stages
 from focusgym.runs.training.quickstart_steps import make_classifier, make_finetuned, make_policy
 from focusgym.runs.training.recipes import DIGITS, adamw
 
@@ -90,10 +92,7 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> tuple[Seen, dict[str, torch.T
         ((_, validated_on[name], _),) = validation.batches(0, [torch.arange(validation.n)])
         return fit(stage, train, validation, *args, **keywords)
 
-    from focusgym.runs.training import quickstart_steps as pipeline
-
-    fit = pipeline.fit
-    monkeypatch.setattr(pipeline, "fit", spy)
+    monkeypatch.setattr(stages, "fit", spy)
     return batches_of, validated_on
 
 

@@ -44,7 +44,7 @@ from focusgym.recognizer import (
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.fit import HeadConfig, TrainingConfig
 from focusgym.runs.options.parse import UsageError, settings_of
-from focusgym.runs.training import stage_run
+from focusgym.runs.training import stages
 
 S, P, N, K = 64, 28, 3, 9
 OFFSETS = (0, 18, 36)  # of three patches of 28 px in 64 px
@@ -361,13 +361,13 @@ def test_one_process_at_a_time(
 ) -> None:
     networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
     given = (tmp_path / "out", *digits.options, *networks, *PATCHES)
-    real, said = stage_run.fit, []
+    real, said = stages.fit, []
 
     def fit_twice(*args: Any, **keywords: Any) -> Any:
         said.append(refused(capsys, "patches", *given))
         return real(*args, **keywords)
 
-    monkeypatch.setattr(stage_run, "fit", fit_twice)
+    monkeypatch.setattr(stages, "fit", fit_twice)
     run_fit("patches", *given)
     busy = "another process is at it: wait for it, or stop it"
     assert said == [f"focusgym: {tmp_path / 'out.partial'}: {busy}"]
