@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,15 @@ def assert_kept(path: Path, kind: str, network: nn.Module, kept: Fitted) -> None
     state = network.state_dict()
     assert bundle.weights.keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in bundle.weights.items())
+
+
+def run_recognize(
+    capsys: pytest.CaptureFixture[str], *args: object, status: int = 0
+) -> tuple[list[str], str]:
+    """Run ``focusgym recognize``; return the lines that are printed, and what is said of errors."""
+    ends = pytest.raises(SystemExit) if status else nullcontext()
+    with ends as caught:
+        main(["recognize", *map(str, args)])
+    assert status == (caught.value.code if caught else 0)
+    captured = capsys.readouterr()
+    return captured.out.splitlines(), captured.err
