@@ -1,7 +1,7 @@
 from .config import EnvConfig, PlusConfig
 from .engine.engine import FocusEngine, Tried
 from .engine.interpolated import interpolated
-from .engine.pixels import PixelSource
+from .engine.pixels import PixelSource, pixel_sources
 from .engine.plan import Plan
 from .engine.source import FeatureSource, Source, open_source
 from .episodes.order import Episodes
@@ -62,6 +62,7 @@ __all__ = [
     "make_sb3",
     "open_source",
     "padding",
+    "pixel_sources",
     "read_record",
     "regret",
     "render_record",

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,15 @@ def in_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=600,
     )
+
+
+def run_recognize(
+    capsys: pytest.CaptureFixture[str], *args: object, status: int = 0
+) -> tuple[list[str], str]:
+    """Run ``focusgym recognize``; return the lines that are printed, and what is said of errors."""
+    ends = pytest.raises(SystemExit) if status else nullcontext()
+    with ends as caught:
+        main(["recognize", *map(str, args)])
+    assert status == (caught.value.code if caught else 0)
+    captured = capsys.readouterr()
+    return captured.out.splitlines(), captured.err

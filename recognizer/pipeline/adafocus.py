@@ -358,15 +358,15 @@ class AdaptiveRecognizer(nn.Module):
 
     def _look(self, frames: Tensor, options: Tensor, attended: Tensor) -> Tensor:
         """Return local vectors ``(M, L)``: f_L's of segments that are attended, zero elsewhere."""
-        looked = attended.nonzero().squeeze(1)
+        rows = attended.nonzero().squeeze(1)
         width = self.classifier.config.local_channels
         local = torch.zeros(len(frames), width, dtype=self.feature_dtype, device=frames.device)
-        if len(looked):
-            local[looked] = look_at(
+        if len(rows):
+            local[rows] = look_at(
                 self.local_encoder,
                 self.places,
-                frames[looked],
-                options[looked],
+                frames[rows],
+                options[rows],
                 self.feature_dtype,
                 autocast_dtype(self.precision),
             )

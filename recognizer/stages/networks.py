@@ -111,10 +111,10 @@ class OnPixels(Stage):
             options, looks = (each.flatten(0, 1) for each in self._choose(seen, draws))
         glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
         # Where nothing is looked at, one patch is, times zero: processes step together.
-        looked = looks.nonzero().squeeze(1) if looks.any() else looks.new_zeros(1).long()
-        local_map = local_maps(self.local_encoder, self._places, flat[looked], options[looked])
-        vectors = local_map.mean(dim=(2, 3)) * looks[looked, None]
-        local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, looked, vectors)
+        rows = looks.nonzero().squeeze(1) if looks.any() else looks.new_zeros(1).long()
+        local_map = local_maps(self.local_encoder, self._places, flat[rows], options[rows])
+        vectors = local_map.mean(dim=(2, 3)) * looks[rows, None]
+        local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, rows, vectors)
         logits: Tensor = self.classifier(glance, local.unflatten(0, batch))
         return logits
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import pandas as pd
 
-from ...feature_cache import AugmentConfig, VideoSamples, rows_digest
+from ...feature_cache import AugmentConfig, VideoSamples, fingerprint, rows_digest
 from ...recognizer import FrameConfig, Samples, rank_and_world
 from ..configs.fit import FitEncoderConfig, FitEndToEndConfig, FitPatchesConfig
 from .parse import UsageError, augmentation, frames_of, tell, videos_of
@@ -55,14 +54,16 @@ class StageVideos:
         train = self._split("train", key, self.augment)
         return train, self._split("val", validation_key, None)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what the samples depend on, besides the files' content."""
-        return {
-            "rows": rows_digest(self.table.assign(view=-1)),
-            "n_classes": self.n_classes,
-            "frames": asdict(self.frames),
-            "augment": self.augment and asdict(self.augment),
-        }
+    def fingerprint(self) -> str:
+        """Return what tells the samples from others, but for the files' content."""
+        return fingerprint(
+            {
+                "rows": rows_digest(self.table.assign(view=-1)),
+                "n_classes": self.n_classes,
+                "frames": asdict(self.frames),
+                "augment": self.augment and asdict(self.augment),
+            }
+        )
 
     def _split(
         self, split: str, key: Sequence[int] | None, augment: AugmentConfig | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,14 +15,14 @@ from ...recognizer import (
     Policy,
     PolicyConfig,
     build_policy,
-    describe,
 )
 from ..configs.fit import FitEndToEndConfig
 from ..options.groups import encoders_of
 from ..options.parse import settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import classifier_of, seeded
+from .stage_parts import classifier_of, digest_of, seeded
 from .stage_run import END_TO_END, VALIDATION, train_stage
+from .stages import Training
 
 
 def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
@@ -53,15 +53,10 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
     steps = videos.frames.steps
     classifier = classifier_of(None, sizes, steps, config.head, config.training).to(device)
     policy = _policy(config, glance).to(device) if learns else None
-    begins_with = {
-        "videos": videos.identity(),
-        "glance": describe(glance),
-        "local": describe(local),
-        "classifier": asdict(classifier.config),
-        "policy": policy and asdict(policy.config),
-        "places": asdict(places),
-        "boxes": config.boxes,
-        "techniques": [config.auxiliary, config.diversity, config.stop_gradient],
+    data = {
+        "videos": videos.fingerprint(),
+        "glance-encoder": digest_of(glance),
+        "local-encoder": digest_of(local),
     }
     with seeded(config.training.seed):
         stage = EndToEnd(
@@ -93,7 +88,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         recognizer.save(folder, metrics=metrics)
 
     key = [seed, END_TO_END]
-    train_stage(config, stage, samples, settings, key, "end to end", begins_with, write)
+    train_stage(config, Training(stage, samples, settings, key, "end to end", write), data)
 
 
 def _policy(config: FitEndToEndConfig, glance: Encoder) -> Policy:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ...feature_cache import FeatureCache
+from ...feature_cache import FeatureCache, fingerprint
 from ...recognizer import (
     Classifier,
     ClassifierConfig,
@@ -67,14 +66,16 @@ def what_else(
     config: FitPatchesConfig | FitClassifierConfig,
     classifier: Classifier,
     policy: PolicyNetwork | None,
-) -> dict[str, Any]:
-    """Return what else a stage with f_C depends on."""
-    return {
-        "classifier": {**asdict(classifier.config), "weights_sha256": weights_digest(classifier)},
-        "policy": policy and {**asdict(policy.config), "weights_sha256": weights_digest(policy)},
-        "skip_rate": config.skip_rate,
-        "sample_policy": config.sample_policy,
-    }
+) -> dict[str, str]:
+    """Return the digests of the networks that a stage with f_C begins with, where it does."""
+    found = {} if config.classifier is None else {"classifier": digest_of(classifier)}
+    return found if policy is None else {**found, "policy": digest_of(policy)}
+
+
+def digest_of(network: Encoder | Classifier | PolicyNetwork) -> str:
+    """Return what tells a network from others: by its config and its weights."""
+    weights = {"weights_sha256": weights_digest(network)}
+    return fingerprint({**asdict(network.config), **weights})
 
 
 def classifier_of(

@@ -22,14 +22,13 @@ from ...agents import (
 )
 from ...feature_cache import FeatureCache
 from ...feature_cache.reading.rows import SKIPPED
-from ...recognizer import AdaptiveRecognizer
 from ..configs.evaluate import EvaluateConfig
 from ..evaluation.exits import SOLVED_ON, exit_rows
 from ..evaluation.measures import print_measures
 from ..evaluation.models import SUFFIX, find_model
 from ..evaluation.outcome import Outcome
 from ..evaluation.pixel_runs import PixelRun, all_places, find_pixel_run, is_pixel_run
-from ..evaluation.plug_back import Contender, parity, recognize_files
+from ..evaluation.plug_back import Contender, parity, recognize_files, recognizer_of
 from ..evaluation.system_runs import SystemRun, find_system_run, is_system_run
 from ..evaluation.trace import Played, all_labels, play
 from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
@@ -260,10 +259,9 @@ def _row(
 def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:
     """Compare the predictions of the recognizer on the video files with those on the cache."""
     cache, engine = trained.cache, trained.engine
-    glance, local = (encoder.fused() for encoder in cache.encoders())
-    recognizer = AdaptiveRecognizer(
-        glance, local, engine.source.classifier, cache.places, trained.policy, cache.dtype
-    ).to(cache.device)
+    glance, local = cache.encoders()
+    fused = glance.fused(), local.fused()
+    recognizer = recognizer_of(cache, fused, engine.source.classifier, trained.policy)
     plugged = Contender(trained.name, recognizer, None, trained.cost, runs_policy=True, patches=1)
     (on_pixels,) = recognize_files([plugged], cache, videos)
     plan = trained.agent.plan(engine, videos)

@@ -91,7 +91,7 @@ def test_defaults_are_those_of_the_room_below() -> None:
     here = {f.name: f.default for f in fields(PolicyTrainingConfig)}
     assert here.pop("conv_channels") is here.pop("hidden") is None  # those that go with f_C
     assert (said.pop("conv_channels"), said.pop("hidden")) == (64, 1024)
-    assert here.keys() - said.keys() == {"epochs", "threads"}
+    assert here.keys() - said.keys() == {"threads"}
     assert said.keys() - here.keys() == {"reward", "plus"}
     assert {name: here[name] for name in said if name in here} == {
         name: value for name, value in said.items() if name in here

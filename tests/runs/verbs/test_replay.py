@@ -14,20 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import binomtest
-from support import add_group, write_cache
 
 from focusgym.agents import RandomAgent, read_penalty, read_policy
 from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
-    ClassifierConfig,
-    FocusgymError,
-    PolicyConfig,
-    PolicyNetwork,
-    build_classifier,
     policy_gmacs,
     read_classifier,
-    write_bundle,
 )
 from focusgym.runs.cli import main
 from focusgym.runs.configs.replay import ReplayConfig
@@ -79,8 +72,8 @@ def by_hand(run: Path, name: str | None, seed: int, i: int) -> list[dict[str, An
         options = drawn.options[np.flatnonzero(every == CHOSEN[i])[0]].tolist()
         looks = [True] * len(options)
     else:
-        chosen, looked = policy.choose(cache.glance_maps(row))
-        options, looks = chosen[0].tolist(), looked[0].tolist()
+        chosen, attended = policy.choose(cache.glance_maps(row))
+        options, looks = chosen[0].tolist(), attended[0].tolist()
     steps = []
     for option, look in zip(options, looks, strict=True):
         _, reward, *_, info = env.step(np.array([option, look]) if plus else option)
@@ -94,7 +87,7 @@ def f_c(run: Path) -> Any:
 
 def assert_episode(found: dict[str, Any], steps: list[dict[str, Any]]) -> None:
     assert found["options"] == [step["option"] for step in steps]
-    assert found["looked"] == [step["look"] for step in steps]
+    assert found["attended"] == [step["look"] for step in steps]
     assert found["correct"] == [step["correct"] for step in steps]
     assert found["boxes_px"] == [step["box_px"].tolist() for step in steps]
     for key, name in (("confidences", "confidence"), ("rewards", "reward"), ("gmacs", "gmacs")):
@@ -113,7 +106,7 @@ def test_numbers_are_the_environments(
     result = shown[1]
     assert [video["row"] for video in result["videos"]] == list(CHOSEN)
     alone = replay(ReplayConfig(tmp_path / "out", run / "policy", videos=CHOSEN, seed=5, mp4=False))
-    looked = []
+    attended = []
     for i, video in enumerate(result["videos"]):
         plus, plain = video["episodes"]
         assert_episode(plus, by_hand(run, "policy_plus", 5, i))
@@ -121,8 +114,8 @@ def test_numbers_are_the_environments(
         again, random = alone["videos"][i]["episodes"]
         assert again == plain
         assert_episode(random, by_hand(run, None, 5, i))
-        looked += plus["looked"]
-    assert 0 < sum(looked) < len(looked), "some frames are skipped"
+        attended += plus["attended"]
+    assert 0 < sum(attended) < len(attended), "some frames are skipped"
 
 
 def test_probabilities_alternatives_and_predictions(
@@ -142,10 +135,11 @@ def test_probabilities_alternatives_and_predictions(
         np.testing.assert_allclose(found["keep"], keep, atol=2e-6)
         # Every alternative of one step by whole episodes of its own, the last without a look.
         t = 2
-        plans, looks = (np.tile(found[name][: t + 1], (k + 1, 1)) for name in ("options", "looked"))
+        plans = np.tile(found["options"][: t + 1], (k + 1, 1))
+        looks = np.tile(found["attended"][: t + 1], (k + 1, 1))
         plans[:, t], looks[:, t] = np.arange(k + 1) % k, np.arange(k + 1) < k
         p = engine.rollout(np.full(k + 1, row), plans, looks)[:, t].softmax(dim=-1)
-        done = found["options"][t] if found["looked"][t] else k
+        done = found["options"][t] if found["attended"][t] else k
         tried = p[:, int(cache.labels[row])].numpy()
         np.testing.assert_allclose(found["alternatives"][t], tried, atol=1e-5)
         assert found["random"][t] == pytest.approx(tried[:-1].mean(), abs=1e-5)
@@ -184,7 +178,8 @@ def test_regret_is_against_the_best_of_each_step(run: Path, name: str) -> None:
     for i, row in enumerate(rows):
         lost = 0.0
         for t in range(engine.cache.steps):
-            best, options, looks = 0.0, *(x[i, : t + 1] for x in (decided.options, decided.looked))
+            options, looks = decided.options[i, : t + 1], decided.attended[i, : t + 1]
+            best = 0.0
             for option in range(k + looker.can_skip):
                 tried = np.append(options[:t], option % k), np.append(looks[:t], option < k)
                 p = engine.rollout(rows[i : i + 1], *(x[None] for x in tried))[0, t].softmax(dim=-1)
@@ -226,13 +221,13 @@ def test_overview_sums_up_the_split(run: Path, shown: tuple[Path, dict[str, Any]
     overview = shown[1]["overview"]
     cache = FeatureCache.open(run / "cache")
     test = cache.split("test")
-    options, looked = read_policy(run / "policy_plus").choose(cache.glance_maps(test))
+    options, attended = read_policy(run / "policy_plus").choose(cache.glance_maps(test))
     plus = overview["policies"][0]
     assert overview["n_videos"] == len(test)
-    assert plus["skipped_by_step"] == pytest.approx((~looked).double().mean(dim=0).tolist())
-    counts = torch.bincount(options[looked], minlength=cache.n_options).double()
+    assert plus["skipped_by_step"] == pytest.approx((~attended).double().mean(dim=0).tolist())
+    counts = torch.bincount(options[attended], minlength=cache.n_options).double()
     assert plus["heat"] == pytest.approx((counts / counts.sum()).tolist())
-    assert sum(each["looks"] for each in plus["classes"]) == int(looked.sum())
+    assert sum(each["looks"] for each in plus["classes"]) == int(attended.sum())
     for t, accuracy in enumerate(plus["accuracy_by_step"]):
         right = binomtest(round(accuracy * len(test)), len(test)).proportion_ci(method="wilson")
         assert plus["accuracy_intervals_by_step"][t] == pytest.approx([right.low, right.high])
@@ -251,7 +246,7 @@ def test_overview_sums_up_the_split(run: Path, shown: tuple[Path, dict[str, Any]
         label = cache.classes.index(each["name"])
         of_class = cache.labels[test] == label
         assert each["videos"] == int(of_class.sum())
-        seen = looked & of_class[:, None]
+        seen = attended & of_class[:, None]
         counts = torch.bincount(options[seen], minlength=cache.n_options).double()
         assert each["heat"] == pytest.approx((counts / max(1, int(seen.sum()))).tolist())
 
@@ -349,92 +344,10 @@ def test_all_videos_are_listed_and_more_can_be_shown(run: Path, tmp_path: Path) 
     for name, found in zip(("policy_plus", "policy"), listing["policies"], strict=True):
         for i in (0, 7, 19):
             row = np.array([listing["rows"][i]])
-            options, looked = read_policy(run / name).choose(cache.glance_maps(row))
-            p = engine.rollout(row, options.numpy(), looked.numpy())[0, -1].softmax(dim=-1)
+            options, attended = read_policy(run / name).choose(cache.glance_maps(row))
+            p = engine.rollout(row, options.numpy(), attended.numpy())[0, -1].softmax(dim=-1)
             assert found["predictions"][i] == int(p.argmax())
             assert found["correct"][i] == int(p.argmax() == cache.labels[row[0]])
             sure = float(p[cache.labels[row[0]]])
             assert found["confidences"][i] == pytest.approx(sure, abs=6e-5)
-            assert found["looks"][i] == int(looked.sum())
-
-
-def test_mistakes_say_what_to_do_and_leave_nothing(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    used = tmp_path / "used"
-    used.mkdir()
-    (used / "mine.txt").write_text("mine")
-    boxes = tmp_path / "boxes.csv"
-    boxes.write_text("path,frame\nx,1\n")
-    twice = pd.read_csv(run / "data" / "boxes.csv")
-    twice["path"] = str((run / "data").resolve()) + "/" + twice["path"]
-    pd.concat([twice, twice]).to_csv(tmp_path / "twice.csv", index=False)
-    twice.astype({"left": str}).assign(left="far").to_csv(tmp_path / "words.csv", index=False)
-    (tmp_path / "text.csv").write_text("one\n" + "more, than, one\n" * 2)
-    out, policy = tmp_path / "out", ("--policy", run / "policy")
-    for args, text in (
-        ((used, *policy), "used exists: nothing was touched; give another folder"),
-        ((out, "--policy", tmp_path / "nowhere"), "is no trained policy: give a folder"),
-        ((out, *policy, "--second", tmp_path / "nowhere"), "is no trained policy"),
-        ((out, *policy, "--cache", tmp_path / "nowhere"), "give --cache"),
-        ((out, *policy, "--classifier", tmp_path / "none"), "give --classifier"),
-        ((out, *policy, "--split", "tost"), "split 'tost' has no videos"),
-        ((out, *policy, "--more", "-1"), "--more must be an integer of at least 0; got -1"),
-        ((out, *policy, "--count", "0"), "--count must be an integer of at least 1; got 0"),
-        ((out, *policy, "--videos", "100"), "--videos must be rows of the cache in [0, 100)"),
-        ((out, *policy, "--videos", "-1"), "--videos must be rows of the cache in [0, 100)"),
-        ((out, *policy, "--videos", "9", "9"), "--videos must be different rows; got [9, 9]"),
-        ((out, *policy, "--select", "skipped"), "there is nothing to show (AdaFocus has no π′"),
-        ((out, *policy, "--reward", "gain"), "unknown reward 'gain'"),
-        ((out, *policy, "--reward", "[1"), "--reward '[1': expected a name"),
-        ((out, *policy, "--boxes", boxes), "is no table of boxes"),
-        ((out, *policy, "--boxes", tmp_path / "no.csv"), "is no table of boxes"),
-        ((out, *policy, "--boxes", tmp_path / "text.csv"), "is no table of boxes"),
-        ((out, *policy, "--boxes", tmp_path / "twice.csv"), "more than one box for frame 0 of "),
-        ((out, *policy, "--boxes", tmp_path / "words.csv"), "something else than numbers"),
-        ((out, *policy, "--seed", "-1"), "--seed must be in 0.."),
-    ):
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(SystemExit) as caught:
-            main(["replay", *map(str, args)])
-        assert caught.value.code == 2
-        captured = capsys.readouterr()
-        assert not captured.out
-        assert text in captured.err
-        assert captured.err.count("\n") == 1
-        assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_second_policy_of_another_group_is_refused(tmp_path: Path) -> None:
-    cache = write_cache(tmp_path / "cache")
-    other = add_group(cache)
-    for name, group in (("nine", cache.group.name), ("four", other)):
-        features = FeatureCache.open(cache.root, group)
-        h, w, channels = features.map_shape
-        sizes = PolicyConfig(h, w, channels, features.n_options, 4, 8)
-        network = PolicyNetwork(sizes)
-        write_bundle(tmp_path / name, "policy", sizes, network, features.fingerprint)
-        config = ClassifierConfig(channels, features.local_channels, features.n_classes, hidden=4)
-        if name == "nine":
-            f_c = build_classifier(config)
-            write_bundle(tmp_path / "classifier", "classifier", config, f_c, features.fingerprint)
-    with pytest.raises(
-        FocusgymError,
-        match=f"option group {other} of .*expected option group {cache.group.name} of",
-    ):
-        replay(ReplayConfig(tmp_path / "out", tmp_path / "nine", tmp_path / "four"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_video_that_is_gone_is_named(run: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "cache"
-    shutil.copytree(run / "cache", moved)
-    table = pd.read_csv(moved / "videos.csv")
-    table.loc[99, "path"] = str(tmp_path / "gone.mp4")
-    table.to_csv(moved / "videos.csv", index=False)
-    config = ReplayConfig(
-        tmp_path / "out", run / "policy", None, moved, run / "classifier", videos=(98, 99)
-    )
-    with pytest.raises(FocusgymError, match=r"gone\.mp4"):
-        replay(config)
-    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+            assert found["looks"][i] == int(attended.sum())
