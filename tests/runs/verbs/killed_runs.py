@@ -22,7 +22,7 @@ from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainC
 from focusgym.runs.folders.run_folder import is_run
 from focusgym.runs.training import policy_run as train
 
-POLICY = PolicyTrainingConfig(5, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
+POLICY = PolicyTrainingConfig(3, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
 RUNS = {
     "validated": (replace(POLICY, validations=2), SkipConfig()),
     "plus": (POLICY, SkipConfig(plus=True)),
