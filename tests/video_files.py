@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from focusgym.feature_cache import Clip, VideoError, sample_frames
@@ -216,9 +217,11 @@ class Shown(NamedTuple):
 
 def plain_decode(path: Path) -> Shown:
     """Decode a file from the first frame to the last, without seeking."""
+    converter = VideoReformatter()  # one for all frames: to set one up takes longer than to convert
     with av.open(f"file:{path}", metadata_errors="ignore") as container:
         frames = list(container.decode(video=0))
-    return Shown(np.stack([upright(each) for each in frames]), [each.time for each in frames])
+    pictures = [upright(each, converter) for each in frames]
+    return Shown(np.stack(pictures), [each.time for each in frames])
 
 
 @lru_cache(maxsize=1)
@@ -230,9 +233,9 @@ def shown_of(path: Path, written_ns: int) -> Shown | None:
         return None
 
 
-def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
+def upright(frame: av.VideoFrame, converter: VideoReformatter) -> NDArray[np.uint8]:
     """Return a frame as it is shown: its display matrix applied to every pixel's place."""
-    pixels = frame.to_ndarray(format="rgb24")
+    pixels = converter.reformat(frame, format="rgb24").to_ndarray()
     found = [each for each in frame.side_data if each.type.name == "DISPLAYMATRIX"]
     if not found:
         return pixels
@@ -285,7 +288,7 @@ def compare(path: Path) -> str:
         if steps is not None:
             assert pixels.indices.tolist() == middles(len(shown.pictures), steps)
         assert pixels.pictures.shape[1:] == shown.pictures.shape[1:]
-        apart = np.abs(pixels.pictures.astype(int) - shown.pictures[pixels.indices])
+        apart = np.abs(pixels.pictures.astype(np.int16) - shown.pictures[pixels.indices])
         assert apart.mean((1, 2, 3)).max() < 0.5, (path.name, pixels.decoder)
         ways.add(pixels.decoder)
     assert len(ways) == 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from .container import DISPLAY_MATRIX, VideoError, decoding, open_video
@@ -88,20 +89,28 @@ def every_picture(path: str) -> Iterator[Picture]:
     Raises:
         VideoError: If it is missing, damaged or no video.
     """
+    converter = VideoReformatter()
     with decoding(path), open_video(path) as (container, stream):
         for place, frame in enumerate(container.decode(stream)):
-            yield upright(path, place, frame)
+            yield upright(path, place, frame, converter)
 
 
-def upright(path: str, place: int, frame: VideoFrame) -> Picture:
+def upright(path: str, place: int, frame: VideoFrame, converter: VideoReformatter) -> Picture:
     """Return the picture ``(height, width, 3)`` of a frame, turned and mirrored as it is shown.
+
+    Args:
+        path: The frame's file.
+        place: Its number there.
+        frame: The decoded frame.
+        converter: One for all frames of a file: what it sets up, which with PyAV 17 starts a thread
+            per core, takes longer than to convert a small frame.
 
     Raises:
         VideoError: If the frame is damaged, or lies at an angle that is no multiple of 90°.
     """
     if frame.is_corrupt:
         raise VideoError(f"{path}: frame {place} is damaged: replace the file, or leave it out")
-    pixels: Picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    pixels: Picture = np.asarray(converter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
     matrix: Any = frame.side_data.get(DISPLAY_MATRIX)
     if matrix is None:
         return pixels
@@ -128,6 +137,7 @@ def _by_seeking(index: VideoIndex, wanted: NDArray[np.int64]) -> Iterator[tuple[
     Raises:
         OutOfStepError: If a frame is not of the time that the index says.
     """
+    converter = VideoReformatter()
     with open_video(index.path) as (container, stream):
         frames, place = container.decode(stream), 0  # place: of the frame that comes next
         for target in wanted.tolist():
@@ -146,7 +156,7 @@ def _by_seeking(index: VideoIndex, wanted: NDArray[np.int64]) -> Iterator[tuple[
                     raise OutOfStepError
             except av.FFmpegError as error:  # whoever decodes in order says what is damaged
                 raise OutOfStepError from error
-            yield target, upright(index.path, target, frame)
+            yield target, upright(index.path, target, frame, converter)
 
 
 def _from_key(
@@ -170,12 +180,13 @@ def _in_order(index: VideoIndex, wanted: NDArray[np.int64]) -> tuple[Pictures, V
     times: list[float | None] = []
     pictures: Pictures = {}
     sizes_px: set[tuple[int, int]] = set()
+    converter = VideoReformatter()
     with open_video(index.path) as (container, stream):
         for place, frame in enumerate(container.decode(stream)):
             times.append(frame.time)
             sizes_px.add((frame.width, frame.height))
             if place in places:
-                pictures[place] = upright(index.path, place, frame)
+                pictures[place] = upright(index.path, place, frame, converter)
         frame_s = frame_seconds(stream)
     if not times:
         raise VideoError(f"{index.path} holds no frame that can be decoded: replace the file")

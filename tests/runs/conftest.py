@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from recognizers import make_encoder
 from torch import Tensor
 from verbs import Call, Digits
@@ -36,9 +39,18 @@ def tiny() -> Recipe:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe) -> tuple[Path, dict[str, Any]]:
-    """A finished quickstart: its folder, which is ``outputs/quickstart`` of a root, and results."""
-    out = tmp_path_factory.mktemp("root") / "outputs" / "quickstart"
-    return out, quickstart(QuickstartConfig(out=out), tiny)
+    """A finished quickstart: its folder, which is ``outputs/quickstart`` of a root, and results.
+
+    Where several processes test, the first that needs it makes it for all of them.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all processes of this run, and of no other run
+    out = root / "tiny_run" / "outputs" / "quickstart"
+    with FileLock(root / "tiny_run.lock"):
+        if (out / "results.json").is_file():  # written last
+            return out, json.loads((out / "results.json").read_text())
+        return out, quickstart(QuickstartConfig(out=out), tiny)
 
 
 @pytest.fixture(scope="session")

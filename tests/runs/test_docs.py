@@ -39,6 +39,10 @@ FOCUSGYM = "focusgym"
 # See also `in_short`.
 SHORTER = {"compare": shlex.split("--seeds 1 --patch 20 --epochs 1 --fit-epochs 1")}
 SHORT_TRAINING = ["--epochs", "1"]
+SHORT_SYSTEMS = {
+    "compare": shlex.split("--decisions 32 --fit-hidden 16"),
+    "train": shlex.split("--decisions 32"),
+}
 PAGES_BY = {page.stem: page for page in PAGES}
 CONFIGS: dict[str, type[Any]] = {
     **VERBS,
@@ -151,7 +155,11 @@ def shorter(words: list[str]) -> list[str]:
     says = {"--resume", "--epochs", "--decisions"} & {*words} or any(
         word.endswith(".yaml") for word in words
     )
-    return SHORT_TRAINING if words[1] == "train" and not says else SHORTER.get(words[1], [])
+    of_systems = SHORT_SYSTEMS.get(words[1], []) if "--decisions" in words else []
+    return [
+        *(SHORT_TRAINING if words[1] == "train" and not says else SHORTER.get(words[1], [])),
+        *of_systems,
+    ]
 
 
 def in_short() -> None:
@@ -161,9 +169,10 @@ def in_short() -> None:
     from focusgym.runs.verbs import quickstart
 
     # MobileNet-V2 on 8 × 49 patches of each clip, and 200 epochs: less of everything here.
-    clips, frames = quickstart.clips(), FrameConfig(steps=2, frame_px=224, resize_px=256)
+    clips, frames = quickstart.clips(), FrameConfig(steps=2, frame_px=64, resize_px=72)
     ppo, ppo_plus = (replace(each, epochs=4) for each in (clips.ppo, clips.ppo_plus))
-    shorter = replace(clips, frames=frames, grid=2, ppo=ppo, ppo_plus=ppo_plus)
+    small = {"frames": frames, "patch_px": 32, "grid": 2, "hidden": 16}
+    shorter = replace(clips, **small, ppo=ppo, ppo_plus=ppo_plus)
     quickstart.clips = lambda: shorter
 
     # Trainings in processes of their own, each of which imports torch again.
@@ -240,6 +249,9 @@ def folders(
         for given in yours.iterdir():
             (root / given.name).symlink_to(given)
         (root / "steps.json").write_text(json.dumps(steps_of(page)))
+    # The page on comparisons goes on with the one that the README begins, by the same command.
+    table5 = found["README.md"] / "outputs" / "table5"
+    (found["compare.md"] / "outputs" / "table5").symlink_to(table5)
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment: dict[str, str] = {**os.environ, **threads, "PATH": path, "COLUMNS": "100"}

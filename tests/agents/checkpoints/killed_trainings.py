@@ -23,9 +23,8 @@ from focusgym.recognizer.files.checkpoint_file import read_checkpoint
 
 SMALL: dict[str, Any] = {"n_envs": 6, "conv_channels": 2, "hidden": 8}
 CONFIGS = {
-    "minibatches": PPOConfig(8, minibatch=3, update_epochs=2, **SMALL),
     "one_pass": PPOConfig(
-        8,
+        6,
         minibatch=None,
         update_epochs=1,
         lr_decay=False,
@@ -34,10 +33,10 @@ CONFIGS = {
         max_grad_norm=math.inf,
         **SMALL,
     ),
-    "validated": PPOConfig(8, minibatch=3, validations=4, **SMALL),
-    "plus": PPOConfig(8, minibatch=3, plus=PlusTraining(keep_from=0.4, keep_ratio=0.5), **SMALL),
+    "validated": PPOConfig(6, minibatch=3, update_epochs=2, validations=4, **SMALL),
+    "plus": PPOConfig(6, minibatch=3, plus=PlusTraining(keep_from=0.4, keep_ratio=0.5), **SMALL),
     "target": PPOConfig(
-        8,
+        6,
         minibatch=None,
         update_epochs=2,
         plus=PlusTraining(0.3, {"per_gmac": 1e-3}, keep_ratio=None, target_gmacs=4.0),

@@ -73,7 +73,7 @@ def assert_same_reset(ours: VectorEnv, theirs: VectorEnv, mask: Any = None) -> N
 
 
 @every_kind
-@pytest.mark.parametrize("n", [1, 3, 64])
+@pytest.mark.parametrize("n", [1, 3, 13])  # fewer and more than the videos
 @pytest.mark.parametrize("observation", ["map", "index"])
 @pytest.mark.parametrize("reward", REWARDS)
 def test_a_batch_is_gymnasium_s_batch_of_single_environments(
@@ -88,7 +88,7 @@ def test_a_batch_is_gymnasium_s_batch_of_single_environments(
         assert getattr(ours, f"single_{space}") == getattr(theirs, f"single_{space}")
     ours.action_space.seed(0)
     assert_same_reset(ours, theirs)
-    for step in range((2 if n == 64 else 3) * T + 1):
+    for step in range(3 * T + 1):
         done = assert_same_step(ours, theirs, ours.action_space.sample())
         assert done.tolist() == [step % T == T - 1] * n
 

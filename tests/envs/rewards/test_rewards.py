@@ -137,7 +137,7 @@ some_options = st.lists(st.integers(0, K - 1), min_size=1, unique=True).map(sort
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("design", REWARDS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     seed=st.integers(0, 999),
     all_labels=st.lists(several_labels, min_size=N, max_size=N),

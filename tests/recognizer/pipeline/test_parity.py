@@ -213,8 +213,7 @@ def assert_agree(on_pixels: Tensor, on_cache: Tensor, labels: Tensor) -> None:
     assert difference.abs().max() <= 0.02
 
 
-@pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("policy", ["pi", "plus"])
+@pytest.mark.parametrize(("policy", "fused"), [("pi", True), ("plus", True), ("pi", False)])
 def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str, fused: bool) -> None:
     """Each side chooses by itself: the recognizer from pixels, the agent from the cache."""
     recognizer, engine = world.recognizer(policy, fused=fused), world.engine

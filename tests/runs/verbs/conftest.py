@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,10 @@ import pytest
 from focusgym.feature_cache import DigitsConfig, make_digits
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Digits with lists in three formats."""
-    root = tmp_path / "data"
+    root = tmp_path_factory.mktemp("made") / "data"
     table = make_digits(DigitsConfig(n_train=20, n_val=4, n_test=4, n_frames=6), root)
     for split, rows in table.groupby("split"):
         lines = [f"{path} 6 {i % 2}" for i, path in enumerate(rows["path"])]
@@ -22,3 +23,9 @@ def data(tmp_path: Path) -> Path:
             root / f"{split}.csv", index=False
         )
     return root
+
+
+@pytest.fixture
+def data(made: Path, tmp_path: Path) -> Path:
+    """A copy of them, which a test may change."""
+    return shutil.copytree(made, tmp_path / "data")

@@ -116,7 +116,6 @@ CASES: dict[str, tuple[str, ...]] = {
     "stage I": (),
     "stage I, skips": ("--skip-rate", "0.4"),
     "stage III": ("--policy", "pi"),
-    "stage III, skips": ("--policy", "pi", "--skip-rate", "0.4"),
     "stage III, plus": ("--policy", "plus"),
     "stage III, drawn": ("--policy", "plus", "--sample-policy"),
 }

@@ -6,33 +6,108 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import kills
 import pytest
 from torch.distributed.run import parse_args
-from verbs import ALONE, Digits, contents, in_two_processes, refused, run_fit
+from verbs import ALONE, Digits, contents, refused, run_fit
 
 from focusgym.feature_cache import VideoSamples
 from focusgym.recognizer import read_bundle
 
-FOCUSGYM = Path(sys.executable).with_name("focusgym")
-# The verb, killed as soon as its first checkpoint is there: of the first epoch.
-KILLED = """
+# The verb, in one process or in two, for each (name, port, processes, arguments) of a list, torch
+# imported once for all; prints how each process ended. In one it is killed as soon as its first
+# checkpoint is there: of the first epoch.
+CHILDREN = """
+import json
+import os
 import sys
+import torch._dynamo
 from kills import kill_at_checkpoint
 from focusgym.recognizer.stages import progress
 from focusgym.runs.cli import main
-kill_at_checkpoint(progress, 1, half_written=False)
-main(["fit", *sys.argv[1:]])
+from focusgym.runs.verbs import fit
+ended = {}
+for name, port, n, arguments in json.loads(sys.argv[1]):
+    children = []
+    for rank in range(n):
+        children.append(os.fork())
+        if children[-1] == 0:
+            for number, end in ((1, "out"), (2, "err")):
+                os.dup2(os.open(f"{name}.{end}", os.O_CREAT | os.O_APPEND | os.O_WRONLY), number)
+            if n == 1:
+                kill_at_checkpoint(progress, 1, half_written=False)
+            else:
+                two = dict(WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+                os.environ.update(two, RANK=str(rank), LOCAL_RANK=str(rank))
+            sys.exit(main(["fit", *arguments]))
+    ended[name] = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+print(json.dumps(ended))
 """
-
-
 BEGUN = [".lock", "checkpoint.safetensors", "config.yaml", "run.json"]
+EPOCHS = ("--epochs", 4)
+# Batches of five and two are shared unevenly.
+TOGETHER = ("--epochs", 3, "--freeze-batch-norm", "--dropout", 0.3)
+
+
+class Ended(NamedTuple):
+    """What became of the verb in processes of its own: exit codes, and what all of them said."""
+
+    codes: list[int]
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the processes work, each command in a folder of its own."""
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def ended(folder: Path, digits: Digits, encoders: Path) -> dict[str, Ended]:
+    """Run the verb: killed, in two processes, and in two of which one reads a damaged video."""
+    videos = folder / "digits"
+    shutil.copytree(digits.options[1], videos)
+    (videos / "again" / "3.mp4").write_text("no video")  # process 1 validates on rows 1, 3, …
+    elsewhere = tuple(each.replace(digits.options[1], str(videos)) for each in digits.options)
+    moved = replace(digits, options=elsewhere)
+    outs = {name: folder / name / "out" for name in ("killed", "two", "damaged")}
+    for out in outs.values():
+        out.parent.mkdir()
+    commands = {
+        "killed": (1, command(outs["killed"], digits, encoders, *EPOCHS)),
+        "two": (2, command(outs["two"], digits, encoders, *TOGETHER)),
+        "damaged": (2, command(outs["damaged"], moved, encoders, "--epochs", 1)),
+    }
+    jobs = [(name, free_port(), n, arguments) for name, (n, arguments) in commands.items()]
+    path = os.pathsep.join([str(Path(kills.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILDREN, json.dumps(jobs)],
+        cwd=folder,
+        env={**ALONE, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return {
+        name: Ended(codes, *((folder / f"{name}.{end}").read_text() for end in ("out", "err")))
+        for name, codes in json.loads(ran.stdout).items()
+    }
+
+
+def free_port() -> int:
+    """Return a port for two processes to meet at, as torchrun chooses one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[str]:
@@ -51,18 +126,18 @@ def networks(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(
-    tmp_path: Path, digits: Digits, encoders: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    digits: Digits,
+    encoders: Path,
+    folder: Path,
+    ended: dict[str, Ended],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    epochs = ("--epochs", 4)
-    out, partial = tmp_path / "killed", tmp_path / "killed.partial"
-    arguments = command(out, digits, encoders, *epochs)
-    path = os.pathsep.join([str(Path(kills.__file__).parent), os.environ.get("PYTHONPATH", "")])
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments], env={**ALONE, "PYTHONPATH": path}
-    )
-    assert killed.returncode == -signal.SIGKILL, "it was killed in the midst"
+    assert ended["killed"].codes == [-signal.SIGKILL], ended["killed"].err
+    out, partial = folder / "killed" / "out", folder / "killed" / "out.partial"
+    arguments = command(out, digits, encoders, *EPOCHS)
     assert (partial / "checkpoint.safetensors").exists()
-    run_fit(*command(tmp_path / "whole", digits, encoders, *epochs))
+    run_fit(*command(tmp_path / "whole", digits, encoders, *EPOCHS))
     assert not out.exists()
     before = contents(partial)
     for more, differs in (
@@ -81,7 +156,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert contents(partial) == before, "nothing was touched"
     moved = tmp_path / "moved"
     shutil.copytree(encoders, moved)
-    run_fit(*command(out, digits, moved, *epochs))  # where encoders are may change
+    run_fit(*command(out, digits, moved, *EPOCHS))  # where encoders are may change
     assert not partial.exists()
     assert networks(out) == networks(tmp_path / "whole")
     record = json.loads((out / "run.json").read_text())
@@ -149,30 +224,16 @@ def test_an_interruption_is_one_line_and_leaves_what_is_complete(
     assert networks(out) == networks(tmp_path / "whole")
 
 
-def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the verb in two processes."""
-    two = ("torch.distributed.run", "--standalone", "--no-python", "--nproc-per-node=2")
-    return subprocess.run(
-        [sys.executable, "-m", *two, str(FOCUSGYM), "fit", *arguments],
-        env=ALONE,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
-# Batches of five and two are shared unevenly.
-TOGETHER = ("--epochs", 3, "--freeze-batch-norm", "--dropout", 0.3)
-
-
-def test_two_processes_are_one(tmp_path: Path, digits: Digits, encoders: Path) -> None:
-    ran = torchrun(*command(tmp_path / "two", digits, encoders, *TOGETHER))
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("learning rates times 0.078125: local 0.0390625, classifier") == 1
-    assert ran.stdout.count("right on the validation videos") == 1
+def test_two_processes_are_one(
+    tmp_path: Path, digits: Digits, encoders: Path, folder: Path, ended: dict[str, Ended]
+) -> None:
+    ran, out = ended["two"], folder / "two" / "out"
+    assert ran.codes == [0, 0], ran.err
+    assert ran.out.count("learning rates times 0.078125: local 0.0390625, classifier") == 1
+    assert ran.out.count("right on the validation videos") == 1
     run_fit(*command(tmp_path / "one", digits, encoders, *TOGETHER))
     for name, kind in (("local", "encoder"), ("classifier", "classifier")):
-        one, two = (read_bundle(tmp_path / n / name, kind) for n in ("one", "two"))
+        one, two = (read_bundle(each / name, kind) for each in (tmp_path / "one", out))
         assert two.metrics["epoch"] == one.metrics["epoch"] > 0
         assert two.metrics["val_accuracy"] == one.metrics["val_accuracy"]
         assert two.metrics["val_loss"] == pytest.approx(one.metrics["val_loss"], rel=1e-5)
@@ -181,27 +242,18 @@ def test_two_processes_are_one(tmp_path: Path, digits: Digits, encoders: Path) -
             assert float((two.weights[key].float() - value.float()).abs().max()) < 1e-5, key
             if name == "local" and key.endswith("0.weight"):
                 assert float((start[key] - value).abs().max()) > 1e-3, key
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-def test_several_processes_tell_an_error_once(
-    tmp_path: Path, digits: Digits, encoders: Path
-) -> None:
+def test_several_processes_tell_an_error_once(folder: Path, ended: dict[str, Ended]) -> None:
     """Of a video that one of them reads, while the other waits for it."""
-    root = tmp_path / "digits"
-    shutil.copytree(digits.options[1], root)
-    (root / "again" / "3.mp4").write_text("no video")  # process 1 validates on rows 1, 3, …
-    elsewhere = tuple(each.replace(digits.options[1], str(root)) for each in digits.options)
-    moved = replace(digits, options=elsewhere)
-    arguments = command(tmp_path / "out", moved, encoders, "--epochs", 1)
-    ran = in_two_processes(*arguments)
-    said = ran.stderr
-    assert ran.stdout.splitlines()[-1] == "[2, 2]", said
+    codes, _, said = ended["damaged"]
+    assert codes == [2, 2], said
     told = [line for line in said.splitlines() if line.startswith("focusgym: ")]
     assert len(told) == 1
-    assert f"{root}/again/3.mp4 cannot be decoded" in told[0]
+    assert f"{folder}/digits/again/3.mp4 cannot be decoded" in told[0]
     assert "Traceback" not in said
-    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+    assert not any((folder / "damaged").iterdir())
 
 
 def test_torchrun_leaves_our_options_alone(digits: Digits, encoders: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,10 +183,20 @@ def test_the_second_time_everything_is_reused(
 def test_the_same_seed_gives_the_same_results(
     tiny_run: Run, tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Told as JSON, one object alone; a report that is told otherwise is of the same run."""
-    _, results = tiny_run
+    """Told as JSON, one object alone; a report that is told otherwise is of the same run.
+
+    Videos and features are copied: that these are the same is tested where they are made.
+    """
+    out, results = tiny_run
     config = QuickstartConfig(out=tmp_path / "again", json=True)
+    config.out.mkdir()
+    shutil.copy(out / "run.json", config.out)
+    for step in ("data", "cache"):
+        shutil.copytree(out / step, config.out / step)
     again = quickstart(config, tiny)
+    for bundle in ("glance", "local", "classifier"):
+        weights = f"encoders/{bundle}/weights.safetensors"
+        assert (config.out / weights).read_bytes() == (out / weights).read_bytes()
     assert again["policies"] == results["policies"]
     assert again["parity"] == results["parity"]
     printed = capsys.readouterr()
