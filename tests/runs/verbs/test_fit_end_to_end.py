@@ -64,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path,
     """A run, and what `fit` was called with."""
     out, calls = tmp_path_factory.mktemp("out") / "run", list[Call]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("focusgym.runs.training.stage_run.fit", Call.spy(calls))
+        patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
         run_fit(*command(out, data))
     return out, calls[0]
 
@@ -201,7 +201,7 @@ def test_two_processes_are_one(tmp_path: Path, data: Path) -> None:
     assert ran.stdout.count("right on the validation videos") == 1
     calls = list[Call]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("focusgym.runs.training.stage_run.fit", Call.spy(calls))
+        patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
         run_fit(*command(tmp_path / "one", data, *more))
     one, two = (read_bundle(tmp_path / name, "recognizer") for name in ("one", "two"))
     assert two.metrics["epoch"] == one.metrics["epoch"] > 0
