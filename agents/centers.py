@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..envs import FeatureSource, FocusEngine, Source, interpolated
+from ..envs.engine.interpolated import grid_of
 from ..feature_cache import FeatureCache
 from ..feature_cache.reading.samples import targets
 from ..recognizer import (
@@ -24,6 +25,7 @@ from ..recognizer import (
     confidence,
     fit,
     policy_gmacs,
+    weights_digest,
 )
 from .task_play import N_ENVS, TaskTrace
 
@@ -112,7 +114,7 @@ def train_centers(
         name="π by gradient",
         seed=seed,
         checkpoint=checkpoint,
-        identity=cache.fingerprint,
+        identity=f"{cache.fingerprint} {weights_digest(source.classifier)}",
     )
 
 
@@ -120,7 +122,8 @@ def train_centers(
 def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> TaskTrace:
     """Look in every segment of every video where a policy says.
 
-    On a cache the features of a box are interpolated; on pixels the box is cut out. Rewards are 0.
+    On a cache the features of a box are interpolated; on pixels the box is cut out. Rewards are 0,
+    and the options of the trace are those that are nearest to the boxes.
 
     Args:
         source: Features and classifier.
@@ -128,7 +131,9 @@ def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> T
         policy: Names centres.
     """
     parts = [_read(source, videos[i : i + N_ENVS], policy) for i in range(0, len(videos), N_ENVS)]
-    every, sure = (torch.cat(column) for column in zip(*parts, strict=True))
+    every, sure, centers = (torch.cat(column) for column in zip(*parts, strict=True))
+    grid = grid_of(source.cache)
+    corners_px = centers.numpy() * (grid.frame_px - grid.patch_px)  # (B, T, 2)
     cost, steps = source.frame_cost, source.cache.steps
     local_gmacs = float(source.cache.option_gmacs[0])  # all options of a grid have one price
     each = cost.glance_gmacs + policy_gmacs(policy) + local_gmacs + cost.classifier_gmacs
@@ -136,7 +141,7 @@ def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> T
     return TaskTrace(
         videos=videos,
         segments=np.tile(np.arange(steps), (len(videos), 1)),
-        options=np.zeros_like(everywhere, dtype=np.int64),
+        options=grid.nearest(corners_px + grid.patch_px / 2),
         attended=everywhere,
         fed=everywhere.copy(),
         logits=every,
@@ -148,9 +153,9 @@ def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> T
     )
 
 
-def _read(source: Source, videos: NDArray[np.int64], policy: Policy) -> tuple[Tensor, Tensor]:
-    """Return logits ``(B, T, C)``, and confidences on the true label at the end ``(B,)``."""
-    engine, state, found = FocusEngine(source), None, []
+def _read(source: Source, videos: NDArray[np.int64], policy: Policy) -> tuple[Tensor, ...]:
+    """Return logits ``(B, T, C)``, final confidences ``(B,)`` and centres ``(B, T, 2)``."""
+    engine, state, found, named = FocusEngine(source), None, [], []
     engine.start(videos)
     for t in range(source.cache.steps):
         segments = np.full(len(videos), t)
@@ -158,4 +163,6 @@ def _read(source: Source, videos: NDArray[np.int64], policy: Policy) -> tuple[Te
         centers, _, state = policy.advance(maps, state)
         engine.commit(engine.try_boxes(segments, centers))
         found.append(engine.logits.cpu())
-    return torch.stack(found, dim=1), confidence(engine.logits.cpu(), source.labels[videos].cpu())
+        named.append(centers[:, 0].cpu())
+    sure = confidence(engine.logits.cpu(), source.labels[videos].cpu())
+    return torch.stack(found, dim=1), sure, torch.stack(named, dim=1)

@@ -46,6 +46,7 @@ class GradientSystem(DirectSystem):
 
     knob: ClassVar[str] = "setting"
     learns: ClassVar[bool] = True
+    keeps: ClassVar[bool] = True
 
     conv_channels: int = 64
     hidden: int = 1024
@@ -62,6 +63,8 @@ class GradientSystem(DirectSystem):
         for name in SIZES[:-1]:
             check_integer(name, getattr(self, name), 1)
         check_number("lr", self.lr)
+        if not self.lr:
+            raise ValueError("lr must be positive; got 0")
 
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None

@@ -99,6 +99,8 @@ class System(ABC):
 class DirectSystem(System):
     """A system that is played without an environment: what it reads comes in a known order."""
 
+    keeps: ClassVar[bool] = False  # whether it writes what it has trained, see `reader`
+
     @abstractmethod
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None

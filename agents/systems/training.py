@@ -108,7 +108,8 @@ def make_system(
     asked["policy_gmacs"] = model_gmacs(model, env)
     env = make_sb3(name, learner.n_envs, **asked)
     model.set_env(env)
-    rollout = learner.n_envs * getattr(model, "n_steps", 1)
+    # Off-policy algorithms have no rollouts: their n_steps, if any, is another thing.
+    rollout = learner.n_envs * (model.n_steps if isinstance(model, OnPolicyAlgorithm) else 1)
     return SystemModel(name, asked, learner, model, -(-learner.decisions // rollout) * rollout)
 
 
@@ -134,7 +135,8 @@ def train_system(
             keeps none. An off-policy algorithm has none either, and begins again.
         checkpoint_s: Least time between two, seconds; 0 writes before each rollout.
         logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, a row per
-            rollout; None writes none.
+            rollout, or of an off-policy algorithm per hundred episodes and at the end; None writes
+            none.
         callbacks: More of them.
 
     Raises:
@@ -194,6 +196,10 @@ class _Progress(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
+
+    def _on_training_end(self) -> None:
+        if isinstance(self.model, OffPolicyAlgorithm):  # which logs every hundredth episode
+            self.model.dump_logs()
 
     def _on_rollout_end(self) -> None:
         assert self._bar is not None

@@ -168,6 +168,11 @@ class FocusEngine:
             ValueError: If there are no boxes between the options of the source.
             RuntimeError, CacheError: As `try_options`.
         """
+        if centers.ndim != 3 or len(centers) != len(self.videos):
+            raise ValueError(
+                f"centres must be (B, M, 2) of B = {len(self.videos)} episodes; got "
+                f"{tuple(centers.shape)}"
+            )
         self._check_running()
         inputs = self.source.gather_boxes(self.videos, segments, centers)
         return self._tried(inputs, segments, None)

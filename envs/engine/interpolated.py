@@ -47,9 +47,9 @@ def interpolated(
         ``(..., L)`` float32, on the device of the cache.
 
     Raises:
-        ValueError: If the options are not those of one grid.
+        ValueError: If the options are not those of one grid, or a centre is not in [0, 1].
     """
     options, weights = grid_of(cache).around(centers.to(cache.device))  # (..., 4)
     corners = cache.local_vectors(videos[..., None], segments[..., None], options.cpu().numpy())
-    local: Tensor = (weights[..., None] * corners).sum(dim=-2)
+    local: Tensor = (weights[..., None].to(corners.dtype) * corners).sum(dim=-2)
     return local

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .checks import check_frames
+from .checks import check_centers, check_frames
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,7 @@ class Boxes:
         Raises:
             ValueError: If they are not.
         """
-        if not where.is_floating_point() or where.ndim < 1 or where.shape[-1] != 2:
-            raise ValueError(
-                f"centres of boxes must be floating (..., 2), x and y; got {where.dtype} "
-                f"{tuple(where.shape)}"
-            )
-        if where.numel() and not (where.min() >= 0 and where.max() <= 1):
-            raise ValueError(
-                "centres of boxes must be in [0, 1], from where a box touches one edge of the "
-                f"frame to where it touches the other; got {float(where.min()):g} to "
-                f"{float(where.max()):g}"
-            )
+        check_centers(where)
 
     def crop(self, frames: Tensor, options: Tensor) -> Tensor:
         """Cut one box out of each frame, interpolated between pixels.

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .checks import check_frames
+from .checks import check_centers, check_frames
 from .indexed import IndexedPlaces
 
 
@@ -111,11 +111,18 @@ class PatchGrid(IndexedPlaces):
             centers: ``(..., 2)`` floating (x, y) in [0, 1]; see `Boxes`.
 
         Returns:
-            ``(..., 4)`` int64 options; ``(..., 4)`` weights, which sum to 1.
+            ``(..., 4)`` int64 options; ``(..., 4)`` weights, which sum to 1: float32, or float64
+            for centres that are.
+
+        Raises:
+            ValueError: If a centre is not in [0, 1].
 
         Source: ours, for features that are stored on a grid; AdaFocusV2 (arXiv:2112.14238) section
             3.2 interpolates pixels.
         """
+        check_centers(centers)
+        # Halves are too coarse for pixels; doubles stay doubles.
+        centers = centers.to(torch.promote_types(centers.dtype, torch.float32))
         offsets = torch.tensor(self.offsets_px, dtype=centers.dtype, device=centers.device)
         corner = centers * (self.frame_px - self.patch_px)  # (..., 2)
         cell = torch.searchsorted(offsets, corner.detach().contiguous(), right=True) - 1

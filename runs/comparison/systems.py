@@ -116,7 +116,7 @@ def run_systems(jobs: Sequence[SystemJob], config: CompareConfig) -> None:
 def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cell]:
     """Return what the systems did, beside the designs of each option group.
 
-    Systems read whole frames: their rows are the same in every group.
+    What a system reads does not depend on the group of the designs: its rows are the same in all.
     """
     places: list[tuple[str, int | None]] = [(each.name, each.places.side_px) for each in groups]
     cells = []
@@ -145,7 +145,8 @@ def budget(jobs: Sequence[SystemJob]) -> list[str]:
     """Return in words what each system was given, and that nothing was selected."""
     trials: dict[str, str] = {}
     for job in jobs:
-        system, settings = job.system, f"{len(job.system.settings)} settings"
+        system, n_settings = job.system, len(job.system.settings)
+        settings = f"{n_settings} setting{'' if n_settings == 1 else 's'}"
         if isinstance(system, LearnedSystem):
             trials[system.name] = f"{settings} with {system.learner.decisions:,} decisions each"
         elif system.learns:
@@ -158,6 +159,17 @@ def budget(jobs: Sequence[SystemJob]) -> list[str]:
     return [
         f"Systems that learn were trained at {given}, for every seed. Each setting has a row of "
         "its own: none was selected by what it did in the test videos."
+    ]
+
+
+def approximations(jobs: Sequence[SystemJob]) -> list[str]:
+    """Return in words which systems look where the cache has no features, and what to do."""
+    names = dict.fromkeys(job.system.name for job in jobs if job.system.approximate)
+    if not names:
+        return []
+    return [
+        f"Approximate: what {', '.join(names)} looked at was interpolated between the features of "
+        "the cache. `focusgym evaluate RUN --pixels`, of a run in cells, measures it."
     ]
 
 

@@ -159,6 +159,12 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     files |= {"device": device, "videos_root": videos_root}
     source, name = open_source(EnvConfig(**files)), path.resolve().name
     if isinstance(system, DirectSystem):
+        # What is gone would be trained again, with other settings perhaps.
+        if system.keeps and not (path / TRAINED / "bundle.json").is_file():
+            raise OutputError(
+                f"{path / TRAINED}, what {system.name} has learned, is gone: put it back, or train "
+                "the system again"
+            )
         try:
             read = system.reader(source, setting, seed, path / TRAINED)
             fixed = isinstance(system, FixedSystem)

@@ -24,6 +24,7 @@ from ..comparison.grid import (
 from ..comparison.page import comparison_page
 from ..comparison.summary import Cell, print_comparison, summarise, table
 from ..comparison.systems import (
+    approximations,
     budget,
     run_systems,
     system_cells,
@@ -88,7 +89,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             cells = [*cells_of(jobs), *fixed_cells(groups, config.seeds, device)]
             cells += system_cells(systems, groups)
             summary = summarise(cells, reference)
-            summary["notes"] += budget(systems)
+            summary["notes"] += budget(systems) + approximations(systems)
             _write(config, summary, cells)
     if config.json:
         tell(json.dumps(summary))
