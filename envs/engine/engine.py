@@ -358,7 +358,7 @@ class FocusEngine:
             )
 
     def _check(self, confidences: Tensor, segments: NDArray[np.int64]) -> None:
-        if not math.isfinite(float(confidences.sum())):
+        if not math.isfinite(float(confidences.detach().sum())):
             finite = confidences.isfinite().flatten(1).all(dim=1).cpu().numpy()
             row = int(np.flatnonzero(~finite)[0])
             raise CacheError(

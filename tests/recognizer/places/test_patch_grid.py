@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.interpolate import RegularGridInterpolator
 
 from focusgym.recognizer import PatchGrid
 
@@ -116,3 +117,54 @@ def test_equal_boxes_are_refused(sizes: tuple[int, int, int], why: str) -> None:
     PatchGrid(224, 128, 97)
     PatchGrid(224, 125, 100)
     PatchGrid(64, 58)
+
+
+@pytest.mark.parametrize("grid", [PatchGrid(224, 96), PatchGrid(32, 12, 3), PatchGrid(9, 8, 2)])
+def test_what_counts_around_a_box(grid: PatchGrid) -> None:
+    """Against scipy's interpolation on the grid of offsets, which are not all equally far apart."""
+    rng, n = np.random.default_rng(0), grid.n
+    values = rng.normal(size=(n, n, 2))  # (row, column, width)
+    ends = np.array([0.0, 1.0, 0.5])
+    corners = np.stack(np.meshgrid(ends, ends), axis=-1).reshape(-1, 2)
+    centers = np.concatenate([rng.random((200, 2)), corners])
+    offsets = np.array(grid.offsets_px, dtype=float)
+    at_px = centers * (grid.frame_px - grid.patch_px)
+    expected = RegularGridInterpolator((offsets, offsets), values)(at_px[:, ::-1])
+    options, weights = grid.around(torch.from_numpy(centers))
+    assert (options.shape, weights.shape) == ((209, 4), (209, 4))
+    found = (values.reshape(-1, 2)[options.numpy()] * weights.numpy()[..., None]).sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert ((weights >= 0) & (weights <= 1 + 1e-12)).all()
+    np.testing.assert_allclose(weights.sum(dim=1), 1, rtol=0, atol=1e-12)
+    single, shares = grid.around(torch.from_numpy(centers).float().view(11, 19, 2))
+    assert (single.shape, shares.dtype) == ((11, 19, 4), torch.float32)
+    assert (grid.around(torch.rand(3, 2).half())[1]).dtype == torch.float32
+    np.testing.assert_allclose(shares.sum(dim=-1), 1, rtol=0, atol=1e-6)
+
+
+def test_where_a_box_is_an_option_that_alone_counts() -> None:
+    grid = PatchGrid(224, 96)
+    corners = torch.from_numpy(grid.boxes_px[:, :2]).double()
+    options, weights = grid.around(corners / 128)
+    counts = torch.zeros(49, 49, dtype=torch.float64).scatter_add_(1, options, weights)
+    torch.testing.assert_close(counts, torch.eye(49, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_the_gradient_of_what_counts_around_a_box() -> None:
+    """Against finite differences, inside the cells."""
+    grid = PatchGrid(32, 12, 3)
+    centers = torch.tensor([[0.1, 0.2], [0.7, 0.3], [0.9, 0.95]], dtype=torch.float64)
+    given = centers.requires_grad_()
+    assert torch.autograd.gradcheck(lambda where: grid.around(where)[1], (given,))
+
+
+def test_centers_outside_the_frame() -> None:
+    grid = PatchGrid(32, 12, 3)
+    for wrong, message in (
+        (torch.tensor([0.5, 1.1]), r"must be in \[0, 1\], from where a box .*; got 0.5 to 1.1"),
+        (torch.tensor([0.5, torch.nan]), r"must be in \[0, 1\], .*; got nan to nan"),
+        (torch.tensor([0, 1]), r"must be floating \(\.\.\., 2\), x and y; got torch.int64 \(2,\)"),
+        (torch.zeros(4, 3), r"must be floating \(\.\.\., 2\), x and y; got torch.float32 \(4, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=f"centres of boxes {message}"):
+            grid.around(wrong)
