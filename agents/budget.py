@@ -100,5 +100,6 @@ def with_threshold(policy: PolicyNetwork, threshold: float) -> PolicyNetwork:
     if policy.keep is None:
         raise ValueError(_NO_KEEP)
     other = build_policy(replace(policy.config, threshold=threshold))
+    assert isinstance(other, PolicyNetwork)
     other.load_state_dict(policy.state_dict())
     return other.to(next(policy.parameters()).device).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,17 @@ def read_policy(
         BundleError: If the folder is not a readable policy bundle, or belongs to another cache.
     """
     bundle = read_bundle(path, "policy", cache_fingerprint, cache)
-    return restore(path, bundle, lambda config: build_policy(PolicyConfig(**config), trusted=False))
+    return restore(path, bundle, _policy)
+
+
+def _policy(config: Mapping[str, Any]) -> PolicyNetwork:
+    policy = build_policy(PolicyConfig(**config), trusted=False)
+    if not isinstance(policy, PolicyNetwork):
+        raise ValueError(
+            f"expected a network that chooses among options; got {policy.config.network!r}, which "
+            "names places by itself"
+        )
+    return policy
 
 
 def write_policy(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..envs import Episodes, FocusEngine, PixelSource
+from ..envs import Episodes, FocusEngine, PixelSource, pixel_sources
 from ..envs.tasks.observations import observe
 from ..envs.tasks.registry import config_of, make_task
-from ..feature_cache import Clip, FeatureCache, read_many
+from ..feature_cache import Clip, FeatureCache
 from ..recognizer import autocast_dtype, read_classifier
 from .looks import Looks, LookTable
 from .task_play import Predictor
@@ -79,13 +78,11 @@ class TaskRecognizer:
         self.config = asked
         self.cache = FeatureCache.open(asked.cache, asked.group, asked.device, asked.videos_root)
         self.classifier = read_classifier(asked.classifier, self.cache.fingerprint, self.cache.root)
-        encoders = self.cache.encoders_by_name().items()
-        self._encoders = {name: each.fused().to(self.cache.device) for name, each in encoders}
+        self._encoders = self.cache.fused_encoders()
         self._computes_in = autocast_dtype(precision)
         self._model = model
         self._masked = "action_masks" in signature(model.predict).parameters
 
-    @torch.no_grad()
     def __call__(self, frames: Tensor, *, deterministic: bool = True) -> TaskRecognition:
         """Recognize videos.
 
@@ -101,10 +98,30 @@ class TaskRecognizer:
             ValueError: If the frames are of another shape or dtype.
             CacheError: If features are not finite.
         """
-        source = PixelSource(
-            self.cache, self.classifier, self._encoders, frames, computes_in=self._computes_in
-        )
-        n_videos = len(frames)
+        how = (self.cache, self.classifier, self._encoders)
+        return self._play(PixelSource(*how, frames, self._computes_in), deterministic)
+
+    def recognize(self, clips: Sequence[Clip], batch_size: int = 16) -> Iterator[TaskRecognition]:
+        """Recognize video files, decoded on all cores ahead of the networks.
+
+        Args:
+            clips: Such as ``Clip(path)``, or `FeatureCache.clips` of cached videos.
+            batch_size: Videos that are recognized at once.
+
+        Yields:
+            What was recognized in each batch, in order.
+
+        Raises:
+            VideoError: If a file is gone or cannot be read.
+            CacheError: If features are not finite.
+        """
+        how = (self.cache, self.classifier, self._encoders)
+        for source in pixel_sources(*how, clips, batch_size, self._computes_in):
+            yield self._play(source, deterministic=True)
+
+    @torch.no_grad()
+    def _play(self, source: PixelSource, deterministic: bool) -> TaskRecognition:
+        n_videos = len(source.running)
         engine = FocusEngine(source)
         task = make_task(self.config, engine, source.frame_cost, n_videos, rewarded=False)
         engine.start(np.arange(n_videos))
@@ -126,24 +143,6 @@ class TaskRecognizer:
                 task.begin(begins)
         table.hold()
         return TaskRecognition(**vars(table.looks), encoder_gmacs=source.encoder_gmacs)
-
-    def recognize(self, clips: Sequence[Clip], batch_size: int = 16) -> Iterator[TaskRecognition]:
-        """Recognize video files, decoded on all cores ahead of the networks.
-
-        Args:
-            clips: Such as ``Clip(path)``, or `FeatureCache.clips` of cached videos.
-            batch_size: Videos that are recognized at once.
-
-        Yields:
-            What was recognized in each batch, in order.
-
-        Raises:
-            VideoError: If a file is gone or cannot be read.
-            CacheError: If features are not finite.
-        """
-        decoded = read_many(clips, self.cache.frames)
-        while batch := [frames for frames, _ in islice(decoded, batch_size)]:
-            yield self(torch.stack(batch))
 
 
 def _no_draws(n_videos: int, n_decisions: int) -> Episodes:

@@ -1,6 +1,6 @@
 from .config import EnvConfig, PlusConfig
 from .engine.engine import FocusEngine, Tried
-from .engine.pixels import PixelSource
+from .engine.pixels import PixelSource, pixel_sources
 from .engine.plan import Plan
 from .engine.source import FeatureSource, Source, open_source
 from .episodes.order import Episodes
@@ -17,7 +17,7 @@ from .tasks.jump import JumpConfig, JumpTask
 from .tasks.resolutions import ResolutionConfig, ResolutionTask
 from .tasks.subset import SubsetConfig, SubsetTask
 from .tasks.task import Decision, Look, Task
-from .tasks.timelines import Timeline, coarse_to_fine, uniform_segments
+from .tasks.timelines import Timeline, uniform_segments
 
 __all__ = [
     "AdaFocusTask",
@@ -50,7 +50,6 @@ __all__ = [
     "Task",
     "Timeline",
     "Tried",
-    "coarse_to_fine",
     "draw_decision",
     "increment_over_random",
     "increments",
@@ -58,6 +57,7 @@ __all__ = [
     "make_sb3",
     "open_source",
     "padding",
+    "pixel_sources",
     "read_record",
     "regret",
     "render_record",

@@ -24,7 +24,15 @@ from .classifiers.gru import GruClassifier
 from .classifiers.max_pool import MaxPoolClassifier
 from .classifiers.registry import CLASSIFIERS, build_classifier
 from .encoders.encoder import Encoder, EncoderConfig
-from .encoders.frames import Box, FrameConfig, centre_crop, fit_frames, resize, resize_frames
+from .encoders.frames import (
+    Box,
+    FrameConfig,
+    centre_crop,
+    coarse_to_fine,
+    fit_frames,
+    resize,
+    resize_frames,
+)
 from .encoders.loading import WeightsError, load_weights
 from .encoders.trunks import TRUNKS, EncoderError, Trunk
 from .errors import FocusgymError, PredictionError, in_words, shortened
@@ -63,16 +71,18 @@ from .pipeline.look import (
 from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
 from .pipeline.stream import RecognizerStream
+from .places.boxes import Boxes
+from .places.fixed import FIXED_KINDS, fixed_places
 from .places.option_group import OptionGroup, is_file_name
 from .places.patch_grid import PatchGrid
 from .places.places import PLACES, Places, read_places
 from .places.whole_frame import WholeFrame
+from .policies.base import Policy, PolicyConfig, PolicyState
 from .policies.blockwise import blockwise_linear
+from .policies.centers import CenterNetwork
 from .policies.policy import (
     KeepNetwork,
-    PolicyConfig,
     PolicyNetwork,
-    PolicyState,
     PolicyTrunk,
     draw_options,
     option_mask,
@@ -80,6 +90,7 @@ from .policies.policy import (
 from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, generator
 from .stages import (
+    EndToEnd,
     FitConfig,
     FitError,
     Fitted,
@@ -104,6 +115,7 @@ from .versions import library_versions
 
 __all__ = [
     "CLASSIFIERS",
+    "FIXED_KINDS",
     "GLANCE_PIXELS",
     "LOCAL_PIXELS",
     "MEASURES",
@@ -116,8 +128,10 @@ __all__ = [
     "AverageClassifier",
     "AverageLogitsClassifier",
     "Box",
+    "Boxes",
     "Bundle",
     "BundleError",
+    "CenterNetwork",
     "CheckpointError",
     "Classifier",
     "ClassifierConfig",
@@ -126,6 +140,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "EncoderError",
+    "EndToEnd",
     "ExitRule",
     "FitConfig",
     "FitError",
@@ -144,6 +159,7 @@ __all__ = [
     "OptionGroup",
     "PatchGrid",
     "Places",
+    "Policy",
     "PolicyConfig",
     "PolicyNetwork",
     "PolicyState",
@@ -172,6 +188,7 @@ __all__ = [
     "build_policy",
     "centre_crop",
     "check_pixels",
+    "coarse_to_fine",
     "compute_unit",
     "confidence",
     "convert_released",
@@ -184,6 +201,7 @@ __all__ = [
     "exit_steps",
     "fit",
     "fit_frames",
+    "fixed_places",
     "format_gmacs",
     "frame_cost",
     "generator",

@@ -33,16 +33,16 @@ def make_played(
     size = (n, len(accuracy))
     labels = np.arange(n) % CLASSES
     right = rng.random(size) < np.asarray(accuracy)
-    looked = rng.random(size) < keep
+    attended = rng.random(size) < keep
     return Played(
         names=np.array([f"{prefix}{i}" for i in range(n)]),
         labels=labels,
         predictions=np.where(right, labels[:, None], (labels[:, None] + 1) % CLASSES),
         correct=right,
         confidences=rng.random(size).astype(np.float32),
-        options=np.where(looked, 0, -1),
-        attended=looked,
-        gmacs=np.cumsum(0.1 + local_gmacs * looked, axis=1),
+        options=np.where(attended, 0, -1),
+        attended=attended,
+        gmacs=np.cumsum(0.1 + local_gmacs * attended, axis=1),
     )
 
 

@@ -239,15 +239,15 @@ def assert_choices(
         attended: ``(B, T)`` bool, whether p^B reaches ρ.
         atol: By how much a logit, or p^B, may miss.
     """
-    options, looked = torch.as_tensor(options), torch.as_tensor(attended)
+    options, looks = torch.as_tensor(options), torch.as_tensor(attended)
     logits = network(maps)
     taken = logits.gather(-1, options[..., None])[..., 0]
     assert (logits.max(-1).values - taken <= atol).all()
     if network.keep is None:
-        assert looked.all()
+        assert looks.all()
         return
     above = network.keep(maps) - network.config.threshold
-    assert ((above >= 0) == looked)[above.abs() > atol].all()
+    assert ((above >= 0) == looks)[above.abs() > atol].all()
 
 
 @dataclass(frozen=True)

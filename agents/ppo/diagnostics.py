@@ -39,7 +39,7 @@ def option_use(options: NDArray[np.int64], n_options: int) -> dict[str, float]:
 
 def keep_use(
     keep_probability: NDArray[np.floating],
-    looked: NDArray[np.bool_],
+    attended: NDArray[np.bool_],
     gains: NDArray[np.floating],
     penalty: float,
 ) -> dict[str, float]:
@@ -47,7 +47,7 @@ def keep_use(
 
     Args:
         keep_probability: ``(B, T)`` p^B.
-        looked: ``(B, T)`` whether f_L ran.
+        attended: ``(B, T)`` whether f_L ran.
         gains: ``(B, T)`` confidence gained by looking, where it did.
         penalty: λP².
 
@@ -56,14 +56,14 @@ def keep_use(
         ``gain_median``; ``gains_below_penalty``: share of looks that gained less than their price.
         Gains are NaN where nothing was looked at.
     """
-    known = gains[looked] if looked.any() else np.array([np.nan])
+    known = gains[attended] if attended.any() else np.array([np.nan])
     return {
         "probability": float(keep_probability.mean()),
-        "share": float(looked.mean()),
+        "share": float(attended.mean()),
         "penalty": penalty,
         "gain_mean": float(known.mean()),
         "gain_median": float(np.median(known)),
-        "gains_below_penalty": float((known < penalty).mean()) if looked.any() else np.nan,
+        "gains_below_penalty": float((known < penalty).mean()) if attended.any() else np.nan,
     }
 
 

@@ -375,7 +375,7 @@ class FocusPPO(PPO):
         if KEEP in heads:
             probability = heads[KEEP][0].detach().softmax(dim=-1)[..., 1].cpu().numpy()
             penalty = self.players[0].prices.penalty
-            keep = keep_use(probability, got["looked"], got[KEEP] + penalty, penalty)
+            keep = keep_use(probability, got["attended"], got[KEEP] + penalty, penalty)
             figures |= {f"keep/{key}": value for key, value in keep.items()}
             if self._dual is not None:
                 remaining = 1 - self.num_timesteps / self._total_timesteps

@@ -161,9 +161,9 @@ def joint_actions(drawn: dict[str, Tensor], *, pairs: bool) -> NDArray[np.int64]
 
 def step_columns(rewards: NDArray[Any], infos: list[dict[str, Any]]) -> Columns:
     """Return each learner's rewards of a step, ``(N,)``, and where f_L ran."""
-    if "looked" not in infos[0]:
+    if "attended" not in infos[0]:
         return {LOCATION: rewards}
-    names = {LOCATION: "reward_location", KEEP: "reward_skip", "looked": "looked"}
+    names = {LOCATION: "reward_location", KEEP: "reward_skip", "attended": "attended"}
     return {name: np.array([info[key] for info in infos]) for name, key in names.items()}
 
 

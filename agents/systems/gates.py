@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...envs import FeatureSource, coarse_to_fine
-from ...recognizer import count_gmacs
+from ...envs import FeatureSource
+from ...recognizer import coarse_to_fine, count_gmacs
 from ...recognizer.stages.samples import shuffled
 from .reading import read_segments, read_states
 from .system import ClassifierKind, DirectSystem, Reader

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...feature_cache import CacheError, FeatureCache
+from ...feature_cache import CacheError, Clip, FeatureCache, read_many
 from ...recognizer import Classifier, Encoder, FrameCost, check_pixels, glance_at, look_at
 from .source import cached_cost
 
@@ -50,7 +51,7 @@ class PixelSource:
         Args:
             cache: On which f_C and the agent were trained.
             classifier: f_C.
-            encoders: By name, as `FeatureCache.all_encoders` returns them.
+            encoders: By name, as `FeatureCache.fused_encoders` returns them.
             frames: ``(B, T, 3, S, S)`` uint8, the segments of B videos; ``(B, T, F, 3, S, S)``
                 where a segment has several frames.
             computes_in: Dtype in which the encoders compute where torch's autocast does; None is
@@ -195,3 +196,29 @@ class PixelSource:
                 f"infinite features, or such that are too large for {self.cache.dtype}: use the "
                 "precision float32, or train the encoders again"
             )
+
+
+def pixel_sources(
+    cache: FeatureCache,
+    classifier: Classifier,
+    encoders: Mapping[str, Encoder],
+    clips: Sequence[Clip],
+    batch_size: int,
+    computes_in: torch.dtype | None = None,
+) -> Iterator[PixelSource]:
+    """Yield video files as sources, batch by batch, decoded on all cores ahead of the networks.
+
+    Args:
+        cache: As of `PixelSource`, like the next two.
+        classifier: f_C.
+        encoders: By name.
+        clips: Such as ``Clip(path)``, or `FeatureCache.clips` of cached videos.
+        batch_size: B, videos in a source.
+        computes_in: As of `PixelSource`.
+
+    Raises:
+        VideoError: If a file is gone or cannot be read.
+    """
+    decoded = read_many(clips, cache.frames)
+    while batch := [frames for frames, _ in islice(decoded, batch_size)]:
+        yield PixelSource(cache, classifier, encoders, torch.stack(batch), computes_in)

@@ -78,7 +78,7 @@ class History:
             cache_fingerprint=cache.fingerprint,
             segments=np.array([look.segments[env] for look in looks], dtype=np.int64),
             options=options,
-            looked=np.array([look.attended[env] for look in looks], dtype=np.bool_),
+            attended=np.array([look.attended[env] for look in looks], dtype=np.bool_),
             fed=np.array([look.fed[env] for look in looks], dtype=np.bool_),
             boxes_px=boxes_px[options],
             confidences=np.array([float(look.confidence[env]) for look in looks], dtype=np.float64),
@@ -101,7 +101,7 @@ class History:
             record_caption(record, last + 1),
             record.map_cells,
             record_box(record, last),
-            bool(record.looked[last]),
+            bool(record.attended[last]),
         )
 
     def _read(self, record: EpisodeRecord) -> Tensor:

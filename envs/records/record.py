@@ -19,12 +19,12 @@ from ...feature_cache import Clip, View
 from ...recognizer import FocusgymError, FrameConfig, in_words
 from ...recognizer.files.whole import write_whole
 
-FORMAT = 4
+FORMAT = 5
 # The arrays of a record: the key of a decision in the file, and the type.
 _COLUMNS: Mapping[str, tuple[str, type[np.generic]]] = {
     "segments": ("segment", np.int64),
     "options": ("option", np.int64),
-    "looked": ("looked", np.bool_),
+    "attended": ("attended", np.bool_),
     "fed": ("fed", np.bool_),
     "boxes_px": ("box_px", np.int64),
     "confidences": ("confidence", np.float64),
@@ -71,7 +71,7 @@ class EpisodeRecord:
         cache_fingerprint: Of the cache that the episode was played on.
         segments: ``(D,)`` int64 in ``[0, T)``, the segment that each row is about.
         options: ``(D,)`` int64, chosen options; −1 where none was chosen.
-        looked: ``(D,)`` bool, whether f_L ran; False where it was skipped.
+        attended: ``(D,)`` bool, whether f_L ran; False where it was skipped.
         fed: ``(D,)`` bool, whether f_C went on; False where the decision was to stop or to skip
             the segment altogether.
         boxes_px: ``(D, 4)`` int64, (left, top, right, bottom) in the S×S frame; right and bottom
@@ -96,7 +96,7 @@ class EpisodeRecord:
     cache_fingerprint: str
     segments: NDArray[np.int64]
     options: NDArray[np.int64]
-    looked: NDArray[np.bool_]
+    attended: NDArray[np.bool_]
     fed: NDArray[np.bool_]
     boxes_px: NDArray[np.int64]
     confidences: NDArray[np.float64]

@@ -74,7 +74,7 @@ def draw_decision(
     caption: Caption,
     cells: tuple[int, int],
     box_px: Box | None = None,
-    looked: bool = True,
+    attended: bool = True,
 ) -> NDArray[np.uint8]:
     """Draw one decision: a band of text, and below it the frame with grid and box.
 
@@ -88,7 +88,7 @@ def draw_decision(
         cells: (h, w) of the glance map, whose cells the faint lines part.
         box_px: (left, top, right, bottom) of the chosen option in the S×S frame, right and bottom
             exclusive; None for none. Its edge is drawn inside it.
-        looked: Whether f_L ran: the edge is green; else it is grey and dashed, and the band says
+        attended: Whether f_L ran: the edge is green; else it is grey and dashed, and the band says
             ``skipped``.
 
     Returns:
@@ -110,7 +110,7 @@ def draw_decision(
     height, width = picture_size(side_px)
     band = height - width
     picture = np.full((height, width, 3), BAND, dtype=np.uint8)
-    picture[:band] = _draw_band(caption, looked, width)
+    picture[:band] = _draw_band(caption, attended, width)
     pixels = frame.permute(1, 2, 0).cpu().numpy().repeat(factor, 0).repeat(factor, 1)
     _draw_grid(pixels, cells)
     if box_px is not None:
@@ -120,7 +120,7 @@ def draw_decision(
                 f"box_px must be (left, top, right, bottom) within 0 and {side_px}; got {box_px}"
             )
         window = pixels[top * factor : bottom * factor, left * factor : right * factor]
-        _draw_edge(window, looked)
+        _draw_edge(window, attended)
     picture[band : band + len(pixels), : len(pixels)] = pixels
     return picture
 
@@ -142,7 +142,7 @@ def render_record(record: EpisodeRecord) -> NDArray[np.uint8]:
     for d in range(n):
         caption, box = record_caption(record, d + 1), record_box(record, d)
         pictures[d] = draw_decision(
-            frames[record.segments[d]], caption, record.map_cells, box, bool(record.looked[d])
+            frames[record.segments[d]], caption, record.map_cells, box, bool(record.attended[d])
         )
     return pictures
 
@@ -176,11 +176,11 @@ def _draw_grid(pixels: NDArray[np.uint8], cells: tuple[int, int]) -> None:
     pixels[on_line] = np.rint((1 - GRID_ALPHA) * under + GRID_ALPHA * other)
 
 
-def _draw_edge(window: NDArray[np.uint8], looked: bool) -> None:
+def _draw_edge(window: NDArray[np.uint8], attended: bool) -> None:
     """Draw the edge of a box into its pixels: 3 px, green, or dashed in two greys."""
     y, x = np.ogrid[: window.shape[0], : window.shape[1]]
     on_edge = np.minimum(np.minimum(y, x), np.minimum(y[::-1], x[:, ::-1])) < 3
-    if looked:
+    if attended:
         window[on_edge] = GREEN
     else:
         window[on_edge] = np.where(((y + x) // 8 % 2 == 0)[..., None], GREY, DARK)[on_edge]
@@ -191,7 +191,7 @@ def _band_height(width: int) -> int:
     return -(-(width // WIDTH_EM) * 5 // 2) * 2
 
 
-def _draw_band(caption: Caption, looked: bool, width: int) -> NDArray[np.uint8]:
+def _draw_band(caption: Caption, attended: bool, width: int) -> NDArray[np.uint8]:
     """Return the band ``(height, W, 3)``: three lines, what stands at the right drawn first."""
     size, t = width // WIDTH_EM, len(caption.confidences)
     margin, font = size // 2, _font(size)
@@ -219,7 +219,7 @@ def _draw_band(caption: Caption, looked: bool, width: int) -> NDArray[np.uint8]:
         verdict = ("correct", GREEN) if caption.correct else ("wrong", RED)
         write(1, *verdict, left, end)
     if t:
-        write_right(2, *(("looked", GREEN) if looked else ("skipped", GREY)))
+        write_right(2, *(("looked", GREEN) if attended else ("skipped", GREY)))
 
     # A slot per decision, filled up to its confidence; the present one is bright.
     room = int(width - 2 * margin - font.getlength("skipped") - size)

@@ -58,7 +58,7 @@ def padding(chosen: Tensor, skip: Tensor) -> Tensor:
     return chosen - skip
 
 
-def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float | Tensor) -> Tensor:
+def skip_gain(look: Tensor, skip: Tensor, attended: Tensor, penalty: float | Tensor) -> Tensor:
     """Return π′'s reward: what looking gained, less its price; nothing where the frame was skipped.
 
     ``r'_t = p'_t(..., 1) - p'_t(..., 0) - penalty`` where ``b_t = 1``, else 0.
@@ -66,7 +66,7 @@ def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float | Tenso
     Args:
         look: ``(B,)`` confidence after looking at the chosen patch.
         skip: ``(B,)`` confidence after looking at nothing.
-        looked: ``(B,)`` bool, b_t.
+        attended: ``(B,)`` bool, b_t.
         penalty: λ·P², or a price per GMAC times the GMACs of f_L on a patch;
             ``(B,)``, or one for all.
 
@@ -75,7 +75,7 @@ def skip_gain(look: Tensor, skip: Tensor, looked: Tensor, penalty: float | Tenso
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 10; the price per GMAC is ours.
     """
-    return (look - skip - penalty).where(looked, 0.0)
+    return (look - skip - penalty).where(attended, 0.0)
 
 
 def final(logits: Tensor, labels: Tensor, last: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def regret(
     """
     index = torch.as_tensor(options, device=confidences.device)
     if attended is not None:
-        looked = torch.as_tensor(attended, device=confidences.device)
-        index = index.masked_fill(~looked, confidences.shape[-1] - 1)
+        skipped = ~torch.as_tensor(attended, device=confidences.device)
+        index = index.masked_fill(skipped, confidences.shape[-1] - 1)
     chosen = confidences.gather(-1, index[..., None]).squeeze(-1)
     return confidences.amax(dim=-1) - chosen

@@ -36,7 +36,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
     own, see `make_design`.
 
     In AdaFocus+ r + r′: the reward design's for where (π), and Eq. 10's for whether (π′); ``info``
-    has them as ``reward_location`` and ``reward_skip``, and ``looked``: whether f_L ran. f_C's
+    has them as ``reward_location`` and ``reward_skip``, and ``attended``: whether f_L ran. f_C's
     state goes on with what was done. Where a frame is skipped, r is that of what looking would have
     given; in the flat set, where no location was chosen, that of looking at nothing. The paper
     leaves these open (our choices).
@@ -127,7 +127,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
             skip=skip,
         )
         if gain is not None:
-            info = {"looked": choice.looks, "reward_skip": gain, "reward_location": rewards}
+            info = {"attended": choice.looks, "reward_skip": gain, "reward_location": rewards}
             rewards = rewards + gain
         self._previous = confidence
         fed = np.ones(len(segments), dtype=bool)

@@ -9,11 +9,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
+from ...recognizer import coarse_to_fine
 from ..episodes.order import Episodes
 from .actions import checked_actions
 from .priced import OneOptionConfig, PricedTask, check_option
 from .task import Decision
-from .timelines import Timeline, coarse_to_fine
+from .timelines import Timeline
 
 STOP, GO_ON = 0, 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,27 +45,6 @@ def in_order(steps: int) -> Timeline:
         steps: T.
     """
     return Timeline(tuple(range(steps)), steps)
-
-
-def coarse_to_fine(steps: int) -> tuple[int, ...]:
-    """Return the T segments in an order that covers the video ever more densely.
-
-    The middle segment first, then both ends, then again and again the middle of the longest gap;
-    of equal gaps the one nearest to the centre. So every prefix is spread over the whole video.
-
-    Args:
-        steps: T.
-
-    Source: FrameExit (arXiv:2104.13400), whose frames come coarse to fine: 5, 0, 9, 2, 7, 4, 6, 3,
-        8, 1 of ten. The rule is ours; it gives the same ten.
-    """
-    center = steps // 2
-    order = list(dict.fromkeys([center, 0, steps - 1]))
-    while len(order) < steps:
-        known = sorted(order)
-        gaps = [(high - low, round((low + high) / 2)) for low, high in pairwise(known)]
-        order.append(max(gaps, key=lambda gap: (gap[0], -abs(gap[1] - center)))[1])
-    return tuple(order)
 
 
 def uniform_segments(k: int, steps: int) -> NDArray[np.int64]:

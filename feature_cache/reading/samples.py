@@ -16,9 +16,14 @@ from ..videos import AugmentConfig, read_frames
 from .rows import clips_of, label_matrix
 from .store import FeatureCache
 
+# Most memory for decoded videos that are the same in every epoch.
+KEPT_BYTES = 2**30
+
 
 class VideoSamples:
     """Videos as samples of the stages on pixels: decoded on all cores, ahead of the consumer.
+
+    Videos that are not augmented are decoded once, as many as fit into `KEPT_BYTES`.
 
     Attributes:
         n: How many videos.
@@ -48,6 +53,8 @@ class VideoSamples:
         self._clips = clips_of(videos)
         self._labels = targets(videos["labels"], n_classes)
         self._frames, self._augment, self._key = frames, augment, draws_key
+        self._kept: dict[int, Tensor] = {}
+        self._room = KEPT_BYTES if augment is None else 0
 
     def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """Yield frames uint8, the draws if asked for, and labels.
@@ -59,7 +66,13 @@ class VideoSamples:
         """
 
         def read(row: int) -> Tensor:
-            return read_frames(self._clips[row], self._frames, self._augment, epoch)[0]
+            if row in self._kept:
+                return self._kept[row]
+            found = read_frames(self._clips[row], self._frames, self._augment, epoch)[0]
+            if found.nbytes <= self._room:
+                self._room -= found.nbytes
+                self._kept[row] = found
+            return found
 
         wanted = (row for some in rows for row in some.tolist())
         decoded = ahead(read, wanted, os.cpu_count() or 1)

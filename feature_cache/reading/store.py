@@ -230,6 +230,15 @@ class FeatureCache:
         names = [GLANCE, *(each.group.encoder for each in self.opened)]
         return read_encoders(self.root, self.manifest, dict.fromkeys(names))
 
+    def fused_encoders(self) -> dict[str, Encoder]:
+        """Return the encoders by name as caches are built with them: fused, on the device.
+
+        Raises:
+            BundleError, CacheError: As `read_encoders`.
+        """
+        encoders = self.encoders_by_name().items()
+        return {name: each.fused().to(self.device) for name, each in encoders}
+
     def clips(self, videos: NDArray[np.int64]) -> list[Clip]:
         """Return the clips of videos ``(B,)``, whose files are there and of the size they had.
 

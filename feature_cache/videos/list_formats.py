@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 FORMATS = ("activitynet", "kinetics", "something", "csv")
-CSV_COLUMNS = ("path", "label", "start_s", "end_s")
+CSV_COLUMNS = ("path", "label", "start_s", "end_s", "split")
+SPLITS = ("train", "val", "test")
 # Without a file that names the classes, a label beyond this is no label but a misplaced number.
 MOST_CLASSES = 100_000
 
@@ -32,6 +33,7 @@ class ListRow(NamedTuple):
         n_frames: How many images the list says there are; None where its format does not say.
         start_s: Where the segment starts; None where it is not given.
         end_s: Where it ends; None where it is not given.
+        split: Which it is in; None where the list as a whole is one.
     """
 
     line: int
@@ -40,6 +42,7 @@ class ListRow(NamedTuple):
     n_frames: int | None = None
     start_s: float | None = None
     end_s: float | None = None
+    split: str | None = None
 
 
 def format_of(text: str) -> str:
@@ -184,7 +187,7 @@ def _csv_records(text: str) -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _header_problems(header: list[str]) -> list[str]:
-    expected = "expected path,label[,start_s,end_s]"
+    expected = "expected path,label[,start_s,end_s][,split]"
     problems = []
     if absent := [name for name in CSV_COLUMNS[:2] if name not in header]:
         problems.append(f"no column {' and '.join(absent)} in the header; {expected}")
@@ -200,7 +203,7 @@ def _csv_row(number: int, cells: dict[str, str]) -> ListRow | str:
         if not cells[name].strip():
             return f"no {name}"
     times: dict[str, float | None] = {}
-    for name in CSV_COLUMNS[2:]:
+    for name in CSV_COLUMNS[2:4]:
         cell = cells.get(name, "").strip()
         try:
             times[name] = float(cell) if cell else None
@@ -213,7 +216,11 @@ def _csv_row(number: int, cells: dict[str, str]) -> ListRow | str:
         return f"start_s must be at least 0; got {start_s:g}"
     if end_s is not None and end_s <= (start_s or 0):
         return f"end_s must be after start_s; got {start_s or 0:g} to {end_s:g}"
-    return ListRow(number, cells["path"], cells["label"].strip(), None, start_s, end_s)
+    split = cells.get("split", "").strip()
+    if "split" in cells and split not in SPLITS:
+        return f"split must be one of {', '.join(SPLITS)}; got {split!r}"
+    label = cells["label"].strip()
+    return ListRow(number, cells["path"], label, None, start_s, end_s, split or None)
 
 
 def read_labels(

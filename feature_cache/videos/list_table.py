@@ -87,7 +87,8 @@ def resolve(
             first_seen.setdefault(segment, where)
             of_lines += [(row.line, f"{where}: {text}") for text in texts]
             if row.labels in labels:
-                records.append(_record(row, found, labels[row.labels], one.split))
+                split = row.split or one.split
+                records.append(_record(row, found, labels[row.labels], split))
         problems = problems + [text for _, text in sorted(of_lines, key=lambda problem: problem[0])]
     if wrong and not first and from_1(written, classes):
         problems = [*problems, FROM_1]

@@ -11,11 +11,11 @@ import pandas as pd
 
 from .class_names import parse_class_names
 from .folders import walk_classes
-from .list_formats import FORMATS, ListRow, from_1, parse_list
+from .list_formats import FORMATS, SPLITS, ListRow, from_1, parse_list
 from .list_table import FROM_1, Listed, VideoListError, divide, resolve, some_in_each
 from .paths import VIDEO_SUFFIXES, VideoFinder
 
-SPLITS = ("train", "val", "test")
+TABLE = "videos.csv"  # of all splits, in a folder of videos
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ def read_lists(
     The formats: ``activitynet`` (also FCVID), lines ``name,num_frames,label[,label2,label3]`` where
     -1 at the end pads; ``kinetics`` and ``something`` (also Jester), ``path num_frames label``, or
     in all lines ``path label``, with spaces in paths; ``csv``, a header
-    ``path,label[,start_s,end_s]``, several labels joined by ``;``, each an integer or the name of a
-    class. A label that is an integer is the number of a class, from 0, or from 1 if ``classes``
-    numbers them so. ``num_frames`` counts extracted images, so it is not used for a video file.
+    ``path,label[,start_s,end_s][,split]``, several labels joined by ``;``, each an integer or the
+    name of a class. A label that is an integer is the number of a class, from 0, or from 1 if
+    ``classes`` numbers them so. ``num_frames`` counts extracted images, so it is not used for a
+    video file.
 
     A name is looked for in ``root``, then in ``root/videos``: the file or folder itself, else with
     a suffix of ``VIDEO_SUFFIXES``. A folder holds numbered images.
@@ -104,7 +105,7 @@ def read_lists(
     table, names = resolve(root, listed, named, problems, finder, skip_missing, first)
     if not first and from_1({row.labels for one in listed for row in one.rows}, named):
         notes.append(FROM_1)
-    if "train" in lists and "val" not in lists:
+    if "train" in lists and "val" not in {*table["split"]}:
         table = divide(table, names, ("val",))
     return VideoList(some_in_each(table), names, tuple(notes))
 
@@ -112,12 +113,13 @@ def read_lists(
 def read_videos(root: str | os.PathLike[str], skip_missing: bool = False) -> VideoList:
     """Read a folder of videos that follows our convention.
 
-    Either ``root`` holds ``train.txt`` and ``val.txt`` in the format ``kinetics`` (class names are
-    the lines of ``classes.txt``, where it exists), or one folder per class. With lists, ``val.txt``
-    becomes the test split, and ``read_lists`` takes the val split from ``train.txt``. With folders,
-    a video is a file with one of ``VIDEO_SUFFIXES`` or a folder of numbered images, linked folders
-    are followed once, hidden files and folders are none, and each class is divided 60 / 20 / 20 in
-    the order of names; what is passed over stands in ``notes``.
+    ``root`` holds ``videos.csv`` in the format ``csv`` with a column ``split``, as the data of a
+    quickstart; or ``train.txt`` and ``val.txt`` in the format ``kinetics``; or one folder per
+    class. Class names are the lines of ``classes.txt``, where it exists. With the two lists,
+    ``val.txt`` becomes the test split, and ``read_lists`` takes the val split from ``train.txt``.
+    With folders, a video is a file with one of ``VIDEO_SUFFIXES`` or a folder of numbered images,
+    linked folders are followed once, hidden files and folders are none, and each class is divided
+    60 / 20 / 20 in the order of names; what is passed over stands in ``notes``.
 
     Args:
         root: The folder.
@@ -131,6 +133,11 @@ def read_videos(root: str | os.PathLike[str], skip_missing: bool = False) -> Vid
             anything in them is wrong; all problems at once, with line numbers.
     """
     root = _folder(root)
+    names = root / "classes.txt"
+    named = names if names.exists() else None
+    if (root / TABLE).exists():
+        lists = {"train": root / TABLE}
+        return read_lists(root, lists, "csv", classes=named, skip_missing=skip_missing)
     lists = {"train": root / "train.txt", "test": root / "val.txt"}
     present = [path for path in lists.values() if path.exists()]
     if len(present) == 1:
@@ -140,10 +147,7 @@ def read_videos(root: str | os.PathLike[str], skip_missing: bool = False) -> Vid
             "folder per class"
         )
     if present:
-        names = root / "classes.txt"
-        return read_lists(
-            root, lists, classes=names if names.exists() else None, skip_missing=skip_missing
-        )
+        return read_lists(root, lists, classes=named, skip_missing=skip_missing)
     finder = VideoFinder(root)
     rows, classes, notes = _from_folders(root, finder)
     table, _ = resolve(root, [Listed("", "train", rows)], classes, [], finder, skip_missing)

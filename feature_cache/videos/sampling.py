@@ -79,7 +79,7 @@ def sample_frames(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
     """
     if n_frames < config.n_frames:
         return _fill(n_frames, config)
-    return evenly(n_frames, config.n_frames).reshape(config.shape)
+    return _segments(evenly(n_frames, config.n_frames), config)
 
 
 def draw_frames(n_frames: int, config: FrameConfig, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -94,13 +94,18 @@ def draw_frames(n_frames: int, config: FrameConfig, rng: np.random.Generator) ->
     if n_frames < n:
         return _fill(n_frames, config)
     length = n_frames // n
-    return (np.arange(n) * length + rng.integers(length, size=n)).reshape(config.shape)
+    return _segments(np.arange(n) * length + rng.integers(length, size=n), config)
 
 
 def _fill(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
     if config.short_videos == "repeat_first":
         return np.zeros(config.shape, dtype=np.int64)
-    return np.minimum(np.arange(config.n_frames), n_frames - 1).reshape(config.shape)
+    return _segments(np.minimum(np.arange(config.n_frames), n_frames - 1), config)
+
+
+def _segments(indices: NDArray[np.int64], config: FrameConfig) -> NDArray[np.int64]:
+    """Return indices ``(T·F,)`` as segments, ``(T,)`` or ``(T, F)``, in the order of the config."""
+    return indices.reshape(config.shape)[list(config.segments)]
 
 
 def draw_crop(width_px: int, height_px: int, rng: np.random.Generator) -> Box:

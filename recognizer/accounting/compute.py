@@ -16,7 +16,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
 from ..places.option_group import OptionGroup
 from ..places.places import Places
-from ..policies.policy import PolicyNetwork
+from ..policies.base import Policy
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -135,7 +135,7 @@ def frame_cost(
     glance_encoder: nn.Module,
     local_encoder: nn.Module,
     classifier: Classifier,
-    policy: PolicyNetwork | None,
+    policy: Policy | None,
     places: Places,
     frames: FrameConfig | None = None,
 ) -> FrameCost:
@@ -165,7 +165,7 @@ def frame_cost(
     )
 
 
-def policy_gmacs(policy: PolicyNetwork) -> float:
+def policy_gmacs(policy: Policy) -> float:
     """Return the GMACs of one step of π, actor included, and of π′ where there is one."""
     policy = _on_cpu(policy)
     config = policy.config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 SHORT_VIDEOS = ("repeat_last", "repeat_first")
 RESIZERS = ("torchvision", "pillow")
+ORDERS = ("video", "coarse_to_fine", "halving")
 Box = tuple[int, int, int, int]
 OfSegments = TypeVar("OfSegments", Tensor, NDArray[np.int64])
 
@@ -37,11 +39,13 @@ class FrameConfig:
         segment_frames: F, frames of a segment. f_L reads all of them.
         glance_frames: How many of them f_G reads, in 1..F, spread evenly: the middle one for 1.
             None, which F becomes too, reads all.
+        order: In which the segments are read: ``video``; or one whose every prefix is spread over
+            the video, for predictions that may stop: `coarse_to_fine` or `halving`.
 
     Raises:
         ValueError: If a size is not positive, the resized side is smaller than the crop,
-            ``short_videos`` or ``resizer`` is unknown, or f_G is to read more frames than there
-            are.
+            ``short_videos``, ``resizer`` or ``order`` is unknown, or f_G is to read more frames
+            than there are.
 
     Source: the released AdaFocus code: short side 256 by Pillow, centre crop 224; last frame
     repeated on ActivityNet, FCVID and Mini-Kinetics, first frame on Something-Something and Jester.
@@ -56,6 +60,7 @@ class FrameConfig:
     resizer: str = "torchvision"
     segment_frames: int = 1
     glance_frames: int | None = None
+    order: str = "video"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -83,6 +88,8 @@ class FrameConfig:
             raise ValueError(
                 f"short_videos must be one of {', '.join(SHORT_VIDEOS)}; got {self.short_videos!r}"
             )
+        if self.order not in ORDERS:
+            raise ValueError(f"order must be one of {', '.join(ORDERS)}; got {self.order!r}")
         if self.resizer not in RESIZERS:
             raise ValueError(f"resizer must be one of {', '.join(RESIZERS)}; got {self.resizer!r}")
 
@@ -90,6 +97,13 @@ class FrameConfig:
     def shape(self) -> tuple[int, ...]:
         """``(T,)``, or ``(T, F)`` where a segment has several frames."""
         return (self.steps,) if self.segment_frames == 1 else (self.steps, self.segment_frames)
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """The T segments in the order in which they are read, numbered as in the video."""
+        if self.order == "video":
+            return tuple(range(self.steps))
+        return coarse_to_fine(self.steps) if self.order == "coarse_to_fine" else halving(self.steps)
 
     @property
     def n_frames(self) -> int:
@@ -129,12 +143,14 @@ class FrameConfig:
     def describe(self) -> dict[str, Any]:
         """Return the values, JSON-able, as manifests hold them.
 
-        What says that a segment is one frame is left out, as it was before segments had several:
-        the fingerprints of such caches stay as they are.
+        What says that a segment is one frame, and that they are in the video's order, is left out,
+        as it was before there was anything else: the fingerprints of such caches stay as they are.
         """
         values = asdict(self)
         if self.segment_frames == 1:
             del values["segment_frames"], values["glance_frames"]
+        if self.order == "video":
+            del values["order"]
         return values
 
     def for_any_size(self) -> FrameConfig:
@@ -149,6 +165,49 @@ def evenly(n: int, parts: int) -> NDArray[np.int64]:
     """
     tick = n / parts
     return (tick / 2 + tick * np.arange(parts)).astype(np.int64)
+
+
+def coarse_to_fine(steps: int) -> tuple[int, ...]:
+    """Return the T segments in an order that covers the video ever more densely.
+
+    The middle segment first, then both ends, then again and again the middle of the longest gap;
+    of equal gaps the one nearest to the centre. So every prefix is spread over the whole video.
+
+    Args:
+        steps: T.
+
+    Source: FrameExit (arXiv:2104.13400), whose frames come coarse to fine: 5, 0, 9, 2, 7, 4, 6, 3,
+        8, 1 of ten. The rule is ours; it gives the same ten.
+    """
+    center = steps // 2
+    order = list(dict.fromkeys([center, 0, steps - 1]))
+    while len(order) < steps:
+        known = sorted(order)
+        gaps = [(high - low, round((low + high) / 2)) for low, high in pairwise(known)]
+        order.append(max(gaps, key=lambda gap: (gap[0], -abs(gap[1] - center)))[1])
+    return tuple(order)
+
+
+def halving(steps: int) -> tuple[int, ...]:
+    """Return the T segments in the order of AdaFocusV2: of ever shorter equal parts the middles.
+
+    The middle segment first, then both ends, then the middles of both halves, of the four quarters,
+    and so on, each from the video's begin to its end, all rounded down.
+
+    Args:
+        steps: T.
+
+    Source: the released code of AdaFocusV2 (arXiv:2112.14238), whose 16 frames come in the order 7,
+        0, 15, 3, 11, 1, 5, 9, 13, 2, 4, 6, 8, 10, 12, 14.
+    """
+    last, parts = steps - 1, 2
+    order = list(dict.fromkeys([last // 2, 0, last]))
+    while len(order) < steps:
+        ends = [last * part // parts for part in range(parts + 1)]
+        order += [(low + high) // 2 for low, high in pairwise(ends)]
+        order = list(dict.fromkeys(order))
+        parts *= 2
+    return tuple(order)
 
 
 def fit_frames(frames: Tensor, config: FrameConfig) -> Tensor:

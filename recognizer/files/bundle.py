@@ -23,6 +23,7 @@ from ..classifiers.base import Classifier, ClassifierConfig
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from ..errors import FocusgymError, in_words, shortened
+from .whole import write_whole
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -81,7 +82,7 @@ def write_bundle(
     # Not `save_file`, which lets nobody but the writer read: bundles are there to be shared.
     # Without its JSON a bundle is none: interrupted, the new weights never pass for the old ones.
     (root / _JSON).unlink(missing_ok=True)
-    (root / _WEIGHTS).write_bytes(save(weights))
+    write_whole(root / _WEIGHTS, save(weights))
     content = {
         "kind": kind,
         "config": asdict(config),
@@ -89,7 +90,7 @@ def write_bundle(
         "metrics": dict(metrics or {}),
         "training": dict(training or {}),
     }
-    (root / _JSON).write_text(json.dumps(content, indent=2))
+    write_whole(root / _JSON, json.dumps(content, indent=2))
 
 
 def read_bundle(

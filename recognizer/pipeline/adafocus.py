@@ -20,7 +20,7 @@ from ..encoders.frames import FrameConfig, fit_frames
 from ..exits import ExitRule
 from ..files.bundle import read_bundle, restore, write_bundle
 from ..places.places import Places
-from ..policies.policy import PolicyNetwork, PolicyState
+from ..policies.base import Policy, PolicyState
 from ..policies.registry import build_policy
 from .checks import check_finite, check_given, check_maps, check_pixels
 from .look import autocast_dtype, glance_at, look_at
@@ -58,7 +58,7 @@ class AdaptiveRecognizer(nn.Module):
         local_encoder: Encoder,
         classifier: Classifier,
         places: Places,
-        policy: PolicyNetwork | None = None,
+        policy: Policy | None = None,
         feature_dtype: torch.dtype = torch.float16,
         *,
         frames: FrameConfig | None = None,
@@ -249,7 +249,7 @@ class AdaptiveRecognizer(nn.Module):
     def forward(
         self,
         frames: Tensor,
-        options: Tensor | NDArray[np.int64] | None = None,
+        options: Tensor | NDArray[Any] | None = None,
         attended: Tensor | NDArray[np.bool_] | None = None,
     ) -> Recognition:
         """Recognize videos whose frames are all given.
@@ -259,8 +259,9 @@ class AdaptiveRecognizer(nn.Module):
         Args:
             frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)`` where a segment has several
                 frames; for other sizes see `prepare`.
-            options: ``(B, T)`` int64 in ``[0, K)`` instead of the policy's; None asks the policy,
-                without sampling: π where to look, π′ whether.
+            options: Places instead of the policy's, ``(B, T)`` int64 in ``[0, K)``; of `Boxes`
+                ``(B, T, 2)`` float32, centres in [0, 1]. None asks the policy, without sampling: π
+                where to look, π′ whether.
             attended: ``(B, T)`` bool, whether given options are looked at: elsewhere f_L does not
                 run, and the option may be −1. None: everywhere.
 
@@ -277,7 +278,7 @@ class AdaptiveRecognizer(nn.Module):
         """
         if self.exits is not None:
             check_pixels(frames, self.places.frame_px, self.segment_frames)
-            given = check_given(options, attended, self.places.n_options, tuple(frames.shape[:2]))
+            given = check_given(options, attended, self.places, tuple(frames.shape[:2]))
             return self.stream(len(frames)).push_all(frames, *(given or (None, None)))
         glance, local, chosen, looks, costs, _ = self.observe(frames, options, attended, None)
         return self.result(self.classifier(glance, local), chosen, looks, costs)
@@ -294,7 +295,7 @@ class AdaptiveRecognizer(nn.Module):
     def observe(
         self,
         frames: Tensor,
-        options: Tensor | NDArray[np.int64] | None,
+        options: Tensor | NDArray[Any] | None,
         attended: Tensor | NDArray[np.bool_] | None,
         state: PolicyState | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, PolicyState | None]:
@@ -307,13 +308,13 @@ class AdaptiveRecognizer(nn.Module):
             state: Of the policy, after the frames before; None at the start.
 
         Returns:
-            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, options ``(B, T)``, whether
-            they were attended ``(B, T)``, what each segment cost ``(B, T)`` float64 in GMACs, and
-            the policy's state after these segments.
+            Glance vectors ``(B, T, G)``, local vectors ``(B, T, L)``, places ``(B, T)`` or, of
+            `Boxes`, ``(B, T, 2)``, whether they were attended ``(B, T)``, what each segment cost
+            ``(B, T)`` float64 in GMACs, and the policy's state after these segments.
         """
         check_pixels(frames, self.places.frame_px, self.segment_frames)
         batch, steps = frames.shape[:2]
-        given = check_given(options, attended, self.places.n_options, (batch, steps))
+        given = check_given(options, attended, self.places, (batch, steps))
         flat = frames.to(self.device).flatten(0, 1)
         computes_in = autocast_dtype(self.precision)
         glanced = flat if self.frames is None else self.frames.glance(flat)
@@ -327,7 +328,7 @@ class AdaptiveRecognizer(nn.Module):
             seen = maps.float().unflatten(0, (batch, steps))
             check_maps(seen, self.policy.config)
             chosen, looks, state = self.policy.advance(seen, state)
-        local = self._look(flat, chosen.flatten(), looks.flatten())
+        local = self._look(flat, chosen.flatten(0, 1), looks.flatten())
         costs = self.cost.of_frames(looks, policy=given is None)
         glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))
         return glance, local, chosen, looks, costs, state
@@ -353,22 +354,21 @@ class AdaptiveRecognizer(nn.Module):
             PredictionError: If a logit is not finite.
         """
         check_finite(logits, self.precision, self.feature_dtype)
-        every = torch.from_numpy(self.places.boxes_px).to(options.device)
-        boxes = every[options.masked_fill(~attended, 0)].masked_fill(~attended[..., None], 0)
+        boxes = self.places.boxes_at(options).masked_fill(~attended[..., None], 0)
         fed = torch.ones_like(attended) if fed is None else fed
         return Recognition(logits, options, boxes, attended, costs.cumsum(dim=1), fed)
 
     def _look(self, frames: Tensor, options: Tensor, attended: Tensor) -> Tensor:
         """Return local vectors ``(M, L)``: f_L's of segments that are attended, zero elsewhere."""
-        looked = attended.nonzero().squeeze(1)
+        rows = attended.nonzero().squeeze(1)
         width = self.classifier.config.local_channels
         local = torch.zeros(len(frames), width, dtype=self.feature_dtype, device=frames.device)
-        if len(looked):
-            local[looked] = look_at(
+        if len(rows):
+            local[rows] = look_at(
                 self.local_encoder,
                 self.places,
-                frames[looked],
-                options[looked],
+                frames[rows],
+                options[rows],
                 self.feature_dtype,
                 autocast_dtype(self.precision),
             )

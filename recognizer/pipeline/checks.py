@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import PredictionError
-from ..policies.policy import PolicyConfig
+from ..places.places import Places
+from ..policies.base import PolicyConfig
 
 
 def check_pixels(frames: Tensor, side_px: int, n_frames: int = 1) -> None:
@@ -52,19 +55,19 @@ def check_maps(maps: Tensor, policy: PolicyConfig) -> None:
 
 
 def check_given(
-    options: Tensor | NDArray[np.int64] | None,
+    options: Tensor | NDArray[Any] | None,
     attended: Tensor | NDArray[np.bool_] | None,
-    n_options: int,
+    places: Places,
     expected: tuple[int, ...],
 ) -> tuple[Tensor, Tensor] | None:
-    """Check the options that a caller chose, and whether they are attended.
+    """Check the places that a caller chose, and whether they are attended.
 
     Args:
-        options: int64 in ``[0, K)``; any, or −1, where they are not attended. None if none are
-            given.
+        options: Places as ``places`` names them: int64 in ``[0, K)``, or centres ``(..., 2)``; any,
+            or −1, where they are not attended. None if none are given.
         attended: bool; None: everywhere.
-        n_options: K.
-        expected: The shape that both should have, such as (B, T).
+        places: Where f_L may be run.
+        expected: The shape that both should have, such as (B, T), the names' own axis left out.
 
     Returns:
         Both as tensors; None if none are given.
@@ -78,25 +81,26 @@ def check_given(
             return None
         raise ValueError("`attended` says which options are looked at: give `options` as well")
     given = torch.as_tensor(options)
-    shape = tuple(given.shape)
-    if given.dtype != torch.int64 or shape != expected:
+    name = places.empty()  # W, and the dtype
+    shape, wanted = tuple(given.shape), (*expected, *name.shape)
+    if given.dtype != name.dtype or shape != wanted:
+        what = f"option in [0, {places.n_options})" if not name.ndim else "centre (x, y) in [0, 1]"
         raise ValueError(
-            f"expected an int64 option for every frame, {expected}; got {given.dtype}, "
-            f"{shape}: give one in [0, {n_options}) per frame"
+            f"expected {str(name.dtype).removeprefix('torch.')} {wanted} for every frame; got "
+            f"{given.dtype}, {shape}: give one {what} per frame"
         )
-    looks = torch.ones_like(given, dtype=torch.bool)
+    looks = torch.ones(expected, dtype=torch.bool, device=given.device)
     looks = looks if attended is None else torch.as_tensor(attended).to(given.device)
     if looks.dtype != torch.bool or tuple(looks.shape) != expected:
         raise ValueError(
             f"expected a bool for every frame, {expected}, whether it is looked at; got "
             f"{looks.dtype}, {tuple(looks.shape)}"
         )
-    lowest = given.masked_fill(~looks & (given == -1), 0)
-    if given.numel() and (lowest.min() < 0 or given.max() >= n_options):
-        raise ValueError(
-            f"options must be in [0, {n_options}), or -1 where `attended` is False; got values "
-            f"from {int(given.min())} to {int(given.max())}"
-        )
+    unseen = looks.logical_not().view(*expected, *[1] * name.ndim)
+    try:
+        places.check(given.masked_fill(unseen & (given == -1), 0))
+    except ValueError as error:
+        raise ValueError(f"{error}; -1 is for where `attended` is False") from error
     return given, looks
 
 

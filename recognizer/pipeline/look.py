@@ -134,13 +134,26 @@ def local_maps(encoder: Encoder, places: Places, frames: Tensor, options: Tensor
 
     In one batch, neither pooled nor rounded: f_L may be trained through it.
     """
-    prepared = encoder.prepare(frames)
-    if frames.ndim == 5:
-        in_frames = options.repeat_interleave(frames.shape[1])
-        crops = places.crop(prepared.flatten(0, 1), in_frames).unflatten(0, frames.shape[:2])
-    else:
-        crops = places.crop(prepared, options)
-    return encoder.encode(crops)
+    return encoder.encode(crop_each(places, encoder.prepare(frames), options))
+
+
+def crop_each(places: Places, prepared: Tensor, options: Tensor) -> Tensor:
+    """Cut one option out of each segment, in all of its frames.
+
+    Args:
+        places: Where the options are.
+        prepared: ``(M, 3, S, S)``, or segments ``(M, F, 3, S, S)``, see `Encoder.prepare`.
+        options: ``(M, W)``, as the places name them.
+
+    Returns:
+        ``(M, 3, side, side)``, or ``(M, F, 3, side, side)``.
+    """
+    if prepared.ndim == 4:
+        return places.crop(prepared, options)
+    in_frames = options.repeat_interleave(prepared.shape[1], dim=0)
+    crops = places.crop(prepared.flatten(0, 1), in_frames)
+    in_segments: Tensor = crops.unflatten(0, prepared.shape[:2])
+    return in_segments
 
 
 def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:

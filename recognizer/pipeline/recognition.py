@@ -14,7 +14,7 @@ from ..encoders.encoder import EncoderConfig
 from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
 from ..places.places import Places, read_places
-from ..policies.policy import PolicyConfig
+from ..policies.base import PolicyConfig
 
 FEATURE_DTYPES = ("float16", "float32")
 
@@ -90,10 +90,11 @@ class Recognition:
 
     Attributes:
         logits: ``(B, T, C)`` float32, after every frame.
-        options: ``(B, T)`` int64 in ``[0, K)``: where it looked. Where f_L was not run, the option
-            that was named all the same, or −1 if none was.
+        options: ``(B, T)`` int64 in ``[0, K)``: where it looked; of `Boxes` the centres
+            ``(B, T, 2)`` float32 in [0, 1]. Where f_L was not run, the one that was named all the
+            same, or −1 if none was.
         boxes_px: ``(B, T, 4)`` int64: the patches as (left, top, right, bottom) in the frame,
-            pixels; zeros where f_L was not run.
+            pixels; zeros where f_L was not run. Of `Boxes` float32, between pixels.
         attended: ``(B, T)`` bool: whether f_L was run.
         gmacs: ``(B, T)`` float64: multiply-adds spent on the video up to and including each frame.
         fed: ``(B, T)`` bool: whether the frame was taken at all. After its exit a video is not

@@ -16,7 +16,8 @@ from ..classifiers.gru import GruClassifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from ..encoders.loading import WeightsError, load_weights
 from ..encoders.trunks import HEADS
-from ..policies.policy import PolicyConfig, PolicyNetwork
+from ..policies.base import PolicyConfig
+from ..policies.policy import PolicyNetwork
 
 RELEASED_ENTRIES = ("glancer", "focuser", "fc", "policy")  # what is needed of a checkpoint
 

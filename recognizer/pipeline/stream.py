@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..policies.policy import PolicyState
+from ..policies.base import PolicyState
 from .checks import check_given
 from .recognition import Recognition
 
@@ -82,14 +82,9 @@ class RecognizerStream:
                 f"expected a {what} for each of {self._batch} streams; got {tuple(frame.shape)}: "
                 f"give {shape}, or begin a stream of another batch"
             )
-        if options is not None and tuple(options.shape) != (self._batch,):
-            raise ValueError(
-                f"expected an option for each of {self._batch} streams; got "
-                f"{tuple(options.shape)}: give (B,)"
-            )
-        given = check_given(options, attended, recognizer.places.n_options, (self._batch,))
+        given = check_given(options, attended, recognizer.places, (self._batch,))
         fed, logits, spent = self.running.clone(), self._logits.clone(), self._spent.clone()
-        chosen = torch.full((self._batch,), -1, device=recognizer.device)
+        chosen = recognizer.places.empty(self._batch).to(recognizer.device)
         looks = torch.zeros_like(fed)
         if fed.any():
             logits[fed], chosen[fed], looks[fed], costs = self._go_on(frames, given)

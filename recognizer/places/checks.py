@@ -16,16 +16,3 @@ def check_frames(frames: Tensor, frame_px: int) -> None:
             f"frames must be (M, 3, {frame_px}, {frame_px}); got {tuple(frames.shape)}: "
             "preprocess the video to the frame side of the places first"
         )
-
-
-def check_options(options: Tensor, n_options: int) -> None:
-    """Check that options ``(M,)`` are indices in ``[0, K)``.
-
-    Raises:
-        ValueError: If one is not.
-    """
-    if options.numel() and (options.min() < 0 or options.max() >= n_options):
-        raise ValueError(
-            f"options must be in [0, {n_options}); got values from {int(options.min())} to "
-            f"{int(options.max())}"
-        )

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .checks import check_frames, check_options
+from .checks import check_frames
+from .indexed import IndexedPlaces
 
 
 @dataclass(frozen=True)
-class PatchGrid:
+class PatchGrid(IndexedPlaces):
     """The options of a frame: an n×n grid of square patches of one size.
 
     Option ``n*row + col`` has its top-left corner at ``(row, col) * (S - P) // (n - 1)``
@@ -114,7 +115,7 @@ class PatchGrid:
             ValueError: If the frames are not S×S, or an index is outside the grid.
         """
         check_frames(frames, self.frame_px)
-        check_options(options, self.n_options)
+        self.check(options)
         p, boxes = self.patch_px, self.boxes_px[options.cpu().numpy()]
         # Slices are copied row by row: thirty times as fast as gathering by indices.
         patches = [

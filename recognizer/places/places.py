@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .boxes import Boxes
 from .patch_grid import PatchGrid
 from .whole_frame import WholeFrame
 
 
 class Places(Protocol):
     """K places of one kind and one side in frames S×S.
+
+    A place is named by its index, an int64 in ``[0, K)``; where it may be anywhere, by its centre,
+    two numbers in [0, 1]. Below W is the shape of a name: none, or ``(2,)``.
 
     Implemented by frozen dataclasses of integers and texts, whose fields, ``kind`` among them,
     describe them: ``dataclasses.asdict(places)`` is what manifests and bundles hold, and
@@ -48,20 +52,36 @@ class Places(Protocol):
     def boxes_px(self) -> NDArray[np.int64]:
         """Boxes ``(K, 4)`` as (left, top, right, bottom), pixels; right and bottom exclusive."""
 
-    def nearest(self, centers_px: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Return the options ``(...)`` whose centres are nearest to points ``(..., 2)`` (x, y)."""
+    def nearest(self, centers_px: NDArray[np.floating]) -> NDArray[Any]:
+        """Return the places ``(..., W)`` that are nearest to points ``(..., 2)`` (x, y), pixels."""
+
+    def drawn(self, draws: Tensor) -> Tensor:
+        """Return the places ``(..., W)`` that uniform numbers ``(..., 2)`` in [0, 1) name."""
+
+    def empty(self, *shape: int) -> Tensor:
+        """Return −1 for places ``(*shape, W)`` that nothing was chosen for."""
+
+    def boxes_at(self, where: Tensor) -> Tensor:
+        """Return the boxes ``(..., 4)`` of places ``(..., W)``, pixels; any box for −1."""
+
+    def check(self, where: Tensor) -> None:
+        """Raise a ValueError if places ``(..., W)`` are none of these."""
 
     def crop(self, frames: Tensor, options: Tensor) -> Tensor:
-        """Cut one option ``(M,)`` out of each frame: ``(M, 3, side, side)`` of ``(M, 3, S, S)``."""
+        """Cut a place ``(M, W)`` out of each frame: ``(M, 3, side, side)`` of ``(M, 3, S, S)``."""
 
     def crop_all(self, frames: Tensor) -> Tensor:
         """Cut all options out of each frame: ``(M, K, 3, side, side)`` of ``(M, 3, S, S)``."""
 
 
-PLACES: dict[str, type[PatchGrid] | type[WholeFrame]] = {"patches": PatchGrid, "full": WholeFrame}
+PLACES: dict[str, type[PatchGrid] | type[WholeFrame] | type[Boxes]] = {
+    "patches": PatchGrid,
+    "full": WholeFrame,
+    "boxes": Boxes,
+}
 
 
-def read_places(description: Mapping[str, Any]) -> PatchGrid | WholeFrame:
+def read_places(description: Mapping[str, Any]) -> PatchGrid | WholeFrame | Boxes:
     """Return the places that ``dataclasses.asdict`` described.
 
     Raises:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from .checks import check_frames, check_options
+from .checks import check_frames
+from .indexed import IndexedPlaces
 
 
 @dataclass(frozen=True)
-class WholeFrame:
+class WholeFrame(IndexedPlaces):
     """One option, K = 1: the whole frame, down-sampled to a side by area average.
 
     Several of them, with a network each, are the resolutions among which AR-Net chooses.
@@ -77,7 +78,7 @@ class WholeFrame:
         Raises:
             ValueError: If the frames are not S×S or of integers, or an option is not 0.
         """
-        check_options(options, self.n_options)
+        self.check(options)
         return self._resized(frames)
 
     def crop_all(self, frames: Tensor) -> Tensor:

@@ -3,62 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .base import Policy, PolicyConfig, PolicyState
 from .blockwise import blockwise_linear
 
 # Added to the logits of options that are not allowed: their probability is 0, their entropy finite.
 FORBIDDEN = -1e9
-
-
-@dataclass(frozen=True)
-class PolicyConfig:
-    """Sizes of π, and of π′ where there is one.
-
-    Attributes:
-        map_height: h of the glance map.
-        map_width: w of the glance map.
-        glance_channels: G.
-        n_options: K, the options to choose from.
-        conv_channels: Channels after the 1×1 convolution (64 where the paper's compute is met; 32
-            in the released code).
-        hidden: Width of the linear layer and of the GRU (1024 in the paper, 2048 in AdaFocusV2).
-        options_allowed: Options that may be chosen; None for all.
-        threshold: ρ: frames for which π′ gives a keep probability below it are skipped. None means
-            that there is no π′ and every frame is looked at.
-        network: Kind of the networks: ``gru``, or ``module:attribute`` of a subclass of
-            `PolicyNetwork`.
-
-    Raises:
-        ValueError: If an allowed option is not in ``[0, K)``, or ρ is not in [0, 1].
-    """
-
-    map_height: int
-    map_width: int
-    glance_channels: int
-    n_options: int = 49
-    conv_channels: int = 64
-    hidden: int = 1024
-    options_allowed: Sequence[int] | None = None
-    threshold: float | None = None
-    network: str = "gru"
-
-    def __post_init__(self) -> None:
-        """Check the options and the threshold."""
-        allowed = self.options_allowed
-        if allowed is not None and not (
-            len(allowed) and all(type(k) is int and 0 <= k < self.n_options for k in allowed)
-        ):
-            raise ValueError(
-                f"options_allowed must be options in [0, {self.n_options}), at least one; got "
-                f"{list(allowed)}"
-            )
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be in [0, 1], or None; got {self.threshold}")
 
 
 class PolicyTrunk(nn.Module):
@@ -101,23 +54,6 @@ class PolicyTrunk(nn.Module):
         return features, state
 
 
-class PolicyState(NamedTuple):
-    """What the policy remembers of the frames before: the states of its GRUs.
-
-    Attributes:
-        where: Of π, ``(1, B, H)``.
-        whether: Of π′; None without one.
-    """
-
-    where: Tensor
-    whether: Tensor | None
-
-    def of(self, episodes: Tensor) -> PolicyState:
-        """Return the state of some of the B episodes, told by an index or a mask ``(B,)``."""
-        whether = None if self.whether is None else self.whether[:, episodes]
-        return PolicyState(self.where[:, episodes], whether)
-
-
 class KeepNetwork(nn.Module):
     """π′: whether to look at a frame at all.
 
@@ -142,16 +78,17 @@ class KeepNetwork(nn.Module):
         return self.actor(features).squeeze(-1).sigmoid(), state
 
 
-class PolicyNetwork(nn.Module):
+class PolicyNetwork(Policy):
     """π, and π′ where frames may be skipped: two networks that share nothing.
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 3 and 8.
     """
 
+    keep: KeepNetwork | None
+
     def __init__(self, config: PolicyConfig) -> None:
         """Build the networks with random weights."""
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.trunk = PolicyTrunk(config)
         self.actor = nn.Linear(config.hidden, config.n_options)
         self.keep = None if config.threshold is None else KeepNetwork(config)
@@ -160,24 +97,6 @@ class PolicyNetwork(nn.Module):
     def forward(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
         """Return logits ``(B, T, K)`` over options for glance maps; see `PolicyTrunk`."""
         return self._advance(maps, None)[0]
-
-    def choose(
-        self, maps: Tensor | Sequence[Tensor], draws: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Choose where to look, and whether, in all frames of B videos.
-
-        Args:
-            maps: Glance maps of B videos; see `PolicyTrunk`.
-            draws: ``(B, T, 2)`` uniform in [0, 1): the option is drawn with the first number of a
-                frame, whether to look with the second. None chooses without sampling.
-
-        Returns:
-            The options ``(B, T)`` int64; and ``(B, T)`` bool, whether to look: all true without
-            π′. Without sampling, the most probable option, and whether p^B reaches ρ.
-
-        Source: AdaFocus (arXiv:2105.03245) sections 3.1 and 3.3; with ``draws``, Eq. 3 and 8.
-        """
-        return self.advance(maps, None, draws)[:2]
 
     def advance(
         self,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from ..registry import find_class
-from .policy import PolicyConfig, PolicyNetwork
+from .base import Policy, PolicyConfig
 
-POLICIES: dict[str, str] = {"gru": "focusgym.recognizer.policies.policy:PolicyNetwork"}
+POLICIES: dict[str, str] = {
+    "gru": "focusgym.recognizer.policies.policy:PolicyNetwork",
+    "centers": "focusgym.recognizer.policies.centers:CenterNetwork",
+}
 
 
-def build_policy(config: PolicyConfig, *, trusted: bool = True) -> PolicyNetwork:
+def build_policy(config: PolicyConfig, *, trusted: bool = True) -> Policy:
     """Build the policy network that a config describes, with random weights.
 
     Args:
@@ -16,7 +19,8 @@ def build_policy(config: PolicyConfig, *, trusted: bool = True) -> PolicyNetwork
         trusted: Whether the module of a class of your own may be imported; see `find`.
 
     Raises:
-        ValueError: If there is no such kind, or it is no `PolicyNetwork`.
+        ValueError: If there is no such kind, or it is no `Policy`.
     """
-    kind = find_class("network", config.network, POLICIES, PolicyNetwork, trusted=trusted)
+    base: type[Policy] = Policy  # type: ignore[type-abstract]
+    kind = find_class("network", config.network, POLICIES, base, trusted=trusted)
     return kind(config)

@@ -10,8 +10,8 @@ from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
 from ..pipeline.look import local_maps
 from ..places.places import Places
-from ..policies.policy import PolicyNetwork
-from .samples import random_looks, random_options
+from ..policies.base import Policy
+from .samples import random_looks
 from .stage import Stage
 
 
@@ -57,7 +57,7 @@ class OnPixels(Stage):
         local_encoder: Encoder,
         classifier: Classifier,
         places: Places,
-        policy: PolicyNetwork | None = None,
+        policy: Policy | None = None,
         *,
         sample: bool = False,
         skip_rate: float = 0.0,
@@ -108,13 +108,13 @@ class OnPixels(Stage):
         with torch.no_grad():
             maps = self.glance_encoder(glanced).float()
             seen = maps.permute(0, 2, 3, 1).unflatten(0, batch)
-            options, looks = (each.flatten() for each in self._choose(seen, draws))
+            options, looks = (each.flatten(0, 1) for each in self._choose(seen, draws))
         glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
         # Where nothing is looked at, one patch is, times zero: processes step together.
-        looked = looks.nonzero().squeeze(1) if looks.any() else torch.zeros_like(options[:1])
-        local_map = local_maps(self.local_encoder, self._places, flat[looked], options[looked])
-        vectors = local_map.mean(dim=(2, 3)) * looks[looked, None]
-        local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, looked, vectors)
+        rows = looks.nonzero().squeeze(1) if looks.any() else looks.new_zeros(1).long()
+        local_map = local_maps(self.local_encoder, self._places, flat[rows], options[rows])
+        vectors = local_map.mean(dim=(2, 3)) * looks[rows, None]
+        local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, rows, vectors)
         logits: Tensor = self.classifier(glance, local.unflatten(0, batch))
         return logits
 
@@ -124,8 +124,7 @@ class OnPixels(Stage):
     def _choose(self, maps: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         skip_rate = self._skip_rate if self.training else 0.0
         if self.policy is None:
-            options = random_options(draws, self._places.n_options)
-            return options, random_looks(draws, skip_rate)
+            return self._places.drawn(draws), random_looks(draws, skip_rate)
         with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
             return policy_choice(
                 self.policy, maps, draws, sample=self._sample and self.training, skip_rate=skip_rate
@@ -155,7 +154,7 @@ class OnFeatures(Stage):
 
 
 def policy_choice(
-    policy: PolicyNetwork, maps: Tensor, draws: Tensor, *, sample: bool, skip_rate: float
+    policy: Policy, maps: Tensor, draws: Tensor, *, sample: bool, skip_rate: float
 ) -> tuple[Tensor, Tensor]:
     """Return what a policy gives to a stage: options ``(B, T)``, and whether to look, bool.
 

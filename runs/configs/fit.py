@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, UseAppendAction, subcommand
 
 from .devices import Device
 from .videos import FramesConfig, VideosConfig
@@ -14,17 +14,22 @@ from .videos import FramesConfig, VideosConfig
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a stage is trained: with SGD, Nesterov momentum and a cosine schedule, unless said.
+    """How a stage is trained: with SGD and a cosine schedule, unless said.
 
     Attributes:
-        preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
-            paper's). What the command line says counts more.
+        preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
+            AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2. What
+            the command line says counts more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
-        optimizer: sgd with a cosine schedule, or adamw with one cycle.
+        optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
+        nesterov: Whether SGD's momentum is Nesterov's.
+        weight_decay: L2 regularization of SGD, or AdamW's.
         lr_encoder: Learning rate for batches of 64; of stage 0; the preset's if not given.
+        lr_glance: Of f_G end to end, likewise.
         lr_local: Of f_L, likewise; 0 keeps f_L fixed.
         lr_classifier: Of f_C, likewise.
+        lr_policy: Of the policy end to end, likewise.
         freeze_batch_norm: Keep the statistics of BatchNorms.
         precision: In which torch's autocast computes.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
@@ -37,9 +42,13 @@ class TrainingConfig:
     epochs: int | None = None
     batch_size: int = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    nesterov: bool = True
+    weight_decay: float = 1e-4
     lr_encoder: float | None = None
+    lr_glance: float | None = None
     lr_local: float | None = None
     lr_classifier: float | None = None
+    lr_policy: float | None = None
     freeze_batch_norm: bool = False
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Device = "cpu"
@@ -52,8 +61,8 @@ class HeadConfig:
     """What f_C is, where it does not begin from a bundle.
 
     Attributes:
-        hidden: H of the GRU.
-        dropout: Before its output layer.
+        hidden: H of the GRU, or the units whose maximum is taken.
+        dropout: Before its output layers.
         reuse_glance: Whether the glance vectors are classified too.
         aggregation: A GRU over the frames, the mean of frame-wise predictions or of the scores
             before their softmax, or the maximum over frames with an output layer for each number
@@ -168,8 +177,64 @@ class FitClassifierConfig:
 
 
 @dataclass(frozen=True)
+class FitEndToEndConfig:
+    """AdaFocusV2: train f_G, f_L, f_C and a policy together, by gradient, from pixels.
+
+    The policy names the centre of a box in every frame, and what f_L is shown is interpolated
+    between pixels there, so that the loss reaches the policy.
+
+    Attributes:
+        out: Folder of the recognizer's bundle.
+        videos: Which videos; the split val selects the epoch.
+        frames: Which frames of them.
+        training: How.
+        head: What f_C is.
+        glance_encoder: f_G: a torchvision classification network, small_glance, small_local, or the
+            folder of an encoder's bundle.
+        local_encoder: f_L, likewise.
+        weights: Weights of a network that is given by its name: NAME=WEIGHTS, once for each, such
+            as resnet50=resnet50.pth. A .pth or .safetensors file, 'default' or the name of
+            torchvision's weights (downloaded), or 'random'. Both encoders may be one network.
+        glance_px: Side to which f_G's input is reduced; the frame's side if not given.
+        glance_frames: How many of a segment's frames f_G reads, spread evenly, the middle one for
+            1; all if not given.
+        patch: Side P of the boxes, pixels.
+        boxes: Where they are: where the policy learns to put them; or, as controls that are trained
+            in the same way, at random, in the centre, or normally distributed around it.
+        conv_channels: Channels of the policy after its 1×1 convolution.
+        policy_hidden: Width of its linear layer and of its GRU.
+        auxiliary: Whether f_G and f_L have auxiliary heads in training.
+        diversity: Whether as many random boxes are learned from beside the policy's.
+        stop_gradient: Whether the policy's gradient ends before f_G.
+        augment: Draw frames, crop and flip anew in every epoch.
+    """
+
+    out: Positional[Path]
+    videos: VideosConfig
+    frames: FramesConfig
+    training: TrainingConfig
+    head: HeadConfig
+    # Not plainly --local: torchrun takes that for an abbreviation of options of its own.
+    glance_encoder: str = "mobilenet_v2"
+    local_encoder: str = "resnet50"
+    weights: UseAppendAction[tuple[str, ...]] = ()
+    glance_px: int | None = None
+    glance_frames: int | None = None
+    patch: int = 128
+    boxes: Literal["learned", "random", "central", "gaussian"] = "learned"
+    conv_channels: int = 64
+    policy_hidden: int = 2048
+    auxiliary: bool = True
+    diversity: bool = True
+    stop_gradient: bool = True
+    augment: bool = True
+
+
+@dataclass(frozen=True)
 class FitVerbs:
     """The supervised stages: encoder (0), patches (I and III on pixels), classifier (on a cache).
+
+    And end-to-end, which trains all networks of AdaFocusV2 together.
 
     Attributes:
         verb: What to train.
@@ -179,4 +244,5 @@ class FitVerbs:
         Annotated[FitEncoderConfig, subcommand("encoder")]
         | Annotated[FitPatchesConfig, subcommand("patches")]
         | Annotated[FitClassifierConfig, subcommand("classifier")]
+        | Annotated[FitEndToEndConfig, subcommand("end-to-end")]
     )

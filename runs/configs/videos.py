@@ -12,16 +12,17 @@ class VideosConfig:
     """Which videos.
 
     Attributes:
-        videos: Folder of the videos. Without a list: with train.txt and val.txt, whose lines are
-            path, frames, label (val.txt becomes the test split), or with one folder per class.
+        videos: Folder of the videos. Without a list: with videos.csv, whose columns are path, label
+            and split, as the data of a quickstart; with train.txt and val.txt, whose lines are
+            path, frames, label (val.txt becomes the test split); or with one folder per class.
         train: List of training videos; without --val, the last fifth of each class in it is
             held out as val.
         val: List of validation videos, to select on.
         test: List of test videos, to report on.
         format: Of the lists, by their look if not given: lines 'name,frames,label[,label2,label3]'
             are activitynet (and FCVID), 'path frames label' or 'path label' kinetics; csv has a
-            header 'path,label[,start_s,end_s]'. something (and Jester), which has to be given,
-            has the lines of kinetics, and rules of its own for short videos and mirroring.
+            header 'path,label[,start_s,end_s][,split]'. something (and Jester), which has to be
+            given, has the lines of kinetics, and rules of its own for short videos and mirroring.
         classes: File with the name of a class in each line, or its number and name.
         images: Name of the images where videos are folders of them, such as 'image_%05d.jpg'; the
             usual ones are recognized.
@@ -50,6 +51,8 @@ class FramesConfig:
             S×S.
         short_videos: What fills the places of a video with fewer than T·F frames; the first frame
             for the format something, the last one for others, if not given.
+        order: In which the segments are read: the video's; or one whose every beginning is spread
+            over the video: coarse_to_fine, as FrameExit, or halving, as AdaFocusV2.
         resizer: What resizes: torchvision, or pillow as the released code of AdaFocus. They differ
             by one grey level in places.
         flip: Whether half of the augmented videos are mirrored; if not given, they are, but for
@@ -61,5 +64,6 @@ class FramesConfig:
     frame: int = 224
     resize: int = 256
     short_videos: Literal["repeat_last", "repeat_first"] | None = None
+    order: Literal["video", "coarse_to_fine", "halving"] = "video"
     resizer: Literal["torchvision", "pillow"] = "torchvision"
     flip: bool | None = None

@@ -21,7 +21,7 @@ _WIDE = Console(width=1000, markup=False)
 
 
 def measures(
-    name: str, logits: Tensor, labels: Tensor, looked: NDArray[np.bool_]
+    name: str, logits: Tensor, labels: Tensor, attended: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Return how right predictions are.
 
@@ -29,7 +29,7 @@ def measures(
         name: Of the row.
         logits: ``(B, T, C)``.
         labels: ``(B,)``; or ``(B, C)`` bool, where videos have several.
-        looked: ``(B, T)``, whether f_L ran.
+        attended: ``(B, T)``, whether f_L ran.
 
     Returns:
         The accuracy after T steps with its 95 % interval over videos (Wilson's) and after each
@@ -46,7 +46,7 @@ def measures(
         "accuracy_by_step": by_step,
         "top5_by_step": found.top5,
         "map_by_step": found.mean_average_precision,
-        "kept_share": float(looked.mean()),
+        "kept_share": float(attended.mean()),
     }
 
 

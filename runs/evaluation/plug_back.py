@@ -26,7 +26,15 @@ from ...agents import (
 )
 from ...envs import FeatureSource, FocusEngine, Plan
 from ...feature_cache import FeatureCache, read_many
-from ...recognizer import AdaptiveRecognizer, FrameCost, PolicyNetwork, Recognition, confidence
+from ...recognizer import (
+    AdaptiveRecognizer,
+    Classifier,
+    Encoder,
+    FrameCost,
+    PolicyNetwork,
+    Recognition,
+    confidence,
+)
 from .measures import measures
 
 BATCH = 16
@@ -129,11 +137,39 @@ def policy_of(recognizer: AdaptiveRecognizer) -> PolicyNetwork:
     """Return the recognizer's policy.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If it has none that chooses among options.
     """
-    if recognizer.policy is None:
-        raise ValueError("expected a recognizer with a policy; got one without: assemble it with π")
+    if not isinstance(recognizer.policy, PolicyNetwork):
+        raise ValueError(
+            "expected a recognizer with a policy that chooses among options; got one without: "
+            "assemble it with π"
+        )
     return recognizer.policy
+
+
+def recognizer_of(
+    cache: FeatureCache,
+    encoders: tuple[Encoder, Encoder],
+    classifier: Classifier,
+    policy: PolicyNetwork,
+) -> AdaptiveRecognizer:
+    """Assemble the recognizer of a policy that was trained on a cache.
+
+    Args:
+        cache: It says what the recognizer reads, where it looks and what the classes are.
+        encoders: f_G and f_L, fused as the cache was built, or as they are kept in bundles.
+        classifier: f_C.
+        policy: π, and π′ where it has one.
+    """
+    return AdaptiveRecognizer(
+        *encoders,
+        classifier,
+        cache.places,
+        policy,
+        cache.dtype,
+        frames=cache.frames,
+        classes=cache.classes,
+    ).to(cache.device)
 
 
 def recognize_files(
@@ -168,10 +204,10 @@ def recognize_files(
 
 def row_of(contender: Contender, recognition: Recognition, labels: Tensor) -> dict[str, Any]:
     """Return the row of ``results.json``: `measures`, and the GMACs by network."""
-    looked = recognition.attended.cpu().numpy()
-    row = measures(contender.name, recognition.logits, labels, looked)
+    attended = recognition.attended.cpu().numpy()
+    row = measures(contender.name, recognition.logits, labels, attended)
     gmacs = contender.cost.of_video(
-        looked.shape[1],
+        attended.shape[1],
         policy=contender.runs_policy,
         patches=contender.patches,
         kept_share=row["kept_share"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from tqdm import tqdm
 
 from ...agents import DirectSystem, FixedSystem, TaskRecognizer, TaskTrace, find_system, trace_task
 from ...agents.systems.system import Reader
-from ...envs import EnvConfig, FeatureSource, PixelSource, make_sb3, open_source
-from ...feature_cache import Clip, read_many
+from ...envs import EnvConfig, FeatureSource, make_sb3, open_source, pixel_sources
+from ...feature_cache import Clip
 from ...recognizer import FocusgymError, in_words
+from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run, stored_settings
-from ..folders.steps import OutputError
 from ..options.parse import UsageError
 from ..options.systems import groups_of_system
 from .models import load_model
@@ -108,12 +107,9 @@ class SystemRun:
     def _read_files(self, clips: Sequence[Clip]) -> Iterator[Tensor]:
         assert self.reader is not None
         cache = self.source.cache
-        encoders = cache.encoders_by_name().items()
-        fused = {name: each.fused().to(cache.device) for name, each in encoders}
-        decoded = read_many(clips, cache.frames)
-        while batch := [frames for frames, _ in islice(decoded, BATCH)]:
-            source = PixelSource(cache, self.source.classifier, fused, torch.stack(batch))
-            yield self.reader(source, np.arange(len(batch))).logits
+        how = (cache, self.source.classifier, cache.fused_encoders())
+        for source in pixel_sources(*how, clips, BATCH):
+            yield self.reader(source, np.arange(len(source.running))).logits
 
 
 def is_system_run(path: Path) -> bool:

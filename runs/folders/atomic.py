@@ -1,74 +1,40 @@
-"""A result that appears whole: written beside its place, and renamed when it is complete."""
+"""Folders that appear whole: made beside their place, and renamed when they are complete.
+
+Nothing is resumed here: what an interruption cuts short is gone. Runs that go on are the business
+of `run_folder`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from secrets import token_hex
 
-from ...recognizer import as_json, differences
+from ...recognizer import FocusgymError
 from ...recognizer.files.disks import refusal
 from ...recognizer.files.locks import locked
-from .steps import OutputError
 
-_BEGUN = "begun.json"
 LOCK = ".lock"
-_SHOWN = 3  # differences in a message
 
 
-def check_free(out: Path) -> None:
+class OutputError(FocusgymError):
+    """The output folder cannot be used; the message says why and what to do."""
+
+
+def check_free(out: Path, otherwise: str = "give another folder") -> None:
     """Refuse a place where something is.
+
+    Args:
+        out: The place.
+        otherwise: What to do if something is there.
 
     Raises:
         OutputError: If something is there.
     """
     if out.exists() or out.is_symlink():
-        raise OutputError(f"{out} exists: nothing was touched; give another folder")
-
-
-def partial_of(out: Path) -> Path:
-    """Return where the work for ``out`` is done: ``OUT.partial``."""
-    return out.with_name(f"{out.name}.partial")
-
-
-def begin(out: Path, what: Mapping[str, Any]) -> None:
-    """Make ``OUT.partial``, or find it as an interruption of the same work left it.
-
-    Args:
-        out: Where the result will be.
-        what: All that decides the result, JSON-able.
-
-    Raises:
-        OutputError: If it holds other work or something else, or cannot be made.
-    """
-    partial = partial_of(out)
-    begun = partial / _BEGUN
-    here = as_json(what)
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        others = [path for path in partial.iterdir() if path not in (begun, partial / LOCK)]
-        try:
-            there = json.loads(begun.read_text())
-        except (FileNotFoundError, ValueError):  # new, or killed while this file was written
-            if others:
-                raise OutputError(
-                    f"{partial} is in the way: it holds files of something else; nothing was "
-                    "touched; give another folder, or move it"
-                ) from None
-            begun.write_text(json.dumps(here, indent=2))
-            there = here
-    except OSError as error:
-        raise _cannot_write(out, error) from error
-    found = [each.removeprefix("begun.") for each in differences(here, there, "begun")]
-    if found:
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise OutputError(
-            f"{partial} was begun with other settings ({'; '.join(found[:_SHOWN])}{more}): give "
-            "those to go on, or remove it to begin anew, or give another folder"
-        )
+        raise OutputError(f"{out} exists: nothing was touched; {otherwise}")
 
 
 @contextmanager
@@ -84,25 +50,42 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole(out: Path) -> Iterator[Path]:
-    """Give a new folder, which becomes ``out`` at the end of the block; an error leaves nothing.
+def whole(out: Path, *, replace: bool = False, called: Path | None = None) -> Iterator[Path]:
+    """Give a new, empty folder, which becomes ``out`` at the end of the block.
+
+    An error in the block leaves what was there before, and nothing else.
+
+    Args:
+        out: The folder; those above it are made if needed.
+        replace: Whether an ``out`` that is there is replaced.
+        called: What a user knows it by, for messages; None for ``out`` itself.
+
+    Yields:
+        The folder, beside ``out``.
 
     Raises:
         OutputError: If it cannot be made.
     """
+    beside = out.with_name(f"{out.name}.partial-{token_hex(4)}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        around = TemporaryDirectory(prefix=f"{out.name}.partial-", dir=out.parent)
+        beside.mkdir(parents=True)
     except OSError as error:
-        raise _cannot_write(out, error) from error
-    with around as outer:
-        inner = Path(outer) / out.name  # the outer folder is closed to others
-        inner.mkdir()
-        yield inner
+        raise _cannot_write(called or out, error) from error
+    try:
+        yield beside
+        # Renamed before it is deleted: what is half deleted is never taken for complete.
+        replaced = out.with_name(f"{out.name}.replaced")
         try:
-            inner.rename(out)
+            if replace:
+                shutil.rmtree(replaced, ignore_errors=True)
+                if out.exists():
+                    out.rename(replaced)
+            beside.rename(out)
         except OSError as error:
-            raise _cannot_write(out, error) from error
+            raise _cannot_write(called or out, error) from error
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _cannot_write(out: Path, error: Exception) -> OutputError:

@@ -1,4 +1,10 @@
-"""The folder of a run: what was asked for, by which command, with which versions, on which data."""
+"""Runs that go on: what each was begun with stands in its folder, and no other may go on there.
+
+Every verb whose work can be interrupted keeps its run so: what was asked for, by which command,
+with which versions, on which data. ``train``, ``compare`` and ``quickstart`` work in the folder
+itself; ``fit`` in one beside it, for its result appears whole. What is done again is their business
+(`Steps`, checkpoints, cells that are there); how a folder appears at once, that of `atomic`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +27,7 @@ from ...recognizer.files.whole import write_whole
 from ..options.devices import device_name
 from ..options.moved import FOLDER, with_moved_paths
 from ..options.presets import CONFIG, RUN, resolved, write_config
-from .atomic import exclusive, whole
-from .steps import OutputError
+from .atomic import OutputError, check_free, exclusive, whole
 
 RESULTS = "results.json"
 # Where a run computes decides no more than rounding: it may go on elsewhere.
@@ -37,7 +42,7 @@ def run_folder(
     config: Any,
     fingerprints: Mapping[str, str],
     *,
-    resume: bool,
+    resume: bool | None,
     may_change: Collection[str] = (),
     device: str = "cpu",
 ) -> Iterator[None]:
@@ -47,11 +52,11 @@ def run_folder(
     and ``run.json``: command lines, versions, git revision, machine, fingerprints.
 
     Args:
-        out: The folder.
+        out: The folder: the config's ``out``, or one beside it that becomes it.
         verb: Such as ``train``.
         config: Of the verb.
         fingerprints: Of what the run reads, by name.
-        resume: Whether to go on with a run that is there.
+        resume: Whether to go on with a run that is there; None goes on where there is one.
         may_change: Options that may then be others.
         device: Where it computes, noted for each command.
 
@@ -60,32 +65,31 @@ def run_folder(
             with other settings or other data; if another process is at it; or if it cannot be
             made.
     """
-    if not resume:
-        _make(out, verb, config, fingerprints, device)
+    goes_on = is_run(out) if resume is None else resume
+    if not goes_on:
+        check = check_free if resume is None else check_new
+        check(out)
+        _make(out, verb, config, fingerprints, device, check)
     with _locked(out):
-        if resume:
+        if goes_on:
             check_settings(out, verb, config, may_change)
             record = _read_record(out)
             _check_data(out, record["fingerprints"], fingerprints, resolved(config))
             write_config(out / CONFIG, verb, config, _command())
             record["commands"].append(_command())
-            record[FOLDER] = str(out.resolve())
+            record[FOLDER] = str(config.out.resolve())
             record["devices"].append(device_name(device))
             write_whole(out / RUN, json.dumps(record, indent=2))
         yield
 
 
 def check_new(out: Path) -> None:
-    """Refuse a place where something is.
+    """Refuse a place where something is, for a verb that goes on with --resume.
 
     Raises:
         OutputError: If something is there.
     """
-    if out.exists() or out.is_symlink():
-        raise OutputError(
-            f"{out} exists: nothing was touched; --resume goes on with an interrupted run, or give "
-            "another folder"
-        )
+    check_free(out, "--resume goes on with an interrupted run, or give another folder")
 
 
 def check_settings(out: Path, verb: str, config: Any, may_change: Collection[str] = ()) -> None:
@@ -137,7 +141,7 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
     return with_moved_paths(run, RUN, settings)
 
 
-def record_of(verb: str, fingerprints: Mapping[str, str], device: str = "cpu") -> dict[str, Any]:
+def _record_of(verb: str, fingerprints: Mapping[str, str], device: str) -> dict[str, Any]:
     """Return by which command, versions, revision and machine a run is made, on which data."""
     return {
         "focusgym": __version__,
@@ -152,28 +156,37 @@ def record_of(verb: str, fingerprints: Mapping[str, str], device: str = "cpu") -
     }
 
 
-def write_settings(
-    folder: Path, verb: str, config: Any, fingerprints: Mapping[str, str], device: str = "cpu"
-) -> None:
-    """Write ``config.yaml`` and ``run.json`` into a folder that becomes that of a run."""
-    write_config(folder / CONFIG, verb, config, _command())
-    record = {**record_of(verb, fingerprints, device), FOLDER: str(config.out.resolve())}
-    write_whole(folder / RUN, json.dumps(record, indent=2))
-
-
 def is_run(path: Path) -> bool:
     """Return whether a folder is that of a run."""
     return (path / CONFIG).is_file() and (path / RUN).is_file()
 
 
-def _make(out: Path, verb: str, config: Any, fingerprints: Mapping[str, str], device: str) -> None:
+def verb_of(run: Path) -> str:
+    """Return by which verb a run was made, such as ``fit end-to-end``.
+
+    Raises:
+        OutputError: If its ``run.json`` is damaged.
+    """
+    return str(_read_record(run).get("verb"))
+
+
+def _make(
+    out: Path,
+    verb: str,
+    config: Any,
+    fingerprints: Mapping[str, str],
+    device: str,
+    check: Callable[[Path], None],
+) -> None:
     """Let the folder appear with its settings; of two at the same moment one is refused."""
-    check_new(out)
     try:
-        with whole(out) as folder:
-            write_settings(folder, verb, config, fingerprints, device)
+        with whole(out, called=config.out) as folder:
+            write_config(folder / CONFIG, verb, config, _command())
+            record = _record_of(verb, fingerprints, device)
+            record[FOLDER] = str(config.out.resolve())
+            write_whole(folder / RUN, json.dumps(record, indent=2))
     except OutputError:
-        check_new(out)  # another process was quicker
+        check(out)  # another process was quicker
         raise
 
 

@@ -1,4 +1,8 @@
-"""Steps of a run: each leaves a folder, and is done once while what it depends on is the same."""
+"""Steps inside the folder of a run: each leaves a folder that appears whole, and is done once.
+
+It is done again when something that it depends on has changed. Whose folder it is, and that one
+process at a time is in it, is the business of `run_folder`.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,11 @@ from typing import Any
 
 from rich.console import Console
 
-from ... import __version__
 from ...feature_cache import fingerprint
-from ...recognizer import FocusgymError
 from ...recognizer.files.whole import write_whole
+from .atomic import OutputError, whole
 
-_VERB = "quickstart"
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
-
-
-class OutputError(FocusgymError):
-    """The output folder cannot be used; the message says why and what to do."""
 
 
 def code_digest() -> str:
@@ -36,13 +34,6 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _is_record(path: Path) -> bool:
-    try:
-        return bool(json.loads(path.read_text())["verb"] == _VERB)
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
-
-
 class Steps:
     """The steps of one run, in order; every step depends on all before it.
 
@@ -53,28 +44,13 @@ class Steps:
         seconds: How long each step took when it was done, by name.
     """
 
-    def __init__(self, out: Path, config: Mapping[str, Any], console: Console) -> None:
-        """Begin or go on with the run in a folder.
+    def __init__(self, out: Path, console: Console) -> None:
+        """Begin, or go on after the steps that are complete.
 
         Args:
-            out: The run's folder, made if needed.
-            config: What the user asked for, kept in ``run.json``.
+            out: The run's folder, in which no other process is.
             console: Where progress is told.
-
-        Raises:
-            OutputError: If ``out`` is a file, or a folder with something else in it.
         """
-        record = out / "run.json"
-        if out.exists() and not out.is_dir():
-            raise OutputError(f"{out} is a file: give another --out")
-        if out.exists() and any(out.iterdir()) and not _is_record(record):
-            raise OutputError(
-                f"{out} holds files that are not of a quickstart (no run.json of one): nothing "
-                "was touched; give a new or empty folder as --out"
-            )
-        out.mkdir(parents=True, exist_ok=True)
-        content = {"focusgym": __version__, "verb": _VERB, **config}
-        write_whole(record, json.dumps(content, indent=2, default=str))
         self._out = out
         self._console = console
         self._chain = code_digest()
@@ -84,7 +60,7 @@ class Steps:
         """Do a step, or find it done.
 
         Args:
-            name: Of the step and of its folder.
+            name: The step's, and its folder's.
             depends_on: What decides its result besides the steps before it; JSON-able.
             make: Writes the result into a folder that it creates.
 
@@ -107,18 +83,13 @@ class Steps:
             self._console.print(f"[green]✓ {name}[/]: done before, reused")
         else:
             self._console.print(f"[bold]→ {name}[/]")
-            partial = folder.with_name(f"{name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
+            for left in self._out.glob(f"{name}.partial-*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             start = time.perf_counter()
-            make(partial)
-            done = {"fingerprint": self._chain, "seconds": time.perf_counter() - start}
-            (partial / "step.json").write_text(json.dumps(done))
-            # Renamed before it is deleted: what is half deleted is never taken for done.
-            replaced = folder.with_name(f"{name}.replaced")
-            shutil.rmtree(replaced, ignore_errors=True)
-            if folder.exists():
-                folder.rename(replaced)
-            partial.rename(folder)
-            shutil.rmtree(replaced, ignore_errors=True)
+            with whole(folder, replace=True) as partial:
+                partial.rmdir()  # it is there for `make` to create
+                make(partial)
+                done = {"fingerprint": self._chain, "seconds": time.perf_counter() - start}
+                write_whole(partial / "step.json", json.dumps(done))
         self.seconds[name] = done["seconds"]
         return folder

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ...feature_cache import GLANCE, make_encoder
 from ...recognizer import (
-    PLACES,
     Encoder,
     EncoderConfig,
     FrameConfig,
@@ -109,8 +108,8 @@ def read_group(text: str, frame_px: int) -> GroupOption:
     while len(parts) > 1 and len(numbers) < 2 and parts[-1].isdecimal():
         numbers.insert(0, int(parts.pop()))
     source = ":".join(parts)
-    most = 2 if kind == "patches" else 1
-    if kind not in PLACES or not source or not 1 <= len(numbers) <= most:
+    most = {"patches": 2, "full": 1}.get(kind, 0)
+    if not source or not 1 <= len(numbers) <= most:
         raise UsageError(
             f"--group {text}: expected {_FORMS}, such as patches:resnet50:128: the encoder by its "
             "network's name or the folder of its bundle, the side in pixels"
@@ -119,6 +118,29 @@ def read_group(text: str, frame_px: int) -> GroupOption:
         if kind == "full":
             return GroupOption(WholeFrame(frame_px, numbers[0]), source)
         return GroupOption(PatchGrid(frame_px, *numbers), source)
+
+
+def encoders_of(
+    glance: str, local: str, weights: tuple[str, ...], glance_px: int | None
+) -> tuple[Encoder, Encoder]:
+    """Return f_G and f_L, two networks of their own also where they are of one name.
+
+    Args:
+        glance: f_G: a network's name, or the folder of a bundle.
+        local: f_L, likewise.
+        weights: ``NAME=WEIGHTS`` for each network that is given by its name.
+        glance_px: Side to which f_G's input is reduced.
+
+    Raises:
+        UsageError: If weights are missing, given twice or of no network.
+        WeightsError, BundleError, EncoderError: If an encoder cannot be had.
+    """
+    networks = [each for each in (glance, local) if not _is_bundle(each)]
+    with usage():
+        for network in networks:
+            EncoderConfig(network)  # unknown ones are refused here
+    known = _weights(weights, networks)
+    return _encoder(glance, known, glance_px), _encoder(local, known, None)
 
 
 def _weights(given: tuple[str, ...], networks: list[str]) -> dict[str, str]:

@@ -60,6 +60,7 @@ def frames_of(
             config.resizer,
             config.segment_frames,
             glance_frames,
+            config.order,
         )
 
 
@@ -84,8 +85,10 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
     """
     given = {
         "encoder": config.lr_encoder,
+        "glance": config.lr_glance,
         "local": config.lr_local,
         "classifier": config.lr_classifier,
+        "policy": config.lr_policy,
     }
     for name, rate in given.items():
         if rate and name not in networks:
@@ -109,6 +112,8 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
             config.batch_size,
             rates,
             optimizer=config.optimizer,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
             schedule="cosine" if config.optimizer == "sgd" else "one_cycle",
             lr_batch_size=64,
             freeze_batch_norm=config.freeze_batch_norm,

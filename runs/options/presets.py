@@ -15,7 +15,12 @@ import yaml
 from ...recognizer.files.whole import write_whole
 from ..configs.cache import CacheBuildConfig, CachePlanConfig
 from ..configs.compare import CompareConfig
-from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
+from ..configs.fit import (
+    FitClassifierConfig,
+    FitEncoderConfig,
+    FitEndToEndConfig,
+    FitPatchesConfig,
+)
 from ..configs.train import TrainConfig
 from .moved import with_moved_paths
 
@@ -26,6 +31,7 @@ VERBS: Mapping[str, type[Any]] = {
     "fit encoder": FitEncoderConfig,
     "fit patches": FitPatchesConfig,
     "fit classifier": FitClassifierConfig,
+    "fit end-to-end": FitEndToEndConfig,
     "train": TrainConfig,
     "compare": CompareConfig,
 }

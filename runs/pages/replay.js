@@ -33,7 +33,7 @@ function boxes(v, t, policies, stroke) {
       edge(truth.px, { class: "truth", stroke: "#fff", "stroke-width": stroke, "stroke-dasharray": "2 3", opacity: faint }),
     );
   }
-  const looking = policies.filter((i) => v.episodes[i].looked[t]);
+  const looking = policies.filter((i) => v.episodes[i].attended[t]);
   const at = (i) => v.episodes[i].boxes_px[t];
   // The second is dashed: where both are the same box, the first shows between the dashes.
   return found.concat(
@@ -73,14 +73,14 @@ function heatScale({ low, high, strength }) {
 }
 
 function picture(i) {
-  const v = video(), t = state.t, episode = v.episodes[i], looked = episode.looked[t];
-  const what = looked ? `looked at ${episode.boxes_px[t].join(", ")} px` : "skipped";
+  const v = video(), t = state.t, episode = v.episodes[i], attended = episode.attended[t];
+  const what = attended ? `looked at ${episode.boxes_px[t].join(", ")} px` : "skipped";
   const root = svg("svg", { class: "picture", viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `${names[i]}, frame ${t + 1}: ${what}` });
-  root.append(svg("image", { href: v.frames[t], width: S, height: S, opacity: looked ? 1 : 0.4 }));
+  root.append(svg("image", { href: v.frames[t], width: S, height: S, opacity: attended ? 1 : 0.4 }));
   const heat = heatOf(i, t);
   if (heat) root.append(...heatCells(heat));
   root.append(...boxes(v, t, [i], 3.5));
-  if (!looked) {
+  if (!attended) {
     root.append(svg("text", { class: "said", x: S / 2, y: S / 2, "font-size": S / 10, "stroke-width": S / 60, "text-anchor": "middle" }, "skipped"));
   }
   return root;
@@ -92,7 +92,7 @@ function bits(probabilities) {
 
 function facts(i) {
   const t = state.t, episode = video().episodes[i], right = episode.correct[t];
-  const looks = episode.looked.slice(0, t + 1).filter(Boolean).length;
+  const looks = episode.attended.slice(0, t + 1).filter(Boolean).length;
   const rows = [
     ["prediction", html("span", { class: right ? "right" : "wrong" }, `${right ? "✓" : "✗"} ${episode.predictions[t]}, ${percent(episode.certainties[t])}`)],
     ["on the true label", percent(episode.confidences[t])],
@@ -134,11 +134,11 @@ function factsOf(i) {
 function drawRow() {
   const v = video(), policies = shown(), row = $("row");
   v.frames.forEach((uri, t) => {
-    const button = row.children[t], looked = policies.map((i) => v.episodes[i].looked[t]);
-    const skipped = !looked.includes(true);
+    const button = row.children[t], attended = policies.map((i) => v.episodes[i].attended[t]);
+    const skipped = !attended.includes(true);
     const small = svg("svg", { viewBox: `0 0 ${S} ${S}`, "aria-hidden": "true" },
-      svg("image", { href: uri, width: S, height: S, opacity: skipped ? 0.25 : looked.includes(false) ? 0.6 : 1 }), ...boxes(v, t, policies, 2));
-    const said = skipped ? "skipped" : looked.includes(false) ? `${looked[0] ? "2nd" : "1st"} skips` : "";
+      svg("image", { href: uri, width: S, height: S, opacity: skipped ? 0.25 : attended.includes(false) ? 0.6 : 1 }), ...boxes(v, t, policies, 2));
+    const said = skipped ? "skipped" : attended.includes(false) ? `${attended[0] ? "2nd" : "1st"} skips` : "";
     button.replaceChildren(small, html("small", {}, `frame ${t + 1}`), ...(said ? [html("small", {}, said)] : []));
     button.title = `frame ${v.frame_indices[t]} of the file, counted from 0`;
     button.setAttribute("aria-current", String(t === state.t));

@@ -21,7 +21,7 @@ from ...envs.records.render import enlargement
 from ...feature_cache import every_picture, read_index
 from ...recognizer import FrameConfig, centre_crop, format_gmacs, resize_frames
 from ...recognizer.files.disks import disk_error, refusal
-from ..folders.steps import OutputError
+from ..folders.atomic import OutputError
 from ..options.parse import UsageError
 
 BAND, TEXT, FAINT = (24, 24, 28), (236, 236, 240), (150, 150, 158)
@@ -151,8 +151,8 @@ def _pictures(
         height, width = picture.shape[:2]
         if done != drawn:  # both are the same until the next decision
             drawn, band = done, _draw_band(steps[:done], width)
-            looked = [step["box_px"] for step in steps[:done] if step["box_px"] is not None]
-            box = source_box(looked[-1], frame.shape[1], frame.shape[0], frames) if looked else None
+            seen = [step["box_px"] for step in steps[:done] if step["box_px"] is not None]
+            box = source_box(seen[-1], frame.shape[1], frame.shape[0], frames) if seen else None
         if box is not None:
             left, top, right, bottom = (round(factor * edge) for edge in box)
             thickness = max(3, min(height, width) // 150)
@@ -166,12 +166,12 @@ def _pictures(
         yield whole
 
 
-def _draw_edge(window: NDArray[np.uint8], thickness: int, looked: bool) -> None:
+def _draw_edge(window: NDArray[np.uint8], thickness: int, attended: bool) -> None:
     """Draw the edge of a box into its pixels: green, or dashed in two greys."""
     y, x = np.ogrid[: window.shape[0], : window.shape[1]]
     on_edge = np.minimum(np.minimum(y, x), np.minimum(y[::-1], x[:, ::-1])) < thickness
     dashes = (y + x) // (3 * thickness) % 2 == 0
-    colours = GREEN if looked else np.where(dashes[..., None], GREY, DARK)[on_edge]
+    colours = GREEN if attended else np.where(dashes[..., None], GREY, DARK)[on_edge]
     window[on_edge] = colours
 
 

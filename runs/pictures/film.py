@@ -81,13 +81,13 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
     for axes, pixels, episode in zip(rows, frames, episodes, strict=True):
         record = episode.record
         for t in range(steps):
-            left, looked = t * pitch, bool(record.looked[t])
+            left, attended = t * pitch, bool(record.attended[t])
             axes.imshow(
                 pixels[t].permute(1, 2, 0).numpy(),
                 extent=(left, left + side, side, 0),
-                alpha=1.0 if looked else _DIMMED,
+                alpha=1.0 if attended else _DIMMED,
             )
-            if looked:
+            if attended:
                 x, y, right, bottom = record.boxes_px[t].tolist()
                 box = Rectangle((left + x, y), right - x, bottom - y, fill=False)
                 axes.add_patch(box)

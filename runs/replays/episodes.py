@@ -95,20 +95,20 @@ class Decided:
 
     Attributes:
         options: ``(B, T)`` int64 in ``[0, K)``, the chosen option, also where it was skipped.
-        looked: ``(B, T)`` bool.
+        attended: ``(B, T)`` bool.
         probabilities: ``(B, T, K)`` float32, π's; 1/K for random patches.
         keep: ``(B, T)`` float32, p^B of π′; None without one.
     """
 
     options: NDArray[np.int64]
-    looked: NDArray[np.bool_]
+    attended: NDArray[np.bool_]
     probabilities: NDArray[np.float32]
     keep: NDArray[np.float32] | None
 
     def rows(self, which: NDArray[np.int64]) -> Decided:
         """Return what was decided in some of the videos."""
         keep = None if self.keep is None else self.keep[which]
-        return Decided(self.options[which], self.looked[which], self.probabilities[which], keep)
+        return Decided(self.options[which], self.attended[which], self.probabilities[which], keep)
 
 
 @torch.no_grad()
@@ -127,11 +127,11 @@ def decide(looker: Looker, videos: NDArray[np.int64]) -> Decided:
         probabilities[rows] = logits.softmax(dim=-1).cpu().numpy()
     options = probabilities.argmax(axis=-1)
     keep, threshold = None, policy.config.threshold
-    looked = np.ones(shape[:2], dtype=bool)
+    attended = np.ones(shape[:2], dtype=bool)
     if threshold is not None:
         keep = keep_probabilities(policy, cache, videos)
-        looked = (torch.from_numpy(keep) >= threshold).numpy()
-    return Decided(options, looked, probabilities, keep)
+        attended = (torch.from_numpy(keep) >= threshold).numpy()
+    return Decided(options, attended, probabilities, keep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,7 @@ class Episode:
         record = self.record
         return {
             "options": record.options.tolist(),
-            "looked": record.looked.tolist(),
+            "attended": record.attended.tolist(),
             "boxes_px": record.boxes_px.tolist(),
             "keep": None if self.keep is None else _rounded(self.keep),
             "confidences": _rounded(record.confidences),
@@ -246,13 +246,14 @@ def watch(
     )
     env.reset()
     locations, skips = np.empty(decided.options.shape), np.zeros(decided.options.shape)
-    for t, (options, looked) in enumerate(zip(decided.options.T, decided.looked.T, strict=True)):
-        action = np.stack([options, looked], axis=1) if looker.can_skip else options
+    steps = zip(decided.options.T, decided.attended.T, strict=True)
+    for t, (options, attended) in enumerate(steps):
+        action = np.stack([options, attended], axis=1) if looker.can_skip else options
         _, rewards, _, _, infos = env.step(action)
         locations[:, t] = infos.get("reward_location", rewards)
         skips[:, t] = infos.get("reward_skip", 0.0)
     parts = [slice(start, start + _CHUNK) for start in range(0, len(videos), _CHUNK)]
-    plans = [(videos[rows], decided.options[rows], decided.looked[rows]) for rows in parts]
+    plans = [(videos[rows], decided.options[rows], decided.attended[rows]) for rows in parts]
     logits = torch.cat([engine.rollout(*plan).cpu() for plan in plans])
     probabilities = logits.softmax(dim=-1).numpy()
     alternatives = torch.cat([engine.rollout_counterfactuals(*plan).cpu() for plan in plans])
@@ -285,7 +286,7 @@ def summed_regrets(
         rows = np.arange(start, min(start + _CHUNK, len(videos)))
         few = decided.rows(rows)
         alternatives = looker.engine.rollout_counterfactuals(
-            videos[rows], few.options, few.looked
+            videos[rows], few.options, few.attended
         ).cpu()
         found.append(_lost(alternatives, few, looker.can_skip).sum(axis=1))
     return np.concatenate(found)
@@ -293,7 +294,7 @@ def summed_regrets(
 
 def _lost(alternatives: torch.Tensor, decided: Decided, can_skip: bool) -> NDArray[np.float32]:
     possible = alternatives if can_skip else alternatives[..., :-1]
-    lost: NDArray[np.float32] = regret(possible, decided.options, decided.looked).numpy()
+    lost: NDArray[np.float32] = regret(possible, decided.options, decided.attended).numpy()
     return lost
 
 

@@ -42,32 +42,32 @@ def describe_overview(
 
 def _where(decided: Decided, played: Played, cache: FeatureCache) -> dict[str, Any]:
     """Return where a policy looks on average, how it moves, skips, and how undecided it is."""
-    options, looked, k = decided.options, decided.looked, cache.n_options
+    options, attended, k = decided.options, decided.attended, cache.n_options
     boxes = cache.boxes_px
     of_class = {label: played.labels == label for label in np.unique(played.labels).tolist()}
     return {
-        "heat": heat(options, looked, k).tolist(),
+        "heat": heat(options, attended, k).tolist(),
         "classes": [
             {
                 "name": cache.classes[label],
                 "videos": int(which.sum()),
-                "looks": int(looked[which].sum()),
+                "looks": int(attended[which].sum()),
                 "accuracy": float(played.correct[which, -1].mean()),
                 "accuracy_interval": accuracy_interval(
                     float(played.correct[which, -1].mean()), int(which.sum())
                 ),
-                "heat": heat(options[which], looked[which], k).tolist(),
+                "heat": heat(options[which], attended[which], k).tolist(),
             }
             for label, which in of_class.items()
         ],
-        "path_px": path_px(options, looked, boxes),
+        "path_px": path_px(options, attended, boxes),
         "path_px_by_class": {
-            cache.classes[label]: path_px(options[which], looked[which], boxes)
+            cache.classes[label]: path_px(options[which], attended[which], boxes)
             for label, which in of_class.items()
         },
-        "skipped_by_step": (~looked).mean(axis=0).tolist(),
+        "skipped_by_step": (~attended).mean(axis=0).tolist(),
         "entropy_bits_by_step": entropy_bits(decided.probabilities).mean(axis=0).tolist(),
-        "used_bits_by_step": used_bits_by_step(options, looked, k).tolist(),
+        "used_bits_by_step": used_bits_by_step(options, attended, k).tolist(),
     }
 
 

@@ -21,8 +21,8 @@ from ...recognizer.files.whole import write_whole
 from ..configs.train import TrainConfig
 from ..evaluation.measures import gmacs_of, measures
 from ..evaluation.trace import all_labels, play
+from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
-from ..folders.steps import OutputError
 from ..options.devices import device_of
 from ..options.parse import UsageError, reward_of, usage
 from ..options.ppo import ppo_config, sized

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -14,25 +13,21 @@ from ...agents import PPOConfig, write_policy
 from ...agents.train import make_model, train_model, trained_penalty
 from ...feature_cache import FeatureCache, clips_of, make_encoder, read_many
 from ...recognizer import (
-    Classifier,
     ClassifierConfig,
     Encoder,
     FitConfig,
-    Fitted,
     FullFrames,
-    OnFeatures,
-    OnPixels,
     PatchGrid,
     PolicyNetwork,
     TensorSamples,
     build_classifier,
-    fit,
     read_classifier,
     uniform_draws,
     write_bundle,
 )
 from .recipes import Recipe
-from .samples import policy_samples, random_samples
+from .stage_parts import seeded
+from .stages import classifier_training, encoder_training, looks, patches_training
 
 # No two trainings of a run see the same draws.
 PIXELS, CACHE, FINETUNE, VALIDATION, FULL_FRAMES = range(5)
@@ -48,7 +43,6 @@ def make_encoders(
     """
     if recipe.full_frames is None or recipe.stage_one is None:
         raise ValueError("this recipe trains no encoders: give weights instead")
-    torch.manual_seed(seed)
     decoded = {split: _decode(videos, split, recipe) for split in ("train", "val")}
 
     def samples(split: str, stage: int | None) -> TensorSamples:
@@ -62,30 +56,25 @@ def make_encoders(
 
         return TensorSamples(len(labels), load)
 
-    glance, local = Encoder(recipe.glance), Encoder(recipe.local)
-    for index, encoder in enumerate((glance, local)):
-        fit(
-            FullFrames(encoder, n_classes),
-            samples("train", None),
-            samples("val", None),
-            recipe.full_frames,
-            name=f"full frames: {encoder.config.name}",
-            seed=[seed, FULL_FRAMES, index],
-        )
-    grid = PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid)
-    classifier = build_classifier(classifier_config(recipe, glance, local, n_classes))
-    fit(
-        OnPixels(glance, local, classifier, grid),
-        samples("train", PIXELS),
-        samples("val", VALIDATION),
-        recipe.stage_one,
-        name="stage I: f_L and f_C",
-        seed=[seed, PIXELS],
-    )
+    with seeded(seed):
+        glance, local = Encoder(recipe.glance), Encoder(recipe.local)
+        stages_zero = [FullFrames(encoder, n_classes) for encoder in (glance, local)]
+        classifier = build_classifier(classifier_config(recipe, glance, local, n_classes))
     folder.mkdir()
-    write_bundle(folder / "glance", "encoder", glance.config, glance)
-    write_bundle(folder / "local", "encoder", local.config, local)
-    write_bundle(folder / "classifier", "classifier", classifier.config, classifier)
+    every = samples("train", None), samples("val", None)
+    for index, (name, stage) in enumerate(zip(("glance", "local"), stages_zero, strict=True)):
+        key, title = [seed, FULL_FRAMES, index], f"full frames: {stage.encoder.config.name}"
+        encoder_training(stage, every, recipe.full_frames, key, title).into(folder / name)
+    patches_training(
+        glance,
+        local,
+        classifier,
+        PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid),
+        (samples("train", PIXELS), samples("val", VALIDATION)),
+        recipe.stage_one,
+        [seed, PIXELS],
+        "stage I: f_L and f_C",
+    ).into(folder)
 
 
 def _decode(videos: pd.DataFrame, split: str, recipe: Recipe) -> tuple[Tensor, Tensor]:
@@ -133,17 +122,14 @@ def make_classifier(
     Frames are skipped at ``skip_rate``, so that f_C knows what a zero local vector means. The epoch
     is selected on random patches of the validation videos, nothing skipped.
     """
-    torch.manual_seed(seed)
-    classifier = read_classifier(start) if start.exists() else build_classifier(config)
-    kept = fit(
-        OnFeatures(classifier),
-        random_samples(cache, "train", skip_rate, [seed, CACHE]),
-        random_samples(cache, "val", 0.0, [seed, VALIDATION]),
-        settings,
-        name="f_C on the cache",
-        seed=[seed, CACHE],
+    with seeded(seed):
+        classifier = read_classifier(start) if start.exists() else build_classifier(config)
+    samples = (
+        looks(cache, "train", None, skip_rate, [seed, CACHE]),
+        looks(cache, "val", None, 0.0, [seed, VALIDATION]),
     )
-    _write_classifier(folder, classifier, cache, kept)
+    key, title = [seed, CACHE], "f_C on the cache"
+    classifier_training(classifier, cache, samples, settings, key, title).into(folder)
 
 
 def make_policy(
@@ -170,24 +156,13 @@ def make_finetuned(
     that f_C does not forget what a skip is, and both are selected on π's patches of the validation
     videos, nothing skipped: they differ in the patches they were trained on and in nothing else.
     """
-    on_policy = policy_samples(cache, "train", policy, skip_rate, [seed, FINETUNE])
-    validation = policy_samples(cache, "val", policy, 0.0, [seed, VALIDATION])
-    on_random = random_samples(cache, "train", skip_rate, [seed, FINETUNE])
+    key = [seed, FINETUNE]
+    validation = looks(cache, "val", policy, 0.0, [seed, VALIDATION])
     folder.mkdir()
-    for name, samples, title in (
-        ("adafocus", on_policy, "stage III: f_C"),
-        ("random", on_random, "control: f_C, random patches"),
+    for name, looker, title in (
+        ("adafocus", policy, "stage III: f_C"),
+        ("random", None, "control: f_C, random patches"),
     ):
+        samples = looks(cache, "train", looker, skip_rate, key), validation
         network = read_classifier(classifier, cache.fingerprint)
-        kept = fit(
-            OnFeatures(network), samples, validation, settings, name=title, seed=[seed, FINETUNE]
-        )
-        _write_classifier(folder / name, network, cache, kept)
-
-
-def _write_classifier(
-    folder: Path, classifier: Classifier, cache: FeatureCache, kept: Fitted
-) -> None:
-    write_bundle(
-        folder, "classifier", classifier.config, classifier, cache.fingerprint, asdict(kept)
-    )
+        classifier_training(network, cache, samples, settings, key, title).into(folder / name)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...agents import policy_plan
-from ...envs import coarse_to_fine
 from ...feature_cache import FeatureCache, cache_samples
 from ...recognizer import (
     PolicyNetwork,
     Purpose,
     TensorSamples,
+    coarse_to_fine,
     generator,
     random_looks,
     random_options,

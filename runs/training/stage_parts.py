@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
-from ...feature_cache import AugmentConfig, FeatureCache, VideoSamples, rows_digest
+from ...feature_cache import AugmentConfig, FeatureCache, VideoSamples, fingerprint, rows_digest
 from ...recognizer import (
     Classifier,
     ClassifierConfig,
@@ -29,6 +28,7 @@ from ...recognizer import (
 from ..configs.fit import (
     FitClassifierConfig,
     FitEncoderConfig,
+    FitEndToEndConfig,
     FitPatchesConfig,
     HeadConfig,
     TrainingConfig,
@@ -43,28 +43,33 @@ class StageVideos:
 
     Attributes:
         table: Those that are there.
-        n_classes: C.
+        classes: Names of the C classes.
         frames: Which frames are taken.
         augment: How those of the training videos are drawn; None takes them as for testing.
     """
 
     table: pd.DataFrame
-    n_classes: int
+    classes: tuple[str, ...]
     frames: FrameConfig
     augment: AugmentConfig | None
 
     @classmethod
-    def read(cls, config: FitEncoderConfig | FitPatchesConfig) -> StageVideos:
+    def read(cls, config: FitEncoderConfig | FitPatchesConfig | FitEndToEndConfig) -> StageVideos:
         """Read the lists; tell which missing videos are left out, if that was asked for."""
         videos, seed = config.videos, config.training.seed
-        glance_frames = config.glance_frames if isinstance(config, FitPatchesConfig) else None
+        glance_frames = getattr(config, "glance_frames", None)  # not of stage 0
         frames = frames_of(config.frames, videos.format, glance_frames)
         augment = augmentation(config.frames, videos.format, 1, seed) if config.augment else None
         listed = videos_of(videos, videos.skip_missing)
         missing = listed.videos["missing"] != ""
         if missing.any() and rank_and_world()[0] == 0:
             tell(f"left out, for they are missing: {', '.join(listed.videos['name'][missing])}")
-        return cls(listed.videos[~missing], len(listed.classes), frames, augment)
+        return cls(listed.videos[~missing], tuple(listed.classes), frames, augment)
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return len(self.classes)
 
     def samples(
         self, key: Sequence[int] | None = None, validation_key: Sequence[int] | None = None
@@ -73,14 +78,16 @@ class StageVideos:
         train = self._split("train", key, self.augment)
         return train, self._split("val", validation_key, None)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what the samples depend on, besides the files' content."""
-        return {
-            "rows": rows_digest(self.table.assign(view=-1)),
-            "n_classes": self.n_classes,
-            "frames": asdict(self.frames),
-            "augment": self.augment and asdict(self.augment),
-        }
+    def fingerprint(self) -> str:
+        """Return what tells the samples from others, but for the files' content."""
+        return fingerprint(
+            {
+                "rows": rows_digest(self.table.assign(view=-1)),
+                "n_classes": self.n_classes,
+                "frames": asdict(self.frames),
+                "augment": self.augment and asdict(self.augment),
+            }
+        )
 
     def _split(
         self, split: str, key: Sequence[int] | None, augment: AugmentConfig | None
@@ -129,14 +136,16 @@ def what_else(
     config: FitPatchesConfig | FitClassifierConfig,
     classifier: Classifier,
     policy: PolicyNetwork | None,
-) -> dict[str, Any]:
-    """Return what else a stage with f_C depends on."""
-    return {
-        "classifier": {**asdict(classifier.config), "weights_sha256": weights_digest(classifier)},
-        "policy": policy and {**asdict(policy.config), "weights_sha256": weights_digest(policy)},
-        "skip_rate": config.skip_rate,
-        "sample_policy": config.sample_policy,
-    }
+) -> dict[str, str]:
+    """Return the digests of the networks that a stage with f_C begins with, where it does."""
+    found = {} if config.classifier is None else {"classifier": digest_of(classifier)}
+    return found if policy is None else {**found, "policy": digest_of(policy)}
+
+
+def digest_of(network: Encoder | Classifier | PolicyNetwork) -> str:
+    """Return what tells a network from others: by its config and its weights."""
+    weights = {"weights_sha256": weights_digest(network)}
+    return fingerprint({**asdict(network.config), **weights})
 
 
 def classifier_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -17,38 +17,47 @@ from ...agents import read_policy
 from ...feature_cache import FeatureCache, make_encoder
 from ...recognizer import (
     EncoderConfig,
-    FitConfig,
     Fitted,
     FullFrames,
-    OnFeatures,
-    OnPixels,
     PatchGrid,
-    Samples,
-    Stage,
-    describe,
-    fit,
     rank_and_world,
     read_encoder,
-    write_bundle,
 )
-from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
-from ..folders.atomic import begin, exclusive, partial_of
-from ..folders.run_folder import write_settings
+from ..configs.fit import (
+    FitClassifierConfig,
+    FitEncoderConfig,
+    FitEndToEndConfig,
+    FitPatchesConfig,
+)
+from ..folders.run_folder import run_folder
 from ..options.parse import UsageError, settings_of, tell, usage
-from ..options.presets import VERBS
-from ..training.samples import in_order, policy_samples, random_samples
-from ..training.stage_parts import (
+from ..options.presets import CONFIG, RUN, VERBS
+from .samples import in_order
+from .stage_parts import (
     StageVideos,
     check_choices,
     check_policy,
     classifier_of,
+    digest_of,
     policy_bundle,
     seeded,
     what_else,
 )
+from .stages import (
+    Training,
+    classifier_training,
+    encoder_training,
+    looks,
+    patches_training,
+)
 
 # No two stages of a seed share their draws of order, patches and dropout, nor does validation.
-_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, _VALIDATION = range(10, 14)
+_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, VALIDATION, END_TO_END = range(10, 15)
+# Where these are may change: their content is compared.
+_MAY_CHANGE = (
+    *("videos", "train", "val", "test", "classes", "cache"),
+    *("weights", "glance-encoder", "local-encoder", "classifier", "policy"),
+)
 
 
 def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
@@ -58,15 +67,11 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
         network = EncoderConfig(config.network, config.input_px)
     videos = StageVideos.read(config)
     encoder = make_encoder(network, config.weights).to(device)
-    begins_with = {"videos": videos.identity(), "encoder": describe(encoder)}
+    data = {"videos": videos.fingerprint(), "weights": digest_of(encoder)}
     with seeded(config.training.seed):
         stage = FullFrames(encoder, videos.n_classes).to(device)
     key = [config.training.seed, _STAGE_ZERO]
-
-    def write(folder: Path, metrics: dict[str, float]) -> None:
-        write_bundle(folder, "encoder", encoder.config, encoder, metrics=metrics)
-
-    _train(config, stage, videos.samples(), settings, key, "stage 0", begins_with, write)
+    train_stage(config, encoder_training(stage, videos.samples(), settings, key, "stage 0"), data)
 
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
@@ -87,35 +92,28 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     classifier = classifier_of(
         config.classifier, sizes, videos.frames.steps, config.head, config.training
     ).to(device)
-    stage = OnPixels(
+    data = {
+        "videos": videos.fingerprint(),
+        "glance-encoder": digest_of(glance),
+        "local-encoder": digest_of(local),
+        **what_else(config, classifier, policy),
+    }
+    key = [config.training.seed, _STAGE_ONE if policy is None else _STAGE_THREE]
+    training = patches_training(
         glance,
         local,
         classifier,
         grid,
-        policy,
+        videos.samples(key, [config.training.seed, VALIDATION]),
+        settings,
+        key,
+        f"stage {'I' if policy is None else 'III'} on pixels",
+        policy=policy,
         sample=config.sample_policy,
         skip_rate=config.skip_rate,
         frames=videos.frames,
     )
-    begins_with = {
-        "videos": videos.identity(),
-        "glance": describe(glance),
-        "local": describe(local),
-        "grid": asdict(grid),
-        **what_else(config, classifier, policy),
-    }
-    key = [config.training.seed, _STAGE_ONE if policy is None else _STAGE_THREE]
-
-    def write(folder: Path, metrics: dict[str, float]) -> None:
-        folder.mkdir(exist_ok=True)
-        write_bundle(folder / "local", "encoder", local.config, local, metrics=metrics)
-        write_bundle(
-            folder / "classifier", "classifier", classifier.config, classifier, metrics=metrics
-        )
-
-    samples = videos.samples(key, [config.training.seed, _VALIDATION])
-    title = f"stage {'I' if policy is None else 'III'} on pixels"
-    _train(config, stage, samples, settings, key, title, begins_with, write)
+    train_stage(config, training, data)
 
 
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
@@ -135,72 +133,58 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     seed = config.training.seed
     key = [seed, _STAGE_ONE if config.policy is None else _STAGE_THREE]
     policy = None
-    if config.policy is None:
-        train = random_samples(cache, "train", config.skip_rate, key)
-        val = random_samples(cache, "val", 0.0, [seed, _VALIDATION])
-    else:
+    if config.policy is not None:
         bundle = policy_bundle(config.policy)
         policy = read_policy(bundle, cache.fingerprint, cache.root).to(device)
-        train = policy_samples(
-            cache, "train", policy, config.skip_rate, key, sample=config.sample_policy
-        )
-        val = policy_samples(cache, "val", policy, 0.0, [seed, _VALIDATION])
-    train = in_order(train, config.order, cache.steps, key)
-    val = in_order(val, config.order, cache.steps, [seed, _VALIDATION])
-    begins_with = {"cache": cache.fingerprint, "order": config.order}
-    begins_with |= what_else(config, classifier, policy)
-
-    def write(folder: Path, metrics: dict[str, float]) -> None:
-        write_bundle(
-            folder, "classifier", classifier.config, classifier, cache.fingerprint, metrics
-        )
-
+    train = looks(cache, "train", policy, config.skip_rate, key, sample=config.sample_policy)
+    val = looks(cache, "val", policy, 0.0, [seed, VALIDATION])
+    samples = (
+        in_order(train, config.order, cache.steps, key),
+        in_order(val, config.order, cache.steps, [seed, VALIDATION]),
+    )
+    data = {"cache": cache.fingerprint, **what_else(config, classifier, policy)}
     title = f"stage {'I' if policy is None else 'III'} on the cache"
-    stage = OnFeatures(classifier)
-    _train(config, stage, (train, val), settings, key, title, begins_with, write)
+    training = classifier_training(classifier, cache, samples, settings, key, title)
+    train_stage(config, training, data)
 
 
-def _train(
-    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig,
-    stage: Stage,
-    samples: tuple[Samples, Samples],
-    settings: FitConfig,
-    key: Sequence[int],
-    title: str,
-    begins_with: dict[str, Any],
-    write: Callable[[Path, dict[str, float]], None],
+def train_stage(
+    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig | FitEndToEndConfig,
+    training: Training,
+    data: Mapping[str, str],
 ) -> None:
-    """Train beside the folder, where an interrupted training goes on; rename it when done."""
+    """Train in ``OUT.partial``, where an interrupted training goes on; rename it when done.
+
+    Args:
+        config: Of the verb.
+        training: The stage.
+        data: Fingerprints of what it begins with, by the option that says where that is.
+
+    Raises:
+        OutputError: If something is in the way, or another training was begun there.
+        FitError, CheckpointError: As `Training.run`.
+    """
     out = config.out
     rank, world = rank_and_world()
-    partial = partial_of(out)
+    partial = out.with_name(f"{out.name}.partial")
     checkpoint = partial / "checkpoint.safetensors"
-    if rank == 0:
-        begin(out, {"settings": asdict(settings), "seed": list(key), **begins_with})
-    if world > 1:
-        distributed.barrier()
-    with exclusive(partial) if rank == 0 else nullcontext():
+    verb = next(name for name, kind in VERBS.items() if kind is type(config))
+    device = str(next(training.stage.parameters()).device)
+    how: Any = {"resume": None, "may_change": _MAY_CHANGE, "device": device}
+    folder = run_folder(partial, verb, config, data, **how) if rank == 0 else nullcontext()
+    with folder:
+        if world > 1:
+            distributed.barrier()
         try:
-            kept = fit(
-                stage,
-                *samples,
-                settings,
-                name=title,
-                seed=key,
-                checkpoint=checkpoint,
-            )
+            kept = training.run(checkpoint)
         except BaseException:
             if rank == 0 and not checkpoint.exists():
                 shutil.rmtree(partial)
             raise
         if rank == 0:
-            metrics = {name: float(value) for name, value in asdict(kept).items()}
-            write(partial / "bundle", metrics)
-            verb = next(name for name, kind in VERBS.items() if kind is type(config))
-            cache = begins_with.get("cache")
-            computed_on = str(next(stage.parameters()).device)
-            data = {"cache": cache} if cache else {}
-            write_settings(partial / "bundle", verb, config, data, computed_on)
+            training.keep(partial / "bundle", kept)
+            for name in (CONFIG, RUN):
+                shutil.copyfile(partial / name, partial / "bundle" / name)
             (partial / "bundle").rename(out)
             shutil.rmtree(partial)
             _tell(kept, out, config.training.json)

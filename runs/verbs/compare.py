@@ -31,9 +31,8 @@ from ..comparison.systems import (
     system_rows,
 )
 from ..configs.compare import CompareConfig
-from ..folders.atomic import check_free
+from ..folders.atomic import OutputError, check_free
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
-from ..folders.steps import OutputError
 from ..options.devices import device_of
 from ..options.parse import UsageError, reward_label, reward_of, tell
 from ..options.ppo import ppo_config
@@ -63,8 +62,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     config = replace(
         config, cache=config.cache.resolve(), runs=tuple(run.resolve() for run in config.runs)
     )
-    again = is_run(config.out)
-    if again:
+    if is_run(config.out):
         _check_grows(config)
     else:
         check_free(config.out)
@@ -73,7 +71,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         reference = _reference(config, [cell.label for cell in cells])
         summary = summarise(cells, reference)  # before a file is written: it may refuse
         with run_folder(
-            config.out, "compare", config, {}, resume=again, may_change=_GROWS, device=device
+            config.out, "compare", config, {}, resume=None, may_change=_GROWS, device=device
         ):
             _write(config, summary, cells)
     else:
@@ -82,7 +80,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         reference = _reference(config, [*rows_of(jobs), *system_rows(systems)])
         data = read_manifest(config.cache)["fingerprints"]
         with run_folder(
-            config.out, "compare", config, data, resume=again, may_change=_GROWS, device=device
+            config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
         ):
             make_groups(groups, config)
             run_jobs(jobs, config)

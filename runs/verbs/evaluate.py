@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,17 +22,21 @@ from ...agents import (
 )
 from ...feature_cache import FeatureCache
 from ...feature_cache.reading.rows import SKIPPED
-from ...recognizer import AdaptiveRecognizer
 from ..configs.evaluate import EvaluateConfig
 from ..evaluation.exits import SOLVED_ON, exit_rows
-from ..evaluation.measures import gmacs_of, measures, print_measures
+from ..evaluation.measures import print_measures
 from ..evaluation.models import SUFFIX, find_model
-from ..evaluation.plug_back import Contender, parity, recognize_files
+from ..evaluation.outcome import Outcome
+from ..evaluation.pixel_runs import PixelRun, all_places, find_pixel_run, is_pixel_run
+from ..evaluation.plug_back import Contender, parity, recognize_files, recognizer_of
 from ..evaluation.system_runs import SystemRun, find_system_run, is_system_run
 from ..evaluation.trace import Played, all_labels, play
 from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
+
+# Of rows of a cache: what was done in them, and the logits (B, T, C) after every frame.
+Plays = Callable[[NDArray[np.int64]], tuple[Played, Tensor]]
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -48,20 +52,30 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         VideoError: If with ``pixels`` a video is gone, another one, or cannot be read.
     """
     every = [*dict.fromkeys(config.policies)]
-    paths = [path for path in every if not is_system_run(path)]
-    systems = _find_systems([path for path in every if path not in paths], config)
+    if config.exit_at and config.split == SOLVED_ON:
+        raise UsageError(
+            f"--exit-at: thresholds are solved on the split {SOLVED_ON}, and --split {SOLVED_ON} "
+            "would report what they were made for: choose another --split"
+        )
+    on_pixels = [path for path in every if is_pixel_run(path)]
+    of_systems = [path for path in every if path not in on_pixels and is_system_run(path)]
+    paths = [path for path in every if path not in (*on_pixels, *of_systems)]
+    pixel_runs = _find_pixel_runs(on_pixels, config)
+    systems = _find_systems(of_systems, config)
     found = _find(paths, config)
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
     several = len({_features(each) for each in found}) > 1
     rows: list[dict[str, Any]] = []
-    exits = config.exit_at, config.exit_measure, config.seed
     for run in systems:
         cache = run.source.cache
         videos = _videos(cache, config)
         rows.append(run.row(config.split, pixels=config.pixels))
         if config.exit_at:
-            rows += exit_rows(run.name, cache, run.read, videos, run.read(videos), *exits)
+            outcomes = _outcomes(cache, videos, run.read, run.read(videos))
+            rows += _exits(run.name, *outcomes, config)
+    for trained_on_pixels in pixel_runs:
+        rows += _pixel_rows(trained_on_pixels, config)
     seen: set[tuple[str, str]] = set()
     for trained in found:
         videos = _videos(trained.cache, config)
@@ -72,7 +86,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             if isinstance(each, Trained) and config.pixels:
                 rows[-1]["parity"] = _parity(each, videos)
             if config.exit_at:
-                rows += exit_rows(each.name, each.cache, plays, videos, played, *exits)
+                outcomes = _outcomes(each.cache, videos, plays, played)
+                rows += _exits(each.name, *outcomes, config)
         if _features(trained) not in seen:  # once for all policies on the same features
             seen.add(_features(trained))
             others = [
@@ -105,11 +120,6 @@ def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
                 f"{option}: {models[0]} is a model of Stable-Baselines3, without ρ and outside of "
                 "the recognizer: leave the option out, or evaluate the others by themselves"
             )
-    if config.exit_at and config.split == SOLVED_ON:
-        raise UsageError(
-            f"--exit-at: thresholds are solved on the split {SOLVED_ON}, and --split {SOLVED_ON} "
-            "would report what they were made for: choose another --split"
-        )
     device = device_of(config.device)
     known = (config.cache, config.classifier, config.videos_root, device)
     return [
@@ -143,6 +153,55 @@ def _find_systems(paths: Sequence[Path], config: EvaluateConfig) -> list[SystemR
                 "evaluate the others by themselves"
             )
     return runs
+
+
+def _find_pixel_runs(paths: Sequence[Path], config: EvaluateConfig) -> list[PixelRun]:
+    """Open runs that were trained end to end; refuse options that mean nothing for them."""
+    for option, given in (
+        ("--keep-ratio", config.keep_ratio),
+        ("--cache", config.cache),
+        ("--classifier", config.classifier),
+    ):
+        if given and paths:
+            raise UsageError(
+                f"{option}: {paths[0]} was trained end to end, and is played on the video files: "
+                "leave the option out, or evaluate the others by themselves"
+            )
+    device = device_of(config.device)
+    runs = [find_pixel_run(path, config.videos_root, device) for path in paths]
+    for run in runs:
+        run.check(config.split)
+    return runs
+
+
+def _pixel_rows(run: PixelRun, config: EvaluateConfig) -> list[dict[str, Any]]:
+    """Return the row of a run, those of its exits, and those of other places in its networks."""
+    kinds = all_places(run) if config.fixed else ()
+    found, *others = run.play(config.split, (None, *kinds), config.seed)
+    rows = [found.row(run.name)]
+    if config.exit_at:
+        (solving,) = run.play(SOLVED_ON)
+        rows += _exits(run.name, solving, found, config)
+    pairs = zip(kinds, others, strict=True)
+    return rows + [each.row(f"{kind}, as {run.name}") for kind, each in pairs]
+
+
+def _exits(
+    name: str, solving: Outcome, found: Outcome, config: EvaluateConfig
+) -> list[dict[str, Any]]:
+    measure, seed = config.exit_measure, config.seed
+    return exit_rows(name, solving, found, config.exit_at, measure, seed)
+
+
+def _outcomes(
+    cache: FeatureCache, videos: NDArray[np.int64], plays: Plays, played: tuple[Played, Tensor]
+) -> tuple[Outcome, Outcome]:
+    """Return what comes of the videos that exits are solved on, and of those reported on."""
+    solving = cache.split(SOLVED_ON)
+    return (
+        Outcome(*plays(solving), all_labels(cache, solving)),
+        Outcome(*played, all_labels(cache, videos)),
+    )
 
 
 def _features(trained: Decider) -> tuple[str, str]:
@@ -190,17 +249,15 @@ def _play(
 def _row(
     name: str, trained: Decider, videos: NDArray[np.int64], played: Played, logits: Tensor
 ) -> dict[str, Any]:
-    row = measures(name, logits, all_labels(trained.cache, videos), played.attended)
-    return row | gmacs_of(played)
+    return Outcome(played, logits, all_labels(trained.cache, videos)).row(name)
 
 
 def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:
     """Compare the predictions of the recognizer on the video files with those on the cache."""
     cache, engine = trained.cache, trained.engine
-    glance, local = (encoder.fused() for encoder in cache.encoders())
-    recognizer = AdaptiveRecognizer(
-        glance, local, engine.source.classifier, cache.places, trained.policy, cache.dtype
-    ).to(cache.device)
+    glance, local = cache.encoders()
+    fused = glance.fused(), local.fused()
+    recognizer = recognizer_of(cache, fused, engine.source.classifier, trained.policy)
     plugged = Contender(trained.name, recognizer, None, trained.cost, runs_policy=True, patches=1)
     (on_pixels,) = recognize_files([plugged], cache, videos)
     plan = trained.agent.plan(engine, videos)

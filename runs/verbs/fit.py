@@ -8,13 +8,21 @@ from contextlib import contextmanager
 from torch import distributed
 
 from ...recognizer import process_group, rank_and_world
-from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
+from ..configs.fit import (
+    FitClassifierConfig,
+    FitEncoderConfig,
+    FitEndToEndConfig,
+    FitPatchesConfig,
+)
 from ..folders.atomic import check_free
 from ..options.devices import device_of
+from ..training.end_to_end_run import fit_end_to_end
 from ..training.stage_run import fit_classifier, fit_encoder, fit_patches
 
 
-def run_fit_verb(config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig) -> None:
+def run_fit_verb(
+    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig | FitEndToEndConfig,
+) -> None:
     """Train one stage, alone or as one of the processes that ``torchrun`` started.
 
     Raises:
@@ -32,6 +40,8 @@ def run_fit_verb(config: FitEncoderConfig | FitPatchesConfig | FitClassifierConf
                 fit_encoder(config, device)
             case FitPatchesConfig():
                 fit_patches(config, device)
+            case FitEndToEndConfig():
+                fit_end_to_end(config, device)
             case _:
                 fit_classifier(config, device)
 

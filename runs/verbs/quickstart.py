@@ -26,6 +26,7 @@ from ...feature_cache import (
 from ...feature_cache.reading.roots import path_from
 from ...recognizer import (
     AdaptiveRecognizer,
+    Encoder,
     PatchGrid,
     PolicyNetwork,
     option_group,
@@ -35,12 +36,11 @@ from ...recognizer import (
     torch_threads,
 )
 from ..configs.quickstart import QuickstartConfig
-from ..evaluation.plug_back import compare_policies
+from ..evaluation.plug_back import compare_policies, recognizer_of
 from ..evaluation.report import clear_report, write_report
-from ..folders.run_folder import record_of
-from ..folders.steps import OutputError, Steps
+from ..folders.run_folder import run_folder
+from ..folders.steps import Steps
 from ..options.parse import UsageError, tell, tell_notes
-from ..options.presets import CONFIG, write_config
 from ..training.quickstart_steps import (
     classifier_config,
     load_encoders,
@@ -80,7 +80,7 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         The content of ``results.json``.
 
     Raises:
-        OutputError: If --out holds something else.
+        OutputError: If --out holds something else, such as a quickstart of another seed.
         VideoListError: If the list of videos has problems; all are named.
         VideoError: If a video cannot be read.
         WeightsError: If the weights do not fit MobileNet-V2.
@@ -90,40 +90,18 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     if own is not None:
         tell_notes(own)
     console = Console(stderr=config.json)
-    asked = asdict(config)
-    del asked["json"]  # how a run is told is no part of it
-    _check_same(config.out, asked)
-    record = record_of("quickstart", {})
-    steps = Steps(config.out.resolve(), {**record, **asked}, console)
-    write_config(config.out / CONFIG, "quickstart", config, record["commands"][0])
-    clear_report(config.out)
-    data = (
-        VideoSet(config.videos.resolve(), own.videos, own.classes, None)
-        if own and config.videos
-        else embedded_digits(steps, recipe, config.seed)
-    )
-    results = run_pipeline(steps, data, recipe, config, console)
+    with run_folder(config.out, "quickstart", config, {}, resume=None, may_change=("out",)):
+        steps = Steps(config.out.resolve(), console)
+        clear_report(config.out)
+        data = (
+            VideoSet(config.videos.resolve(), own.videos, own.classes, None)
+            if own and config.videos
+            else embedded_digits(steps, recipe, config.seed)
+        )
+        results = run_pipeline(steps, data, recipe, config, console)
     if config.json:
         tell(json.dumps(results))
     return results
-
-
-def _check_same(out: Path, asked: dict[str, Any]) -> None:
-    """Refuse a folder with a quickstart of another seed or other videos: others build on it."""
-    try:
-        there = json.loads((out / "run.json").read_text())
-    except (OSError, ValueError):
-        return  # nothing yet, or something that `Steps` refuses
-    here = json.loads(json.dumps(asked, default=str))
-    other = [
-        f"{name} {there[name]!r}"
-        for name in ("seed", "videos", "weights")
-        if isinstance(there, dict) and name in there and there[name] != here[name]
-    ]
-    if other:
-        raise OutputError(
-            f"{out} holds a quickstart with {', '.join(other)}: give another --out, or remove it"
-        )
 
 
 def embedded_digits(steps: Steps, recipe: Recipe, seed: int) -> VideoSet:
@@ -178,7 +156,7 @@ def run_pipeline(
         config = CacheConfig(recipe.frames, (option_group(grid, "local", local),))
         networks = {GLANCE: glance, "local": local}
         videos, root = data.videos, data.root
-        build_cache(videos, data.classes, folder, networks, config, restart=True, videos_root=root)
+        build_cache(videos, data.classes, folder, networks, config, videos_root=root)
 
     cache = FeatureCache.open(steps.run("cache", {}, build))
     sizes = classifier_config(recipe, glance, local, n_classes)
@@ -217,41 +195,32 @@ def run_pipeline(
     pi_plus = steps.run("policy_plus", training["ppo_plus"], learn_plus)
     policy_plus = read_policy(pi_plus, cache.fingerprint)
 
+    def assemble(
+        networks: tuple[Encoder, Encoder], classifier: Path, network: PolicyNetwork
+    ) -> AdaptiveRecognizer:
+        f_c = read_classifier(classifier, cache.fingerprint)
+        return recognizer_of(cache, networks, f_c, network)
+
     def plug_back(folder: Path) -> None:
         folder.mkdir()
         for name, classifier, network in (
             ("adafocus", tuned / "adafocus", policy),
             ("adafocus_plus", f_c, policy_plus),
         ):
-            recognizer = AdaptiveRecognizer(
-                glance,
-                local,
-                read_classifier(classifier, cache.fingerprint),
-                grid,
-                network,
-                cache.dtype,
-                frames=recipe.frames,
-                classes=data.classes,
-            )
-            recognizer.save(folder / name, cache.fingerprint)
+            assemble((glance, local), classifier, network).save(folder / name, cache.fingerprint)
 
     steps.run("recognizers", {}, plug_back)
 
     def evaluate(folder: Path) -> None:
-        f_g, f_l = glance.fused(), local.fused()  # as the cache was built
-
-        def assemble(classifier: Path, policy: PolicyNetwork) -> AdaptiveRecognizer:
-            network = read_classifier(classifier, cache.fingerprint)
-            return AdaptiveRecognizer(f_g, f_l, network, grid, policy, cache.dtype)
-
+        fused = glance.fused(), local.fused()  # as the cache was built
         results, options = compare_policies(
             cache,
-            learned=assemble(f_c, policy),
+            learned=assemble(fused, f_c, policy),
             finetuned={
-                "adafocus_finetuned": assemble(tuned / "adafocus", policy),
-                "random_finetuned": assemble(tuned / "random", policy),
+                "adafocus_finetuned": assemble(fused, tuned / "adafocus", policy),
+                "random_finetuned": assemble(fused, tuned / "random", policy),
             },
-            plus=assemble(f_c, policy_plus),
+            plus=assemble(fused, f_c, policy_plus),
             keep_ratio=recipe.keep_ratio,
             boxes=data.boxes,
             seed=seed,

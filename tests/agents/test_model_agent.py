@@ -35,9 +35,9 @@ def played(model: Any, files: dict[str, Any], env_id: str, **config: Any) -> Pla
         actions, state = model.predict(observations, state, starts, deterministic=True)
         observations, _, _, infos = env.step(actions)
         options = actions[:, 0] if actions.ndim == 2 else actions
-        looked = np.array([info.get("looked", True) for info in infos])
-        attended.append(looked)
-        chosen.append(options if actions.ndim == 2 else np.where(looked, options, -1))
+        looks = np.array([info.get("attended", True) for info in infos])
+        attended.append(looks)
+        chosen.append(options if actions.ndim == 2 else np.where(looks, options, -1))
     assert [info["video_id"] for info in infos] == VIDEOS.tolist()
     return Plan(np.stack(chosen, axis=1), np.stack(attended, axis=1))
 

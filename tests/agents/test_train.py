@@ -66,9 +66,9 @@ def test_with_a_target_the_threshold_makes_training_videos_cost_it(
     aim = replace(config, plus=PlusTraining(keep_ratio=None, target_gmacs=target))
     policy, _ = train(files, aim)
     videos = cache.split("train")
-    looked = policy_plan(policy, cache, videos).attended
+    attended = policy_plan(policy, cache, videos).attended
     first = np.zeros(len(videos), dtype=int)
-    cost = sum(float(prices.of_segment(first, looks).mean()) for looks in looked.T)
+    cost = sum(float(prices.of_segment(first, looks).mean()) for looks in attended.T)
     a_frame = prices.cost.local_gmacs / len(videos)
     assert cost == pytest.approx(target, abs=a_frame)
 

@@ -84,5 +84,5 @@ def maps(digits: Digits, encoders: Path) -> Tensor:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """What the verb ``fit`` calls `fit` with, filled as it does."""
     found: list[Call] = []
-    monkeypatch.setattr("focusgym.runs.training.stage_run.fit", Call.spy(found))
+    monkeypatch.setattr("focusgym.runs.training.stages.fit", Call.spy(found))
     return found

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
+import yaml
 from torchvision.models import mobilenet_v2
 
 import focusgym
 from focusgym.runs.cli import main
-from focusgym.runs.folders.steps import OutputError, Steps
 
 
 def fails_with(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:
@@ -130,28 +128,28 @@ def test_nothing_of_the_users_is_touched(
 ) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.txt").write_text("precious")
-    assert "holds files that are not of a quickstart" in fails_with(capsys, "--out", tmp_path)
+    exists = "exists: nothing was touched; give another folder"
+    assert f"{tmp_path} {exists}" in fails_with(capsys, "--out", tmp_path)
     assert (tmp_path / "data" / "mine.txt").read_text() == "precious"
     file = tmp_path / "data" / "mine.txt"
-    assert "is a file: give another --out" in fails_with(capsys, "--out", file)
+    assert f"{file} {exists}" in fails_with(capsys, "--out", file)
 
 
 def test_a_quickstart_takes_over_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No run of another verb, no quickstart of another seed: other runs refer to their files."""
-    record = tmp_path / "run.json"
-    for content, said in (
-        ({"focusgym": "0.1.0", "verb": "train"}, "holds files that are not of a quickstart"),
-        (
-            {"verb": "quickstart", "seed": 0, "videos": None, "weights": None},
-            f"{tmp_path} holds a quickstart with seed 0: give another --out, or remove it",
-        ),
+    record = {"commands": ["focusgym"], "devices": ["cpu"], "fingerprints": {}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    (tmp_path / "results.json").write_text("{}")
+    settings = {"seed": 0, "out": "x", "videos": None, "weights": None}
+    for section, said in (
+        ("train", "is a run of `focusgym train`, not of `focusgym quickstart`: give another"),
+        ("quickstart", "was begun with other settings (seed was 0, is 1): go on with those it was"),
     ):
-        record.write_text(json.dumps(content))
-        (tmp_path / "results.json").write_text("{}")
-        assert said in fails_with(capsys, "--out", tmp_path, "--seed", "1")
-        assert json.loads(record.read_text()) == content
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({section: settings}))
+        assert f"{tmp_path} {said}" in fails_with(capsys, "--out", tmp_path, "--seed", "1")
+        assert json.loads((tmp_path / "run.json").read_text()) == record
         assert (tmp_path / "results.json").exists()
 
 
@@ -223,82 +221,3 @@ print("imported:", [name for name in heavy if name in sys.modules])
     )
     for verb in verbs:
         assert f"usage: {' '.join(('focusgym', *verb))} [-h]" in ran.stdout
-
-
-def test_steps_are_redone_from_the_first_that_changed(tmp_path: Path) -> None:
-    done: list[str] = []
-
-    def run(a: int, b: int, fail: bool = False) -> list[str]:
-        done.clear()
-        steps = Steps(tmp_path / "out", {"a": a}, Console(quiet=True))
-        for name, value in (("first", a), ("second", b), ("third", 0)):
-
-            def make(folder: Path, name: str = name) -> None:
-                folder.mkdir()
-                if fail and name == "second":
-                    raise KeyboardInterrupt
-                done.append(name)
-
-            assert steps.run(name, {"value": value}, make) == tmp_path / "out" / name
-        return list(done)
-
-    assert run(1, 1) == ["first", "second", "third"]
-    assert run(1, 1) == []
-    assert run(1, 2) == ["second", "third"]
-    with pytest.raises(KeyboardInterrupt):
-        run(2, 2, fail=True)
-    assert run(2, 2) == ["second", "third"], "what was complete is kept"
-    assert run(1, 1) == ["first", "second", "third"]
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["a"] == 1
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "x").touch()
-    with pytest.raises(OutputError, match="nothing was touched; give a new or empty folder"):
-        Steps(tmp_path / "other", {}, Console(quiet=True))
-
-
-def test_a_step_is_replaced_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Interrupted while the old result is deleted: what is there is complete."""
-
-    def make(folder: Path) -> None:
-        folder.mkdir()
-        for i in range(5):
-            (folder / f"{i}.txt").touch()
-
-    def run(value: int) -> Path:
-        return Steps(tmp_path / "out", {}, Console(quiet=True)).run("data", {"v": value}, make)
-
-    run(0)
-    delete = shutil.rmtree
-
-    def interrupted(path: Path, ignore_errors: bool = False) -> None:
-        if path.exists() and "replaced" in path.name:
-            (path / "0.txt").unlink()
-            raise KeyboardInterrupt
-        delete(path, ignore_errors)
-
-    monkeypatch.setattr("focusgym.runs.folders.steps.shutil.rmtree", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(1)
-    monkeypatch.undo()
-    for value in (1, 0):
-        assert len(list(run(value).glob("*.txt"))) == 5
-    assert not (tmp_path / "out" / "data.replaced").exists()
-
-
-def test_a_folder_in_the_way_is_left_alone(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    Steps(out, {}, Console(quiet=True))
-    (out / "data").mkdir()
-    (out / "data" / "mine.txt").touch()
-    steps = Steps(out, {}, Console(quiet=True))
-    with pytest.raises(OutputError, match="is in the way: it is not a complete step"):
-        steps.run("data", {}, lambda folder: folder.mkdir())
-    assert (out / "data" / "mine.txt").exists()
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "run.json").write_text('{"tool": "another"}')
-    with pytest.raises(OutputError, match=r"not of a quickstart \(no run\.json of one\)"):
-        Steps(foreign, {}, Console(quiet=True))
-    assert (foreign / "run.json").read_text() == '{"tool": "another"}'

@@ -52,9 +52,9 @@ def test_use_of_options_by_hand() -> None:
 
 def test_use_of_looks_by_hand() -> None:
     probability = np.array([[0.9, 0.1], [0.5, 0.5]])
-    looked = np.array([[True, False], [True, True]])
+    attended = np.array([[True, False], [True, True]])
     gains = np.array([[0.3, 9.0], [-0.1, 0.25]])
-    found = keep_use(probability, looked, gains, 0.25)
+    found = keep_use(probability, attended, gains, 0.25)
     expected = {
         "probability": 0.5,
         "share": 0.75,
@@ -83,7 +83,7 @@ def test_the_log_tells_gains_and_price_of_a_rollout(tmp_path: Any) -> None:
     log = logged(model)
     model.learn(ROLLOUT, callback=collect)
     penalty = 4e-5 * 12**2
-    gains = np.array([info["reward_skip"] + penalty for info in infos if info["looked"]])
+    gains = np.array([info["reward_skip"] + penalty for info in infos if info["attended"]])
     assert 0 < len(gains) < ROLLOUT
     assert log["keep/share"] == pytest.approx(len(gains) / ROLLOUT)
     assert log["keep/penalty"] == pytest.approx(penalty)

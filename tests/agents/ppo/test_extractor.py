@@ -132,7 +132,7 @@ def test_pairs_are_one_agent_on_the_summed_reward(
     assert max(first.differences) < 1e-5
     expected = [info["reward_location"] + info["reward_skip"] for info in infos]
     np.testing.assert_allclose(np.concatenate(rewards), expected, rtol=0, atol=1e-6)
-    assert len({info["looked"] for info in infos}) == 2
+    assert len({info["attended"] for info in infos}) == 2
 
 
 def test_maskable_ppo_with_the_trunk_keeps_to_a_budget(files: Files) -> None:
@@ -149,9 +149,9 @@ def test_maskable_ppo_with_the_trunk_keeps_to_a_budget(files: Files) -> None:
     model.learn(4 * ROLLOUT, callback=keep)
     actions = np.stack([a for a, _ in played])
     assert set(np.unique(actions[..., 0])) == {2, 6}
-    looked = np.array([[info["looked"] for info in infos] for _, infos in played])
-    assert np.array_equal(looked, actions[..., 1] == 1), "no look was taken back"
-    assert (looked.reshape(4, T, N_ENVS).sum(axis=1) <= 2).all()
+    attended = np.array([[info["attended"] for info in infos] for _, infos in played])
+    assert np.array_equal(attended, actions[..., 1] == 1), "no look was taken back"
+    assert (attended.reshape(4, T, N_ENVS).sum(axis=1) <= 2).all()
 
 
 def test_recurrent_ppo_trains_on_maps(files: Files) -> None:

@@ -88,9 +88,9 @@ def test_a_target_is_met(tmp_path: Path, share: float, price: float) -> None:
     train = cache.split("train")
     rho = keep_threshold(model.network(), cache, train, share)
     policy = model.network(rho)
-    looked = policy_plan(policy, cache, train).attended
+    attended = policy_plan(policy, cache, train).attended
     first = np.zeros(len(train), dtype=int)
-    cost = sum(prices.of_segment(first, looks).mean() for looks in looked.T)
+    cost = sum(prices.of_segment(first, looks).mean() for looks in attended.T)
     assert cost == pytest.approx(target, abs=prices.cost.local_gmacs / len(train))
 
 

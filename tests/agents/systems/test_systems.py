@@ -30,10 +30,16 @@ from focusgym.agents.systems.frameexit import FRAMEEXIT
 from focusgym.agents.systems.gates import GatedSystem, Gates, should_stop
 from focusgym.agents.systems.reading import read_states
 from focusgym.agents.systems.training import table_of, with_learner
-from focusgym.envs import FeatureSource, coarse_to_fine
+from focusgym.envs import FeatureSource
 from focusgym.envs.tasks.registry import TASKS, config_class
 from focusgym.feature_cache import FeatureCache
-from focusgym.recognizer import CheckpointError, ClassifierConfig, build_classifier, read_classifier
+from focusgym.recognizer import (
+    CheckpointError,
+    ClassifierConfig,
+    build_classifier,
+    coarse_to_fine,
+    read_classifier,
+)
 
 TINY = {"n_envs": 3, "decisions": 60, "n_steps": 5, "batch_size": 5, "n_epochs": 2}
 OWN = FRAMEEXIT  # found by its place below

@@ -105,8 +105,8 @@ def test_inputs_are_projections_of_the_files_features(
     every = source.gather_all(videos, steps)
     for i, (video, t) in enumerate(zip(videos, steps, strict=True)):
         for k in range(K + 1):
-            looked_at = local[video, t, k] if k < K else np.zeros(L, np.float32)
-            expected = weight @ np.concatenate([glance[video, t], looked_at]) + bias
+            vector = local[video, t, k] if k < K else np.zeros(L, np.float32)
+            expected = weight @ np.concatenate([glance[video, t], vector]) + bias
             np.testing.assert_allclose(every[i, k].numpy(), expected, rtol=0, atol=1e-5)
             for j in np.flatnonzero(np.where(attended[i], options[i], K) == k):
                 close(picked[i, j], every[i, k], rtol=0, atol=1e-5)

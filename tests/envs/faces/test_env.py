@@ -89,7 +89,7 @@ def test_a_spec_goes_through_json_and_makes_the_same_environment(
         step = env.step(action)
         assert_same(again.step(action), step)
         gain = step[4].get("reward_skip", 0.0)
-        if step[4].get("looked", True):
+        if step[4].get("attended", True):
             assert step[1] - gain == pytest.approx(3 * step[4]["confidence"], abs=1e-6)
     assert step[4]["video_id"] == 2, "the first of 1, 3, ... of the list"
 
@@ -136,7 +136,7 @@ def test_the_reward_of_both_decisions_is_the_sum_of_its_parts(files: dict[str, s
         for _, reward, _, _, info in (one, other):
             parts = info["reward_location"] + info["reward_skip"]
             assert reward == pytest.approx(parts, abs=1e-6)
-            assert info["looked"] is bool(looks)
+            assert info["attended"] is bool(looks)
             assert info["gmacs"] == pytest.approx(gmacs, rel=1e-9)
             assert looks or info["reward_skip"] == 0
         assert one[4]["box_px"].any()

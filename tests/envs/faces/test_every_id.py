@@ -89,7 +89,7 @@ def test_the_state_says_what_was_fed(files: dict[str, str], name: str) -> None:
         shown = np.flatnonzero(np.abs(seen["glances"]).sum(axis=1))
         assert {*fed.tolist()} <= {*shown.tolist()}
         cost = env.player.prices.cost
-        looks = record.looked.sum() * cost.local_gmacs + record.fed.sum() * cost.classifier_gmacs
+        looks = record.attended.sum() * cost.local_gmacs + record.fed.sum() * cost.classifier_gmacs
         glances = round((info["gmacs"] - looks) / cost.glance_gmacs)
         # Where a decision is about the segment that is shown, it is paid for with the decision.
         ahead = 0 if name in ("Exit", "Jump", "Subset") else 1
@@ -152,7 +152,7 @@ def test_a_record_comes_back(files: dict[str, str], name: str, tmp_path: Path) -
     record = env.unwrapped.record()
     record.write(tmp_path / "episode.json")
     again = read_record(tmp_path / "episode.json")
-    for column in ("segments", "options", "looked", "fed", "confidences", "rewards", "gmacs"):
+    for column in ("segments", "options", "attended", "fed", "confidences", "rewards", "gmacs"):
         assert np.array_equal(getattr(again, column), getattr(record, column)), column
     assert record.confidences[-1] == came[-1][4]["confidence"]
     assert record.gmacs[-1] == came[-1][4]["gmacs"]

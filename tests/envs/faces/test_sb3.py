@@ -206,8 +206,8 @@ def test_a_mask_closes_when_the_budget_is_spent(files: dict[str, str]) -> None:
     for looks in ([1, 0], [1, 1], [1, 1], [0, 1]):
         open_after.append(get_action_masks(env)[:, -1].tolist())
         infos = env.step(np.array([[3, looks[0]], [3, looks[1]]]))[3]
-        looked = [info["looked"] for info in infos]
-        assert looked == [bool(b) and was for b, was in zip(looks, open_after[-1], strict=True)]
+        attended = [info["attended"] for info in infos]
+        assert attended == [bool(b) and was for b, was in zip(looks, open_after[-1], strict=True)]
     assert open_after == [[True, True], [True, True], [False, True], [False, False]]
     assert get_action_masks(env)[:, -1].all(), "the next episodes have begun"
 

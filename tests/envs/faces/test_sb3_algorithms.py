@@ -173,11 +173,11 @@ def test_maskable_ppo_never_takes_a_masked_action(
             if kind == "pairs":
                 assert options[action[0]]
                 assert rest[action[1]]
-                assert info["looked"] is bool(action[1]), "nothing was skipped for the agent"
+                assert info["attended"] is bool(action[1]), "nothing was skipped for the agent"
                 n_closed += not rest[1]
             else:
                 assert mask[action]
-                assert info.get("looked", True) is bool(action < K)
+                assert info.get("attended", True) is bool(action < K)
                 n_closed += not options.any()
             assert set(np.flatnonzero(options)) <= {0, 4, 5}
         if kind != "where" and dones.all():

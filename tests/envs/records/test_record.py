@@ -18,7 +18,7 @@ from focusgym.recognizer import FrameConfig
 
 T, SIDE = 4, 32
 ARRAYS = (
-    *("segments", "options", "looked", "fed", "boxes_px"),
+    *("segments", "options", "attended", "fed", "boxes_px"),
     *("confidences", "correct", "rewards", "gmacs"),
 )
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -38,7 +38,7 @@ def make_record(n: int = 3, **changes: Any) -> EpisodeRecord:
         cache_fingerprint="f" * 64,
         segments=np.array([2, 0, 3, 1])[:n],
         options=np.array([8, -1, 0, 2])[:n],
-        looked=np.array([True, False, False, True])[:n],
+        attended=np.array([True, False, False, True])[:n],
         fed=np.array([True, False, True, True])[:n],
         boxes_px=np.array([[20, 20, 32, 32], [0, 0, 0, 0], [0, 0, 12, 12], [9, 0, 21, 12]])[:n],
         confidences=np.array([0.1, 1 / 3, 0.7, 1.0])[:n],
@@ -109,12 +109,12 @@ def test_the_file_has_a_line_per_decision(tmp_path: Path) -> None:
     assert '  "map_cells": [2, 3],' in lines
     assert lines[-6:] == [
         '  "decisions": [',
-        '    {"segment": 2, "option": 8, "looked": true, "fed": true, '
+        '    {"segment": 2, "option": 8, "attended": true, "fed": true, '
         '"box_px": [20, 20, 32, 32], "confidence": 0.1, "correct": false, "reward": -0.25, '
         '"gmacs": 1.1},',
-        '    {"segment": 0, "option": -1, "looked": false, "fed": false, "box_px": [0, 0, 0, 0], '
+        '    {"segment": 0, "option": -1, "attended": false, "fed": false, "box_px": [0, 0, 0, 0], '
         '"confidence": 0.3333333333333333, "correct": false, "reward": 0.0, "gmacs": 1.4},',
-        '    {"segment": 3, "option": 0, "looked": false, "fed": true, '
+        '    {"segment": 3, "option": 0, "attended": false, "fed": true, '
         '"box_px": [0, 0, 12, 12], "confidence": 0.7, "correct": true, "reward": 1e-17, '
         '"gmacs": 2.5}',
         "  ]",
@@ -134,7 +134,7 @@ def test_numpy_scalars_and_odd_file_names_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": 3, "looked": np.ones(2, bool)}, r"looked must be bool of shape \(3,\); got bool of"),
+        ({"n": 3, "attended": np.ones(2, bool)}, r"attended must be bool of shape \(3,\); got"),
         ({"n": 3, "boxes_px": np.zeros((3, 2), np.int64)}, r"boxes_px must be int64 .*\(3, 4\)"),
         ({"n": 3, "options": np.zeros((3, 1), np.int64)}, r"options must be .* one value per dec"),
         ({"n": 2, "rewards": np.zeros(2, np.float32)}, r"rewards must be float64 .*; got float32"),
@@ -164,9 +164,9 @@ Edit = Callable[[dict[str, Any]], Any]
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c.update(format=1), "expected format 4, got 1: another version wrote it"),
+        (lambda c: c.update(format=1), "expected format 5, got 1: another version wrote it"),
         (lambda c: c.pop("format"), r"the record lacks the keys \['format'\]"),
-        (lambda c: c.update(format=4.0), "the record: format must be int; got 4.0"),
+        (lambda c: c.update(format=5.0), "the record: format must be int; got 5.0"),
         (lambda c: c.pop("label"), r"lacks the keys \['label'\] and has unknown keys \[\]"),
         (lambda c: c.update(extra=1), r"lacks the keys \[\] and has unknown keys \['extra'\]"),
         (lambda c: c["clip"].update(fps=8), r"the record: clip lacks .* unknown keys \['fps'\]"),
@@ -184,7 +184,7 @@ Edit = Callable[[dict[str, Any]], Any]
         (lambda c: c["view"]["crop_px"].pop(), "view: crop_px must be a list of 4; got"),
         (lambda c: c["decisions"][0]["box_px"].append(1), "0: box_px must be a list of 4; got"),
         (lambda c: c["decisions"][0].update(option=1.0), "decisions 0: option must be int; got 1"),
-        (lambda c: c["decisions"][0].update(looked=1), "decisions 0: looked must be bool; got 1"),
+        (lambda c: c["decisions"][0].update(attended=1), "0: attended must be bool; got 1"),
         (lambda c: c["decisions"][0].update(reward="0"), "reward must be float; got '0'"),
         (lambda c: c["decisions"][0].update(reward=True), "reward must be float; got True"),
         (lambda c: c["decisions"][2].update(gmacs=np.nan), "2: gmacs must be finite; got nan"),

@@ -51,8 +51,8 @@ def edge_mask(box: Box) -> NDArray[np.bool_]:
     return mask
 
 
-def band_of(caption: Caption, looked: bool = True) -> NDArray[np.uint8]:
-    return draw_decision(grey(0), caption, (1, 1), looked=looked)[:BAND_PX]
+def band_of(caption: Caption, attended: bool = True) -> NDArray[np.uint8]:
+    return draw_decision(grey(0), caption, (1, 1), attended=attended)[:BAND_PX]
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_pictures_have_one_even_size_and_the_frame_keeps_its_pixels(
     assert n >= 336
     long = Caption("long " * 50, 300, (0.5,) * 300, True, 1e9)
     for caption in (NOTHING, Caption("walk", 4, (0.5,), True, 3.0), long):
-        for looked in (True, False):
-            picture = draw_decision(frame, caption, (1, 1), looked=looked)
+        for attended in (True, False):
+            picture = draw_decision(frame, caption, (1, 1), attended=attended)
             assert (picture.dtype, picture.shape) == (np.uint8, (*size, 3))
             below = picture[size[0] - size[1] :]
             np.testing.assert_array_equal(below[:n, :n], pixels)
@@ -118,17 +118,17 @@ def test_lines_are_where_cells_end(
 )
 def test_the_edge_of_the_box_is_drawn_inside_it(box: Box) -> None:
     frame, mask = noise(), edge_mask(box)
-    looked = draw_decision(frame, ONE, (1, 1), box)[BAND_PX:]
-    assert is_colour(looked[mask], GREEN).all()
-    np.testing.assert_array_equal(looked[~mask], enlarged(frame)[~mask])
-    skipped = draw_decision(frame, ONE, (1, 1), box, looked=False)[BAND_PX:]
+    attended = draw_decision(frame, ONE, (1, 1), box)[BAND_PX:]
+    assert is_colour(attended[mask], GREEN).all()
+    np.testing.assert_array_equal(attended[~mask], enlarged(frame)[~mask])
+    skipped = draw_decision(frame, ONE, (1, 1), box, attended=False)[BAND_PX:]
     light, dark = is_colour(skipped[mask], GREY), is_colour(skipped[mask], DARK)
     assert (light | dark).all()
     np.testing.assert_array_equal(skipped[~mask], enlarged(frame)[~mask])
 
 
 def test_the_edge_of_a_skipped_box_is_dashed() -> None:
-    below = draw_decision(noise(), ONE, (1, 1), (8, 8, 40, 40), looked=False)[BAND_PX:]
+    below = draw_decision(noise(), ONE, (1, 1), (8, 8, 40, 40), attended=False)[BAND_PX:]
     top_edge = below[48, 48:240]
     light = is_colour(top_edge, GREY)
     changes = np.flatnonzero(np.diff(light.astype(int)))
@@ -143,15 +143,15 @@ def test_a_box_lies_over_the_grid() -> None:
 
 
 def test_the_band_says_whether_the_patch_was_looked_at() -> None:
-    looked, skipped = band_of(ONE), band_of(ONE, looked=False)
-    differs = (looked != skipped).any(axis=-1)
+    attended, skipped = band_of(ONE), band_of(ONE, attended=False)
+    differs = (attended != skipped).any(axis=-1)
     rows, columns = np.nonzero(differs)
     assert rows.min() >= 48  # the third line, at its right end
     assert columns.min() > 300
-    assert is_colour(looked, GREEN).any()
+    assert is_colour(attended, GREEN).any()
     assert not is_colour(skipped, GREEN).any()
     assert is_colour(skipped, GREY).any()
-    np.testing.assert_array_equal(band_of(NOTHING), band_of(NOTHING, looked=False))
+    np.testing.assert_array_equal(band_of(NOTHING), band_of(NOTHING, attended=False))
 
 
 def test_the_band_says_whether_the_prediction_is_right() -> None:

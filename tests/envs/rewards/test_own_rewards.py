@@ -97,8 +97,8 @@ def test_a_function_gets_what_loops_say_in_every_face(
         expected = []
         for i, (option, b) in enumerate(zip(options.tolist(), bs.tolist(), strict=True)):
             b = 1 if kind == "where" else b
-            looked_at = (option, b if kind == "flat" else 1)  # where skipped: what it would give
-            probabilities = literal.probabilities(videos[i], [*histories[i], looked_at])
+            taken = (option, b if kind == "flat" else 1)  # where skipped: what it would give
+            probabilities = literal.probabilities(videos[i], [*histories[i], taken])
             true = several[videos[i]][: None if labels == "mean" else 1]
             shown = -1 if kind == "flat" and not b else option
             expected.append(literal_surprise(probabilities, true, shown, t))

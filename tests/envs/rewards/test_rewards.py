@@ -199,7 +199,7 @@ def test_every_reward_of_an_episode_is_the_literal_one(
         if kind != "where":
             assert info["reward_location"] == pytest.approx(r, abs=2e-6)
             assert info["reward_skip"] == pytest.approx(r_skip, abs=2e-6)
-            assert info["looked"] == bool(b)
+            assert info["attended"] == bool(b)
         before, total = realised, total + expected
     assert done
     assert info["episode_return"] == pytest.approx(total, abs=1e-5)
@@ -213,8 +213,8 @@ def test_the_equations_by_hand() -> None:
     close(increment_over_random(chosen, random[:, :1]), torch.tensor([0.4, 0.0]))
     close(increments(chosen, torch.tensor([0.0, 0.5])), torch.tensor([0.9, -0.3]))
     close(padding(chosen, torch.tensor([0.3, 0.1])), torch.tensor([0.6, 0.1]))
-    skip, looked = torch.tensor([0.3, 0.1]), torch.tensor([True, False])
-    close(skip_gain(chosen, skip, looked, 0.25), torch.tensor([0.35, 0.0]))
+    skip, attended = torch.tensor([0.3, 0.1]), torch.tensor([True, False])
+    close(skip_gain(chosen, skip, attended, 0.25), torch.tensor([0.35, 0.0]))
     # λP² of the paper's patch sizes at λ = 1e-6 (facts.md, A6).
     for side_px, price in ((96, 0.00922), (128, 0.01638), (160, 0.02560), (192, 0.03686)):
         gain = skip_gain(chosen, chosen, torch.tensor([True, True]), 1e-6 * side_px**2)

@@ -124,10 +124,10 @@ def test_a_budget_is_never_exceeded_and_forbids_only_what_would(
         wants = np.array([one[t][1] for one in asked])
         actions = np.array([action_of(action_set, *one[t]) for one in asked])
         _, _, _, _, info = env.step(actions)
-        looked = wants & room
-        assert info["looked"].tolist() == looked.tolist()
-        assert (info["reward_skip"][~looked] == 0).all()
-        spent, done_looks = spent + FRAME_GMACS + LOCAL_GMACS * looked, done_looks + looked
+        attended = wants & room
+        assert info["attended"].tolist() == attended.tolist()
+        assert (info["reward_skip"][~attended] == 0).all()
+        spent, done_looks = spent + FRAME_GMACS + LOCAL_GMACS * attended, done_looks + attended
         np.testing.assert_allclose(info["gmacs"], spent, rtol=1e-12)
     assert (info["gmacs"] <= budget_gmacs * (1 + 1e-9)).all()
     most = int((budget_gmacs - T * FRAME_GMACS) / LOCAL_GMACS)
@@ -156,7 +156,7 @@ def test_a_budget_for_n_looks_gives_the_first_n(
         for t in range(T):
             _, _, done, truncated, info = env.step(action_of(action_set, 2 * t, True))
             looks.append((2 * t, int(t < n_looks)))
-            assert info["looked"] is (t < n_looks)
+            assert info["attended"] is (t < n_looks)
             p = literal.confidence(video, looks)
             assert info["confidence"] == pytest.approx(p, abs=1e-6), "a forced skip is a skip"
             box = env.record().boxes_px[t]
@@ -206,7 +206,7 @@ def test_a_budget_has_room_for_the_cheap_option(sides: dict[str, Any]) -> None:
     env = gymnasium.make("focusgym/AdaFocusPlus-v0", budget_gmacs=budget, **sides).unwrapped
     env.reset()
     assert env.action_masks().tolist() == [False, True, True]
-    assert not env.step(0)[4]["looked"]
+    assert not env.step(0)[4]["attended"]
     env.reset()
-    assert env.step(1)[4]["looked"]
+    assert env.step(1)[4]["attended"]
     assert env.action_masks().tolist() == [False, False, True]

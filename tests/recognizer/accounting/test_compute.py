@@ -144,8 +144,8 @@ def test_the_real_networks_really_do_what_is_charged(networks: dict[str, Any]) -
         steps = torch.diff(found.gmacs[0], prepend=torch.zeros(1)).tolist()
         policy = 0 if plan else once.policy_gmacs
         every = once.glance_gmacs + once.classifier_gmacs + policy
-        looked = found.attended[0].tolist()
-        assert steps == pytest.approx([every + once.local_gmacs * look for look in looked])
+        attended = found.attended[0].tolist()
+        assert steps == pytest.approx([every + once.local_gmacs * look for look in attended])
 
 
 def test_counting_leaves_no_trace() -> None:
@@ -220,8 +220,8 @@ def test_frames_add_up_to_the_video(
     whole = cost.of_video(len(looks), policy=policy, kept_share=sum(looks) / len(looks))
     assert found.sum(dim=1).tolist() == pytest.approx([whole.total_gmacs] * 2)
     parts = (whole.glance_gmacs, whole.policy_gmacs, whole.local_gmacs, whole.classifier_gmacs)
-    n, looked = len(looks), sum(looks)
-    expected = [n * prices[0], n * policy * prices[1], looked * prices[2], n * prices[3]]
+    n, n_attended = len(looks), sum(looks)
+    expected = [n * prices[0], n * policy * prices[1], n_attended * prices[2], n * prices[3]]
     assert parts == pytest.approx(expected)
 
 

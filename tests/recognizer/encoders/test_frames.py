@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from focusgym.recognizer import FrameConfig, centre_crop, fit_frames, resize_frames
+from focusgym.recognizer import (
+    FrameConfig,
+    centre_crop,
+    coarse_to_fine,
+    fit_frames,
+    resize_frames,
+)
+from focusgym.recognizer.encoders.frames import halving
 
 
 def pictures(height: int, width: int, n: int = 2) -> Tensor:
@@ -139,3 +146,29 @@ def test_fitting_is_resizing_and_the_central_crop(resizer: str) -> None:
         found = fit_frames(shaped, config)
         assert found.shape == expected.shape
         assert (found.int() - expected.int()).abs().max() <= 1
+
+
+def test_coarse_to_fine_is_the_published_order_of_ten() -> None:
+    assert coarse_to_fine(10) == (5, 0, 9, 2, 7, 4, 6, 3, 8, 1)
+
+
+@given(st.integers(1, 200))
+def test_every_prefix_is_spread_over_the_video(steps: int) -> None:
+    """No gap is more than twice as long as another one, ends aside."""
+    order = coarse_to_fine(steps)
+    assert sorted(order) == list(range(steps))
+    for n in range(4, steps + 1):
+        gaps = np.diff(sorted(order[:n]))
+        assert gaps.max() <= 2 * gaps.min() + 1
+
+
+def test_halving_is_the_released_order_of_sixteen() -> None:
+    order = (7, 0, 15, 3, 11, 1, 5, 9, 13, 2, 4, 6, 8, 10, 12, 14)
+    assert halving(16) == order
+    assert FrameConfig(16, 224, order="halving").segments == order
+    assert FrameConfig(3, 224).segments == (0, 1, 2)
+
+
+@given(st.integers(1, 200))
+def test_halving_takes_every_segment_once(steps: int) -> None:
+    assert sorted(halving(steps)) == list(range(steps))

@@ -261,7 +261,7 @@ def test_online_agrees_with_the_environment_step_by_step(world: World, policy: s
             observation, _, done, _, info = env.step(action)
             assert info["video_id"] == video
             parts.append(stream.push(frames[len(parts)]))
-            rows.append({"looked": True, **info})
+            rows.append({"attended": True, **info})
         online.append(Recognition.join(parts, dim=1))
     found = Recognition.join(online)
 
@@ -272,7 +272,7 @@ def test_online_agrees_with_the_environment_step_by_step(world: World, policy: s
     # Where two options are equally good, rounding decides; it does so in one video at most.
     attended, boxes_px = found.attended.numpy(), found.boxes_px.numpy()
     other = (boxes_px != column("box_px")).any(axis=-1) & attended
-    same = ~((attended != column("looked")) | other).any(axis=1)
+    same = ~((attended != column("attended")) | other).any(axis=1)
     assert (~same).sum() <= 1
     right = (found.logits.argmax(-1) == world.labels[:, None]).numpy()
     assert (right == column("correct"))[same].mean() >= 0.995

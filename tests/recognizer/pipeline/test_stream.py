@@ -144,8 +144,8 @@ def test_f_l_is_not_called_for_frames_that_are_skipped() -> None:
         lambda _, given: runs.append(len(given[0]))
     )
     found = pushed(recognizer.stream(3), FRAMES)
-    looked = found.attended.sum(dim=0).tolist()
-    assert runs == [n for n in looked if n]
+    patches = found.attended.sum(dim=0).tolist()
+    assert runs == [n for n in patches if n]
     runs.clear()
     pushed(recognizer.stream(3), FRAMES, GIVEN[0], torch.zeros(3, 5, dtype=torch.bool))
     assert runs == []

@@ -149,10 +149,10 @@ def test_with_draws_options_and_looks_are_sampled() -> None:
         assert torch.equal(policy.choose(maps, other)[1], looks)
         # As often as they are probable: 9 options, 20,000 draws at one frame of one video.
         many = torch.rand(20_000, 1, 2, generator=torch.Generator().manual_seed(4))
-        drawn, looked = policy.choose(maps[:1, :1].expand(20_000, -1, -1, -1, -1), many)
+        drawn, attended = policy.choose(maps[:1, :1].expand(20_000, -1, -1, -1, -1), many)
         shares = drawn.flatten().bincount(minlength=9) / 20_000
         torch.testing.assert_close(shares, logits[0, 0].softmax(-1), rtol=0, atol=0.015)
-        assert looked.double().mean() == pytest.approx(float(keep[0, 0]), abs=0.015)
+        assert attended.double().mean() == pytest.approx(float(keep[0, 0]), abs=0.015)
 
 
 def test_sampling_takes_allowed_options_only_and_without_pi_prime_looks_always() -> None:

@@ -117,10 +117,10 @@ def test_videos_with_several_labels(tmp_path: Path) -> None:
 def test_measures_are_those_of_sklearn() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(50, 3, 8), torch.arange(50) % 8
-    looked = np.random.default_rng(0).random((50, 3)) < 0.3
-    row = measures("name", logits, labels, looked)
+    attended = np.random.default_rng(0).random((50, 3)) < 0.3
+    row = measures("name", logits, labels, attended)
     assert (row["name"], row["n_videos"]) == ("name", 50)
-    assert row["kept_share"] == pytest.approx(looked.sum() / 150)
+    assert row["kept_share"] == pytest.approx(attended.sum() / 150)
     for t in range(3):
         scores = logits[:, t].numpy()
         for name, k in (("accuracy_by_step", 1), ("top5_by_step", 5)):

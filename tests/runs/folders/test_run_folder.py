@@ -21,8 +21,8 @@ import yaml
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.folders import run_folder as module
+from focusgym.runs.folders.atomic import OutputError
 from focusgym.runs.folders.run_folder import check_new, is_run, run_folder, stored_settings
-from focusgym.runs.folders.steps import OutputError
 
 DATA = {"cache": "c" * 64, "classifier": "f" * 64}
 

@@ -16,7 +16,7 @@ from PIL import ImageDraw
 
 from focusgym.feature_cache import VideoError
 from focusgym.recognizer import FrameConfig, fit_frames
-from focusgym.runs.folders.steps import OutputError
+from focusgym.runs.folders.atomic import OutputError
 from focusgym.runs.pictures import annotate as module
 from focusgym.runs.pictures.annotate import annotate, source_box
 
@@ -100,21 +100,21 @@ def test_every_frame_shows_the_last_decision(video: Path, tmp_path: Path) -> Non
     for i, frame in enumerate(frames):
         t = sum(step["frame"] <= i for step in STEPS) - 1
         assert abs(frame[-2, 180] - (20 + 20 * i)).max() <= 6, "its own pixels, in order"
-        looked = t in BOXES
-        assert green(bands[i]).any() == looked
-        assert green(frame).any() == looked
+        attended = t in BOXES
+        assert green(bands[i]).any() == attended
+        assert green(frame).any() == attended
         if t < 0:
             assert abs(frame - (20 + 20 * i)).max() <= 6, "there is no box yet"
             continue
-        left, top, right, bottom = BOXES[t if looked else t - 1]
-        if looked:
+        left, top, right, bottom = BOXES[t if attended else t - 1]
+        if attended:
             y, x = green(frame).nonzero()
             edges = (x.min(), y.min(), x.max() + 1, y.max() + 1)
             np.testing.assert_allclose(edges, (left, top, right, bottom), atol=1.5)
         along = frame[round(top) + 1, round(left) : round(right)]
         across = frame[(round(top) + round(bottom)) // 2, round(left) + 8 : round(right) - 8]
         assert abs(across - (20 + 20 * i)).max() <= 6, "only the edge is drawn"
-        if not looked:
+        if not attended:
             assert along.max() > 180
             assert along.min() < 90
     changes = abs(np.diff(bands, axis=0)).max(axis=(1, 2, 3)) > 60

@@ -27,9 +27,9 @@ def episodes(tiny_run: tuple[Path, dict[str, Any]]) -> list[list[Episode]]:
     lookers = [Looker("plus", trained), Looker("random", trained, random_seed=1)]
     found = [watch(each, ROWS, decide(each, ROWS), "confidence", 0) for each in lookers]
     record = found[0][0].record
-    looked = record.looked.copy()
-    looked[:2] = [True, False]  # both kinds are in the first video
-    found[0][0] = replace(found[0][0], record=replace(record, looked=looked))
+    attended = record.attended.copy()
+    attended[:2] = [True, False]  # both kinds are in the first video
+    found[0][0] = replace(found[0][0], record=replace(record, attended=attended))
     return found
 
 
@@ -71,7 +71,7 @@ def test_a_strip_has_a_row_per_video_with_boxes_where_it_looked(
         record = episode.record
         assert len(axes.images) == steps
         boxes = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-        expected = record.boxes_px[record.looked]
+        expected = record.boxes_px[record.attended]
         assert len(boxes) == len(expected)
         lefts = []
         for t, image in enumerate(axes.images):
@@ -79,13 +79,13 @@ def test_a_strip_has_a_row_per_video_with_boxes_where_it_looked(
             lefts.append(left)
             assert (right - left, bottom, top) == pytest.approx((side, side, 0))
             np.testing.assert_array_equal(image.get_array(), pixels[t].permute(1, 2, 0))
-            assert (image.get_alpha() < 0.5) == (not record.looked[t])
-        for box, px, t in zip(boxes, expected, np.flatnonzero(record.looked), strict=True):
+            assert (image.get_alpha() < 0.5) == (not record.attended[t])
+        for box, px, t in zip(boxes, expected, np.flatnonzero(record.attended), strict=True):
             left, top, right, bottom = px.tolist()
             assert box.get_xy() == (lefts[t] + left, top)
             assert (box.get_width(), box.get_height()) == (right - left, bottom - top)
         texts = [text.get_text() for text in axes.texts]
-        assert texts.count("skipped") == int((~record.looked).sum())
+        assert texts.count("skipped") == int((~record.attended).sum())
         assert texts[-1] == record.label
         for t, name in enumerate(episode.predictions):
             sure = f"{100 * episode.certainties[t]:.0f} %"

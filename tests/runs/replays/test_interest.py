@@ -16,9 +16,9 @@ T = 4
 def played(confidences: list[float], correct: list[bool], skips: list[int] | None = None) -> Played:
     """Five videos with these ends; the first frames are always right and sure."""
     n = len(confidences)
-    looked = np.ones((n, T), dtype=bool)
+    attended = np.ones((n, T), dtype=bool)
     for row, k in enumerate(skips or [0] * n):
-        looked[row, :k] = False
+        attended[row, :k] = False
     sure = np.ones((n, T), dtype=np.float32)
     sure[:, -1] = confidences
     predictions = np.zeros((n, T), dtype=np.int64)
@@ -29,8 +29,8 @@ def played(confidences: list[float], correct: list[bool], skips: list[int] | Non
         predictions=predictions,
         correct=predictions == 0,
         confidences=sure,
-        options=np.where(looked, 0, -1),
-        attended=looked,
+        options=np.where(attended, 0, -1),
+        attended=attended,
         gmacs=np.ones((n, T)),
     )
 

@@ -27,7 +27,7 @@ def options() -> NDArray[np.int64]:
 
 
 @pytest.fixture
-def looked() -> NDArray[np.bool_]:
+def attended() -> NDArray[np.bool_]:
     """Some frames are skipped, all of one video, and all but one of another."""
     found = np.random.default_rng(1).random((40, 5)) < 0.6
     found[3] = False
@@ -35,23 +35,23 @@ def looked() -> NDArray[np.bool_]:
     return found
 
 
-def test_heat_counts_looks(options: NDArray[np.int64], looked: NDArray[np.bool_]) -> None:
+def test_heat_counts_looks(options: NDArray[np.int64], attended: NDArray[np.bool_]) -> None:
     looks = [
         int(k)
-        for video, seen in zip(options, looked, strict=True)
+        for video, seen in zip(options, attended, strict=True)
         for k, saw in zip(video, seen, strict=True)
         if saw
     ]
     expected = [looks.count(k) / len(looks) for k in range(K)]
-    assert heat(options, looked, K).tolist() == pytest.approx(expected)
-    assert heat(options, np.zeros_like(looked), K).tolist() == [0.0] * K
+    assert heat(options, attended, K).tolist() == pytest.approx(expected)
+    assert heat(options, np.zeros_like(attended), K).tolist() == [0.0] * K
 
 
 def test_a_path_goes_from_look_to_look_of_a_video(
-    options: NDArray[np.int64], looked: NDArray[np.bool_]
+    options: NDArray[np.int64], attended: NDArray[np.bool_]
 ) -> None:
     moves = []
-    for video, seen in zip(options.tolist(), looked.tolist(), strict=True):
+    for video, seen in zip(options.tolist(), attended.tolist(), strict=True):
         before = None
         for k, saw in zip(video, seen, strict=True):
             if saw:
@@ -60,11 +60,11 @@ def test_a_path_goes_from_look_to_look_of_a_video(
                 if before is not None:
                     moves.append(math.dist(before, centre))
                 before = centre
-    assert path_px(options, looked, GRID.boxes_px) == pytest.approx(sum(moves) / len(moves))
+    assert path_px(options, attended, GRID.boxes_px) == pytest.approx(sum(moves) / len(moves))
     one_look_each = np.eye(5, dtype=bool)[np.arange(40) % 5]
     assert path_px(options, one_look_each, GRID.boxes_px) is None
     still = np.full_like(options, 4)
-    assert path_px(still, np.ones_like(looked), GRID.boxes_px) == 0.0
+    assert path_px(still, np.ones_like(attended), GRID.boxes_px) == 0.0
 
 
 def test_the_path_of_random_looking_is_what_many_draws_give() -> None:
@@ -76,12 +76,12 @@ def test_the_path_of_random_looking_is_what_many_draws_give() -> None:
     assert random_path_px(four) == pytest.approx(0.5 * 24 + 0.25 * 24 * math.sqrt(2))
 
 
-def test_entropies_in_bits(options: NDArray[np.int64], looked: NDArray[np.bool_]) -> None:
+def test_entropies_in_bits(options: NDArray[np.int64], attended: NDArray[np.bool_]) -> None:
     known = np.array([[0.5, 0.25, 0.25, 0.0], [0.25] * 4, [1.0, 0.0, 0.0, 0.0]])
     assert entropy_bits(known).tolist() == [1.5, 2.0, 0.0]
     expected = []
     for t in range(5):
-        used = options[:, t][looked[:, t]].tolist()
+        used = options[:, t][attended[:, t]].tolist()
         shares = [used.count(k) / len(used) for k in set(used)]
         expected.append(-sum(p * math.log2(p) for p in shares))
-    assert used_bits_by_step(options, looked, K).tolist() == pytest.approx(expected)
+    assert used_bits_by_step(options, attended, K).tolist() == pytest.approx(expected)

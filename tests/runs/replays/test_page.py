@@ -86,7 +86,7 @@ def test_it_shows_the_numbers_of_the_frame(
             mark = "✓" if episode["correct"][t] else "✗"
             sure = f"{100 * episode['certainties'][t]:.0f} %"
             assert facts["prediction"] == f"{mark} {episode['predictions'][t]}, {sure}"
-            looks = sum(episode["looked"][: t + 1])
+            looks = sum(episode["attended"][: t + 1])
             assert facts["frames looked at"] == f"{looks} of {t + 1} so far"
             shown_rewards = {"reward r": "location_rewards", "reward r′": "skip_rewards"}
             for term, key in shown_rewards.items():
@@ -111,9 +111,9 @@ def test_it_shows_the_numbers_of_the_frame(
             )
             left, top, right, bottom = episode["boxes_px"][t]
             size = [left, top, right - left, bottom - top]
-            assert drawn == ([size] if episode["looked"][t] else [])
+            assert drawn == ([size] if episode["attended"][t] else [])
             said = page.texts(f"{side} .said")
-            assert said == ([] if episode["looked"][t] else ["skipped"])
+            assert said == ([] if episode["attended"][t] else ["skipped"])
         page.press(Keys.ARROW_RIGHT)
     page.check(TEXTS)
 
@@ -282,12 +282,12 @@ def test_skipped_frames_are_dimmed(page: Browser, shown: tuple[Path, dict[str, A
     dimmed = 0
     for video in shown[1]["videos"]:
         page.press("1")
-        looked = video["episodes"][0]["looked"]
+        attended = video["episodes"][0]["attended"]
         found = page.run(
             "return [...document.querySelectorAll('#row image')]"
             ".map((e) => Number(e.getAttribute('opacity')) < 0.5)"
         )
-        assert found == [not look for look in looked]
+        assert found == [not look for look in attended]
         dimmed += sum(found)
         page.press("n")
     assert dimmed > 0

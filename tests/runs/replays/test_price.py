@@ -43,10 +43,10 @@ def test_a_look_costs_what_it_did_in_training(run: Path, tmp_path: Path) -> None
         for episode in watch(looker, rows, decide(looker, rows), "confidence", 0):
             facts = episode.facts(cache.classes, [0])
             k = len(facts["alternatives"][0]) - 1
-            for t, looked in enumerate(facts["looked"]):
+            for t, attended in enumerate(facts["attended"]):
                 tried = facts["alternatives"][t]
                 gained = tried[facts["options"][t]] - tried[k] - price
-                r_skip = pytest.approx(gained if looked else 0.0, abs=1e-5)
+                r_skip = pytest.approx(gained if attended else 0.0, abs=1e-5)
                 assert facts["skip_rewards"][t] == r_skip
                 total = facts["location_rewards"][t] + facts["skip_rewards"][t]
                 assert facts["rewards"][t] == pytest.approx(total, abs=1e-5)

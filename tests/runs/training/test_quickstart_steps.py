@@ -19,10 +19,12 @@ from focusgym.recognizer import (
     PolicyConfig,
     PolicyNetwork,
     Samples,
+    fit,
     read_bundle,
     read_classifier,
     sequence_losses,
 )
+from focusgym.runs.training import stages
 from focusgym.runs.training.quickstart_steps import make_classifier, make_finetuned, make_policy
 from focusgym.runs.training.recipes import DIGITS, adamw
 
@@ -90,10 +92,7 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> tuple[Seen, dict[str, torch.T
         ((_, validated_on[name], _),) = validation.batches(0, [torch.arange(validation.n)])
         return fit(stage, train, validation, *args, **keywords)
 
-    from focusgym.runs.training import quickstart_steps as pipeline
-
-    fit = pipeline.fit
-    monkeypatch.setattr(pipeline, "fit", spy)
+    monkeypatch.setattr(stages, "fit", spy)
     return batches_of, validated_on
 
 
@@ -161,8 +160,8 @@ def test_f_c_knows_skips_if_it_has_met_them(tmp_path: Path) -> None:
         with torch.no_grad():
             logits = f_c(cache.glance_vectors(test), nothing)
             losses.append(float(sequence_losses(logits, cache.labels[test]).mean()))
-            looked = f_c(*cache.sequences(test, np.zeros((len(test), cache.steps), int))[:2])
-        accuracy = (looked[:, -1].argmax(-1) == cache.labels[test]).double().mean()
+            looking = f_c(*cache.sequences(test, np.zeros((len(test), cache.steps), int))[:2])
+        accuracy = (looking[:, -1].argmax(-1) == cache.labels[test]).double().mean()
         assert accuracy > 0.95, "looking still pays"
     assert losses[1] < 0.5 * losses[0]
 

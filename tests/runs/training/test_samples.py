@@ -256,7 +256,7 @@ def test_pixels_and_cache_are_one_training(
         else:
             stages.append(OnFeatures(classifier))
     start = {k: v.clone() for k, v in stages[0].classifier.state_dict().items()}
-    looked = list_of_looks(stages[0])
+    patches = list_of_looks(stages[0])
     kept, logits, weights = trained(stages[0], on_pixels, tmp_path / "pixels")
     kept_cache, logits_cache, weights_cache = trained(stages[1], on_cache, tmp_path / "cache")
 
@@ -271,16 +271,16 @@ def test_pixels_and_cache_are_one_training(
         one, other = (each[f"weights.classifier.{name}"] for each in (weights, weights_cache))
         assert float((one - other).norm()) < 5 * rounding * float((one - before).norm())
     if "skip_rate" in CASES[case] or CASES[case].get("threshold"):
-        assert 0 < sum(looked) < (len(logits) - 3) * 9, "some frames are skipped"
+        assert 0 < sum(patches) < (len(logits) - 3) * 9, "some frames are skipped"
 
 
 def list_of_looks(stage: Any) -> list[int]:
     """Return what is filled with how many patches f_L sees in each batch."""
-    looked: list[int] = []
+    patches: list[int] = []
     stage.local_encoder.trunk.register_forward_pre_hook(
-        lambda _, inputs: looked.append(len(inputs[0]))
+        lambda _, inputs: patches.append(len(inputs[0]))
     )
-    return looked
+    return patches
 
 
 @pytest.mark.parametrize("order", ["coarse_to_fine", "shuffled", "gaps"])
@@ -290,8 +290,8 @@ def test_segments_in_another_order(cache: FeatureCache, order: str) -> None:
     glance = torch.from_numpy(np.tile(steps[:, None], (5, 1, G)))
     plain = TensorSamples(5, lambda _, rows: (glance[rows], 10 * glance[rows], rows))
     key, rows = [3, 10], torch.tensor([4, 0, 2])
-    ((seen, looked, labels),) = in_order(plain, order, T, key).batches(1, [rows])
-    assert torch.equal(looked, 10 * seen)
+    ((seen, local, labels),) = in_order(plain, order, T, key).batches(1, [rows])
+    assert torch.equal(local, 10 * seen)
     assert torch.equal(labels, rows)
     orders = seen[..., 0].long().tolist()
     assert orders == [segment_order(order, T, [*key, 1, r]).tolist() for r in rows.tolist()]

@@ -96,7 +96,7 @@ def test_a_model_has_the_figures_of_its_episodes(
         actions, state = model.predict(observations, state, starts, deterministic=True)
         observations, _, _, infos = env.step(actions)
         correct.append(np.mean([info["correct"] for info in infos]))
-        looks += sum(info.get("looked", True) for info in infos)
+        looks += sum(info.get("attended", True) for info in infos)
     assert row["name"] == name
     assert row["accuracy_by_step"] == pytest.approx(correct)
     low, high = row["accuracy_interval"]

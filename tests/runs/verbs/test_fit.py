@@ -43,8 +43,8 @@ from focusgym.recognizer import (
 )
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.fit import HeadConfig, TrainingConfig
-from focusgym.runs.folders.atomic import exclusive
 from focusgym.runs.options.parse import UsageError, settings_of
+from focusgym.runs.training import stages
 
 S, P, N, K = 64, 28, 3, 9
 OFFSETS = (0, 18, 36)  # of three patches of 28 px in 64 px
@@ -103,7 +103,8 @@ def test_stage_zero(
     assert [path.name for path in out.parent.iterdir()] == ["out"], "nothing else is left"
     settings = yaml.safe_load((out / "config.yaml").read_text())["fit encoder"]
     assert (settings["lr-encoder"], settings["batch-size"], settings["seed"]) == (0.5, 4, 3)
-    assert json.loads((out / "run.json").read_text())["fingerprints"] == {}
+    record = json.loads((out / "run.json").read_text())
+    assert record["fingerprints"].keys() == {"videos", "weights"}
     said = capsys.readouterr().out
     scaled = "batches of 4 instead of 64: learning rates times 0.0625: encoder 0.03125"
     assert f"stage 0: {scaled}" in said
@@ -351,16 +352,24 @@ def test_mistakes_are_one_line_and_leave_nothing(
 
 
 def test_one_process_at_a_time(
-    tmp_path: Path, digits: Digits, encoders: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    digits: Digits,
+    encoders: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
     given = (tmp_path / "out", *digits.options, *networks, *PATCHES)
-    partial = tmp_path / "out.partial"
-    partial.mkdir()
-    with exclusive(partial):
-        said = refused(capsys, "patches", *given)
-    assert said == f"focusgym: {partial}: another process is at it: wait for it, or stop it"
+    real, said = stages.fit, []
+
+    def fit_twice(*args: Any, **keywords: Any) -> Any:
+        said.append(refused(capsys, "patches", *given))
+        return real(*args, **keywords)
+
+    monkeypatch.setattr(stages, "fit", fit_twice)
     run_fit("patches", *given)
+    busy = "another process is at it: wait for it, or stop it"
+    assert said == [f"focusgym: {tmp_path / 'out.partial'}: {busy}"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

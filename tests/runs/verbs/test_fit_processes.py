@@ -110,6 +110,9 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+BEGUN = [".lock", "checkpoint.safetensors", "config.yaml", "run.json"]
+
+
 def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[str]:
     """Stage I on pixels, of f_L and f_C."""
     networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
@@ -129,6 +132,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def networks(folder: Path) -> dict[str, bytes]:
+    """Everything in a folder but for what tells how it was made."""
+    every = contents(folder)
+    return {name: every[name] for name in every if name not in ("config.yaml", "run.json")}
+
+
 def test_a_killed_training_goes_on_to_the_same_bytes(
     tmp_path: Path,
     digits: Digits,
@@ -145,22 +154,27 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert not out.exists()
     before = contents(partial)
     for more, differs in (
-        (("--seed", 1), "seed[0]: expected 1, got 0"),
-        (("--epochs", 3), "settings.epochs: expected 3, got 4"),
-        (("--steps", 1), "videos.frames.steps: expected 1, got 2"),
-        (("--no-augment",), "videos.augment: expected None, got {'views': 1, 'flip': True, 'seed"),
-        (("--skip-rate", 0.5), "skip_rate: expected 0.5, got 0.0"),
-        (("--patch", 30), "grid.patch_px: expected 30, got 28"),
-        (("--local-encoder", encoders / "glance"), "local.name: expected 'small_glance', got 'sma"),
-        (("--hidden", 9), "classifier.hidden: expected 9, got 8"),
+        (("--seed", 1), "settings (seed was 0, is 1)"),
+        (("--epochs", 3), "settings (epochs was 4, is 3)"),
+        (("--steps", 1), "settings (steps was 2, is 1)"),
+        (("--no-augment",), "settings (augment was True, is False)"),
+        (("--skip-rate", 0.5), "settings (skip-rate was 0.0, is 0.5)"),
+        (("--patch", 30), "settings (patch was 28, is 30)"),
+        (("--hidden", 9), "settings (hidden was 8, is 9)"),
     ):
-        said = refused(capsys, *arguments, *more)
-        assert differs in said
-        assert f"{partial} was begun with other settings (" in said
+        assert f"{partial} was begun with other {differs}" in refused(capsys, *arguments, *more)
+    other = ("--local-encoder", encoders / "glance")
+    said = refused(capsys, *arguments, *other)
+    assert f"{partial} was begun on other data (local-encoder in {other[1]} had the fing" in said
     assert contents(partial) == before, "nothing was touched"
-    run_fit(*arguments)
+    moved = tmp_path / "moved"
+    shutil.copytree(encoders, moved)
+    run_fit(*command(out, digits, moved, *epochs))  # where encoders are may change
     assert not partial.exists()
-    assert contents(out) == contents(tmp_path / "whole")
+    assert networks(out) == networks(tmp_path / "whole")
+    record = json.loads((out / "run.json").read_text())
+    assert len(record["commands"]) == 2
+    assert record["folder"] == str(out.resolve())
     metrics = read_bundle(out / "classifier", "classifier").metrics
     assert metrics["epoch"] > 0, "something was learned"
 
@@ -172,7 +186,7 @@ def test_what_is_there_is_left_alone(
     arguments = command(out, digits, encoders, "--epochs", 1)
     partial.mkdir()
     (partial / "mine.txt").write_text("precious")
-    assert "it holds files of something else; nothing was touched" in refused(capsys, *arguments)
+    assert f"{partial} exists: nothing was touched; give another" in refused(capsys, *arguments)
     assert contents(tmp_path) == {"out.partial/mine.txt": b"precious"}
     shutil.rmtree(partial)
     out.mkdir()
@@ -186,10 +200,6 @@ def test_what_is_there_is_left_alone(
     inside = command(tmp_path / "file" / "out", digits, encoders)
     assert "file/out cannot be written (Not a directory" in refused(capsys, *inside)
     assert contents(tmp_path) == {"file": b"precious"}
-    partial.mkdir()  # killed while it wrote down what it begins
-    (partial / "begun.json").write_text('{"settings": {"epo')
-    run_fit(*arguments)
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["file", "out"]
 
 
 def test_an_interruption_is_one_line_and_leaves_what_is_complete(
@@ -204,7 +214,7 @@ def test_an_interruption_is_one_line_and_leaves_what_is_complete(
     arguments = command(out, digits, encoders, "--epochs", 3)
     real = VideoSamples.batches
     # Validation first, then training and validation in turn: in the second epoch's training.
-    for most, left in ((0, []), (3, [".lock", "begun.json", "checkpoint.safetensors"])):
+    for most, left in ((0, []), (3, BEGUN)):
         begun: list[int] = []
 
         def interrupted(
@@ -224,7 +234,7 @@ def test_an_interruption_is_one_line_and_leaves_what_is_complete(
     monkeypatch.undo()
     run_fit(*arguments)
     run_fit(*command(tmp_path / "whole", digits, encoders, "--epochs", 3))
-    assert contents(out) == contents(tmp_path / "whole")
+    assert networks(out) == networks(tmp_path / "whole")
 
 
 def test_two_processes_are_one(

@@ -152,9 +152,9 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     frames, _ = read_frames(clip, recognizer.frames)
     expected = literal(recognizer, frames[None])
     best = expected.logits[0, -1].softmax(-1).topk(3)
-    looked, prices = int(expected.attended.sum()), gmacs_by_hand(recognizer)
+    n_attended, prices = int(expected.attended.sum()), gmacs_by_hand(recognizer)
     gmacs = 5 * sum(prices[name] for name in ("glance", "policy", "classifier"))
-    gmacs += looked * prices["local"]
+    gmacs += n_attended * prices["local"]
     full = full_frames(recognizer)
     lines, _ = run(capsys, clip.path, "--bundle", bundle)
     first = lines[0].removeprefix(f"{clip.path}: ")
@@ -166,8 +166,8 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     expected_percents = [100 * p for p in best.values.tolist()]
     assert [float(p) for p in percents] == pytest.approx(expected_percents, abs=0.05 + 0.1)
     assert lines[1:-1] == [
-        f"  {looked} of 5 frames looked at, {format_gmacs(gmacs)}, {full / gmacs:.1f} times less "
-        f"than full frames ({format_gmacs(full)})",
+        f"  {n_attended} of 5 frames looked at, {format_gmacs(gmacs)}, {full / gmacs:.1f} times "
+        f"less than full frames ({format_gmacs(full)})",
     ]
     assert re.fullmatch(
         r"  \d+\.\d ms decoding, \d+\.\d ms recognizing \(mean of its batch\)", lines[-1]

@@ -79,8 +79,8 @@ def by_hand(run: Path, name: str | None, seed: int, i: int) -> list[dict[str, An
         options = drawn.options[np.flatnonzero(every == CHOSEN[i])[0]].tolist()
         looks = [True] * len(options)
     else:
-        chosen, looked = policy.choose(cache.glance_maps(row))
-        options, looks = chosen[0].tolist(), looked[0].tolist()
+        chosen, attended = policy.choose(cache.glance_maps(row))
+        options, looks = chosen[0].tolist(), attended[0].tolist()
     steps = []
     for option, look in zip(options, looks, strict=True):
         _, reward, *_, info = env.step(np.array([option, look]) if plus else option)
@@ -94,7 +94,7 @@ def f_c(run: Path) -> Any:
 
 def assert_episode(found: dict[str, Any], steps: list[dict[str, Any]]) -> None:
     assert found["options"] == [step["option"] for step in steps]
-    assert found["looked"] == [step["look"] for step in steps]
+    assert found["attended"] == [step["look"] for step in steps]
     assert found["correct"] == [step["correct"] for step in steps]
     assert found["boxes_px"] == [step["box_px"].tolist() for step in steps]
     for key, name in (("confidences", "confidence"), ("rewards", "reward"), ("gmacs", "gmacs")):
@@ -113,7 +113,7 @@ def test_numbers_are_the_environments(
     result = shown[1]
     assert [video["row"] for video in result["videos"]] == list(CHOSEN)
     alone = replay(ReplayConfig(tmp_path / "out", run / "policy", videos=CHOSEN, seed=5, mp4=False))
-    looked = []
+    attended = []
     for i, video in enumerate(result["videos"]):
         plus, plain = video["episodes"]
         assert_episode(plus, by_hand(run, "policy_plus", 5, i))
@@ -121,8 +121,8 @@ def test_numbers_are_the_environments(
         again, random = alone["videos"][i]["episodes"]
         assert again == plain
         assert_episode(random, by_hand(run, None, 5, i))
-        looked += plus["looked"]
-    assert 0 < sum(looked) < len(looked), "some frames are skipped"
+        attended += plus["attended"]
+    assert 0 < sum(attended) < len(attended), "some frames are skipped"
 
 
 def test_probabilities_alternatives_and_predictions(
@@ -142,10 +142,11 @@ def test_probabilities_alternatives_and_predictions(
         np.testing.assert_allclose(found["keep"], keep, atol=2e-6)
         # Every alternative of one step by whole episodes of its own, the last without a look.
         t = 2
-        plans, looks = (np.tile(found[name][: t + 1], (k + 1, 1)) for name in ("options", "looked"))
+        plans = np.tile(found["options"][: t + 1], (k + 1, 1))
+        looks = np.tile(found["attended"][: t + 1], (k + 1, 1))
         plans[:, t], looks[:, t] = np.arange(k + 1) % k, np.arange(k + 1) < k
         p = engine.rollout(np.full(k + 1, row), plans, looks)[:, t].softmax(dim=-1)
-        done = found["options"][t] if found["looked"][t] else k
+        done = found["options"][t] if found["attended"][t] else k
         tried = p[:, int(cache.labels[row])].numpy()
         np.testing.assert_allclose(found["alternatives"][t], tried, atol=1e-5)
         assert found["random"][t] == pytest.approx(tried[:-1].mean(), abs=1e-5)
@@ -184,7 +185,8 @@ def test_regret_is_against_the_best_of_each_step(run: Path, name: str) -> None:
     for i, row in enumerate(rows):
         lost = 0.0
         for t in range(engine.cache.steps):
-            best, options, looks = 0.0, *(x[i, : t + 1] for x in (decided.options, decided.looked))
+            options, looks = decided.options[i, : t + 1], decided.attended[i, : t + 1]
+            best = 0.0
             for option in range(k + looker.can_skip):
                 tried = np.append(options[:t], option % k), np.append(looks[:t], option < k)
                 p = engine.rollout(rows[i : i + 1], *(x[None] for x in tried))[0, t].softmax(dim=-1)
@@ -226,13 +228,13 @@ def test_overview_sums_up_the_split(run: Path, shown: tuple[Path, dict[str, Any]
     overview = shown[1]["overview"]
     cache = FeatureCache.open(run / "cache")
     test = cache.split("test")
-    options, looked = read_policy(run / "policy_plus").choose(cache.glance_maps(test))
+    options, attended = read_policy(run / "policy_plus").choose(cache.glance_maps(test))
     plus = overview["policies"][0]
     assert overview["n_videos"] == len(test)
-    assert plus["skipped_by_step"] == pytest.approx((~looked).double().mean(dim=0).tolist())
-    counts = torch.bincount(options[looked], minlength=cache.n_options).double()
+    assert plus["skipped_by_step"] == pytest.approx((~attended).double().mean(dim=0).tolist())
+    counts = torch.bincount(options[attended], minlength=cache.n_options).double()
     assert plus["heat"] == pytest.approx((counts / counts.sum()).tolist())
-    assert sum(each["looks"] for each in plus["classes"]) == int(looked.sum())
+    assert sum(each["looks"] for each in plus["classes"]) == int(attended.sum())
     for t, accuracy in enumerate(plus["accuracy_by_step"]):
         right = binomtest(round(accuracy * len(test)), len(test)).proportion_ci(method="wilson")
         assert plus["accuracy_intervals_by_step"][t] == pytest.approx([right.low, right.high])
@@ -251,7 +253,7 @@ def test_overview_sums_up_the_split(run: Path, shown: tuple[Path, dict[str, Any]
         label = cache.classes.index(each["name"])
         of_class = cache.labels[test] == label
         assert each["videos"] == int(of_class.sum())
-        seen = looked & of_class[:, None]
+        seen = attended & of_class[:, None]
         counts = torch.bincount(options[seen], minlength=cache.n_options).double()
         assert each["heat"] == pytest.approx((counts / max(1, int(seen.sum()))).tolist())
 
@@ -349,13 +351,13 @@ def test_all_videos_are_listed_and_more_can_be_shown(run: Path, tmp_path: Path) 
     for name, found in zip(("policy_plus", "policy"), listing["policies"], strict=True):
         for i in (0, 7, 19):
             row = np.array([listing["rows"][i]])
-            options, looked = read_policy(run / name).choose(cache.glance_maps(row))
-            p = engine.rollout(row, options.numpy(), looked.numpy())[0, -1].softmax(dim=-1)
+            options, attended = read_policy(run / name).choose(cache.glance_maps(row))
+            p = engine.rollout(row, options.numpy(), attended.numpy())[0, -1].softmax(dim=-1)
             assert found["predictions"][i] == int(p.argmax())
             assert found["correct"][i] == int(p.argmax() == cache.labels[row[0]])
             sure = float(p[cache.labels[row[0]]])
             assert found["confidences"][i] == pytest.approx(sure, abs=6e-5)
-            assert found["looks"][i] == int(looked.sum())
+            assert found["looks"][i] == int(attended.sum())
 
 
 def test_mistakes_say_what_to_do_and_leave_nothing(

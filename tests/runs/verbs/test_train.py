@@ -25,7 +25,7 @@ from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 from focusgym.runs.cli import main
 from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.evaluation.trace import read_played
-from focusgym.runs.folders.steps import OutputError
+from focusgym.runs.folders.atomic import OutputError
 from focusgym.runs.options.ppo import sized, usual_hidden
 from focusgym.runs.options.presets import read_preset
 from focusgym.runs.training.policy_run import learning_curve, run_training, with_sizes

@@ -1,0 +1,161 @@
+"""Runs of ``focusgym fit end-to-end``, opened again: played on the video files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from ...feature_cache import clips_of, read_many
+from ...feature_cache.reading.samples import targets
+from ...recognizer import (
+    FIXED_KINDS,
+    AdaptiveRecognizer,
+    Recognition,
+    confidence,
+    fixed_places,
+    uniform_draws,
+)
+from ...recognizer.places.fixed import FixedKind
+from ..configs.fit import FitEndToEndConfig
+from ..folders.run_folder import is_run, verb_of
+from ..options.parse import UsageError
+from ..options.presets import CONFIG, preset_args
+from ..training.stage_parts import StageVideos
+from .outcome import Outcome
+from .plug_back import BATCH
+from .trace import Played
+
+VERB = "fit end-to-end"
+_DRAWS = 20  # of places that depend on nothing: other numbers than any training's
+
+
+@dataclass(frozen=True, eq=False)
+class PixelRun:
+    """A recognizer that was trained end to end, and the videos that it was trained for.
+
+    Attributes:
+        name: Of its row.
+        recognizer: In eval mode, its encoders fused.
+        boxes: Where it looks: ``learned``, or how its boxes were placed in training.
+        videos: Its videos, those of all splits.
+    """
+
+    name: str
+    recognizer: AdaptiveRecognizer
+    boxes: str
+    videos: StageVideos
+
+    def check(self, split: str) -> None:
+        """Refuse a split that has no videos.
+
+        Raises:
+            UsageError: If there are none.
+        """
+        self._rows(split)
+
+    def play(
+        self, split: str, kinds: Sequence[FixedKind | None] = (None,), seed: int = 0
+    ) -> list[Outcome]:
+        """Return what comes of recognizing the videos of a split, each decoded once.
+
+        Args:
+            split: Of the videos.
+            kinds: Once for each: with places that depend on nothing that is seen; or, for None,
+                where the run looks.
+            seed: Of such places.
+
+        Raises:
+            UsageError: If there are no such videos.
+            VideoError: If a video cannot be read.
+        """
+        rows = self._rows(split)
+        own = next((each for each in FIXED_KINDS if each == self.boxes), None)
+        found = self._recognize(rows, [kind or own for kind in kinds], seed, split)
+        labels = targets(rows["labels"], self.videos.n_classes)
+        return [_outcome(each, rows, labels) for each in found]
+
+    def _recognize(
+        self, rows: pd.DataFrame, kinds: Sequence[FixedKind | None], seed: int, split: str
+    ) -> list[Recognition]:
+        frames, title = self.videos.frames, f"{self.name} on {split}"
+        decoded = iter(tqdm(read_many(clips_of(rows), frames), title, len(rows), unit="video"))
+        found: list[list[Recognition]] = [[] for _ in kinds]
+        first = 0
+        while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
+            indices = range(first, first + len(batch))
+            draws = uniform_draws(indices, frames.steps, [seed, _DRAWS, 0])
+            first += len(batch)
+            for kind, recognitions in zip(kinds, found, strict=True):
+                places = self.recognizer.places
+                where = None if kind is None else fixed_places(kind, places, draws)
+                recognitions.append(self.recognizer(torch.stack(batch), where))
+        return [Recognition.join(each) for each in found]
+
+    def _rows(self, split: str) -> pd.DataFrame:
+        table = self.videos.table
+        rows = table[table["split"] == split].reset_index(drop=True)
+        if not len(rows):
+            raise UsageError(
+                f"--split {split}: {self.name} was trained for videos without that split; it has "
+                f"{', '.join(dict.fromkeys(table['split']))}"
+            )
+        return rows
+
+
+def is_pixel_run(path: Path) -> bool:
+    """Say whether a folder is a run of ``focusgym fit end-to-end``."""
+    return is_run(path) and verb_of(path) == VERB
+
+
+def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "cpu") -> PixelRun:
+    """Open a run, and look for its videos.
+
+    Args:
+        path: The run's folder.
+        videos_root: Where the folder of its videos is now.
+        device: Where it is played.
+
+    Raises:
+        BundleError: If the recognizer cannot be read.
+        VideoListError: If the videos, or their lists, are no longer there.
+    """
+    args = [str(path), *preset_args(str(path / CONFIG), VERB)]
+    config = tyro.cli(FitEndToEndConfig, args=args, config=(tyro.conf.OmitArgPrefixes,))
+    if videos_root is not None:
+        config = replace(config, videos=replace(config.videos, videos=videos_root))
+    recognizer = AdaptiveRecognizer.from_bundle(path, device)
+    name = path.resolve().name
+    return PixelRun(name, recognizer, config.boxes, StageVideos.read(config))
+
+
+def all_places(run: PixelRun) -> tuple[FixedKind, ...]:
+    """Return the kinds of places that a run is set beside: all but its own."""
+    return tuple(kind for kind in FIXED_KINDS if kind != run.boxes)
+
+
+def _outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor) -> Outcome:
+    """Return what was recognized in the videos of rows of the table."""
+    logits = found.logits.cpu()
+    predictions = logits.argmax(dim=-1)
+    several = labels.ndim == 2
+    right = labels.gather(1, predictions) if several else predictions == labels[:, None]
+    played = Played(
+        names=rows["name"].to_numpy().astype(np.str_),
+        labels=rows["label"].to_numpy(np.int64),
+        predictions=predictions.numpy(),
+        correct=right.numpy(),
+        confidences=confidence(logits, labels).float().numpy(),
+        options=np.zeros(predictions.shape, dtype=np.int64),
+        attended=found.attended.cpu().numpy(),
+        gmacs=found.gmacs.cpu().numpy(),
+    )
+    return Outcome(played, logits, labels)

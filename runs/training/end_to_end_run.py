@@ -1,0 +1,106 @@
+"""AdaFocusV2 as a run: all networks trained together from pixels, and kept as a recognizer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ...recognizer import (
+    AdaptiveRecognizer,
+    Boxes,
+    Encoder,
+    EndToEnd,
+    Policy,
+    PolicyConfig,
+    build_policy,
+)
+from ..configs.fit import FitEndToEndConfig
+from ..options.groups import encoders_of
+from ..options.parse import settings_of, usage
+from .stage_parts import StageVideos, classifier_of, digest_of, seeded
+from .stage_run import END_TO_END, VALIDATION, train_stage
+from .stages import Training
+
+
+def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
+    """Train f_G, f_L, f_C and π together; write a recognizer.
+
+    Raises:
+        UsageError: If options do not go together.
+    """
+    learns, training = config.boxes == "learned", config.training
+    trained = ["glance", "local", "classifier"]
+    if learns:
+        trained.append("policy")
+    else:  # a preset has its rate all the same
+        training = replace(training, lr_policy=None)
+    settings = settings_of(training, trained)
+    with usage():
+        places = Boxes(config.frames.frame, config.patch)
+    videos = StageVideos.read(config)
+    encoders = encoders_of(
+        config.glance_encoder, config.local_encoder, config.weights, config.glance_px
+    )
+    glance, local = (encoder.to(device) for encoder in encoders)
+    sizes = (glance.channels, local.channels, videos.n_classes)
+    steps = videos.frames.steps
+    classifier = classifier_of(None, sizes, steps, config.head, config.training).to(device)
+    policy = _policy(config, glance).to(device) if learns else None
+    data = {
+        "videos": videos.fingerprint(),
+        "glance-encoder": digest_of(glance),
+        "local-encoder": digest_of(local),
+    }
+    with seeded(config.training.seed):
+        stage = EndToEnd(
+            glance,
+            local,
+            classifier,
+            places,
+            policy,
+            fixed="random" if config.boxes == "learned" else config.boxes,
+            auxiliary=config.auxiliary,
+            diversity=config.diversity,
+            stop_gradient=config.stop_gradient,
+            frames=videos.frames,
+        ).to(device)
+    seed = config.training.seed
+    samples = videos.samples([seed, END_TO_END], [seed, VALIDATION])
+
+    def write(folder: Path, metrics: dict[str, float]) -> None:
+        recognizer = AdaptiveRecognizer(
+            glance,
+            local,
+            classifier,
+            places,
+            policy,
+            torch.float32,  # nothing is rounded in training
+            frames=videos.frames,
+            classes=videos.classes,
+        )
+        recognizer.save(folder, metrics=metrics)
+
+    key = [seed, END_TO_END]
+    train_stage(config, Training(stage, samples, settings, key, "end to end", write), data)
+
+
+def _policy(config: FitEndToEndConfig, glance: Encoder) -> Policy:
+    """Return π with random weights, for the maps that f_G gives."""
+    side = config.frames.frame
+    black = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=glance.mean.device)
+    with torch.no_grad():
+        channels, height, width = glance(black).shape[1:]
+    with usage(), seeded(config.training.seed):
+        return build_policy(
+            PolicyConfig(
+                height,
+                width,
+                channels,
+                n_options=1,
+                conv_channels=config.conv_channels,
+                hidden=config.policy_hidden,
+                network="centers",
+            )
+        )
