@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from ...feature_cache import fingerprint
 from ...recognizer.files.whole import write_whole
+from ..training.processes import in_processes
 from .atomic import OutputError, whole
 
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
@@ -70,26 +72,71 @@ class Steps:
         Raises:
             OutputError: If something else stands where the folder would.
         """
-        self._chain = fingerprint({"before": self._chain, "step": name, "on": depends_on})
-        folder = self._out / name
-        marker = folder / "step.json"
-        if folder.exists() and any(folder.iterdir()) and not marker.exists():
-            raise OutputError(
-                f"{folder} is in the way: it is not a complete step of a focusgym run; nothing was "
-                "touched; give another --out, or move it"
-            )
-        done = json.loads(marker.read_text()) if marker.exists() else {}
-        if done.get("fingerprint") == self._chain:
-            self._console.print(f"[green]✓ {name}[/]: done before, reused")
-        else:
-            self._console.print(f"[bold]→ {name}[/]")
-            for left in self._out.glob(f"{name}.partial-*"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            start = time.perf_counter()
-            with whole(folder, replace=True) as partial:
-                partial.rmdir()  # it is there for `make` to create
-                make(partial)
-                done = {"fingerprint": self._chain, "seconds": time.perf_counter() - start}
-                write_whole(partial / "step.json", json.dumps(done))
-        self.seconds[name] = done["seconds"]
+        (folder,) = self.run_together({name: (depends_on, make)}, processes=1)
         return folder
+
+    def run_together(
+        self,
+        steps: Mapping[str, tuple[Mapping[str, Any], Callable[[Path], object]]],
+        processes: int | None,
+    ) -> list[Path]:
+        """Do several steps that need nothing of one another, at the same time, or find them done.
+
+        Args:
+            steps: By name, as of `run`; what makes a step can be pickled.
+            processes: How many at a time, each in a process of its own; None for one per core, 1
+                for this process.
+
+        Returns:
+            The steps' folders.
+
+        Raises:
+            OutputError: If something else stands where a folder would.
+            FailedError: If a step failed that was done in a process; the others are kept.
+        """
+        folders, calls = [], {}
+        for name, (depends_on, make) in steps.items():
+            self._chain = fingerprint({"before": self._chain, "step": name, "on": depends_on})
+            folder = self._out / name
+            folders.append(folder)
+            if _record(folder).get("fingerprint") == self._chain:
+                self._console.print(f"[green]✓ {name}[/]: done before, reused")
+            else:
+                self._console.print(f"[bold]→ {name}[/]")
+                for left in self._out.glob(f"{name}.partial-*"):  # by a process that was killed
+                    shutil.rmtree(left, ignore_errors=True)
+                calls[name] = folder, make, self._chain
+        if len(calls) > 1 and (processes or os.cpu_count() or 1) > 1:
+            in_processes(_do, calls, processes, " and ".join(calls))
+        else:
+            for call in calls.values():
+                _do(*call)
+        for folder in folders:
+            self.seconds[folder.name] = _record(folder)["seconds"]
+        return folders
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Return what a complete step says of itself; nothing where there is none.
+
+    Raises:
+        OutputError: If something else stands there.
+    """
+    marker = folder / "step.json"
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+        raise OutputError(
+            f"{folder} is in the way: it is not a complete step of a focusgym run; nothing was "
+            "touched; give another --out, or move it"
+        )
+    found: dict[str, Any] = json.loads(marker.read_text()) if marker.exists() else {}
+    return found
+
+
+def _do(folder: Path, make: Callable[[Path], object], chain: str) -> None:
+    """Make a step, and write down what it is."""
+    start = time.perf_counter()
+    with whole(folder, replace=True) as partial:
+        partial.rmdir()  # it is there for `make` to create
+        make(partial)
+        done = {"fingerprint": chain, "seconds": time.perf_counter() - start}
+        write_whole(partial / "step.json", json.dumps(done))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from ...agents import read_policy
+from ...agents import PPOConfig, read_policy
 from ...feature_cache import (
     GLANCE,
     CacheConfig,
@@ -129,6 +131,7 @@ def run_pipeline(
     recipe_of = asdict(recipe)
     fitted = ("classifier", "skip_rate", "ppo", "finetune", "ppo_plus")
     training = {name: recipe_of.pop(name) for name in fitted}
+    del recipe_of["processes"]  # decides no result
     depends_on = {
         "recipe": recipe_of,
         "seed": seed,
@@ -169,12 +172,24 @@ def run_pipeline(
     fits = {"fit": training["classifier"], "skip_rate": recipe.skip_rate}
     f_c = steps.run("classifier", fits, classify)
 
-    def learn(folder: Path) -> None:
-        with torch_threads(recipe.training_threads):
-            make_policy(folder, recipe.ppo, cache, f_c, seed)
+    def learn(config: PPOConfig) -> Callable[[Path], None]:
+        return partial(
+            make_policy,
+            config=config,
+            cache=cache.root,
+            classifier=f_c,
+            seed=seed,
+            threads=recipe.training_threads,
+        )
 
-    pi = steps.run("policy", training["ppo"], learn)
-    policy = read_policy(pi, cache.fingerprint)
+    pi, pi_plus = steps.run_together(
+        {
+            "policy": (training["ppo"], learn(recipe.ppo)),
+            "policy_plus": (training["ppo_plus"], learn(recipe.ppo_plus)),
+        },
+        recipe.processes,
+    )
+    policy, policy_plus = (read_policy(each, cache.fingerprint) for each in (pi, pi_plus))
 
     def finetune(folder: Path) -> None:
         with torch_threads(recipe.training_threads):
@@ -187,13 +202,6 @@ def run_pipeline(
                 f"[yellow]finetuned/{name}: no epoch was better on the validation videos than f_C "
                 "before; it is kept as it was, and its row repeats adafocus[/]"
             )
-
-    def learn_plus(folder: Path) -> None:
-        with torch_threads(recipe.training_threads):
-            make_policy(folder, recipe.ppo_plus, cache, f_c, seed)
-
-    pi_plus = steps.run("policy_plus", training["ppo_plus"], learn_plus)
-    policy_plus = read_policy(pi_plus, cache.fingerprint)
 
     def assemble(
         networks: tuple[Encoder, Encoder], classifier: Path, network: PolicyNetwork

@@ -169,7 +169,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert contents(partial) == before, "nothing was touched"
     moved = tmp_path / "moved"
     shutil.copytree(encoders, moved)
-    run_fit(*command(out, digits, moved, *epochs))  # where encoders are may change
+    run_fit(*command(out, digits, moved, *EPOCHS))  # where encoders are may change
     assert not partial.exists()
     assert networks(out) == networks(tmp_path / "whole")
     record = json.loads((out / "run.json").read_text())

@@ -183,7 +183,8 @@ def test_the_second_time_everything_is_reused(
 def test_the_same_seed_gives_the_same_results(
     tiny_run: Run, tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Told as JSON, one object alone; a report that is told otherwise is of the same run.
+    """Policies are trained in processes of their own. Told as JSON, one object alone; a report that
+    is told otherwise is of the same run.
 
     Videos and features are copied: that these are the same is tested where they are made.
     """
@@ -193,7 +194,7 @@ def test_the_same_seed_gives_the_same_results(
     shutil.copy(out / "run.json", config.out)
     for step in ("data", "cache"):
         shutil.copytree(out / step, config.out / step)
-    again = quickstart(config, tiny)
+    again = quickstart(config, replace(tiny, processes=2))
     for bundle in ("glance", "local", "classifier"):
         weights = f"encoders/{bundle}/weights.safetensors"
         assert (config.out / weights).read_bytes() == (out / weights).read_bytes()
