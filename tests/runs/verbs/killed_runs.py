@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import scipy.stats  # noqa: F401
 import torch
-import torch.utils.tensorboard  # once, not in every child
+import torch.utils.tensorboard  # these once, not in every child
 from kills import in_a_child, kill_at_checkpoint, kill_now
 
 from focusgym.agents.checkpoints import checkpoint
@@ -30,7 +31,10 @@ RUNS = {
 SAME = ("results.json", "played.npz", "policy/weights.safetensors", "policy/bundle.json")
 # A checkpoint by its number from where the run went on; negative: in the midst of its write.
 # Or a function of the verb, which is not reached.
-KILLS: tuple[int | str, ...] = (2, -2, "play", "write_policy", "write_whole")
+KILLS: dict[str, tuple[int | str, ...]] = {
+    "validated": (2, -2, "play", "write_policy", "write_whole"),
+    "plus": (2, -2),
+}
 
 
 def main(root: Path) -> None:
@@ -41,7 +45,7 @@ def main(root: Path) -> None:
         whole, killed = root / "whole" / name, root / "killed" / name
         assert in_a_child(partial(run, root, whole)) == 0
         report[name] = []
-        for moment in KILLS:
+        for moment in KILLS[name]:
             ended = in_a_child(partial(run, root, killed, moment))
             assert ended == -signal.SIGKILL, f"{name}: the run failed, or was not killed"
             report[name].append(sorted(each.name for each in killed.glob("*")))
