@@ -191,7 +191,8 @@ def test_the_same_seed_gives_the_same_results(
     out, results = tiny_run
     config = QuickstartConfig(out=tmp_path / "again", json=True)
     config.out.mkdir()
-    shutil.copy(out / "run.json", config.out)
+    for name in ("run.json", "config.yaml"):
+        shutil.copy(out / name, config.out)
     for step in ("data", "cache"):
         shutil.copytree(out / step, config.out / step)
     again = quickstart(config, replace(tiny, processes=2))
