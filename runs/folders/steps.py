@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -20,9 +19,9 @@ from rich.console import Console
 
 from ...feature_cache import fingerprint
 from ...recognizer.files.whole import write_whole
-from ..training.processes import in_processes
 from .atomic import OutputError, whole
 
+Calls = Callable[[Callable[..., None], Mapping[str, tuple[Any, ...]]], None]
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
 
 
@@ -72,27 +71,26 @@ class Steps:
         Raises:
             OutputError: If something else stands where the folder would.
         """
-        (folder,) = self.run_together({name: (depends_on, make)}, processes=1)
+        (folder,) = self.run_together({name: (depends_on, make)}, in_turn)
         return folder
 
     def run_together(
         self,
         steps: Mapping[str, tuple[Mapping[str, Any], Callable[[Path], object]]],
-        processes: int | None,
+        do: Calls,
     ) -> list[Path]:
-        """Do several steps that need nothing of one another, at the same time, or find them done.
+        """Do several steps that need nothing of one another, or find them done.
 
         Args:
-            steps: By name, as of `run`; what makes a step can be pickled.
-            processes: How many at a time, each in a process of its own; None for one per core, 1
-                for this process.
+            steps: By name, as of `run`.
+            do: Makes calls of one function, such as in processes; what makes a step is among what
+                the function is called with.
 
         Returns:
             The steps' folders.
 
         Raises:
             OutputError: If something else stands where a folder would.
-            FailedError: If a step failed that was done in a process; the others are kept.
         """
         folders, calls = [], {}
         for name, (depends_on, make) in steps.items():
@@ -106,11 +104,7 @@ class Steps:
                 for left in self._out.glob(f"{name}.partial-*"):  # by a process that was killed
                     shutil.rmtree(left, ignore_errors=True)
                 calls[name] = folder, make, self._chain
-        if len(calls) > 1 and (processes or os.cpu_count() or 1) > 1:
-            in_processes(_do, calls, processes, " and ".join(calls))
-        else:
-            for call in calls.values():
-                _do(*call)
+        do(_make, calls)
         for folder in folders:
             self.seconds[folder.name] = _record(folder)["seconds"]
         return folders
@@ -132,7 +126,13 @@ def _record(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _do(folder: Path, make: Callable[[Path], object], chain: str) -> None:
+def in_turn(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
+    """Call a function several times, in this process; the calls have names."""
+    for given in calls.values():
+        function(*given)
+
+
+def _make(folder: Path, make: Callable[[Path], object], chain: str) -> None:
     """Make a step, and write down what it is."""
     start = time.perf_counter()
     with whole(folder, replace=True) as partial:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from io import BytesIO
@@ -41,8 +42,9 @@ from ..configs.quickstart import QuickstartConfig
 from ..evaluation.plug_back import compare_policies, recognizer_of
 from ..evaluation.report import clear_report, write_report
 from ..folders.run_folder import run_folder
-from ..folders.steps import Steps
+from ..folders.steps import Steps, in_turn
 from ..options.parse import UsageError, tell, tell_notes
+from ..training.processes import in_processes
 from ..training.quickstart_steps import (
     classifier_config,
     load_encoders,
@@ -182,12 +184,19 @@ def run_pipeline(
             threads=recipe.training_threads,
         )
 
+    def at_once(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
+        processes = min(recipe.processes or os.cpu_count() or 1, len(calls))
+        if processes > 1:
+            in_processes(function, calls, processes, " and ".join(calls))
+        else:
+            in_turn(function, calls)
+
     pi, pi_plus = steps.run_together(
         {
             "policy": (training["ppo"], learn(recipe.ppo)),
             "policy_plus": (training["ppo_plus"], learn(recipe.ppo_plus)),
         },
-        recipe.processes,
+        at_once,
     )
     policy, policy_plus = (read_policy(each, cache.fingerprint) for each in (pi, pi_plus))
 
