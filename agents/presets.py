@@ -10,6 +10,7 @@ from typing import Any
 from stable_baselines3.common.utils import LinearSchedule
 
 from ..envs.rewards.designs import Reward
+from .ppo.settings import PPOSettings
 
 
 @dataclass(frozen=True)
@@ -59,29 +60,16 @@ class PlusTraining:
 
 
 @dataclass(frozen=True)
-class PPOConfig:
-    """How π, and π′, are built and trained.
+class PPOConfig(PPOSettings):
+    """How π, and π′, are built and trained: see `PPOSettings` for the other settings.
+
+    AdaFocus+ always keeps the last weights, whatever ``validations``: π and π′ belong together.
 
     Attributes:
-        epochs: Passes over the training videos.
-        n_envs: Episodes per rollout.
-        minibatch: Episodes per gradient step; None for the whole rollout.
-        update_epochs: Passes over each rollout.
-        lr: Adam's learning rate at the start.
-        lr_decay: Whether it falls to zero linearly.
-        gamma: Discount (0.7 in the paper).
-        gae_lambda: λ of generalized advantage estimation.
-        clip_range: PPO's ε.
-        normalize: ``advantages`` over each minibatch, or ``returns`` over each rollout.
-        ent_coef: Weight of the entropy bonus.
-        vf_coef: Weight of the critic's loss.
-        max_grad_norm: Gradients of each network are clipped to this norm; ``inf`` never.
-        reward: A reward design by name, or with parameters, or a Python function or object, with
-            which no checkpoints are kept; see `make_design`.
         conv_channels: Channels after the 1×1 convolution.
         hidden: Width of the linear layer and the GRU.
-        validations: How often π is scored on the split ``val``; the best weights are kept. 0 keeps
-            the last ones. AdaFocus+ always keeps the last ones: π and π′ belong together.
+        reward: A reward design by name, or with parameters, or a Python function or object, with
+            which no checkpoints are kept; see `make_design`.
         plus: What AdaFocus+ has besides; None trains AdaFocus.
 
     Raises:
@@ -89,23 +77,9 @@ class PPOConfig:
             is unknown.
     """
 
-    epochs: int
-    n_envs: int = 256
-    minibatch: int | None = 64
-    update_epochs: int = 4
-    lr: float = 1e-3
-    lr_decay: bool = True
-    gamma: float = 0.7
-    gae_lambda: float = 0.95
-    clip_range: float = 0.2
-    normalize: str = "advantages"
-    ent_coef: float = 0.01
-    vf_coef: float = 0.5
-    max_grad_norm: float = 0.5
-    reward: Reward = "increment_over_random"
     conv_channels: int = 64
     hidden: int = 1024
-    validations: int = 0
+    reward: Reward = "increment_over_random"
     plus: PlusTraining | None = None
 
     def __post_init__(self) -> None:

@@ -23,7 +23,6 @@ from focusgym.agents import LearnedSystem, TaskTrace, find_system, read_segments
 from focusgym.envs import (
     EnvConfig,
     FeatureSource,
-    coarse_to_fine,
     open_source,
     uniform_segments,
 )
@@ -42,6 +41,7 @@ from focusgym.recognizer import (
     FullFrames,
     Purpose,
     WholeFrame,
+    coarse_to_fine,
     fit,
     generator,
     option_group,

@@ -1,5 +1,6 @@
 from .config import EnvConfig, PlusConfig
 from .engine.engine import FocusEngine, Tried
+from .engine.interpolated import interpolated
 from .engine.pixels import PixelSource, pixel_sources
 from .engine.plan import Plan
 from .engine.source import FeatureSource, Source, open_source
@@ -12,6 +13,7 @@ from .records.render import Caption, draw_decision, render_record
 from .rewards.designs import Confidences, RewardDesign, make_design
 from .rewards.functions import increment_over_random, increments, padding, regret, skip_gain
 from .tasks.adafocus import AdaFocusTask
+from .tasks.boxes import BoxesConfig, BoxesTask
 from .tasks.exits import ExitConfig, ExitTask
 from .tasks.jump import JumpConfig, JumpTask
 from .tasks.resolutions import ResolutionConfig, ResolutionTask
@@ -21,6 +23,8 @@ from .tasks.timelines import Timeline, uniform_segments
 
 __all__ = [
     "AdaFocusTask",
+    "BoxesConfig",
+    "BoxesTask",
     "Caption",
     "Confidences",
     "Decision",
@@ -53,6 +57,7 @@ __all__ = [
     "draw_decision",
     "increment_over_random",
     "increments",
+    "interpolated",
     "make_design",
     "make_sb3",
     "open_source",

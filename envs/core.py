@@ -67,7 +67,6 @@ class Player:
         self._engine = engine
         self.action_space = self.task.space
         self.observation_space = observation_space(config.observation, engine)
-        self._boxes_px = np.append(self.cache.boxes_px, np.zeros((1, 4), np.int64), axis=0)
         n_decisions = self.task.timeline.n_decisions
         self._history = History(
             self.cache, self.n_envs, n_decisions, first_label=config.labels == "first"
@@ -335,7 +334,7 @@ class Player:
             **state,
             "confidence": _numpy(look.confidence).astype(np.float64),
             "correct": correct,
-            "box_px": self._boxes_px[look.options],
+            "box_px": look.boxes_of(self.cache.boxes_px),
         }
         for name, values in decision.info.items():
             info[name] = values if isinstance(values, np.ndarray) else _float64(values)

@@ -69,7 +69,9 @@ from .pipeline.look import (
     pool,
 )
 from .pipeline.recognition import Recognition, RecognizerConfig
-from .pipeline.released import RELEASED_ENTRIES, Released, ReleasedReport, convert_released
+from .pipeline.released import RELEASED_ENTRIES, convert_released
+from .pipeline.released_parts import Released, ReleasedReport
+from .pipeline.released_v2 import RELEASED_V2_ENTRY, convert_released_v2, is_released_v2
 from .pipeline.stream import RecognizerStream
 from .places.boxes import Boxes
 from .places.fixed import FIXED_KINDS, fixed_places
@@ -123,6 +125,7 @@ __all__ = [
     "PLACES",
     "POLICIES",
     "RELEASED_ENTRIES",
+    "RELEASED_V2_ENTRY",
     "TRUNKS",
     "AdaptiveRecognizer",
     "AverageClassifier",
@@ -192,6 +195,7 @@ __all__ = [
     "compute_unit",
     "confidence",
     "convert_released",
+    "convert_released_v2",
     "count_gmacs",
     "describe",
     "differences",
@@ -209,6 +213,7 @@ __all__ = [
     "hold",
     "in_words",
     "is_file_name",
+    "is_released_v2",
     "library_versions",
     "load_weights",
     "local_maps",

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache, video_table
 from focusgym.feature_cache.reading.manifest import group_fingerprint
 from focusgym.recognizer import (
@@ -284,3 +285,18 @@ def assert_same(found: Any, expected: Any, where: str = "it") -> None:
     else:
         assert type(found) is type(expected), where
         assert found == (pytest.approx(expected, abs=1e-5) if type(found) is float else expected)
+
+
+def engine_of(literal: Literal, labels: str = "first") -> FocusEngine:
+    """Return an engine on the cache and f_C of a literal."""
+    return FocusEngine(FeatureSource(literal.cache, literal.classifier), labels)
+
+
+def advance(
+    engine: FocusEngine, options: np.ndarray, attended: np.ndarray | None = None
+) -> torch.Tensor:
+    """Feed the next segments in order; return the logits."""
+    looks = np.ones(len(options), dtype=bool) if attended is None else attended
+    tried = engine.try_options(engine.step, np.where(looks, options, 0)[:, None], looks[:, None])
+    engine.commit(tried)
+    return engine.logits

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +38,24 @@ from focusgym.recognizer import (
     write_bundle,
 )
 from focusgym.runs.cli import main
+
+# Of a command in a process of its own.
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+# The verb in two processes, torch imported once for both; prints how each of them ended.
+TWO = """
+import os
+import sys
+import torch._dynamo
+from focusgym.runs.cli import main
+from focusgym.runs.verbs import fit
+children = []
+for rank in "01":
+    children.append(os.fork())
+    if children[-1] == 0:
+        os.environ.update(RANK=rank, LOCAL_RANK=rank)
+        sys.exit(main(["fit", *sys.argv[1:]]))
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
 
 
 @dataclass(frozen=True)
@@ -163,3 +186,39 @@ def assert_kept(path: Path, kind: str, network: nn.Module, kept: Fitted) -> None
     state = network.state_dict()
     assert bundle.weights.keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in bundle.weights.items())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Everything in a folder, by path; what names the folder itself says so instead."""
+    itself = str(folder.resolve()).encode()
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): path.read_bytes().replace(itself, b"ITSELF")
+        for path in files
+    }
+
+
+def in_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``focusgym fit`` as torchrun does, which itself would say much more; prints the ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        store = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    return subprocess.run(
+        [sys.executable, "-c", TWO, *arguments],
+        env={**ALONE, **store, "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def run_recognize(
+    capsys: pytest.CaptureFixture[str], *args: object, status: int = 0
+) -> tuple[list[str], str]:
+    """Run ``focusgym recognize``; return the lines that are printed, and what is said of errors."""
+    ends = pytest.raises(SystemExit) if status else nullcontext()
+    with ends as caught:
+        main(["recognize", *map(str, args)])
+    assert status == (caught.value.code if caught else 0)
+    captured = capsys.readouterr()
+    return captured.out.splitlines(), captured.err

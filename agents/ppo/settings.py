@@ -1,9 +1,48 @@
-"""Which settings of FocusPPO go together."""
+"""Settings of a training with FocusPPO, and which go together. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """How π, and π′, are trained: what the library and the command line have in common.
+
+    Attributes:
+        epochs: Passes over the training videos.
+        n_envs: Episodes per rollout.
+        minibatch: Episodes per gradient step; None for the whole rollout.
+        update_epochs: Passes over each rollout.
+        lr: Adam's learning rate at the start.
+        lr_decay: Let it fall to zero linearly.
+        gamma: Discount of later rewards.
+        gae_lambda: λ of generalized advantage estimation.
+        clip_range: PPO's ε.
+        normalize: What is normalised: advantages over each minibatch, or returns over each rollout.
+        ent_coef: Weight of the entropy bonus.
+        vf_coef: Weight of the critic's loss.
+        max_grad_norm: Gradients of each network are clipped to this norm; inf never.
+        validations: How often π is scored on the split val, whose best weights are kept; 0 keeps
+            the last ones.
+    """
+
+    epochs: int = 20
+    n_envs: int = 256
+    minibatch: int | None = 64
+    update_epochs: int = 4
+    lr: float = 1e-3
+    lr_decay: bool = True
+    gamma: float = 0.7
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    normalize: Literal["advantages", "returns"] = "advantages"
+    ent_coef: float = 0.01
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    validations: int = 0
 
 
 class Settings(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -69,7 +70,9 @@ class GatedSystem(DirectSystem):
     batch_size: int = 64
     lr: float = 1e-3
 
-    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+    def reader(
+        self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
+    ) -> Reader:
         """Train gates on the split ``train``; return what reads videos until a gate stops them."""
         segments = coarse_to_fine(source.cache.steps)
         gates = self.fit(source, segments, setting, seed)

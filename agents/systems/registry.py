@@ -15,6 +15,9 @@ SYSTEMS: dict[str, str] = {
     "frameexit_gates": "focusgym.agents.systems.gates:FRAMEEXIT_GATES",
     "arnet": "focusgym.agents.systems.arnet:ARNET",
     "adaframe": "focusgym.agents.systems.adaframe:ADAFRAME",
+    "adafocus_v2": "focusgym.agents.systems.adafocus_v2:ADAFOCUS_V2",
+    "adafocus_v2_ppo": "focusgym.agents.systems.adafocus_v2:ADAFOCUS_V2_PPO",
+    "adafocus_v2_sac": "focusgym.agents.systems.adafocus_v2:ADAFOCUS_V2_SAC",
     "ocsampler": "focusgym.agents.systems.ocsampler:OCSAMPLER",
 }
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -65,6 +66,9 @@ class System(ABC):
         classifier: Its f_C.
         several_groups: Whether it chooses among whole frames at several sides, each an option
             group with an encoder of its own; else it reads one.
+        places: What f_L is run on: whole frames, or patches.
+        approximate: Whether features on a cache are not those of what is looked at, so that its
+            figures have to be measured on pixels.
         settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
             A system without such a knob has 1 alone.
     """
@@ -77,6 +81,8 @@ class System(ABC):
     source: str
     classifier: ClassifierKind
     several_groups: bool = False
+    places: Literal["full", "patches"] = "full"
+    approximate: bool = False
     settings: tuple[float, ...] = (1.0,)
 
     @property
@@ -94,13 +100,17 @@ class DirectSystem(System):
     """A system that is played without an environment: what it reads comes in a known order."""
 
     @abstractmethod
-    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+    def reader(
+        self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
+    ) -> Reader:
         """Return what plays videos, after training what it has to train.
 
         Args:
             source: Cache and classifier.
             setting: One of ``settings``, or another number of their kind.
             seed: Of the training.
+            kept: Folder of what is trained: read if it is there, else written, after a training
+                that goes on where it was interrupted. None keeps nothing.
 
         Returns:
             A function of a source, of the same cache or of pixels, and of rows of it ``(B,)``.
@@ -116,7 +126,9 @@ class FixedSystem(DirectSystem):
 
     knob: ClassVar[str] = "share"
 
-    def reader(self, source: FeatureSource, setting: float, seed: int) -> Reader:
+    def reader(
+        self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
+    ) -> Reader:
         """Return what reads the segments of every video."""
         return partial(read_segments, segments=self.segments(source.cache.steps, setting))
 

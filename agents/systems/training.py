@@ -11,6 +11,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from tqdm import tqdm
 
@@ -32,13 +33,13 @@ class SystemModel:
         keywords: Of them; with these `play_task` plays it.
         learner: Who learns, with all settings.
         model: Of Stable-Baselines3, with environments on the training split.
-        total: Decisions of the training, whole rollouts.
+        total: Decisions of the training, whole rollouts where the algorithm has rollouts.
     """
 
     env_id: str
     keywords: Mapping[str, Any]
     learner: Learner
-    model: OnPolicyAlgorithm
+    model: BaseAlgorithm
     total: int
 
 
@@ -92,12 +93,13 @@ def make_system(
     asked = {"observation": "state", **files, **keywords, "seed": seed, "device": device}
     env = make_sb3(name, learner.n_envs, **asked)
     algorithm = find_algorithm(learner.algorithm)
-    if not issubclass(algorithm, OnPolicyAlgorithm):
+    rollouts = issubclass(algorithm, OnPolicyAlgorithm)
+    if not rollouts and not issubclass(algorithm, OffPolicyAlgorithm):
         raise ValueError(
-            "algorithm must be an on-policy one of Stable-Baselines3's kind; got "
+            "algorithm must be an on-policy or off-policy one of Stable-Baselines3's kind; got "
             f"{learner.algorithm!r}, which is {algorithm!r}"
         )
-    given = {"n_steps": 4 * steps, **learner.keywords}
+    given = {**({"n_steps": 4 * steps} if rollouts else {}), **learner.keywords}
     on = str(env.player.cache.device)
     try:
         model = algorithm(learner.policy, env, seed=seed, device=on, **given)
@@ -106,7 +108,7 @@ def make_system(
     asked["policy_gmacs"] = model_gmacs(model, env)
     env = make_sb3(name, learner.n_envs, **asked)
     model.set_env(env)
-    rollout = learner.n_envs * model.n_steps
+    rollout = learner.n_envs * getattr(model, "n_steps", 1)
     return SystemModel(name, asked, learner, model, -(-learner.decisions // rollout) * rollout)
 
 
@@ -129,7 +131,7 @@ def train_system(
     Args:
         made: By `make_system`.
         checkpoint: File for checkpoints: a training that was interrupted goes on from it; None
-            keeps none.
+            keeps none. An off-policy algorithm has none either, and begins again.
         checkpoint_s: Least time between two, seconds; 0 writes before each rollout.
         logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, a row per
             rollout; None writes none.
@@ -142,7 +144,7 @@ def train_system(
     model = made.model
     progress = _Progress(made.total)
     every: list[BaseCallback] = [progress, *callbacks]
-    if checkpoint is not None:
+    if checkpoint is not None and isinstance(model, OnPolicyAlgorithm):
         identity = training_identity(made)
         if Path(checkpoint).exists():
             load_on_policy(checkpoint, model, identity)
@@ -151,7 +153,8 @@ def train_system(
         model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
     try:
         left = made.total - model.num_timesteps
-        model.learn(left, every, log_interval=1, reset_num_timesteps=False)
+        interval = 1 if isinstance(model, OnPolicyAlgorithm) else 100  # in rollouts, in episodes
+        model.learn(left, every, log_interval=interval, reset_num_timesteps=False)
     finally:
         progress.close()
         if logs is not None:

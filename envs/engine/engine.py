@@ -152,8 +152,30 @@ class FocusEngine:
                 f"from {options.min()} to {options.max()}"
             )
         self._check_running()
-        f_c, step = self.source.classifier, self._steps()
         inputs = self.source.gather(self.videos, segments, options, attended, fed)
+        return self._tried(inputs, segments, fed)
+
+    def try_boxes(self, segments: NDArray[np.int64], centers: Tensor) -> Tried:
+        """Return what boxes at any place would give now, as `try_options`; nothing goes on.
+
+        Gradients flow to the centres where the source's features are interpolated.
+
+        Args:
+            segments: ``(B,)`` that the decision is about.
+            centers: ``(B, M, 2)`` float (x, y) in [0, 1]; see `Boxes`.
+
+        Raises:
+            ValueError: If there are no boxes between the options of the source.
+            RuntimeError, CacheError: As `try_options`.
+        """
+        self._check_running()
+        inputs = self.source.gather_boxes(self.videos, segments, centers)
+        return self._tried(inputs, segments, None)
+
+    def _tried(
+        self, inputs: Tensor, segments: NDArray[np.int64], fed: NDArray[np.bool_] | None
+    ) -> Tried:
+        f_c, step = self.source.classifier, self._steps()
         states = f_c.advance(self._state, self._recur(), inputs, step)
         logits = f_c.logits(states, step)
         confidences = confidence(logits, self.labels)

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...feature_cache import CacheError, Clip, FeatureCache, read_many
-from ...recognizer import Classifier, Encoder, FrameCost, check_pixels, glance_at, look_at
+from ...recognizer import (
+    Boxes,
+    Classifier,
+    Encoder,
+    FrameCost,
+    check_pixels,
+    glance_at,
+    look_at,
+)
+from .interpolated import grid_of
 from .source import cached_cost
 
 
@@ -130,6 +139,28 @@ class PixelSource:
         local = self._look(videos, segments, options, looks)
         glance = self._vectors[videos, segments][:, None]  # (B, 1, G)
         return self.classifier.project(glance, local)
+
+    def gather_boxes(
+        self, videos: NDArray[np.int64], segments: NDArray[np.int64], centers: Tensor
+    ) -> Tensor:
+        """Return the inputs ``(B, M, I)`` of f_C for boxes, cut out where they are."""
+        grid, group = grid_of(self.cache), self.cache.opened[0].group
+        boxes = Boxes(grid.frame_px, grid.patch_px)
+        runs = self.running[videos]
+        if self.classifier.config.reuse_glance:
+            self._glance(videos[runs], segments[runs])
+        row, column = np.broadcast_to(runs[:, None], centers.shape[:2]).nonzero()
+        local = self._vectors.new_zeros(*centers.shape[:2], self.cache.local_channels)
+        if len(row):
+            frames = self._frames[videos[row], segments[row]]
+            where = centers[row, column].to(local.device)
+            encoder, dtype = self._encoders[group.encoder], self.cache.dtype
+            vectors = look_at(encoder, boxes, frames, where, dtype, self._computes_in)
+            self._check(vectors, videos[row], segments[row])
+            local[row, column] = vectors.float()
+            # All options of a grid have one price: which is counted does not matter.
+            np.add.at(self.n_looks, (videos[row], np.zeros_like(row)), 1)
+        return self.classifier.project(self._vectors[videos, segments][:, None], local)
 
     def gather_all(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
         """Return inputs ``(B, K + 1, I)`` for all options and, last, for no look."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...feature_cache import CacheError, FeatureCache
 from ...recognizer import Classifier, FrameCost, count_gmacs, read_classifier
 from ..config import EnvConfig
+from .interpolated import interpolated
 
 
 class Source(Protocol):
@@ -79,6 +80,21 @@ class Source(Protocol):
 
     def gather_all(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
         """Return inputs ``(B, K + 1, I)`` for all options and, last, for no look; see `gather`."""
+
+    def gather_boxes(
+        self, videos: NDArray[np.int64], segments: NDArray[np.int64], centers: Tensor
+    ) -> Tensor:
+        """Return the inputs ``(B, M, I)`` of f_C for boxes between the options of a grid.
+
+        Args:
+            videos: ``(B,)`` rows, made ready by `prepare`.
+            segments: ``(B,)``.
+            centers: ``(B, M, 2)`` float (x, y) in [0, 1]; see `Boxes`.
+
+        Raises:
+            ValueError: If the options are not those of one grid of patches.
+            CacheError: If the features are not finite.
+        """
 
     def glance_map(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
         """Return the glance maps ``(B, h, w, G)`` of a segment ``(B,)`` of each video.
@@ -211,6 +227,14 @@ class FeatureSource:
         glance = self.cache.glance_vectors(videos, segments)[:, None]
         inputs = self._join(glance, self.cache.local_vectors(videos, segments, slice(None)))
         return self._checked(inputs, videos, segments)
+
+    def gather_boxes(
+        self, videos: NDArray[np.int64], segments: NDArray[np.int64], centers: Tensor
+    ) -> Tensor:
+        """Return inputs ``(B, M, I)`` of boxes, their features interpolated; see `Source`."""
+        local = interpolated(self.cache, videos[:, None], segments[:, None], centers)  # (B, M, L)
+        glance = self.cache.glance_vectors(videos, segments)[:, None]
+        return self._checked(self.classifier.project(glance, local), videos, segments)
 
     def glance_map(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
         """Return the glance maps ``(B, h, w, G)`` of a segment ``(B,)`` of each video."""

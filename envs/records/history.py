@@ -66,7 +66,7 @@ class History:
         predicted = np.array([int(look.logits[env].argmax()) for look in looks], dtype=np.int64)
         labels = [cache.classes[int(k)] for k in str(cache.videos["labels"][video]).split(";")]
         height, width, _ = cache.map_shape
-        boxes_px = np.append(cache.boxes_px, np.zeros((1, 4), np.int64), axis=0)
+        boxes_px = [look.boxes_of(cache.boxes_px)[env] for look in looks]
         return EpisodeRecord(
             video_id=video,
             name=str(cache.videos["name"][video]),
@@ -80,7 +80,7 @@ class History:
             options=options,
             attended=np.array([look.attended[env] for look in looks], dtype=np.bool_),
             fed=np.array([look.fed[env] for look in looks], dtype=np.bool_),
-            boxes_px=boxes_px[options],
+            boxes_px=np.array(boxes_px, dtype=np.int64).reshape(-1, 4),
             confidences=np.array([float(look.confidence[env]) for look in looks], dtype=np.float64),
             correct=truth[predicted],
             rewards=np.array(rewards, dtype=np.float64),

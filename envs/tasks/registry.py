@@ -20,6 +20,7 @@ from .task import Task
 TASKS: dict[str, tuple[str, str]] = {
     "AdaFocus": ("config:EnvConfig", "tasks.adafocus:AdaFocusTask"),
     "AdaFocusPlus": ("config:PlusConfig", "tasks.adafocus:AdaFocusTask"),
+    "Boxes": ("tasks.boxes:BoxesConfig", "tasks.boxes:BoxesTask"),
     "Exit": ("tasks.exits:ExitConfig", "tasks.exits:ExitTask"),
     "Resolution": ("tasks.resolutions:ResolutionConfig", "tasks.resolutions:ResolutionTask"),
     "Jump": ("tasks.jump:JumpConfig", "tasks.jump:JumpTask"),

@@ -115,7 +115,8 @@ def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
 def in_short(described: Mapping[str, Any]) -> str:
     """Return what `describe` gives of an encoder, for people to read."""
     size = f" at {described['input_px']} px" if described["input_px"] else ""
-    return f"{described['name']}{size}, weights {shortened(described['weights_sha256'])}"
+    how = f" ({described['reduction']})" if "reduction" in described else ""
+    return f"{described['name']}{size}{how}, weights {shortened(described['weights_sha256'])}"
 
 
 def _listed(fingerprints: Mapping[str, str]) -> str:

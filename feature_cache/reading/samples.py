@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,8 @@ class VideoSamples:
         self._labels = targets(videos["labels"], n_classes)
         self._frames, self._augment, self._key = frames, augment, draws_key
         self._kept: dict[int, Tensor] = {}
-        self._room = KEPT_BYTES if augment is None else 0
+        self._room = KEPT_BYTES if augment is None else 0  # bytes that are left
+        self._lock = Lock()
 
     def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """Yield frames uint8, the draws if asked for, and labels.
@@ -69,9 +71,10 @@ class VideoSamples:
             if row in self._kept:
                 return self._kept[row]
             found = read_frames(self._clips[row], self._frames, self._augment, epoch)[0]
-            if found.nbytes <= self._room:
-                self._room -= found.nbytes
-                self._kept[row] = found
+            with self._lock:  # several threads decode
+                if found.nbytes <= self._room and row not in self._kept:
+                    self._room -= found.nbytes
+                    self._kept[row] = found
             return found
 
         wanted = (row for some in rows for row in some.tolist())

@@ -136,6 +136,12 @@ def read_videos(root: str | os.PathLike[str], skip_missing: bool = False) -> Vid
     names = root / "classes.txt"
     named = names if names.exists() else None
     if (root / TABLE).exists():
+        rows, _ = parse_list(_text(root / TABLE), "csv")
+        if rows and rows[0].split is None:
+            raise VideoListError(
+                f"{root / TABLE} has no column split, which tells train, val and test apart: add "
+                "it, or give the table as a list: --train"
+            )
         lists = {"train": root / TABLE}
         return read_lists(root, lists, "csv", classes=named, skip_missing=skip_missing)
     lists = {"train": root / "train.txt", "test": root / "val.txt"}

@@ -170,7 +170,8 @@ def policy_gmacs(policy: Policy) -> float:
     policy = _on_cpu(policy)
     config = policy.config
     maps = torch.zeros(1, 1, config.map_height, config.map_width, config.glance_channels)
-    return count_gmacs(lambda: policy.choose(maps))
+    with _evaluating(policy):
+        return count_gmacs(lambda: policy.choose(maps))
 
 
 @contextmanager

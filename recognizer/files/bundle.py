@@ -268,7 +268,7 @@ def weights_digest(network: nn.Module) -> str:
 
 def describe(encoder: Encoder) -> dict[str, Any]:
     """Return an encoder's config and the SHA-256 of its weights and statistics."""
-    return {**asdict(encoder.config), "weights_sha256": weights_digest(encoder)}
+    return {**encoder.config.describe(), "weights_sha256": weights_digest(encoder)}
 
 
 def _classifier(config: Mapping[str, Any]) -> Classifier:

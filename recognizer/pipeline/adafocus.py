@@ -22,7 +22,15 @@ from ..files.bundle import read_bundle, restore, write_bundle
 from ..places.places import Places
 from ..policies.base import Policy, PolicyState
 from ..policies.registry import build_policy
-from .checks import check_finite, check_given, check_maps, check_pixels
+from .checks import (
+    check_centers,
+    check_channels,
+    check_finite,
+    check_given,
+    check_maps,
+    check_pixels,
+    check_policy,
+)
 from .look import autocast_dtype, glance_at, look_at
 from .recognition import Recognition, RecognizerConfig
 from .stream import RecognizerStream
@@ -83,16 +91,14 @@ class AdaptiveRecognizer(nn.Module):
             exits: When a video stops: no frame after its exit costs anything.
 
         Raises:
-            ValueError: If the policy chooses among other options than there are, frames have
+            ValueError: If the policy chooses among other options than there are, or names centres
+                where places have indices or the other way round, frames have
                 another side or number than the exits, names are not as many as classes, the
                 classifier is for other encoders, or the precision is unknown.
         """
         super().__init__()
-        if policy is not None and policy.config.n_options != places.n_options:
-            raise ValueError(
-                f"expected a policy with the {places.n_options} options of {places.name}; got one "
-                f"with {policy.config.n_options}: assemble it with the places it was trained on"
-            )
+        if policy is not None:
+            check_policy(policy, places)
         if frames is not None and frames.frame_px != places.frame_px:
             raise ValueError(
                 f"{places.name} is for frames of {places.frame_px} px, the frames have "
@@ -109,16 +115,7 @@ class AdaptiveRecognizer(nn.Module):
                 f"{len(classes)}: give one each, or none"
             )
         autocast_dtype(precision)  # refused here if it is unknown
-        sizes = classifier.config
-        for name, encoder, channels in (
-            ("f_G", glance_encoder, sizes.glance_channels),
-            ("f_L", local_encoder, sizes.local_channels),
-        ):
-            if encoder.channels != channels:
-                raise ValueError(
-                    f"the classifier reads {channels} channels of {name}, which has "
-                    f"{encoder.channels}: assemble it with the encoder it was trained with"
-                )
+        check_channels(classifier.config, glance_encoder, local_encoder)
         self.glance_encoder = glance_encoder
         self.local_encoder = local_encoder
         self.classifier = classifier
@@ -328,6 +325,7 @@ class AdaptiveRecognizer(nn.Module):
             seen = maps.float().unflatten(0, (batch, steps))
             check_maps(seen, self.policy.config)
             chosen, looks, state = self.policy.advance(seen, state)
+            check_centers(chosen)
         local = self._look(flat, chosen.flatten(0, 1), looks.flatten())
         costs = self.cost.of_frames(looks, policy=given is None)
         glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))

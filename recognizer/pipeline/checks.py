@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..classifiers.base import ClassifierConfig
+from ..encoders.encoder import Encoder
 from ..errors import PredictionError
 from ..places.places import Places
-from ..policies.base import PolicyConfig
+from ..policies.base import Policy, PolicyConfig
 
 
 def check_pixels(frames: Tensor, side_px: int, n_frames: int = 1) -> None:
@@ -51,6 +53,57 @@ def check_maps(maps: Tensor, policy: PolicyConfig) -> None:
         raise ValueError(
             f"the policy reads glance maps (h, w, G) = {expected}, f_G gives {found}: assemble "
             "it with the encoder and the frame side that it was trained with"
+        )
+
+
+def check_policy(policy: Policy, places: Places) -> None:
+    """Check that a policy chooses among places as they are named: by indices, or by centres.
+
+    Raises:
+        ValueError: If it names them in the other way, or there are more or fewer.
+    """
+    if policy.config.n_options != places.n_options:
+        raise ValueError(
+            f"expected a policy with the {places.n_options} options of {places.name}; got one "
+            f"with {policy.config.n_options}: assemble it with the places it was trained on"
+        )
+    if policy.names_centers != bool(places.empty().ndim):
+        kinds = "indices of options", "centres of boxes"
+        named, known = kinds[policy.names_centers], kinds[not policy.names_centers]
+        raise ValueError(
+            f"the policy names {named}, and {places.name} is named by {known}: assemble it with "
+            "the places it was trained on"
+        )
+
+
+def check_channels(sizes: ClassifierConfig, glance: Encoder, local: Encoder) -> None:
+    """Check that a classifier reads as many channels as the encoders have.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    for name, encoder, channels in (
+        ("f_G", glance, sizes.glance_channels),
+        ("f_L", local, sizes.local_channels),
+    ):
+        if encoder.channels != channels:
+            raise ValueError(
+                f"the classifier reads {channels} channels of {name}, which has "
+                f"{encoder.channels}: assemble it with the encoder it was trained with"
+            )
+
+
+def check_centers(where: Tensor) -> None:
+    """Check that the places that a policy named are numbers.
+
+    Raises:
+        PredictionError: If one is not.
+    """
+    if where.is_floating_point() and not where.isfinite().all():
+        raise PredictionError(
+            "the policy names a centre that is NaN or infinite: a weight is not finite, or values "
+            "are too large for the precision: lower the learning rates, compute in float32, or "
+            "train the networks anew"
         )
 
 

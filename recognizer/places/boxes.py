@@ -136,7 +136,9 @@ class Boxes:
         self.check(options)
         if not self.span_px:
             return frames + 0 * options.sum()  # every place is the whole frame
-        corner = options.float() * self.span_px  # (M, 2)
+        # Halves are too coarse for pixels; doubles stay doubles.
+        dtype = torch.promote_types(options.dtype, torch.float32)
+        corner = options.to(dtype) * self.span_px  # (M, 2)
         first = corner.detach().floor().clamp(max=self.span_px - 1)
         rest = (corner - first).to(frames.dtype)[:, :, None, None, None]  # (M, 2, 1, 1, 1)
         p = self.side_px + 1

@@ -35,7 +35,7 @@ class IndexedPlaces(ABC):
         return torch.full(shape, -1)
 
     def boxes_at(self, where: Tensor) -> Tensor:
-        """Return the boxes ``(..., 4)`` int64 of options ``(...)``, pixels; those of −1 are K's."""
+        """Return the boxes ``(..., 4)`` int64 of options ``(...)``, pixels; any box for −1."""
         return torch.from_numpy(self.boxes_px).to(where.device)[where]
 
     def check(self, where: Tensor) -> None:

@@ -101,6 +101,34 @@ class PatchGrid(IndexedPlaces):
         index: NDArray[np.int64] = cell[..., 1] * self.n + cell[..., 0]
         return index
 
+    def around(self, centers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the four options around boxes at any place, and how much each counts.
+
+        The weights are those of bilinear interpolation between the options' places, differentiable
+        with respect to the centres: where a box is an option's, that option alone counts.
+
+        Args:
+            centers: ``(..., 2)`` floating (x, y) in [0, 1]; see `Boxes`.
+
+        Returns:
+            ``(..., 4)`` int64 options; ``(..., 4)`` weights, which sum to 1.
+
+        Source: ours, for features that are stored on a grid; AdaFocusV2 (arXiv:2112.14238) section
+            3.2 interpolates pixels.
+        """
+        offsets = torch.tensor(self.offsets_px, dtype=centers.dtype, device=centers.device)
+        corner = centers * (self.frame_px - self.patch_px)  # (..., 2)
+        cell = torch.searchsorted(offsets, corner.detach().contiguous(), right=True) - 1
+        cell = cell.clamp(0, self.n - 2)
+        rest = (corner - offsets[cell]) / (offsets[cell + 1] - offsets[cell])
+        x, y = cell.unbind(dim=-1)
+        right, below = rest.unbind(dim=-1)
+        first = y * self.n + x
+        options = torch.stack([first, first + 1, first + self.n, first + self.n + 1], dim=-1)
+        above, left = 1 - below, 1 - right
+        weights = torch.stack([above * left, above * right, below * left, below * right], dim=-1)
+        return options, weights
+
     def crop(self, frames: Tensor, options: Tensor) -> Tensor:
         """Cut one option out of each frame.
 

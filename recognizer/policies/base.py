@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -82,15 +82,17 @@ class Policy(nn.Module, ABC):
     Attributes:
         config: Its sizes.
         keep: π′, which decides whether to look; None where every segment is looked at.
+        names_centers: Whether it names centres of boxes; else it names indices of options.
     """
 
+    names_centers: ClassVar[bool] = False
     keep: nn.Module | None
 
     def __init__(self, config: PolicyConfig) -> None:
         """Keep the sizes."""
         super().__init__()
         self.config = config
-        self.keep = None  # not in the class: that would hide a module of this name
+        self.keep = None  # of the instance: one of the class would hide a module of that name
 
     def choose(
         self, maps: Tensor | Sequence[Tensor], draws: Tensor | None = None

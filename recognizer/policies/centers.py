@@ -22,6 +22,8 @@ class CenterNetwork(Policy):
         layer before the GRU are the released code's.
     """
 
+    names_centers = True
+
     def __init__(self, config: PolicyConfig) -> None:
         """Build the network with random weights.
 

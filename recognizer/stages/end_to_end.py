@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..classifiers.base import Classifier, KeyedDropout
 from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
+from ..pipeline.checks import check_centers, check_policy
 from ..pipeline.look import crop_each
 from ..places.fixed import FixedKind, fixed_places
 from ..places.places import Places
@@ -76,8 +77,13 @@ class EndToEnd(Stage):
                 there are none beside.
             stop_gradient: Whether the gradient ends between π and f_G.
             frames: Which frames of a segment f_G reads; None reads all.
+
+        Raises:
+            ValueError: If the policy is for other places.
         """
         super().__init__()
+        if policy is not None:
+            check_policy(policy, places)
         sizes = classifier.config
         self.glance_encoder, self.local_encoder = glance_encoder, local_encoder
         self.classifier, self.policy = classifier, policy
@@ -107,6 +113,9 @@ class EndToEnd(Stage):
         Args:
             frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)``.
             draws: ``(B, T, 2)`` uniform in [0, 1): the random places; see `uniform_draws`.
+
+        Raises:
+            PredictionError: If the policy names no numbers.
         """
         flat, batch = frames.flatten(0, 1), frames.shape[:2]
         glanced = flat if self._frames is None else self._frames.glance(flat)
@@ -147,4 +156,5 @@ class EndToEnd(Stage):
         seen = (maps.detach() if self._stop_gradient else maps).float().permute(0, 2, 3, 1)
         with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
             centers, _ = self.policy.choose(seen.unflatten(0, draws.shape[:2]))
+        check_centers(centers)
         return centers

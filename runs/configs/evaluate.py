@@ -17,13 +17,13 @@ class EvaluateConfig:
 
     Attributes:
         policies: Runs of 'focusgym train' or of 'focusgym fit end-to-end', which are played on the
-            video files, policy bundles, or zip files of models of
-            Stable-Baselines3. Such a file can run code when it is opened: give only your own.
+            video files, policy bundles, or zip files of models of Stable-Baselines3. Such a file
+            can run code when it is opened: give only your own.
         algorithm: What saved the zip files: PPO, A2C, DQN, RecurrentPPO, ..., or module:attribute.
         cache: The feature cache, if not the one that a policy was trained on.
         classifier: Bundle of f_C, if not the one that a policy was trained with.
         group: Of zip files: the option group that they choose from, where a cache holds several.
-        split: Of the cache.
+        split: Of the cache, or of the videos.
         keep_ratio: For AdaFocus+: shares of the training frames to keep; ρ is solved for each. May
             be repeated after one --keep-ratio: 0.25 0.5 0.75.
         exit_at: Let videos stop on a prediction that is sure enough: shares of the full cost that
@@ -36,8 +36,9 @@ class EvaluateConfig:
         oracle: Measure the greedy oracle too, which tries all options.
         pixels: Plug the policies back into the recognizer, which reads the video files, and tell
             whether its predictions are those on the cache.
-        videos_root: For --pixels: folder of the videos, where they are no longer where the cache
-            looks for them: the one that --videos named when it was built.
+        videos_root: For --pixels, and for runs of 'focusgym fit end-to-end': folder of the videos,
+            where they are no longer where the cache or the run looks for them: the one that
+            --videos named then.
         seed: Of the random and the Gaussian policy, and of exits that do not look.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.

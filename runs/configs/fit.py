@@ -18,8 +18,8 @@ class TrainingConfig:
 
     Attributes:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
-            AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2. What
-            the command line says counts more.
+            AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2, and
+            activitynet_v2_rn, whose f_G is a ResNet-50. What the command line says counts more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
@@ -54,6 +54,13 @@ class TrainingConfig:
     device: Device = "cpu"
     seed: int = 0
     json: bool = False
+
+
+@dataclass(frozen=True)
+class EndToEndTrainingConfig(TrainingConfig):
+    """How all networks are trained together; AdaFocusV2's on ActivityNet, unless said."""
+
+    preset: str = "activitynet_v2"
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,8 @@ class FitEndToEndConfig:
             as resnet50=resnet50.pth. A .pth or .safetensors file, 'default' or the name of
             torchvision's weights (downloaded), or 'random'. Both encoders may be one network.
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
+        glance_reduction: How it is reduced: by area average, or bilinear without anti-aliasing, as
+            in AdaFocusV2's released code.
         glance_frames: How many of a segment's frames f_G reads, spread evenly, the middle one for
             1; all if not given.
         patch: Side P of the boxes, pixels.
@@ -212,13 +221,14 @@ class FitEndToEndConfig:
     out: Positional[Path]
     videos: VideosConfig
     frames: FramesConfig
-    training: TrainingConfig
+    training: EndToEndTrainingConfig
     head: HeadConfig
     # Not plainly --local: torchrun takes that for an abbreviation of options of its own.
     glance_encoder: str = "mobilenet_v2"
     local_encoder: str = "resnet50"
     weights: UseAppendAction[tuple[str, ...]] = ()
     glance_px: int | None = None
+    glance_reduction: Literal["area", "bilinear"] = "area"
     glance_frames: int | None = None
     patch: int = 128
     boxes: Literal["learned", "random", "central", "gaussian"] = "learned"

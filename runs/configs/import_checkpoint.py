@@ -11,15 +11,20 @@ from tyro.conf import Positional, arg
 
 @dataclass(frozen=True)
 class ImportConfig:
-    """Turn a released AdaFocus checkpoint (V1, ActivityNet experiments) into bundles.
+    """Turn a released checkpoint of AdaFocus or AdaFocusV2 into bundles.
+
+    Of the ActivityNet, FCVID and Mini-Kinetics experiments; which of the two it is, is read from
+    its content.
 
     Attributes:
         checkpoint: The .pth.tar; nothing in it is executed.
-        out: Folder of the bundles recognizer, policy, classifier, glance and local.
+        out: Folder of the bundles recognizer, classifier, glance and local; of AdaFocus also of
+            policy.
         patch: Patch side P that it was trained with, pixels: the file does not tell.
         steps: T that it was trained with.
         classes: File with the name of a class in each line.
-        cache: A feature cache of these encoders: policy and classifier are then for it.
+        cache: A feature cache of these encoders: policy and classifier are then for it. Not of
+            AdaFocusV2, which looks between the patches of a grid.
         json: Print one JSON object, report.json and what a video costs, and nothing else.
     """
 

@@ -4,57 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 
+from ...agents.ppo.settings import PPOSettings
 from .devices import Device
 
 QUICKSTART = Path("outputs/quickstart")
 
 
 @dataclass(frozen=True)
-class PolicyTrainingConfig:
+class PolicyTrainingConfig(PPOSettings):
     """How π, and π′, are built and trained.
 
     Attributes:
-        epochs: Passes over the training videos.
-        n_envs: Episodes per rollout.
-        minibatch: Episodes per gradient step; None for the whole rollout.
-        update_epochs: Passes over each rollout.
-        lr: Adam's learning rate at the start.
-        lr_decay: Let it fall to zero linearly.
-        gamma: Discount of later rewards.
-        gae_lambda: λ of generalized advantage estimation.
-        clip_range: PPO's ε.
-        normalize: What is normalised: advantages over each minibatch, or returns over each rollout.
-        ent_coef: Weight of the entropy bonus.
-        vf_coef: Weight of the critic's loss.
-        max_grad_norm: Gradients of each network are clipped to this norm; inf never.
         conv_channels: Channels after the 1×1 convolution; an eighth of --hidden if not given, at
             most the paper's 64.
         hidden: Width of the linear layer and the GRU; as wide as f_C if not given.
-        validations: How often π is scored on the split val, whose best weights are kept; 0 keeps
-            the last ones.
         threads: Of torch; its own number if not given. One is fastest for small networks.
     """
 
-    epochs: int = 20
-    n_envs: int = 256
-    minibatch: int | None = 64
-    update_epochs: int = 4
-    lr: float = 1e-3
-    lr_decay: bool = True
-    gamma: float = 0.7
-    gae_lambda: float = 0.95
-    clip_range: float = 0.2
-    normalize: Literal["advantages", "returns"] = "advantages"
-    ent_coef: float = 0.01
-    vf_coef: float = 0.5
-    max_grad_norm: float = 0.5
     conv_channels: int | None = None
     hidden: int | None = None
-    validations: int = 0
     threads: int | None = None
 
 

@@ -29,7 +29,7 @@ from ..configs.fit import FitEndToEndConfig
 from ..folders.run_folder import is_run, verb_of
 from ..options.parse import UsageError
 from ..options.presets import CONFIG, preset_args
-from ..training.stage_parts import StageVideos
+from ..options.stage_videos import StageVideos
 from .outcome import Outcome
 from .plug_back import BATCH
 from .trace import Played

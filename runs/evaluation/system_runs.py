@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from .systems import played_of, system_results
 from .trace import Played
 
 MODEL = "model.zip"
+TRAINED = "trained"  # folder of what a system without an environment has learned
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ class SystemRun:
         model: What decides in an environment; else None.
         environment: Id and keywords of that environment, files included.
         fixed: Whether what it reads is known beforehand, and no video ends early.
+        approximate: Whether the features of its cache are not those of what it looks at.
     """
 
     name: str
@@ -51,9 +53,12 @@ class SystemRun:
     model: BaseAlgorithm | None = None
     environment: tuple[str, dict[str, Any]] = ("", {})
     fixed: bool = False
+    approximate: bool = False
 
-    def row(self, split: str, *, pixels: bool) -> dict[str, Any]:
+    def rows(self, split: str, *, pixels: bool) -> list[dict[str, Any]]:
         """Return what is told of a split, as of other policies.
+
+        One row; and one of the video files, if they are read and the cache only comes near to them.
 
         Args:
             split: Of the cache.
@@ -69,7 +74,10 @@ class SystemRun:
         if pixels:
             logits = torch.cat(list(self._on_pixels(videos)))
             row["parity"] = parity(logits, trace.logits, cache.labels[videos])
-        return row
+        if not pixels or not self.approximate:
+            return [row]
+        name = f"{self.name} on pixels"
+        return [row, system_results(name, replace(trace, logits=logits), cache)["test"]]
 
     def read(self, videos: NDArray[np.int64]) -> tuple[Played, Tensor]:
         """Return what one without an environment does in rows of the cache ``(B,)``.
@@ -152,8 +160,9 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     source, name = open_source(EnvConfig(**files)), path.resolve().name
     if isinstance(system, DirectSystem):
         try:
-            read, fixed = system.reader(source, setting, seed), isinstance(system, FixedSystem)
-            return SystemRun(name, source, read, fixed=fixed)
+            read = system.reader(source, setting, seed, path / TRAINED)
+            fixed = isinstance(system, FixedSystem)
+            return SystemRun(name, source, read, fixed=fixed, approximate=system.approximate)
         except FocusgymError:
             raise
         except ValueError as error:  # a setting that is none
@@ -175,7 +184,10 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
                 f"{path / MODEL} does not play {env_id}, which {path / RESULTS} names: expected "
                 f"{of_env}; got {of_model}: put both files back, or train the system again"
             )
-    return SystemRun(name, source, model=model, environment=(env_id, keywords))
+    environment = (env_id, keywords)
+    return SystemRun(
+        name, source, model=model, environment=environment, approximate=system.approximate
+    )
 
 
 def _damaged(run: Path, error: Exception) -> OutputError:

@@ -121,7 +121,11 @@ def read_group(text: str, frame_px: int) -> GroupOption:
 
 
 def encoders_of(
-    glance: str, local: str, weights: tuple[str, ...], glance_px: int | None
+    glance: str,
+    local: str,
+    weights: tuple[str, ...],
+    glance_px: int | None,
+    glance_reduction: str = "area",
 ) -> tuple[Encoder, Encoder]:
     """Return f_G and f_L, two networks of their own also where they are of one name.
 
@@ -130,9 +134,11 @@ def encoders_of(
         local: f_L, likewise.
         weights: ``NAME=WEIGHTS`` for each network that is given by its name.
         glance_px: Side to which f_G's input is reduced.
+        glance_reduction: How; see `EncoderConfig`.
 
     Raises:
-        UsageError: If weights are missing, given twice or of no network.
+        UsageError: If weights are missing, given twice or of no network, or a reduction has no side
+            or is asked of a bundle, which has its own.
         WeightsError, BundleError, EncoderError: If an encoder cannot be had.
     """
     networks = [each for each in (glance, local) if not _is_bundle(each)]
@@ -140,7 +146,7 @@ def encoders_of(
         for network in networks:
             EncoderConfig(network)  # unknown ones are refused here
     known = _weights(weights, networks)
-    return _encoder(glance, known, glance_px), _encoder(local, known, None)
+    return _encoder(glance, known, glance_px, glance_reduction), _encoder(local, known, None)
 
 
 def _weights(given: tuple[str, ...], networks: list[str]) -> dict[str, str]:
@@ -164,16 +170,23 @@ def _weights(given: tuple[str, ...], networks: list[str]) -> dict[str, str]:
     return weights
 
 
-def _encoder(source: str, weights: Mapping[str, str], input_px: int | None) -> Encoder:
+def _encoder(
+    source: str, weights: Mapping[str, str], input_px: int | None, reduction: str = "area"
+) -> Encoder:
     if _is_bundle(source):
         if input_px is not None:
             raise UsageError(
                 f"--glance-px: the bundle {source} says itself at which side it reads: leave the "
                 "option out"
             )
+        if reduction != "area":
+            raise UsageError(
+                f"--glance-reduction: the bundle {source} says itself how its input is reduced: "
+                "leave the option out"
+            )
         return read_encoder(source)
     with usage():
-        config = EncoderConfig(source, input_px)
+        config = EncoderConfig(source, input_px, reduction)
     if source not in weights:
         raise UsageError(
             f"there are no weights for {source}: give --weights {source}=FILE, {source}=default or "

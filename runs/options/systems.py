@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from ...agents import LearnedSystem, PricedSystem, System, Table, find_system
+from ...agents.systems.adafocus_v2 import SIZES, GradientSystem
 from ...agents.systems.training import with_learner
 from ...feature_cache import read_manifest, stored_groups
-from ...recognizer import Classifier, WholeFrame
+from ...recognizer import Classifier, PatchGrid, WholeFrame
 from ..configs.train import (
     LearnerConfig,
     PolicyTrainingConfig,
@@ -22,7 +23,7 @@ from ..configs.train import (
 )
 from .parse import UsageError, usage
 
-_NEEDS_FRAMES = "build a cache that has them: `focusgym cache build --group full:ENCODER:SIDE`"
+_NEEDS = "build a cache that has them: `focusgym cache build --group {}:ENCODER:SIDE`"
 
 
 def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
@@ -41,6 +42,8 @@ def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
         raise UsageError("--setting and --price-per-gmac both say the price: give one of them")
     if method.setting is not None and len(system.settings) == 1:
         raise UsageError(f"--setting: {system.name} trades nothing for cost: leave it out")
+    if isinstance(system, GradientSystem):
+        return _with_sizes(system, learning)
     if not isinstance(system, LearnedSystem):
         if learning != LearnerConfig():
             raise UsageError(
@@ -56,6 +59,23 @@ def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
     with usage():
         learner = with_learner(system.learner, changes)
     return replace(system, learner=learner)
+
+
+def _with_sizes(system: GradientSystem, learning: LearnerConfig) -> GradientSystem:
+    """Return a system trained by gradient, with the sizes that ``--learner`` asks for."""
+    if learning.decisions is not None:
+        raise UsageError(
+            f"--decisions: {system.name} does not learn in an environment: leave it out; --learner "
+            "says its epochs"
+        )
+    changes = {} if learning.learner is None else _mapping(learning.learner)
+    if unknown := sorted({*changes} - {*SIZES}):
+        raise UsageError(
+            f"--learner: {system.name} has no setting {unknown[0]!r}; expected some of "
+            f"{', '.join(SIZES)}"
+        )
+    with usage():
+        return replace(system, **changes)
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -94,15 +114,17 @@ def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple
     Args:
         system: The recipe.
         cache: Folder of the cache.
-        given: Those that are asked for; none for the dearest whole frames, or if the system chooses
-            among several for all of them, the dearest first.
+        given: Those that are asked for; none for the dearest whole frames, or patches where the
+            system reads patches, or if it chooses among several for all of them, the dearest first.
 
     Raises:
         CacheError: If the cache cannot be opened.
         UsageError: If the cache has no such groups.
     """
     groups = stored_groups(read_manifest(cache))
-    frames = [group for group in groups.values() if isinstance(group.places, WholeFrame)]
+    kind = PatchGrid if system.places == "patches" else WholeFrame
+    reads = "patches" if system.places == "patches" else "whole frames"
+    frames = [group for group in groups.values() if isinstance(group.places, kind)]
     frames.sort(key=lambda group: -group.gmacs)
     names = [group.name for group in frames]
     needed = 2 if system.several_groups else 1
@@ -110,15 +132,15 @@ def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple
         names = [*given]
         if other := [name for name in names if name not in {group.name for group in frames}]:
             raise UsageError(
-                f"--group {other[0]}: {system.name} reads whole frames, and {cache} has "
+                f"--group {other[0]}: {system.name} reads {reads}, and {cache} has "
                 f"{', '.join(group.name for group in frames) or 'none'}: name those, or "
-                f"{_NEEDS_FRAMES}"
+                f"{_NEEDS.format(system.places)}"
             )
     if len(names) < needed:
-        many = "several groups of whole frames" if needed > 1 else "a group of whole frames"
+        many = f"{'several groups' if needed > 1 else 'a group'} of {reads}"
         raise UsageError(
             f"{system.name} reads {many}, and there is {', '.join(names) or 'none'} in {cache}: "
-            f"{_NEEDS_FRAMES}"
+            f"{_NEEDS.format(system.places)}"
         )
     if given and needed == 1 and len(names) > 1:
         raise UsageError(f"--group: {system.name} reads one group, got {' '.join(names)}: name it")

@@ -92,9 +92,9 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
     Args:
         video: The file that was recognized.
         out: The new file; it appears when it is complete.
-        steps: The T decisions in the order of their frames, each with ``frame`` (index in the
-            file), ``box_px`` in the prepared frame (None where it was skipped), ``class`` and
-            ``probability`` so far, and ``gmacs`` so far.
+        steps: The T decisions, each with ``frame`` (index in the file), ``box_px`` in the prepared
+            frame (None where it was skipped), ``class`` and ``probability`` so far, and ``gmacs``
+            so far; these three are of the order in which the frames were read.
         frames: How frames were prepared.
 
     Raises:
@@ -142,6 +142,7 @@ def _pictures(
     decoded: Iterator[NDArray[np.uint8]], steps: Sequence[Step], frames: FrameConfig
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the annotated frames ``(H, W, 3)``: a band of text, below it the frame."""
+    steps = sorted(steps, key=lambda step: int(step["frame"]))  # they may have been read otherwise
     made_at = [step["frame"] for step in steps]
     drawn, band, box = -1, np.empty((0, 0, 3), np.uint8), None
     for index, frame in enumerate(decoded):

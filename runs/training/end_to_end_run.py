@@ -19,7 +19,8 @@ from ...recognizer import (
 from ..configs.fit import FitEndToEndConfig
 from ..options.groups import encoders_of
 from ..options.parse import settings_of, usage
-from .stage_parts import StageVideos, classifier_of, digest_of, seeded
+from ..options.stage_videos import StageVideos
+from .stage_parts import classifier_of, digest_of, seeded
 from .stage_run import END_TO_END, VALIDATION, train_stage
 from .stages import Training
 
@@ -41,7 +42,11 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         places = Boxes(config.frames.frame, config.patch)
     videos = StageVideos.read(config)
     encoders = encoders_of(
-        config.glance_encoder, config.local_encoder, config.weights, config.glance_px
+        config.glance_encoder,
+        config.local_encoder,
+        config.weights,
+        config.glance_px,
+        config.glance_reduction,
     )
     glance, local = (encoder.to(device) for encoder in encoders)
     sizes = (glance.channels, local.channels, videos.n_classes)

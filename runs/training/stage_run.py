@@ -32,9 +32,9 @@ from ..configs.fit import (
 from ..folders.run_folder import run_folder
 from ..options.parse import UsageError, settings_of, tell, usage
 from ..options.presets import CONFIG, RUN, VERBS
+from ..options.stage_videos import StageVideos
 from .samples import in_order
 from .stage_parts import (
-    StageVideos,
     check_choices,
     check_policy,
     classifier_of,

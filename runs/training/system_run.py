@@ -8,6 +8,8 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
 from ...agents import (
     DirectSystem,
     FixedSystem,
@@ -25,7 +27,7 @@ from ...envs import EnvConfig, FeatureSource, open_source
 from ...recognizer import torch_threads, weights_digest
 from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.train import TrainConfig
-from ..evaluation.system_runs import MODEL
+from ..evaluation.system_runs import MODEL, TRAINED
 from ..evaluation.systems import played_of, system_results
 from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
 from ..options.devices import device_of
@@ -122,7 +124,8 @@ def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemM
         made = make_system(
             system, files, keywords, cache.steps, config.seed, device_of(config.device)
         )
-    check_kept(made.model)
+    if isinstance(made.model, OnPolicyAlgorithm):
+        check_kept(made.model)
     return made
 
 
@@ -137,7 +140,8 @@ def _play(
     out = config.out
     if made is None:
         assert isinstance(system, DirectSystem)
-        read = system.reader(source, setting_of(system, config.method), config.seed)
+        setting = setting_of(system, config.method)
+        read = system.reader(source, setting, config.seed, out / TRAINED)
         return read(source, source.cache.split("test"))
     train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
     with whole_file(out / MODEL) as beside, beside.open("wb") as file:

@@ -61,6 +61,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     of_systems = [path for path in every if path not in on_pixels and is_system_run(path)]
     paths = [path for path in every if path not in (*on_pixels, *of_systems)]
     pixel_runs = _find_pixel_runs(on_pixels, config)
+    if len({run.name for run in pixel_runs}) < len(pixel_runs):
+        pixel_runs = [replace(r, name=str(p)) for r, p in zip(pixel_runs, on_pixels, strict=True)]
     systems = _find_systems(of_systems, config)
     found = _find(paths, config)
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
@@ -70,7 +72,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     for run in systems:
         cache = run.source.cache
         videos = _videos(cache, config)
-        rows.append(run.row(config.split, pixels=config.pixels))
+        rows += run.rows(config.split, pixels=config.pixels)
         if config.exit_at:
             outcomes = _outcomes(cache, videos, run.read, run.read(videos))
             rows += _exits(run.name, *outcomes, config)
@@ -161,6 +163,7 @@ def _find_pixel_runs(paths: Sequence[Path], config: EvaluateConfig) -> list[Pixe
         ("--keep-ratio", config.keep_ratio),
         ("--cache", config.cache),
         ("--classifier", config.classifier),
+        ("--oracle", config.oracle),
     ):
         if given and paths:
             raise UsageError(
@@ -170,7 +173,8 @@ def _find_pixel_runs(paths: Sequence[Path], config: EvaluateConfig) -> list[Pixe
     device = device_of(config.device)
     runs = [find_pixel_run(path, config.videos_root, device) for path in paths]
     for run in runs:
-        run.check(config.split)
+        for split in (config.split, *([SOLVED_ON] if config.exit_at else [])):
+            run.check(split)
     return runs
 
 
@@ -180,7 +184,7 @@ def _pixel_rows(run: PixelRun, config: EvaluateConfig) -> list[dict[str, Any]]:
     found, *others = run.play(config.split, (None, *kinds), config.seed)
     rows = [found.row(run.name)]
     if config.exit_at:
-        (solving,) = run.play(SOLVED_ON)
+        (solving,) = run.play(SOLVED_ON, seed=config.seed)
         rows += _exits(run.name, solving, found, config)
     pairs = zip(kinds, others, strict=True)
     return rows + [each.row(f"{kind}, as {run.name}") for kind, each in pairs]

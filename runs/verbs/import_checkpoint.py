@@ -1,32 +1,39 @@
-"""The verb ``import-checkpoint``: a released AdaFocus checkpoint becomes bundles."""
+"""The verb ``import-checkpoint``: a released checkpoint of AdaFocus or V2 becomes bundles."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ...feature_cache import GLANCE, CacheError, FeatureCache, in_short, read_checkpoint
 from ...recognizer import (
     RELEASED_ENTRIES,
+    RELEASED_V2_ENTRY,
     AdaptiveRecognizer,
+    Boxes,
     FrameConfig,
     PatchGrid,
     Released,
     convert_released,
+    convert_released_v2,
     describe,
     format_gmacs,
     in_words,
+    is_released_v2,
     write_bundle,
 )
 from ..configs.import_checkpoint import ImportConfig
 from ..folders.atomic import check_free, whole
 from ..options.parse import UsageError, tell, usage
 
-# The released code's: short side 256 by Pillow, central crop 224, patches on a 7×7 grid.
-FRAME_PX, RESIZE_PX, RESIZER, GRID = 224, 256, "pillow", 7
+# The released code's: short side 256 by Pillow, central crop 224, patches on a 7×7 grid. That of
+# AdaFocusV2 has boxes at any place, and reads the frames in another order.
+FRAME_PX, RESIZE_PX, RESIZER, GRID, ORDER_V2 = 224, 256, "pillow", 7, "halving"
 
 
 def import_checkpoint(config: ImportConfig) -> None:
@@ -41,32 +48,28 @@ def import_checkpoint(config: ImportConfig) -> None:
     check_free(config.out)
     with usage():
         frames = FrameConfig(config.steps, FRAME_PX, RESIZE_PX, resizer=RESIZER)
-        grid = PatchGrid(FRAME_PX, config.patch, GRID)
     classes = [] if config.classes is None else _class_names(config.classes)
-    released = convert_released(read_checkpoint(config.checkpoint, RELEASED_ENTRIES))
-    inferred = released.report.inferred
-    if "grid_n" in inferred:
-        with usage():
-            grid = replace(grid, n=int(inferred["grid_n"]))
-    if released.policy is not None and inferred["map_height"] != 7:
-        side = inferred["map_height"]
-        raise UsageError(
-            f"the policy reads glance maps of {side}×{side}, frames of {FRAME_PX} px give 7×7: it "
-            "was trained with another glance size, which this import does not know"
-        )
+    checkpoint = read_checkpoint(config.checkpoint, (*RELEASED_ENTRIES, RELEASED_V2_ENTRY))
+    places: PatchGrid | Boxes
+    if is_released_v2(checkpoint):
+        released, places = _adafocus_v2(config, checkpoint)
+        frames = replace(frames, order=ORDER_V2)
+    else:
+        released, places = _adafocus(config, checkpoint)
+    _check_maps(released)
     n_classes = released.classifier.config.n_classes
     if classes and len(classes) != n_classes:
         raise UsageError(
             f"--classes {config.classes} names {len(classes)} classes, the checkpoint has "
             f"{n_classes}: give the list that it was trained with"
         )
-    cache = None if config.cache is None else _cache(config.cache, released, grid, frames)
+    cache = None if config.cache is None else _cache(config.cache, released, places, frames)
     fingerprint = None if cache is None else cache.fingerprint
     recognizer = AdaptiveRecognizer(
         released.glance,
         released.local,
         released.classifier,
-        grid,
+        places,
         released.policy,
         torch.float32 if cache is None else cache.dtype,  # the released code rounds nothing
         frames=frames,
@@ -78,7 +81,8 @@ def import_checkpoint(config: ImportConfig) -> None:
             write_bundle(folder / name, "encoder", encoder.config, encoder)
         f_c, policy = released.classifier, released.policy
         write_bundle(folder / "classifier", "classifier", f_c.config, f_c, fingerprint)
-        if policy is not None:
+        # On its own, a policy is for the options of a cache; V2's names places between them.
+        if policy is not None and isinstance(places, PatchGrid):
             write_bundle(folder / "policy", "policy", policy.config, policy, fingerprint)
         report = {**asdict(released.report), "gmacs_per_frame": asdict(recognizer.cost)}
         (folder / "report.json").write_text(json.dumps(report, indent=2))
@@ -88,6 +92,67 @@ def import_checkpoint(config: ImportConfig) -> None:
         tell(json.dumps({"out": str(config.out), **report, **costs}))
     else:
         _tell_report(config, released, cost.total_gmacs)
+
+
+def _adafocus(config: ImportConfig, checkpoint: Mapping[str, Any]) -> tuple[Released, PatchGrid]:
+    """Return the networks of an AdaFocus checkpoint, and its options.
+
+    Raises:
+        UsageError: If the patches do not fit into frames.
+        WeightsError: If it is no such checkpoint.
+    """
+    with usage():
+        grid = PatchGrid(FRAME_PX, config.patch, GRID)
+    released = convert_released(checkpoint)
+    if "grid_n" in released.report.inferred:
+        with usage():
+            grid = replace(grid, n=int(released.report.inferred["grid_n"]))
+    return released, grid
+
+
+def _adafocus_v2(config: ImportConfig, checkpoint: Mapping[str, Any]) -> tuple[Released, Boxes]:
+    """Return the networks of an AdaFocusV2 checkpoint, and its boxes.
+
+    Raises:
+        UsageError: If the boxes do not fit into frames, there are not as many heads as frames, or
+            a cache is given.
+        WeightsError: If it is no such checkpoint.
+    """
+    if config.cache is not None:
+        raise UsageError(
+            f"--cache {config.cache}: a cache holds the features of a grid's patches, AdaFocusV2 "
+            "looks anywhere between them: leave --cache out"
+        )
+    with usage():
+        boxes = Boxes(FRAME_PX, config.patch)
+    released = convert_released_v2(checkpoint)
+    steps = released.report.inferred["steps"]
+    if steps != config.steps:
+        raise UsageError(
+            f"--steps {config.steps}: the checkpoint has heads for 1 to {steps} frames: give "
+            f"--steps {steps}"
+        )
+    return released, boxes
+
+
+def _check_maps(released: Released) -> None:
+    """Check that the policy, if any, reads the maps that f_G gives.
+
+    Raises:
+        UsageError: If it does not.
+    """
+    policy = released.policy
+    if policy is None:
+        return
+    with torch.no_grad():
+        maps = released.glance(torch.zeros(1, 3, FRAME_PX, FRAME_PX, dtype=torch.uint8))
+    expected, found = (policy.config.map_height, policy.config.map_width), tuple(maps.shape[2:])
+    if expected != found:
+        raise UsageError(
+            f"the policy reads glance maps of {expected[0]}×{expected[1]}, frames of {FRAME_PX} px "
+            f"give {found[0]}×{found[1]}: it was trained with another glance size, which this "
+            "import does not know"
+        )
 
 
 def _tell_report(config: ImportConfig, released: Released, gmacs_per_video: float) -> None:
@@ -121,13 +186,15 @@ def _class_names(path: Path) -> list[str]:
     return names
 
 
-def _cache(path: Path, released: Released, grid: PatchGrid, frames: FrameConfig) -> FeatureCache:
+def _cache(
+    path: Path, released: Released, places: PatchGrid | Boxes, frames: FrameConfig
+) -> FeatureCache:
     """Open a cache of the released encoders.
 
     Raises:
         CacheError: If it is a cache of other encoders, has no such patches, or other classes.
     """
-    cache = FeatureCache.open(path, grid.name)
+    cache = FeatureCache.open(path, places.name)
     for name, encoder in ((GLANCE, released.glance), (cache.group.encoder, released.local)):
         said, found = cache.manifest["encoders"][name], describe(encoder)
         if said != found:

@@ -33,7 +33,8 @@ class Counter:
         )
         key = np.abs(seen.reshape(n, -1).sum(axis=1) * 1e3).astype(int) + steps
         if isinstance(self._space, gymnasium.spaces.Box):
-            return np.sin(key[:, None] * np.arange(1, T + 1)).astype(np.float32), steps
+            waves = np.sin(key[:, None] * np.arange(1, self._space.shape[0] + 1))
+            return waves.clip(self._space.low, self._space.high).astype(np.float32), steps
         sizes = getattr(self._space, "nvec", getattr(self._space, "n", None))
         if np.ndim(sizes):
             return np.stack([key % size for size in sizes], axis=1), steps

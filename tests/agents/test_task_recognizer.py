@@ -36,6 +36,7 @@ EXIT = "focusgym/Exit-v0"
 PLAYED = [
     (name, {"observation": seen})
     for name in TASKS
+    if name != "Boxes"  # whose features on a cache are interpolated: see test_centers.py
     for seen in config_class(name).observations
     if seen != "index"
 ] + [("AdaFocusPlus", {"action_set": "flat"})]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from support import C, Literal, T
 
-from focusgym.envs import coarse_to_fine
+from focusgym.recognizer import coarse_to_fine
 
 GO_ON, STOP = 1, 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from focusgym.feature_cache import (
     AugmentConfig,
+    Clip,
     FeatureCache,
     VideoError,
     VideoSamples,
@@ -66,6 +68,58 @@ def test_augmentation_is_keyed_by_video_and_epoch(videos: pd.DataFrame) -> None:
     other = VideoSamples(videos, 10, FRAMES, augment=AugmentConfig(1, seed=4))
     ((frames, _),) = other.batches(0, ROWS[:1])
     assert frames[0].numpy().tobytes() != seen[3, 0]
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is filled with the path of each video that is decoded."""
+    found: list[str] = []
+
+    def note(clip: Clip, *how: Any) -> Any:
+        found.append(clip.path)
+        return read_frames(clip, *how)
+
+    monkeypatch.setattr("focusgym.feature_cache.reading.samples.read_frames", note)
+    return found
+
+
+def test_what_is_the_same_in_every_epoch_is_decoded_once(
+    videos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = videos["path"].tolist()
+    every = [torch.tensor([3, 0, 1]), torch.tensor([4, 2])]
+    found = decoded(monkeypatch)
+    samples = VideoSamples(videos, 10, FRAMES, draws_key=[1])
+    first, second = (list(samples.batches(epoch, every)) for epoch in (0, 1))
+    assert sorted(found) == sorted(paths), "nothing in the second epoch"
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert not torch.equal(one[1], other[1]), "draws are new"
+        one[0].zero_()  # the caller's own: nothing that is kept changes
+    third = list(samples.batches(2, every))
+    assert torch.equal(third[0][0], second[0][0])
+    found.clear()
+    augmented = VideoSamples(videos, 10, FRAMES, augment=AugmentConfig(1))
+    for epoch in (0, 1):
+        list(augmented.batches(epoch, every))
+    assert sorted(found) == sorted(2 * paths)
+
+
+def test_no_more_is_kept_than_there_is_room_for(
+    videos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three videos of 3·3·64·64 bytes, whichever are decoded first; the others anew every time."""
+    monkeypatch.setattr(
+        "focusgym.feature_cache.reading.samples.KEPT_BYTES", 3 * 3 * 3 * 64 * 64 + 100
+    )
+    found = decoded(monkeypatch)
+    samples = VideoSamples(videos, 10, FRAMES)
+    expected = [frames for frames, _ in samples.batches(0, [*ROWS, torch.tensor([2])])]
+    assert {*found} == {*videos["path"]}
+    for epoch in (1, 2):
+        found.clear()
+        again = [frames for frames, _ in samples.batches(epoch, [*ROWS, torch.tensor([2])])]
+        assert len({*found}) == 2
+        assert all(torch.equal(one, other) for one, other in zip(expected, again, strict=True))
 
 
 def test_draws_are_keyed_by_row_and_epoch(videos: pd.DataFrame) -> None:

@@ -148,6 +148,20 @@ def test_a_frame_is_normalised_once_for_all_its_crops() -> None:
     torch.testing.assert_close(encoder(frame[crop]), encoder.trunk(block_means))
 
 
+@torch.no_grad()
+def test_a_bilinear_reduction_weighs_four_pixels() -> None:
+    """Written out: the pixel i of n lies at i·(S − 1)/(n − 1), from corner to corner."""
+    encoder = Encoder(EncoderConfig("small_local", input_px=10, reduction="bilinear")).eval()
+    frame = images(32, n=2)
+    places = torch.arange(10, dtype=torch.float64) * 31 / 9
+    weights = (1 - (places[:, None] - torch.arange(32)).abs()).clamp(min=0)  # (10, 32)
+    reduced = torch.einsum("nchw,ih,jw->ncij", normalised(frame).double(), weights, weights).float()
+    torch.testing.assert_close(encoder(frame), encoder.trunk(reduced), rtol=0, atol=1e-4)
+    averaged = Encoder(EncoderConfig("small_local", input_px=10)).eval()
+    averaged.load_state_dict(encoder.state_dict())
+    assert (encoder(frame) - averaged(frame)).abs().max() > 0.01
+
+
 def test_networks_are_fed_as_their_weights_expect() -> None:
     encoder = Encoder(EncoderConfig("small_local"))
     assert encoder.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
@@ -295,6 +309,10 @@ def test_encoders_refuse_what_they_cannot_use() -> None:
         EncoderConfig("")
     with pytest.raises(ValueError, match="input_px must be at least 1, or None .*; got 0"):
         EncoderConfig("resnet18", input_px=0)
+    with pytest.raises(ValueError, match="reduction must be one of area, bilinear; got 'cubic'"):
+        EncoderConfig("resnet18", 96, "cubic")
+    with pytest.raises(ValueError, match="'bilinear' needs input_px, the side .*: give a side"):
+        EncoderConfig("resnet18", reduction="bilinear")
     with pytest.raises(EncoderError, match="vit_b_32 has no feature map .*: choose a convolution"):
         Encoder(EncoderConfig("vit_b_32"))
     encoder = Encoder(EncoderConfig("small_local"))

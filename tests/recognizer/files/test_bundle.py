@@ -14,17 +14,19 @@ import pytest
 import torch
 from torch import nn
 
+from focusgym.feature_cache import in_short
 from focusgym.recognizer import (
     BundleError,
     Encoder,
     EncoderConfig,
     GruClassifier,
+    describe,
     read_bundle,
     read_classifier,
     read_encoder,
     write_bundle,
 )
-from focusgym.recognizer.files.bundle import Bundle, restore
+from focusgym.recognizer.files.bundle import Bundle, restore, weights_digest
 
 
 def test_bundles_round_trip(tmp_path: Path, classifier: GruClassifier) -> None:
@@ -41,6 +43,25 @@ def test_bundles_round_trip(tmp_path: Path, classifier: GruClassifier) -> None:
     restored = read_encoder(tmp_path / "e")
     assert torch.equal(torch.get_rng_state(), before), "weights that are read are not drawn first"
     assert torch.equal(restored(images), encoder(images))
+
+
+def test_a_reduction_is_described_where_it_is_not_the_area_average(tmp_path: Path) -> None:
+    """Fingerprints of caches and bundles from before there was another one stay as they are."""
+    encoder = Encoder(EncoderConfig("small_glance", input_px=12))
+    digest = weights_digest(encoder)
+    area = {"name": "small_glance", "input_px": 12, "weights_sha256": digest}
+    assert describe(encoder) == area
+    path = tmp_path / "e"
+    write_bundle(path, "encoder", encoder.config, encoder)
+    content = json.loads((path / "bundle.json").read_text())
+    assert content["config"].pop("reduction") == "area"
+    (path / "bundle.json").write_text(json.dumps(content))
+    assert read_encoder(path).config == encoder.config
+    encoder.config = replace(encoder.config, reduction="bilinear")
+    assert describe(encoder) == area | {"reduction": "bilinear"}
+    assert in_short(describe(encoder)).startswith("small_glance at 12 px (bilinear), weights ")
+    write_bundle(path, "encoder", encoder.config, encoder)
+    assert read_encoder(path).config == encoder.config
 
 
 def test_who_may_read_one_file_may_read_both(tmp_path: Path, classifier: GruClassifier) -> None:

@@ -103,24 +103,24 @@ def test_no_frames_are_refused(frames: Tensor) -> None:
         (
             torch.zeros(3, 4, dtype=torch.int64),
             None,
-            r"expected an int64 option for every frame, \(3, 5\); got torch.int64, \(3, 4\): give",
+            r"expected int64 \(3, 5\) for every frame; got torch.int64, \(3, 4\): give one option",
         ),
         (
             torch.zeros(5, 3, dtype=torch.int64),
             None,
-            r"every frame, \(3, 5\); got torch.int64, \(5, 3\)",
+            r"\(3, 5\) for every frame; got torch.int64, \(5, 3\)",
         ),
         (torch.zeros(3, dtype=torch.int64), None, r"got torch.int64, \(3,\)"),
         (
             torch.zeros(3, 5),
             None,
-            r"got torch.float32, \(3, 5\): give one in \[0, 9\) per frame",
+            r"got torch.float32, \(3, 5\): give one option in \[0, 9\) per frame",
         ),
         (torch.zeros(3, 5, dtype=torch.bool), None, r"got torch.bool, \(3, 5\)"),
         (
             torch.full((3, 5), 9),
             None,
-            r"must be in \[0, 9\), or -1 where `attended` is False; got values from 9 to 9",
+            r"must be in \[0, 9\); got values from 9 to 9; -1 is for where `attended` is False",
         ),
         (torch.full((3, 5), 9), GIVEN[1], r"got values from 9 to 9"),
         (GIVEN[0], None, r"got values from -1 to 8"),

@@ -22,8 +22,8 @@ from released_files import (
 from torch.nn import functional
 
 from focusgym.feature_cache.building.weights import read_checkpoint
-from focusgym.recognizer import Encoder, PatchGrid, WeightsError, pool
-from focusgym.recognizer.pipeline.released import RELEASED_ENTRIES, Released, convert_released
+from focusgym.recognizer import Encoder, PatchGrid, Released, WeightsError, pool
+from focusgym.recognizer.pipeline.released import RELEASED_ENTRIES, convert_released
 
 B, T, PATCH = 2, 3, 96
 
@@ -172,7 +172,7 @@ def test_before_stage_ii_there_is_no_policy(encoders: Checkpoint) -> None:
 def test_a_policy_under_another_key_is_told_of(
     encoders: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("focusgym.recognizer.pipeline.released.Encoder", build_once)
+    monkeypatch.setattr("focusgym.recognizer.pipeline.released_parts.Encoder", build_once)
     policy = policy_state()
     wrapped = prefixed("module.", policy)
     without = {name: value for name, value in policy.items() if not name.startswith("critic")}
@@ -323,7 +323,7 @@ DAMAGES: list[tuple[Damage, str]] = [
 def test_what_does_not_fit_is_refused(
     damage: Damage, text: str, encoders: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("focusgym.recognizer.pipeline.released.Encoder", build_once)
+    monkeypatch.setattr("focusgym.recognizer.pipeline.released_parts.Encoder", build_once)
     parts = encoders | {"fc": classifier_state(), "policy": policy_state()}
     checkpoint = {entry: dict(state) for entry, state in parts.items()}
     damage(checkpoint)

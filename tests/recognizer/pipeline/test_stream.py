@@ -167,22 +167,30 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "options of another batch": (
         FRAMES[:, 0],
         OPTIONS[:2, 0],
-        r"expected an option for each of 3 streams; got \(2,\): give \(B,\)",
+        r"expected int64 \(3,\) for every frame; got torch.int64, \(2,\): give one",
     ),
     "an option beside it": (
         FRAMES[:, 0],
         torch.tensor(4),
-        r"expected an option for each of 3 streams; got \(\): give \(B,\)",
+        r"expected int64 \(3,\) for every frame; got torch.int64, \(\): give one",
     ),
-    "options of several frames": (FRAMES[:, 0], OPTIONS, r"each of 3 streams; got \(3, 5\): give"),
+    "options of several frames": (
+        FRAMES[:, 0],
+        OPTIONS,
+        r"\(3,\) for every frame; got .* \(3, 5\)",
+    ),
     "options that are not there": (
         FRAMES[:, 0],
         OPTIONS[:, 0] + 4,
-        r"in \[0, 9\), or -1 .* 4 to 12",
+        r"in \[0, 9\); got values from 4 to 12; -1 is",
     ),
-    "options that are none": (FRAMES[:, 0], OPTIONS[:, 0] - 1, r"in \[0, 9\), .* from -1 to 7"),
+    "options that are none": (
+        FRAMES[:, 0],
+        OPTIONS[:, 0] - 1,
+        r"in \[0, 9\); got values from -1 to 7",
+    ),
     "options for some frames": (FRAMES[:, 0], OPTIONS[:, 0], "for all frames, or for none"),
-    "options of floats": (FRAMES[:, 0], OPTIONS[:, 0] / 2, r"an int64 option .* got torch.float32"),
+    "options of floats": (FRAMES[:, 0], OPTIONS[:, 0] / 2, r"expected int64 .* got torch.float32"),
 }
 
 

@@ -52,5 +52,5 @@ def test_descriptions_come_back(places: PatchGrid | WholeFrame) -> None:
     assert described["kind"] == {PatchGrid: "patches", WholeFrame: "full"}[type(places)]
     with pytest.raises(TypeError, match="speed"):
         read_places({**described, "speed": 1})
-    with pytest.raises(ValueError, match="of a kind among patches, full; got 'cubes'"):
+    with pytest.raises(ValueError, match="of a kind among patches, full, boxes; got 'cubes'"):
         read_places({**described, "kind": "cubes"})

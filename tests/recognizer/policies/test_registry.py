@@ -42,8 +42,11 @@ def test_a_class_of_your_own_is_found_by_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ("lstm", "network must be one of gru, or 'module:attribute' of your own; got 'lstm'"),
-        ("os:getcwd", "must be a class derived from focusgym.recognizer.PolicyNetwork"),
+        (
+            "lstm",
+            "network must be one of gru, centers, or 'module:attribute' of your own; got 'lstm'",
+        ),
+        ("os:getcwd", "must be a class derived from focusgym.recognizer.Policy;"),
     ],
 )
 def test_what_is_no_policy_is_refused(network: str, message: str) -> None:

@@ -5,7 +5,6 @@ The disks are real: small ones in memory, which only root may mount.
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import shutil
@@ -31,8 +30,6 @@ from verbs import Digits, make_policy
 from focusgym.agents import read_policy
 from focusgym.feature_cache import DigitsConfig, FeatureCache
 from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
-from focusgym.recognizer.files.disks import disk_error
-from focusgym.recognizer.files.whole import write_whole
 from focusgym.runs.cli import main
 from focusgym.runs.training.recipes import Recipe
 
@@ -379,38 +376,3 @@ def test_no_traceback_after_the_end(disk: Disk, root: Path) -> None:
     *bars, said = ran.stderr.splitlines()
     assert said.startswith(f"focusgym: {out}: the disk is full (No space left on device): free")
     assert all("rollout" in bar for bar in bars if bar)
-
-
-def test_files_appear_whole(disk: Disk) -> None:
-    """A file that is there stays as it is where a new one has no room."""
-    path = disk.place / "file.json"
-    write_whole(path, "before")
-    disk.change("nr_blocks=2")
-    with pytest.raises(OSError, match="No space left on device"):
-        write_whole(path, "x" * 3 * PAGE)
-    assert [each.name for each in disk.place.iterdir()] == ["file.json"]
-    assert path.read_text() == "before"
-
-
-def test_what_stands_behind_an_error() -> None:
-    full = OSError(errno.ENOSPC, "no room", "name")
-
-    def raised(*, hidden: bool = False, cause: bool = True) -> Exception:
-        try:
-            try:
-                raise full
-            except OSError as error:
-                if hidden:
-                    raise ValueError("another") from None
-                if cause:
-                    raise ValueError("another") from error
-                raise ValueError("another")  # noqa: B904
-        except ValueError as error:
-            return error
-
-    for error in (full, raised(), raised(cause=False)):
-        found = disk_error(error)
-        assert found is not None
-        assert (found.errno, found.filename) == (errno.ENOSPC, "name")
-    for other in (raised(hidden=True), FileNotFoundError(errno.ENOENT, "gone"), OSError("x"), None):
-        assert disk_error(other) is None

@@ -41,6 +41,7 @@ NEEDED = {
     "fit encoder": ("--videos", "v", "--network", "n", "--weights", "w"),
     "fit patches": ("--videos", "v", "--glance-encoder", "g", "--local-encoder", "l"),
     "fit classifier": ("--cache", "c"),
+    "fit end-to-end": ("--videos", "v"),
     "train": (),
     "compare": (),
 }
@@ -90,7 +91,7 @@ def test_defaults_are_those_of_the_room_below() -> None:
     here = {f.name: f.default for f in fields(PolicyTrainingConfig)}
     assert here.pop("conv_channels") is here.pop("hidden") is None  # those that go with f_C
     assert (said.pop("conv_channels"), said.pop("hidden")) == (64, 1024)
-    assert here.keys() - said.keys() == {"epochs", "threads"}
+    assert here.keys() - said.keys() == {"threads"}
     assert said.keys() - here.keys() == {"reward", "plus"}
     assert {name: here[name] for name in said if name in here} == {
         name: value for name, value in said.items() if name in here
@@ -113,7 +114,7 @@ def test_the_quickstart_trains_as_its_presets_say() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_key_of_a_preset_decides(name: str) -> None:
     """Whatever a section says is what comes of it, read in another way."""
-    assert len(preset_names()) == 5 + len(SYSTEMS)
+    assert len(preset_names()) == 10 + len(SYSTEMS)  # AdaFocus's five, AdaFocusV2's five
     for section, options in read_preset(name).items():
         verb, *given = section.split(" --")
         args = [arg for option in given for arg in (f"--{option}", "x")]
@@ -289,9 +290,10 @@ def test_what_cannot_be_a_preset(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "train", tmp_path / "out", "--preset", "nope") == (
-        "--preset nope: there is no such preset: choose one of activitynet, adaframe, arnet, "
-        "average, clips, digits, fcvid, frameexit, frameexit_gates, gru, mini_kinetics, ocsampler, "
-        "tsn, uniform, or give a file that ends in .yaml"
+        "--preset nope: there is no such preset: choose one of activitynet, activitynet_v2, "
+        "activitynet_v2_rn, adaframe, arnet, average, clips, digits, digits_v2, fcvid, fcvid_v2, "
+        "frameexit, frameexit_gates, gru, mini_kinetics, mini_kinetics_v2, ocsampler, tsn, "
+        "uniform, or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
     assert missing.startswith(
@@ -302,9 +304,9 @@ def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_reading_presets_imports_nothing_heavy() -> None:
     code = """
 import sys
-from focusgym.runs.options.presets import preset_args, preset_names
+from focusgym.runs.options.presets import preset_args, preset_names, read_preset
 for name in preset_names():
-    preset_args(name, "train")
+    preset_args(name, next(iter(read_preset(name))))
 print([name for name in ("torch", "numpy", "pandas") if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -186,3 +186,12 @@ def test_a_full_disk_leaves_nothing(
     with pytest.raises(OutputError, match="No space left on device.*give another --annotate"):
         annotate(video, tmp_path / "out.mp4", STEPS, FRAMES)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_frames_that_were_read_in_another_order_are_shown_at_their_times(
+    video: Path, tmp_path: Path
+) -> None:
+    """As a recognizer reads them whose every prefix is spread over the video."""
+    for name, steps in (("one", STEPS), ("other", [STEPS[t] for t in (1, 0, 3, 2)])):
+        annotate(video, tmp_path / f"{name}.mp4", steps, FRAMES)
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "other.mp4").read_bytes()

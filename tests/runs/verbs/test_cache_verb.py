@@ -2,76 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cache_verb import BARE, FRAMES, SMALL, lists, run, told
 
-from focusgym.feature_cache import DigitsConfig, FeatureCache, make_digits, verify_cache
+from focusgym.feature_cache import FeatureCache, verify_cache
 from focusgym.recognizer import Encoder, EncoderConfig, encoder_gmacs, write_bundle
-from focusgym.runs.cli import main
-
-FRAMES = ("--steps", "2", "--frame", "64", "--resize", "0")
-GLANCE = ("--glance", "small_glance", "--weights", "small_glance=random", "--glance-px", "12")
-BARE = (*GLANCE, "--weights", "small_local=random", *FRAMES)
-SMALL = (*BARE, "--group", "patches:small_local:28")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Digits with lists in three formats."""
-    root = tmp_path_factory.mktemp("made") / "data"
-    table = make_digits(DigitsConfig(n_train=20, n_val=4, n_test=4, n_frames=6), root)
-    for split, rows in table.groupby("split"):
-        lines = [f"{path} 6 {i % 2}" for i, path in enumerate(rows["path"])]
-        (root / f"{split}.txt").write_text("\n".join(lines))
-        pd.DataFrame({"path": rows["path"], "label": [i % 2 for i in range(len(rows))]}).to_csv(
-            root / f"{split}.csv", index=False
-        )
-    return root
-
-
-@pytest.fixture
-def data(made: Path, tmp_path: Path) -> Path:
-    """A copy of them, which a test may change."""
-    return shutil.copytree(made, tmp_path / "data")
-
-
-def run(capsys: pytest.CaptureFixture[str], *args: str | Path, status: int | None = None) -> str:
-    """Run the command; return what it printed, errors included."""
-    if status is None:
-        main(["cache", *map(str, args)])
-    else:
-        with pytest.raises(SystemExit) as caught:
-            main(["cache", *map(str, args)])
-        assert caught.value.code == status
-    captured = capsys.readouterr()
-    return " ".join((captured.out + captured.err).split())
-
-
-def told(
-    capsys: pytest.CaptureFixture[str], *args: str | Path, status: int | None = None
-) -> dict[str, Any]:
-    """Run the command with --json; return the object that is all of its standard output."""
-    capsys.readouterr()
-    if status is None:
-        main(["cache", *map(str, args), "--json"])
-    else:
-        with pytest.raises(SystemExit) as caught:
-            main(["cache", *map(str, args), "--json"])
-        assert caught.value.code == status
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
-
-
-def lists(data: Path, suffix: str) -> list[str | Path]:
-    given = [(f"--{split}", data / f"{split}.{suffix}") for split in ("train", "val", "test")]
-    return ["--videos", data, *[part for pair in given for part in pair]]
 
 
 def test_plan_build_verify_info(
@@ -272,84 +212,6 @@ def test_a_shard_may_hold_nothing_but_missing_videos(
     for path in (tmp_path / "whole").rglob("*.*"):
         other = tmp_path / "merged" / path.relative_to(tmp_path / "whole")
         assert other.read_bytes() == path.read_bytes()
-
-
-def test_json_is_what_the_cache_says(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From the plan to a damaged cache: one object each, with the figures of the files."""
-    out = tmp_path / "c"
-    given = (*lists(data, "txt"), *SMALL)
-    planned = told(capsys, "plan", out, *given, "--sample", "2")
-    assert planned["rows"] == {"train": 20, "val": 4, "test": 4}
-    assert (planned["cache"], planned["n_classes"], planned["device"]) == (str(out), 2, "cpu")
-    assert planned["problems"] == []
-    assert list(planned["option_gmacs"]) == ["p28_7x7"]
-    assert planned["hours"] == pytest.approx(28 * planned["seconds_per_row"] / 3600)
-    built = told(capsys, "build", out, *given)
-    cache = FeatureCache.open(out)
-    arrays = [(name, out / f"{name}.npy") for name in planned["array_bytes"]]
-    for name, path in arrays:
-        header = path.stat().st_size - planned["array_bytes"][name]
-        assert 0 < header <= 256, name
-    weights = [
-        out / "encoders" / name / "weights.safetensors" for name in ("glance", "small_local")
-    ]
-    assert 0 < sum(path.stat().st_size for path in weights) - planned["weights_bytes"] < 2**14
-    assert planned["total_bytes"] == sum(planned["array_bytes"].values()) + planned["weights_bytes"]
-    assert built == {
-        "cache": str(out),
-        "rows": planned["rows"],
-        "fingerprints": {"p28_7x7": cache.fingerprint},
-        "skipped": [],
-    }
-    info = told(capsys, "info", out)
-    splits = info.pop("splits")
-    assert info == {"cache": str(out), **cache.manifest}
-    for name, rows in cache.videos.groupby("split"):
-        assert splits[name]["rows"] == splits[name]["videos"] == len(rows)
-        files = sum(Path(path).stat().st_size for path in rows["path"])
-        assert splits[name]["video_MB"] == pytest.approx(files / 1e6, abs=0.051)
-    assert told(capsys, "verify", out) == {"cache": str(out), "problems": []}
-    path = out / "glance_maps.npy"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    found = told(capsys, "verify", out, "--sample", "0", status=1)
-    assert found["problems"] == verify_cache(out, sample=0)
-    assert len(found["problems"]) == 1
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main(["cache", "info", str(data), "--json"])
-    assert caught.value.code == 2
-    printed = capsys.readouterr()
-    assert (printed.out, printed.err.count("\n")) == ("", 1)
-
-
-def test_json_of_shards_and_of_problems(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """More problems than a screen would show are all there."""
-    lines = (data / "train.txt").read_text().splitlines()
-    (data / lines[2].split()[0]).unlink()
-    more = [*lines, *(f"nowhere/{i}.mp4 6 0" for i in range(59))]
-    (data / "train.txt").write_text("\n".join(more))
-    given = (*lists(data, "txt"), *SMALL)
-    planned = told(capsys, "plan", tmp_path / "m", *given, "--sample", "1", status=1)
-    assert len(planned["problems"]) == 60
-    assert "nowhere/58.mp4" in planned["problems"][-1]
-    (data / "train.txt").write_text("\n".join(lines))
-    parts = [tmp_path / f"part{i}" for i in (1, 2)]
-    for i, part in enumerate(parts, 1):
-        built = told(capsys, "build", part, *given, "--skip-missing", "--shard", f"{i}/2")
-        assert sum(built["rows"].values()) == 14
-    merged = told(capsys, "merge", *parts, "--out", tmp_path / "merged")
-    cache = FeatureCache.open(tmp_path / "merged")
-    assert merged["shards"] == [str(part) for part in parts]
-    assert merged["fingerprints"] == {"p28_7x7": cache.fingerprint}
-    assert merged["rows"] == cache.videos["split"].value_counts().to_dict()
-    assert merged["skipped"] == cache.manifest["skipped"]
-    assert [each["row"] for each in merged["skipped"]] == [2]
 
 
 @pytest.mark.parametrize("verb", ["plan", "build"])

@@ -97,7 +97,7 @@ def test_stage_zero(
     stage, kept = call.again(), call.kept
     assert_kept(out, "encoder", stage.encoder, kept)
     bundle = read_bundle(out, "encoder")
-    assert bundle.config == {"name": "small_glance", "input_px": 12}
+    assert bundle.config == {"name": "small_glance", "input_px": 12, "reduction": "area"}
     assert bundle.cache_fingerprint is None
     assert read_encoder(out).channels == 32
     assert [path.name for path in out.parent.iterdir()] == ["out"], "nothing else is left"

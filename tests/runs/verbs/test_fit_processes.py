@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import kills
 import pytest
 from torch.distributed.run import parse_args
-from verbs import Digits, refused, run_fit
+from verbs import ALONE, Digits, contents, refused, run_fit
 
 from focusgym.feature_cache import VideoSamples
 from focusgym.recognizer import read_bundle
 
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 # The verb, in one process or in two, for each (name, port, processes, arguments) of a list, torch
 # imported once for all; prints how each process ended. In one it is killed as soon as its first
 # checkpoint is there: of the first epoch.
@@ -51,6 +50,7 @@ for name, port, n, arguments in json.loads(sys.argv[1]):
     ended[name] = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 print(json.dumps(ended))
 """
+BEGUN = [".lock", "checkpoint.safetensors", "config.yaml", "run.json"]
 EPOCHS = ("--epochs", 4)
 # Batches of five and two are shared unevenly.
 TOGETHER = ("--epochs", 3, "--freeze-batch-norm", "--dropout", 0.3)
@@ -110,9 +110,6 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-BEGUN = [".lock", "checkpoint.safetensors", "config.yaml", "run.json"]
-
-
 def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[str]:
     """Stage I on pixels, of f_L and f_C."""
     networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
@@ -120,16 +117,6 @@ def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[st
     rates = ("--lr-local", 0.5, "--lr-classifier", 2)
     given = ("patches", out, *digits.options, *networks, *sizes, *rates, *more)
     return [str(each) for each in given]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Everything in a folder, by path; what names the folder itself says so instead."""
-    itself = str(folder.resolve()).encode()
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): path.read_bytes().replace(itself, b"ITSELF")
-        for path in files
-    }
 
 
 def networks(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 import torch
 from recognizers import gmacs_by_hand, keep_probabilities, literal, make_recognizer
 from torch import nn
-from verbs import Digits
+from verbs import Digits, run_recognize
 
 from focusgym.feature_cache import read_frames
 from focusgym.recognizer import (
@@ -28,7 +27,6 @@ from focusgym.recognizer import (
     PolicyNetwork,
     format_gmacs,
 )
-from focusgym.runs.cli import main
 
 FULL_LOCAL = [(16, 3, 16), (8, 16, 32), (4, 32, 64), (4, 64, 64)]  # f_L on 32×32: side, in, out
 CLASSES = ("up", "[b]down[/b]", ":cat:", "d\u00e9j\u00e0 vu")  # printed as they are
@@ -47,18 +45,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
     policy.config = replace(policy.config, threshold=threshold)
     recognizer.save(path := tmp_path_factory.mktemp("recognize") / "recognizer")
     return path
-
-
-def run(
-    capsys: pytest.CaptureFixture[str], *args: object, status: int = 0
-) -> tuple[list[str], str]:
-    """Return the lines that are printed, and what is said of errors."""
-    ends = pytest.raises(SystemExit) if status else nullcontext()
-    with ends as caught:
-        main(["recognize", *map(str, args)])
-    assert status == (caught.value.code if caught else 0)
-    captured = capsys.readouterr()
-    return captured.out.splitlines(), captured.err
 
 
 def full_frames(recognizer: AdaptiveRecognizer) -> float:
@@ -132,7 +118,7 @@ def test_json_is_what_the_recognizer_says(
 ) -> None:
     """Twelve videos, in batches; each line is one object."""
     videos = [clip.path for clip in digits.clips]
-    lines, _ = run(capsys, *videos, "--bundle", bundle, "--json", "--top", 2)
+    lines, _ = run_recognize(capsys, *videos, "--bundle", bundle, "--json", "--top", 2)
     found = [without_times(json.loads(line)) for line in lines]
     assert_near(found, by_hand(bundle, digits, top=2))
     looks = [step["box_px"] is not None for line in found for step in line["steps"]]
@@ -156,7 +142,7 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     gmacs = 5 * sum(prices[name] for name in ("glance", "policy", "classifier"))
     gmacs += n_attended * prices["local"]
     full = full_frames(recognizer)
-    lines, _ = run(capsys, clip.path, "--bundle", bundle)
+    lines, _ = run_recognize(capsys, clip.path, "--bundle", bundle)
     first = lines[0].removeprefix(f"{clip.path}: ")
     names, percents, signs = zip(*(part.rsplit(" ", 2) for part in first.split(", ")), strict=True)
     assert names == tuple(CLASSES[c] for c in best.indices.tolist())
@@ -172,7 +158,7 @@ def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) 
     assert re.fullmatch(
         r"  \d+\.\d ms decoding, \d+\.\d ms recognizing \(mean of its batch\)", lines[-1]
     )
-    lines, _ = run(capsys, clip.path, "--bundle", bundle, "--top", 100)
+    lines, _ = run_recognize(capsys, clip.path, "--bundle", bundle, "--top", 100)
     assert lines[0].count(" %") == 4, "there are no more classes"
 
 
@@ -182,7 +168,7 @@ def test_a_video_that_stops_is_said_to(
     recognizer = make_recognizer(skips=0.0)
     recognizer.exits = ExitRule("confidence", (NEVER, 0.0, NEVER, NEVER, NEVER))
     recognizer.save(tmp_path / "exiting")
-    lines, _ = run(capsys, digits.clips[0].path, "--bundle", tmp_path / "exiting")
+    lines, _ = run_recognize(capsys, digits.clips[0].path, "--bundle", tmp_path / "exiting")
     gmacs = 2 * sum(gmacs_by_hand(recognizer).values())
     assert lines[1].startswith(
         f"  2 of 5 frames looked at, stopped after 2, {format_gmacs(gmacs)}, "
@@ -201,7 +187,7 @@ def test_what_costs_more_than_full_frames_is_said_to(
     recognizer.save(tmp_path / "whole")
     policy = gmacs_by_hand(recognizer)["policy"] - (9 - 4) * 6 / 1e9  # of hidden units to options
     gmacs = full_frames(recognizer) + 5 * policy
-    lines, _ = run(capsys, digits.clips[0].path, "--bundle", tmp_path / "whole")
+    lines, _ = run_recognize(capsys, digits.clips[0].path, "--bundle", tmp_path / "whole")
     ratio = gmacs / full_frames(recognizer)
     assert f"{format_gmacs(gmacs)}, {ratio:.1f} times more than full frames" in lines[1]
 
@@ -214,18 +200,18 @@ def test_what_cannot_be_read_is_named_and_the_others_are_told(
     good = [clip.path for clip in digits.clips[:2]]
     bad = [tmp_path / name for name in ("text.mp4", "empty.mp4", "nowhere.mp4")] + [tmp_path]
     videos = [bad[0], good[0], bad[1], bad[2], good[1], bad[3]]
-    lines, _ = run(capsys, *videos, "--bundle", bundle, status=1)
+    lines, _ = run_recognize(capsys, *videos, "--bundle", bundle, status=1)
     firsts = [line for line in lines if not line.startswith("  ")]
     assert (len(lines), len(firsts)) == (4 + 2 * 3, 6)
     for video, line in zip(videos, firsts, strict=True):
         assert line.startswith(f"{video}")
         assert (" %, " in line) == (video in good)
     assert "no such video" in firsts[3]
-    lines, _ = run(capsys, *videos, "--bundle", bundle, "--json", status=1)
+    lines, _ = run_recognize(capsys, *videos, "--bundle", bundle, "--json", status=1)
     found = [json.loads(line) for line in lines]
     assert [each["video"] for each in found] == [str(video) for video in videos]
     assert ["error" in each for each in found] == [video in bad for video in videos]
-    lines, _ = run(capsys, *bad, "--bundle", bundle, status=1)
+    lines, _ = run_recognize(capsys, *bad, "--bundle", bundle, status=1)
     assert len(lines) == 4
 
 
@@ -241,13 +227,13 @@ def test_predictions_that_are_no_numbers_are_no_success(
         last.weight *= torch.nan
         recognizer.save(tmp_path / "nan")
     videos = [clip.path for clip in digits.clips[:2]]
-    lines, _ = run(capsys, *videos, "--bundle", tmp_path / "large", status=1)
+    lines, _ = run_recognize(capsys, *videos, "--bundle", tmp_path / "large", status=1)
     for video, line in zip(videos, lines, strict=True):
         assert line.startswith(f"{video}: the prediction is NaN or infinite after frame ")
         assert "too large for the precision float32 or for features of float16: take" in line
-    lines, _ = run(capsys, *videos, "--bundle", tmp_path / "large", "--json", status=1)
+    lines, _ = run_recognize(capsys, *videos, "--bundle", tmp_path / "large", "--json", status=1)
     assert [[*json.loads(line)] for line in lines] == [["video", "error"]] * 2
-    lines, said = run(capsys, *videos, "--bundle", tmp_path / "nan", status=2)
+    lines, said = run_recognize(capsys, *videos, "--bundle", tmp_path / "nan", status=2)
     assert not lines
     assert "of the recognizer holds NaN or infinity: its training diverged, or the file" in said
 
@@ -258,13 +244,13 @@ def test_a_name_that_is_not_utf8_is_read_like_any_other(
     good = digits.clips[0].path
     odd = shutil.copy(good, tmp_path / os.fsdecode(b"odd\xff.mp4"))
     given = (good, odd, "--bundle", bundle, "--annotate", out := tmp_path / "new" / "out")
-    lines, said = run(capsys, *given, "--json")
+    lines, said = run_recognize(capsys, *given, "--json")
     assert not said
     first, second = map(json.loads, lines)
     assert {path.name for path in out.iterdir()} == {Path(good).name, "odd\udcff.mp4"}
     assert second["video"] == str(odd)
     assert second["steps"] == first["steps"]
-    lines, said = run(capsys, good, odd, "--bundle", bundle)
+    lines, said = run_recognize(capsys, good, odd, "--bundle", bundle)
     assert not said
     assert "odd\\udcff.mp4: " in lines[3]
 
@@ -274,7 +260,9 @@ def test_no_folder_is_left_where_nothing_was_annotated(
 ) -> None:
     (tmp_path / "there").mkdir()
     for folder in (tmp_path / "deep" / "new", tmp_path / "there" / "new", tmp_path / "there"):
-        lines, _ = run(capsys, "nowhere.mp4", "--bundle", bundle, "--annotate", folder, status=1)
+        lines, _ = run_recognize(
+            capsys, "nowhere.mp4", "--bundle", bundle, "--annotate", folder, status=1
+        )
         assert lines == ["nowhere.mp4: no such video: check the path"]
         assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
 
@@ -283,85 +271,15 @@ def test_a_bundle_copied_elsewhere_works_alone(
     bundle: Path, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = shutil.copy(digits.clips[0].path, tmp_path / "a video.mp4")
-    expected, _ = run(capsys, video, "--bundle", bundle, "--json")
+    expected, _ = run_recognize(capsys, video, "--bundle", bundle, "--json")
     moved = shutil.copytree(bundle, tmp_path / "else where")
     hidden = bundle.rename(bundle.with_name("hidden"))
     try:
-        found, _ = run(capsys, video, "--bundle", moved, "--json")
+        found, _ = run_recognize(capsys, video, "--bundle", moved, "--json")
     finally:
         hidden.rename(bundle)
     moved_line, line = (without_times(json.loads(lines[0])) for lines in (found, expected))
     assert moved_line == line
-
-
-def test_mistakes_are_one_line(
-    bundle: Path, digits: Digits, encoders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    video = digits.clips[0].path
-    make_recognizer(policy=False).save(tmp_path / "blind")
-    shutil.copytree(bundle, tmp_path / "changed")
-    content = json.loads((tmp_path / "changed" / "bundle.json").read_text())
-    content["config"]["places"]["n"] = 4
-    (tmp_path / "changed" / "bundle.json").write_text(json.dumps(content))
-    (tmp_path / "folder" / "sub").mkdir(parents=True)
-    (tmp_path / "folder" / "there.mp4").touch()
-    twin = tmp_path / "folder" / "sub" / f"{Path(video).stem}.avi"
-    given = (video, "--bundle", bundle)
-    before = sorted(tmp_path.rglob("*"))
-    for args, text in (
-        (("--bundle", bundle), "give at least one video file"),
-        ((*given, "--top", 0), "--top must be an integer of at least 1; got 0"),
-        ((*given, "--device", "cuda"), "torch finds no CUDA device here"),
-        (
-            (video, "--bundle", tmp_path / "nowhere"),
-            "is not a readable bundle (there is no file bundle.json)",
-        ),
-        ((video, "--bundle", encoders / "local"), "holds a encoder, expected a recognizer"),
-        (
-            (video, "--bundle", tmp_path / "blind"),
-            "has no policy, so it has to be told where to look",
-        ),
-        (
-            (video, "--bundle", tmp_path / "changed"),
-            "config and weights do not make a recognizer",
-        ),
-        (
-            (video, twin, "--bundle", bundle, "--annotate", tmp_path / "new"),
-            f"{video} and {twin} would both be annotated in",
-        ),
-        (
-            ("there.avi", "--bundle", bundle, "--annotate", tmp_path / "folder"),
-            "there.mp4 exists: nothing was touched; give another --annotate",
-        ),
-        (
-            (*given, "--annotate", tmp_path / "changed" / "bundle.json" / "x"),
-            "bundle.json/x cannot be written (",
-        ),
-        ((*given, "--annotate", tmp_path / ("x" * 300)), "cannot be written (File name too"),
-    ):
-        lines, said = run(capsys, *args, status=2)
-        assert not lines
-        assert said.startswith("focusgym: ")
-        assert said.count("\n") == 1
-        assert text in said
-        assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_without_a_quickstart_there_is_no_recognizer(
-    digits: Digits,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The one that it makes is taken where none is given."""
-    monkeypatch.chdir(tmp_path)
-    _, said = run(capsys, digits.clips[0].path, status=2)
-    assert "run `focusgym quickstart` first, which makes one, or give --bundle" in said
-    make_recognizer().save(made := tmp_path / "made")
-    (tmp_path / "outputs/quickstart/recognizers").mkdir(parents=True)
-    shutil.copytree(made, tmp_path / "outputs/quickstart/recognizers/adafocus_plus")
-    lines, _ = run(capsys, digits.clips[0].path)
-    assert "frames looked at" in lines[1]
 
 
 def test_annotated_videos_show_what_the_json_says(
@@ -370,7 +288,7 @@ def test_annotated_videos_show_what_the_json_says(
     """Frames of 64 px were made 36 px wide and cut to 32; copies are six times as large."""
     videos = [clip.path for clip in digits.clips[:4]]
     out = tmp_path / "deep" / "annotated"
-    lines, _ = run(capsys, *videos, "--bundle", bundle, "--json", "--annotate", out)
+    lines, _ = run_recognize(capsys, *videos, "--bundle", bundle, "--json", "--annotate", out)
     assert sorted(path.name for path in out.iterdir()) == sorted(Path(v).name for v in videos)
     skipped = 0
     for video, line in zip(videos, map(json.loads, lines), strict=True):
@@ -390,7 +308,7 @@ def test_annotated_videos_show_what_the_json_says(
             expected = [(edge + 2) * 64 / 36 * 6 for edge in step["box_px"]]
             np.testing.assert_allclose(edges, expected, atol=2)
     assert skipped
-    said, _ = run(capsys, videos[0], "--bundle", bundle, "--annotate", tmp_path / "other")
+    said, _ = run_recognize(capsys, videos[0], "--bundle", bundle, "--annotate", tmp_path / "other")
     assert said[-1] == f"  annotated in {tmp_path / 'other' / Path(videos[0]).name}"
 
 
@@ -399,12 +317,12 @@ def test_precision_is_the_encoders(
     precision: str, bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = digits.clips[0].path
-    lines, _ = run(capsys, video, "--bundle", bundle, "--json", "--precision", precision)
+    lines, _ = run_recognize(capsys, video, "--bundle", bundle, "--json", "--precision", precision)
     recognizer = AdaptiveRecognizer.from_bundle(bundle, precision=precision)
     assert recognizer.frames is not None
     found = recognizer(read_frames(digits.clips[0], recognizer.frames)[0][None])
     expected = found.logits[0, -1].softmax(-1).max()
     best = json.loads(lines[0])["classes"][0]["probability"]
     assert best == pytest.approx(float(expected), abs=1e-5)
-    exact, _ = run(capsys, video, "--bundle", bundle, "--json")
+    exact, _ = run_recognize(capsys, video, "--bundle", bundle, "--json")
     assert json.loads(exact[0])["classes"] != json.loads(lines[0])["classes"]

@@ -1,0 +1,161 @@
+"""A policy that names centres, trained by gradient on a cache, and what it does in videos."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..envs import FeatureSource, FocusEngine, Source, interpolated
+from ..feature_cache import FeatureCache
+from ..feature_cache.reading.samples import targets
+from ..recognizer import (
+    Classifier,
+    FitConfig,
+    Fitted,
+    Policy,
+    Stage,
+    TensorSamples,
+    confidence,
+    fit,
+    policy_gmacs,
+)
+from .task_play import N_ENVS, TaskTrace
+
+
+class CentersOnFeatures(Stage):
+    """π through interpolated features: encoders and f_C are fixed. Network: ``policy``.
+
+    The loss is that of f_C after every step. Its gradient reaches π through the weights of the four
+    options around each centre.
+
+    Source: AdaFocusV2 (arXiv:2112.14238) section 3.2, whose gradient goes through pixels; on stored
+        features, and with networks that stay as they are, it is ours, and approximate.
+    """
+
+    def __init__(self, cache: FeatureCache, classifier: Classifier, policy: Policy) -> None:
+        """Take what is fixed, and the policy.
+
+        Args:
+            cache: With one option group, of a grid of patches.
+            classifier: f_C, trained on that cache; it is copied.
+            policy: Names centres.
+        """
+        super().__init__()
+        self.policy = policy
+        self.classifier = copy.deepcopy(classifier).to(cache.device).requires_grad_(False)
+        self._cache = cache
+        self.train(False)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What is trained, by name."""
+        return {"policy": self.policy}
+
+    def train(self, mode: bool = True) -> CentersOnFeatures:
+        """Put π into training mode; f_C stays as it is."""
+        super().train(mode)
+        self.classifier.eval()
+        for module in self.classifier.modules():
+            if isinstance(module, nn.RNNBase):
+                module.train()  # CUDA has no gradient through one in eval mode; it has no dropout
+        return self
+
+    def forward(self, videos: Tensor) -> Tensor:
+        """Return logits ``(B, T, C)`` of rows ``(B,)`` of the cache."""
+        rows = videos.cpu().numpy()
+        centers, _ = self.policy.choose(self._cache.stored_glance_maps(rows))  # (B, T, 2)
+        segments = np.arange(self._cache.steps)
+        local = interpolated(self._cache, rows[:, None], segments[None], centers)  # (B, T, L)
+        logits: Tensor = self.classifier(self._cache.glance_vectors(rows), local)
+        return logits
+
+
+def train_centers(
+    source: FeatureSource,
+    policy: Policy,
+    config: FitConfig,
+    seed: Sequence[int],
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Fitted:
+    """Train a policy in place on the split ``train`` of a cache; the split ``val`` selects.
+
+    Args:
+        source: Cache and classifier.
+        policy: Names centres; on the device of the cache.
+        config: How; of the network ``policy``.
+        seed: Of the order of videos.
+        checkpoint: See `fit`.
+
+    Raises:
+        CacheError: If the cache lacks a split.
+        FitError, CheckpointError: As `fit`.
+    """
+    cache = source.cache
+
+    def samples(split: str) -> TensorSamples:
+        videos = cache.split(split)
+        labels = targets(cache.videos["labels"].iloc[videos], cache.n_classes)
+        rows = torch.from_numpy(videos)
+        return TensorSamples(len(videos), lambda epoch, some: (rows[some], labels[some]))
+
+    return fit(
+        CentersOnFeatures(cache, source.classifier, policy),
+        samples("train"),
+        samples("val"),
+        config,
+        name="π by gradient",
+        seed=seed,
+        checkpoint=checkpoint,
+        identity=cache.fingerprint,
+    )
+
+
+@torch.no_grad()
+def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> TaskTrace:
+    """Look in every segment of every video where a policy says.
+
+    On a cache the features of a box are interpolated; on pixels the box is cut out. Rewards are 0.
+
+    Args:
+        source: Features and classifier.
+        videos: ``(B,)`` rows of the source.
+        policy: Names centres.
+    """
+    parts = [_read(source, videos[i : i + N_ENVS], policy) for i in range(0, len(videos), N_ENVS)]
+    every, sure = (torch.cat(column) for column in zip(*parts, strict=True))
+    cost, steps = source.frame_cost, source.cache.steps
+    local_gmacs = float(source.cache.option_gmacs[0])  # all options of a grid have one price
+    each = cost.glance_gmacs + policy_gmacs(policy) + local_gmacs + cost.classifier_gmacs
+    everywhere = np.ones((len(videos), steps), dtype=bool)
+    return TaskTrace(
+        videos=videos,
+        segments=np.tile(np.arange(steps), (len(videos), 1)),
+        options=np.zeros_like(everywhere, dtype=np.int64),
+        attended=everywhere,
+        fed=everywhere.copy(),
+        logits=every,
+        gmacs=np.tile(np.arange(1, steps + 1) * each, (len(videos), 1)),
+        decisions=np.full(len(videos), steps),
+        returns=np.zeros(len(videos)),
+        confidence=sure.double().numpy(),
+        correct=(every[:, -1].argmax(dim=-1) == source.labels[videos].cpu()).numpy(),
+    )
+
+
+def _read(source: Source, videos: NDArray[np.int64], policy: Policy) -> tuple[Tensor, Tensor]:
+    """Return logits ``(B, T, C)``, and confidences on the true label at the end ``(B,)``."""
+    engine, state, found = FocusEngine(source), None, []
+    engine.start(videos)
+    for t in range(source.cache.steps):
+        segments = np.full(len(videos), t)
+        maps = source.glance_map(videos, segments)[:, None]  # (B, 1, h, w, G)
+        centers, _, state = policy.advance(maps, state)
+        engine.commit(engine.try_boxes(segments, centers))
+        found.append(engine.logits.cpu())
+    return torch.stack(found, dim=1), confidence(engine.logits.cpu(), source.labels[videos].cpu())

@@ -1,0 +1,193 @@
+"""AdaFocusV2 on the digits, trained end to end: controls, techniques, exits, and what they save.
+
+``python benchmarks/end_to_end.py outputs/quickstart outputs/v2`` trains what is missing in
+``outputs/v2`` on the videos of a quickstart, preset ``digits_v2``, and prints tables of the test
+videos. Called again it goes on after what is complete. ``--seeds`` and ``--epochs`` make it
+smaller.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from focusgym.agents import apply_exits, solve_exits
+from focusgym.recognizer import (
+    NEVER,
+    AdaptiveRecognizer,
+    Boxes,
+    ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    ExitRule,
+    FrameConfig,
+    PolicyConfig,
+    Purpose,
+    build_classifier,
+    build_policy,
+    generator,
+)
+from focusgym.runs.cli import main as focusgym
+from focusgym.runs.evaluation.outcome import Outcome
+from focusgym.runs.evaluation.pixel_runs import PixelRun, all_places, find_pixel_run
+
+SHARES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+STEPS, TURNS = 16, 7  # frames of a video that is timed, and how often
+RESAMPLES = 10_000
+# Name in the table, options of ``fit end-to-end``, and whether all seeds are trained.
+TRAININGS = {
+    "learned": ((), True),
+    "random": (("--boxes", "random"), True),
+    "central": (("--boxes", "central"), True),
+    "no_auxiliary": (("--no-auxiliary",), False),
+    "no_diversity": (("--no-diversity",), False),
+    "no_stop": (("--no-stop-gradient",), False),
+    "plain_learned": (("--no-reuse-glance",), False),
+    "plain_random": (("--no-reuse-glance", "--boxes", "random"), False),
+    "plain_central": (("--no-reuse-glance", "--boxes", "central"), False),
+    "plain_gaussian": (("--no-reuse-glance", "--boxes", "gaussian"), False),
+}
+Points = NDArray[np.float64]
+
+
+def train(quickstart: Path, out: Path, name: str, seed: int, epochs: int) -> Path:
+    """Return the run of a training, after training it if it is not there."""
+    run = out / f"{name}{seed}"
+    if not run.is_dir():
+        options, _ = TRAININGS[name]
+        where = ["--preset", "digits_v2", "--videos", f"{quickstart / 'data'}"]
+        how = ["--seed", f"{seed}", "--epochs", f"{epochs}"]
+        focusgym(["fit", "end-to-end", f"{run}", *where, *how, *options])
+    return run
+
+
+def by_step(found: Outcome) -> Points:
+    """Return what is right ``(B, T)`` after each frame, in percent."""
+    return 100 * found.played.correct.astype(np.float64)
+
+
+def interval(points: Points, sign: str = "") -> str:
+    """Return the mean over videos ``(B,)`` with its 95 % interval, the videos drawn anew."""
+    rng = generator(Purpose.RESAMPLING, 0)
+    drawn = rng.integers(len(points), size=(RESAMPLES, len(points)))
+    low, high = np.quantile(points[drawn].mean(axis=1), [0.025, 0.975])
+    return f"{points.mean():{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def row(name: str, found: list[Outcome]) -> str:
+    """Return a row of accuracies after each frame, the mean over seeds; final and mean in turn."""
+    every = np.stack([by_step(each) for each in found])  # (seeds, B, T)
+    steps = " ".join(f"{a:.1f}" for a in every.mean(axis=(0, 1)))
+    spread = every.mean(axis=1)
+    final, mean = spread[:, -1], spread.mean(axis=1)
+    ends = f"{final.mean():.1f} ({final.min():.1f}–{final.max():.1f})"
+    means = interval(every.mean(axis=(0, 2)))
+    means = f"{means} ({mean.min():.1f}–{mean.max():.1f})"
+    return f"| {name} | {len(found)} | {steps} | {ends} | {means} |"
+
+
+def print_exits(run: PixelRun, found: Outcome) -> None:
+    """Print accuracy and cost at ten budgets, solved on val."""
+    (val,) = run.play("val")
+    costs, spent = (torch.from_numpy(each.played.gmacs) for each in (val, found))
+    full = by_step(found)[:, -1]
+    print("\n| budget | measure | cost | accuracy, % | over no exits |\n|---|---|---|---|---|")
+    for share in SHARES:
+        for measure in ("confidence", "entropy"):
+            budget = share * float(costs[:, -1].mean())
+            rule = solve_exits(val.logits, val.labels, costs, budget, measure)
+            done = apply_exits(found.logits, found.labels, spent, rule.exit_steps(found.logits))
+            right = 100 * done.correct.numpy().astype(np.float64)
+            cost = done.mean_gmacs / float(spent[:, -1].mean())
+            gain = interval(right - full, "+")
+            print(f"| {share:g} | {measure} | {cost:.3f} | {right.mean():.1f} | {gain} |")
+
+
+def at_size() -> AdaptiveRecognizer:
+    """Return AdaFocusV2-MN2/RN at the paper's sizes, P = 128 and 16 frames, with random weights."""
+    torch.manual_seed(0)
+    glance, local = (Encoder(EncoderConfig(name)) for name in ("mobilenet_v2", "resnet50"))
+    sizes = ClassifierConfig(1280, 2048, 200, 4096, 0.2, aggregation="max_pool", steps=STEPS)
+    policy = PolicyConfig(7, 7, 1280, n_options=1, hidden=2048, network="centers")
+    return AdaptiveRecognizer(
+        glance,
+        local,
+        build_classifier(sizes),
+        Boxes(224, 128),
+        build_policy(policy),
+        torch.float32,
+        frames=FrameConfig(STEPS, 224, 256, order="halving"),
+    ).fused()
+
+
+def timed() -> str:
+    """Recognize single videos to their ends and to an exit, in turn; return what that took."""
+    whole, stopping = at_size(), at_size()
+    stopping.exits = ExitRule("confidence", (NEVER,) * (STEPS // 2 - 1) + (0.0,) * (STEPS // 2 + 1))
+    frames = torch.randint(0, 256, (1, STEPS, 3, 224, 224), dtype=torch.uint8)
+    shares, gmacs = [], [0.0, 0.0]
+    for turn in range(TURNS + 1):
+        seconds = []
+        for i, recognizer in enumerate((whole, stopping)):
+            start = time.perf_counter()
+            found = recognizer(frames)
+            seconds.append(time.perf_counter() - start)
+            gmacs[i] = float(found.gmacs[0, -1])
+        if turn:  # the first one warms up
+            shares.append(seconds[1] / seconds[0])
+    compute, median = gmacs[1] / gmacs[0], float(np.median(shares))
+    return (
+        f"AdaFocusV2-MN2/RN at P = 128, one video of {STEPS} frames at a time, "
+        f"{gmacs[0]:.2f} GMACs: an exit after half of them spends {compute:.3f} of the GMACs in "
+        f"{median:.3f} of the time ({min(shares):.3f} to {max(shares):.3f}, {TURNS} turns): "
+        f"compute is followed to {compute / median:.2f}, and {(1 - median) / (1 - compute):.2f} of "
+        "the saving is saved"
+    )
+
+
+def main() -> None:
+    """Train what is missing, and print the tables in Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("quickstart", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=20)
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[Outcome]] = {}
+    first: PixelRun | None = None
+    for name, (_, all_seeds) in TRAININGS.items():
+        for seed in range(asked.seeds if all_seeds else 1):
+            run = find_pixel_run(train(asked.quickstart, asked.out, name, seed, asked.epochs))
+            kinds = all_places(run) if name == "learned" else ()
+            outcomes = run.play("test", (None, *kinds), seed)
+            for label, each in zip(
+                (name, *(f"{k}, same networks" for k in kinds)), outcomes, strict=True
+            ):
+                found.setdefault(label, []).append(each)
+            first = first or run
+    print(
+        "\n| boxes | seeds | after t frames, % | final | mean over frames |\n|---|---|---|---|---|"
+    )
+    for name, outcomes in found.items():
+        print(row(name, outcomes))
+    learned = np.stack([by_step(each) for each in found["learned"]]).mean(axis=(0, 2))
+    for name in ("random", "central", "random, same networks", "central, same networks"):
+        other = np.stack([by_step(each) for each in found[name]]).mean(axis=(0, 2))
+        print(f"learned less {name}, mean over frames: {interval(learned - other, '+')} points")
+    assert first is not None
+    print(f"GMACs of a frame: {asdict(first.recognizer.cost)}")
+    print_exits(first, found["learned"][0])
+    print(f"\n{timed()}")
+
+
+if __name__ == "__main__":
+    main()
