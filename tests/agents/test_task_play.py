@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 import pytest
 from sb3_contrib import RecurrentPPO
-from support import T
 
 from focusgym.agents import play_task, task_play
 from focusgym.envs import make_sb3
