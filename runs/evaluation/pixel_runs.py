@@ -159,7 +159,7 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
     recognizer = AdaptiveRecognizer.from_bundle(path, device)
     name = path.resolve().name
     videos = StageVideos.read(config)
-    return PixelRun(name, recognizer, config.boxes, videos, Path(config.videos.videos))
+    return PixelRun(name, recognizer, config.boxes, videos, config.videos.videos)
 
 
 def all_places(run: PixelRun) -> tuple[FixedKind, ...]:

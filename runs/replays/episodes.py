@@ -288,4 +288,3 @@ def _lost(alternatives: torch.Tensor, decided: Decided, can_skip: bool) -> NDArr
     possible = alternatives if can_skip else alternatives[..., :-1]
     lost: NDArray[np.float32] = regret(possible, decided.options, decided.looked).numpy()
     return lost
-

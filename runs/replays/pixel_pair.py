@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,7 +241,5 @@ def _footage(run: PixelRun) -> Footage:
         pixels, view = read_frames(clips[row], frames)
         return Shot(frames.middle(pixels), frames.middle(view.frame_indices))
 
-    root = Path(run.root)
-    where = f"{root}, all splits in the order in which they are read"
-    listed = "the list of videos"
-    return Footage(table, run.videos.classes, frames, listed, where, boxes_beside(root), read)
+    listed, where = "the list of videos", "the list that a replay without --videos shows"
+    return Footage(table, run.videos.classes, frames, listed, where, boxes_beside(run.root), read)

@@ -11,9 +11,7 @@ from ..options.parse import UsageError
 from .contract import Footage
 
 
-def rows_of(
-    videos: Sequence[int], footage: Footage, split: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def rows_of(videos: Sequence[int], footage: Footage, split: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows of a split, then the chosen ones that are not of it.
 
     Args:
