@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from focusgym.recognizer import PatchGrid
 from focusgym.runs.replays.looks import (
+    box_path_px,
+    coverage,
     entropy_bits,
     heat,
     path_px,
+    random_box_path_px,
     random_path_px,
     used_bits_by_step,
 )
@@ -85,3 +88,35 @@ def test_entropies_in_bits(options: NDArray[np.int64], looked: NDArray[np.bool_]
         shares = [used.count(k) / len(used) for k in set(used)]
         expected.append(-sum(p * math.log2(p) for p in shares))
     assert used_bits_by_step(options, looked, K).tolist() == pytest.approx(expected)
+
+
+@pytest.fixture
+def boxes_px() -> NDArray[np.float64]:
+    """Boxes between pixels in a frame of 50 px, one of them at both far edges."""
+    corner = np.random.default_rng(3).uniform(0, 50 - 17, size=(40, 5, 2))
+    corner[0, 0] = 50 - 17
+    return np.concatenate([corner, corner + 17], axis=-1)
+
+
+def test_coverage_is_that_of_tiny_points(
+    boxes_px: NDArray[np.float64], looked: NDArray[np.bool_]
+) -> None:
+    """Against 40 times 40 points in each cell, which are in a box or not."""
+    n, per_side = 4, 40
+    points = (np.arange(n * per_side) + 0.5) * 50 / (n * per_side)
+    inside = [
+        ((points >= top) & (points < bottom))[:, None] & ((points >= left) & (points < right))
+        for left, top, right, bottom in boxes_px[looked]
+    ]
+    expected = np.mean(inside, axis=0).reshape(n, per_side, n, per_side).mean(axis=(1, 3))
+    found = coverage(boxes_px, looked, 50, n)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    assert found.mean() == pytest.approx(17**2 / 50**2), "all of every box is somewhere"
+    assert not coverage(boxes_px, np.zeros_like(looked), 50, n).any()
+
+
+def test_the_path_of_boxes_put_at_random_is_what_many_draws_give() -> None:
+    corner = np.random.default_rng(4).uniform(0, 36, size=(20_000, 6, 2))
+    drawn = np.concatenate([corner, corner + 28], axis=-1)
+    found = box_path_px(drawn, np.ones(drawn.shape[:2], dtype=bool))
+    assert random_box_path_px(36) == pytest.approx(found, rel=0.01)
