@@ -1,7 +1,7 @@
 // When in the video each frame lies, where frames are not read in that order.
 "use strict";
 
-// Draw a line from the begin of a video to its end with a dot for each frame: the number in it says as
+// Draw a line from the start of a video to its end with a dot for each frame: the number in it says as
 // which it is read. Those that were read up to the present step are filled.
 // segments: of each step its place among the T of the video; frames: of each step its index in the file.
 function timeline(place, { segments, frames, t, pick }) {
@@ -22,7 +22,7 @@ function timeline(place, { segments, frames, t, pick }) {
     root.append(dot);
   });
   root.append(
-    svg("text", { x: 0, y: height - 4, "text-anchor": "start" }, "begin of the video"),
+    svg("text", { x: 0, y: height - 4, "text-anchor": "start" }, "start of the video"),
     svg("text", { x: width / 2, y: height - 4, "text-anchor": "middle" }, width > 420 ? "number: step at which it is read" : ""),
     svg("text", { x: width, y: height - 4, "text-anchor": "end" }, "end"),
   );

@@ -109,7 +109,7 @@ def test_the_list_and_the_overview_are_of_the_split(
     shown: tuple[Path, dict[str, Any]],
     recognized: tuple[pd.DataFrame, tuple[Recognition, Recognition]],
 ) -> None:
-    """Without the stranger: ends, accuracies, costs, and how far the boxes move in reading order."""
+    """Without the stranger: ends, accuracies, costs, and how far boxes move in reading order."""
     result, (table, both) = shown[1], recognized
     listing, labels = result["listing"], torch.tensor(table["label"][:-1].to_numpy())
     assert listing["rows"] == table["index"][:-1].tolist()
@@ -158,7 +158,8 @@ def test_true_boxes_and_films(shown: tuple[Path, dict[str, Any]], end_to_end_dig
         large = frames.permute(0, 2, 3, 1).numpy().repeat(factor, 1).repeat(factor, 2)
         seen = pictures[0][-S * factor :, : S * factor]
         assert np.abs(seen[inside] - large[0][inside]).mean() < 6
-    assert Image.open(out / "strip.png").width > 300
+    with Image.open(out / "strip.png") as strip:
+        assert strip.width > 300
     assert json.loads((out / "episodes.json").read_text())["videos"] == result["videos"]
 
 
@@ -194,9 +195,7 @@ def test_the_page(browser: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
     _check_hidden(browser)
     browser.press("h")
     assert not browser.texts(".cell")
-    browser.run(
-        "document.querySelector('.times [data-step=\"2\"]').dispatchEvent(new Event('click'))"
-    )
+    browser.click('.times [data-step="2"] circle')
     assert browser.texts("#where")[0].startswith("step 2")
     browser.check(TEXTS)
     browser.open(out / "index.html", 420, 800)
@@ -231,11 +230,10 @@ def _check_hidden(browser: Browser) -> None:
 def test_what_cannot_be_shown_beside_each_other(
     end_to_end_run: tuple[Path, Call],
     end_to_end_digits: Path,
-    tiny_run: tuple[Path, dict[str, Any]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run, out, cached = end_to_end_run[0], tmp_path / "out", tiny_run[0] / "policy"
+    run, out, cached = end_to_end_run[0], tmp_path / "out", tmp_path / "cached"
     other = tmp_path / "other"
     run_fit(*command(other, end_to_end_digits, "--order", "video", "--epochs", 1))
     shutil.copytree(run, tmp_path / "again" / "run")
