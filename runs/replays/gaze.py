@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .looks import box_path_px, coverage, entropy_bits, heat, used_bits_by_step
+from .looks import coverage, entropy_bits, heat, path_px, used_bits_by_step
 
 _MOST_CELLS = 32  # along a side of a map of coverage
 
@@ -22,7 +22,7 @@ class Gaze(Protocol):
 
     @property
     def path_px(self) -> float | None:
-        """How far a look is from the one before it in its video; see `box_path_px`."""
+        """How far a look is from the one before it in its video; see `path_px`."""
 
     def rows(self, which: NDArray[np.bool_]) -> Gaze:
         """Return where it looked in some of the videos."""
@@ -63,7 +63,7 @@ class Decided:
     @property
     def path_px(self) -> float | None:
         """How far a look is from the one before it in its video."""
-        return box_path_px(self.options_px[self.options], self.looked)
+        return path_px(self.options_px[self.options], self.looked)
 
     def rows(self, which: NDArray[Any]) -> Decided:
         """Return what was decided in some of the videos."""
@@ -100,7 +100,7 @@ class BoxGaze:
     @property
     def path_px(self) -> float | None:
         """How far a look is from the one before it in its video."""
-        return box_path_px(self.boxes_px, self.looked)
+        return path_px(self.boxes_px, self.looked)
 
     def rows(self, which: NDArray[np.bool_]) -> BoxGaze:
         """Return where it looked in some of the videos."""

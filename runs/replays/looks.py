@@ -24,14 +24,7 @@ def heat(
     return shares
 
 
-def path_px(
-    options: NDArray[np.int64], looked: NDArray[np.bool_], boxes_px: NDArray[np.int64]
-) -> float | None:
-    """Return `box_path_px` where options ``(B, T)`` of boxes ``(K, 4)`` were looked at."""
-    return box_path_px(boxes_px[options], looked)
-
-
-def box_path_px(boxes_px: NDArray[Any], looked: NDArray[np.bool_]) -> float | None:
+def path_px(boxes_px: NDArray[Any], looked: NDArray[np.bool_]) -> float | None:
     """Return how far a look is from the one before it in its video, on average, in pixels.
 
     Frames that were skipped in between do not count as looks; None where no video has two looks.
@@ -54,7 +47,7 @@ def random_path_px(boxes_px: NDArray[np.int64]) -> float:
 
 
 def random_box_path_px(span_px: float) -> float:
-    """Return what `box_path_px` is expected to be where boxes are put at random, in pixels.
+    """Return what `path_px` is expected to be where boxes are put at random, in pixels.
 
     It is the mean distance of two points that are uniform in a square of side ``span_px``, which is
     how far a box can be moved along an axis.

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from focusgym.recognizer import PatchGrid
 from focusgym.runs.replays.looks import (
-    box_path_px,
     coverage,
     entropy_bits,
     heat,
@@ -63,16 +62,16 @@ def test_a_path_goes_from_look_to_look_of_a_video(
                 if before is not None:
                     moves.append(math.dist(before, centre))
                 before = centre
-    assert path_px(options, looked, GRID.boxes_px) == pytest.approx(sum(moves) / len(moves))
+    assert path_px(GRID.boxes_px[options], looked) == pytest.approx(sum(moves) / len(moves))
     one_look_each = np.eye(5, dtype=bool)[np.arange(40) % 5]
-    assert path_px(options, one_look_each, GRID.boxes_px) is None
+    assert path_px(GRID.boxes_px[options], one_look_each) is None
     still = np.full_like(options, 4)
-    assert path_px(still, np.ones_like(looked), GRID.boxes_px) == 0.0
+    assert path_px(GRID.boxes_px[still], np.ones_like(looked)) == 0.0
 
 
 def test_the_path_of_random_looking_is_what_many_draws_give() -> None:
     drawn = np.random.default_rng(2).integers(K, size=(20_000, 6))
-    found = path_px(drawn, np.ones(drawn.shape, dtype=bool), GRID.boxes_px)
+    found = path_px(GRID.boxes_px[drawn], np.ones(drawn.shape, dtype=bool))
     assert random_path_px(GRID.boxes_px) == pytest.approx(found, rel=0.01)
     # Two by two boxes: a quarter of the pairs stays, a half moves by 24 px, a quarter aslant.
     four = PatchGrid(32, 8, 2).boxes_px
@@ -118,5 +117,5 @@ def test_coverage_is_that_of_tiny_points(
 def test_the_path_of_boxes_put_at_random_is_what_many_draws_give() -> None:
     corner = np.random.default_rng(4).uniform(0, 36, size=(20_000, 6, 2))
     drawn = np.concatenate([corner, corner + 28], axis=-1)
-    found = box_path_px(drawn, np.ones(drawn.shape[:2], dtype=bool))
+    found = path_px(drawn, np.ones(drawn.shape[:2], dtype=bool))
     assert random_box_path_px(36) == pytest.approx(found, rel=0.01)

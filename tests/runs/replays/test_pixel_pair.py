@@ -195,7 +195,7 @@ def test_the_page(browser: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
     _check_hidden(browser)
     browser.press("h")
     assert not browser.texts(".cell")
-    browser.click('.times [data-step="2"] circle')
+    browser.click('.times [data-step="2"] text')
     assert browser.texts("#where")[0].startswith("step 2")
     browser.check(TEXTS)
     browser.open(out / "index.html", 420, 800)
