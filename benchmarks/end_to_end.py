@@ -48,11 +48,9 @@ TRAININGS = {
     "no_auxiliary": (("--no-auxiliary",), False),
     "no_diversity": (("--no-diversity",), False),
     "no_stop": (("--no-stop-gradient",), False),
-    "plain_learned": (("--no-reuse-glance",), False),
-    "plain_random": (("--no-reuse-glance", "--boxes", "random"), False),
-    "plain_central": (("--no-reuse-glance", "--boxes", "central"), False),
-    "plain_gaussian": (("--no-reuse-glance", "--boxes", "gaussian"), False),
+    "no_reuse": (("--no-reuse-glance",), False),
 }
+BESIDE = ("learned", "no_reuse")  # what other boxes are measured beside, in the same networks
 Points = NDArray[np.float64]
 
 
@@ -167,10 +165,10 @@ def main() -> None:
     for name, (_, all_seeds) in TRAININGS.items():
         for seed in range(asked.seeds if all_seeds else 1):
             run = find_pixel_run(train(asked.quickstart, asked.out, name, seed, asked.epochs))
-            kinds = all_places(run) if name == "learned" else ()
+            kinds = all_places(run) if name in BESIDE else ()
             outcomes = run.play("test", (None, *kinds), seed)
             for label, each in zip(
-                (name, *(f"{k}, same networks" for k in kinds)), outcomes, strict=True
+                (name, *(f"{k} in {name}" for k in kinds)), outcomes, strict=True
             ):
                 found.setdefault(label, []).append(each)
             first = first or run
@@ -180,7 +178,7 @@ def main() -> None:
     for name, outcomes in found.items():
         print(row(name, outcomes))
     learned = np.stack([by_step(each) for each in found["learned"]]).mean(axis=(0, 2))
-    for name in ("random", "central", "random, same networks", "central, same networks"):
+    for name in ("random", "central", "random in learned", "central in learned"):
         other = np.stack([by_step(each) for each in found[name]]).mean(axis=(0, 2))
         print(f"learned less {name}, mean over frames: {interval(learned - other, '+')} points")
     assert first is not None

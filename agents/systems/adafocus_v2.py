@@ -133,7 +133,18 @@ ADAFOCUS_V2_PPO = CentersSystem(
     _KIND,
     places="patches",
     approximate=True,
-    learner=Learner(policy="MlpPolicy"),
+    learner=Learner(
+        policy="MlpPolicy",
+        keywords={
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "n_epochs": 4,
+            "gamma": 0.0,  # what is named in one frame decides little about the next
+            "gae_lambda": 0.95,
+            "ent_coef": 0.0,
+            "policy_kwargs": {"log_std_init": -1.5},  # in a box of side 1
+        },
+    ),
 )
 ADAFOCUS_V2_SAC = CentersSystem(
     "adafocus_v2_sac",

@@ -21,6 +21,7 @@ from ...feature_cache import fingerprint
 from ...recognizer.files.whole import write_whole
 from .atomic import OutputError, whole
 
+Calls = Callable[[Callable[..., None], Mapping[str, tuple[Any, ...]]], None]
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
 
 
@@ -70,26 +71,72 @@ class Steps:
         Raises:
             OutputError: If something else stands where the folder would.
         """
-        self._chain = fingerprint({"before": self._chain, "step": name, "on": depends_on})
-        folder = self._out / name
-        marker = folder / "step.json"
-        if folder.exists() and any(folder.iterdir()) and not marker.exists():
-            raise OutputError(
-                f"{folder} is in the way: it is not a complete step of a focusgym run; nothing was "
-                "touched; give another --out, or move it"
-            )
-        done = json.loads(marker.read_text()) if marker.exists() else {}
-        if done.get("fingerprint") == self._chain:
-            self._console.print(f"[green]✓ {name}[/]: done before, reused")
-        else:
-            self._console.print(f"[bold]→ {name}[/]")
-            for left in self._out.glob(f"{name}.partial-*"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            start = time.perf_counter()
-            with whole(folder, replace=True) as partial:
-                partial.rmdir()  # it is there for `make` to create
-                make(partial)
-                done = {"fingerprint": self._chain, "seconds": time.perf_counter() - start}
-                write_whole(partial / "step.json", json.dumps(done))
-        self.seconds[name] = done["seconds"]
+        (folder,) = self.run_together({name: (depends_on, make)}, in_turn)
         return folder
+
+    def run_together(
+        self,
+        steps: Mapping[str, tuple[Mapping[str, Any], Callable[[Path], object]]],
+        do: Calls,
+    ) -> list[Path]:
+        """Do several steps that need nothing of one another, or find them done.
+
+        Args:
+            steps: By name, as of `run`.
+            do: Makes calls of one function, such as in processes; what makes a step is among what
+                the function is called with.
+
+        Returns:
+            The steps' folders.
+
+        Raises:
+            OutputError: If something else stands where a folder would.
+        """
+        folders, calls = [], {}
+        for name, (depends_on, make) in steps.items():
+            self._chain = fingerprint({"before": self._chain, "step": name, "on": depends_on})
+            folder = self._out / name
+            folders.append(folder)
+            if _record(folder).get("fingerprint") == self._chain:
+                self._console.print(f"[green]✓ {name}[/]: done before, reused")
+            else:
+                self._console.print(f"[bold]→ {name}[/]")
+                for left in self._out.glob(f"{name}.partial-*"):  # by a process that was killed
+                    shutil.rmtree(left, ignore_errors=True)
+                calls[name] = folder, make, self._chain
+        do(_make, calls)
+        for folder in folders:
+            self.seconds[folder.name] = _record(folder)["seconds"]
+        return folders
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Return what a complete step says of itself; nothing where there is none.
+
+    Raises:
+        OutputError: If something else stands there.
+    """
+    marker = folder / "step.json"
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+        raise OutputError(
+            f"{folder} is in the way: it is not a complete step of a focusgym run; nothing was "
+            "touched; give another --out, or move it"
+        )
+    found: dict[str, Any] = json.loads(marker.read_text()) if marker.exists() else {}
+    return found
+
+
+def in_turn(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
+    """Call a function several times, in this process; the calls have names."""
+    for given in calls.values():
+        function(*given)
+
+
+def _make(folder: Path, make: Callable[[Path], object], chain: str) -> None:
+    """Make a step, and write down what it is."""
+    start = time.perf_counter()
+    with whole(folder, replace=True) as partial:
+        partial.rmdir()  # it is there for `make` to create
+        make(partial)
+        done = {"fingerprint": chain, "seconds": time.perf_counter() - start}
+        write_whole(partial / "step.json", json.dumps(done))

@@ -22,6 +22,7 @@ from ...recognizer import (
     TensorSamples,
     build_classifier,
     read_classifier,
+    torch_threads,
     uniform_draws,
     write_bundle,
 )
@@ -133,12 +134,19 @@ def make_classifier(
 
 
 def make_policy(
-    folder: Path, config: PPOConfig, cache: FeatureCache, classifier: Path, seed: int
+    folder: Path,
+    config: PPOConfig,
+    cache: Path,
+    classifier: Path,
+    seed: int,
+    threads: int | None = None,
 ) -> None:
-    """Stage II: train π and write its bundle."""
-    model = make_model(cache.root, classifier, config, seed)
-    policy, returns = train_model(model, config, seed)
-    write_policy(folder, policy, cache, {"mean_return": returns[-1]}, trained_penalty(model))
+    """Stage II: train π, with so many threads of torch, and write its bundle."""
+    with torch_threads(threads):
+        model = make_model(cache, classifier, config, seed)
+        policy, returns = train_model(model, config, seed)
+    features, metrics = FeatureCache.open(cache), {"mean_return": returns[-1]}
+    write_policy(folder, policy, features, metrics, trained_penalty(model))
 
 
 def make_finetuned(

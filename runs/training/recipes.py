@@ -36,6 +36,8 @@ class Recipe:
         training_threads: Threads for everything that trains on the cache; None leaves torch's.
             More than one does not help small networks, and slows them down many times as soon as
             the machine does something else besides.
+        processes: How many policies are trained at a time, each in a process of its own with one
+            thread; None for one per core, 1 for all in the process of the run.
         digits: The embedded data set; None for a user's videos.
         full_frames: Initialization of both encoders on full frames; None keeps given weights.
         stage_one: Stage I on pixels; None keeps given weights.
@@ -57,6 +59,7 @@ class Recipe:
     finetune: FitConfig
     skip_rate: float = 0.25
     training_threads: int | None = None
+    processes: int | None = 1
     digits: DigitsConfig | None = None
     full_frames: FitConfig | None = None
     stage_one: FitConfig | None = None
@@ -106,6 +109,7 @@ DIGITS = Recipe(
     ppo_plus=trained_as("digits", "--plus"),
     finetune=adamw(8, 64, classifier=5e-4),
     training_threads=1,
+    processes=None,
     digits=DigitsConfig(),
     full_frames=adamw(6, 16, encoder=5e-3),
     stage_one=adamw(10, 32, local=2e-3, classifier=2e-3),

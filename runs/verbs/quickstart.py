@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from ...agents import read_policy
+from ...agents import PPOConfig, read_policy
 from ...feature_cache import (
     GLANCE,
     CacheConfig,
@@ -39,8 +42,9 @@ from ..configs.quickstart import QuickstartConfig
 from ..evaluation.plug_back import compare_policies, recognizer_of
 from ..evaluation.report import clear_report, write_report
 from ..folders.run_folder import run_folder
-from ..folders.steps import Steps
+from ..folders.steps import Steps, in_turn
 from ..options.parse import UsageError, tell, tell_notes
+from ..training.processes import in_processes
 from ..training.quickstart_steps import (
     classifier_config,
     load_encoders,
@@ -129,6 +133,7 @@ def run_pipeline(
     recipe_of = asdict(recipe)
     fitted = ("classifier", "skip_rate", "ppo", "finetune", "ppo_plus")
     training = {name: recipe_of.pop(name) for name in fitted}
+    del recipe_of["processes"]  # decides no result
     depends_on = {
         "recipe": recipe_of,
         "seed": seed,
@@ -169,12 +174,31 @@ def run_pipeline(
     fits = {"fit": training["classifier"], "skip_rate": recipe.skip_rate}
     f_c = steps.run("classifier", fits, classify)
 
-    def learn(folder: Path) -> None:
-        with torch_threads(recipe.training_threads):
-            make_policy(folder, recipe.ppo, cache, f_c, seed)
+    def learn(config: PPOConfig) -> Callable[[Path], None]:
+        return partial(
+            make_policy,
+            config=config,
+            cache=cache.root,
+            classifier=f_c,
+            seed=seed,
+            threads=recipe.training_threads,
+        )
 
-    pi = steps.run("policy", training["ppo"], learn)
-    policy = read_policy(pi, cache.fingerprint)
+    def at_once(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
+        processes = min(recipe.processes or os.cpu_count() or 1, len(calls))
+        if processes > 1:
+            in_processes(function, calls, processes, " and ".join(calls))
+        else:
+            in_turn(function, calls)
+
+    pi, pi_plus = steps.run_together(
+        {
+            "policy": (training["ppo"], learn(recipe.ppo)),
+            "policy_plus": (training["ppo_plus"], learn(recipe.ppo_plus)),
+        },
+        at_once,
+    )
+    policy, policy_plus = (read_policy(each, cache.fingerprint) for each in (pi, pi_plus))
 
     def finetune(folder: Path) -> None:
         with torch_threads(recipe.training_threads):
@@ -187,13 +211,6 @@ def run_pipeline(
                 f"[yellow]finetuned/{name}: no epoch was better on the validation videos than f_C "
                 "before; it is kept as it was, and its row repeats adafocus[/]"
             )
-
-    def learn_plus(folder: Path) -> None:
-        with torch_threads(recipe.training_threads):
-            make_policy(folder, recipe.ppo_plus, cache, f_c, seed)
-
-    pi_plus = steps.run("policy_plus", training["ppo_plus"], learn_plus)
-    policy_plus = read_policy(pi_plus, cache.fingerprint)
 
     def assemble(
         networks: tuple[Encoder, Encoder], classifier: Path, network: PolicyNetwork

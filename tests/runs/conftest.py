@@ -27,6 +27,7 @@ def tiny() -> Recipe:
     """The recipe for digits with few videos and little training."""
     return replace(
         DIGITS,
+        processes=1,  # each would import torch
         digits=DigitsConfig(n_train=40, n_val=40, n_test=20),
         full_frames=adamw(1, 16, encoder=5e-3),
         stage_one=adamw(25, 8, local=1e-2, classifier=1e-2),  # enough for predictions that differ

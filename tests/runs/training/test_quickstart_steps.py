@@ -41,7 +41,7 @@ def train_everything(cache: FeatureCache, folder: Path) -> dict[str, torch.Tenso
     folder.mkdir()
     config = ClassifierConfig(*(5, L, 3), hidden=7, dropout=0.0)
     make_classifier(folder / "f_c", config, cache, folder / "none", FIT, 0.25, seed=0)
-    make_policy(folder / "pi", PPO, cache, folder / "f_c", seed=0)
+    make_policy(folder / "pi", PPO, cache.root, folder / "f_c", seed=0)
     policy = PolicyNetwork(PolicyConfig(3, 3, 5, 9, PPO.conv_channels, PPO.hidden))
     policy.load_state_dict(dict(read_bundle(folder / "pi", "policy").weights))
     make_finetuned(folder / "tuned", cache, folder / "f_c", policy, FIT, 0.25, seed=0)

@@ -44,7 +44,6 @@ from focusgym.recognizer import (
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.fit import HeadConfig, TrainingConfig
 from focusgym.runs.options.parse import UsageError, settings_of
-from focusgym.runs.training import stages
 
 S, P, N, K = 64, 28, 3, 9
 OFFSETS = (0, 18, 36)  # of three patches of 28 px in 64 px
@@ -349,28 +348,6 @@ def test_mistakes_are_one_line_and_leave_nothing(
     )
     assert text in said
     assert not list(tmp_path.iterdir())
-
-
-def test_one_process_at_a_time(
-    tmp_path: Path,
-    digits: Digits,
-    encoders: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
-    given = (tmp_path / "out", *digits.options, *networks, *PATCHES)
-    real, said = stages.fit, []
-
-    def fit_twice(*args: Any, **keywords: Any) -> Any:
-        said.append(refused(capsys, "patches", *given))
-        return real(*args, **keywords)
-
-    monkeypatch.setattr(stages, "fit", fit_twice)
-    run_fit("patches", *given)
-    busy = "another process is at it: wait for it, or stop it"
-    assert said == [f"focusgym: {tmp_path / 'out.partial'}: {busy}"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_loss_that_is_not_finite_leaves_nothing(

@@ -20,6 +20,7 @@ from verbs import ALONE, Digits, contents, refused, run_fit
 
 from focusgym.feature_cache import VideoSamples
 from focusgym.recognizer import read_bundle
+from focusgym.runs.training import stages
 
 # The verb, in one process or in two, for each (name, port, processes, arguments) of a list, torch
 # imported once for all; prints how each process ended. In one it is killed as soon as its first
@@ -254,6 +255,27 @@ def test_several_processes_tell_an_error_once(folder: Path, ended: dict[str, End
     assert f"{folder}/digits/again/3.mp4 cannot be decoded" in told[0]
     assert "Traceback" not in said
     assert not any((folder / "damaged").iterdir())
+
+
+def test_one_process_at_a_time(
+    tmp_path: Path,
+    digits: Digits,
+    encoders: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = command(tmp_path / "out", digits, encoders, "--epochs", 1)
+    real, said = stages.fit, []
+
+    def fit_twice(*args: Any, **keywords: Any) -> Any:
+        said.append(refused(capsys, *given))
+        return real(*args, **keywords)
+
+    monkeypatch.setattr(stages, "fit", fit_twice)
+    run_fit(*given)
+    busy = "another process is at it: wait for it, or stop it"
+    assert said == [f"focusgym: {tmp_path / 'out.partial'}: {busy}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_torchrun_leaves_our_options_alone(digits: Digits, encoders: Path) -> None:

@@ -181,20 +181,26 @@ def test_the_second_time_everything_is_reused(
 
 
 def test_the_same_seed_gives_the_same_results(
-    tiny_run: Run, tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_run: Run,
+    tiny: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Told as JSON, one object alone; a report that is told otherwise is of the same run.
+    """Policies are trained in processes of their own. Told as JSON, one object alone; a report that
+    is told otherwise is of the same run.
 
     Videos and features are copied: that these are the same is tested where they are made.
     """
     out, results = tiny_run
     config = QuickstartConfig(out=tmp_path / "again", json=True)
-    config.out.mkdir()
-    for name in ("run.json", "config.yaml"):
-        shutil.copy(out / name, config.out)
-    for step in ("data", "cache"):
-        shutil.copytree(out / step, config.out / step)
-    again = quickstart(config, tiny)
+    for name, step, place in (("make_digits", "data", 1), ("build_cache", "cache", 2)):
+
+        def copy(*given: Any, step: str = step, place: int = place, **_: object) -> None:
+            shutil.copytree(out / step, given[place])
+
+        monkeypatch.setattr(f"focusgym.runs.verbs.quickstart.{name}", copy)
+    again = quickstart(config, replace(tiny, processes=2))
     for bundle in ("glance", "local", "classifier"):
         weights = f"encoders/{bundle}/weights.safetensors"
         assert (config.out / weights).read_bytes() == (out / weights).read_bytes()
