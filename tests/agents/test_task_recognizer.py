@@ -67,6 +67,9 @@ def files(
     write_classifier(cache, path)
     write_classifier(cache, root / f"{path.name}_of_looks", reuse_glance=False)
     names = [group.name for group in groups]
+    patches = FeatureCache.open(cache.root, names[1])
+    for kind in ("", "_of_looks"):
+        write_classifier(patches, root / f"{path.name}_of_patches{kind}", reuse_glance=not kind)
     return {"cache": str(cache.root), "classifier": str(path), "group": names}
 
 
@@ -84,7 +87,8 @@ class Stranger:
         steps = np.where(episode_start, 0, steps) + 1
         rng = [np.random.default_rng((i % self._n, d)) for i, d in enumerate(steps.tolist())]
         if isinstance(self._space, gymnasium.spaces.Box):
-            return np.stack([each.uniform(-1, 1, STEPS) for each in rng]), steps
+            low, high = self._space.low, self._space.high
+            return np.stack([each.uniform(low, high) for each in rng]), steps
         sizes = getattr(self._space, "nvec", getattr(self._space, "n", None))
         return np.stack([each.integers(sizes) for each in rng]), steps
 
@@ -126,10 +130,12 @@ def test_what_is_charged_is_what_runs(
         return plain(self, images)
 
     config = files | {"observation": "map" if "AdaFocus" in name else "state"}
+    if name == "Boxes":  # between the options of one grid
+        config |= {"classifier": f"{files['classifier']}_of_patches", "group": files["group"][1:]}
     if not reuse_glance:
         config["classifier"] += "_of_looks"
     space = gymnasium.make(env_id(name), split=None, **config).action_space
-    cache = FeatureCache.open(files["cache"], files["group"])
+    cache = FeatureCache.open(files["cache"], config["group"])
     recognizer = TaskRecognizer(Stranger(space, 7), env_id(name), **config)
     frames = frames_of(cache, "test")
     monkeypatch.setattr(Encoder, "encode", counted)

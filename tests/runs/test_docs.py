@@ -43,6 +43,8 @@ SHORT_SYSTEMS = {
     "compare": shlex.split("--decisions 32 --fit-hidden 16"),
     "train": shlex.split("--decisions 32"),
 }
+# Of a system that is trained by gradient, whose epochs are among its own settings.
+SHORT_GRADIENT = ["--learner", "{conv_channels: 4, hidden: 16, epochs: 1}"]
 PAGES_BY = {page.stem: page for page in PAGES}
 CONFIGS: dict[str, type[Any]] = {
     **VERBS,
@@ -151,7 +153,11 @@ def execute(step: Step) -> str:
 
 
 def shorter(words: list[str]) -> list[str]:
-    """More options, so that what a command trains is done sooner."""
+    """More options, so that what a command trains is done sooner; of two the last counts."""
+    if words[1:3] == ["fit", "end-to-end"]:
+        return SHORT_TRAINING
+    if words[1] == "train" and "adafocus_v2" in words:
+        return SHORT_GRADIENT
     says = {"--resume", "--epochs", "--decisions"} & {*words} or any(
         word.endswith(".yaml") for word in words
     )
@@ -304,6 +310,9 @@ def test_what_blocks_print(folders: dict[str, Path], tiny_run: tuple[Path, Any])
     assert all(re.fullmatch(r"\[[\d, ]+\] \[[\d, ]+\] 0\.0\d+", line) for line in on_pixels)
     table = printed(folders, "other-libraries.md", "focusgym evaluate").splitlines()
     assert [line.split()[0] for line in table[3:]] == ["sb3_ppo", "random", "central", "gaussian"]
+    table = printed(folders, "adafocus-v2.md", "focusgym evaluate outputs/centers").splitlines()
+    names = [re.split(r" {2,}", line)[0] for line in table[3:]]
+    assert names[:3] == ["centers", "centers on pixels", "policy"]
     assert printed(folders, "your-encoder.md", "encoder_gmacs(").startswith("(2, 1280, 4, 4) 1280")
     assert "32 channels" in printed(folders, "your-encoder.md", "my_networks:two_layers")
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from focusgym.agents import PRESETS, SYSTEMS, ClassifierKind, PPOConfig, find_system
-from focusgym.recognizer import WholeFrame
+from focusgym.recognizer import PatchGrid, WholeFrame
 from focusgym.runs import cli
 from focusgym.runs.cli import _parse
 from focusgym.runs.configs.cache import CachePlanConfig
@@ -291,9 +291,10 @@ def test_what_cannot_be_a_preset(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "train", tmp_path / "out", "--preset", "nope") == (
         "--preset nope: there is no such preset: choose one of activitynet, activitynet_v2, "
-        "activitynet_v2_rn, adaframe, arnet, average, clips, digits, digits_v2, fcvid, fcvid_v2, "
-        "frameexit, frameexit_gates, gru, mini_kinetics, mini_kinetics_v2, ocsampler, tsn, "
-        "uniform, or give a file that ends in .yaml"
+        "activitynet_v2_rn, adafocus_v2, adafocus_v2_ppo, adafocus_v2_sac, adaframe, arnet, "
+        "average, clips, digits, digits_v2, fcvid, fcvid_v2, frameexit, frameexit_gates, gru, "
+        "mini_kinetics, mini_kinetics_v2, ocsampler, tsn, uniform, or give a file that ends in "
+        ".yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
     assert missing.startswith(
@@ -322,11 +323,14 @@ def test_each_system_has_a_preset(name: str) -> None:
     check_other_options(train)
     assert system_of(train.method, train.learning).name == name
     compare = parsed("compare", "--preset", name)
-    assert (compare.reward, compare.systems) == ((), (name,))
+    # AdaFocusV2's stands beside the same decisions learned otherwise.
+    beside = ("adafocus_v2_ppo", "adafocus_v2_sac") if name == "adafocus_v2" else ()
+    assert (compare.reward, compare.systems) == ((), (name, *beside))
     head = parsed("fit classifier", *NEEDED["fit classifier"], "--preset", name)
     kind = ClassifierKind(head.head.aggregation, head.order, head.head.reuse_glance)
     assert kind == system.classifier
     content = parsed("cache build", *NEEDED["cache build"], "--preset", name).content
     groups = [read_group(text, content.frames.frame) for text in content.group]
-    assert all(isinstance(group.places, WholeFrame) for group in groups)
+    kind_of_places = PatchGrid if system.places == "patches" else WholeFrame
+    assert all(isinstance(group.places, kind_of_places) for group in groups)
     assert (len(groups) > 1) == system.several_groups

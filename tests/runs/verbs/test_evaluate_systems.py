@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 import torch
 from digit_caches import digit_cache
 from support import write_classifier
 
 from focusgym.agents import SYSTEMS, LearnedSystem, find_system
-from focusgym.feature_cache import (
-    CacheConfig,
-    DigitsConfig,
-    FeatureCache,
-)
+from focusgym.envs import PixelSource
+from focusgym.feature_cache import CacheConfig, DigitsConfig, FeatureCache, read_many
 from focusgym.recognizer import (
     Encoder,
     EncoderConfig,
     FrameConfig,
+    PatchGrid,
     WholeFrame,
     option_group,
 )
@@ -31,12 +30,19 @@ from focusgym.runs.cli import main
 from focusgym.runs.evaluation.system_runs import find_system_run
 
 TINY = ("--decisions=60", "--learner={n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}")
+SHORT = {
+    "adafocus_v2": ("--learner={conv_channels: 2, hidden: 5, epochs: 1}",),
+    "adafocus_v2_sac": ("--decisions=30", "--learner={n_envs: 3, learning_starts: 9}"),
+}
 STEPS = 4
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds a cache of digit videos with whole frames at two sides, and a run of each system."""
+    """Holds a cache of digit videos, and a run of each system.
+
+    The cache has whole frames at two sides, and patches.
+    """
     root = tmp_path_factory.mktemp("systems")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -48,15 +54,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ("large", "small_local", 32),
             )
         }
-    groups = tuple(
-        option_group(WholeFrame(64, side), name, encoders[name])
-        for name, side in (("small", 16), ("large", 32))
+    groups = (
+        option_group(WholeFrame(64, 16), "small", encoders["small"]),
+        option_group(WholeFrame(64, 32), "large", encoders["large"]),
+        option_group(PatchGrid(64, 32, 2), "large", encoders["large"]),
     )
     config = CacheConfig(FrameConfig(steps=STEPS, frame_px=64), groups)
     digit_cache(root, DigitsConfig(n_train=6, n_val=1, n_test=6, n_frames=8), encoders, config)
     for name in SYSTEMS:
         system = find_system(name)
         names = ["full32", "full16"] if system.several_groups else ["full32"]
+        if system.places == "patches":
+            names = ["p32_2x2"]
         kind = system.classifier
         write_classifier(
             FeatureCache.open(root / "cache", names),
@@ -66,24 +75,65 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             reuse_glance=kind.reuse_glance,
         )
         files = (f"--cache={root}/cache", f"--classifier={root}/f_c_{name}")
-        learns = isinstance(system, LearnedSystem)
-        main(["train", str(root / name), f"--system={name}", *files, *(TINY if learns else ())])
+        short = SHORT.get(name, TINY if isinstance(system, LearnedSystem) else ())
+        main(["train", str(root / name), f"--system={name}", *files, *short])
     return root
 
 
 def test_pixels_and_cache_agree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In all predictions, for features are rounded alike; the figures are those of the runs."""
+    """In all predictions, for features are rounded alike; the figures are those of the runs.
+
+    Where those of a cache are approximate there is a second row, with the accuracy on pixels.
+    """
     capsys.readouterr()
     main(["evaluate", *(str(root / name) for name in SYSTEMS), "--pixels", "--json"])
     rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["policies"]
+    on_pixels = {row["name"]: row for row in rows if row["name"].endswith(" on pixels")}
+    approximate = [name for name in SYSTEMS if find_system(name).approximate]
+    assert [*on_pixels] == [f"{name} on pixels" for name in approximate]
+    assert len(approximate) == 3
+    rows = [row for row in rows if row["name"] not in on_pixels]
     assert [row["name"] for row in rows] == [*SYSTEMS]
     for row in rows:
+        if row["name"] in approximate:
+            other = on_pixels[f"{row['name']} on pixels"]
+            assert other["gmacs_by_step"] == pytest.approx(row["gmacs_by_step"])
+            assert other["kept_share"] == row["kept_share"] == 1
+            assert 0 < row["parity"]["max_abs_confidence_difference"] < 1
+            assert row.keys() - other.keys() == {"parity"}
+            assert other.keys() <= row.keys()
+            continue
         results = json.loads((root / row["name"] / "results.json").read_text())
         assert row["parity"].pop("prediction_agreement") == 1
         assert row.pop("parity")["max_abs_confidence_difference"] < 1e-3
         assert row.keys() == results["test"].keys()
         for key, value in results["test"].items():
             assert row[key] == pytest.approx(value, abs=1e-6), key
+
+
+def test_an_approximate_system_on_pixels(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The figures of the second row, against all frames at once."""
+    capsys.readouterr()
+    main(["evaluate", str(root / "adafocus_v2"), "--pixels", "--split=train", "--json"])
+    on_cache, on_pixels = json.loads(capsys.readouterr().out)["policies"]
+    run = find_system_run(root / "adafocus_v2")
+    cache, f_c = run.source.cache, run.source.classifier
+    videos = cache.split("train")
+    frames = torch.stack([each for each, _ in read_many(cache.clips(videos), cache.frames)])
+    assert run.reader is not None
+    pixels = PixelSource(cache, f_c, cache.fused_encoders(), frames)
+    traces = run.reader(run.source, videos), run.reader(pixels, np.arange(len(videos)))
+    labels, confidences = cache.labels[videos], []
+    for row, trace in zip((on_cache, on_pixels), traces, strict=True):
+        ranks = (
+            (trace.logits.argsort(-1, descending=True) == labels[:, None, None]).int().argmax(-1)
+        )
+        for key, n in (("accuracy_by_step", 1), ("top5_by_step", 5)):
+            assert row[key] == pytest.approx((ranks < n).double().mean(0).tolist()), key
+        confidences.append(trace.logits.softmax(-1)[torch.arange(len(videos)), :, labels])
+    difference = (confidences[1] - confidences[0]).abs().max()
+    found = on_cache["parity"]["max_abs_confidence_difference"]
+    assert found == pytest.approx(float(difference), abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,16 @@ import stable_baselines3
 from support import T, add_frames, write_cache, write_classifier
 
 from focusgym.agents import SYSTEMS, LearnedSystem, find_system, play_task
+from focusgym.agents.centers import CentersOnFeatures, read_centers
+from focusgym.envs import FeatureSource
 from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import (
+    PolicyConfig,
+    build_policy,
+    read_bundle,
+    read_classifier,
+    restore,
+)
 from focusgym.runs.cli import main
 from focusgym.runs.configs.train import (
     LearnerConfig,
@@ -28,17 +37,21 @@ from focusgym.runs.training.system_run import run_system
 
 LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 2}"
 LEARNED = [name for name in SYSTEMS if isinstance(find_system(name), LearnedSystem)]
-TINY = ("--decisions=60", f"--learner={LEARNER}")
+OFF_POLICY = "{n_envs: 3, learning_starts: 12, batch_size: 5}"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds cache/ with patches and two sides of whole frames, and an f_C for each system."""
+    groups: str | tuple[str, ...]
     folder = tmp_path_factory.mktemp("systems")
     frames = add_frames(write_cache(folder / "cache", n=20))
     for name in SYSTEMS:
         system = find_system(name)
-        cache = FeatureCache.open(folder / "cache", frames if system.several_groups else "full32")
+        groups = frames if system.several_groups else "full32"
+        if system.places == "patches":
+            groups = "p12_3x3"
+        cache = FeatureCache.open(folder / "cache", groups)
         kind = system.classifier
         how = {"aggregation": kind.aggregation, "reuse_glance": kind.reuse_glance}
         write_classifier(cache, folder / f"f_c_{name}", **how)
@@ -47,6 +60,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(root: Path, name: str) -> tuple[str, ...]:
     return f"--system={name}", f"--cache={root}/cache", f"--classifier={root}/f_c_{name}"
+
+
+def tiny(name: str) -> tuple[str, ...]:
+    """Options of a short training of a system."""
+    learner = OFF_POLICY if name.endswith("sac") else LEARNER
+    return "--decisions=60", f"--learner={learner}"
 
 
 def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
@@ -63,25 +82,33 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its figures are those of its model, played again by its keywords."""
     out = tmp_path / "out"
-    main(["train", str(out), *options(root, name), *TINY, "--setting=0.5", "--json"])
+    system = find_system(name)
+    assert isinstance(system, LearnedSystem)
+    setting = 0.5 if len(system.settings) > 1 else 1.0
+    asked = (f"--setting={setting}",) if len(system.settings) > 1 else ()
+    main(["train", str(out), *options(root, name), *tiny(name), *asked, "--json"])
     results = json.loads(capsys.readouterr().out)
     assert results == json.loads((out / "results.json").read_text())
-    assert (results["system"], results["setting"]) == (name, 0.5)
+    assert (results["system"], results["setting"]) == (name, setting)
     files = {path.name for path in out.iterdir()}
     files -= {".lock"}
     expected = {"checkpoint.safetensors", "config.yaml", "logs", "model.zip", "played.npz"}
+    if name.endswith("sac"):  # an off-policy algorithm keeps no checkpoint
+        expected.remove("checkpoint.safetensors")
     assert files == expected | {"results.json", "run.json"}
 
-    system = find_system(name)
-    assert isinstance(system, LearnedSystem)
     groups = ("full32", "full16") if system.several_groups else ("full32",)
+    if system.places == "patches":
+        groups = ("p12_3x3",)
     cache = FeatureCache.open(root / "cache", groups)
     full = T * (0.3 + 1.5 * (32 / 12) ** 2)  # f_C's own is next to nothing
     knob: dict[str, Any] = {"price_per_gmac": 0.5 / full}
     if name == "ocsampler":
         knob = {"n_segments": 2}
+    elif system.places == "patches":
+        knob = {"observation": "map"}
     keywords = {"cache": root / "cache", "classifier": root / f"f_c_{name}", "group": groups}
-    model = stable_baselines3.PPO.load(out / "model.zip")
+    model = getattr(stable_baselines3, system.learner.algorithm).load(out / "model.zip")
     played = play_task(model, f"focusgym/{system.task}-v0", **keywords, **knob)
     row = results["test"]
     assert (row["name"], row["n_videos"]) == ("out", len(cache.split("test")))
@@ -100,7 +127,7 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     if name == "ocsampler":
         assert row["kept_share"] == 0.5
     curve = learning_curve(out)
-    assert curve["steps"].tolist() == [15, 30, 45, 60]
+    assert curve["steps"].tolist() == ([60] if name.endswith("sac") else [15, 30, 45, 60])
     assert curve["mean_return"].tolist() == results["mean_returns"]
 
 
@@ -125,8 +152,118 @@ def test_a_system_that_decides_nothing(
     assert cost[0] == pytest.approx(each, rel=1e-3)
 
 
+SIZES = "--learner={conv_channels: 2, hidden: 5, epochs: 2, batch_size: 4, lr: 0.01}"
+
+
+def test_a_system_trained_by_gradient(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its policy is kept as a bundle of the sizes that were asked for, and plays again."""
+    out = tmp_path / "out"
+    main(["train", str(out), *options(root, "adafocus_v2"), SIZES, "--json"])
+    results = json.loads(capsys.readouterr().out)
+    files = {path.name for path in out.iterdir()} - {".lock"}
+    expected = {"config.yaml", "played.npz", "results.json", "run.json", "trained"}
+    assert files == expected, "the checkpoint of a finished training is gone"
+    cache = FeatureCache.open(root / "cache", "p12_3x3")
+    source = FeatureSource(cache, read_classifier(root / "f_c_adafocus_v2"))
+    bundle = read_bundle(out / "trained", "policy", cache.fingerprint)
+    policy = restore(out / "trained", bundle, lambda sizes: build_policy(PolicyConfig(**sizes)))
+    assert (policy.names_centers, policy.config.conv_channels, policy.config.hidden) == (True, 2, 5)
+    trace = read_centers(source, cache.split("test"), policy)
+    assert results["test"]["accuracy"] == pytest.approx(trace.correct.mean())
+    assert results["test"]["gmacs_per_video"] == pytest.approx(trace.gmacs[:, -1].mean())
+    assert results["usage"] == {"p12_3x3": 1.0}
+    said = refused(capsys, tmp_path / "other", *options(root, "adafocus_v2"), "--decisions=9")
+    assert "adafocus_v2 does not learn in an environment: leave it out; --learner says" in said
+    (out / "trained" / "bundle.json").unlink()
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(out)])
+    said = capsys.readouterr().err
+    assert f"{out}/trained, what adafocus_v2 has learned, is gone: put it back, or" in said
+
+
 class _Stopped(Exception):
     pass
+
+
+def test_going_on_with_a_training_by_gradient(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its second epoch: the same results; a finished training is not done again."""
+
+    def config(out: str, **more: Any) -> TrainConfig:
+        return TrainConfig(
+            tmp_path / out,
+            PolicyTrainingConfig(),
+            SkipConfig(),
+            root / "cache",
+            root / "f_c_adafocus_v2",
+            method=SystemConfig("adafocus_v2"),
+            learning=LearnerConfig(learner=SIZES.removeprefix("--learner=")),
+            **more,
+        )
+
+    whole = run_system(config("whole"), 0)
+    plain, calls = CentersOnFeatures.forward, 0
+
+    def interrupted(stage: CentersOnFeatures, videos: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise _Stopped
+        return plain(stage, videos)
+
+    monkeypatch.setattr(CentersOnFeatures, "forward", interrupted)
+    with pytest.raises(_Stopped):
+        run_system(config("out"), 0)
+    assert (tmp_path / "out" / "trained.safetensors").is_file()
+    monkeypatch.setattr(CentersOnFeatures, "forward", plain)
+    found = run_system(config("out", resume=True), 0)
+    assert found.pop("test") == {**whole.pop("test"), "name": "out"}
+    assert found == whole
+    played = [(tmp_path / each / "played.npz").read_bytes() for each in ("out", "whole")]
+    assert played[0] == played[1]
+    (tmp_path / "out" / "results.json").unlink()
+    monkeypatch.setattr(CentersOnFeatures, "forward", interrupted)
+    assert run_system(config("out", resume=True), 0)["usage"] == whole["usage"]
+
+
+def test_sac_begins_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a checkpoint, by the same command; the results are those of an uninterrupted run."""
+
+    def config(out: str, **more: Any) -> TrainConfig:
+        return TrainConfig(
+            tmp_path / out,
+            PolicyTrainingConfig(),
+            SkipConfig(),
+            root / "cache",
+            root / "f_c_adafocus_v2_sac",
+            method=SystemConfig("adafocus_v2_sac"),
+            learning=LearnerConfig(60, OFF_POLICY),
+            **more,
+        )
+
+    whole = run_system(config("whole"), 0)
+    train = system_run.train_system
+
+    def stopped(made: Any, *args: Any) -> None:
+        plain = made.model.train
+
+        def once(*how: Any, **more: Any) -> None:
+            plain(*how, **more)
+            raise _Stopped
+
+        made.model.train = once
+        train(made, *args)
+
+    monkeypatch.setattr(system_run, "train_system", stopped)
+    with pytest.raises(_Stopped):
+        run_system(config("out"), 0)
+    monkeypatch.setattr(system_run, "train_system", train)
+    found = run_system(config("out", resume=True), 0)
+    assert found.pop("test") == {**whole.pop("test"), "name": "out"}
+    assert found == whole
 
 
 @pytest.mark.parametrize("name", ["frameexit", "adaframe"])
@@ -198,7 +335,10 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*exits, "--learner={decisions: 0}"): "decisions must be an integer of at least 1; got 0",
         (*exits, "--learner={n_envs: 0}"): "n_envs must be an integer of at least 1; got 0",
         (*exits, "--learner={algorithm: PPPO}"): "algorithm PPPO: there is no such algorithm in St",
-        (*exits, "--learner={algorithm: DQN}"): "algorithm must be an on-policy one of Stable-Bas",
+        (
+            *exits,
+            "--learner={algorithm: 'sb3_contrib:ARS'}",
+        ): "must be an on-policy or off-policy",
         (*exits, "--learner={algorithm: FocusPPO}"): "FocusPPO takes no such settings: ",
         (*exits, "--learner={policy: 3}"): "policy must be a name; got 3",
         (*exits, "--price-per-gmac=-1"): "--price-per-gmac must be a number of at least 0; got",
@@ -220,7 +360,14 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (f"--cache={root}/cache", "--group", "full32", "full16"): "--group: AdaFocus looks at the ",
     }
     recurrent = "{algorithm: RecurrentPPO, policy: MultiInputLstmPolicy}"
+    v2, sac = options(root, "adafocus_v2"), options(root, "adafocus_v2_sac")
     cases |= {
+        (*v2, "--setting=1"): "--setting: adafocus_v2 trades nothing for cost: leave it",
+        (*v2, "--learner={n_envs: 3}"): "adafocus_v2 has no setting 'n_envs'; expected some of co",
+        (*v2, "--learner={lr: 0}"): "lr must be positive; got 0",
+        (*v2, "--group", "full32"): "--group full32: adafocus_v2 reads patches, and",
+        (*sac, "--learner={n_epochs: 3}"): "SAC takes no such settings: ",
+        (*sac, "--learner={algorithm: DQN}"): "DQN takes no such settings: ",
         (*exits, f"--learner={recurrent}"): "checkpoints are of on-policy algorithms without a st",
         (*options(root, "ocsampler"), "--learner={use_sde: true}"): "use_sde: its noise is drawn",
     }
