@@ -50,7 +50,7 @@ class GradientSystem(DirectSystem):
 
     conv_channels: int = 64
     hidden: int = 1024
-    epochs: int = 20
+    epochs: int = 12
     batch_size: int = 64
     lr: float = 1e-3
 

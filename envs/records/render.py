@@ -22,7 +22,7 @@ BAND, TEXT, FAINT, SLOT = (24, 24, 28), (236, 236, 240), (150, 150, 158), (52, 5
 GREEN, RED, GREY, DARK = (40, 220, 90), (255, 110, 90), (200, 200, 200), (70, 70, 70)
 
 Colour = tuple[int, int, int]
-Box = tuple[int, int, int, int]
+Box = tuple[float, float, float, float]
 Font = ImageFont.FreeTypeFont
 
 
@@ -87,7 +87,7 @@ def draw_decision(
         caption: What the band says.
         cells: (h, w) of the glance map, whose cells the faint lines part.
         box_px: (left, top, right, bottom) of the chosen option in the S×S frame, right and bottom
-            exclusive; None for none. Its edge is drawn inside it.
+            exclusive, also between pixels; None for none. Its edge is drawn inside it.
         attended: Whether f_L ran: the edge is green; else it is grey and dashed, and the band says
             ``skipped``.
 
@@ -119,7 +119,8 @@ def draw_decision(
             raise ValueError(
                 f"box_px must be (left, top, right, bottom) within 0 and {side_px}; got {box_px}"
             )
-        window = pixels[top * factor : bottom * factor, left * factor : right * factor]
+        left, top, right, bottom = (round(factor * edge) for edge in box_px)
+        window = pixels[top:bottom, left:right]
         _draw_edge(window, attended)
     picture[band : band + len(pixels), : len(pixels)] = pixels
     return picture

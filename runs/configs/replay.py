@@ -19,15 +19,16 @@ class ReplayConfig:
 
     Attributes:
         out: Folder of the pages, which must not exist.
-        policy: A run of 'focusgym train', or a policy bundle.
-        second: Another policy on the same option group, shown beside the first; random patches if
-            it is not given.
+        policy: A run of 'focusgym train' or of 'focusgym fit end-to-end', or a policy bundle.
+        second: Another policy on the same option group, or another run on the same videos, shown
+            beside the first; random patches or boxes if it is not given.
         cache: Feature cache of the policies, where it is not beside them or known from the run.
+            Runs of 'focusgym fit end-to-end' have none, and are played on their video files.
         classifier: Bundle of f_C, likewise.
         videos_root: Folder of the videos, where they are no longer where the cache looks for them:
             the one that --videos named when it was built.
         split: Whose videos are selected from, and summed up in the overview.
-        videos: Rows of the cache to show, of any split.
+        videos: Rows of the cache, or of the run's list of videos, to show, of any split.
         select: Also show videos that are wrong with the second policy and turned_right with the
             first; where the first is most sure beyond the second (gain), loses most to the best
             patches (regret), or leaves out most frames (skipped). All four if neither
@@ -37,11 +38,12 @@ class ReplayConfig:
             split are in the page's list, and can be searched and sorted; only those that are shown
             have pictures, and each makes the page larger: by some 30 kB for 6 frames of 64 px, by
             400 kB for 16 of 224 px.
-        reward: Which reward is shown, by name or as a YAML mapping with parameters.
+        reward: Which reward is shown, by name or as a YAML mapping with parameters; not for runs of
+            'focusgym fit end-to-end', which have none.
         boxes: CSV file of true boxes; if it is not given, 'boxes.csv' in the folder of the videos,
             or 'data/boxes.csv' beside the cache.
         mp4: Write a film of each video.
-        seed: Of random patches and of the reward's draws.
+        seed: Of random patches or boxes and of the reward's draws.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print what was written and the figures as one JSON object.
     """

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 import tyro
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -47,12 +48,19 @@ class PixelRun:
         recognizer: In eval mode, its encoders fused.
         boxes: Where it looks: ``learned``, or how its boxes were placed in training.
         videos: Its videos, those of all splits.
+        root: The folder of the videos.
     """
 
     name: str
     recognizer: AdaptiveRecognizer
     boxes: str
     videos: StageVideos
+    root: Path
+
+    @property
+    def own_kind(self) -> FixedKind | None:
+        """How its boxes were placed in training; None where it learned where to look."""
+        return next((kind for kind in FIXED_KINDS if kind == self.boxes), None)
 
     def check(self, split: str) -> None:
         """Refuse a split that has no videos.
@@ -60,7 +68,7 @@ class PixelRun:
         Raises:
             UsageError: If there are none.
         """
-        self._rows(split)
+        self.rows(split)
 
     def play(
         self, split: str, kinds: Sequence[FixedKind | None] = (None,), seed: int = 0
@@ -77,16 +85,27 @@ class PixelRun:
             UsageError: If there are no such videos.
             VideoError: If a video cannot be read.
         """
-        rows = self._rows(split)
-        own = next((each for each in FIXED_KINDS if each == self.boxes), None)
-        found = self._recognize(rows, [kind or own for kind in kinds], seed, split)
+        rows = self.videos.table.iloc[self.rows(split)].reset_index(drop=True)
+        found = self.recognize(rows, kinds, seed, f"{self.name} on {split}")
         labels = targets(rows["labels"], self.videos.n_classes)
-        return [_outcome(each, rows, labels) for each in found]
+        return [outcome(each, rows, labels) for each in found]
 
-    def _recognize(
-        self, rows: pd.DataFrame, kinds: Sequence[FixedKind | None], seed: int, split: str
+    def recognize(
+        self, rows: pd.DataFrame, kinds: Sequence[FixedKind | None], seed: int, title: str
     ) -> list[Recognition]:
-        frames, title = self.videos.frames, f"{self.name} on {split}"
+        """Return what the recognizer makes of videos, each decoded once.
+
+        Args:
+            rows: B of the table of videos.
+            kinds: See `play`.
+            seed: Of places that depend on nothing; those of a video depend on its place in
+                ``rows``, and on no other video.
+            title: Of the progress bar.
+
+        Raises:
+            VideoError: If a video cannot be read.
+        """
+        frames, kinds = self.videos.frames, [kind or self.own_kind for kind in kinds]
         decoded = iter(tqdm(read_many(clips_of(rows), frames), title, len(rows), unit="video"))
         found: list[list[Recognition]] = [[] for _ in kinds]
         first = 0
@@ -100,9 +119,14 @@ class PixelRun:
                 recognitions.append(self.recognizer(torch.stack(batch), where))
         return [Recognition.join(each) for each in found]
 
-    def _rows(self, split: str) -> pd.DataFrame:
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Return the rows of a split in the table of videos.
+
+        Raises:
+            UsageError: If there are none.
+        """
         table = self.videos.table
-        rows = table[table["split"] == split].reset_index(drop=True)
+        rows = np.flatnonzero(table["split"] == split)
         if not len(rows):
             raise UsageError(
                 f"--split {split}: {self.name} was trained for videos without that split; it has "
@@ -134,7 +158,8 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
         config = replace(config, videos=replace(config.videos, videos=videos_root))
     recognizer = AdaptiveRecognizer.from_bundle(path, device)
     name = path.resolve().name
-    return PixelRun(name, recognizer, config.boxes, StageVideos.read(config))
+    videos = StageVideos.read(config)
+    return PixelRun(name, recognizer, config.boxes, videos, config.videos.videos)
 
 
 def all_places(run: PixelRun) -> tuple[FixedKind, ...]:
@@ -142,8 +167,14 @@ def all_places(run: PixelRun) -> tuple[FixedKind, ...]:
     return tuple(kind for kind in FIXED_KINDS if kind != run.boxes)
 
 
-def _outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor) -> Outcome:
-    """Return what was recognized in the videos of rows of the table."""
+def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor) -> Outcome:
+    """Return what was recognized in the videos of rows of the table.
+
+    Args:
+        found: What the recognizer made of B videos.
+        rows: B of the table of videos.
+        labels: ``(B,)`` int64; or ``(B, C)`` bool, where videos have several.
+    """
     logits = found.logits.cpu()
     predictions = logits.argmax(dim=-1)
     several = labels.ndim == 2

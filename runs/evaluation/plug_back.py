@@ -254,13 +254,27 @@ def true_boxes(cache: FeatureCache, boxes: pd.DataFrame) -> pd.DataFrame:
         boxes: ``path``, ``frame`` (index in the file), ``left``, ``top``, ``right``, ``bottom``
             (pixels of the central crop S×S), ``visible``.
     """
-    keys = ["path", "frame", "view"]
     indices = cache.frame_indices(np.arange(cache.n_videos))
+    middle = cache.frames.middle(indices.reshape(-1, *indices.shape[2:]))
+    return boxes_of_frames(cache.videos, middle.reshape(-1, cache.steps), boxes)
+
+
+def boxes_of_frames(
+    videos: pd.DataFrame, indices: NDArray[np.int64], boxes: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the true box of every frame, ``B*T`` rows, video by video.
+
+    Args:
+        videos: B rows with ``path`` and ``view``, which is −1 where a video is no augmented copy.
+        indices: ``(B, T)`` of the frames in their video files.
+        boxes: See `true_boxes`.
+    """
+    keys, steps = ["path", "frame", "view"], indices.shape[1]
     frames = pd.DataFrame(
         {
-            "path": np.repeat(_real(cache.videos["path"]), cache.steps),
-            "frame": cache.frames.middle(indices.reshape(-1, *indices.shape[2:])),
-            "view": np.repeat(cache.videos["view"].to_numpy(), cache.steps),
+            "path": np.repeat(_real(videos["path"]), steps),
+            "frame": indices.ravel(),
+            "view": np.repeat(videos["view"].to_numpy(), steps),
         }
     )
     central = boxes.assign(view=CENTRAL, path=_real(boxes["path"]))

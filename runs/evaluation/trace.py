@@ -51,6 +51,10 @@ class Played:
     attended: NDArray[np.bool_]
     gmacs: NDArray[np.float64]
 
+    def rows(self, which: NDArray[np.int64] | slice) -> Played:
+        """Return what was done in some of the videos."""
+        return Played(*(getattr(self, each.name)[which] for each in fields(self)))
+
     @property
     def accuracy_by_step(self) -> NDArray[np.float64]:
         """``(T,)``: share of the videos that are right after each frame."""

@@ -169,9 +169,16 @@ def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
     Raises:
         UsageError: If the file is not there, or has other columns.
     """
-    path = given or _usual_boxes(cache)
-    if path is None:
-        return None
+    path = given or usual_boxes(cache)
+    return None if path is None else read_boxes(path)
+
+
+def read_boxes(path: Path) -> pd.DataFrame:
+    """Read a table of true boxes, as `find_boxes` describes it.
+
+    Raises:
+        UsageError: If the file is not there, or has other columns.
+    """
     try:
         boxes = pd.read_csv(path, dtype={"path": str})
         boxes = boxes[_BOX_COLUMNS]
@@ -183,16 +190,24 @@ def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
     return boxes.assign(path=str(path.resolve().parent) + "/" + boxes["path"].fillna(""))
 
 
-def _usual_boxes(cache: FeatureCache) -> Path | None:
-    """Return where the true boxes of a cache's videos are, if they are in a usual place.
+def boxes_beside(videos: Path) -> Path | None:
+    """Return where the true boxes are in a folder of videos, if they are.
 
-    A table of that name in the folder of the videos may also be something else of the user's.
+    A table of that name may also be something else of the user's.
     """
-    of_videos = None if cache.videos_root is None else cache.videos_root / "boxes.csv"
-    if of_videos is not None and of_videos.is_file():
+    path = videos / "boxes.csv"
+    if path.is_file():
         with suppress(OSError, ValueError):
-            if {*_BOX_COLUMNS} <= {*pd.read_csv(of_videos, nrows=0).columns}:
-                return of_videos
+            if {*_BOX_COLUMNS} <= {*pd.read_csv(path, nrows=0).columns}:
+                return path
+    return None
+
+
+def usual_boxes(cache: FeatureCache) -> Path | None:
+    """Return where the true boxes of a cache's videos are, if they are in a usual place."""
+    of_videos = None if cache.videos_root is None else boxes_beside(cache.videos_root)
+    if of_videos is not None:
+        return of_videos
     beside = cache.root.parent / "data" / "boxes.csv"
     return beside if beside.is_file() else None
 

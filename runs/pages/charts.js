@@ -51,11 +51,21 @@ function scaleBar(low, high, strength, colour, say) {
   return html("div", { class: "scale", role: "img", "aria-label": label }, html("span", {}, say(low)), bar, html("span", {}, say(high)));
 }
 
+// Show the parts of a page that mean something: those of options, or those of boxes anywhere, which
+// say what is absent instead.
+function showParts({ grid, absent }) {
+  document.querySelectorAll("[data-of]").forEach((e) => { e.hidden = (e.dataset.of === "options") !== Boolean(grid); });
+  document.querySelectorAll("[data-absent]").forEach((e) => { e.textContent = absent ? `${absent}.` : ""; });
+}
+
+// What a step is called: frames that are not read in the order of the video are counted as steps.
+const stepWord = ({ segments }) => (segments.every((segment, t) => segment === t) ? "frame" : "step");
+
 // Draw lines or bars over steps 1 to T into a place.
 // series: [{name, colour, dash, values, bars, bounds, at}]; bounds: [low, high] of each value, drawn as a
 // band; at: where the values stand on an axis {title, high} that is no count of frames.
 // marker: present step from 0; pick: called with a step.
-function chart(place, { label, series, steps, low, high, unit = "", height = 190, marker, pick, rule, axis }) {
+function chart(place, { label, series, steps, low, high, unit = "", height = 190, marker, pick, rule, axis, word = "frame" }) {
   const width = Math.max(220, place.clientWidth);
   const box = { left: 46, right: width - 12, top: 10, bottom: height - 38 };
   const slot = (box.right - box.left) / steps;
@@ -81,7 +91,7 @@ function chart(place, { label, series, steps, low, high, unit = "", height = 190
     const every = Math.ceil(26 / slot);
     for (let t = 0; t < steps; t += every) under(x(t), `${t + 1}`);
   }
-  root.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, axis ? axis.title : "frame"));
+  root.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, axis ? axis.title : word));
   if (marker !== undefined) {
     root.append(svg("rect", {
       x: x(marker) - slot / 2, y: box.top, width: slot, height: box.bottom - box.top, fill: "var(--soft)", opacity: 0.13,

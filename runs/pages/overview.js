@@ -17,22 +17,29 @@ const cost = (gmacs) => (gmacs * UNIT.per_gmac).toPrecision(4);
 const interval = ([low, high]) => `(${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
 const last = (values) => values[values.length - 1];
 
+const STEP = stepWord(data);
+
 // Where the edges of the patches cut the frame into cells, and which patches cover each cell.
 const edges = (sides) => [...new Set([0, data.frame_px, ...data.boxes_px.flatMap((px) => sides.map((i) => px[i]))])].sort((a, b) => a - b);
-const [xs, ys] = [edges([0, 2]), edges([1, 3])];
-const cells = ys.slice(1).flatMap((bottom, row) => xs.slice(1).map((right, column) => {
+const cellsOfPatches = (xs, ys) => ys.slice(1).flatMap((bottom, row) => xs.slice(1).map((right, column) => {
   const [left, top] = [xs[column], ys[row]];
   const covering = data.boxes_px.flatMap((px, k) => (px[0] <= left && px[2] >= right && px[1] <= top && px[3] >= bottom ? [k] : []));
   return { left, top, right, bottom, covering };
 }));
-// The share of the looks whose patch covers each cell.
-const covered = (heat) => cells.map(({ covering }) => covering.reduce((sum, k) => sum + heat[k], 0));
+// Boxes anywhere are counted in cells of one size.
+const cellsOfBoxes = (n) => Array.from({ length: n * n }, (_, k) => {
+  const [row, column, side] = [Math.floor(k / n), k % n, data.frame_px / n];
+  return { left: column * side, top: row * side, right: (column + 1) * side, bottom: (row + 1) * side };
+});
+const cells = data.grid ? cellsOfPatches(edges([0, 2]), edges([1, 3])) : cellsOfBoxes(Math.sqrt(policies[0].coverage.length));
+// The share of the looks whose patch or box covers each cell.
+const covered = ({ heat, coverage }) => coverage ?? cells.map(({ covering }) => covering.reduce((sum, k) => sum + heat[k], 0));
 
-function map(heat, high, said, ...caption) {
+function map(seen, high, said, ...caption) {
   const S = data.frame_px;
   const root = svg("svg", { viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": said }, svg("image", { href: data.mean_frame, width: S, height: S }));
   const strength = (share) => (high ? (0.85 * share) / high : 0);
-  covered(heat).forEach((share, i) => {
+  covered(seen).forEach((share, i) => {
     const { left, top, right, bottom } = cells[i];
     root.append(svg("rect", {
       x: left, y: top, width: right - left, height: bottom - top, fill: HEAT, opacity: strength(share).toFixed(3), "shape-rendering": "crispEdges",
@@ -51,8 +58,10 @@ function drawTables() {
     ["frames looked at", (p) => percent(p.kept_share)],
     [`cost per video, ${UNIT.name}`, (p) => cost(last(p.gmacs_by_step))],
     ["from one look to the next", (p) => pixels(p.path_px)],
-    [`entropy of π, of ${most.toFixed(2)} bits`, (p, i) => (data.policies[i].learned ? mean(p.entropy_bits_by_step).toFixed(2) : "–")],
-    ["entropy of use, bits", (p) => mean(p.used_bits_by_step).toFixed(2)],
+    ...(data.grid ? [
+      [`entropy of π, of ${most.toFixed(2)} bits`, (p, i) => (data.policies[i].learned ? mean(p.entropy_bits_by_step).toFixed(2) : "–")],
+      ["entropy of use, bits", (p) => mean(p.used_bits_by_step).toFixed(2)],
+    ] : []),
   ]));
   const networks = [["glance", "f_G on every frame"], ["policy", "π, and π′ where there is one"], ["local", "f_L on the patches looked at"], ["classifier", "f_C"]];
   $("cost").append(heads(UNIT.name), body([
@@ -64,7 +73,7 @@ function drawTables() {
 function drawClasses(i) {
   document.querySelectorAll("[data-policy]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.policy) === i)));
   $("classes").replaceChildren(...policies[i].classes.map((of) => map(
-    of.heat, Math.max(...covered(of.heat)), `Where ${names[i]} looks in class ${of.name}`,
+    of, Math.max(...covered(of)), `Where ${names[i]} looks in class ${of.name}`,
     html("b", {}, of.name), html("br", {}), `${of.videos} video${of.videos === 1 ? "" : "s"}`, html("br", {}), `${percent(of.accuracy, 0)} right ${interval(of.accuracy_interval)}`,
     html("br", {}), `path ${pixels(policies[i].path_px_by_class[of.name])}`,
   )));
@@ -84,14 +93,14 @@ function drawCurves() {
   const learned = policies.map((_, i) => i).filter((i) => data.policies[i].learned);
   const even = { name: "all patches alike", colour: "var(--third)", dash: "2 4" };
   const curve = (id, label, series, high, rule) => {
-    chart($(id), { label, series, steps: data.steps, low: 0, high, rule });
+    chart($(id), { label, series, steps: data.steps, word: STEP, low: 0, high, rule });
     legend($(`${id}key`), rule ? [...series, even] : series);
   };
-  curve("skipped", "Share of frames skipped, by frame", lines("skipped_by_step"), 1);
-  curve("entropy", "Entropy of the probabilities, by frame", lines("entropy_bits_by_step", learned), most * 1.05, most);
-  curve("used", "Entropy of use, by frame", lines("used_bits_by_step"), most * 1.05, most);
+  curve("skipped", `Share of frames skipped, by ${STEP}`, lines("skipped_by_step"), 1);
+  if (data.grid) curve("entropy", "Entropy of the probabilities, by frame", lines("entropy_bits_by_step", learned), most * 1.05, most);
+  if (data.grid) curve("used", "Entropy of use, by frame", lines("used_bits_by_step"), most * 1.05, most);
   const right = lines("accuracy_by_step").map((line, i) => ({ ...line, bounds: policies[i].accuracy_intervals_by_step }));
-  curve("accuracy", "Accuracy, by frame", right, 1);
+  curve("accuracy", `Accuracy, by ${STEP}`, right, 1);
   const spent = right.map((line, i) => ({ ...line, at: policies[i].gmacs_by_step.map((gmacs) => gmacs * UNIT.per_gmac) }));
   const axis = { title: `${UNIT.name} per video, so far`, high: 1.05 * Math.max(...spent.flatMap((line) => line.at)) };
   chart($("spent"), { label: "Accuracy against cost", series: spent, steps: data.steps, low: 0, high: 1, axis });
@@ -109,11 +118,12 @@ document.querySelectorAll("[data-confused]").forEach((b) => {
 });
 $("heatsaid").textContent = `How many of the looks cover a place, over the mean of the frames of ${data.n_mean} videos; skipped frames do not count. These two have one scale.`;
 $("confusionsaid").textContent = `Videos of each true class (row) by the class predicted after all frames (column)${data.several_labels ? "; of several labels the one that was predicted, else the first" : ""}. The stronger the colour, the larger the share of the row.`;
-$("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}`;
-const highest = Math.max(...policies.flatMap((p) => covered(p.heat)));
+$("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. ${random_path_px === null ? "" : `Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.`}${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}`;
+const highest = Math.max(...policies.flatMap(covered));
 $("all").append(...policies.map((p, i) => map(
-  p.heat, highest, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, at most ${percent(Math.max(...covered(p.heat)))} of the looks cover one place`,
+  p, highest, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, at most ${percent(Math.max(...covered(p)))} of the looks cover one place`,
 )));
+showParts(data);
 drawTables();
 drawClasses(0);
 drawConfusion(0);

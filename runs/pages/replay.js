@@ -4,6 +4,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const S = data.frame_px;
+const STEP = stepWord(data);
+const inOrder = STEP === "frame";
 const COLOURS = ["var(--first)", "var(--second)"];
 const HEAT = "#ff6a00";
 const ON_FRAME = ["#2df06f", "#e08cff"]; // boxes stand on pictures, whatever the scheme
@@ -46,7 +48,7 @@ function boxes(v, t, policies, stroke) {
 
 // What a heat map shows of a frame: a value for each candidate, and how strongly values are drawn.
 function heatOf(i, t) {
-  if (!state.heat || (state.heat === 1 && !data.policies[i].learned)) return null;
+  if (!data.grid || !state.heat || (state.heat === 1 && !data.policies[i].learned)) return null;
   const episode = video().episodes[i], K = data.grid ** 2;
   const values = (state.heat === 1 ? episode.probabilities[t] : episode.alternatives[t]).slice(0, K);
   const low = state.heat === 1 ? 0 : Math.min(...values), high = Math.max(...values);
@@ -72,10 +74,13 @@ function heatScale({ low, high, strength }) {
   return scaleBar(low, high, strength, HEAT, (v) => `${(100 * v).toFixed(1)} %`);
 }
 
+// The edges of a box, which may lie between pixels.
+const edges = (px) => px.map((edge) => Number(edge.toFixed(1))).join(", ");
+
 function picture(i) {
   const v = video(), t = state.t, episode = v.episodes[i], attended = episode.attended[t];
-  const what = attended ? `looked at ${episode.boxes_px[t].join(", ")} px` : "skipped";
-  const root = svg("svg", { class: "picture", viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `${names[i]}, frame ${t + 1}: ${what}` });
+  const what = attended ? `looked at ${edges(episode.boxes_px[t])} px` : "skipped";
+  const root = svg("svg", { class: "picture", viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `${names[i]}, ${STEP} ${t + 1}: ${what}` });
   root.append(svg("image", { href: v.frames[t], width: S, height: S, opacity: attended ? 1 : 0.4 }));
   const heat = heatOf(i, t);
   if (heat) root.append(...heatCells(heat));
@@ -96,12 +101,13 @@ function facts(i) {
   const rows = [
     ["prediction", html("span", { class: right ? "right" : "wrong" }, `${right ? "✓" : "✗"} ${episode.predictions[t]}, ${percent(episode.certainties[t])}`)],
     ["on the true label", percent(episode.confidences[t])],
-    ["reward r", signed(episode.location_rewards[t])],
+    ...(episode.location_rewards ? [["reward r", signed(episode.location_rewards[t])]] : []),
     ...(episode.skip_rewards ? [["reward r′", signed(episode.skip_rewards[t])]] : []),
     ["frames looked at", `${looks} of ${t + 1} so far`],
     ["cost so far", `${cost(episode.gmacs[t])} of ${cost(episode.gmacs[data.steps - 1])} ${data.compute_unit.name}`],
   ];
-  if (data.policies[i].learned) rows.push(["π's entropy", `${bits(episode.probabilities[t]).toFixed(2)} of ${Math.log2(data.grid ** 2).toFixed(2)} bits`]);
+  if (!data.grid) rows.push(["box, left and top", episode.attended[t] ? episode.boxes_px[t].slice(0, 2).map((px) => px.toFixed(2)).join(", ") + " px" : "–"]);
+  if (data.grid && data.policies[i].learned) rows.push(["π's entropy", `${bits(episode.probabilities[t]).toFixed(2)} of ${Math.log2(data.grid ** 2).toFixed(2)} bits`]);
   if (episode.keep) rows.push(["π′ says look", `${episode.keep[t].toPrecision(2)}, looks from ${data.policies[i].threshold.toPrecision(2)}`]);
   return html("dl", {}, ...rows.flatMap(([term, said]) => [html("dt", {}, term), html("dd", {}, said)]));
 }
@@ -139,15 +145,22 @@ function drawRow() {
     const small = svg("svg", { viewBox: `0 0 ${S} ${S}`, "aria-hidden": "true" },
       svg("image", { href: uri, width: S, height: S, opacity: skipped ? 0.25 : attended.includes(false) ? 0.6 : 1 }), ...boxes(v, t, policies, 2));
     const said = skipped ? "skipped" : attended.includes(false) ? `${attended[0] ? "2nd" : "1st"} skips` : "";
-    button.replaceChildren(small, html("small", {}, `frame ${t + 1}`), ...(said ? [html("small", {}, said)] : []));
+    const inFile = inOrder ? [] : [html("small", { class: "file" }, `frame ${v.frame_indices[t]}`)];
+    button.replaceChildren(small, html("small", {}, `${STEP} ${t + 1}`), ...inFile, ...(said ? [html("small", {}, said)] : []));
     button.title = `frame ${v.frame_indices[t]} of the file, counted from 0`;
     button.setAttribute("aria-current", String(t === state.t));
-    button.setAttribute("aria-label", `Frame ${t + 1}${said && `, ${said}`}`);
+    button.setAttribute("aria-label", `${STEP === "frame" ? "Frame" : "Step"} ${t + 1}${said && `, ${said}`}`);
     button.className = skipped ? "skipped" : "";
   });
   const current = row.children[state.t];
   if (!state.timer && row.contains(document.activeElement)) current.focus({ preventScroll: true });
   row.scrollLeft = current.offsetLeft - row.offsetLeft - (row.clientWidth - current.clientWidth) / 2;
+}
+
+function drawTimes() {
+  const v = video();
+  $("timeline").hidden = inOrder;
+  if (v && !inOrder) timeline($("timeline"), { segments: data.segments, frames: v.frame_indices, t: state.t, pick: (t) => go({ t }) });
 }
 
 function drawCharts() {
@@ -156,9 +169,9 @@ function drawCharts() {
   const line = (i, values) => ({ name: names[i], colour: COLOURS[i], dash: i ? "7 4" : "", values });
   const curves = policies.map((i) => line(i, v.episodes[i].confidences));
   const base = policies[0];
-  curves.push({ name: `a random patch in that frame instead, ${names[base]} before`, colour: "var(--third)", dash: "2 4", values: v.episodes[base].random });
-  const common = { steps: data.steps, marker: state.t, pick: (t) => go({ t }) };
-  chart($("curve"), { ...common, label: "Confidence on the true label, by frame", series: curves, low: 0, high: 1 });
+  if (data.grid) curves.push({ name: `a random patch in that frame instead, ${names[base]} before`, colour: "var(--third)", dash: "2 4", values: v.episodes[base].random });
+  const common = { steps: data.steps, word: STEP, marker: state.t, pick: (t) => go({ t }) };
+  chart($("curve"), { ...common, label: `Confidence on the true label, by ${STEP}`, series: curves, low: 0, high: 1 });
   legend($("curvekey"), curves);
   const bars = (id, key, label, which, height) => {
     const series = which.map((i) => ({ ...line(i, v.episodes[i][key]), dash: "", bars: true }));
@@ -168,7 +181,7 @@ function drawCharts() {
     chart($(id), { ...common, label, series, low: low - (low < 0 ? room : 0), high: high + room, height });
     legend($(key === "skip_rewards" ? "skipkey" : "rewardkey"), series);
   };
-  bars("rewards", "location_rewards", "Reward r by frame", policies, 190);
+  if (data.grid) bars("rewards", "location_rewards", "Reward r by frame", policies, 190);
   const skipping = policies.filter((i) => data.policies[i].price);
   $("priced").hidden = !skipping.length;
   if (skipping.length) bars("skips", "skip_rewards", "Reward r′ by frame", skipping, 170);
@@ -247,24 +260,25 @@ function drawFrame() {
   $("link").href = hashOf(state);
   $("large").replaceChildren(...shown().map(side));
   $("facts").replaceChildren(...shown().map(factsOf));
-  $("after").textContent = `After frame ${t + 1}`;
+  $("after").textContent = inOrder ? `After frame ${t + 1}` : `After step ${t + 1}, frame ${v.frame_indices[t]} of the file`;
   $("heatnote").textContent = NOTES[state.heat];
   $("slider").value = t;
-  $("slider").setAttribute("aria-valuetext", `frame ${t + 1} of ${data.steps}`);
-  $("where").textContent = `frame ${t + 1} of ${data.steps}`;
+  $("slider").setAttribute("aria-valuetext", `${STEP} ${t + 1} of ${data.steps}`);
+  $("where").textContent = `${STEP} ${t + 1} of ${data.steps}${inOrder ? "" : `: frame ${v.frame_indices[t]}`}`;
   $("play").textContent = state.timer ? "Pause" : "Play";
   $("play").setAttribute("aria-pressed", String(Boolean(state.timer)));
   document.querySelectorAll("[data-view]").forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.view === String(state.view))));
   document.querySelectorAll("[data-heat]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.heat) === state.heat)));
   drawRow();
+  drawTimes();
   drawCharts();
-  $("status").textContent = `${v.name}, frame ${t + 1}: ` + shown().map((i) => `${names[i]} ${percent(v.episodes[i].confidences[t])}`).join(", ");
+  $("status").textContent = `${v.name}, ${STEP} ${t + 1}: ` + shown().map((i) => `${names[i]} ${percent(v.episodes[i].confidences[t])}`).join(", ");
 }
 
 function draw() {
   const v = video(), item = entry();
   $("title").textContent = `${item.name}: ${item.label}`;
-  $("why").textContent = `Row ${item.row} of the cache${v ? `, ${v.why}` : ""}.`;
+  $("why").textContent = `Row ${item.row} of ${data.listed_in}${v ? `, ${v.why}` : ""}.`;
   for (const id of ["pictured", "details"]) $(id).hidden = !v;
   $("unpictured").hidden = Boolean(v);
   document.querySelectorAll("[data-row]").forEach((b) => b.setAttribute("aria-current", String(Number(b.dataset.row) === state.row)));
@@ -327,7 +341,7 @@ const KEYS = {
   1: () => go({ view: "1" }),
   2: () => go({ view: "2" }),
   b: () => go({ view: "b" }),
-  h: () => go({ heat: (state.heat + 1) % 3 }),
+  h: () => go({ heat: data.grid ? (state.heat + 1) % 3 : 0 }),
   " ": play,
   "/": () => $("search").focus(),
 };
@@ -363,15 +377,20 @@ document.querySelectorAll("[data-heat]").forEach((b) => b.addEventListener("clic
 document.querySelectorAll("[data-name]").forEach((place) => { place.textContent = names[place.dataset.name]; });
 $("truth").hidden = !data.videos.some((v) => v.true_boxes.some(Boolean));
 const several = data.several_labels ? ["Where a video has several labels, confidence on the true label is the mean over them, and a prediction of any of them is right"] : [];
-const folders = data.policies.filter(({ folder }) => folder).map(({ name, folder }) => `${name} is the policy in ${folder}`);
+const kinds = data.policies.map(({ about }) => about).filter(Boolean);
+const reward = data.reward ? `; reward r: ${data.reward}` : "";
 const chosen = `Right and wrong are those of ${names[0]} after all frames; changed: one of the two policies is right, and the other is not`;
-$("about").textContent = [`Split ${data.split}; reward r: ${data.reward}`, ...folders, chosen, ...data.notes, ...several]
+$("about").textContent = [`Split ${data.split}${reward}`, ...kinds, chosen, ...data.notes, ...several]
   .map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`).join(" ");
 $("row").replaceChildren(...Array.from({ length: data.steps }, (_, t) => {
   const button = html("button", {});
   button.addEventListener("click", () => go({ t }));
   return button;
 }));
+showParts(data);
 drawList();
 go(readHash() ?? {});
-new ResizeObserver(drawCharts).observe(document.querySelector(".charts"));
+new ResizeObserver(() => {
+  drawTimes();
+  drawCharts();
+}).observe(document.querySelector(".charts"));

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...envs import EpisodeRecord, render_record
 from ...feature_cache.videos.digits import write_mp4
-from ..replays.episodes import Episode
+from ..replays.contract import Episode, certainties, predictions
 
 FPS = 2
 _TITLE_PX, _GAP_PX = 28, 8  # even, as H.264 wants the sides
@@ -26,20 +25,20 @@ _DIMMED = 0.3
 _PITCH_INCH, _LABEL_INCH, _LEGEND_INCH = 1.3, 1.4, 0.5
 
 
-def write_film(path: Path, records: Sequence[EpisodeRecord], names: Sequence[str]) -> None:
+def write_film(path: Path, episodes: Sequence[Episode], names: Sequence[str]) -> None:
     """Write an H.264 film of a video, two decisions per second, with policies side by side.
 
     Args:
         path: The ``.mp4`` file.
-        records: The video's episodes, one per policy.
+        episodes: The video's, one per policy.
         names: Of the policies, written above the pictures.
 
     Raises:
         VideoError: If the video is gone or cannot be read; the message names it.
     """
     parts: list[NDArray[np.uint8]] = []
-    for record, name in zip(records, names, strict=True):
-        pictures = render_record(record)
+    for episode, name in zip(episodes, names, strict=True):
+        pictures = episode.pictures()
         n, height, width, _ = pictures.shape
         titled = np.empty((n, _TITLE_PX + height, width, 3), dtype=np.uint8)
         titled[:, :_TITLE_PX] = _title(name, width)
@@ -79,30 +78,28 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
     figure.subplots_adjust(_LABEL_INCH / width, 0, 1, 1 - _LEGEND_INCH / height, hspace=0)
     rows = figure.subplots(len(frames), 1, squeeze=False)[:, 0]
     for axes, pixels, episode in zip(rows, frames, episodes, strict=True):
-        record = episode.record
+        predicted, sure = predictions(episode), certainties(episode)
         for t in range(steps):
-            left, attended = t * pitch, bool(record.attended[t])
+            left, attended = t * pitch, bool(episode.attended[t])
             axes.imshow(
                 pixels[t].permute(1, 2, 0).numpy(),
                 extent=(left, left + side, side, 0),
                 alpha=1.0 if attended else _DIMMED,
             )
             if attended:
-                x, y, right, bottom = record.boxes_px[t].tolist()
+                x, y, right, bottom = episode.boxes_px[t].tolist()
                 box = Rectangle((left + x, y), right - x, bottom - y, fill=False)
                 axes.add_patch(box)
                 box.set(edgecolor=_GREEN, linewidth=2)
             else:
                 axes.text(left + side / 2, side / 2, "skipped", ha="center", va="center")
-            said = (
-                f"{_short(classes[episode.predictions[t]])}\n{100 * episode.certainties[t]:.0f} %"
-            )
-            colour = _GREEN if record.correct[t] else "0.35"
+            said = f"{_short(classes[predicted[t]])}\n{100 * sure[t]:.0f} %"
+            colour = _GREEN if episode.correct[t] else "0.35"
             place = (left + side / 2, side * 1.04)
             axes.text(*place, said, ha="center", va="top", color=colour, size=9, clip_on=True)
         axes.set(xlim=(0, pitch * steps), ylim=(row, 0), aspect="equal")
         axes.set_axis_off()
-        label = textwrap.fill(record.label, 14, max_lines=4, placeholder="…")
+        label = textwrap.fill(episode.label, 14, max_lines=4, placeholder="…")
         axes.text(-0.06 * side, side / 2, label, ha="right", va="center", size=10)
     said = "green box: where f_L looked   dimmed: skipped   below: predicted so far"
     figure.text(0.5, 1 - 0.15 / height, said, ha="center", va="top", size=9)

@@ -1,4 +1,4 @@
-"""What the pages of ``replay`` show, as JSON-able values."""
+"""What the pages of ``replay`` show of a video, as JSON-able values."""
 
 from __future__ import annotations
 
@@ -8,121 +8,47 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ...feature_cache import FeatureCache
-from ...recognizer import in_words
-from ..evaluation.plug_back import CENTRAL, true_boxes
-from ..options.parse import UsageError
-from .episodes import Episode, Looker
+from .contract import Episode, Footage, Shot
 from .interest import Pick
-from .listing import labels_of
 
 _JPEG_QUALITY = 85
 
 
-def describe_policies(lookers: Sequence[Looker]) -> list[dict[str, Any]]:
-    """Return name and kind of each policy; ρ, and the price of a look, where it has π′.
-
-    ``folder`` is the name of the run or of the bundle, for who has several.
-    """
-    return [
-        {
-            "name": looker.name,
-            "folder": looker.trained.name if looker.policy else None,
-            "learned": looker.policy is not None,
-            "threshold": looker.policy.config.threshold if looker.policy else None,
-            "price": str(looker.price) if looker.can_skip else None,
-        }
-        for looker in lookers
-    ]
-
-
 def describe_video(
-    video: int, pick: Pick, episodes: Sequence[Episode], cache: FeatureCache, truth: list[Any]
+    footage: Footage,
+    row: int,
+    pick: Pick,
+    shot: Shot,
+    episodes: Sequence[Episode],
+    truth: list[Any],
 ) -> dict[str, Any]:
     """Return what is known of a video, and its episodes, one per policy.
 
     Args:
-        video: Row of the cache.
+        footage: All videos.
+        row: Which one.
         pick: Why it is shown.
+        shot: Its frames.
         episodes: Of it.
-        cache: The feature cache.
         truth: Its true boxes, as `boxes_of` gives them.
     """
-    record = episodes[0].record
+    labels = footage.labels(row)
     return {
-        "row": video,
-        "name": record.name,
-        "label": record.label,
-        "labels": labels_of(cache, video),
+        "row": row,
+        "name": footage.name(row),
+        "label": footage.label(row),
+        "labels": labels,
         "kind": pick.kind,
         "why": pick.why,
-        "frame_indices": record.frames.middle(record.view.frame_indices).tolist(),
+        "frame_indices": shot.frame_indices.tolist(),
         "true_boxes": truth,
-        "episodes": [episode.facts(cache.classes, labels_of(cache, video)) for episode in episodes],
+        "episodes": [episode.facts(footage.classes, labels) for episode in episodes],
     }
-
-
-def boxes_of(
-    cache: FeatureCache, boxes: pd.DataFrame | None, videos: NDArray[np.int64]
-) -> list[list[dict[str, Any] | None]]:
-    """Return the true boxes of videos ``(B,)``: for each, T boxes, or None where none is known.
-
-    A box has ``px``, (left, top, right, bottom) in the S×S frame, and ``visible``.
-
-    Raises:
-        UsageError: If the table says two boxes for a frame, or something else than numbers.
-    """
-    if boxes is None:
-        return [[None] * cache.steps for _ in videos]
-    again = boxes[boxes.duplicated(["path", "frame"])]
-    if len(again):
-        path, frame = again.iloc[0][["path", "frame"]]
-        raise UsageError(
-            f"--boxes has more than one box for frame {frame} of {path}: expected one row for each "
-            "path and frame; give a table without repeats"
-        )
-    columns = ["left", "top", "right", "bottom", "visible"]
-    try:
-        boxes = boxes.astype(dict.fromkeys(["frame", *columns], np.float64))
-    except ValueError as error:
-        raise UsageError(
-            f"--boxes holds something else than numbers ({in_words(error)}): expected an index for "
-            "frame, pixels, and True or False for visible"
-        ) from error
-    numbers = true_boxes(cache, boxes)[columns].to_numpy()  # NaN where there is no box
-    frames = numbers.reshape(cache.n_videos, cache.steps, 5)[videos]
-    return [
-        [
-            {"px": frame[:4].tolist(), "visible": bool(frame[4])}
-            if np.isfinite(frame).all()
-            else None
-            for frame in of_video
-        ]
-        for of_video in frames
-    ]
-
-
-def say_missing_boxes(cache: FeatureCache, truth: list[Any], videos: NDArray[np.int64]) -> str:
-    """Return why some videos ``(B,)`` are shown without the boxes of a table; empty if none are.
-
-    Args:
-        cache: The feature cache.
-        truth: What `boxes_of` found for them.
-        videos: Rows of the cache.
-    """
-    central = cache.videos["view"].to_numpy()[videos] == CENTRAL
-    if not central.all():
-        return (
-            "augmented copies are shown without true boxes: those of the table are of the central "
-            "crop"
-        )
-    return "" if any(map(any, truth)) else "the table of boxes has none of these frames"
 
 
 def pictures(frames: Tensor) -> list[str]:

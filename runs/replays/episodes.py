@@ -1,4 +1,4 @@
-"""Episodes of a policy in chosen videos, with all that it could have done instead."""
+"""Episodes of a policy on a cache, with all that it could have done instead."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from ...agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
-from ...envs import EpisodeRecord, FocusEngine, FocusVectorEnv, regret
+from ...envs import EpisodeRecord, FocusEngine, FocusVectorEnv, regret, render_record
 from ...recognizer import FrameCost, PolicyNetwork
 from ..evaluation.trained import Trained, find_trained
 from ..folders.run_folder import is_run
+from .contract import outcome_facts, rounded
+from .gaze import Decided
 from .price import Price
 
 _CHUNK = 64  # videos at a time: memory does not grow with B
-_LIKELIEST = 5  # classes that are shown after a decision
 RANDOM = "random patches"
 
 
@@ -89,28 +90,6 @@ class Looker:
         return self.trained.cost
 
 
-@dataclass(frozen=True, eq=False)
-class Decided:
-    """What was decided in B videos.
-
-    Attributes:
-        options: ``(B, T)`` int64 in ``[0, K)``, the chosen option, also where it was skipped.
-        attended: ``(B, T)`` bool.
-        probabilities: ``(B, T, K)`` float32, π's; 1/K for random patches.
-        keep: ``(B, T)`` float32, p^B of π′; None without one.
-    """
-
-    options: NDArray[np.int64]
-    attended: NDArray[np.bool_]
-    probabilities: NDArray[np.float32]
-    keep: NDArray[np.float32] | None
-
-    def rows(self, which: NDArray[np.int64]) -> Decided:
-        """Return what was decided in some of the videos."""
-        keep = None if self.keep is None else self.keep[which]
-        return Decided(self.options[which], self.attended[which], self.probabilities[which], keep)
-
-
 @torch.no_grad()
 def decide(looker: Looker, videos: NDArray[np.int64]) -> Decided:
     """Return what is decided in cached videos ``(B,)``: what the looker's agent does, and why."""
@@ -119,7 +98,7 @@ def decide(looker: Looker, videos: NDArray[np.int64]) -> Decided:
     if policy is None:
         plan = looker.agent.plan(looker.trained.engine, videos)
         even = np.full(shape, 1 / cache.n_options, dtype=np.float32)
-        return Decided(plan.options, plan.attended, even, None)
+        return Decided(plan.options, plan.attended, even, None, cache.boxes_px)
     probabilities = np.empty(shape, dtype=np.float32)
     for start in range(0, len(videos), _CHUNK):
         rows = slice(start, start + _CHUNK)
@@ -131,7 +110,7 @@ def decide(looker: Looker, videos: NDArray[np.int64]) -> Decided:
     if threshold is not None:
         keep = keep_probabilities(policy, cache, videos)
         attended = (torch.from_numpy(keep) >= threshold).numpy()
-    return Decided(options, attended, probabilities, keep)
+    return Decided(options, attended, probabilities, keep, cache.boxes_px)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,45 +140,59 @@ class Episode:
     skip_rewards: NDArray[np.float64] | None
 
     @property
-    def predictions(self) -> NDArray[np.int64]:
-        """``(T,)``: the most probable class after each decision."""
-        return np.asarray(self.class_probabilities.argmax(axis=-1))
+    def label(self) -> str:
+        """Names of the true classes."""
+        return self.record.label
 
     @property
-    def certainties(self) -> NDArray[np.float32]:
-        """``(T,)``: its probability."""
-        return np.asarray(self.class_probabilities.max(axis=-1))
+    def attended(self) -> NDArray[np.bool_]:
+        """``(T,)``: whether f_L ran."""
+        return self.record.attended
+
+    @property
+    def boxes_px(self) -> NDArray[np.int64]:
+        """``(T, 4)``: of the chosen options."""
+        return self.record.boxes_px
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """``(T,)``: whether the prediction after each decision is right."""
+        return self.record.correct
+
+    @property
+    def confidences(self) -> NDArray[np.float64]:
+        """``(T,)``: on the true label, after each decision."""
+        return self.record.confidences
+
+    @property
+    def gmacs(self) -> NDArray[np.float64]:
+        """``(T,)``: cost so far after each decision, GMACs."""
+        return self.record.gmacs
+
+    def pictures(self) -> NDArray[np.uint8]:
+        """Draw every decision; see `render_record`."""
+        return render_record(self.record)
 
     def facts(self, classes: Sequence[str], labels: Sequence[int]) -> dict[str, Any]:
         """Return it as JSON-able values, lists by decision.
 
-        Besides what the attributes say it has ``random``, the confidence that a random patch would
-        have given instead, on average; and ``likeliest``, the most probable classes and the true
-        ones with their probabilities, most probable first.
+        Besides what the attributes and `outcome_facts` say it has ``random``, the confidence that a
+        random patch would have given instead, on average.
 
         Args:
             classes: Names of the C classes.
             labels: The true ones of the video.
         """
-        record = self.record
-        return {
-            "options": record.options.tolist(),
-            "attended": record.attended.tolist(),
-            "boxes_px": record.boxes_px.tolist(),
-            "keep": None if self.keep is None else _rounded(self.keep),
-            "confidences": _rounded(record.confidences),
-            "random": _rounded(self.alternatives[:, :-1].mean(axis=1)),
-            "predictions": [classes[label] for label in self.predictions.tolist()],
-            "certainties": _rounded(self.certainties),
-            "likeliest": [_likeliest(each, labels) for each in self.class_probabilities],
-            "correct": record.correct.tolist(),
-            "rewards": _rounded(record.rewards),
-            "location_rewards": _rounded(self.location_rewards),
-            "skip_rewards": None if self.skip_rewards is None else _rounded(self.skip_rewards),
-            "regrets": _rounded(self.regrets),
-            "gmacs": record.gmacs.tolist(),
-            "probabilities": _rounded(self.probabilities),
-            "alternatives": _rounded(self.alternatives),
+        return outcome_facts(self, classes, labels) | {
+            "options": self.record.options.tolist(),
+            "keep": None if self.keep is None else rounded(self.keep),
+            "random": rounded(self.alternatives[:, :-1].mean(axis=1)),
+            "rewards": rounded(self.record.rewards),
+            "location_rewards": rounded(self.location_rewards),
+            "skip_rewards": None if self.skip_rewards is None else rounded(self.skip_rewards),
+            "regrets": rounded(self.regrets),
+            "probabilities": rounded(self.probabilities),
+            "alternatives": rounded(self.alternatives),
         }
 
 
@@ -296,15 +289,3 @@ def _lost(alternatives: torch.Tensor, decided: Decided, can_skip: bool) -> NDArr
     possible = alternatives if can_skip else alternatives[..., :-1]
     lost: NDArray[np.float32] = regret(possible, decided.options, decided.attended).numpy()
     return lost
-
-
-def _likeliest(probabilities: NDArray[np.float32], labels: Sequence[int]) -> list[list[Any]]:
-    """Return (class, probability) of the most probable classes, and of the true ones."""
-    order = np.argsort(-probabilities, kind="stable").tolist()
-    shown = [label for i, label in enumerate(order) if i < _LIKELIEST or label in labels]
-    return [[label, _rounded(probabilities[label])] for label in shown]
-
-
-def _rounded(values: NDArray[Any]) -> Any:
-    # Six digits say all that float32 knows of a probability, in half of the bytes.
-    return np.round(values.astype(np.float64), 6).tolist()

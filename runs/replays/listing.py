@@ -8,23 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...feature_cache import FeatureCache
 from ..evaluation.trace import Played
-
-
-def labels_of(cache: FeatureCache, video: int) -> list[int]:
-    """Return the true classes of a row of the cache."""
-    return [int(label) for label in str(cache.videos["labels"][video]).split(";")]
+from .contract import Footage
 
 
 def describe_listing(
-    cache: FeatureCache, videos: NDArray[np.int64], played: Sequence[Played]
+    footage: Footage, videos: NDArray[np.int64], played: Sequence[Played]
 ) -> dict[str, Any]:
     """Return what the page needs to search, filter and sort videos, as columns.
 
     Args:
-        cache: The feature cache.
-        videos: ``(B,)`` rows of the cache.
+        footage: Where the videos are known.
+        videos: ``(B,)`` rows of it.
         played: What each policy did in them.
 
     Returns:
@@ -34,8 +29,8 @@ def describe_listing(
     """
     return {
         "rows": videos.tolist(),
-        "names": [str(name) for name in cache.videos["name"].to_numpy()[videos]],
-        "labels": [labels_of(cache, int(video)) for video in videos],
+        "names": [footage.name(int(video)) for video in videos],
+        "labels": [footage.labels(int(video)) for video in videos],
         "policies": [
             {
                 "predictions": each.predictions[:, -1].tolist(),

@@ -9,76 +9,61 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...feature_cache import FeatureCache
+from ...recognizer import Cost
 from ..evaluation.measures import accuracy_interval
 from ..evaluation.trace import Played
-from .episodes import Decided, Looker
-from .looks import entropy_bits, heat, path_px, random_path_px, used_bits_by_step
+from .contract import Pair
+from .gaze import Gaze
 
 
-def describe_overview(
-    lookers: Sequence[Looker],
-    decided: Sequence[Decided],
-    played: Sequence[Played],
-    cache: FeatureCache,
-) -> dict[str, Any]:
-    """Return what the overview shows of B videos, as JSON-able values.
-
-    Args:
-        lookers: The policies.
-        decided: What each decided in the videos.
-        played: What came of it.
-        cache: The feature cache.
-    """
+def describe_overview(pair: Pair) -> dict[str, Any]:
+    """Return what the overview shows of the videos of a split, as JSON-able values."""
+    classes = pair.footage.classes
     return {
-        "n_videos": len(played[0].labels),
-        "random_path_px": random_path_px(cache.boxes_px),
+        "n_videos": pair.n_split,
+        "random_path_px": pair.random_path_px,
         "policies": [
-            _where(chosen, came, cache) | _how_right(came, cache) | _cost(looker, came)
-            for looker, chosen, came in zip(lookers, decided, played, strict=True)
+            _where(gaze, came, classes) | _how_right(came, len(classes)) | _cost(cost, came)
+            for gaze, came, cost in zip(pair.gazes, pair.played, pair.costs, strict=True)
         ],
     }
 
 
-def _where(decided: Decided, played: Played, cache: FeatureCache) -> dict[str, Any]:
+def _where(gaze: Gaze, played: Played, classes: Sequence[str]) -> dict[str, Any]:
     """Return where a policy looks on average, how it moves, skips, and how undecided it is."""
-    options, attended, k = decided.options, decided.attended, cache.n_options
-    boxes = cache.boxes_px
     of_class = {label: played.labels == label for label in np.unique(played.labels).tolist()}
     return {
-        "heat": heat(options, attended, k).tolist(),
+        **gaze.map(),
         "classes": [
             {
-                "name": cache.classes[label],
+                "name": classes[label],
                 "videos": int(which.sum()),
-                "looks": int(attended[which].sum()),
+                "looks": int(gaze.attended[which].sum()),
                 "accuracy": float(played.correct[which, -1].mean()),
                 "accuracy_interval": accuracy_interval(
                     float(played.correct[which, -1].mean()), int(which.sum())
                 ),
-                "heat": heat(options[which], attended[which], k).tolist(),
+                **gaze.rows(which).map(),
             }
             for label, which in of_class.items()
         ],
-        "path_px": path_px(options, attended, boxes),
+        "path_px": gaze.path_px,
         "path_px_by_class": {
-            cache.classes[label]: path_px(options[which], attended[which], boxes)
-            for label, which in of_class.items()
+            classes[label]: gaze.rows(which).path_px for label, which in of_class.items()
         },
-        "skipped_by_step": (~attended).mean(axis=0).tolist(),
-        "entropy_bits_by_step": entropy_bits(decided.probabilities).mean(axis=0).tolist(),
-        "used_bits_by_step": used_bits_by_step(options, attended, k).tolist(),
+        "skipped_by_step": (~gaze.attended).mean(axis=0).tolist(),
+        **gaze.bits(),
     }
 
 
-def _how_right(played: Played, cache: FeatureCache) -> dict[str, Any]:
+def _how_right(played: Played, n_classes: int) -> dict[str, Any]:
     """Return accuracies with 95 % intervals over videos, and which classes are taken for which."""
     by_step = played.accuracy_by_step.tolist()
     n_videos = len(played.labels)
     return {
         "accuracy_by_step": by_step,
         "accuracy_intervals_by_step": [accuracy_interval(each, n_videos) for each in by_step],
-        "confusion": confusion(played, cache.n_classes),
+        "confusion": confusion(played, n_classes),
     }
 
 
@@ -100,12 +85,10 @@ def confusion(played: Played, n_classes: int) -> list[list[int]]:
     return [[int(i), int(j), int(counts[i, j])] for i, j in pairs]
 
 
-def _cost(looker: Looker, played: Played) -> dict[str, Any]:
+def _cost(cost: Cost, played: Played) -> dict[str, Any]:
     """Return the multiply-adds of a video so far, and at its end by network, on average."""
-    steps, kept = played.attended.shape[1], played.kept_share
-    cost = looker.cost.of_video(steps, policy=looker.agent.runs_policy, kept_share=kept)
     return {
         "gmacs_by_step": played.gmacs_by_step.tolist(),
         "gmacs_by_network": asdict(cost),
-        "kept_share": kept,
+        "kept_share": played.kept_share,
     }

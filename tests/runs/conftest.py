@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from end_to_end_runs import command
 from filelock import FileLock
 from recognizers import make_encoder
 from torch import Tensor
-from verbs import Call, Digits
+from verbs import Call, Digits, run_fit
 
-from focusgym.feature_cache import DigitsConfig
+from focusgym.feature_cache import DigitsConfig, make_digits
 from focusgym.recognizer import read_encoder, write_bundle
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.training.recipes import DIGITS, Recipe, adamw
@@ -52,6 +53,26 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe) -> tuple[Pa
         if (out / "results.json").is_file():  # written last
             return out, json.loads((out / "results.json").read_text())
         return out, quickstart(QuickstartConfig(out=out), tiny)
+
+
+@pytest.fixture(scope="session")
+def end_to_end_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve videos to train on, seven to select on, nine to report on, and their tables."""
+    root = tmp_path_factory.mktemp("end_to_end") / "digits"
+    make_digits(DigitsConfig(n_train=12, n_val=7, n_test=9, n_frames=6), root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def end_to_end_run(
+    tmp_path_factory: pytest.TempPathFactory, end_to_end_digits: Path
+) -> tuple[Path, Call]:
+    """A run of ``focusgym fit end-to-end``, and what `fit` was called with."""
+    out, calls = tmp_path_factory.mktemp("out") / "run", list[Call]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
+        run_fit(*command(out, end_to_end_digits))
+    return out, calls[0]
 
 
 @pytest.fixture(scope="session")

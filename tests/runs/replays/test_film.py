@@ -37,7 +37,8 @@ def test_a_film_shows_the_pictures_of_both_policies(
     episodes: list[list[Episode]], tmp_path: Path
 ) -> None:
     records = [of_policy[0].record for of_policy in episodes]
-    write_film(path := tmp_path / "film.mp4", records, ["plus", "random " + "patches " * 40])
+    names = ["plus", "random " + "patches " * 40]
+    write_film(path := tmp_path / "film.mp4", [of_policy[0] for of_policy in episodes], names)
     reader = decord.VideoReader(str(path))
     pictures = [render_record(record) for record in records]
     n, height, width, _ = pictures[0].shape
@@ -87,8 +88,8 @@ def test_a_strip_has_a_row_per_video_with_boxes_where_it_looked(
         texts = [text.get_text() for text in axes.texts]
         assert texts.count("skipped") == int((~record.attended).sum())
         assert texts[-1] == record.label
-        for t, name in enumerate(episode.predictions):
-            sure = f"{100 * episode.certainties[t]:.0f} %"
+        for probabilities in episode.class_probabilities:
+            name, sure = probabilities.argmax(), f"{100 * probabilities.max():.0f} %"
             said = classes[name] if name < 9 else "a name that i…"
             assert f"{said}\n{sure}" in texts
     figure.savefig(tmp_path / "strip.png", dpi=50)

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from focusgym.recognizer import PatchGrid
 from focusgym.runs.replays.looks import (
+    coverage,
     entropy_bits,
     heat,
     path_px,
+    random_box_path_px,
     random_path_px,
     used_bits_by_step,
 )
@@ -60,16 +62,16 @@ def test_a_path_goes_from_look_to_look_of_a_video(
                 if before is not None:
                     moves.append(math.dist(before, centre))
                 before = centre
-    assert path_px(options, attended, GRID.boxes_px) == pytest.approx(sum(moves) / len(moves))
+    assert path_px(GRID.boxes_px[options], attended) == pytest.approx(sum(moves) / len(moves))
     one_look_each = np.eye(5, dtype=bool)[np.arange(40) % 5]
-    assert path_px(options, one_look_each, GRID.boxes_px) is None
+    assert path_px(GRID.boxes_px[options], one_look_each) is None
     still = np.full_like(options, 4)
-    assert path_px(still, np.ones_like(attended), GRID.boxes_px) == 0.0
+    assert path_px(GRID.boxes_px[still], np.ones_like(attended)) == 0.0
 
 
 def test_the_path_of_random_looking_is_what_many_draws_give() -> None:
     drawn = np.random.default_rng(2).integers(K, size=(20_000, 6))
-    found = path_px(drawn, np.ones(drawn.shape, dtype=bool), GRID.boxes_px)
+    found = path_px(GRID.boxes_px[drawn], np.ones(drawn.shape, dtype=bool))
     assert random_path_px(GRID.boxes_px) == pytest.approx(found, rel=0.01)
     # Two by two boxes: a quarter of the pairs stays, a half moves by 24 px, a quarter aslant.
     four = PatchGrid(32, 8, 2).boxes_px
@@ -85,3 +87,35 @@ def test_entropies_in_bits(options: NDArray[np.int64], attended: NDArray[np.bool
         shares = [used.count(k) / len(used) for k in set(used)]
         expected.append(-sum(p * math.log2(p) for p in shares))
     assert used_bits_by_step(options, attended, K).tolist() == pytest.approx(expected)
+
+
+@pytest.fixture
+def boxes_px() -> NDArray[np.float64]:
+    """Boxes between pixels in a frame of 50 px, one of them at both far edges."""
+    corner = np.random.default_rng(3).uniform(0, 50 - 17, size=(40, 5, 2))
+    corner[0, 0] = 50 - 17
+    return np.concatenate([corner, corner + 17], axis=-1)
+
+
+def test_coverage_is_that_of_tiny_points(
+    boxes_px: NDArray[np.float64], attended: NDArray[np.bool_]
+) -> None:
+    """Against 40 times 40 points in each cell, which are in a box or not."""
+    n, per_side = 4, 40
+    points = (np.arange(n * per_side) + 0.5) * 50 / (n * per_side)
+    inside = [
+        ((points >= top) & (points < bottom))[:, None] & ((points >= left) & (points < right))
+        for left, top, right, bottom in boxes_px[attended]
+    ]
+    expected = np.mean(inside, axis=0).reshape(n, per_side, n, per_side).mean(axis=(1, 3))
+    found = coverage(boxes_px, attended, 50, n)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    assert found.mean() == pytest.approx(17**2 / 50**2), "all of every box is somewhere"
+    assert not coverage(boxes_px, np.zeros_like(attended), 50, n).any()
+
+
+def test_the_path_of_boxes_put_at_random_is_what_many_draws_give() -> None:
+    corner = np.random.default_rng(4).uniform(0, 36, size=(20_000, 6, 2))
+    drawn = np.concatenate([corner, corner + 28], axis=-1)
+    found = path_px(drawn, np.ones(drawn.shape[:2], dtype=bool))
+    assert random_box_path_px(36) == pytest.approx(found, rel=0.01)

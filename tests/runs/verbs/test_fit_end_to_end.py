@@ -12,21 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from end_to_end_runs import FRAMES, P, S, T, command
 from torch import Tensor, nn
 from verbs import Call, assert_kept, contents, in_two_processes, refused, run_fit, whole
 
 from focusgym.feature_cache import (
     Clip,
-    DigitsConfig,
     VideoSamples,
-    make_digits,
     read_frames,
 )
 from focusgym.recognizer import (
     AdaptiveRecognizer,
     Boxes,
     EndToEnd,
-    FrameConfig,
     PolicyConfig,
     build_policy,
     fixed_places,
@@ -36,37 +34,17 @@ from focusgym.recognizer import (
 from focusgym.runs.cli import _parse, main
 from focusgym.runs.options.parse import settings_of
 
-T, S, P = 3, 64, 28
-FRAMES = FrameConfig(T, S, order="halving")
-SIZES = ("--steps", T, "--hidden", 8, "--policy-hidden", 6, "--conv-channels", 3)
-HOW = ("--epochs", 2, "--batch-size", 5, "--seed", 3)
-RATES = [
-    arg for name in ("glance", "local", "classifier", "policy") for arg in (f"--lr-{name}", 0.1)
-]
 NAMES = ["run", "random, as run", "central, as run", "gaussian, as run"]
 
 
-def command(out: Path, data: Path, *more: object) -> list[str]:
-    given = ("end-to-end", out, "--videos", data, "--preset", "digits_v2", *SIZES, *HOW, *RATES)
-    return [*map(str, (*given, *more))]
+@pytest.fixture
+def data(end_to_end_digits: Path) -> Path:
+    return end_to_end_digits
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve videos to train on, seven to select on, nine to report on, and their table."""
-    root = tmp_path_factory.mktemp("end_to_end") / "digits"
-    make_digits(DigitsConfig(n_train=12, n_val=7, n_test=9, n_frames=6), root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, Call]:
-    """A run, and what `fit` was called with."""
-    out, calls = tmp_path_factory.mktemp("out") / "run", list[Call]()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
-        run_fit(*command(out, data))
-    return out, calls[0]
+@pytest.fixture
+def trained(end_to_end_run: tuple[Path, Call]) -> tuple[Path, Call]:
+    return end_to_end_run
 
 
 def videos_of(data: Path, split: str) -> tuple[Tensor, Tensor]:
