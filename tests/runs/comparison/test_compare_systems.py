@@ -100,6 +100,21 @@ def test_systems_beside_designs(root: Path, calls: Calls, compare: Callable[...,
     assert first[0]["final_accuracy"] == before["rows"][0]["final_accuracy"]
 
 
+@pytest.mark.usefixtures("no_page")
+def test_systems_of_patches(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
+    """On the cache's patches, with one setting, and the table says that it comes near only."""
+    summary = compare("c", "--reward", "--systems", "adafocus_v2_ppo", "tsn", *TINY)
+    assert summary["labels"] == ["adafocus_v2_ppo", "tsn"]
+    assert calls[1][0] == "c/classifiers/p12_3x3_gru_video_glance"
+    rows = {row["label"]: row for row in summary["rows"]}
+    assert rows["adafocus_v2_ppo"]["usage"] == {"p12_3x3": 1.0}
+    played = read_played(root / "c/cells/systems/adafocus_v2_ppo/seed-0/played.npz")
+    assert rows["adafocus_v2_ppo"]["final_accuracy"]["value"] == played.correct[:, -1].mean()
+    notes = " ".join(summary["notes"])
+    assert "trained at 1 setting with 30 decisions each" in notes
+    assert "Approximate: what adafocus_v2_ppo looked at was interpolated between" in notes
+
+
 def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
     for args, wanted in {
         ("--systems", "nope"): "system must be one of average, gru, tsn, uniform, frameexit, ",
