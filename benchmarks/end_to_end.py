@@ -33,6 +33,7 @@ from focusgym.recognizer import (
     build_policy,
     generator,
 )
+from focusgym.recognizer.exits import Measure
 from focusgym.runs.cli import main as focusgym
 from focusgym.runs.evaluation.outcome import Outcome
 from focusgym.runs.evaluation.pixel_runs import PixelRun, all_places, find_pixel_run
@@ -90,21 +91,28 @@ def row(name: str, found: list[Outcome]) -> str:
     return f"| {name} | {len(found)} | {steps} | {ends} | {means} |"
 
 
-def print_exits(run: PixelRun, found: Outcome) -> None:
-    """Print accuracy and cost at ten budgets, solved on val."""
-    (val,) = run.play("val")
-    costs, spent = (torch.from_numpy(each.played.gmacs) for each in (val, found))
-    full = by_step(found)[:, -1]
+def print_exits(runs: list[PixelRun], every: list[Outcome]) -> None:
+    """Print accuracy and cost at ten budgets, solved on val; means over the seeds."""
+    solving = [run.play("val")[0] for run in runs]
     print("\n| budget | measure | cost | accuracy, % | over no exits |\n|---|---|---|---|---|")
     for share in SHARES:
         for measure in ("confidence", "entropy"):
-            budget = share * float(costs[:, -1].mean())
-            rule = solve_exits(val.logits, val.labels, costs, budget, measure)
-            done = apply_exits(found.logits, found.labels, spent, rule.exit_steps(found.logits))
-            right = 100 * done.correct.numpy().astype(np.float64)
-            cost = done.mean_gmacs / float(spent[:, -1].mean())
-            gain = interval(right - full, "+")
-            print(f"| {share:g} | {measure} | {cost:.3f} | {right.mean():.1f} | {gain} |")
+            shown = [stopped(*each, share, measure) for each in zip(solving, every, strict=True)]
+            cost, right, gain = (np.mean(column, axis=0) for column in zip(*shown, strict=True))
+            gained = interval(gain, "+")
+            print(f"| {share:g} | {measure} | {cost:.3f} | {right.mean():.1f} | {gained} |")
+
+
+def stopped(
+    val: Outcome, found: Outcome, share: float, measure: Measure
+) -> tuple[float, Points, Points]:
+    """Return the cost as a share, what is right, and what of that no exits would not have given."""
+    costs, spent = (torch.from_numpy(each.played.gmacs) for each in (val, found))
+    budget = share * float(costs[:, -1].mean())
+    rule = solve_exits(val.logits, val.labels, costs, budget, measure)
+    done = apply_exits(found.logits, found.labels, spent, rule.exit_steps(found.logits))
+    right = 100 * done.correct.numpy().astype(np.float64)
+    return done.mean_gmacs / float(spent[:, -1].mean()), right, right - by_step(found)[:, -1]
 
 
 def at_size() -> AdaptiveRecognizer:
@@ -161,7 +169,7 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Outcome]] = {}
-    first: PixelRun | None = None
+    learned_runs: list[PixelRun] = []
     for name, (_, all_seeds) in TRAININGS.items():
         for seed in range(asked.seeds if all_seeds else 1):
             run = find_pixel_run(train(asked.quickstart, asked.out, name, seed, asked.epochs))
@@ -171,7 +179,7 @@ def main() -> None:
                 (name, *(f"{k} in {name}" for k in kinds)), outcomes, strict=True
             ):
                 found.setdefault(label, []).append(each)
-            first = first or run
+            learned_runs += [run] if name == "learned" else []
     print(
         "\n| boxes | seeds | after t frames, % | final | mean over frames |\n|---|---|---|---|---|"
     )
@@ -181,9 +189,8 @@ def main() -> None:
     for name in ("random", "central", "random in learned", "central in learned"):
         other = np.stack([by_step(each) for each in found[name]]).mean(axis=(0, 2))
         print(f"learned less {name}, mean over frames: {interval(learned - other, '+')} points")
-    assert first is not None
-    print(f"GMACs of a frame: {asdict(first.recognizer.cost)}")
-    print_exits(first, found["learned"][0])
+    print(f"GMACs of a frame: {asdict(learned_runs[0].recognizer.cost)}")
+    print_exits(learned_runs, found["learned"])
     print(f"\n{timed()}")
 
 

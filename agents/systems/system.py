@@ -149,14 +149,15 @@ class Learner:
     """Who learns, and how: an algorithm of Stable-Baselines3's kind.
 
     Attributes:
-        algorithm: An on-policy algorithm of Stable-Baselines3 or sb3-contrib, such as ``PPO``; or
-            ``module:attribute`` of another like them.
+        algorithm: An on-policy or off-policy algorithm of Stable-Baselines3 or sb3-contrib, such as
+            ``PPO`` or ``SAC``; or ``module:attribute`` of another like them.
         policy: Its policy, by the name that it knows.
         n_envs: Environments at a time.
-        decisions: How many are made in the training, of all environments together; whole rollouts,
-            so that there may be some more. Each system of this project is given as many.
-        keywords: Of the algorithm; ``n_steps`` is 4 T unless it is among them, so that episodes
-            end in each rollout.
+        decisions: How many are made in the training, of all environments together; whole rollouts
+            where the algorithm has them, so that there may be some more. Each system of this
+            project is given as many.
+        keywords: Of the algorithm; ``n_steps`` of an on-policy one is 4 T unless it is among them,
+            so that episodes end in each rollout.
     """
 
     algorithm: str = "PPO"

@@ -140,8 +140,8 @@ def train_system(
         callbacks: More of them.
 
     Raises:
-        CheckpointError: If the checkpoint is damaged or of another training, cannot be written, or
-            the algorithm has no checkpoints.
+        CheckpointError: If the checkpoint is damaged or of another training, or cannot be
+            written.
     """
     model = made.model
     progress = _Progress(made.total)

@@ -110,7 +110,8 @@ class Boxes:
             ``(M, 3, P, P)``, same dtype.
 
         Raises:
-            ValueError: If the frames are not S×S or of integers, or a centre is not in [0, 1].
+            ValueError: If the frames are not S×S or of integers, or there is not a centre in
+                [0, 1] for each.
 
         Source: AdaFocusV2 (arXiv:2112.14238) section 3.2. One pixel of the box is as wide as one
             of the frame, so that all pixels of a box have the same four weights: the box is cut
@@ -124,6 +125,10 @@ class Boxes:
                 "`Encoder.prepare` first"
             )
         self.check(options)
+        if len(options) != len(frames):
+            raise ValueError(
+                f"expected a centre for each of {len(frames)} frames; got {len(options)}"
+            )
         if not self.span_px:
             return frames + 0 * options.sum()  # every place is the whole frame
         # Halves are too coarse for pixels; doubles stay doubles.

@@ -28,8 +28,8 @@ def fixed_places(kind: FixedKind, places: Places, draws: Tensor) -> Tensor:
     Raises:
         ValueError: If the kind is unknown.
 
-    Source: AdaFocus (arXiv:2105.03245) Table 5 and AdaFocusV2 (arXiv:2112.14238) Table 7, which
-        leave σ open.
+    Source: AdaFocus (arXiv:2105.03245) Table 5, which leaves σ open, and AdaFocusV2
+        (arXiv:2112.14238) Table 7, "a standard gaussian distribution" without its unit; σ is ours.
     """
     if kind == "random":
         return places.drawn(draws)

@@ -30,7 +30,11 @@ class CenterNetwork(Policy):
         Raises:
             ValueError: If the config has options to choose among, or a threshold.
         """
-        if config.n_options != 1 or config.options_allowed is not None or config.threshold:
+        if (
+            config.n_options != 1
+            or config.options_allowed is not None
+            or config.threshold is not None
+        ):
             raise ValueError(
                 "a network that names centres has one option, which may be anywhere, and no π′; "
                 f"got n_options={config.n_options}, options_allowed={config.options_allowed}, "

@@ -46,7 +46,7 @@ class EndToEnd(Stage):
     Source: AdaFocusV2 (arXiv:2112.14238) section 3.3. As in the released code the loss is the mean
         over both branches of the cross-entropies of f_C after every step and of both heads in every
         frame. Ours: f_G runs once for both branches, and f_L on both in one batch, whose statistics
-        its BatchNorms then share.
+        its BatchNorms then share; both branches have the same dropout masks.
     """
 
     def __init__(

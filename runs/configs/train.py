@@ -61,8 +61,8 @@ class SystemConfig:
 
     Attributes:
         system: Train this method instead, or measure it, if it does not learn: average, gru, tsn,
-            uniform, frameexit, frameexit_gates, arnet, adaframe, ocsampler, or module:attribute of
-            your own.
+            uniform, frameexit, frameexit_gates, arnet, adaframe, ocsampler, adafocus_v2,
+            adafocus_v2_ppo, adafocus_v2_sac, or module:attribute of your own.
         setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
             that is read in full; a share of the segments; or β of the gates. The recipe's middle
             one if not given.
@@ -76,13 +76,14 @@ class SystemConfig:
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How systems learn: with Stable-Baselines3, as their recipes say.
+    """How systems learn: as their recipes say, most with Stable-Baselines3.
 
     Attributes:
         decisions: How many are made in a training; the recipe's 200,000 if not given.
         learner: Settings of the algorithm that are others than the recipe's, as a mapping,
             such as '{n_envs: 8, learning_rate: 3.0e-4}'. Another algorithm has none of the
-            recipe's settings but these.
+            recipe's settings but these. Of adafocus_v2: conv_channels, hidden, epochs, batch_size
+            and lr.
     """
 
     decisions: int | None = None
@@ -102,7 +103,8 @@ class TrainConfig:
         cache: The feature cache.
         classifier: Bundle of f_C, trained on it; 'classifier' beside the cache if not given.
         group: The cache's option group, such as p128_7x7, where it has several. A system reads
-            whole frames: the dearest group of them, or if it chooses among sides all, if not given.
+            whole frames, those of AdaFocusV2 patches: the dearest group of them, or if it chooses
+            among sides all, if not given.
         reward: A reward design: increment_over_random (Eq. 7), increments, confidence, padding, or
             your own as module:attribute; with parameters as a mapping, such as '{name:
             increment_over_random, draws: null}'.

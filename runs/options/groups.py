@@ -177,12 +177,12 @@ def _encoder(
         if input_px is not None:
             raise UsageError(
                 f"--glance-px: the bundle {source} says itself at which side it reads: leave the "
-                "option out"
+                "option out, or give None where a preset has it"
             )
         if reduction != "area":
             raise UsageError(
                 f"--glance-reduction: the bundle {source} says itself how its input is reduced: "
-                "leave the option out"
+                "leave the option out, or give area where a preset has another"
             )
         return read_encoder(source)
     with usage():

@@ -18,7 +18,7 @@ from ...recognizer import (
 )
 from ..configs.fit import FitEndToEndConfig
 from ..options.groups import encoders_of
-from ..options.parse import settings_of, usage
+from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
 from .stage_parts import classifier_of, digest_of, seeded
 from .stage_run import END_TO_END, VALIDATION, train_stage
@@ -32,6 +32,11 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         UsageError: If options do not go together.
     """
     learns, training = config.boxes == "learned", config.training
+    if not config.head.reuse_glance and not config.auxiliary:
+        raise UsageError(
+            "--no-reuse-glance and --no-auxiliary: nothing would train f_G but the policy, whose "
+            "gradient ends before it: give one of them"
+        )
     trained = ["glance", "local", "classifier"]
     if learns:
         trained.append("policy")
@@ -65,7 +70,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
             classifier,
             places,
             policy,
-            fixed="random" if config.boxes == "learned" else config.boxes,
+            fixed=config.boxes if config.boxes != "learned" else "random",
             auxiliary=config.auxiliary,
             diversity=config.diversity,
             stop_gradient=config.stop_gradient,

@@ -390,4 +390,4 @@ def test_a_run_of_a_system_has_no_patches(
     main(["train", str(out), *options(root, "tsn")])
     with pytest.raises(SystemExit):
         main(["replay", str(tmp_path / "replay"), "--policy", str(out)])
-    assert f"{out} is a run of the system tsn, which chooses no patches" in capsys.readouterr().err
+    assert f"{out} is a run of the system tsn, which is not replayed" in capsys.readouterr().err
