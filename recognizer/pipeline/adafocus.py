@@ -23,11 +23,11 @@ from ..places.places import Places
 from ..policies.base import Policy, PolicyState
 from ..policies.registry import build_policy
 from .checks import (
-    check_centers,
     check_channels,
     check_finite,
     check_given,
     check_maps,
+    check_named,
     check_pixels,
     check_policy,
 )
@@ -325,7 +325,7 @@ class AdaptiveRecognizer(nn.Module):
             seen = maps.float().unflatten(0, (batch, steps))
             check_maps(seen, self.policy.config)
             chosen, looks, state = self.policy.advance(seen, state)
-            check_centers(chosen)
+            check_named(chosen)
         local = self._look(flat, chosen.flatten(0, 1), looks.flatten())
         costs = self.cost.of_frames(looks, policy=given is None)
         glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))

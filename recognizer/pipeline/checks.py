@@ -93,7 +93,7 @@ def check_channels(sizes: ClassifierConfig, glance: Encoder, local: Encoder) -> 
             )
 
 
-def check_centers(where: Tensor) -> None:
+def check_named(where: Tensor) -> None:
     """Check that the places that a policy named are numbers.
 
     Raises:

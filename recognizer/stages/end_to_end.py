@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..classifiers.base import Classifier, KeyedDropout
 from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
-from ..pipeline.checks import check_centers, check_policy
+from ..pipeline.checks import check_named, check_policy
 from ..pipeline.look import crop_each
 from ..places.fixed import FixedKind, fixed_places
 from ..places.places import Places
@@ -156,5 +156,5 @@ class EndToEnd(Stage):
         seen = (maps.detach() if self._stop_gradient else maps).float().permute(0, 2, 3, 1)
         with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
             centers, _ = self.policy.choose(seen.unflatten(0, draws.shape[:2]))
-        check_centers(centers)
+        check_named(centers)
         return centers

@@ -36,9 +36,8 @@ class EvaluateConfig:
         oracle: Measure the greedy oracle too, which tries all options.
         pixels: Plug the policies back into the recognizer, which reads the video files, and tell
             whether its predictions are those on the cache.
-        videos_root: For --pixels, and for runs of 'focusgym fit end-to-end': folder of the videos,
-            where they are no longer where the cache or the run looks for them: the one that
-            --videos named then.
+        videos_root: For what is read from the video files: their folder now, where it is no longer
+            the one that --videos named when the cache was built, or the run was made.
         seed: Of the random and the Gaussian policy, and of exits that do not look.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.

@@ -38,8 +38,8 @@ class ReplayConfig:
             split are in the page's list, and can be searched and sorted; only those that are shown
             have pictures, and each makes the page larger: by some 30 kB for 6 frames of 64 px, by
             400 kB for 16 of 224 px.
-        reward: Which reward is shown, by name or as a YAML mapping with parameters; not for runs of
-            'focusgym fit end-to-end', which have none.
+        reward: Which reward is shown, by name or as a YAML mapping with parameters; runs that were
+            trained end to end have none.
         boxes: CSV file of true boxes; if it is not given, 'boxes.csv' in the folder of the videos,
             or 'data/boxes.csv' beside the cache.
         mp4: Write a film of each video.

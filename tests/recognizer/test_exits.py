@@ -171,7 +171,7 @@ def test_given_options_stop_too() -> None:
     steps = recognizer.exits.exit_steps(whole.logits).tolist()
     assert sorted(steps) == [1, 1, 4]
     assert_recognized(recognizer(FRAMES, *GIVEN), stopped(whole, steps), atol=2e-5)
-    with pytest.raises(ValueError, match=r"for every frame, \(3, 5\); got"):
+    with pytest.raises(ValueError, match=r"int64 \(3, 5\) for every frame; got"):
         recognizer(FRAMES, GIVEN[0][:, :2])
     with pytest.raises(ValueError, match=r"frames must be uint8"):
         recognizer(FRAMES[0])
@@ -234,7 +234,7 @@ def test_a_stream_that_has_exited_rests() -> None:
     assert sum(map(len, glance)) == sum(map(len, local)) == sum(steps) + 3
     torch.testing.assert_close(found.logits, recognizer(FRAMES).logits[:, -1:], rtol=0, atol=1e-3)
     assert not found.attended.any()
-    with pytest.raises(ValueError, match=r"an option for each of 3 streams; got \(2,\)"):
+    with pytest.raises(ValueError, match=r"int64 \(3,\) for every frame; got torch.int64, \(2,\)"):
         stream.push(FRAMES[:, 0], torch.zeros(2, dtype=torch.int64))
 
 
