@@ -199,5 +199,5 @@ def test_what_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             boxes.crop(frames, wrong)
-    with pytest.raises(ValueError, match="a centre for each of 2 frames; got 1"):  # fewer centres than frames
+    with pytest.raises(ValueError, match="a centre for each of 2 frames; got 1"):
         boxes.crop(make(2), center)
