@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..envs import FeatureSource, FocusEngine, Source, interpolated
-from ..envs.engine.interpolated import grid_of
+from ..envs.engine.interpolated import grid_of, nearest_options
 from ..feature_cache import FeatureCache
 from ..feature_cache.reading.samples import targets
 from ..recognizer import (
@@ -90,8 +90,8 @@ def train_centers(
     Args:
         source: Cache and classifier.
         policy: Names centres; on the device of the cache.
-        config: How; of the network ``policy``.
-        seed: Of the order of videos.
+        config: How it is trained; ``lr`` names the network ``policy``.
+        seed: Seed of the order of videos.
         checkpoint: See `fit`.
 
     Raises:
@@ -132,8 +132,6 @@ def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> T
     """
     parts = [_read(source, videos[i : i + N_ENVS], policy) for i in range(0, len(videos), N_ENVS)]
     every, sure, centers = (torch.cat(column) for column in zip(*parts, strict=True))
-    grid = grid_of(source.cache)
-    corners_px = centers.numpy() * (grid.frame_px - grid.patch_px)  # (B, T, 2)
     cost, steps = source.frame_cost, source.cache.steps
     local_gmacs = float(source.cache.option_gmacs[0])  # all options of a grid have one price
     each = cost.glance_gmacs + policy_gmacs(policy) + local_gmacs + cost.classifier_gmacs
@@ -141,7 +139,7 @@ def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> T
     return TaskTrace(
         videos=videos,
         segments=np.tile(np.arange(steps), (len(videos), 1)),
-        options=grid.nearest(corners_px + grid.patch_px / 2),
+        options=nearest_options(grid_of(source.cache), centers.numpy()),
         attended=everywhere,
         fed=everywhere.copy(),
         logits=every,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,7 @@ class GradientSystem(DirectSystem):
         cache = source.cache
         if kept is not None and (kept / "bundle.json").is_file():
             bundle = read_bundle(kept, "policy", cache.fingerprint, cache.root)
-            policy = restore(kept, bundle, lambda config: build_policy(PolicyConfig(**config)))
+            policy = restore(kept, bundle, _build)
             return partial(read_centers, policy=policy.to(cache.device))
         height, width, channels = cache.map_shape
         sizes = PolicyConfig(
@@ -102,6 +103,13 @@ class GradientSystem(DirectSystem):
             metrics = {"val_accuracy": fitted.val_accuracy, "epoch": float(fitted.epoch)}
             write_bundle(kept, "policy", policy.config, policy, source.cache.fingerprint, metrics)
             checkpoint.unlink(missing_ok=True)
+
+
+def _build(config: Mapping[str, Any]) -> Policy:
+    policy = build_policy(PolicyConfig(**config), trusted=False)
+    if not policy.names_centers:
+        raise ValueError(f"expected a network that names centres; got {policy.config.network!r}")
+    return policy
 
 
 @dataclass(frozen=True)

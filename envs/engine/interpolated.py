@@ -25,6 +25,17 @@ def grid_of(cache: FeatureCache) -> PatchGrid:
     return places
 
 
+def nearest_options(grid: PatchGrid, centers: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the options ``(...)`` of a grid that are nearest to boxes.
+
+    Args:
+        grid: The options.
+        centers: ``(..., 2)`` (x, y) in [0, 1]; see `Boxes`.
+    """
+    corners_px = centers * (grid.frame_px - grid.patch_px)
+    return grid.nearest(corners_px + grid.patch_px / 2)
+
+
 def interpolated(
     cache: FeatureCache,
     videos: NDArray[np.int64],
@@ -40,7 +51,7 @@ def interpolated(
     Args:
         cache: With one option group, of a grid of patches.
         videos: Rows; they broadcast with ``segments`` to ``(...)``.
-        segments: Of each.
+        segments: The segment of each row, in ``[0, T)``.
         centers: ``(..., 2)`` floating (x, y) in [0, 1]; see `Boxes`.
 
     Returns:

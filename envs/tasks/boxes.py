@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...recognizer import Boxes
 from ..config import EnvConfig
 from ..engine.engine import FocusEngine
-from ..engine.interpolated import grid_of
+from ..engine.interpolated import grid_of, nearest_options
 from ..episodes.order import Episodes
 from .prices import Prices
 from .task import Decision, Look, Task
@@ -113,8 +113,7 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
         """Look in the next frame of every episode."""
         segments, draws = self.upcoming(), self.design.draws
         looks = np.ones(len(segments), dtype=bool)
-        corners = choice * self._boxes.span_px
-        options = self._grid.nearest(corners + self._boxes.side_px / 2)
+        options = nearest_options(self._grid, choice)
         self.pay(self.prices.of_segment(options, looks))
         random = None
         if draws is None:
@@ -142,8 +141,7 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
             skip=unseen,
         )
         self._previous = confidence
-        first_px = np.rint(corners).astype(np.int64)
-        boxes_px = np.concatenate([first_px, first_px + self._boxes.side_px], axis=1)
+        boxes_px = self._boxes.boxes_at(torch.from_numpy(choice)).round().long().numpy()
         look = Look(
             segments, options, looks, looks, self.engine.logits, confidence, self.gmacs, boxes_px
         )

@@ -92,9 +92,9 @@ class AdaptiveRecognizer(nn.Module):
 
         Raises:
             ValueError: If the policy chooses among other options than there are, or names centres
-                where places have indices or the other way round, frames have
-                another side or number than the exits, names are not as many as classes, the
-                classifier is for other encoders, or the precision is unknown.
+                where places have indices or the other way round, frames have another side or number
+                than the exits, names are not as many as classes, the classifier is for other
+                encoders, or the precision is unknown.
         """
         super().__init__()
         if policy is not None:
@@ -343,7 +343,7 @@ class AdaptiveRecognizer(nn.Module):
 
         Args:
             logits: ``(B, T, C)``.
-            options: ``(B, T)``.
+            options: ``(B, T, W)``, as the places name them.
             attended: ``(B, T)`` bool.
             costs: ``(B, T)`` of each frame.
             fed: ``(B, T)``, whether the frame was taken; None if all were.

@@ -83,7 +83,8 @@ def look_at(
         places: Where the K options are.
         frames: ``(M, 3, S, S)`` uint8, at least one; or segments ``(M, F, 3, S, S)``, in all frames
             of which the option is read.
-        options: ``(M,)`` int64 in ``[0, K)``.
+        options: ``(M, W)``, as the places name them: ``(M,)`` int64 in ``[0, K)``, or centres
+            ``(M, 2)``.
         dtype: Storage dtype, to which they are rounded.
         computes_in: As of `glance_at`.
 

@@ -150,6 +150,6 @@ class Boxes:
         return torch.lerp(rows[:, :, :-1], rows[:, :, 1:], rest[:, 0]).permute(0, 3, 1, 2)
 
     def crop_all(self, frames: Tensor) -> Tensor:
-        """Cut the central box out of each frame: ``(M, 1, 3, P, P)``."""
+        """Cut the central box, also between pixels, out of each frame: ``(M, 1, 3, P, P)``."""
         where = torch.full((len(frames), 2), 0.5, device=frames.device)
         return self.crop(frames, where)[:, None]

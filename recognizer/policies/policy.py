@@ -104,16 +104,7 @@ class PolicyNetwork(Policy):
         state: PolicyState | None,
         draws: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, PolicyState]:
-        """Choose like `choose`, going on from the frames before.
-
-        Args:
-            maps: Glance maps of the next frames.
-            state: From the call before; None at the start of the videos.
-            draws: See `choose`.
-
-        Returns:
-            Options and looks, see `choose`; and the state after the last frame.
-        """
+        """Choose like `choose`, going on from the frames before; see `Policy.advance`."""
         logits, where = self._advance(maps, None if state is None else state.where)
         options = logits.argmax(dim=-1) if draws is None else draw_options(logits, draws[..., 0])
         if self.keep is None or self.config.threshold is None:

@@ -27,9 +27,10 @@ from ...recognizer import (
 )
 from ...recognizer.places.fixed import FixedKind
 from ..configs.fit import FitEndToEndConfig
+from ..folders.atomic import OutputError
 from ..folders.run_folder import is_run, verb_of
 from ..options.parse import UsageError
-from ..options.presets import CONFIG, preset_args
+from ..options.presets import CONFIG, PresetError, preset_args
 from ..options.stage_videos import StageVideos
 from .outcome import Outcome
 from .plug_back import BATCH
@@ -44,7 +45,7 @@ class PixelRun:
     """A recognizer that was trained end to end, and the videos that it was trained for.
 
     Attributes:
-        name: Of its row.
+        name: What tables call it.
         recognizer: In eval mode, its encoders fused.
         boxes: Where it looks: ``learned``, or how its boxes were placed in training.
         videos: Its videos, those of all splits.
@@ -76,10 +77,10 @@ class PixelRun:
         """Return what comes of recognizing the videos of a split, each decoded once.
 
         Args:
-            split: Of the videos.
-            kinds: Once for each: with places that depend on nothing that is seen; or, for None,
-                where the run looks.
-            seed: Of such places.
+            split: Which videos are recognized: ``train``, ``val`` or ``test``.
+            kinds: Ways to look, each of which recognizes all videos: places that depend on nothing
+                that is seen; or, for None, where the run looks.
+            seed: Seed of random and Gaussian places.
 
         Raises:
             UsageError: If there are no such videos.
@@ -96,11 +97,11 @@ class PixelRun:
         """Return what the recognizer makes of videos, each decoded once.
 
         Args:
-            rows: B of the table of videos.
+            rows: B rows of the table of videos.
             kinds: See `play`.
-            seed: Of places that depend on nothing; those of a video depend on its place in
+            seed: Seed of random and Gaussian places; those of a video depend on its position in
                 ``rows``, and on no other video.
-            title: Of the progress bar.
+            title: What the progress bar says.
 
         Raises:
             VideoError: If a video cannot be read.
@@ -149,10 +150,16 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
         device: Where it is played.
 
     Raises:
+        OutputError: If the run's settings are damaged.
         BundleError: If the recognizer cannot be read.
         VideoListError: If the videos, or their lists, are no longer there.
     """
-    args = [str(path), *preset_args(str(path / CONFIG), VERB)]
+    try:
+        args = [str(path), *preset_args(str(path / CONFIG), VERB)]
+    except PresetError as error:
+        raise OutputError(
+            f"{path / CONFIG} is damaged: put it back, or train the run again ({error})"
+        ) from error
     config = tyro.cli(FitEndToEndConfig, args=args, config=(tyro.conf.OmitArgPrefixes,))
     if videos_root is not None:
         config = replace(config, videos=replace(config.videos, videos=videos_root))
@@ -172,7 +179,7 @@ def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor) -> Outcome:
 
     Args:
         found: What the recognizer made of B videos.
-        rows: B of the table of videos.
+        rows: B rows of the table of videos.
         labels: ``(B,)`` int64; or ``(B, C)`` bool, where videos have several.
     """
     logits = found.logits.cpu()

@@ -164,7 +164,8 @@ def _weights(given: tuple[str, ...], networks: list[str]) -> dict[str, str]:
         if name not in networks:
             raise UsageError(
                 f"--weights {text}: there is no network {name}; expected weights of "
-                f"{', '.join(dict.fromkeys(networks)) or 'none, for bundles have their own'}"
+                f"{', '.join(dict.fromkeys(networks)) or 'none, for bundles have their own'}: "
+                "leave it out; where a preset has it, say all --weights yourself"
             )
         weights[name] = where
     return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from focusgym.feature_cache import CacheConfig, DigitsConfig, FeatureCache, read
 from focusgym.recognizer import (
     AdaptiveRecognizer,
     Boxes,
+    BundleError,
     CheckpointError,
     ClassifierConfig,
     Encoder,
@@ -252,6 +254,27 @@ def test_what_is_kept_is_read(
     torch.testing.assert_close(again.logits, first.logits, rtol=0, atol=0)
     with pytest.raises(NameError):
         ADAFOCUS_V2.reader(source, 1.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("antigravity:geohash", "which a file may not import"),
+        ("gru", "expected a network that names centres; got 'gru'"),
+    ],
+)
+def test_what_is_kept_is_data(
+    source: FeatureSource, tmp_path: Path, network: str, message: str
+) -> None:
+    """A file that was changed imports no module, and is no policy of another kind."""
+    kept = tmp_path / "kept"
+    system = replace(ADAFOCUS_V2, conv_channels=2, hidden=5, epochs=1, batch_size=4)
+    system.reader(source, 1.0, 3, kept)
+    text = (kept / "bundle.json").read_text()
+    (kept / "bundle.json").write_text(text.replace('"centers"', f'"{network}"'))
+    with pytest.raises(BundleError, match=message):
+        system.reader(source, 1.0, 3, kept)
+    assert "antigravity" not in sys.modules
 
 
 @pytest.mark.parametrize(

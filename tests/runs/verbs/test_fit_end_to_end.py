@@ -291,6 +291,20 @@ def test_what_an_evaluation_refuses(
     assert rows[0]["n_videos"] == 7
 
 
+@pytest.mark.parametrize("content", ["fit end-to-end: [", "fit end-to-end:\n  colour: red\n", ""])
+def test_damaged_settings_are_one_line(
+    trained: tuple[Path, Call], tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained[0], tmp_path / "damaged")
+    (run / "config.yaml").write_text(content)
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", str(run)])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"focusgym: {run}/config.yaml is damaged: put it back, or train the run again" in said
+    assert "Traceback" not in said
+
+
 def test_two_runs_of_one_name_are_told_apart(
     trained: tuple[Path, Call], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
