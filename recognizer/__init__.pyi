@@ -2,6 +2,7 @@ from .accounting.compute import (
     Cost,
     FrameCost,
     count_gmacs,
+    cube_cost,
     encoder_gmacs,
     frame_cost,
     option_group,
@@ -57,6 +58,7 @@ from .files.checkpoint_file import (
 )
 from .pipeline.adafocus import AdaptiveRecognizer
 from .pipeline.checks import check_pixels
+from .pipeline.cubes import CubeRecognizer
 from .pipeline.look import (
     GLANCE_PIXELS,
     LOCAL_PIXELS,
@@ -68,12 +70,14 @@ from .pipeline.look import (
     look_everywhere,
     pool,
 )
+from .pipeline.reading import Recognizer, read_recognizer
 from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.released import RELEASED_ENTRIES, convert_released
 from .pipeline.released_parts import Released, ReleasedReport
 from .pipeline.released_v2 import RELEASED_V2_ENTRY, convert_released_v2, is_released_v2
 from .pipeline.stream import RecognizerStream
 from .places.boxes import Boxes
+from .places.cubes import Cubes
 from .places.fixed import FIXED_KINDS, fixed_places
 from .places.option_group import OptionGroup, is_file_name
 from .places.patch_grid import PatchGrid
@@ -82,6 +86,7 @@ from .places.whole_frame import WholeFrame
 from .policies.base import Policy, PolicyConfig, PolicyState
 from .policies.blockwise import blockwise_linear
 from .policies.centers import CenterNetwork
+from .policies.cubes import AXIS_KINDS, CubePolicy, CubePolicyConfig
 from .policies.policy import (
     KeepNetwork,
     PolicyNetwork,
@@ -92,6 +97,8 @@ from .policies.policy import (
 from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, generator
 from .stages import (
+    GRADIENTS,
+    CubesEndToEnd,
     EndToEnd,
     FitConfig,
     FitError,
@@ -116,9 +123,11 @@ from .threads import ahead, torch_threads
 from .versions import library_versions
 
 __all__ = [
+    "AXIS_KINDS",
     "CLASSIFIERS",
     "FIXED_KINDS",
     "GLANCE_PIXELS",
+    "GRADIENTS",
     "LOCAL_PIXELS",
     "MEASURES",
     "NEVER",
@@ -140,6 +149,11 @@ __all__ = [
     "ClassifierConfig",
     "ComputeUnit",
     "Cost",
+    "CubePolicy",
+    "CubePolicyConfig",
+    "CubeRecognizer",
+    "Cubes",
+    "CubesEndToEnd",
     "Encoder",
     "EncoderConfig",
     "EncoderError",
@@ -170,6 +184,7 @@ __all__ = [
     "PredictionError",
     "Purpose",
     "Recognition",
+    "Recognizer",
     "RecognizerConfig",
     "RecognizerStream",
     "Released",
@@ -197,6 +212,7 @@ __all__ = [
     "convert_released",
     "convert_released_v2",
     "count_gmacs",
+    "cube_cost",
     "describe",
     "differences",
     "draw_options",
@@ -235,6 +251,7 @@ __all__ = [
     "read_classifier",
     "read_encoder",
     "read_places",
+    "read_recognizer",
     "resize",
     "resize_frames",
     "restore",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -45,6 +45,24 @@ class ExitRule:
                 f"expected a finite threshold for each step, a tuple; got {numbers!r:.80}: give "
                 f"{NEVER:g} where no video is to stop"
             )
+
+    @classmethod
+    def of(cls, content: object) -> ExitRule | None:
+        """Return the rule that ``dataclasses.asdict`` and JSON have made plain; None for null.
+
+        Raises:
+            TypeError: If keys are missing or unknown.
+            ValueError: If a value is wrong.
+        """
+        if content is None:
+            return None
+        if not isinstance(content, Mapping):
+            raise ValueError(
+                f"exits must be a measure and thresholds, or null; got {content!r:.80}"
+            )
+        thresholds = content.get("thresholds")
+        known = tuple(thresholds) if isinstance(thresholds, list) else thresholds
+        return cls(**{**content, "thresholds": known})
 
     @property
     def steps(self) -> int:

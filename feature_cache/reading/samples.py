@@ -38,6 +38,7 @@ class VideoSamples:
         *,
         augment: AugmentConfig | None = None,
         draws_key: Sequence[int] | None = None,
+        draws_shape: tuple[int, int] | None = None,
     ) -> None:
         """Take videos.
 
@@ -47,13 +48,15 @@ class VideoSamples:
             frames: Which frames, and how large.
             augment: Draw frames, crop and flip anew in every epoch, keyed by its seed, the video
                 and the epoch; None takes what is taken for testing.
-            draws_key: Also give uniform draws ``(B, T, 2)``, which `OnPixels` takes, keyed by this,
-                the epoch and the video's row; None gives none, for `FullFrames`.
+            draws_key: Also give uniform draws, keyed by this, the epoch and the video's row; None
+                gives none, for `FullFrames`.
+            draws_shape: Of a video's draws; None is ``(T, 2)``, which `OnPixels` takes.
         """
         self.n = len(videos)
         self._clips = clips_of(videos)
         self._labels = targets(videos["labels"], n_classes)
         self._frames, self._augment, self._key = frames, augment, draws_key
+        self._draws_shape = (frames.steps, 2) if draws_shape is None else draws_shape
         self._kept: dict[int, Tensor] = {}
         self._room = KEPT_BYTES if augment is None else 0  # bytes that are left
         self._lock = Lock()
@@ -84,7 +87,8 @@ class VideoSamples:
             if self._key is None:
                 yield frames, self._labels[some]
             else:
-                draws = uniform_draws(some.tolist(), self._frames.steps, [*self._key, epoch])
+                steps, width = self._draws_shape
+                draws = uniform_draws(some.tolist(), steps, [*self._key, epoch], width)
                 yield frames, draws, self._labels[some]
 
 

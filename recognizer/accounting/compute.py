@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
+from ..places.cubes import Cubes
 from ..places.option_group import OptionGroup
 from ..places.places import Places
 from ..policies.base import Policy
+from ..policies.cubes import CubePolicy
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -161,6 +163,44 @@ def frame_cost(
         glance_gmacs=encoder_gmacs(glance_encoder, places.frame_px, n_glanced),
         policy_gmacs=0.0 if policy is None else policy_gmacs(policy),
         local_gmacs=encoder_gmacs(local_encoder, places.side_px, n_frames),
+        classifier_gmacs=classifier_gmacs,
+    )
+
+
+def cube_cost(
+    glance_encoder: nn.Module,
+    local_encoder: nn.Module,
+    classifier: Classifier,
+    policy: CubePolicy,
+    cubes: Cubes,
+) -> Cost:
+    """Count the multiply-adds of a video of T frames and D cubes, by running each network once.
+
+    Networks on another device are copied to the CPU for it.
+
+    Args:
+        glance_encoder: f_G, which runs on every frame.
+        local_encoder: f_L, which runs on every frame of every cube.
+        classifier: f_C, which runs after the glance and after each cube.
+        policy: π, which runs once.
+        cubes: How large they are.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) section 4, metrics: GFLOPs per video.
+    """
+    steps, n_cubes = policy.config.steps, policy.config.cubes
+    f_c, chooser, sizes = _on_cpu(classifier), _on_cpu(policy), policy.config
+    glance = torch.zeros(1, n_cubes + 1, f_c.config.glance_channels)
+    local = torch.zeros(1, n_cubes + 1, f_c.config.local_channels)
+    maps = torch.zeros(1, steps, sizes.map_height, sizes.map_width, sizes.glance_channels)
+    draws = torch.zeros(1, n_cubes, 3)
+    with _evaluating(f_c):
+        classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
+    with _evaluating(chooser):
+        chooser_gmacs = count_gmacs(lambda: chooser(maps, draws))
+    return Cost(
+        glance_gmacs=steps * encoder_gmacs(glance_encoder, cubes.frame_px),
+        policy_gmacs=chooser_gmacs,
+        local_gmacs=n_cubes * encoder_gmacs(local_encoder, cubes.side_px, cubes.frames),
         classifier_gmacs=classifier_gmacs,
     )
 

@@ -142,9 +142,7 @@ class Encoder(nn.Module):
     def encode(self, prepared: Tensor) -> Tensor:
         """Encode images, or segments of several frames, that `prepare` normalised.
 
-        The encoder says how it reads a segment: here its network of images is run on each of the F
-        frames, and the maps are averaged. It is this method that an encoder which reads the frames
-        jointly has of its own; prices are counted by running it.
+        The map of a segment is the mean of the maps of its frames, see `encode_frames`.
 
         Args:
             prepared: ``(M, 3, side, side)`` float32, or segments ``(M, F, 3, side, side)``; fastest
@@ -153,14 +151,31 @@ class Encoder(nn.Module):
         Returns:
             ``(M, channels, h, w)`` float32: ``e^G`` or ``e^L`` before pooling.
 
-        Source: AdaFocus (arXiv:2105.03245) Eq. 1 and 2. Averaging the frames of a segment is ours:
-            AdaFocus-TSM and AdaFocusV3 (arXiv:2209.13465) read them jointly.
+        Source: AdaFocus (arXiv:2105.03245) Eq. 1 and 2. Averaging the frames of a segment is ours.
         """
         if prepared.ndim == 5:
-            of_frames = self._encode_images(prepared.flatten(0, 1))
-            maps: Tensor = of_frames.unflatten(0, prepared.shape[:2]).float().mean(dim=1)
-            return maps
+            return self.encode_frames(prepared).float().mean(dim=1)
         return self._encode_images(prepared)
+
+    def encode_frames(self, prepared: Tensor) -> Tensor:
+        """Encode segments; the maps of their frames are not averaged.
+
+        The encoder says how it reads a segment: here its network of images is run on each of the F
+        frames. It is this method that an encoder which reads the frames jointly has of its own;
+        prices are counted by running it.
+
+        Args:
+            prepared: ``(M, F, 3, side, side)`` that `prepare` normalised.
+
+        Returns:
+            ``(M, F, channels, h, w)``.
+
+        Source: reading each frame by itself is ours: AdaFocus-TSM and AdaFocusV3
+            (arXiv:2209.13465) read them jointly where the order of frames matters.
+        """
+        maps = self._encode_images(prepared.flatten(0, 1))
+        of_frames: Tensor = maps.unflatten(0, prepared.shape[:2])
+        return of_frames
 
     def _encode_images(self, prepared: Tensor) -> Tensor:
         """Return the maps ``(M, channels, h, w)`` of images ``(M, 3, side, side)``."""

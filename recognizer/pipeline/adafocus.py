@@ -151,7 +151,7 @@ class AdaptiveRecognizer(nn.Module):
             ValueError: If the precision is unknown.
         """
         bundle = read_bundle(path, "recognizer")
-        recognizer = restore(path, bundle, _assemble)
+        recognizer = restore(path, bundle, assemble)
         autocast_dtype(precision)  # refused here if it is unknown
         recognizer.precision = precision
         recognizer = recognizer.to(device)
@@ -373,7 +373,7 @@ class AdaptiveRecognizer(nn.Module):
         return local
 
 
-def _assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
+def assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
     """Build a recognizer with random weights from a bundle's config."""
     config = RecognizerConfig.of(content)
     return AdaptiveRecognizer(

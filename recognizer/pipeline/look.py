@@ -61,7 +61,7 @@ def glance_at(
     """
     maps, vectors = [], []
     for some in batches(frames, GLANCE_PIXELS):
-        with _autocast(frames.device, computes_in):
+        with autocast(frames.device, computes_in):
             encoded = encoder.encode(encoder.prepare(some))
         maps.append(encoded.float().permute(0, 2, 3, 1).to(dtype))
         vectors.append(pool(encoded, dtype))
@@ -96,7 +96,7 @@ def look_at(
     n = _n_batches(frames.shape[:-3], places.side_px, LOCAL_PIXELS, frames.device)
     pooled = []
     for some, where in zip(frames.tensor_split(n), options.tensor_split(n), strict=True):
-        with _autocast(frames.device, computes_in):
+        with autocast(frames.device, computes_in):
             maps = local_maps(encoder, places, some, where)
         pooled.append(pool(maps, dtype))
     return torch.cat(pooled)
@@ -175,7 +175,8 @@ def pool(maps: Tensor, dtype: torch.dtype) -> Tensor:
     return maps.float().mean(dim=(2, 3)).to(dtype)
 
 
-def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Return the context in which encoders compute in a dtype; None is float32."""
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 

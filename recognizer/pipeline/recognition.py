@@ -74,13 +74,8 @@ class RecognizerConfig:
         }
         if isinstance(content.get("classes"), list):  # JSON's; anything else is refused below
             parts["classes"] = tuple(content["classes"])
-        exits = content.get("exits")
-        if isinstance(exits, Mapping):
-            thresholds = exits.get("thresholds")
-            known = tuple(thresholds) if isinstance(thresholds, list) else thresholds
-            parts["exits"] = ExitRule(**{**exits, "thresholds": known})
-        elif exits is not None:
-            raise ValueError(f"exits must be a measure and thresholds, or null; got {exits!r:.80}")
+        if "exits" in content:
+            parts["exits"] = ExitRule.of(content["exits"])
         return cls(**{**content, **parts})
 
 
@@ -100,6 +95,9 @@ class Recognition:
         fed: ``(B, T)`` bool: whether the frame was taken at all. After its exit a video is not
             glanced at, looked at or classified: its prediction and its cost stay, and its option is
             −1. If it is not given, every frame was taken.
+        segments: ``(B, T)`` int64: which segment each prediction was added for, of those that were
+            read, from 0; of a cube of several frames the middle one; −1 for the glance at the whole
+            video. If it is not given, all in turn.
     """
 
     logits: Tensor
@@ -108,11 +106,15 @@ class Recognition:
     attended: Tensor
     gmacs: Tensor
     fed: Tensor = None  # type: ignore[assignment]  # a tensor once it is made
+    segments: Tensor = None  # type: ignore[assignment]  # likewise
 
     def __post_init__(self) -> None:
-        """Take every frame as fed if nothing else is told."""
+        """Take every frame as fed, one after the other, if nothing else is told."""
         if self.fed is None:
             object.__setattr__(self, "fed", torch.ones_like(self.attended))
+        if self.segments is None:
+            every = torch.arange(self.attended.shape[1], device=self.attended.device)
+            object.__setattr__(self, "segments", every.expand_as(self.attended))
 
     @staticmethod
     def join(parts: Sequence[Recognition], dim: int = 0) -> Recognition:

@@ -18,20 +18,24 @@ def check_frames(frames: Tensor, frame_px: int) -> None:
         )
 
 
-def check_centers(centers: Tensor) -> None:
-    """Check that centres ``(..., 2)`` of boxes are floating, and in [0, 1].
+def check_centers(centers: Tensor, axes: str = "xy") -> None:
+    """Check that centres of boxes ``(..., 2)``, or of cubes, are floating, and in [0, 1].
+
+    Args:
+        centers: ``(..., len(axes))``.
+        axes: Their names, a letter each.
 
     Raises:
         ValueError: If they are not.
     """
-    if not centers.is_floating_point() or centers.ndim < 1 or centers.shape[-1] != 2:
+    what = "boxes" if axes == "xy" else "cubes"
+    if not centers.is_floating_point() or centers.ndim < 1 or centers.shape[-1] != len(axes):
         raise ValueError(
-            f"centres of boxes must be floating (..., 2), x and y; got {centers.dtype} "
-            f"{tuple(centers.shape)}"
+            f"centres of {what} must be floating (..., {len(axes)}), {' and '.join(axes)}; got "
+            f"{centers.dtype} {tuple(centers.shape)}"
         )
     if centers.numel() and not (centers.min() >= 0 and centers.max() <= 1):
         raise ValueError(
-            "centres of boxes must be in [0, 1], from where a box touches one edge of the "
-            f"frame to where it touches the other; got {float(centers.min()):g} to "
-            f"{float(centers.max()):g}"
+            f"centres of {what} must be in [0, 1], from where one touches an edge to where it "
+            f"touches the opposite one; got {float(centers.min()):g} to {float(centers.max()):g}"
         )

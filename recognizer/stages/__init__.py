@@ -1,6 +1,7 @@
 """The supervised stages: encoders on full frames, f_L and f_C on patches, f_C on features."""
 
 from .config import FitConfig
+from .cubes import GRADIENTS, CubesEndToEnd
 from .end_to_end import EndToEnd
 from .fit import FitError, Fitted, fit
 from .networks import FullFrames, OnFeatures, OnPixels, policy_choice
@@ -16,6 +17,8 @@ from .samples import (
 from .stage import Stage, sequence_losses
 
 __all__ = [
+    "GRADIENTS",
+    "CubesEndToEnd",
     "EndToEnd",
     "FitConfig",
     "FitError",

@@ -62,13 +62,13 @@ def shuffled(n: int, batch_size: int, key: Sequence[int]) -> tuple[Tensor, ...]:
     return batches
 
 
-def uniform_draws(rows: Sequence[int], steps: int, key: Sequence[int]) -> Tensor:
-    """Return ``(B, T, 2)`` float64 numbers, uniform in [0, 1), keyed by (key, row).
+def uniform_draws(rows: Sequence[int], steps: int, key: Sequence[int], width: int = 2) -> Tensor:
+    """Return ``(B, T, width)`` float64 numbers, uniform in [0, 1), keyed by (key, row).
 
-    The first number of a frame decides where to look, the second whether. They depend neither on
-    the batch nor on the process that a sample is in.
+    Of the two numbers of a frame the first decides where to look, the second whether; of boxes both
+    decide where. They depend neither on the batch nor on the process that a sample is in.
     """
-    drawn = [generator(Purpose.SAMPLE_DRAWS, *key, row).random((steps, 2)) for row in rows]
+    drawn = [generator(Purpose.SAMPLE_DRAWS, *key, row).random((steps, width)) for row in rows]
     return torch.from_numpy(np.stack(drawn))
 
 

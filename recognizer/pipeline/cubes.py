@@ -1,0 +1,356 @@
+"""AdaFocusV3's recognizer: a glance at the whole video, then cubes of it until it is sure."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..accounting.compute import Cost, cube_cost
+from ..classifiers.base import Classifier, ClassifierConfig
+from ..classifiers.registry import build_classifier
+from ..encoders.encoder import Encoder, EncoderConfig
+from ..encoders.frames import FrameConfig, fit_frames
+from ..exits import ExitRule
+from ..files.bundle import write_bundle
+from ..places.cubes import Cubes
+from ..policies.cubes import CubePolicy, CubePolicyConfig
+from .checks import check_channels, check_finite, check_named, check_pixels
+from .look import LOCAL_PIXELS, autocast, autocast_dtype, batches, glance_at, pool
+from .recognition import Recognition
+
+
+@dataclass(frozen=True)
+class CubeRecognizerConfig:
+    """What a recognizer with cubes is assembled from.
+
+    Attributes:
+        glance: f_G.
+        local: f_L.
+        classifier: f_C.
+        policy: π.
+        cubes: Where f_L may be run.
+        frames: Which frames of a video are read, and how they are prepared.
+        classes: Names of the C classes; empty if they are not known.
+        exits: When a video stops; None if never before its last cube.
+    """
+
+    glance: EncoderConfig
+    local: EncoderConfig
+    classifier: ClassifierConfig
+    policy: CubePolicyConfig
+    cubes: Cubes
+    frames: FrameConfig
+    classes: tuple[str, ...] = ()
+    exits: ExitRule | None = None
+
+
+class CubeRecognizer(nn.Module):
+    """f_G, π, f_L and f_C assembled, for videos whose frames are all given.
+
+    f_G runs over all frames, and f_C predicts from their maximum alone; π names all cubes at once;
+    then f_L and f_C read one cube after the other. With exits, a video leaves the batch after the
+    first prediction that is sure enough, and no cube after that is cut out.
+
+    Attributes:
+        glance_encoder: f_G.
+        local_encoder: f_L.
+        classifier: f_C, for D + 1 steps.
+        policy: π.
+        cubes: Where f_L may be run.
+        frames: Which frames it was made for, and how frames of any size are prepared.
+        classes: Names of the C classes; empty if they are not known.
+        precision: In which the encoders compute.
+        exits: When a video stops; None if never before its last cube.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) Figure 1, sections 3.1 and 3.4.
+    """
+
+    def __init__(
+        self,
+        glance_encoder: Encoder,
+        local_encoder: Encoder,
+        classifier: Classifier,
+        cubes: Cubes,
+        policy: CubePolicy,
+        *,
+        frames: FrameConfig,
+        classes: Sequence[str] = (),
+        precision: str = "float32",
+        exits: ExitRule | None = None,
+    ) -> None:
+        """Assemble the recognizer, in eval mode.
+
+        Args:
+            glance_encoder: f_G.
+            local_encoder: f_L.
+            classifier: f_C.
+            cubes: Where f_L may be run.
+            policy: π.
+            frames: Which frames it is made for, and how they are prepared.
+            classes: Names of the C classes.
+            precision: ``float32``; or ``bfloat16`` or ``float16``, in which the encoders then
+                compute where torch's autocast does. π and f_C always compute in float32.
+            exits: When a video stops; their first step is the glance.
+
+        Raises:
+            ValueError: If frames, cubes, policy, exits and classifier are not for each other, names
+                are not as many as classes, or the precision is unknown.
+        """
+        super().__init__()
+        there, expected = (frames.frame_px, frames.steps), (cubes.frame_px, cubes.steps)
+        if there != expected or frames.segment_frames != 1 or frames.order != "video":
+            raise ValueError(
+                f"{cubes.name} is for {expected[1]} frames of {expected[0]} px in the video's "
+                f"order, a segment each; got {frames}: read the frames that the cubes are for"
+            )
+        n_cubes = policy.config.cubes
+        if policy.config.steps != cubes.steps:
+            raise ValueError(
+                f"the policy is for {policy.config.steps} frames, the cubes are for {cubes.steps}: "
+                "build both for the same"
+            )
+        if exits is not None and exits.steps != n_cubes + 1:
+            raise ValueError(
+                f"the exits are for {exits.steps} predictions, and {n_cubes} cubes give "
+                f"{n_cubes + 1}, the first after the glance: solve them for as many"
+            )
+        if classes and len(classes) != classifier.config.n_classes:
+            raise ValueError(
+                f"expected names of the classifier's {classifier.config.n_classes} classes; got "
+                f"{len(classes)}: give one each, or none"
+            )
+        autocast_dtype(precision)  # refused here if it is unknown
+        check_channels(classifier.config, glance_encoder, local_encoder)
+        self.glance_encoder = glance_encoder
+        self.local_encoder = local_encoder
+        self.classifier = classifier
+        self.policy = policy
+        self.cubes = cubes
+        self.frames = frames.for_any_size()
+        self.classes = tuple(classes)
+        self.precision = precision
+        self.exits = exits
+        self._cost: Cost | None = None
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are, and where results are returned."""
+        return next(self.parameters()).device
+
+    @property
+    def cost(self) -> Cost:
+        """Multiply-adds of a video with all cubes, by network, counted once on the real modules."""
+        if self._cost is None:
+            networks = self.glance_encoder, self.local_encoder, self.classifier, self.policy
+            self._cost = cube_cost(*networks, self.cubes)
+        return self._cost
+
+    @property
+    def step_gmacs(self) -> tuple[float, ...]:
+        """What each prediction adds, ``(D + 1,)`` GMACs: the glance with π first, then cubes."""
+        cost, n = self.cost, self.policy.config.cubes
+        each = cost.classifier_gmacs / (n + 1)
+        return (cost.glance_gmacs + cost.policy_gmacs + each, *[cost.local_gmacs / n + each] * n)
+
+    def save(
+        self, path: str | os.PathLike[str], metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Write all networks, and what is needed to run them on any video, as a safe bundle.
+
+        Args:
+            path: The folder; its parent must exist.
+            metrics: Numbers that were measured on the recognizer, by name.
+
+        Raises:
+            ValueError: If the encoders are fused.
+        """
+        if self.glance_encoder.is_fused or self.local_encoder.is_fused:
+            raise ValueError(
+                "expected encoders as they were built or trained; got a fused one: save the "
+                "recognizer that it was fused from"
+            )
+        config = CubeRecognizerConfig(
+            glance=self.glance_encoder.config,
+            local=self.local_encoder.config,
+            classifier=self.classifier.config,
+            policy=self.policy.config,
+            cubes=self.cubes,
+            frames=self.frames,
+            classes=self.classes,
+            exits=self.exits,
+        )
+        # Safetensors refuse weights that share memory, as those of one encoder for both parts do.
+        networks = nn.ModuleDict(
+            {**dict(self.named_children()), "local_encoder": copy.deepcopy(self.local_encoder)}
+        )
+        write_bundle(path, "recognizer", config, networks, metrics=metrics)
+
+    def fused(self) -> CubeRecognizer:
+        """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
+        recognizer = copy.copy(self)
+        recognizer._modules = dict(self._modules)
+        for name, network in self.named_children():
+            fused = network.fused() if isinstance(network, Encoder) else copy.deepcopy(network)
+            setattr(recognizer, name, fused)
+        return recognizer
+
+    def prepare(self, frames: Tensor) -> Tensor:
+        """Turn frames ``(..., 3, height, width)`` uint8 into those that the recognizer reads.
+
+        Returns:
+            ``(..., 3, S, S)`` uint8: the central crop of the resized frames.
+        """
+        return fit_frames(frames, self.frames)
+
+    @torch.no_grad()
+    def forward(self, frames: Tensor, draws: Tensor | None = None) -> Recognition:
+        """Recognize videos.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
+            draws: ``(B, D, 3)`` uniform in [0, 1), where the policy places cubes at random.
+
+        Returns:
+            D + 1 predictions for each video: after the glance, whose place is −1, and after each
+            cube. Places are centres ``(B, D + 1, 3)`` float32.
+
+        Raises:
+            ValueError: If the frames are not uint8, T and S×S, or there are no draws for a policy
+                that needs them.
+            PredictionError: If a prediction is not finite.
+
+        Source: AdaFocusV3 (arXiv:2209.13465) sections 3.1 and 3.4.
+        """
+        check_pixels(frames, self.cubes.frame_px)
+        self.cubes.check_videos(frames)
+        frames = frames.to(self.device)
+        batch = frames.shape[:2]
+        computes_in = autocast_dtype(self.precision)
+        maps, glance = glance_at(
+            self.glance_encoder, frames.flatten(0, 1), torch.float32, computes_in
+        )
+        where = self.policy(maps.unflatten(0, batch), draws)  # (B, D, 3)
+        check_named(where)
+        glance, holds = glance.unflatten(0, batch), self.cubes.frames_at(where, distinct=True)
+        if self.exits is None:
+            local = self._look(frames, where, holds)
+            logits = self.classifier(*cube_inputs(glance, local, holds))
+            fed = torch.ones(logits.shape[:2], dtype=torch.bool, device=self.device)
+        else:
+            logits, fed = self._until_sure(frames, glance, where, holds, self.exits)
+        check_finite(logits, self.precision, torch.float32)
+        return self._recognition(logits, where, holds, fed)
+
+    def _until_sure(
+        self, frames: Tensor, glance: Tensor, where: Tensor, holds: Tensor, exits: ExitRule
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits ``(B, D + 1, C)``, and until when videos went on ``(B, D + 1)``, bool."""
+        f_c, batch = self.classifier, len(frames)
+        rows, state = torch.arange(batch, device=self.device), f_c.start(batch)
+        inputs = f_c.project(glance.amax(dim=1), None)
+        so_far, fed = [], []
+        for step in range(where.shape[1] + 1):
+            if step:
+                # Of the videos that go on; all else stays as it was.
+                one = slice(step - 1, step)
+                held = holds[rows, one]
+                local = self._look(frames[rows], where[rows, one], held)
+                inputs = f_c.project(_of_frames(glance[rows], held)[:, 0], local[:, 0])
+            at = torch.full((len(rows),), step, device=self.device)
+            state = f_c.advance(state, f_c.recur(state, at), inputs, at)
+            found = f_c.logits(state, at)
+            logits = found if not step else so_far[-1].index_put((rows,), found)
+            goes_on = ~exits.stops(found, step)
+            so_far.append(logits)
+            fed.append(torch.zeros(batch, dtype=torch.bool, device=self.device))
+            fed[-1][rows] = True
+            rows, state = rows[goes_on], state[goes_on]
+            if not len(rows):
+                break
+        left = where.shape[1] + 1 - len(fed)
+        so_far += so_far[-1:] * left
+        fed += [torch.zeros_like(fed[-1])] * left
+        return torch.stack(so_far, dim=1), torch.stack(fed, dim=1)
+
+    def _look(self, frames: Tensor, where: Tensor, holds: Tensor) -> Tensor:
+        """Return the local vectors ``(B, D, L)`` of cubes."""
+        # Crops of whole pixels are normalised after they are cut: these are the same numbers.
+        cut = self.cubes.crop(frames, where, holds).flatten(0, 1)  # (B·D, F, 3, P, P)
+        pooled = []
+        for some in batches(cut[:, 0] if cut.shape[1] == 1 else cut, LOCAL_PIXELS):
+            with autocast(frames.device, autocast_dtype(self.precision)):
+                maps = self.local_encoder(some)
+            pooled.append(pool(maps, torch.float32))
+        return torch.cat(pooled).unflatten(0, where.shape[:2])
+
+    def _recognition(
+        self, logits: Tensor, where: Tensor, holds: Tensor, fed: Tensor
+    ) -> Recognition:
+        batch = len(logits)
+        attended = fed.clone()
+        attended[:, 0] = False
+        none = where.new_full((batch, 1, 3), -1.0)
+        places = torch.cat([none, where], dim=1).where(attended[..., None], none)
+        boxes = self.cubes.boxes_at(places).masked_fill(~attended[..., None], 0)
+        middle = holds[..., holds.shape[-1] // 2]
+        segments = torch.cat([middle.new_full((batch, 1), -1), middle], dim=1)
+        prices = torch.tensor(self.step_gmacs, dtype=torch.float64, device=fed.device)
+        gmacs = (fed * prices).cumsum(dim=1)
+        return Recognition(
+            logits, places, boxes, attended, gmacs, fed, segments.masked_fill(~attended, -1)
+        )
+
+
+def cube_inputs(glance: Tensor, local: Tensor, holds: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what f_C reads: the glance first, then the cubes.
+
+    Args:
+        glance: ``(B, T, G)`` glance vectors.
+        local: ``(B, D, L)`` local vectors of the cubes.
+        holds: ``(B, D, F)`` the frames of the cubes.
+
+    Returns:
+        ``(B, D + 1, G)``: the largest values over all frames, then the mean of each cube's frames;
+        and ``(B, D + 1, L)``: zeros, then those of the cubes.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) sections 3.2 and 3.4: p_0 from the glance alone, and
+        features of f_G reused beside those of f_L. Which of f_G's it leaves open.
+    """
+    seen = torch.cat([glance.amax(dim=1, keepdim=True), _of_frames(glance, holds)], dim=1)
+    return seen, torch.cat([torch.zeros_like(local[:, :1]), local], dim=1)
+
+
+def _of_frames(glance: Tensor, holds: Tensor) -> Tensor:
+    """Return the mean ``(B, D, G)`` of the glance vectors of the frames of each cube."""
+    rows = torch.arange(len(glance), device=glance.device)[:, None, None]
+    return glance[rows, holds].mean(dim=2)
+
+
+def assemble_cubes(content: Mapping[str, Any]) -> CubeRecognizer:
+    """Build a recognizer with random weights from a bundle's config.
+
+    Raises:
+        TypeError: If keys are missing or unknown.
+        ValueError: If a value is wrong.
+    """
+    known = {"glance", "local", "classifier", "policy", "cubes", "frames", "classes", "exits"}
+    if unknown := set(content) - known:
+        raise TypeError(f"unknown keys {', '.join(sorted(unknown))}")
+    cubes = {key: value for key, value in content["cubes"].items() if key != "kind"}
+    return CubeRecognizer(
+        Encoder(EncoderConfig(**content["glance"]), trusted=False),
+        Encoder(EncoderConfig(**content["local"]), trusted=False),
+        build_classifier(ClassifierConfig(**content["classifier"]), trusted=False),
+        Cubes(**cubes),
+        CubePolicy(CubePolicyConfig(**content["policy"])),
+        frames=FrameConfig(**content["frames"]),
+        classes=tuple(content["classes"]),
+        exits=ExitRule.of(content["exits"]),
+    )

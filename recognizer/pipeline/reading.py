@@ -1,0 +1,50 @@
+"""Recognizers of any kind, read from bundles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..files.bundle import read_bundle, restore
+from .adafocus import AdaptiveRecognizer, assemble
+from .cubes import CubeRecognizer, assemble_cubes
+from .look import autocast_dtype
+
+Recognizer = AdaptiveRecognizer | CubeRecognizer
+
+
+def read_recognizer(
+    path: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    *,
+    fuse: bool = True,
+) -> Recognizer:
+    """Read a recognizer from a bundle; nothing in it is executed.
+
+    Args:
+        path: The folder that ``save`` wrote.
+        device: Where it runs.
+        precision: In which the encoders compute; see `AdaptiveRecognizer`.
+        fuse: Fuse the encoders, for inference; not if it is to be trained or saved again.
+
+    Returns:
+        An `AdaptiveRecognizer`; or a `CubeRecognizer`, if the bundle is of one.
+
+    Raises:
+        BundleError: If the folder is not a readable recognizer bundle.
+        ValueError: If the precision is unknown.
+    """
+    autocast_dtype(precision)  # refused here if it is unknown
+    bundle = read_bundle(path, "recognizer")
+    recognizer = restore(path, bundle, _assemble)
+    recognizer.precision = precision
+    recognizer = recognizer.to(device)
+    return recognizer.fused() if fuse else recognizer
+
+
+def _assemble(content: Mapping[str, Any]) -> Recognizer:
+    return assemble_cubes(content) if "cubes" in content else assemble(content)

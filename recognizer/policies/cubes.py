@@ -1,0 +1,187 @@
+"""AdaFocusV3's policy: from the glance at a whole video to the centres of all its cubes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+AxisKind = Literal["learned", "random", "uniform"]
+AXIS_KINDS: tuple[AxisKind, ...] = get_args(AxisKind)
+
+# The root of g⁴ = g + 1: multiples of its powers are spread evenly in three dimensions.
+_ROOT = 1.2207440846057596
+
+
+@dataclass(frozen=True)
+class CubePolicyConfig:
+    """Sizes of the policy, and which of the axes it learns.
+
+    Attributes:
+        map_height: h of the glance map.
+        map_width: w of the glance map.
+        glance_channels: G.
+        steps: T, frames that are glanced at.
+        cubes: D, cubes of a video.
+        conv_channels: Channels after the 1×1 convolution.
+        hidden: H, units of a frame.
+        time: Where cubes are in time: ``learned``; ``random``; or ``uniform``, spread evenly.
+        space: Where they are in the frame, likewise.
+
+    Raises:
+        ValueError: If a size is not positive, or a kind is unknown.
+    """
+
+    map_height: int
+    map_width: int
+    glance_channels: int
+    steps: int
+    cubes: int
+    conv_channels: int = 64
+    hidden: int = 1024
+    time: str = "learned"
+    space: str = "learned"
+
+    def __post_init__(self) -> None:
+        """Check the sizes and the kinds."""
+        for name in ("steps", "cubes", "conv_channels", "hidden"):
+            if type(value := getattr(self, name)) is not int or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
+        for name in ("time", "space"):
+            if getattr(self, name) not in AXIS_KINDS:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(AXIS_KINDS)}; got {getattr(self, name)!r}"
+                )
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is learned; if not, the policy has no weights."""
+        return "learned" in (self.time, self.space)
+
+    @property
+    def draws(self) -> bool:
+        """Whether an axis is random."""
+        return "random" in (self.time, self.space)
+
+
+class CubePolicy(nn.Module):
+    """π that names the centres (x, y, t) of all cubes of a video, from the maps of all its frames.
+
+    A frame's map becomes H units: a 1×1 convolution, batch normalisation and ReLU; a linear layer,
+    batch normalisation and ReLU; and a convolution over three frames, added to them. From a frame's
+    units two linear layers read how much each of the D cubes is for this frame, and where in it
+    there is something to see. A softmax over the frames turns the former into D times, the mean of
+    the frames' times; the place of a cube is what is read at its time, between two frames.
+
+    Everything is differentiable: the gradient of what is cut out trains it.
+
+    Attributes:
+        config: Its sizes.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) section 3.2: no recurrence, all centres at one time. It
+        leaves the layers open; these are ours.
+    """
+
+    def __init__(self, config: CubePolicyConfig) -> None:
+        """Build the network with random weights."""
+        super().__init__()
+        self.config = config
+        if not config.learns:
+            return
+        cells = config.map_height * config.map_width
+        self.conv = nn.Linear(config.glance_channels, config.conv_channels, bias=False)
+        self.conv_norm = nn.BatchNorm1d(config.conv_channels)
+        self.linear = nn.Linear(cells * config.conv_channels, config.hidden)
+        self.norm = nn.BatchNorm1d(config.hidden)
+        self.over_time = nn.Conv1d(config.hidden, config.hidden, 3, padding=1)
+        if config.time == "learned":
+            self.moments = nn.Linear(config.hidden, config.cubes, bias=False)
+            # Each cube prefers a time of its own at first: equal ones would all learn the same.
+            times, (_, _, spread) = _times(config.steps), evenly_spread(config.cubes).unbind(1)
+            self.preferences = nn.Parameter(-8 * (times[:, None] - spread) ** 2)  # (T, D)
+        if config.space == "learned":
+            self.places = nn.Linear(config.hidden, 2)
+
+    def forward(self, maps: Tensor, draws: Tensor | None = None) -> Tensor:
+        """Return the centres of the cubes.
+
+        Args:
+            maps: ``(B, T, h, w, G)`` glance maps.
+            draws: ``(B, D, 3)`` uniform in [0, 1), where an axis is random; see
+                `CubePolicyConfig.draws`.
+
+        Returns:
+            ``(B, D, 3)`` in [0, 1]; see `Cubes`.
+
+        Raises:
+            ValueError: If maps are of other sizes, or there are no draws for a random axis.
+        """
+        config = self.config
+        sizes = (config.steps, config.map_height, config.map_width, config.glance_channels)
+        if tuple(maps.shape[1:]) != sizes:
+            raise ValueError(
+                f"this policy is for maps (B, {', '.join(map(str, sizes))}); got "
+                f"{tuple(maps.shape)}: give those that it was trained on"
+            )
+        fixed = evenly_spread(config.cubes).to(maps.device).expand(len(maps), -1, -1)
+        others = {"uniform": fixed}
+        if config.draws:
+            if draws is None or tuple(draws.shape) != tuple(fixed.shape):
+                raise ValueError(
+                    f"this policy places cubes at random: give draws {tuple(fixed.shape)} in "
+                    f"[0, 1); got {None if draws is None else tuple(draws.shape)}"
+                )
+            others["random"] = draws.to(fixed.dtype)
+        if not config.learns:
+            return torch.cat([others[config.space][..., :2], others[config.time][..., 2:]], dim=-1)
+        units = self._units(maps)  # (B, T, H)
+        if config.time == "learned":
+            shares = (self.moments(units) + self.preferences).softmax(dim=1)  # (B, T, D)
+            when = torch.einsum("btd,t->bd", shares, _times(config.steps).to(units.device))
+        else:
+            when = others[config.time][..., 2]
+        if config.space == "learned":
+            where = _read_at(self.places(units).sigmoid(), when)  # (B, D, 2)
+        else:
+            where = others[config.space][..., :2]
+        return torch.cat([where, when[..., None]], dim=-1)
+
+    def _units(self, maps: Tensor) -> Tensor:
+        batch, steps = maps.shape[:2]
+        cells = self.conv(maps)
+        cells = self.conv_norm(cells.reshape(-1, cells.shape[-1])).relu()
+        units = self.norm(self.linear(cells.reshape(batch * steps, -1))).relu()
+        units = units.unflatten(0, (batch, steps))  # (B, T, H)
+        mixed: Tensor = self.over_time(units.transpose(1, 2)).transpose(1, 2).relu()
+        return units + mixed
+
+
+def evenly_spread(n: int) -> Tensor:
+    """Return n points ``(n, 3)`` in [0, 1) whose every prefix is spread evenly, the middle first.
+
+    Source: ours: multiples of the powers of a generalised golden ratio, modulo 1.
+    """
+    powers = torch.tensor([_ROOT**-2, _ROOT**-3, _ROOT**-1], dtype=torch.float64)
+    return ((0.5 + torch.arange(n)[:, None] * powers) % 1).float()
+
+
+def _times(steps: int) -> Tensor:
+    """Return the times ``(T,)`` of the frames, from 0 to 1."""
+    return torch.linspace(0, 1, steps) if steps > 1 else torch.full((1,), 0.5)
+
+
+def _read_at(track: Tensor, when: Tensor) -> Tensor:
+    """Return what a track ``(B, T, 2)`` has at times ``(B, D)`` in [0, 1], between two frames.
+
+    No gradient goes to the times: they learn from what is seen then, not from where it is.
+    """
+    steps = track.shape[1]
+    at = when.detach() * (steps - 1)
+    first = at.floor().long().clamp(0, max(0, steps - 2))
+    second = (first + 1).clamp(max=steps - 1)
+    before, behind = (
+        track.gather(1, each[..., None].expand(-1, -1, track.shape[2])) for each in (first, second)
+    )
+    return torch.lerp(before, behind, (at - first)[..., None])

@@ -1,0 +1,134 @@
+"""AdaFocusV3's training: everything at once, with a policy that names all cubes of a video."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..classifiers.base import Classifier
+from ..encoders.encoder import Encoder
+from ..pipeline.checks import check_named
+from ..pipeline.cubes import cube_inputs
+from ..places.cubes import Cubes
+from ..policies.cubes import CubePolicy
+from .deep_features import cell_px, deep_gradient
+from .joint import Joint, JointOutputs
+
+Gradient = Literal["deep", "pixel"]
+GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
+
+
+class CubesEndToEnd(Joint):
+    """f_G, f_L, f_C and π together, from pixels, with cubes in space and time.
+
+    f_C predicts after the glance at the whole video, and after each of the D cubes. The gradient of
+    the loss reaches π through the features of a larger cube, or through interpolated pixels. See
+    `Joint` for what makes that work, and for the networks. Where all networks but π are fixed, it
+    is the second of the paper's two stages, of which the first has a policy that places cubes at
+    random.
+
+    In eval mode it does what the recognizer does: cubes are cut out at whole pixels and frames, and
+    no frame is read twice.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) sections 3.1 to 3.4 and appendix C.
+    """
+
+    def __init__(
+        self,
+        glance_encoder: Encoder,
+        local_encoder: Encoder,
+        classifier: Classifier,
+        cubes: Cubes,
+        policy: CubePolicy,
+        *,
+        gradient: Gradient = "deep",
+        auxiliary: bool = True,
+        diversity: bool = True,
+        stop_gradient: bool = True,
+    ) -> None:
+        """Assemble the stage; see `Joint`.
+
+        Args:
+            glance_encoder: f_G.
+            local_encoder: f_L.
+            classifier: f_C.
+            cubes: Where f_L is run.
+            policy: π; one that learns nothing places them by its draws.
+            gradient: Through which the places learn: ``deep``, the features of a larger cube (Eq. 5
+                and 6); or ``pixel`` (Eq. 2 to 4), for which cubes are cut out between pixels and
+                frames in training.
+            auxiliary: Whether there are auxiliary heads.
+            diversity: Whether random cubes are learned from beside the policy's.
+            stop_gradient: Whether the gradient ends between π and f_G.
+
+        Raises:
+            ValueError: If f_L's map does not grow as the deep gradient needs it, or the gradient is
+                unknown.
+        """
+        if gradient not in GRADIENTS:
+            raise ValueError(f"gradient must be one of {', '.join(GRADIENTS)}; got {gradient!r}")
+        learns = policy.config.learns
+        super().__init__(
+            glance_encoder,
+            local_encoder,
+            classifier,
+            policy if learns else None,
+            auxiliary=auxiliary,
+            diversity=diversity,
+            stop_gradient=stop_gradient,
+        )
+        self._cubes, self._places = cubes, policy
+        self._pixels = learns and gradient == "pixel"
+        deep = learns and gradient == "deep"
+        self._cell_px = cell_px(local_encoder, cubes.side_px) if deep else 0
+
+    def forward(self, frames: Tensor, draws: Tensor) -> JointOutputs:
+        """Return logits on the policy's cubes; in training mode also what else is learned from.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8.
+            draws: ``(B, D, 6)`` uniform in [0, 1): of random axes of the policy, and the random
+                cubes beside it.
+
+        Returns:
+            Logits ``(B, D + 1, C)`` after the glance and after each cube.
+
+        Raises:
+            PredictionError: If the policy names no numbers.
+        """
+        batch = frames.shape[:2]
+        maps = self.glance_encoder(frames.flatten(0, 1))  # (B·T, G, h, w)
+        glance = maps.float().mean(dim=(2, 3)).unflatten(0, batch)
+        own, beside = draws.float().split(3, dim=-1)
+        with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
+            where = self._places(self._seen(maps).unflatten(0, batch), own)
+        check_named(where)
+        branches = [where, beside] if self.training and self._diversity else [where]
+        prepared = self.local_encoder.prepare(frames)
+        holds = [self._cubes.frames_at(each, distinct=not self.training) for each in branches]
+        cut = [
+            self._cubes.crop(prepared, each, of_each)
+            for each, of_each in zip(branches, holds, strict=True)
+        ]
+        if self.training and self._pixels:
+            cut[0] = self._cubes.crop_between(prepared, where)
+        found = [*self._read(torch.cat(cut)).unflatten(0, (len(branches), -1))]  # (B, D, L) each
+        if self.training and self._cell_px:
+            gradient = deep_gradient(
+                self.local_encoder, self._cubes, prepared, where, self._cell_px
+            )
+            found[0] = found[0] + gradient
+        logits = [
+            self.classifier(*cube_inputs(glance, each, of_each))
+            for each, of_each in zip(found, holds, strict=True)
+        ]
+        return self._outputs(logits, found, glance)
+
+    def _read(self, cut: Tensor) -> Tensor:
+        """Return the local vectors ``(M, D, L)`` of cubes ``(M, D, F, 3, P, P)``."""
+        shape = cut.shape[:2]
+        maps = self.local_encoder.encode(cut.flatten(0, 1))
+        vectors: Tensor = maps.float().mean(dim=(2, 3)).unflatten(0, shape)
+        return vectors
