@@ -45,10 +45,11 @@ class DigitsConfig:
         clutter_contrast: The same of the fragments.
         noise: Standard deviation of the pixel noise, in grey levels of 255.
         visible_share: Expected share of frames in which the digit is visible.
+        most_visible_share: Largest share of a video's frames in which it is; one frame at least.
         seed: Seed of every draw.
 
     Raises:
-        ValueError: If a size or ``visible_share`` is out of range.
+        ValueError: If a size or a share is out of range.
     """
 
     n_train: int = 2400
@@ -63,6 +64,7 @@ class DigitsConfig:
     clutter_contrast: float = 0.2
     noise: float = 10.0
     visible_share: float = 0.7
+    most_visible_share: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,8 +79,9 @@ class DigitsConfig:
                 "digits needs an even frame_px (H.264) and a digit_px of at most half of it; got "
                 f"frame_px={self.frame_px}, digit_px={self.digit_px}"
             )
-        if not 0.0 < self.visible_share <= 1.0:
-            raise ValueError(f"visible_share must be in (0, 1]; got {self.visible_share}")
+        for name in ("visible_share", "most_visible_share"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be in (0, 1]; got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
 
     centers = drift(rng, n_frames, digit / 2, side - digit / 2)
     visible = visibility(rng, n_frames, config.visible_share)
+    most = max(1, int(config.most_visible_share * n_frames))
+    visible[np.flatnonzero(visible)[most:]] = False
 
     frames = np.empty((n_frames, side, side, 3), dtype=np.uint8)
     for t in range(n_frames):

@@ -15,7 +15,7 @@ from ..accounting.compute import Cost, cube_cost
 from ..classifiers.base import Classifier, ClassifierConfig
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder, EncoderConfig
-from ..encoders.frames import FrameConfig, fit_frames
+from ..encoders.frames import FrameConfig, evenly, fit_frames
 from ..exits import ExitRule
 from ..files.bundle import write_bundle
 from ..places.cubes import Cubes
@@ -53,9 +53,10 @@ class CubeRecognizerConfig:
 class CubeRecognizer(nn.Module):
     """f_G, π, f_L and f_C assembled, for videos whose frames are all given.
 
-    f_G runs over all frames, and f_C predicts from their maximum alone; π names all cubes at once;
-    then f_L and f_C read one cube after the other. With exits, a video leaves the batch after the
-    first prediction that is sure enough, and no cube after that is cut out.
+    f_G runs over all frames, or over some that are spread evenly, and f_C predicts from their
+    maximum alone; π names all cubes at once; then f_L and f_C read one cube after the other. With
+    exits, a video leaves the batch after the first prediction that is sure enough, and no cube
+    after that is cut out.
 
     Attributes:
         glance_encoder: f_G.
@@ -110,10 +111,10 @@ class CubeRecognizer(nn.Module):
                 f"order, a segment each; got {frames}: read the frames that the cubes are for"
             )
         n_cubes = policy.config.cubes
-        if policy.config.steps != cubes.steps:
+        if policy.config.steps > cubes.steps:
             raise ValueError(
-                f"the policy is for {policy.config.steps} frames, the cubes are for {cubes.steps}: "
-                "build both for the same"
+                f"the policy is for a glance at {policy.config.steps} frames, and the cubes are of "
+                f"{cubes.steps}: glance at no more frames than there are"
             )
         if exits is not None and exits.steps != n_cubes + 1:
             raise ValueError(
@@ -231,17 +232,18 @@ class CubeRecognizer(nn.Module):
         check_pixels(frames, self.cubes.frame_px)
         self.cubes.check_videos(frames)
         frames = frames.to(self.device)
-        batch = frames.shape[:2]
+        glanced = frames[:, glanced_frames(self.cubes, self.policy)]  # (B, T', 3, S, S)
+        batch = glanced.shape[:2]
         computes_in = autocast_dtype(self.precision)
         maps, glance = glance_at(
-            self.glance_encoder, frames.flatten(0, 1), torch.float32, computes_in
+            self.glance_encoder, glanced.flatten(0, 1), torch.float32, computes_in
         )
         where = self.policy(maps.unflatten(0, batch), draws)  # (B, D, 3)
         check_named(where)
         glance, holds = glance.unflatten(0, batch), self.cubes.frames_at(where, distinct=True)
         if self.exits is None:
             local = self._look(frames, where, holds)
-            logits = self.classifier(*cube_inputs(glance, local, holds))
+            logits = self.classifier(*cube_inputs(glance, local, self.cubes, holds))
             fed = torch.ones(logits.shape[:2], dtype=torch.bool, device=self.device)
         else:
             logits, fed = self._until_sure(frames, glance, where, holds, self.exits)
@@ -262,7 +264,8 @@ class CubeRecognizer(nn.Module):
                 one = slice(step - 1, step)
                 held = holds[rows, one]
                 local = self._look(frames[rows], where[rows, one], held)
-                inputs = f_c.project(_of_frames(glance[rows], held)[:, 0], local[:, 0])
+                beside = _of_frames(glance[rows], self.cubes, held)
+                inputs = f_c.project(beside[:, 0], local[:, 0])
             at = torch.full((len(rows),), step, device=self.device)
             state = f_c.advance(state, f_c.recur(state, at), inputs, at)
             found = f_c.logits(state, at)
@@ -308,29 +311,40 @@ class CubeRecognizer(nn.Module):
         )
 
 
-def cube_inputs(glance: Tensor, local: Tensor, holds: Tensor) -> tuple[Tensor, Tensor]:
+def glanced_frames(cubes: Cubes, policy: CubePolicy) -> list[int]:
+    """Return which of a video's frames f_G reads: as many as π is for, spread evenly."""
+    return [int(frame) for frame in evenly(cubes.steps, policy.config.steps)]
+
+
+def cube_inputs(
+    glance: Tensor, local: Tensor, cubes: Cubes, holds: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return what f_C reads: the glance first, then the cubes.
 
     Args:
-        glance: ``(B, T, G)`` glance vectors.
+        glance: ``(B, T', G)`` glance vectors, of frames that are spread evenly.
         local: ``(B, D, L)`` local vectors of the cubes.
+        cubes: Of how many frames the video is.
         holds: ``(B, D, F)`` the frames of the cubes.
 
     Returns:
-        ``(B, D + 1, G)``: the largest values over all frames, then the mean of each cube's frames;
-        and ``(B, D + 1, L)``: zeros, then those of the cubes.
+        ``(B, D + 1, G)``: the largest values over the glance, then the mean over each cube's frames
+        of what was seen nearest to them; and ``(B, D + 1, L)``: zeros, then those of the cubes.
 
     Source: AdaFocusV3 (arXiv:2209.13465) sections 3.2 and 3.4: p_0 from the glance alone, and
         features of f_G reused beside those of f_L. Which of f_G's it leaves open.
     """
-    seen = torch.cat([glance.amax(dim=1, keepdim=True), _of_frames(glance, holds)], dim=1)
+    beside = _of_frames(glance, cubes, holds)
+    seen = torch.cat([glance.amax(dim=1, keepdim=True), beside], dim=1)
     return seen, torch.cat([torch.zeros_like(local[:, :1]), local], dim=1)
 
 
-def _of_frames(glance: Tensor, holds: Tensor) -> Tensor:
-    """Return the mean ``(B, D, G)`` of the glance vectors of the frames of each cube."""
+def _of_frames(glance: Tensor, cubes: Cubes, holds: Tensor) -> Tensor:
+    """Return the mean ``(B, D, G)`` of what the glance has nearest to the frames of each cube."""
+    every = torch.arange(cubes.steps)[:, None]
+    nearest = (every - torch.from_numpy(evenly(cubes.steps, glance.shape[1]))).abs().argmin(dim=1)
     rows = torch.arange(len(glance), device=glance.device)[:, None, None]
-    return glance[rows, holds].mean(dim=2)
+    return glance[rows, nearest.to(glance.device)[holds]].mean(dim=2)
 
 
 def assemble_cubes(content: Mapping[str, Any]) -> CubeRecognizer:

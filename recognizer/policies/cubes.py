@@ -23,7 +23,7 @@ class CubePolicyConfig:
         map_height: h of the glance map.
         map_width: w of the glance map.
         glance_channels: G.
-        steps: T, frames that are glanced at.
+        steps: T′, frames that are glanced at, spread evenly over the T of a video.
         cubes: D, cubes of a video.
         conv_channels: Channels after the 1×1 convolution.
         hidden: H, units of a frame.

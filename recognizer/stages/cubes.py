@@ -10,7 +10,7 @@ from torch import Tensor
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
 from ..pipeline.checks import check_named
-from ..pipeline.cubes import cube_inputs
+from ..pipeline.cubes import cube_inputs, glanced_frames
 from ..places.cubes import Cubes
 from ..policies.cubes import CubePolicy
 from .deep_features import cell_px, deep_gradient
@@ -98,8 +98,9 @@ class CubesEndToEnd(Joint):
         Raises:
             PredictionError: If the policy names no numbers.
         """
-        batch = frames.shape[:2]
-        maps = self.glance_encoder(frames.flatten(0, 1))  # (B·T, G, h, w)
+        glanced = frames[:, glanced_frames(self._cubes, self._places)]  # (B, T', 3, S, S)
+        batch = glanced.shape[:2]
+        maps = self.glance_encoder(glanced.flatten(0, 1))  # (B·T', G, h, w)
         glance = maps.float().mean(dim=(2, 3)).unflatten(0, batch)
         own, beside = draws.float().split(3, dim=-1)
         with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
@@ -121,7 +122,7 @@ class CubesEndToEnd(Joint):
             )
             found[0] = found[0] + gradient
         logits = [
-            self.classifier(*cube_inputs(glance, each, of_each))
+            self.classifier(*cube_inputs(glance, each, self._cubes, of_each))
             for each, of_each in zip(found, holds, strict=True)
         ]
         return self._outputs(logits, found, glance)

@@ -19,7 +19,9 @@ class TrainingConfig:
     Attributes:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
             AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2, and
-            activitynet_v2_rn, whose f_G is a ResNet-50. What the command line says counts more.
+            activitynet_v2_rn, whose f_G is a ResNet-50; activitynet_v3, fcvid_v3, mini_kinetics_v3,
+            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3). What the command line says counts
+            more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
@@ -184,11 +186,8 @@ class FitClassifierConfig:
 
 
 @dataclass(frozen=True)
-class FitEndToEndConfig:
-    """AdaFocusV2: train f_G, f_L, f_C and a policy together, by gradient, from pixels.
-
-    The policy names the centre of a box in every frame, and what f_L is shown is interpolated
-    between pixels there, so that the loss reaches the policy.
+class JointConfig:
+    """What trainings of all networks together have in common.
 
     Attributes:
         out: Folder of the recognizer's bundle.
@@ -205,15 +204,9 @@ class FitEndToEndConfig:
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
         glance_reduction: How it is reduced: by area average, or bilinear without anti-aliasing, as
             in AdaFocusV2's released code.
-        glance_frames: How many of a segment's frames f_G reads, spread evenly, the middle one for
-            1; all if not given.
-        patch: Side P of the boxes, pixels.
-        boxes: Where they are: where the policy learns to put them; or, as controls that are trained
-            in the same way, at random, in the centre, or normally distributed around it.
         conv_channels: Channels of the policy after its 1×1 convolution.
-        policy_hidden: Width of its linear layer and of its GRU.
         auxiliary: Whether f_G and f_L have auxiliary heads in training.
-        diversity: Whether as many random boxes are learned from beside the policy's.
+        diversity: Whether as many random places are learned from beside the policy's.
         stop_gradient: Whether the policy's gradient ends before f_G.
         augment: Draw frames, crop and flip anew in every epoch.
     """
@@ -229,11 +222,7 @@ class FitEndToEndConfig:
     weights: UseAppendAction[tuple[str, ...]] = ()
     glance_px: int | None = None
     glance_reduction: Literal["area", "bilinear"] = "area"
-    glance_frames: int | None = None
-    patch: int = 128
-    boxes: Literal["learned", "random", "central", "gaussian"] = "learned"
     conv_channels: int = 64
-    policy_hidden: int = 2048
     auxiliary: bool = True
     diversity: bool = True
     stop_gradient: bool = True
@@ -241,10 +230,79 @@ class FitEndToEndConfig:
 
 
 @dataclass(frozen=True)
+class FitEndToEndConfig(JointConfig):
+    """AdaFocusV2: train f_G, f_L, f_C and a policy together, by gradient, from pixels.
+
+    The policy names the centre of a box in every frame, and what f_L is shown is interpolated
+    between pixels there, so that the loss reaches the policy.
+
+    Attributes:
+        glance_frames: How many of a segment's frames f_G reads, spread evenly, the middle one for
+            1; all if not given.
+        patch: Side P of the boxes, pixels.
+        boxes: Where they are: where the policy learns to put them; or, as controls that are trained
+            in the same way, at random, in the centre, or normally distributed around it.
+        policy_hidden: Width of the policy's linear layer and of its GRU.
+    """
+
+    glance_frames: int | None = None
+    patch: int = 128
+    boxes: Literal["learned", "random", "central", "gaussian"] = "learned"
+    policy_hidden: int = 2048
+
+
+@dataclass(frozen=True)
+class CubesTrainingConfig(EndToEndTrainingConfig):
+    """How all networks are trained together; AdaFocusV3's on ActivityNet, unless said."""
+
+    preset: str = "activitynet_v3"
+
+
+@dataclass(frozen=True)
+class FitCubesConfig(JointConfig):
+    """AdaFocusV3: train f_G, f_L, f_C and a policy that names cubes in space and time.
+
+    The policy sees the glance at the whole video, and names all cubes at once; f_C predicts after
+    the glance and after every cube. With --networks it is the second of the paper's two stages: the
+    policy is trained alone.
+
+    Attributes:
+        patch: Side P of the cubes, pixels.
+        cube_frames: F, frames of a cube.
+        cubes: D, cubes of a video.
+        glance_steps: How many of the T frames f_G reads, spread evenly; all if not given.
+        time: Where the cubes are in time: where the policy learns to put them; or, as controls that
+            are trained in the same way, at random or spread evenly.
+        space: Where they are in the frame, likewise.
+        gradient: Through what their places learn: the deep features of a larger cube, or pixels
+            between which the cubes are interpolated.
+        networks: A run of this verb whose f_G, f_L and f_C are taken as they are: the policy alone
+            is trained. Of a run with random cubes, it is the paper's second stage.
+        policy_hidden: Units of a frame in the policy.
+    """
+
+    training: CubesTrainingConfig
+    patch: int = 128
+    cube_frames: int = 1
+    cubes: int = 18
+    glance_steps: int | None = None
+    time: Literal["learned", "random", "uniform"] = "learned"
+    space: Literal["learned", "random", "uniform"] = "learned"
+    gradient: Literal["deep", "pixel"] = "deep"
+    networks: Path | None = None
+    policy_hidden: int = 1024
+
+
+StageConfig = (
+    FitEncoderConfig | FitPatchesConfig | FitClassifierConfig | FitEndToEndConfig | FitCubesConfig
+)
+
+
+@dataclass(frozen=True)
 class FitVerbs:
     """The supervised stages: encoder (0), patches (I and III on pixels), classifier (on a cache).
 
-    And end-to-end, which trains all networks of AdaFocusV2 together.
+    And end-to-end and cubes, which train all networks of AdaFocusV2 and V3 together.
 
     Attributes:
         verb: What to train.
@@ -255,4 +313,5 @@ class FitVerbs:
         | Annotated[FitPatchesConfig, subcommand("patches")]
         | Annotated[FitClassifierConfig, subcommand("classifier")]
         | Annotated[FitEndToEndConfig, subcommand("end-to-end")]
+        | Annotated[FitCubesConfig, subcommand("cubes")]
     )

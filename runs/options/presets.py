@@ -17,6 +17,7 @@ from ..configs.cache import CacheBuildConfig, CachePlanConfig
 from ..configs.compare import CompareConfig
 from ..configs.fit import (
     FitClassifierConfig,
+    FitCubesConfig,
     FitEncoderConfig,
     FitEndToEndConfig,
     FitPatchesConfig,
@@ -32,6 +33,7 @@ VERBS: Mapping[str, type[Any]] = {
     "fit patches": FitPatchesConfig,
     "fit classifier": FitClassifierConfig,
     "fit end-to-end": FitEndToEndConfig,
+    "fit cubes": FitCubesConfig,
     "train": TrainConfig,
     "compare": CompareConfig,
 }

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...feature_cache import AugmentConfig, VideoSamples, fingerprint, rows_digest
 from ...recognizer import FrameConfig, Samples, rank_and_world
-from ..configs.fit import FitEncoderConfig, FitEndToEndConfig, FitPatchesConfig
+from ..configs.fit import FitEncoderConfig, FitPatchesConfig, JointConfig
 from .parse import UsageError, augmentation, frames_of, tell, videos_of
 
 
@@ -30,10 +30,10 @@ class StageVideos:
     augment: AugmentConfig | None
 
     @classmethod
-    def read(cls, config: FitEncoderConfig | FitPatchesConfig | FitEndToEndConfig) -> StageVideos:
+    def read(cls, config: FitEncoderConfig | FitPatchesConfig | JointConfig) -> StageVideos:
         """Read the lists; tell which missing videos are left out, if that was asked for."""
         videos, seed = config.videos, config.training.seed
-        glance_frames = getattr(config, "glance_frames", None)  # not of stage 0
+        glance_frames = getattr(config, "glance_frames", None)  # not of all stages
         frames = frames_of(config.frames, videos.format, glance_frames)
         augment = augmentation(config.frames, videos.format, 1, seed) if config.augment else None
         listed = videos_of(videos, videos.skip_missing)
@@ -48,11 +48,14 @@ class StageVideos:
         return len(self.classes)
 
     def samples(
-        self, key: Sequence[int] | None = None, validation_key: Sequence[int] | None = None
+        self,
+        key: Sequence[int] | None = None,
+        validation_key: Sequence[int] | None = None,
+        draws_shape: tuple[int, int] | None = None,
     ) -> tuple[Samples, Samples]:
         """Return training and validation samples, with draws if there are keys for them."""
-        train = self._split("train", key, self.augment)
-        return train, self._split("val", validation_key, None)
+        train = self._split("train", key, self.augment, draws_shape)
+        return train, self._split("val", validation_key, None, draws_shape)
 
     def fingerprint(self) -> str:
         """Return what tells the samples from others, but for the files' content."""
@@ -66,7 +69,11 @@ class StageVideos:
         )
 
     def _split(
-        self, split: str, key: Sequence[int] | None, augment: AugmentConfig | None
+        self,
+        split: str,
+        key: Sequence[int] | None,
+        augment: AugmentConfig | None,
+        draws_shape: tuple[int, int] | None,
     ) -> VideoSamples:
         chosen = self.table[self.table["split"] == split].reset_index(drop=True)
         if not len(chosen):
@@ -74,4 +81,11 @@ class StageVideos:
                 f"there are no videos in the split {split}: give --train, and --val or enough of "
                 "each class that a fifth can be held out"
             )
-        return VideoSamples(chosen, self.n_classes, self.frames, augment=augment, draws_key=key)
+        return VideoSamples(
+            chosen,
+            self.n_classes,
+            self.frames,
+            augment=augment,
+            draws_key=key,
+            draws_shape=draws_shape,
+        )

@@ -20,7 +20,7 @@ from ..configs.fit import FitEndToEndConfig
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import classifier_of, digest_of, seeded
+from .stage_parts import classifier_of, digest_of, map_sizes, seeded
 from .stage_run import END_TO_END, VALIDATION, train_stage
 from .stages import Training
 
@@ -98,10 +98,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
 
 def _policy(config: FitEndToEndConfig, glance: Encoder) -> Policy:
     """Return π with random weights, for the maps that f_G gives."""
-    side = config.frames.frame
-    black = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=glance.mean.device)
-    with torch.no_grad():
-        channels, height, width = glance(black).shape[1:]
+    height, width, channels = map_sizes(glance, config.frames.frame)
     with usage(), seeded(config.training.seed):
         return build_policy(
             PolicyConfig(

@@ -49,12 +49,9 @@ def policy_bundle(path: Path) -> Path:
 
 def check_policy(path: Path, policy: PolicyNetwork, glance: Encoder, grid: PatchGrid) -> None:
     """Refuse a policy for other maps or another grid."""
-    black = torch.zeros(1, 3, grid.frame_px, grid.frame_px, dtype=torch.uint8)
-    with torch.no_grad():
-        channels, height, width = glance(black.to(glance.mean.device)).shape[1:]
     sizes = policy.config
     there = (sizes.map_height, sizes.map_width, sizes.glance_channels, sizes.n_options)
-    expected = (height, width, channels, grid.n_options)
+    expected = (*map_sizes(glance, grid.frame_px), grid.n_options)
     if there != expected:
         raise UsageError(
             f"--policy {path} is for (h, w, G, K) = {there}, expected {expected}: give the "
@@ -106,6 +103,14 @@ def classifier_of(
             "give the one of these encoders and videos, or none"
         )
     return classifier
+
+
+def map_sizes(glance: Encoder, frame_px: int) -> tuple[int, int, int]:
+    """Return h, w and G of the maps that f_G gives of frames of a side."""
+    black = torch.zeros(1, 3, frame_px, frame_px, dtype=torch.uint8, device=glance.mean.device)
+    with torch.no_grad():
+        channels, height, width = glance(black).shape[1:]
+    return height, width, channels
 
 
 @contextmanager

@@ -26,8 +26,8 @@ from ...recognizer import (
 from ..configs.fit import (
     FitClassifierConfig,
     FitEncoderConfig,
-    FitEndToEndConfig,
     FitPatchesConfig,
+    StageConfig,
 )
 from ..folders.run_folder import run_folder
 from ..options.parse import UsageError, settings_of, tell, usage
@@ -52,11 +52,11 @@ from .stages import (
 )
 
 # No two stages of a seed share their draws of order, patches and dropout, nor does validation.
-_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, VALIDATION, END_TO_END = range(10, 15)
+_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, VALIDATION, END_TO_END, CUBES = range(10, 16)
 # Where these are may change: their content is compared.
 _MAY_CHANGE = (
     *("videos", "train", "val", "test", "classes", "cache"),
-    *("weights", "glance-encoder", "local-encoder", "classifier", "policy"),
+    *("weights", "glance-encoder", "local-encoder", "classifier", "policy", "networks"),
 )
 
 
@@ -149,7 +149,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
 
 
 def train_stage(
-    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig | FitEndToEndConfig,
+    config: StageConfig,
     training: Training,
     data: Mapping[str, str],
 ) -> None:

@@ -9,20 +9,20 @@ from torch import distributed
 
 from ...recognizer import process_group, rank_and_world
 from ..configs.fit import (
-    FitClassifierConfig,
+    FitCubesConfig,
     FitEncoderConfig,
     FitEndToEndConfig,
     FitPatchesConfig,
+    StageConfig,
 )
 from ..folders.atomic import check_free
 from ..options.devices import device_of
+from ..training.cubes_run import fit_cubes
 from ..training.end_to_end_run import fit_end_to_end
 from ..training.stage_run import fit_classifier, fit_encoder, fit_patches
 
 
-def run_fit_verb(
-    config: FitEncoderConfig | FitPatchesConfig | FitClassifierConfig | FitEndToEndConfig,
-) -> None:
+def run_fit_verb(config: StageConfig) -> None:
     """Train one stage, alone or as one of the processes that ``torchrun`` started.
 
     Raises:
@@ -42,6 +42,8 @@ def run_fit_verb(
                 fit_patches(config, device)
             case FitEndToEndConfig():
                 fit_end_to_end(config, device)
+            case FitCubesConfig():
+                fit_cubes(config, device)
             case _:
                 fit_classifier(config, device)
 
