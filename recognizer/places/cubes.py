@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .boxes import Boxes
 from .checks import check_centers
@@ -113,57 +112,66 @@ class Cubes:
             left = left[kept].view(batch, -1)
         return torch.stack(found, dim=1)
 
-    def crop(self, prepared: Tensor, where: Tensor, frames: Tensor) -> Tensor:
+    def crop(self, videos: Tensor, where: Tensor, frames: Tensor) -> Tensor:
         """Cut cubes out of videos, at whole pixels; no gradient goes to the centres.
 
         Args:
-            prepared: ``(B, T, 3, S, S)``, any dtype; fastest if channels last in memory.
+            videos: ``(B, T, 3, S, S)``, any dtype.
             where: ``(B, D, 3)`` centres.
             frames: ``(B, D, F)`` from `frames_at`.
 
         Returns:
-            ``(B, D, F, 3, P, P)``, same dtype, channels last in memory.
+            ``(B, D, F, 3, P, P)``: a copy, same dtype.
 
         Raises:
             ValueError: If the videos are not T frames S×S, or the centres are not in [0, 1].
         """
-        self.check_videos(prepared)
+        self.check_videos(videos)
         self.check(where)
-        corners = self.boxes_at(where)[..., :2]
-        return _cut(prepared, corners, frames, self.side_px)
+        return _cut(videos, self.boxes_at(where)[..., :2], frames, self.side_px)
 
-    def crop_larger(self, prepared: Tensor, where: Tensor, more_px: int) -> Tensor:
-        """Cut cubes out that are one frame longer, and wider by some pixels, around the same place.
+    def crop_larger(self, videos: Tensor, where: Tensor, more_px: int) -> tuple[Tensor, Tensor]:
+        """Cut larger cubes out around the same places: one frame longer, and some pixels wider.
 
-        Outside of the frame it is zero, as for a convolution. Where T is F, there is no frame more.
+        A larger cube has the place in its centre; at an edge of the frame it is moved into it. Its
+        frames are those around the cube's place in time. Where F is T there is no frame more.
 
         Args:
-            prepared: See `crop`.
+            videos: See `crop`.
             where: ``(B, D, 3)`` centres.
             more_px: By which the side is larger.
 
         Returns:
-            ``(B, D, F + 1, 3, P + more, P + more)``; the frames are those around the cube's place
-            in time, of which the first is the last whole one before it.
+            ``(B, D, F + 1, 3, P + more, P + more)``, same dtype; and where the cubes are in them,
+            ``(B, D, 3)`` float32 along (x, y, t): from 0, at their begin, to 1, at their end.
+
+        Raises:
+            ValueError: As `crop`, or if the frame is smaller than the larger cubes.
 
         Source: AdaFocusV3 (arXiv:2209.13465) section 3.3.
         """
-        before, behind = more_px // 2, more_px - more_px // 2
-        pixels = prepared.flatten(0, 1).permute(0, 2, 3, 1)  # (B·T, S, S, 3)
-        padded = functional.pad(pixels, (0, 0, before, behind, before, behind))
-        padded = padded.permute(0, 3, 1, 2).unflatten(0, prepared.shape[:2])
-        corners = self.boxes_at(where)[..., :2]  # of the padded frames: those of the larger cube
+        self.check_videos(videos)
+        self.check(where)
+        if self.side_px + more_px > self.frame_px:
+            raise ValueError(
+                f"a cube of {self.side_px} px and {more_px} px around it do not fit into a frame "
+                f"of {self.frame_px} px: choose a smaller cube"
+            )
+        where = where.detach()
+        corners = self.boxes_at(where)[..., :2]  # (B, D, 2)
+        moved = (corners - more_px // 2).clamp(0, self.span_px - more_px)
         n = min(self.frames + 1, self.steps)
-        last = self.steps - n
-        first = (where[..., 2] * self.span_frames).detach().floor().long().clamp(max=last)
-        frames = first[..., None] + torch.arange(n, device=where.device)
-        return _cut(padded, corners, frames, self.side_px + more_px)
+        first = where[..., 2] * self.span_frames  # (B, D), between frames
+        begin = first.floor().long().clamp(max=self.steps - n)
+        frames = begin[..., None] + torch.arange(n, device=where.device)
+        offset = torch.cat([(corners - moved) / more_px, (first - begin)[..., None]], dim=-1)
+        return _cut(videos, moved, frames, self.side_px + more_px), offset
 
     def crop_between(self, prepared: Tensor, where: Tensor) -> Tensor:
         """Cut cubes out between pixels and frames; the gradient goes to the centres.
 
         Args:
-            prepared: See `crop`, of a floating dtype.
+            prepared: See `crop`, of a floating dtype, such as `Encoder.prepare` returns.
             where: ``(B, D, 3)`` centres.
 
         Returns:

@@ -83,6 +83,12 @@ class CubesEndToEnd(Joint):
         self._pixels = learns and gradient == "pixel"
         deep = learns and gradient == "deep"
         self._cell_px = cell_px(local_encoder, cubes.side_px) if deep else 0
+        if cubes.side_px + self._cell_px > cubes.frame_px:
+            raise ValueError(
+                f"the deep gradient reads {self._cell_px} px around a cube of {cubes.side_px} px, "
+                f"which do not fit into a frame of {cubes.frame_px} px: choose a smaller cube, or "
+                "the gradient through pixels"
+            )
 
     def forward(self, frames: Tensor, draws: Tensor) -> JointOutputs:
         """Return logits on the policy's cubes; in training mode also what else is learned from.
@@ -107,20 +113,20 @@ class CubesEndToEnd(Joint):
             where = self._places(self._seen(maps).unflatten(0, batch), own)
         check_named(where)
         branches = [where, beside] if self.training and self._diversity else [where]
-        prepared = self.local_encoder.prepare(frames)
         holds = [self._cubes.frames_at(each, distinct=not self.training) for each in branches]
+        # Cut out first: what f_L does not see need not be normalised.
         cut = [
-            self._cubes.crop(prepared, each, of_each)
+            self.local_encoder.prepare(self._cubes.crop(frames, each, of_each))
             for each, of_each in zip(branches, holds, strict=True)
         ]
         if self.training and self._pixels:
+            prepared = self.local_encoder.prepare(frames)
             cut[0] = self._cubes.crop_between(prepared, where)
         found = [*self._read(torch.cat(cut)).unflatten(0, (len(branches), -1))]  # (B, D, L) each
         if self.training and self._cell_px:
-            gradient = deep_gradient(
-                self.local_encoder, self._cubes, prepared, where, self._cell_px
+            found[0] = found[0] + deep_gradient(
+                self.local_encoder, self._cubes, frames, where, self._cell_px
             )
-            found[0] = found[0] + gradient
         logits = [
             self.classifier(*cube_inputs(glance, each, self._cubes, of_each))
             for each, of_each in zip(found, holds, strict=True)

@@ -42,40 +42,40 @@ def cell_px(encoder: Encoder, side_px: int) -> int:
     return cell
 
 
-def between(maps: Tensor, shift: Tensor, frames: int) -> Tensor:
-    """Return maps that are interpolated at the centre of larger ones, moved by a shift.
+def between(maps: Tensor, place: Tensor, frames: int) -> Tensor:
+    """Return maps that are interpolated at a place in larger ones.
 
     Args:
         maps: ``(M, F + 1, L, h + 1, w + 1)``; ``(M, F, L, h + 1, w + 1)`` where a cube cannot be
             moved in time.
-        shift: ``(M, 3)`` along (x, y, t), in cells and frames; at most half of one.
+        place: ``(M, 3)`` along (x, y, t), in cells and frames: at 0 the result is what the larger
+            maps have without their last cell and frame, at 1 what they have without the first.
         frames: F.
 
     Returns:
         ``(M, F, L, h, w)``.
 
-    Source: AdaFocusV3 (arXiv:2209.13465) Eq. 5: trilinear interpolation; where nothing is shifted,
-        all eight neighbours of an element count alike.
+    Source: AdaFocusV3 (arXiv:2209.13465) Eq. 5: trilinear interpolation.
     """
-    x, y, t = (0.5 + shift).to(maps.dtype)[:, None, None, None, None].unbind(dim=-1)
+    x, y, t = place.to(maps.dtype)[:, None, None, None, None].unbind(dim=-1)
     maps = torch.lerp(maps[..., :-1], maps[..., 1:], x)
     maps = torch.lerp(maps[..., :-1, :], maps[..., 1:, :], y)
     return maps if maps.shape[1] == frames else torch.lerp(maps[:, :-1], maps[:, 1:], t)
 
 
 def deep_gradient(
-    encoder: Encoder, cubes: Cubes, prepared: Tensor, where: Tensor, cell: int
+    encoder: Encoder, cubes: Cubes, videos: Tensor, where: Tensor, cell: int
 ) -> Tensor:
     """Return zeros with the gradient that the places of cubes have on their local vectors.
 
-    f_L reads a larger cube at each place, without gradients and in eval mode, and its map is
-    interpolated at the centre: the shift from there is c − StopGradient(c), which is zero, and has
-    the gradient of c.
+    f_L reads a larger cube around each place, without gradients and in eval mode, and its map is
+    interpolated where the cube is in the larger one: c − StopGradient(c), which is zero and has the
+    gradient of c, is added to where that is.
 
     Args:
         encoder: f_L.
         cubes: Where it may be run.
-        prepared: ``(B, T, 3, S, S)``, see `Encoder.prepare`.
+        videos: ``(B, T, 3, S, S)`` uint8.
         where: ``(B, D, 3)`` centres, of which the gradient is asked.
         cell: Pixels of one cell of f_L's map, see `cell_px`.
 
@@ -85,17 +85,19 @@ def deep_gradient(
 
     Source: AdaFocusV3 (arXiv:2209.13465) Eq. 5–6. Ours: the paper goes on with what was
         interpolated; here the features are those of the cube itself, as at test time, and those of
-        the larger cube give the gradient alone. At the frame's edges the larger cube is filled with
-        zeros.
+        the larger cube give the gradient alone. At the frame's edges the larger cube is moved into
+        the frame, so that the cube is not in its centre.
     """
     batch, n_cubes = where.shape[:2]
     training = encoder.training
     encoder.eval()
     with torch.no_grad():
-        larger = cubes.crop_larger(prepared, where, cell).flatten(0, 1)
-        maps = encoder.encode_frames(larger).float()  # (B·D, F + 1, L, h + 1, w + 1)
+        larger, offset = cubes.crop_larger(videos, where, cell)
+        # (B·D, F + 1, L, h + 1, w + 1)
+        maps = encoder.encode_frames(encoder.prepare(larger.flatten(0, 1))).float()
     encoder.train(training)
     spans = torch.tensor([cubes.span_px / cell, cubes.span_px / cell, cubes.span_frames])
-    shift = ((where - where.detach()) * spans.to(where.device)).flatten(0, 1)
-    pooled = between(maps, shift, cubes.frames).mean(dim=(1, 3, 4)).unflatten(0, (batch, n_cubes))
+    place = offset + (where - where.detach()) * spans.to(where.device)
+    pooled = between(maps, place.flatten(0, 1), cubes.frames).mean(dim=(1, 3, 4))
+    pooled = pooled.unflatten(0, (batch, n_cubes))
     return pooled - pooled.detach()
