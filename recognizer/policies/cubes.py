@@ -11,9 +11,6 @@ from torch import Tensor, nn
 AxisKind = Literal["learned", "random", "uniform"]
 AXIS_KINDS: tuple[AxisKind, ...] = get_args(AxisKind)
 
-# The root of g⁴ = g + 1: multiples of its powers are spread evenly in three dimensions.
-_ROOT = 1.2207440846057596
-
 
 @dataclass(frozen=True)
 class CubePolicyConfig:
@@ -159,12 +156,11 @@ class CubePolicy(nn.Module):
 
 
 def evenly_spread(n: int) -> Tensor:
-    """Return n points ``(n, 3)`` in [0, 1) whose every prefix is spread evenly, the middle first.
+    """Return the first n points ``(n, 3)`` of a Sobol sequence in (0, 1)³, the middle first.
 
-    Source: ours: multiples of the powers of a generalised golden ratio, modulo 1.
+    Of any number of them all three axes are covered evenly.
     """
-    powers = torch.tensor([_ROOT**-2, _ROOT**-3, _ROOT**-1], dtype=torch.float64)
-    return ((0.5 + torch.arange(n)[:, None] * powers) % 1).float()
+    return torch.quasirandom.SobolEngine(3).draw(n + 1)[1:]  # without the corner, its first
 
 
 def _times(steps: int) -> Tensor:
