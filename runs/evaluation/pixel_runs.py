@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,13 +31,14 @@ from ..configs.fit import FitEndToEndConfig
 from ..folders.atomic import OutputError
 from ..folders.run_folder import is_run, verb_of
 from ..options.parse import UsageError
-from ..options.presets import CONFIG, PresetError, preset_args
+from ..options.presets import CONFIG, PresetError, preset_args, resolved
 from ..options.stage_videos import StageVideos
 from .outcome import Outcome
 from .plug_back import BATCH
 from .trace import Played
 
 VERB = "fit end-to-end"
+METHOD = "AdaFocusV2"
 _DRAWS = 20  # of places that depend on nothing: other numbers than any training's
 
 
@@ -50,6 +52,8 @@ class PixelRun:
         boxes: Where it looks: ``learned``, or how its boxes were placed in training.
         videos: Its videos, those of all splits.
         root: The folder of the videos.
+        folder: The run's own.
+        settings: What it was trained with, by option.
     """
 
     name: str
@@ -57,6 +61,18 @@ class PixelRun:
     boxes: str
     videos: StageVideos
     root: Path
+    folder: Path
+    settings: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        """What it is, in tables and on pages: the method, or the control by its places."""
+        return METHOD if self.own_kind is None else f"{self.boxes} boxes"
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+        return int(self.settings["seed"])
 
     @property
     def own_kind(self) -> FixedKind | None:
@@ -166,7 +182,8 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
     recognizer = AdaptiveRecognizer.from_bundle(path, device)
     name = path.resolve().name
     videos = StageVideos.read(config)
-    return PixelRun(name, recognizer, config.boxes, videos, config.videos.videos)
+    root, settings = config.videos.videos, resolved(config)
+    return PixelRun(name, recognizer, config.boxes, videos, root, path, settings)
 
 
 def all_places(run: PixelRun) -> tuple[FixedKind, ...]:

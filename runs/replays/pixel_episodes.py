@@ -14,8 +14,6 @@ from ...recognizer.places.fixed import FixedKind
 from ..evaluation.pixel_runs import PixelRun, all_places
 from .contract import OF_OPTIONS, Shot, outcome_facts
 
-METHOD = "AdaFocusV2"
-
 
 @dataclass(frozen=True, eq=False)
 class PixelLooker:
@@ -34,7 +32,7 @@ class PixelLooker:
     @classmethod
     def own(cls, run: PixelRun) -> PixelLooker:
         """Return who looks where a run does."""
-        return cls(METHOD if run.own_kind is None else f"{run.boxes} boxes", run)
+        return cls(run.method, run)
 
     @classmethod
     def beside(cls, run: PixelRun) -> PixelLooker:
