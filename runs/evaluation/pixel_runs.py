@@ -39,7 +39,7 @@ from .trace import Played
 
 VERB = "fit end-to-end"
 METHOD = "AdaFocusV2"
-_DRAWS = 20  # of places that depend on nothing: other numbers than any training's
+DRAWS = 20  # of places that depend on nothing: other numbers than any training's
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class PixelRun:
         first = 0
         while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
             indices = range(first, first + len(batch))
-            draws = uniform_draws(indices, frames.steps, [seed, _DRAWS, 0])
+            draws = uniform_draws(indices, frames.steps, [seed, DRAWS, 0])
             first += len(batch)
             for kind, recognitions in zip(kinds, found, strict=True):
                 places = self.recognizer.places
