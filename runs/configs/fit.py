@@ -209,7 +209,8 @@ class FitEndToEndConfig:
             1; all if not given.
         patch: Side P of the boxes, pixels.
         boxes: Where they are: where the policy learns to put them; or, as controls that are trained
-            in the same way, at random, in the centre, or normally distributed around it.
+            in the same way, at random, in the centre, or normally distributed around it. These have
+            no policy, and options of one are refused beside them.
         conv_channels: Channels of the policy after its 1×1 convolution.
         policy_hidden: Width of its linear layer and of its GRU.
         auxiliary: Whether f_G and f_L have auxiliary heads in training.

@@ -79,6 +79,13 @@ class PixelRun:
         """How its boxes were placed in training; None where it learned where to look."""
         return next((kind for kind in FIXED_KINDS if kind == self.boxes), None)
 
+    @property
+    def gmacs(self) -> NDArray[np.float64]:
+        """``(1, T)``: what a video costs after each step; all cost the same."""
+        policy, cost = self.own_kind is None, self.recognizer.cost
+        steps = range(1, self.videos.frames.steps + 1)
+        return np.array([[cost.of_video(n, policy=policy).total_gmacs for n in steps]])
+
     def check(self, split: str) -> None:
         """Refuse a split that has no videos.
 

@@ -32,6 +32,7 @@ from focusgym.recognizer import (
     uniform_draws,
 )
 from focusgym.runs.cli import _parse, main
+from focusgym.runs.evaluation.pixel_runs import PixelRun
 from focusgym.runs.options.parse import settings_of
 
 NAMES = ["run", "random, as run", "central, as run", "gaussian, as run"]
@@ -265,7 +266,11 @@ KINDS = ("exits", "random", "fixed")
 
 
 def test_what_an_evaluation_refuses(
-    trained: tuple[Path, Call], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Path, Call],
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, _ = trained
 
@@ -283,6 +288,10 @@ def test_what_an_evaluation_refuses(
     assert "--split val would report what they were made for" in said(
         "--split", "val", "--exit-at", 0.5
     )
+    with monkeypatch.context() as patch:  # before any video is played
+        patch.delattr(PixelRun, "recognize")
+        text = "--exit-at 0.3: the first frame alone costs run 0.333 of a whole video: expected at"
+        assert text in said("--exit-at", 0.5, 0.3)
     # Videos that moved, without those that exits are solved on.
     moved = tmp_path / "moved"
     shutil.copytree(data, moved)
