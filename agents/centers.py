@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..envs.engine.interpolated import grid_of, nearest_options
 from ..feature_cache import FeatureCache
 from ..feature_cache.reading.samples import targets
 from ..recognizer import (
+    Boxes,
     Classifier,
     FitConfig,
     Fitted,
@@ -118,6 +119,10 @@ def train_centers(
     )
 
 
+# Of the index of a segment, the centres (B, 1, 2) in it; asked for each segment in order.
+_Centers = Callable[[int], Tensor]
+
+
 @torch.no_grad()
 def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> TaskTrace:
     """Look in every segment of every video where a policy says.
@@ -130,16 +135,53 @@ def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> T
         videos: ``(B,)`` rows of the source.
         policy: Names centres.
     """
-    parts = [_read(source, videos[i : i + N_ENVS], policy) for i in range(0, len(videos), N_ENVS)]
+
+    def named(part: slice) -> _Centers:
+        some, state = videos[part], None
+
+        def name(t: int) -> Tensor:
+            nonlocal state
+            maps = source.glance_map(some, np.full(len(some), t))[:, None]  # (B, 1, h, w, G)
+            centers, _, state = policy.advance(maps, state)
+            return centers
+
+        return name
+
+    return _trace(source, videos, named, policy_gmacs(policy))
+
+
+@torch.no_grad()
+def read_boxes(source: Source, videos: NDArray[np.int64], centers: Tensor) -> TaskTrace:
+    """Look in every segment of every video at a known place, for which no policy is paid.
+
+    Args:
+        source: Features and classifier.
+        videos: ``(B,)`` rows of the source.
+        centers: ``(B, T, 2)`` (x, y) in [0, 1]; see `Boxes`.
+    """
+    return _trace(source, videos, lambda part: lambda t: centers[part, t : t + 1].float(), 0.0)
+
+
+def _trace(
+    source: Source,
+    videos: NDArray[np.int64],
+    named: Callable[[slice], _Centers],
+    agent_gmacs: float,
+) -> TaskTrace:
+    """Look where it is said; ``named`` says it for some of the videos."""
+    parts = []
+    for start in range(0, len(videos), N_ENVS):
+        part = slice(start, start + N_ENVS)
+        parts.append(_read(source, videos[part], named(part)))
     every, sure, centers = (torch.cat(column) for column in zip(*parts, strict=True))
-    cost, steps = source.frame_cost, source.cache.steps
+    cost, steps, grid = source.frame_cost, source.cache.steps, grid_of(source.cache)
     local_gmacs = float(source.cache.option_gmacs[0])  # all options of a grid have one price
-    each = cost.glance_gmacs + policy_gmacs(policy) + local_gmacs + cost.classifier_gmacs
+    each = cost.glance_gmacs + agent_gmacs + local_gmacs + cost.classifier_gmacs
     everywhere = np.ones((len(videos), steps), dtype=bool)
     return TaskTrace(
         videos=videos,
         segments=np.tile(np.arange(steps), (len(videos), 1)),
-        options=nearest_options(grid_of(source.cache), centers.numpy()),
+        options=nearest_options(grid, centers.numpy()),
         attended=everywhere,
         fed=everywhere.copy(),
         logits=every,
@@ -148,17 +190,17 @@ def read_centers(source: Source, videos: NDArray[np.int64], policy: Policy) -> T
         returns=np.zeros(len(videos)),
         confidence=sure.double().numpy(),
         correct=(every[:, -1].argmax(dim=-1) == source.labels[videos].cpu()).numpy(),
+        boxes_px=Boxes(grid.frame_px, grid.patch_px).boxes_at(centers).numpy(),
     )
 
 
-def _read(source: Source, videos: NDArray[np.int64], policy: Policy) -> tuple[Tensor, ...]:
+def _read(source: Source, videos: NDArray[np.int64], name: _Centers) -> tuple[Tensor, ...]:
     """Return logits ``(B, T, C)``, final confidences ``(B,)`` and centres ``(B, T, 2)``."""
-    engine, state, found, named = FocusEngine(source), None, [], []
+    engine, found, named = FocusEngine(source), [], []
     engine.start(videos)
     for t in range(source.cache.steps):
         segments = np.full(len(videos), t)
-        maps = source.glance_map(videos, segments)[:, None]  # (B, 1, h, w, G)
-        centers, _, state = policy.advance(maps, state)
+        centers = name(t)
         engine.commit(engine.try_boxes(segments, centers))
         found.append(engine.logits.cpu())
         named.append(centers[:, 0].cpu())

@@ -40,12 +40,15 @@ class TaskTrace(Looks):
         returns: ``(B,)`` float64, sums of rewards.
         confidence: ``(B,)`` float64 on the true label, at the end.
         correct: ``(B,)`` bool, whether the prediction at the end is right.
+        boxes_px: ``(B, T, 4)`` float32, where f_L ran, (left, top, right, bottom), of boxes at any
+            place of the frame, also between pixels; None where options are chosen.
     """
 
     videos: NDArray[np.int64]
     returns: NDArray[np.float64]
     confidence: NDArray[np.float64]
     correct: NDArray[np.bool_]
+    boxes_px: NDArray[np.float32] | None = None
 
 
 def play_task(
@@ -85,7 +88,13 @@ def play_task(
 
 
 def trace_task(
-    model: Predictor, env_id: str, *, split: str = "test", deterministic: bool = True, **config: Any
+    model: Predictor,
+    env_id: str,
+    *,
+    split: str = "test",
+    rows: NDArray[np.int64] | None = None,
+    deterministic: bool = True,
+    **config: Any,
 ) -> TaskTrace:
     """Let a model play every video of a split once, and keep every look.
 
@@ -93,22 +102,25 @@ def trace_task(
         model: As of `play_task`.
         env_id: As of `play_task`.
         split: As of `play_task`.
+        rows: ``(B,)`` different rows of the cache, which are played instead of a split.
         deterministic: As of `play_task`.
         **config: As of `play_task`.
 
     Raises:
         ValueError, CacheError: As `play_task`.
     """
-    probe = make_sb3(env_id, 1, split=split, **config)
-    videos = probe.player.cache.split(split)
+    if rows is None:
+        rows = make_sb3(env_id, 1, split=split, **config).player.cache.split(split)
     parts = []
-    for start in range(0, len(videos), N_ENVS):
-        some = videos[start : start + N_ENVS]
+    for start in range(0, len(rows), N_ENVS):
+        some = rows[start : start + N_ENVS]
         asked = {**config, "split": None, "videos": some.tolist(), "order": "listed"}
         player = make_sb3(env_id, len(some), **asked).player
         parts.append(_play(model, player, some, deterministic))
     columns = {name: [getattr(part, name) for part in parts] for name in _NAMES}
     logits = torch.cat(columns.pop("logits"))
+    if any(of is None for of in columns["boxes_px"]):
+        del columns["boxes_px"]
     return TaskTrace(**{name: np.concatenate(of) for name, of in columns.items()}, logits=logits)
 
 
@@ -121,6 +133,7 @@ def _play(
     """Play each video in an environment of its own; what begins after its end is not looked at."""
     n = len(videos)
     table = LookTable(n, player.cache.steps, player.cache.n_classes)
+    boxes_px: list[NDArray[np.float32] | None] = []  # of tasks with a box in each of T decisions
     returns, confidence, correct = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
     masked = "action_masks" in signature(model.predict).parameters
     player.start()
@@ -133,6 +146,7 @@ def _play(
         outcome = player.step(actions)
         begins = outcome.done
         table.add(player.looks, running)
+        boxes_px += [look.boxes_px for look in player.looks]
         if (ends := begins & running).any():
             info = outcome.info
             returns[ends] = info["episode_return"][ends]
@@ -141,6 +155,12 @@ def _play(
         if begins.any() and running.any():
             player.start(begins)
     table.hold()
+    boxes = [each for each in boxes_px if each is not None]
     return TaskTrace(
-        **vars(table.looks), videos=videos, returns=returns, confidence=confidence, correct=correct
+        **vars(table.looks),
+        videos=videos,
+        returns=returns,
+        confidence=confidence,
+        correct=correct,
+        boxes_px=np.stack(boxes, axis=1) if boxes else None,
     )

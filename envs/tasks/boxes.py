@@ -141,7 +141,7 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
             skip=unseen,
         )
         self._previous = confidence
-        boxes_px = self._boxes.boxes_at(torch.from_numpy(choice)).round().long().numpy()
+        boxes_px = self._boxes.boxes_at(torch.from_numpy(choice)).numpy()
         look = Look(
             segments, options, looks, looks, self.engine.logits, confidence, self.gmacs, boxes_px
         )

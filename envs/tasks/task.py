@@ -35,8 +35,8 @@ class Look:
         logits: ``(N, C)`` after it.
         confidence: ``(N,)`` on the true label, after it.
         gmacs: ``(N,)`` float64, what the episode has cost after it.
-        boxes_px: ``(N, 4)`` int64, where f_L ran, (left, top, right, bottom), rounded to pixels;
-            None where it is the option's box.
+        boxes_px: ``(N, 4)`` float32, where f_L ran, (left, top, right, bottom), also between
+            pixels; None where it is the option's box.
     """
 
     segments: NDArray[np.int64]
@@ -46,16 +46,16 @@ class Look:
     logits: Tensor
     confidence: Tensor
     gmacs: NDArray[np.float64]
-    boxes_px: NDArray[np.int64] | None = None
+    boxes_px: NDArray[np.float32] | None = None
 
     def boxes_of(self, options_px: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where f_L ran, ``(N, 4)``; zeros where no option was named.
+        """Return where f_L ran, ``(N, 4)``, in whole pixels; zeros where no option was named.
 
         Args:
             options_px: ``(K, 4)``, the boxes of the options.
         """
         if self.boxes_px is not None:
-            return self.boxes_px
+            return self.boxes_px.round().astype(np.int64)
         every = np.append(options_px, np.zeros((1, 4), np.int64), axis=0)  # the last is that of −1
         found: NDArray[np.int64] = every[self.options]
         return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...recognizer import read_classifier, weights_digest
+from ..evaluation.pixel_runs import is_pixel_run
 from ..evaluation.trace import play, read_played
 from ..evaluation.trained import Trained, at_keep_ratio, find_trained
 from ..folders.run_folder import RESULTS, is_run, stored_settings
@@ -29,11 +30,15 @@ def cells_of_runs(
         device: Where that is computed.
 
     Raises:
-        UsageError: If a run is not finished, two are the same, or two on one option group have
-            other features or another f_C.
+        UsageError: If a run is not finished, or was trained end to end, two are the same, or two on
+            one option group have other features or another f_C.
         OutputError: If a folder is no run of ``focusgym train``.
     """
     for run in runs:
+        if is_pixel_run(run):
+            raise UsageError(
+                f"--runs {run}: was trained end to end: give it to --end-to-end, beside --runs"
+            )
         if is_run(run) and not (run / RESULTS).is_file():
             raise UsageError(
                 f"--runs {run}: is not finished: `focusgym train {run} --resume` goes on"

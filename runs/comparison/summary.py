@@ -13,7 +13,7 @@ from .statistics import LEVEL, Array, mean_over_groups, pooled_interquartile_mea
 from .table import ALL_GROUPS, MEASURES, print_comparison, table
 from .words import conclusions, notes, tested_videos
 
-__all__ = ["Cell", "ComparisonError", "print_comparison", "summarise", "table"]
+__all__ = ["Cell", "ComparisonError", "print_comparison", "rows_of_cells", "summarise", "table"]
 
 
 def summarise(
@@ -36,9 +36,7 @@ def summarise(
         ComparisonError: If there are no cells, one comes twice, the reference is not among them,
             or the cells of a row have other numbers of frames or other videos.
     """
-    rows: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        rows.setdefault((cell.label, cell.group), []).append(cell)
+    rows = rows_of_cells(cells)
     labels = list(dict.fromkeys(label for label, _ in rows))
     groups = list(dict.fromkeys(group for _, group in rows))
     if reference not in labels:
@@ -46,9 +44,6 @@ def summarise(
             f"expected a reference among the designs compared; got {reference!r} beside {labels}: "
             "name one of them"
         )
-    for key, row in rows.items():
-        row.sort(key=lambda cell: cell.seed)
-        _check_row(*key, row)
     resampling = Resampling(seed, resamples)
     references = {group: rows[reference, group] for group in groups if (reference, group) in rows}
     summary: dict[str, Any] = {
@@ -80,6 +75,22 @@ def summarise(
             | against(label, strata, reference, references, resampling)
         )
     return summary | {"conclusions": conclusions(summary), "notes": notes(summary)}
+
+
+def rows_of_cells(cells: Sequence[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Return the cells by label and group, those of a row by seed.
+
+    Raises:
+        ComparisonError: If one comes twice, or the cells of a row have other numbers of frames or
+            other videos.
+    """
+    rows: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        rows.setdefault((cell.label, cell.group), []).append(cell)
+    for key, row in rows.items():
+        row.sort(key=lambda cell: cell.seed)
+        _check_row(*key, row)
+    return rows
 
 
 def _check_row(label: str, group: str, row: Sequence[Cell]) -> None:

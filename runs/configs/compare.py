@@ -56,18 +56,20 @@ class CompareConfig:
         skip: For AdaFocus+, the curve over η; --no-plus leaves it out.
         classifier: How f_C is trained.
         runs: Compare these runs of 'focusgym train' instead of training any.
+        end_to_end: Set these runs of 'focusgym fit end-to-end' beside, measured on their video
+            files: the same test videos as those of the others.
         cache: The feature cache.
         patch: Patch sides P, pixels; all option groups of the cache if not given. What the cache
             lacks is encoded into the folder of the comparison, with the f_L of its first group.
-        reward: Reward designs, as those of 'focusgym train'; none with --systems compares these
-            alone.
+        reward: Reward designs, as those of 'focusgym train'; none with --systems or --end-to-end
+            compares these alone.
         reference: The design that the others are compared with; the first one if not given.
         seeds: Of weights, episodes and draws: 0, 1, and so on.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
         jobs: Trainings at a time; one per core if not given.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
-        videos_root: For --patch: folder of the videos, where they are no longer where the cache
-            looks for them: the one that --videos named when it was built.
+        videos_root: For --patch and --end-to-end: folder of the videos, where they are no longer
+            where the cache, or the run, looks for them: the one that --videos named.
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
         systems: Other published methods beside: average, gru, tsn, uniform, frameexit,
@@ -81,6 +83,7 @@ class CompareConfig:
     skip: SkipConfig
     classifier: ClassifierFitConfig
     runs: tuple[Path, ...] = ()
+    end_to_end: tuple[Path, ...] = ()
     cache: Path = QUICKSTART / "cache"
     patch: tuple[int, ...] = ()
     reward: tuple[str, ...] = DESIGNS

@@ -241,7 +241,8 @@ class FitEndToEndConfig(JointConfig):
             1; all if not given.
         patch: Side P of the boxes, pixels.
         boxes: Where they are: where the policy learns to put them; or, as controls that are trained
-            in the same way, at random, in the centre, or normally distributed around it.
+            in the same way, at random, in the centre, or normally distributed around it. These have
+            no policy, and options of one are refused beside them.
         policy_hidden: Width of the policy's linear layer and of its GRU.
     """
 

@@ -110,7 +110,9 @@ class TrainConfig:
             increment_over_random, draws: null}'.
         seed: Of weights, episodes, actions and minibatches.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
-        resume: Go on with a run that was interrupted; its settings need not be given again.
+        resume: Go on with a run that was interrupted; its settings need not be given again. An
+            off-policy algorithm, such as SAC of adafocus_v2_sac, keeps no checkpoint, for its
+            replay buffer is none of the run's files: its training begins again.
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
             paper's), digits, clips. What the command line says counts more.
         json: Print results.json instead of a table.

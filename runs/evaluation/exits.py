@@ -8,15 +8,36 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...agents import fixed_exits, random_exits, solve_exits
 from ...recognizer import hold
 from ...recognizer.exits import Measure
-from ..options.parse import usage
+from ..options.parse import UsageError, usage
 from .outcome import Outcome
 
 SOLVED_ON = "val"
+
+
+def check_shares(name: str, shares: Sequence[float], gmacs: NDArray[np.float64]) -> None:
+    """Refuse shares of the full cost that do not pay for the first frame.
+
+    Args:
+        name: Whose cost it is.
+        shares: See `exit_rows`.
+        gmacs: ``(N, T)``, what each of some videos has cost after each frame.
+
+    Raises:
+        UsageError: If one does not.
+    """
+    first, last = gmacs.mean(axis=0)[[0, -1]].tolist()
+    for share in shares:
+        if not share * last >= first * (1 - 1e-9):
+            raise UsageError(
+                f"--exit-at {share:g}: the first frame alone costs {name} {first / last:.3g} of a "
+                "whole video: expected at least that share; give a larger one"
+            )
 
 
 def exit_rows(
@@ -41,7 +62,7 @@ def exit_rows(
         seed: Of the random and the fixed exits.
 
     Raises:
-        UsageError: If a share does not pay for the first frame.
+        UsageError: If a share does not pay for the first frame; see `check_shares`.
     """
     costs = torch.from_numpy(solving.played.gmacs)
     spent = torch.from_numpy(found.played.gmacs)

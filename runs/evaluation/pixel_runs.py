@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,14 +31,15 @@ from ..configs.fit import FitEndToEndConfig
 from ..folders.atomic import OutputError
 from ..folders.run_folder import is_run, verb_of
 from ..options.parse import UsageError
-from ..options.presets import CONFIG, PresetError, preset_args
+from ..options.presets import CONFIG, PresetError, preset_args, resolved
 from ..options.stage_videos import StageVideos
 from .outcome import Outcome
 from .plug_back import BATCH
 from .trace import Played
 
 VERB = "fit end-to-end"
-_DRAWS = 20  # of places that depend on nothing: other numbers than any training's
+METHOD = "AdaFocusV2"
+DRAWS = 20  # of places that depend on nothing: other numbers than any training's
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,8 @@ class PixelRun:
         boxes: Where it looks: ``learned``, or how its boxes were placed in training.
         videos: Its videos, those of all splits.
         root: The folder of the videos.
+        folder: The run's own.
+        settings: What it was trained with, by option.
     """
 
     name: str
@@ -57,11 +61,30 @@ class PixelRun:
     boxes: str
     videos: StageVideos
     root: Path
+    folder: Path
+    settings: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        """What it is, in tables and on pages: the method, or the control by its places."""
+        return METHOD if self.own_kind is None else f"{self.boxes} boxes"
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+        return int(self.settings["seed"])
 
     @property
     def own_kind(self) -> FixedKind | None:
         """How its boxes were placed in training; None where it learned where to look."""
         return next((kind for kind in FIXED_KINDS if kind == self.boxes), None)
+
+    @property
+    def gmacs(self) -> NDArray[np.float64]:
+        """``(1, T)``: what a video costs after each step; all cost the same."""
+        policy, cost = self.own_kind is None, self.recognizer.cost
+        steps = range(1, self.videos.frames.steps + 1)
+        return np.array([[cost.of_video(n, policy=policy).total_gmacs for n in steps]])
 
     def check(self, split: str) -> None:
         """Refuse a split that has no videos.
@@ -112,7 +135,7 @@ class PixelRun:
         first = 0
         while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
             indices = range(first, first + len(batch))
-            draws = uniform_draws(indices, frames.steps, [seed, _DRAWS, 0])
+            draws = uniform_draws(indices, frames.steps, [seed, DRAWS, 0])
             first += len(batch)
             for kind, recognitions in zip(kinds, found, strict=True):
                 places = self.recognizer.places
@@ -166,7 +189,8 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
     recognizer = AdaptiveRecognizer.from_bundle(path, device)
     name = path.resolve().name
     videos = StageVideos.read(config)
-    return PixelRun(name, recognizer, config.boxes, videos, config.videos.videos)
+    root, settings = config.videos.videos, resolved(config)
+    return PixelRun(name, recognizer, config.boxes, videos, root, path, settings)
 
 
 def all_places(run: PixelRun) -> tuple[FixedKind, ...]:

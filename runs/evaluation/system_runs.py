@@ -15,7 +15,15 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 from tqdm import tqdm
 
-from ...agents import DirectSystem, FixedSystem, TaskRecognizer, TaskTrace, find_system, trace_task
+from ...agents import (
+    DirectSystem,
+    FixedSystem,
+    System,
+    TaskRecognizer,
+    TaskTrace,
+    find_system,
+    trace_task,
+)
 from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, make_sb3, open_source, pixel_sources
 from ...feature_cache import Clip
@@ -44,16 +52,16 @@ class SystemRun:
         model: What decides in an environment; else None.
         environment: Id and keywords of that environment, files included.
         fixed: Whether what it reads is known beforehand, and no video ends early.
-        approximate: Whether the features of its cache are not those of what it looks at.
+        system: The recipe.
     """
 
     name: str
     source: FeatureSource
+    system: System
     reader: Reader | None = None
     model: BaseAlgorithm | None = None
     environment: tuple[str, dict[str, Any]] = ("", {})
     fixed: bool = False
-    approximate: bool = False
 
     def rows(self, split: str, *, pixels: bool) -> list[dict[str, Any]]:
         """Return what is told of a split, as of other policies.
@@ -69,12 +77,12 @@ class SystemRun:
         """
         cache = self.source.cache
         videos = cache.split(split)
-        trace = self._on_cache(split, videos)
+        trace = self.watch(videos)
         row: dict[str, Any] = system_results(self.name, trace, cache)["test"]
         if pixels:
             logits = torch.cat(list(self._on_pixels(videos)))
             row["parity"] = parity(logits, trace.logits, cache.labels[videos])
-        if not pixels or not self.approximate:
+        if not pixels or not self.system.approximate:
             return [row]
         name = f"{self.name} on pixels"
         return [row, system_results(name, replace(trace, logits=logits), cache)["test"]]
@@ -88,12 +96,13 @@ class SystemRun:
         trace = self.reader(self.source, videos)
         return played_of(trace, self.source.cache), trace.logits
 
-    def _on_cache(self, split: str, videos: NDArray[np.int64]) -> TaskTrace:
+    def watch(self, videos: NDArray[np.int64]) -> TaskTrace:
+        """Return what it does in different rows of the cache ``(B,)``."""
         if self.reader is not None:
             return self.reader(self.source, videos)
         assert self.model is not None
         env_id, keywords = self.environment
-        return trace_task(self.model, env_id, split=split, **keywords)
+        return trace_task(self.model, env_id, rows=videos, **keywords)
 
     def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""
@@ -168,7 +177,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         try:
             read = system.reader(source, setting, seed, path / TRAINED)
             fixed = isinstance(system, FixedSystem)
-            return SystemRun(name, source, read, fixed=fixed, approximate=system.approximate)
+            return SystemRun(name, source, system, read, fixed=fixed)
         except FocusgymError:
             raise
         except ValueError as error:  # a setting that is none
@@ -191,9 +200,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
                 f"{of_env}; got {of_model}: put both files back, or train the system again"
             )
     environment = (env_id, keywords)
-    return SystemRun(
-        name, source, model=model, environment=environment, approximate=system.approximate
-    )
+    return SystemRun(name, source, system, model=model, environment=environment)
 
 
 def _damaged(run: Path, error: Exception) -> OutputError:

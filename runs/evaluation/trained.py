@@ -115,7 +115,7 @@ def find_trained(
             )
         if said.get("system") is not None:
             raise UsageError(
-                f"{path} is a run of the system {said['system']}, which is not replayed: "
+                f"{path} is a run of the system {said['system']}, and no policy by itself: "
                 "`focusgym evaluate` and `focusgym compare --systems` set it beside others"
             )
         known = {name: Path(said[name]) for name in known}

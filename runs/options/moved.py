@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "folder"  # of a run, in its run.json: where it was when its settings were written
-_PATHS = ("cache", "classifier", "runs")  # settings of runs that say where something else is
+_PATHS = (
+    "cache",
+    "classifier",
+    "runs",
+    "end-to-end",
+)  # settings of runs that say where something else is
 
 
 def with_moved_paths(run: Path, record: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,13 +112,22 @@ def with_preset(args: Sequence[str], stored: Path | None = None) -> list[str]:
     return [*args, *_as_tokens(str(chosen), left, verb)]
 
 
+def preset_options(preset: str, verb: str) -> dict[str, Any]:
+    """Return what a preset says for a verb, as it is written there.
+
+    Raises:
+        PresetError: As `with_preset`.
+    """
+    return _read(preset, verb, set())
+
+
 def preset_args(preset: str, verb: str) -> list[str]:
     """Return what a preset says for a verb, as on the command line.
 
     Raises:
         PresetError: As `with_preset`.
     """
-    return _as_tokens(preset, _read(preset, verb, set()), verb)
+    return _as_tokens(preset, preset_options(preset, verb), verb)
 
 
 def resolved(config: Any) -> dict[str, Any]:

@@ -118,7 +118,7 @@ document.querySelectorAll("[data-confused]").forEach((b) => {
 });
 $("heatsaid").textContent = `How many of the looks cover a place, over the mean of the frames of ${data.n_mean} videos; skipped frames do not count. These two have one scale.`;
 $("confusionsaid").textContent = `Videos of each true class (row) by the class predicted after all frames (column)${data.several_labels ? "; of several labels the one that was predicted, else the first" : ""}. The stronger the colour, the larger the share of the row.`;
-$("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. ${random_path_px === null ? "" : `Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.`}${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}`;
+$("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. ${random_path_px === null ? "" : `Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.`}${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}${data.approximate ? ` ${data.approximate}.` : ""}`;
 const highest = Math.max(...policies.flatMap(covered));
 $("all").append(...policies.map((p, i) => map(
   p, highest, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, at most ${percent(Math.max(...covered(p)))} of the looks cover one place`,

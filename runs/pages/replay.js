@@ -380,7 +380,7 @@ const several = data.several_labels ? ["Where a video has several labels, confid
 const kinds = data.policies.map(({ about }) => about).filter(Boolean);
 const reward = data.reward ? `; reward r: ${data.reward}` : "";
 const chosen = `Right and wrong are those of ${names[0]} after all frames; changed: one of the two policies is right, and the other is not`;
-$("about").textContent = [`Split ${data.split}${reward}`, ...kinds, chosen, ...data.notes, ...several]
+$("about").textContent = [`Split ${data.split}${reward}`, ...kinds, ...(data.approximate ? [data.approximate] : []), chosen, ...data.notes, ...several]
   .map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`).join(" ");
 $("row").replaceChildren(...Array.from({ length: data.steps }, (_, t) => {
   const button = html("button", {});

@@ -61,7 +61,7 @@ class CachedPair:
         with usage():
             several = lookers[0].labels == "mean"
             check_design(design, reward, 1, cache.n_classes, several_labels=several)
-        footage, split = _footage(cache), cache.split(config.split)
+        footage, split = cached_footage(cache), cache.split(config.split)
         rows = rows_of(config.videos, footage, split)
         return cls(lookers, footage, rows, len(split), reward, config.reward, config.seed)
 
@@ -106,6 +106,7 @@ class CachedPair:
             "grid": math.isqrt(cache.n_options),
             "boxes_px": cache.boxes_px.tolist(),
             "absent": None,
+            "approximate": None,
         }
 
     @property
@@ -176,7 +177,9 @@ def _features(trained: Trained) -> str:
     return f"option group {cache.group.name} of {cache.root} (fingerprint {known_by})"
 
 
-def _footage(cache: FeatureCache) -> Footage:
+def cached_footage(cache: FeatureCache) -> Footage:
+    """Return the videos of a cache."""
+
     def read(row: int) -> Shot:
         (clip,) = cache.clips(np.array([row]))
         view, frames = cache.view(row), cache.frames

@@ -145,6 +145,7 @@ class Pair(Protocol):
         facts: What is said of both, JSON-able, with the keys ``reward``, ``cache`` (fingerprint),
             ``patch_px``, ``grid`` and ``boxes_px`` of the options: None where they mean nothing.
             ``absent`` says in a sentence what is not shown, and why; None where all is.
+            ``approximate`` says likewise which numbers come near to the true ones only.
         lacks: Why there can be no video of a kind.
         played: What each policy did in the videos of the split.
         gazes: Where each looked in these.

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from .box_episodes import BoxLooker
 from .episodes import Looker
-from .pixel_episodes import PixelLooker
 
-_Named = TypeVar("_Named", Looker, PixelLooker)
+_Named = TypeVar("_Named", Looker, BoxLooker)
 
 
 def told_apart(pair: tuple[_Named, _Named], paths: tuple[Path, Path]) -> tuple[_Named, _Named]:

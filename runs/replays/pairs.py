@@ -1,26 +1,46 @@
-"""Opening two policies: those of a cache, or runs that were trained end to end."""
+"""Opening two policies: those of a cache, systems of boxes, or runs trained end to end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from ..configs.replay import ReplayConfig
 from ..evaluation.pixel_runs import is_pixel_run
+from ..evaluation.system_runs import is_system_run
 from ..options.parse import UsageError
 from .cached_pair import CachedPair
 from .contract import Pair
-from .pixel_pair import PixelPair
+from .pixel_pair import pixel_pair
+from .system_pair import system_pair
 
 
 def open_pair(config: ReplayConfig) -> Pair:
     """Open the policies that ``replay`` is to show; see there for what is raised."""
     paths = [path for path in (config.policy, config.second) if path is not None]
-    on_pixels = [path for path in paths if is_pixel_run(path)]
-    if not on_pixels:
-        return CachedPair.find(config)
-    others = [path for path in paths if path not in on_pixels]
-    if others:
+    kinds = [_kind(path) for path in paths]
+    if kinds[0] != kinds[-1]:
+        special = 1 if kinds[0] == _POLICY else 0
         raise UsageError(
-            f"{on_pixels[0]} was trained end to end, and is played on the video files; {others[0]} "
-            "is no such run: expected two of one kind; give --policy and --second two runs of "
-            "'focusgym fit end-to-end', or two policies of one cache"
+            f"{paths[special]} {kinds[special]}; {paths[1 - special]} is no such run: expected two "
+            "of one kind; give --policy and --second two runs of 'focusgym fit end-to-end', two of "
+            "'focusgym train --system', or two policies of one cache"
         )
-    return PixelPair.find(config)
+    return _PAIRS[kinds[0]](config)
+
+
+_END_TO_END = "was trained end to end, and is played on the video files"
+_SYSTEM = "is a run of a system, and puts boxes at any place"
+_POLICY = "is a policy that chooses among the options of a cache"
+_PAIRS: dict[str, Callable[[ReplayConfig], Pair]] = {
+    _END_TO_END: pixel_pair,
+    _SYSTEM: system_pair,
+    _POLICY: CachedPair.find,
+}
+
+
+def _kind(path: Path) -> str:
+    """Return what a folder holds, in words."""
+    if is_pixel_run(path):
+        return _END_TO_END
+    return _SYSTEM if is_system_run(path) else _POLICY

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,200 +11,60 @@ from numpy.typing import NDArray
 
 from ...feature_cache import clips_of, read_frames, rows_digest
 from ...feature_cache.reading.samples import targets
-from ...recognizer import Cost, Recognition
-from ..configs.replay import Kind, ReplayConfig
-from ..evaluation.outcome import Outcome
-from ..evaluation.pixel_runs import PixelRun, find_pixel_run, outcome
+from ...recognizer.places.fixed import FixedKind
+from ..configs.replay import ReplayConfig
+from ..evaluation.pixel_runs import PixelRun, all_places, find_pixel_run, outcome
 from ..evaluation.plug_back import CENTRAL
-from ..evaluation.trace import Played
 from ..evaluation.trained import boxes_beside
 from ..options.devices import device_of
 from ..options.parse import UsageError
+from .box_episodes import BoxLooker
+from .box_pair import BoxPair, Seen, in_thousandths
 from .contract import Footage, Shot
-from .gaze import BoxGaze
-from .looks import random_box_path_px
 from .names import told_apart
-from .pixel_episodes import PixelEpisode, PixelLooker
 from .rows import rows_of
 
-_ABSENT = (
+ABSENT = (
     "A box of these runs may be at any place of the frame: it is not one of a list of options. So "
     "there are no probabilities of options, no alternatives, no regrets and no rewards to show"
 )
 
 
-@dataclass(frozen=True, eq=False)
-class PixelPair:
-    """Two recognizers on the same frames of the same video files; see `Pair`.
+def pixel_pair(config: ReplayConfig) -> BoxPair:
+    """Open the runs that are asked for, to be played on the video files.
 
-    Attributes:
-        lookers: Who looks.
-        footage: The videos.
-        rows: ``(B,)``, those of the split first.
-        n_split: How many these are.
-        split: Its name.
-        seed: Of places that depend on nothing.
+    Raises:
+        UsageError: If an option means nothing here, or the runs are of other videos.
+        BundleError: If a recognizer cannot be read.
+        VideoListError: If the videos, or their lists, are no longer there.
     """
-
-    lookers: tuple[PixelLooker, PixelLooker]
-    footage: Footage
-    rows: NDArray[np.int64]
-    n_split: int
-    split: str
-    seed: int
-
-    @classmethod
-    def find(cls, config: ReplayConfig) -> PixelPair:
-        """Open what is asked for.
-
-        Raises:
-            UsageError: If an option means nothing here, or the runs are of other videos.
-            BundleError: If a recognizer cannot be read.
-            VideoListError: If the videos, or their lists, are no longer there.
-        """
-        for option, changed in (
-            ("--cache", config.cache is not None),
-            ("--classifier", config.classifier is not None),
-            ("--reward", config.reward != ReplayConfig.reward),
-        ):
-            if changed:
-                raise UsageError(
-                    f"{option}: {config.policy} was trained end to end, and is played on the video "
-                    "files, without a cache or rewards: leave the option out"
-                )
-        lookers = _lookers(config)
-        run = lookers[0].run
-        footage, split = _footage(run), run.rows(config.split)
-        rows = rows_of(config.videos, footage, split)
-        return cls(lookers, footage, rows, len(split), config.split, config.seed)
-
-    @cached_property
-    def _recognized(self) -> list[Recognition]:
-        """By policy; where both have the same networks, each video is decoded once."""
-        first, second = self.lookers
-        rows = first.run.videos.table.iloc[self.rows].reset_index(drop=True)
-        if first.run is second.run:
-            title = f"{first.run.name} on {self.split}"
-            return first.run.recognize(rows, (first.kind, second.kind), self.seed, title)
-        return [
-            each.run.recognize(rows, (each.kind,), self.seed, f"{each.run.name} on {self.split}")[0]
-            for each in self.lookers
-        ]
-
-    @cached_property
-    def _outcomes(self) -> list[Outcome]:
-        rows = self.footage.table.iloc[self.rows]
-        labels = targets(rows["labels"], len(self.footage.classes))
-        return [outcome(each, rows, labels) for each in self._recognized]
-
-    @property
-    def several_labels(self) -> bool:
-        """Whether videos may have several labels."""
-        return bool(self.footage.table["labels"].str.contains(";").any())
-
-    @property
-    def policies(self) -> list[dict[str, Any]]:
-        """Name and run of each; there is no π′."""
-        return [
-            {
-                "name": each.name,
-                "folder": each.run.name,
-                "about": each.about,
-                "learned": each.learned,
-                "threshold": None,
-                "price": None,
-            }
-            for each in self.lookers
-        ]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The side of the boxes; there are neither cache, options nor reward."""
-        sides = {each.run.recognizer.places.side_px for each in self.lookers}
-        return {
-            "reward": None,
-            "cache": None,
-            "patch_px": sides.pop() if len(sides) == 1 else None,
-            "grid": None,
-            "boxes_px": None,
-            "absent": _ABSENT,
-        }
-
-    @property
-    def lacks(self) -> dict[Kind, str]:
-        """There is nothing to regret, and no π′ to skip."""
-        name = self.lookers[0].name
-        return {
-            "regret": f"{name} may look anywhere: there are no options to lose confidence to",
-            "skipped": f"{name} has no π′: it skips no frames",
-        }
-
-    @cached_property
-    def played(self) -> list[Played]:
-        """What each did in the split."""
-        return [each.played.rows(slice(self.n_split)) for each in self._outcomes]
-
-    @property
-    def gazes(self) -> list[BoxGaze]:
-        """Where the boxes of the split were."""
-        side = self.footage.frames.frame_px
-        return [
-            BoxGaze(_boxes_px(each)[: self.n_split], came.attended, side)
-            for each, came in zip(self._recognized, self.played, strict=True)
-        ]
-
-    @property
-    def costs(self) -> list[Cost]:
-        """What a video costs on average, by network."""
-        return [
-            each.run.recognizer.cost.of_video(
-                self.footage.frames.steps, policy=each.learned, kept_share=came.kept_share
+    for option, changed in (
+        ("--cache", config.cache is not None),
+        ("--classifier", config.classifier is not None),
+        ("--reward", config.reward != ReplayConfig.reward),
+    ):
+        if changed:
+            raise UsageError(
+                f"{option}: {config.policy} was trained end to end, and is played on the video "
+                "files, without a cache or rewards: leave the option out"
             )
-            for each, came in zip(self.lookers, self.played, strict=True)
-        ]
+    runs = _runs(config)
+    first = runs[0][0]
+    footage, split = _footage(first), first.rows(config.split)
+    rows = rows_of(config.videos, footage, split)
 
-    @property
-    def random_path_px(self) -> float | None:
-        """How far uniformly random boxes are from each other."""
-        side = self.facts["patch_px"]
-        return None if side is None else random_box_path_px(self.footage.frames.frame_px - side)
+    def watch() -> list[Seen]:
+        return _watch(runs, footage, rows, config)
 
-    def regrets(self) -> NDArray[np.float32]:
-        """Refuse: there are none."""
-        raise NotImplementedError(self.lacks["regret"])
-
-    def episodes(self, positions: NDArray[np.int64]) -> Sequence[Sequence[PixelEpisode]]:
-        """Return what each did in some of the videos."""
-        return [
-            [self._episode(found, came, i) for i in positions.tolist()]
-            for found, came in zip(self._recognized, self._outcomes, strict=True)
-        ]
-
-    def _episode(self, found: Recognition, came: Outcome, position: int) -> PixelEpisode:
-        row, played = int(self.rows[position]), came.played
-        return PixelEpisode(
-            label=self.footage.label(row),
-            shot=self.footage.read(row),
-            attended=played.attended[position],
-            boxes_px=_boxes_px(found)[position],
-            correct=played.correct[position],
-            confidences=played.confidences[position],
-            class_probabilities=came.logits[position].softmax(dim=-1).numpy(),
-            gmacs=played.gmacs[position],
-        )
+    return BoxPair(_lookers(runs, config), footage, rows, len(split), ABSENT, watch)
 
 
-def _boxes_px(found: Recognition) -> NDArray[np.float64]:
-    """Return boxes ``(B, T, 4)`` to a thousandth of a pixel."""
-    return np.round(found.boxes_px.double().cpu().numpy(), 3)
-
-
-def _lookers(config: ReplayConfig) -> tuple[PixelLooker, PixelLooker]:
+def _runs(config: ReplayConfig) -> list[tuple[PixelRun, FixedKind | None]]:
+    """Open one run or two, each with the places that it is shown with; None for its own."""
     device = device_of(config.device)
     run = find_pixel_run(config.policy, config.videos_root, device)
-    first = PixelLooker.own(run)
-    if config.second is None:
-        return first, PixelLooker.beside(run)
+    if config.second is None:  # beside random places, or central ones where it is random
+        return [(run, None), (run, all_places(run)[0])]
     other = find_pixel_run(config.second, config.videos_root, device)
     for what, mine, its in (
         ("videos", rows_digest(_table(run)), rows_digest(_table(other))),
@@ -217,7 +76,55 @@ def _lookers(config: ReplayConfig) -> tuple[PixelLooker, PixelLooker]:
                 f"--second {config.second} reads other {what} than {config.policy}: expected the "
                 f"same{_difference(mine, its)}; give two runs on the same videos and frames"
             )
-    return told_apart((first, PixelLooker.own(other)), (config.policy, config.second))
+    return [(run, None), (other, None)]
+
+
+def _lookers(
+    runs: list[tuple[PixelRun, FixedKind | None]], config: ReplayConfig
+) -> tuple[BoxLooker, BoxLooker]:
+    """Return what pages say of them."""
+    one, two = (
+        BoxLooker(
+            name=run.method if kind is None else f"{kind} boxes",
+            folder=run.name,
+            what=f"the run {run.name}"
+            if kind is None
+            else f"{kind} places in the networks of {run.name}",
+            learned=kind is None and run.own_kind is None,
+            side_px=run.recognizer.places.side_px,
+        )
+        for run, kind in runs
+    )
+    return (
+        (one, two)
+        if config.second is None
+        else told_apart((one, two), (config.policy, config.second))
+    )
+
+
+def _watch(
+    runs: list[tuple[PixelRun, FixedKind | None]],
+    footage: Footage,
+    rows: NDArray[np.int64],
+    config: ReplayConfig,
+) -> list[Seen]:
+    """Play the videos; where both have the same networks, each video is decoded once."""
+    table = footage.table.iloc[rows]
+    labels = targets(table["labels"], len(footage.classes))
+    (first, kind), (second, other_kind) = runs
+    listed = table.reset_index(drop=True)
+
+    def recognized(run: PixelRun, *kinds: FixedKind | None) -> list[Seen]:
+        found = run.recognize(listed, kinds, config.seed, f"{run.name} on {config.split}")
+        cost = run.recognizer.cost
+        return [
+            Seen(in_thousandths(each.boxes_px.cpu().numpy()), outcome(each, table, labels), cost)
+            for each in found
+        ]
+
+    if first is second:
+        return recognized(first, kind, other_kind)
+    return [*recognized(first, kind), *recognized(second, other_kind)]
 
 
 def _difference(mine: Any, its: Any) -> str:

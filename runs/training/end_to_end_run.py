@@ -17,6 +17,7 @@ from ...recognizer import (
     build_policy,
 )
 from ..configs.fit import FitEndToEndConfig
+from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
@@ -58,6 +59,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
     steps = videos.frames.steps
     classifier = classifier_of(None, sizes, steps, config.head, config.training).to(device)
     policy = _policy(config, glance).to(device) if learns else None
+    check_batches(config, int((videos.table["split"] == "train").sum()), policy)
     data = {
         "videos": videos.fingerprint(),
         "glance-encoder": digest_of(glance),

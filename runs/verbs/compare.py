@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ...feature_cache import read_manifest
 from ...recognizer.files.whole import write_whole
+from ..comparison.end_to_end import EndToEndRuns, SplitVideos
 from ..comparison.finished import cells_of_runs
 from ..comparison.grid import (
     cells_of,
@@ -22,7 +23,7 @@ from ..comparison.grid import (
     run_jobs,
 )
 from ..comparison.page import comparison_page
-from ..comparison.summary import Cell, print_comparison, summarise, table
+from ..comparison.summary import Cell, print_comparison, rows_of_cells, summarise, table
 from ..comparison.systems import (
     approximations,
     budget,
@@ -41,7 +42,7 @@ from ..options.presets import resolved
 
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
-_SETS = ("patch", "reward", "keep-ratios", "runs", "systems")
+_SETS = ("patch", "reward", "keep-ratios", "runs", "systems", "end-to-end")
 _GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache")
 
 
@@ -52,7 +53,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         The summary, which is in ``results.json``.
 
     Raises:
-        UsageError: If options are wrong or do not go together.
+        UsageError: If options are wrong or do not go together, or runs that were trained end to end
+            are of other videos.
         OutputError: If something is in the way, or the comparison was begun with other settings.
         FailedError: If trainings failed; the others are kept.
         CacheError, BundleError, VideoError: As the verbs that it is made of.
@@ -61,24 +63,32 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     _check(config)
     device = device_of(config.device)
     config = replace(
-        config, cache=config.cache.resolve(), runs=tuple(run.resolve() for run in config.runs)
+        config,
+        cache=config.cache.resolve(),
+        runs=tuple(run.resolve() for run in config.runs),
+        end_to_end=tuple(run.resolve() for run in config.end_to_end),
     )
     if is_run(config.out):
         _check_grows(config)
     else:
         check_free(config.out)
-    if config.runs:
+    beside = EndToEndRuns.find(config.end_to_end, config.videos_root, device)
+    if config.runs or not (config.reward or config.systems):
         cells = cells_of_runs(config.runs, config.keep_ratios, device)
-        reference = _reference(config, [cell.label for cell in cells])
-        summary = summarise(cells, reference)  # before a file is written: it may refuse
+        rows_of_cells(cells)  # before a file is written: it may refuse
+        reference = _reference(config, [*(cell.label for cell in cells), *beside.names])
+        beside.check(_split_videos(cells))
         with run_folder(
             config.out, "compare", config, {}, resume=None, may_change=_GROWS, device=device
         ):
-            _write(config, summary, cells)
+            summary = _summarise(config, cells, beside, reference, [])
     else:
         groups = groups_of(config)
         jobs, systems = jobs_of(config, groups), system_jobs(config)
-        reference = _reference(config, [*rows_of(jobs), *system_rows(systems)])
+        rows = [*rows_of(jobs), *system_rows(systems), *beside.names]
+        reference = _reference(config, rows)
+        if config.end_to_end:
+            beside.check(SplitVideos.of_cache(config.cache))
         data = read_manifest(config.cache)["fingerprints"]
         with run_folder(
             config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
@@ -88,9 +98,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             run_systems(systems, config)
             cells = [*cells_of(jobs), *fixed_cells(groups, config.seeds, device)]
             cells += system_cells(systems, groups)
-            summary = summarise(cells, reference)
-            summary["notes"] += budget(systems) + approximations(systems)
-            _write(config, summary, cells)
+            notes = budget(systems) + approximations(systems)
+            summary = _summarise(config, cells, beside, reference, notes)
     if config.json:
         tell(json.dumps(summary))
     else:
@@ -141,6 +150,29 @@ def _label(reference: str) -> str:
         return reference
 
 
+def _split_videos(cells: Sequence[Cell]) -> SplitVideos | None:
+    """Return the test videos of finished runs; None where there are none."""
+    if not cells:
+        return None
+    played = cells[0].played
+    return SplitVideos(played.names, played.labels, f"{cells[0].label} in --runs")
+
+
+def _summarise(
+    config: CompareConfig,
+    cells: Sequence[Cell],
+    beside: EndToEndRuns,
+    reference: str,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Measure what was trained end to end, and write what comes of all cells."""
+    cells = [*cells, *beside.cells(config.out, cells)]
+    summary = summarise(cells, reference)
+    summary["notes"] += [*notes, *beside.notes()]
+    _write(config, summary, cells)
+    return summary
+
+
 def _write(config: CompareConfig, summary: dict[str, Any], cells: Sequence[Cell]) -> None:
     write_whole(config.out / "results.csv", table(summary).to_csv(index=False))
     comparison_page(config.out / "index.html", summary, cells, resolved(config))
@@ -149,7 +181,7 @@ def _write(config: CompareConfig, summary: dict[str, Any], cells: Sequence[Cell]
 
 def _check(config: CompareConfig) -> None:
     """Refuse what cannot be trained before anything is written."""
-    if not config.reward and not config.systems:
+    if not config.reward and not config.systems and not config.end_to_end:
         raise UsageError("--reward: give at least one design")
     if config.systems and config.runs:
         raise UsageError("--systems: --runs compares what is there already: give one of them")

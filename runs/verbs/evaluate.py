@@ -23,7 +23,7 @@ from ...agents import (
 from ...feature_cache import FeatureCache
 from ...feature_cache.reading.rows import SKIPPED
 from ..configs.evaluate import EvaluateConfig
-from ..evaluation.exits import SOLVED_ON, exit_rows
+from ..evaluation.exits import SOLVED_ON, check_shares, exit_rows
 from ..evaluation.measures import print_measures
 from ..evaluation.models import SUFFIX, find_model
 from ..evaluation.outcome import Outcome
@@ -67,29 +67,37 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     found = _find(paths, config)
     if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
         found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
+    policies = [(each, _at_shares(each, config.keep_ratio)) for each in found]
     several = len({_features(each) for each in found}) > 1
+    solving: dict[int, Outcome] = {}  # by the id of who played; before anything that takes long
+    if config.exit_at:
+        for pixel_run in pixel_runs:
+            check_shares(pixel_run.name, config.exit_at, pixel_run.gmacs)
+        solving = {
+            id(run): _solving(run.name, run.source.cache, run.read, config) for run in systems
+        }
+        for each in (each for _, at_shares in policies for each in at_shares):
+            solving[id(each)] = _solving(each.name, each.cache, partial(_play, each), config)
     rows: list[dict[str, Any]] = []
     for run in systems:
         cache = run.source.cache
         videos = _videos(cache, config)
         rows += run.rows(config.split, pixels=config.pixels)
         if config.exit_at:
-            outcomes = _outcomes(cache, videos, run.read, run.read(videos))
-            rows += _exits(run.name, *outcomes, config)
+            reported = Outcome(*run.read(videos), all_labels(cache, videos))
+            rows += _exits(run.name, solving[id(run)], reported, config)
     for trained_on_pixels in pixel_runs:
         rows += _pixel_rows(trained_on_pixels, config)
     seen: set[tuple[str, str]] = set()
-    for trained in found:
+    for trained, at_shares in policies:
         videos = _videos(trained.cache, config)
-        for each in _at_shares(trained, config.keep_ratio):
-            plays = partial(_play, each)
-            played = plays(videos)
-            rows.append(_row(each.name, each, videos, *played))
+        for each in at_shares:
+            reported = Outcome(*_play(each, videos), all_labels(each.cache, videos))
+            rows.append(reported.row(each.name))
             if isinstance(each, Trained) and config.pixels:
                 rows[-1]["parity"] = _parity(each, videos)
             if config.exit_at:
-                outcomes = _outcomes(each.cache, videos, plays, played)
-                rows += _exits(each.name, *outcomes, config)
+                rows += _exits(each.name, solving[id(each)], reported, config)
         if _features(trained) not in seen:  # once for all policies on the same features
             seen.add(_features(trained))
             others = [
@@ -197,15 +205,12 @@ def _exits(
     return exit_rows(name, solving, found, config.exit_at, measure, seed)
 
 
-def _outcomes(
-    cache: FeatureCache, videos: NDArray[np.int64], plays: Plays, played: tuple[Played, Tensor]
-) -> tuple[Outcome, Outcome]:
-    """Return what comes of the videos that exits are solved on, and of those reported on."""
-    solving = cache.split(SOLVED_ON)
-    return (
-        Outcome(*plays(solving), all_labels(cache, solving)),
-        Outcome(*played, all_labels(cache, videos)),
-    )
+def _solving(name: str, cache: FeatureCache, plays: Plays, config: EvaluateConfig) -> Outcome:
+    """Return what comes of the videos that exits are solved on; refuse too small a share."""
+    videos = cache.split(SOLVED_ON)
+    found = Outcome(*plays(videos), all_labels(cache, videos))
+    check_shares(name, config.exit_at, found.played.gmacs)
+    return found
 
 
 def _features(trained: Decider) -> tuple[str, str]:

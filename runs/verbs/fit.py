@@ -17,6 +17,7 @@ from ..configs.fit import (
 )
 from ..folders.atomic import check_free
 from ..options.devices import device_of
+from ..options.end_to_end import check_policy_options
 from ..training.cubes_run import fit_cubes
 from ..training.end_to_end_run import fit_end_to_end
 from ..training.stage_run import fit_classifier, fit_encoder, fit_patches
@@ -41,6 +42,7 @@ def run_fit_verb(config: StageConfig) -> None:
             case FitPatchesConfig():
                 fit_patches(config, device)
             case FitEndToEndConfig():
+                check_policy_options(config)
                 fit_end_to_end(config, device)
             case FitCubesConfig():
                 fit_cubes(config, device)

@@ -347,6 +347,9 @@ def test_on_pixels_boxes_are_cut_out_where_they_are(digits: FeatureSource) -> No
     frames = pixels._frames
     expected = recognizer(frames)
     torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-4)
+    corners = 36 * np.array(named)  # of 64 − 28 pixels
+    boxes = np.concatenate([corners, corners + 28], axis=1)
+    np.testing.assert_allclose(found.boxes_px, np.tile(boxes, (4, 1, 1)), atol=1e-4)
     on_cache = read_centers(digits, digits.cache.split("test"), policy)
     assert (on_cache.logits - found.logits).abs().max() > 1e-3, "which comes near to it only"
 

@@ -297,4 +297,7 @@ def test_exits(root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str
     )
     said = refused(capsys, root / "where", "--exit-at", 0.5, 1.5)
     assert said == "--exit-at must be in (0, 1], a share of the full cost; got 1.5"
-    assert "GMACs up to its first step" in refused(capsys, root / "where", "--exit-at=0.2")
+    said = refused(capsys, root / "where", "--exit-at=0.2")
+    assert said.startswith(
+        "--exit-at 0.2: the first frame alone costs where 0.25 of a whole video: "
+    )

@@ -1,4 +1,4 @@
-"""Who puts boxes anywhere in the frames of video files, and what came of it in a video."""
+"""Who puts boxes anywhere in the frames, and what came of it in a video."""
 
 from __future__ import annotations
 
@@ -10,53 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import Caption, draw_decision
-from ...recognizer.places.fixed import FixedKind
-from ..evaluation.pixel_runs import PixelRun, all_places
 from .contract import OF_OPTIONS, Shot, outcome_facts
-
-METHOD = "AdaFocusV2"
 
 
 @dataclass(frozen=True, eq=False)
-class PixelLooker:
-    """A run of ``focusgym fit end-to-end``, or places that depend on nothing in its networks.
+class BoxLooker:
+    """Who puts boxes anywhere: a run, or places that depend on nothing in its networks.
 
     Attributes:
         name: What the pages call it.
-        run: The run.
-        kind: Of these places; None looks where the run does.
+        folder: Name of the run.
+        what: What it is, in words: the run, or its places.
+        learned: Whether it learned where to look.
+        side_px: P, of its boxes.
     """
 
     name: str
-    run: PixelRun
-    kind: FixedKind | None = None
-
-    @classmethod
-    def own(cls, run: PixelRun) -> PixelLooker:
-        """Return who looks where a run does."""
-        return cls(METHOD if run.own_kind is None else f"{run.boxes} boxes", run)
-
-    @classmethod
-    def beside(cls, run: PixelRun) -> PixelLooker:
-        """Return what a run is shown beside: random places, or central ones where it is random."""
-        kind = all_places(run)[0]
-        return cls(f"{kind} boxes", run, kind)
-
-    @property
-    def learned(self) -> bool:
-        """Whether it learned where to look."""
-        return self.kind is None and self.run.own_kind is None
+    folder: str
+    what: str
+    learned: bool
+    side_px: int
 
     @property
     def about(self) -> str:
         """What it is, in a sentence without its end."""
-        if self.kind is None:
-            return f"{self.name}: the run {self.run.name}"
-        return f"{self.name}: {self.kind} places in the networks of {self.run.name}"
+        return f"{self.name}: {self.what}"
 
 
 @dataclass(frozen=True, eq=False)
-class PixelEpisode:
+class BoxEpisode:
     """A video with boxes that were put anywhere, decision by decision; see `Episode`.
 
     Attributes:

@@ -1,0 +1,67 @@
+"""What options of ``fit end-to-end`` have to agree on, checked before anything is trained."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ...recognizer import Policy, rank_and_world
+from ..configs.fit import FitEndToEndConfig
+from .parse import UsageError
+from .presets import options_of, preset_options
+
+# What of a policy, or of its training, an option is of.
+_OF_A_POLICY = ("policy-hidden", "conv-channels", "lr-policy", "diversity", "stop-gradient")
+
+
+def check_policy_options(config: FitEndToEndConfig) -> None:
+    """Refuse options of a policy where boxes depend on nothing that is seen.
+
+    What the preset says is no choice of the user's: it may stand beside such boxes.
+
+    Raises:
+        UsageError: If one is other than the preset's.
+    """
+    if config.boxes == "learned":
+        return
+    preset, known = config.training.preset, options_of(FitEndToEndConfig)
+    said = preset_options(preset, "fit end-to-end")
+    for option in _OF_A_POLICY:
+        name = option.replace("-", "_")
+        value = getattr(config if hasattr(config, name) else config.training, name)
+        usual = said.get(option, known[option].field.default)
+        if value != (float(usual) if isinstance(usual, str) else usual):
+            shown = f"no-{option}" if value is False else option
+            raise UsageError(
+                f"--{shown}: of a policy, and --boxes {config.boxes} has none: expected what the "
+                f"preset {preset} says, {usual}; got {value}: leave the option out"
+            )
+
+
+def check_batches(config: FitEndToEndConfig, n_train: int, policy: Policy | None) -> None:
+    """Refuse batches in which a policy's batch norm would have a single vector to normalise.
+
+    That is one segment of one video: with T = 1, where a batch, or a process's share of it, has one
+    video. Such a batch is neither left out nor joined to another: videos would be trained on less
+    often than others, or batches be larger than was asked for.
+
+    Args:
+        config: Of the verb.
+        n_train: Training videos.
+        policy: π; None where there is none, and nothing to refuse.
+
+    Raises:
+        UsageError: If there is such a batch.
+    """
+    if policy is None or config.frames.steps > 1 or config.training.freeze_batch_norm:
+        return
+    if not any(isinstance(module, nn.BatchNorm1d) for module in policy.modules()):
+        return
+    size, world = config.training.batch_size, rank_and_world()[1]
+    smallest = n_train % size or min(size, n_train)
+    if smallest // world < 2:
+        of_process = f", shared by {world} processes" if world > 1 else ""
+        raise UsageError(
+            f"--batch-size {size}: of {n_train} training videos with --steps 1 the smallest batch "
+            f"has {smallest}{of_process}, and batch norm needs two frames at least: choose another "
+            "batch size, or --freeze-batch-norm"
+        )

@@ -1,0 +1,177 @@
+"""The verb ``compare`` with runs that were trained end to end: rows, what is kept, refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from end_to_end_runs import P, command
+from support import write_cache
+from verbs import run_fit
+
+from focusgym.runs.cli import main
+from focusgym.runs.comparison.end_to_end import SplitVideos
+from focusgym.runs.evaluation.pixel_runs import PixelRun
+
+Runs = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def runs(end_to_end_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Two of one row, one without auxiliary heads, and one with random boxes."""
+    root, found = tmp_path_factory.mktemp("runs"), Runs()
+    for name, more in {
+        "learned": (),
+        "seed": ("--seed", 4),
+        "plain": ("--no-auxiliary",),
+        "random": ("--boxes", "random"),
+    }.items():
+        found[name] = root / name
+        run_fit(*command(root / name, end_to_end_digits, "--epochs", 1, *more))
+    return found
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the runs that are played."""
+    names: list[str] = []
+    play = PixelRun.play
+
+    def noting(self: PixelRun, *args: Any, **how: Any) -> Any:
+        names.append(self.name)
+        return play(self, *args, **how)
+
+    monkeypatch.setattr(PixelRun, "play", noting)
+    return names
+
+
+def evaluated(run: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    main(["evaluate", str(run), "--no-fixed", "--seed", str(seed), "--json"])
+    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["policies"]
+    return dict(row)
+
+
+def test_runs_alone(
+    runs: Runs,
+    played: list[str],
+    root: Path,
+    compare: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Figures are those of ``evaluate``; seeds make a row; what is measured is kept."""
+    first = compare("c", "--reward", "--end-to-end", runs["learned"], runs["seed"])
+    assert first["labels"] == ["AdaFocusV2"]
+    assert first["groups"] == ["end to end"]
+    assert played == ["learned", "seed"]
+    summary = compare("c", "--reward", "--end-to-end", *runs.values())
+    assert played == ["learned", "seed", "plain", "random"], "each is played once"
+    labels = ["AdaFocusV2, auxiliary=True", "AdaFocusV2, auxiliary=False", "random boxes"]
+    assert summary["labels"] == labels
+    assert summary["reference"] == labels[0]
+    rows = {row["label"]: row for row in summary["rows"]}
+    assert [row["seeds"] for row in rows.values()] == [[3, 4], [3], [3]]
+    assert {row["kind"] for row in rows.values()} == {"trained"}
+    assert {row["patch_px"] for row in rows.values()} == {P}
+    for label, of_row in zip(labels, (("learned", "seed"), ("plain",), ("random",)), strict=True):
+        seeds = rows[label]["seeds"]
+        found = [evaluated(runs[n], s, capsys) for n, s in zip(of_row, seeds, strict=True)]
+        by_step = np.mean([each["accuracy_by_step"] for each in found], axis=0)
+        row = rows[label]
+        assert row["accuracy_by_step"]["value"] == pytest.approx(by_step.tolist())
+        assert row["gmacs_by_step"] == pytest.approx(found[0]["gmacs_by_step"])
+        assert bool(row["accuracy_by_step"]["interval"]) == (len(seeds) == 2)
+        low, high = row["final_over_videos"]
+        assert low <= by_step[-1] <= high
+    played.clear()
+    assert any("measured on the video files" in note for note in summary["notes"])
+    assert "measured on the video files" in (root / "c" / "index.html").read_text()
+    assert pd.read_csv(root / "c" / "results.csv")["design"].tolist() == labels
+    assert compare("c", "--reward", "--end-to-end", *runs.values()) == summary
+    assert not played
+
+
+@pytest.mark.usefixtures("no_page")
+def test_beside_designs_and_finished_runs(
+    runs: Runs,
+    end_to_end_digits: Path,
+    played: list[str],
+    root: Path,
+    compare: Callable[..., Any],
+    refused: Callable[..., str],
+) -> None:
+    """A cache names videos by the ends of their paths; other videos are refused before all."""
+    cache = write_cache(root / "nine" / "cache", n=45).root
+    videos = shutil.copytree(end_to_end_digits, root / "videos")
+    mine, its = pd.read_csv(cache / "videos.csv"), pd.read_csv(videos / "videos.csv")
+    test, tested = mine["split"] == "test", its["split"] == "test"
+    mine.loc[test, "name"] = [Path(path).name for path in its["path"][tested]]
+    mine.to_csv(cache / "videos.csv", index=False)
+    its.loc[tested, "label"] = mine["label"][test].to_list()
+    its.to_csv(videos / "videos.csv", index=False)
+    designs = ("--reward", "increments", "confidence", "--seeds=1", "--cache", cache)
+    where = ("--videos-root", videos)
+    summary = compare("c", *designs, "--end-to-end", runs["random"], *where)
+    fixed = ["central", "random", "gaussian"]
+    assert summary["labels"] == ["increments", "confidence", *fixed, "random boxes"]
+    assert summary["groups"] == ["p12_3x3"]
+    (row,) = (row for row in summary["rows"] if row["label"] == "random boxes")
+    assert row["unpaired"] == "p12_3x3: no seed in common with increments"
+    assert row["n_videos"] == 9
+    assert played == ["random"]
+    beside = ("--end-to-end", runs["random"], *where, "--reference", "random boxes")
+    pair = compare("c", *designs, *beside)
+    assert played == ["random"]
+    rows = {row["label"]: row for row in pair["rows"]}
+    assert rows["central"]["difference"]["final_accuracy"]["over_videos"], "the same videos"
+    # Beside finished runs as well.
+    cells = [root / "c/cells/p12_3x3" / name / "seed-0" for name in ("increments", "confidence")]
+    finished = compare("r", "--runs", *cells, "--end-to-end", runs["random"], *where)
+    assert finished["labels"] == ["increments", "confidence", "random boxes"]
+    shown = {row["label"]: row["final_accuracy"]["value"] for row in finished["rows"]}
+    assert shown == {label: rows[label]["final_accuracy"]["value"] for label in shown}
+
+    run = f"--end-to-end {runs['random']}: expected the test videos of "
+    said = refused("d", *designs, "--end-to-end", runs["random"])
+    assert said.startswith(f"{run}the cache ROOT/nine/cache; got other true classes in ")
+    said = refused("d", "--reward", "increments", "--end-to-end", runs["random"])
+    assert said.startswith(f"{run}the cache ROOT/cache; got 9 videos instead of 4: give runs on")
+    said = refused("d", "--runs", *cells, "--end-to-end", runs["random"])
+    assert f"{run}increments in --runs; got other true classes in " in said
+    assert not (root / "d").exists()
+    gone = refused("c", *designs, *where)
+    assert f"compares more than is asked for now ({runs['random']})" in gone
+
+
+def test_what_is_refused(runs: Runs, root: Path, refused: Callable[..., str]) -> None:
+    learned, alone = runs["learned"], ("--reward", "--end-to-end")
+    for args, wanted in (
+        ((*alone, root), "--end-to-end ROOT: expected the folder of a finished run of"),
+        ((*alone, learned, learned), "there is already a run with its settings and its"),
+        ((*alone, learned, "--reference", "x"), "--reference x: no such row; choose one"),
+        (("--runs", learned), f"--runs {learned}: was trained end to end: give it to --end-to-end"),
+    ):
+        assert wanted in refused("c", *args), args
+    assert not (root / "c").exists()
+
+
+def test_videos_that_are_told_apart() -> None:
+    """By path and true class, one by one."""
+    names, labels = np.array(["a/1.mp4", "a/2.mp4"]), np.array([0, 1])
+    tested = SplitVideos(names, labels, "x")
+    same = SplitVideos(np.array(["1.mp4", "d/a/2.mp4"]), labels, "y")
+    assert tested.difference(same) is None
+    for other, wanted in (
+        (SplitVideos(names[::-1], labels, "y"), "a/2.mp4 where a/1.mp4 is expected"),
+        (SplitVideos(np.array(["b/1.mp4", "a/2.mp4"]), labels, "y"), "b/1.mp4 where a/1.mp4"),
+        (SplitVideos(np.array(["1.mp4", "12.mp4"]), labels, "y"), "12.mp4 where a/2.mp4"),
+        (SplitVideos(names, labels[::-1], "y"), "other true classes in 2 of 2 videos"),
+        (SplitVideos(names[:1], labels[:1], "y"), "1 videos instead of 2"),
+    ):
+        assert wanted in str(tested.difference(other))
