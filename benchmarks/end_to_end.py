@@ -35,8 +35,9 @@ from focusgym.recognizer import (
 )
 from focusgym.recognizer.exits import Measure
 from focusgym.runs.cli import main as focusgym
+from focusgym.runs.evaluation.opened_runs import find_pixel_run
 from focusgym.runs.evaluation.outcome import Outcome
-from focusgym.runs.evaluation.pixel_runs import PixelRun, all_places, find_pixel_run
+from focusgym.runs.evaluation.pixel_runs import PixelRun
 
 SHARES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 STEPS, TURNS = 16, 5  # frames of a video that is timed, and how often
@@ -173,7 +174,7 @@ def main() -> None:
     for name, (_, all_seeds) in TRAININGS.items():
         for seed in range(asked.seeds if all_seeds else 1):
             run = find_pixel_run(train(asked.quickstart, asked.out, name, seed, asked.epochs))
-            kinds = all_places(run) if name in BESIDE else ()
+            kinds = run.beside if name in BESIDE else ()
             outcomes = run.play("test", (None, *kinds), seed)
             for label, each in zip(
                 (name, *(f"{k} in {name}" for k in kinds)), outcomes, strict=True

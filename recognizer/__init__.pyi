@@ -86,7 +86,7 @@ from .places.whole_frame import WholeFrame
 from .policies.base import Policy, PolicyConfig, PolicyState
 from .policies.blockwise import blockwise_linear
 from .policies.centers import CenterNetwork
-from .policies.cubes import AXIS_KINDS, CubePolicy, CubePolicyConfig
+from .policies.cubes import AXIS_KINDS, CubePolicy, CubePolicyConfig, evenly_spread
 from .policies.policy import (
     KeepNetwork,
     PolicyNetwork,
@@ -217,6 +217,7 @@ __all__ = [
     "differences",
     "draw_options",
     "encoder_gmacs",
+    "evenly_spread",
     "exit_scores",
     "exit_steps",
     "fit",

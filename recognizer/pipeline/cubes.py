@@ -153,12 +153,16 @@ class CubeRecognizer(nn.Module):
             self._cost = cube_cost(*networks, self.cubes)
         return self._cost
 
-    @property
-    def step_gmacs(self) -> tuple[float, ...]:
-        """What each prediction adds, ``(D + 1,)`` GMACs: the glance with π first, then cubes."""
+    def step_gmacs(self, *, policy: bool) -> tuple[float, ...]:
+        """Return what each prediction adds, ``(D + 1,)`` GMACs: the glance first, then the cubes.
+
+        Args:
+            policy: Whether π runs, with the glance.
+        """
         cost, n = self.cost, self.policy.config.cubes
         each = cost.classifier_gmacs / (n + 1)
-        return (cost.glance_gmacs + cost.policy_gmacs + each, *[cost.local_gmacs / n + each] * n)
+        first = cost.glance_gmacs + policy * cost.policy_gmacs + each
+        return (first, *[cost.local_gmacs / n + each] * n)
 
     def save(
         self, path: str | os.PathLike[str], metrics: Mapping[str, float] | None = None
@@ -211,11 +215,14 @@ class CubeRecognizer(nn.Module):
         return fit_frames(frames, self.frames)
 
     @torch.no_grad()
-    def forward(self, frames: Tensor, draws: Tensor | None = None) -> Recognition:
+    def forward(
+        self, frames: Tensor, where: Tensor | None = None, *, draws: Tensor | None = None
+    ) -> Recognition:
         """Recognize videos.
 
         Args:
             frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
+            where: ``(B, D, 3)`` centres instead of the policy's, which then does not run.
             draws: ``(B, D, 3)`` uniform in [0, 1), where the policy places cubes at random.
 
         Returns:
@@ -223,8 +230,8 @@ class CubeRecognizer(nn.Module):
             cube. Places are centres ``(B, D + 1, 3)`` float32.
 
         Raises:
-            ValueError: If the frames are not uint8, T and S×S, or there are no draws for a policy
-                that needs them.
+            ValueError: If the frames are not uint8, T and S×S, given centres are not D in [0, 1]³
+                for each video, or there are no draws for a policy that needs them.
             PredictionError: If a prediction is not finite.
 
         Source: AdaFocusV3 (arXiv:2209.13465) sections 3.1 and 3.4.
@@ -238,8 +245,12 @@ class CubeRecognizer(nn.Module):
         maps, glance = glance_at(
             self.glance_encoder, glanced.flatten(0, 1), torch.float32, computes_in
         )
-        where = self.policy(maps.unflatten(0, batch), draws)  # (B, D, 3)
-        check_named(where)
+        named = where is None
+        if where is None:
+            where = self.policy(maps.unflatten(0, batch), draws)  # (B, D, 3)
+            check_named(where)
+        else:
+            where = self._given(where, batch[0])
         glance, holds = glance.unflatten(0, batch), self.cubes.frames_at(where, distinct=True)
         if self.exits is None:
             local = self._look(frames, where, holds)
@@ -248,7 +259,17 @@ class CubeRecognizer(nn.Module):
         else:
             logits, fed = self._until_sure(frames, glance, where, holds, self.exits)
         check_finite(logits, self.precision, torch.float32)
-        return self._recognition(logits, where, holds, fed)
+        return self._recognition(logits, where, holds, fed, policy=named)
+
+    def _given(self, where: Tensor, batch: int) -> Tensor:
+        expected = (batch, self.policy.config.cubes, 3)
+        if tuple(where.shape) != expected:
+            raise ValueError(
+                f"expected centres {expected} of cubes, (x, y, t) each; got {tuple(where.shape)}: "
+                "name all cubes of every video"
+            )
+        self.cubes.check(where)
+        return where.to(self.device)
 
     def _until_sure(
         self, frames: Tensor, glance: Tensor, where: Tensor, holds: Tensor, exits: ExitRule
@@ -257,7 +278,8 @@ class CubeRecognizer(nn.Module):
         f_c, batch = self.classifier, len(frames)
         rows, state = torch.arange(batch, device=self.device), f_c.start(batch)
         inputs = f_c.project(glance.amax(dim=1), None)
-        so_far, fed = [], []
+        so_far: list[Tensor] = []
+        fed: list[Tensor] = []
         for step in range(where.shape[1] + 1):
             if step:
                 # Of the videos that go on; all else stays as it was.
@@ -291,10 +313,11 @@ class CubeRecognizer(nn.Module):
             with autocast(frames.device, autocast_dtype(self.precision)):
                 maps = self.local_encoder(some)
             pooled.append(pool(maps, torch.float32))
-        return torch.cat(pooled).unflatten(0, where.shape[:2])
+        vectors: Tensor = torch.cat(pooled).unflatten(0, where.shape[:2])
+        return vectors
 
     def _recognition(
-        self, logits: Tensor, where: Tensor, holds: Tensor, fed: Tensor
+        self, logits: Tensor, where: Tensor, holds: Tensor, fed: Tensor, *, policy: bool
     ) -> Recognition:
         batch = len(logits)
         attended = fed.clone()
@@ -304,7 +327,8 @@ class CubeRecognizer(nn.Module):
         boxes = self.cubes.boxes_at(places).masked_fill(~attended[..., None], 0)
         middle = holds[..., holds.shape[-1] // 2]
         segments = torch.cat([middle.new_full((batch, 1), -1), middle], dim=1)
-        prices = torch.tensor(self.step_gmacs, dtype=torch.float64, device=fed.device)
+        added = self.step_gmacs(policy=policy)
+        prices = torch.tensor(added, dtype=torch.float64, device=fed.device)
         gmacs = (fed * prices).cumsum(dim=1)
         return Recognition(
             logits, places, boxes, attended, gmacs, fed, segments.masked_fill(~attended, -1)

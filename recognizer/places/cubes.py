@@ -190,11 +190,12 @@ class Cubes:
         rows = torch.arange(batch, device=where.device)[:, None, None]
         images = prepared[rows, frames].flatten(0, 2)  # (B·D·(F + 1), 3, S, S)
         in_frames = where[..., None, :2].expand(-1, -1, n, -1).flatten(0, 2)
-        crops = boxes.crop(images, in_frames).unflatten(0, (batch, n_cubes, n))
+        crops: Tensor = boxes.crop(images, in_frames).unflatten(0, (batch, n_cubes, n))
         if n == self.frames:
             return crops
         rest = (place - first)[..., None, None, None, None]
-        return torch.lerp(crops[:, :, :-1], crops[:, :, 1:], rest)
+        between: Tensor = torch.lerp(crops[:, :, :-1], crops[:, :, 1:], rest)
+        return between
 
     def check_videos(self, prepared: Tensor) -> None:
         """Check that videos are ``(B, T, 3, S, S)``.
@@ -222,4 +223,5 @@ def _cut(videos: Tensor, corners: Tensor, frames: Tensor, side_px: int) -> Tenso
     ]
     if not cut:
         return videos.new_empty(batch, n_cubes, n, 3, side_px, side_px)
-    return torch.stack(cut).permute(0, 3, 1, 2).unflatten(0, (batch, n_cubes, n))
+    stacked: Tensor = torch.stack(cut).permute(0, 3, 1, 2).unflatten(0, (batch, n_cubes, n))
+    return stacked

@@ -151,8 +151,9 @@ class CubePolicy(nn.Module):
         cells = self.conv_norm(cells.reshape(-1, cells.shape[-1])).relu()
         units = self.norm(self.linear(cells.reshape(batch * steps, -1))).relu()
         units = units.unflatten(0, (batch, steps))  # (B, T, H)
-        mixed: Tensor = self.over_time(units.transpose(1, 2)).transpose(1, 2).relu()
-        return units + mixed
+        mixed = self.over_time(units.transpose(1, 2)).transpose(1, 2).relu()
+        both: Tensor = units + mixed
+        return both
 
 
 def evenly_spread(n: int) -> Tensor:
@@ -160,7 +161,9 @@ def evenly_spread(n: int) -> Tensor:
 
     Of any number of them all three axes are covered evenly.
     """
-    return torch.quasirandom.SobolEngine(3).draw(n + 1)[1:]  # without the corner, its first
+    # Without the corner, which is the first one.
+    points: Tensor = torch.quasirandom.SobolEngine(3).draw(n + 1)[1:]
+    return points
 
 
 def _times(steps: int) -> Tensor:

@@ -99,5 +99,5 @@ def deep_gradient(
     spans = torch.tensor([cubes.span_px / cell, cubes.span_px / cell, cubes.span_frames])
     place = offset + (where - where.detach()) * spans.to(where.device)
     pooled = between(maps, place.flatten(0, 1), cubes.frames).mean(dim=(1, 3, 4))
-    pooled = pooled.unflatten(0, (batch, n_cubes))
-    return pooled - pooled.detach()
+    of_cubes: Tensor = pooled.unflatten(0, (batch, n_cubes))
+    return of_cubes - of_cubes.detach()

@@ -25,6 +25,8 @@ class EndToEnd(Joint):
     Source: AdaFocusV2 (arXiv:2112.14238) section 3.3.
     """
 
+    policy: Policy | None
+
     def __init__(
         self,
         glance_encoder: Encoder,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...feature_cache import FeatureCache, fingerprint, read_manifest, rows_digest
-from ..evaluation.pixel_runs import PixelRun, find_pixel_run, is_pixel_run
+from ..evaluation.opened_runs import find_pixel_run, is_pixel_run
+from ..evaluation.pixel_runs import PixelRun
 from ..evaluation.plug_back import CENTRAL
 from ..evaluation.trace import Played, read_played
 from ..options.parse import UsageError
@@ -172,7 +173,7 @@ class EndToEndRuns:
             played = _played(run, out)
             if others:  # by whose names videos are paired
                 played = replace(played, names=others[0].played.names)
-            of_run = groups or {(ALONE, run.recognizer.places.side_px): None}
+            of_run = groups or {(ALONE, run.side_px): None}
             cells += [Cell(name, group, px, run.seed, played) for group, px in of_run]
         return cells
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...recognizer import read_classifier, weights_digest
-from ..evaluation.pixel_runs import is_pixel_run
+from ..evaluation.opened_runs import is_pixel_run
 from ..evaluation.trace import play, read_played
 from ..evaluation.trained import Trained, at_keep_ratio, find_trained
 from ..folders.run_folder import RESULTS, is_run, stored_settings

@@ -1,90 +1,108 @@
-"""Runs of ``focusgym fit end-to-end``, opened again: played on the video files."""
+"""Runs that were trained from pixels, all networks together: played on their video files."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from ...feature_cache import clips_of, read_many
 from ...feature_cache.reading.samples import targets
-from ...recognizer import (
-    FIXED_KINDS,
-    AdaptiveRecognizer,
-    Recognition,
-    confidence,
-    fixed_places,
-    uniform_draws,
-)
-from ...recognizer.places.fixed import FixedKind
-from ..configs.fit import FitEndToEndConfig
-from ..folders.atomic import OutputError
-from ..folders.run_folder import is_run, verb_of
+from ...recognizer import Cost, Recognition, Recognizer, confidence, uniform_draws
 from ..options.parse import UsageError
-from ..options.presets import CONFIG, PresetError, preset_args, resolved
 from ..options.stage_videos import StageVideos
 from .outcome import Outcome
 from .plug_back import BATCH
 from .trace import Played
 
-VERB = "fit end-to-end"
-METHOD = "AdaFocusV2"
 DRAWS = 20  # of places that depend on nothing: other numbers than any training's
 
 
 @dataclass(frozen=True, eq=False)
-class PixelRun:
-    """A recognizer that was trained end to end, and the videos that it was trained for.
+class PixelRun(ABC):
+    """A recognizer that was trained with all its networks, and the videos it was trained for.
 
     Attributes:
         name: What tables call it.
         recognizer: In eval mode, its encoders fused.
-        boxes: Where it looks: ``learned``, or how its boxes were placed in training.
         videos: Its videos, those of all splits.
         root: The folder of the videos.
         folder: The run's own.
         settings: What it was trained with, by option.
     """
 
+    what: ClassVar[str]  # its places, in a word, many of them
+
     name: str
-    recognizer: AdaptiveRecognizer
-    boxes: str
+    recognizer: Recognizer
     videos: StageVideos
     root: Path
     folder: Path
     settings: Mapping[str, Any]
 
     @property
+    @abstractmethod
     def method(self) -> str:
         """What it is, in tables and on pages: the method, or the control by its places."""
-        return METHOD if self.own_kind is None else f"{self.boxes} boxes"
+
+    @property
+    @abstractmethod
+    def learned(self) -> bool:
+        """Whether it learned where to look."""
+
+    @property
+    @abstractmethod
+    def beside(self) -> tuple[str, ...]:
+        """The kinds of places, which depend on nothing that is seen, that it is set beside."""
+
+    @property
+    @abstractmethod
+    def side_px(self) -> int:
+        """P, side of what f_L reads."""
+
+    @property
+    @abstractmethod
+    def gmacs(self) -> NDArray[np.float64]:
+        """``(1, T)``: what a video costs after each prediction; all cost the same."""
+
+    @property
+    @abstractmethod
+    def draws_shape(self) -> tuple[int, int]:
+        """Of the uniform draws of a video that `look` takes."""
+
+    @abstractmethod
+    def look(self, frames: Tensor, kind: str | None, draws: Tensor) -> Recognition:
+        """Recognize videos.
+
+        Args:
+            frames: ``(B, T, ...)`` uint8, as the recognizer takes them.
+            kind: One of `beside`; None looks where the run does.
+            draws: ``(B, ...)`` uniform in [0, 1), for random places.
+        """
+
+    @abstractmethod
+    def cost_of(self, played: Played, *, policy: bool) -> Cost:
+        """Return what a video cost on average, by network.
+
+        Args:
+            played: What was done in the videos.
+            policy: Whether they were looked at where the run says; else at other places.
+        """
 
     @property
     def seed(self) -> int:
         """Of its training."""
         return int(self.settings["seed"])
-
-    @property
-    def own_kind(self) -> FixedKind | None:
-        """How its boxes were placed in training; None where it learned where to look."""
-        return next((kind for kind in FIXED_KINDS if kind == self.boxes), None)
-
-    @property
-    def gmacs(self) -> NDArray[np.float64]:
-        """``(1, T)``: what a video costs after each step; all cost the same."""
-        policy, cost = self.own_kind is None, self.recognizer.cost
-        steps = range(1, self.videos.frames.steps + 1)
-        return np.array([[cost.of_video(n, policy=policy).total_gmacs for n in steps]])
 
     def check(self, split: str) -> None:
         """Refuse a split that has no videos.
@@ -95,15 +113,14 @@ class PixelRun:
         self.rows(split)
 
     def play(
-        self, split: str, kinds: Sequence[FixedKind | None] = (None,), seed: int = 0
+        self, split: str, kinds: Sequence[str | None] = (None,), seed: int = 0
     ) -> list[Outcome]:
         """Return what comes of recognizing the videos of a split, each decoded once.
 
         Args:
             split: Which videos are recognized: ``train``, ``val`` or ``test``.
-            kinds: Ways to look, each of which recognizes all videos: places that depend on nothing
-                that is seen; or, for None, where the run looks.
-            seed: Seed of random and Gaussian places.
+            kinds: Ways to look, each of which recognizes all videos: see `look`.
+            seed: Seed of random places.
 
         Raises:
             UsageError: If there are no such videos.
@@ -115,32 +132,31 @@ class PixelRun:
         return [outcome(each, rows, labels) for each in found]
 
     def recognize(
-        self, rows: pd.DataFrame, kinds: Sequence[FixedKind | None], seed: int, title: str
+        self, rows: pd.DataFrame, kinds: Sequence[str | None], seed: int, title: str
     ) -> list[Recognition]:
         """Return what the recognizer makes of videos, each decoded once.
 
         Args:
             rows: B rows of the table of videos.
             kinds: See `play`.
-            seed: Seed of random and Gaussian places; those of a video depend on its position in
-                ``rows``, and on no other video.
+            seed: Seed of random places; those of a video depend on its position in ``rows``, and on
+                no other video.
             title: What the progress bar says.
 
         Raises:
             VideoError: If a video cannot be read.
         """
-        frames, kinds = self.videos.frames, [kind or self.own_kind for kind in kinds]
-        decoded = iter(tqdm(read_many(clips_of(rows), frames), title, len(rows), unit="video"))
+        decoded = iter(
+            tqdm(read_many(clips_of(rows), self.videos.frames), title, len(rows), unit="video")
+        )
         found: list[list[Recognition]] = [[] for _ in kinds]
-        first = 0
+        first, (steps, width) = 0, self.draws_shape
         while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
             indices = range(first, first + len(batch))
-            draws = uniform_draws(indices, frames.steps, [seed, DRAWS, 0])
+            draws = uniform_draws(indices, steps, [seed, DRAWS, 0], width)
             first += len(batch)
             for kind, recognitions in zip(kinds, found, strict=True):
-                places = self.recognizer.places
-                where = None if kind is None else fixed_places(kind, places, draws)
-                recognitions.append(self.recognizer(torch.stack(batch), where))
+                recognitions.append(self.look(torch.stack(batch), kind, draws))
         return [Recognition.join(each) for each in found]
 
     def rows(self, split: str) -> NDArray[np.int64]:
@@ -157,45 +173,6 @@ class PixelRun:
                 f"{', '.join(dict.fromkeys(table['split']))}"
             )
         return rows
-
-
-def is_pixel_run(path: Path) -> bool:
-    """Say whether a folder is a run of ``focusgym fit end-to-end``."""
-    return is_run(path) and verb_of(path) == VERB
-
-
-def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "cpu") -> PixelRun:
-    """Open a run, and look for its videos.
-
-    Args:
-        path: The run's folder.
-        videos_root: Where the folder of its videos is now.
-        device: Where it is played.
-
-    Raises:
-        OutputError: If the run's settings are damaged.
-        BundleError: If the recognizer cannot be read.
-        VideoListError: If the videos, or their lists, are no longer there.
-    """
-    try:
-        args = [str(path), *preset_args(str(path / CONFIG), VERB)]
-    except PresetError as error:
-        raise OutputError(
-            f"{path / CONFIG} is damaged: put it back, or train the run again ({error})"
-        ) from error
-    config = tyro.cli(FitEndToEndConfig, args=args, config=(tyro.conf.OmitArgPrefixes,))
-    if videos_root is not None:
-        config = replace(config, videos=replace(config.videos, videos=videos_root))
-    recognizer = AdaptiveRecognizer.from_bundle(path, device)
-    name = path.resolve().name
-    videos = StageVideos.read(config)
-    root, settings = config.videos.videos, resolved(config)
-    return PixelRun(name, recognizer, config.boxes, videos, root, path, settings)
-
-
-def all_places(run: PixelRun) -> tuple[FixedKind, ...]:
-    """Return the kinds of places that a run is set beside: all but its own."""
-    return tuple(kind for kind in FIXED_KINDS if kind != run.boxes)
 
 
 def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor) -> Outcome:

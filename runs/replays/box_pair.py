@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...recognizer import Cost, FrameCost
+from ...recognizer import Cost
 from ..configs.replay import Kind
 from ..evaluation.outcome import Outcome
 from ..evaluation.trace import Played
@@ -26,12 +26,12 @@ class Seen(NamedTuple):
     Attributes:
         boxes_px: ``(B, T, 4)`` (left, top, right, bottom), to a thousandth of a pixel.
         outcome: What was predicted, and what it cost.
-        cost: Of every network on a segment.
+        cost_of: Gives, of what was played, what a video cost on average, by network.
     """
 
     boxes_px: NDArray[np.float64]
     outcome: Outcome
-    cost: FrameCost
+    cost_of: Callable[[Played], Cost]
 
 
 def in_thousandths(boxes_px: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -128,12 +128,7 @@ class BoxPair:
     @property
     def costs(self) -> list[Cost]:
         """What a video costs on average, by network."""
-        return [
-            seen.cost.of_video(
-                self.footage.frames.steps, policy=each.learned, kept_share=came.kept_share
-            )
-            for each, seen, came in zip(self.lookers, self._seen, self.played, strict=True)
-        ]
+        return [seen.cost_of(came) for seen, came in zip(self._seen, self.played, strict=True)]
 
     @property
     def random_path_px(self) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..configs.replay import ReplayConfig
-from ..evaluation.pixel_runs import is_pixel_run
+from ..evaluation.opened_runs import is_pixel_run
 from ..evaluation.system_runs import is_system_run
 from ..options.parse import UsageError
 from .cached_pair import CachedPair

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ...feature_cache import clips_of, read_frames, rows_digest
 from ...feature_cache.reading.samples import targets
-from ...recognizer.places.fixed import FixedKind
 from ..configs.replay import ReplayConfig
-from ..evaluation.pixel_runs import PixelRun, all_places, find_pixel_run, outcome
+from ..evaluation.opened_runs import find_pixel_run
+from ..evaluation.pixel_runs import PixelRun, outcome
 from ..evaluation.plug_back import CENTRAL
 from ..evaluation.trained import boxes_beside
 from ..options.devices import device_of
@@ -59,12 +59,12 @@ def pixel_pair(config: ReplayConfig) -> BoxPair:
     return BoxPair(_lookers(runs, config), footage, rows, len(split), ABSENT, watch)
 
 
-def _runs(config: ReplayConfig) -> list[tuple[PixelRun, FixedKind | None]]:
+def _runs(config: ReplayConfig) -> list[tuple[PixelRun, str | None]]:
     """Open one run or two, each with the places that it is shown with; None for its own."""
     device = device_of(config.device)
     run = find_pixel_run(config.policy, config.videos_root, device)
     if config.second is None:  # beside random places, or central ones where it is random
-        return [(run, None), (run, all_places(run)[0])]
+        return [(run, None), (run, run.beside[0])]
     other = find_pixel_run(config.second, config.videos_root, device)
     for what, mine, its in (
         ("videos", rows_digest(_table(run)), rows_digest(_table(other))),
@@ -80,18 +80,18 @@ def _runs(config: ReplayConfig) -> list[tuple[PixelRun, FixedKind | None]]:
 
 
 def _lookers(
-    runs: list[tuple[PixelRun, FixedKind | None]], config: ReplayConfig
+    runs: list[tuple[PixelRun, str | None]], config: ReplayConfig
 ) -> tuple[BoxLooker, BoxLooker]:
     """Return what pages say of them."""
     one, two = (
         BoxLooker(
-            name=run.method if kind is None else f"{kind} boxes",
+            name=run.method if kind is None else f"{kind} {run.what}",
             folder=run.name,
             what=f"the run {run.name}"
             if kind is None
             else f"{kind} places in the networks of {run.name}",
-            learned=kind is None and run.own_kind is None,
-            side_px=run.recognizer.places.side_px,
+            learned=kind is None and run.learned,
+            side_px=run.side_px,
         )
         for run, kind in runs
     )
@@ -103,7 +103,7 @@ def _lookers(
 
 
 def _watch(
-    runs: list[tuple[PixelRun, FixedKind | None]],
+    runs: list[tuple[PixelRun, str | None]],
     footage: Footage,
     rows: NDArray[np.int64],
     config: ReplayConfig,
@@ -114,12 +114,15 @@ def _watch(
     (first, kind), (second, other_kind) = runs
     listed = table.reset_index(drop=True)
 
-    def recognized(run: PixelRun, *kinds: FixedKind | None) -> list[Seen]:
+    def recognized(run: PixelRun, *kinds: str | None) -> list[Seen]:
         found = run.recognize(listed, kinds, config.seed, f"{run.name} on {config.split}")
-        cost = run.recognizer.cost
         return [
-            Seen(in_thousandths(each.boxes_px.cpu().numpy()), outcome(each, table, labels), cost)
-            for each in found
+            Seen(
+                in_thousandths(each.boxes_px.cpu().numpy()),
+                outcome(each, table, labels),
+                partial(run.cost_of, policy=kind is None),
+            )
+            for kind, each in zip(kinds, found, strict=True)
         ]
 
     if first is second:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from ...agents import TaskTrace
 from ...agents.centers import read_boxes
-from ...recognizer import shortened, uniform_draws
+from ...recognizer import Cost, shortened, uniform_draws
 from ..configs.replay import ReplayConfig
 from ..evaluation.outcome import Outcome
 from ..evaluation.pixel_runs import DRAWS
 from ..evaluation.system_runs import SystemRun, find_system_run
 from ..evaluation.systems import played_of
-from ..evaluation.trace import all_labels
+from ..evaluation.trace import Played, all_labels
 from ..options.devices import device_of
 from ..options.parse import UsageError
 from .box_episodes import BoxLooker
@@ -109,4 +109,9 @@ def _seen(run: SystemRun, trace: TaskTrace, rows: NDArray[np.int64]) -> Seen:
     policy = max(0.0, float(played.gmacs[:, 0].mean()) - others)
     outcome = Outcome(played, trace.logits, all_labels(cache, rows))
     assert trace.boxes_px is not None
-    return Seen(in_thousandths(trace.boxes_px), outcome, replace(cost, policy_gmacs=policy))
+    cost = replace(cost, policy_gmacs=policy)
+
+    def cost_of(came: Played) -> Cost:
+        return cost.of_video(cache.steps, policy=True, kept_share=came.kept_share)
+
+    return Seen(in_thousandths(trace.boxes_px), outcome, cost_of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,9 +48,9 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
         )
     trained = ["policy"] if alone else ["glance", "local", "classifier", *["policy"] * learns]
     # A preset has the rates of all.
-    rates = {f"lr_{name}": None for name in ("glance", "local", "classifier", "policy")}
-    kept = {name: rates[name] for name in rates if name.removeprefix("lr_") not in trained}
-    settings = settings_of(replace(config.training, **kept), trained)
+    others = {"glance", "local", "classifier", "policy"} - {*trained}
+    without: Any = {f"lr_{name}": None for name in others}
+    settings = settings_of(replace(config.training, **without), trained)
     with usage():
         cubes = Cubes(config.frames.frame, config.patch, config.frames.steps, config.cube_frames)
     videos = StageVideos.read(config)

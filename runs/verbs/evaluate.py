@@ -26,8 +26,9 @@ from ..configs.evaluate import EvaluateConfig
 from ..evaluation.exits import SOLVED_ON, check_shares, exit_rows
 from ..evaluation.measures import print_measures
 from ..evaluation.models import SUFFIX, find_model
+from ..evaluation.opened_runs import find_pixel_run, is_pixel_run
 from ..evaluation.outcome import Outcome
-from ..evaluation.pixel_runs import PixelRun, all_places, find_pixel_run, is_pixel_run
+from ..evaluation.pixel_runs import PixelRun
 from ..evaluation.plug_back import Contender, parity, recognize_files, recognizer_of
 from ..evaluation.system_runs import SystemRun, find_system_run, is_system_run
 from ..evaluation.trace import Played, all_labels, play
@@ -188,7 +189,7 @@ def _find_pixel_runs(paths: Sequence[Path], config: EvaluateConfig) -> list[Pixe
 
 def _pixel_rows(run: PixelRun, config: EvaluateConfig) -> list[dict[str, Any]]:
     """Return the row of a run, those of its exits, and those of other places in its networks."""
-    kinds = all_places(run) if config.fixed else ()
+    kinds = run.beside if config.fixed else ()
     found, *others = run.play(config.split, (None, *kinds), config.seed)
     rows = [found.row(run.name)]
     if config.exit_at:
