@@ -141,6 +141,11 @@ class CubeRecognizer(nn.Module):
         self.eval()
 
     @property
+    def places(self) -> Cubes:
+        """Where f_L may be run, by the name that other recognizers have for it."""
+        return self.cubes
+
+    @property
     def device(self) -> torch.device:
         """Where the networks are, and where results are returned."""
         return next(self.parameters()).device

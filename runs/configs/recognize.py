@@ -21,6 +21,10 @@ class RecognizeConfig:
         top: How many classes to tell.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         precision: In which the encoders compute.
+        gmacs: Budget of a video on average: a video stops at the first prediction that is sure
+            enough, by thresholds that are solved for the budget on the validation videos of a run
+            of 'focusgym fit cubes' or 'focusgym fit end-to-end'. If it is not given, the bundle's
+            exits count, if it has any.
         annotate: Folder for a copy of each video, named like it, that shows where was looked, the
             class so far and the compute so far.
         json: Print one JSON object per video, with the prediction after every frame.
@@ -31,5 +35,6 @@ class RecognizeConfig:
     top: int = 3
     device: Device = "cpu"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    gmacs: float | None = None
     annotate: Path | None = None
     json: bool = False

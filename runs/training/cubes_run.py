@@ -19,6 +19,7 @@ from ...recognizer import (
     read_recognizer,
 )
 from ..configs.fit import FitCubesConfig
+from ..evaluation.budgets import write_predictions
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
@@ -102,6 +103,7 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
             classes=videos.classes,
         )
         recognizer.save(folder, metrics=metrics)
+        write_predictions(folder, recognizer, samples[1])
 
     data = {"videos": videos.fingerprint(), **digests}
     train_stage(config, Training(stage, samples, settings, key, "cubes", write), data)

@@ -17,6 +17,7 @@ from ...recognizer import (
     build_policy,
 )
 from ..configs.fit import FitEndToEndConfig
+from ..evaluation.budgets import write_predictions
 from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
@@ -93,6 +94,8 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
             classes=videos.classes,
         )
         recognizer.save(folder, metrics=metrics)
+        if learns:  # controls have no exits that anybody wants
+            write_predictions(folder, recognizer, samples[1])
 
     key = [seed, END_TO_END]
     train_stage(config, Training(stage, samples, settings, key, "end to end", write), data)

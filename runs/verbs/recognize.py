@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ...feature_cache import RecognizedVideo, VideoError, recognize_videos
-from ...recognizer import AdaptiveRecognizer, encoder_gmacs, format_gmacs
+from ...recognizer import (
+    CubeRecognizer,
+    Recognizer,
+    encoder_gmacs,
+    format_gmacs,
+    read_recognizer,
+)
 from ..configs.recognize import RecognizeConfig
+from ..evaluation.budgets import exits_within
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
 from ..pictures.annotate import annotate, annotated_paths, annotation_folder
@@ -33,14 +40,21 @@ def recognize(config: RecognizeConfig) -> None:
     outputs: list[Path] | list[None] = [None] * len(config.videos)
     if config.annotate is not None:
         outputs = annotated_paths(config.annotate, config.videos)
-    recognizer = AdaptiveRecognizer.from_bundle(config.bundle, device, config.precision)
+    recognizer = read_recognizer(config.bundle, device, config.precision)
+    if isinstance(recognizer, CubeRecognizer) and recognizer.policy.config.draws:
+        raise UsageError(
+            f"{config.bundle} looks at random: it is a control; give a recognizer that has learned "
+            "where to look, or pass `draws` to CubeRecognizer in Python"
+        )
     if recognizer.policy is None:
         raise UsageError(
             f"{config.bundle} has no policy, so it has to be told where to look: give a "
             "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"
         )
+    if config.gmacs is not None:
+        recognizer.exits = exits_within(config.bundle, config.gmacs)
     folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
-    full_gmacs = full_frame_gmacs(recognizer)
+    full_gmacs = full_frames_gmacs(recognizer)
     unreadable = 0
     recognized = recognize_videos(recognizer, config.videos)
     with folder:
@@ -51,29 +65,34 @@ def recognize(config: RecognizeConfig) -> None:
                     raise found
                 line |= facts(recognizer, found, full_gmacs, config.top)
                 if out is not None and recognizer.frames is not None:
-                    annotate(path, out, line["steps"], recognizer.frames)
+                    shown = [step for step in line["steps"] if step["frame"] is not None]
+                    annotate(path, out, shown, recognizer.frames)
                     line["annotated"] = str(out)
             except VideoError as error:
                 unreadable += 1
                 line = {"video": str(path), "error": str(error)}
-            what = "frames" if recognizer.segment_frames == 1 else "segments"
-            tell(json.dumps(line) if config.json else _sentences(line, what))
+            tell(json.dumps(line) if config.json else _sentences(line, _units(recognizer)))
     if unreadable:
         raise SystemExit(1)
 
 
-def full_frame_gmacs(recognizer: AdaptiveRecognizer) -> float:
-    """Return the GMACs per segment of f_G and f_L on the full frame S×S, and of f_C; no policy.
+def full_frames_gmacs(recognizer: Recognizer) -> float:
+    """Return the GMACs of a video with f_G and f_L on all frames S×S, and f_C; no policy.
 
     Source: AdaFocus (arXiv:2105.03245) Table 3: the baseline TSM+, here without TSM.
     """
-    cost, n_frames = recognizer.cost, recognizer.segment_frames
-    local_gmacs = encoder_gmacs(recognizer.local_encoder, recognizer.places.frame_px, n_frames)
-    return cost.glance_gmacs + local_gmacs + cost.classifier_gmacs
+    cost, side_px = recognizer.cost, recognizer.places.frame_px
+    if isinstance(recognizer, CubeRecognizer):
+        local_gmacs = encoder_gmacs(recognizer.local_encoder, side_px)
+        steps = recognizer.places.steps
+        return cost.glance_gmacs + steps * local_gmacs + cost.classifier_gmacs
+    local_gmacs = encoder_gmacs(recognizer.local_encoder, side_px, recognizer.segment_frames)
+    of_segment = cost.glance_gmacs + local_gmacs + cost.classifier_gmacs
+    return 1 if recognizer.frames is None else recognizer.frames.steps * of_segment
 
 
 def facts(
-    recognizer: AdaptiveRecognizer, video: RecognizedVideo, full_gmacs: float, top: int
+    recognizer: Recognizer, video: RecognizedVideo, full_gmacs: float, top: int
 ) -> dict[str, Any]:
     """Return what was recognized in one video, as plain values.
 
@@ -87,7 +106,7 @@ def facts(
     Args:
         recognizer: What recognized it.
         video: What it found.
-        full_gmacs: Of a full frame; see `full_frame_gmacs`.
+        full_gmacs: Of full frames; see `full_frames_gmacs`.
         top: How many classes.
     """
     found, indices = video.recognition, video.frame_indices
@@ -98,13 +117,13 @@ def facts(
     best = probabilities[-1].topk(min(top, len(names)))
     steps = [
         {
-            "frame": int(indices[t]),
+            "frame": int(indices[segment]) if segment >= 0 else None,
             "box_px": found.boxes_px[0, t].tolist() if found.attended[0, t] else None,
             "class": names[int(probabilities[t].argmax())],
             "probability": float(probabilities[t].max()),
             "gmacs": float(found.gmacs[0, t]),
         }
-        for t in range(len(indices))
+        for t, segment in enumerate(found.segments[0].tolist())
     ]
     gmacs = float(found.gmacs[0, -1])
     return {
@@ -115,12 +134,19 @@ def facts(
         "fed": int(found.fed.sum()),
         "attended": int(found.attended.sum()),
         "gmacs": gmacs,
-        "full_frames_gmacs": len(indices) * full_gmacs,
-        "times_less": len(indices) * full_gmacs / gmacs,
+        "full_frames_gmacs": full_gmacs,
+        "times_less": full_gmacs / gmacs,
         "decode_ms": 1e3 * video.decode_s,
         "recognize_ms": 1e3 * video.recognize_s,
         "steps": steps,
     }
+
+
+def _units(recognizer: Recognizer) -> str:
+    """Return what f_L looks at, many of them."""
+    if isinstance(recognizer, CubeRecognizer):
+        return "cubes"
+    return "frames" if recognizer.segment_frames == 1 else "segments"
 
 
 def _sentences(line: dict[str, Any], what: str) -> str:
@@ -129,12 +155,13 @@ def _sentences(line: dict[str, Any], what: str) -> str:
     classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
     ratio = line["times_less"]
     compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
-    n_frames = len(line["steps"])
-    stopped = f"stopped after {line['fed']}, " if line["fed"] < n_frames else ""
+    glance = what == "cubes"  # their first prediction is that after the glance
+    n_looks, fed = len(line["steps"]) - glance, line["fed"] - glance
+    stopped = f"stopped after {fed}, " if fed < n_looks else ""
     recognizing = f"{line['recognize_ms']:.1f} ms recognizing (mean of its batch)"
     lines = [
         f"{line['video']}: {classes}",
-        f"  {line['attended']} of {n_frames} {what} looked at, {stopped}"
+        f"  {line['attended']} of {n_looks} {what} looked at, {stopped}"
         f"{format_gmacs(line['gmacs'])}, {compared} than full frames "
         f"({format_gmacs(line['full_frames_gmacs'])})",
         f"  {line['decode_ms']:.1f} ms decoding, {recognizing}",

@@ -1,0 +1,74 @@
+"""Budgets at inference: what a run predicted of its validation videos, and exits solved on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from ...agents import solve_exits
+from ...recognizer import CubeRecognizer, ExitRule, Recognizer, Samples
+from ...recognizer.files.whole import write_whole
+from ..options.parse import UsageError
+
+# In the folder of a recognizer.
+VALIDATION_FILE = "validation.safetensors"
+_BATCH = 32
+
+
+@torch.no_grad()
+def write_predictions(folder: Path, recognizer: Recognizer, validation: Samples) -> None:
+    """Write what a recognizer predicts of its validation videos, on which exits can be solved.
+
+    Args:
+        folder: Of the recognizer.
+        recognizer: Without exits.
+        validation: Frames, draws and labels.
+    """
+    columns: list[tuple[Tensor, ...]] = []
+    rows = torch.arange(validation.n).split(_BATCH)
+    loaded = validation.batches(0, rows)
+    for frames, draws, labels in tqdm(loaded, "validation videos", len(rows), unit="batch"):
+        if isinstance(recognizer, CubeRecognizer):
+            found = recognizer(frames, draws=draws[..., :3])
+        else:
+            found = recognizer(frames)
+        columns.append((found.logits.cpu(), found.gmacs.cpu(), labels))
+    names = ("logits", "gmacs", "labels")
+    tensors = (torch.cat(column).contiguous() for column in zip(*columns, strict=True))
+    write_whole(folder / VALIDATION_FILE, save(dict(zip(names, tensors, strict=True))))
+
+
+def exits_within(folder: Path, budget_gmacs: float) -> ExitRule:
+    """Return exits by entropy for which videos cost a budget on average.
+
+    Args:
+        folder: Of the recognizer.
+        budget_gmacs: Largest mean cost of a validation video.
+
+    Raises:
+        UsageError: If there are no predictions to solve them on, they are damaged, or the budget
+            does not pay for the first prediction.
+
+    Source: AdaFocusV3 (arXiv:2209.13465) Eq. 7.
+    """
+    path = folder / VALIDATION_FILE
+    if not path.is_file():
+        raise UsageError(
+            f"--gmacs: {folder} has no {VALIDATION_FILE}, the predictions that exits are solved "
+            "on: give a run of 'focusgym fit cubes' or 'focusgym fit end-to-end', or leave it out"
+        )
+    try:
+        content = load_file(path)
+        logits, costs, labels = (content[name] for name in ("logits", "gmacs", "labels"))
+        return solve_exits(logits, labels, costs, budget_gmacs, "entropy")
+    except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
+        raise UsageError(
+            f"--gmacs: {path} is damaged: copy it again, or train the run anew ({error})"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"--gmacs: {error}") from error
