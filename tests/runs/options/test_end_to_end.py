@@ -7,12 +7,29 @@ from pathlib import Path
 import pytest
 import torch
 from end_to_end_runs import command
+from verbs import refused
 
 from focusgym.recognizer import PolicyConfig, build_policy
 from focusgym.recognizer.stages.samples import shuffled
 from focusgym.runs.cli import _parse
 from focusgym.runs.options.end_to_end import check_batches
 from focusgym.runs.options.parse import UsageError
+
+
+def test_boxes_without_a_policy_have_none_of_its_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, told in (
+        (
+            ("--boxes", "random", "--policy-hidden", 7),
+            "--policy-hidden: of a policy, and --boxes random has none: expected what the preset "
+            "digits_v2 says, 128; got 7: leave the option out",
+        ),
+        (("--boxes", "central", "--no-diversity"), "--no-diversity: of a policy, and --boxes cent"),
+        (("--boxes", "central", "--lr-policy", 0.1), "--lr-policy: of a policy, and --boxes centr"),
+    ):
+        assert told in refused(capsys, *command(tmp_path / "out", tmp_path, *more)), more
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_batch_of_one_frame_is_refused(tmp_path: Path) -> None:

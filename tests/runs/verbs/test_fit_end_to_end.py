@@ -377,13 +377,6 @@ def test_what_cannot_be_trained_is_refused(
         (("--glance-encoder", "resnet18"), "resnet18"),
         (("--preset", "activitynet"), "says nothing for `focusgym fit end-to-end`"),
         (
-            ("--boxes", "random", "--policy-hidden", 7),
-            "--policy-hidden: of a policy, and --boxes random has none: expected what the preset "
-            "digits_v2 says, 128; got 7: leave the option out",
-        ),
-        (("--boxes", "central", "--no-diversity"), "--no-diversity: of a policy, and --boxes cent"),
-        (("--boxes", "central", "--lr-policy", 0.1), "--lr-policy: of a policy, and --boxes centr"),
-        (
             ("--steps", 1, "--batch-size", 11),
             "--batch-size 11: of 12 training videos with --steps 1 the smallest batch has 1, and ",
         ),
