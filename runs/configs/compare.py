@@ -56,8 +56,6 @@ class CompareConfig:
         skip: For AdaFocus+, the curve over η; --no-plus leaves it out.
         classifier: How f_C is trained.
         runs: Compare these runs of 'focusgym train' instead of training any.
-        end_to_end: Set these runs of 'focusgym fit end-to-end' beside, measured on their video
-            files: the same test videos as those of the others.
         cache: The feature cache.
         patch: Patch sides P, pixels; all option groups of the cache if not given. What the cache
             lacks is encoded into the folder of the comparison, with the f_L of its first group.
@@ -76,6 +74,8 @@ class CompareConfig:
             frameexit_gates, arnet, adaframe, ocsampler, or module:attribute of your own. Each is
             trained at all settings of its recipe, on whole frames that the cache has to hold.
         learning: How they learn.
+        end_to_end: Set these runs of 'focusgym fit end-to-end' beside, measured on their video
+            files: the same test videos as those of the others.
     """
 
     out: Positional[Path]
@@ -83,7 +83,6 @@ class CompareConfig:
     skip: SkipConfig
     classifier: ClassifierFitConfig
     runs: tuple[Path, ...] = ()
-    end_to_end: tuple[Path, ...] = ()
     cache: Path = QUICKSTART / "cache"
     patch: tuple[int, ...] = ()
     reward: tuple[str, ...] = DESIGNS
@@ -97,3 +96,4 @@ class CompareConfig:
     json: bool = False
     systems: tuple[str, ...] = ()
     learning: LearnerConfig = field(default_factory=LearnerConfig)
+    end_to_end: tuple[Path, ...] = ()

@@ -221,6 +221,7 @@ comparisons = st.builds(
     st.lists(st.integers()).map(tuple),
     st.lists(texts.filter(lambda text: not text.startswith("-"))).map(tuple),
     keep_ratios=st.lists(numbers).map(lambda found: tuple(abs(each) for each in found)),
+    end_to_end=st.lists(paths.filter(lambda path: not str(path).startswith("-"))).map(tuple),
 )
 
 
