@@ -14,7 +14,7 @@ import torch
 from support import L, write_cache
 
 from focusgym.agents import PlusTraining, PPOConfig
-from focusgym.feature_cache import FeatureCache
+from focusgym.feature_cache import FeatureCache, video_table
 from focusgym.recognizer import (
     ClassifierConfig,
     OnFeatures,
@@ -87,7 +87,8 @@ def test_encoders_are_the_same_in_processes_of_their_own(
     """What goes to a process is all that decides them: copies, called in the other order."""
     out, _ = tiny_run
     videos = pd.read_csv(out / "data" / "videos.csv")
-    videos["path"] = f"{out}/data/" + videos["path"]
+    paths = f"{out}/data/" + videos["path"]
+    videos = video_table(paths.tolist(), videos["label"].tolist(), videos["split"].tolist())
 
     def elsewhere(function: Any, calls: Any) -> None:
         for each in reversed(pickle.loads(pickle.dumps([(function, x) for x in calls.values()]))):
