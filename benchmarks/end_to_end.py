@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from focusgym.recognizer import (
     FrameConfig,
     PolicyConfig,
     Purpose,
+    Recognition,
     build_classifier,
     build_policy,
     generator,
@@ -41,6 +44,14 @@ from focusgym.runs.evaluation.pixel_runs import PixelRun
 
 SHARES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 STEPS, TURNS = 16, 5  # frames of a video that is timed, and how often
+STOPS = (4, 8)  # exits that are timed, after so many frames
+# After how many frames the exits that are timed are asked for.
+ASKED = {
+    "every frame": range(1, STEPS + 1),
+    "every 2nd": range(2, STEPS + 1, 2),
+    "every 4th": range(4, STEPS + 1, 4),
+    "4, 8 and 16": (4, 8, 16),
+}
 RESAMPLES = 10_000
 # Name in the table, options of ``fit end-to-end``, and whether all seeds are trained.
 TRAININGS = {
@@ -54,6 +65,7 @@ TRAININGS = {
 }
 BESIDE = ("learned", "no_reuse")  # what other boxes are measured beside, in the same networks
 Points = NDArray[np.float64]
+Run = Callable[[], Recognition]
 
 
 def train(quickstart: Path, out: Path, name: str, seed: int, epochs: int) -> Path:
@@ -133,29 +145,68 @@ def at_size() -> AdaptiveRecognizer:
     ).fused()
 
 
+def stopping_after(after: Sequence[int], stop: int) -> ExitRule:
+    """Return a rule that asks after so many frames, and stops every video after ``stop`` of them.
+
+    No score reaches the thresholds before, which a recognizer does not know beforehand.
+    """
+    asked = {n: 0.0 if n >= stop else (1 + NEVER) / 2 for n in after}
+    return ExitRule("confidence", tuple(asked.get(n, NEVER) for n in range(1, STEPS + 1)))
+
+
 def timed(batch: int) -> str:
-    """Recognize videos to their ends and to an exit, in turn; return what that took, in words."""
-    whole, stopping = at_size(), at_size()
-    stopping.exits = ExitRule("confidence", (NEVER,) * (STEPS // 2 - 1) + (0.0,) * (STEPS // 2 + 1))
+    """Recognize videos to their ends and to exits, in turn; return what that took, as a table.
+
+    The last rows are of streams, which have their frames one after the other: what exits save
+    there is beside the same stream to its end.
+    """
+    whole = at_size()
     frames = torch.randint(0, 256, (batch, STEPS, 3, 224, 224), dtype=torch.uint8)
-    shares, gmacs = [], [0.0, 0.0]
+
+    def at_once(rule: ExitRule | None) -> Recognition:
+        whole.exits = rule
+        return whole(frames)
+
+    def streamed(rule: ExitRule | None) -> Recognition:
+        whole.exits = rule
+        stream = whole.stream(batch)
+        return Recognition.join([stream.push(frames[:, t]) for t in range(STEPS)], dim=1)
+
+    to_the_end, stream = partial(at_once, None), partial(streamed, None)
+    rows = [("all frames, no exits", to_the_end, to_the_end)]
+    for name, after in ASKED.items():
+        for stop in STOPS:
+            if stop in after:
+                run = partial(at_once, stopping_after(after, stop))
+                rows.append((f"asked after {name}: stops after {stop}", run, to_the_end))
+    rows.append(("a stream, frame by frame, no exits", stream, to_the_end))
+    for stop in STOPS:
+        run = partial(streamed, stopping_after(range(1, STEPS + 1), stop))
+        rows.append((f"a stream that stops after {stop}, over the stream", run, stream))
+    clocks: dict[Run, list[tuple[float, float]]] = {run: [] for _, run, _ in rows}
+    gmacs: dict[Run, float] = {}
     for turn in range(TURNS + 1):
-        seconds = []
-        for i, recognizer in enumerate((whole, stopping)):
-            start = time.perf_counter()
-            found = recognizer(frames)
-            seconds.append(time.perf_counter() - start)
-            gmacs[i] = float(found.gmacs[0, -1])
-        if turn:  # the first one warms up
-            shares.append(seconds[1] / seconds[0])
-    compute, median = gmacs[1] / gmacs[0], float(np.median(shares))
-    return (
-        f"AdaFocusV2-MN2/RN at P = 128, {batch} video(s) of {STEPS} frames at a time, "
-        f"{gmacs[0]:.2f} GMACs: an exit after half of them spends {compute:.3f} of the GMACs in "
-        f"{median:.3f} of the time ({min(shares):.3f} to {max(shares):.3f}, {TURNS} turns): "
-        f"compute is followed to {compute / median:.2f}, and {(1 - median) / (1 - compute):.2f} of "
-        "the saving is saved"
-    )
+        for run in clocks:
+            start = time.perf_counter(), time.process_time()
+            gmacs[run] = float(run().gmacs[0, -1])
+            if turn:  # the first one warms up
+                clocks[run].append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    head = "| | GMACs | their share | share of time | of CPU time | followed to | in CPU time |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for name, run, base in rows:
+        compute = gmacs[run] / gmacs[base]
+        shares = np.array(clocks[run]) / np.array(clocks[base])  # (turns, 2)
+        medians = np.median(shares, axis=0)
+        spread = " | ".join(
+            f"{median:.3f} ({column.min():.3f}, {column.max():.3f})"
+            for median, column in zip(medians, shares.T, strict=True)
+        )
+        followed = " | ".join(f"{compute / median:.2f}" for median in medians)
+        lines.append(f"| {name} | {gmacs[run]:.2f} | {compute:.3f} | {spread} | {followed} |")
+    how = f"{batch} video(s) of {STEPS} frames at a time, {torch.get_num_threads()} thread(s)"
+    median = float(np.median([wall for wall, _ in clocks[to_the_end]]))
+    title = f"AdaFocusV2-MN2/RN at P = 128, {how}, {median:.2f} s to the end, {TURNS} turns:"
+    return "\n".join([title, "", *lines])
 
 
 def main() -> None:
@@ -167,7 +218,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--timing", action="store_true", help="time the paper's sizes, no more")
     asked = parser.parse_args()
+    if asked.timing:
+        print("\n\n".join(timed(batch) for batch in (1, 8)))
+        return
     asked.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Outcome]] = {}
     learned_runs: list[PixelRun] = []

@@ -23,7 +23,8 @@ class ExitRule:
     Attributes:
         measure: What the score is, see `exit_scores`.
         thresholds: T numbers, one per step. The T-th step stops whatever its score is, so that the
-            last number has no effect. `NEVER` stops no video.
+            last number has no effect. `NEVER` stops no video: a recognizer reads the frames up to
+            the next step that may stop one together.
 
     Raises:
         ValueError: If the measure is unknown, or the thresholds are not finite numbers, one at
@@ -82,6 +83,15 @@ class ExitRule:
         if step >= self.steps - 1:
             return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         return exit_scores(logits, self.measure) >= self.thresholds[step]
+
+    def until_exit(self, seen: int) -> int:
+        """Return how many steps come up to the next one, included, after which a video may stop.
+
+        Args:
+            seen: Steps before.
+        """
+        possible = (t for t in range(seen, self.steps - 1) if self.thresholds[t] < NEVER)
+        return next(possible, max(seen, self.steps - 1)) - seen + 1
 
     def exit_steps(self, logits: Tensor) -> Tensor:
         """Return the index ``(N,)`` of the step after which each video stops, of ``(N, T, C)``."""

@@ -251,7 +251,8 @@ class AdaptiveRecognizer(nn.Module):
     ) -> Recognition:
         """Recognize videos whose frames are all given.
 
-        With `exits` the frames are taken in turn, and the batch shrinks as videos stop.
+        With `exits` the frames are taken in turn, together those between which no video can stop,
+        and the batch shrinks as videos stop.
 
         Args:
             frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)`` where a segment has several
@@ -274,9 +275,8 @@ class AdaptiveRecognizer(nn.Module):
             is zero.
         """
         if self.exits is not None:
-            check_pixels(frames, self.places.frame_px, self.segment_frames)
-            given = check_given(options, attended, self.places, tuple(frames.shape[:2]))
-            return self.stream(len(frames)).push_all(frames, *(given or (None, None)))
+            check_pixels(frames, self.places.frame_px, self.segment_frames)  # B is read off it
+            return self.stream(len(frames)).push_all(frames, options, attended)
         glance, local, chosen, looks, costs, _ = self.observe(frames, options, attended, None)
         return self.result(self.classifier(glance, local), chosen, looks, costs)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..policies.base import PolicyState
-from .checks import check_given
+from .checks import check_given, check_pixels
 from .recognition import Recognition
 
 if TYPE_CHECKING:
@@ -83,21 +85,19 @@ class RecognizerStream:
                 f"give {shape}, or begin a stream of another batch"
             )
         given = check_given(options, attended, recognizer.places, (self._batch,))
-        fed, logits, spent = self.running.clone(), self._logits.clone(), self._spent.clone()
-        chosen = recognizer.places.empty(self._batch).to(recognizer.device)
-        looks = torch.zeros_like(fed)
-        if fed.any():
-            logits[fed], chosen[fed], looks[fed], costs = self._go_on(frames, given)
-            spent[fed] += costs
-        self.seen += 1
-        self._logits, self._spent = logits, spent
-        columns = (values[:, None] for values in (logits, chosen, looks, spent, fed))
-        return recognizer.result(*columns)
+        return self._take(frames[:, None], given and (given[0][:, None], given[1][:, None]))
 
     def push_all(
-        self, frames: Tensor, options: Tensor | None = None, attended: Tensor | None = None
+        self,
+        frames: Tensor,
+        options: Tensor | NDArray[Any] | None = None,
+        attended: Tensor | NDArray[np.bool_] | None = None,
     ) -> Recognition:
-        """Recognize the next T segments of every stream, one after the other.
+        """Recognize the next T segments of every stream, which are all given.
+
+        Segments after which no stream can stop are read together with the one that follows: the
+        encoders read their weights once for all of them, and nothing is computed that one after the
+        other would not compute.
 
         Args:
             frames: ``(B, T, 3, S, S)`` uint8, or ``(B, T, F, 3, S, S)``, see `push`.
@@ -105,46 +105,77 @@ class RecognizerStream:
             attended: ``(B, T)`` bool, see `push`.
 
         Returns:
-            What `push` returned for each segment, joined.
+            What `push` returns for each segment, joined.
+
+        Raises:
+            ValueError: See `push`; segments before a refused one may have been taken.
+            PredictionError: See `push`.
         """
-        parts = [
-            self.push(
-                frames[:, t],
-                None if options is None else options[:, t],
-                None if attended is None else attended[:, t],
+        recognizer = self._recognizer
+        check_pixels(frames, recognizer.places.frame_px, recognizer.segment_frames)
+        n_streams, n_segments = frames.shape[:2]
+        if n_streams != self._batch:
+            raise ValueError(
+                f"expected segments of each of {self._batch} streams; got {tuple(frames.shape)}: "
+                "begin a stream of another batch"
             )
-            for t in range(frames.shape[1])
-        ]
+        given = check_given(options, attended, recognizer.places, (n_streams, n_segments))
+        parts, first = [], 0
+        while first < n_segments:
+            rest = n_segments - first
+            rule = recognizer.exits if self.running.any() else None
+            n = rest if rule is None else min(rest, rule.until_exit(self.seen))
+            now = slice(first, first + n)
+            parts.append(self._take(frames[:, now], given and (given[0][:, now], given[1][:, now])))
+            first += n
         return Recognition.join(parts, dim=1)
 
-    def _go_on(
-        self, frames: Tensor, given: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Take a frame of the running streams; return logits, options, looks and costs of it."""
-        recognizer, f_c = self._recognizer, self._recognizer.classifier
-        every = bool(self.running.all())
+    def _take(self, frames: Tensor, given: tuple[Tensor, Tensor] | None) -> Recognition:
+        """Take the next n segments ``(B, n, ...)``; after the last of them a stream may stop."""
+        recognizer, n = self._recognizer, frames.shape[1]
+        fed = self.running[:, None].repeat(1, n)
+        logits = self._logits[:, None].repeat(1, n, 1)
+        costs = torch.zeros_like(fed, dtype=torch.float64)
+        chosen = recognizer.places.empty(self._batch, n).to(recognizer.device)
+        looks = torch.zeros_like(fed)
         rows = self.running.nonzero().squeeze(1)
-        frames = frames if every else frames[rows.to(frames.device)]
+        if len(rows):
+            logits[rows], chosen[rows], looks[rows], costs[rows] = self._go_on(frames, given, rows)
+        costs[:, 0] += self._spent
+        self.seen += n
+        taken = recognizer.result(logits, chosen, looks, costs, fed)
+        self._logits, self._spent = logits[:, -1], taken.gmacs[:, -1]
+        return taken
+
+    def _go_on(
+        self, frames: Tensor, given: tuple[Tensor, Tensor] | None, rows: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Take segments of the running streams ``rows``; return logits, options, looks, costs."""
+        recognizer, f_c = self._recognizer, self._recognizer.classifier
+        if len(rows) < self._batch:
+            frames = frames[rows.to(frames.device)]
         options, attended = given or (None, None)
         if options is not None and attended is not None:
-            options, attended = (x[rows.to(x.device), None] for x in (options, attended))
+            options, attended = (x[rows.to(x.device)] for x in (options, attended))
         glance, local, chosen, looks, costs, policy_state = recognizer.observe(
-            frames[:, None], options, attended, self._policy_state
+            frames, options, attended, self._policy_state
         )
         if self.seen and recognizer.policy and (given is None) != self._asks:
             raise ValueError(
                 "a stream has either the policy's options or given ones, for the policy remembers "
                 "the frames before: give options for all frames, or for none"
             )
-        step = torch.full((len(rows),), self.seen, device=recognizer.device)
-        inputs = f_c.project(glance[:, 0], local[:, 0])
-        state = f_c.advance(self._state, f_c.recur(self._state, step), inputs, step)
-        logits = f_c.logits(state, step)
+        inputs, state, predictions = f_c.project(glance, local), self._state, []
+        for t in range(frames.shape[1]):
+            step = torch.full((len(rows),), self.seen + t, device=recognizer.device)
+            state = f_c.advance(state, f_c.recur(state, step), inputs[:, t], step)
+            predictions.append(f_c.logits(state, step))
         self._asks = given is None
         if recognizer.exits is not None:
-            goes_on = ~recognizer.exits.stops(logits, self.seen)
+            last = self.seen + len(predictions) - 1
+            goes_on = ~recognizer.exits.stops(predictions[-1], last)
             self.running = self.running.index_put((rows,), goes_on)
             state = state[goes_on]
             policy_state = None if policy_state is None else policy_state.of(goes_on)
         self._state, self._policy_state = state, policy_state
-        return logits, chosen[:, 0], looks[:, 0], costs[:, 0]
+        return torch.stack(predictions, dim=1), chosen, looks, costs

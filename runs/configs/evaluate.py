@@ -30,6 +30,8 @@ class EvaluateConfig:
             they may spend on average. The threshold is solved on the split val for each share;
             random and fixed exits of the same mean cost are measured beside. Of systems, those that
             read known segments in order have them.
+        exit_after: Numbers of frames after which videos may stop, such as 2 4 8 16; after each if
+            none are given. A recognizer reads the frames in between together, which is faster.
         exit_measure: How sure a prediction is: its largest probability, its negated entropy, or its
             largest probability less the second.
         fixed: Measure the random, central and Gaussian policies too.
@@ -51,6 +53,7 @@ class EvaluateConfig:
     split: str = "test"
     keep_ratio: tuple[float, ...] = ()
     exit_at: tuple[float, ...] = ()
+    exit_after: tuple[int, ...] = ()
     exit_measure: Literal["confidence", "entropy", "margin"] = "confidence"
     fixed: bool = True
     oracle: bool = False

@@ -47,6 +47,7 @@ def exit_rows(
     shares: Sequence[float],
     measure: Measure,
     seed: int,
+    after: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """Return three rows for each share of the full cost: solved, random and fixed exits.
 
@@ -60,9 +61,11 @@ def exit_rows(
         shares: Of the mean full cost of a video of the split val, whose videos may spend it.
         measure: How sure a prediction is.
         seed: Of the random and the fixed exits.
+        after: Numbers of frames after which videos may stop; after each if there are none.
 
     Raises:
-        UsageError: If a share does not pay for the first frame; see `check_shares`.
+        UsageError: If a share does not pay for the first frame after which a video may stop, or
+            there is no such number of frames; see `check_shares`.
     """
     costs = torch.from_numpy(solving.played.gmacs)
     spent = torch.from_numpy(found.played.gmacs)
@@ -70,7 +73,9 @@ def exit_rows(
     for share in shares:
         with usage():
             budget = share * float(costs[:, -1].mean())
-            rule = solve_exits(solving.logits, solving.labels, costs, budget, measure)
+            rule = solve_exits(
+                solving.logits, solving.labels, costs, budget, measure, after=after or None
+            )
         steps = rule.exit_steps(found.logits)
         mean_gmacs = float(hold(spent, steps)[:, -1].mean())
         controls = {

@@ -33,6 +33,7 @@ _AT_ONCE = (
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs", "decisions"), _AT_LEAST_ONE),
     **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
+    "exit_after": _AT_LEAST_ONE,
     **dict.fromkeys(("sample", "validations", "views", "more"), _AT_LEAST_ZERO),
     **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
     **dict.fromkeys(("ent_coef", "vf_coef", "setting"), _NOT_NEGATIVE),
@@ -62,6 +63,8 @@ def check_options(config: Any) -> None:
     match config:
         case EvaluateConfig(policies=()):
             raise OptionError("give at least one run of `focusgym train`, or a policy bundle")
+        case EvaluateConfig(exit_at=(), exit_after=(_, *_)):
+            raise OptionError("--exit-after is for videos that stop: give --exit-at as well")
         case RecognizeConfig(videos=()):
             raise OptionError("give at least one video file")
         case QuickstartConfig():

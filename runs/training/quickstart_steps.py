@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -13,6 +15,7 @@ from ...agents import PPOConfig, write_policy
 from ...agents.train import make_model, train_model, trained_penalty
 from ...feature_cache import FeatureCache, clips_of, make_encoder, read_many
 from ...recognizer import (
+    Classifier,
     ClassifierConfig,
     Encoder,
     FitConfig,
@@ -22,69 +25,113 @@ from ...recognizer import (
     TensorSamples,
     build_classifier,
     read_classifier,
+    read_encoder,
     torch_threads,
     uniform_draws,
     write_bundle,
 )
+from ..folders.steps import Calls
 from .recipes import Recipe
 from .stage_parts import seeded
 from .stages import classifier_training, encoder_training, looks, patches_training
+
+# By split: frames and labels, see `_decode`; arrays, which go to a process without shared memory.
+Decoded = dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
 
 # No two trainings of a run see the same draws.
 PIXELS, CACHE, FINETUNE, VALIDATION, FULL_FRAMES = range(5)
 
 
 def make_encoders(
-    folder: Path, recipe: Recipe, videos: pd.DataFrame, n_classes: int, seed: int
+    folder: Path, recipe: Recipe, videos: pd.DataFrame, n_classes: int, seed: int, do: Calls
 ) -> None:
     """Train both encoders on full frames, then f_L and f_C on random patches (stage I).
 
     Writes the bundles ``glance``, ``local`` and ``classifier``. All frames are held in memory: this
     is for the embedded data set.
+
+    Args:
+        folder: Which is made.
+        recipe: How, with how many threads.
+        videos: The table of videos, of whose splits train and val are read.
+        n_classes: C.
+        seed: Of all draws.
+        do: Makes the two trainings on full frames, which need nothing of one another, such as in
+            processes.
     """
-    if recipe.full_frames is None or recipe.stage_one is None:
+    if recipe.stage_one is None:
         raise ValueError("this recipe trains no encoders: give weights instead")
     decoded = {split: _decode(videos, split, recipe) for split in ("train", "val")}
+    folder.mkdir()
+    do(
+        _train_on_full_frames,
+        {
+            name: (folder / name, index, recipe, decoded, n_classes, seed)
+            for index, name in enumerate(("glance", "local"))
+        },
+    )
+    glance, local = read_encoder(folder / "glance"), read_encoder(folder / "local")
+    _, classifier = _networks(recipe, n_classes, seed)
 
-    def samples(split: str, stage: int | None) -> TensorSamples:
-        frames, labels = decoded[split]
+    def samples(split: str, stage: int) -> TensorSamples:
+        frames, labels = map(torch.from_numpy, decoded[split])
 
         def load(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
-            if stage is None:
-                return frames[rows], labels[rows]
             draws = uniform_draws(rows.tolist(), recipe.frames.steps, [seed, stage, epoch])
             return frames[rows], draws, labels[rows]
 
         return TensorSamples(len(labels), load)
 
+    with torch_threads(recipe.training_threads):
+        patches_training(
+            glance,
+            local,
+            classifier,
+            PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid),
+            (samples("train", PIXELS), samples("val", VALIDATION)),
+            recipe.stage_one,
+            [seed, PIXELS],
+            "stage I: f_L and f_C",
+        ).into(folder)
+
+
+def _networks(recipe: Recipe, n_classes: int, seed: int) -> tuple[list[FullFrames], Classifier]:
+    """Return f_G and f_L with heads for full frames, and f_C, all with random weights."""
     with seeded(seed):
         glance, local = Encoder(recipe.glance), Encoder(recipe.local)
-        stages_zero = [FullFrames(encoder, n_classes) for encoder in (glance, local)]
-        classifier = build_classifier(classifier_config(recipe, glance, local, n_classes))
-    folder.mkdir()
-    every = samples("train", None), samples("val", None)
-    for index, (name, stage) in enumerate(zip(("glance", "local"), stages_zero, strict=True)):
-        key, title = [seed, FULL_FRAMES, index], f"full frames: {stage.encoder.config.name}"
-        encoder_training(stage, every, recipe.full_frames, key, title).into(folder / name)
-    patches_training(
-        glance,
-        local,
-        classifier,
-        PatchGrid(recipe.frames.frame_px, recipe.patch_px, recipe.grid),
-        (samples("train", PIXELS), samples("val", VALIDATION)),
-        recipe.stage_one,
-        [seed, PIXELS],
-        "stage I: f_L and f_C",
-    ).into(folder)
+        stages = [FullFrames(encoder, n_classes) for encoder in (glance, local)]
+        return stages, build_classifier(classifier_config(recipe, glance, local, n_classes))
 
 
-def _decode(videos: pd.DataFrame, split: str, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def _train_on_full_frames(
+    folder: Path, index: int, recipe: Recipe, decoded: Decoded, n_classes: int, seed: int
+) -> None:
+    """Train an encoder, f_G (0) or f_L (1), on full frames, and write its bundle."""
+    if recipe.full_frames is None:
+        raise ValueError("this recipe trains no encoders: give weights instead")
+    stage = _networks(recipe, n_classes, seed)[0][index]
+
+    def samples(split: str) -> TensorSamples:
+        frames, labels = map(torch.from_numpy, decoded[split])
+        return TensorSamples(len(labels), lambda _, rows: (frames[rows], labels[rows]))
+
+    key, title = [seed, FULL_FRAMES, index], f"full frames: {stage.encoder.config.name}"
+    with torch_threads(recipe.training_threads):
+        encoder_training(
+            stage, (samples("train"), samples("val")), recipe.full_frames, key, title
+        ).into(folder)
+
+
+def _decode(
+    videos: pd.DataFrame, split: str, recipe: Recipe
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return frames ``(N, T, 3, S, S)`` and labels ``(N,)`` of a split."""
     chosen = videos[videos["split"] == split]
     decoded = tqdm(
         read_many(clips_of(chosen), recipe.frames), "decoding", len(chosen), unit="video"
     )
-    return torch.stack([pixels for pixels, _ in decoded]), torch.tensor(chosen["label"].to_numpy())
+    frames = np.stack([pixels.numpy() for pixels, _ in decoded])
+    return frames, chosen["label"].to_numpy(np.int64, copy=True)
 
 
 def load_encoders(folder: Path, recipe: Recipe, weights: Path) -> None:

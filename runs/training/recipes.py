@@ -33,11 +33,12 @@ class Recipe:
         finetune: Stage III, and its control.
         skip_rate: Share of the frames that are skipped at random where f_C is trained on the cache,
             in [0, 1), so that it knows what a zero local vector means (0 in the paper's training).
-        training_threads: Threads for everything that trains on the cache; None leaves torch's.
-            More than one does not help small networks, and slows them down many times as soon as
-            the machine does something else besides.
-        processes: How many policies are trained at a time, each in a process of its own with one
-            thread; None for one per core, 1 for all in the process of the run.
+        training_threads: Threads for everything that is trained; None leaves torch's. More than one
+            does not help small networks, and slows them down many times as soon as the machine does
+            something else besides.
+        processes: How many encoders, and later how many policies, are trained at a time, each in a
+            process of its own with one thread; None for one per core, 1 for all in the process of
+            the run.
         digits: The embedded data set; None for a user's videos.
         full_frames: Initialization of both encoders on full frames; None keeps given weights.
         stage_one: Stage I on pixels; None keeps given weights.

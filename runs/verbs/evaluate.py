@@ -203,7 +203,7 @@ def _exits(
     name: str, solving: Outcome, found: Outcome, config: EvaluateConfig
 ) -> list[dict[str, Any]]:
     measure, seed = config.exit_measure, config.seed
-    return exit_rows(name, solving, found, config.exit_at, measure, seed)
+    return exit_rows(name, solving, found, config.exit_at, measure, seed, config.exit_after)
 
 
 def _solving(name: str, cache: FeatureCache, plays: Plays, config: EvaluateConfig) -> Outcome:

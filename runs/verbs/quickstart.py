@@ -147,11 +147,18 @@ def run_pipeline(
         ],
     }
 
+    def at_once(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
+        processes = min(recipe.processes or os.cpu_count() or 1, len(calls))
+        if processes > 1:
+            in_processes(function, calls, processes, " and ".join(calls))
+        else:
+            in_turn(function, calls)
+
     def encode(folder: Path) -> None:
         if config.weights is not None:
             load_encoders(folder, recipe, config.weights)
         else:
-            make_encoders(folder, recipe, data.videos, n_classes, seed)
+            make_encoders(folder, recipe, data.videos, n_classes, seed, at_once)
 
     encoders = steps.run("encoders", depends_on, encode)
     glance, local = read_encoder(encoders / "glance"), read_encoder(encoders / "local")
@@ -183,13 +190,6 @@ def run_pipeline(
             seed=seed,
             threads=recipe.training_threads,
         )
-
-    def at_once(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
-        processes = min(recipe.processes or os.cpu_count() or 1, len(calls))
-        if processes > 1:
-            in_processes(function, calls, processes, " and ".join(calls))
-        else:
-            in_turn(function, calls)
 
     pi, pi_plus = steps.run_together(
         {

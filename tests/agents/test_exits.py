@@ -147,6 +147,31 @@ def test_the_ends_of_the_budget(solver: Solver) -> None:
         solve_exits(*data, too_little, solver=solver)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_videos_stop_only_where_they_may(solver: Solver) -> None:
+    """As the rule of a system whose videos show these steps alone; the last one is always there."""
+    logits, labels, costs = videos(60, 6, seed=1)
+    budget = 0.7 * float(costs[:, -1].mean())
+    for after, kept in (((4, 2), [1, 3, 5]), ((6, 3), [2, 5]), ((), [5]), (range(1, 7), range(6))):
+        columns = list(kept)
+        seen = logits[:, columns], labels, costs[:, columns]
+        if float(seen[2][:, 0].mean()) > budget:
+            with pytest.raises(ValueError, match=r"GMACs up to its step 6, its first exit, and"):
+                solve_exits(logits, labels, costs, budget, solver=solver, after=after)
+            continue
+        rule = solve_exits(logits, labels, costs, budget, solver=solver, after=after)
+        expected = solve_exits(*seen, budget, solver=solver)
+        assert [rule.thresholds[t] for t in columns] == list(expected.thresholds)
+        assert all(rule.thresholds[t] == NEVER for t in range(6) if t not in columns)
+        steps = rule.exit_steps(logits)
+        assert set(steps.tolist()) <= set(columns)
+        assert apply_exits(logits, labels, costs, steps).mean_gmacs <= budget * (1 + 1e-9)
+    for wrong in ((0, 2), (7,), (2.0,)):
+        given: Any = wrong
+        with pytest.raises(ValueError, match=r"videos of 6 steps may stop after 1 to 6 of them; g"):
+            solve_exits(logits, labels, costs, budget, after=given)
+
+
 def test_one_step_is_all_there_is() -> None:
     data = videos(5, 1, seed=0)
     for solver in SOLVERS:

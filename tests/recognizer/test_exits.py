@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recognizers import (
     GIVEN,
+    KINDS,
     C,
     assert_recognized,
     literal,
@@ -186,11 +187,14 @@ def one_by_one(recognizer: AdaptiveRecognizer) -> Recognition:
     return Recognition.join([stream.push(FRAMES[:, t]) for t in range(5)], dim=1)
 
 
-@pytest.mark.parametrize("run", [all_at_once, one_by_one])
+@pytest.mark.parametrize(("run", "blocks"), [(all_at_once, (1, 2, 2)), (one_by_one, (1,) * 5)])
 def test_nothing_is_computed_after_an_exit(
-    run: Callable[[AdaptiveRecognizer], Recognition],
+    run: Callable[[AdaptiveRecognizer], Recognition], blocks: tuple[int, ...]
 ) -> None:
-    """Images that f_G and f_L see, and f_C's and π's rows, frame by frame."""
+    """Images that f_G and f_L see, and f_C's and π's rows, in frames that are read together.
+
+    No video can stop after the second and the fourth frame: the next one is read with them.
+    """
     recognizer = make_recognizer(skips=0.0)
     steps = possible(recognizer)
     exiting(recognizer, steps)
@@ -198,17 +202,54 @@ def test_nothing_is_computed_after_an_exit(
     policy = recognizer.policy
     assert policy is not None
     rows: dict[str, list[int]] = {"π": [], "f_C": []}
-    policy.trunk.linear.register_forward_pre_hook(lambda _, x: rows["π"].append(len(x[0])))
+    policy.trunk.linear.register_forward_pre_hook(
+        lambda _, x: rows["π"].append(x[0][..., 0].numel())
+    )
     head = recognizer.classifier.get_submodule("head")
     head.register_forward_pre_hook(lambda _, x: rows["f_C"].append(len(x[0])))
     run(recognizer)
     running = [sum(step >= t for step in steps) for t in range(5)]
     assert running == [3, 2, 2, 1, 1]
-    assert [len(images) for images in glance] == running
-    assert [len(images) for images in local] == running
-    assert rows == {"π": running, "f_C": running}
-    exiting_frames = torch.cat([FRAMES[[step >= t for step in steps], t] for t in range(5)])
-    assert torch.equal(torch.cat(glance), exiting_frames), "and of the right videos"
+    ends = np.cumsum(blocks)
+    read = [sum(running[end - n : end]) for end, n in zip(ends, blocks, strict=True)]
+    assert [len(images) for images in glance] == read
+    assert [len(images) for images in local] == read
+    assert rows == {"π": read, "f_C": running}
+    exiting_frames = [
+        FRAMES[b, end - n : end]
+        for end, n in zip(ends, blocks, strict=True)
+        for b in range(3)
+        if steps[b] >= end - n
+    ]
+    assert torch.equal(torch.cat(glance), torch.cat(exiting_frames)), "and of the right videos"
+
+
+THRESHOLDS = st.lists(st.sampled_from([0.5, 1.0, NEVER, 3.0]), min_size=1, max_size=6)
+
+
+@given(THRESHOLDS, st.integers(0, 8))
+def test_frames_are_read_up_to_the_next_possible_exit(thresholds: list[float], seen: int) -> None:
+    """Against a rule that is asked step by step with the surest predictions there are."""
+    rule = ExitRule("confidence", tuple(thresholds))
+    surest = torch.tensor([[1000.0, 0.0]])
+    step = seen
+    while not rule.stops(surest, step):
+        step += 1
+    assert rule.until_exit(seen) == step - seen + 1
+
+
+@pytest.mark.parametrize("kind", ["pi", "some skipped", "average"])
+def test_a_stream_takes_frames_one_by_one_and_together(kind: str) -> None:
+    """In turn, with exits or without, it is in the end where the frames one by one bring it."""
+    recognizer = make_recognizer(**KINDS[kind], feature_dtype=torch.float32)
+    for exits in (None, ExitRule("confidence", (NEVER, NEVER, NEVER, 0.0, NEVER))):
+        recognizer.exits = exits
+        stream = recognizer.stream(3)
+        parts = [stream.push(FRAMES[:, 0]), stream.push_all(FRAMES[:, 1:3])]
+        parts += [stream.push(FRAMES[:, 3]), stream.push_all(FRAMES[:, 4:])]
+        assert_recognized(Recognition.join(parts, dim=1), one_by_one(recognizer), atol=2e-5)
+        with pytest.raises(ValueError, match=r"segments of each of 3 streams; got \(2, 5, 3, 32"):
+            stream.push_all(FRAMES[:2])
 
 
 def test_what_is_charged_is_what_is_multiplied() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from support import L, write_cache
 
 from focusgym.agents import PlusTraining, PPOConfig
-from focusgym.feature_cache import FeatureCache
+from focusgym.feature_cache import FeatureCache, video_table
 from focusgym.recognizer import (
     ClassifierConfig,
     OnFeatures,
@@ -25,8 +27,13 @@ from focusgym.recognizer import (
     sequence_losses,
 )
 from focusgym.runs.training import stages
-from focusgym.runs.training.quickstart_steps import make_classifier, make_finetuned, make_policy
-from focusgym.runs.training.recipes import DIGITS, adamw
+from focusgym.runs.training.quickstart_steps import (
+    make_classifier,
+    make_encoders,
+    make_finetuned,
+    make_policy,
+)
+from focusgym.runs.training.recipes import DIGITS, Recipe, adamw
 
 FIT = adamw(3, 4, classifier=1e-2)
 PPO = PPOConfig(epochs=4, n_envs=6, minibatch=3, conv_channels=2, hidden=8)
@@ -72,6 +79,26 @@ def test_nothing_trained_depends_on_a_test_video(tmp_path: Path) -> None:
     cache = replace_features(cache, cache.split("train"))
     other = train_everything(cache, tmp_path / "other")
     assert not torch.equal(other["pi"], before["pi"]), "noise does change what is trained on"
+
+
+def test_encoders_are_the_same_in_processes_of_their_own(
+    tmp_path: Path, tiny: Recipe, tiny_run: tuple[Path, dict[str, Any]]
+) -> None:
+    """What goes to a process is all that decides them: copies, called in the other order."""
+    out, _ = tiny_run
+    videos = pd.read_csv(out / "data" / "videos.csv")
+    paths = f"{out}/data/" + videos["path"]
+    videos = video_table(paths.tolist(), videos["label"].tolist(), videos["split"].tolist())
+
+    def elsewhere(function: Any, calls: Any) -> None:
+        for each in reversed(pickle.loads(pickle.dumps([(function, x) for x in calls.values()]))):
+            torch.rand(3)  # what others draw changes nothing
+            each[0](*each[1])
+
+    make_encoders(tmp_path / "encoders", tiny, videos, 10, 0, elsewhere)
+    for name, kind in (("glance", "encoder"), ("local", "encoder"), ("classifier", "classifier")):
+        found = weights(tmp_path / "encoders" / name, kind)
+        assert torch.equal(found, weights(out / "encoders" / name, kind)), name
 
 
 Seen = dict[tuple[str, int], tuple[torch.Tensor, ...]]

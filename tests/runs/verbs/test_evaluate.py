@@ -22,6 +22,7 @@ from focusgym.agents import (
 )
 from focusgym.envs import FeatureSource, FocusEngine
 from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import NEVER
 from focusgym.runs.cli import main
 from focusgym.runs.evaluation.trained import find_boxes, find_trained
 from focusgym.runs.options.parse import UsageError
@@ -291,6 +292,13 @@ def test_exits(root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str
         half_a_frame = frame / 2 / len(labels)
         assert row["gmacs_per_video"] == pytest.approx(rows[0]["gmacs_per_video"], abs=half_a_frame)
     assert all(row["accuracy"] == whole["accuracy"] for row in rows[3:])
+    _, row, *_ = evaluate(root / "where", "--no-fixed", "--exit-at=0.6", "--exit-after=2")
+    before, may_stop, later, _ = row["exits"]["thresholds"]
+    assert before == later == NEVER > may_stop
+    said = refused(capsys, root / "where", "--exit-at=0.6", "--exit-after", 2, 5)
+    assert said == "videos of 4 steps may stop after 1 to 4 of them; got [2, 5]"
+    said = refused(capsys, root / "where", "--exit-after=2")
+    assert said == "--exit-after is for videos that stop: give --exit-at as well"
     assert refused(capsys, root / "where", "--exit-at=0.5", "--split=val") == (
         "--exit-at: thresholds are solved on the split val, and --split val would report what they "
         "were made for: choose another --split"
