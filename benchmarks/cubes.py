@@ -1,0 +1,291 @@
+"""AdaFocusV3 on digits that are hidden in most frames: Table 5, exits, and beside AdaFocusV2.
+
+``python benchmarks/cubes.py outputs/v3 outputs/quickstart`` writes the videos and trains what is
+missing in ``outputs/v3``, preset ``digits_v3``, from the encoders of quickstarts: one for each
+seed, or one for all. It prints tables of the test videos. Called again it goes on after what is
+complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from end_to_end import Points, by_step, interval
+
+from focusgym.agents import apply_exits, fixed_exits, random_exits, solve_exits
+from focusgym.feature_cache.videos.digits import DigitsConfig, make_digits
+from focusgym.recognizer import (
+    ClassifierConfig,
+    CubePolicy,
+    CubePolicyConfig,
+    CubeRecognizer,
+    Cubes,
+    Encoder,
+    EncoderConfig,
+    ExitRule,
+    FrameConfig,
+    build_classifier,
+)
+from focusgym.recognizer.exits import Measure
+from focusgym.runs.cli import main as focusgym
+from focusgym.runs.evaluation.opened_runs import find_pixel_run
+from focusgym.runs.evaluation.outcome import Outcome
+from focusgym.runs.evaluation.pixel_runs import PixelRun
+
+# The digit is visible in a quarter of the 24 frames at most.
+DIGITS = DigitsConfig(n_frames=24, visible_share=0.15, most_visible_share=0.25)
+RANDOM = "random"  # the first stage: the networks that all policies are trained in
+# Name in the table, and options of ``fit cubes`` beside ``--networks``: the second stage.
+POLICIES = {
+    "deep": (),
+    "pixel": ("--gradient", "pixel"),
+    "deep, time alone": ("--space", "random"),
+    "deep, space alone": ("--time", "random"),
+}
+RATES = (2e-3, 8e-3)  # of π, tried for both gradients with the first seed, on val
+SHOWN = (0, 1, 2, 4, 8)  # cubes
+SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+TURNS = 5
+
+
+def fit(out: Path, name: str, *args: str, verb: str = "cubes") -> Path:
+    """Return the run of a training, after training it if it is not there."""
+    run = out / name
+    if not run.is_dir():
+        focusgym(["fit", verb, f"{run}", *args])
+    return run
+
+
+def first_stage(out: Path, quickstart: Path, seed: int) -> Path:
+    """Return the run whose cubes are random."""
+    parts = quickstart / "encoders"
+    networks = ["--glance-encoder", f"{parts / 'glance'}", "--local-encoder", f"{parts / 'local'}"]
+    axes = ["--time", "random", "--space", "random"]
+    return fit(out, f"{RANDOM}{seed}", *how(out, seed), *networks, *axes)
+
+
+def how(out: Path, seed: int) -> list[str]:
+    """Return the options that all trainings of a seed have."""
+    return ["--preset", "digits_v3", "--videos", f"{out / 'data'}", "--seed", f"{seed}"]
+
+
+def second_stage(out: Path, networks: Path, name: str, seed: int, rate: float) -> Path:
+    """Return the run of a policy that was trained alone."""
+    args = [*how(out, seed), "--networks", f"{networks}", "--lr-policy", f"{rate:g}"]
+    folder = f"{name.replace(', ', '_').replace(' ', '_')}_{rate:g}_{seed}"
+    return fit(out, folder, *args, *POLICIES[name])
+
+
+def at_once(out: Path, quickstart: Path, verb: str) -> Path:
+    """Return the run of all networks, trained at once with the same rates and epochs."""
+    parts = quickstart / "encoders"
+    args = ["--glance-encoder", f"{parts / 'glance'}", "--local-encoder", f"{parts / 'local'}"]
+    if verb == "cubes":
+        return fit(out, "joint_v3", *how(out, 0), *args)
+    preset = Path(__file__).with_name("digits_v2_hidden.yaml")
+    args += ["--preset", f"{preset}", "--videos", f"{out / 'data'}", "--seed", "0"]
+    return fit(out, "joint_v2", *args, verb=verb)
+
+
+def val_accuracy(run: Path) -> float:
+    """Return how right a run is on the videos that it was selected on."""
+    return float(json.loads((run / "bundle.json").read_text())["metrics"]["val_accuracy"])
+
+
+def best_rate(out: Path, networks: Path, name: str) -> float:
+    """Return the rate that is best on val with the first seed."""
+    found = {rate: val_accuracy(second_stage(out, networks, name, 0, rate)) for rate in RATES}
+    print(f"{name}: " + ", ".join(f"{r:g} gives {100 * a:.1f} % on val" for r, a in found.items()))
+    return max(found, key=lambda rate: found[rate])
+
+
+def table_row(name: str, found: Sequence[Outcome]) -> str:
+    """Return accuracies after some cubes: mean over seeds and videos, interval, seeds' range."""
+    every = np.stack([by_step(each) for each in found])  # (seeds, B, D + 1)
+    cells = []
+    for n in SHOWN:
+        seeds = every[:, :, n].mean(axis=1)
+        spread = f" ({seeds.min():.1f}–{seeds.max():.1f})" if len(seeds) > 1 else ""
+        cells.append(f"{interval(every[:, :, n].mean(axis=0))}{spread}")
+    return f"| {name} | {len(found)} | {' | '.join(cells)} |"
+
+
+def points(found: Sequence[Outcome], cubes: int) -> Points:
+    """Return what is right of each video ``(B,)`` after some cubes, in percent over the seeds."""
+    both: Points = np.mean([by_step(each)[:, cubes] for each in found], axis=0)
+    return both
+
+
+def stopped(
+    val: Outcome, test: Outcome, share: float, measure: Measure, seed: int
+) -> dict[str, tuple[float, Points]]:
+    """Return cost over budget, and what is right, of solved, random and fixed exits."""
+    costs, spent = (torch.from_numpy(each.played.gmacs) for each in (val, test))
+    budget = share * float(costs[:, -1].mean())
+    steps = solve_exits(val.logits, val.labels, costs, budget, measure).exit_steps(test.logits)
+    mean = apply_exits(test.logits, test.labels, spent, steps).mean_gmacs
+    chosen = {
+        measure: steps,
+        "random": random_exits(steps, seed),
+        "fixed": fixed_exits(spent, mean, seed),
+    }
+    found = {}
+    for name, each in chosen.items():
+        done = apply_exits(test.logits, test.labels, spent, each)
+        right = 100 * done.correct.numpy().astype(np.float64)
+        found[name] = (done.mean_gmacs / budget, right)
+    return found
+
+
+def print_exits(val: Sequence[Outcome], test: Sequence[Outcome]) -> None:
+    """Print Figure 6: accuracy at shares of the full cost."""
+    print("\n| share of the full cost | spent of it | entropy | confidence | random | fixed |")
+    print("|---|---|---|---|---|---|")
+    full = points(test, -1).mean()
+    for share in SHARES:
+        every: dict[str, list[tuple[float, Points]]] = {}
+        for seed, pair in enumerate(zip(val, test, strict=True)):
+            entropy = stopped(*pair, share, "entropy", seed)
+            both = entropy | {"confidence": stopped(*pair, share, "confidence", seed)["confidence"]}
+            for name, each in both.items():
+                every.setdefault(name, []).append(each)
+        spent = np.mean([cost for cost, _ in every["entropy"]])
+        cells = [
+            interval(np.mean([right for _, right in every[name]], axis=0))
+            for name in ("entropy", "confidence", "random", "fixed")
+        ]
+        print(f"| {share:g} | {spent:.3f} | {' | '.join(cells)} |")
+    print(f"all cubes: {full:.1f} %")
+
+
+def curve(val: Outcome, test: Outcome, budgets: Sequence[float]) -> list[float]:
+    """Return accuracies in percent at budgets, with exits by entropy; NaN below the first.
+
+    Args:
+        val: To solve the exits on.
+        test: To report on.
+        budgets: Mean GMACs of a video.
+    """
+    costs, spent = (torch.from_numpy(each.played.gmacs) for each in (val, test))
+    found = []
+    for budget in budgets:
+        if budget < float(costs[:, 0].mean()):
+            found.append(float("nan"))
+            continue
+        rule = solve_exits(val.logits, val.labels, costs, budget, "entropy")
+        done = apply_exits(test.logits, test.labels, spent, rule.exit_steps(test.logits))
+        found.append(100 * done.accuracy)
+    return found
+
+
+def print_beside(v3: tuple[Outcome, Outcome], v2: tuple[Outcome, Outcome]) -> None:
+    """Print Table 2: V2+ and V3 at equal cost; each has what came of val and test."""
+    most = max(float(test.played.gmacs[:, -1].mean()) for _, test in (v3, v2))
+    least = max(float(val.played.gmacs[:, 0].mean()) for val, _ in (v3, v2))
+    budgets = np.geomspace(least, most, 8).tolist()
+    print("\n| MMACs of a video | AdaFocusV2+ | AdaFocusV3 |\n|---|---|---|")
+    for budget, *right in zip(budgets, curve(*v2, budgets), curve(*v3, budgets), strict=True):
+        print(f"| {1e3 * budget:.1f} | {' | '.join(f'{each:.1f}' for each in right)} |")
+
+
+def at_size() -> CubeRecognizer:
+    """Return AdaFocusV3-MN2/RN at the paper's sizes, P = 128, 18 frames, with random weights."""
+    torch.manual_seed(0)
+    glance, local = (Encoder(EncoderConfig(name)) for name in ("mobilenet_v2", "resnet50"))
+    sizes = ClassifierConfig(1280, 2048, 200, 4096, 0.2, aggregation="max_pool", steps=19)
+    return CubeRecognizer(
+        glance,
+        local,
+        build_classifier(sizes),
+        Cubes(224, 128, 18),
+        CubePolicy(CubePolicyConfig(7, 7, 1280, 18, 18)),
+        frames=FrameConfig(18, 224, 256),
+    ).fused()
+
+
+def print_throughput(batch: int = 8) -> None:
+    """Print how time follows compute where videos of a batch stop after different cubes."""
+    whole, stopping = at_size(), at_size()
+    frames = torch.randint(0, 256, (batch, 18, 3, 224, 224), dtype=torch.uint8)
+    entropies = -(p := whole(frames).logits.softmax(dim=-1)).mul(p.log()).sum(dim=-1)
+    # Random weights: thresholds at the videos' own entropies let them stop here and there.
+    levels = (-entropies).quantile(torch.linspace(0.9, 0.5, 18, dtype=torch.float32), dim=0)
+    numbers = [float(levels[step, step]) for step in range(18)]
+    stopping.exits = ExitRule("entropy", (*numbers, 0.0))
+    shares, gmacs, stops = [], [0.0, 0.0], torch.zeros(batch)
+    for turn in range(TURNS + 1):
+        seconds = []
+        for i, recognizer in enumerate((whole, stopping)):
+            start = time.process_time()
+            found = recognizer(frames)
+            seconds.append(time.process_time() - start)
+            gmacs[i], stops = float(found.gmacs[:, -1].mean()), found.fed.sum(dim=1)
+        if turn:  # the first one warms up
+            shares.append(seconds[1] / seconds[0])
+    compute, median = gmacs[1] / gmacs[0], float(np.median(shares))
+    print(
+        f"\nAdaFocusV3-MN2/RN at P = 128, {batch} videos of 18 frames at a time, {gmacs[0]:.2f} "
+        f"GMACs each: exits after {sorted((stops - 1).tolist())} cubes spend {compute:.3f} of the "
+        f"GMACs in {median:.3f} of the CPU time ({min(shares):.3f} to {max(shares):.3f}, {TURNS} "
+        f"turns): compute is followed to {compute / median:.2f}"
+    )
+
+
+def main() -> None:
+    """Train what is missing, and print the tables in Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("quickstarts", type=Path, nargs="*")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--timing", action="store_true", help="print the throughput alone")
+    asked = parser.parse_args()
+    if asked.timing:
+        print_throughput()
+        return
+    if not asked.quickstarts:
+        parser.error("give the folder of a quickstart")
+    out: Path = asked.out
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "data").is_dir():
+        make_digits(DIGITS, out / "data")
+    folders = [asked.quickstarts[s % len(asked.quickstarts)] for s in range(asked.seeds)]
+    stages = [first_stage(out, folder, seed) for seed, folder in enumerate(folders)]
+    rates = {name: best_rate(out, stages[0], name) for name in ("deep", "pixel")}
+    runs: dict[str, list[PixelRun]] = {RANDOM: [find_pixel_run(stage) for stage in stages]}
+    for name in POLICIES:
+        rate = rates["pixel" if name == "pixel" else "deep"]
+        paths = [second_stage(out, stage, name, s, rate) for s, stage in enumerate(stages)]
+        runs[name] = [find_pixel_run(path) for path in paths]
+    test = {
+        name: [run.play("test", seed=seed)[0] for seed, run in enumerate(each)]
+        for name, each in runs.items()
+    }
+    columns = " | ".join(f"after {n} cubes" for n in SHOWN)
+    print(f"\n| gradient, axes | seeds | {columns} |\n|---|---|{'---|' * len(SHOWN)}")
+    for name, found in test.items():
+        print(table_row(name, found))
+    for name in (RANDOM, *list(POLICIES)[1:]):
+        for n in (1, 8):
+            gain = interval(points(test["deep"], n) - points(test[name], n), "+")
+            print(f"deep less {name}, after {n}: {gain} points")
+    solving = [run.play("val", seed=seed)[0] for seed, run in enumerate(runs["deep"])]
+    print_exits(solving, test["deep"])
+    curves = []
+    for name, verb in (("AdaFocusV3", "cubes"), ("AdaFocusV2", "end-to-end")):
+        run = find_pixel_run(at_once(out, folders[0], verb))
+        val, found = run.play("val")[0], run.play("test")[0]
+        curves.append((val, found))
+        print(f"{name}, all networks at once: {by_step(found).mean(axis=0).round(1).tolist()}")
+    print_beside(*curves)
+
+
+if __name__ == "__main__":
+    main()
