@@ -87,6 +87,16 @@ def test_visibility_meets_its_share() -> None:
     assert np.mean(shares) == pytest.approx(0.7, abs=0.05)
 
 
+def test_the_digit_is_hidden_where_it_was_seen_often_enough() -> None:
+    """The frames in which it is visible are the first ones of those without the limit."""
+    often = DigitsConfig(n_frames=24, visible_share=0.5)
+    seldom = DigitsConfig(n_frames=24, visible_share=0.5, most_visible_share=0.25)
+    for index in range(20):
+        before = render(often, "test", index).visible
+        assert (render(seldom, "test", index).visible == (before & (before.cumsum() <= 6))).all()
+    assert render(DigitsConfig(n_frames=3, most_visible_share=0.1), "val", 0).visible.sum() == 1
+
+
 def test_wrong_numbers_and_places_are_refused(written: Path) -> None:
     with pytest.raises(
         FileExistsError, match="exists: nothing was touched; write the data set else"
