@@ -48,6 +48,7 @@ POLICIES = {
     "deep, time alone": ("--space", "random"),
     "deep, space alone": ("--time", "random"),
 }
+EPOCHS = 6  # of a policy alone
 RATES = (2e-3, 8e-3)  # of π, tried for both gradients with the first seed, on val
 SHOWN = (0, 1, 2, 4, 8)  # cubes
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -78,6 +79,7 @@ def how(out: Path, seed: int) -> list[str]:
 def second_stage(out: Path, networks: Path, name: str, seed: int, rate: float) -> Path:
     """Return the run of a policy that was trained alone."""
     args = [*how(out, seed), "--networks", f"{networks}", "--lr-policy", f"{rate:g}"]
+    args += ["--epochs", f"{EPOCHS}"]
     folder = f"{name.replace(', ', '_').replace(' ', '_')}_{rate:g}_{seed}"
     return fit(out, folder, *args, *POLICIES[name])
 
