@@ -152,7 +152,7 @@ def execute(step: Step) -> str:
 
 def shorter(words: list[str]) -> list[str]:
     """More options, so that what a command trains is done sooner; of two the last counts."""
-    if words[1:3] == ["fit", "end-to-end"]:
+    if words[1:3] in (["fit", "end-to-end"], ["fit", "cubes"]):
         return SHORT_TRAINING
     if words[1] == "train" and "adafocus_v2" in words:
         return SHORT_GRADIENT
@@ -168,6 +168,7 @@ def shorter(words: list[str]) -> list[str]:
 
 def in_short() -> None:
     """Change what makes documented commands slow and has tests of its own."""
+    from focusgym.feature_cache.videos import digits
     from focusgym.recognizer import FrameConfig
     from focusgym.runs.comparison import grid, systems
     from focusgym.runs.verbs import quickstart
@@ -178,6 +179,10 @@ def in_short() -> None:
     small = {"frames": frames, "patch_px": 32, "grid": 2, "hidden": 16}
     shorter = replace(clips, **small, ppo=ppo, ppo_plus=ppo_plus)
     quickstart.clips = lambda: shorter
+
+    make_digits = digits.make_digits
+    few = {"n_train": 8, "n_val": 4, "n_test": 4}
+    digits.make_digits = lambda config, root: make_digits(replace(config, **few), root)
 
     # Trainings in processes of their own, each of which imports torch again.
     def here(function: Callable[..., None], calls: Mapping[str, Any], *_: object) -> None:
