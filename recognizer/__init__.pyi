@@ -70,8 +70,9 @@ from .pipeline.look import (
     look_everywhere,
     pool,
 )
-from .pipeline.reading import Recognizer, read_recognizer
+from .pipeline.reading import read_recognizer
 from .pipeline.recognition import Recognition, RecognizerConfig
+from .pipeline.recognizer import Recognizer
 from .pipeline.released import RELEASED_ENTRIES, convert_released
 from .pipeline.released_parts import Released, ReleasedReport
 from .pipeline.released_v2 import RELEASED_V2_ENTRY, convert_released_v2, is_released_v2

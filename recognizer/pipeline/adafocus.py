@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,20 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..accounting.compute import FrameCost, frame_cost
 from ..classifiers.base import Classifier
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig, fit_frames
+from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
-from ..files.bundle import read_bundle, restore, write_bundle
+from ..files.bundle import read_bundle, restore
 from ..places.places import Places
 from ..policies.base import Policy, PolicyState
 from ..policies.registry import build_policy
 from .checks import (
-    check_channels,
     check_finite,
     check_given,
     check_maps,
@@ -33,10 +31,11 @@ from .checks import (
 )
 from .look import autocast_dtype, glance_at, look_at
 from .recognition import Recognition, RecognizerConfig
+from .recognizer import Recognizer
 from .stream import RecognizerStream
 
 
-class AdaptiveRecognizer(nn.Module):
+class AdaptiveRecognizer(Recognizer):
     """f_G, π, f_L and f_C assembled, for videos whose frames are all given, and for streams.
 
     f_G runs over all frames, then π chooses all patches, then f_L runs on the chosen ones only: the
@@ -44,21 +43,16 @@ class AdaptiveRecognizer(nn.Module):
     the storage dtype of the cache on which π and f_C were trained, so that both see what they were
     trained on.
 
-    Attributes:
-        glance_encoder: f_G.
-        local_encoder: f_L.
-        classifier: f_C.
+    Attributes, beside those of `Recognizer`:
         policy: π, and π′ where frames may be skipped; None where options have to be given.
         places: Where the K options are.
         feature_dtype: Storage dtype of the cache on which f_C and π were trained.
-        frames: Which frames it was made for, and how frames of any size are prepared; None if that
-            is not known, and a segment is then one frame.
-        classes: Names of the C classes; empty if they are not known.
-        precision: In which the encoders compute.
-        exits: When a video stops; None if never before its last frame.
 
     Source: AdaFocus (arXiv:2105.03245) Figures 2 and 4, sections 3.3 and 3.4.
     """
+
+    policy: Policy | None
+    places: Places
 
     def __init__(
         self,
@@ -96,7 +90,15 @@ class AdaptiveRecognizer(nn.Module):
                 than the exits, names are not as many as classes, the classifier is for other
                 encoders, or the precision is unknown.
         """
-        super().__init__()
+        super().__init__(
+            glance_encoder,
+            local_encoder,
+            classifier,
+            frames=frames,
+            classes=classes,
+            precision=precision,
+            exits=exits,
+        )
         if policy is not None:
             check_policy(policy, places)
         if frames is not None and frames.frame_px != places.frame_px:
@@ -109,23 +111,9 @@ class AdaptiveRecognizer(nn.Module):
                 f"the exits are for videos of {exits.steps} frames, {frames.steps} are read: solve "
                 "them for as many"
             )
-        if classes and len(classes) != classifier.config.n_classes:
-            raise ValueError(
-                f"expected names of the classifier's {classifier.config.n_classes} classes; got "
-                f"{len(classes)}: give one each, or none"
-            )
-        autocast_dtype(precision)  # refused here if it is unknown
-        check_channels(classifier.config, glance_encoder, local_encoder)
-        self.glance_encoder = glance_encoder
-        self.local_encoder = local_encoder
-        self.classifier = classifier
         self.policy = policy
         self.places = places
         self.feature_dtype = feature_dtype
-        self.frames = None if frames is None else frames.for_any_size()
-        self.classes = tuple(classes)
-        self.precision = precision
-        self.exits = exits
         self._cost: FrameCost | None = None
         self.eval()
 
@@ -157,31 +145,16 @@ class AdaptiveRecognizer(nn.Module):
         recognizer = recognizer.to(device)
         return recognizer.fused() if fuse else recognizer
 
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        cache_fingerprint: str | None = None,
-        metrics: Mapping[str, float] | None = None,
-    ) -> None:
-        """Write all networks, and what is needed to run them on any video, as a safe bundle.
-
-        Args:
-            path: The folder; its parent must exist.
-            cache_fingerprint: Of the cache that f_C and π were trained on, if any.
-            metrics: Numbers that were measured on the recognizer, by name.
-
-        Raises:
-            ValueError: If the encoders are fused or none of this project's, or it is not known how
-                frames are prepared.
-        """
+    def describe(self) -> RecognizerConfig:
+        """Return what it is built from; see `Recognizer.describe`."""
         if self.frames is None:
             raise ValueError(
                 "this recognizer does not know how its frames are prepared: assemble it with "
                 "`frames`, so that it can be used on any video"
             )
-        config = RecognizerConfig(
-            glance=_unfused(self.glance_encoder).config,
-            local=_unfused(self.local_encoder).config,
+        return RecognizerConfig(
+            glance=self.glance_encoder.config,
+            local=self.local_encoder.config,
             classifier=self.classifier.config,
             policy=None if self.policy is None else self.policy.config,
             places=self.places,
@@ -190,16 +163,6 @@ class AdaptiveRecognizer(nn.Module):
             feature_dtype=str(self.feature_dtype).removeprefix("torch."),
             exits=self.exits,
         )
-        # Safetensors refuse weights that share memory, as those of one encoder for both parts do.
-        networks = nn.ModuleDict(
-            {**dict(self.named_children()), "local_encoder": copy.deepcopy(self.local_encoder)}
-        )
-        write_bundle(path, "recognizer", config, networks, cache_fingerprint, metrics)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are, and where results are returned."""
-        return next(self.parameters()).device
 
     @property
     def cost(self) -> FrameCost:
@@ -208,39 +171,6 @@ class AdaptiveRecognizer(nn.Module):
             networks = self.glance_encoder, self.local_encoder, self.classifier, self.policy
             self._cost = frame_cost(*networks, self.places, self.frames)
         return self._cost
-
-    @property
-    def segment_frames(self) -> int:
-        """F, frames of a segment."""
-        return 1 if self.frames is None else self.frames.segment_frames
-
-    def fused(self) -> AdaptiveRecognizer:
-        """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
-        recognizer = copy.copy(self)
-        recognizer._modules = dict(self._modules)
-        for name, network in self.named_children():
-            fused = network.fused() if isinstance(network, Encoder) else copy.deepcopy(network)
-            setattr(recognizer, name, fused)
-        return recognizer
-
-    def prepare(self, frames: Tensor) -> Tensor:
-        """Turn frames of any size into those that the recognizer reads.
-
-        Args:
-            frames: ``(..., 3, height, width)`` uint8.
-
-        Returns:
-            ``(..., 3, S, S)`` uint8: the central crop of the resized frames.
-
-        Raises:
-            ValueError: If it is not known how the recognizer's frames were prepared.
-        """
-        if self.frames is None:
-            raise ValueError(
-                "this recognizer does not know how its frames were prepared: assemble it with "
-                "`frames`, or load it from a bundle"
-            )
-        return fit_frames(frames, self.frames)
 
     @torch.no_grad()
     def forward(
@@ -386,13 +316,4 @@ def assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
         frames=config.frames,
         classes=config.classes,
         exits=config.exits,
-    )
-
-
-def _unfused(encoder: Encoder) -> Encoder:
-    if not encoder.is_fused:
-        return encoder
-    raise ValueError(
-        "expected encoders as they were built or trained; got a fused one: save the recognizer "
-        "that it was fused from"
     )

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..accounting.compute import Cost, cube_cost
 from ..classifiers.base import Classifier, ClassifierConfig
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder, EncoderConfig
-from ..encoders.frames import FrameConfig, evenly, fit_frames
+from ..encoders.frames import FrameConfig, evenly
 from ..exits import ExitRule
-from ..files.bundle import write_bundle
 from ..places.cubes import Cubes
 from ..policies.cubes import CubePolicy, CubePolicyConfig
-from .checks import check_channels, check_finite, check_named, check_pixels
+from .checks import check_finite, check_named, check_pixels
 from .look import LOCAL_PIXELS, autocast, autocast_dtype, batches, glance_at, pool
 from .recognition import Recognition
+from .recognizer import Recognizer
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class CubeRecognizerConfig:
     exits: ExitRule | None = None
 
 
-class CubeRecognizer(nn.Module):
+class CubeRecognizer(Recognizer):
     """f_G, π, f_L and f_C assembled, for videos whose frames are all given.
 
     f_G runs over all frames, or over some that are spread evenly, and f_C predicts from their
@@ -58,19 +56,15 @@ class CubeRecognizer(nn.Module):
     exits, a video leaves the batch after the first prediction that is sure enough, and no cube
     after that is cut out.
 
-    Attributes:
-        glance_encoder: f_G.
-        local_encoder: f_L.
-        classifier: f_C, for D + 1 steps.
+    Attributes, beside those of `Recognizer`:
         policy: π.
-        cubes: Where f_L may be run.
-        frames: Which frames it was made for, and how frames of any size are prepared.
-        classes: Names of the C classes; empty if they are not known.
-        precision: In which the encoders compute.
-        exits: When a video stops; None if never before its last cube.
+        cubes: Where f_L may be run; ``places`` too.
 
     Source: AdaFocusV3 (arXiv:2209.13465) Figure 1, sections 3.1 and 3.4.
     """
+
+    policy: CubePolicy
+    places: Cubes
 
     def __init__(
         self,
@@ -103,7 +97,15 @@ class CubeRecognizer(nn.Module):
             ValueError: If frames, cubes, policy, exits and classifier are not for each other, names
                 are not as many as classes, or the precision is unknown.
         """
-        super().__init__()
+        super().__init__(
+            glance_encoder,
+            local_encoder,
+            classifier,
+            frames=frames,
+            classes=classes,
+            precision=precision,
+            exits=exits,
+        )
         there, expected = (frames.frame_px, frames.steps), (cubes.frame_px, cubes.steps)
         if there != expected or frames.segment_frames != 1 or frames.order != "video":
             raise ValueError(
@@ -121,34 +123,10 @@ class CubeRecognizer(nn.Module):
                 f"the exits are for {exits.steps} predictions, and {n_cubes} cubes give "
                 f"{n_cubes + 1}, the first after the glance: solve them for as many"
             )
-        if classes and len(classes) != classifier.config.n_classes:
-            raise ValueError(
-                f"expected names of the classifier's {classifier.config.n_classes} classes; got "
-                f"{len(classes)}: give one each, or none"
-            )
-        autocast_dtype(precision)  # refused here if it is unknown
-        check_channels(classifier.config, glance_encoder, local_encoder)
-        self.glance_encoder = glance_encoder
-        self.local_encoder = local_encoder
-        self.classifier = classifier
         self.policy = policy
-        self.cubes = cubes
-        self.frames = frames.for_any_size()
-        self.classes = tuple(classes)
-        self.precision = precision
-        self.exits = exits
+        self.cubes = self.places = cubes
         self._cost: Cost | None = None
         self.eval()
-
-    @property
-    def places(self) -> Cubes:
-        """Where f_L may be run, by the name that other recognizers have for it."""
-        return self.cubes
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are, and where results are returned."""
-        return next(self.parameters()).device
 
     @property
     def cost(self) -> Cost:
@@ -169,24 +147,10 @@ class CubeRecognizer(nn.Module):
         first = cost.glance_gmacs + policy * cost.policy_gmacs + each
         return (first, *[cost.local_gmacs / n + each] * n)
 
-    def save(
-        self, path: str | os.PathLike[str], metrics: Mapping[str, float] | None = None
-    ) -> None:
-        """Write all networks, and what is needed to run them on any video, as a safe bundle.
-
-        Args:
-            path: The folder; its parent must exist.
-            metrics: Numbers that were measured on the recognizer, by name.
-
-        Raises:
-            ValueError: If the encoders are fused.
-        """
-        if self.glance_encoder.is_fused or self.local_encoder.is_fused:
-            raise ValueError(
-                "expected encoders as they were built or trained; got a fused one: save the "
-                "recognizer that it was fused from"
-            )
-        config = CubeRecognizerConfig(
+    def describe(self) -> CubeRecognizerConfig:
+        """Return what it is built from."""
+        assert self.frames is not None
+        return CubeRecognizerConfig(
             glance=self.glance_encoder.config,
             local=self.local_encoder.config,
             classifier=self.classifier.config,
@@ -196,28 +160,6 @@ class CubeRecognizer(nn.Module):
             classes=self.classes,
             exits=self.exits,
         )
-        # Safetensors refuse weights that share memory, as those of one encoder for both parts do.
-        networks = nn.ModuleDict(
-            {**dict(self.named_children()), "local_encoder": copy.deepcopy(self.local_encoder)}
-        )
-        write_bundle(path, "recognizer", config, networks, metrics=metrics)
-
-    def fused(self) -> CubeRecognizer:
-        """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
-        recognizer = copy.copy(self)
-        recognizer._modules = dict(self._modules)
-        for name, network in self.named_children():
-            fused = network.fused() if isinstance(network, Encoder) else copy.deepcopy(network)
-            setattr(recognizer, name, fused)
-        return recognizer
-
-    def prepare(self, frames: Tensor) -> Tensor:
-        """Turn frames ``(..., 3, height, width)`` uint8 into those that the recognizer reads.
-
-        Returns:
-            ``(..., 3, S, S)`` uint8: the central crop of the resized frames.
-        """
-        return fit_frames(frames, self.frames)
 
     @torch.no_grad()
     def forward(

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from ..files.bundle import read_bundle, restore
-from .adafocus import AdaptiveRecognizer, assemble
-from .cubes import CubeRecognizer, assemble_cubes
+from .adafocus import assemble
+from .cubes import assemble_cubes
 from .look import autocast_dtype
-
-Recognizer = AdaptiveRecognizer | CubeRecognizer
+from .recognizer import Recognizer
 
 
 def read_recognizer(
