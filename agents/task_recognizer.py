@@ -72,7 +72,7 @@ class TaskRecognizer:
         asked = config_of(env_id, config)
         if asked.observation == "index":
             raise ValueError(
-                "expected observations of the kind map or state; got index, by which an agent "
+                "expected observations of the kind map, state or maps; got index, by which an agent "
                 "reads features from the cache: train it with another one to use it on pixels"
             )
         self.config = asked
