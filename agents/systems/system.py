@@ -101,6 +101,17 @@ class DirectSystem(System):
 
     keeps: ClassVar[bool] = False  # whether it writes what it has trained, see `reader`
 
+    def check_setting(self, steps: int, setting: float) -> None:
+        """Check a setting before anything is trained.
+
+        Args:
+            steps: T.
+            setting: From a user.
+
+        Raises:
+            ValueError: If it means nothing.
+        """
+
     @abstractmethod
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
@@ -127,6 +138,10 @@ class FixedSystem(DirectSystem):
     """
 
     knob: ClassVar[str] = "share"
+
+    def check_setting(self, steps: int, setting: float) -> None:
+        """Refuse a share that is none."""
+        self.segments(steps, setting)
 
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None

@@ -60,7 +60,7 @@ class CubesTask(FreeOrderTask[CubesConfig]):
 
     ## Observation
     ``maps`` holds T·h·w·G numbers more than ``state``, and a rollout of Stable-Baselines3 keeps all
-    of them in float32: 6 kB a decision for 12 frames of the digits, 4 MB for 16 frames of
+    of them in float32: 25 kB a decision for 12 frames of the digits, 4 MB for 16 frames of
     MobileNet-V2 at 224 px. There 256 decisions, such as 32 steps of 8 environments, take 1 GB.
 
     ## Reward
