@@ -129,7 +129,9 @@ def read_cubes(source: Source, videos: NDArray[np.int64], policy: CubePolicy) ->
         attended=looks,
         fed=looks.copy(),
         logits=every[:, torch.from_numpy(held)],  # (B, T, C)
-        gmacs=np.tile(before + (held + 1) * (local_gmacs + cost.classifier_gmacs), (len(videos), 1)),
+        gmacs=np.tile(
+            before + (held + 1) * (local_gmacs + cost.classifier_gmacs), (len(videos), 1)
+        ),
         decisions=np.ones(len(videos), dtype=np.int64),
         returns=np.zeros(len(videos)),
         confidence=sure.double().numpy(),

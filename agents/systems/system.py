@@ -166,7 +166,7 @@ class Learner:
     Attributes:
         algorithm: An on-policy or off-policy algorithm of Stable-Baselines3 or sb3-contrib, such as
             ``PPO`` or ``SAC``; or ``module:attribute`` of another like them.
-        policy: Its policy, by the name that it knows.
+        policy: Its policy, by the name that it knows; or ``module:attribute`` of another.
         n_envs: Environments at a time.
         decisions: How many are made in the training, of all environments together; whole rollouts
             where the algorithm has them, so that there may be some more. Each system of this

@@ -46,8 +46,8 @@ class CubesConfig(PricedConfig):
 class CubesTask(FreeOrderTask[CubesConfig]):
     """Look at one place of any segment that was not taken yet, or stop. ``focusgym/Cubes-v0``.
 
-    A cube is an option of a segment: a patch of one frame, or where segments have several frames, of
-    all of them. f_G runs on the whole video when the episode begins: the maps are what the agent
+    A cube is an option of a segment: a patch of one frame, or where segments have several frames,
+    of all of them. f_G runs on the whole video when the episode begins: the maps are what the agent
     chooses by, and are charged with the first decision.
 
     ## Action space
@@ -89,7 +89,7 @@ class CubesTask(FreeOrderTask[CubesConfig]):
         return self.timeline_of("n_cubes", self.config.n_cubes)
 
     def masks(self) -> NDArray[np.bool_]:
-        """Return ``(N, T·K + 1)``: the allowed options of segments that were not taken, and stop."""
+        """Return ``(N, T·K + 1)``: allowed options of segments that were not taken, and stop."""
         cubes = ~self.seen[:, :, None] & self.allowed  # (N, T, K)
         stop = self.seen.any(axis=1, keepdims=True)
         return np.concatenate([cubes.reshape(len(cubes), -1), stop], axis=1)

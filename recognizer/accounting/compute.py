@@ -205,9 +205,7 @@ def cube_policy_gmacs(policy: CubePolicy) -> float:
     """Return the GMACs of π of AdaFocusV3, which runs once for a video."""
     policy = _on_cpu(policy)
     sizes = policy.config
-    maps = torch.zeros(
-        1, sizes.steps, sizes.map_height, sizes.map_width, sizes.glance_channels
-    )
+    maps = torch.zeros(1, sizes.steps, sizes.map_height, sizes.map_width, sizes.glance_channels)
     draws = torch.zeros(1, sizes.cubes, 3)
     with _evaluating(policy):
         return count_gmacs(lambda: policy(maps, draws))
