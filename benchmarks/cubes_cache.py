@@ -33,7 +33,6 @@ from focusgym.envs import EnvConfig, FeatureSource, open_source
 
 CUBES = (1, 2, 4, 6)
 SIZES = {"conv_channels": 16, "hidden": 128}
-GRADIENT = {**SIZES, "epochs": 20}
 
 
 def row(name: str, seed: int, spent_s: float, trace: TaskTrace) -> dict[str, object]:
@@ -50,7 +49,7 @@ def row(name: str, seed: int, spent_s: float, trace: TaskTrace) -> dict[str, obj
 
 def by_gradient(source: FeatureSource, cubes: int, seed: int, split: str) -> dict[str, object]:
     """Train a policy of so many cubes."""
-    system = replace(ADAFOCUS_V3, **GRADIENT)
+    system = replace(ADAFOCUS_V3, **SIZES)
     start = time.process_time()
     read = system.reader(source, cubes / source.cache.steps, seed)
     spent = time.process_time() - start

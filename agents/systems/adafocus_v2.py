@@ -32,6 +32,7 @@ class CentersByGradient(GradientSystem[Policy]):
 
     knob: ClassVar[str] = "setting"
     stage: ClassVar[int] = 21
+
     epochs: int = 12
 
     def sizes(self, cache: FeatureCache, setting: float) -> PolicyConfig:

@@ -34,6 +34,9 @@ class CubesByGradient(GradientSystem[CubePolicy]):
     knob: ClassVar[str] = "share"
     stage: ClassVar[int] = 22
 
+    epochs: int = 30
+    lr: float = 2e-3
+
     def check_setting(self, steps: int, setting: float) -> None:
         """Refuse a share that is none."""
         share_of(steps, setting)
