@@ -69,7 +69,7 @@ def between_frames(
     centers = where[..., None, :2].expand(-1, -1, 2, -1)  # of both segments
     local = interpolated(cache, rows, around, centers)  # (B, D, 2, L)
     glance = cache.glance_vectors(np.broadcast_to(rows, around.shape), around)  # (B, D, 2, G)
-    rest = (at - first)[..., None]
+    rest = (at - first)[..., None].to(local.dtype)
     return (
         torch.lerp(glance[..., 0, :], glance[..., 1, :], rest),
         torch.lerp(local[..., 0, :], local[..., 1, :], rest),
