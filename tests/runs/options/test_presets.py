@@ -42,6 +42,7 @@ NEEDED = {
     "fit patches": ("--videos", "v", "--glance-encoder", "g", "--local-encoder", "l"),
     "fit classifier": ("--cache", "c"),
     "fit end-to-end": ("--videos", "v"),
+    "fit cubes": ("--videos", "v"),
     "train": (),
     "compare": (),
 }
