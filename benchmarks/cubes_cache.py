@@ -33,6 +33,7 @@ from focusgym.envs import EnvConfig, FeatureSource, open_source
 
 CUBES = (1, 2, 4, 6)
 SIZES = {"conv_channels": 16, "hidden": 128}
+ACTOR = {"conv_channels": 16, "hidden": 64}
 
 
 def row(name: str, seed: int, spent_s: float, trace: TaskTrace) -> dict[str, object]:
@@ -60,7 +61,7 @@ def by_ppo(
     folder: Path, source: FeatureSource, price: float, seed: int, split: str, decisions: int
 ) -> dict[str, object]:
     """Train PPO at a price."""
-    changes = {"decisions": decisions, "policy_kwargs": {"features_extractor_kwargs": SIZES}}
+    changes = {"decisions": decisions, "policy_kwargs": {"features_extractor_kwargs": ACTOR}}
     system = replace(ADAFOCUS_V3_PPO, learner=with_learner(ADAFOCUS_V3_PPO.learner, changes))
     keywords = system.environment(table_of(source), price)
     files = {"cache": folder / "cache", "classifier": folder / "classifier"}
