@@ -2,80 +2,39 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..envs import FeatureSource, FocusEngine, Source, interpolated
 from ..envs.engine.interpolated import grid_of, nearest_options
-from ..feature_cache import FeatureCache
-from ..feature_cache.reading.samples import targets
-from ..recognizer import (
-    Boxes,
-    Classifier,
-    FitConfig,
-    Fitted,
-    Policy,
-    Stage,
-    TensorSamples,
-    confidence,
-    fit,
-    policy_gmacs,
-    weights_digest,
-)
+from ..recognizer import Boxes, FitConfig, Fitted, Policy, confidence, policy_gmacs
+from .gradient import PolicyOnFeatures, train_on_features
 from .task_play import N_ENVS, TaskTrace
 
 
-class CentersOnFeatures(Stage):
-    """π through interpolated features: encoders and f_C are fixed. Network: ``policy``.
+class CentersOnFeatures(PolicyOnFeatures):
+    """π that names a centre in every segment, trained through interpolated features.
 
-    The loss is that of f_C after every step. Its gradient reaches π through the weights of the four
-    options around each centre.
+    The gradient of the loss reaches π through the weights of the four options around each centre.
 
     Source: AdaFocusV2 (arXiv:2112.14238) section 3.2, whose gradient goes through pixels; on stored
         features, and with networks that stay as they are, it is ours, and approximate.
     """
 
-    def __init__(self, cache: FeatureCache, classifier: Classifier, policy: Policy) -> None:
-        """Take what is fixed, and the policy.
-
-        Args:
-            cache: With one option group, of a grid of patches.
-            classifier: f_C, trained on that cache; it is copied.
-            policy: Names centres.
-        """
-        super().__init__()
-        self.policy = policy
-        self.classifier = copy.deepcopy(classifier).to(cache.device).requires_grad_(False)
-        self._cache = cache
-        self.train(False)
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """What is trained, by name."""
-        return {"policy": self.policy}
-
-    def train(self, mode: bool = True) -> CentersOnFeatures:
-        """Put π into training mode; f_C stays as it is."""
-        super().train(mode)
-        self.classifier.eval()
-        for module in self.classifier.modules():
-            if isinstance(module, nn.RNNBase):
-                module.train()  # CUDA has no gradient through one in eval mode; it has no dropout
-        return self
+    policy: Policy
 
     def forward(self, videos: Tensor) -> Tensor:
         """Return logits ``(B, T, C)`` of rows ``(B,)`` of the cache."""
         rows = videos.cpu().numpy()
-        centers, _ = self.policy.choose(self._cache.stored_glance_maps(rows))  # (B, T, 2)
-        segments = np.arange(self._cache.steps)
-        local = interpolated(self._cache, rows[:, None], segments[None], centers)  # (B, T, L)
-        logits: Tensor = self.classifier(self._cache.glance_vectors(rows), local)
+        centers, _ = self.policy.choose(self.cache.stored_glance_maps(rows))  # (B, T, 2)
+        segments = np.arange(self.cache.steps)
+        local = interpolated(self.cache, rows[:, None], segments[None], centers)  # (B, T, L)
+        logits: Tensor = self.classifier(self.cache.glance_vectors(rows), local)
         return logits
 
 
@@ -86,37 +45,20 @@ def train_centers(
     seed: Sequence[int],
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Fitted:
-    """Train a policy in place on the split ``train`` of a cache; the split ``val`` selects.
+    """Train a policy in place; see `train_on_features`.
 
     Args:
         source: Cache and classifier.
         policy: Names centres; on the device of the cache.
-        config: How it is trained; ``lr`` names the network ``policy``.
-        seed: Seed of the order of videos.
+        config: As of `train_on_features`, like the rest.
+        seed: Of the order of videos.
         checkpoint: See `fit`.
 
     Raises:
-        CacheError: If the cache lacks a split.
-        FitError, CheckpointError: As `fit`.
+        CacheError, FitError, CheckpointError: As `train_on_features`.
     """
-    cache = source.cache
-
-    def samples(split: str) -> TensorSamples:
-        videos = cache.split(split)
-        labels = targets(cache.videos["labels"].iloc[videos], cache.n_classes)
-        rows = torch.from_numpy(videos)
-        return TensorSamples(len(videos), lambda epoch, some: (rows[some], labels[some]))
-
-    return fit(
-        CentersOnFeatures(cache, source.classifier, policy),
-        samples("train"),
-        samples("val"),
-        config,
-        name="π by gradient",
-        seed=seed,
-        checkpoint=checkpoint,
-        identity=f"{cache.fingerprint} {weights_digest(source.classifier)}",
-    )
+    stage = CentersOnFeatures(source.cache, source.classifier, policy)
+    return train_on_features(stage, config, seed, checkpoint)
 
 
 # Of the index of a segment, the centres (B, 1, 2) in it; asked for each segment in order.

@@ -72,8 +72,8 @@ class TaskRecognizer:
         asked = config_of(env_id, config)
         if asked.observation == "index":
             raise ValueError(
-                "expected observations of the kind map or state; got index, by which an agent "
-                "reads features from the cache: train it with another one to use it on pixels"
+                "expected observations of the kind map, state or maps; got index, by which an "
+                "agent reads features from the cache: train it with another one to use it on pixels"
             )
         self.config = asked
         self.cache = FeatureCache.open(asked.cache, asked.group, asked.device, asked.videos_root)

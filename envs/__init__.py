@@ -8,7 +8,10 @@ if __name__ == "envs":  # pragma: no cover
 import gymnasium
 import lazy_loader
 
-for name in ("AdaFocus", "AdaFocusPlus", "Boxes", "Exit", "Resolution", "Jump", "Subset"):
+for name in (
+    *("AdaFocus", "AdaFocusPlus", "Boxes", "Exit", "Resolution"),
+    *("Cubes", "Jump", "Subset"),
+):
     gymnasium.register(
         f"focusgym/{name}-v0",
         entry_point="focusgym.envs.faces.env:FocusEnv",

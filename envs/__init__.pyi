@@ -14,6 +14,7 @@ from .rewards.designs import Confidences, RewardDesign, make_design
 from .rewards.functions import increment_over_random, increments, padding, regret, skip_gain
 from .tasks.adafocus import AdaFocusTask
 from .tasks.boxes import BoxesConfig, BoxesTask
+from .tasks.cubes import CubesConfig, CubesTask
 from .tasks.exits import ExitConfig, ExitTask
 from .tasks.jump import JumpConfig, JumpTask
 from .tasks.resolutions import ResolutionConfig, ResolutionTask
@@ -27,6 +28,8 @@ __all__ = [
     "BoxesTask",
     "Caption",
     "Confidences",
+    "CubesConfig",
+    "CubesTask",
     "Decision",
     "EnvConfig",
     "EpisodeRecord",

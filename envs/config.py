@@ -27,8 +27,9 @@ class EnvConfig:
         order: ``shuffled`` anew in every epoch, or as ``listed``.
         seed: Seed until a reset gives another.
         observation: ``map`` (the glance map, flat), ``index`` (which video and which segment; the
-            policy gathers the map from the cache itself) or ``state`` (what was glanced at and fed,
-            f_C's state and its prediction).
+            policy gathers the map from the cache itself), ``state`` (what was glanced at and fed,
+            f_C's state and its prediction) or ``maps`` (the same with all glance maps of the video;
+            of ``focusgym/Cubes-v0`` alone).
         reward: A reward design by name, or with parameters, or a Python function or object, which
             cannot be stored as JSON; see `make_design`.
         labels: What the confidence of a video with several labels is: that of the ``first`` as in

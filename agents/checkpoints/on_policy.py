@@ -83,7 +83,9 @@ class OnPolicyCheckpoints(BaseCallback):
             **generators(),
         }
         policy = self.model.policy
-        tensors = {f"policy.{name}": value for name, value in policy.state_dict().items()}
+        # Copies: a features extractor with weights is there under three names, which share memory.
+        weights = policy.state_dict()
+        tensors = {f"policy.{name}": value.clone() for name, value in weights.items()}
         tensors |= optimizer_tensors(policy.optimizer) | torch_generators(self.model.device)
         tensors |= {f"rows.{name}": value for name, value in player.rows().items()}
         tensors["begins"] = torch.from_numpy(np.asarray(self.model._last_episode_starts, bool))

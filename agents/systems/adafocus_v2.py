@@ -2,82 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from ...envs import FeatureSource
-from ...envs.config import check_integer, check_number
-from ...recognizer import (
-    FitConfig,
-    Policy,
-    PolicyConfig,
-    build_policy,
-    read_bundle,
-    restore,
-)
-from ...recognizer.files.bundle import write_bundle
+from ...envs import FeatureSource, Source
+from ...feature_cache import FeatureCache
+from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ..centers import read_centers, train_centers
-from .system import ClassifierKind, DirectSystem, LearnedSystem, Learner, Reader, Table
+from ..task_play import TaskTrace
+from .gradient import GradientSystem
+from .system import ClassifierKind, LearnedSystem, Learner, Table
 
-# Which stage of training the draws are for; others have 10 to 20.
-_STAGE = 21
 _KIND = ClassifierKind("gru", reuse_glance=True)
-# What of a system that is trained by gradient can be set by name.
-SIZES = ("conv_channels", "hidden", "epochs", "batch_size", "lr")
 
 
 @dataclass(frozen=True)
-class GradientSystem(DirectSystem):
-    """A policy that names the centre of a box in every segment, trained by gradient.
+class CentersByGradient(GradientSystem[Policy]):
+    """A policy that names the centre of a box in every segment; see `CentersOnFeatures`.
 
-    Attributes:
-        conv_channels: Of π, after its 1×1 convolution.
-        hidden: Width of its linear layer and of its GRU.
-        epochs: Passes over the training videos.
-        batch_size: Videos per step.
-        lr: Highest learning rate of AdamW's one cycle.
+    Its setting means nothing.
 
-    Source: AdaFocusV2 (arXiv:2112.14238); see `CentersOnFeatures` for what is ours.
+    Source: AdaFocusV2 (arXiv:2112.14238).
     """
 
     knob: ClassVar[str] = "setting"
-    learns: ClassVar[bool] = True
-    keeps: ClassVar[bool] = True
+    stage: ClassVar[int] = 21
 
-    conv_channels: int = 64
-    hidden: int = 1024
     epochs: int = 12
-    batch_size: int = 64
-    lr: float = 1e-3
 
-    def __post_init__(self) -> None:
-        """Check the sizes.
-
-        Raises:
-            ValueError: If one is no integer of at least 1, or the rate is not positive.
-        """
-        for name in SIZES[:-1]:
-            check_integer(name, getattr(self, name), 1)
-        check_number("lr", self.lr)
-        if not self.lr:
-            raise ValueError("lr must be positive; got 0")
-
-    def reader(
-        self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
-    ) -> Reader:
-        """Train π on the split ``train``, or read the one that is kept; return what plays it."""
-        cache = source.cache
-        if kept is not None and (kept / "bundle.json").is_file():
-            bundle = read_bundle(kept, "policy", cache.fingerprint, cache.root)
-            policy = restore(kept, bundle, _build)
-            return partial(read_centers, policy=policy.to(cache.device))
+    def sizes(self, cache: FeatureCache, setting: float) -> PolicyConfig:
+        """Return the sizes of π on a cache."""
         height, width, channels = cache.map_shape
-        sizes = PolicyConfig(
+        return PolicyConfig(
             height,
             width,
             channels,
@@ -86,30 +47,30 @@ class GradientSystem(DirectSystem):
             hidden=self.hidden,
             network="centers",
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            policy = build_policy(sizes)
-        self._fit(source, policy.to(cache.device), seed, kept)
-        return partial(read_centers, policy=policy.eval())
 
-    def _fit(self, source: FeatureSource, policy: Policy, seed: int, kept: Path | None) -> None:
-        rates = {"policy": self.lr}
-        how = FitConfig(
-            self.epochs, self.batch_size, rates, optimizer="adamw", schedule="one_cycle"
-        )
-        checkpoint = None if kept is None else kept.with_name(f"{kept.name}.safetensors")
-        fitted = train_centers(source, policy, how, [seed, _STAGE], checkpoint)
-        if kept is not None and checkpoint is not None:
-            metrics = {"val_accuracy": fitted.val_accuracy, "epoch": float(fitted.epoch)}
-            write_bundle(kept, "policy", policy.config, policy, source.cache.fingerprint, metrics)
-            checkpoint.unlink(missing_ok=True)
+    def build(self, config: Mapping[str, Any]) -> Policy:
+        """Return π of sizes, of which none may be another network."""
+        policy = build_policy(PolicyConfig(**config), trusted=False)
+        if not policy.names_centers:
+            raise ValueError(
+                f"expected a network that names centres; got {policy.config.network!r}"
+            )
+        return policy
 
+    def learn(
+        self,
+        source: FeatureSource,
+        policy: Policy,
+        how: FitConfig,
+        seed: Sequence[int],
+        checkpoint: Path | None,
+    ) -> Fitted:
+        """Train π in place."""
+        return train_centers(source, policy, how, seed, checkpoint)
 
-def _build(config: Mapping[str, Any]) -> Policy:
-    policy = build_policy(PolicyConfig(**config), trusted=False)
-    if not policy.names_centers:
-        raise ValueError(f"expected a network that names centres; got {policy.config.network!r}")
-    return policy
+    def read(self, source: Source, videos: NDArray[np.int64], policy: Policy) -> TaskTrace:
+        """Look where π says."""
+        return read_centers(source, videos, policy)
 
 
 @dataclass(frozen=True)
@@ -126,7 +87,7 @@ class CentersSystem(LearnedSystem):
         return {**self.keywords}
 
 
-ADAFOCUS_V2 = GradientSystem(
+ADAFOCUS_V2 = CentersByGradient(
     "adafocus_v2",
     "where to look in every frame, at any place, by gradient through interpolated features",
     "AdaFocusV2 (arXiv:2112.14238)",

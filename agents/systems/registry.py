@@ -18,6 +18,8 @@ SYSTEMS: dict[str, str] = {
     "adafocus_v2": "focusgym.agents.systems.adafocus_v2:ADAFOCUS_V2",
     "adafocus_v2_ppo": "focusgym.agents.systems.adafocus_v2:ADAFOCUS_V2_PPO",
     "adafocus_v2_sac": "focusgym.agents.systems.adafocus_v2:ADAFOCUS_V2_SAC",
+    "adafocus_v3": "focusgym.agents.systems.adafocus_v3:ADAFOCUS_V3",
+    "adafocus_v3_ppo": "focusgym.agents.systems.adafocus_v3:ADAFOCUS_V3_PPO",
     "ocsampler": "focusgym.agents.systems.ocsampler:OCSAMPLER",
 }
 

@@ -101,6 +101,17 @@ class DirectSystem(System):
 
     keeps: ClassVar[bool] = False  # whether it writes what it has trained, see `reader`
 
+    def check_setting(self, steps: int, setting: float) -> None:
+        """Check a setting before anything is trained.
+
+        Args:
+            steps: T.
+            setting: From a user.
+
+        Raises:
+            ValueError: If it means nothing.
+        """
+
     @abstractmethod
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
@@ -128,6 +139,10 @@ class FixedSystem(DirectSystem):
 
     knob: ClassVar[str] = "share"
 
+    def check_setting(self, steps: int, setting: float) -> None:
+        """Refuse a share that is none."""
+        self.segments(steps, setting)
+
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
     ) -> Reader:
@@ -151,7 +166,7 @@ class Learner:
     Attributes:
         algorithm: An on-policy or off-policy algorithm of Stable-Baselines3 or sb3-contrib, such as
             ``PPO`` or ``SAC``; or ``module:attribute`` of another like them.
-        policy: Its policy, by the name that it knows.
+        policy: Its policy, by the name that it knows; or ``module:attribute`` of another.
         n_envs: Environments at a time.
         decisions: How many are made in the training, of all environments together; whole rollouts
             where the algorithm has them, so that there may be some more. Each system of this

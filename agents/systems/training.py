@@ -19,6 +19,7 @@ from ...envs import FeatureSource, FocusVecEnv, make_sb3
 from ...envs.tasks.registry import env_id
 from ...feature_cache import fingerprint
 from ...recognizer import count_gmacs
+from ...recognizer.registry import find
 from ..checkpoints.on_policy import OnPolicyCheckpoints, load_on_policy
 from .algorithms import find_algorithm
 from .system import LearnedSystem, Learner, Table
@@ -100,9 +101,11 @@ def make_system(
             f"{learner.algorithm!r}, which is {algorithm!r}"
         )
     given = {**({"n_steps": 4 * steps} if rollouts else {}), **learner.keywords}
-    on = str(env.player.cache.device)
+    on, policy = str(env.player.cache.device), learner.policy
+    if ":" in policy:
+        policy = find("policy", policy, {}, trusted=True)
     try:
-        model = algorithm(learner.policy, env, seed=seed, device=on, **given)
+        model = algorithm(policy, env, seed=seed, device=on, **given)
     except (TypeError, AssertionError) as error:
         raise ValueError(f"{learner.algorithm} takes no such settings: {error}") from error
     asked["policy_gmacs"] = model_gmacs(model, env)

@@ -75,7 +75,7 @@ class PatchActions:
     def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
         """Return the options; every action looks."""
         options = checked_actions(actions, (n_envs,), (len(self._allowed),))
-        _check_allowed(options, self._allowed)
+        check_allowed(options, self._allowed)
         return Choice(options, np.ones(n_envs, dtype=bool))
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
@@ -104,7 +104,7 @@ class PairActions:
     def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
         """Return the options, and whether to look."""
         pairs = checked_actions(actions, (n_envs, 2), (len(self._allowed), 2))
-        _check_allowed(pairs[:, 0], self._allowed)
+        check_allowed(pairs[:, 0], self._allowed)
         return Choice(pairs[:, 0], pairs[:, 1] == 1)
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
@@ -132,7 +132,7 @@ class FlatActions:
     def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
         """Return the options, none for skip, and whether to look."""
         options = checked_actions(actions, (n_envs,), (len(self._allowed),))
-        _check_allowed(options, self._allowed)
+        check_allowed(options, self._allowed)
         looks = options < len(self._allowed) - 1
         return Choice(np.where(looks, options, -1), looks)
 
@@ -185,7 +185,16 @@ def checked_actions(
     raise ValueError(f"{expected}; got {outside.tolist()} among them")
 
 
-def _check_allowed(options: NDArray[np.int64], allowed: NDArray[np.bool_]) -> None:
+def check_allowed(options: NDArray[np.int64], allowed: NDArray[np.bool_]) -> None:
+    """Check options.
+
+    Args:
+        options: Any number, in ``[0, K)``.
+        allowed: ``(K,)`` which of them may be chosen.
+
+    Raises:
+        ValueError: If one may not.
+    """
     if not allowed[options].all():
         forbidden = sorted(set(options[~allowed[options]].tolist()))
         raise ValueError(

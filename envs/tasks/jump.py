@@ -9,11 +9,10 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from ..config import check_integer
-from ..engine.engine import FocusEngine
 from ..episodes.order import Episodes
 from .actions import checked_actions
-from .priced import OneOptionConfig, PricedTask, check_option
-from .prices import Prices
+from .free_order import FreeOrderTask
+from .priced import OneOptionConfig, check_option
 from .task import Decision
 from .timelines import Timeline
 
@@ -38,7 +37,7 @@ class JumpConfig(OneOptionConfig):
             check_integer("n_jumps", self.n_jumps, 1)
 
 
-class JumpTask(PricedTask[JumpConfig, NDArray[np.int64]]):
+class JumpTask(FreeOrderTask[JumpConfig]):
     """Go to any segment that was not taken yet, or stop. ``focusgym/Jump-v0``.
 
     f_G runs on all segments when the episode begins: they are the memory that the agent chooses by
@@ -60,18 +59,6 @@ class JumpTask(PricedTask[JumpConfig, NDArray[np.int64]]):
         cheap features. Its stop comes from a predicted utility; here it is an action.
     """
 
-    def __init__(
-        self,
-        config: JumpConfig,
-        engine: FocusEngine,
-        prices: Prices,
-        allowed: NDArray[np.bool_],
-        n_envs: int,
-    ) -> None:
-        """Set up N episodes; see `Task`."""
-        super().__init__(config, engine, prices, allowed, n_envs)
-        self._now = np.full(n_envs, engine.cache.steps // 2)
-
     @property
     def space(self) -> spaces.Space[np.int64]:
         """A segment, or stop."""
@@ -79,25 +66,8 @@ class JumpTask(PricedTask[JumpConfig, NDArray[np.int64]]):
 
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
-        steps = self.engine.cache.steps
         check_option(self.config.option, self.allowed)
-        most = steps if self.config.n_jumps is None else self.config.n_jumps
-        if most > steps:
-            raise ValueError(f"n_jumps must be in 1..{steps}, the segments of a video; got {most}")
-        return Timeline((steps // 2,) * steps, most)
-
-    def begin(self, which: NDArray[np.bool_]) -> None:
-        """Begin anew in the episodes ``which``, at the middle segment."""
-        super().begin(which)
-        self._now = np.where(which, self.engine.cache.steps // 2, self._now)
-
-    def upcoming(self) -> NDArray[np.int64]:
-        """Return the segments ``(N,)`` that were taken last; the middle one before any."""
-        return self._now
-
-    def glanced(self) -> NDArray[np.bool_]:
-        """Return all: f_G runs on the whole video first, ``(N, T)``."""
-        return np.ones_like(self.seen)
+        return self.timeline_of("n_jumps", self.config.n_jumps)
 
     def masks(self) -> NDArray[np.bool_]:
         """Return ``(N, T + 1)``: the segments that were not taken, and stop."""
@@ -113,17 +83,5 @@ class JumpTask(PricedTask[JumpConfig, NDArray[np.int64]]):
 
     def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:
         """Take the segments, or stop."""
-        steps, rows = self.engine.cache.steps, np.arange(len(choice))
-        stops = choice == steps
-        segments = np.where(stops, self._now, choice)
-        fed = ~stops & ~self.seen[rows, segments]
-        glances = np.where(self.t == 0, steps * self.prices.cost.glance_gmacs, 0.0)
-        self._now = segments
-        return self.take(
-            segments,
-            np.full(len(choice), self.config.option),
-            fed,
-            glance_gmacs=glances,
-            ends=stops,
-            info={"stopped": stops},
-        )
+        stops = choice == self.engine.cache.steps
+        return self.go(choice, np.full(len(choice), self.config.option), stops)

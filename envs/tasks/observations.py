@@ -1,4 +1,4 @@
-"""What an agent observes: the glance map, an index, or all that an episode knows so far."""
+"""What an agent observes: glance maps, an index, or all that an episode knows so far."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def observation_space(observation: str, engine: FocusEngine) -> spaces.Space[Any
             int64 each. ``state``: ``glances`` ``(T, G)``, glance vectors of the segments that f_G
             has run on and zeros elsewhere; ``now`` ``(T,)``, 1 at the segment that the next
             decision is about; ``seen`` ``(T,)``, 1 where f_C was fed; ``state`` ``(S,)`` of f_C;
-            and ``probabilities`` ``(C,)``, the prediction so far.
+            and ``probabilities`` ``(C,)``, the prediction so far. ``maps``: the same with ``maps``
+            ``(T, h, w, G)``, the glance maps of all segments, in place of ``glances``.
         engine: Over the cache and f_C.
     """
     cache, steps = engine.cache, engine.cache.steps
@@ -35,10 +36,14 @@ def observation_space(observation: str, engine: FocusEngine) -> spaces.Space[Any
             }
         )
     width = engine.source.classifier.start(1).shape[1]
-    glances = (steps, cache.map_shape[2])
+    if observation == "maps":
+        shown = {"maps": spaces.Box(low, high, (steps, *cache.map_shape), np.float32)}
+    else:
+        glances = (steps, cache.map_shape[2])
+        shown = {"glances": spaces.Box(min(low, 0.0), max(high, 0.0), glances, np.float32)}
     return spaces.Dict(
         {
-            "glances": spaces.Box(min(low, 0.0), max(high, 0.0), glances, np.float32),
+            **shown,
             "now": spaces.Box(0, 1, (steps,), np.float32),
             "probabilities": spaces.Box(0, 1, (cache.n_classes,), np.float32),
             "seen": spaces.Box(0, 1, (steps,), np.float32),
@@ -61,8 +66,14 @@ def observe(task: Task[Any, Any]) -> Any:
     if task.config.observation == "map":
         return source.glance_map(videos, segments).flatten(1).cpu().numpy()
     steps = np.arange(engine.cache.steps)
+    if task.config.observation == "maps":
+        rows, at = np.repeat(videos, len(steps)), np.tile(steps, len(videos))
+        maps = source.glance_map(rows, at).unflatten(0, (-1, len(steps)))  # (N, T, h, w, G)
+        shown = {"maps": maps.cpu().numpy()}
+    else:
+        shown = {"glances": source.glances(videos, task.glanced()).cpu().numpy()}  # (N, T, G)
     return {
-        "glances": source.glances(videos, task.glanced()).cpu().numpy(),  # (N, T, G)
+        **shown,
         "now": (segments[:, None] == steps).astype(np.float32),
         "probabilities": engine.logits.softmax(dim=-1).cpu().numpy(),
         "seen": task.seen.astype(np.float32),

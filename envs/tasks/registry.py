@@ -23,6 +23,7 @@ TASKS: dict[str, tuple[str, str]] = {
     "Boxes": ("tasks.boxes:BoxesConfig", "tasks.boxes:BoxesTask"),
     "Exit": ("tasks.exits:ExitConfig", "tasks.exits:ExitTask"),
     "Resolution": ("tasks.resolutions:ResolutionConfig", "tasks.resolutions:ResolutionTask"),
+    "Cubes": ("tasks.cubes:CubesConfig", "tasks.cubes:CubesTask"),
     "Jump": ("tasks.jump:JumpConfig", "tasks.jump:JumpTask"),
     "Subset": ("tasks.subset:SubsetConfig", "tasks.subset:SubsetTask"),
 }

@@ -188,21 +188,27 @@ def cube_cost(
     Source: AdaFocusV3 (arXiv:2209.13465) section 4, metrics: GFLOPs per video.
     """
     steps, n_cubes = policy.config.steps, policy.config.cubes
-    f_c, chooser, sizes = _on_cpu(classifier), _on_cpu(policy), policy.config
+    f_c = _on_cpu(classifier)
     glance = torch.zeros(1, n_cubes + 1, f_c.config.glance_channels)
     local = torch.zeros(1, n_cubes + 1, f_c.config.local_channels)
-    maps = torch.zeros(1, steps, sizes.map_height, sizes.map_width, sizes.glance_channels)
-    draws = torch.zeros(1, n_cubes, 3)
     with _evaluating(f_c):
         classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
-    with _evaluating(chooser):
-        chooser_gmacs = count_gmacs(lambda: chooser(maps, draws))
     return Cost(
         glance_gmacs=steps * encoder_gmacs(glance_encoder, cubes.frame_px),
-        policy_gmacs=chooser_gmacs,
+        policy_gmacs=cube_policy_gmacs(policy),
         local_gmacs=n_cubes * encoder_gmacs(local_encoder, cubes.side_px, cubes.frames),
         classifier_gmacs=classifier_gmacs,
     )
+
+
+def cube_policy_gmacs(policy: CubePolicy) -> float:
+    """Return the GMACs of π of AdaFocusV3, which runs once for a video."""
+    policy = _on_cpu(policy)
+    sizes = policy.config
+    maps = torch.zeros(1, sizes.steps, sizes.map_height, sizes.map_width, sizes.glance_channels)
+    draws = torch.zeros(1, sizes.cubes, 3)
+    with _evaluating(policy):
+        return count_gmacs(lambda: policy(maps, draws))
 
 
 def policy_gmacs(policy: Policy) -> float:

@@ -62,7 +62,8 @@ class SystemConfig:
     Attributes:
         system: Train this method instead, or measure it, if it does not learn: average, gru, tsn,
             uniform, frameexit, frameexit_gates, arnet, adaframe, ocsampler, adafocus_v2,
-            adafocus_v2_ppo, adafocus_v2_sac, or module:attribute of your own.
+            adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo, or module:attribute of
+            your own.
         setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
             that is read in full; a share of the segments; or β of the gates. The recipe's middle
             one if not given.
@@ -82,8 +83,8 @@ class LearnerConfig:
         decisions: How many are made in a training; the recipe's 200,000 if not given.
         learner: Settings of the algorithm that are others than the recipe's, as a mapping,
             such as '{n_envs: 8, learning_rate: 3.0e-4}'. Another algorithm has none of the
-            recipe's settings but these. Of adafocus_v2: conv_channels, hidden, epochs, batch_size
-            and lr.
+            recipe's settings but these. Of adafocus_v2 and adafocus_v3: conv_channels, hidden,
+            epochs, batch_size and lr.
     """
 
     decisions: int | None = None
@@ -103,8 +104,8 @@ class TrainConfig:
         cache: The feature cache.
         classifier: Bundle of f_C, trained on it; 'classifier' beside the cache if not given.
         group: The cache's option group, such as p128_7x7, where it has several. A system reads
-            whole frames, those of AdaFocusV2 patches: the dearest group of them, or if it chooses
-            among sides all, if not given.
+            whole frames, those of AdaFocusV2 and AdaFocusV3 patches: the dearest group of them, or
+            if it chooses among sides all, if not given.
         reward: A reward design: increment_over_random (Eq. 7), increments, confidence, padding, or
             your own as module:attribute; with parameters as a mapping, such as '{name:
             increment_over_random, draws: null}'.

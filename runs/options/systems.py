@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ...agents import LearnedSystem, PricedSystem, System, Table, find_system
-from ...agents.systems.adafocus_v2 import SIZES, GradientSystem
+from ...agents.systems.gradient import SIZES, GradientSystem
 from ...agents.systems.training import with_learner
 from ...feature_cache import read_manifest, stored_groups
 from ...recognizer import Classifier, PatchGrid, WholeFrame
@@ -61,7 +61,7 @@ def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
     return replace(system, learner=learner)
 
 
-def _with_sizes(system: GradientSystem, learning: LearnerConfig) -> GradientSystem:
+def _with_sizes(system: GradientSystem[Any], learning: LearnerConfig) -> GradientSystem[Any]:
     """Return a system trained by gradient, with the sizes that ``--learner`` asks for."""
     if learning.decisions is not None:
         raise UsageError(

@@ -12,7 +12,6 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from ...agents import (
     DirectSystem,
-    FixedSystem,
     LearnedSystem,
     System,
     SystemModel,
@@ -108,10 +107,9 @@ def _source(system: System, config: TrainConfig, f_c: Path) -> FeatureSource:
 def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemModel | None:
     """Make the model of a system that learns; check the setting of another."""
     cache = source.cache
-    if isinstance(system, FixedSystem):
-        with usage():
-            system.segments(cache.steps, setting_of(system, config.method))
     if isinstance(system, DirectSystem):
+        with usage():
+            system.check_setting(cache.steps, setting_of(system, config.method))
         return None
     assert isinstance(system, LearnedSystem)
     keywords = keywords_of(system, config.method, table_of(source))

@@ -184,7 +184,7 @@ def test_maps_that_are_not_finite(files: dict[str, Any], monkeypatch: pytest.Mon
 
 def test_another_observation_is_refused(files: dict[str, Any]) -> None:
     space = gymnasium.spaces.Discrete(2)
-    with pytest.raises(ValueError, match="expected observations of the kind map or state"):
+    with pytest.raises(ValueError, match="expected observations of the kind map, state or maps"):
         TaskRecognizer(Stranger(space, 1), "focusgym/AdaFocus-v0", observation="index", **files)
 
 

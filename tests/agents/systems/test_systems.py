@@ -301,10 +301,11 @@ A2C = {"algorithm": "A2C", "n_envs": 3, "decisions": 60, "n_steps": 5}
         ("arnet", TINY),
         ("ocsampler", TINY),
         ("adafocus_v2_ppo", TINY),
+        ("adafocus_v3_ppo", TINY),
         ("frameexit", A2C),
         ("frameexit", {**TINY, "policy_kwargs": SGD}),
     ],
-    ids=["frameexit", "adaframe", "arnet", "ocsampler", "v2", "A2C", "SGD"],
+    ids=["frameexit", "adaframe", "arnet", "ocsampler", "v2", "v3", "A2C", "SGD"],
 )
 def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[str, Any]) -> None:
     """Stopped in the middle of episodes, made anew, gone on with: the same bits."""
@@ -322,7 +323,7 @@ def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[st
     with pytest.raises(_Stopped):
         train_system(stopped, root / "checkpoint", 0, callbacks=[_Stop()])
     assert stopped.model.env.player.running.all()
-    if name not in ("ocsampler", "adafocus_v2_ppo"):  # whose episodes are of one length
+    if name not in ("ocsampler", "adafocus_v2_ppo", "adafocus_v3_ppo"):  # of one length here
         assert len({*stopped.model.env.player.t.tolist()}) > 1, "episodes are at different places"
     torch.manual_seed(99)  # what was drawn since decides nothing
     train_system(made, root / "checkpoint", 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 from support import add_frames, write_cache
 
+from focusgym.agents.systems.adafocus_v3 import ADAFOCUS_V3
 from focusgym.agents.systems.whole_frames import UNIFORM
 from focusgym.recognizer import read_classifier
 from focusgym.runs.evaluation.trace import read_played
@@ -19,6 +22,7 @@ Calls = list[list[str]]
 LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}"
 TINY = ("--seeds=1", "--decisions=30", f"--learner={LEARNER}")
 OWN = UNIFORM  # found by its place below
+CUBES = replace(ADAFOCUS_V3, conv_channels=2, hidden=5, epochs=1)  # likewise
 PRICES = ("price 0.05", "price 0.1", "price 0.2", "price 0.5")
 
 
@@ -113,6 +117,27 @@ def test_systems_of_patches(root: Path, calls: Calls, compare: Callable[..., Any
     notes = " ".join(summary["notes"])
     assert "trained at 1 setting with 30 decisions each" in notes
     assert "Approximate: what adafocus_v2_ppo looked at was interpolated between" in notes
+
+
+@pytest.mark.usefixtures("no_page")
+def test_cubes_beside_the_same_by_reinforcement(
+    root: Path, calls: Calls, compare: Callable[..., Any]
+) -> None:
+    """A row for each share and each price, on one f_C."""
+    sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
+    summary = compare("c", "--reward", "--systems", f"{__name__}:CUBES", "adafocus_v3_ppo", *TINY)
+    shares = [f"adafocus_v3 share {share}" for share in (0.5, 0.3, 0.15, 0.08)]
+    prices = [f"adafocus_v3_ppo price {price}" for price in (0.1, 0.2, 0.5, 1)]
+    assert summary["labels"] == [*shares, *prices]
+    assert calls[1] == ["c/classifiers/p12_3x3_max_pool_shuffled_glance"]
+    rows = {row["label"]: row for row in summary["rows"]}
+    assert [rows[label]["kept_share"] for label in shares] == [0.5, 0.25, 0.25, 0.25]
+    costs = [rows[label]["gmacs_per_video"] for label in shares]
+    assert costs[0] - costs[1] == pytest.approx(1.5, rel=1e-3), "a cube more"
+    assert all(0.25 <= rows[label]["kept_share"] <= 0.5 for label in prices)
+    notes = " ".join(summary["notes"])
+    assert "Approximate: what adafocus_v3 looked at was interpolated between" in notes
+    assert "adafocus_v3 4 settings without an environment" in notes
 
 
 def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:

@@ -1,0 +1,96 @@
+"""A policy trained by gradient on a cache: encoders and f_C are fixed."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..feature_cache import FeatureCache
+from ..feature_cache.reading.samples import targets
+from ..recognizer import (
+    Classifier,
+    FitConfig,
+    Fitted,
+    Stage,
+    TensorSamples,
+    fit,
+    weights_digest,
+)
+
+
+class PolicyOnFeatures(Stage):
+    """π through features of a cache. Network: ``policy``.
+
+    A subclass says in `forward` what f_C is fed: from rows ``(B,)`` of the cache to logits
+    ``(B, D, C)``. The loss is that of f_C after every step.
+    """
+
+    def __init__(self, cache: FeatureCache, classifier: Classifier, policy: nn.Module) -> None:
+        """Take what is fixed, and the policy.
+
+        Args:
+            cache: With one option group, of a grid of patches.
+            classifier: f_C, trained on that cache; it is copied.
+            policy: Names places.
+        """
+        super().__init__()
+        self.policy = policy
+        self.classifier = copy.deepcopy(classifier).to(cache.device).requires_grad_(False)
+        self.cache = cache
+        self.train(False)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What is trained, by name."""
+        return {"policy": self.policy}
+
+    def train(self, mode: bool = True) -> PolicyOnFeatures:
+        """Put π into training mode; f_C stays as it is."""
+        super().train(mode)
+        self.classifier.eval()
+        for module in self.classifier.modules():
+            if isinstance(module, nn.RNNBase):
+                module.train()  # CUDA has no gradient through one in eval mode; it has no dropout
+        return self
+
+
+def train_on_features(
+    stage: PolicyOnFeatures,
+    config: FitConfig,
+    seed: Sequence[int],
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Fitted:
+    """Train the policy of a stage in place on the split ``train``; the split ``val`` selects.
+
+    Args:
+        stage: Holds cache, classifier and policy.
+        config: How it is trained; ``lr`` names the network ``policy``.
+        seed: Seed of the order of videos.
+        checkpoint: See `fit`.
+
+    Raises:
+        CacheError: If the cache lacks a split.
+        FitError, CheckpointError: As `fit`.
+    """
+    cache = stage.cache
+
+    def samples(split: str) -> TensorSamples:
+        videos = cache.split(split)
+        labels = targets(cache.videos["labels"].iloc[videos], cache.n_classes)
+        rows = torch.from_numpy(videos)
+        return TensorSamples(len(videos), lambda epoch, some: (rows[some], labels[some]))
+
+    return fit(
+        stage,
+        samples("train"),
+        samples("val"),
+        config,
+        name="π by gradient",
+        seed=seed,
+        checkpoint=checkpoint,
+        identity=f"{cache.fingerprint} {weights_digest(stage.classifier)}",
+    )

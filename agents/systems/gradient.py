@@ -1,0 +1,126 @@
+"""Systems whose policy is trained by gradient on a cache."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...envs import FeatureSource, Source
+from ...envs.config import check_integer, check_number
+from ...feature_cache import FeatureCache
+from ...recognizer import (
+    CubePolicy,
+    CubePolicyConfig,
+    FitConfig,
+    Fitted,
+    Policy,
+    PolicyConfig,
+    read_bundle,
+    restore,
+)
+from ...recognizer.files.bundle import write_bundle
+from ..task_play import TaskTrace
+from .system import DirectSystem, Reader
+
+# What of a system that is trained by gradient can be set by name.
+SIZES = ("conv_channels", "hidden", "epochs", "batch_size", "lr")
+PolicyT = TypeVar("PolicyT", Policy, CubePolicy)
+
+
+@dataclass(frozen=True)
+class GradientSystem(DirectSystem, Generic[PolicyT]):
+    """A policy that names places, trained by gradient through interpolated features.
+
+    Attributes:
+        conv_channels: Of π, after its 1×1 convolution.
+        hidden: Width of its layers.
+        epochs: Passes over the training videos.
+        batch_size: Videos per step.
+        lr: Highest learning rate of AdamW's one cycle.
+    """
+
+    stage: ClassVar[int]  # which stage of training the draws are for, each another; from 21
+    learns: ClassVar[bool] = True
+    keeps: ClassVar[bool] = True
+
+    conv_channels: int = 64
+    hidden: int = 1024
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Check the sizes.
+
+        Raises:
+            ValueError: If one is no integer of at least 1, or the rate is not positive.
+        """
+        for name in SIZES[:-1]:
+            check_integer(name, getattr(self, name), 1)
+        check_number("lr", self.lr)
+        if not self.lr:
+            raise ValueError("lr must be positive; got 0")
+
+    @abstractmethod
+    def sizes(self, cache: FeatureCache, setting: float) -> PolicyConfig | CubePolicyConfig:
+        """Return the sizes of π on a cache, at a setting."""
+
+    @abstractmethod
+    def build(self, config: Mapping[str, Any]) -> PolicyT:
+        """Return π of sizes that may come from a file, with random weights.
+
+        Raises:
+            TypeError: If keys are missing or unknown.
+            ValueError: If they are of another kind of policy.
+        """
+
+    @abstractmethod
+    def learn(
+        self,
+        source: FeatureSource,
+        policy: PolicyT,
+        how: FitConfig,
+        seed: Sequence[int],
+        checkpoint: Path | None,
+    ) -> Fitted:
+        """Train π in place."""
+
+    @abstractmethod
+    def read(self, source: Source, videos: NDArray[np.int64], policy: PolicyT) -> TaskTrace:
+        """Look where π says, in rows of a source ``(B,)``."""
+
+    def reader(
+        self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
+    ) -> Reader:
+        """Train π on the split ``train``, or read the one that is kept; return what plays it."""
+        cache = source.cache
+        if kept is not None and (kept / "bundle.json").is_file():
+            bundle = read_bundle(kept, "policy", cache.fingerprint, cache.root)
+            policy = restore(kept, bundle, self.build)
+        else:
+            sizes = self.sizes(cache, setting)
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                policy = self.build(asdict(sizes))
+            self._fit(source, policy.to(cache.device), seed, kept)
+        return partial(self.read, policy=policy.to(cache.device).eval())
+
+    def _fit(self, source: FeatureSource, policy: PolicyT, seed: int, kept: Path | None) -> None:
+        rates = {"policy": self.lr}
+        how = FitConfig(
+            self.epochs, self.batch_size, rates, optimizer="adamw", schedule="one_cycle"
+        )
+        checkpoint = None if kept is None else kept.with_name(f"{kept.name}.safetensors")
+        fitted = self.learn(source, policy, how, [seed, self.stage], checkpoint)
+        if kept is not None and checkpoint is not None:
+            metrics = {"val_accuracy": fitted.val_accuracy, "epoch": float(fitted.epoch)}
+            write_bundle(kept, "policy", policy.config, policy, source.cache.fingerprint, metrics)
+            checkpoint.unlink(missing_ok=True)
