@@ -25,7 +25,7 @@ SIZES: dict[str, Any] = {
     "cubes": D,
     "conv_channels": CONV,
     "hidden": HIDDEN,
-}  # of the policy
+}
 FRAMES = make_frames(B, T)
 DRAWS = torch.rand(B, D, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 # What a recognizer can be made of: frames of a cube, frames that are glanced at, axes.

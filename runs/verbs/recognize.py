@@ -65,8 +65,7 @@ def recognize(config: RecognizeConfig) -> None:
                     raise found
                 line |= facts(recognizer, found, full_gmacs, config.top)
                 if out is not None and recognizer.frames is not None:
-                    shown = [step for step in line["steps"] if step["frame"] is not None]
-                    annotate(path, out, shown, recognizer.frames)
+                    annotate(path, out, _shown(recognizer, line["steps"]), recognizer.frames)
                     line["annotated"] = str(out)
             except VideoError as error:
                 unreadable += 1
@@ -140,6 +139,14 @@ def facts(
         "recognize_ms": 1e3 * video.recognize_s,
         "steps": steps,
     }
+
+
+def _shown(recognizer: Recognizer, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the steps that were taken, of cubes with the number of each; see `annotate`."""
+    if isinstance(recognizer, CubeRecognizer):
+        glance, *cubes = steps
+        return [glance, *({**step, "cube": d} for d, step in enumerate(cubes, 1) if step["box_px"])]
+    return [step for step in steps if step["frame"] is not None]
 
 
 def _units(recognizer: Recognizer) -> str:
