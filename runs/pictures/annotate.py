@@ -96,7 +96,7 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
         steps: The T decisions, each with ``frame`` (index in the file; None for the glance),
             ``box_px`` in the prepared frame (None where it was skipped), ``class`` and
             ``probability`` so far, and ``gmacs`` so far; these three are of the order in which the
-            frames were read. Of cubes also ``cube``, the which it is in that order.
+            frames were read. Of cubes also ``cube``: the number of the cube in that order, from 1.
         frames: How frames were prepared.
 
     Raises:

@@ -52,7 +52,7 @@ def recognize(config: RecognizeConfig) -> None:
             "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"
         )
     if config.gmacs is not None:
-        recognizer.exits = exits_within(config.bundle, config.gmacs)
+        recognizer.exits = exits_within(config.bundle, recognizer, config.gmacs)
     folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
     full_gmacs = full_frames_gmacs(recognizer)
     unreadable = 0
@@ -100,7 +100,8 @@ def facts(
     frames, and how many times less that is; the milliseconds, of the networks as the mean over the
     videos of its batch, which are recognized at once; and for every frame, or the middle one of a
     segment of several, its index in the file, the box (pixels of the prepared frame; null where it
-    was skipped or not taken), the class so far with its probability, and the GMACs spent so far.
+    was skipped or not taken), the class so far with its probability, and the GMACs spent so far. A
+    recognizer with cubes has that for the glance, without a frame and a box, and for every cube.
 
     Args:
         recognizer: What recognized it.
