@@ -1,13 +1,20 @@
-"""A tiny run of ``focusgym fit end-to-end``: its command, and the frames that it reads."""
+"""Tiny runs of ``focusgym fit end-to-end`` and ``fit cubes``: commands, and frames they read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+import torch
+from torch import Tensor
+
+from focusgym.feature_cache import Clip, read_frames
 from focusgym.recognizer import FrameConfig
 
 T, S, P = 3, 64, 28
 FRAMES = FrameConfig(T, S, order="halving")
+# Of cubes: more frames, and fewer cubes.
+CUBE_FRAMES, D = FrameConfig(6, S), 3
 _SIZES = ("--steps", T, "--hidden", 8)
 _OF_A_POLICY = ("--policy-hidden", 6, "--conv-channels", 3, "--lr-policy", 0.1)
 _HOW = ("--epochs", 2, "--batch-size", 5, "--seed", 3)
@@ -19,3 +26,22 @@ def command(out: Path, data: Path, *more: object) -> list[str]:
     given = ("end-to-end", out, "--videos", data, "--preset", "digits_v2", *_SIZES, *_HOW, *_RATES)
     of_a_policy = () if "--boxes" in more else _OF_A_POLICY
     return [*map(str, (*given, *of_a_policy, *more))]
+
+
+def cubes_command(out: Path, data: Path, *more: object) -> list[str]:
+    """Return the arguments behind ``focusgym fit`` for a run with cubes on digits."""
+    given = ("cubes", out, "--videos", data, "--preset", "digits_v3", "--hidden", 8)
+    sizes = ("--steps", 6, "--cubes", D, "--policy-hidden", 6, "--conv-channels", 3)
+    encoders = ("--glance-encoder", "small_glance", "--local-encoder", "small_local")
+    weights = ("--weights", "small_glance=random", "--weights", "small_local=random")
+    rates = (*_RATES, "--lr-policy", 0.1)
+    every = (*given, *sizes, *encoders, *weights, "--glance-px", 8, *_HOW, *rates, *more)
+    return [*map(str, every)]
+
+
+def videos_of(data: Path, split: str | None, frames: FrameConfig = FRAMES) -> tuple[Tensor, Tensor]:
+    """Return frames ``(B, T, 3, S, S)`` in a run's order, and labels; of all splits if None."""
+    table = pd.read_csv(data / "videos.csv")
+    table = table if split is None else table[table["split"] == split]
+    read = [read_frames(Clip(str(data / path)), frames)[0] for path in table["path"]]
+    return torch.stack(read), torch.tensor(table["label"].tolist())

@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..accounting.compute import Cost, cube_cost
-from ..classifiers.base import Classifier, ClassifierConfig
+from ..classifiers.base import Classifier
 from ..classifiers.registry import build_classifier
-from ..encoders.encoder import Encoder, EncoderConfig
+from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig, evenly
 from ..exits import ExitRule
 from ..places.cubes import Cubes
-from ..policies.cubes import CubePolicy, CubePolicyConfig
+from ..policies.cubes import CubePolicy
 from .checks import check_finite, check_named, check_pixels
 from .look import LOCAL_PIXELS, autocast, autocast_dtype, batches, glance_at, pool
-from .recognition import Recognition
+from .recognition import CubeRecognizerConfig, Recognition
 from .recognizer import Recognizer
-
-
-@dataclass(frozen=True)
-class CubeRecognizerConfig:
-    """What a recognizer with cubes is assembled from.
-
-    Attributes:
-        glance: f_G.
-        local: f_L.
-        classifier: f_C.
-        policy: π.
-        cubes: Where f_L may be run.
-        frames: Which frames of a video are read, and how they are prepared.
-        classes: Names of the C classes; empty if they are not known.
-        exits: When a video stops; None if never before its last cube.
-    """
-
-    glance: EncoderConfig
-    local: EncoderConfig
-    classifier: ClassifierConfig
-    policy: CubePolicyConfig
-    cubes: Cubes
-    frames: FrameConfig
-    classes: tuple[str, ...] = ()
-    exits: ExitRule | None = None
 
 
 class CubeRecognizer(Recognizer):
@@ -122,6 +96,12 @@ class CubeRecognizer(Recognizer):
             raise ValueError(
                 f"the exits are for {exits.steps} predictions, and {n_cubes} cubes give "
                 f"{n_cubes + 1}, the first after the glance: solve them for as many"
+            )
+        sizes = classifier.config
+        if not sizes.reuse_glance or (sizes.aggregation == "max_pool" and sizes.steps <= n_cubes):
+            raise ValueError(
+                f"expected a classifier that reads the glance, for {n_cubes + 1} predictions, the "
+                f"first after it; got {sizes}: build it for as many steps, with reuse_glance"
             )
         self.policy = policy
         self.cubes = self.places = cubes
@@ -325,17 +305,14 @@ def assemble_cubes(content: Mapping[str, Any]) -> CubeRecognizer:
         TypeError: If keys are missing or unknown.
         ValueError: If a value is wrong.
     """
-    known = {"glance", "local", "classifier", "policy", "cubes", "frames", "classes", "exits"}
-    if unknown := set(content) - known:
-        raise TypeError(f"unknown keys {', '.join(sorted(unknown))}")
-    cubes = {key: value for key, value in content["cubes"].items() if key != "kind"}
+    config = CubeRecognizerConfig.of(content)
     return CubeRecognizer(
-        Encoder(EncoderConfig(**content["glance"]), trusted=False),
-        Encoder(EncoderConfig(**content["local"]), trusted=False),
-        build_classifier(ClassifierConfig(**content["classifier"]), trusted=False),
-        Cubes(**cubes),
-        CubePolicy(CubePolicyConfig(**content["policy"])),
-        frames=FrameConfig(**content["frames"]),
-        classes=tuple(content["classes"]),
-        exits=ExitRule.of(content["exits"]),
+        Encoder(config.glance, trusted=False),
+        Encoder(config.local, trusted=False),
+        build_classifier(config.classifier, trusted=False),
+        config.cubes,
+        CubePolicy(config.policy),
+        frames=config.frames,
+        classes=config.classes,
+        exits=config.exits,
     )

@@ -13,8 +13,10 @@ from ..classifiers.base import ClassifierConfig
 from ..encoders.encoder import EncoderConfig
 from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
+from ..places.cubes import Cubes
 from ..places.places import Places, read_places
 from ..policies.base import PolicyConfig
+from ..policies.cubes import CubePolicyConfig
 
 FEATURE_DTYPES = ("float16", "float32")
 
@@ -52,8 +54,7 @@ class RecognizerConfig:
         """Check the dtype and the names."""
         if self.feature_dtype not in FEATURE_DTYPES:
             raise ValueError(f"feature_dtype must be float16 or float32; got {self.feature_dtype}")
-        if type(self.classes) is not tuple or not all(type(x) is str for x in self.classes):
-            raise ValueError(f"classes must be names; got {self.classes!r:.80}")
+        _check_names(self.classes)
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> RecognizerConfig:
@@ -72,11 +73,60 @@ class RecognizerConfig:
             "places": read_places(content.get("places", {})),
             "frames": FrameConfig(**content.get("frames", {})),
         }
-        if isinstance(content.get("classes"), list):  # JSON's; anything else is refused below
-            parts["classes"] = tuple(content["classes"])
-        if "exits" in content:
-            parts["exits"] = ExitRule.of(content["exits"])
-        return cls(**{**content, **parts})
+        return cls(**{**content, **parts, **_classes_and_exits(content)})
+
+
+@dataclass(frozen=True)
+class CubeRecognizerConfig:
+    """What a recognizer with cubes is assembled from.
+
+    Attributes:
+        glance: f_G.
+        local: f_L.
+        classifier: f_C.
+        policy: π.
+        cubes: Where f_L may be run.
+        frames: Which frames of a video are read, and how they are prepared.
+        classes: Names of the C classes; empty if they are not known.
+        exits: When a video stops; None if never before its last cube.
+
+    Raises:
+        ValueError: If a name is no text.
+    """
+
+    glance: EncoderConfig
+    local: EncoderConfig
+    classifier: ClassifierConfig
+    policy: CubePolicyConfig
+    cubes: Cubes
+    frames: FrameConfig
+    classes: tuple[str, ...] = ()
+    exits: ExitRule | None = None
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        _check_names(self.classes)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> CubeRecognizerConfig:
+        """Return the config that ``dataclasses.asdict`` and JSON have made plain.
+
+        Raises:
+            TypeError: If keys are missing or unknown.
+            ValueError: If a value is wrong.
+        """
+        cubes = dict(content.get("cubes", {}))
+        if (kind := cubes.pop("kind", None)) != Cubes.kind:
+            raise ValueError(f"cubes must be of the kind {Cubes.kind}; got {kind!r:.80}")
+        parts: dict[str, Any] = {
+            "glance": EncoderConfig(**content.get("glance", {})),
+            "local": EncoderConfig(**content.get("local", {})),
+            "classifier": ClassifierConfig(**content.get("classifier", {})),
+            "policy": CubePolicyConfig(**content.get("policy", {})),
+            "cubes": Cubes(**cubes),
+            "frames": FrameConfig(**content.get("frames", {})),
+        }
+        return cls(**{**content, **parts, **_classes_and_exits(content)})
 
 
 @dataclass(frozen=True)
@@ -126,3 +176,18 @@ class Recognition:
         """Return that of each video, with B = 1."""
         rows = range(len(self.logits))
         return [Recognition(*(part[i : i + 1] for part in vars(self).values())) for i in rows]
+
+
+def _check_names(classes: object) -> None:
+    if type(classes) is not tuple or not all(type(each) is str for each in classes):
+        raise ValueError(f"classes must be names; got {classes!r:.80}")
+
+
+def _classes_and_exits(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what content has of both, as configs have it."""
+    parts: dict[str, Any] = {}
+    if isinstance(content.get("classes"), list):  # JSON's; anything else is refused by the config
+        parts["classes"] = tuple(content["classes"])
+    if "exits" in content:
+        parts["exits"] = ExitRule.of(content["exits"])
+    return parts

@@ -95,9 +95,12 @@ class CubePolicy(nn.Module):
         self.over_time = nn.Conv1d(config.hidden, config.hidden, 3, padding=1)
         if config.time == "learned":
             self.moments = nn.Linear(config.hidden, config.cubes, bias=False)
-            # Each cube prefers a time of its own at first: equal ones would all learn the same.
-            times, (_, _, spread) = _times(config.steps), evenly_spread(config.cubes).unbind(1)
-            self.preferences = nn.Parameter(-8 * (times[:, None] - spread) ** 2)  # (T, D)
+            self.preferences = nn.Parameter(torch.empty(config.steps, config.cubes))  # (T, D)
+            if not self.preferences.is_meta:  # where sizes of a file are only compared
+                # Each cube prefers a time of its own at first: equal ones would all learn the same.
+                times, (_, _, spread) = _times(config.steps), evenly_spread(config.cubes).unbind(1)
+                with torch.no_grad():
+                    self.preferences.copy_(-8 * (times[:, None] - spread) ** 2)
         if config.space == "learned":
             self.places = nn.Linear(config.hidden, 2)
 

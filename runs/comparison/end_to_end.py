@@ -104,15 +104,17 @@ class EndToEndRuns:
             device: Where they are played.
 
         Raises:
-            UsageError: If one is no finished run of ``focusgym fit end-to-end`` or has no test
-                videos, two are the same, or those of a row were trained on other videos.
+            UsageError: If one is no finished run of ``focusgym fit end-to-end`` or ``fit cubes``,
+                or has no test videos, two are the same, or those of a row were trained on other
+                videos.
             OutputError, BundleError, VideoListError: As `find_pixel_run`.
         """
         for path in paths:
             if not is_pixel_run(path) or not (path / "bundle.json").is_file():
                 raise UsageError(
                     f"--end-to-end {path}: expected the folder of a finished run of `focusgym fit "
-                    "end-to-end`, and it is none: train it to its end, or leave it out"
+                    "end-to-end` or `fit cubes`, and it is none: train it to its end, or leave it "
+                    "out"
                 )
         runs = tuple(find_pixel_run(path, videos_root, device) for path in paths)
         names = _names(runs)
@@ -181,10 +183,18 @@ class EndToEndRuns:
         """Say how they were measured."""
         if not self.runs:
             return []
-        return [
+        found = [
             f"Trained end to end, from pixels: {', '.join(dict.fromkeys(self.names))}. Their "
             "encoders are their own, and they were measured on the video files."
         ]
+        named = zip(self.runs, self.names, strict=True)
+        if glancing := dict.fromkeys(name for run, name in named if run.glances):
+            found.append(
+                f"First a glance at the whole video, then cubes: {', '.join(glancing)}. Their mean "
+                "is over the prediction after the glance and those after the cubes, and what they "
+                "keep is a share of the cubes."
+            )
+        return found
 
 
 def _one_video(name: str, other: str) -> bool:
@@ -198,7 +208,7 @@ def _names(runs: Sequence[PixelRun]) -> tuple[str, ...]:
     """Return what each run is, and what its options say that others of its method say otherwise."""
     methods: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
-        methods.setdefault(run.method, []).append(run.settings)
+        methods.setdefault(run.method, []).append(_settings(run))
     differ = {
         method: [
             key
@@ -208,9 +218,19 @@ def _names(runs: Sequence[PixelRun]) -> tuple[str, ...]:
         for method, settings in methods.items()
     }
     return tuple(
-        ", ".join([run.method, *(f"{key}={run.settings.get(key)}" for key in differ[run.method])])
+        ", ".join([run.method, *(f"{key}={_settings(run).get(key)}" for key in differ[run.method])])
         for run in runs
     )
+
+
+def _settings(run: PixelRun) -> dict[str, Any]:
+    """Return a run's options, of networks what they are: where they lay says nothing of a row."""
+    settings, recognizer = dict(run.settings), run.recognizer
+    settings["glance-encoder"] = recognizer.glance_encoder.config.name
+    settings["local-encoder"] = recognizer.local_encoder.config.name
+    if "networks" in settings:
+        settings["networks"] = "given" if settings["networks"] is not None else "trained"
+    return settings
 
 
 def _trained_on(run: PixelRun) -> tuple[str, tuple[str, ...]]:

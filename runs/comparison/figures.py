@@ -143,7 +143,7 @@ def against_compute(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> 
             low, high = 100 * np.array(by_step["interval"]).T
             _band(figure, row["design"], style, spent, low, high)
         texts = [
-            f"<b>{row['label']}</b><br>frame {t + 1}: {accuracy[t]:.1f} % ({span(bounds[t])})"
+            f"<b>{row['label']}</b><br>{_after(row, t)}: {accuracy[t]:.1f} % ({span(bounds[t])})"
             f"<br>{unit.number(gmacs[t])} {unit.name}"
             for t in range(len(gmacs))
         ]
@@ -170,7 +170,7 @@ def plane(summary: dict[str, Any]) -> go.Figure:
             texts.append(
                 f"<b>{row['label']}</b>, {row['group']}<br>{number(found['value'])} % "
                 f"({span(found['interval'])})<br>{cost} {unit.name}, "
-                f"{100 * row['kept_share']:.0f} % of frames kept"
+                f"{100 * row['kept_share']:.0f} % of {'cubes' if row['glances'] else 'frames'} kept"
             )
         spent = [unit.per_gmac * row["gmacs_per_video"] for row in rows]
         accuracy = 100 * np.array([row["final_accuracy"]["value"] for row in rows])
@@ -234,6 +234,13 @@ def learning_curves(
             _line(figure, design, style, steps, mean, texts)
             figure.data[-1].mode = "lines"
     return figure
+
+
+def _after(row: dict[str, Any], step: int) -> str:
+    """Return after what a row's prediction of an index comes."""
+    if not row["glances"]:
+        return f"frame {step + 1}"
+    return f"cube {step}" if step else "glance"
 
 
 def _unit(rows: Sequence[dict[str, Any]]) -> ComputeUnit:

@@ -184,4 +184,5 @@ def _steps(row: Sequence[Cell], resampling: Resampling) -> dict[str, Any]:
         "final_accuracy_by_seed": by_step[-1].tolist(),
         "accuracy_by_step": {"value": accuracy, "interval": bounds},
         "gmacs_by_step": gmacs.tolist(),
+        "glances": row[0].played.glances,
     }

@@ -48,7 +48,9 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
         record["usage"] = used(row)
         record["unpaired"] = row["unpaired"]
         steps = row.get("accuracy_by_step", {"value": []})["value"]
-        record |= {f"step_{t + 1}": value for t, value in enumerate(steps)}
+        # After n frames or cubes: 0 is the glance at the whole video.
+        first = 1 - row.get("glances", 0)
+        record |= {f"step_{n}": value for n, value in enumerate(steps, first)}
         records.append(record)
     return pd.DataFrame(records)
 

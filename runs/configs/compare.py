@@ -74,8 +74,8 @@ class CompareConfig:
             frameexit_gates, arnet, adaframe, ocsampler, or module:attribute of your own. Each is
             trained at all settings of its recipe, on whole frames that the cache has to hold.
         learning: How they learn.
-        end_to_end: Set these runs of 'focusgym fit end-to-end' beside, measured on their video
-            files: the same test videos as those of the others.
+        end_to_end: Set these runs of 'focusgym fit end-to-end' or 'focusgym fit cubes' beside,
+            measured on their video files: the same test videos as those of the others.
     """
 
     out: Positional[Path]

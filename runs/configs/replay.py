@@ -19,11 +19,12 @@ class ReplayConfig:
 
     Attributes:
         out: Folder of the pages, which must not exist.
-        policy: A run of 'focusgym train' or of 'focusgym fit end-to-end', or a policy bundle.
-        second: Another policy on the same option group, or another run on the same videos, shown
-            beside the first; random patches or boxes if it is not given.
+        policy: A run of 'focusgym train', 'focusgym fit end-to-end' or 'focusgym fit cubes', or a
+            policy bundle.
+        second: Another policy on the same option group, or another run of the same kind on the same
+            videos, shown beside the first; random patches, boxes or cubes if it is not given.
         cache: Feature cache of the policies, where it is not beside them or known from the run.
-            Runs of 'focusgym fit end-to-end' have none, and are played on their video files.
+            Runs of 'focusgym fit' have none, and are played on their video files.
         classifier: Bundle of f_C, likewise.
         videos_root: Folder of the videos, where they are no longer where the cache looks for them:
             the one that --videos named when it was built.
@@ -43,7 +44,7 @@ class ReplayConfig:
         boxes: CSV file of true boxes; if it is not given, 'boxes.csv' in the folder of the videos,
             or 'data/boxes.csv' beside the cache.
         mp4: Write a film of each video.
-        seed: Of random patches or boxes and of the reward's draws.
+        seed: Of random patches, boxes or cubes and of the reward's draws.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print what was written and the figures as one JSON object.
     """

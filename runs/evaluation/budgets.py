@@ -43,16 +43,17 @@ def write_predictions(folder: Path, recognizer: Recognizer, validation: Samples)
     write_whole(folder / VALIDATION_FILE, save(dict(zip(names, tensors, strict=True))))
 
 
-def exits_within(folder: Path, budget_gmacs: float) -> ExitRule:
+def exits_within(folder: Path, recognizer: Recognizer, budget_gmacs: float) -> ExitRule:
     """Return exits by entropy for which videos cost a budget on average.
 
     Args:
         folder: Of the recognizer.
+        recognizer: That of the folder.
         budget_gmacs: Largest mean cost of a validation video.
 
     Raises:
-        UsageError: If there are no predictions to solve them on, they are damaged, or the budget
-            does not pay for the first prediction.
+        UsageError: If there are no predictions to solve them on, they are damaged or another
+            recognizer's, or the budget does not pay for the first prediction.
 
     Source: AdaFocusV3 (arXiv:2209.13465) Eq. 7.
     """
@@ -65,6 +66,13 @@ def exits_within(folder: Path, budget_gmacs: float) -> ExitRule:
     try:
         content = load_file(path)
         logits, costs, labels = (content[name] for name in ("logits", "gmacs", "labels"))
+        expected = (_predictions(recognizer), recognizer.classifier.config.n_classes)
+        n = len(labels)
+        if tuple(logits.shape) != (n, *expected) or tuple(costs.shape) != (n, expected[0]):
+            raise RuntimeError(
+                f"expected {expected[0]} predictions of {expected[1]} classes and a cost for each "
+                f"of {n} videos; got {tuple(logits.shape)} and {tuple(costs.shape)}"
+            )
         return solve_exits(logits, labels, costs, budget_gmacs, "entropy")
     except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
         raise UsageError(
@@ -72,3 +80,10 @@ def exits_within(folder: Path, budget_gmacs: float) -> ExitRule:
         ) from error
     except ValueError as error:
         raise UsageError(f"--gmacs: {error}") from error
+
+
+def _predictions(recognizer: Recognizer) -> int:
+    """Return how many predictions a video has."""
+    if isinstance(recognizer, CubeRecognizer):
+        return recognizer.policy.config.cubes + 1
+    return 0 if recognizer.frames is None else recognizer.frames.steps

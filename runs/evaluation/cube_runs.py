@@ -25,6 +25,7 @@ class CubeRun(PixelRun):
     """
 
     what: ClassVar[str] = "cubes"
+    glances: ClassVar[int] = 1
 
     recognizer: CubeRecognizer
 
@@ -73,7 +74,7 @@ class CubeRun(PixelRun):
     def cost_of(self, played: Played, *, policy: bool) -> Cost:
         """Return what a video cost on average, by network; see `PixelRun.cost_of`."""
         cost, n = self.recognizer.cost, self.recognizer.policy.config.cubes
-        share = float(played.attended[:, 1:].mean())
+        share = played.kept_share
         return Cost(
             cost.glance_gmacs,
             policy * cost.policy_gmacs,

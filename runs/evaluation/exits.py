@@ -20,23 +20,27 @@ from .outcome import Outcome
 SOLVED_ON = "val"
 
 
-def check_shares(name: str, shares: Sequence[float], gmacs: NDArray[np.float64]) -> None:
-    """Refuse shares of the full cost that do not pay for the first frame.
+def check_shares(
+    name: str, shares: Sequence[float], gmacs: NDArray[np.float64], glances: int = 0
+) -> None:
+    """Refuse shares of the full cost that do not pay for the first frame, or for the glance.
 
     Args:
         name: Whose cost it is.
         shares: See `exit_rows`.
         gmacs: ``(N, T)``, what each of some videos has cost after each frame.
+        glances: See `Played`.
 
     Raises:
         UsageError: If one does not.
     """
     first, last = gmacs.mean(axis=0)[[0, -1]].tolist()
+    what = "glance" if glances else "first frame"
     for share in shares:
         if not share * last >= first * (1 - 1e-9):
             raise UsageError(
-                f"--exit-at {share:g}: the first frame alone costs {name} {first / last:.3g} of a "
-                "whole video: expected at least that share; give a larger one"
+                f"--exit-at {share:g}: the {what} alone costs {name} {first / last:.3g} of a whole "
+                "video: expected at least that share; give a larger one"
             )
 
 

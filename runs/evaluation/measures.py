@@ -21,7 +21,7 @@ _WIDE = Console(width=1000, markup=False)
 
 
 def measures(
-    name: str, logits: Tensor, labels: Tensor, attended: NDArray[np.bool_]
+    name: str, logits: Tensor, labels: Tensor, attended: NDArray[np.bool_], glances: int = 0
 ) -> dict[str, Any]:
     """Return how right predictions are.
 
@@ -30,11 +30,12 @@ def measures(
         logits: ``(B, T, C)``.
         labels: ``(B,)``; or ``(B, C)`` bool, where videos have several.
         attended: ``(B, T)``, whether f_L ran.
+        glances: How many of the steps, the first ones, are no decision where to look; see `Played`.
 
     Returns:
         The accuracy after T steps with its 95 % interval over videos (Wilson's) and after each
-        step, likewise the top-5 accuracy and the mean average precision, and the share of the
-        frames that were looked at.
+        step, likewise the top-5 accuracy and the mean average precision, the share of the frames,
+        or cubes, that were looked at, and ``glances``.
     """
     found = measure(logits, labels)
     by_step = found.top1
@@ -46,7 +47,8 @@ def measures(
         "accuracy_by_step": by_step,
         "top5_by_step": found.top5,
         "map_by_step": found.mean_average_precision,
-        "kept_share": float(attended.mean()),
+        "kept_share": float(attended[:, glances:].mean()),
+        "glances": glances,
     }
 
 
@@ -68,12 +70,28 @@ def gmacs_of(played: Played) -> dict[str, Any]:
 def print_measures(rows: Sequence[dict[str, Any]]) -> None:
     """Print accuracies in percent after some of the frames, their mean, looks, and cost.
 
-    The mean is over all frames. Where frames are left out of the table, a line below says so.
+    The mean is over all frames. Where frames are left out of the table, a line below says so. Rows
+    whose first prediction comes after a glance at the whole video, and rows of other numbers of
+    predictions, have tables of their own.
     """
-    steps = len(rows[0]["accuracy_by_step"])
-    shown = np.unique(np.linspace(1, steps, min(steps, _SHOWN)).round().astype(int))
+    tables: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        tables.setdefault((row["glances"], len(row["accuracy_by_step"])), []).append(row)
+    for (glances, steps), of_table in tables.items():
+        _print_table(of_table, glances, steps)
+
+
+def _print_table(rows: Sequence[dict[str, Any]], glances: int, steps: int) -> None:
+    """Print rows with the same number of predictions, of which the first may be of a glance."""
+    if glances:
+        # The first cubes count most: they are shown ever more sparsely.
+        cubes = np.geomspace(1, steps - 1, min(steps, _SHOWN) - 1).round().astype(int)
+        shown, when, what = np.unique([0, *cubes]), "the glance and n cubes", "cubes"
+    else:
+        shown = np.unique(np.linspace(1, steps, min(steps, _SHOWN)).round().astype(int))
+        when, what = "t frames", "frames"
     table = Table(
-        title=f"accuracy (%) on {rows[0]['n_videos']} videos, after t frames; frames kept (%)",
+        title=f"accuracy (%) on {rows[0]['n_videos']} videos, after {when}; {what} kept (%)",
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -81,8 +99,9 @@ def print_measures(rows: Sequence[dict[str, Any]]) -> None:
         title_justify="left",
     )
     table.add_column("policy", no_wrap=True)
-    for t in shown:
-        table.add_column(f"t={t}", justify="right", no_wrap=True)
+    for n in shown:
+        named = f"n={n}" if glances else f"t={n}"
+        table.add_column(named if n else "glance", justify="right", no_wrap=True)
     unit = compute_unit(*(row["gmacs_per_video"] for row in rows))
     for name in ("95 %", "mean", "kept", unit.name):
         table.add_column(name, justify="right", no_wrap=True)
@@ -91,7 +110,7 @@ def print_measures(rows: Sequence[dict[str, Any]]) -> None:
         low, high = (100 * end for end in row["accuracy_interval"])
         table.add_row(
             row["name"],
-            *(f"{by_step[t - 1]:.1f}" for t in shown),
+            *(f"{by_step[n - 1 + glances]:.1f}" for n in shown),
             f"{low:.1f}–{high:.1f}",
             f"{by_step.mean():.1f}",
             f"{100 * row['kept_share']:.0f}",
@@ -103,5 +122,6 @@ def print_measures(rows: Sequence[dict[str, Any]]) -> None:
     console.print(table)
     if len(shown) < steps:
         console.print(
-            f"{len(shown)} of {steps} frames are shown; the mean is over all, and --json prints all"
+            f"{len(shown)} of {steps} {'predictions' if glances else 'frames'} are shown; the mean "
+            "is over all, and --json prints all"
         )

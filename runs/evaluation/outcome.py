@@ -25,5 +25,6 @@ class Outcome(NamedTuple):
 
     def row(self, name: str) -> dict[str, Any]:
         """Return how right the predictions are, and what they cost; see `measures`."""
-        row = measures(name, self.logits, self.labels, self.played.attended)
-        return row | gmacs_of(self.played)
+        found = self.played
+        row = measures(name, self.logits, self.labels, found.attended, found.glances)
+        return row | gmacs_of(found)

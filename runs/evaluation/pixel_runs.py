@@ -42,6 +42,7 @@ class PixelRun(ABC):
     """
 
     what: ClassVar[str]  # its places, in a word, many of them
+    glances: ClassVar[int] = 0  # predictions before the first look; see `Played`
 
     name: str
     recognizer: Recognizer
@@ -129,7 +130,7 @@ class PixelRun(ABC):
         rows = self.videos.table.iloc[self.rows(split)].reset_index(drop=True)
         found = self.recognize(rows, kinds, seed, f"{self.name} on {split}")
         labels = targets(rows["labels"], self.videos.n_classes)
-        return [outcome(each, rows, labels) for each in found]
+        return [outcome(each, rows, labels, self.glances) for each in found]
 
     def recognize(
         self, rows: pd.DataFrame, kinds: Sequence[str | None], seed: int, title: str
@@ -175,13 +176,14 @@ class PixelRun(ABC):
         return rows
 
 
-def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor) -> Outcome:
+def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int = 0) -> Outcome:
     """Return what was recognized in the videos of rows of the table.
 
     Args:
         found: What the recognizer made of B videos.
         rows: B rows of the table of videos.
         labels: ``(B,)`` int64; or ``(B, C)`` bool, where videos have several.
+        glances: See `Played`.
     """
     logits = found.logits.cpu()
     predictions = logits.argmax(dim=-1)
@@ -196,5 +198,6 @@ def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor) -> Outcome:
         options=np.zeros(predictions.shape, dtype=np.int64),
         attended=found.attended.cpu().numpy(),
         gmacs=found.gmacs.cpu().numpy(),
+        glances=glances,
     )
     return Outcome(played, logits, labels)

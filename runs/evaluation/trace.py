@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -40,6 +40,8 @@ class Played:
             all the same, or −1 if none was.
         attended: ``(B, T)`` bool, whether f_L ran.
         gmacs: ``(B, T)`` float64, multiply-adds spent on the video up to and including each frame.
+        glances: How many of the T predictions, the first ones, are made without a decision where to
+            look: 1 where one comes after the glance at the whole video, else 0.
     """
 
     names: NDArray[np.str_]
@@ -50,10 +52,11 @@ class Played:
     options: NDArray[np.int64]
     attended: NDArray[np.bool_]
     gmacs: NDArray[np.float64]
+    glances: int = 0
 
     def rows(self, which: NDArray[np.int64] | slice) -> Played:
         """Return what was done in some of the videos."""
-        return Played(*(getattr(self, each.name)[which] for each in fields(self)))
+        return replace(self, **{name: getattr(self, name)[which] for name in _ARRAYS})
 
     @property
     def accuracy_by_step(self) -> NDArray[np.float64]:
@@ -67,14 +70,17 @@ class Played:
 
     @property
     def kept_share(self) -> float:
-        """Share of all frames that were looked at."""
-        return float(self.attended.mean())
+        """Share of all decisions, one for a frame or a cube, in which f_L was run."""
+        return float(self.attended[:, self.glances :].mean())
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as an ``.npz`` file, which appears complete, or not at all."""
         arrays = {each.name: getattr(self, each.name) for each in fields(self)}
         with whole_file(Path(path)) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **arrays)
+
+
+_ARRAYS = tuple(each.name for each in fields(Played) if each.name != "glances")
 
 
 def read_played(path: str | os.PathLike[str]) -> Played:
@@ -85,7 +91,8 @@ def read_played(path: str | os.PathLike[str]) -> Played:
     """
     try:
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return Played(**{each.name: file[each.name] for each in fields(Played)})
+            glances = int(file["glances"]) if "glances" in file else 0
+            return Played(**{name: file[name] for name in _ARRAYS}, glances=glances)
     # An array instead of an archive is no context manager: TypeError or AttributeError.
     except (
         *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError),

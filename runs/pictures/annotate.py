@@ -87,14 +87,16 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
 
     All its frames at their times, as H.264; small ones are enlarged by a whole number. Each shows
     the state after the last decision up to it: the box of the last frame that was looked at, in
-    green, or grey and dashed where the last decision was to skip.
+    green, or grey and dashed where the last decision was to skip. A decision about no frame, the
+    glance at the whole video, comes before all others.
 
     Args:
         video: The file that was recognized.
         out: The new file; it appears when it is complete.
-        steps: The T decisions, each with ``frame`` (index in the file), ``box_px`` in the prepared
-            frame (None where it was skipped), ``class`` and ``probability`` so far, and ``gmacs``
-            so far; these three are of the order in which the frames were read.
+        steps: The T decisions, each with ``frame`` (index in the file; None for the glance),
+            ``box_px`` in the prepared frame (None where it was skipped), ``class`` and
+            ``probability`` so far, and ``gmacs`` so far; these three are of the order in which the
+            frames were read. Of cubes also ``cube``: the number of the cube in that order, from 1.
         frames: How frames were prepared.
 
     Raises:
@@ -142,8 +144,9 @@ def _pictures(
     decoded: Iterator[NDArray[np.uint8]], steps: Sequence[Step], frames: FrameConfig
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the annotated frames ``(H, W, 3)``: a band of text, below it the frame."""
-    steps = sorted(steps, key=lambda step: int(step["frame"]))  # they may have been read otherwise
-    made_at = [step["frame"] for step in steps]
+    # They may have been read in another order.
+    steps = sorted(steps, key=_made_at)
+    made_at = [_made_at(step) for step in steps]
     drawn, band, box = -1, np.empty((0, 0, 3), np.uint8), None
     for index, frame in enumerate(decoded):
         done = bisect_right(made_at, index)
@@ -167,6 +170,11 @@ def _pictures(
         yield whole
 
 
+def _made_at(step: Step) -> int:
+    """Return at which frame of the file a step was taken; before the first one for the glance."""
+    return -1 if step["frame"] is None else int(step["frame"])
+
+
 def _draw_edge(window: NDArray[np.uint8], thickness: int, attended: bool) -> None:
     """Draw the edge of a box into its pixels: green, or dashed in two greys."""
     y, x = np.ogrid[: window.shape[0], : window.shape[1]]
@@ -185,16 +193,21 @@ def _draw_band(done: Sequence[Step], width: int) -> NDArray[np.uint8]:
     draw = ImageDraw.Draw(image)
     says, verdict, colour = "no prediction yet", "", GREY
     looks = sum(step["box_px"] is not None for step in done)
+    n_frames = sum(step["frame"] is not None for step in done)
     gmacs = 0.0
     if done:
         last = done[-1]
         says, gmacs = f" {100 * last['probability']:.1f} %", last["gmacs"]
         verdict, colour = ("looked", GREEN) if last["box_px"] is not None else ("skipped", GREY)
+        if last["frame"] is None:
+            verdict = "glanced"
+        elif "cube" in last:
+            verdict = f"cube {last['cube']}"
     room = width - 3 * size - font.getlength(says + verdict)
     name = _shorten(str(done[-1]["class"]), font, room) if done else ""
     for line, left, right in (
         (0, (name + says, TEXT), (verdict, colour)),
-        (1, (f"looked at {looks} of {len(done)}", FAINT), (format_gmacs(gmacs, 3), TEXT)),
+        (1, (f"looked at {looks} of {n_frames}", FAINT), (format_gmacs(gmacs, 3), TEXT)),
     ):
         y = (1.3 * line + 1.2) * size
         draw.text((size / 2, y), left[0], left[1], font, anchor="ls")

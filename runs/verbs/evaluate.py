@@ -73,7 +73,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     solving: dict[int, Outcome] = {}  # by the id of who played; before anything that takes long
     if config.exit_at:
         for pixel_run in pixel_runs:
-            check_shares(pixel_run.name, config.exit_at, pixel_run.gmacs)
+            check_shares(pixel_run.name, config.exit_at, pixel_run.gmacs, pixel_run.glances)
         solving = {
             id(run): _solving(run.name, run.source.cache, run.read, config) for run in systems
         }

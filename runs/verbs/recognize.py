@@ -52,7 +52,7 @@ def recognize(config: RecognizeConfig) -> None:
             "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"
         )
     if config.gmacs is not None:
-        recognizer.exits = exits_within(config.bundle, config.gmacs)
+        recognizer.exits = exits_within(config.bundle, recognizer, config.gmacs)
     folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
     full_gmacs = full_frames_gmacs(recognizer)
     unreadable = 0
@@ -65,8 +65,7 @@ def recognize(config: RecognizeConfig) -> None:
                     raise found
                 line |= facts(recognizer, found, full_gmacs, config.top)
                 if out is not None and recognizer.frames is not None:
-                    shown = [step for step in line["steps"] if step["frame"] is not None]
-                    annotate(path, out, shown, recognizer.frames)
+                    annotate(path, out, _shown(recognizer, line["steps"]), recognizer.frames)
                     line["annotated"] = str(out)
             except VideoError as error:
                 unreadable += 1
@@ -101,7 +100,8 @@ def facts(
     frames, and how many times less that is; the milliseconds, of the networks as the mean over the
     videos of its batch, which are recognized at once; and for every frame, or the middle one of a
     segment of several, its index in the file, the box (pixels of the prepared frame; null where it
-    was skipped or not taken), the class so far with its probability, and the GMACs spent so far.
+    was skipped or not taken), the class so far with its probability, and the GMACs spent so far. A
+    recognizer with cubes has that for the glance, without a frame and a box, and for every cube.
 
     Args:
         recognizer: What recognized it.
@@ -140,6 +140,14 @@ def facts(
         "recognize_ms": 1e3 * video.recognize_s,
         "steps": steps,
     }
+
+
+def _shown(recognizer: Recognizer, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the steps that were taken, of cubes with the number of each; see `annotate`."""
+    if isinstance(recognizer, CubeRecognizer):
+        glance, *cubes = steps
+        return [glance, *({**step, "cube": d} for d, step in enumerate(cubes, 1) if step["box_px"])]
+    return [step for step in steps if step["frame"] is not None]
 
 
 def _units(recognizer: Recognizer) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from end_to_end_runs import command
+from end_to_end_runs import command, cubes_command
 from filelock import FileLock
 from recognizers import make_encoder
 from torch import Tensor
@@ -73,6 +73,27 @@ def end_to_end_run(
         patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
         run_fit(*command(out, end_to_end_digits))
     return out, calls[0]
+
+
+@pytest.fixture(scope="session")
+def cube_run(
+    tmp_path_factory: pytest.TempPathFactory, end_to_end_digits: Path
+) -> tuple[Path, Call]:
+    """A run of ``focusgym fit cubes``, and what `fit` was called with."""
+    out, calls = tmp_path_factory.mktemp("cubes") / "run", list[Call]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
+        run_fit(*cubes_command(out, end_to_end_digits))
+    return out, calls[0]
+
+
+@pytest.fixture(scope="session")
+def random_cubes_run(tmp_path_factory: pytest.TempPathFactory, end_to_end_digits: Path) -> Path:
+    """One whose cubes are placed at random: a control, and a first stage."""
+    out = tmp_path_factory.mktemp("random_cubes") / "random"
+    axes = ("--time", "random", "--space", "random", "--epochs", 1)
+    run_fit(*cubes_command(out, end_to_end_digits, *axes))
+    return out
 
 
 @pytest.fixture(scope="session")

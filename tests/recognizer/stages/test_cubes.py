@@ -178,7 +178,7 @@ def test_in_eval_mode_it_predicts_what_the_recognizer_does() -> None:
         )
         with torch.no_grad():
             expected = stage(videos, draws).logits
-        found = recognizer(videos, draws[..., :3]).logits
+        found = recognizer(videos, draws=draws[..., :3]).logits
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from end_to_end_runs import P, command
+from end_to_end_runs import D, P, T, command, cubes_command
 from support import write_cache
 from verbs import run_fit
 
@@ -159,6 +159,57 @@ def test_what_is_refused(runs: Runs, root: Path, refused: Callable[..., str]) ->
     ):
         assert wanted in refused("c", *args), args
     assert not (root / "c").exists()
+
+
+@pytest.mark.usefixtures("played")
+def test_cubes_beside_boxes(
+    runs: Runs,
+    end_to_end_digits: Path,
+    root: Path,
+    compare: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Other numbers of predictions, of which the first is after a glance; two seeds, one row."""
+    first = [tmp_path / f"first{seed}" for seed in (3, 4)]
+    second = [tmp_path / f"second{seed}" for seed in (3, 4)]
+    axes = ("--time", "random", "--space", "random")
+    for seed, one, other in zip((3, 4), first, second, strict=True):
+        how = ("--epochs", 1, "--seed", seed)
+        run_fit(*cubes_command(one, end_to_end_digits, *axes, *how))
+        run_fit(*cubes_command(other, end_to_end_digits, "--networks", one, *how))
+    given = (runs["learned"], runs["seed"], *second, *first)
+    summary = compare("v3", "--reward", "--end-to-end", *given, "--reference", "AdaFocusV3")
+    assert summary["labels"] == ["AdaFocusV2", "AdaFocusV3", "random cubes"]
+    rows = {row["label"]: row for row in summary["rows"]}
+    assert [row["seeds"] for row in rows.values()] == [[3, 4]] * 3
+    for label, of_row in (("AdaFocusV3", second), ("random cubes", first)):
+        found = [evaluated(run, s, capsys) for run, s in zip(of_row, (3, 4), strict=True)]
+        row, by_step = rows[label], np.mean([f["accuracy_by_step"] for f in found], axis=0)
+        assert len(by_step) == D + 1
+        assert row["accuracy_by_step"]["value"] == pytest.approx(by_step.tolist())
+        assert row["final_accuracy"]["value"] == pytest.approx(by_step[-1])
+        assert row["mean_accuracy"]["value"] == pytest.approx(by_step.mean())
+        assert row["gmacs_by_step"] == pytest.approx(found[0]["gmacs_by_step"])
+        assert row["gmacs_per_video"] == pytest.approx(found[0]["gmacs_per_video"])
+        assert row["kept_share"] == 1
+    boxes = rows["AdaFocusV2"]
+    assert len(boxes["accuracy_by_step"]["value"]) == T
+    difference = boxes["difference"]["final_accuracy"]
+    expected = boxes["final_accuracy"]["value"] - rows["AdaFocusV3"]["final_accuracy"]["value"]
+    assert difference["value"] == pytest.approx(expected)
+    assert difference["over_videos"]
+    csv = pd.read_csv(root / "v3" / "results.csv").set_index("design")
+    assert pd.isna(csv.loc["AdaFocusV2", "step_0"])
+    for label, row in rows.items():
+        steps = [
+            f"step_{n + 1 - (label != 'AdaFocusV2')}" for n in range(len(row["gmacs_by_step"]))
+        ]
+        assert csv.loc[label, steps].tolist() == pytest.approx(row["accuracy_by_step"]["value"])
+    assert any(note.startswith("First a glance at the whole video") for note in summary["notes"])
+    page = (root / "v3" / "index.html").read_text()
+    for words in ("glance: ", "cube 3: ", "% of cubes kept", "frame 3: ", "% of frames kept"):
+        assert words in page
 
 
 def test_videos_that_are_told_apart() -> None:

@@ -146,6 +146,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         "accuracy_by_step": [i / 20 for i in range(1, 17)],
         "accuracy_interval": [0.6543, 0.8767],
         "kept_share": 0.504,
+        "glances": 0,
         "gmacs_per_video": 26.58123,
     }
     print_measures([row])

@@ -12,15 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from end_to_end_runs import FRAMES, P, S, T, command
-from torch import Tensor, nn
+from end_to_end_runs import FRAMES, P, S, T, command, videos_of
+from torch import nn
 from verbs import Call, assert_kept, contents, in_two_processes, refused, run_fit, whole
 
-from focusgym.feature_cache import (
-    Clip,
-    VideoSamples,
-    read_frames,
-)
+from focusgym.feature_cache import VideoSamples
 from focusgym.recognizer import (
     AdaptiveRecognizer,
     Boxes,
@@ -46,14 +42,6 @@ def data(end_to_end_digits: Path) -> Path:
 @pytest.fixture
 def trained(end_to_end_run: tuple[Path, Call]) -> tuple[Path, Call]:
     return end_to_end_run
-
-
-def videos_of(data: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Return frames ``(B, T, 3, S, S)`` in the order of the run, and labels."""
-    table = pd.read_csv(data / "videos.csv")
-    table = table[table["split"] == split]
-    frames = [read_frames(Clip(str(data / path)), FRAMES)[0] for path in table["path"]]
-    return torch.stack(frames), torch.tensor(table["label"].tolist())
 
 
 def test_what_is_trained(trained: tuple[Path, Call], data: Path) -> None:

@@ -1,0 +1,108 @@
+"""Damaged and edited bundles of recognizers with cubes, and wrong videos, are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cube_recognizers import DRAWS, FRAMES, make_recognizer
+
+from focusgym.recognizer import BundleError, read_recognizer
+
+Edit = Callable[[dict[str, Any]], Any]
+
+
+def put(*path: Any) -> Edit:
+    """Return what puts a value into the config: keys, then the value."""
+
+    def change(config: dict[str, Any]) -> None:
+        *keys, last, value = path
+        for key in keys:
+            config = config[key]
+        config[last] = value
+
+    return change
+
+
+EDITS: dict[str, tuple[Edit, str]] = {
+    "unknown key": (put("speed", 9), "unexpected keyword argument 'speed'"),
+    "unknown key of cubes": (put("cubes", "speed", 9), "unexpected keyword argument 'speed'"),
+    "unknown key of the policy": (put("policy", "speed", 9), "keyword argument 'speed'"),
+    "no f_G": (lambda config: config.pop("glance"), "missing 1 required positional argument"),
+    "no f_C": (lambda config: config.pop("classifier"), "missing 3 required positional"),
+    "no policy": (lambda config: config.pop("policy"), "missing 5 required positional"),
+    "no frames": (lambda config: config.pop("frames"), "missing 2 required positional"),
+    "no cubes": (put("cubes", {}), "cubes must be of the kind cubes; got None"),
+    "boxes": (put("cubes", "kind", "boxes"), "cubes must be of the kind cubes; got 'boxes'"),
+    "null for the cubes": (put("cubes", None), "'NoneType' object is not iterable"),
+    "a list for the policy": (put("policy", []), "must be a mapping, not list"),
+    "a text for the classes": (put("classes", "abcd"), "classes must be names; got 'abcd'"),
+    "numbers for the classes": (put("classes", [0, 1, 2, 3]), "classes must be names"),
+    "too few classes": (put("classes", ["a", "b"]), "the classifier's 4 classes; got 2"),
+    "large cubes": (put("cubes", "side_px", 33), r"side of a cube must be in 1..32"),
+    "long cubes": (put("cubes", "frames", 8), r"a cube must have 1..7 frames"),
+    "other frames": (put("frames", "steps", 8), "is for 7 frames of 32 px in the video's order"),
+    "another order": (put("frames", "order", "halving"), "is for 7 frames of 32 px in the video's"),
+    "another frame": (put("frames", "frame_px", 16), "is for 7 frames of 32 px in the video's"),
+    "a longer glance": (put("policy", "steps", 8), "a glance at 8 frames, and the cubes are of 7"),
+    "more cubes": (put("policy", "cubes", 4), "that reads the glance, for 5 predictions"),
+    "endless cubes": (put("policy", "cubes", 10**9), "for 1000000001 predictions"),
+    "an endless glance": (put("policy", "steps", 10**9), "a glance at 1000000000 frames, and the"),
+    "no cube": (put("policy", "cubes", 0), "cubes must be an integer of at least 1; got 0"),
+    "no glance": (put("classifier", "reuse_glance", False), "classifier that reads the glance"),
+    "a kind of axis": (put("policy", "time", "central"), "learned, random, uniform; got 'central'"),
+    "a learned axis": (put("policy", "space", "learned"), "Missing key"),
+    "a large policy": (put("policy", "hidden", 10**6), "size mismatch for policy"),
+    "another encoder": (put("local", "name", "small_glance"), "64 channels of f_L, which has 32"),
+    "exits": (
+        put("exits", {"measure": "margin", "thresholds": [0.1, 0.2]}),
+        "the exits are for 2 predictions, and 3 cubes give 4, the first after the glance",
+    ),
+    "a number for the exits": (put("exits", 0.5), "exits must be a measure and thresholds"),
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "bundle"
+    make_recognizer(space="random").save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edited_configs_are_refused(name: str, bundle: Path) -> None:
+    change, message = EDITS[name]
+    whole = (bundle / "bundle.json").read_text()
+    content = json.loads(whole)
+    change(content["config"])
+    try:
+        (bundle / "bundle.json").write_text(json.dumps(content))
+        with pytest.raises(BundleError, match=f"(?s)not make a recognizer .*{message}") as caught:
+            read_recognizer(bundle)
+    finally:
+        (bundle / "bundle.json").write_text(whole)
+    assert str(caught.value).endswith("copy it again, or train it anew")
+    assert "allocate" not in str(caught.value)
+
+
+def test_what_cannot_be_recognized_is_refused() -> None:
+    recognizer = make_recognizer(time="random")
+    for frames, message in (
+        (FRAMES.float(), r"frames must be uint8 \(B, T, 3, S, S\) with S = 32; got torch.float32"),
+        (FRAMES[..., 1:], r"frames must be uint8 .* call `prepare` first"),
+        (FRAMES[:, :5], r"videos must be \(B, 7, 3, 32, 32\); got \(6, 5, 3, 32, 32\): take as"),
+        (FRAMES[:0], "expected at least one video and one frame"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recognizer(frames, draws=DRAWS)
+    with pytest.raises(ValueError, match=r"places cubes at random: give draws \(6, 3, 3\)"):
+        recognizer(FRAMES)
+    with pytest.raises(ValueError, match=r"expected centres \(6, 3, 3\) of cubes.*name all cubes"):
+        recognizer(FRAMES, DRAWS[:, :2].float())
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        recognizer(FRAMES, 2 * DRAWS.float())
+    with pytest.raises(ValueError, match="expected a classifier that reads the glance"):
+        make_recognizer(reuse=False)
