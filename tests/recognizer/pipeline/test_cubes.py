@@ -174,7 +174,7 @@ def test_a_bundle_comes_back(kind: str, tmp_path: Path) -> None:
     recognizer = make_recognizer(**KINDS[kind])
     recognizer.exits = some_exits(recognizer)
     expected = recognizer(FRAMES, draws=DRAWS)
-    recognizer.save(tmp_path / "bundle", {"val_accuracy": 0.5})
+    recognizer.save(tmp_path / "bundle", metrics={"val_accuracy": 0.5})
     for fuse in (False, True):
         again = read_recognizer(tmp_path / "bundle", fuse=fuse)
         assert isinstance(again, CubeRecognizer)
