@@ -51,7 +51,7 @@ POLICIES = {
 EPOCHS = 6  # of a policy alone
 RATES = (2e-3, 8e-3)  # of π, tried for both gradients with the first seed, on val
 SHOWN = (0, 1, 2, 4, 8)  # cubes
-SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SHARES = (0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 TURNS = 5
 
 
