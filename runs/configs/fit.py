@@ -27,9 +27,10 @@ class TrainingConfig:
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
         nesterov: Whether SGD's momentum is Nesterov's.
         weight_decay: L2 regularization of SGD, or AdamW's.
-        lr_encoder: Learning rate for batches of 64; of stage 0; the preset's if not given.
+        lr_encoder: Learning rate for batches of 64, of stage 0; the preset's if not given. Where
+            several networks are trained, those with a rate of 0 stay as they are.
         lr_glance: Of f_G end to end, likewise.
-        lr_local: Of f_L, likewise; 0 keeps f_L fixed.
+        lr_local: Of f_L, likewise.
         lr_classifier: Of f_C, likewise.
         lr_policy: Of the policy end to end, likewise.
         freeze_batch_norm: Keep the statistics of BatchNorms.

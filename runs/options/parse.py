@@ -77,7 +77,7 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
 
     Args:
         config: From the command line and the preset.
-        networks: Which networks of the stage are trained.
+        networks: Which networks of the stage are trained; those with a rate of 0 stay as they are.
 
     Raises:
         UsageError: If a rate is given for a network that the stage does not train, or is needed and
@@ -93,8 +93,8 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
     for name, rate in given.items():
         if rate and name not in networks:
             raise UsageError(f"--lr-{name}: this stage does not train it: leave the option out")
-        if rate is not None and name in networks and not 0 < rate < math.inf:
-            raise UsageError(f"--lr-{name} must be more than 0; got {rate:g}")
+        if rate is not None and name in networks and not 0 <= rate < math.inf:
+            raise UsageError(f"--lr-{name} must be 0, to keep it fixed, or more; got {rate:g}")
     if config.epochs is None:
         raise UsageError(f"the preset {config.preset} does not train this stage: give --epochs")
     rates = {}
@@ -105,7 +105,11 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
                 f"the preset {config.preset} does not train {name} in this stage: give "
                 f"--lr-{name}, 0 to keep it fixed"
             )
-        rates[name] = rate
+        if rate:
+            rates[name] = rate
+    if not rates:
+        named = ", ".join(f"--lr-{name}" for name in networks)
+        raise UsageError(f"{named}: one at least must be more than 0: all of them are 0")
     with usage():
         return FitConfig(
             config.epochs,

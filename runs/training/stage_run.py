@@ -76,8 +76,7 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     """Stages I and III on pixels: f_L and f_C."""
-    trained = ("classifier",) if config.training.lr_local == 0 else ("local", "classifier")
-    settings = settings_of(config.training, trained)
+    settings = settings_of(config.training, ("local", "classifier"))
     check_choices(config)
     with usage():
         grid = PatchGrid(config.frames.frame, config.patch, config.grid)
