@@ -204,19 +204,19 @@ class CubeRecognizer(Recognizer):
         """Return logits ``(B, D + 1, C)``, and until when videos went on ``(B, D + 1)``, bool."""
         f_c, batch = self.classifier, len(frames)
         rows, state = torch.arange(batch, device=self.device), f_c.start(batch)
-        inputs = f_c.project(glance.amax(dim=1), None)
+        ahead = [f_c.project(glance.amax(dim=1), None)]
         so_far: list[Tensor] = []
         fed: list[Tensor] = []
         for step in range(where.shape[1] + 1):
-            if step:
-                # Of the videos that go on; all else stays as it was.
-                one = slice(step - 1, step)
-                held = holds[rows, one]
-                local = self._look(frames[rows], where[rows, one], held)
-                beside = _of_frames(glance[rows], self.cubes, held)
-                inputs = f_c.project(beside[:, 0], local[:, 0])
+            if not ahead:
+                # Of the videos that go on, all cubes up to the next one after which one may stop.
+                some = slice(step - 1, step - 1 + exits.until_exit(step))
+                held = holds[rows, some]
+                local = self._look(frames[rows], where[rows, some], held)
+                inputs = f_c.project(_of_frames(glance[rows], self.cubes, held), local)
+                ahead = [*inputs.unbind(dim=1)]
             at = torch.full((len(rows),), step, device=self.device)
-            state = f_c.advance(state, f_c.recur(state, at), inputs, at)
+            state = f_c.advance(state, f_c.recur(state, at), ahead.pop(0), at)
             found = f_c.logits(state, at)
             logits = found if not step else so_far[-1].index_put((rows,), found)
             goes_on = ~exits.stops(found, step)
