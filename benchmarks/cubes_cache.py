@@ -10,10 +10,10 @@ for 12 frames of a quickstart's digits
       --order shuffled --epochs 15 --batch-size 64 --optimizer adamw --lr-classifier 2e-3 \
       --hidden 256 --dropout 0.2
 
-The last columns are the accuracy less that of the gradient's policies at as many cubes, and at as many
-GMACs, on straight lines between those with more and with fewer. Networks are so small on the digits
-that π counts: as much as a cube by gradient, which runs once, and a third of one by PPO, which runs
-before every decision.
+The last columns are the accuracy less that of the gradient's policies at as many cubes, and at as
+many GMACs, on straight lines between those with more and with fewer. Networks are so small on the
+digits that π counts: nine tenths of a cube by gradient, which runs once, and half of one by PPO,
+which runs before every decision.
 """
 
 from __future__ import annotations
