@@ -1,6 +1,7 @@
 from .bounds import OracleAgent, TrueBoxAgent
 from .budget import keep_probabilities, keep_threshold, with_threshold
 from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
+from .cube_actor import CubeActorCritic
 from .exits.controls import fixed_exits, random_exits
 from .exits.outcome import ExitOutcome, apply_exits
 from .exits.solvers import SOLVERS, solve_exits
@@ -48,6 +49,7 @@ __all__ = [
     "Checkpoints",
     "ClassifierKind",
     "CollapseWarning",
+    "CubeActorCritic",
     "DirectSystem",
     "EpisodeBuffer",
     "ExitOutcome",

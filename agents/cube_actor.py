@@ -29,7 +29,7 @@ class CubeExtractor(BaseFeaturesExtractor):
     """
 
     def __init__(
-        self, observation_space: spaces.Dict, conv_channels: int = 16, hidden: int = 128
+        self, observation_space: spaces.Dict, conv_channels: int = 16, hidden: int = 64
     ) -> None:
         """Build the layers.
 

@@ -20,12 +20,12 @@ class FocusEnv(WithSpec, gymnasium.Env[Any, Any]):
     """One of this project's environments over a feature cache: ``focusgym/TASK-v0``.
 
     What an action means, and what is rewarded, is the task's: `AdaFocusTask`, `ExitTask`,
-    `JumpTask`, `SubsetTask` and the like say it. What they share:
+    `JumpTask`, `CubesTask`, `SubsetTask` and the like say it. What they share:
 
     ## Observation space
     ``map``: the glance map of the segment that the next decision is about, flat ``(h·w·G,)``
     float32, channels last. ``index``: ``{"video": (1,), "t": (1,)}`` int64, for policies that read
-    the cache themselves. ``state``: a dictionary of what the episode knows so far, see
+    the cache themselves. ``state`` and ``maps``: dictionaries of what the episode knows so far, see
     `observation_space`. After the last decision the last observation is repeated.
 
     ## Episodes

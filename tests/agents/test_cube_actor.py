@@ -11,8 +11,7 @@ import torch
 from stable_baselines3 import PPO
 from support import GRID, C, G, L, T, write_cache
 
-from focusgym.agents import play_task
-from focusgym.agents.cube_actor import CubeActorCritic
+from focusgym.agents import CubeActorCritic, play_task
 from focusgym.envs import make_sb3
 from focusgym.recognizer import ClassifierConfig, build_classifier, write_bundle
 
