@@ -148,7 +148,8 @@ def stopped(
 
 def print_exits(val: Sequence[Outcome], test: Sequence[Outcome]) -> None:
     """Print Figure 6: accuracy at shares of the full cost."""
-    print("\n| share of the full cost | spent of this budget | entropy | confidence | random | fixed |")
+    names = "entropy | confidence | random | fixed"
+    print(f"\n| share of the full cost | spent of this budget | {names} |")
     print("|---|---|---|---|---|---|")
     full, spent = points(test, -1).mean(), test[0].played.gmacs.mean(axis=0)
     first = spent[0] / spent[-1]
