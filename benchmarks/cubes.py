@@ -53,7 +53,7 @@ RATES = (2e-3, 8e-3)  # of π, tried for both gradients with the first seed, on 
 SHOWN = (0, 1, 2, 4, 8)  # cubes
 MANY = 16  # cubes where exits are measured: with 8 the glance is half of the cost
 SHARES = (0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9)
-TURNS = 5
+TURNS = 3
 
 
 def fit(out: Path, name: str, *args: str, verb: str = "cubes") -> Path:
@@ -207,7 +207,7 @@ def at_size() -> CubeRecognizer:
     ).fused()
 
 
-def print_throughput(batch: int = 8) -> None:
+def print_throughput(batch: int) -> None:
     """Print how time follows compute where videos of a batch stop after different cubes."""
     whole, stopping = at_size(), at_size()
     frames = torch.randint(0, 256, (batch, 18, 3, 224, 224), dtype=torch.uint8)
@@ -246,7 +246,8 @@ def main() -> None:
     parser.add_argument("--timing", action="store_true", help="print the throughput alone")
     asked = parser.parse_args()
     if asked.timing:
-        print_throughput()
+        for batch in (8, 32):
+            print_throughput(batch)
         return
     if not asked.quickstarts:
         parser.error("give the folder of a quickstart")
