@@ -63,7 +63,7 @@ function cubeTimes(place, { n, lanes, truth, frames, t, pick }) {
   });
   root.append(
     svg("text", { x: 0, y: height - 4, "text-anchor": "start" }, "start of the video"),
-    svg("text", { x: width / 2, y: height - 4, "text-anchor": "middle" }, width > 480 ? `number: which cube came first${truth.some(Boolean) ? "; bar: true box visible" : ""}` : ""),
+    svg("text", { x: width / 2, y: height - 4, "text-anchor": "middle" }, width > 480 ? `number: order of the cubes${truth.some(Boolean) ? "; bar: true box visible" : ""}` : ""),
     svg("text", { x: width - end, y: height - 4, "text-anchor": "end" }, "end"),
   );
   place.replaceChildren(root);

@@ -63,7 +63,7 @@ function drawTables() {
       ["entropy of use, bits", (p) => mean(p.used_bits_by_step).toFixed(2)],
     ] : []),
   ]));
-  const networks = [["glance", "f_G on every frame"], ["policy", "π, and π′ where there is one"], ["local", `f_L on the ${data.cubes ? "cubes" : "patches"} looked at`], ["classifier", "f_C"]];
+  const networks = [["glance", data.cubes ? "f_G, the glance" : "f_G on every frame"], ["policy", "π, and π′ where there is one"], ["local", `f_L on the ${data.cubes ? "cubes" : "patches"} looked at`], ["classifier", "f_C"]];
   $("cost").append(heads(UNIT.name), body([
     ...networks.map(([name, what]) => [what, (p) => cost(p.gmacs_by_network[`${name}_gmacs`])]),
     ["together", (p) => cost(last(p.gmacs_by_step))],
