@@ -37,6 +37,8 @@ class Caption:
             are drawn. Empty before the first decision.
         correct: Whether the prediction is right now; None before the first decision.
         gmacs: Cost so far, GMACs; None where it is not known.
+        count: How many decisions were made, in words; None for ``t = 1 / 6``.
+        unseen: What is said where f_L did not run.
 
     Raises:
         ValueError: If there are more confidences than decisions.
@@ -47,6 +49,8 @@ class Caption:
     confidences: tuple[float, ...] = ()
     correct: bool | None = None
     gmacs: float | None = None
+    count: str | None = None
+    unseen: str = "skipped"
 
     def __post_init__(self) -> None:
         """Check the number of decisions."""
@@ -89,7 +93,7 @@ def draw_decision(
         box_px: (left, top, right, bottom) of the chosen option in the S×S frame, right and bottom
             exclusive, also between pixels; None for none. Its edge is drawn inside it.
         attended: Whether f_L ran: the edge is green; else it is grey and dashed, and the band says
-            ``skipped``.
+            so, as the caption has it.
 
     Returns:
         ``(H, W, 3)`` uint8, of `picture_size`.
@@ -211,7 +215,7 @@ def _draw_band(caption: Caption, attended: bool, width: int) -> NDArray[np.uint8
         write(line, text, colour, left, width - margin)
         return left - size
 
-    end = write_right(0, f"t = {t} / {caption.n_decisions}", TEXT)
+    end = write_right(0, caption.count or f"t = {t} / {caption.n_decisions}", TEXT)
     write(0, caption.label, TEXT, write(0, "true label: ", FAINT, margin, end), end)
     end = write_right(1, "" if caption.gmacs is None else f"{caption.gmacs:.3g} GMACs", TEXT)
     said = f"confidence {caption.confidences[-1]:.3f}  " if t else "no decision yet  "
@@ -220,7 +224,7 @@ def _draw_band(caption: Caption, attended: bool, width: int) -> NDArray[np.uint8
         verdict = ("correct", GREEN) if caption.correct else ("wrong", RED)
         write(1, *verdict, left, end)
     if t:
-        write_right(2, *(("looked", GREEN) if attended else ("skipped", GREY)))
+        write_right(2, *(("looked", GREEN) if attended else (caption.unseen, GREY)))
 
     # A slot per decision, filled up to its confidence; the present one is bright.
     room = int(width - 2 * margin - font.getlength("skipped") - size)

@@ -41,6 +41,9 @@ class ReplayConfig:
             400 kB for 16 of 224 px.
         reward: Which reward is shown, by name or as a YAML mapping with parameters; runs that were
             trained end to end have none.
+        gmacs: Of runs of 'focusgym fit cubes': let videos stop on predictions that are sure enough,
+            so that they cost at most this many GMACs on average, which is solved on the run's
+            validation videos. If it is not given, all cubes are looked at.
         boxes: CSV file of true boxes; if it is not given, 'boxes.csv' in the folder of the videos,
             or 'data/boxes.csv' beside the cache.
         mp4: Write a film of each video.
@@ -61,6 +64,7 @@ class ReplayConfig:
     count: int = 3
     more: int = 0
     reward: str = "increment_over_random"
+    gmacs: float | None = None
     boxes: Path | None = None
     mp4: bool = True
     seed: int = 0

@@ -53,13 +53,16 @@ function scaleBar(low, high, strength, colour, say) {
 
 // Show the parts of a page that mean something: those of options, or those of boxes anywhere, which
 // say what is absent instead.
-function showParts({ grid, absent }) {
+function showParts({ grid, absent, cubes }) {
+  if (cubes) document.querySelectorAll("[data-cubes]").forEach((e) => { e.textContent = e.dataset.cubes; });
   document.querySelectorAll("[data-of]").forEach((e) => { e.hidden = (e.dataset.of === "options") !== Boolean(grid); });
   document.querySelectorAll("[data-absent]").forEach((e) => { e.textContent = absent ? `${absent}.` : ""; });
 }
 
-// What a step is called: frames that are not read in the order of the video are counted as steps.
-const stepWord = ({ segments }) => (segments.every((segment, t) => segment === t) ? "frame" : "step");
+// What a step is called: frames that are not read in the order of the video are counted as steps. Cubes
+// are counted from 1, for the glance comes before them.
+const stepWord = ({ segments, cubes }) => (cubes ? "cube" : segments.every((segment, t) => segment === t) ? "frame" : "step");
+const numberOf = (word, t) => (word === "cube" ? t : t + 1);
 
 // Draw lines or bars over steps 1 to T into a place.
 // series: [{name, colour, dash, values, bars, bounds, at}]; bounds: [low, high] of each value, drawn as a
@@ -89,9 +92,9 @@ function chart(place, { label, series, steps, low, high, unit = "", height = 190
     for (const v of values) under(along(v), v.toFixed(digits));
   } else {
     const every = Math.ceil(26 / slot);
-    for (let t = 0; t < steps; t += every) under(x(t), `${t + 1}`);
+    for (let t = 0; t < steps; t += every) under(x(t), `${numberOf(word, t)}`);
   }
-  root.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, axis ? axis.title : word));
+  root.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, axis ? axis.title : word === "cube" ? "cube (0: after the glance)" : word));
   if (marker !== undefined) {
     root.append(svg("rect", {
       x: x(marker) - slot / 2, y: box.top, width: slot, height: box.bottom - box.top, fill: "var(--soft)", opacity: 0.13,

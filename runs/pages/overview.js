@@ -54,8 +54,8 @@ const body = (rows) => html("tbody", {}, ...rows.map(([what, value]) => html("tr
 
 function drawTables() {
   $("table").append(heads(`${n_videos} videos`), body([
-    ["accuracy after all frames", (p) => [percent(last(p.accuracy_by_step)), html("small", {}, interval(last(p.accuracy_intervals_by_step)))]],
-    ["frames looked at", (p) => percent(p.kept_share)],
+    [`accuracy after all ${data.cubes ? "cubes" : "frames"}`, (p) => [percent(last(p.accuracy_by_step)), html("small", {}, interval(last(p.accuracy_intervals_by_step)))]],
+    [`${data.cubes ? "cubes" : "frames"} looked at`, (p) => percent(p.kept_share)],
     [`cost per video, ${UNIT.name}`, (p) => cost(last(p.gmacs_by_step))],
     ["from one look to the next", (p) => pixels(p.path_px)],
     ...(data.grid ? [
@@ -63,7 +63,7 @@ function drawTables() {
       ["entropy of use, bits", (p) => mean(p.used_bits_by_step).toFixed(2)],
     ] : []),
   ]));
-  const networks = [["glance", "f_G on every frame"], ["policy", "π, and π′ where there is one"], ["local", "f_L on the patches looked at"], ["classifier", "f_C"]];
+  const networks = [["glance", data.cubes ? "f_G, the glance" : "f_G on every frame"], ["policy", "π, and π′ where there is one"], ["local", `f_L on the ${data.cubes ? "cubes" : "patches"} looked at`], ["classifier", "f_C"]];
   $("cost").append(heads(UNIT.name), body([
     ...networks.map(([name, what]) => [what, (p) => cost(p.gmacs_by_network[`${name}_gmacs`])]),
     ["together", (p) => cost(last(p.gmacs_by_step))],
@@ -88,6 +88,16 @@ function drawConfusion(i) {
   $("mistakes").replaceChildren(...(wrong.length ? wrong : [html("li", {}, "none")]));
 }
 
+// How often each frame has a cube, and the first one.
+function drawTimes(lines) {
+  const taken = lines("taken_by_frame").map((line) => ({ ...line, name: `${line.name}: any cube`, dash: "" }));
+  const first = lines("first_by_frame").map((line) => ({ ...line, name: `${line.name}: the first cube`, dash: "2 4" }));
+  const series = [...taken, ...first];
+  const high = Math.min(1, 1.1 * Math.max(...series.flatMap((line) => line.values)));
+  chart($("skipped"), { label: "Share of the videos with a cube in a frame, by frame", series, steps: data.segments.length, low: 0, high });
+  legend($("skippedkey"), series);
+}
+
 function drawCurves() {
   const lines = (key, which = policies.map((_, i) => i)) => which.map((i) => ({ name: names[i], colour: COLOURS[i], dash: i ? "7 4" : "", values: policies[i][key] }));
   const learned = policies.map((_, i) => i).filter((i) => data.policies[i].learned);
@@ -96,7 +106,8 @@ function drawCurves() {
     chart($(id), { label, series, steps: data.steps, word: STEP, low: 0, high, rule });
     legend($(`${id}key`), rule ? [...series, even] : series);
   };
-  curve("skipped", `Share of frames skipped, by ${STEP}`, lines("skipped_by_step"), 1);
+  if (data.cubes) drawTimes(lines);
+  else curve("skipped", `Share of frames skipped, by ${STEP}`, lines("skipped_by_step"), 1);
   if (data.grid) curve("entropy", "Entropy of the probabilities, by frame", lines("entropy_bits_by_step", learned), most * 1.05, most);
   if (data.grid) curve("used", "Entropy of use, by frame", lines("used_bits_by_step"), most * 1.05, most);
   const right = lines("accuracy_by_step").map((line, i) => ({ ...line, bounds: policies[i].accuracy_intervals_by_step }));
@@ -116,9 +127,9 @@ document.querySelectorAll("[data-confused]").forEach((b) => {
   b.textContent = names[b.dataset.confused];
   b.addEventListener("click", () => drawConfusion(Number(b.dataset.confused)));
 });
-$("heatsaid").textContent = `How many of the looks cover a place, over the mean of the frames of ${data.n_mean} videos; skipped frames do not count. These two have one scale.`;
-$("confusionsaid").textContent = `Videos of each true class (row) by the class predicted after all frames (column)${data.several_labels ? "; of several labels the one that was predicted, else the first" : ""}. The stronger the colour, the larger the share of the row.`;
-$("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.steps} frames. ${random_path_px === null ? "" : `Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.`}${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}${data.approximate ? ` ${data.approximate}.` : ""}`;
+$("heatsaid").textContent = `How many of the looks cover a place, over the mean of the frames of ${data.n_mean} videos${data.cubes ? "" : "; skipped frames do not count"}. These two have one scale.`;
+$("confusionsaid").textContent = `Videos of each true class (row) by the class predicted after all ${data.cubes ? "cubes" : "frames"} (column)${data.several_labels ? "; of several labels the one that was predicted, else the first" : ""}. The stronger the colour, the larger the share of the row.`;
+$("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.segments.length} frames${data.cubes ? `: a glance at them, then ${data.cubes} cubes` : ""}. ${random_path_px === null ? "" : `Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.`}${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}${data.approximate ? ` ${data.approximate}.` : ""}`;
 const highest = Math.max(...policies.flatMap(covered));
 $("all").append(...policies.map((p, i) => map(
   p, highest, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, at most ${percent(Math.max(...covered(p)))} of the looks cover one place`,

@@ -6,6 +6,8 @@ const $ = (id) => document.getElementById(id);
 const S = data.frame_px;
 const STEP = stepWord(data);
 const inOrder = STEP === "frame";
+const cubes = data.cubes; // of each video, after a glance at the whole of it; null where frames come in turn
+const UNITS = cubes ? "cubes" : "frames";
 const COLOURS = ["var(--first)", "var(--second)"];
 const HEAT = "#ff6a00";
 const ON_FRAME = ["#2df06f", "#e08cff"]; // boxes stand on pictures, whatever the scheme
@@ -24,7 +26,8 @@ const signed = (r) => `${r < 0 ? "−" : "+"}${Math.abs(r).toFixed(3)}`;
 
 function boxes(v, t, policies, stroke) {
   const found = [];
-  const truth = v.true_boxes[t];
+  const frame = frameOf(v, policies[0], t);
+  const truth = frame === null ? null : v.true_boxes[frame];
   const edge = (px, attributes) => svg("rect", {
     x: px[0], y: px[1], width: px[2] - px[0], height: px[3] - px[1], fill: "none", "vector-effect": "non-scaling-stroke", ...attributes,
   });
@@ -46,47 +49,19 @@ function boxes(v, t, policies, stroke) {
   );
 }
 
-// What a heat map shows of a frame: a value for each candidate, and how strongly values are drawn.
-function heatOf(i, t) {
-  if (!data.grid || !state.heat || (state.heat === 1 && !data.policies[i].learned)) return null;
-  const episode = video().episodes[i], K = data.grid ** 2;
-  const values = (state.heat === 1 ? episode.probabilities[t] : episode.alternatives[t]).slice(0, K);
-  const low = state.heat === 1 ? 0 : Math.min(...values), high = Math.max(...values);
-  const strength = (value) => {
-    const share = high > low ? (value - low) / (high - low) : 0;
-    return 0.78 * (state.heat === 1 ? Math.sqrt(share) : share); // most probabilities are small
-  };
-  return { values, low, high, strength };
-}
-
-// Cells around the centres of the candidates, as strong as their values.
-function heatCells({ values, strength }) {
-  const n = data.grid;
-  const side = (S - data.patch_px) / (n - 1);
-  return data.boxes_px.map((px, k) => {
-    const [x, y] = [(px[0] + px[2] - side) / 2, (px[1] + px[3] - side) / 2];
-    return svg("rect", { class: "cell", x, y, width: side, height: side, fill: HEAT, opacity: strength(values[k]).toFixed(3) },
-      svg("title", {}, `row ${Math.floor(k / n) + 1}, column ${(k % n) + 1}: ${(100 * values[k]).toFixed(1)} %`));
-  });
-}
-
-function heatScale({ low, high, strength }) {
-  return scaleBar(low, high, strength, HEAT, (v) => `${(100 * v).toFixed(1)} %`);
-}
-
 // The edges of a box, which may lie between pixels.
 const edges = (px) => px.map((edge) => Number(edge.toFixed(1))).join(", ");
 
 function picture(i) {
   const v = video(), t = state.t, episode = v.episodes[i], attended = episode.attended[t];
-  const what = attended ? `looked at ${edges(episode.boxes_px[t])} px` : "skipped";
-  const root = svg("svg", { class: "picture", viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `${names[i]}, ${STEP} ${t + 1}: ${what}` });
-  root.append(svg("image", { href: v.frames[t], width: S, height: S, opacity: attended ? 1 : 0.4 }));
+  const what = attended ? `looked at ${edges(episode.boxes_px[t])} px` : unseen(t);
+  const root = svg("svg", { class: "picture", viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `${names[i]}, ${stepName(t)}: ${what}` });
+  root.append(scene(v, i, t, attended || (cubes && !t) ? 1 : 0.4));
   const heat = heatOf(i, t);
   if (heat) root.append(...heatCells(heat));
   root.append(...boxes(v, t, [i], 3.5));
   if (!attended) {
-    root.append(svg("text", { class: "said", x: S / 2, y: S / 2, "font-size": S / 10, "stroke-width": S / 60, "text-anchor": "middle" }, "skipped"));
+    root.append(svg("text", { class: "said", x: S / 2, y: S / 2, "font-size": S / 10, "stroke-width": S / 60, "text-anchor": "middle" }, unseen(t)));
   }
   return root;
 }
@@ -103,9 +78,10 @@ function facts(i) {
     ["on the true label", percent(episode.confidences[t])],
     ...(episode.location_rewards ? [["reward r", signed(episode.location_rewards[t])]] : []),
     ...(episode.skip_rewards ? [["reward r′", signed(episode.skip_rewards[t])]] : []),
-    ["frames looked at", `${looks} of ${t + 1} so far`],
+    [`${UNITS} looked at`, cubes ? `${looks} of ${cubes}` : `${looks} of ${t + 1} so far`],
     ["cost so far", `${cost(episode.gmacs[t])} of ${cost(episode.gmacs[data.steps - 1])} ${data.compute_unit.name}`],
   ];
+  if (cubes) rows.push(["frame of the file", episode.attended[t] ? `${video().frame_indices[episode.segments[t]]}` : "–"]);
   if (!data.grid) rows.push(["box, left and top", episode.attended[t] ? episode.boxes_px[t].slice(0, 2).map((px) => px.toFixed(2)).join(", ") + " px" : "–"]);
   if (data.grid && data.policies[i].learned) rows.push(["π's entropy", `${bits(episode.probabilities[t]).toFixed(2)} of ${Math.log2(data.grid ** 2).toFixed(2)} bits`]);
   if (episode.keep) rows.push(["π′ says look", `${episode.keep[t].toPrecision(2)}, looks from ${data.policies[i].threshold.toPrecision(2)}`]);
@@ -139,16 +115,23 @@ function factsOf(i) {
 // The buttons stay, so that the keyboard's focus does; only what is in them is drawn anew.
 function drawRow() {
   const v = video(), policies = shown(), row = $("row");
-  v.frames.forEach((uri, t) => {
-    const button = row.children[t], attended = policies.map((i) => v.episodes[i].attended[t]);
+  [...row.children].forEach((button, t) => {
+    const attended = policies.map((i) => v.episodes[i].attended[t]);
     const skipped = !attended.includes(true);
+    button.setAttribute("aria-current", String(t === state.t));
+    if (cubes) {
+      button.replaceChildren(...cubeButton(v, t, policies));
+      button.setAttribute("aria-label", stepName(t) + (t && skipped ? ", stopped" : ""));
+      button.className = t && skipped ? "skipped" : "";
+      return;
+    }
+    const uri = v.frames[t];
     const small = svg("svg", { viewBox: `0 0 ${S} ${S}`, "aria-hidden": "true" },
       svg("image", { href: uri, width: S, height: S, opacity: skipped ? 0.25 : attended.includes(false) ? 0.6 : 1 }), ...boxes(v, t, policies, 2));
     const said = skipped ? "skipped" : attended.includes(false) ? `${attended[0] ? "2nd" : "1st"} skips` : "";
     const inFile = inOrder ? [] : [html("small", { class: "file" }, `frame ${v.frame_indices[t]}`)];
     button.replaceChildren(small, html("small", {}, `${STEP} ${t + 1}`), ...inFile, ...(said ? [html("small", {}, said)] : []));
     button.title = `frame ${v.frame_indices[t]} of the file, counted from 0`;
-    button.setAttribute("aria-current", String(t === state.t));
     button.setAttribute("aria-label", `${STEP === "frame" ? "Frame" : "Step"} ${t + 1}${said && `, ${said}`}`);
     button.className = skipped ? "skipped" : "";
   });
@@ -160,7 +143,11 @@ function drawRow() {
 function drawTimes() {
   const v = video();
   $("timeline").hidden = inOrder;
-  if (v && !inOrder) timeline($("timeline"), { segments: data.segments, frames: v.frame_indices, t: state.t, pick: (t) => go({ t }) });
+  if (v && cubes) {
+    const lanes = shown().map((i) => ({ name: names[i], colour: COLOURS[i], segments: v.episodes[i].segments }));
+    const truth = v.true_boxes.map((box) => Boolean(box && box.visible));
+    cubeTimes($("timeline"), { n: v.frames.length, lanes, truth, frames: v.frame_indices, t: state.t, pick: (t) => go({ t }) });
+  } else if (v && !inOrder) timeline($("timeline"), { segments: data.segments, frames: v.frame_indices, t: state.t, pick: (t) => go({ t }) });
 }
 
 function drawCharts() {
@@ -224,7 +211,7 @@ function drawList(change = {}) {
   drawFurther();
   document.querySelectorAll("[data-filter]").forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.filter === list.filter)));
   const shownIn = list.entries.filter((item) => item.shown !== undefined).length;
-  $("count").textContent = `${list.entries.length} of ${entries.length} videos; ${shownIn} of these frame by frame`;
+  $("count").textContent = `${list.entries.length} of ${entries.length} videos; ${shownIn} of these ${cubes ? "cube by cube" : "frame by frame"}`;
 }
 
 // The video that is so many places further in the list.
@@ -244,10 +231,10 @@ function drawEnds() {
   const rows = [
     ["prediction", (end) => html("span", { class: end.correct ? "right" : "wrong" }, `${end.correct ? "✓" : "✗"} ${end.prediction}`)],
     ["on the true label", (end) => percent(end.confidence)],
-    ["frames looked at", (end) => `${end.looks} of ${data.steps}`],
+    [`${UNITS} looked at`, (end) => `${end.looks} of ${cubes ?? data.steps}`],
   ];
   $("ends").replaceChildren(
-    html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "after all frames"), ...names.map((name, i) => html("th", { scope: "col", class: i ? "second" : "first" }, name)))),
+    html("thead", {}, html("tr", {}, html("th", { scope: "col" }, `after all ${UNITS}`), ...names.map((name, i) => html("th", { scope: "col", class: i ? "second" : "first" }, name)))),
     html("tbody", {}, ...rows.map(([what, say]) => html("tr", {}, html("th", { scope: "row" }, what), ...entry().ends.map((end) => html("td", {}, say(end)))))),
   );
   $("ask").textContent = `--videos ${state.row}`;
@@ -260,11 +247,12 @@ function drawFrame() {
   $("link").href = hashOf(state);
   $("large").replaceChildren(...shown().map(side));
   $("facts").replaceChildren(...shown().map(factsOf));
-  $("after").textContent = inOrder ? `After frame ${t + 1}` : `After step ${t + 1}, frame ${v.frame_indices[t]} of the file`;
+  $("after").textContent = cubes ? `After ${t ? `cube ${t} of ${cubes}` : "the glance"}` : inOrder ? `After frame ${t + 1}` : `After step ${t + 1}, frame ${v.frame_indices[t]} of the file`;
   $("heatnote").textContent = NOTES[state.heat];
   $("slider").value = t;
-  $("slider").setAttribute("aria-valuetext", `${STEP} ${t + 1} of ${data.steps}`);
-  $("where").textContent = `${STEP} ${t + 1} of ${data.steps}${inOrder ? "" : `: frame ${v.frame_indices[t]}`}`;
+  const where = cubes ? (t ? `cube ${t} of ${cubes}` : "after the glance") : `${STEP} ${t + 1} of ${data.steps}`;
+  $("slider").setAttribute("aria-valuetext", where);
+  $("where").textContent = `${where}${inOrder || cubes ? "" : `: frame ${v.frame_indices[t]}`}`;
   $("play").textContent = state.timer ? "Pause" : "Play";
   $("play").setAttribute("aria-pressed", String(Boolean(state.timer)));
   document.querySelectorAll("[data-view]").forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.view === String(state.view))));
@@ -272,7 +260,7 @@ function drawFrame() {
   drawRow();
   drawTimes();
   drawCharts();
-  $("status").textContent = `${v.name}, ${STEP} ${t + 1}: ` + shown().map((i) => `${names[i]} ${percent(v.episodes[i].confidences[t])}`).join(", ");
+  $("status").textContent = `${v.name}, ${stepName(t)}: ` + shown().map((i) => `${names[i]} ${percent(v.episodes[i].confidences[t])}`).join(", ");
 }
 
 function draw() {
@@ -289,12 +277,13 @@ function draw() {
 const within = (value, n) => Math.min(n - 1, Math.max(0, value));
 
 // The address of a video and a frame, counted from 1 as everywhere on the page.
-const hashOf = ({ row, t }) => `#video=${row}&frame=${t + 1}`;
+const IN_HASH = cubes ? "cube" : "frame";
+const hashOf = ({ row, t }) => `#video=${row}&${IN_HASH}=${numberOf(STEP, t)}`;
 
 function readHash() {
   const said = new URLSearchParams(location.hash.slice(1));
-  const row = Number(said.get("video")), frame = Number(said.get("frame") ?? 1);
-  return said.has("video") && byRowOf.has(row) ? { row, t: Number.isInteger(frame) ? frame - 1 : 0 } : null;
+  const row = Number(said.get("video")), first = numberOf(STEP, 0), at = Number(said.get(IN_HASH) ?? first);
+  return said.has("video") && byRowOf.has(row) ? { row, t: Number.isInteger(at) ? at - first : 0 } : null;
 }
 
 function go(change) {
@@ -379,7 +368,7 @@ $("truth").hidden = !data.videos.some((v) => v.true_boxes.some(Boolean));
 const several = data.several_labels ? ["Where a video has several labels, confidence on the true label is the mean over them, and a prediction of any of them is right"] : [];
 const kinds = data.policies.map(({ about }) => about).filter(Boolean);
 const reward = data.reward ? `; reward r: ${data.reward}` : "";
-const chosen = `Right and wrong are those of ${names[0]} after all frames; changed: one of the two policies is right, and the other is not`;
+const chosen = `Right and wrong are those of ${names[0]} after all ${UNITS}; changed: one of the two policies is right, and the other is not`;
 $("about").textContent = [`Split ${data.split}${reward}`, ...kinds, ...(data.approximate ? [data.approximate] : []), chosen, ...data.notes, ...several]
   .map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`).join(" ");
 $("row").replaceChildren(...Array.from({ length: data.steps }, (_, t) => {

@@ -60,11 +60,11 @@ def _title(name: str, width: int) -> NDArray[np.uint8]:
 def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequence[str]) -> Figure:
     """Return the strip of pictures: a row per video, its frames, and where it was looked.
 
-    Chosen boxes are green; frames that were skipped are dimmed. Below a frame stand the class that
-    is predicted after it and its probability, green where it is right.
+    Chosen boxes are green; frames that were not looked at are dimmed. Below a frame stand the class
+    that is predicted after it and its probability, green where it is right.
 
     Args:
-        frames: ``(T, 3, S, S)`` uint8 of each video.
+        frames: ``(T, 3, S, S)`` uint8 of each video, those that the decisions are about.
         episodes: Of one policy in these videos, at least one.
         classes: Names of the classes.
 
@@ -92,7 +92,8 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
                 axes.add_patch(box)
                 box.set(edgecolor=_GREEN, linewidth=2)
             else:
-                axes.text(left + side / 2, side / 2, "skipped", ha="center", va="center")
+                said = episode.unseen[t]
+                axes.text(left + side / 2, side / 2, said, ha="center", va="center")
             said = f"{_short(classes[predicted[t]])}\n{100 * sure[t]:.0f} %"
             colour = _GREEN if episode.correct[t] else "0.35"
             place = (left + side / 2, side * 1.04)
@@ -101,7 +102,7 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
         axes.set_axis_off()
         label = textwrap.fill(episode.label, 14, max_lines=4, placeholder="…")
         axes.text(-0.06 * side, side / 2, label, ha="right", va="center", size=10)
-    said = "green box: where f_L looked   dimmed: skipped   below: predicted so far"
+    said = "green box: where f_L looked   dimmed: not looked at   below: predicted so far"
     figure.text(0.5, 1 - 0.15 / height, said, ha="center", va="top", size=9)
     return figure
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...envs import Caption, draw_decision
 from .contract import OF_OPTIONS, Shot, outcome_facts
@@ -61,19 +62,30 @@ class BoxEpisode:
     class_probabilities: NDArray[np.float32]
     gmacs: NDArray[np.float64]
 
+    @property
+    def unseen(self) -> Sequence[str]:
+        """What to say where f_L was not run."""
+        return ["skipped"] * len(self.attended)
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Return the frames: a decision is about each of them in turn."""
+        return pixels
+
     def facts(self, classes: Sequence[str], labels: Sequence[int]) -> dict[str, Any]:
         """Return it as JSON-able values; what only options have is None."""
         return outcome_facts(self, classes, labels) | dict.fromkeys(OF_OPTIONS)
 
     def pictures(self) -> NDArray[np.uint8]:
         """Draw every decision, ``(T, H, W, 3)``, without the cells of the glance map."""
-        drawn = []
+        drawn, seen = [], self.seen(self.shot.pixels)
         for t, (attended, box) in enumerate(
             zip(self.attended, self.boxes_px.tolist(), strict=True)
         ):
-            so_far = tuple(self.confidences[: t + 1].tolist())
-            ends = bool(self.correct[t]), float(self.gmacs[t])
-            caption = Caption(self.label, len(self.attended), so_far, *ends)
             place = tuple(box) if attended else None
-            drawn.append(draw_decision(self.shot.pixels[t], caption, (1, 1), place, bool(attended)))
+            drawn.append(draw_decision(seen[t], self._caption(t), (1, 1), place, bool(attended)))
         return np.stack(drawn)
+
+    def _caption(self, step: int) -> Caption:
+        so_far = tuple(self.confidences[: step + 1].tolist())
+        ends = bool(self.correct[step]), float(self.gmacs[step])
+        return Caption(self.label, len(self.attended), so_far, *ends)

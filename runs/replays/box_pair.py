@@ -16,7 +16,8 @@ from ..evaluation.outcome import Outcome
 from ..evaluation.trace import Played
 from .box_episodes import BoxEpisode, BoxLooker
 from .contract import Footage
-from .gaze import BoxGaze
+from .cube_episodes import CubeEpisode
+from .gaze import BoxGaze, CubeGaze
 from .looks import random_box_path_px
 
 
@@ -27,11 +28,14 @@ class Seen(NamedTuple):
         boxes_px: ``(B, T, 4)`` (left, top, right, bottom), to a thousandth of a pixel.
         outcome: What was predicted, and what it cost.
         cost_of: Gives, of what was played, what a video cost on average, by network.
+        segments: ``(B, T)`` int64, of cubes: in which frame each is, −1 for the glance and after a
+            video stopped. None where boxes are in the frames in turn.
     """
 
     boxes_px: NDArray[np.float64]
     outcome: Outcome
     cost_of: Callable[[Played], Cost]
+    segments: NDArray[np.int64] | None = None
 
 
 def in_thousandths(boxes_px: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -53,6 +57,7 @@ class BoxPair:
         cache: Fingerprint of the features that they are played on; None on pixels.
         approximate: That these come near only, in a sentence without its end; None where they are
             those of the boxes.
+        cubes: D, of each video; None where there is a box in every frame.
     """
 
     lookers: tuple[BoxLooker, BoxLooker]
@@ -63,6 +68,7 @@ class BoxPair:
     watch: Callable[[], Sequence[Seen]]
     cache: str | None = None
     approximate: str | None = None
+    cubes: int | None = None
 
     @cached_property
     def _seen(self) -> Sequence[Seen]:
@@ -100,15 +106,16 @@ class BoxPair:
             "boxes_px": None,
             "absent": self.absent,
             "approximate": self.approximate,
+            **({} if self.cubes is None else {"cubes": self.cubes, "steps": self.cubes + 1}),
         }
 
     @property
     def lacks(self) -> dict[Kind, str]:
         """There is nothing to regret, and no π′ to skip."""
-        name = self.lookers[0].name
+        name, what = self.lookers[0].name, "frames" if self.cubes is None else "cubes"
         return {
             "regret": f"{name} may look anywhere: there are no options to lose confidence to",
-            "skipped": f"{name} has no π′: it skips no frames",
+            "skipped": f"{name} has no π′: it skips no {what}",
         }
 
     @cached_property
@@ -119,9 +126,11 @@ class BoxPair:
     @property
     def gazes(self) -> list[BoxGaze]:
         """Where the boxes of the split were."""
-        side = self.footage.frames.frame_px
+        side, n, frames = self.footage.frames.frame_px, self.n_split, self.footage.frames.steps
         return [
-            BoxGaze(each.boxes_px[: self.n_split], came.attended, side)
+            BoxGaze(each.boxes_px[:n], came.attended, side)
+            if each.segments is None
+            else CubeGaze(each.boxes_px[:n], came.attended, side, each.segments[:n], frames)
             for each, came in zip(self._seen, self.played, strict=True)
         ]
 
@@ -147,13 +156,16 @@ class BoxPair:
     def _episode(self, seen: Seen, position: int) -> BoxEpisode:
         row, came = int(self.rows[position]), seen.outcome
         played = came.played
-        return BoxEpisode(
-            label=self.footage.label(row),
-            shot=self.footage.read(row),
-            attended=played.attended[position],
-            boxes_px=seen.boxes_px[position],
-            correct=played.correct[position],
-            confidences=played.confidences[position],
-            class_probabilities=came.logits[position].softmax(dim=-1).numpy(),
-            gmacs=played.gmacs[position],
+        values = (
+            self.footage.label(row),
+            self.footage.read(row),
+            played.attended[position],
+            seen.boxes_px[position],
+            played.correct[position],
+            played.confidences[position],
+            came.logits[position].softmax(dim=-1).numpy(),
+            played.gmacs[position],
         )
+        if seen.segments is None:
+            return BoxEpisode(*values)
+        return CubeEpisode(*values, seen.segments[position])

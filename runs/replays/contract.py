@@ -112,6 +112,13 @@ class Episode(Protocol):
     def gmacs(self) -> NDArray[np.float64]:
         """``(T,)``: cost so far after each decision, GMACs."""
 
+    @property
+    def unseen(self) -> Sequence[str]:
+        """``(T,)``: what to say where f_L did not run, in a word."""
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Return what each decision is about ``(T, 3, S, S)``, of the frames of the video."""
+
     def facts(self, classes: Sequence[str], labels: Sequence[int]) -> dict[str, Any]:
         """Return it as JSON-able values, lists by decision.
 
@@ -145,7 +152,8 @@ class Pair(Protocol):
         facts: What is said of both, JSON-able, with the keys ``reward``, ``cache`` (fingerprint),
             ``patch_px``, ``grid`` and ``boxes_px`` of the options: None where they mean nothing.
             ``absent`` says in a sentence what is not shown, and why; None where all is.
-            ``approximate`` says likewise which numbers come near to the true ones only.
+            ``approximate`` says likewise which numbers come near to the true ones only. Where cubes
+            follow a glance ``cubes`` is their number D, and ``steps`` is D + 1.
         lacks: Why there can be no video of a kind.
         played: What each policy did in the videos of the split.
         gazes: Where each looked in these.

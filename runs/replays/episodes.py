@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
 from ...envs import EpisodeRecord, FocusEngine, FocusVectorEnv, regret, render_record
@@ -168,6 +169,15 @@ class Episode:
     def gmacs(self) -> NDArray[np.float64]:
         """``(T,)``: cost so far after each decision, GMACs."""
         return self.record.gmacs
+
+    @property
+    def unseen(self) -> Sequence[str]:
+        """What to say where f_L did not run."""
+        return ["skipped"] * len(self.attended)
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Return the frames: a decision is about each of them in turn."""
+        return pixels
 
     def pictures(self) -> NDArray[np.uint8]:
         """Draw every decision; see `render_record`."""

@@ -34,6 +34,13 @@ class Gaze(Protocol):
         the share that covers each cell of the frame, ``(n·n,)`` row by row; the other is None.
         """
 
+    def times(self) -> dict[str, Any]:
+        """Return how often each of the T frames has a cube, JSON-able.
+
+        ``taken_by_frame`` and ``first_by_frame``, shares of the videos ``(T,)`` in which a cube is
+        in this frame, and the first cube; None where there is a decision about every frame.
+        """
+
     def bits(self) -> dict[str, Any]:
         """Return how undecided and how varied it was, JSON-able.
 
@@ -76,6 +83,10 @@ class Decided:
         shares = heat(self.options, self.attended, len(self.options_px))
         return {"heat": shares.tolist(), "coverage": None}
 
+    def times(self) -> dict[str, Any]:
+        """Return nothing: there is a decision about every frame."""
+        return {"taken_by_frame": None, "first_by_frame": None}
+
     def bits(self) -> dict[str, Any]:
         """Return how undecided and how varied it was, by step."""
         used = used_bits_by_step(self.options, self.attended, len(self.options_px))
@@ -112,6 +123,36 @@ class BoxGaze:
         shares = coverage(self.boxes_px, self.attended, self.frame_px, n)
         return {"heat": None, "coverage": np.round(shares, 5).ravel().tolist()}
 
+    def times(self) -> dict[str, Any]:
+        """Return nothing: there is a decision about every frame."""
+        return {"taken_by_frame": None, "first_by_frame": None}
+
     def bits(self) -> dict[str, Any]:
         """Return nothing: there are no options."""
         return {"entropy_bits_by_step": None, "used_bits_by_step": None}
+
+
+@dataclass(frozen=True, eq=False)
+class CubeGaze(BoxGaze):
+    """Cubes that were put anywhere in B videos; see `BoxGaze`, with T = D + 1.
+
+    Attributes:
+        segments: ``(B, D + 1)`` int64, in which frame each cube is; −1 where there is none.
+        frames: T, frames of a video.
+    """
+
+    segments: NDArray[np.int64]
+    frames: int
+
+    def rows(self, which: NDArray[np.bool_]) -> CubeGaze:
+        """Return where it looked in some of the videos."""
+        chosen = self.boxes_px[which], self.attended[which], self.frame_px
+        return CubeGaze(*chosen, self.segments[which], self.frames)
+
+    def times(self) -> dict[str, Any]:
+        """Return how often each frame has a cube, and the first one."""
+        is_in = self.segments[..., None] == np.arange(self.frames)  # (B, D + 1, T)
+        return {
+            "taken_by_frame": is_in.any(axis=1).mean(axis=0).tolist(),
+            "first_by_frame": is_in[:, 1].mean(axis=0).tolist(),
+        }

@@ -52,6 +52,7 @@ def _where(gaze: Gaze, played: Played, classes: Sequence[str]) -> dict[str, Any]
             classes[label]: gaze.rows(which).path_px for label, which in of_class.items()
         },
         "skipped_by_step": (~gaze.attended).mean(axis=0).tolist(),
+        **gaze.times(),
         **gaze.bits(),
     }
 

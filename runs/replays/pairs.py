@@ -24,7 +24,12 @@ def open_pair(config: ReplayConfig) -> Pair:
         raise UsageError(
             f"{paths[special]} {kinds[special]}; {paths[1 - special]} is no such run: expected two "
             "of one kind; give --policy and --second two runs of 'focusgym fit end-to-end', two of "
-            "'focusgym train --system', or two policies of one cache"
+            "'focusgym fit cubes', two of 'focusgym train --system', or two policies of one cache"
+        )
+    if config.gmacs is not None and kinds[0] != _END_TO_END:
+        raise UsageError(
+            f"--gmacs: {config.policy} is no run of 'focusgym fit cubes', whose videos stop: leave "
+            "the option out"
         )
     return _PAIRS[kinds[0]](config)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from ...feature_cache import clips_of, read_frames, rows_digest
 from ...feature_cache.reading.samples import targets
 from ..configs.replay import ReplayConfig
+from ..evaluation.budgets import exits_within
+from ..evaluation.cube_runs import CubeRun
 from ..evaluation.opened_runs import find_pixel_run
 from ..evaluation.pixel_runs import PixelRun, outcome
 from ..evaluation.plug_back import CENTRAL
@@ -24,10 +27,14 @@ from .contract import Footage, Shot
 from .names import told_apart
 from .rows import rows_of
 
-ABSENT = (
-    "A box of these runs may be at any place of the frame: it is not one of a list of options. So "
-    "there are no probabilities of options, no alternatives, no regrets and no rewards to show"
-)
+
+def absent_of(place: str, where: str) -> str:
+    """Say in a sentence, without its end, what is not known of boxes in a frame, or of cubes."""
+    return (
+        f"A {place} of these runs may be at any place of the {where}: it is not one of a list of "
+        "options. So there are no probabilities of options, no alternatives, no regrets and no "
+        "rewards to show"
+    )
 
 
 def pixel_pair(config: ReplayConfig) -> BoxPair:
@@ -56,17 +63,20 @@ def pixel_pair(config: ReplayConfig) -> BoxPair:
     def watch() -> list[Seen]:
         return _watch(runs, footage, rows, config)
 
-    return BoxPair(_lookers(runs, config), footage, rows, len(split), ABSENT, watch)
+    cubes = first.draws_shape[0] if isinstance(first, CubeRun) else None
+    absent = absent_of(*(("box", "frame") if cubes is None else ("cube", "video")))
+    return BoxPair(_lookers(runs, config), footage, rows, len(split), absent, watch, cubes=cubes)
 
 
 def _runs(config: ReplayConfig) -> list[tuple[PixelRun, str | None]]:
     """Open one run or two, each with the places that it is shown with; None for its own."""
-    device = device_of(config.device)
-    run = find_pixel_run(config.policy, config.videos_root, device)
-    if config.second is None:  # beside random places, or central ones where it is random
+    run = _open(config.policy, config)
+    if config.second is None:  # beside random places, or others where it is random
         return [(run, None), (run, run.beside[0])]
-    other = find_pixel_run(config.second, config.videos_root, device)
+    other = _open(config.second, config)
     for what, mine, its in (
+        ("places", run.what, other.what),
+        (f"numbers of {run.what}", run.gmacs.shape[1], other.gmacs.shape[1]),
         ("videos", rows_digest(_table(run)), rows_digest(_table(other))),
         ("classes", run.videos.classes, other.videos.classes),
         ("frames", asdict(run.videos.frames), asdict(other.videos.frames)),
@@ -77,6 +87,20 @@ def _runs(config: ReplayConfig) -> list[tuple[PixelRun, str | None]]:
                 f"same{_difference(mine, its)}; give two runs on the same videos and frames"
             )
     return [(run, None), (other, None)]
+
+
+def _open(path: Path, config: ReplayConfig) -> PixelRun:
+    """Open a run; its videos stop where that is asked for."""
+    run = find_pixel_run(path, config.videos_root, device_of(config.device))
+    if config.gmacs is None:
+        return run
+    if not isinstance(run, CubeRun):
+        raise UsageError(
+            f"--gmacs: {path} is no run of 'focusgym fit cubes', whose videos stop: leave the "
+            "option out"
+        )
+    run.recognizer.exits = exits_within(path, run.recognizer, config.gmacs)
+    return run
 
 
 def _lookers(
@@ -119,8 +143,9 @@ def _watch(
         return [
             Seen(
                 in_thousandths(each.boxes_px.cpu().numpy()),
-                outcome(each, table, labels),
+                outcome(each, table, labels, run.glances),
                 partial(run.cost_of, policy=kind is None),
+                each.segments.cpu().numpy() if run.glances else None,
             )
             for kind, each in zip(kinds, found, strict=True)
         ]

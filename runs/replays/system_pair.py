@@ -24,7 +24,7 @@ from .box_episodes import BoxLooker
 from .box_pair import BoxPair, Seen, in_thousandths
 from .cached_pair import cached_footage
 from .names import told_apart
-from .pixel_pair import ABSENT
+from .pixel_pair import absent_of
 from .rows import rows_of
 
 _RANDOM = "random boxes"
@@ -75,7 +75,7 @@ def system_pair(config: ReplayConfig) -> BoxPair:
             _seen(run, trace, rows) for run, trace in zip((runs[0], runs[-1]), traces, strict=True)
         ]
 
-    how = (len(split), ABSENT, watch, cache.fingerprint, _APPROXIMATE)
+    how = (len(split), absent_of("box", "frame"), watch, cache.fingerprint, _APPROXIMATE)
     return BoxPair(_lookers(runs, paths), footage, rows, *how)
 
 

@@ -63,6 +63,7 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         "frame_px": footage.frames.frame_px,
         "steps": footage.frames.steps,
         "segments": list(footage.frames.segments),
+        "cubes": None,
         "listed_in": footage.listed_in,
         "several_labels": pair.several_labels,
         **pair.facts,
@@ -122,8 +123,9 @@ def _write(
         for i, video in enumerate(facts["videos"][:n_selected]):
             path = folder / "videos" / f"{video['row']}.mp4"
             write_film(path, [of_policy[i] for of_policy in episodes], names)
-    selected = frames[:n_selected], episodes[0][:n_selected]
-    strip(*selected, facts["classes"]).savefig(folder / "strip.png", dpi=100)
+    selected = episodes[0][:n_selected]
+    seen = [each.seen(pixels) for each, pixels in zip(selected, frames, strict=False)]
+    strip(seen, selected, facts["classes"]).savefig(folder / "strip.png", dpi=100)
     (folder / "episodes.json").write_text(json.dumps(facts, allow_nan=False))
     pictured = [
         {**video, "frames": pictures(each), "film": mp4 and index < n_selected}
@@ -161,8 +163,9 @@ def _told(result: dict[str, Any]) -> str:
         lines.append(f"{video['row']:>7}  {video['why']}; {', '.join(ends)}")
     n_listed = len(result["listing"]["rows"])
     lines += result["notes"]
+    each = "cube" if result["cubes"] else "frame"
     lines.append(
-        f"videos shown frame by frame: {len(result['videos'])}, in the list: {n_listed}; "
+        f"videos shown {each} by {each}: {len(result['videos'])}, in the list: {n_listed}; "
         "--more N shows N further"
     )
     out = Path(result["out"])
