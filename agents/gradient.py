@@ -20,6 +20,7 @@ from ..recognizer import (
     fit,
     weights_digest,
 )
+from ..recognizer.stages.stage import keep_fixed
 
 
 class PolicyOnFeatures(Stage):
@@ -51,10 +52,7 @@ class PolicyOnFeatures(Stage):
     def train(self, mode: bool = True) -> PolicyOnFeatures:
         """Put π into training mode; f_C stays as it is."""
         super().train(mode)
-        self.classifier.eval()
-        for module in self.classifier.modules():
-            if isinstance(module, nn.RNNBase):
-                module.train()  # CUDA has no gradient through one in eval mode; it has no dropout
+        keep_fixed(self.classifier)
         return self
 
 

@@ -32,7 +32,7 @@ from focusgym.recognizer import (
     FrameConfig,
     build_classifier,
 )
-from focusgym.recognizer.exits import Measure
+from focusgym.recognizer.exits import Measure, exit_scores
 from focusgym.runs.cli import main as focusgym
 from focusgym.runs.evaluation.opened_runs import find_pixel_run
 from focusgym.runs.evaluation.outcome import Outcome
@@ -197,10 +197,14 @@ def at_size() -> CubeRecognizer:
     torch.manual_seed(0)
     glance, local = (Encoder(EncoderConfig(name)) for name in ("mobilenet_v2", "resnet50"))
     sizes = ClassifierConfig(1280, 2048, 200, 4096, 0.2, aggregation="max_pool", steps=19)
+    f_c = build_classifier(sizes)
+    with torch.no_grad():  # so that videos are not all equally sure
+        for head in f_c.get_submodule("heads").children():
+            head.get_parameter("weight").mul_(1e4)
     return CubeRecognizer(
         glance,
         local,
-        build_classifier(sizes),
+        f_c,
         Cubes(224, 128, 18),
         CubePolicy(CubePolicyConfig(7, 7, 1280, 18, 18)),
         frames=FrameConfig(18, 224, 256),
@@ -211,9 +215,9 @@ def print_throughput(batch: int) -> None:
     """Print how time follows compute where videos of a batch stop after different cubes."""
     whole, stopping = at_size(), at_size()
     frames = torch.randint(0, 256, (batch, 18, 3, 224, 224), dtype=torch.uint8)
-    entropies = -(p := whole(frames).logits.softmax(dim=-1)).mul(p.log()).sum(dim=-1)
-    # Random weights: thresholds at the videos' own entropies let them stop here and there.
-    levels = (-entropies).quantile(torch.linspace(0.9, 0.5, 18, dtype=torch.float32), dim=0)
+    # Random weights: thresholds at the videos' own scores let them stop here and there.
+    scores = exit_scores(whole(frames).logits, "entropy")
+    levels = scores.quantile(torch.linspace(0.9, 0.5, 18, dtype=scores.dtype), dim=0)
     numbers = [float(levels[step, step]) for step in range(18)]
     stopping.exits = ExitRule("entropy", (*numbers, 0.0))
     shares, gmacs, stops = [], [0.0, 0.0], torch.zeros(batch)

@@ -59,9 +59,9 @@ class CubesTask(FreeOrderTask[CubesConfig]):
     one of the allowed options in the middle segment. ``action_masks()`` says both.
 
     ## Observation
-    ``maps`` holds T·h·w·G numbers more than ``state``, and a rollout of Stable-Baselines3 keeps all
-    of them in float32: 25 kB a decision for 12 frames of the digits, 4 MB for 16 frames of
-    MobileNet-V2 at 224 px. There 256 decisions, such as 32 steps of 8 environments, take 1 GB.
+    ``maps`` holds T·h·w·G numbers where ``state`` holds T·G, and a rollout of Stable-Baselines3
+    keeps all of them in float32: 25 kB a decision for 12 frames of the digits, 4 MB for 16 frames
+    of MobileNet-V2 at 224 px. There 256 decisions, such as 32 steps of 8 environments, take 1 GB.
 
     ## Reward
     The design's (by default the confidence that was gained, which adds up to the confidence at the

@@ -107,7 +107,7 @@ def encoder_gmacs(encoder: nn.Module, side_px: int, n_frames: int = 1) -> float:
     encoder = _on_cpu(encoder)
     frames = () if n_frames == 1 else (n_frames,)
     images = torch.zeros(1, *frames, 3, side_px, side_px, dtype=torch.uint8)
-    with _evaluating(encoder):
+    with evaluating(encoder):
         return count_gmacs(lambda: encoder(images))
 
 
@@ -157,7 +157,7 @@ def frame_cost(
     f_c = _on_cpu(classifier)
     glance = torch.zeros(1, 1, classifier.config.glance_channels)
     local = torch.zeros(1, 1, classifier.config.local_channels)
-    with _evaluating(f_c):
+    with evaluating(f_c):
         classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
     return FrameCost(
         glance_gmacs=encoder_gmacs(glance_encoder, places.frame_px, n_glanced),
@@ -174,12 +174,12 @@ def cube_cost(
     policy: CubePolicy,
     cubes: Cubes,
 ) -> Cost:
-    """Count the multiply-adds of a video of T frames and D cubes, by running each network once.
+    """Count the multiply-adds of a video with D cubes, by running each network once.
 
     Networks on another device are copied to the CPU for it.
 
     Args:
-        glance_encoder: f_G, which runs on every frame.
+        glance_encoder: f_G, which runs on the frames that π is for.
         local_encoder: f_L, which runs on every frame of every cube.
         classifier: f_C, which runs after the glance and after each cube.
         policy: π, which runs once.
@@ -191,7 +191,7 @@ def cube_cost(
     f_c = _on_cpu(classifier)
     glance = torch.zeros(1, n_cubes + 1, f_c.config.glance_channels)
     local = torch.zeros(1, n_cubes + 1, f_c.config.local_channels)
-    with _evaluating(f_c):
+    with evaluating(f_c):
         classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
     return Cost(
         glance_gmacs=steps * encoder_gmacs(glance_encoder, cubes.frame_px),
@@ -207,7 +207,7 @@ def cube_policy_gmacs(policy: CubePolicy) -> float:
     sizes = policy.config
     maps = torch.zeros(1, sizes.steps, sizes.map_height, sizes.map_width, sizes.glance_channels)
     draws = torch.zeros(1, sizes.cubes, 3)
-    with _evaluating(policy):
+    with evaluating(policy):
         return count_gmacs(lambda: policy(maps, draws))
 
 
@@ -216,13 +216,13 @@ def policy_gmacs(policy: Policy) -> float:
     policy = _on_cpu(policy)
     config = policy.config
     maps = torch.zeros(1, 1, config.map_height, config.map_width, config.glance_channels)
-    with _evaluating(policy):
+    with evaluating(policy):
         return count_gmacs(lambda: policy.choose(maps))
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode inside the block: counting leaves no trace in it."""
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode inside the block; each of its modules is then as it was."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -173,9 +173,8 @@ def check_finite(logits: Tensor, precision: str, feature_dtype: torch.dtype) -> 
         video, step = wrong[0].tolist()
         of_several = f" for video {video} of the batch" if len(logits) > 1 else ""
         raise PredictionError(
-            f"the prediction{of_several} is NaN or infinite after frame {step}, counted from "
-            f"0: a weight is not finite, or values are too large for the precision "
-            f"{precision} or for features of "
-            f"{str(feature_dtype).removeprefix('torch.')}: take the precision float32, or "
-            "train the networks anew"
+            f"prediction {step}{of_several}, counted from 0, is NaN or infinite: a weight is not "
+            f"finite, or values are too large for the precision {precision} or for features of "
+            f"{str(feature_dtype).removeprefix('torch.')}: take the precision float32, or train "
+            "the networks anew"
         )

@@ -133,6 +133,9 @@ class CubeRecognizerConfig:
 class Recognition:
     """What the recognizer saw, concluded and spent.
 
+    Of a `CubeRecognizer` T is D + 1: the glance comes first, then the cubes; options are centres
+    ``(B, D + 1, 3)``, −1 for the glance and after an exit.
+
     Attributes:
         logits: ``(B, T, C)`` float32, after every frame.
         options: ``(B, T)`` int64 in ``[0, K)``: where it looked; of `Boxes` the centres

@@ -20,7 +20,7 @@ class CubePolicyConfig:
         map_height: h of the glance map.
         map_width: w of the glance map.
         glance_channels: G.
-        steps: T′, frames that are glanced at, spread evenly over the T of a video.
+        steps: T, frames that are glanced at, spread evenly over those of a video.
         cubes: D, cubes of a video.
         conv_channels: Channels after the 1×1 convolution.
         hidden: H, units of a frame.
@@ -71,6 +71,9 @@ class CubePolicy(nn.Module):
     units two linear layers read how much each of the D cubes is for this frame, and where in it
     there is something to see. A softmax over the frames turns the former into D times, the mean of
     the frames' times; the place of a cube is what is read at its time, between two frames.
+
+    Times are fractions of the way that a cube can be moved. Of a cube of several frames the place
+    is read as many parts through the glance, not at its middle frame.
 
     Everything is differentiable: the gradient of what is cut out trains it.
 
@@ -133,7 +136,7 @@ class CubePolicy(nn.Module):
                     f"this policy places cubes at random: give draws {tuple(fixed.shape)} in "
                     f"[0, 1); got {None if draws is None else tuple(draws.shape)}"
                 )
-            others["random"] = draws.to(fixed.dtype)
+            others["random"] = draws.to(fixed)
         if not config.learns:
             return torch.cat([others[config.space][..., :2], others[config.time][..., 2:]], dim=-1)
         units = self._units(maps)  # (B, T, H)

@@ -30,7 +30,7 @@ class CubesEndToEnd(Joint):
     random.
 
     In eval mode it does what the recognizer does: cubes are cut out at whole pixels and frames, and
-    no frame is read twice.
+    no frame is read twice, if all cubes together have no more frames than the video.
 
     Source: AdaFocusV3 (arXiv:2209.13465) sections 3.1 to 3.4 and appendix C.
     """
@@ -114,14 +114,7 @@ class CubesEndToEnd(Joint):
         check_named(where)
         branches = [where, beside] if self.training and self._diversity else [where]
         holds = [self._cubes.frames_at(each, distinct=not self.training) for each in branches]
-        # Cut out first: what f_L does not see need not be normalised.
-        cut = [
-            self.local_encoder.prepare(self._cubes.crop(frames, each, of_each))
-            for each, of_each in zip(branches, holds, strict=True)
-        ]
-        if self.training and self._pixels:
-            prepared = self.local_encoder.prepare(frames)
-            cut[0] = self._cubes.crop_between(prepared, where)
+        cut = [self._cut(frames, *each) for each in zip(branches, holds, strict=True)]
         found = [*self._read(torch.cat(cut)).unflatten(0, (len(branches), -1))]  # (B, D, L) each
         if self.training and self._cell_px:
             found[0] = found[0] + deep_gradient(
@@ -132,6 +125,13 @@ class CubesEndToEnd(Joint):
             for each, of_each in zip(found, holds, strict=True)
         ]
         return self._outputs(logits, found, glance)
+
+    def _cut(self, frames: Tensor, where: Tensor, holds: Tensor) -> Tensor:
+        """Return cubes ``(B, D, F, 3, P, P)`` as f_L is shown them."""
+        if self.training and self._pixels and where.requires_grad:
+            return self._cubes.crop_between(self.local_encoder.prepare(frames), where)
+        # Cut out first: what f_L does not see need not be normalised.
+        return self.local_encoder.prepare(self._cubes.crop(frames, where, holds))
 
     def _read(self, cut: Tensor) -> Tensor:
         """Return the local vectors ``(M, D, L)`` of cubes ``(M, D, F, 3, P, P)``."""

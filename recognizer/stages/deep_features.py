@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..accounting.compute import evaluating
 from ..encoders.encoder import Encoder
 from ..places.cubes import Cubes
 
@@ -27,12 +28,9 @@ def cell_px(encoder: Encoder, side_px: int) -> int:
         images = torch.zeros(1, 3, side, side, device=encoder.mean.device)
         return encoder.encode(images).shape[-1]
 
-    training = encoder.training
-    encoder.eval()
-    with torch.no_grad():
+    with evaluating(encoder), torch.no_grad():
         cell = _PROBE_PX // cells(_PROBE_PX)
         grows = cells(side_px + cell) == cells(side_px) + 1
-    encoder.train(training)
     if not grows:
         raise ValueError(
             f"f_L ({encoder.config.name}) gives no map with one cell more for an input that is "
@@ -89,13 +87,10 @@ def deep_gradient(
         the frame, so that the cube is not in its centre.
     """
     batch, n_cubes = where.shape[:2]
-    training = encoder.training
-    encoder.eval()
-    with torch.no_grad():
+    with evaluating(encoder), torch.no_grad():
         larger, offset = cubes.crop_larger(videos, where, cell)
         # (B·D, F + 1, L, h + 1, w + 1)
         maps = encoder.encode_frames(encoder.prepare(larger.flatten(0, 1))).float()
-    encoder.train(training)
     spans = torch.tensor([cubes.span_px / cell, cubes.span_px / cell, cubes.span_frames])
     place = offset + (where - where.detach()) * spans.to(where.device)
     pooled = between(maps, place.flatten(0, 1), cubes.frames).mean(dim=(1, 3, 4))

@@ -19,7 +19,7 @@ from .config import FitConfig
 from .processes import are_same, data_parallel, rank_and_world, share_buffers, share_of, total
 from .progress import Progress, StageCheckpoint
 from .samples import Samples, shuffled
-from .stage import Stage, are_correct
+from .stage import Stage, are_correct, keep_fixed
 from .steps import Stepper
 
 
@@ -195,7 +195,7 @@ def _train_mode(stage: Stage, config: FitConfig) -> None:
     stage.train()
     for name, network in stage.networks.items():
         if name not in config.lr:
-            network.eval()
+            keep_fixed(network)
         elif config.freeze_batch_norm:
             for module in network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -37,6 +37,14 @@ class Stage(nn.Module, ABC):
         return logits
 
 
+def keep_fixed(network: nn.Module) -> None:
+    """Put a network that is not trained into eval mode, so that gradients may pass through it."""
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.RNNBase):
+            module.train()  # CUDA has no gradient through one in eval mode; it has no dropout
+
+
 def sequence_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each sample, averaged over its steps.
 

@@ -55,7 +55,7 @@ def exits_within(folder: Path, recognizer: Recognizer, budget_gmacs: float) -> E
         UsageError: If there are no predictions to solve them on, they are damaged or another
             recognizer's, or the budget does not pay for the first prediction.
 
-    Source: AdaFocusV3 (arXiv:2209.13465) Eq. 7.
+    Source: AdaFocusV3 (arXiv:2209.13465) Eq. 7; one threshold for all predictions is ours.
     """
     path = folder / VALIDATION_FILE
     if not path.is_file():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from ...recognizer import Policy, rank_and_world
-from ..configs.fit import FitEndToEndConfig
+from ...recognizer import rank_and_world
+from ..configs.fit import FitEndToEndConfig, TrainingConfig
 from .parse import UsageError
 from .presets import options_of, preset_options
 
@@ -37,7 +37,9 @@ def check_policy_options(config: FitEndToEndConfig) -> None:
             )
 
 
-def check_batches(config: FitEndToEndConfig, n_train: int, policy: Policy | None) -> None:
+def check_batches(
+    training: TrainingConfig, n_train: int, segments: int, policy: nn.Module | None
+) -> None:
     """Refuse batches in which a policy's batch norm would have a single vector to normalise.
 
     That is one segment of one video: with T = 1, where a batch, or a process's share of it, has one
@@ -45,23 +47,24 @@ def check_batches(config: FitEndToEndConfig, n_train: int, policy: Policy | None
     often than others, or batches be larger than was asked for.
 
     Args:
-        config: Of the verb.
+        training: How.
         n_train: Training videos.
+        segments: T, of a video that the policy sees.
         policy: π; None where there is none, and nothing to refuse.
 
     Raises:
         UsageError: If there is such a batch.
     """
-    if policy is None or config.frames.steps > 1 or config.training.freeze_batch_norm:
+    if policy is None or segments > 1 or training.freeze_batch_norm:
         return
     if not any(isinstance(module, nn.BatchNorm1d) for module in policy.modules()):
         return
-    size, world = config.training.batch_size, rank_and_world()[1]
+    size, world = training.batch_size, rank_and_world()[1]
     smallest = n_train % size or min(size, n_train)
     if smallest // world < 2:
         of_process = f", shared by {world} processes" if world > 1 else ""
         raise UsageError(
-            f"--batch-size {size}: of {n_train} training videos with --steps 1 the smallest batch "
-            f"has {smallest}{of_process}, and batch norm needs two frames at least: choose another "
-            "batch size, or --freeze-batch-norm"
+            f"--batch-size {size}: of {n_train} training videos of one frame each the smallest "
+            f"batch has {smallest}{of_process}, and batch norm needs two frames at least: choose "
+            "another batch size, or --freeze-batch-norm"
         )

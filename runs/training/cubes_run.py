@@ -20,6 +20,7 @@ from ...recognizer import (
 )
 from ..configs.fit import FitCubesConfig
 from ..evaluation.budgets import write_predictions
+from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
@@ -62,7 +63,7 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
             height,
             width,
             channels,
-            config.glance_steps or cubes.steps,
+            cubes.steps if config.glance_steps is None else config.glance_steps,
             config.cubes,
             config.conv_channels,
             config.policy_hidden,
@@ -71,7 +72,8 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
         )
         if sizes.steps > cubes.steps:
             raise ValueError(
-                f"--glance-steps: f_G reads at most the {cubes.steps} frames; got {sizes.steps}"
+                f"--glance-steps: f_G reads at most the {cubes.steps} frames; got {sizes.steps}: "
+                "give no more"
             )
         stage = CubesEndToEnd(
             glance,
@@ -85,6 +87,8 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
             diversity=config.diversity and not alone,
             stop_gradient=config.stop_gradient,
         ).to(device)
+    n_train = int((videos.table["split"] == "train").sum())
+    check_batches(config.training, n_train, sizes.steps, policy)
     digests = {"glance-encoder": digest_of(glance), "local-encoder": digest_of(local)}
     if alone:
         digests["classifier"] = digest_of(classifier)
@@ -135,6 +139,11 @@ def _networks(
                     f"{option}: {config.networks} was trained with {theirs}; got {ours}: give the "
                     "same"
                 )
+        if found.classes and found.classes != tuple(videos.classes):
+            raise UsageError(
+                f"--classes: {config.networks} was trained for other classes, or in another order: "
+                "give the same list"
+            )
         return found.glance_encoder, found.local_encoder, found.classifier
     if not config.head.reuse_glance:
         raise UsageError(

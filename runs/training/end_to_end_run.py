@@ -60,7 +60,8 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
     steps = videos.frames.steps
     classifier = classifier_of(None, sizes, steps, config.head, config.training).to(device)
     policy = _policy(config, glance).to(device) if learns else None
-    check_batches(config, int((videos.table["split"] == "train").sum()), policy)
+    n_train = int((videos.table["split"] == "train").sum())
+    check_batches(config.training, n_train, steps, policy)
     data = {
         "videos": videos.fingerprint(),
         "glance-encoder": digest_of(glance),

@@ -66,7 +66,7 @@ def test_a_video_whose_predictions_are_no_numbers_does_not_stop_the_others(
             assert not isinstance(one, VideoError)
             assert not isinstance(other, VideoError)
             assert_recognized(one.recognition, other.recognition)
-    message = f"{videos[3]}: the prediction is NaN or infinite after frame 0, counted from 0: a wei"
+    message = f"{videos[3]}: prediction 0, counted from 0, is NaN or infinite: a wei"
     assert str(found[3]).startswith(message)
     assert str(found[1]) == str(before[1])
 

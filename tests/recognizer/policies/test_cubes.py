@@ -90,3 +90,12 @@ def test_what_it_cannot_use_is_refused() -> None:
         make()(maps()[:, 1:])
     with pytest.raises(ValueError, match=r"give draws \(2, 3, 3\) in \[0, 1\); got None"):
         make(time="random")(maps())
+
+
+def test_draws_follow_the_maps_to_another_device() -> None:
+    with torch.device("meta"):
+        policy = CubePolicy(CubePolicyConfig(**{**SIZES, "time": "random"})).eval()
+    draws = torch.rand(2, 3, 3)
+    assert policy(maps().to("meta"), draws).device.type == "meta"
+    nothing = make(time="random", space="random")
+    assert nothing(maps().to("meta"), draws).device.type == "meta"

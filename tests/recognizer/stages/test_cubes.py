@@ -115,6 +115,18 @@ def test_the_deep_gradient_is_that_of_equations_5_and_6(frames: int) -> None:
             assert float(found[0, d, axis]) == pytest.approx(float(slope), rel=1e-3, abs=1e-5)
 
 
+def test_every_module_is_as_it_was_behind_the_gradient() -> None:
+    """Statistics that are frozen stay frozen, in a network that is trained."""
+    network = encoder().train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    before = [module.training for module in network.modules()]
+    assert cell_px(network, P) == 8
+    deep_gradient(network, Cubes(S, P, T), batch()[0], torch.full((B, 1, 3), 0.5), 8)
+    assert [module.training for module in network.modules()] == before
+
+
 def test_the_forward_pass_is_that_of_the_cubes_themselves() -> None:
     """So the training with deep features sees what is seen at test time."""
     stage, (videos, draws, _) = make_stage(), batch()

@@ -48,10 +48,10 @@ def test_a_batch_of_one_frame_is_refused(tmp_path: Path) -> None:
                     fails.append(length)
             if fails:
                 with pytest.raises(UsageError, match="--batch-size"):
-                    check_batches(config, n, policy)
+                    check_batches(config.training, n, config.frames.steps, policy)
             else:
-                check_batches(config, n, policy)
+                check_batches(config.training, n, config.frames.steps, policy)
     for more in (("--steps", 2), ("--steps", 1, "--freeze-batch-norm")):
         config = _parse(["fit", *command(tmp_path, tmp_path, "--batch-size", 1, *more)]).verb
-        check_batches(config, 3, policy)
-    check_batches(config, 3, None)
+        check_batches(config.training, 3, config.frames.steps, policy)
+    check_batches(config.training, 3, 1, None)

@@ -364,7 +364,10 @@ def test_what_cannot_be_trained_is_refused(
         (("--local-encoder", "small_lokal"), "unknown encoder 'small_lokal'"),
         (("--glance-encoder", "resnet18"), "resnet18"),
         (("--preset", "activitynet"), "says nothing for `focusgym fit end-to-end`"),
-        (("--steps", 1, "--batch-size", 11), "of 12 training videos with --steps 1 the smallest"),
+        (
+            ("--steps", 1, "--batch-size", 11),
+            "of 12 training videos of one frame each the smallest",
+        ),
     ):
         assert told in refused(capsys, *command(tmp_path / "out", data, *more)), more
     assert not [*tmp_path.iterdir()]
