@@ -218,7 +218,7 @@ def test_what_cannot_be_trained_is_refused(
         (("--segment-frames", 2), "--order and --segment-frames: cubes are made of the video's"),
         (("--no-reuse-glance",), "--no-reuse-glance: f_C predicts from the glance alone before"),
         (("--lr-encoder", 1), "--lr-encoder: this stage does not train it: leave the option out"),
-        (("--lr-policy", 0), "--lr-policy must be more than 0; got 0"),
+        (("--lr-policy", -1), "--lr-policy must be 0, to keep it fixed, or more; got -1"),
         (("--patch", 60), "8 px around a cube of 60 px, which do not fit into a frame of 64 px"),
         (("--preset", "activitynet_v2"), "says nothing for `focusgym fit cubes`"),
         (

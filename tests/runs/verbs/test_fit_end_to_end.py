@@ -360,7 +360,7 @@ def test_what_cannot_be_trained_is_refused(
     for more, told in (
         (("--patch", 65), "side of a box must be in 1..64 (the frame side); got 65"),
         (("--lr-encoder", 1), "--lr-encoder: this stage does not train it: leave the option out"),
-        (("--lr-policy", 0), "--lr-policy must be more than 0; got 0"),
+        (("--lr-policy", -1), "--lr-policy must be 0, to keep it fixed, or more; got -1"),
         (("--local-encoder", "small_lokal"), "unknown encoder 'small_lokal'"),
         (("--glance-encoder", "resnet18"), "resnet18"),
         (("--preset", "activitynet"), "says nothing for `focusgym fit end-to-end`"),
