@@ -50,8 +50,10 @@ def test_a_network_without_a_rate_stays_as_it_is(trained: str, tmp_path: Path) -
     in_training = [modes for modes in noted if any(modes.values())]
     assert len(in_training) == 3 * 3
     for modes in in_training:
-        assert {n for n, on in modes.items() if on} == {
-            n for n in modes if n.startswith(part) or not n
+        on = {name for name, training in modes.items() if training}
+        # A GRU of a fixed f_C too: on CUDA gradients do not pass through one in eval mode.
+        assert on - {"classifier.gru"} == {
+            n for n in modes if (n.startswith(part) and n != "classifier.gru") or not n
         }
     assert {name: p.requires_grad for name, p in stage.named_parameters()} == required
     assert not any(module.training for module in stage.modules())
