@@ -161,7 +161,7 @@ def test_the_gradient_of_what_counts_around_a_box() -> None:
 def test_centers_outside_the_frame() -> None:
     grid = PatchGrid(32, 12, 3)
     for wrong, message in (
-        (torch.tensor([0.5, 1.1]), r"must be in \[0, 1\], from where one touches .*; got 0.5 to 1.1"),
+        (torch.tensor([0.5, 1.1]), r"must be in \[0, 1\], from where one .*; got 0.5 to 1.1"),
         (torch.tensor([0.5, torch.nan]), r"must be in \[0, 1\], .*; got nan to nan"),
         (torch.tensor([0, 1]), r"must be floating \(\.\.\., 2\), x and y; got torch.int64 \(2,\)"),
         (torch.zeros(4, 3), r"must be floating \(\.\.\., 2\), x and y; got torch.float32 \(4, 3\)"),
