@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pytest
 import torch
 from torch import Tensor
+from verbs import run_fit
 
-from focusgym.feature_cache import Clip, read_frames
+from focusgym.feature_cache import Clip, VideoSamples, read_frames
 from focusgym.recognizer import FrameConfig
 
 T, S, P = 3, 64, 28
@@ -37,6 +41,23 @@ def cubes_command(out: Path, data: Path, *more: object) -> list[str]:
     rates = (*_RATES, "--lr-policy", 0.1)
     every = (*given, *sizes, *encoders, *weights, "--glance-px", 8, *_HOW, *rates, *more)
     return [*map(str, every)]
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, args: Sequence[str]) -> None:
+    """Begin a run, and interrupt it in its second epoch."""
+    real, begun = VideoSamples.batches, list[int]()
+
+    def interrupted(self: VideoSamples, epoch: int, rows: Any) -> Any:
+        if len(begun) == 3:  # a validation, an epoch, a validation
+            raise KeyboardInterrupt
+        begun.append(epoch)
+        return real(self, epoch, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoSamples, "batches", interrupted)
+        with pytest.raises(SystemExit) as caught:
+            run_fit(*args)
+    assert caught.value.code == 130
 
 
 def videos_of(data: Path, split: str | None, frames: FrameConfig = FRAMES) -> tuple[Tensor, Tensor]:

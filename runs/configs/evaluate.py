@@ -31,7 +31,8 @@ class EvaluateConfig:
             random and fixed exits of the same mean cost are measured beside. Of systems, those that
             read known segments in order have them.
         exit_after: Numbers of frames after which videos may stop, such as 2 4 8 16; after each if
-            none are given. A recognizer reads the frames in between together, which is faster.
+            none are given. A recognizer reads the frames in between together, which is faster. Of
+            cubes, numbers of predictions: the first is that after the glance.
         exit_measure: How sure a prediction is: its largest probability, its negated entropy, or its
             largest probability less the second.
         fixed: Measure the random, central and Gaussian policies too.

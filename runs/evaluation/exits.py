@@ -20,20 +20,34 @@ from .outcome import Outcome
 SOLVED_ON = "val"
 
 
-def check_shares(
-    name: str, shares: Sequence[float], gmacs: NDArray[np.float64], glances: int = 0
+def check_exits(
+    name: str,
+    shares: Sequence[float],
+    after: Sequence[int],
+    gmacs: NDArray[np.float64],
+    glances: int = 0,
 ) -> None:
-    """Refuse shares of the full cost that do not pay for the first frame, or for the glance.
+    """Refuse exits that a policy cannot have, before videos are played to measure them.
 
     Args:
-        name: Whose cost it is.
+        name: Whose exits they are.
         shares: See `exit_rows`.
-        gmacs: ``(N, T)``, what each of some videos has cost after each frame.
+        after: See `exit_rows`.
+        gmacs: ``(N, T)``, what each of some videos has cost after each prediction.
         glances: See `Played`.
 
     Raises:
-        UsageError: If one does not.
+        UsageError: If a share of the full cost does not pay for the first frame, or for the glance,
+            or a video has fewer predictions than one of the numbers.
     """
+    steps = gmacs.shape[1]
+    for number in after:
+        if number > steps:
+            first = ", the first after the glance" if glances else ""
+            raise UsageError(
+                f"--exit-after {number}: {name} predicts {steps} times in a video{first}: expected "
+                f"numbers in 1..{steps}; give smaller ones"
+            )
     first, last = gmacs.mean(axis=0)[[0, -1]].tolist()
     what = "glance" if glances else "first frame"
     for share in shares:
@@ -69,7 +83,7 @@ def exit_rows(
 
     Raises:
         UsageError: If a share does not pay for the first frame after which a video may stop, or
-            there is no such number of frames; see `check_shares`.
+            there is no such number of frames; see `check_exits`.
     """
     costs = torch.from_numpy(solving.played.gmacs)
     spent = torch.from_numpy(found.played.gmacs)

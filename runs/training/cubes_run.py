@@ -132,6 +132,8 @@ def _networks(
             "--patch": (config.patch, found.cubes.side_px),
             "--steps": (config.frames.steps, found.cubes.steps),
             "--frame": (config.frames.frame, found.cubes.frame_px),
+            "--hidden": (config.head.hidden, found.classifier.config.hidden),
+            "--aggregation": (config.head.aggregation, found.classifier.config.aggregation),
         }
         for option, (ours, theirs) in expected.items():
             if ours != theirs:

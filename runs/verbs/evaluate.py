@@ -23,7 +23,7 @@ from ...agents import (
 from ...feature_cache import FeatureCache
 from ...feature_cache.reading.rows import SKIPPED
 from ..configs.evaluate import EvaluateConfig
-from ..evaluation.exits import SOLVED_ON, check_shares, exit_rows
+from ..evaluation.exits import SOLVED_ON, check_exits, exit_rows
 from ..evaluation.measures import print_measures
 from ..evaluation.models import SUFFIX, find_model
 from ..evaluation.opened_runs import find_pixel_run, is_pixel_run
@@ -73,7 +73,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     solving: dict[int, Outcome] = {}  # by the id of who played; before anything that takes long
     if config.exit_at:
         for pixel_run in pixel_runs:
-            check_shares(pixel_run.name, config.exit_at, pixel_run.gmacs, pixel_run.glances)
+            costs = pixel_run.gmacs, pixel_run.glances
+            check_exits(pixel_run.name, config.exit_at, config.exit_after, *costs)
         solving = {
             id(run): _solving(run.name, run.source.cache, run.read, config) for run in systems
         }
@@ -210,7 +211,7 @@ def _solving(name: str, cache: FeatureCache, plays: Plays, config: EvaluateConfi
     """Return what comes of the videos that exits are solved on; refuse too small a share."""
     videos = cache.split(SOLVED_ON)
     found = Outcome(*plays(videos), all_labels(cache, videos))
-    check_shares(name, config.exit_at, found.played.gmacs)
+    check_exits(name, config.exit_at, config.exit_after, found.played.gmacs)
     return found
 
 

@@ -296,7 +296,10 @@ def test_exits(root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str
     before, may_stop, later, _ = row["exits"]["thresholds"]
     assert before == later == NEVER > may_stop
     said = refused(capsys, root / "where", "--exit-at=0.6", "--exit-after", 2, 5)
-    assert said == "videos of 4 steps may stop after 1 to 4 of them; got [2, 5]"
+    assert said == (
+        "--exit-after 5: where predicts 4 times in a video: expected numbers in 1..4; give smaller "
+        "ones"
+    )
     said = refused(capsys, root / "where", "--exit-after=2")
     assert said == "--exit-after is for videos that stop: give --exit-at as well"
     assert refused(capsys, root / "where", "--exit-at=0.5", "--split=val") == (

@@ -6,16 +6,14 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from end_to_end_runs import CUBE_FRAMES, D, P, S, cubes_command, videos_of
+from end_to_end_runs import CUBE_FRAMES, D, P, S, cubes_command, interrupt, videos_of
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from verbs import Call, assert_kept, contents, refused, run_fit, whole
 
-from focusgym.feature_cache import VideoSamples
 from focusgym.recognizer import (
     CubePolicy,
     CubePolicyConfig,
@@ -121,19 +119,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, partial = tmp_path / "out", tmp_path / "out.partial"
-    real, begun = VideoSamples.batches, list[int]()
-
-    def interrupted(self: VideoSamples, epoch: int, rows: Any) -> Any:
-        if len(begun) == 3:  # a validation, an epoch, a validation; in the second epoch
-            raise KeyboardInterrupt
-        begun.append(epoch)
-        return real(self, epoch, rows)
-
-    monkeypatch.setattr(VideoSamples, "batches", interrupted)
-    with pytest.raises(SystemExit) as caught:
-        run_fit(*cubes_command(out, data))
-    assert caught.value.code == 130
-    monkeypatch.undo()
+    interrupt(monkeypatch, cubes_command(out, data))
     before = contents(partial)
     assert sorted(before) == [".lock", "checkpoint.safetensors", "config.yaml", "run.json"]
     for more, differs in (
@@ -232,6 +218,7 @@ def test_what_cannot_be_trained_is_refused(
         ((*alone, "--patch", 24), f"--patch: {random_cubes_run} was trained with 28; got 24"),
         ((*alone, "--steps", 5), f"--steps: {random_cubes_run} was trained with 6; got 5"),
         ((*alone, "--cube-frames", 2), f"--cube-frames: {random_cubes_run} was trained with 1"),
+        ((*alone, "--hidden", 5), f"--hidden: {random_cubes_run} was trained with 8; got 5: give"),
         (
             ("--networks", end_to_end_run[0]),
             f"--networks {end_to_end_run[0]} is a recognizer without cubes: give a run of 'focus",

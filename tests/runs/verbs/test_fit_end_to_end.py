@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from end_to_end_runs import FRAMES, P, S, T, command, videos_of
+from end_to_end_runs import FRAMES, P, S, T, command, interrupt, videos_of
 from torch import nn
 from verbs import Call, assert_kept, contents, in_two_processes, refused, run_fit, whole
 
-from focusgym.feature_cache import VideoSamples
 from focusgym.recognizer import (
     AdaptiveRecognizer,
     Boxes,
@@ -130,19 +129,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, partial = tmp_path / "out", tmp_path / "out.partial"
-    real, begun = VideoSamples.batches, list[int]()
-
-    def interrupted(self: VideoSamples, epoch: int, rows: Any) -> Any:
-        if len(begun) == 3:  # a validation, an epoch, a validation; in the second epoch
-            raise KeyboardInterrupt
-        begun.append(epoch)
-        return real(self, epoch, rows)
-
-    monkeypatch.setattr(VideoSamples, "batches", interrupted)
-    with pytest.raises(SystemExit) as caught:
-        run_fit(*command(out, data))
-    assert caught.value.code == 130
-    monkeypatch.undo()
+    interrupt(monkeypatch, command(out, data))
     before = contents(partial)
     assert sorted(before) == [".lock", "checkpoint.safetensors", "config.yaml", "run.json"]
     for more, differs in (
