@@ -145,6 +145,27 @@ def test_the_forward_pass_is_that_of_the_cubes_themselves() -> None:
     assert (seen[0][:, 0] == 0).all()
 
 
+def test_with_pixels_f_l_is_shown_what_is_between_them_in_training_alone() -> None:
+    """Of the policy's cubes; the random ones beside them are cut out as they are at test time."""
+    stage, (videos, draws, _) = make_stage(gradient="pixel"), batch()
+    seen: list[Tensor] = []
+    stage.local_encoder.trunk.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    named: list[Tensor] = []
+    assert stage.policy is not None
+    stage.policy.register_forward_hook(lambda _, __, where: named.append(where.detach()))
+    stage.train()
+    stage(videos, draws)
+    stage.eval()
+    stage(videos, draws)
+    cubes, prepared = Cubes(S, P, T), stage.local_encoder.prepare(videos)
+    beside = draws[..., 3:].float()
+    plain = cubes.crop(prepared, beside, cubes.frames_at(beside))
+    shown = torch.cat([cubes.crop_between(prepared, named[0]), plain]).flatten(0, 2)
+    torch.testing.assert_close(seen[0], shown)
+    whole = cubes.crop(prepared, named[1], cubes.frames_at(named[1], distinct=True))
+    torch.testing.assert_close(seen[1], whole.flatten(0, 2))
+
+
 @pytest.mark.parametrize("gradient", ["deep", "pixel"])
 def test_the_loss_teaches_all_networks(gradient: str) -> None:
     stage, (videos, draws, labels) = make_stage(gradient=gradient), batch()
