@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .shift import ClipShift, Shift, ShiftMemory
 from .trunks import build_trunk, check_name
 
 REDUCTIONS = ("area", "bilinear")
@@ -20,9 +21,11 @@ class EncoderConfig:
     """Which encoder, and at which resolution it sees its input.
 
     Attributes:
-        name: ``small_glance``, ``small_local`` (this project's, for the embedded digits); a
-            classification network of torchvision's, which is taken without its pooling and head; or
-            ``module:attribute`` of a function of your own that returns a `Trunk`.
+        name: ``small_glance``, ``small_local``, ``small_residual`` (this project's, for the
+            embedded digits); a classification network of torchvision's, which is taken without its
+            pooling and head; or ``module:attribute`` of a function of your own that returns a
+            `Trunk`. With ``_tsm`` at its end, channels are shifted along the frames of a segment,
+            see `build_trunk`.
         input_px: Side to which the input is down-sampled first, pixels; None leaves it as it comes.
         reduction: How: by ``area`` average; or ``bilinear``, between the four pixels around each
             place, the outermost of which are the corner pixels' centres. The latter is not
@@ -76,6 +79,7 @@ class Encoder(nn.Module):
         config: What it was built from.
         channels: G or L, the channels of the feature map.
         trunk: The network, from normalised images to maps.
+        shift: How it shifts channels along the frames of a segment; None if it does not.
         is_fused: Whether it is a copy that `fused` made.
     """
 
@@ -96,6 +100,7 @@ class Encoder(nn.Module):
         self.config = config
         trunk = build_trunk(config.name, trusted=trusted)
         self.channels = trunk.channels
+        self.shift = trunk.shift
         self.is_fused = False
         # Channels last: up to twice as fast on CPU, and the order in which maps are stored.
         self.trunk = trunk.network.train().to(memory_format=torch.channels_last)
@@ -151,18 +156,26 @@ class Encoder(nn.Module):
         Returns:
             ``(M, channels, h, w)`` float32: ``e^G`` or ``e^L`` before pooling.
 
-        Source: AdaFocus (arXiv:2105.03245) Eq. 1 and 2. Averaging the frames of a segment is ours.
+        Raises:
+            ValueError: If it shifts channels along the frames of segments, and images are given.
+
+        Source: AdaFocus (arXiv:2105.03245) Eq. 1 and 2. A linear layer on the mean over frames is
+            the mean of frame-wise predictions, with which TSM (arXiv:1811.08383) ends.
         """
         if prepared.ndim == 5:
             return self.encode_frames(prepared).float().mean(dim=1)
+        if self.shift is not None:
+            raise ValueError(
+                f"{self.config.name} reads segments of several frames, (M, F, 3, side, side); got "
+                f"images {tuple(prepared.shape)}: make segments of several frames, such as 1 of 8 "
+                "(--steps 1 --segment-frames 8), or take the network without _tsm"
+            )
         return self._encode_images(prepared)
 
     def encode_frames(self, prepared: Tensor) -> Tensor:
         """Encode segments; the maps of their frames are not averaged.
 
-        The encoder says how it reads a segment: here its network of images is run on each of the F
-        frames. It is this method that an encoder which reads the frames jointly has of its own;
-        prices are counted by running it.
+        Each frame is read by itself, or, if the network shifts, together with those beside it.
 
         Args:
             prepared: ``(M, F, 3, side, side)`` that `prepare` normalised.
@@ -170,14 +183,40 @@ class Encoder(nn.Module):
         Returns:
             ``(M, F, channels, h, w)``.
 
-        Source: reading each frame by itself is ours: AdaFocus-TSM and AdaFocusV3
-            (arXiv:2209.13465) read them jointly where the order of frames matters.
+        Source: TSM (arXiv:1811.08383), as in AdaFocus-TSM (arXiv:2105.03245) section 4.2 and in
+            AdaFocusV3 (arXiv:2209.13465), where the order of frames matters.
         """
-        maps = self._encode_images(prepared.flatten(0, 1))
+        shift = None if self.shift is None else ClipShift(prepared.shape[1], self.shift)
+        maps = self._encode_images(prepared.flatten(0, 1), shift)
         of_frames: Tensor = maps.unflatten(0, prepared.shape[:2])
         return of_frames
 
-    def _encode_images(self, prepared: Tensor) -> Tensor:
+    def encode_next(self, prepared: Tensor, memory: ShiftMemory) -> Tensor:
+        """Encode the next frame of videos that come frame by frame.
+
+        Frame after frame, the maps are those of `encode_frames` on the whole videos.
+
+        Args:
+            prepared: ``(B, 3, side, side)`` that `prepare` normalised.
+            memory: Of these videos; a new one before their first frame. It is changed.
+
+        Returns:
+            ``(B, channels, h, w)``.
+
+        Raises:
+            ValueError: If the shift is not from the past alone.
+
+        Source: TSM (arXiv:1811.08383) section 4.2, online models.
+        """
+        if self.shift != "online":
+            raise ValueError(
+                f"expected an encoder that shifts from the past alone; got {self.config.name}: "
+                "train one whose name ends in _tsm_online"
+            )
+        memory.begin_frame()
+        return self._encode_images(prepared, memory)
+
+    def _encode_images(self, prepared: Tensor, shift: Shift | None = None) -> Tensor:
         """Return the maps ``(M, channels, h, w)`` of images ``(M, 3, side, side)``."""
         if self.config.input_px is not None:
             mode = self.config.reduction
@@ -185,7 +224,7 @@ class Encoder(nn.Module):
             prepared = functional.interpolate(
                 prepared, size=self.config.input_px, mode=mode, align_corners=corners
             )
-        maps: Tensor = self.trunk(prepared)
+        maps: Tensor = self.trunk(prepared) if shift is None else self.trunk(prepared, shift)
         return maps
 
     def fused(self) -> Encoder:

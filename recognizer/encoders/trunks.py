@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, fx, nn, no_grad, zeros
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from ..errors import FocusgymError
 from ..registry import find
+from .shift import ShiftKind, add_shift, without_shift
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,6 +29,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": 
 _POOLING_MODULES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _POOLING_FUNCTIONS = (functional.avg_pool2d, functional.adaptive_avg_pool2d)
 _TRACE_PX = 224
+
+# Of networks that can shift: this project's, ResNets' names, the parts of an inverted residual block
+# that widens its input first, and how many blocks a stage has of which every second shifts at least.
+_SMALL_SHIFTED = "small_residual"
+_RESNETS = re.compile(r"(resnet|resnext|wide_resnet)\d+")
+_EXPANDS = 4
+_MANY_BLOCKS = 23
 
 
 class EncoderError(FocusgymError):
@@ -43,12 +52,15 @@ class Trunk:
         channels: G or L.
         mean: Per colour, of images in [0, 1].
         std: Per colour, of images in [0, 1].
+        shift: How the network shifts channels along the frames of a clip; None if it does not. If
+            it does, it takes the shift as its second argument, see `add_shift`.
     """
 
     network: nn.Module
     channels: int
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    shift: ShiftKind | None = None
 
 
 def _conv(n_in: int, n_out: int, stride: int) -> nn.Sequential:
@@ -68,10 +80,34 @@ def _small_local() -> Trunk:
     return Trunk(nn.Sequential(*layers), 64)
 
 
+class _ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside which the input goes through a 1×1 convolution."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(n_out)
+        self.beside = nn.Conv2d(n_in, n_out, 1, stride, bias=False)
+        self.beside_norm = nn.BatchNorm2d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
+        added: Tensor = (branch + self.beside_norm(self.beside(x))).relu()
+        return added
+
+
+def _small_residual() -> Trunk:
+    blocks = _ResidualBlock(16, 32, 2), _ResidualBlock(32, 64, 2)
+    return Trunk(nn.Sequential(_conv(3, 16, 1), *blocks), 64)
+
+
 # This project's own, by name; functions of yours are found by ``module:attribute``.
 TRUNKS: dict[str, Callable[[], Trunk]] = {
     "small_glance": _small_glance,
     "small_local": _small_local,
+    "small_residual": _small_residual,
 }
 
 
@@ -82,6 +118,12 @@ def check_name(name: str) -> None:
         ValueError: If it is not, naming the small ones and torchvision's closest names. What
             ``module:attribute`` stands for is checked when it is built.
     """
+    whole, (name, kind) = name, without_shift(name)
+    if kind is not None and not _can_shift(name):
+        raise ValueError(
+            f"there is no temporal shift in {name!r}, of {whole!r}: choose a network with residual "
+            f"branches, such as mobilenet_v2, resnet18, resnet50 or {_SMALL_SHIFTED}"
+        )
     if name in TRUNKS or ":" in name:
         return
     import torchvision
@@ -105,33 +147,66 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
     is traced for inference: stochastic depth is off, also if it is trained.
 
     Args:
-        name: ``small_glance``, ``small_local`` (this project's, for the embedded digits); one of
-            ``torchvision.models.list_models(module=torchvision.models)``; or ``module:attribute``
-            of a function of your own that returns a `Trunk`.
+        name: ``small_glance``, ``small_local``, ``small_residual`` (this project's, for the
+            embedded digits); one of ``torchvision.models.list_models(module=torchvision.models)``;
+            or ``module:attribute`` of a function of your own that returns a `Trunk`. With ``_tsm``
+            or ``_tsm_online`` at the end, a network with residual branches shifts channels along
+            the frames of a clip, see `shift_frames`; its weights have the same names.
         trusted: Whether the module of your own function may be imported; see `find`.
 
     Raises:
         ValueError: If the name is unknown, or what it stands for returns no `Trunk`.
         EncoderError: If the network has no feature map before its pooling (vision transformers).
+
+    Source: the shift is at the first convolution of each residual branch, of ResNets with more than
+        22 blocks in a stage of every second, and of MobileNet-V2's blocks with a branch to add to:
+        TSM (arXiv:1811.08383) section 4 and its released code.
     """
     check_name(name)
+    name, kind = without_shift(name)
     if name in TRUNKS or ":" in name:
         trunk = find("encoder", name, TRUNKS, trusted=trusted)()
         if not isinstance(trunk, Trunk):
             raise ValueError(f"encoder {name!r} must return a Trunk; got {type(trunk).__name__}")
-        return trunk
+        if kind is None:
+            return trunk
+        shifted = add_shift(fx.symbolic_trace(trunk.network), _branches(trunk.network))
+        return replace(trunk, network=shifted, shift=kind)
     import torchvision
 
     model = torchvision.models.get_model(name, weights=None, **_OPTIONS.get(name, {})).eval()
     cut = _CUTS.get(name) or _cut(name, model)
     # Takes over what the graph uses, no more; the graph is its own, for fusing changes it.
     network = fx.GraphModule(model, copy.deepcopy(cut.graph))
+    if kind is not None:
+        add_shift(network, _branches(model))
     for key in cut.constants:  # no weights: torchvision's files do not have them
         network.register_buffer(key, network.get_buffer(key), persistent=False)
     if not cut.constants:
         _CUTS[name] = cut
     preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-    return Trunk(network, cut.channels, tuple(preset.mean), tuple(preset.std))
+    return Trunk(network, cut.channels, tuple(preset.mean), tuple(preset.std), kind)
+
+
+def _can_shift(name: str) -> bool:
+    """Whether it is known where a network's residual branches begin."""
+    return name in ("mobilenet_v2", _SMALL_SHIFTED) or _RESNETS.match(name) is not None
+
+
+def _branches(network: nn.Module) -> list[str]:
+    """Return the paths of the first convolutions of a network's residual branches that shift."""
+    from torchvision.models.mobilenetv2 import InvertedResidual
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    stages: dict[str, list[str]] = {}
+    for path, module in network.named_modules():
+        if isinstance(module, BasicBlock | Bottleneck | _ResidualBlock):
+            stages.setdefault(path.rpartition(".")[0], []).append(f"{path}.conv1")
+        elif isinstance(module, InvertedResidual) and module.use_res_connect:
+            if len(module.conv) == _EXPANDS:
+                stages.setdefault("", []).append(f"{path}.conv.0.0")
+    every = 2 if max(map(len, stages.values())) >= _MANY_BLOCKS else 1
+    return [path for paths in stages.values() for path in paths[::every]]
 
 
 @dataclass(frozen=True)
