@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..feature_cache import FeatureCache
-from ..recognizer import PolicyNetwork, build_policy
+from ..recognizer import Policy, build_policy
 from .learned import CHUNK
 
 _NO_KEEP = (
@@ -19,7 +19,7 @@ _NO_KEEP = (
 
 
 def keep_threshold(
-    policy: PolicyNetwork, cache: FeatureCache, videos: NDArray[np.int64], keep_ratio: float
+    policy: Policy, cache: FeatureCache, videos: NDArray[np.int64], keep_ratio: float
 ) -> float:
     """Solve ρ for a share of frames to look at: the (1−η) quantile of p^B over all their frames.
 
@@ -71,7 +71,7 @@ def keep_threshold(
 
 @torch.no_grad()
 def keep_probabilities(
-    policy: PolicyNetwork, cache: FeatureCache, videos: NDArray[np.int64]
+    policy: Policy, cache: FeatureCache, videos: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Return π′'s keep probabilities p^B ``(B, T)`` for cached videos ``(B,)``.
 
@@ -87,7 +87,7 @@ def keep_probabilities(
     return found
 
 
-def with_threshold(policy: PolicyNetwork, threshold: float) -> PolicyNetwork:
+def with_threshold(policy: Policy, threshold: float) -> Policy:
     """Return a copy of a policy network that skips below another threshold, in eval mode.
 
     Args:
@@ -100,6 +100,5 @@ def with_threshold(policy: PolicyNetwork, threshold: float) -> PolicyNetwork:
     if policy.keep is None:
         raise ValueError(_NO_KEEP)
     other = build_policy(replace(policy.config, threshold=threshold))
-    assert isinstance(other, PolicyNetwork)
     other.load_state_dict(policy.state_dict())
     return other.to(next(policy.parameters()).device).eval()

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..envs import FocusEngine, Plan
 from ..feature_cache import FeatureCache
 from ..recognizer import (
+    Policy,
     PolicyConfig,
-    PolicyNetwork,
     build_policy,
     read_bundle,
     restore,
@@ -39,7 +39,7 @@ class LearnedAgent:
 
     runs_policy, tries_all = True, False
 
-    def __init__(self, policy: PolicyNetwork) -> None:
+    def __init__(self, policy: Policy) -> None:
         """Use a policy network."""
         self.name = "adafocus" if policy.keep is None else "adafocus_plus"
         self._policy = policy
@@ -51,7 +51,7 @@ class LearnedAgent:
 
 @torch.no_grad()
 def policy_plan(
-    policy: PolicyNetwork,
+    policy: Policy,
     cache: FeatureCache,
     videos: NDArray[np.int64],
     draws: Tensor | None = None,
@@ -59,7 +59,7 @@ def policy_plan(
     """Return what a policy does in cached videos ``(B,)``.
 
     It looks at π's most probable options, where π′'s keep probability reaches ρ; or both are drawn,
-    with uniform numbers ``(B, T, 2)``, see `PolicyNetwork.choose`. Where it does not look, the
+    with uniform numbers ``(B, T, 2)``, see `Policy.choose`. Where it does not look, the
     options are what π names.
     """
     device = next(policy.parameters()).device
@@ -77,7 +77,7 @@ def read_policy(
     path: str | os.PathLike[str],
     cache_fingerprint: str | None = None,
     cache: str | os.PathLike[str] | None = None,
-) -> PolicyNetwork:
+) -> Policy:
     """Read π, and π′ where it has one, from a bundle, in eval mode.
 
     Args:
@@ -92,9 +92,9 @@ def read_policy(
     return restore(path, bundle, _policy)
 
 
-def _policy(config: Mapping[str, Any]) -> PolicyNetwork:
+def _policy(config: Mapping[str, Any]) -> Policy:
     policy = build_policy(PolicyConfig(**config), trusted=False)
-    if not isinstance(policy, PolicyNetwork):
+    if policy.names_centers:
         raise ValueError(
             f"expected a network that chooses among options; got {policy.config.network!r}, which "
             "names places by itself"
@@ -104,7 +104,7 @@ def _policy(config: Mapping[str, Any]) -> PolicyNetwork:
 
 def write_policy(
     path: str | os.PathLike[str],
-    policy: PolicyNetwork,
+    policy: Policy,
     cache: FeatureCache,
     metrics: Mapping[str, float] | None = None,
     penalty: Mapping[str, float] | None = None,

@@ -93,7 +93,7 @@ def accuracy_without_patches(path: Path, seed: int) -> float:
     """Return what can be read off the glances: f_C trained and tested with every frame skipped."""
     torch.manual_seed(seed)
     cache = FeatureCache.open(path)
-    config = ClassifierConfig(cache.map_shape[2], cache.local_channels, cache.n_classes, 128)
+    config = ClassifierConfig(cache.glance_channels, cache.local_channels, cache.n_classes, 128)
     classifier = GruClassifier(config)
 
     def skipped(split: str) -> TensorSamples:

@@ -36,6 +36,7 @@ from .encoders.frames import (
     resize_frames,
 )
 from .encoders.loading import WeightsError, load_weights
+from .encoders.shift import SHIFT_KINDS, ShiftMemory, add_shift, shift_frames, without_shift
 from .encoders.trunks import TRUNKS, EncoderError, Trunk
 from .errors import FocusgymError, PredictionError, in_words, shortened
 from .exits import MEASURES, NEVER, ExitRule, exit_scores, exit_steps, hold
@@ -66,6 +67,7 @@ from .pipeline.look import (
     autocast_dtype,
     batches,
     glance_at,
+    glance_maps,
     local_maps,
     look_at,
     look_everywhere,
@@ -88,6 +90,7 @@ from .places.whole_frame import WholeFrame
 from .policies.base import Policy, PolicyConfig, PolicyState
 from .policies.blockwise import blockwise_linear
 from .policies.centers import CenterNetwork
+from .policies.clips import ClipCenters, ClipNetwork, ClipTrunk
 from .policies.cubes import AXIS_KINDS, CubePolicy, CubePolicyConfig, evenly_spread
 from .policies.policy import (
     KeepNetwork,
@@ -137,6 +140,7 @@ __all__ = [
     "POLICIES",
     "RELEASED_ENTRIES",
     "RELEASED_V2_ENTRY",
+    "SHIFT_KINDS",
     "TRUNKS",
     "AdaptiveRecognizer",
     "AverageClassifier",
@@ -149,6 +153,9 @@ __all__ = [
     "CheckpointError",
     "Classifier",
     "ClassifierConfig",
+    "ClipCenters",
+    "ClipNetwork",
+    "ClipTrunk",
     "ComputeUnit",
     "Cost",
     "CubePolicy",
@@ -192,12 +199,14 @@ __all__ = [
     "Released",
     "ReleasedReport",
     "Samples",
+    "ShiftMemory",
     "Stage",
     "TensorSamples",
     "Trunk",
     "WeightsError",
     "WholeFrame",
     "accuracy_by_step",
+    "add_shift",
     "ahead",
     "as_json",
     "autocast_dtype",
@@ -230,6 +239,7 @@ __all__ = [
     "frame_cost",
     "generator",
     "glance_at",
+    "glance_maps",
     "hold",
     "in_words",
     "is_file_name",
@@ -260,12 +270,14 @@ __all__ = [
     "resize_frames",
     "restore",
     "sequence_losses",
+    "shift_frames",
     "shortened",
     "shuffled",
     "top_k_by_step",
     "torch_threads",
     "uniform_draws",
     "weights_digest",
+    "without_shift",
     "write_bundle",
     "write_checkpoint",
 ]

@@ -69,7 +69,7 @@ class PixelSource:
         Raises:
             ValueError: If the frames are not uint8 and S×S, or not of T segments.
         """
-        check_pixels(frames, cache.frames.frame_px, cache.frames.segment_frames)
+        check_pixels(frames, cache.frames.frame_px, cache.frames.read_frames)
         if frames.shape[1] != cache.steps:
             raise ValueError(
                 f"expected videos of {cache.steps} segments, as the cache's; got "
@@ -87,7 +87,7 @@ class PixelSource:
         self._computes_in = computes_in
         self._glanced = np.zeros((n_videos, steps), dtype=bool)
         self._maps = torch.zeros(n_videos, steps, *cache.map_shape, device=cache.device)
-        self._vectors = self._maps.new_zeros(n_videos, steps, cache.map_shape[2])
+        self._vectors = self._maps.new_zeros(n_videos, steps, cache.glance_channels)
 
     @cached_property
     def label_matrix(self) -> Tensor:
@@ -152,7 +152,7 @@ class PixelSource:
         row, column = np.broadcast_to(runs[:, None], centers.shape[:2]).nonzero()
         local = self._vectors.new_zeros(*centers.shape[:2], self.cache.local_channels)
         if len(row):
-            frames = self._frames[videos[row], segments[row]]
+            frames = self.cache.frames.look(self._frames[videos[row], segments[row]])
             where = centers[row, column].to(local.device)
             encoder, dtype = self._encoders[group.encoder], self.cache.dtype
             vectors = look_at(encoder, boxes, frames, where, dtype, self._computes_in)
@@ -205,7 +205,7 @@ class PixelSource:
                 vectors = look_at(
                     self._encoders[group.encoder],
                     group.places,
-                    self._frames[videos[row], segments[row]],
+                    self.cache.frames.look(self._frames[videos[row], segments[row]]),
                     torch.from_numpy(chosen - each.first).to(local.device),
                     self.cache.dtype,
                     self._computes_in,

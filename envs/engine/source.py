@@ -141,7 +141,7 @@ class FeatureSource:
         """
         config = classifier.config
         takes = (config.glance_channels, config.local_channels, config.n_classes)
-        gives = (cache.map_shape[2], cache.local_channels, cache.n_classes)
+        gives = (cache.glance_channels, cache.local_channels, cache.n_classes)
         if takes != gives:
             raise ValueError(
                 f"the classifier is for (G, L, C) = {takes}, but the cache holds {gives}: give the "

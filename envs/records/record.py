@@ -215,7 +215,7 @@ def _from_json(content: Any) -> EpisodeRecord:
     if images and not re.fullmatch(r"[^%/]*%(0?[1-9])?d[^%/]*", images):
         raise ValueError(f"clip.images must be a file name with one %d; got {images!r}")
     indices, frames = np.array(view["frame_indices"], np.int64), FrameConfig(**content["frames"])
-    if len(indices) == frames.n_frames:  # another number is refused by the record
+    if len(indices) == math.prod(frames.shape):  # another number is refused by the record
         indices = indices.reshape(frames.shape)
     parts: dict[str, Any] = {
         "clip": Clip(**content["clip"]),

@@ -39,7 +39,7 @@ def observation_space(observation: str, engine: FocusEngine) -> spaces.Space[Any
     if observation == "maps":
         shown = {"maps": spaces.Box(low, high, (steps, *cache.map_shape), np.float32)}
     else:
-        glances = (steps, cache.map_shape[2])
+        glances = (steps, cache.glance_channels)
         shown = {"glances": spaces.Box(min(low, 0.0), max(high, 0.0), glances, np.float32)}
     return spaces.Dict(
         {

@@ -124,7 +124,8 @@ class VideoEncoder:
             frames: ``(T, 3, S, S)`` uint8, or ``(T, F, 3, S, S)``.
 
         Returns:
-            ``glance_maps`` ``(T, h, w, G)``, ``glance_vectors`` ``(T, G)``, and for every group
+            ``glance_maps`` ``(T, h, w, G)``, of segments of several frames ``(T, h, w, F·G)``, see
+            `glance_maps`; ``glance_vectors`` ``(T, G)``, and for every group
             ``local_vectors_NAME`` ``(T, K, L)``, in the storage dtype.
         """
         dtype: torch.dtype = getattr(torch, self.config.dtype)
@@ -135,7 +136,7 @@ class VideoEncoder:
         for group in self.config.groups:
             encoder = self.encoders[group.encoder]
             if group.encoder not in prepared:
-                prepared[group.encoder] = encoder.prepare(frames)
+                prepared[group.encoder] = encoder.prepare(self.config.frames.look(frames))
             looks = look_everywhere(encoder, group.places, prepared[group.encoder], dtype)
             features[local_array(group.name)] = looks
         return {name: values.cpu().numpy() for name, values in features.items()}

@@ -166,9 +166,14 @@ class FeatureCache:
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
-        """(h, w, G)."""
+        """(h, w, G) of a glance map, (h, w, F·G) where f_G reads several frames of a segment."""
         height, width, channels = self._arrays["glance_maps"].shape[2:]
         return height, width, channels
+
+    @property
+    def glance_channels(self) -> int:
+        """G, of a glance vector."""
+        return int(self._arrays["glance_vectors"].shape[2])
 
     @property
     def local_channels(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,8 @@ def sample_frames(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
     ``int(tick/2 + tick*k)`` with ``tick = n_frames / (T·F)``, the middle of part k; the parts are
     the segments where a segment is one frame, else F parts in turn make a segment.
 
+    Frames that f_G has for itself are taken in the same way, and come first in each segment.
+
     Args:
         n_frames: Frames of the video, at least 1.
         config: T and F, and what a shorter video does.
@@ -77,9 +80,7 @@ def sample_frames(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
     Source: the released AdaFocus code's rule for validation. On Something-Something it takes the
         first frame T times also of a video with exactly T frames; here that one gives each frame.
     """
-    if n_frames < config.n_frames:
-        return _fill(n_frames, config)
-    return _segments(evenly(n_frames, config.n_frames), config)
+    return _segments(n_frames, config, lambda parts: evenly(n_frames, parts))
 
 
 def draw_frames(n_frames: int, config: FrameConfig, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -90,22 +91,37 @@ def draw_frames(n_frames: int, config: FrameConfig, rng: np.random.Generator) ->
 
     Source: the released AdaFocus code's rule for training.
     """
-    n = config.n_frames
-    if n_frames < n:
-        return _fill(n_frames, config)
-    length = n_frames // n
-    return _segments(np.arange(n) * length + rng.integers(length, size=n), config)
+
+    def draw(parts: int) -> NDArray[np.int64]:
+        length = n_frames // parts
+        return np.arange(parts) * length + rng.integers(length, size=parts)
+
+    return _segments(n_frames, config, draw)
 
 
-def _fill(n_frames: int, config: FrameConfig) -> NDArray[np.int64]:
+def _segments(
+    n_frames: int, config: FrameConfig, take: Callable[[int], NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """Return indices ``(T,)`` or ``(T, F)``, in the order of the config.
+
+    Args:
+        n_frames: Frames of the video.
+        config: T, F, and what a video does that has fewer frames than it has parts.
+        take: Gives one frame of each of so many parts of the video.
+    """
+    sets = []
+    for count in config.counts:
+        parts = config.steps * count
+        indices = take(parts) if n_frames >= parts else _fill(n_frames, parts, config)
+        sets.append(indices.reshape(config.steps, count))
+    joined: NDArray[np.int64] = np.concatenate(sets, axis=1)  # (T, F)
+    return joined.reshape(config.shape)[list(config.segments)]
+
+
+def _fill(n_frames: int, parts: int, config: FrameConfig) -> NDArray[np.int64]:
     if config.short_videos == "repeat_first":
-        return np.zeros(config.shape, dtype=np.int64)
-    return _segments(np.minimum(np.arange(config.n_frames), n_frames - 1), config)
-
-
-def _segments(indices: NDArray[np.int64], config: FrameConfig) -> NDArray[np.int64]:
-    """Return indices ``(T·F,)`` as segments, ``(T,)`` or ``(T, F)``, in the order of the config."""
-    return indices.reshape(config.shape)[list(config.segments)]
+        return np.zeros(parts, dtype=np.int64)
+    return np.minimum(np.arange(parts), n_frames - 1)
 
 
 def draw_crop(width_px: int, height_px: int, rng: np.random.Generator) -> Box:

@@ -102,10 +102,10 @@ def count_gmacs(run: Callable[[], object]) -> float:
     return float(counter.get_total_flops()) / 2e9
 
 
-def encoder_gmacs(encoder: nn.Module, side_px: int, n_frames: int = 1) -> float:
+def encoder_gmacs(encoder: Encoder, side_px: int, n_frames: int = 1) -> float:
     """Return the GMACs of an encoder on one image of the given side, or on a segment of several."""
     encoder = _on_cpu(encoder)
-    frames = () if n_frames == 1 else (n_frames,)
+    frames = () if n_frames == 1 and encoder.shift is None else (n_frames,)
     images = torch.zeros(1, *frames, 3, side_px, side_px, dtype=torch.uint8)
     with evaluating(encoder):
         return count_gmacs(lambda: encoder(images))
@@ -134,8 +134,8 @@ def option_group(
 
 
 def frame_cost(
-    glance_encoder: nn.Module,
-    local_encoder: nn.Module,
+    glance_encoder: Encoder,
+    local_encoder: Encoder,
     classifier: Classifier,
     policy: Policy | None,
     places: Places,
@@ -168,8 +168,8 @@ def frame_cost(
 
 
 def cube_cost(
-    glance_encoder: nn.Module,
-    local_encoder: nn.Module,
+    glance_encoder: Encoder,
+    local_encoder: Encoder,
     classifier: Classifier,
     policy: CubePolicy,
     cubes: Cubes,
@@ -194,7 +194,7 @@ def cube_cost(
     with evaluating(f_c):
         classifier_gmacs = count_gmacs(lambda: f_c(glance, local))
     return Cost(
-        glance_gmacs=steps * encoder_gmacs(glance_encoder, cubes.frame_px),
+        glance_gmacs=encoder_gmacs(glance_encoder, cubes.frame_px, steps),
         policy_gmacs=cube_policy_gmacs(policy),
         local_gmacs=n_cubes * encoder_gmacs(local_encoder, cubes.side_px, cubes.frames),
         classifier_gmacs=classifier_gmacs,

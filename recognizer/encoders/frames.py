@@ -25,7 +25,7 @@ class FrameConfig:
 
     A video has T segments of F frames each: T·F frames are taken evenly, and cut into segments in
     their order. Arrays of frames have an axis F behind the axis T where F is more than 1; a segment
-    of one frame has none.
+    of one frame has none. Where f_G has frames of its own, they come first on that axis.
 
     Attributes:
         steps: T, segments taken per video: frames, where a segment is one.
@@ -39,6 +39,8 @@ class FrameConfig:
         segment_frames: F, frames of a segment. f_L reads all of them.
         glance_frames: How many of them f_G reads, in 1..F, spread evenly: the middle one for 1.
             None, which F becomes too, reads all.
+        own_glance: Whether f_G reads ``glance_frames`` of its own in each segment instead, any
+            number, taken evenly from the video as f_L's are.
         order: In which the segments are read: ``video``; or one whose every prefix is spread over
             the video, for predictions that may stop: `coarse_to_fine` or `halving`.
 
@@ -50,7 +52,9 @@ class FrameConfig:
     Source: the released AdaFocus code: short side 256 by Pillow, centre crop 224; last frame
     repeated on ActivityNet, FCVID and Mini-Kinetics, first frame on Something-Something and Jester.
     AdaFocusV3 (arXiv:2209.13465) section 3.1: cubes of T′ frames out of those taken evenly; ours
-    begin at every F-th of these frames, the paper's anywhere.
+    begin at every F-th of these frames, the paper's anywhere. AdaFocus (arXiv:2105.03245) section
+    4.2: on Something-Something f_G reads 8 frames and f_L 12, which the released code takes
+    independently of each other.
     """
 
     steps: int
@@ -61,6 +65,7 @@ class FrameConfig:
     segment_frames: int = 1
     glance_frames: int | None = None
     order: str = "video"
+    own_glance: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -69,12 +74,19 @@ class FrameConfig:
                 f"segment_frames must be at least 1; got {self.segment_frames}: give 1 where a "
                 "segment is one frame"
             )
-        if self.glance_frames == self.segment_frames:
+        if self.own_glance:
+            if self.glance_frames is None or self.glance_frames < 1:
+                raise ValueError(
+                    "own_glance needs glance_frames of at least 1, how many frames of a segment "
+                    f"f_G reads; got {self.glance_frames}"
+                )
+        elif self.glance_frames == self.segment_frames:
             object.__setattr__(self, "glance_frames", None)
         elif self.glance_frames is not None and not 0 < self.glance_frames < self.segment_frames:
             raise ValueError(
                 f"glance_frames must be in 1..{self.segment_frames}, the frames of a segment; got "
-                f"{self.glance_frames}: leave it out to glance at all of them"
+                f"{self.glance_frames}: leave it out to glance at all of them, or set own_glance, "
+                "with which f_G has frames of its own"
             )
         if self.steps < 1 or self.frame_px < 1:
             raise ValueError(
@@ -95,8 +107,18 @@ class FrameConfig:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(T,)``, or ``(T, F)`` where a segment has several frames."""
-        return (self.steps,) if self.segment_frames == 1 else (self.steps, self.segment_frames)
+        """Of arrays of frames: ``(T,)``, or ``(T, F)`` where a segment has several frames."""
+        return (self.steps,) if self.read_frames == 1 else (self.steps, self.read_frames)
+
+    @property
+    def read_frames(self) -> int:
+        """Frames of a segment in arrays: F, and those that f_G has for itself."""
+        return self._own + self.segment_frames
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Of how many frames of a segment each set is that is taken evenly from the video."""
+        return (self._own, self.segment_frames) if self._own else (self.segment_frames,)
 
     @property
     def segments(self) -> tuple[int, ...]:
@@ -106,13 +128,10 @@ class FrameConfig:
         return coarse_to_fine(self.steps) if self.order == "coarse_to_fine" else halving(self.steps)
 
     @property
-    def n_frames(self) -> int:
-        """T·F, frames taken per video."""
-        return self.steps * self.segment_frames
-
-    @property
     def glanced(self) -> tuple[int, ...]:
-        """Which of the F frames of a segment f_G reads, from 0."""
+        """Which frames of a segment in arrays f_G reads, from 0."""
+        if self._own:
+            return tuple(range(self._own))
         n = self.glance_frames or self.segment_frames
         return tuple(evenly(self.segment_frames, n).tolist())
 
@@ -129,6 +148,10 @@ class FrameConfig:
             return frames
         return frames[..., list(self.glanced), :, :, :]
 
+    def look(self, frames: Tensor) -> Tensor:
+        """Return the F frames that f_L reads of segments; arguments as of `glance`."""
+        return frames[..., self._own :, :, :, :] if self._own else frames
+
     def middle(self, values: OfSegments) -> OfSegments:
         """Return what belongs to the frame that stands for a segment in pictures and tables.
 
@@ -136,9 +159,11 @@ class FrameConfig:
             values: ``(M, F, ...)``, such as frames or their indices; ``(M, ...)`` where F is 1.
 
         Returns:
-            ``(M, ...)``: of the middle frame, the later one of two.
+            ``(M, ...)``: of the middle one of the frames that f_L reads, the later one of two.
         """
-        return values if self.segment_frames == 1 else values[:, self.segment_frames // 2]
+        if self.read_frames == 1:
+            return values
+        return values[:, self._own + self.segment_frames // 2]
 
     def describe(self) -> dict[str, Any]:
         """Return the values, JSON-able, as manifests hold them.
@@ -147,11 +172,18 @@ class FrameConfig:
         as it was before there was anything else: the fingerprints of such caches stay as they are.
         """
         values = asdict(self)
-        if self.segment_frames == 1:
-            del values["segment_frames"], values["glance_frames"]
+        if not self._own:
+            del values["own_glance"]
+            if self.segment_frames == 1:
+                del values["segment_frames"], values["glance_frames"]
         if self.order == "video":
             del values["order"]
         return values
+
+    @property
+    def _own(self) -> int:
+        """How many frames of a segment f_G has for itself."""
+        return self.glance_frames or 0 if self.own_glance else 0
 
     def for_any_size(self) -> FrameConfig:
         """Return how frames of any size become S×S; those that are S×S already stay as they are."""

@@ -161,9 +161,12 @@ def _moved(maps: Tensor, n_frames: int, *, both_ways: bool, back: bool) -> Tenso
     begins = 0
     for _ in range(1 + both_ways):
         of = slice(begins, begins + part)
-        to, source = (slice(0, -1), slice(1, None)) if from_after else (slice(1, None), slice(0, -1))
-        shifted[:, to, of] = clips[:, source, of]
-        shifted[:, -1 if from_after else 0, of] = 0
+        if from_after:
+            shifted[:, :-1, of] = clips[:, 1:, of]
+            shifted[:, -1, of] = 0
+        else:
+            shifted[:, 1:, of] = clips[:, :-1, of]
+            shifted[:, 0, of] = 0
         from_after, begins = not from_after, begins + part
     shifted[:, :, begins:] = clips[:, :, begins:]
     return out

@@ -30,8 +30,8 @@ _POOLING_MODULES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _POOLING_FUNCTIONS = (functional.avg_pool2d, functional.adaptive_avg_pool2d)
 _TRACE_PX = 224
 
-# Of networks that can shift: this project's, ResNets' names, the parts of an inverted residual block
-# that widens its input first, and how many blocks a stage has of which every second shifts at least.
+# Of networks that can shift: this project's; ResNets' names; the parts of an inverted residual
+# block that widens its input first; and how many blocks a stage has, of which every second shifts.
 _SMALL_SHIFTED = "small_residual"
 _RESNETS = re.compile(r"(resnet|resnext|wide_resnet)\d+")
 _EXPANDS = 4
@@ -202,8 +202,8 @@ def _branches(network: nn.Module) -> list[str]:
     for path, module in network.named_modules():
         if isinstance(module, BasicBlock | Bottleneck | _ResidualBlock):
             stages.setdefault(path.rpartition(".")[0], []).append(f"{path}.conv1")
-        elif isinstance(module, InvertedResidual) and module.use_res_connect:
-            if len(module.conv) == _EXPANDS:
+        elif isinstance(module, InvertedResidual):
+            if module.use_res_connect and len(module.conv) == _EXPANDS:
                 stages.setdefault("", []).append(f"{path}.conv.0.0")
     every = 2 if max(map(len, stages.values())) >= _MANY_BLOCKS else 1
     return [path for paths in stages.values() for path in paths[::every]]

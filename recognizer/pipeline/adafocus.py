@@ -205,7 +205,7 @@ class AdaptiveRecognizer(Recognizer):
             is zero.
         """
         if self.exits is not None:
-            check_pixels(frames, self.places.frame_px, self.segment_frames)  # B is read off it
+            check_pixels(frames, self.places.frame_px, self.read_frames)  # B is read off it
             return self.stream(len(frames)).push_all(frames, options, attended)
         glance, local, chosen, looks, costs, _ = self.observe(frames, options, attended, None)
         return self.result(self.classifier(glance, local), chosen, looks, costs)
@@ -239,12 +239,14 @@ class AdaptiveRecognizer(Recognizer):
             `Boxes`, ``(B, T, 2)``, whether they were attended ``(B, T)``, what each segment cost
             ``(B, T)`` float64 in GMACs, and the policy's state after these segments.
         """
-        check_pixels(frames, self.places.frame_px, self.segment_frames)
+        check_pixels(frames, self.places.frame_px, self.read_frames)
         batch, steps = frames.shape[:2]
         given = check_given(options, attended, self.places, (batch, steps))
         flat = frames.to(self.device).flatten(0, 1)
         computes_in = autocast_dtype(self.precision)
-        glanced = flat if self.frames is None else self.frames.glance(flat)
+        glanced, looked = flat, flat
+        if self.frames is not None:
+            glanced, looked = self.frames.glance(flat), self.frames.look(flat)
         maps, glance = glance_at(self.glance_encoder, glanced, self.feature_dtype, computes_in)
         if given is not None:
             # Copies: the caller may go on to use theirs.
@@ -256,7 +258,7 @@ class AdaptiveRecognizer(Recognizer):
             check_maps(seen, self.policy.config)
             chosen, looks, state = self.policy.advance(seen, state)
             check_named(chosen)
-        local = self._look(flat, chosen.flatten(0, 1), looks.flatten())
+        local = self._look(looked, chosen.flatten(0, 1), looks.flatten())
         costs = self.cost.of_frames(looks, policy=given is None)
         glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))
         return glance, local, chosen, looks, costs, state

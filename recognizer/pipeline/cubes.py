@@ -17,7 +17,7 @@ from ..exits import ExitRule
 from ..places.cubes import Cubes
 from ..policies.cubes import CubePolicy
 from .checks import check_finite, check_named, check_pixels
-from .look import LOCAL_PIXELS, autocast, autocast_dtype, batches, glance_at, pool
+from .look import LOCAL_PIXELS, autocast, autocast_dtype, batches, glance_at_frames, pool
 from .recognition import CubeRecognizerConfig, Recognition
 from .recognizer import Recognizer
 
@@ -167,18 +167,15 @@ class CubeRecognizer(Recognizer):
         self.cubes.check_videos(frames)
         frames = frames.to(self.device)
         glanced = frames[:, glanced_frames(self.cubes, self.policy)]  # (B, T', 3, S, S)
-        batch = glanced.shape[:2]
         computes_in = autocast_dtype(self.precision)
-        maps, glance = glance_at(
-            self.glance_encoder, glanced.flatten(0, 1), torch.float32, computes_in
-        )
+        maps, glance = glance_at_frames(self.glance_encoder, glanced, computes_in)
         named = where is None
         if where is None:
-            where = self.policy(maps.unflatten(0, batch), draws)  # (B, D, 3)
+            where = self.policy(maps, draws)  # (B, D, 3)
             check_named(where)
         else:
-            where = self._given(where, batch[0])
-        glance, holds = glance.unflatten(0, batch), self.cubes.frames_at(where, distinct=True)
+            where = self._given(where, len(frames))
+        holds = self.cubes.frames_at(where, distinct=True)
         if self.exits is None:
             local = self._look(frames, where, holds)
             logits = self.classifier(*cube_inputs(glance, local, self.cubes, holds))

@@ -55,17 +55,65 @@ def glance_at(
         computes_in: Dtype in which f_G computes where torch's autocast does; None is float32.
 
     Returns:
-        ``(M, h, w, G)`` maps, channels last, and their spatial means ``(M, G)``.
+        Maps ``(M, h, w, G)``, channels last, of segments ``(M, h, w, F·G)``; and glance vectors
+        ``(M, G)``. See `glance_maps`.
 
     Source: AdaFocus (arXiv:2105.03245) Eq. 1.
     """
     maps, vectors = [], []
     for some in batches(frames, GLANCE_PIXELS):
         with autocast(frames.device, computes_in):
-            encoded = encoder.encode(encoder.prepare(some))
-        maps.append(encoded.float().permute(0, 2, 3, 1).to(dtype))
-        vectors.append(pool(encoded, dtype))
+            encoded, means = glance_maps(encoder, some)
+        maps.append(encoded.permute(0, 2, 3, 1).to(dtype))
+        vectors.append(means.to(dtype))
     return torch.cat(maps), torch.cat(vectors)
+
+
+def glance_at_frames(
+    encoder: Encoder, frames: Tensor, computes_in: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return glance maps and glance vectors of each frame of videos, not rounded.
+
+    Args:
+        encoder: f_G; one that shifts sees a video's frames as one clip.
+        frames: ``(B, T, 3, S, S)`` uint8.
+        computes_in: As of `glance_at`.
+
+    Returns:
+        ``(B, T, h, w, G)`` maps, channels last, and their spatial means ``(B, T, G)``, float32.
+    """
+    if encoder.shift is None:
+        maps, vectors = glance_at(encoder, frames.flatten(0, 1), torch.float32, computes_in)
+        return maps.unflatten(0, frames.shape[:2]), vectors.unflatten(0, frames.shape[:2])
+    found = []
+    for some in batches(frames, GLANCE_PIXELS):
+        with autocast(frames.device, computes_in):
+            found.append(encoder.encode_frames(encoder.prepare(some)).float())
+    of_frames = torch.cat(found)  # (B, T, G, h, w)
+    return of_frames.permute(0, 1, 3, 4, 2), of_frames.mean(dim=(3, 4))
+
+
+def glance_maps(encoder: Encoder, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what f_G makes of frames or segments, in one batch; it may be trained through it.
+
+    Args:
+        encoder: f_G.
+        frames: As of `glance_at`.
+
+    Returns:
+        Maps ``(M, G, h, w)`` float32, of segments ``(M, F·G, h, w)``: those of the frames one after
+        the other; and glance vectors ``(M, G)``: their means over positions, and over frames.
+
+    Source: AdaFocus (arXiv:2105.03245) Eq. 1; that π sees the maps of all frames of a clip joined
+        on their channels is the released code's, and that of AdaFocusV2 (arXiv:2112.14238) appendix
+        B.1.
+    """
+    prepared = encoder.prepare(frames)
+    if prepared.ndim == 4:
+        maps = encoder.encode(prepared).float()
+        return maps, maps.mean(dim=(2, 3))
+    of_frames = encoder.encode_frames(prepared).float()  # (M, F, G, h, w)
+    return of_frames.flatten(1, 2), of_frames.mean(dim=(1, 3, 4))
 
 
 def look_at(

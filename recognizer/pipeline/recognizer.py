@@ -93,8 +93,13 @@ class Recognizer(nn.Module, ABC):
 
     @property
     def segment_frames(self) -> int:
-        """F, frames of a segment."""
+        """F, frames of a segment that f_L reads."""
         return 1 if self.frames is None else self.frames.segment_frames
+
+    @property
+    def read_frames(self) -> int:
+        """Frames of a segment that are given: F, and those that f_G has for itself."""
+        return 1 if self.frames is None else self.frames.read_frames
 
     def fused(self) -> Self:
         """Return a copy for inference, its encoders fused; see `Encoder.fused`."""

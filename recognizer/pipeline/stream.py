@@ -75,7 +75,7 @@ class RecognizerStream:
             PredictionError: If a prediction is not finite; begin another stream.
         """
         recognizer = self._recognizer
-        several = recognizer.segment_frames > 1
+        several = recognizer.read_frames > 1
         ndim = 5 if several else 4
         frames = frame[None] if frame.ndim == ndim - 1 and self._batch == 1 else frame
         if frames.ndim != ndim or len(frames) != self._batch:
@@ -112,7 +112,7 @@ class RecognizerStream:
             PredictionError: See `push`.
         """
         recognizer = self._recognizer
-        check_pixels(frames, recognizer.places.frame_px, recognizer.segment_frames)
+        check_pixels(frames, recognizer.places.frame_px, recognizer.read_frames)
         n_streams, n_segments = frames.shape[:2]
         if n_streams != self._batch:
             raise ValueError(

@@ -17,7 +17,7 @@ class PolicyConfig:
     Attributes:
         map_height: h of the glance map.
         map_width: w of the glance map.
-        glance_channels: G.
+        glance_channels: G of the maps; F·G where f_G reads several frames of a segment.
         n_options: K, the options to choose from.
         conv_channels: Channels after the 1×1 convolution (64 where the paper's compute is met; 32
             in the released code).
@@ -26,7 +26,8 @@ class PolicyConfig:
         threshold: ρ: frames for which π′ gives a keep probability below it are skipped. None means
             that there is no π′ and every frame is looked at.
         network: Kind of the networks: ``gru``, which chooses among K options; ``centers``, which
-            names the centre of a box; or ``module:attribute`` of a subclass of `Policy`.
+            names the centre of a box; ``clip`` and ``clip_centers``, which do the same and remember
+            nothing of the segments before; or ``module:attribute`` of a subclass of `Policy`.
 
     Raises:
         ValueError: If an allowed option is not in ``[0, K)``, or ρ is not in [0, 1].

@@ -30,16 +30,7 @@ class CenterNetwork(Policy):
         Raises:
             ValueError: If the config has options to choose among, or a threshold.
         """
-        if (
-            config.n_options != 1
-            or config.options_allowed is not None
-            or config.threshold is not None
-        ):
-            raise ValueError(
-                "a network that names centres has one option, which may be anywhere, and no π′; "
-                f"got n_options={config.n_options}, options_allowed={config.options_allowed}, "
-                f"threshold={config.threshold}"
-            )
+        check_centers_config(config)
         super().__init__(config)
         cells = config.map_height * config.map_width
         self.conv = nn.Linear(config.glance_channels, config.conv_channels, bias=False)
@@ -80,3 +71,18 @@ class CenterNetwork(Policy):
         units = self.norm(units).tanh().unflatten(0, (batch, steps))  # (B, T, H)
         features, state = self.gru(units, state)
         return self.actor(features).sigmoid(), state
+
+
+def check_centers_config(config: PolicyConfig) -> None:
+    """Check that sizes are those of a network that names centres.
+
+    Raises:
+        ValueError: If there are options to choose among, or a threshold.
+    """
+    others = config.options_allowed is not None or config.threshold is not None
+    if config.n_options != 1 or others:
+        raise ValueError(
+            "a network that names centres has one option, which may be anywhere, and no π′; "
+            f"got n_options={config.n_options}, options_allowed={config.options_allowed}, "
+            f"threshold={config.threshold}"
+        )

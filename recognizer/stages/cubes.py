@@ -106,8 +106,9 @@ class CubesEndToEnd(Joint):
         """
         glanced = frames[:, glanced_frames(self._cubes, self._places)]  # (B, T', 3, S, S)
         batch = glanced.shape[:2]
-        maps = self.glance_encoder(glanced.flatten(0, 1))  # (B·T', G, h, w)
-        glance = maps.float().mean(dim=(2, 3)).unflatten(0, batch)
+        read = self.glance_encoder.encode_frames(self.glance_encoder.prepare(glanced))
+        maps = read.float().flatten(0, 1)  # (B·T', G, h, w)
+        glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
         own, beside = draws.float().split(3, dim=-1)
         with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
             where = self._places(self._seen(maps).unflatten(0, batch), own)

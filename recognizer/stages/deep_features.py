@@ -25,8 +25,8 @@ def cell_px(encoder: Encoder, side_px: int) -> int:
     """
 
     def cells(side: int) -> int:
-        images = torch.zeros(1, 3, side, side, device=encoder.mean.device)
-        return encoder.encode(images).shape[-1]
+        frames = torch.zeros(1, 1, 3, side, side, device=encoder.mean.device)
+        return encoder.encode_frames(frames).shape[-1]
 
     with evaluating(encoder), torch.no_grad():
         cell = _PROBE_PX // cells(_PROBE_PX)

@@ -9,7 +9,7 @@ from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
 from ..pipeline.checks import check_named, check_policy
-from ..pipeline.look import crop_each
+from ..pipeline.look import crop_each, glance_maps
 from ..places.fixed import FixedKind, fixed_places
 from ..places.places import Places
 from ..policies.base import Policy
@@ -82,13 +82,15 @@ class EndToEnd(Joint):
             PredictionError: If the policy names no numbers.
         """
         flat, batch = frames.flatten(0, 1), frames.shape[:2]
-        glanced = flat if self._frames is None else self._frames.glance(flat)
-        maps = self.glance_encoder(glanced)  # (B·T, G, h, w)
-        glance = maps.float().mean(dim=(2, 3)).unflatten(0, batch)
+        glanced, looked = flat, flat
+        if self._frames is not None:
+            glanced, looked = self._frames.glance(flat), self._frames.look(flat)
+        maps, vectors = glance_maps(self.glance_encoder, glanced)  # (B·T, G or F·G, h, w)
+        glance = vectors.unflatten(0, batch)
         branches = [self._choose(maps, draws)]
         if self.training and self._diversity:
             branches.append(self._places.drawn(draws))
-        prepared = self.local_encoder.prepare(flat)
+        prepared = self.local_encoder.prepare(looked)
         crops = [crop_each(self._places, prepared, each.flatten(0, 1)) for each in branches]
         local_maps = self.local_encoder.encode(torch.cat(crops))  # (n·B·T, L, h, w)
         local = local_maps.float().mean(dim=(2, 3)).unflatten(0, (len(branches), *batch))

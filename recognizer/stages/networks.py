@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
-from ..pipeline.look import local_maps
+from ..pipeline.look import glance_maps, local_maps
 from ..places.places import Places
 from ..policies.base import Policy
 from .samples import random_looks
@@ -104,17 +104,19 @@ class OnPixels(Stage):
             draws: ``(B, T, 2)`` uniform in [0, 1); see `uniform_draws`.
         """
         flat, batch = frames.flatten(0, 1), frames.shape[:2]
-        glanced = flat if self._frames is None else self._frames.glance(flat)
+        glanced, looked = flat, flat
+        if self._frames is not None:
+            glanced, looked = self._frames.glance(flat), self._frames.look(flat)
         with torch.no_grad():
-            maps = self.glance_encoder(glanced).float()
+            maps, vectors = glance_maps(self.glance_encoder, glanced)
             seen = maps.permute(0, 2, 3, 1).unflatten(0, batch)
             options, looks = (each.flatten(0, 1) for each in self._choose(seen, draws))
-        glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
+        glance = vectors.unflatten(0, batch)
         # Where nothing is looked at, one patch is, times zero: processes step together.
         rows = looks.nonzero().squeeze(1) if looks.any() else looks.new_zeros(1).long()
-        local_map = local_maps(self.local_encoder, self._places, flat[rows], options[rows])
-        vectors = local_map.mean(dim=(2, 3)) * looks[rows, None]
-        local = vectors.new_zeros(len(flat), vectors.shape[1]).index_copy(0, rows, vectors)
+        local_map = local_maps(self.local_encoder, self._places, looked[rows], options[rows])
+        seen_there = local_map.mean(dim=(2, 3)) * looks[rows, None]
+        local = seen_there.new_zeros(len(flat), seen_there.shape[1]).index_copy(0, rows, seen_there)
         logits: Tensor = self.classifier(glance, local.unflatten(0, batch))
         return logits
 

@@ -247,7 +247,7 @@ def train_f_c(
     how, hidden = config.classifier, config.classifier.fit_hidden
     if hidden is None:
         features = FeatureCache.open(cache, groups)
-        hidden = usual_hidden(features.map_shape[2], features.local_channels)
+        hidden = usual_hidden(features.glance_channels, features.local_channels)
     training = TrainingConfig(
         epochs=how.fit_epochs,
         batch_size=how.fit_batch_size,

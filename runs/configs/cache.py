@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, subcommand
 
 from .devices import Device
-from .videos import FramesConfig, VideosConfig
+from .videos import GlancedFramesConfig, VideosConfig
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,6 @@ class ContentConfig:
         glance: f_G: a torchvision classification network, small_glance, small_local, or the folder
             of an encoder's bundle, such as 'focusgym fit encoder' writes.
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
-        glance_frames: How many of a segment's frames f_G reads, spread evenly, the middle one for
-            1; all if not given.
         group: What can be looked at, with which f_L: patches:ENCODER:SIDE are 7×7 patches of this
             side, patches:ENCODER:SIDE:N are N×N, full:ENCODER:SIDE is the whole frame reduced to
             this side; ENCODER as of --glance. May be repeated: for ResNet-50 on patches and on
@@ -38,10 +36,9 @@ class ContentConfig:
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
     """
 
-    frames: FramesConfig
+    frames: GlancedFramesConfig
     glance: str = "mobilenet_v2"
     glance_px: int | None = None
-    glance_frames: int | None = None
     group: UseAppendAction[tuple[str, ...]] = ()
     weights: UseAppendAction[tuple[str, ...]] = ()
     views: int = 0

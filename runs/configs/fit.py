@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, subcommand
 
 from .devices import Device
-from .videos import FramesConfig, VideosConfig
+from .videos import FramesConfig, GlancedFramesConfig, VideosConfig
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,6 @@ class FitPatchesConfig:
         training: How.
         head: What f_C is, without --classifier.
         glance_encoder: Bundle of f_G.
-        glance_frames: How many of a segment's frames it reads, spread evenly, the middle one for
-            1; all if not given.
         local_encoder: Bundle of f_L, to begin with.
         classifier: Bundle of f_C, to begin with; random weights if not given.
         policy: A run of 'focusgym train', or a policy bundle.
@@ -138,13 +136,12 @@ class FitPatchesConfig:
 
     out: Positional[Path]
     videos: VideosConfig
-    frames: FramesConfig
+    frames: GlancedFramesConfig
     training: TrainingConfig
     head: HeadConfig
     # Not plainly --local: torchrun takes that for an abbreviation of options of its own.
     glance_encoder: Path
     local_encoder: Path
-    glance_frames: int | None = None
     classifier: Path | None = None
     policy: Path | None = None
     sample_policy: bool = False
@@ -238,19 +235,21 @@ class FitEndToEndConfig(JointConfig):
     between pixels there, so that the loss reaches the policy.
 
     Attributes:
-        glance_frames: How many of a segment's frames f_G reads, spread evenly, the middle one for
-            1; all if not given.
+        frames: Which frames of the videos.
         patch: Side P of the boxes, pixels.
         boxes: Where they are: where the policy learns to put them; or, as controls that are trained
             in the same way, at random, in the centre, or normally distributed around it. These have
             no policy, and options of one are refused beside them.
         policy_hidden: Width of the policy's linear layer and of its GRU.
+        recurrent: Whether the policy has a GRU, which remembers the segments before. Without, it
+            sees each segment alone, as where a video is one.
     """
 
-    glance_frames: int | None = None
+    frames: GlancedFramesConfig
     patch: int = 128
     boxes: Literal["learned", "random", "central", "gaussian"] = "learned"
     policy_hidden: int = 2048
+    recurrent: bool = True
 
 
 @dataclass(frozen=True)

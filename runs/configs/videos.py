@@ -67,3 +67,18 @@ class FramesConfig:
     order: Literal["video", "coarse_to_fine", "halving"] = "video"
     resizer: Literal["torchvision", "pillow"] = "torchvision"
     flip: bool | None = None
+
+
+@dataclass(frozen=True)
+class GlancedFramesConfig(FramesConfig):
+    """Which frames of a video are taken for f_G and for f_L, and how they are prepared.
+
+    Attributes:
+        glance_frames: How many of a segment's frames f_G reads, spread evenly, the middle one for
+            1; all if not given.
+        own_glance: Whether f_G reads so many frames of its own instead, taken evenly from the
+            video beside those that f_L reads.
+    """
+
+    glance_frames: int | None = None
+    own_glance: bool = False

@@ -31,7 +31,7 @@ from ...recognizer import (
     Classifier,
     Encoder,
     FrameCost,
-    PolicyNetwork,
+    Policy,
     Recognition,
     confidence,
 )
@@ -133,13 +133,13 @@ def compare_policies(
     return results, recognitions[agent.name].options.cpu().numpy()
 
 
-def policy_of(recognizer: AdaptiveRecognizer) -> PolicyNetwork:
+def policy_of(recognizer: AdaptiveRecognizer) -> Policy:
     """Return the recognizer's policy.
 
     Raises:
         ValueError: If it has none that chooses among options.
     """
-    if not isinstance(recognizer.policy, PolicyNetwork):
+    if recognizer.policy is None or recognizer.policy.names_centers:
         raise ValueError(
             "expected a recognizer with a policy that chooses among options; got one without: "
             "assemble it with π"
@@ -151,7 +151,7 @@ def recognizer_of(
     cache: FeatureCache,
     encoders: tuple[Encoder, Encoder],
     classifier: Classifier,
-    policy: PolicyNetwork,
+    policy: Policy,
 ) -> AdaptiveRecognizer:
     """Assemble the recognizer of a policy that was trained on a cache.
 

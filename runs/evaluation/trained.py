@@ -16,7 +16,7 @@ from ...envs import FeatureSource, FocusEngine
 from ...feature_cache import FeatureCache, read_manifest
 from ...recognizer import (
     FrameCost,
-    PolicyNetwork,
+    Policy,
     in_words,
     policy_gmacs,
     read_bundle,
@@ -71,7 +71,7 @@ class Trained(Decider):
         policy: π, and π′ where it has one.
     """
 
-    policy: PolicyNetwork
+    policy: Policy
 
     @property
     def agent(self) -> LearnedAgent:

@@ -10,7 +10,14 @@ from .parse import UsageError
 from .presets import options_of, preset_options
 
 # What of a policy, or of its training, an option is of.
-_OF_A_POLICY = ("policy-hidden", "conv-channels", "lr-policy", "diversity", "stop-gradient")
+_OF_A_POLICY = (
+    "policy-hidden",
+    "recurrent",
+    "conv-channels",
+    "lr-policy",
+    "diversity",
+    "stop-gradient",
+)
 
 
 def check_policy_options(config: FitEndToEndConfig) -> None:

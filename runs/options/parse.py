@@ -15,7 +15,7 @@ from rich.console import Console
 from ...feature_cache import AugmentConfig, VideoList, read_lists, read_videos
 from ...recognizer import FitConfig, FocusgymError, FrameConfig
 from ..configs.fit import TrainingConfig
-from ..configs.videos import FramesConfig, VideosConfig
+from ..configs.videos import FramesConfig, GlancedFramesConfig, VideosConfig
 
 
 class UsageError(FocusgymError):
@@ -46,9 +46,7 @@ def tell_notes(listed: VideoList) -> None:
         print(f"focusgym: {note}", file=sys.stderr)
 
 
-def frames_of(
-    config: FramesConfig, format: str | None, glance_frames: int | None = None
-) -> FrameConfig:
+def frames_of(config: FramesConfig, format: str | None) -> FrameConfig:
     """Return which frames are taken; lists of some formats have rules of their own."""
     usual = "repeat_first" if format == "something" else "repeat_last"
     with usage():
@@ -59,8 +57,9 @@ def frames_of(
             config.short_videos or usual,
             config.resizer,
             config.segment_frames,
-            glance_frames,
+            config.glance_frames if isinstance(config, GlancedFramesConfig) else None,
             config.order,
+            isinstance(config, GlancedFramesConfig) and config.own_glance,
         )
 
 

@@ -33,8 +33,7 @@ class StageVideos:
     def read(cls, config: FitEncoderConfig | FitPatchesConfig | JointConfig) -> StageVideos:
         """Read the lists; tell which missing videos are left out, if that was asked for."""
         videos, seed = config.videos, config.training.seed
-        glance_frames = getattr(config, "glance_frames", None)  # not of all stages
-        frames = frames_of(config.frames, videos.format, glance_frames)
+        frames = frames_of(config.frames, videos.format)
         augment = augmentation(config.frames, videos.format, 1, seed) if config.augment else None
         listed = videos_of(videos, videos.skip_missing)
         missing = listed.videos["missing"] != ""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
 from ...envs import EpisodeRecord, FocusEngine, FocusVectorEnv, regret, render_record
-from ...recognizer import FrameCost, PolicyNetwork
+from ...recognizer import FrameCost, Policy
 from ..evaluation.trained import Trained, find_trained
 from ..folders.run_folder import is_run
 from .contract import outcome_facts, rounded
@@ -69,7 +69,7 @@ class Looker:
         return FocusEngine(self.trained.engine.source, self.labels)
 
     @property
-    def policy(self) -> PolicyNetwork | None:
+    def policy(self) -> Policy | None:
         """The network; None for random patches."""
         return self.trained.policy if self.random_seed is None else None
 

@@ -57,7 +57,7 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
         cubes = Cubes(config.frames.frame, config.patch, config.frames.steps, config.cube_frames)
     videos = StageVideos.read(config)
     glance, local, classifier = _networks(config, videos, device)
-    height, width, channels = map_sizes(glance, cubes.frame_px)
+    height, width, channels = map_sizes(glance, videos.frames)
     with usage(), seeded(config.training.seed):
         sizes = CubePolicyConfig(
             height,

@@ -12,6 +12,7 @@ from ...recognizer import (
     Boxes,
     Encoder,
     EndToEnd,
+    FrameConfig,
     Policy,
     PolicyConfig,
     build_policy,
@@ -59,7 +60,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
     sizes = (glance.channels, local.channels, videos.n_classes)
     steps = videos.frames.steps
     classifier = classifier_of(None, sizes, steps, config.head, config.training).to(device)
-    policy = _policy(config, glance).to(device) if learns else None
+    policy = _policy(config, glance, videos.frames).to(device) if learns else None
     n_train = int((videos.table["split"] == "train").sum())
     check_batches(config.training, n_train, steps, policy)
     data = {
@@ -102,9 +103,9 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
     train_stage(config, Training(stage, samples, settings, key, "end to end", write), data)
 
 
-def _policy(config: FitEndToEndConfig, glance: Encoder) -> Policy:
+def _policy(config: FitEndToEndConfig, glance: Encoder, frames: FrameConfig) -> Policy:
     """Return π with random weights, for the maps that f_G gives."""
-    height, width, channels = map_sizes(glance, config.frames.frame)
+    height, width, channels = map_sizes(glance, frames)
     with usage(), seeded(config.training.seed):
         return build_policy(
             PolicyConfig(
@@ -114,6 +115,6 @@ def _policy(config: FitEndToEndConfig, glance: Encoder) -> Policy:
                 n_options=1,
                 conv_channels=config.conv_channels,
                 hidden=config.policy_hidden,
-                network="centers",
+                network="centers" if config.recurrent else "clip_centers",
             )
         )

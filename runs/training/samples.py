@@ -12,7 +12,7 @@ from torch import Tensor
 from ...agents import policy_plan
 from ...feature_cache import FeatureCache, cache_samples
 from ...recognizer import (
-    PolicyNetwork,
+    Policy,
     Purpose,
     TensorSamples,
     coarse_to_fine,
@@ -38,7 +38,7 @@ def random_samples(
 def policy_samples(
     cache: FeatureCache,
     split: str,
-    policy: PolicyNetwork,
+    policy: Policy,
     skip_rate: float,
     key: Sequence[int],
     *,

@@ -14,9 +14,11 @@ from ...recognizer import (
     Classifier,
     ClassifierConfig,
     Encoder,
+    FrameConfig,
     PatchGrid,
-    PolicyNetwork,
+    Policy,
     build_classifier,
+    glance_maps,
     read_bundle,
     read_classifier,
     weights_digest,
@@ -47,11 +49,13 @@ def policy_bundle(path: Path) -> Path:
     return path / "policy" if is_run(path) else path
 
 
-def check_policy(path: Path, policy: PolicyNetwork, glance: Encoder, grid: PatchGrid) -> None:
+def check_policy(
+    path: Path, policy: Policy, glance: Encoder, grid: PatchGrid, frames: FrameConfig
+) -> None:
     """Refuse a policy for other maps or another grid."""
     sizes = policy.config
     there = (sizes.map_height, sizes.map_width, sizes.glance_channels, sizes.n_options)
-    expected = (*map_sizes(glance, grid.frame_px), grid.n_options)
+    expected = (*map_sizes(glance, frames), grid.n_options)
     if there != expected:
         raise UsageError(
             f"--policy {path} is for (h, w, G, K) = {there}, expected {expected}: give the "
@@ -62,14 +66,14 @@ def check_policy(path: Path, policy: PolicyNetwork, glance: Encoder, grid: Patch
 def what_else(
     config: FitPatchesConfig | FitClassifierConfig,
     classifier: Classifier,
-    policy: PolicyNetwork | None,
+    policy: Policy | None,
 ) -> dict[str, str]:
     """Return the digests of the networks that a stage with f_C begins with, where it does."""
     found = {} if config.classifier is None else {"classifier": digest_of(classifier)}
     return found if policy is None else {**found, "policy": digest_of(policy)}
 
 
-def digest_of(network: Encoder | Classifier | PolicyNetwork) -> str:
+def digest_of(network: Encoder | Classifier | Policy) -> str:
     """Return what tells a network from others: by its config and its weights."""
     weights = {"weights_sha256": weights_digest(network)}
     return fingerprint({**asdict(network.config), **weights})
@@ -105,11 +109,18 @@ def classifier_of(
     return classifier
 
 
-def map_sizes(glance: Encoder, frame_px: int) -> tuple[int, int, int]:
-    """Return h, w and G of the maps that f_G gives of frames of a side."""
-    black = torch.zeros(1, 3, frame_px, frame_px, dtype=torch.uint8, device=glance.mean.device)
+def map_sizes(glance: Encoder, frames: FrameConfig) -> tuple[int, int, int]:
+    """Return h, w and G of the maps that f_G gives of segments; F·G where it reads several frames.
+
+    Args:
+        glance: f_G; it is run on a black segment.
+        frames: Their side, and how many f_G reads.
+    """
+    side = frames.frame_px
+    black = torch.zeros(1, len(frames.glanced), 3, side, side, dtype=torch.uint8)
     with torch.no_grad():
-        channels, height, width = glance(black).shape[1:]
+        maps, _ = glance_maps(glance, black.to(glance.mean.device))
+    channels, height, width = maps.shape[1:]
     return height, width, channels
 
 

@@ -86,7 +86,7 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     policy = None
     if config.policy is not None:
         policy = read_policy(policy_bundle(config.policy)).to(device)
-        check_policy(config.policy, policy, glance, grid)
+        check_policy(config.policy, policy, glance, grid, videos.frames)
     sizes = (glance.channels, local.channels, videos.n_classes)
     classifier = classifier_of(
         config.classifier, sizes, videos.frames.steps, config.head, config.training
@@ -125,7 +125,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
             "--order out, or --policy"
         )
     cache = FeatureCache.open(config.cache, config.group or None, str(device))
-    sizes = (cache.map_shape[2], cache.local_channels, cache.n_classes)
+    sizes = (cache.glance_channels, cache.local_channels, cache.n_classes)
     classifier = classifier_of(
         config.classifier, sizes, cache.steps, config.head, config.training, cache
     ).to(device)

@@ -21,7 +21,7 @@ from ...recognizer import (
     OnFeatures,
     OnPixels,
     PatchGrid,
-    PolicyNetwork,
+    Policy,
     Samples,
     Stage,
     TensorSamples,
@@ -164,7 +164,7 @@ def classifier_training(
 def looks(
     cache: FeatureCache,
     split: str,
-    policy: PolicyNetwork | None,
+    policy: Policy | None,
     skip_rate: float,
     key: Sequence[int],
     *,

@@ -180,7 +180,7 @@ def _print_plan(facts: Mapping[str, Any], console: Console) -> None:
 def _content(config: ContentConfig, format: str | None) -> tuple[dict[str, Encoder], CacheConfig]:
     """Return all encoders by name, and what is stored of each video."""
     device = device_of(config.device)
-    frames = frames_of(config.frames, format, config.glance_frames)
+    frames = frames_of(config.frames, format)
     encoders, groups = groups_of_options(config, frames)
     with usage():
         augment = (

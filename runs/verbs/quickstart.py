@@ -31,7 +31,7 @@ from ...recognizer import (
     AdaptiveRecognizer,
     Encoder,
     PatchGrid,
-    PolicyNetwork,
+    Policy,
     option_group,
     read_bundle,
     read_classifier,
@@ -213,7 +213,7 @@ def run_pipeline(
             )
 
     def assemble(
-        networks: tuple[Encoder, Encoder], classifier: Path, network: PolicyNetwork
+        networks: tuple[Encoder, Encoder], classifier: Path, network: Policy
     ) -> AdaptiveRecognizer:
         f_c = read_classifier(classifier, cache.fingerprint)
         return recognizer_of(cache, networks, f_c, network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def segments(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def digits_world(root: Path, frames: FrameConfig, places: Places) -> World:
-    config = DigitsConfig(n_train=1, n_val=1, n_test=50, n_frames=frames.n_frames + 2)
+    config = DigitsConfig(n_train=1, n_val=1, n_test=50, n_frames=math.prod(frames.shape) + 2)
     table = make_digits(config, root / "data")
     paths = [str(root / "data" / path) for path in table["path"]]
     videos = video_table(paths, table["label"].tolist(), table["split"].tolist())
