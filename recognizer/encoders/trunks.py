@@ -202,9 +202,12 @@ def _branches(network: nn.Module) -> list[str]:
     for path, module in network.named_modules():
         if isinstance(module, BasicBlock | Bottleneck | _ResidualBlock):
             stages.setdefault(path.rpartition(".")[0], []).append(f"{path}.conv1")
-        elif isinstance(module, InvertedResidual):
-            if module.use_res_connect and len(module.conv) == _EXPANDS:
-                stages.setdefault("", []).append(f"{path}.conv.0.0")
+        elif (
+            isinstance(module, InvertedResidual)
+            and module.use_res_connect
+            and len(module.conv) == _EXPANDS
+        ):
+            stages.setdefault("", []).append(f"{path}.conv.0.0")
     every = 2 if max(map(len, stages.values())) >= _MANY_BLOCKS else 1
     return [path for paths in stages.values() for path in paths[::every]]
 
