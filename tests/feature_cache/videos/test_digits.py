@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from focusgym.feature_cache import DigitsConfig, make_digits
-from focusgym.feature_cache.videos.digits import load_scans, render, split_scans
+from focusgym.feature_cache.videos.digit_parts import load_scans, split_scans
+from focusgym.feature_cache.videos.digits import render
 
 SMALL = DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=5)
 
