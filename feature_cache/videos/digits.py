@@ -51,6 +51,11 @@ class DigitsConfig(DigitSceneConfig):
     visible_share: float = 0.7
     most_visible_share: float = 1.0
 
+    @property
+    def n_classes(self) -> int:
+        """How many digits there are, C."""
+        return 10
+
     def __post_init__(self) -> None:
         """Check sizes and shares."""
         super().__post_init__()
