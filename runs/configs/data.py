@@ -38,7 +38,7 @@ class DataDigitsConfig:
 class DataPairsConfig:
     """Write videos of two digits, one after the other: the class is which two in which order.
 
-    Five digits, 20 classes: who does not see the order of frames is right in half of them at most.
+    Five digits, 20 classes: without the order of frames at most half of the videos can be told.
 
     Attributes:
         out: Folder for the videos, their list, the true boxes and the names of the classes.

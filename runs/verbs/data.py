@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,7 @@ from ..configs.data import DataDigitsConfig, DataPairsConfig
 from ..folders.atomic import check_free
 from ..options.parse import tell, usage
 
-# How the data sets are trained on: end to end, the second with an f_C that sees the order.
-_TRAIN = "focusgym fit end-to-end outputs/{name}_v2 --preset digits_v2 --videos {out}"
+# Of the next command, where the order of frames matters: f_C sees it.
 _IN_ORDER = " --order video --aggregation gru"
 
 
@@ -29,7 +29,10 @@ def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
     check_free(config.out)
     make: Callable[[Path], pd.DataFrame]
     sizes = config.n_train, config.n_val, config.n_test, config.n_frames
-    next_command = _TRAIN.format(name=config.out.name, out=config.out)
+    trained, videos = (
+        shlex.quote(str(path)) for path in (Path("outputs", f"{config.out.name}_v2"), config.out)
+    )
+    next_command = f"focusgym fit end-to-end {trained} --preset digits_v2 --videos {videos}"
     files = "videos.csv is their list, boxes.csv the true box of every frame"
     with usage():
         if isinstance(config, DataPairsConfig):

@@ -48,7 +48,7 @@ def completed(script: Path, line: str, folder: Path) -> list[str]:
         ("im", ["import-checkpoint"]),
         ("cache b", ["build"]),
         ("fit p", ["patches"]),
-        ("data ", ["digits", "digit-pairs"]),
+        ("data digit-", ["digit-pairs"]),
         ("data digit-pairs out --n-f", ["--n-frames"]),
         ("recognize --prec", ["--precision"]),
         ("recognize a.mp4 b.mp4 --bundle out --an", ["--annotate"]),

@@ -35,6 +35,17 @@ def test_the_same_seed_gives_the_same_pixels() -> None:
     assert not np.array_equal(first.frames, render(other, "val", 1).frames)
 
 
+def test_the_videos_are_those_of_earlier_versions() -> None:
+    """What was measured on them stays comparable: every draw is where it was."""
+    video = render(DigitsConfig(n_frames=4), "val", 3)
+    assert video.label == 0
+    assert video.visible.tolist() == [True, True, True, False]
+    centers_px = [[21.1174, 30.9915], [28.0951, 16.8703], [25.6039, 13.4014], [11.1523, 17.1158]]
+    np.testing.assert_allclose(video.centers_px, centers_px, atol=1e-4)
+    means = [78.4652, 78.8067, 78.4515, 76.2115]
+    np.testing.assert_allclose(video.frames.mean((1, 2, 3)), means, atol=1e-3)
+
+
 def test_files_are_h264_and_hold_what_was_rendered(written: Path) -> None:
     import av
 
