@@ -52,6 +52,10 @@ class Purpose(IntEnum):
     """Which videos take one step more in `fixed_exits`: ()."""
     SEGMENT_ORDER = 19
     """The order in which f_C is fed a sample's segments: (stage, epoch, sample)."""
+    DIGIT_PAIR_CLASSES = 20
+    """The order of the classes in a block of videos of the pairs of digits: (split, block)."""
+    DIGIT_PAIR_VIDEO = 21
+    """A video of the pairs of digits: (split, index)."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

@@ -18,6 +18,7 @@ from .. import __version__
 from ..recognizer.files.disks import FULL, disk_error, leave_to_main_thread, refusal
 from .configs.cache import CacheInfoConfig, CachePlanConfig, CacheVerbs, CacheVerifyConfig
 from .configs.compare import CompareConfig
+from .configs.data import DataDigitsConfig, DataPairsConfig, DataVerbs
 from .configs.evaluate import EvaluateConfig
 from .configs.fit import FitVerbs
 from .configs.import_checkpoint import ImportConfig
@@ -32,6 +33,7 @@ from .terminal import take_any_text
 
 Command = (
     Annotated[QuickstartConfig, subcommand("quickstart")]
+    | Annotated[DataVerbs, subcommand("data")]
     | Annotated[CacheVerbs, subcommand("cache")]
     | Annotated[FitVerbs, subcommand("fit")]
     | Annotated[TrainConfig, subcommand("train")]
@@ -44,6 +46,7 @@ Command = (
 # Where a verb is: module and function. Imported when it runs: torch takes seconds.
 RUNNERS: Mapping[type[Any], tuple[str, str]] = {
     QuickstartConfig: ("quickstart", "quickstart"),
+    DataVerbs: ("data", "write_data"),
     CacheVerbs: ("cache", "run_cache_verb"),
     FitVerbs: ("fit", "run_fit_verb"),
     TrainConfig: ("train", "train"),
@@ -57,7 +60,14 @@ _DESCRIPTION = "Learn where a video recognizer should look. --version tells the 
 _PRINTED, _ELSEWHERE = "what is printed", "send it elsewhere"
 # Of these nothing is kept that goes on.
 _AT_ONCE: tuple[type[Any], ...] = (CacheInfoConfig, CachePlanConfig, CacheVerifyConfig)
-_AT_ONCE += (EvaluateConfig, ImportConfig, RecognizeConfig, ReplayConfig)
+_AT_ONCE += (
+    DataDigitsConfig,
+    DataPairsConfig,
+    EvaluateConfig,
+    ImportConfig,
+    RecognizeConfig,
+    ReplayConfig,
+)
 
 
 def main(args: Sequence[str] | None = None) -> None:

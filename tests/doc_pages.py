@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from focusgym.runs.configs.cache import CacheInfoConfig, CacheMergeConfig, CacheVerifyConfig
+from focusgym.runs.configs.data import DataDigitsConfig, DataPairsConfig
 from focusgym.runs.configs.evaluate import EvaluateConfig
 from focusgym.runs.configs.import_checkpoint import ImportConfig
 from focusgym.runs.configs.quickstart import QuickstartConfig
@@ -35,7 +36,10 @@ FOCUSGYM = "focusgym"
 # The documented command trains 60 policies, which takes minutes even on small data: what is
 # documented is tried with one seed, one patch size, which has to be encoded, and short trainings.
 # See also `in_short`.
-SHORTER = {"compare": shlex.split("--seeds 1 --patch 20 --epochs 1 --fit-epochs 1")}
+SHORTER = {
+    "compare": shlex.split("--seeds 1 --patch 20 --epochs 1 --fit-epochs 1"),
+    "data": shlex.split("--n-train 8 --n-val 4 --n-test 4"),
+}
 SHORT_TRAINING = ["--epochs", "1"]
 SHORT_SYSTEMS = {
     "compare": shlex.split("--decisions 32 --fit-hidden 16"),
@@ -47,6 +51,8 @@ PAGES_BY = {page.stem: page for page in PAGES}
 CONFIGS: dict[str, type[Any]] = {
     **VERBS,
     "quickstart": QuickstartConfig,
+    "data digits": DataDigitsConfig,
+    "data digit-pairs": DataPairsConfig,
     "cache verify": CacheVerifyConfig,
     "cache info": CacheInfoConfig,
     "cache merge": CacheMergeConfig,
@@ -64,7 +70,7 @@ HEAVY = [
     *("gymnasium", "pandas", "sb3_contrib", "torch._dynamo", "torchvision"),
     *(
         f"focusgym.runs.verbs.{verb}"
-        for verb in ("quickstart", "cache", "fit", "compare", "replay")
+        for verb in ("quickstart", "cache", "data", "fit", "compare", "replay")
     ),
     *(f"focusgym.runs.verbs.{verb}" for verb in ("recognize", "import_checkpoint")),
 ]

@@ -1,6 +1,7 @@
 from .clips import Clip, count_frames
 from .container import VideoError
 from .decode import read_frames, read_many, read_view
+from .digit_pairs import DigitPairsConfig, make_digit_pairs
 from .digits import DigitsConfig, make_digits
 from .index import VideoIndex, read_index
 from .list_table import VideoListError
@@ -11,6 +12,7 @@ from .sampling import AugmentConfig, View, draw_crop, draw_frames, sample_frames
 __all__ = [
     "AugmentConfig",
     "Clip",
+    "DigitPairsConfig",
     "DigitsConfig",
     "VideoError",
     "VideoIndex",
@@ -21,6 +23,7 @@ __all__ = [
     "draw_crop",
     "draw_frames",
     "every_picture",
+    "make_digit_pairs",
     "make_digits",
     "read_frames",
     "read_index",

@@ -33,7 +33,7 @@ _AT_ONCE = (
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs", "decisions"), _AT_LEAST_ONE),
     **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
-    "exit_after": _AT_LEAST_ONE,
+    **dict.fromkeys(("exit_after", "n_train", "n_val", "n_test", "n_frames"), _AT_LEAST_ONE),
     **dict.fromkeys(("sample", "validations", "views", "more"), _AT_LEAST_ZERO),
     **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
     **dict.fromkeys(("ent_coef", "vf_coef", "setting"), _NOT_NEGATIVE),

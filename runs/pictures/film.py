@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...feature_cache.videos.digits import write_mp4
+from ...feature_cache.videos.mp4 import write_mp4
 from ..replays.contract import Episode, certainties, predictions
 
 FPS = 2

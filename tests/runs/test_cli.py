@@ -47,8 +47,8 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (("cahe", "build"), "there is no `focusgym cahe`: did you mean `focusgym cache`? "),
         (("build", "out"), "there is no `focusgym build`: did you mean `focusgym cache build`? "),
         (("cache", "verfy"), "there is no `focusgym cache verfy`: did you mean `focusgym cache ve"),
-        (("xyz",), "there is no `focusgym xyz`: the verbs are quickstart, cache, fit, train, "),
-        (("--seed", "1"), "`focusgym` has no option --seed: first give one of quickstart, cache, "),
+        (("xyz",), "there is no `focusgym xyz`: the verbs are quickstart, data, cache, fit, "),
+        (("--seed", "1"), "`focusgym` has no option --seed: first give one of quickstart, data, "),
         (("train", "--out", "x"), "`focusgym train` takes out without an option's name: leave --o"),
     ],
 )
@@ -182,7 +182,14 @@ def test_an_interruption_that_keeps_nothing_says_so(
 def test_help_and_mistakes_on_the_command_line_need_no_torch() -> None:
     """In one process: who asks for help, or mistypes an option, does not wait for imports."""
     verbs = (
-        *((), ("quickstart",), ("cache", "build"), ("fit",), ("fit", "encoder")),
+        *(
+            (),
+            ("quickstart",),
+            ("data", "digit-pairs"),
+            ("cache", "build"),
+            ("fit",),
+            ("fit", "encoder"),
+        ),
         *(("fit", "patches"), ("fit", "classifier"), ("train",), ("evaluate",), ("compare",)),
         *(("replay",), ("recognize",), ("import-checkpoint",)),
     )
@@ -190,7 +197,11 @@ def test_help_and_mistakes_on_the_command_line_need_no_torch() -> None:
         *("train o --seed -1", "train o --patch x", "train o --epochs x", "train o --threads 0"),
         *("train o --preset nope", "recognize", "recognize a.mp4 --top 0", "evaluate"),
         *("quickstart --videos x", "cache verify o --sample -1", "compare o --keep-ratios 0.5 0"),
-        *("fit classifier o --cache c --skip-rate 1", "replay o --count 0"),
+        *(
+            "fit classifier o --cache c --skip-rate 1",
+            "replay o --count 0",
+            "data digits o --n-val 0",
+        ),
     )
     code = f"""
 import sys

@@ -48,6 +48,8 @@ def completed(script: Path, line: str, folder: Path) -> list[str]:
         ("im", ["import-checkpoint"]),
         ("cache b", ["build"]),
         ("fit p", ["patches"]),
+        ("data digit-", ["digit-pairs"]),
+        ("data digit-pairs out --n-f", ["--n-frames"]),
         ("recognize --prec", ["--precision"]),
         ("recognize a.mp4 b.mp4 --bundle out --an", ["--annotate"]),
         ("recognize --precision ", ["float32", "bfloat16", "float16"]),

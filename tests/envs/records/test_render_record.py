@@ -26,7 +26,7 @@ from focusgym.feature_cache import (
     read_view,
     video_table,
 )
-from focusgym.feature_cache.videos.digits import write_mp4
+from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, option_group
 
 S, BAND_PX = 64, 80

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recognizers import S, assert_recognized, make_frames, make_recognizer
 
 from focusgym.feature_cache import Clip, VideoError, read_frames, recognize_videos
-from focusgym.feature_cache.videos.digits import write_mp4
+from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.recognizer import Recognition
 
 N_VIDEOS, BATCH = 5, 2

@@ -18,7 +18,7 @@ from focusgym.feature_cache import (
     read_many,
     read_view,
 )
-from focusgym.feature_cache.videos.digits import write_mp4
+from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.recognizer import FrameConfig
 
 

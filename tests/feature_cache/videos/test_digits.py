@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from focusgym.feature_cache import DigitsConfig, make_digits
-from focusgym.feature_cache.videos.digits import load_scans, render, split_scans
+from focusgym.feature_cache.videos.digit_parts import load_scans, split_scans
+from focusgym.feature_cache.videos.digits import render
 
 SMALL = DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=5)
 
@@ -32,6 +33,17 @@ def test_the_same_seed_gives_the_same_pixels() -> None:
     assert not np.array_equal(first.frames, render(SMALL, "val", 0).frames)
     other = DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=5, seed=1)
     assert not np.array_equal(first.frames, render(other, "val", 1).frames)
+
+
+def test_the_videos_are_those_of_earlier_versions() -> None:
+    """What was measured on them stays comparable: every draw is where it was."""
+    video = render(DigitsConfig(n_frames=4), "val", 3)
+    assert video.label == 0
+    assert video.visible.tolist() == [True, True, True, False]
+    centers_px = [[21.1174, 30.9915], [28.0951, 16.8703], [25.6039, 13.4014], [11.1523, 17.1158]]
+    np.testing.assert_allclose(video.centers_px, centers_px, atol=1e-4)
+    means = [78.4652, 78.8067, 78.4515, 76.2115]
+    np.testing.assert_allclose(video.frames.mean((1, 2, 3)), means, atol=1e-3)
 
 
 def test_files_are_h264_and_hold_what_was_rendered(written: Path) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from focusgym.feature_cache import Clip, read_frames, sample_frames
-from focusgym.feature_cache.videos.digits import write_mp4
+from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.recognizer import (
     AdaptiveRecognizer,
     BundleError,

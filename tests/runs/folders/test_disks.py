@@ -38,6 +38,7 @@ NETWORKS = (
     *("--glance=small_glance", "--weights=small_glance=random", "--glance-px=12"),
     *("--group=patches:small_local:28:3", "--weights=small_local=random"),
 )
+FEW = ("--n-train=12", "--n-val=2", "--n-test=2")
 STAGE = ("--epochs=1", "--batch-size=6")
 F_C = ("--hidden=7", "--dropout=0")
 GOES_ON = "the same command goes on after what is complete"
@@ -124,6 +125,7 @@ def commands(root: Path, digits: Digits, encoders: Path, out: Path) -> dict[str,
     cache = ("--cache", root / "random" / "cache")
     looks = ("--cache", root / "cache", "--classifier", root / "classifier", "--split=val")
     return {
+        "data digits": ["data", "digits", out, *FEW],
         "cache build": ["cache", "build", out, *content],
         "cache merge": ["cache", "merge", root / "part1", root / "part2", "--out", out],
         "fit encoder": ["fit", "encoder", out, *digits.options, *encoder],
@@ -137,6 +139,7 @@ def commands(root: Path, digits: Digits, encoders: Path, out: Path) -> dict[str,
 
 # What is said of a full disk, and what there may be of the result: nothing, or a run that goes on.
 FULL: dict[str, tuple[str, bool]] = {
+    "data digits": (AT_ONCE, False),
     "cache build": ("", False),
     "cache merge": ("", False),
     "fit encoder": (GOES_ON, False),
@@ -197,7 +200,7 @@ def test_a_full_disk(
             )
         assert out.exists() == is_run
         assert not (out / "results.json").exists()
-        if verb == "replay":
+        if again == AT_ONCE:
             assert not list(disk.place.iterdir())
         disk.grows()
         goes_on = [*command[:2], "--resume"] if again == RESUMES else command

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 from focusgym.agents import PPOConfig, read_policy
 from focusgym.envs import FocusEnv
 from focusgym.feature_cache import FeatureCache
-from focusgym.feature_cache.videos.digits import write_mp4
+from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.recognizer import FrameConfig, FrameCost, PolicyConfig, read_classifier
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.evaluation.plug_back import parity, true_centers, worst_parity

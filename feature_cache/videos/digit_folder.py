@@ -1,0 +1,90 @@
+"""The folder of an embedded data set: video files, their list, the true boxes, the classes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from .digit_parts import SPLITS, DigitSceneConfig, DigitVideo, box_corners
+from .mp4 import write_mp4
+
+
+def write_folder(
+    config: DigitSceneConfig,
+    render: Callable[[str, int], DigitVideo],
+    root: str | os.PathLike[str],
+    classes: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Write a data set as H.264 files, a list of videos and a table of boxes.
+
+    ``root`` receives ``videos/SPLIT/NNNNN.mp4``, ``videos.csv`` (path, label, split) and
+    ``boxes.csv`` (path, frame, left, top, right, bottom in pixels, visible): the true box is
+    given for every frame, hidden or not. The folder appears only when it is complete; an error
+    leaves nothing.
+
+    Args:
+        config: What is made, and how many videos.
+        render: Gives video ``index`` of a split.
+        root: A folder that does not exist yet.
+        classes: Names of the C classes, a line each in ``classes.txt``; without any there is no
+            such file.
+
+    Returns:
+        The list of videos, one row each, as in ``videos.csv``.
+
+    Raises:
+        FileExistsError: If ``root`` exists.
+    """
+    root = Path(root)
+    if root.exists():
+        raise FileExistsError(f"{root} exists: nothing was touched; write the data set elsewhere")
+    partial = root.with_name(root.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for split in SPLITS:
+            (partial / "videos" / split).mkdir(parents=True)
+        videos, boxes = _write_videos(config, render, partial)
+        videos.to_csv(partial / "videos.csv", index=False)
+        boxes.to_csv(partial / "boxes.csv", index=False)
+        if classes:
+            (partial / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+        partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return videos
+
+
+def _write_videos(
+    config: DigitSceneConfig, render: Callable[[str, int], DigitVideo], folder: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write the video files; return their list and the boxes of all frames."""
+
+    def write(job: tuple[str, int]) -> tuple[dict[str, object], pd.DataFrame]:
+        split, index = job
+        video = render(split, index)
+        path = f"videos/{split}/{index:05d}.mp4"
+        write_mp4(video.frames, folder / path)
+        corners = box_corners(config, video.centers_px)
+        boxes = pd.DataFrame({"path": path, "frame": np.arange(len(video.frames))})
+        boxes[["left", "top"]] = corners
+        boxes[["right", "bottom"]] = corners + config.digit_px
+        boxes["visible"] = video.visible
+        return {"path": path, "label": video.label, "split": split}, boxes
+
+    counts = dict(zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True))
+    jobs = [(split, index) for split in SPLITS for index in range(counts[split])]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the encoder releases the GIL
+        try:
+            bar = tqdm(pool.map(write, jobs), f"{config.name} videos", len(jobs), unit="video")
+            written = list(bar)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # those that are not begun
+            raise
+    return pd.DataFrame([row for row, _ in written]), pd.concat([boxes for _, boxes in written])

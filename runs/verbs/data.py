@@ -1,0 +1,55 @@
+"""The verb ``data``: write an embedded data set."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from ...feature_cache import DigitPairsConfig, DigitsConfig, make_digit_pairs, make_digits
+from ..configs.data import DataDigitsConfig, DataPairsConfig
+from ..folders.atomic import check_free
+from ..options.parse import tell, usage
+
+# Of the next command, where the order of frames matters: f_C sees it.
+_IN_ORDER = " --order video --aggregation gru"
+
+
+def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
+    """Write a data set, and tell what it holds and what can be done with it.
+
+    Raises:
+        OutputError: If the output folder is there already.
+        UsageError: If a size is out of range.
+    """
+    check_free(config.out)
+    make: Callable[[Path], pd.DataFrame]
+    sizes = config.n_train, config.n_val, config.n_test, config.n_frames
+    trained, videos = (
+        shlex.quote(str(path)) for path in (Path("outputs", f"{config.out.name}_v2"), config.out)
+    )
+    next_command = f"focusgym fit end-to-end {trained} --preset digits_v2 --videos {videos}"
+    files = "videos.csv is their list, boxes.csv the true box of every frame"
+    with usage():
+        if isinstance(config, DataPairsConfig):
+            pairs = DigitPairsConfig(*sizes, seed=config.seed)
+            make, n_classes = partial(make_digit_pairs, pairs), pairs.n_classes
+            next_command += _IN_ORDER
+            files += ", classes.txt names the classes"
+        else:
+            digits = DigitsConfig(*sizes, seed=config.seed)
+            make, n_classes = partial(make_digits, digits), digits.n_classes
+    counts = make(config.out)["split"].value_counts(sort=False).to_dict()
+    if config.json:
+        rest = {"n_frames": config.n_frames, "n_classes": n_classes, "seed": config.seed}
+        tell(json.dumps({"data": str(config.out), "rows": counts, **rest}))
+        return
+    rows = ", ".join(f"{split} {n}" for split, n in counts.items())
+    tell(
+        f"{config.out} holds {sum(counts.values())} videos ({rows}) of {config.n_frames} frames "
+        f"and {n_classes} classes: {files}\nnext: {next_command}"
+    )
