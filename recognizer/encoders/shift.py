@@ -27,8 +27,9 @@ def without_shift(name: str) -> tuple[str, ShiftKind | None]:
         name: Of an encoder. ``_tsm`` at its end is the shift both ways, ``_tsm_online`` that from
             the past alone; what ``module:attribute`` stands for shifts as its author says.
     """
+    shifts = isinstance(name, str) and ":" not in name  # a file may hold anything
     for suffix, kind in _SUFFIXES.items():
-        if ":" not in name and name.endswith(suffix):
+        if shifts and name.endswith(suffix):
             return name.removesuffix(suffix), kind
     return name, None
 

@@ -341,7 +341,9 @@ def test_a_network_of_your_own_is_found_by_its_place(tmp_path: Path) -> None:
     assert read_encoder(tmp_path / "mine").channels == 5
     with pytest.raises(ValueError, match="must return a Trunk; got Identity"):
         Encoder(EncoderConfig(f"{__name__}:no_trunk"))
-    with pytest.raises(ValueError, match="encoder must be one of small_glance, small_local, or"):
+    with pytest.raises(
+        ValueError, match="encoder must be one of small_glance, small_local, small_residual, or"
+    ):
         Encoder(EncoderConfig("no_such_module:net"))
     write_bundle(tmp_path / "theirs", "encoder", EncoderConfig("antigravity:net"), encoder)
     with pytest.raises(BundleError, match="which a file may not import: import antigravity first"):

@@ -49,10 +49,11 @@ def test_values_that_cannot_work_are_refused() -> None:
 
 def test_frames_of_segments_by_hand() -> None:
     one = FrameConfig(4, 64)
-    assert (one.shape, one.n_frames, one.glanced) == ((4,), 4, (0,))
+    assert (one.shape, one.read_frames, one.glanced) == ((4,), 1, (0,))
     assert FrameConfig(4, 64, segment_frames=1, glance_frames=1) == one
     several = FrameConfig(4, 64, segment_frames=5)
-    assert (several.shape, several.n_frames, several.glanced) == ((4, 5), 20, (0, 1, 2, 3, 4))
+    assert (several.shape, several.read_frames) == ((4, 5), 5)
+    assert several.glanced == (0, 1, 2, 3, 4)
     assert replace(several, glance_frames=5) == several
     glanced = [replace(several, glance_frames=n).glanced for n in (1, 2, 3, 4)]
     assert glanced == [(2,), (1, 3), (0, 2, 4), (0, 1, 3, 4)]

@@ -82,13 +82,16 @@ def test_glance_and_look_are_means_over_frames() -> None:
         single = segments[:, :1]  # an axis of one frame says nothing
         alone = glance_at(f_g, single, torch.float32)
         frames = glance_at(f_g, segments[:, 0], torch.float32)
-    assert maps.shape == (len(segments), 4, 4, G)
+    assert maps.shape == (len(segments), 4, 4, F * G)
     assert everywhere.shape == (len(segments), K, L)
     for one, other in zip(alone, frames, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     for i, segment in enumerate(segments):
+        for f, frame in enumerate(segment):
+            alone_map = encode(f_g, frame).permute(1, 2, 0)
+            part = maps[i, :, :, f * G : (f + 1) * G]
+            torch.testing.assert_close(part, alone_map, rtol=1e-4, atol=1e-5)
         expected = mean_map(f_g, segment)
-        torch.testing.assert_close(maps[i], expected.permute(1, 2, 0), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(vectors[i], expected.mean((1, 2)), rtol=1e-4, atol=1e-5)
         for option in range(K):
             expected = mean_map(f_l, patch(segment, option)).mean((1, 2))
@@ -118,14 +121,14 @@ def test_a_recognizer_reads_its_frames_of_a_segment(
 @pytest.mark.parametrize(("glance_frames", "n_glanced"), [(1, 1), (2, 2), (None, 3)])
 def test_what_is_charged_is_what_is_run(glance_frames: int | None, n_glanced: int) -> None:
     """Images that go through the networks, and multiply-adds, of whole videos and of streams."""
-    recognizer = of_segments(glance_frames, skips=0.4)
-    by_hand = gmacs_by_hand(recognizer)
+    recognizer = of_segments(glance_frames, policy=False)
+    by_hand, given = gmacs_by_hand(recognizer), (GIVEN, GIVEN >= 0)
     assert recognizer.cost.glance_gmacs == pytest.approx(n_glanced * by_hand["glance"])
     assert recognizer.cost.local_gmacs == pytest.approx(F * by_hand["local"])
     ways = (
-        lambda: recognizer(FRAMES),
-        lambda: recognizer.stream(B).push_all(FRAMES),
-        lambda: recognizer.fused()(FRAMES),
+        lambda: recognizer(FRAMES, *given),
+        lambda: recognizer.stream(B).push_all(FRAMES, *given),
+        lambda: recognizer.fused()(FRAMES, *given),
     )
     glances, looks = (
         count_images(each) for each in (recognizer.glance_encoder, recognizer.local_encoder)
