@@ -29,7 +29,7 @@ class EnvConfig:
         observation: ``map`` (the glance map, flat), ``index`` (which video and which segment; the
             policy gathers the map from the cache itself), ``state`` (what was glanced at and fed,
             f_C's state and its prediction) or ``maps`` (the same with all glance maps of the video;
-            of ``focusgym/Cubes-v0`` alone).
+            of ``focusgym/Cubes-v0`` and ``focusgym/Clip-v0`` alone).
         reward: A reward design by name, or with parameters, or a Python function or object, which
             cannot be stored as JSON; see `make_design`.
         labels: What the confidence of a video with several labels is: that of the ``first`` as in
@@ -67,9 +67,9 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _one_of("order", self.order, ("shuffled", "listed"))
-        _one_of("observation", self.observation, self.observations)
-        _one_of("labels", self.labels, ("first", "mean"))
+        check_one_of("order", self.order, ("shuffled", "listed"))
+        check_one_of("observation", self.observation, self.observations)
+        check_one_of("labels", self.labels, ("first", "mean"))
         check_number("policy_gmacs", self.policy_gmacs)
         check_integer("projection_bytes", self.projection_bytes, 0)
         check_integer("seed", self.seed, 0)
@@ -99,7 +99,7 @@ class PlusConfig(EnvConfig):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        _one_of("action_set", self.action_set, ("pairs", "flat"))
+        check_one_of("action_set", self.action_set, ("pairs", "flat"))
         if not isinstance(self.penalty, Mapping) or list(self.penalty) not in (
             ["per_px2"],
             ["per_gmac"],
@@ -158,6 +158,11 @@ def check_number(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Check a word.
+
+    Raises:
+        ValueError: If it is not among those that are allowed.
+    """
     if value not in allowed:
         raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}; got {value!r}")

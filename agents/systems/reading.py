@@ -22,10 +22,11 @@ def read_segments(
     source: Source,
     videos: NDArray[np.int64],
     segments: Sequence[int],
-    option: int = 0,
+    option: int | NDArray[np.int64] = 0,
     *,
     stops: Stops | None = None,
     decision_gmacs: float = 0.0,
+    agent_gmacs: float = 0.0,
 ) -> TaskTrace:
     """Read segments of every video in the same order, to its end or until the video stops.
 
@@ -36,20 +37,23 @@ def read_segments(
         source: Features and classifier.
         videos: ``(B,)`` rows of the source.
         segments: D of them, at most T.
-        option: That f_L is run on in each.
+        option: That f_L is run on in each; or those of the videos, ``(B,)``.
         stops: Says ``(B,)`` bool which videos stop, after every segment but the last; None for
             none.
         decision_gmacs: Of asking ``stops`` once.
+        agent_gmacs: Of what names the options, for a segment.
     """
-    parts = [
-        _read(source, videos[start : start + N_ENVS], segments, option, stops)
-        for start in range(0, len(videos), N_ENVS)
-    ]
+    options = np.broadcast_to(np.asarray(option, dtype=np.int64), len(videos))
+    parts = []
+    for start in range(0, len(videos), N_ENVS):
+        some = slice(start, start + N_ENVS)
+        parts.append(_read(source, videos[some], segments, options[some], stops))
     every, sure, last = (torch.cat(column) for column in zip(*parts, strict=True))
     exits = last.numpy()
     cost, steps = source.frame_cost, source.cache.steps
     glance_gmacs = cost.glance_gmacs if source.classifier.config.reuse_glance else 0.0
-    each = glance_gmacs + float(source.cache.option_gmacs[option]) + cost.classifier_gmacs
+    dearest = float(source.cache.option_gmacs[options].max())  # all of a group have one price
+    each = glance_gmacs + agent_gmacs + dearest + cost.classifier_gmacs
     columns = np.arange(steps)
     there = columns <= exits[:, None]  # (B, T)
     held = np.minimum(columns, exits[:, None])
@@ -58,7 +62,7 @@ def read_segments(
     return TaskTrace(
         videos=videos,
         segments=np.where(there, order, -1),
-        options=np.where(there, option, -1),
+        options=np.where(there, options[:, None], -1),
         attended=there,
         fed=there.copy(),
         logits=every[:, torch.from_numpy(np.minimum(columns, len(segments) - 1))],  # (B, T, C)
@@ -74,7 +78,7 @@ def _read(
     source: Source,
     videos: NDArray[np.int64],
     segments: Sequence[int],
-    option: int,
+    options: NDArray[np.int64],
     stops: Stops | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits ``(B, D, C)``, held after an exit, confidences and exits ``(B,)``."""
@@ -84,7 +88,7 @@ def _read(
     before, found = source.classifier.summary(engine.state), []
     for d, segment in enumerate(segments):
         fed = None if stops is None else running
-        engine.commit(engine.try_options(np.full(n, segment), np.full((n, 1), option), fed=fed))
+        engine.commit(engine.try_options(np.full(n, segment), options[:, None], fed=fed))
         found.append(engine.logits.cpu())
         if stops is not None and d + 1 < len(segments):
             after = source.classifier.summary(engine.state)

@@ -22,6 +22,18 @@ TSN = FixedSystem(
     "TSN (arXiv:1608.00859)",
     ClassifierKind("average_logits"),
 )
+TSM = FixedSystem(
+    "tsm",
+    "nothing: the whole frame in every frame of the clip, scores averaged; of encoders that shift",
+    "TSM (arXiv:1811.08383)",
+    ClassifierKind("average_logits"),
+)
+TSM_PLUS = FixedSystem(
+    "tsm_plus",
+    "nothing: the whole frame in every frame of the clip, scores of f_G and f_L added",
+    "TSM+ of AdaFocus (arXiv:2105.03245) section 4.2",
+    ClassifierKind("average_logits", reuse_glance=True),
+)
 UNIFORM = FixedSystem(
     "uniform",
     "nothing: the whole frame in a part of the segments, spread uniformly",

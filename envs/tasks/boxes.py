@@ -97,17 +97,7 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
 
     def read(self, actions: ArrayLike) -> NDArray[np.float32]:
         """Return the centres ``(N, 2)``."""
-        centers, expected = np.asarray(actions), (len(self.t), 2)
-        if centers.shape != expected or centers.dtype.kind not in "fiu":
-            raise ValueError(
-                f"actions must be centres (x, y) of boxes, {expected}; got {centers.dtype} "
-                f"{centers.shape}"
-            )
-        if not ((centers >= 0) & (centers <= 1)).all():
-            raise ValueError(
-                f"centres of boxes must be in [0, 1]; got {centers.tolist()}: clip them first"
-            )
-        return centers.astype(np.float32)
+        return checked_centers(actions, len(self.t))
 
     def decide(self, choice: NDArray[np.float32], episodes: Episodes) -> Decision:
         """Look in the next frame of every episode."""
@@ -146,3 +136,22 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
             segments, options, looks, looks, self.engine.logits, confidence, self.gmacs, boxes_px
         )
         return Decision((look,), rewards, last)
+
+
+def checked_centers(actions: ArrayLike, n_envs: int) -> NDArray[np.float32]:
+    """Return actions as centres ``(N, 2)`` in [0, 1].
+
+    Raises:
+        ValueError: If they are none.
+    """
+    centers, expected = np.asarray(actions), (n_envs, 2)
+    if centers.shape != expected or centers.dtype.kind not in "fiu":
+        raise ValueError(
+            f"actions must be centres (x, y) of boxes, {expected}; got {centers.dtype} "
+            f"{centers.shape}"
+        )
+    if not ((centers >= 0) & (centers <= 1)).all():
+        raise ValueError(
+            f"centres of boxes must be in [0, 1]; got {centers.tolist()}: clip them first"
+        )
+    return centers.astype(np.float32)

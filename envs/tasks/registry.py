@@ -21,6 +21,7 @@ TASKS: dict[str, tuple[str, str]] = {
     "AdaFocus": ("config:EnvConfig", "tasks.adafocus:AdaFocusTask"),
     "AdaFocusPlus": ("config:PlusConfig", "tasks.adafocus:AdaFocusTask"),
     "Boxes": ("tasks.boxes:BoxesConfig", "tasks.boxes:BoxesTask"),
+    "Clip": ("tasks.clip:ClipConfig", "tasks.clip:ClipTask"),
     "Exit": ("tasks.exits:ExitConfig", "tasks.exits:ExitTask"),
     "Resolution": ("tasks.resolutions:ResolutionConfig", "tasks.resolutions:ResolutionTask"),
     "Cubes": ("tasks.cubes:CubesConfig", "tasks.cubes:CubesTask"),

@@ -124,7 +124,11 @@ class FitPatchesConfig:
         training: How.
         head: What f_C is, without --classifier.
         glance_encoder: Bundle of f_G.
-        local_encoder: Bundle of f_L, to begin with.
+        local_encoder: f_L, to begin with: the folder of an encoder's bundle; or a torchvision
+            classification network, small_local or small_residual, with --weights.
+        weights: Weights of f_L where it is given by its name: NAME=WEIGHTS, such as
+            resnet50=resnet50.pth. A .pth or .safetensors file, 'default' or the name of
+            torchvision's weights (downloaded), or 'random'.
         classifier: Bundle of f_C, to begin with; random weights if not given.
         policy: A run of 'focusgym train', or a policy bundle.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
@@ -141,7 +145,8 @@ class FitPatchesConfig:
     head: HeadConfig
     # Not plainly --local: torchrun takes that for an abbreviation of options of its own.
     glance_encoder: Path
-    local_encoder: Path
+    local_encoder: str
+    weights: UseAppendAction[tuple[str, ...]] = ()
     classifier: Path | None = None
     policy: Path | None = None
     sample_policy: bool = False

@@ -149,6 +149,23 @@ def encoders_of(
     return _encoder(glance, known, glance_px, glance_reduction), _encoder(local, known, None)
 
 
+def encoder_of(source: str, weights: tuple[str, ...]) -> Encoder:
+    """Return an encoder.
+
+    Args:
+        source: A network's name, or the folder of a bundle.
+        weights: ``NAME=WEIGHTS`` of a network that is given by its name.
+
+    Raises:
+        UsageError, WeightsError, BundleError, EncoderError: As `encoders_of`.
+    """
+    networks = [] if _is_bundle(source) else [source]
+    with usage():
+        for network in networks:
+            EncoderConfig(network)  # unknown ones are refused here
+    return _encoder(source, _weights(weights, networks), None)
+
+
 def _weights(given: tuple[str, ...], networks: list[str]) -> dict[str, str]:
     """Return which weights each network has."""
     weights: dict[str, str] = {}

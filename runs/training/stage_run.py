@@ -30,6 +30,7 @@ from ..configs.fit import (
     StageConfig,
 )
 from ..folders.run_folder import run_folder
+from ..options.groups import encoder_of
 from ..options.parse import UsageError, settings_of, tell, usage
 from ..options.presets import CONFIG, RUN, VERBS
 from ..options.stage_videos import StageVideos
@@ -81,8 +82,8 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     with usage():
         grid = PatchGrid(config.frames.frame, config.patch, config.grid)
     videos = StageVideos.read(config)
-    encoders = config.glance_encoder, config.local_encoder
-    glance, local = (read_encoder(path).to(device) for path in encoders)
+    glance = read_encoder(config.glance_encoder).to(device)
+    local = encoder_of(config.local_encoder, config.weights).to(device)
     policy = None
     if config.policy is not None:
         policy = read_policy(policy_bundle(config.policy)).to(device)

@@ -1,0 +1,186 @@
+"""AdaFocus-TSM on a cache: one place for a whole video, by the exact gradient, and by PPO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...envs import FeatureSource, FocusEngine, Source
+from ...feature_cache import FeatureCache
+from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
+from ..clips import read_clips, train_clips
+from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_option
+from ..task_play import TaskTrace
+from .gradient import GradientSystem
+from .reading import read_segments
+from .system import ClassifierKind, DirectSystem, LearnedSystem, Learner, Reader, Table
+
+_KIND = ClassifierKind("average_logits", reuse_glance=True)
+
+
+@dataclass(frozen=True)
+class ClipByGradient(GradientSystem[Policy]):
+    """A policy that names one place for a whole video; see `ClipOnFeatures`.
+
+    Its setting means nothing.
+
+    Source: AdaFocus (arXiv:2105.03245) section 4.2; the exact gradient is ours.
+    """
+
+    knob: ClassVar[str] = "setting"
+    stage: ClassVar[int] = 23
+
+    def sizes(self, cache: FeatureCache, setting: float) -> PolicyConfig:
+        """Return the sizes of π on a cache."""
+        height, width, channels = cache.map_shape
+        return PolicyConfig(
+            height,
+            width,
+            channels,
+            cache.n_options,
+            self.conv_channels,
+            self.hidden,
+            network="clip",
+        )
+
+    def build(self, config: Mapping[str, Any]) -> Policy:
+        """Return π of sizes, of which none may be another network."""
+        policy = build_policy(PolicyConfig(**config), trusted=False)
+        if policy.config.network != "clip":
+            raise ValueError(f"expected the network 'clip'; got {policy.config.network!r}")
+        return policy
+
+    def learn(
+        self,
+        source: FeatureSource,
+        policy: Policy,
+        how: FitConfig,
+        seed: Sequence[int],
+        checkpoint: Path | None,
+    ) -> Fitted:
+        """Train π in place."""
+        return train_clips(source, policy, how, seed, checkpoint)
+
+    def read(self, source: Source, videos: NDArray[np.int64], policy: Policy) -> TaskTrace:
+        """Look where π says."""
+        return read_clips(source, videos, policy)
+
+
+@dataclass(frozen=True)
+class ClipSystem(LearnedSystem):
+    """The same decision, learned in ``focusgym/Clip-v0``; its setting means nothing."""
+
+    knob: ClassVar[str] = "setting"
+
+    task: str = "Clip"
+    keywords: Any = field(default_factory=lambda: {"observation": "maps"})
+
+    def environment(self, table: Table, setting: float) -> dict[str, Any]:
+        """Return the keywords."""
+        return {**self.keywords}
+
+
+@dataclass(frozen=True)
+class OnePlace(DirectSystem):
+    """A place for a whole video that depends on nothing that is seen in it.
+
+    Its setting means nothing. On pixels a random one is another than on the cache.
+
+    Attributes:
+        agent: Gives who names it, from the cache with f_C and a seed: what it names in the first
+            segment counts for all.
+    """
+
+    knob: ClassVar[str] = "setting"
+
+    agent: Callable[[FeatureSource, int], Agent] = field(kw_only=True)
+
+    def reader(
+        self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
+    ) -> Reader:
+        """Return what looks there."""
+        agent, engine = self.agent(source, seed), FocusEngine(source)
+
+        def read(of: Source, videos: NDArray[np.int64]) -> TaskTrace:
+            options = agent.plan(engine, videos).options[:, 0]
+            return read_segments(of, videos, range(source.cache.steps), options)
+
+        return read
+
+
+class RandomPlace(OnePlace):
+    """A place that a seed changes."""
+
+    learns: ClassVar[bool] = True
+
+
+def _best_fixed(source: FeatureSource, seed: int) -> Agent:
+    """Return who names the place that comes to the highest confidence in validation videos."""
+    return FixedAgent(best_fixed_option(FocusEngine(source), source.cache.split("val")))
+
+
+_TSM = "AdaFocus-TSM (arXiv:2105.03245) section 4.2"
+# One epoch of a rollout: a decision is an episode.
+_PPO: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "n_steps": 8,
+    "batch_size": 256,
+    "n_epochs": 4,
+    "gamma": 1.0,
+    "gae_lambda": 1.0,
+}
+_ACTOR = "focusgym.agents.clip_actor:ClipActorCritic"
+
+ADAFOCUS_TSM = ClipByGradient(
+    "adafocus_tsm",
+    "where to look in a whole video, by the exact gradient of the expected confidence",
+    f"{_TSM}; the gradient is ours",
+    _KIND,
+    places="patches",
+)
+ADAFOCUS_TSM_PPO = ClipSystem(
+    "adafocus_tsm_ppo",
+    "where to look in a whole video, among the options, by PPO",
+    f"{_TSM}; options in place of two real numbers are ours",
+    _KIND,
+    places="patches",
+    learner=Learner(policy=_ACTOR, n_envs=64, keywords={**_PPO, "ent_coef": 0.01}),
+)
+ADAFOCUS_TSM_GAUSSIAN = ClipSystem(
+    "adafocus_tsm_gaussian",
+    "where to look in a whole video, as two real numbers with Gaussian noise, by PPO",
+    f"{_TSM} as released: noise of 0.25; the nearest option is ours",
+    _KIND,
+    places="patches",
+    keywords={"observation": "maps", "actions": "centers"},
+    learner=Learner(policy=_ACTOR, n_envs=64, keywords={**_PPO, "ent_coef": 0.0}),
+)
+CLIP_RANDOM = RandomPlace(
+    "clip_random",
+    "nothing: a random place for a whole video",
+    "a control of AdaFocus (arXiv:2105.03245) Table 5",
+    _KIND,
+    places="patches",
+    agent=lambda source, seed: RandomAgent(seed),
+)
+CLIP_CENTRAL = OnePlace(
+    "clip_central",
+    "nothing: the centre of the frame in a whole video",
+    "a control of AdaFocus (arXiv:2105.03245) Table 5",
+    _KIND,
+    places="patches",
+    agent=lambda source, seed: CentralAgent(),
+)
+CLIP_FIXED = OnePlace(
+    "clip_fixed",
+    "nothing: the place that is best in the validation videos",
+    "ours",
+    _KIND,
+    places="patches",
+    agent=_best_fixed,
+)
