@@ -60,6 +60,7 @@ from .files.checkpoint_file import (
 )
 from .pipeline.adafocus import AdaptiveRecognizer
 from .pipeline.checks import check_pixels
+from .pipeline.clip_stream import ClipStream
 from .pipeline.cubes import CubeRecognizer
 from .pipeline.look import (
     GLANCE_PIXELS,
@@ -155,6 +156,7 @@ __all__ = [
     "ClassifierConfig",
     "ClipCenters",
     "ClipNetwork",
+    "ClipStream",
     "ClipTrunk",
     "ComputeUnit",
     "Cost",

@@ -54,6 +54,8 @@ class DigitPairsConfig(DigitSceneConfig):
     name: ClassVar[str] = "digit_pairs"
 
     n_frames: int = 24
+    frame_px: int = 48
+    clutter: int = 5
     n_digits: int = 5
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ _TRACE_PX = 224
 
 # Of networks that can shift: this project's; ResNets' names; the parts of an inverted residual
 # block that widens its input first; and how many blocks a stage has, of which every second shifts.
-_SMALL_SHIFTED = "small_residual"
+_SMALL_SHIFTED = ("small_residual", "small_residual_glance")
 _RESNETS = re.compile(r"(resnet|resnext|wide_resnet)\d+")
 _EXPANDS = 4
 _MANY_BLOCKS = 23
@@ -100,7 +100,12 @@ class _ResidualBlock(nn.Module):
 
 def _small_residual() -> Trunk:
     blocks = _ResidualBlock(16, 32, 2), _ResidualBlock(32, 64, 2)
-    return Trunk(nn.Sequential(_conv(3, 16, 1), *blocks), 64)
+    return Trunk(nn.Sequential(_conv(3, 16, 2), *blocks), 64)
+
+
+def _small_residual_glance() -> Trunk:
+    blocks = _ResidualBlock(16, 32, 2), _ResidualBlock(32, 32, 1)
+    return Trunk(nn.Sequential(_conv(3, 16, 1), *blocks), 32)
 
 
 # This project's own, by name; functions of yours are found by ``module:attribute``.
@@ -108,6 +113,7 @@ TRUNKS: dict[str, Callable[[], Trunk]] = {
     "small_glance": _small_glance,
     "small_local": _small_local,
     "small_residual": _small_residual,
+    "small_residual_glance": _small_residual_glance,
 }
 
 
@@ -122,7 +128,7 @@ def check_name(name: str) -> None:
     if kind is not None and not _can_shift(name):
         raise ValueError(
             f"there is no temporal shift in {name!r}, of {whole!r}: choose a network with residual "
-            f"branches, such as mobilenet_v2, resnet18, resnet50 or {_SMALL_SHIFTED}"
+            f"branches, such as mobilenet_v2, resnet18, resnet50 or {_SMALL_SHIFTED[0]}"
         )
     if name in TRUNKS or ":" in name:
         return
@@ -147,8 +153,8 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
     is traced for inference: stochastic depth is off, also if it is trained.
 
     Args:
-        name: ``small_glance``, ``small_local``, ``small_residual`` (this project's, for the
-            embedded digits); one of ``torchvision.models.list_models(module=torchvision.models)``;
+        name: ``small_glance``, ``small_local``, ``small_residual``, ``small_residual_glance``
+            (this project's, for the embedded data sets); one of ``torchvision.models.list_models(module=torchvision.models)``;
             or ``module:attribute`` of a function of your own that returns a `Trunk`. With ``_tsm``
             or ``_tsm_online`` at the end, a network with residual branches shifts channels along
             the frames of a clip, see `shift_frames`; its weights have the same names.
@@ -190,7 +196,7 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
 
 def _can_shift(name: str) -> bool:
     """Whether it is known where a network's residual branches begin."""
-    return name in ("mobilenet_v2", _SMALL_SHIFTED) or _RESNETS.match(name) is not None
+    return name in ("mobilenet_v2", *_SMALL_SHIFTED) or _RESNETS.match(name) is not None
 
 
 def _branches(network: nn.Module) -> list[str]:

@@ -29,6 +29,7 @@ from .checks import (
     check_pixels,
     check_policy,
 )
+from .clip_stream import ClipStream
 from .look import autocast_dtype, glance_at, look_at
 from .recognition import Recognition, RecognizerConfig
 from .recognizer import Recognizer
@@ -217,6 +218,15 @@ class AdaptiveRecognizer(Recognizer):
             batch: B, streams in step with each other.
         """
         return RecognizerStream(self, batch)
+
+    def clip_stream(self, batch: int = 1, options: Tensor | None = None) -> ClipStream:
+        """Begin to recognize clips whose frames come one after the other.
+
+        Args:
+            batch: B, streams in step with each other.
+            options: Where f_L runs; see `ClipStream`, as for what is refused.
+        """
+        return ClipStream(self, batch, options)
 
     @torch.no_grad()
     def observe(

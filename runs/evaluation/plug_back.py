@@ -28,6 +28,7 @@ from ...envs import FeatureSource, FocusEngine, Plan
 from ...feature_cache import FeatureCache, read_many
 from ...recognizer import (
     AdaptiveRecognizer,
+    Boxes,
     Classifier,
     Encoder,
     FrameCost,
@@ -159,12 +160,14 @@ def recognizer_of(
         cache: It says what the recognizer reads, where it looks and what the classes are.
         encoders: f_G and f_L, fused as the cache was built, or as they are kept in bundles.
         classifier: f_C.
-        policy: π, and π′ where it has one.
+        policy: π, and π′ where it has one. One that names centres looks at boxes of the size of the
+            cache's patches.
     """
+    boxes = Boxes(cache.places.frame_px, cache.places.side_px)
     return AdaptiveRecognizer(
         *encoders,
         classifier,
-        cache.places,
+        boxes if policy.names_centers else cache.places,
         policy,
         cache.dtype,
         frames=cache.frames,

@@ -39,6 +39,7 @@ from .trace import Played
 
 MODEL = "model.zip"
 TRAINED = "trained"  # folder of what a system without an environment has learned
+RECOGNIZER = "recognizer"  # folder of its recognizer, for any video
 
 
 @dataclass(frozen=True, eq=False)

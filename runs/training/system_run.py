@@ -21,13 +21,16 @@ from ...agents import (
     train_system,
 )
 from ...agents.checkpoints.on_policy import check_kept
+from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.training import table_of
 from ...envs import EnvConfig, FeatureSource, open_source
-from ...recognizer import torch_threads, weights_digest
+from ...recognizer import Policy, read_bundle, restore, torch_threads, weights_digest
 from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.train import TrainConfig
-from ..evaluation.system_runs import MODEL, TRAINED
+from ..evaluation.plug_back import recognizer_of
+from ..evaluation.system_runs import MODEL, RECOGNIZER, TRAINED
 from ..evaluation.systems import played_of, system_results
+from ..folders.atomic import whole
 from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
 from ..options.devices import device_of
 from ..options.parse import UsageError, usage
@@ -140,11 +143,24 @@ def _play(
         assert isinstance(system, DirectSystem)
         setting = setting_of(system, config.method)
         read = system.reader(source, setting, config.seed, out / TRAINED)
+        if isinstance(system, GradientSystem):
+            _plug_back(system, source, out)
         return read(source, source.cache.split("test"))
     train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
     with whole_file(out / MODEL) as beside, beside.open("wb") as file:
         made.model.save(file)
     return trace_task(made.model, made.env_id, split="test", **made.keywords)
+
+
+def _plug_back(system: GradientSystem[Any], source: FeatureSource, out: Path) -> None:
+    """Write the recognizer of a policy that names a place in each segment, for any video."""
+    cache = source.cache
+    policy = restore(out / TRAINED, read_bundle(out / TRAINED, "policy"), system.build)
+    # One place for several segments is named for the whole video, which a recognizer does not do.
+    if isinstance(policy, Policy) and (policy.config.network != "clip" or cache.steps == 1):
+        recognizer = recognizer_of(cache, cache.encoders(), source.classifier, policy)
+        with whole(out / RECOGNIZER, replace=True) as folder:
+            recognizer.save(folder, cache.fingerprint)
 
 
 def _write(

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..configs.train import LearnerConfig, SystemConfig, TrainConfig
 from ..evaluation.measures import print_measures
+from ..evaluation.system_runs import RECOGNIZER
 from ..options.parse import UsageError, tell
 from ..training.policy_run import run_training
 from ..training.system_run import run_system
@@ -38,6 +39,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
         results = run_system(config)
         model = "the model, logs " if "mean_returns" in results else "what it did "
         holds, after = f"{model}and results.json", ""
+        if (config.out / RECOGNIZER).is_dir():
+            holds = "its recognizer, for any video, what it did and results.json"
+            after = f"\nnext: focusgym recognize VIDEO --bundle {config.out / RECOGNIZER}"
     if config.json:
         tell(json.dumps(results))
     else:

@@ -342,7 +342,7 @@ def test_a_network_of_your_own_is_found_by_its_place(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must return a Trunk; got Identity"):
         Encoder(EncoderConfig(f"{__name__}:no_trunk"))
     with pytest.raises(
-        ValueError, match="encoder must be one of small_glance, small_local, small_residual, or"
+        ValueError, match="encoder must be one of small_glance, small_local, small_residual, "
     ):
         Encoder(EncoderConfig("no_such_module:net"))
     write_bundle(tmp_path / "theirs", "encoder", EncoderConfig("antigravity:net"), encoder)
