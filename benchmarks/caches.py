@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from focusgym.recognizer import (
     encoder_gmacs,
     option_group,
 )
+from focusgym.recognizer.pipeline.look import crop_all
 
 DATA = Path(os.environ.get("FOCUSGYM_DATA", "../shared/data"))
 STEPS, FEW, MANY, REPEATS = 8, 4, 28, 5
@@ -68,7 +70,9 @@ def throughput(out: Path, weights: Path) -> dict[str, dict[str, float | str]]:
     encoder = VideoEncoder(encoders, config)
     frames, _ = read_frames(clips_of(videos)[0], config.frames)
     prepared = prepared_batches(encoder, frames)
-    unfused = [(network.trunk, part) for network, (_, part) in zip(networks, prepared, strict=True)]
+    unfused = [
+        (network.encode, part) for network, (_, part) in zip(networks, prepared, strict=True)
+    ]
 
     def build(table: pd.DataFrame) -> float:
         root = out / "cache"
@@ -154,7 +158,7 @@ def parts_of_a_video(encoder: VideoEncoder, clips: list[Clip]) -> dict[str, dict
     }
 
 
-Prepared = list[tuple[torch.nn.Module, list[Tensor]]]
+Prepared = list[tuple[Callable[[Tensor], Tensor], list[Tensor]]]
 
 
 def prepared_batches(encoder: VideoEncoder, frames: Tensor) -> Prepared:
@@ -162,13 +166,16 @@ def prepared_batches(encoder: VideoEncoder, frames: Tensor) -> Prepared:
     with torch.inference_mode():
         (group,) = encoder.config.groups
         f_g, f_l = encoder.encoders["glance"], encoder.encoders[group.encoder]
+        looked, glanced = (
+            each(frames) for each in (encoder.config.frames.look, encoder.config.frames.glance)
+        )
         patches = [
             batch
-            for frame in f_l.prepare(frames).split(1)
-            for batch in batches(group.places.crop_all(frame).flatten(0, 1), LOCAL_PIXELS)
+            for segment in f_l.prepare(looked).split(1)
+            for batch in batches(crop_all(group.places, segment), LOCAL_PIXELS)
         ]
-        glances = list(batches(f_g.prepare(frames), GLANCE_PIXELS))
-    return [(f_g.trunk, glances), (f_l.trunk, patches)]
+        glances = list(batches(f_g.prepare(glanced), GLANCE_PIXELS))
+    return [(f_g.encode, glances), (f_l.encode, patches)]
 
 
 def bare(prepared: Prepared, n: int, *, together: bool) -> float:

@@ -11,6 +11,7 @@ import platform
 from pathlib import Path
 
 import caches
+import clips
 import decoding
 import environment
 import exits
@@ -34,7 +35,7 @@ def main() -> None:
     table: dict[str, dict[str, float | str]] = {}
     parts = (
         *(quickstart, exits, environment, training, policies),
-        *(decoding, caches, recognizer, startup, verbs),
+        *(decoding, caches, recognizer, clips, startup, verbs),
     )
     for measure in (part.rows for part in parts):
         table.update(measure(OUT))

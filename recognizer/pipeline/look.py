@@ -172,7 +172,7 @@ def look_everywhere(
     pooled = [
         pool(encoder.encode(images), dtype)
         for some in prepared.split(at_once)
-        for images in batches(_crop_all(places, some), LOCAL_PIXELS)
+        for images in batches(crop_all(places, some), LOCAL_PIXELS)
     ]
     vectors: Tensor = torch.cat(pooled).unflatten(0, (len(prepared), n_options))
     return vectors
@@ -228,7 +228,7 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
-def _crop_all(places: Places, prepared: Tensor) -> Tensor:
+def crop_all(places: Places, prepared: Tensor) -> Tensor:
     """Return all options ``(M·K, 3, side, side)``, or ``(M·K, F, 3, side, side)`` of segments."""
     if prepared.ndim == 4:
         return places.crop_all(prepared).flatten(0, 1)
