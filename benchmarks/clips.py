@@ -141,7 +141,8 @@ def building(out: Path) -> dict[str, dict[str, float | str]]:
     shutil.rmtree(out / "clips")
     how = (
         f"{n} clips of 342×256 px, {GLANCED} + {LOOKED} frames, P = {PATCH_PX}, K = 9, "
-        f"MobileNet-V2 that shifts twice, {torch.get_num_threads()} cores; as cache_build_vs_encoder"
+        f"MobileNet-V2 that shifts twice, {torch.get_num_threads()} cores; as "
+        "cache_build_vs_encoder"
     )
     return {"clip_cache_build_vs_encoder": row(ratios, "", how)}
 

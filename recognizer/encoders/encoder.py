@@ -23,9 +23,9 @@ class EncoderConfig:
     Attributes:
         name: ``small_glance``, ``small_local``, ``small_residual``,
             ``small_residual_glance`` (this project's, for the embedded data sets); a classification
-            network of torchvision's, which is taken without its pooling and head; or ``module:attribute`` of a function of your own that returns a
-            `Trunk`. With ``_tsm`` at its end, channels are shifted along the frames of a segment,
-            see `build_trunk`.
+            network of torchvision's, which is taken without its pooling and head; or
+            ``module:attribute`` of a function of your own that returns a `Trunk`. With ``_tsm`` at
+            its end, channels are shifted along the frames of a segment, see `build_trunk`.
         input_px: Side to which the input is down-sampled first, pixels; None leaves it as it comes.
         reduction: How: by ``area`` average; or ``bilinear``, between the four pixels around each
             place, the outermost of which are the corner pixels' centres. The latter is not

@@ -155,9 +155,10 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
     Args:
         name: ``small_glance``, ``small_local``, ``small_residual``,
             ``small_residual_glance`` (this project's, for the embedded data sets); one of
-            ``torchvision.models.list_models(module=torchvision.models)``; or ``module:attribute`` of a function of your own that returns a `Trunk`. With ``_tsm``
-            or ``_tsm_online`` at the end, a network with residual branches shifts channels along
-            the frames of a clip, see `shift_frames`; its weights have the same names.
+            ``torchvision.models.list_models(module=torchvision.models)``; or ``module:attribute``
+            of a function of your own that returns a `Trunk`. With ``_tsm`` or ``_tsm_online`` at
+            the end, a network with residual branches shifts channels along the frames of a clip,
+            see `shift_frames`; its weights have the same names.
         trusted: Whether the module of your own function may be imported; see `find`.
 
     Raises:
