@@ -15,9 +15,6 @@ from ..configs.data import DataDigitsConfig, DataPairsConfig
 from ..folders.atomic import check_free
 from ..options.parse import tell, usage
 
-# Of the next command, where the order of frames matters: f_C sees it.
-_IN_ORDER = " --order video --aggregation gru"
-
 
 def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
     """Write a data set, and tell what it holds and what can be done with it.
@@ -32,13 +29,13 @@ def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
     trained, videos = (
         shlex.quote(str(path)) for path in (Path("outputs", f"{config.out.name}_v2"), config.out)
     )
-    next_command = f"focusgym fit end-to-end {trained} --preset digits_v2 --videos {videos}"
+    preset = "digit_pairs" if isinstance(config, DataPairsConfig) else "digits_v2"
+    next_command = f"focusgym fit end-to-end {trained} --preset {preset} --videos {videos}"
     files = "videos.csv is their list, boxes.csv the true box of every frame"
     with usage():
         if isinstance(config, DataPairsConfig):
             pairs = DigitPairsConfig(*sizes, seed=config.seed)
             make, n_classes = partial(make_digit_pairs, pairs), pairs.n_classes
-            next_command += _IN_ORDER
             files += ", classes.txt names the classes"
         else:
             digits = DigitsConfig(*sizes, seed=config.seed)
