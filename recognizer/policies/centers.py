@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ class CenterNetwork(Policy):
     """
 
     names_centers = True
+    _activation: ClassVar[Callable[[Tensor], Tensor]] = staticmethod(torch.tanh)
 
     def __init__(self, config: PolicyConfig) -> None:
         """Build the network with random weights.
@@ -66,11 +68,22 @@ class CenterNetwork(Policy):
             cells = blockwise_linear(maps, self.conv.weight)
         batch, steps = cells.shape[:2]
         # Normalised over videos, segments and cells, as a batch norm in two dimensions does.
-        cells = self.conv_norm(cells.reshape(-1, cells.shape[-1])).tanh()
+        cells = self._activation(self.conv_norm(cells.reshape(-1, cells.shape[-1])))
         units = self.linear(cells.reshape(batch * steps, -1))
-        units = self.norm(units).tanh().unflatten(0, (batch, steps))  # (B, T, H)
+        units = self._activation(self.norm(units)).unflatten(0, (batch, steps))  # (B, T, H)
         features, state = self.gru(units, state)
         return self.actor(features).sigmoid(), state
+
+
+class ReluCenterNetwork(CenterNetwork):
+    """The same with ReLU in place of tanh: π of AdaFocus's released Something-Something networks.
+
+    There a clip is one segment, for which the GRU runs one step from zeros; `ClipCenters` has none.
+
+    Source: the released AdaFocus code for Something-Something.
+    """
+
+    _activation = staticmethod(torch.relu)
 
 
 def check_centers_config(config: PolicyConfig) -> None:
