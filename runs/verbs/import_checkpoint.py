@@ -150,8 +150,8 @@ def _adafocus_sth(
     """Return the networks of a Something-Something checkpoint, its boxes, and its frames.
 
     Raises:
-        UsageError: If the boxes do not fit into frames, there are to be several clips or none of a
-            frame, or a cache is given.
+        UsageError: If the boxes do not fit into frames, several clips are asked for, a clip has no
+            frame for f_L, or a cache is given.
         WeightsError: If it is no such checkpoint.
     """
     if config.cache is not None:

@@ -171,7 +171,13 @@ def test_boxes_draws_and_empty_places() -> None:
 def test_descriptions_come_back() -> None:
     boxes = Boxes(64, 28)
     described = asdict(boxes)
-    assert described == {"frame_px": 64, "side_px": 28, "kind": "boxes"}
+    assert described == {
+        "frame_px": 64,
+        "side_px": 28,
+        "whole_pixels": False,
+        "kind": "boxes",
+    }
+    assert read_places({"kind": "boxes", "frame_px": 64, "side_px": 28}) == boxes, "as before"
     assert read_places(described) == boxes
     with pytest.raises(TypeError, match="speed"):
         read_places({**described, "speed": 1})
