@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,6 @@ class CenterNetwork(Policy):
     """
 
     names_centers = True
-    _activation: ClassVar[Callable[[Tensor], Tensor]] = staticmethod(torch.tanh)
 
     def __init__(self, config: PolicyConfig) -> None:
         """Build the network with random weights.
@@ -41,6 +39,10 @@ class CenterNetwork(Policy):
         self.norm = nn.BatchNorm1d(config.hidden)
         self.gru = nn.GRU(config.hidden, config.hidden, batch_first=True)
         self.actor = nn.Linear(config.hidden, 2)
+
+    def activate(self, units: Tensor) -> Tensor:
+        """Return what follows each batch normalisation: tanh."""
+        return units.tanh()
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the centres ``(B, T, 2)`` in [0, 1] for glance maps; see `Policy.choose`."""
@@ -68,9 +70,9 @@ class CenterNetwork(Policy):
             cells = blockwise_linear(maps, self.conv.weight)
         batch, steps = cells.shape[:2]
         # Normalised over videos, segments and cells, as a batch norm in two dimensions does.
-        cells = self._activation(self.conv_norm(cells.reshape(-1, cells.shape[-1])))
+        cells = self.activate(self.conv_norm(cells.reshape(-1, cells.shape[-1])))
         units = self.linear(cells.reshape(batch * steps, -1))
-        units = self._activation(self.norm(units)).unflatten(0, (batch, steps))  # (B, T, H)
+        units = self.activate(self.norm(units)).unflatten(0, (batch, steps))  # (B, T, H)
         features, state = self.gru(units, state)
         return self.actor(features).sigmoid(), state
 
@@ -83,7 +85,9 @@ class ReluCenterNetwork(CenterNetwork):
     Source: the released AdaFocus code for Something-Something.
     """
 
-    _activation = staticmethod(torch.relu)
+    def activate(self, units: Tensor) -> Tensor:
+        """Return what follows each batch normalisation: ReLU."""
+        return units.relu()
 
 
 def check_centers_config(config: PolicyConfig) -> None:
