@@ -82,7 +82,7 @@ class ClipPolicy(nn.Module):
             nn.ReLU(),
         )
         self.gru = nn.GRU(hidden, hidden)
-        self.actor = nn.Sequential(nn.Linear(hidden, 2), nn.Sigmoid())
+        self.actor: Any = nn.Sequential(nn.Linear(hidden, 2), nn.Sigmoid())
         self.critic = nn.Sequential(nn.Linear(hidden, 1))
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ def frames() -> Tensor:
     torch.manual_seed(5)
     coarse = torch.randint(0, 256, (B * (GLANCED + LOOKED), 3, 9, 9)).float()
     fine = functional.interpolate(coarse, size=224, mode="bicubic").clamp(0, 255).byte()
-    return fine.unflatten(0, (B, 1, GLANCED + LOOKED))
+    clips: Tensor = fine.unflatten(0, (B, 1, GLANCED + LOOKED))
+    return clips
 
 
 @pytest.fixture(scope="module")
