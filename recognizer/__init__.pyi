@@ -77,8 +77,9 @@ from .pipeline.look import (
 from .pipeline.reading import read_recognizer
 from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.recognizer import Recognizer
-from .pipeline.released import RELEASED_ENTRIES, convert_released
-from .pipeline.released_parts import Released, ReleasedReport
+from .pipeline.released import convert_released
+from .pipeline.released_parts import RELEASED_ENTRIES, Released, ReleasedReport
+from .pipeline.released_sth import convert_released_sth, is_released_sth
 from .pipeline.released_v2 import RELEASED_V2_ENTRY, convert_released_v2, is_released_v2
 from .pipeline.stream import RecognizerStream
 from .places.boxes import Boxes
@@ -90,7 +91,7 @@ from .places.places import PLACES, Places, read_places
 from .places.whole_frame import WholeFrame
 from .policies.base import Policy, PolicyConfig, PolicyState
 from .policies.blockwise import blockwise_linear
-from .policies.centers import CenterNetwork
+from .policies.centers import CenterNetwork, ReluCenterNetwork
 from .policies.clips import ClipCenters, ClipNetwork, ClipTrunk
 from .policies.cubes import AXIS_KINDS, CubePolicy, CubePolicyConfig, evenly_spread
 from .policies.policy import (
@@ -200,6 +201,7 @@ __all__ = [
     "RecognizerStream",
     "Released",
     "ReleasedReport",
+    "ReluCenterNetwork",
     "Samples",
     "ShiftMemory",
     "Stage",
@@ -223,6 +225,7 @@ __all__ = [
     "compute_unit",
     "confidence",
     "convert_released",
+    "convert_released_sth",
     "convert_released_v2",
     "count_gmacs",
     "cube_cost",
@@ -245,6 +248,7 @@ __all__ = [
     "hold",
     "in_words",
     "is_file_name",
+    "is_released_sth",
     "is_released_v2",
     "library_versions",
     "load_weights",

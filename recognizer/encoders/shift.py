@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 # Both ways, for clips whose frames are all given; or from the past alone, for streams too.
 ShiftKind = Literal["offline", "online"]
@@ -134,6 +134,14 @@ def add_shift(network: fx.GraphModule, before: Collection[str]) -> fx.GraphModul
         )
     network.recompile()
     return network
+
+
+def shifted_modules(network: nn.Module) -> set[str]:
+    """Return the paths of the modules before which a network shifts; see `add_shift`."""
+    if not isinstance(network, fx.GraphModule):
+        return set()
+    moved = [node for node in network.graph.nodes if node.target is _shifted]
+    return {str(user.target) for node in moved for user in node.users}
 
 
 def _shifted(maps: Tensor, shift: Shift) -> Tensor:

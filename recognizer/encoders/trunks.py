@@ -19,8 +19,9 @@ from .shift import ShiftKind, add_shift, without_shift
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# What torchvision calls the modules that come after the pooling, and the auxiliary classifiers.
-HEADS = frozenset({"fc", "classifier", "head", "heads", "AuxLogits", "aux1", "aux2"})
+# What torchvision calls the modules that come after the pooling, and the auxiliary classifiers; and
+# what the released code of TSM calls its head.
+HEADS = frozenset({"fc", "classifier", "head", "heads", "AuxLogits", "aux1", "aux2", "new_fc"})
 
 # torchvision's weights of these two expect inputs that the network itself normalises once more.
 _INCEPTION = {"init_weights": False, "aux_logits": False, "transform_input": True}

@@ -16,25 +16,24 @@ from ..encoders.encoder import Encoder, EncoderConfig
 from ..policies.base import PolicyConfig
 from ..policies.policy import PolicyNetwork
 from .released_parts import (
+    CRITIC,
     GRU,
     NOT_NEEDED,
+    RELEASED_ENTRIES,
     Released,
     ReleasedReport,
     by_cells,
     check_shapes,
     encoder_of,
+    entries_of,
     filled,
     gru_shapes,
-    lacking,
     leave_out,
     map_side,
     misfit,
     sizes_of,
-    state_dict,
     take,
 )
-
-RELEASED_ENTRIES = ("glancer", "focuser", "fc", "policy")  # what is needed of a checkpoint
 
 # The released names, and this project's.
 _CLASSIFIER = {name: name for name in GRU} | {"fc.weight": "head.weight", "fc.bias": "head.bias"}
@@ -46,9 +45,6 @@ _POLICY = {name: f"trunk.{name}" for name in GRU} | {
     _ACTOR: "actor.weight",
     "actor.0.bias": "actor.bias",
 }
-_CRITIC = dict.fromkeys(
-    ("critic.0.weight", "critic.0.bias"), "the value estimate, which only training needs"
-)
 
 # From stage II on the focuser's state dict carries the networks of its PPO, too.
 _POLICY_IN_FOCUSER = re.compile(r"(module\.)*policy\.")
@@ -76,15 +72,7 @@ def convert_released(checkpoint: Mapping[str, Any]) -> Released:
 
     Source: AdaFocus (arXiv:2105.03245) section 3.1; names and layouts are the released code's.
     """
-    missing = [name for name in RELEASED_ENTRIES[:3] if name not in checkpoint]
-    if missing:
-        what = f"the entries {', '.join(missing)}"
-        raise lacking(what, "glancer, focuser, fc and perhaps policy", checkpoint)
-    entries = {
-        name: state_dict(name, checkpoint[name])
-        for name in RELEASED_ENTRIES
-        if name != "policy" or checkpoint.get(name) is not None
-    }
+    entries = entries_of(checkpoint)
     report = ReleasedReport(filled(checkpoint), {}, {}, {})
     with torch.random.fork_rng(devices=[]):  # networks are built with random weights first
         glance = encoder_of("glancer", entries["glancer"], EncoderConfig("mobilenet_v2"), report)
@@ -104,7 +92,7 @@ def _looks_like_policy(value: Any) -> bool:
     """Return whether an entry holds all tensors of π, by their names, and none but its PPO's."""
     if not isinstance(value, Mapping):
         return False
-    names = {n for key in value for n in (*_POLICY, *_CRITIC) if f".{key}".endswith(f".{n}")}
+    names = {n for key in value for n in (*_POLICY, *CRITIC) if f".{key}".endswith(f".{n}")}
     known = all(any(f".{key}".endswith(f".{n}") for n in names) for key in value)
     return known and names >= set(_POLICY)
 
@@ -145,7 +133,7 @@ def _classifier(
 
 
 def _policy(state: Mapping[str, Tensor], glance: int, report: ReleasedReport) -> PolicyNetwork:
-    tensors = take("policy", state, _POLICY, _CRITIC, report)
+    tensors = take("policy", state, _POLICY, CRITIC, report)
     channels = sizes_of("policy", tensors, _CONV, 4)[0]
     hidden, width = sizes_of("policy", tensors, _LINEAR, 2)
     n_options, _ = sizes_of("policy", tensors, _ACTOR, 2)

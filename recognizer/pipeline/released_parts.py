@@ -16,13 +16,19 @@ from ..encoders.loading import WeightsError, load_weights
 from ..encoders.trunks import HEADS
 from ..policies.base import Policy
 
+NORM = ("weight", "bias", "running_mean", "running_var")
+BATCHES, WHY_NO_BATCHES = "num_batches_tracked", "counts of batches, which only training needs"
 GRU = ("gru.weight_ih_l0", "gru.weight_hh_l0", "gru.bias_ih_l0", "gru.bias_hh_l0")
+CRITIC = dict.fromkeys(
+    ("critic.0.weight", "critic.0.bias"), "the value estimate, which only training needs"
+)
 NOT_NEEDED = "not needed to recognize"
+RELEASED_ENTRIES = ("glancer", "focuser", "fc", "policy")  # needed of an AdaFocus checkpoint
 
 _MOST_NAMES = 12  # that a message lists
 _GIVE = (
-    "give a checkpoint of AdaFocus's ActivityNet, FCVID or Mini-Kinetics experiments (stage I, II "
-    "or III), or of AdaFocusV2's"
+    "give a checkpoint of AdaFocus's ActivityNet, FCVID, Mini-Kinetics or Something-Something "
+    "experiments (stage I, II or III), or of AdaFocusV2's on the first three"
 )
 
 
@@ -49,10 +55,11 @@ class Released:
 
     The checkpoint does not say how large the patches were: P has to be known from elsewhere (the
     file's name, as a rule), and so has the `PatchGrid` of ``sqrt(K)`` options per axis of AdaFocus,
-    and the `Boxes` of AdaFocusV2.
+    and the `Boxes` of AdaFocusV2 and of the Something-Something networks (at whole pixels).
 
     Attributes:
-        glance: f_G, a MobileNet-V2; or, of AdaFocusV2-RN, a ResNet-50 at 96 px.
+        glance: f_G, a MobileNet-V2; or, of AdaFocusV2-RN, a ResNet-50 at 96 px. Of
+            Something-Something it shifts channels along the frames of a clip, as does f_L.
         local: f_L, a ResNet-50.
         classifier: f_C; its dropout, which no file states, is the default, or the released code's.
         policy: π; None before stage II of AdaFocus, where patches are random.
@@ -80,6 +87,23 @@ def state_dict(entry: str, value: Any) -> Mapping[str, Tensor]:
         if not tensor.isfinite().all():
             raise misfit(entry, f"holds NaN or infinite numbers in {key}: its training failed")
     return value
+
+
+def entries_of(checkpoint: Mapping[str, Any]) -> dict[str, Mapping[str, Tensor]]:
+    """Return the state dicts of an AdaFocus checkpoint by entry; before stage II without π's.
+
+    Raises:
+        WeightsError: If an entry is missing, or is no state dict of finite numbers.
+    """
+    missing = [name for name in RELEASED_ENTRIES[:3] if name not in checkpoint]
+    if missing:
+        what = f"the entries {', '.join(missing)}"
+        raise lacking(what, "glancer, focuser, fc and perhaps policy", checkpoint)
+    return {
+        name: state_dict(name, checkpoint[name])
+        for name in RELEASED_ENTRIES
+        if name != "policy" or checkpoint.get(name) is not None
+    }
 
 
 def filled(checkpoint: Mapping[str, Any]) -> list[str]:

@@ -12,21 +12,19 @@ from torch import Tensor
 from ..classifiers.base import ClassifierConfig
 from ..classifiers.max_pool import MaxPoolClassifier
 from ..encoders.encoder import Encoder, EncoderConfig
-from ..policies.base import PolicyConfig
-from ..policies.centers import CenterNetwork
+from .released_centers import center_policy
 from .released_parts import (
-    GRU,
+    BATCHES,
+    NORM,
     NOT_NEEDED,
+    WHY_NO_BATCHES,
     Released,
     ReleasedReport,
-    by_cells,
     check_shapes,
     encoder_of,
     filled,
-    gru_shapes,
     lacking,
     leave_out,
-    map_side,
     misfit,
     sizes_of,
     state_dict,
@@ -39,29 +37,10 @@ _NETWORKS = ("global_CNN", "local_CNN", "policy_stn", "classifier")
 _AUXILIARY = ("global_CNN_fc", "local_CNN_fc")
 _PARALLEL = re.compile(r"(module\.)*")
 
-# A block of MobileNet-V2 is one flat sequence here; torchvision nests its convolutions with their
-# normalisation. The first block has no expansion.
-_FIRST_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
-_BLOCK = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
-_IN_BLOCK = re.compile(r"features\.(\d+)\.conv\.(\d+)\.(\w+)")
-
 # The released names, and this project's.
-_NORM = ("weight", "bias", "running_mean", "running_var")
-_COUNT, _WHY_NO_COUNT = "num_batches_tracked", "counts of batches, which only training needs"
 _MLP, _HEAD = "mlp.layers.0.weight", re.compile(r"classifiers\.(\d{1,4})\.1\.weight")
 _CLASSIFIER = {_MLP: "layer.weight", "mlp.layers.0.bias": "layer.bias"} | {
-    f"mlp.layers.1.{name}": f"norm.{name}" for name in _NORM
-}
-_CONV, _LINEAR, _ACTOR = "encoder.0.weight", "encoder.4.weight", "fc.0.weight"
-_POLICY = {
-    **{name: name for name in GRU},
-    **{f"encoder.1.{name}": f"conv_norm.{name}" for name in _NORM},
-    **{f"encoder.5.{name}": f"norm.{name}" for name in _NORM},
-    _CONV: "conv.weight",
-    _LINEAR: "linear.weight",
-    "encoder.4.bias": "linear.bias",
-    _ACTOR: "actor.weight",
-    "fc.0.bias": "actor.bias",
+    f"mlp.layers.1.{name}": f"norm.{name}" for name in NORM
 }
 
 
@@ -99,7 +78,17 @@ def convert_released_v2(checkpoint: Mapping[str, Any]) -> Released:
         config = EncoderConfig("resnet50")
         local = encoder_of("local_CNN", networks["local_CNN"], config, report)
         classifier = _classifier(networks["classifier"], glance.channels, local.channels, report)
-        policy = _policy(networks["policy_stn"], glance.channels, report)
+        policy = center_policy(
+            "policy_stn",
+            networks["policy_stn"],
+            "centers",
+            glance.channels,
+            report,
+            encoder="encoder",
+            actor="fc",
+            unused={},
+            in_clips=False,
+        )
     for name in _AUXILIARY:
         keys = [*networks.get(name, {})]
         leave_out(report, name, keys, "an auxiliary head, which only training needs")
@@ -136,31 +125,11 @@ def _networks(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 def _glance(state: Mapping[str, Tensor], report: ReleasedReport) -> Encoder:
     is_resnet = any(key.startswith("layer1.") for key in state)
+    config = EncoderConfig("mobilenet_v2")
     if is_resnet:
         config = EncoderConfig("resnet50", 96, "bilinear")
-    else:
-        config, state = EncoderConfig("mobilenet_v2"), _as_torchvision_names(state)
     report.inferred["glance_encoder"] = config.name
     return encoder_of("global_CNN", state, config, report)
-
-
-def _as_torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a MobileNet-V2 whose blocks are flat sequences with torchvision's names."""
-    renamed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        match = _IN_BLOCK.fullmatch(key)
-        if match:
-            block, layer, tensor = match.groups()
-            nested = _FIRST_BLOCK if block == "1" else _BLOCK
-            if layer not in nested:
-                raise misfit(
-                    "global_CNN",
-                    f"holds {key} {tuple(value.shape)}, expected in this block no more than the "
-                    f"layers conv.{', conv.'.join(nested)}",
-                )
-            key = f"features.{block}.conv.{nested[layer]}.{tensor}"
-        renamed[key] = value
-    return renamed
 
 
 def _classifier(
@@ -179,7 +148,7 @@ def _classifier(
         for step in range(steps)
         for name in ("weight", "bias")
     }
-    unused = {f"mlp.layers.1.{_COUNT}": _WHY_NO_COUNT}
+    unused = {f"mlp.layers.1.{BATCHES}": WHY_NO_BATCHES}
     tensors = take("classifier", state, names, unused, report)
     hidden, width = sizes_of("classifier", tensors, _MLP, 2)
     n_classes, _ = sizes_of("classifier", tensors, "classifiers.0.1.weight", 2)
@@ -208,40 +177,3 @@ def _classifier(
     classifier.load_state_dict({names[name]: value for name, value in tensors.items()})
     report.inferred.update(n_classes=n_classes, classifier_hidden=hidden, steps=steps)
     return classifier.eval()
-
-
-def _policy(state: Mapping[str, Tensor], glance: int, report: ReleasedReport) -> CenterNetwork:
-    unused = {f"encoder.{layer}.{_COUNT}": _WHY_NO_COUNT for layer in (1, 5)}
-    tensors = take("policy_stn", state, _POLICY, unused, report)
-    channels = sizes_of("policy_stn", tensors, _CONV, 4)[0]
-    hidden, width = sizes_of("policy_stn", tensors, _LINEAR, 2)
-    side = map_side("policy_stn", (_CONV, channels), (_LINEAR, width))
-    shapes = gru_shapes(hidden, hidden) | {
-        **{f"encoder.1.{name}": (channels,) for name in _NORM},
-        **{f"encoder.5.{name}": (hidden,) for name in _NORM},
-        _CONV: (channels, glance, 1, 1),
-        _LINEAR: (hidden, width),
-        "encoder.4.bias": (hidden,),
-        _ACTOR: (2, hidden),
-        "fc.0.bias": (2,),
-    }
-    check_shapes("policy_stn", tensors, shapes)
-    # Ours is a linear layer over the last axis, theirs a 1×1 convolution; neither has a bias.
-    tensors[_CONV] = tensors[_CONV].flatten(1)
-    tensors[_LINEAR] = by_cells(tensors[_LINEAR], channels)
-    for name in (_ACTOR, "fc.0.bias"):
-        tensors[name] = tensors[name].flip(0)  # they name (y, x), we (x, y)
-    config = PolicyConfig(
-        side,
-        side,
-        glance,
-        n_options=1,
-        conv_channels=channels,
-        hidden=hidden,
-        network="centers",
-    )
-    policy = CenterNetwork(config)
-    policy.load_state_dict({_POLICY[name]: value for name, value in tensors.items()})
-    report.inferred.update(map_height=side, map_width=side)
-    report.inferred.update(conv_channels=channels, policy_hidden=hidden)
-    return policy.eval()

@@ -23,6 +23,8 @@ class Boxes:
     Attributes:
         frame_px: Frame side S, pixels.
         side_px: Side P of the boxes, and of what an encoder reads, pixels, at most S.
+        whole_pixels: Whether boxes lie at whole pixels instead, rounded down: then nothing is
+            interpolated, and no gradient goes to the centre.
         kind: Which places these are, for descriptions.
 
     Raises:
@@ -30,11 +32,12 @@ class Boxes:
 
     Source: AdaFocusV2 (arXiv:2112.14238) section 3.2: the pixel (x, y) of a patch is the bilinear
         interpolation of the four pixels of the frame around it. The released code's centres are
-        fractions of S − P, too.
+        fractions of S − P, too. That of AdaFocus rounds corners down to whole pixels.
     """
 
     frame_px: int
     side_px: int
+    whole_pixels: bool = False
     kind: str = field(default="boxes", init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -86,8 +89,13 @@ class Boxes:
 
     def boxes_at(self, where: Tensor) -> Tensor:
         """Return the boxes ``(..., 4)`` float32 (left, top, right, bottom) of places, pixels."""
-        corner = where * self.span_px
+        corner = self._corner(where)
         return torch.cat([corner, corner + self.side_px], dim=-1)
+
+    def _corner(self, where: Tensor) -> Tensor:
+        """Return the upper left corners ``(..., 2)`` of places, pixels."""
+        corner = where * self.span_px
+        return corner.floor() if self.whole_pixels else corner
 
     def check(self, where: Tensor) -> None:
         """Check that places ``(..., 2)`` are in [0, 1].
@@ -133,7 +141,7 @@ class Boxes:
             return frames + 0 * options.sum()  # every place is the whole frame
         # Halves are too coarse for pixels; doubles stay doubles.
         dtype = torch.promote_types(options.dtype, torch.float32)
-        corner = options.to(dtype) * self.span_px  # (M, 2)
+        corner = self._corner(options.to(dtype))  # (M, 2)
         first = corner.detach().floor().clamp(max=self.span_px - 1)
         rest = (corner - first).to(frames.dtype)[:, :, None, None, None]  # (M, 2, 1, 1, 1)
         p = self.side_px + 1

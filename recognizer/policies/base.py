@@ -26,8 +26,10 @@ class PolicyConfig:
         threshold: ρ: frames for which π′ gives a keep probability below it are skipped. None means
             that there is no π′ and every frame is looked at.
         network: Kind of the networks: ``gru``, which chooses among K options; ``centers``, which
-            names the centre of a box; ``clip`` and ``clip_centers``, which do the same and remember
-            nothing of the segments before; or ``module:attribute`` of a subclass of `Policy`.
+            names the centre of a box; ``relu_centers``, the same with ReLU, as AdaFocus's released
+            Something-Something networks are; ``clip`` and ``clip_centers``, which choose and name
+            likewise and remember nothing of the segments before; or ``module:attribute`` of a
+            subclass of `Policy`.
 
     Raises:
         ValueError: If an allowed option is not in ``[0, K)``, or ρ is not in [0, 1].

@@ -40,6 +40,10 @@ class CenterNetwork(Policy):
         self.gru = nn.GRU(config.hidden, config.hidden, batch_first=True)
         self.actor = nn.Linear(config.hidden, 2)
 
+    def activate(self, units: Tensor) -> Tensor:
+        """Return what follows each batch normalisation: tanh."""
+        return units.tanh()
+
     def forward(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the centres ``(B, T, 2)`` in [0, 1] for glance maps; see `Policy.choose`."""
         return self._advance(maps, None)[0]
@@ -66,11 +70,24 @@ class CenterNetwork(Policy):
             cells = blockwise_linear(maps, self.conv.weight)
         batch, steps = cells.shape[:2]
         # Normalised over videos, segments and cells, as a batch norm in two dimensions does.
-        cells = self.conv_norm(cells.reshape(-1, cells.shape[-1])).tanh()
+        cells = self.activate(self.conv_norm(cells.reshape(-1, cells.shape[-1])))
         units = self.linear(cells.reshape(batch * steps, -1))
-        units = self.norm(units).tanh().unflatten(0, (batch, steps))  # (B, T, H)
+        units = self.activate(self.norm(units)).unflatten(0, (batch, steps))  # (B, T, H)
         features, state = self.gru(units, state)
         return self.actor(features).sigmoid(), state
+
+
+class ReluCenterNetwork(CenterNetwork):
+    """The same with ReLU in place of tanh: π of AdaFocus's released Something-Something networks.
+
+    There a clip is one segment, for which the GRU runs one step from zeros; `ClipCenters` has none.
+
+    Source: the released AdaFocus code for Something-Something.
+    """
+
+    def activate(self, units: Tensor) -> Tensor:
+        """Return what follows each batch normalisation: ReLU."""
+        return units.relu()
 
 
 def check_centers_config(config: PolicyConfig) -> None:

@@ -8,6 +8,7 @@ from .base import Policy, PolicyConfig
 POLICIES: dict[str, str] = {
     "gru": "focusgym.recognizer.policies.policy:PolicyNetwork",
     "centers": "focusgym.recognizer.policies.centers:CenterNetwork",
+    "relu_centers": "focusgym.recognizer.policies.centers:ReluCenterNetwork",
     "clip": "focusgym.recognizer.policies.clips:ClipNetwork",
     "clip_centers": "focusgym.recognizer.policies.clips:ClipCenters",
 }

@@ -13,25 +13,28 @@ from tyro.conf import Positional, arg
 class ImportConfig:
     """Turn a released checkpoint of AdaFocus or AdaFocusV2 into bundles.
 
-    Of the ActivityNet, FCVID and Mini-Kinetics experiments; which of the two it is, is read from
-    its content.
+    Of the ActivityNet, FCVID and Mini-Kinetics experiments, of AdaFocus also of those on
+    Something-Something; which of them it is of, is read from its content.
 
     Attributes:
         checkpoint: The .pth.tar; nothing in it is executed.
         out: Folder of the bundles recognizer, classifier, glance and local; of AdaFocus also of
             policy.
         patch: Patch side P that it was trained with, pixels: the file does not tell.
-        steps: T that it was trained with.
+        steps: T that it was trained with: 16 if nothing is given; of Something-Something 1, the
+            clip.
+        local_frames: Of Something-Something: how many frames of the clip f_L was trained with.
         classes: File with the name of a class in each line.
         cache: A feature cache of these encoders: policy and classifier are then for it. Not of
-            AdaFocusV2, which looks between the patches of a grid.
+            AdaFocusV2 and Something-Something, which look between the patches of a grid.
         json: Print one JSON object, report.json and what a video costs, and nothing else.
     """
 
     checkpoint: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     patch: int
-    steps: int = 16
+    steps: int | None = None
+    local_frames: int = 12
     classes: Path | None = None
     cache: Path | None = None
     json: bool = False

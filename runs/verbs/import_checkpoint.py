@@ -20,10 +20,12 @@ from ...recognizer import (
     PatchGrid,
     Released,
     convert_released,
+    convert_released_sth,
     convert_released_v2,
     describe,
     format_gmacs,
     in_words,
+    is_released_sth,
     is_released_v2,
     write_bundle,
 )
@@ -34,6 +36,8 @@ from ..options.parse import UsageError, tell, usage
 # The released code's: short side 256 by Pillow, central crop 224, patches on a 7×7 grid. That of
 # AdaFocusV2 has boxes at any place, and reads the frames in another order.
 FRAME_PX, RESIZE_PX, RESIZER, GRID, ORDER_V2 = 224, 256, "pillow", 7, "halving"
+STEPS = 16  # of all but Something-Something, where a video is one clip
+GLANCE_FRAMES = 8  # of that clip, where no policy tells
 
 
 def import_checkpoint(config: ImportConfig) -> None:
@@ -47,13 +51,16 @@ def import_checkpoint(config: ImportConfig) -> None:
     """
     check_free(config.out)
     with usage():
-        frames = FrameConfig(config.steps, FRAME_PX, RESIZE_PX, resizer=RESIZER)
+        steps = STEPS if config.steps is None else config.steps
+        frames = FrameConfig(steps, FRAME_PX, RESIZE_PX, resizer=RESIZER)
     classes = [] if config.classes is None else _class_names(config.classes)
     checkpoint = read_checkpoint(config.checkpoint, (*RELEASED_ENTRIES, RELEASED_V2_ENTRY))
     places: PatchGrid | Boxes
     if is_released_v2(checkpoint):
-        released, places = _adafocus_v2(config, checkpoint)
+        released, places = _adafocus_v2(config, checkpoint, steps)
         frames = replace(frames, order=ORDER_V2)
+    elif is_released_sth(checkpoint):
+        released, places, frames = _adafocus_sth(config, checkpoint, frames)
     else:
         released, places = _adafocus(config, checkpoint)
     _check_maps(released)
@@ -86,12 +93,12 @@ def import_checkpoint(config: ImportConfig) -> None:
             write_bundle(folder / "policy", "policy", policy.config, policy, fingerprint)
         report = {**asdict(released.report), "gmacs_per_frame": asdict(recognizer.cost)}
         (folder / "report.json").write_text(json.dumps(report, indent=2))
-    cost = recognizer.cost.of_video(config.steps, policy=released.policy is not None)
+    cost = recognizer.cost.of_video(frames.steps, policy=released.policy is not None)
     if config.json:
-        costs = {"steps": config.steps, "gmacs_per_video": cost.total_gmacs}
+        costs = {"steps": frames.steps, "gmacs_per_video": cost.total_gmacs}
         tell(json.dumps({"out": str(config.out), **report, **costs}))
     else:
-        _tell_report(config, released, cost.total_gmacs)
+        _tell_report(config, released, frames, cost.total_gmacs)
 
 
 def _adafocus(config: ImportConfig, checkpoint: Mapping[str, Any]) -> tuple[Released, PatchGrid]:
@@ -110,8 +117,10 @@ def _adafocus(config: ImportConfig, checkpoint: Mapping[str, Any]) -> tuple[Rele
     return released, grid
 
 
-def _adafocus_v2(config: ImportConfig, checkpoint: Mapping[str, Any]) -> tuple[Released, Boxes]:
-    """Return the networks of an AdaFocusV2 checkpoint, and its boxes.
+def _adafocus_v2(
+    config: ImportConfig, checkpoint: Mapping[str, Any], steps: int
+) -> tuple[Released, Boxes]:
+    """Return the networks of an AdaFocusV2 checkpoint for videos of T steps, and its boxes.
 
     Raises:
         UsageError: If the boxes do not fit into frames, there are not as many heads as frames, or
@@ -126,13 +135,47 @@ def _adafocus_v2(config: ImportConfig, checkpoint: Mapping[str, Any]) -> tuple[R
     with usage():
         boxes = Boxes(FRAME_PX, config.patch)
     released = convert_released_v2(checkpoint)
-    steps = released.report.inferred["steps"]
-    if steps != config.steps:
+    heads = released.report.inferred["steps"]
+    if heads != steps:
         raise UsageError(
-            f"--steps {config.steps}: the checkpoint has heads for 1 to {steps} frames: give "
-            f"--steps {steps}"
+            f"--steps {steps}: the checkpoint has heads for 1 to {heads} frames: give "
+            f"--steps {heads}"
         )
     return released, boxes
+
+
+def _adafocus_sth(
+    config: ImportConfig, checkpoint: Mapping[str, Any], frames: FrameConfig
+) -> tuple[Released, Boxes, FrameConfig]:
+    """Return the networks of a Something-Something checkpoint, its boxes, and its frames.
+
+    Raises:
+        UsageError: If the boxes do not fit into frames, several clips are asked for, a clip has no
+            frame for f_L, or a cache is given.
+        WeightsError: If it is no such checkpoint.
+    """
+    if config.cache is not None:
+        raise UsageError(
+            f"--cache {config.cache}: a cache holds the features of a grid's patches, this "
+            "checkpoint looks anywhere between them: leave --cache out"
+        )
+    if config.steps not in (None, 1):
+        raise UsageError(
+            f"--steps {config.steps}: a video of Something-Something is one clip: leave it out"
+        )
+    with usage():
+        boxes = Boxes(FRAME_PX, config.patch, whole_pixels=True)
+    released = convert_released_sth(checkpoint)
+    with usage():
+        frames = replace(
+            frames,
+            steps=1,
+            short_videos="repeat_first",
+            segment_frames=config.local_frames,
+            glance_frames=int(released.report.inferred.get("glance_frames", GLANCE_FRAMES)),
+            own_glance=True,
+        )
+    return released, boxes, frames
 
 
 def _check_maps(released: Released) -> None:
@@ -145,7 +188,8 @@ def _check_maps(released: Released) -> None:
     if policy is None:
         return
     with torch.no_grad():
-        maps = released.glance(torch.zeros(1, 3, FRAME_PX, FRAME_PX, dtype=torch.uint8))
+        segment = torch.zeros(1, 1, 3, FRAME_PX, FRAME_PX, dtype=torch.uint8)
+        maps = released.glance(segment)
     expected, found = (policy.config.map_height, policy.config.map_width), tuple(maps.shape[2:])
     if expected != found:
         raise UsageError(
@@ -155,7 +199,9 @@ def _check_maps(released: Released) -> None:
         )
 
 
-def _tell_report(config: ImportConfig, released: Released, gmacs_per_video: float) -> None:
+def _tell_report(
+    config: ImportConfig, released: Released, frames: FrameConfig, gmacs_per_video: float
+) -> None:
     """Print what was used, what was left out, and what the recognizer costs."""
     report = released.report
     for entry, n in report.used.items():
@@ -169,7 +215,8 @@ def _tell_report(config: ImportConfig, released: Released, gmacs_per_video: floa
             "there is no policy in it, which is expected in an entry 'policy' (it holds "
             f"{', '.join(report.entries)}): the recognizer has to be told where to look"
         )
-    per_video = f"{format_gmacs(gmacs_per_video)} per video of {config.steps} frames"
+    read = " + ".join(str(frames.steps * count) for count in frames.counts)
+    per_video = f"{format_gmacs(gmacs_per_video)} per video of {read} frames"
     tell(f"{config.out}: a recognizer of {per_video}")
 
 

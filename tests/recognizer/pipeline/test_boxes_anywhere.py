@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,7 @@ def test_a_bundle_gives_the_same(tmp_path: Path) -> None:
     recognizer = make(ExitRule("entropy", (-0.9,) * T))
     recognizer.save(tmp_path / "bundle", metrics={"accuracy": 0.5})
     config = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["config"]
-    assert config["places"] == {"frame_px": S, "side_px": P, "kind": "boxes"}
+    assert config["places"] == asdict(BOXES)
     assert config["policy"]["network"] == "centers"
     assert config["frames"]["order"] == "halving"
     read = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
@@ -210,6 +210,7 @@ def test_a_bundle_gives_the_same(tmp_path: Path) -> None:
     # Places of another kind than the policy's are refused, in words.
     changed = (tmp_path / "bundle" / "bundle.json").read_text()
     changed = changed.replace('"kind": "boxes"', '"kind": "full"')
+    changed = changed.replace('"whole_pixels": false,', "")
     (tmp_path / "bundle" / "bundle.json").write_text(changed)
     with pytest.raises(BundleError, match="centres of boxes, and full12 is named by indices"):
         AdaptiveRecognizer.from_bundle(tmp_path / "bundle")

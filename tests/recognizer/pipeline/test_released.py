@@ -22,8 +22,15 @@ from released_files import (
 from torch.nn import functional
 
 from focusgym.feature_cache.building.weights import read_checkpoint
-from focusgym.recognizer import Encoder, PatchGrid, Released, WeightsError, pool
-from focusgym.recognizer.pipeline.released import RELEASED_ENTRIES, convert_released
+from focusgym.recognizer import (
+    RELEASED_ENTRIES,
+    Encoder,
+    PatchGrid,
+    Released,
+    WeightsError,
+    convert_released,
+    pool,
+)
 
 B, T, PATCH = 2, 3, 96
 

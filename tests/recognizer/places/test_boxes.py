@@ -69,6 +69,23 @@ def test_whole_pixels_are_the_crops_of_a_grid() -> None:
     assert torch.equal(boxes.boxes_at(where), torch.from_numpy(grid.boxes_px).float())
 
 
+def test_boxes_at_whole_pixels_are_slices() -> None:
+    """At the corner that the one between pixels has, rounded down."""
+    boxes, centers = Boxes(S, P, whole_pixels=True), some_centers(20)
+    frames = make(len(centers)).requires_grad_()
+    centers.requires_grad_()
+    found = boxes.crop(frames, centers)
+    for crop, frame, (x, y), box in zip(
+        found, frames, (centers * (S - P)).tolist(), boxes.boxes_at(centers).tolist(), strict=True
+    ):
+        left, top = int(x), int(y)
+        assert torch.equal(crop, frame[:, top : top + P, left : left + P])
+        assert box == [left, top, left + P, top + P]
+    (gradient,) = torch.autograd.grad(found.sum(), centers)
+    assert not gradient.any()
+    assert read_places(asdict(boxes)) == boxes
+
+
 def test_gradient_of_the_centre() -> None:
     """Against finite differences, and against that of ``grid_sample``; so for the frames."""
     rng = torch.Generator().manual_seed(2)
@@ -171,7 +188,13 @@ def test_boxes_draws_and_empty_places() -> None:
 def test_descriptions_come_back() -> None:
     boxes = Boxes(64, 28)
     described = asdict(boxes)
-    assert described == {"frame_px": 64, "side_px": 28, "kind": "boxes"}
+    assert described == {
+        "frame_px": 64,
+        "side_px": 28,
+        "whole_pixels": False,
+        "kind": "boxes",
+    }
+    assert read_places({"kind": "boxes", "frame_px": 64, "side_px": 28}) == boxes, "as before"
     assert read_places(described) == boxes
     with pytest.raises(TypeError, match="speed"):
         read_places({**described, "speed": 1})

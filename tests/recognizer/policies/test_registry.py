@@ -44,8 +44,8 @@ def test_a_class_of_your_own_is_found_by_its_place(tmp_path: Path) -> None:
     [
         (
             "lstm",
-            "network must be one of gru, centers, clip, clip_centers, or 'module:attribute' of "
-            "your own; got 'lstm'",
+            "network must be one of gru, centers, relu_centers, clip, clip_centers, or "
+            "'module:attribute' of your own; got 'lstm'",
         ),
         ("os:getcwd", "must be a class derived from focusgym.recognizer.Policy;"),
     ],
