@@ -160,6 +160,23 @@ def test_all_frames_are_paid_and_no_other_is_run(
     assert facts["glance"].endswith("per segment")
     told = read_manifest(root)["depends_on"]["frames"]
     assert (told["segment_frames"], told["glance_frames"]) == (3, 1)
+    assert "own_glance" not in told
+
+
+def test_frames_for_the_glance_alone_are_paid_and_told(
+    clips: pd.DataFrame, encoders: Encoders, tmp_path: Path
+) -> None:
+    config = config_of(encoders, 5, own_glance=True)
+    root = build_cache(clips[:1], CLASSES, tmp_path / "cache", encoders, config)
+    cache = FeatureCache.open(root, config.groups[0].name)
+    assert cache.frames == config.frames
+    assert cache.glance_gmacs == pytest.approx(5 * encoder_gmacs(encoders["glance"], S))
+    assert cache.option_gmacs[0] == pytest.approx(3 * encoder_gmacs(encoders["local"], 28))
+    facts, _ = cache_info(root)
+    assert facts["frames"].startswith(
+        "2 segments of 3 frames, the glance reads 5 of its own, each of 64"
+    )
+    assert facts["glance"].endswith("per segment")
 
 
 def test_manifests_of_single_frames_are_as_they_were(
