@@ -179,7 +179,7 @@ CLIP_CENTRAL = OnePlace(
 CLIP_FIXED = OnePlace(
     "clip_fixed",
     "nothing: the place that is best in the validation videos",
-    "ours",
+    "ours, beside the controls of AdaFocus (arXiv:2105.03245) Table 5",
     _KIND,
     places="patches",
     agent=_best_fixed,
