@@ -26,15 +26,16 @@ class ClipConfig(EnvConfig):
     """The keywords of ``focusgym/Clip-v0``: those of `EnvConfig`, and one more.
 
     Attributes:
-        observation: ``maps`` (the glance maps of all segments), ``map`` (that of the first one,
-            which is all of them where a video is one segment) or ``index``.
+        observation: ``maps`` (the glance maps of all segments), ``state`` (their glance vectors),
+            ``map`` (the map of the first one, which is all where a video is one segment) or
+            ``index``.
         actions: ``options``, or ``centers``, of which the nearest option is taken.
 
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
 
-    observations: ClassVar[tuple[str, ...]] = ("maps", "map", "index")
+    observations: ClassVar[tuple[str, ...]] = ("maps", "state", "map", "index")
 
     observation: str = "maps"
     actions: str = "options"
