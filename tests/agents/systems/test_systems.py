@@ -27,9 +27,9 @@ from focusgym.agents import (
     trace_task,
     train_system,
 )
+from focusgym.agents.reading import read_states
 from focusgym.agents.systems.frameexit import FRAMEEXIT
 from focusgym.agents.systems.gates import GatedSystem, Gates, should_stop
-from focusgym.agents.systems.reading import read_states
 from focusgym.agents.systems.training import table_of, with_learner
 from focusgym.envs import FeatureSource
 from focusgym.envs.tasks.registry import TASKS, config_class
