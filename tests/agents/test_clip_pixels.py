@@ -85,9 +85,11 @@ def test_a_policy_on_pixels(source: FeatureSource) -> None:
         sizes = PolicyConfig(*cache.map_shape, K, 4, 16, network="clip")
         policy: Any = build_policy(sizes)
     with torch.no_grad():
-        for _ in range(50):  # statistics of these maps, so that it prefers another in each video
-            policy(cache.glance_maps(cache.split("test")))
+        maps = cache.glance_maps(cache.split("test"))
+        for _ in range(50):  # the statistics of these maps
+            policy(maps)
         policy.eval().actor.weight.mul_(20)
+        policy.actor.bias.sub_(policy(maps).mean((0, 1)))  # so that it prefers others in others
     assert cache.map_shape[2] == GLANCES * cache.glance_channels
     pixels = PixelSource(cache, source.classifier, cache.fused_encoders(), frames_of(cache))
     videos = cache.split("test")
