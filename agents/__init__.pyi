@@ -21,8 +21,8 @@ from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
+from .reading import read_segments
 from .stepwise import StepwiseAgent
-from .systems.reading import read_segments
 from .systems.registry import SYSTEMS, find_system
 from .systems.system import (
     ClassifierKind,

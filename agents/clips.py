@@ -15,7 +15,7 @@ from ..envs import FeatureSource, FocusEngine, Source
 from ..envs.engine.clips import TriedClips, try_clips
 from ..recognizer import FitConfig, Fitted, Policy, policy_gmacs
 from .gradient import PolicyOnFeatures, train_on_features
-from .systems.reading import read_segments
+from .reading import read_segments
 from .task_play import N_ENVS, TaskTrace
 
 

@@ -9,7 +9,7 @@ import gymnasium
 import lazy_loader
 
 for name in (
-    *("AdaFocus", "AdaFocusPlus", "Boxes", "Exit", "Resolution"),
+    *("AdaFocus", "AdaFocusPlus", "Boxes", "Clip", "Exit", "Resolution"),
     *("Cubes", "Jump", "Subset"),
 ):
     gymnasium.register(

@@ -160,7 +160,7 @@ def shorter(words: list[str]) -> list[str]:
     """More options, so that what a command trains is done sooner; of two the last counts."""
     if words[1:3] in (["fit", "end-to-end"], ["fit", "cubes"]):
         return SHORT_TRAINING
-    if words[1] == "train" and {"adafocus_v2", "adafocus_v3"} & {*words}:
+    if words[1] == "train" and {"adafocus_v2", "adafocus_v3", "adafocus_tsm"} & {*words}:
         return SHORT_GRADIENT
     says = {"--resume", "--epochs", "--decisions"} & {*words} or any(
         word.endswith(".yaml") for word in words

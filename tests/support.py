@@ -149,7 +149,7 @@ def write_classifier(cache: FeatureCache, path: Path, seed: int = 0, **config: A
     """Write an f_C of random weights for the opened groups of a cache."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        widths = cache.map_shape[2], cache.local_channels, cache.n_classes
+        widths = cache.glance_channels, cache.local_channels, cache.n_classes
         sizes = ClassifierConfig(*widths, **{"hidden": 7, **config})
         classifier = build_classifier(sizes).eval()
     with torch.no_grad():

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ...envs import FeatureSource
 from ...recognizer import coarse_to_fine, count_gmacs
 from ...recognizer.stages.samples import shuffled
-from .reading import read_segments, read_states
+from ..reading import read_segments, read_states
 from .system import ClassifierKind, DirectSystem, Reader
 
 # Which stage of training the order of samples is drawn for; the stages of the verb ``fit`` have 10

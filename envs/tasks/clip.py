@@ -14,7 +14,7 @@ from ..engine.clips import try_clips
 from ..engine.engine import FocusEngine
 from ..engine.interpolated import grid_of, nearest_options
 from ..episodes.order import Episodes
-from .actions import PatchActions, check_allowed
+from .actions import PatchActions
 from .boxes import checked_centers
 from .prices import Prices
 from .task import Decision, Look, Task
@@ -26,15 +26,16 @@ class ClipConfig(EnvConfig):
     """The keywords of ``focusgym/Clip-v0``: those of `EnvConfig`, and one more.
 
     Attributes:
-        observation: ``maps`` (the glance maps of all segments), ``map`` (that of the first one,
-            which is all of them where a video is one segment) or ``index``.
+        observation: ``maps`` (the glance maps of all segments), ``state`` (their glance vectors),
+            ``map`` (the map of the first one, which is all where a video is one segment) or
+            ``index``.
         actions: ``options``, or ``centers``, of which the nearest option is taken.
 
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
 
-    observations: ClassVar[tuple[str, ...]] = ("maps", "map", "index")
+    observations: ClassVar[tuple[str, ...]] = ("maps", "state", "map", "index")
 
     observation: str = "maps"
     actions: str = "options"
@@ -83,9 +84,14 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
         """Set up N episodes; see `Task`.
 
         Raises:
-            ValueError: If centres are asked for, and the options are not one grid of patches.
+            ValueError: If centres are asked for, and the options are not one grid of patches, or
+                some are not allowed.
         """
         super().__init__(config, engine, prices, allowed, n_envs)
+        if config.actions == "centers" and not allowed.all():
+            raise ValueError(
+                "a centre may be anywhere: leave options_allowed out, or take actions='options'"
+            )
         self._options = PatchActions(allowed)
         self._grid = grid_of(engine.cache) if config.actions == "centers" else None
 
@@ -121,9 +127,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
         """Return the options ``(N,)``."""
         if self._grid is None:
             return self._options.choose(actions, len(self.t)).options
-        options = nearest_options(self._grid, checked_centers(actions, len(self.t)))
-        check_allowed(options, self.allowed)
-        return options
+        return nearest_options(self._grid, checked_centers(actions, len(self.t)))
 
     def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:
         """Look at the option in all segments; compare with others, if the reward does."""

@@ -51,7 +51,7 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
     decoders = manifest["decoders"].items()
     facts["decoders"] = ", ".join(f"{name} {n}" for name, n in decoders) or "none"
     facts["libraries"] = ", ".join(f"{k} {v}" for k, v in depends_on["libraries"].items())
-    per = "frame" if frames.segment_frames == 1 else "segment"
+    per = "frame" if frames.read_frames == 1 else "segment"
     facts["glance"] = f"{format_gmacs(manifest['glance_gmacs'])} per {per}"
     facts |= {
         f"group {name}": f"K = {group.places.n_options} read at {group.places.side_px} px by "
@@ -75,8 +75,9 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
 
 
 def _segments(frames: FrameConfig) -> str:
-    """Return how many frames a video has, and how many of them the glance reads."""
-    if frames.segment_frames == 1:
+    """Return how many frames a video has, and how many the glance reads, of them or others."""
+    if frames.read_frames == 1:
         return str(frames.steps)
-    glanced = f"the glance reads {len(frames.glanced)} of them"
+    whose = "of its own" if frames.own_glance else "of them"
+    glanced = f"the glance reads {len(frames.glanced)} {whose}"
     return f"{frames.steps} segments of {frames.segment_frames} frames, {glanced}, each"

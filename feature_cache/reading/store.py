@@ -327,7 +327,10 @@ class FeatureCache:
         return indices
 
     def glance_frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return `frame_indices` of the frames that f_G read: all, or some of each segment."""
+        """Return `frame_indices` of the frames that f_G read: all, or some of each segment.
+
+        Where it has frames of its own, these.
+        """
         indices = self.frame_indices(videos)
         if self.frames.glance_frames is None:
             return indices

@@ -70,9 +70,12 @@ class CompareConfig:
             where the cache, or the run, looks for them: the one that --videos named.
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
-        systems: Other published methods beside: average, gru, tsn, uniform, frameexit,
-            frameexit_gates, arnet, adaframe, ocsampler, or module:attribute of your own. Each is
-            trained at all settings of its recipe, on whole frames that the cache has to hold.
+        systems: Other published methods beside: average, gru, tsn, tsm, tsm_plus, uniform,
+            frameexit, frameexit_gates, arnet, adaframe, ocsampler, adafocus_tsm, adafocus_tsm_ppo,
+            adafocus_tsm_gaussian, clip_random, clip_central, clip_fixed, adafocus_v2,
+            adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo, or module:attribute of
+            your own. Each is trained at all settings of its recipe, on whole frames or patches that
+            the cache has to hold.
         learning: How they learn.
         end_to_end: Set these runs of 'focusgym fit end-to-end' or 'focusgym fit cubes' beside,
             measured on their video files: the same test videos as those of the others.

@@ -123,11 +123,11 @@ def test_what_is_charged_is_what_runs(
 ) -> None:
     """Count the images that go into each encoder; nothing runs for what was not looked at."""
     ran = {"images": 0}
-    plain = Encoder.encode
+    plain = Encoder._encode_images
 
-    def counted(self: Encoder, images: torch.Tensor) -> torch.Tensor:
-        ran["images"] += images.shape[:-3].numel()
-        return plain(self, images)
+    def counted(self: Encoder, images: torch.Tensor, *shift: Any) -> torch.Tensor:
+        ran["images"] += len(images)
+        return plain(self, images, *shift)
 
     config = files | {"observation": "map" if "AdaFocus" in name else "state"}
     if name == "Boxes":  # between the options of one grid
@@ -138,7 +138,7 @@ def test_what_is_charged_is_what_runs(
     cache = FeatureCache.open(files["cache"], config["group"])
     recognizer = TaskRecognizer(Stranger(space, 7), env_id(name), **config)
     frames = frames_of(cache, "test")
-    monkeypatch.setattr(Encoder, "encode", counted)
+    monkeypatch.setattr(Encoder, "_encode_images", counted)
     found = recognizer(frames)
     glances = (found.encoder_gmacs - _looks_gmacs(found, cache)) / cache.glance_gmacs
     f = cache.frames.segment_frames

@@ -27,9 +27,9 @@ from focusgym.agents import (
     trace_task,
     train_system,
 )
+from focusgym.agents.reading import read_states
 from focusgym.agents.systems.frameexit import FRAMEEXIT
 from focusgym.agents.systems.gates import GatedSystem, Gates, should_stop
-from focusgym.agents.systems.reading import read_states
 from focusgym.agents.systems.training import table_of, with_learner
 from focusgym.envs import FeatureSource
 from focusgym.envs.tasks.registry import TASKS, config_class
@@ -98,13 +98,14 @@ def test_every_recipe(name: str) -> None:
 def test_learned_systems_have_one_budget() -> None:
     """As many settings, and as many decisions in each training.
 
-    Those of AdaFocusV2 have nothing to trade for cost, so one setting.
+    Those of AdaFocusV2 and AdaFocus-TSM have nothing to trade for cost, so one setting.
     """
     systems = {name: find_system(name) for name in SYSTEMS}
     learned = [system for system in systems.values() if isinstance(system, LearnedSystem)]
     for name, system in systems.items():
         if system.learns:
-            assert len(system.settings) == (1 if name.startswith("adafocus_v2") else 4), name
+            free = name.startswith(("adafocus_v2", "adafocus_tsm", "clip_"))
+            assert len(system.settings) == (1 if free else 4), name
     assert len({system.learner.decisions for system in learned}) == 1
 
 

@@ -52,10 +52,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return video_table(paths, table["label"].tolist(), table["split"].tolist())
 
 
-def config_of(encoders: Encoders, glance_frames: int | None = None) -> CacheConfig:
+def config_of(
+    encoders: Encoders, glance_frames: int | None = None, *, own_glance: bool = False
+) -> CacheConfig:
     local = encoders["local"]
     groups = tuple(option_group(each, "local", local, segment_frames=F) for each in GROUPS)
-    return CacheConfig(FrameConfig(T, S, segment_frames=F, glance_frames=glance_frames), groups)
+    frames = FrameConfig(T, S, segment_frames=F, glance_frames=glance_frames, own_glance=own_glance)
+    return CacheConfig(frames, groups)
 
 
 @torch.no_grad()
@@ -76,22 +79,32 @@ def mean(maps: list[Tensor]) -> Tensor:
     return (total / len(maps)).float()
 
 
-@pytest.mark.parametrize(("glance_frames", "glanced"), [(None, [0, 1, 2]), (1, [1]), (2, [0, 2])])
+@pytest.mark.parametrize(
+    ("glance_frames", "glanced"), [(None, [0, 1, 2]), (1, [1]), (2, [0, 2]), (2, None)]
+)
 def test_features_are_means_over_the_frames_of_a_segment(
     clips: pd.DataFrame,
     encoders: Encoders,
     tmp_path: Path,
     glance_frames: int | None,
-    glanced: list[int],
+    glanced: list[int] | None,
 ) -> None:
-    config = config_of(encoders, glance_frames)
+    """``glanced``: which of f_L's frames f_G reads; None where it has frames of its own."""
+    config = config_of(encoders, glance_frames, own_glance=glanced is None)
     root = build_cache(clips, CLASSES, tmp_path / "cache", encoders, config)
     cache = FeatureCache.open(root, [group.name for group in config.groups])
     assert (cache.steps, cache.n_options, cache.n_videos) == (T, 10, 3)
     everything = np.arange(3)
     indices = middles(N_FRAMES, T * F)
-    assert cache.frame_indices(everything).tolist() == [[indices[:F], indices[F:]]] * 3
-    read = [[indices[t * F + f] for f in glanced] for t in range(T)]
+    if glanced is None:
+        own = middles(N_FRAMES, T * 2)
+        read = [own[:2], own[2:]]
+        stored = [[*read[t], *indices[t * F : (t + 1) * F]] for t in range(T)]
+    else:
+        read = [[indices[t * F + f] for f in glanced] for t in range(T)]
+        stored = [indices[:F], indices[F:]]
+    assert cache.frame_indices(everything).tolist() == [stored] * 3
+    assert (cache.map_shape[2], cache.glance_channels) == (len(read[0]) * 32, 32)
     assert cache.glance_frame_indices(everything).tolist() == [read] * 3
     for row in range(3):
         shown = torch.from_numpy(plain_decode(Path(clips["path"][row])).pictures)
@@ -147,6 +160,23 @@ def test_all_frames_are_paid_and_no_other_is_run(
     assert facts["glance"].endswith("per segment")
     told = read_manifest(root)["depends_on"]["frames"]
     assert (told["segment_frames"], told["glance_frames"]) == (3, 1)
+    assert "own_glance" not in told
+
+
+def test_frames_for_the_glance_alone_are_paid_and_told(
+    clips: pd.DataFrame, encoders: Encoders, tmp_path: Path
+) -> None:
+    config = config_of(encoders, 5, own_glance=True)
+    root = build_cache(clips[:1], CLASSES, tmp_path / "cache", encoders, config)
+    cache = FeatureCache.open(root, config.groups[0].name)
+    assert cache.frames == config.frames
+    assert cache.glance_gmacs == pytest.approx(5 * encoder_gmacs(encoders["glance"], S))
+    assert cache.option_gmacs[0] == pytest.approx(3 * encoder_gmacs(encoders["local"], 28))
+    facts, _ = cache_info(root)
+    assert facts["frames"].startswith(
+        "2 segments of 3 frames, the glance reads 5 of its own, each of 64"
+    )
+    assert facts["glance"].endswith("per segment")
 
 
 def test_manifests_of_single_frames_are_as_they_were(

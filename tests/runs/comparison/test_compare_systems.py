@@ -142,7 +142,7 @@ def test_cubes_beside_the_same_by_reinforcement(
 
 def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
     for args, wanted in {
-        ("--systems", "nope"): "system must be one of average, gru, tsn, uniform, frameexit, ",
+        ("--systems", "nope"): "system must be one of average, gru, tsn, tsm, tsm_plus, uniform, ",
         ("--systems", "tsn", "tsn"): "--systems: each once; got tsn, tsn",
         ("--systems", "uniform", f"{__name__}:OWN"): f"uniform and {__name__}:OWN are both named u",
         (

@@ -293,11 +293,12 @@ def test_what_cannot_be_a_preset(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "train", tmp_path / "out", "--preset", "nope") == (
         "--preset nope: there is no such preset: choose one of activitynet, activitynet_v2, "
-        "activitynet_v2_rn, activitynet_v3, adafocus_v2, adafocus_v2_ppo, adafocus_v2_sac, "
-        "adafocus_v3, adafocus_v3_ppo, adaframe, arnet, average, clips, digits, digits_v2, "
-        "digits_v3, diving48_v3, fcvid, fcvid_v2, fcvid_v3, frameexit, frameexit_gates, gru, "
-        "mini_kinetics, mini_kinetics_v2, mini_kinetics_v3, ocsampler, sthsth_v3, tsn, uniform, "
-        "or give a file that ends in .yaml"
+        "activitynet_v2_rn, activitynet_v3, adafocus_tsm, adafocus_tsm_gaussian, "
+        "adafocus_tsm_ppo, adafocus_v2, adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, "
+        "adafocus_v3_ppo, adaframe, arnet, average, clip_central, clip_fixed, clip_random, clips, "
+        "digits, digits_v2, digits_v3, diving48_v3, fcvid, fcvid_v2, fcvid_v3, frameexit, "
+        "frameexit_gates, gru, mini_kinetics, mini_kinetics_v2, mini_kinetics_v3, ocsampler, "
+        "sthsth_v3, tsm, tsm_plus, tsn, uniform, or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
     assert missing.startswith(
@@ -327,9 +328,15 @@ def test_each_system_has_a_preset(name: str) -> None:
     assert system_of(train.method, train.learning).name == name
     compare = parsed("compare", "--preset", name)
     # Those trained by gradient stand beside the same decisions learned otherwise.
-    others = {"adafocus_v2": ("_ppo", "_sac"), "adafocus_v3": ("_ppo",)}
-    beside = [name + other for other in others.get(name, ())]
-    assert (compare.reward, compare.systems) == ((), (name, *beside))
+    others = {
+        "adafocus_v2": ["adafocus_v2_ppo", "adafocus_v2_sac"],
+        "adafocus_v3": ["adafocus_v3_ppo"],
+        "adafocus_tsm": [
+            *("adafocus_tsm_ppo", "adafocus_tsm_gaussian"),
+            *("clip_random", "clip_central", "clip_fixed"),
+        ],
+    }
+    assert (compare.reward, compare.systems) == ((), (name, *others.get(name, [])))
     head = parsed("fit classifier", *NEEDED["fit classifier"], "--preset", name)
     kind = ClassifierKind(head.head.aggregation, head.order, head.head.reuse_glance)
     assert kind == system.classifier

@@ -107,6 +107,9 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         knob = {"n_segments": 2}
     elif name.startswith("adafocus_v2"):
         knob = {"observation": "map"}
+    elif name.startswith("adafocus_tsm"):
+        knob = {"observation": "maps"}
+        knob |= {"actions": "centers"} if name.endswith("gaussian") else {}
     elif name == "adafocus_v3_ppo":
         knob = {"price_per_gmac": 0.5 / (T * (0.3 + 1.5)), "n_cubes": 2, "observation": "maps"}
     keywords = {"cache": root / "cache", "classifier": root / f"f_c_{name}", "group": groups}
@@ -135,7 +138,10 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("name", "segments"),
-    [("average", [0, 1, 2, 3]), ("gru", [0, 1, 2, 3]), ("tsn", [0, 1, 2, 3]), ("uniform", [1, 3])],
+    [
+        *((name, [0, 1, 2, 3]) for name in ("average", "gru", "tsn", "tsm")),
+        ("uniform", [1, 3]),
+    ],
 )
 def test_a_system_that_decides_nothing(
     name: str, segments: list[int], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -327,7 +333,7 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     out, exits = tmp_path / "out", options(root, "frameexit")
     cases: dict[tuple[object, ...], str] = {
         ("--setting=1",): "--setting, --price-per-gmac, --decisions, --learner: of systems: give",
-        ("--system=nope",): "system must be one of average, gru, tsn, uniform, frameexit, ",
+        ("--system=nope",): "system must be one of average, gru, tsn, tsm, tsm_plus, uniform, ",
         (*exits, "--epochs=3"): "--epochs: of AdaFocus, and --system frameexit is another method",
         (*exits, "--reward=confidence"): "--reward: of AdaFocus, and",
         (*exits, "--setting=1", "--price-per-gmac=1"): "both say the price: give one of them",

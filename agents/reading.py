@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...envs import FocusEngine, Source
-from ...recognizer import confidence
-from ..task_play import N_ENVS, TaskTrace
+from ..envs import FocusEngine, Source
+from ..recognizer import confidence
+from .task_play import N_ENVS, TaskTrace
 
 # Of the index of a segment in the order and f_C's states (B, S) before and after it: who stops.
 Stops = Callable[[int, Tensor, Tensor], Tensor]
