@@ -36,9 +36,9 @@ from .models import load_model
 from .plug_back import BATCH, parity
 from .systems import played_of, system_results
 from .trace import Played
+from .trained import TRAINED
 
 MODEL = "model.zip"
-TRAINED = "trained"  # folder of what a system without an environment has learned
 RECOGNIZER = "recognizer"  # folder of its recognizer, for any video
 
 

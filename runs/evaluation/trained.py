@@ -25,6 +25,7 @@ from ...recognizer import (
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError, usage
 
+TRAINED = "trained"  # in a system's run: folder of what it has learned without an environment
 _BOX_COLUMNS = ["path", "frame", "left", "top", "right", "bottom", "visible"]
 
 
@@ -92,7 +93,8 @@ def find_trained(
     """Open a trained policy and what it was trained on.
 
     Args:
-        path: A run of ``focusgym train``, or a policy bundle.
+        path: A run of ``focusgym train``, also of a system whose policy chooses among the options
+            of a clip; or a policy bundle.
         cache: The feature cache. If it is not given, the run's; of a bundle, the folder ``cache``
             beside it, as in a quickstart. The option group is the one that the policy is for.
         classifier: The bundle of f_C. If it is not given, the run's; or ``classifier`` beside it,
@@ -106,14 +108,15 @@ def find_trained(
         BundleError: If a bundle cannot be read, or belongs to another cache.
         CacheError: If the cache cannot be opened.
     """
-    bundle, known = path, {"cache": path.parent / "cache", "classifier": path.parent / "classifier"}
+    bundle = policy_folder(path)
+    known = {"cache": path.parent / "cache", "classifier": path.parent / "classifier"}
     if is_run(path):
-        bundle, said = path / "policy", stored_settings(path, "train")
+        said = stored_settings(path, "train")
         if not (path / RESULTS).is_file():
             raise UsageError(
                 f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
             )
-        if said.get("system") is not None:
+        if said.get("system") is not None and not names_options(path):
             raise UsageError(
                 f"{path} is a run of the system {said['system']}, and no policy by itself: "
                 "`focusgym evaluate` and `focusgym compare --systems` set it beside others"
@@ -135,6 +138,25 @@ def find_trained(
     features = FeatureCache.open(known["cache"], group, device, videos_root)
     policy = read_policy(bundle, features.fingerprint, features.root).to(device)
     return Trained(path.resolve().name, features, known["classifier"], policy)
+
+
+def policy_folder(path: Path) -> Path:
+    """Return the policy bundle of a run of ``focusgym train``, or a bundle's folder as it is."""
+    if not is_run(path):
+        return path
+    return path / TRAINED if names_options(path) else path / "policy"
+
+
+def names_options(path: Path) -> bool:
+    """Say whether a folder is a run of a system whose policy chooses among the options of a clip.
+
+    Raises:
+        BundleError: If what it has learned cannot be read.
+    """
+    trained = path / TRAINED
+    if not is_run(path) or not (trained / "bundle.json").is_file():
+        return False
+    return read_bundle(trained, "policy").config.get("network") == "clip"
 
 
 def named_or(

@@ -16,8 +16,7 @@ from torch import Tensor
 from ...agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
 from ...envs import EpisodeRecord, FocusEngine, FocusVectorEnv, regret, render_record
 from ...recognizer import FrameCost, Policy
-from ..evaluation.trained import Trained, find_trained
-from ..folders.run_folder import is_run
+from ..evaluation.trained import Trained, find_trained, policy_folder
 from .contract import outcome_facts, rounded
 from .gaze import Decided
 from .price import Price
@@ -53,7 +52,7 @@ class Looker:
     ) -> Looker:
         """Open a trained policy; see `find_trained` for what it takes and raises."""
         trained = find_trained(path, cache, classifier, videos_root, device)
-        price = Price.of_bundle(path / "policy" if is_run(path) else path)
+        price = Price.of_bundle(policy_folder(path))
         name = "AdaFocus" if trained.policy.keep is None else "AdaFocus+"
         return cls(name, trained, price=price)
 

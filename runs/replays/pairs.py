@@ -8,6 +8,7 @@ from pathlib import Path
 from ..configs.replay import ReplayConfig
 from ..evaluation.opened_runs import is_pixel_run
 from ..evaluation.system_runs import is_system_run
+from ..evaluation.trained import names_options
 from ..options.parse import UsageError
 from .cached_pair import CachedPair
 from .contract import Pair
@@ -48,4 +49,4 @@ def _kind(path: Path) -> str:
     """Return what a folder holds, in words."""
     if is_pixel_run(path):
         return _END_TO_END
-    return _SYSTEM if is_system_run(path) else _POLICY
+    return _SYSTEM if is_system_run(path) and not names_options(path) else _POLICY

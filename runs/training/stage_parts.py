@@ -29,7 +29,6 @@ from ..configs.fit import (
     HeadConfig,
     TrainingConfig,
 )
-from ..folders.run_folder import is_run
 from ..options.parse import UsageError, usage
 
 
@@ -42,11 +41,6 @@ def check_choices(config: FitPatchesConfig | FitClassifierConfig) -> None:
             "--hidden, --dropout, --reuse-glance and --aggregation are for a new f_C: what the one "
             "of --classifier is, its bundle says; leave them out, or --classifier"
         )
-
-
-def policy_bundle(path: Path) -> Path:
-    """Return the policy bundle of a run of ``focusgym train``, or the path of a bundle as it is."""
-    return path / "policy" if is_run(path) else path
 
 
 def check_policy(

@@ -29,6 +29,7 @@ from ..configs.fit import (
     FitPatchesConfig,
     StageConfig,
 )
+from ..evaluation.trained import policy_folder
 from ..folders.run_folder import run_folder
 from ..options.groups import encoder_of
 from ..options.parse import UsageError, settings_of, tell, usage
@@ -40,7 +41,6 @@ from .stage_parts import (
     check_policy,
     classifier_of,
     digest_of,
-    policy_bundle,
     seeded,
     what_else,
 )
@@ -86,7 +86,7 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     local = encoder_of(config.local_encoder, config.weights).to(device)
     policy = None
     if config.policy is not None:
-        policy = read_policy(policy_bundle(config.policy)).to(device)
+        policy = read_policy(policy_folder(config.policy)).to(device)
         check_policy(config.policy, policy, glance, grid, videos.frames)
     sizes = (glance.channels, local.channels, videos.n_classes)
     classifier = classifier_of(
@@ -134,7 +134,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     key = [seed, _STAGE_ONE if config.policy is None else _STAGE_THREE]
     policy = None
     if config.policy is not None:
-        bundle = policy_bundle(config.policy)
+        bundle = policy_folder(config.policy)
         policy = read_policy(bundle, cache.fingerprint, cache.root).to(device)
     train = looks(cache, "train", policy, config.skip_rate, key, sample=config.sample_policy)
     val = looks(cache, "val", policy, 0.0, [seed, VALIDATION])

@@ -28,8 +28,9 @@ from ...recognizer import Policy, read_bundle, restore, torch_threads, weights_d
 from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.train import TrainConfig
 from ..evaluation.plug_back import recognizer_of
-from ..evaluation.system_runs import MODEL, RECOGNIZER, TRAINED
+from ..evaluation.system_runs import MODEL, RECOGNIZER
 from ..evaluation.systems import played_of, system_results
+from ..evaluation.trained import TRAINED
 from ..folders.atomic import whole
 from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
 from ..options.devices import device_of
