@@ -1,0 +1,90 @@
+"""AdaFocus-TSM by its commands: from pairs of digits to a recognizer, its replay and stage III."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from focusgym.agents import read_policy
+from focusgym.feature_cache import Clip, FeatureCache, read_frames
+from focusgym.recognizer import AdaptiveRecognizer, read_recognizer
+from focusgym.runs.cli import main
+
+FRAMES = "--steps 1 --segment-frames 3 --glance-frames 2 --own-glance --frame 48 --resize 0"
+
+
+def focusgym(*words: object) -> None:
+    """Run a command."""
+    main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of pairs of digits, f_C, and a run of the exact gradient."""
+    root = tmp_path_factory.mktemp("pairs")
+    few = ["--n-train", "12", "--n-val", "6", "--n-test", "6", "--n-frames", "8"]
+    focusgym("data", "digit-pairs", root / "data", *few)
+    glance, local = "small_residual_glance_tsm", "small_residual_tsm"
+    focusgym(
+        *("cache", "build", root / "cache", "--videos", root / "data", *FRAMES.split()),
+        *("--glance", glance, "--glance-px", 8, "--group", f"patches:{local}:28:3"),
+        *("--weights", f"{glance}=random", "--weights", f"{local}=random"),
+    )
+    focusgym(
+        *("fit", "classifier", root / "f_c", "--preset", "digit_pairs", "--cache", root / "cache"),
+        *("--epochs", 2),
+    )
+    focusgym(
+        *("train", root / "policy", "--system", "adafocus_tsm", "--cache", root / "cache"),
+        *("--classifier", root / "f_c"),
+        *("--learner", "{conv_channels: 4, hidden: 16, epochs: 2, batch_size: 6}"),
+    )
+    return root
+
+
+def test_the_recognizer_gives_what_the_run_gave(root: Path) -> None:
+    cache = FeatureCache.open(root / "cache")
+    recognizer = read_recognizer(root / "policy" / "recognizer")
+    assert isinstance(recognizer, AdaptiveRecognizer)
+    assert recognizer.frames is not None
+    results: dict[str, Any] = json.loads((root / "policy" / "results.json").read_text())
+    videos = cache.split("test")
+    clips: list[Clip] = cache.clips(videos)
+    frames = torch.stack([read_frames(clip, recognizer.frames)[0] for clip in clips])
+    found = recognizer(frames)
+    right = found.logits[:, -1].argmax(dim=-1) == cache.labels[videos]
+    assert float(right.double().mean()) == pytest.approx(results["test"]["accuracy"])
+    assert float(found.gmacs[0, -1]) == pytest.approx(results["test"]["gmacs_per_video"], rel=1e-6)
+    policy = read_policy(root / "policy" / "trained")
+    options, _ = policy.choose(cache.stored_glance_maps(videos))
+    assert torch.equal(found.options, options)
+
+
+def test_it_is_recognized_and_replayed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = next((root / "data" / "videos" / "test").glob("*.mp4"))
+    focusgym("recognize", video, "--bundle", root / "policy" / "recognizer", "--json")
+    assert json.loads(capsys.readouterr().out)["attended"] == 1
+    focusgym(
+        *("replay", root / "replay", "--policy", root / "policy", "--json"),
+        *("--videos", *FeatureCache.open(root / "cache").split("test")[:2]),
+    )
+    shown = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in shown["policies"]] == ["policy", "random"]
+    assert len(shown["videos"]) == 2
+    assert (root / "replay" / "index.html").is_file()
+
+
+def test_stage_three_goes_on_from_its_patches(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    focusgym(
+        *("fit", "classifier", root / "tuned", "--preset", "digit_pairs"),
+        *("--cache", root / "cache", "--classifier", root / "f_c", "--policy", root / "policy"),
+        *("--epochs", 1),
+    )
+    assert "right on the validation videos" in capsys.readouterr().out
+    assert (root / "tuned" / "bundle.json").is_file()
