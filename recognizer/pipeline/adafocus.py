@@ -45,7 +45,8 @@ class AdaptiveRecognizer(Recognizer):
     trained on.
 
     Attributes, beside those of `Recognizer`:
-        policy: π, and π′ where frames may be skipped; None where options have to be given.
+        policy: π, and π′ where frames may be skipped; None where options have to be given, or there
+            is one alone.
         places: Where the K options are.
         feature_dtype: Storage dtype of the cache on which f_C and π were trained.
 
@@ -166,6 +167,17 @@ class AdaptiveRecognizer(Recognizer):
         )
 
     @property
+    def must_be_told(self) -> bool:
+        """Whether options have to be given: there are several, and no policy that chooses."""
+        return self.policy is None and not self._only_option
+
+    @property
+    def _only_option(self) -> bool:
+        """Whether there is nothing to choose: a whole frame, and no policy."""
+        index = not self.places.empty().ndim
+        return self.policy is None and index and self.places.n_options == 1
+
+    @property
     def cost(self) -> FrameCost:
         """Multiply-adds of each network on one segment, counted once on the real modules."""
         if self._cost is None:
@@ -190,7 +202,7 @@ class AdaptiveRecognizer(Recognizer):
                 frames; for other sizes see `prepare`.
             options: Places instead of the policy's, ``(B, T)`` int64 in ``[0, K)``; of `Boxes`
                 ``(B, T, 2)`` float32, centres in [0, 1]. None asks the policy, without sampling: π
-                where to look, π′ whether.
+                where to look, π′ whether; or takes the only option, if there is no policy.
             attended: ``(B, T)`` bool, whether given options are looked at: elsewhere f_L does not
                 run, and the option may be −1. None: everywhere.
 
@@ -251,6 +263,8 @@ class AdaptiveRecognizer(Recognizer):
         """
         check_pixels(frames, self.places.frame_px, self.read_frames)
         batch, steps = frames.shape[:2]
+        if options is None and self._only_option:
+            options = self.places.empty(batch, steps).zero_()
         given = check_given(options, attended, self.places, (batch, steps))
         flat = frames.to(self.device).flatten(0, 1)
         computes_in = autocast_dtype(self.precision)

@@ -32,6 +32,7 @@ from ...recognizer import (
     Classifier,
     Encoder,
     FrameCost,
+    Places,
     Policy,
     Recognition,
     confidence,
@@ -152,7 +153,7 @@ def recognizer_of(
     cache: FeatureCache,
     encoders: tuple[Encoder, Encoder],
     classifier: Classifier,
-    policy: Policy,
+    policy: Policy | None,
 ) -> AdaptiveRecognizer:
     """Assemble the recognizer of a policy that was trained on a cache.
 
@@ -161,13 +162,15 @@ def recognizer_of(
         encoders: f_G and f_L, fused as the cache was built, or as they are kept in bundles.
         classifier: f_C.
         policy: π, and π′ where it has one. One that names centres looks at boxes of the size of the
-            cache's patches.
+            cache's patches. None where there is one option.
     """
-    boxes = Boxes(cache.places.frame_px, cache.places.side_px)
+    places: Places = cache.places
+    if policy is not None and policy.names_centers:
+        places = Boxes(places.frame_px, places.side_px)
     return AdaptiveRecognizer(
         *encoders,
         classifier,
-        boxes if policy.names_centers else cache.places,
+        places,
         policy,
         cache.dtype,
         frames=cache.frames,

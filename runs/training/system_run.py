@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -12,6 +13,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from ...agents import (
     DirectSystem,
+    FixedSystem,
     LearnedSystem,
     System,
     SystemModel,
@@ -24,7 +26,7 @@ from ...agents.checkpoints.on_policy import check_kept
 from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.training import table_of
 from ...envs import EnvConfig, FeatureSource, open_source
-from ...recognizer import Policy, read_bundle, restore, torch_threads, weights_digest
+from ...recognizer import BundleError, Policy, read_bundle, restore, torch_threads, weights_digest
 from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.train import TrainConfig
 from ..evaluation.plug_back import recognizer_of
@@ -146,6 +148,8 @@ def _play(
         read = system.reader(source, setting, config.seed, out / TRAINED)
         if isinstance(system, GradientSystem):
             _plug_back(system, source, out)
+        elif isinstance(system, FixedSystem) and system.classifier.reuse_glance and setting == 1:
+            _write_recognizer(source, None, out)
         return read(source, source.cache.split("test"))
     train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
     with whole_file(out / MODEL) as beside, beside.open("wb") as file:
@@ -159,9 +163,20 @@ def _plug_back(system: GradientSystem[Any], source: FeatureSource, out: Path) ->
     policy = restore(out / TRAINED, read_bundle(out / TRAINED, "policy"), system.build)
     # One place for several segments is named for the whole video, which a recognizer does not do.
     if isinstance(policy, Policy) and (policy.config.network != "clip" or cache.steps == 1):
-        recognizer = recognizer_of(cache, cache.encoders(), source.classifier, policy)
-        with whole(out / RECOGNIZER, replace=True) as folder:
-            recognizer.save(folder, cache.fingerprint)
+        _write_recognizer(source, policy, out)
+
+
+def _write_recognizer(source: FeatureSource, policy: Policy | None, out: Path) -> None:
+    """Write a recognizer; without a policy it looks at the only option, the whole frame."""
+    cache = source.cache
+    try:
+        encoders = cache.encoders()
+    except BundleError as error:  # the run needs none
+        print(f"focusgym: no recognizer is written: {error}", file=sys.stderr)
+        return
+    recognizer = recognizer_of(cache, encoders, source.classifier, policy)
+    with whole(out / RECOGNIZER, replace=True) as folder:
+        recognizer.save(folder, cache.fingerprint)
 
 
 def _write(

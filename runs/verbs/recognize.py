@@ -9,6 +9,7 @@ from typing import Any
 
 from ...feature_cache import RecognizedVideo, VideoError, recognize_videos
 from ...recognizer import (
+    AdaptiveRecognizer,
     CubeRecognizer,
     Recognizer,
     encoder_gmacs,
@@ -46,7 +47,7 @@ def recognize(config: RecognizeConfig) -> None:
             f"{config.bundle} looks at random: it is a control; give a recognizer that has learned "
             "where to look, or pass `draws` to CubeRecognizer in Python"
         )
-    if recognizer.policy is None:
+    if isinstance(recognizer, AdaptiveRecognizer) and recognizer.must_be_told:
         raise UsageError(
             f"{config.bundle} has no policy, so it has to be told where to look: give a "
             "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"

@@ -73,7 +73,7 @@ def test_it_is_recognized_and_replayed(root: Path, capsys: pytest.CaptureFixture
         *("--videos", *FeatureCache.open(root / "cache").split("test")[:2]),
     )
     shown = json.loads(capsys.readouterr().out)
-    assert [each["name"] for each in shown["policies"]] == ["policy", "random"]
+    assert [each["name"] for each in shown["policies"]] == ["AdaFocus", "random patches"]
     assert len(shown["videos"]) == 2
     assert (root / "replay" / "index.html").is_file()
 
@@ -88,3 +88,30 @@ def test_stage_three_goes_on_from_its_patches(
     )
     assert "right on the validation videos" in capsys.readouterr().out
     assert (root / "tuned" / "bundle.json").is_file()
+
+
+def test_whole_frames_are_a_recognizer_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """TSM+: the only option is the whole frame, so nothing has to be said."""
+    glance, local = "small_residual_glance_tsm", "small_residual_tsm"
+    focusgym(
+        *("cache", "build", root / "frames", "--videos", root / "data", *FRAMES.split()),
+        *("--glance", glance, "--glance-px", 8, "--group", f"full:{local}:48"),
+        *("--weights", f"{glance}=random", "--weights", f"{local}=random"),
+    )
+    focusgym(
+        *("fit", "classifier", root / "f_c_plus", "--preset", "digit_pairs"),
+        *("--cache", root / "frames", "--epochs", 1),
+    )
+    focusgym(
+        *("train", root / "plus", "--system", "tsm_plus", "--cache", root / "frames"),
+        *("--classifier", root / "f_c_plus", "--json"),
+    )
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    recognizer = read_recognizer(root / "plus" / "recognizer")
+    assert isinstance(recognizer, AdaptiveRecognizer)
+    assert not recognizer.must_be_told
+    video = next((root / "data" / "videos" / "test").glob("*.mp4"))
+    focusgym("recognize", video, "--bundle", root / "plus" / "recognizer", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["attended"] == 1
+    assert told["gmacs"] == pytest.approx(results["test"]["gmacs_per_video"], rel=1e-6)
