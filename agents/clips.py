@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..envs import FeatureSource, FocusEngine, Source
 from ..envs.engine.clips import TriedClips, try_clips
-from ..recognizer import FitConfig, Fitted, Policy, policy_gmacs
+from ..recognizer import FitConfig, FitError, Fitted, Policy, policy_gmacs
 from .gradient import PolicyOnFeatures, train_on_features
 from .reading import read_segments
 from .task_play import N_ENVS, TaskTrace
@@ -93,8 +93,16 @@ def train_clips(
         checkpoint: See `fit`.
 
     Raises:
-        CacheError, FitError, CheckpointError: As `train_on_features`.
+        CacheError, FitError, CheckpointError: As `train_on_features`; FitError also if a batch had
+            a single video of one segment, which batch normalisation cannot normalise.
     """
+    n_train = len(source.cache.split("train"))
+    if source.cache.steps == 1 and (n_train % config.batch_size or config.batch_size) == 1:
+        raise FitError(
+            f"of {n_train} training videos in batches of {config.batch_size} the last one is "
+            "alone, and batch norm needs two: choose another batch size (of a system, --learner "
+            "'{batch_size: 48}')"
+        )
     return train_on_features(ClipOnFeatures(source, policy), config, seed, checkpoint)
 
 

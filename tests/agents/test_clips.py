@@ -22,6 +22,7 @@ from focusgym.recognizer import (
     BundleError,
     ClassifierConfig,
     FitConfig,
+    FitError,
     Policy,
     PolicyConfig,
     build_classifier,
@@ -234,3 +235,13 @@ def test_what_is_kept_is_read(
     (kept / "bundle.json").write_text(text.replace('"clip"', '"gru"'))
     with pytest.raises(BundleError, match="expected the network 'clip'; got 'gru'"):
         system.reader(source, 1.0, 3, kept)
+
+
+def test_a_video_alone_in_a_batch_is_refused(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "cache", steps=1, n=20)
+    path = write_classifier(cache, tmp_path / "f_c", aggregation="average_logits")
+    source = FeatureSource(cache, read_classifier(path))
+    n = len(cache.split("train"))
+    how = FitConfig(1, n - 1, {"policy": 1e-3}, optimizer="adamw", schedule="one_cycle")
+    with pytest.raises(FitError, match=f"of {n} training videos in batches of {n - 1} the last"):
+        train_clips(source, make_policy(), how, [0])

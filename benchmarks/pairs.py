@@ -1,0 +1,127 @@
+"""AdaFocus-TSM on pairs of digits, in which the order of frames matters, over seeds.
+
+``python benchmarks/pairs.py FOLDER --seeds 3`` runs, for each seed in ``FOLDER/sSEED``, the
+commands of docs/adafocus-tsm.md: videos, TSN, TSM, f_G, stage I, a cache of patches and of whole
+frames, f_C, and ``focusgym compare`` with three seeds of each policy; then it prints what all came
+to, with 95 % intervals over videos and over the seeds of the videos. Called again it goes on after
+what is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focusgym.recognizer import Purpose, generator
+from focusgym.runs.comparison.statistics import bootstrap_videos, interval, t_interval
+from focusgym.runs.evaluation.trace import read_played
+
+POLICIES = (
+    *("adafocus_tsm", "adafocus_tsm_ppo", "adafocus_tsm_gaussian"),
+    *("clip_random", "clip_central", "clip_fixed"),
+)
+FIXED = ("run_tsn", "run_tsm", "run_plus")  # of whole frames
+PRESET = ("--preset", "digit_pairs")
+
+
+def commands(root: Path, seed: int) -> list[tuple[str, list[str]]]:
+    """Return the commands of a seed, each with what it makes."""
+    videos = [*PRESET, "--videos", f"{root}/data", "--seed", f"{seed}"]
+    random, cache = ["--weights", "random"], ["--cache", f"{root}/cache"]
+    glance = ["--network", "small_residual_glance_tsm", *random, "--input-px", "8"]
+    groups = [f"patches:{root}/patches/local:28", f"full:{root}/tsm:48", f"full:{root}/tsn:48"]
+    found = [
+        ("data", ["data", "digit-pairs", f"{root}/data", "--seed", f"{seed}"]),
+        ("glance", ["fit", "encoder", f"{root}/glance", *videos, *glance]),
+        ("tsm", ["fit", "encoder", f"{root}/tsm", *videos, "--network", "small_residual_tsm"]),
+        ("patches", ["fit", "patches", f"{root}/patches", *videos]),
+        ("tsn", ["fit", "encoder", f"{root}/tsn", *videos, "--network", "small_residual"]),
+        ("cache", ["cache", "build", f"{root}/cache", *PRESET, "--videos", f"{root}/data"]),
+    ]
+    more = {
+        "tsm": random,
+        "tsn": random,
+        "patches": ["--glance-encoder", f"{root}/glance", "--local-encoder", f"{root}/tsm"],
+        "cache": [
+            *("--glance", f"{root}/glance"),
+            *(word for group in groups for word in ("--group", group)),
+        ],
+    }
+    found = [(name, [*words, *more.get(name, [])]) for name, words in found]
+    for name, group, system, reuse in (
+        ("tsm", "full48_tsm", "tsm", ["--no-reuse-glance"]),
+        ("tsn", "full48_tsn", "tsm", ["--no-reuse-glance"]),
+        ("plus", "full48_tsm", "tsm_plus", []),
+    ):
+        f_c, of = f"f_c_{name}", [*cache, "--group", group]
+        found.append((f_c, ["fit", "classifier", f"{root}/{f_c}", *PRESET, *of, *reuse]))
+        run = ["train", f"{root}/run_{name}", "--system", system, *of]
+        found.append((f"run_{name}", [*run, "--classifier", f"{root}/{f_c}"]))
+    compare = ["compare", f"{root}/table", *PRESET, *cache, "--seeds", "3", "--jobs", "1"]
+    return [*found, ("table", compare)]
+
+
+def measured(root: Path) -> dict[str, NDArray[np.float64]]:
+    """Return what was right in each test video, ``(B,)`` in [0, 1]: means over policies' seeds."""
+    found = {name: [root / name] for name in FIXED}
+    cells = root / "table" / "cells" / "systems"
+    found |= {name: sorted((cells / name).rglob("seed-*")) for name in POLICIES}
+    return {
+        name: np.mean([read_played(run / "played.npz").correct[:, -1] for run in runs], axis=0)
+        for name, runs in found.items()
+    }
+
+
+def told(seeds: list[NDArray[np.float64]]) -> str:
+    """Return a mean in percent, its interval over videos, and the smallest and largest seed."""
+    rng = generator(Purpose.RESAMPLING, 0)
+    low, high = interval(bootstrap_videos(seeds, [1 / len(seeds)] * len(seeds), rng, 2000))
+    means = [float(each.mean()) for each in seeds]
+    text = f"{100 * np.mean(means):+6.1f} [{100 * low:.1f}, {100 * high:.1f}] "
+    text += f"({100 * min(means):.1f} to {100 * max(means):.1f})"
+    if len(seeds) > 1:
+        ends = t_interval([np.array(means)], [range(len(means))])
+        text += f", over seeds [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+    return text
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    found = []
+    for seed in range(args.seeds):
+        root = args.folder / f"s{seed}"
+        root.mkdir(parents=True, exist_ok=True)
+        for name, words in commands(root, seed):
+            if not (root / name).exists():
+                print(f"seed {seed}: {name}", file=sys.stderr)
+                subprocess.run(["focusgym", *words], check=True)
+        found.append(measured(root))
+    for name in (*FIXED, *POLICIES):
+        print(f"{name:24} {told([each[name] for each in found])}")
+    for one, other in (
+        ("run_tsm", "run_tsn"),
+        *(("adafocus_tsm", name) for name in (*POLICIES[1:], "run_plus")),
+    ):
+        difference = [each[one] - each[other] for each in found]
+        print(f"{one} less {other:24} {told(difference)}")
+    costs = json.loads((args.folder / "s0" / "run_plus" / "results.json").read_text())["test"]
+    own = args.folder / "s0" / "table" / "cells" / "systems" / "adafocus_tsm"
+    results = next(own.rglob("results.json")).read_text()
+    print(
+        f"MMACs of a video: TSM+ {1e3 * costs['gmacs_per_video']:.1f}, AdaFocus-TSM "
+        f"{1e3 * json.loads(results)['test']['gmacs_per_video']:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
