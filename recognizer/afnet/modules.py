@@ -1,0 +1,187 @@
+"""The AF module: two branches through the blocks of a stage, a gate for each, and their fusion."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..encoders.shift import Shift
+from .blocks import FocalBlock, ResidualBlock
+from .config import AFNetConfig
+from .gates import Navigation, select
+
+# What the channels are divided by between the two layers of the fusion.
+_REDUCES = 16
+
+
+class Gating(NamedTuple):
+    """How the gates of a call decide, and what follows.
+
+    Attributes:
+        temperature: τ of `select`.
+        draws: ``(B, T, gates)`` uniform in [0, 1) for the gates' noise; None: none.
+        masks: ``(B, T, gates)``, masks that stand in the place of the gates'; None: the gates'.
+        gather: Whether focal branches run on the kept frames alone.
+    """
+
+    temperature: float
+    draws: Tensor | None
+    masks: Tensor | None
+    gather: bool
+
+    def part(self, start: int, end: int) -> Gating:
+        """Return that of some gates."""
+        draws, masks = (
+            None if each is None else each[:, :, start:end] for each in (self.draws, self.masks)
+        )
+        return self._replace(draws=draws, masks=masks)
+
+
+class DynamicFusion(nn.Module):
+    """Weights of the channels of two branches, from the pooled sum of both.
+
+    Source: AFNet's dynamic fusion as its released code has it.
+    """
+
+    def __init__(self, channels: int) -> None:
+        """Build it with weights near zero, which average the branches."""
+        super().__init__()
+        inner = max(1, channels // _REDUCES)
+        self.layers = nn.Sequential(
+            nn.Linear(channels, inner, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(inner, channels, bias=False),
+        )
+        for layer in self.layers[::2]:
+            nn.init.normal_(layer.weight, 0.0, 0.01)  # type: ignore[arg-type]  # of a Linear
+
+    def forward(self, ample: Tensor, focal: Tensor) -> Tensor:
+        """Return the weighted sum of two maps ``(B·T, C, h, w)``."""
+        weights = torch.sigmoid(self.layers((ample + focal).mean(dim=(2, 3))))[:, :, None, None]
+        return torch.lerp(focal, ample, weights)
+
+
+class BlockPair(nn.Module):
+    """A block of the ample branch, one of the focal branch, and the gate of the latter."""
+
+    def __init__(
+        self,
+        config: AFNetConfig,
+        ample: tuple[int, int],
+        focal: tuple[int, int],
+        *,
+        stride: int,
+        relu: bool,
+    ) -> None:
+        """Build a pair with random weights.
+
+        Args:
+            config: Of the network.
+            ample: Channels of the ample branch before and after it.
+            focal: Those of the focal branch.
+            stride: Of the ample branch.
+            relu: Whether both end in a ReLU.
+        """
+        super().__init__()
+        bottleneck, groups = config.sizes.is_bottleneck, config.focal_groups
+        self.navigation = Navigation(ample[0], config.n_frames)
+        self.ample = ResidualBlock(*ample, bottleneck=bottleneck, stride=stride, relu=relu)
+        self.focal = FocalBlock(*focal, bottleneck=bottleneck, groups=groups, relu=relu)
+        self._soft = config.selection == "soft"
+
+    def forward(
+        self, ample: Tensor, focal: Tensor, gating: Gating, shift: Shift | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the maps of both branches after it, and the mask ``(B, T)``.
+
+        Args:
+            ample: ``(B·T, …)`` maps of the ample branch, which the gate sees as well.
+            focal: ``(B·T, …)`` maps of the focal branch.
+            gating: Of this gate alone.
+            shift: How channels are shifted along the frames; None if they are not.
+        """
+        mask = self._mask(self.navigation(ample), gating)
+        if gating.gather and not self._soft:
+            focal = self.focal.gathered(focal, mask.flatten() > 0, shift)
+        else:
+            focal = self.focal(focal, mask.flatten(), shift)
+        return self.ample(ample, shift), focal, mask
+
+    def _mask(self, margin: Tensor, gating: Gating) -> Tensor:
+        if gating.masks is not None:
+            return gating.masks[:, :, 0].to(margin)
+        if self._soft:
+            return margin.sigmoid()
+        draws = None if gating.draws is None else gating.draws[:, :, 0]
+        return select(margin, gating.temperature, draws)
+
+
+class AFModule(nn.Module):
+    """A stage of an AF network.
+
+    Pairs of blocks: an ample one, for every frame, with fewer channels at half the resolution; and
+    a focal one, for the frames that a gate keeps, with all channels at the full resolution. A gate
+    sees what the ample branch gave before its block. Then the ample branch goes back to all
+    channels and, from the nearest pixel, to the full resolution; the branches are joined, and one
+    more block follows.
+
+    Source: supplement of AFNet, Table 7; what a gate sees, and that the ReLU of the last pair
+        follows the fusion, are its released code's.
+    """
+
+    def __init__(
+        self, config: AFNetConfig, n_in: int, n_out: int, n_blocks: int, stride: int
+    ) -> None:
+        """Build a stage with random weights.
+
+        Args:
+            config: Of the network.
+            n_in: Channels before it.
+            n_out: Channels after it.
+            n_blocks: Pairs of blocks, and the one after the fusion.
+            stride: Of the block after the fusion.
+        """
+        super().__init__()
+        narrow, n_pairs = n_out // config.ample_divisor, n_blocks - 1
+        self.pairs = nn.ModuleList()
+        for i in range(n_pairs):
+            before = (n_in, n_in) if i == 0 else (narrow, n_out)
+            self.pairs.append(
+                BlockPair(
+                    config,
+                    (before[0], narrow),
+                    (before[1], n_out),
+                    stride=2 if i == 0 else 1,
+                    relu=i < n_pairs - 1,
+                )
+            )
+        widen = [nn.Conv2d(narrow, n_out, 1, bias=False), nn.BatchNorm2d(n_out)]
+        self.widen = nn.Sequential(*(widen if narrow != n_out else []))
+        self.fusion = DynamicFusion(n_out) if config.fusion == "dynamic" else None
+        bottleneck = config.sizes.is_bottleneck
+        self.last = ResidualBlock(n_out, n_out, bottleneck=bottleneck, stride=stride)
+
+    def forward(
+        self, maps: Tensor, gating: Gating, shift: Shift | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Run the stage.
+
+        Args:
+            maps: ``(B·T, n_in, h, w)``.
+            gating: Of its gates.
+            shift: How channels are shifted along the frames; None if they are not.
+
+        Returns:
+            ``(B·T, n_out, h′, w′)``, and the mask ``(B, T)`` of each pair of blocks.
+        """
+        ample = focal = maps
+        masks = []
+        for i, pair in enumerate(self.pairs):
+            ample, focal, mask = pair(ample, focal, gating.part(i, i + 1), shift)
+            masks.append(mask)
+        ample = functional.interpolate(self.widen(ample), size=focal.shape[2:])  # nearest
+        joined = ample + focal if self.fusion is None else self.fusion(ample, focal)
+        return self.last(joined.relu(), shift), masks

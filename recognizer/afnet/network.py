@@ -1,0 +1,173 @@
+"""The AF network: from the frames of videos to logits and to what its gates kept."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..classifiers.base import KeyedDropout
+from ..encoders.encoder import normalise
+from ..encoders.shift import ClipShift
+from ..encoders.trunks import IMAGENET_MEAN, IMAGENET_STD
+from .blocks import ResidualBlock
+from .config import AFNetConfig
+from .modules import AFModule, Gating
+
+
+class AFNetOutput(NamedTuple):
+    """What an AF network gives for videos.
+
+    Attributes:
+        logits: ``(B, C)``, the mean over the frames.
+        masks: ``(B, T, gates)`` float32: 1 where a block kept a frame, else 0; or the weights in
+            (0, 1) of soft selection. In training with the gates' gradient.
+        ran: ``(B, T, gates)`` bool, whether the block's focal branch was computed for the frame.
+    """
+
+    logits: Tensor
+    masks: Tensor
+    ran: Tensor
+
+
+class AFNet(nn.Module):
+    """A recognizer that looks at every frame with a cheap branch, and at some with a full one.
+
+    Attributes:
+        config: What it was built from.
+        n_gates: Blocks with a gate, in the order of the network.
+        channels: Of the features before the last layer.
+
+    Source: supplement of AFNet ("Look More but Care Less in Video Recognition"), Table 7, and its
+        released code, where the supplement is silent.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: AFNetConfig) -> None:
+        """Build the network with random weights; its gates keep every frame."""
+        super().__init__()
+        self.config = config
+        sizes = config.sizes
+        self.n_gates, self.channels = sizes.n_gates, sizes.channels[-1]
+        self.stem = _stem(sizes.stem_channels, small=sizes.is_small)
+        self.stages = nn.ModuleList()
+        *gated, plain = zip(sizes.channels, sizes.blocks, strict=True)
+        before = sizes.stem_channels
+        for i, (channels, n_blocks) in enumerate(gated):
+            stride = 1 if i == len(gated) - 1 else 2  # the plain stage after it has one
+            self.stages.append(AFModule(config, before, channels, n_blocks, stride))
+            before = channels
+        self.plain = nn.ModuleList()
+        for i in range(plain[1]):
+            self.plain.append(
+                ResidualBlock(
+                    before if i == 0 else plain[0],
+                    plain[0],
+                    bottleneck=sizes.is_bottleneck,
+                    stride=2 if i == 0 else 1,
+                )
+            )
+        self.dropout = KeyedDropout(config.dropout)
+        self.head = nn.Linear(self.channels, config.n_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        frames: Tensor,
+        *,
+        temperature: float = 1.0,
+        draws: Tensor | None = None,
+        masks: Tensor | None = None,
+        gather: bool = False,
+    ) -> AFNetOutput:
+        """Recognize videos.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8.
+            temperature: Of the gates' gradient, and of nothing else; see `select`.
+            draws: ``(B, T, gates)`` uniform in [0, 1), the gates' noise; None is without noise, in
+                which the same frames give the same masks.
+            masks: ``(B, T, gates)``, masks in place of those of the gates; None asks the gates.
+            gather: Whether the focal branches run on the kept frames alone: the same result without
+                a gradient, in less time. Soft selection skips nothing.
+
+        Raises:
+            ValueError: If the frames are not uint8 or not T, or draws or masks have another shape.
+            RuntimeError: If frames are to be gathered in training mode.
+        """
+        batch, steps = frames.shape[:2]
+        if frames.ndim != 5 or steps != self.config.n_frames:
+            raise ValueError(
+                f"frames must be (B, {self.config.n_frames}, 3, S, S), as many as each gate has "
+                f"weights for; got {tuple(frames.shape)}: sample {self.config.n_frames} frames of "
+                "each video, or build a network for another number"
+            )
+        expected = (batch, steps, self.n_gates)
+        for name, given in (("draws", draws), ("masks", masks)):
+            if given is not None and given.shape != expected:
+                raise ValueError(
+                    f"{name} must be (B, T, gates), {expected}; got {tuple(given.shape)}"
+                )
+        gating = Gating(temperature, draws, masks, gather)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not gather):
+            logits, of_gates = self._run(frames, gating)
+        skips = gather and self.config.selection == "hard"
+        ran = of_gates.detach() > 0 if skips else torch.ones_like(of_gates, dtype=torch.bool)
+        return AFNetOutput(logits, of_gates, ran)
+
+    def _run(self, frames: Tensor, gating: Gating) -> tuple[Tensor, Tensor]:
+        """Return logits ``(B, C)`` and masks ``(B, T, gates)``."""
+        kind, steps = self.config.shift, self.config.n_frames
+        shift = None if kind is None else ClipShift(steps, kind)
+        maps = self.stem(normalise(frames, self.mean, self.std).flatten(0, 1))
+        masks: list[Tensor] = []
+        for stage, n_blocks in zip(self.stages, self.config.sizes.blocks, strict=False):
+            of_stage = gating.part(len(masks), len(masks) + n_blocks - 1)
+            maps, added = stage(maps, of_stage, shift)
+            masks += added
+        for block in self.plain:
+            maps = block(maps, shift)
+        pooled = maps.mean(dim=(2, 3)).unflatten(0, (-1, steps))  # (B, T, channels)
+        logits: Tensor = self.head(self.dropout(pooled)).mean(dim=1)
+        return logits, torch.stack(masks, dim=2)
+
+    def fused(self) -> AFNet:
+        """Return a copy for inference, with every BatchNorm folded that follows a convolution.
+
+        Its logits are the network's within rounding. Its state dict is another one: save the
+        network, not the copy.
+        """
+        network = copy.deepcopy(self).eval()
+        for module in list(network.modules()):
+            if isinstance(module, nn.Sequential):
+                _fold(module)
+        return network.to(memory_format=torch.channels_last)
+
+
+def _fold(layers: nn.Sequential) -> None:
+    for i in range(len(layers) - 1):
+        conv, norm = layers[i], layers[i + 1]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[i], layers[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+
+
+def _stem(channels: int, *, small: bool) -> nn.Sequential:
+    side = 3 if small else 7
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, channels, side, 2, side // 2, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    ]
+    if not small:
+        layers.append(nn.MaxPool2d(3, 2, padding=1))
+    return nn.Sequential(*layers)
