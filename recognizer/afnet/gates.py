@@ -120,7 +120,7 @@ def selection_loss(masks: Tensor, target: float, *, weight: float = 1.0) -> Tens
     return weight * (target - masks.mean(dim=(0, 1))).square().mean()
 
 
-def temperature(
+def gate_temperature(
     step: int,
     n_steps: int,
     kind: ScheduleKind = "exponential",

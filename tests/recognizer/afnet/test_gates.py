@@ -11,10 +11,10 @@ import torch
 from focusgym.recognizer.afnet.gates import (
     Navigation,
     gate_draws,
+    gate_temperature,
     ratio_target,
     select,
     selection_loss,
-    temperature,
 )
 
 
@@ -95,7 +95,7 @@ def test_selection_loss() -> None:
 
 
 def test_temperatures() -> None:
-    assert [round(temperature(t, 4), 6) for t in range(6)] == [
+    assert [round(gate_temperature(t, 4), 6) for t in range(6)] == [
         1,
         0.316228,
         0.1,
@@ -103,21 +103,21 @@ def test_temperatures() -> None:
         0.01,
         0.01,
     ]
-    assert temperature(1, 4, "linear") == pytest.approx(0.7525)
-    assert temperature(1, 4, "cosine") == pytest.approx(0.01 + 0.99 * (1 + math.sqrt(0.5)) / 2)
+    assert gate_temperature(1, 4, "linear") == pytest.approx(0.7525)
+    assert gate_temperature(1, 4, "cosine") == pytest.approx(0.01 + 0.99 * (1 + math.sqrt(0.5)) / 2)
     for kind in ("exponential", "cosine", "linear"):
-        assert temperature(0, 9, kind) == pytest.approx(1)  # type: ignore[arg-type]
-        assert temperature(9, 9, kind) == pytest.approx(0.01)  # type: ignore[arg-type]
-    assert temperature(1, 2, first=4.0, last=1.0) == pytest.approx(2)
+        assert gate_temperature(0, 9, kind) == pytest.approx(1)  # type: ignore[arg-type]
+        assert gate_temperature(9, 9, kind) == pytest.approx(0.01)  # type: ignore[arg-type]
+    assert gate_temperature(1, 2, first=4.0, last=1.0) == pytest.approx(2)
 
 
 def test_temperatures_are_checked() -> None:
     with pytest.raises(ValueError, match="kind must be one of exponential, cosine, linear; got 's"):
-        temperature(0, 1, "steps")  # type: ignore[arg-type]
+        gate_temperature(0, 1, "steps")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="n_steps at least 1; got 0 and 0"):
-        temperature(0, 0)
+        gate_temperature(0, 0)
     with pytest.raises(ValueError, match="temperatures must be above 0; got 1.0 and 0"):
-        temperature(0, 1, last=0)
+        gate_temperature(0, 1, last=0)
 
 
 def test_ratio_targets() -> None:
