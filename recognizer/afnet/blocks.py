@@ -44,7 +44,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, maps: Tensor, shift: Shift | None) -> Tensor:
         """Return maps ``(B·T, n_out, h′, w′)`` of maps ``(B·T, n_in, h, w)``."""
-        added: Tensor = self.beside(maps) + self.branch(maps if shift is None else shift(maps))
+        read = maps if shift is None else shift(maps)
+        added: Tensor = self.branch(read).add_(self.beside(maps))
         return added.relu_() if self.relu else added
 
 
@@ -91,7 +92,8 @@ class FocalBlock(nn.Module):
             ``(B·T, n_out, h, w)``.
         """
         read = maps if shift is None else shift(maps)
-        added: Tensor = self.beside(maps) + self.branch(read * weights[:, None, None, None])
+        read = read * weights[:, None, None, None]
+        added: Tensor = self.branch(read).add_(self.beside(maps))
         return added.relu_() if self.relu else added
 
     @torch.no_grad()
@@ -114,17 +116,17 @@ class FocalBlock(nn.Module):
                 "gathering needs eval mode, in which a frame does not depend on the others' "
                 "normalisation; got a network in training mode: call eval(), or do not gather"
             )
-        read = maps if shift is None else shift(maps)
-        beside: Tensor = self.beside(maps)
-        rows, others = kept.nonzero().squeeze(1), (~kept).nonzero().squeeze(1)
-        if not len(others):
-            added = beside + self.branch(read)
+        rows = kept.nonzero().squeeze(1)
+        if len(rows) == len(kept):
+            read = maps if shift is None else shift(maps)
+            added: Tensor = self.branch(read).add_(self.beside(maps))
             return added.relu_() if self.relu else added
-        out = torch.empty_like(beside)
-        constant = self._zero_map(read)
-        _put(out, others, _rows(beside, others).add_(constant))
+        beside, constant = self.beside(maps), self._zero_map(maps)
+        out = beside + constant if beside is maps else beside.add_(constant)
         if len(rows):
-            _put(out, rows, self.branch(_rows(read, rows)).add_(_rows(beside, rows)))
+            read = _rows(maps if shift is None else shift(maps), rows)
+            more = self.branch(read).sub_(constant)
+            out.permute(0, 2, 3, 1).index_add_(0, rows, more.to(out.dtype).permute(0, 2, 3, 1))
         return out.relu_() if self.relu else out
 
     def _zero_map(self, like: Tensor) -> Tensor:
@@ -151,11 +153,6 @@ def _versions(module: nn.Module) -> Iterator[tuple[int, int]]:
 def _rows(maps: Tensor, rows: Tensor) -> Tensor:
     """Return some frames of maps, channels last in memory as the maps are."""
     return maps.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
-
-
-def _put(out: Tensor, rows: Tensor, maps: Tensor) -> None:
-    """Write maps to some frames of ``out``."""
-    out.permute(0, 2, 3, 1).index_copy_(0, rows, maps.to(out.dtype).permute(0, 2, 3, 1))
 
 
 def _branch(n_in: int, n_out: int, stride: int, groups: int, bottleneck: bool) -> nn.Sequential:
