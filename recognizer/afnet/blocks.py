@@ -80,30 +80,37 @@ class FocalBlock(nn.Module):
         self.relu = relu
         self._of_zeros: tuple[tuple[object, ...], Tensor] | None = None
 
-    def forward(self, maps: Tensor, weights: Tensor, shift: Shift | None) -> Tensor:
+    def forward(
+        self, maps: Tensor, weights: Tensor, shift: Shift | None, positions: Tensor | None = None
+    ) -> Tensor:
         """Compute every frame.
 
         Args:
             maps: ``(B·T, n_in, h, w)``.
             weights: ``(B·T,)``, the mask.
             shift: How channels are shifted along the frames; None if they are not.
+            positions: ``(B·T, 1, h, w)``, another mask; None is without.
 
         Returns:
             ``(B·T, n_out, h, w)``.
         """
-        read = maps if shift is None else shift(maps)
-        read = read * weights[:, None, None, None]
+        mask = weights[:, None, None, None]
+        mask = mask if positions is None else mask * positions
+        read = (maps if shift is None else shift(maps)) * mask
         added: Tensor = self.branch(read).add_(self.beside(maps))
         return added.relu_() if self.relu else added
 
     @torch.no_grad()
-    def gathered(self, maps: Tensor, kept: Tensor, shift: Shift | None) -> Tensor:
+    def gathered(
+        self, maps: Tensor, kept: Tensor, shift: Shift | None, positions: Tensor | None = None
+    ) -> Tensor:
         """Run the branch on the kept frames alone; equal to `forward`, without a gradient.
 
         Args:
             maps: ``(B·T, n_in, h, w)``.
             kept: ``(B·T,)`` bool.
             shift: How channels are shifted along the frames; None if they are not.
+            positions: ``(B·T, 1, h, w)``, a mask of the kept frames; None is without.
 
         Returns:
             ``(B·T, n_out, h, w)``.
@@ -119,12 +126,14 @@ class FocalBlock(nn.Module):
         rows = kept.nonzero().squeeze(1)
         if len(rows) == len(kept):
             read = maps if shift is None else shift(maps)
+            read = read if positions is None else read * positions
             added: Tensor = self.branch(read).add_(self.beside(maps))
             return added.relu_() if self.relu else added
         beside, constant = self.beside(maps), self._zero_map(maps)
         out = beside + constant if beside is maps else beside.add_(constant)
         if len(rows):
             read = _rows(maps if shift is None else shift(maps), rows)
+            read = read if positions is None else read * positions[rows]
             more = self.branch(read).sub_(constant)
             out.permute(0, 2, 3, 1).index_add_(0, rows, more.to(out.dtype).permute(0, 2, 3, 1))
         return out.relu_() if self.relu else out

@@ -65,6 +65,8 @@ class AFNetConfig:
             or by ``addition``.
         selection: Whether a gate keeps a frame or does not (``hard``), or weights it (``soft``), so
             that no frame is skipped.
+        spatial: Whether there is a second gate in each block, that keeps positions of the focal
+            branch's input and sets the others to zero; see `SpatialNavigation`.
         dropout: Before the last layer, in training.
 
     Raises:
@@ -83,6 +85,7 @@ class AFNetConfig:
     shift: ShiftKind | None = None
     fusion: FusionKind = "dynamic"
     selection: SelectionKind = "hard"
+    spatial: bool = False
     dropout: float = 0.5
 
     def __post_init__(self) -> None:

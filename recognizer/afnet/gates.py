@@ -60,16 +60,50 @@ class Navigation(nn.Module):
         return margin
 
 
+class SpatialNavigation(nn.Module):
+    """A gate of positions: a `Navigation` without pooling, with one last layer for all frames.
+
+    Source: ours. The supplement of AFNet has a spatial ratio RS in Table 3 and does not say what it
+        is the ratio of, nor does its released code have it. This is the plainest reading: a mask of
+        positions, made as that of frames is, where the ample branch has them. What it sets to zero
+        is computed nevertheless: a dense convolution skips frames, not positions.
+    """
+
+    def __init__(self, channels: int) -> None:
+        """Build a gate with random weights.
+
+        Args:
+            channels: Of the ample branch before the block.
+        """
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, 2, 1, bias=False)
+        self.norm = nn.BatchNorm2d(2)
+        self.score = nn.Conv2d(2, 2, 1)
+        with torch.no_grad():
+            assert self.score.bias is not None
+            self.score.bias.copy_(torch.tensor(_BIASES))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return ``(B·T, h, w)``, by how much the score to keep a position is above the other.
+
+        Args:
+            maps: ``(B·T, channels, h, w)`` of the ample branch.
+        """
+        skip, keep = self.score(self.norm(self.reduce(maps)).relu()).unbind(dim=1)
+        margin: Tensor = (keep - skip).float()
+        return margin
+
+
 def select(margin: Tensor, temperature: float, draws: Tensor | None = None) -> Tensor:
-    """Return hard masks ``(B, T)``, 1 where a frame is kept, 0 where not; with a soft gradient.
+    """Return hard masks, 1 where a frame is kept, 0 where not; with a soft gradient.
 
     The gradient is that of the softmax of the two noisy scores over the temperature. The difference
     of two Gumbel numbers is a logistic one, so that one uniform number makes the noise of a frame.
 
     Args:
-        margin: ``(B, T)`` from `Navigation`.
+        margin: ``(B, T)`` from `Navigation`, or positions from `SpatialNavigation`.
         temperature: τ, above 0; the lower, the steeper the gradient.
-        draws: ``(B, T)`` uniform in [0, 1); None is without noise: the higher score wins.
+        draws: Of the same shape, uniform in [0, 1); None is without noise: the higher score wins.
 
     Raises:
         ValueError: If the temperature is not above 0.
@@ -108,8 +142,8 @@ def selection_loss(masks: Tensor, target: float, *, weight: float = 1.0) -> Tens
     """Return the loss that draws each block's share of kept frames to a target.
 
     Args:
-        masks: ``(B, T, gates)``.
-        target: The share of frames to keep, in [0, 1]; see `ratio_target`.
+        masks: ``(B, T, gates)``, or the shares of positions that are kept; see `AFNetOutput`.
+        target: The share of frames (RT) or positions (RS) to keep, in [0, 1]; see `ratio_target`.
         weight: λ: 1 for Mini-Kinetics and ActivityNet, 0.5 for Jester and Something-Something.
 
     Returns:

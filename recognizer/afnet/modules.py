@@ -11,7 +11,7 @@ from torch.nn import functional
 from ..encoders.shift import Shift
 from .blocks import FocalBlock, ResidualBlock
 from .config import AFNetConfig
-from .gates import Navigation, select
+from .gates import Navigation, SpatialNavigation, select
 
 # What the channels are divided by between the two layers of the fusion.
 _REDUCES = 16
@@ -88,14 +88,17 @@ class BlockPair(nn.Module):
         super().__init__()
         bottleneck, groups = config.sizes.is_bottleneck, config.focal_groups
         self.navigation = Navigation(ample[0], config.n_frames)
+        self.spatial = SpatialNavigation(ample[0]) if config.spatial else None
         self.ample = ResidualBlock(*ample, bottleneck=bottleneck, stride=stride, relu=relu)
         self.focal = FocalBlock(*focal, bottleneck=bottleneck, groups=groups, relu=relu)
         self._soft = config.selection == "soft"
 
     def forward(
         self, ample: Tensor, focal: Tensor, gating: Gating, shift: Shift | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the maps of both branches after it, and the mask ``(B, T)``.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the maps of both branches after it, the mask, and the shares of positions.
+
+        The latter two are ``(B, T)``, see `AFNetOutput`.
 
         Args:
             ample: ``(B·T, …)`` maps of the ample branch, which the gate sees as well.
@@ -104,11 +107,22 @@ class BlockPair(nn.Module):
             shift: How channels are shifted along the frames; None if they are not.
         """
         mask = self._mask(self.navigation(ample), gating)
+        positions, shares = self._positions(ample, focal, gating), torch.ones_like(mask)
+        if positions is not None:
+            shares = positions.mean(dim=(1, 2, 3)).view_as(mask)
         if gating.gather and not self._soft:
-            focal = self.focal.gathered(focal, mask.flatten() > 0, shift)
+            focal = self.focal.gathered(focal, mask.flatten() > 0, shift, positions)
         else:
-            focal = self.focal(focal, mask.flatten(), shift)
-        return self.ample(ample, shift), focal, mask
+            focal = self.focal(focal, mask.flatten(), shift, positions)
+        return self.ample(ample, shift), focal, mask, shares
+
+    def _positions(self, ample: Tensor, focal: Tensor, gating: Gating) -> Tensor | None:
+        """Return the mask ``(B·T, 1, h, w)`` of the focal branch's positions; None without."""
+        if self.spatial is None:
+            return None
+        margin = self.spatial(ample)[:, None]
+        mask = margin.sigmoid() if self._soft else select(margin, gating.temperature)
+        return functional.interpolate(mask, size=focal.shape[2:])  # nearest
 
     def _mask(self, margin: Tensor, gating: Gating) -> Tensor:
         if gating.masks is not None:
@@ -166,7 +180,7 @@ class AFModule(nn.Module):
 
     def forward(
         self, maps: Tensor, gating: Gating, shift: Shift | None
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Run the stage.
 
         Args:
@@ -175,13 +189,15 @@ class AFModule(nn.Module):
             shift: How channels are shifted along the frames; None if they are not.
 
         Returns:
-            ``(B·T, n_out, h′, w′)``, and the mask ``(B, T)`` of each pair of blocks.
+            ``(B·T, n_out, h′, w′)``, and of each pair of blocks the mask ``(B, T)`` and the shares
+            ``(B, T)`` of positions.
         """
         ample = focal = maps
-        masks = []
+        masks, positions = [], []
         for i, pair in enumerate(self.pairs):
-            ample, focal, mask = pair(ample, focal, gating.part(i, i + 1), shift)
+            ample, focal, mask, shares = pair(ample, focal, gating.part(i, i + 1), shift)
             masks.append(mask)
+            positions.append(shares)
         ample = functional.interpolate(self.widen(ample), size=focal.shape[2:])  # nearest
         joined = ample + focal if self.fusion is None else self.fusion(ample, focal)
-        return self.last(joined.relu(), shift), masks
+        return self.last(joined.relu(), shift), masks, positions

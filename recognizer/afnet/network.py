@@ -25,11 +25,14 @@ class AFNetOutput(NamedTuple):
         logits: ``(B, C)``, the mean over the frames.
         masks: ``(B, T, gates)`` float32: 1 where a block kept a frame, else 0; or the weights in
             (0, 1) of soft selection. In training with the gates' gradient.
+        positions: ``(B, T, gates)`` float32, the share of a frame's positions that the block kept;
+            1 without spatial gates, else in training with their gradient.
         ran: ``(B, T, gates)`` bool, whether the block's focal branch was computed for the frame.
     """
 
     logits: Tensor
     masks: Tensor
+    positions: Tensor
     ran: Tensor
 
 
@@ -120,26 +123,28 @@ class AFNet(nn.Module):
                 )
         gating = Gating(temperature, draws, masks, gather)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not gather):
-            logits, of_gates = self._run(frames, gating)
+            logits, of_gates, positions = self._run(frames, gating)
         skips = gather and self.config.selection == "hard"
         ran = of_gates.detach() > 0 if skips else torch.ones_like(of_gates, dtype=torch.bool)
-        return AFNetOutput(logits, of_gates, ran)
+        return AFNetOutput(logits, of_gates, positions, ran)
 
-    def _run(self, frames: Tensor, gating: Gating) -> tuple[Tensor, Tensor]:
-        """Return logits ``(B, C)`` and masks ``(B, T, gates)``."""
+    def _run(self, frames: Tensor, gating: Gating) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits ``(B, C)``, and masks and shares of positions ``(B, T, gates)``."""
         kind, steps = self.config.shift, self.config.n_frames
         shift = None if kind is None else ClipShift(steps, kind)
         maps = self.stem(normalise(frames, self.mean, self.std).flatten(0, 1))
         masks: list[Tensor] = []
+        positions: list[Tensor] = []
         for stage, n_blocks in zip(self.stages, self.config.sizes.blocks, strict=False):
             of_stage = gating.part(len(masks), len(masks) + n_blocks - 1)
-            maps, added = stage(maps, of_stage, shift)
-            masks += added
+            maps, of_frames, of_positions = stage(maps, of_stage, shift)
+            masks += of_frames
+            positions += of_positions
         for block in self.plain:
             maps = block(maps, shift)
         pooled = maps.mean(dim=(2, 3)).unflatten(0, (-1, steps))  # (B, T, channels)
         logits: Tensor = self.head(self.dropout(pooled)).mean(dim=1)
-        return logits, torch.stack(masks, dim=2)
+        return logits, torch.stack(masks, dim=2), torch.stack(positions, dim=2)
 
     def fused(self) -> AFNet:
         """Return a copy for inference, with every BatchNorm folded that follows a convolution.

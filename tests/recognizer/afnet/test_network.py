@@ -249,6 +249,39 @@ def test_soft_selection_weights_every_frame() -> None:
     assert_near(soft.logits, literal(network, frames, soft.masks), 1e-4)
 
 
+@torch.no_grad()
+def test_spatial_gates_set_positions_to_zero() -> None:
+    network, frames = make("narrow", spatial=True, shift="offline"), clips(3)
+    for stage in network.stages:
+        for pair in stage.pairs:  # type: ignore[union-attr]
+            pair.spatial.score.bias.copy_(torch.tensor([0.0, 1.0]))
+    seen: list[Tensor] = []
+    pair = network.stages[0].pairs[1]  # type: ignore[index, union-attr]
+    pair.focal.branch.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    gate, masked = pair.spatial, network(frames)
+    assert ((masked.positions > 0.05) & (masked.positions < 0.95)).any()
+    for kind in MASKS:
+        masks = masks_of(kind, network, 3)
+        gathered = network(frames, masks=masks, gather=True)
+        assert_near(gathered.logits, network(frames, masks=masks).logits)
+        assert torch.equal(gathered.ran, gathered.masks > 0)
+    # The second pair reads nothing at a position whose nearest one of the ample branch is skipped.
+    ample = torch.randn(2, 16, 4, 4)
+    scores = norm(convolved(ample, gate.reduce, 1, 1), gate.norm).relu()
+    skip, keep = functional.conv2d(scores, gate.score.weight, gate.score.bias).unbind(1)
+    assert torch.equal(gate(ample) > 0, keep > skip)
+    zeros = (seen[0] == 0).all(dim=1).view(3, T, -1).double().mean(dim=2)
+    kept = masked.masks[:, :, 1] * masked.positions[:, :, 1]
+    torch.testing.assert_close(zeros.float(), 1 - kept)
+
+
+def test_spatial_gates_are_trained() -> None:
+    network = make(spatial=True).train()
+    gate = network.stages[0].pairs[1].spatial  # type: ignore[index, union-attr]
+    selection_loss(network(clips(2)).positions, 0.4).backward()
+    assert float(gate.reduce.weight.grad.abs().sum()) > 0  # type: ignore[union-attr]
+
+
 def test_gates_are_trained_by_both_losses() -> None:
     for selection in ("hard", "soft"):
         network = make(selection=selection).train()
