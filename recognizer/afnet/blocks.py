@@ -1,4 +1,4 @@
-"""Residual blocks of an AF network: one that reads every frame, and one that skips frames."""
+"""Blocks of an AF network: one that reads every frame, and one that skips frames."""
 
 from __future__ import annotations
 
@@ -9,48 +9,31 @@ from torch import Tensor, nn
 
 from ..encoders.shift import Shift
 
-# A Bottleneck narrows its channels to a quarter.
-_NARROWS = 4
-
 
 class ResidualBlock(nn.Module):
-    """A Bottleneck or BasicBlock that reads every frame.
+    """A block that reads every frame: a branch, what goes around it, and a ReLU where it has one.
 
-    What goes around the branch is average-pooled where the block has a stride, and goes through a
-    1×1 convolution where the numbers of channels differ.
-
-    Source: supplement of AFNet, Table 7; the pooling beside the branch and the normalisation that
-        begins at zero are those of its released code, which has Bottlenecks only: BasicBlocks are
-        built in the same way.
+    Attributes:
+        branch: Convolutions and normalisations.
+        beside: What goes around the branch and is added to it; None if nothing does.
+        relu: Whether it ends in a ReLU.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, *, bottleneck: bool, stride: int = 1, relu: bool = True
-    ) -> None:
-        """Build a block with random weights.
-
-        Args:
-            n_in: Channels before it.
-            n_out: Channels after it.
-            bottleneck: Whether it is a Bottleneck, or a BasicBlock.
-            stride: Of its first 3×3 convolution.
-            relu: Whether it ends in a ReLU.
-        """
+    def __init__(self, branch: nn.Sequential, beside: nn.Sequential | None, *, relu: bool) -> None:
+        """Take the parts."""
         super().__init__()
-        self.branch = _branch(n_in, n_out, stride, 1, bottleneck)
-        self.beside = _beside(n_in, n_out, stride)
-        self.relu = relu
-        nn.init.zeros_(self.branch[-1].weight)  # type: ignore[arg-type]  # of a BatchNorm2d
+        self.branch, self.beside, self.relu = branch, beside, relu
 
     def forward(self, maps: Tensor, shift: Shift | None) -> Tensor:
         """Return maps ``(B·T, n_out, h′, w′)`` of maps ``(B·T, n_in, h, w)``."""
-        read = maps if shift is None else shift(maps)
-        added: Tensor = self.branch(read).add_(self.beside(maps))
+        added: Tensor = self.branch(maps if shift is None else shift(maps))
+        if self.beside is not None:
+            added.add_(self.beside(maps))
         return added.relu_() if self.relu else added
 
 
 class FocalBlock(nn.Module):
-    """A Bottleneck or BasicBlock whose branch is multiplied by a mask, or skips what it is 0 for.
+    """A block whose branch is multiplied by a mask, or skips the frames for which it is 0.
 
     The mask multiplies what the branch is given, after the shift. What goes around the branch is
     not masked. So a frame that is not kept still gets what the branch makes of zeros, because its
@@ -62,22 +45,10 @@ class FocalBlock(nn.Module):
         released code masks as is done here; gathering here equals the code, not the text.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, *, bottleneck: bool, groups: int, relu: bool = True
-    ) -> None:
-        """Build a block with random weights; see `ResidualBlock`.
-
-        Args:
-            n_in: Channels before it.
-            n_out: Channels after it.
-            bottleneck: Whether it is a Bottleneck, or a BasicBlock.
-            groups: Of the branch's convolutions.
-            relu: Whether it ends in a ReLU.
-        """
+    def __init__(self, branch: nn.Sequential, beside: nn.Sequential, *, relu: bool) -> None:
+        """Take the parts; see `ResidualBlock`."""
         super().__init__()
-        self.branch = _branch(n_in, n_out, 1, groups, bottleneck)
-        self.beside = _beside(n_in, n_out, 1)
-        self.relu = relu
+        self.branch, self.beside, self.relu = branch, beside, relu
         self._of_zeros: tuple[tuple[object, ...], Tensor] | None = None
 
     def forward(
@@ -162,27 +133,3 @@ def _versions(module: nn.Module) -> Iterator[tuple[int, int]]:
 def _rows(maps: Tensor, rows: Tensor) -> Tensor:
     """Return some frames of maps, channels last in memory as the maps are."""
     return maps.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
-
-
-def _branch(n_in: int, n_out: int, stride: int, groups: int, bottleneck: bool) -> nn.Sequential:
-    """Return convolutions, each with its normalisation, with ReLUs between them."""
-    if bottleneck:
-        inner = n_out // _NARROWS
-        sizes = [(n_in, inner, 1, 1), (inner, inner, 3, stride), (inner, n_out, 1, 1)]
-    else:
-        sizes = [(n_in, n_out, 3, stride), (n_out, n_out, 3, 1)]
-    layers: list[nn.Module] = []
-    for before, after, side, step in sizes:
-        conv = nn.Conv2d(before, after, side, step, side // 2, groups=groups, bias=False)
-        layers += [conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers[:-1])
-
-
-def _beside(n_in: int, n_out: int, stride: int) -> nn.Sequential:
-    """Return what goes around a branch; empty where nothing has to change."""
-    layers: list[nn.Module] = []
-    if stride > 1:
-        layers.append(nn.AvgPool2d(3, stride, padding=1))
-    if n_in != n_out:
-        layers += [nn.Conv2d(n_in, n_out, 1, bias=False), nn.BatchNorm2d(n_out)]
-    return nn.Sequential(*layers)

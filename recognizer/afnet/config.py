@@ -15,7 +15,7 @@ SELECTIONS: tuple[SelectionKind, ...] = get_args(SelectionKind)
 
 
 @dataclass(frozen=True)
-class Backbone:
+class ResNet:
     """Sizes of a residual network that is built of AF modules.
 
     Attributes:
@@ -34,18 +34,17 @@ class Backbone:
     channels: tuple[int, ...]
     blocks: tuple[int, ...]
 
-    @property
-    def n_gates(self) -> int:
-        """Number of blocks with a gate, in the whole network."""
-        return sum(n - 1 for n in self.blocks[:-1])
 
-
-BACKBONES: dict[str, Backbone] = {
-    "small": Backbone(False, 16, True, (32, 64, 64), (3, 3, 1)),
-    "resnet34": Backbone(False, 64, False, (64, 128, 256, 512), (3, 4, 6, 3)),
-    "resnet50": Backbone(True, 64, False, (256, 512, 1024, 2048), (3, 4, 6, 3)),
-    "resnet101": Backbone(True, 64, False, (256, 512, 1024, 2048), (4, 8, 18, 3)),
+RESNETS: dict[str, ResNet] = {
+    "small": ResNet(False, 16, True, (32, 64, 64), (3, 3, 1)),
+    "resnet34": ResNet(False, 64, False, (64, 128, 256, 512), (3, 4, 6, 3)),
+    "resnet50": ResNet(True, 64, False, (256, 512, 1024, 2048), (3, 4, 6, 3)),
+    "resnet101": ResNet(True, 64, False, (256, 512, 1024, 2048), (4, 8, 18, 3)),
 }
+MOBILENET = "mobilenet_v3"
+
+# Every number of channels of MobileNet-V3 is a multiple of it.
+_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,13 @@ class AFNetConfig:
     """Sizes of an AF network.
 
     Attributes:
-        backbone: ``small`` (this project's, for the embedded data sets), ``resnet34``, ``resnet50``
-            or ``resnet101``.
+        backbone: ``small`` (this project's, for the embedded data sets), ``resnet34``,
+            ``resnet50``, ``resnet101`` or ``mobilenet_v3`` (large).
         n_classes: C.
         n_frames: T, the frames of every video: the last layer of a gate has weights of its own for
             each of them.
-        ample_divisor: What the channels of the ample branch are divided by (alpha).
+        ample_divisor: What the channels of the ample branch are divided by (alpha); None is as
+            published: 2, of ``mobilenet_v3`` 1.
         focal_groups: Groups of the convolutions of the focal branch.
         shift: How channels are shifted along the frames in each residual branch; None: not at all.
         fusion: How the branches are joined: with learned weights of their channels (``dynamic``),
@@ -80,7 +80,7 @@ class AFNetConfig:
     backbone: str
     n_classes: int
     n_frames: int
-    ample_divisor: int = 2
+    ample_divisor: int | None = None
     focal_groups: int = 2
     shift: ShiftKind | None = None
     fusion: FusionKind = "dynamic"
@@ -90,15 +90,17 @@ class AFNetConfig:
 
     def __post_init__(self) -> None:
         """Check the names and the numbers."""
-        if self.backbone not in BACKBONES:
-            close = difflib.get_close_matches(str(self.backbone), BACKBONES, 1)
+        backbones = (*RESNETS, MOBILENET)
+        if self.backbone not in backbones:
+            close = difflib.get_close_matches(str(self.backbone), backbones, 1)
             hint = f": did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"backbone must be one of {', '.join(BACKBONES)}; got {self.backbone!r}{hint}"
+                f"backbone must be one of {', '.join(backbones)}; got {self.backbone!r}{hint}"
             )
         for name in ("n_classes", "n_frames", "ample_divisor", "focal_groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1; got {number}")
         for name, known in (("fusion", FUSIONS), ("selection", SELECTIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -110,20 +112,24 @@ class AFNetConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
-        sizes = self.sizes
-        inner = 4 if sizes.is_bottleneck else 1  # a Bottleneck narrows to a quarter
-        narrowest = min(sizes.stem_channels, *(n // inner for n in sizes.channels))
-        for name in ("ample_divisor", "focal_groups"):
-            if narrowest % getattr(self, name):
+        parts = _MULTIPLE
+        if self.backbone in RESNETS:
+            sizes = RESNETS[self.backbone]
+            inner = 4 if sizes.is_bottleneck else 1  # a Bottleneck narrows to a quarter
+            parts = min(sizes.stem_channels, *(n // inner for n in sizes.channels))
+        for name, number in (("ample_divisor", self.divisor), ("focal_groups", self.focal_groups)):
+            if parts % number:
                 raise ValueError(
-                    f"{name} must divide {narrowest}, the fewest channels of {self.backbone}; got "
-                    f"{getattr(self, name)}: take 1, 2 or 4"
+                    f"{name} must divide {parts}, of which all channels of {self.backbone} are "
+                    f"multiples; got {number}: take 1, 2 or 4"
                 )
 
     @property
-    def sizes(self) -> Backbone:
-        """Sizes of the backbone."""
-        return BACKBONES[self.backbone]
+    def divisor(self) -> int:
+        """What the channels of the ample branch are divided by."""
+        if self.ample_divisor is not None:
+            return self.ample_divisor
+        return 1 if self.backbone == MOBILENET else 2
 
     def describe(self) -> dict[str, Any]:
         """Return the values, JSON-able, as bundles hold them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,14 +47,14 @@ class DynamicFusion(nn.Module):
     Source: AFNet's dynamic fusion as its released code has it.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, bias: bool = False) -> None:
         """Build it with weights near zero, which average the branches."""
         super().__init__()
         inner = max(1, channels // _REDUCES)
         self.layers = nn.Sequential(
-            nn.Linear(channels, inner, bias=False),
+            nn.Linear(channels, inner, bias=bias),
             nn.ReLU(inplace=True),
-            nn.Linear(inner, channels, bias=False),
+            nn.Linear(inner, channels, bias=bias),
         )
         for layer in self.layers[::2]:
             nn.init.normal_(layer.weight, 0.0, 0.01)  # type: ignore[arg-type]  # of a Linear
@@ -68,29 +69,20 @@ class BlockPair(nn.Module):
     """A block of the ample branch, one of the focal branch, and the gate of the latter."""
 
     def __init__(
-        self,
-        config: AFNetConfig,
-        ample: tuple[int, int],
-        focal: tuple[int, int],
-        *,
-        stride: int,
-        relu: bool,
+        self, config: AFNetConfig, channels: int, ample: ResidualBlock, focal: FocalBlock
     ) -> None:
-        """Build a pair with random weights.
+        """Join two blocks, and add gates with random weights.
 
         Args:
             config: Of the network.
-            ample: Channels of the ample branch before and after it.
-            focal: Those of the focal branch.
-            stride: Of the ample branch.
-            relu: Whether both end in a ReLU.
+            channels: Of the ample branch before its block.
+            ample: The block of the ample branch.
+            focal: That of the focal branch.
         """
         super().__init__()
-        bottleneck, groups = config.sizes.is_bottleneck, config.focal_groups
-        self.navigation = Navigation(ample[0], config.n_frames)
-        self.spatial = SpatialNavigation(ample[0]) if config.spatial else None
-        self.ample = ResidualBlock(*ample, bottleneck=bottleneck, stride=stride, relu=relu)
-        self.focal = FocalBlock(*focal, bottleneck=bottleneck, groups=groups, relu=relu)
+        self.navigation = Navigation(channels, config.n_frames)
+        self.spatial = SpatialNavigation(channels) if config.spatial else None
+        self.ample, self.focal = ample, focal
         self._soft = config.selection == "soft"
 
     def forward(
@@ -142,41 +134,31 @@ class AFModule(nn.Module):
     channels and, from the nearest pixel, to the full resolution; the branches are joined, and one
     more block follows.
 
-    Source: supplement of AFNet, Table 7; what a gate sees, and that the ReLU of the last pair
-        follows the fusion, are its released code's.
+    Source: supplement of AFNet, Table 7; what a gate sees, and that the ReLU of a ResNet's last
+        pair follows the fusion, are its released code's.
     """
 
     def __init__(
-        self, config: AFNetConfig, n_in: int, n_out: int, n_blocks: int, stride: int
+        self,
+        pairs: Sequence[BlockPair],
+        widen: nn.Sequential,
+        fusion: DynamicFusion | None,
+        last: ResidualBlock,
+        *,
+        relu: bool,
     ) -> None:
-        """Build a stage with random weights.
+        """Take the parts.
 
         Args:
-            config: Of the network.
-            n_in: Channels before it.
-            n_out: Channels after it.
-            n_blocks: Pairs of blocks, and the one after the fusion.
-            stride: Of the block after the fusion.
+            pairs: One after the other.
+            widen: What brings the ample branch back to all channels; empty if it has them.
+            fusion: Weights of the branches; None adds them.
+            last: The block after the fusion.
+            relu: Whether a ReLU follows the fusion.
         """
         super().__init__()
-        narrow, n_pairs = n_out // config.ample_divisor, n_blocks - 1
-        self.pairs = nn.ModuleList()
-        for i in range(n_pairs):
-            before = (n_in, n_in) if i == 0 else (narrow, n_out)
-            self.pairs.append(
-                BlockPair(
-                    config,
-                    (before[0], narrow),
-                    (before[1], n_out),
-                    stride=2 if i == 0 else 1,
-                    relu=i < n_pairs - 1,
-                )
-            )
-        widen = [nn.Conv2d(narrow, n_out, 1, bias=False), nn.BatchNorm2d(n_out)]
-        self.widen = nn.Sequential(*(widen if narrow != n_out else []))
-        self.fusion = DynamicFusion(n_out) if config.fusion == "dynamic" else None
-        bottleneck = config.sizes.is_bottleneck
-        self.last = ResidualBlock(n_out, n_out, bottleneck=bottleneck, stride=stride)
+        self.pairs, self.widen = nn.ModuleList(pairs), widen
+        self.fusion, self.last, self.relu = fusion, last, relu
 
     def forward(
         self, maps: Tensor, gating: Gating, shift: Shift | None
@@ -200,4 +182,4 @@ class AFModule(nn.Module):
             positions.append(shares)
         ample = functional.interpolate(self.widen(ample), size=focal.shape[2:])  # nearest
         joined = ample + focal if self.fusion is None else self.fusion(ample, focal)
-        return self.last(joined.relu(), shift), masks, positions
+        return self.last(joined.relu() if self.relu else joined, shift), masks, positions

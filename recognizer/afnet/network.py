@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -13,9 +14,10 @@ from ..classifiers.base import KeyedDropout
 from ..encoders.encoder import normalise
 from ..encoders.shift import ClipShift
 from ..encoders.trunks import IMAGENET_MEAN, IMAGENET_STD
-from .blocks import ResidualBlock
-from .config import AFNetConfig
-from .modules import AFModule, Gating
+from .config import MOBILENET, RESNETS, AFNetConfig
+from .mobilenet import mobilenet_body
+from .modules import Gating
+from .resnets import resnet_body
 
 
 class AFNetOutput(NamedTuple):
@@ -55,26 +57,16 @@ class AFNet(nn.Module):
         """Build the network with random weights; its gates keep every frame."""
         super().__init__()
         self.config = config
-        sizes = config.sizes
-        self.n_gates, self.channels = sizes.n_gates, sizes.channels[-1]
-        self.stem = _stem(sizes.stem_channels, small=sizes.is_small)
-        self.stages = nn.ModuleList()
-        *gated, plain = zip(sizes.channels, sizes.blocks, strict=True)
-        before = sizes.stem_channels
-        for i, (channels, n_blocks) in enumerate(gated):
-            stride = 1 if i == len(gated) - 1 else 2  # the plain stage after it has one
-            self.stages.append(AFModule(config, before, channels, n_blocks, stride))
-            before = channels
-        self.plain = nn.ModuleList()
-        for i in range(plain[1]):
-            self.plain.append(
-                ResidualBlock(
-                    before if i == 0 else plain[0],
-                    plain[0],
-                    bottleneck=sizes.is_bottleneck,
-                    stride=2 if i == 0 else 1,
-                )
-            )
+        body = (
+            mobilenet_body(config)
+            if config.backbone == MOBILENET
+            else resnet_body(config, RESNETS[config.backbone])
+        )
+        self.stem, self.tail, self.hidden = body.stem, body.tail, body.hidden
+        self.before, self.after = nn.ModuleList(body.before), nn.ModuleList(body.after)
+        self.stages, self.channels = nn.ModuleList(body.stages), body.channels
+        self._ends = list(accumulate(len(stage.pairs) for stage in body.stages))
+        self.n_gates = self._ends[-1]
         self.dropout = KeyedDropout(config.dropout)
         self.head = nn.Linear(self.channels, config.n_classes)
         for module in self.modules():
@@ -133,16 +125,18 @@ class AFNet(nn.Module):
         kind, steps = self.config.shift, self.config.n_frames
         shift = None if kind is None else ClipShift(steps, kind)
         maps = self.stem(normalise(frames, self.mean, self.std).flatten(0, 1))
+        for block in self.before:
+            maps = block(maps, shift)
         masks: list[Tensor] = []
         positions: list[Tensor] = []
-        for stage, n_blocks in zip(self.stages, self.config.sizes.blocks, strict=False):
-            of_stage = gating.part(len(masks), len(masks) + n_blocks - 1)
-            maps, of_frames, of_positions = stage(maps, of_stage, shift)
+        for stage, end in zip(self.stages, self._ends, strict=True):
+            maps, of_frames, of_positions = stage(maps, gating.part(len(masks), end), shift)
             masks += of_frames
             positions += of_positions
-        for block in self.plain:
+        for block in self.after:
             maps = block(maps, shift)
-        pooled = maps.mean(dim=(2, 3)).unflatten(0, (-1, steps))  # (B, T, channels)
+        pooled = self.hidden(self.tail(maps).mean(dim=(2, 3)))
+        pooled = pooled.unflatten(0, (-1, steps))  # (B, T, channels)
         logits: Tensor = self.head(self.dropout(pooled)).mean(dim=1)
         return logits, torch.stack(masks, dim=2), torch.stack(positions, dim=2)
 
@@ -164,15 +158,3 @@ def _fold(layers: nn.Sequential) -> None:
         conv, norm = layers[i], layers[i + 1]
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             layers[i], layers[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
-
-
-def _stem(channels: int, *, small: bool) -> nn.Sequential:
-    side = 3 if small else 7
-    layers: list[nn.Module] = [
-        nn.Conv2d(3, channels, side, 2, side // 2, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-    ]
-    if not small:
-        layers.append(nn.MaxPool2d(3, 2, padding=1))
-    return nn.Sequential(*layers)

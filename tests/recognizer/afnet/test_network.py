@@ -2,151 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from af_networks import (
+    MASKS,
+    NARROW,
+    T,
+    assert_near,
+    clips,
+    convolved,
+    literal,
+    literal_mobilenet,
+    make,
+    masks_of,
+    norm,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
-from focusgym.recognizer.afnet.config import BACKBONES, AFNetConfig, Backbone
-from focusgym.recognizer.afnet.gates import gate_draws, selection_loss
-from focusgym.recognizer.afnet.network import AFNet
-
-T = 4
-MASKS: dict[str, Callable[[Tensor], Tensor | None]] = {
-    "all": torch.ones_like,
-    "none": torch.zeros_like,
-    "random": lambda drawn: (drawn > 0.5).float(),
-    "its own": lambda drawn: None,
-}
-# Bottlenecks as in ResNet-50, but fewer and narrower.
-NARROW = Backbone(True, 16, False, (32, 64, 64, 128), (3, 4, 3, 2))
+from focusgym.recognizer import AFNet, AFNetConfig, gate_draws, selection_loss
+from focusgym.recognizer.afnet.config import RESNETS
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKBONES, "narrow", NARROW)
-
-
-def make(backbone: str = "small", **options: Any) -> AFNet:
-    """A network in eval mode, none of whose normalisations or gates is as it was initialised."""
-    torch.manual_seed(0)
-    network = AFNet(AFNetConfig(backbone, 5, T, **options))
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.5, 1.0)
-                module.bias.normal_(0, 0.3)
-                assert module.running_mean is not None
-                assert module.running_var is not None
-                module.running_mean.normal_(0, 0.3)
-                module.running_var.uniform_(0.5, 1.5)
-        for stage in network.stages:
-            for pair in stage.pairs:
-                pair.navigation.score.bias.normal_(0, 1)  # so that it keeps some
-    return network.eval()
-
-
-def clips(batch: int, side: int = 32) -> Tensor:
-    generator = torch.Generator().manual_seed(batch)
-    return torch.randint(0, 256, (batch, T, 3, side, side), generator=generator).byte()
-
-
-def masks_of(kind: str, network: AFNet, batch: int) -> Tensor | None:
-    drawn = torch.rand(batch, T, network.n_gates, generator=torch.Generator().manual_seed(3))
-    return MASKS[kind](drawn)
-
-
-def assert_near(found: Tensor, expected: Tensor, relative: float = 1e-5) -> None:
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) <= relative * float(expected.abs().max())
-
-
-def norm(x: Tensor, layer: nn.BatchNorm2d) -> Tensor:
-    mean, var = layer.running_mean, layer.running_var
-    assert mean is not None
-    assert var is not None
-    scale = layer.weight / (var + layer.eps).sqrt()
-    return (x - mean[:, None, None]) * scale[:, None, None] + layer.bias[:, None, None]
-
-
-def convolved(x: Tensor, layer: nn.Conv2d, stride: int, groups: int) -> Tensor:
-    padding = layer.weight.shape[-1] // 2
-    return functional.conv2d(x, layer.weight, None, stride, padding, groups=groups)
-
-
-def literal_block(
-    maps: Tensor, block: Any, shift: str | None, stride: int, groups: int, weights: Tensor
-) -> Tensor:
-    """A residual block before its last ReLU, written out."""
-    beside = maps
-    if stride == 2:
-        beside = functional.avg_pool2d(beside, 3, 2, 1)
-    for layer in block.beside:
-        if isinstance(layer, nn.Conv2d):
-            beside = convolved(beside, layer, 1, 1)
-        elif isinstance(layer, nn.BatchNorm2d):
-            beside = norm(beside, layer)
-    clip = maps.unflatten(0, (-1, T))
-    if shift is not None:
-        part, moved, still = maps.shape[1] // 8, clip.clone(), torch.zeros_like(clip[:, :1])
-        after = torch.cat([clip[:, 1:], still], dim=1)
-        before = torch.cat([still, clip[:, :-1]], dim=1)
-        if shift == "offline":
-            moved[:, :, :part] = after[:, :, :part]
-            moved[:, :, part : 2 * part] = before[:, :, part : 2 * part]
-        else:
-            moved[:, :, :part] = before[:, :, :part]
-        clip = moved
-    x = clip.flatten(0, 1) * weights[:, None, None, None]
-    convolutions = [layer for layer in block.branch if isinstance(layer, nn.Conv2d)]
-    norms = [layer for layer in block.branch if isinstance(layer, nn.BatchNorm2d)]
-    for i, (layer, normalisation) in enumerate(zip(convolutions, norms, strict=True)):
-        first = len(convolutions) // 2 if len(convolutions) == 3 else 0  # that has the stride
-        x = norm(convolved(x, layer, stride if i == first else 1, groups), normalisation)
-        if i < len(convolutions) - 1:
-            x = x.relu()
-    return beside + x
-
-
-def literal(network: AFNet, frames: Tensor, masks: Tensor) -> Tensor:
-    """The logits of an AF network with masks, layer by layer."""
-    config, blocks = network.config, network.config.sizes.blocks
-    x = (frames.flatten(0, 1) / 255 - network.mean) / network.std
-    conv, normalisation = network.stem[0], network.stem[1]
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(normalisation, nn.BatchNorm2d)
-    x = norm(convolved(x, conv, 2, 1), normalisation).relu()
-    if config.backbone != "small":
-        x = functional.max_pool2d(x, 3, 2, 1)
-    every, gate = torch.ones(len(x)), 0
-    for index, stage in enumerate(network.stages):
-        ample = focal = x
-        for i in range(blocks[index] - 1):
-            pair, kept = stage.pairs[i], masks[:, :, gate].flatten()  # type: ignore[index, union-attr]
-            stride = 2 if i == 0 else 1
-            focal = literal_block(focal, pair.focal, config.shift, 1, 2, kept)
-            ample = literal_block(ample, pair.ample, config.shift, stride, 1, every)
-            if i < blocks[index] - 2:
-                ample, focal = ample.relu(), focal.relu()
-            gate += 1
-        ample = norm(convolved(ample, stage.widen[0], 1, 1), stage.widen[1])  # type: ignore[index, arg-type]
-        rows = torch.arange(focal.shape[2]) // 2
-        columns = torch.arange(focal.shape[3]) // 2
-        ample = ample[:, :, rows][:, :, :, columns]
-        joined = ample + focal
-        if config.fusion == "dynamic":
-            first, second = stage.fusion.layers[0].weight, stage.fusion.layers[2].weight  # type: ignore[union-attr, index]
-            share = ((joined.mean(dim=(2, 3)) @ first.T).relu() @ second.T).sigmoid()
-            joined = share[:, :, None, None] * ample + (1 - share[:, :, None, None]) * focal
-        stride = 1 if index == len(network.stages) - 1 else 2
-        x = literal_block(joined.relu(), stage.last, config.shift, stride, 1, every).relu()
-    for i, block in enumerate(network.plain):
-        x = literal_block(x, block, config.shift, 2 if i == 0 else 1, 1, every).relu()
-    scores = x.mean(dim=(2, 3)) @ network.head.weight.T + network.head.bias
-    return scores.unflatten(0, (-1, T)).mean(dim=1)
+    monkeypatch.setitem(RESNETS, "narrow", NARROW)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +40,8 @@ def literal(network: AFNet, frames: Tensor, masks: Tensor) -> Tensor:
         ("narrow", "offline", "dynamic", (1, 8)),
         ("resnet34", None, "dynamic", (1,)),
         ("resnet50", "offline", "dynamic", (1,)),
+        ("mobilenet_v3", None, "dynamic", (8,)),
+        ("mobilenet_v3", "offline", "dynamic", (1,)),
     ],
 )
 @torch.no_grad()
@@ -166,7 +50,8 @@ def test_masked_gathered_and_folded_networks_equal_their_layers_written_out(
 ) -> None:
     network = make(backbone, shift=shift, fusion=fusion)
     folded = network.fused()
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.plain.modules())
+    written_out = literal_mobilenet if backbone == "mobilenet_v3" else literal
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.after.modules())
     for batch in batches:
         frames = clips(batch)
         for kind in MASKS:
@@ -176,7 +61,7 @@ def test_masked_gathered_and_folded_networks_equal_their_layers_written_out(
             assert torch.equal(masked.masks, gathered.masks)
             assert_near(gathered.logits, masked.logits)
             assert_near(folded(frames, masks=masks, gather=True).logits, masked.logits, 1e-4)
-            assert_near(masked.logits, literal(network, frames, masked.masks), 1e-4)
+            assert_near(masked.logits, written_out(network, frames, masked.masks), 1e-4)
             assert masked.ran.all()
             assert torch.equal(gathered.ran, masked.masks > 0)
             if kind == "its own" and batch == 8:
@@ -254,7 +139,9 @@ def test_spatial_gates_set_positions_to_zero() -> None:
     network, frames = make("narrow", spatial=True, shift="offline"), clips(3)
     for stage in network.stages:
         for pair in stage.pairs:  # type: ignore[union-attr]
-            pair.spatial.score.bias.copy_(torch.tensor([0.0, 1.0]))
+            pair.spatial.reduce.weight.normal_()
+            pair.spatial.score.weight.copy_(torch.eye(2)[:, :, None, None])
+            pair.spatial.score.bias.copy_(torch.tensor([0.0, 0.1]))
     seen: list[Tensor] = []
     pair = network.stages[0].pairs[1]  # type: ignore[index, union-attr]
     pair.focal.branch.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -323,7 +210,10 @@ def test_inputs_are_checked() -> None:
     [
         ({"backbone": "resnet5"}, "did you mean 'resnet50'"),
         ({"n_frames": 0}, "n_frames must be at least 1; got 0"),
-        ({"ample_divisor": 3}, "ample_divisor must divide 16, the fewest channels of small; got 3"),
+        (
+            {"ample_divisor": 3},
+            "ample_divisor must divide 16, of which all channels of small are",
+        ),
         ({"focal_groups": 5}, "focal_groups must divide 16"),
         ({"fusion": "sum"}, "fusion must be one of dynamic, addition; got 'sum'"),
         ({"selection": "none"}, "selection must be one of hard, soft; got 'none'"),
