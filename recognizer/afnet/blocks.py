@@ -75,7 +75,7 @@ class FocalBlock(nn.Module):
     def gathered(
         self, maps: Tensor, kept: Tensor, shift: Shift | None, positions: Tensor | None = None
     ) -> Tensor:
-        """Run the branch on the kept frames alone; equal to `forward`, without a gradient.
+        """Run the branch on the kept frames alone; in eval mode equal to `forward`, no gradient.
 
         Args:
             maps: ``(B·T, n_in, h, w)``.
@@ -85,15 +85,7 @@ class FocalBlock(nn.Module):
 
         Returns:
             ``(B·T, n_out, h, w)``.
-
-        Raises:
-            RuntimeError: In training mode, in which normalisations depend on every frame.
         """
-        if self.training:
-            raise RuntimeError(
-                "gathering needs eval mode, in which a frame does not depend on the others' "
-                "normalisation; got a network in training mode: call eval(), or do not gather"
-            )
         rows = kept.nonzero().squeeze(1)
         if len(rows) == len(kept):
             read = maps if shift is None else shift(maps)

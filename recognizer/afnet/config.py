@@ -67,6 +67,9 @@ class AFNetConfig:
             that no frame is skipped.
         spatial: Whether there is a second gate in each block, that keeps positions of the focal
             branch's input and sets the others to zero; see `SpatialNavigation`.
+        keep_score: What the score to keep a frame or position begins with; that to skip it begins
+            with 1. The nearer, the sooner a gate learns to skip: at 10, the released value, the
+            gradient is a ten-thousandth at first, which is too little for a short training.
         dropout: Before the last layer, in training.
 
     Raises:
@@ -86,6 +89,7 @@ class AFNetConfig:
     fusion: FusionKind = "dynamic"
     selection: SelectionKind = "hard"
     spatial: bool = False
+    keep_score: float = 10.0
     dropout: float = 0.5
 
     def __post_init__(self) -> None:

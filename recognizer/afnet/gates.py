@@ -15,8 +15,8 @@ from ..randomness import Purpose, generator
 ScheduleKind = Literal["exponential", "cosine", "linear"]
 SCHEDULES: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
 
-# Of the two answers of a gate, skip and keep, at the start of a training.
-_BIASES = (1.0, 10.0)
+# The score to skip at the start of a training.
+_SKIP_SCORE = 1.0
 # Draws nearer to 0 or 1 would be infinite noise.
 _LEAST_DRAW = 1e-7
 
@@ -30,12 +30,13 @@ class Navigation(nn.Module):
     Source: AFNet's navigation module as its released code has it.
     """
 
-    def __init__(self, channels: int, n_frames: int) -> None:
+    def __init__(self, channels: int, n_frames: int, keep_score: float) -> None:
         """Build a gate with random weights.
 
         Args:
             channels: Of the ample branch before the block.
             n_frames: T.
+            keep_score: What the score to keep begins with.
         """
         super().__init__()
         self.n_frames = n_frames
@@ -44,7 +45,7 @@ class Navigation(nn.Module):
         self.score = nn.Conv2d(2 * n_frames, 2 * n_frames, 1, groups=n_frames)
         with torch.no_grad():
             assert self.score.bias is not None
-            self.score.bias.copy_(torch.tensor(_BIASES).repeat(n_frames))
+            self.score.bias.copy_(torch.tensor([_SKIP_SCORE, keep_score]).repeat(n_frames))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(B, T)``, by how much the score to keep a frame is above that to skip it.
@@ -69,11 +70,12 @@ class SpatialNavigation(nn.Module):
         is computed nevertheless: a dense convolution skips frames, not positions.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, keep_score: float) -> None:
         """Build a gate with random weights.
 
         Args:
             channels: Of the ample branch before the block.
+            keep_score: What the score to keep begins with.
         """
         super().__init__()
         self.reduce = nn.Conv2d(channels, 2, 1, bias=False)
@@ -81,7 +83,7 @@ class SpatialNavigation(nn.Module):
         self.score = nn.Conv2d(2, 2, 1)
         with torch.no_grad():
             assert self.score.bias is not None
-            self.score.bias.copy_(torch.tensor(_BIASES))
+            self.score.bias.copy_(torch.tensor([_SKIP_SCORE, keep_score]))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(B·T, h, w)``, by how much the score to keep a position is above the other.

@@ -100,14 +100,18 @@ class AFNet(nn.Module):
             ValueError: If the frames are not uint8 or not T, or draws or masks have another shape.
             RuntimeError: If frames are to be gathered in training mode.
         """
-        batch, steps = frames.shape[:2]
-        if frames.ndim != 5 or steps != self.config.n_frames:
+        if frames.ndim != 5 or frames.shape[1] != self.config.n_frames:
             raise ValueError(
                 f"frames must be (B, {self.config.n_frames}, 3, S, S), as many as each gate has "
                 f"weights for; got {tuple(frames.shape)}: sample {self.config.n_frames} frames of "
                 "each video, or build a network for another number"
             )
-        expected = (batch, steps, self.n_gates)
+        if gather and self.training:
+            raise RuntimeError(
+                "gathering needs eval mode, in which the normalisation of a frame does not depend "
+                "on the others; got a network in training mode: call eval(), or do not gather"
+            )
+        expected = (*frames.shape[:2], self.n_gates)
         for name, given in (("draws", draws), ("masks", masks)):
             if given is not None and given.shape != expected:
                 raise ValueError(

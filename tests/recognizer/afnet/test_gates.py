@@ -70,7 +70,7 @@ def test_a_temperature_of_zero_is_refused() -> None:
 
 def test_a_gate_begins_by_keeping_and_has_weights_for_each_frame() -> None:
     torch.manual_seed(0)
-    gate = Navigation(16, 3).eval()
+    gate = Navigation(16, 3, 10.0).eval()
     maps = torch.randn(2 * 3, 16, 4, 5)
     with torch.no_grad():
         gate.score.weight.zero_()
