@@ -19,6 +19,10 @@ from .accounting.metrics import (
     top_k_by_step,
 )
 from .accounting.units import ComputeUnit, compute_unit, format_gmacs
+from .afnet.compute import AFNetCost, afnet_cost
+from .afnet.config import AFNetConfig
+from .afnet.gates import gate_draws, gate_temperature, ratio_target, selection_loss
+from .afnet.network import AFNet, AFNetOutput
 from .classifiers.average import AverageClassifier
 from .classifiers.average_logits import AverageLogitsClassifier
 from .classifiers.base import Classifier, ClassifierConfig, KeyedDropout
@@ -144,6 +148,10 @@ __all__ = [
     "RELEASED_V2_ENTRY",
     "SHIFT_KINDS",
     "TRUNKS",
+    "AFNet",
+    "AFNetConfig",
+    "AFNetCost",
+    "AFNetOutput",
     "AdaptiveRecognizer",
     "AverageClassifier",
     "AverageLogitsClassifier",
@@ -211,6 +219,7 @@ __all__ = [
     "WholeFrame",
     "accuracy_by_step",
     "add_shift",
+    "afnet_cost",
     "ahead",
     "as_json",
     "autocast_dtype",
@@ -242,6 +251,8 @@ __all__ = [
     "fixed_places",
     "format_gmacs",
     "frame_cost",
+    "gate_draws",
+    "gate_temperature",
     "generator",
     "glance_at",
     "glance_maps",
@@ -266,6 +277,7 @@ __all__ = [
     "random_looks",
     "random_options",
     "rank_and_world",
+    "ratio_target",
     "read_bundle",
     "read_checkpoint",
     "read_classifier",
@@ -275,6 +287,7 @@ __all__ = [
     "resize",
     "resize_frames",
     "restore",
+    "selection_loss",
     "sequence_losses",
     "shift_frames",
     "shortened",

@@ -72,6 +72,30 @@ class EncoderConfig:
         return values
 
 
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalise images by the mean and the deviation of each colour.
+
+    Args:
+        images: ``(..., 3, side, side)`` uint8.
+        mean: ``(3, 1, 1)``, of images in [0, 1].
+        std: ``(3, 1, 1)``, of images in [0, 1].
+
+    Returns:
+        The same shape, float32, channels last in memory.
+
+    Raises:
+        ValueError: If the images are not uint8: normalisation expects 0 to 255.
+    """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images must be uint8 in 0..255; got {images.dtype}")
+    # In planes first: five times as fast as arithmetic on three interleaved colours.
+    planes = images.to(torch.float32, memory_format=torch.contiguous_format)
+    planes.mul_(1 / (255.0 * std)).sub_(mean / std)
+    flat = planes.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+    prepared: Tensor = flat.unflatten(0, images.shape[:-3])
+    return prepared
+
+
 class Encoder(nn.Module):
     """A trunk with its input resolution and the normalisation that its weights expect.
 
@@ -135,14 +159,7 @@ class Encoder(nn.Module):
         Raises:
             ValueError: If the images are not uint8: normalisation expects 0 to 255.
         """
-        if images.dtype != torch.uint8:
-            raise ValueError(f"images must be uint8 in 0..255; got {images.dtype}")
-        # In planes first: five times as fast as arithmetic on three interleaved colours.
-        planes = images.to(torch.float32, memory_format=torch.contiguous_format)
-        planes.mul_(1 / (255.0 * self.std)).sub_(self.mean / self.std)
-        flat = planes.flatten(0, -4).contiguous(memory_format=torch.channels_last)
-        prepared: Tensor = flat.unflatten(0, images.shape[:-3])
-        return prepared
+        return normalise(images, self.mean, self.std)
 
     def encode(self, prepared: Tensor) -> Tensor:
         """Encode images, or segments of several frames, that `prepare` normalised.

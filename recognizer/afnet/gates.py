@@ -1,0 +1,216 @@
+"""Gates: which frames the focal branch of a block is run on, and how that is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..randomness import Purpose, generator
+
+ScheduleKind = Literal["exponential", "cosine", "linear"]
+SCHEDULES: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
+
+# The score to skip at the start of a training.
+_SKIP_SCORE = 1.0
+# Draws nearer to 0 or 1 would be infinite noise.
+_LEAST_DRAW = 1e-7
+
+
+class Navigation(nn.Module):
+    """A gate: from what the ample branch has seen of a video to the frames that are kept.
+
+    The pooled features of each frame become two numbers, and these, by a linear layer of the
+    frame's own, the scores to skip and to keep it. It is initialised toward keeping.
+
+    Source: AFNet's navigation module as its released code has it.
+    """
+
+    def __init__(self, channels: int, n_frames: int, keep_score: float) -> None:
+        """Build a gate with random weights.
+
+        Args:
+            channels: Of the ample branch before the block.
+            n_frames: T.
+            keep_score: What the score to keep begins with.
+        """
+        super().__init__()
+        self.n_frames = n_frames
+        self.reduce = nn.Conv2d(channels, 2, 1, bias=False)
+        self.norm = nn.BatchNorm2d(2)
+        self.score = nn.Conv2d(2 * n_frames, 2 * n_frames, 1, groups=n_frames)
+        with torch.no_grad():
+            assert self.score.bias is not None
+            self.score.bias.copy_(torch.tensor([_SKIP_SCORE, keep_score]).repeat(n_frames))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return ``(B, T)``, by how much the score to keep a frame is above that to skip it.
+
+        Args:
+            maps: ``(B·T, channels, h, w)`` of the ample branch.
+        """
+        pooled = maps.mean(dim=(2, 3), keepdim=True)
+        reduced = self.norm(self.reduce(pooled)).relu()  # (B·T, 2, 1, 1)
+        scores = self.score(reduced.reshape(-1, 2 * self.n_frames, 1, 1))
+        skip, keep = scores.view(-1, self.n_frames, 2).unbind(dim=2)
+        margin: Tensor = (keep - skip).float()
+        return margin
+
+
+class SpatialNavigation(nn.Module):
+    """A gate of positions: a `Navigation` without pooling, with one last layer for all frames.
+
+    Source: ours. The supplement of AFNet has a spatial ratio RS in Table 3 and does not say what it
+        is the ratio of, nor does its released code have it. This is the plainest reading: a mask of
+        positions, made as that of frames is, where the ample branch has them. What it sets to zero
+        is computed nevertheless: a dense convolution skips frames, not positions.
+    """
+
+    def __init__(self, channels: int, keep_score: float) -> None:
+        """Build a gate with random weights.
+
+        Args:
+            channels: Of the ample branch before the block.
+            keep_score: What the score to keep begins with.
+        """
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, 2, 1, bias=False)
+        self.norm = nn.BatchNorm2d(2)
+        self.score = nn.Conv2d(2, 2, 1)
+        with torch.no_grad():
+            assert self.score.bias is not None
+            self.score.bias.copy_(torch.tensor([_SKIP_SCORE, keep_score]))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return ``(B·T, h, w)``, by how much the score to keep a position is above the other.
+
+        Args:
+            maps: ``(B·T, channels, h, w)`` of the ample branch.
+        """
+        skip, keep = self.score(self.norm(self.reduce(maps)).relu()).unbind(dim=1)
+        margin: Tensor = (keep - skip).float()
+        return margin
+
+
+def select(margin: Tensor, temperature: float, draws: Tensor | None = None) -> Tensor:
+    """Return hard masks, 1 where a frame is kept, 0 where not; with a soft gradient.
+
+    The gradient is that of the softmax of the two noisy scores over the temperature. The difference
+    of two Gumbel numbers is a logistic one, so that one uniform number makes the noise of a frame.
+
+    Args:
+        margin: ``(B, T)`` from `Navigation`, or positions from `SpatialNavigation`.
+        temperature: τ, above 0; the lower, the steeper the gradient.
+        draws: Of the same shape, uniform in [0, 1); None is without noise: the higher score wins.
+
+    Raises:
+        ValueError: If the temperature is not above 0.
+
+    Source: Jang et al. (arXiv:1611.01144), straight-through. The released code of AFNet draws noise
+        in evaluation as well; here none is drawn that the caller does not give.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0; got {temperature}")
+    noisy = margin
+    if draws is not None:
+        noisy = margin + torch.logit(draws, eps=_LEAST_DRAW).to(margin)
+    soft = torch.sigmoid(noisy / temperature)
+    hard = (noisy > 0).to(soft.dtype)
+    # In this order the value is hard to the bit: (hard + soft) − soft would be rounded.
+    return hard + (soft - soft.detach())
+
+
+def gate_draws(rows: Sequence[int], n_frames: int, n_gates: int, key: Sequence[int]) -> Tensor:
+    """Return ``(B, T, gates)`` float64 numbers, uniform in [0, 1), keyed by (key, row).
+
+    They depend neither on the batch nor on the process that a sample is in.
+
+    Args:
+        rows: Number of each sample.
+        n_frames: T.
+        n_gates: Blocks with a gate.
+        key: The seed, then what the draws belong to: (seed, stage, epoch).
+    """
+    sizes = n_frames, n_gates
+    drawn = [generator(Purpose.GATES, *key, row).random(sizes) for row in rows]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def selection_loss(masks: Tensor, target: float, *, weight: float = 1.0) -> Tensor:
+    """Return the loss that draws each block's share of kept frames to a target.
+
+    Args:
+        masks: ``(B, T, gates)``, or the shares of positions that are kept; see `AFNetOutput`.
+        target: The share of frames (RT) or positions (RS) to keep, in [0, 1]; see `ratio_target`.
+        weight: λ: 1 for Mini-Kinetics and ActivityNet, 0.5 for Jester and Something-Something.
+
+    Returns:
+        A number: λ times the mean over blocks of (target − the block's share)².
+
+    Source: supplement of AFNet, 1.2 and 1.3 (λ); the form is that of its released code.
+    """
+    return weight * (target - masks.mean(dim=(0, 1))).square().mean()
+
+
+def gate_temperature(
+    step: int,
+    n_steps: int,
+    kind: ScheduleKind = "exponential",
+    *,
+    first: float = 1.0,
+    last: float = 0.01,
+) -> float:
+    """Return the temperature τ of a step of a training.
+
+    Args:
+        step: From 0; from ``n_steps`` on the temperature stays at ``last``.
+        n_steps: Steps after which it is at ``last``.
+        kind: How it falls: ``exponential``, ``cosine`` or ``linear``.
+        first: At step 0.
+        last: In the end.
+
+    Raises:
+        ValueError: If the kind is unknown, or a number is out of range.
+
+    Source: supplement of AFNet, 1.2 (from 1 to 0.01) and Table 6 (the three kinds).
+    """
+    if step < 0 or n_steps < 1:
+        raise ValueError(
+            f"step must be at least 0 and n_steps at least 1; got {step} and {n_steps}"
+        )
+    if not (first > 0 and last > 0):
+        raise ValueError(f"temperatures must be above 0; got {first} and {last}")
+    done = min(step / n_steps, 1.0)
+    if kind == "exponential":
+        return float(first * (last / first) ** done)
+    if kind == "cosine":
+        return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
+    if kind == "linear":
+        return first + (last - first) * done
+    raise ValueError(f"kind must be one of {', '.join(SCHEDULES)}; got {kind!r}")
+
+
+def ratio_target(epoch: int, ratio: float, starts: Sequence[int] = (10, 15, 20)) -> float:
+    """Return the share of frames that an epoch draws the gates to, from 1 in steps to the ratio.
+
+    Args:
+        epoch: From 0.
+        ratio: RT, in [0, 1].
+        starts: First epoch of each step down, ascending; the steps are of equal height, and the
+            last one reaches the ratio.
+
+    Raises:
+        ValueError: If the ratio is not in [0, 1], or the epochs do not ascend.
+
+    Source: the released code of AFNet, in trainings of 50 and 55 epochs.
+    """
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"ratio must be in [0, 1]; got {ratio}")
+    if not starts or list(starts) != sorted(starts):
+        raise ValueError(f"starts must be ascending epochs, at least one; got {tuple(starts)}")
+    taken = sum(epoch >= start for start in starts)
+    return 1 - (1 - ratio) * taken / len(starts)

@@ -1,0 +1,164 @@
+"""The AF network: from the frames of videos to logits and to what its gates kept."""
+
+from __future__ import annotations
+
+import copy
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..classifiers.base import KeyedDropout
+from ..encoders.encoder import normalise
+from ..encoders.shift import ClipShift
+from ..encoders.trunks import IMAGENET_MEAN, IMAGENET_STD
+from .config import MOBILENET, RESNETS, AFNetConfig
+from .mobilenet import mobilenet_body
+from .modules import Gating
+from .resnets import resnet_body
+
+
+class AFNetOutput(NamedTuple):
+    """What an AF network gives for videos.
+
+    Attributes:
+        logits: ``(B, C)``, the mean over the frames.
+        masks: ``(B, T, gates)`` float32: 1 where a block kept a frame, else 0; or the weights in
+            (0, 1) of soft selection. In training with the gates' gradient.
+        positions: ``(B, T, gates)`` float32, the share of a frame's positions that the block kept;
+            1 without spatial gates, else in training with their gradient.
+        ran: ``(B, T, gates)`` bool, whether the block's focal branch was computed for the frame.
+    """
+
+    logits: Tensor
+    masks: Tensor
+    positions: Tensor
+    ran: Tensor
+
+
+class AFNet(nn.Module):
+    """A recognizer that looks at every frame with a cheap branch, and at some with a full one.
+
+    Attributes:
+        config: What it was built from.
+        n_gates: Blocks with a gate, in the order of the network.
+        channels: Of the features before the last layer.
+
+    Source: supplement of AFNet ("Look More but Care Less in Video Recognition"), Table 7, and its
+        released code, where the supplement is silent.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: AFNetConfig) -> None:
+        """Build the network with random weights; its gates keep every frame."""
+        super().__init__()
+        self.config = config
+        body = (
+            mobilenet_body(config)
+            if config.backbone == MOBILENET
+            else resnet_body(config, RESNETS[config.backbone])
+        )
+        self.stem, self.tail, self.hidden = body.stem, body.tail, body.hidden
+        self.before, self.after = nn.ModuleList(body.before), nn.ModuleList(body.after)
+        self.stages, self.channels = nn.ModuleList(body.stages), body.channels
+        self._ends = list(accumulate(len(stage.pairs) for stage in body.stages))
+        self.n_gates = self._ends[-1]
+        self.dropout = KeyedDropout(config.dropout)
+        self.head = nn.Linear(self.channels, config.n_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        frames: Tensor,
+        *,
+        temperature: float = 1.0,
+        draws: Tensor | None = None,
+        masks: Tensor | None = None,
+        gather: bool = False,
+    ) -> AFNetOutput:
+        """Recognize videos.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8.
+            temperature: Of the gates' gradient, and of nothing else; see `select`.
+            draws: ``(B, T, gates)`` uniform in [0, 1), the gates' noise; None is without noise, in
+                which the same frames give the same masks.
+            masks: ``(B, T, gates)``, masks in place of those of the gates; None asks the gates.
+            gather: Whether the focal branches run on the kept frames alone: the same result without
+                a gradient, in less time. Soft selection skips nothing.
+
+        Raises:
+            ValueError: If the frames are not uint8 or not T, or draws or masks have another shape.
+            RuntimeError: If frames are to be gathered in training mode.
+        """
+        if frames.ndim != 5 or frames.shape[1] != self.config.n_frames:
+            raise ValueError(
+                f"frames must be (B, {self.config.n_frames}, 3, S, S), as many as each gate has "
+                f"weights for; got {tuple(frames.shape)}: sample {self.config.n_frames} frames of "
+                "each video, or build a network for another number"
+            )
+        if gather and self.training:
+            raise RuntimeError(
+                "gathering needs eval mode, in which the normalisation of a frame does not depend "
+                "on the others; got a network in training mode: call eval(), or do not gather"
+            )
+        expected = (*frames.shape[:2], self.n_gates)
+        for name, given in (("draws", draws), ("masks", masks)):
+            if given is not None and given.shape != expected:
+                raise ValueError(
+                    f"{name} must be (B, T, gates), {expected}; got {tuple(given.shape)}"
+                )
+        gating = Gating(temperature, draws, masks, gather)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not gather):
+            logits, of_gates, positions = self._run(frames, gating)
+        skips = gather and self.config.selection == "hard"
+        ran = of_gates.detach() > 0 if skips else torch.ones_like(of_gates, dtype=torch.bool)
+        return AFNetOutput(logits, of_gates, positions, ran)
+
+    def _run(self, frames: Tensor, gating: Gating) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits ``(B, C)``, and masks and shares of positions ``(B, T, gates)``."""
+        kind, steps = self.config.shift, self.config.n_frames
+        shift = None if kind is None else ClipShift(steps, kind)
+        maps = self.stem(normalise(frames, self.mean, self.std).flatten(0, 1))
+        for block in self.before:
+            maps = block(maps, shift)
+        masks: list[Tensor] = []
+        positions: list[Tensor] = []
+        for stage, end in zip(self.stages, self._ends, strict=True):
+            maps, of_frames, of_positions = stage(maps, gating.part(len(masks), end), shift)
+            masks += of_frames
+            positions += of_positions
+        for block in self.after:
+            maps = block(maps, shift)
+        pooled = self.hidden(self.tail(maps).mean(dim=(2, 3)))
+        pooled = pooled.unflatten(0, (-1, steps))  # (B, T, channels)
+        logits: Tensor = self.head(self.dropout(pooled)).mean(dim=1)
+        return logits, torch.stack(masks, dim=2), torch.stack(positions, dim=2)
+
+    def fused(self) -> AFNet:
+        """Return a copy for inference, with every BatchNorm folded that follows a convolution.
+
+        Its logits are the network's within rounding. Its state dict is another one: save the
+        network, not the copy.
+        """
+        network = copy.deepcopy(self).eval()
+        for module in list(network.modules()):
+            if isinstance(module, nn.Sequential):
+                _fold(module)
+        return network.to(memory_format=torch.channels_last)
+
+
+def _fold(layers: nn.Sequential) -> None:
+    for i in range(len(layers) - 1):
+        conv, norm = layers[i], layers[i + 1]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[i], layers[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
