@@ -54,7 +54,7 @@ class ClipOnFeatures(PolicyOnFeatures):
     def forward(self, videos: Tensor) -> ClipOutputs:
         """Return what π names, and what all options come to, in rows ``(B,)`` of the cache."""
         rows = videos.cpu().numpy()
-        policy = _of_videos(self.policy(self.cache.stored_glance_maps(rows)))
+        policy = self.policy(self.cache.stored_glance_maps(rows)).mean(dim=1)  # (B, K)
         with torch.no_grad():
             values, logits = self._values(rows)
         best = policy.argmax(dim=-1)
@@ -100,8 +100,8 @@ def train_clips(
     if source.cache.steps == 1 and (n_train % config.batch_size or config.batch_size) == 1:
         raise FitError(
             f"of {n_train} training videos in batches of {config.batch_size} the last one is "
-            "alone, and batch norm needs two: choose another batch size (of a system, --learner "
-            "'{batch_size: 48}')"
+            "alone, and batch norm needs two: choose a batch size that leaves more (batch_size of "
+            "the learner)"
         )
     return train_on_features(ClipOnFeatures(source, policy), config, seed, checkpoint)
 
@@ -120,11 +120,6 @@ def read_clips(source: Source, videos: NDArray[np.int64], policy: Policy) -> Tas
         some = videos[start : start + N_ENVS]
         rows, at = np.repeat(some, len(steps)), np.tile(steps, len(some))
         maps = source.glance_map(rows, at).unflatten(0, (-1, len(steps)))  # (B, T, h, w, G)
-        chosen.append(_of_videos(policy(maps)).argmax(dim=-1).cpu().numpy())
+        chosen.append(policy.choose(maps)[0][:, 0].cpu().numpy())
     options = np.concatenate(chosen)
     return read_segments(source, videos, steps.tolist(), options, agent_gmacs=policy_gmacs(policy))
-
-
-def _of_videos(logits: Tensor) -> Tensor:
-    """Return the logits ``(B, K)`` of videos, of those ``(B, T, K)`` of their segments."""
-    return logits.mean(dim=1)

@@ -63,7 +63,7 @@ from .files.checkpoint_file import (
     write_checkpoint,
 )
 from .pipeline.adafocus import AdaptiveRecognizer
-from .pipeline.checks import check_pixels
+from .pipeline.checks import check_clips, check_pixels
 from .pipeline.clip_stream import ClipStream
 from .pipeline.cubes import CubeRecognizer
 from .pipeline.look import (
@@ -229,6 +229,7 @@ __all__ = [
     "build_classifier",
     "build_policy",
     "centre_crop",
+    "check_clips",
     "check_pixels",
     "coarse_to_fine",
     "compute_unit",

@@ -78,7 +78,7 @@ class ClipSystem(LearnedSystem):
     knob: ClassVar[str] = "setting"
 
     task: str = "Clip"
-    keywords: Any = field(default_factory=lambda: {"observation": "maps"})
+    keywords: Mapping[str, Any] = field(default_factory=lambda: {"observation": "maps"})
 
     def environment(self, table: Table, setting: float) -> dict[str, Any]:
         """Return the keywords."""

@@ -133,9 +133,10 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
         """Look at the option in all segments; compare with others, if the reward does."""
         n_envs, cost = len(choice), self.prices.cost
         draws, engine = self.design.draws, self.engine
-        others = [] if draws == 0 else [episodes.draws(self.t)]
         if draws is None:
             others = [np.tile(np.flatnonzero(self.allowed), (n_envs, 1))]
+        else:
+            others = [episodes.draws(self.t)] if draws else []
         unseen = self.rewarded and self.design.compares_skip
         if unseen:
             others.append(np.full((n_envs, 1), -1))

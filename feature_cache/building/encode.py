@@ -18,6 +18,7 @@ from ...recognizer import (
     EncoderError,
     FrameConfig,
     OptionGroup,
+    check_clips,
     glance_at,
     in_words,
     look_everywhere,
@@ -174,7 +175,8 @@ def check_encoders(encoders: Mapping[str, Encoder], config: CacheConfig) -> None
     """Check that encoders are those that the option groups name, and f_G.
 
     Raises:
-        ValueError: If one is missing, is of another width, or is read by no group.
+        ValueError: If one is missing, is of another width, is read by no group, or shifts along
+            the frames of a segment and reads one.
     """
     needed = {GLANCE, *(group.encoder for group in config.groups)}
     if needed != set(encoders):
@@ -182,7 +184,9 @@ def check_encoders(encoders: Mapping[str, Encoder], config: CacheConfig) -> None
             f"expected the encoders {', '.join(sorted(needed))}: {GLANCE!r} for f_G and those that "
             f"the option groups name; got {', '.join(sorted(encoders)) or 'none'}"
         )
+    check_clips("f_G", encoders[GLANCE], len(config.frames.glanced))
     for group in config.groups:
+        check_clips(group.encoder, encoders[group.encoder], config.frames.segment_frames)
         if group.channels != encoders[group.encoder].channels:
             raise ValueError(
                 f"the option group {group.name} has {group.channels} channels, its encoder "

@@ -78,7 +78,7 @@ class FrameConfig:
             if self.glance_frames is None or self.glance_frames < 1:
                 raise ValueError(
                     "own_glance needs glance_frames of at least 1, how many frames of a segment "
-                    f"f_G reads; got {self.glance_frames}"
+                    f"f_G reads; got {self.glance_frames}: give it, such as --glance-frames 8"
                 )
         elif self.glance_frames == self.segment_frames:
             object.__setattr__(self, "glance_frames", None)

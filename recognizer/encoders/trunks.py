@@ -125,10 +125,10 @@ def check_name(name: str) -> None:
         ValueError: If it is not, naming the small ones and torchvision's closest names. What
             ``module:attribute`` stands for is checked when it is built.
     """
-    whole, (name, kind) = name, without_shift(name)
+    asked, (name, kind) = name, without_shift(name)
     if kind is not None and not _can_shift(name):
         raise ValueError(
-            f"there is no temporal shift in {name!r}, of {whole!r}: choose a network with residual "
+            f"there is no temporal shift in {name!r}, of {asked!r}: choose a network with residual "
             f"branches, such as mobilenet_v2, resnet18, resnet50 or {_SMALL_SHIFTED[0]}"
         )
     if name in TRUNKS or ":" in name:
@@ -142,7 +142,7 @@ def check_name(name: str) -> None:
     raise ValueError(
         f"unknown encoder {name!r}: choose {', '.join(TRUNKS)}, a classification network of "
         f"torchvision's by its name, such as {', '.join(close)}, or 'module:attribute' of a "
-        "function of your own that returns a Trunk"
+        "function of your own that returns a Trunk; or the folder of a bundle that is there"
     )
 
 

@@ -22,6 +22,7 @@ from ..places.places import Places
 from ..policies.base import Policy, PolicyState
 from ..policies.registry import build_policy
 from .checks import (
+    check_clips,
     check_finite,
     check_given,
     check_maps,
@@ -90,7 +91,8 @@ class AdaptiveRecognizer(Recognizer):
             ValueError: If the policy chooses among other options than there are, or names centres
                 where places have indices or the other way round, frames have another side or number
                 than the exits, names are not as many as classes, the classifier is for other
-                encoders, or the precision is unknown.
+                encoders, an encoder shifts along frames and reads one, or the precision is
+                unknown.
         """
         super().__init__(
             glance_encoder,
@@ -108,6 +110,9 @@ class AdaptiveRecognizer(Recognizer):
                 f"{places.name} is for frames of {places.frame_px} px, the frames have "
                 f"{frames.frame_px} px: give both the same side"
             )
+        if frames is not None:
+            check_clips("f_G", glance_encoder, len(frames.glanced))
+            check_clips("f_L", local_encoder, frames.segment_frames)
         if frames is not None and exits is not None and exits.steps != frames.steps:
             raise ValueError(
                 f"the exits are for videos of {exits.steps} frames, {frames.steps} are read: solve "

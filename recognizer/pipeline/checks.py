@@ -93,6 +93,25 @@ def check_channels(sizes: ClassifierConfig, glance: Encoder, local: Encoder) -> 
             )
 
 
+def check_clips(name: str, encoder: Encoder, n_frames: int) -> None:
+    """Check that an encoder that shifts channels along frames is given several at once.
+
+    Args:
+        name: What the encoder is, such as f_G, for the message.
+        encoder: Of any kind.
+        n_frames: How many frames of a segment it reads.
+
+    Raises:
+        ValueError: If it shifts and reads one.
+    """
+    if encoder.shift is not None and n_frames < 2:
+        raise ValueError(
+            f"{name}, {encoder.config.name}, shifts channels along the frames of a segment; got "
+            f"{n_frames} frame of each: read several, such as 8 in a video of one segment (--steps "
+            "1 --segment-frames 8), or take the network without _tsm"
+        )
+
+
 def check_named(where: Tensor) -> None:
     """Check that the places that a policy named are numbers.
 

@@ -16,7 +16,7 @@ from ..encoders.frames import FrameConfig, evenly
 from ..exits import ExitRule
 from ..places.cubes import Cubes
 from ..policies.cubes import CubePolicy
-from .checks import check_finite, check_named, check_pixels
+from .checks import check_clips, check_finite, check_named, check_pixels
 from .look import LOCAL_PIXELS, autocast, autocast_dtype, batches, glance_at_frames, pool
 from .recognition import CubeRecognizerConfig, Recognition
 from .recognizer import Recognizer
@@ -103,6 +103,8 @@ class CubeRecognizer(Recognizer):
                 f"expected a classifier that reads the glance, for {n_cubes + 1} predictions, the "
                 f"first after it; got {sizes}: build it for as many steps, with reuse_glance"
             )
+        check_clips("f_G", glance_encoder, policy.config.steps)
+        check_clips("f_L", local_encoder, cubes.frames)
         self.policy = policy
         self.cubes = self.places = cubes
         self._cost: Cost | None = None

@@ -62,8 +62,8 @@ class _ClipPolicy(Policy):
         """Return what the network gives for each segment."""
 
     @abstractmethod
-    def places(self, given: Tensor, draws: Tensor | None) -> Tensor:
-        """Return the places ``(B, T, W)`` of what `forward` gave."""
+    def places(self, outputs: Tensor, draws: Tensor | None) -> Tensor:
+        """Return the places ``(B, T, W)``, of what `forward` returned."""
 
     def advance(
         self,
@@ -79,6 +79,9 @@ class _ClipPolicy(Policy):
 
 class ClipNetwork(_ClipPolicy):
     """π that chooses one of K options for a clip.
+
+    Where a video has several segments, one option serves all that are given at once: the one of the
+    highest mean of their logits.
 
     Source: AdaFocus (arXiv:2105.03245) section 4.2; the layers are the released code's, without its
         GRU, which runs for one step there, and with options in place of two real numbers.
@@ -104,9 +107,11 @@ class ClipNetwork(_ClipPolicy):
         logits: Tensor = self.actor(self.trunk(maps)) + self.get_buffer("_mask")
         return logits
 
-    def places(self, given: Tensor, draws: Tensor | None) -> Tensor:
-        """Return the most probable options ``(B, T)``, or drawn ones."""
-        return given.argmax(dim=-1) if draws is None else draw_options(given, draws[..., 0])
+    def places(self, outputs: Tensor, draws: Tensor | None) -> Tensor:
+        """Return the most probable options ``(B, T)``, or drawn ones: one for all T segments."""
+        logits = outputs.mean(dim=1)  # (B, K)
+        options = logits.argmax(-1) if draws is None else draw_options(logits, draws[:, 0, 0])
+        return options[:, None].expand(outputs.shape[:2])
 
 
 class ClipCenters(_ClipPolicy):
@@ -139,8 +144,8 @@ class ClipCenters(_ClipPolicy):
         centers: Tensor = self.actor(units).sigmoid()
         return centers
 
-    def places(self, given: Tensor, draws: Tensor | None) -> Tensor:
+    def places(self, outputs: Tensor, draws: Tensor | None) -> Tensor:
         """Return the centres."""
         if draws is not None:
             raise ValueError("this policy names a centre and draws nothing: leave the sampling out")
-        return given
+        return outputs

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
-from ..pipeline.checks import check_named
+from ..pipeline.checks import check_clips, check_named
 from ..pipeline.cubes import cube_inputs, glanced_frames
 from ..places.cubes import Cubes
 from ..policies.cubes import CubePolicy
@@ -64,11 +64,13 @@ class CubesEndToEnd(Joint):
             stop_gradient: Whether the gradient ends between π and f_G.
 
         Raises:
-            ValueError: If f_L's map does not grow as the deep gradient needs it, or the gradient is
-                unknown.
+            ValueError: If f_L's map does not grow as the deep gradient needs it, an encoder shifts
+                along frames and reads one, or the gradient is unknown.
         """
         if gradient not in GRADIENTS:
             raise ValueError(f"gradient must be one of {', '.join(GRADIENTS)}; got {gradient!r}")
+        check_clips("f_G", glance_encoder, policy.config.steps)
+        check_clips("f_L", local_encoder, cubes.frames)
         learns = policy.config.learns
         super().__init__(
             glance_encoder,

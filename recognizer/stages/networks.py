@@ -115,8 +115,10 @@ class OnPixels(Stage):
         # Where nothing is looked at, one patch is, times zero: processes step together.
         rows = looks.nonzero().squeeze(1) if looks.any() else looks.new_zeros(1).long()
         local_map = local_maps(self.local_encoder, self._places, looked[rows], options[rows])
-        seen_there = local_map.mean(dim=(2, 3)) * looks[rows, None]
-        local = seen_there.new_zeros(len(flat), seen_there.shape[1]).index_copy(0, rows, seen_there)
+        vectors_there = local_map.mean(dim=(2, 3)) * looks[rows, None]
+        local = vectors_there.new_zeros(len(flat), vectors_there.shape[1]).index_copy(
+            0, rows, vectors_there
+        )
         logits: Tensor = self.classifier(glance, local.unflatten(0, batch))
         return logits
 

@@ -116,11 +116,6 @@ def find_trained(
             raise UsageError(
                 f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
             )
-        if said.get("system") is not None and not names_options(path):
-            raise UsageError(
-                f"{path} is a run of the system {said['system']}, and no policy by itself: "
-                "`focusgym evaluate` and `focusgym compare --systems` set it beside others"
-            )
         known = {name: Path(said[name]) for name in known}
     elif not (path / "bundle.json").is_file():
         raise UsageError(
@@ -141,10 +136,21 @@ def find_trained(
 
 
 def policy_folder(path: Path) -> Path:
-    """Return the policy bundle of a run of ``focusgym train``, or a bundle's folder as it is."""
+    """Return the policy bundle of a run of ``focusgym train``, or a bundle's folder as it is.
+
+    Raises:
+        UsageError: If it is the run of a system that leaves no policy.
+    """
     if not is_run(path):
         return path
-    return path / TRAINED if names_options(path) else path / "policy"
+    if names_options(path):
+        return path / TRAINED
+    if (system := stored_settings(path, "train").get("system")) is not None:
+        raise UsageError(
+            f"{path} is a run of the system {system}, and no policy by itself: "
+            "`focusgym evaluate` and `focusgym compare --systems` set it beside others"
+        )
+    return path / "policy"
 
 
 def names_options(path: Path) -> bool:

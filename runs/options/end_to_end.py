@@ -71,7 +71,7 @@ def check_batches(
     if smallest // world < 2:
         of_process = f", shared by {world} processes" if world > 1 else ""
         raise UsageError(
-            f"--batch-size {size}: of {n_train} training videos of one frame each the smallest "
-            f"batch has {smallest}{of_process}, and batch norm needs two frames at least: choose "
+            f"--batch-size {size}: of {n_train} training videos of one segment each the "
+            f"smallest batch has {smallest}{of_process}, and batch norm needs two at least: choose "
             "another batch size, or --freeze-batch-norm"
         )

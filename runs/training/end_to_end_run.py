@@ -16,6 +16,7 @@ from ...recognizer import (
     Policy,
     PolicyConfig,
     build_policy,
+    check_clips,
 )
 from ..configs.fit import FitEndToEndConfig
 from ..evaluation.budgets import write_predictions
@@ -57,6 +58,9 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         config.glance_reduction,
     )
     glance, local = (encoder.to(device) for encoder in encoders)
+    with usage():
+        check_clips("f_G", glance, len(videos.frames.glanced))
+        check_clips("f_L", local, videos.frames.segment_frames)
     sizes = (glance.channels, local.channels, videos.n_classes)
     steps = videos.frames.steps
     classifier = classifier_of(None, sizes, steps, config.head, config.training).to(device)

@@ -20,6 +20,7 @@ from ...recognizer import (
     Fitted,
     FullFrames,
     PatchGrid,
+    check_clips,
     rank_and_world,
     read_encoder,
 )
@@ -68,6 +69,8 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
         network = EncoderConfig(config.network, config.input_px)
     videos = StageVideos.read(config)
     encoder = make_encoder(network, config.weights).to(device)
+    with usage():
+        check_clips("the encoder", encoder, videos.frames.read_frames)
     data = {"videos": videos.fingerprint(), "weights": digest_of(encoder)}
     with seeded(config.training.seed):
         stage = FullFrames(encoder, videos.n_classes).to(device)
@@ -84,6 +87,9 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     videos = StageVideos.read(config)
     glance = read_encoder(config.glance_encoder).to(device)
     local = encoder_of(config.local_encoder, config.weights).to(device)
+    with usage():
+        check_clips("f_G", glance, len(videos.frames.glanced))
+        check_clips("f_L", local, videos.frames.segment_frames)
     policy = None
     if config.policy is not None:
         policy = read_policy(policy_folder(config.policy)).to(device)

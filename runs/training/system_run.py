@@ -161,7 +161,7 @@ def _plug_back(system: GradientSystem[Any], source: FeatureSource, out: Path) ->
     """Write the recognizer of a policy that names a place in each segment, for any video."""
     cache = source.cache
     policy = restore(out / TRAINED, read_bundle(out / TRAINED, "policy"), system.build)
-    # One place for several segments is named for the whole video, which a recognizer does not do.
+    # A stream is given one segment at a time, and a place for all of them is named at once.
     if isinstance(policy, Policy) and (policy.config.network != "clip" or cache.steps == 1):
         _write_recognizer(source, policy, out)
 

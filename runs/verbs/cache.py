@@ -23,6 +23,7 @@ from ...feature_cache import (
     read_manifest,
     verify_cache,
 )
+from ...feature_cache.building.encode import check_encoders
 from ...recognizer import Encoder, format_gmacs
 from ..configs.cache import (
     CacheBuildConfig,
@@ -186,7 +187,9 @@ def _content(config: ContentConfig, format: str | None) -> tuple[dict[str, Encod
         augment = (
             augmentation(config.frames, format, config.views, config.seed) if config.views else None
         )
-        return encoders, CacheConfig(frames, groups, augment, config.dtype, device)
+        content = CacheConfig(frames, groups, augment, config.dtype, device)
+        check_encoders(encoders, content)
+        return encoders, content
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -115,3 +115,52 @@ def test_whole_frames_are_a_recognizer_too(root: Path, capsys: pytest.CaptureFix
     told = json.loads(capsys.readouterr().out)
     assert told["attended"] == 1
     assert told["gmacs"] == pytest.approx(results["test"]["gmacs_per_video"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "cache build OUT --steps 4 --glance small_residual_glance_tsm "
+        "--weights small_residual_glance_tsm=random --group patches:small_local:28 "
+        "--weights small_local=random",
+        "cache build OUT --steps 1 --segment-frames 3 --glance-frames 1 "
+        "--glance small_residual_glance_tsm --weights small_residual_glance_tsm=random "
+        "--group patches:small_local:28 --weights small_local=random",
+        "cache build OUT --steps 1 --segment-frames 1 --glance-frames 3 --own-glance "
+        "--glance small_glance --weights small_glance=random "
+        "--group patches:small_residual_tsm:28 --weights small_residual_tsm=random",
+        "fit encoder OUT --steps 4 --network small_residual_tsm --weights random --epochs 1",
+        "fit end-to-end OUT --preset digit_pairs --segment-frames 1",
+        "fit cubes OUT --preset digit_pairs --glance-steps 1",
+        "fit cubes OUT --preset digit_pairs --cube-frames 1",
+    ],
+)
+def test_a_shift_along_one_frame_is_refused(
+    words: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    given = [str(out) if word == "OUT" else word for word in words.split()]
+    with pytest.raises(SystemExit) as end:
+        focusgym(*given, "--videos", root / "data", "--frame", 48, "--resize", 0)
+    assert end.value.code == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "shifts channels along the frames of a segment; got 1 frame of each" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_ppo_learned_is_no_policy_bundle(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    focusgym(
+        *("train", root / "ppo", "--system", "adafocus_tsm_gaussian", "--cache", root / "cache"),
+        *("--classifier", root / "f_c", "--decisions", 64),
+        *("--learner", "{n_envs: 4, n_steps: 8, batch_size: 32}"),
+    )
+    assert not (root / "ppo" / "recognizer").exists()
+    with pytest.raises(SystemExit):
+        focusgym(
+            *("fit", "classifier", root / "from_ppo", "--preset", "digit_pairs"),
+            *("--cache", root / "cache", "--policy", root / "ppo"),
+        )
+    told = capsys.readouterr().err
+    assert "is a run of the system adafocus_tsm_gaussian, and no policy by itself" in told
