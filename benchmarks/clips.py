@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import caches
 import torch
 from rows import row
+from torch import Tensor
 
 from focusgym.feature_cache import (
     CacheConfig,
@@ -34,8 +36,8 @@ from focusgym.recognizer import (
     build_classifier,
     build_policy,
     option_group,
+    torch_threads,
 )
-from recognizer import timed
 
 SIDE_PX, PATCH_PX, CLASSES, REPEATS, BATCHES = 224, 144, 174, 7, (1, 4)
 GLANCED, LOOKED, FULL = 8, 12, 8
@@ -45,6 +47,14 @@ FEW, MANY = 2, 14  # clips of two builds
 def rows(out: Path) -> dict[str, dict[str, float | str]]:
     """Measure, in turn what is compared."""
     return {**shifts(), **speed_ups(), **building(out)}
+
+
+def spent_s(run: Callable[[Tensor], object], given: Tensor) -> float:
+    """Return the CPU seconds of a run on one thread, which other work beside hardly changes."""
+    with torch_threads(1):
+        start = time.process_time()
+        run(given)
+        return time.process_time() - start
 
 
 def shifts() -> dict[str, dict[str, float | str]]:
@@ -60,10 +70,10 @@ def shifts() -> dict[str, dict[str, float | str]]:
             prepared = plain.prepare(frames)
             shifting.encode(prepared)
             ratios = [
-                timed(shifting.encode, prepared) / timed(plain.encode, prepared)
+                spent_s(shifting.encode, prepared) / spent_s(plain.encode, prepared)
                 for _ in range(REPEATS)
             ]
-        how = f"{n_frames} frames of {side_px} px, {torch.get_num_threads()} threads, in turn"
+        how = f"{n_frames} frames of {side_px} px, CPU time of one thread, in turn"
         table[f"shift_time_{name}"] = row(ratios, "", f"{name}, shifting over not; {how}")
     return table
 
@@ -94,13 +104,13 @@ def speed_ups() -> dict[str, dict[str, float | str]]:
         own, other = (float(found.gmacs[0, -1]) for found in (adafocus(clips), plus(frames, only)))
         speed, shares = [], []
         for _ in range(REPEATS):
-            faster = timed(lambda f: plus(f, only), frames) / timed(adafocus, clips)  # noqa: B023
+            faster = spent_s(lambda f: plus(f, only), frames) / spent_s(adafocus, clips)  # noqa: B023
             speed.append(faster)
             shares.append(faster / (other / own))
         how = (
             f"MobileNet-V2 and ResNet-50 that shift, {GLANCED} + {LOOKED} frames, P = {PATCH_PX}, "
             f"beside {FULL} + {FULL} whole frames, batch {batch}, {own:.2f} of {other:.2f} GMACs, "
-            f"{torch.get_num_threads()} threads, in turn"
+            "CPU time of one thread, in turn"
         )
         table[f"adafocus_tsm_speedup_batch{batch}"] = row(speed, "", how)
         table[f"adafocus_tsm_speedup_vs_compute_batch{batch}"] = row(
