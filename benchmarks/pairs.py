@@ -2,9 +2,8 @@
 
 ``python benchmarks/pairs.py FOLDER --seeds 3`` runs, for each seed in ``FOLDER/sSEED``, the
 commands of docs/adafocus-tsm.md: videos, TSN, TSM, f_G, stage I, a cache of patches and of whole
-frames, f_C, and ``focusgym compare`` with three seeds of each policy; then it prints what all came
-to, with 95 % intervals over videos and over the seeds of the videos. Called again it goes on after
-what is complete.
+frames, f_C, and a run of each system; then it prints what all came to, with 95 % intervals over
+videos and over the seeds of the videos. Called again it goes on after what is complete.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ POLICIES = (
     *("adafocus_tsm", "adafocus_tsm_ppo", "adafocus_tsm_gaussian"),
     *("clip_random", "clip_central", "clip_fixed"),
 )
-FIXED = ("run_tsn", "run_tsm", "run_plus")  # of whole frames
+RUNS = ("tsn", "tsm", "plus", *POLICIES)  # the first three of whole frames
 PRESET = ("--preset", "digit_pairs")
 
 
@@ -63,19 +62,21 @@ def commands(root: Path, seed: int) -> list[tuple[str, list[str]]]:
         found.append((f_c, ["fit", "classifier", f"{root}/{f_c}", *PRESET, *of, *reuse]))
         run = ["train", f"{root}/run_{name}", "--system", system, *of]
         found.append((f"run_{name}", [*run, "--classifier", f"{root}/{f_c}"]))
-    compare = ["compare", f"{root}/table", *PRESET, *cache, "--seeds", "3", "--jobs", "1"]
-    return [*found, ("table", compare)]
+    of = [*cache, "--group", "p28_7x7"]
+    found.append(("f_c", ["fit", "classifier", f"{root}/f_c", *PRESET, *of]))
+    for name in POLICIES:
+        run = ["train", f"{root}/run_{name}", "--system", name, *of, "--seed", f"{seed}"]
+        found.append((f"run_{name}", [*run, "--classifier", f"{root}/f_c", "--threads", "1"]))
+    return found
 
 
 def measured(root: Path) -> dict[str, NDArray[np.float64]]:
-    """Return what was right in each test video, ``(B,)`` in [0, 1]: means over policies' seeds."""
-    found = {name: [root / name] for name in FIXED}
-    cells = root / "table" / "cells" / "systems"
-    found |= {name: sorted((cells / name).rglob("seed-*")) for name in POLICIES}
-    return {
-        name: np.mean([read_played(run / "played.npz").correct[:, -1] for run in runs], axis=0)
-        for name, runs in found.items()
-    }
+    """Return what was right in each test video, ``(B,)``, by the run."""
+    found = {}
+    for name in RUNS:
+        correct = read_played(root / f"run_{name}" / "played.npz").correct
+        found[name] = correct[:, -1].astype(np.float64)
+    return found
 
 
 def told(seeds: list[NDArray[np.float64]]) -> str:
@@ -106,21 +107,17 @@ def main() -> None:
                 print(f"seed {seed}: {name}", file=sys.stderr)
                 subprocess.run(["focusgym", *words], check=True)
         found.append(measured(root))
-    for name in (*FIXED, *POLICIES):
+    for name in RUNS:
         print(f"{name:24} {told([each[name] for each in found])}")
     for one, other in (
-        ("run_tsm", "run_tsn"),
-        *(("adafocus_tsm", name) for name in (*POLICIES[1:], "run_plus")),
+        ("tsm", "tsn"),
+        *(("adafocus_tsm", name) for name in (*POLICIES[1:], "plus")),
     ):
         difference = [each[one] - each[other] for each in found]
         print(f"{one} less {other:24} {told(difference)}")
-    costs = json.loads((args.folder / "s0" / "run_plus" / "results.json").read_text())["test"]
-    own = args.folder / "s0" / "table" / "cells" / "systems" / "adafocus_tsm"
-    results = next(own.rglob("results.json")).read_text()
-    print(
-        f"MMACs of a video: TSM+ {1e3 * costs['gmacs_per_video']:.1f}, AdaFocus-TSM "
-        f"{1e3 * json.loads(results)['test']['gmacs_per_video']:.1f}"
-    )
+    for name in ("plus", "tsm", "adafocus_tsm"):
+        results = json.loads((args.folder / "s0" / f"run_{name}" / "results.json").read_text())
+        print(f"{name}: {1e3 * results['test']['gmacs_per_video']:.1f} MMACs a video")
 
 
 if __name__ == "__main__":

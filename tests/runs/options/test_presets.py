@@ -115,7 +115,7 @@ def test_the_quickstart_trains_as_its_presets_say() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_key_of_a_preset_decides(name: str) -> None:
     """Whatever a section says is what comes of it, read in another way."""
-    assert len(preset_names()) == 16 + len(SYSTEMS)  # AdaFocus's five, V2's five, V3's six
+    assert len(preset_names()) == 21 + len(SYSTEMS)  # AdaFocus's five, V2's five, V3's six
     for section, options in read_preset(name).items():
         verb, *given = section.split(" --")
         args = [arg for option in given for arg in (f"--{option}", "x")]
