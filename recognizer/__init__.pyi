@@ -63,6 +63,8 @@ from .files.checkpoint_file import (
     write_checkpoint,
 )
 from .pipeline.adafocus import AdaptiveRecognizer
+from .pipeline.afnet import AFNetRecognizer
+from .pipeline.base import VideoRecognizer
 from .pipeline.checks import check_clips, check_pixels
 from .pipeline.clip_stream import ClipStream
 from .pipeline.cubes import CubeRecognizer
@@ -109,6 +111,7 @@ from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, generator
 from .stages import (
     GRADIENTS,
+    AFNetStage,
     CubesEndToEnd,
     EndToEnd,
     FitConfig,
@@ -152,6 +155,8 @@ __all__ = [
     "AFNetConfig",
     "AFNetCost",
     "AFNetOutput",
+    "AFNetRecognizer",
+    "AFNetStage",
     "AdaptiveRecognizer",
     "AverageClassifier",
     "AverageLogitsClassifier",
@@ -215,6 +220,7 @@ __all__ = [
     "Stage",
     "TensorSamples",
     "Trunk",
+    "VideoRecognizer",
     "WeightsError",
     "WholeFrame",
     "accuracy_by_step",

@@ -158,7 +158,7 @@ def execute(step: Step) -> str:
 
 def shorter(words: list[str]) -> list[str]:
     """More options, so that what a command trains is done sooner; of two the last counts."""
-    if words[1:3] in (["fit", "end-to-end"], ["fit", "cubes"]):
+    if words[1:3] in (["fit", "end-to-end"], ["fit", "cubes"], ["fit", "afnet"]):
         return SHORT_TRAINING
     if words[1] == "train" and {"adafocus_v2", "adafocus_v3", "adafocus_tsm"} & {*words}:
         return SHORT_GRADIENT

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...recognizer import PredictionError, Recognition, Recognizer, ahead
+from ...recognizer import PredictionError, Recognition, VideoRecognizer, ahead
 from ..videos import Clip, VideoError, View, read_frames
 
 
@@ -35,7 +35,7 @@ class RecognizedVideo:
 
 
 def recognize_videos(
-    recognizer: Recognizer, paths: Sequence[str | os.PathLike[str]], batch_size: int = 8
+    recognizer: VideoRecognizer, paths: Sequence[str | os.PathLike[str]], batch_size: int = 8
 ) -> Iterator[RecognizedVideo | VideoError]:
     """Recognize video files, decoded on all cores ahead of the recognizer.
 
@@ -87,7 +87,7 @@ def recognize_videos(
 
 
 def _recognized(
-    recognizer: Recognizer, videos: list[Tensor]
+    recognizer: VideoRecognizer, videos: list[Tensor]
 ) -> list[Recognition | PredictionError]:
     """Recognize videos together, each ``(T, ...)``; singly where a prediction is not finite."""
     if not videos:

@@ -48,6 +48,10 @@ class AFNetCost:
         prices = torch.tensor(self.focal_gmacs, dtype=torch.float64, device=ran.device)
         return self.always_gmacs + ran.double().sum(dim=1) @ prices
 
+    def share_of(self, gmacs: float, n_frames: int) -> float:
+        """Return which share of the focal branches' compute on T frames a video's GMACs hold."""
+        return (gmacs - self.always_gmacs) / (n_frames * sum(self.focal_gmacs))
+
     def at_ratio(self, ratio: float, n_frames: int) -> float:
         """Return the GMACs of a video of which each block keeps that share of the T frames."""
         return self.always_gmacs + ratio * n_frames * sum(self.focal_gmacs)

@@ -10,9 +10,10 @@ import torch
 
 from ..files.bundle import read_bundle, restore
 from .adafocus import assemble
+from .afnet import assemble_afnet
+from .base import VideoRecognizer
 from .cubes import assemble_cubes
 from .look import autocast_dtype
-from .recognizer import Recognizer
 
 
 def read_recognizer(
@@ -21,7 +22,7 @@ def read_recognizer(
     precision: str = "float32",
     *,
     fuse: bool = True,
-) -> Recognizer:
+) -> VideoRecognizer:
     """Read a recognizer from a bundle; nothing in it is executed.
 
     Args:
@@ -31,7 +32,8 @@ def read_recognizer(
         fuse: Fuse the encoders, for inference; not if it is to be trained or saved again.
 
     Returns:
-        An `AdaptiveRecognizer`; or a `CubeRecognizer`, if the bundle is of one.
+        An `AdaptiveRecognizer`; or a `CubeRecognizer` or an `AFNetRecognizer`, if the bundle is of
+        one.
 
     Raises:
         BundleError: If the folder is not a readable recognizer bundle.
@@ -45,5 +47,7 @@ def read_recognizer(
     return recognizer.fused() if fuse else recognizer
 
 
-def _assemble(content: Mapping[str, Any]) -> Recognizer:
+def _assemble(content: Mapping[str, Any]) -> VideoRecognizer:
+    if "afnet" in content:
+        return assemble_afnet(content)
     return assemble_cubes(content) if "cubes" in content else assemble(content)

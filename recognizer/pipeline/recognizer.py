@@ -1,24 +1,23 @@
-"""What all recognizers are: networks assembled, with how a video's frames are prepared."""
+"""What recognizers with f_G, f_L and f_C are: networks assembled, and written as a bundle."""
 
 from __future__ import annotations
 
 import copy
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..accounting.compute import Cost
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig, fit_frames
+from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
 from ..files.bundle import write_bundle
+from .base import VideoRecognizer
 from .checks import check_channels
-from .look import autocast_dtype
 
 
 class Framed(Protocol):
@@ -29,19 +28,15 @@ class Framed(Protocol):
         """Frame side S, pixels."""
 
 
-class Recognizer(nn.Module, ABC):
-    """f_G, f_L and f_C, and what all recognizers do with them alike.
+class Recognizer(VideoRecognizer):
+    """f_G, f_L and f_C, and what all recognizers that have them do with them alike.
 
-    Attributes:
+    Attributes, beside those of `VideoRecognizer`:
         glance_encoder: f_G.
         local_encoder: f_L.
         classifier: f_C.
         policy: π; None where it has to be told where to look.
         places: Where f_L may be run.
-        frames: Which frames it was made for, and how frames of any size are prepared; None if that
-            is not known, and a segment is then one frame.
-        classes: Names of the C classes; empty if they are not known.
-        precision: In which the encoders compute.
         exits: When a video stops; None if never before its end.
     """
 
@@ -65,31 +60,19 @@ class Recognizer(nn.Module, ABC):
             ValueError: If names are not as many as classes, the classifier is for other encoders,
                 or the precision is unknown.
         """
-        super().__init__()
-        if classes and len(classes) != classifier.config.n_classes:
-            raise ValueError(
-                f"expected names of the classifier's {classifier.config.n_classes} classes; got "
-                f"{len(classes)}: give one each, or none"
-            )
-        autocast_dtype(precision)  # refused here if it is unknown
+        super().__init__(
+            classifier.config.n_classes, frames=frames, classes=classes, precision=precision
+        )
         check_channels(classifier.config, glance_encoder, local_encoder)
         self.glance_encoder = glance_encoder
         self.local_encoder = local_encoder
         self.classifier = classifier
-        self.frames = None if frames is None else frames.for_any_size()
-        self.classes = tuple(classes)
-        self.precision = precision
         self.exits = exits
 
     @property
     @abstractmethod
     def cost(self) -> Cost:
         """Multiply-adds by network, counted once on the real modules."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are, and where results are returned."""
-        return next(self.parameters()).device
 
     @property
     def segment_frames(self) -> int:
@@ -109,33 +92,6 @@ class Recognizer(nn.Module, ABC):
             fused = network.fused() if isinstance(network, Encoder) else copy.deepcopy(network)
             setattr(recognizer, name, fused)
         return recognizer
-
-    def prepare(self, frames: Tensor) -> Tensor:
-        """Turn frames of any size into those that the recognizer reads.
-
-        Args:
-            frames: ``(..., 3, height, width)`` uint8.
-
-        Returns:
-            ``(..., 3, S, S)`` uint8: the central crop of the resized frames.
-
-        Raises:
-            ValueError: If it is not known how the recognizer's frames were prepared.
-        """
-        if self.frames is None:
-            raise ValueError(
-                "this recognizer does not know how its frames were prepared: assemble it with "
-                "`frames`, or load it from a bundle"
-            )
-        return fit_frames(frames, self.frames)
-
-    @abstractmethod
-    def describe(self) -> Any:
-        """Return the dataclass that the recognizer is built from again.
-
-        Raises:
-            ValueError: If it is not known how frames are prepared.
-        """
 
     def save(
         self,

@@ -1,5 +1,6 @@
 """The supervised stages: encoders on full frames, f_L and f_C on patches, f_C on features."""
 
+from .afnet import AFNetStage
 from .config import FitConfig
 from .cubes import GRADIENTS, CubesEndToEnd
 from .end_to_end import EndToEnd
@@ -18,6 +19,7 @@ from .stage import Stage, sequence_losses
 
 __all__ = [
     "GRADIENTS",
+    "AFNetStage",
     "CubesEndToEnd",
     "EndToEnd",
     "FitConfig",

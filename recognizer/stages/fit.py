@@ -56,8 +56,9 @@ def fit(
 ) -> Fitted:
     """Train networks of a stage in place, and keep the epoch that is best on validation samples.
 
-    Best is the highest accuracy averaged over the steps, then the lowest loss; the state before
-    training competes too. Order and dropout are keyed by seed, epoch and sample.
+    Best is the highest accuracy averaged over the steps, then the lowest loss, of the epochs that
+    the stage lets compete; the state before training does too, unless it says otherwise. Order and
+    dropout are keyed by seed, epoch and sample.
 
     In a process group (see `process_group`) every process trains on its part of each batch, through
     torch's DistributedDataParallel, and all end with the same weights: those of one process, within
@@ -120,11 +121,13 @@ def fit(
                 "machines see one folder"
             )
         if not resumed:
-            progress.consider(0, validate(stage, validation, config, device))
+            score = validate(stage, validation, config, device)
+            progress.consider(0, _ranked(stage, 0, config, score))
         epochs = range(progress.epoch, config.epochs)
         quiet: dict[str, Any] = {"disable": True} if rank else {}
         bar = tqdm(epochs, name, config.epochs, initial=progress.epoch, unit="epoch", **quiet)
         for epoch in bar:
+            stage.begin_epoch(epoch, config.epochs)
             _train_mode(stage, config)
             batches = shuffled(train.n, config.batch_size, [*seed, epoch])[progress.step :]
             shares = [share_of(rows, rank, world) for rows in batches]
@@ -149,7 +152,7 @@ def fit(
             progress.epoch, progress.step = epoch + 1, 0
             share_buffers(stage)
             score = validate(stage, validation, config, device)
-            progress.consider(epoch + 1, score)
+            progress.consider(epoch + 1, _ranked(stage, epoch + 1, config, score))
             bar.set_postfix(loss=f"{mean:.3f}", val=f"{100 * score[0]:.1f} %")
             if rank == 0:
                 saved.save()
@@ -175,6 +178,14 @@ def validate(
         sums[2] -= stage.losses(outputs, labels).double().sum()
     n_correct, n_predictions, minus_loss = total(sums).tolist()
     return n_correct / n_predictions, minus_loss / samples.n
+
+
+def _ranked(
+    stage: Stage, epoch: int, config: FitConfig, score: tuple[float, float]
+) -> tuple[float, float]:
+    """Return a score, behind all others if the epoch's weights may not be kept."""
+    accuracy, minus_loss = score
+    return accuracy if stage.may_be_kept(epoch, config.epochs) else accuracy - 2, minus_loss
 
 
 @contextmanager

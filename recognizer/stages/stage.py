@@ -22,6 +22,25 @@ class Stage(nn.Module, ABC):
     def networks(self) -> dict[str, nn.Module]:
         """What may be trained, by name."""
 
+    def begin_epoch(self, epoch: int, n_epochs: int) -> None:  # most have none
+        """Set what depends on the epoch; called before each one, after an interruption too.
+
+        Args:
+            epoch: From 0.
+            n_epochs: Of the training.
+        """
+
+    def may_be_kept(self, epoch: int, n_epochs: int) -> bool:
+        """Return whether the weights after an epoch are among those of which the best are kept.
+
+        Those of the last epoch have to be.
+
+        Args:
+            epoch: From 1; 0 is the state before training.
+            n_epochs: Of the training.
+        """
+        return True
+
     def losses(self, outputs: Any, labels: Tensor) -> Tensor:
         """Return the loss ``(B,)`` of each sample, to be minimised.
 

@@ -20,8 +20,9 @@ class TrainingConfig:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
             AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2, and
             activitynet_v2_rn, whose f_G is a ResNet-50; activitynet_v3, fcvid_v3, mini_kinetics_v3,
-            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3). What the command line says counts
-            more.
+            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3); afnet_activitynet,
+            afnet_mini_kinetics, afnet_sthsth, afnet_jester and afnet_digits (of AFNet). What the
+            command line says counts more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
@@ -299,8 +300,73 @@ class FitCubesConfig(JointConfig):
     policy_hidden: int = 1024
 
 
+@dataclass(frozen=True)
+class AFNetTrainingConfig(TrainingConfig):
+    """How an AF network is trained; AFNet's on ActivityNet, unless said.
+
+    Attributes:
+        lr_afnet: Learning rate for batches of 64, of all but the gates; the preset's if not given.
+        lr_gates: Of the gates, likewise; ten times the other if not given.
+    """
+
+    preset: str = "afnet_activitynet"
+    lr_afnet: float | None = None
+    lr_gates: float | None = None
+
+
+@dataclass(frozen=True)
+class FitAFNetConfig:
+    """AFNet: train a network whose gates keep a share of the frames for its full branches.
+
+    Every block has a cheap branch for all frames, and a full one for those that its gate keeps. The
+    network begins with random weights.
+
+    Attributes:
+        out: Folder of the recognizer's bundle.
+        videos: Which videos; the split val selects the epoch, of those that have the final ratios
+            as targets.
+        frames: Which frames of them; gates have weights of their own for each.
+        training: How.
+        backbone: What the network is built on; small is for small data sets.
+        ratio: RT, the share of frames that every gate is to keep; 1 with soft selection.
+        spatial_ratio: RS, the share of positions of each frame that are not set to zero; without
+            gates of positions if not given.
+        loss_weight: Weight λ of the loss that draws gates to the ratios.
+        temperature: How the temperature of the gates' gradient falls from 1 to 0.01.
+        keep_score: What a gate's score to keep begins with, that to skip with 1: the nearer, the
+            sooner gates learn to skip.
+        fusion: How the branches are joined: with weights from what is seen, or added.
+        selection: Whether gates keep frames or skip them, or only weight them: then all are run.
+        shift: Whether channels are shifted along the frames, as in TSM, to frames before alone
+            (online) or to both sides; not at all if not given.
+        dropout: Before the output layer.
+        augment: Draw frames, crop and flip anew in every epoch.
+    """
+
+    out: Positional[Path]
+    videos: VideosConfig
+    frames: FramesConfig
+    training: AFNetTrainingConfig
+    backbone: Literal["small", "resnet34", "resnet50", "resnet101", "mobilenet_v3"] = "resnet50"
+    ratio: float = 0.5
+    spatial_ratio: float | None = None
+    loss_weight: float = 1.0
+    temperature: Literal["exponential", "cosine", "linear"] = "exponential"
+    keep_score: float = 10.0
+    fusion: Literal["dynamic", "addition"] = "dynamic"
+    selection: Literal["hard", "soft"] = "hard"
+    shift: Literal["offline", "online"] | None = None
+    dropout: float = 0.5
+    augment: bool = True
+
+
 StageConfig = (
-    FitEncoderConfig | FitPatchesConfig | FitClassifierConfig | FitEndToEndConfig | FitCubesConfig
+    FitEncoderConfig
+    | FitPatchesConfig
+    | FitClassifierConfig
+    | FitEndToEndConfig
+    | FitCubesConfig
+    | FitAFNetConfig
 )
 
 
@@ -308,7 +374,7 @@ StageConfig = (
 class FitVerbs:
     """The supervised stages: encoder (0), patches (I and III on pixels), classifier (on a cache).
 
-    And end-to-end and cubes, which train all networks of AdaFocusV2 and V3 together.
+    And end-to-end and cubes, which train all networks of AdaFocusV2 and V3 together; and afnet.
 
     Attributes:
         verb: What to train.
@@ -320,4 +386,5 @@ class FitVerbs:
         | Annotated[FitClassifierConfig, subcommand("classifier")]
         | Annotated[FitEndToEndConfig, subcommand("end-to-end")]
         | Annotated[FitCubesConfig, subcommand("cubes")]
+        | Annotated[FitAFNetConfig, subcommand("afnet")]
     )

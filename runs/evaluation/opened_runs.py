@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from ...recognizer import read_recognizer
+from ...recognizer import Recognizer, read_recognizer
 from ..configs.fit import JointConfig
 from ..folders.atomic import OutputError
 from ..folders.run_folder import is_run, verb_of
@@ -56,6 +56,10 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
     if videos_root is not None:
         config = replace(config, videos=replace(config.videos, videos=videos_root))
     recognizer = read_recognizer(path, device)
+    if not isinstance(recognizer, Recognizer):
+        raise OutputError(
+            f"{path} holds the recognizer of another verb than 'focusgym {verb}': put its own back"
+        )
     name = path.resolve().name
     videos = StageVideos.read(config)
     return KINDS[verb](name, recognizer, videos, config.videos.videos, path, resolved(config))

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ...feature_cache import AugmentConfig, VideoList, read_lists, read_videos
 from ...recognizer import FitConfig, FocusgymError, FrameConfig
-from ..configs.fit import TrainingConfig
+from ..configs.fit import AFNetTrainingConfig, TrainingConfig
 from ..configs.videos import FramesConfig, GlancedFramesConfig, VideosConfig
 
 
@@ -89,6 +89,8 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
         "classifier": config.lr_classifier,
         "policy": config.lr_policy,
     }
+    if isinstance(config, AFNetTrainingConfig):
+        given |= {"afnet": config.lr_afnet, "gates": config.lr_gates}
     for name, rate in given.items():
         if rate and name not in networks:
             raise UsageError(f"--lr-{name}: this stage does not train it: leave the option out")

@@ -16,6 +16,7 @@ from ...recognizer.files.whole import write_whole
 from ..configs.cache import CacheBuildConfig, CachePlanConfig
 from ..configs.compare import CompareConfig
 from ..configs.fit import (
+    FitAFNetConfig,
     FitClassifierConfig,
     FitCubesConfig,
     FitEncoderConfig,
@@ -34,6 +35,7 @@ VERBS: Mapping[str, type[Any]] = {
     "fit classifier": FitClassifierConfig,
     "fit end-to-end": FitEndToEndConfig,
     "fit cubes": FitCubesConfig,
+    "fit afnet": FitAFNetConfig,
     "train": TrainConfig,
     "compare": CompareConfig,
 }

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...feature_cache import AugmentConfig, VideoSamples, fingerprint, rows_digest
 from ...recognizer import FrameConfig, Samples, rank_and_world
-from ..configs.fit import FitEncoderConfig, FitPatchesConfig, JointConfig
+from ..configs.fit import FitAFNetConfig, FitEncoderConfig, FitPatchesConfig, JointConfig
 from .parse import UsageError, augmentation, frames_of, tell, videos_of
 
 
@@ -30,7 +30,9 @@ class StageVideos:
     augment: AugmentConfig | None
 
     @classmethod
-    def read(cls, config: FitEncoderConfig | FitPatchesConfig | JointConfig) -> StageVideos:
+    def read(
+        cls, config: FitEncoderConfig | FitPatchesConfig | JointConfig | FitAFNetConfig
+    ) -> StageVideos:
         """Read the lists; tell which missing videos are left out, if that was asked for."""
         videos, seed = config.videos, config.training.seed
         frames = frames_of(config.frames, videos.format)

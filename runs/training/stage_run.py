@@ -21,6 +21,7 @@ from ...recognizer import (
     FullFrames,
     PatchGrid,
     check_clips,
+    format_gmacs,
     rank_and_world,
     read_encoder,
 )
@@ -54,7 +55,7 @@ from .stages import (
 )
 
 # No two stages of a seed share their draws of order, patches and dropout, nor does validation.
-_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, VALIDATION, END_TO_END, CUBES = range(10, 16)
+_STAGE_ZERO, _STAGE_ONE, _STAGE_THREE, VALIDATION, END_TO_END, CUBES, AFNET = range(10, 17)
 # Where these are may change: their content is compared.
 _MAY_CHANGE = (
     *("videos", "train", "val", "test", "classes", "cache"),
@@ -188,18 +189,18 @@ def train_stage(
                 shutil.rmtree(partial)
             raise
         if rank == 0:
-            training.keep(partial / "bundle", kept)
+            metrics = training.keep(partial / "bundle", kept)
             for name in (CONFIG, RUN):
                 shutil.copyfile(partial / name, partial / "bundle" / name)
             (partial / "bundle").rename(out)
             shutil.rmtree(partial)
-            _tell(kept, out, config.training.json)
+            _tell(kept, out, metrics, config.training.json)
 
 
-def _tell(kept: Fitted, out: Path, as_json: bool) -> None:
-    """Print what was kept."""
+def _tell(kept: Fitted, out: Path, metrics: Mapping[str, float], as_json: bool) -> None:
+    """Print what was kept, and what else was measured on it."""
     if as_json:
-        tell(json.dumps({"out": str(out), **asdict(kept)}))
+        tell(json.dumps({"out": str(out), **metrics, **asdict(kept)}))
         return
     what = f"epoch {kept.epoch} of the training"
     if not kept.epoch:
@@ -208,3 +209,8 @@ def _tell(kept: Fitted, out: Path, as_json: bool) -> None:
         f"{out}: {what}; {100 * kept.val_accuracy:.1f} % right on the validation videos, loss "
         f"{kept.val_loss:.3f}"
     )
+    if "kept_share" in metrics:
+        tell(
+            f"gates kept {100 * metrics['kept_share']:.1f} % of the frames of these videos, "
+            f"{format_gmacs(metrics['gmacs'])} per video on average"
+        )

@@ -44,7 +44,7 @@ class Training:
         key: Of its draws.
         title: What progress bars call it.
         write: Writes the bundles of what was trained into a folder, with numbers that were measured
-            on it.
+            on it; it may add others that it measures.
     """
 
     stage: Stage
@@ -67,9 +67,11 @@ class Training:
         how: Any = {"name": self.title, "seed": self.key, "checkpoint": checkpoint}
         return fit(self.stage, *self.samples, self.settings, **how)
 
-    def keep(self, folder: Path, kept: Fitted) -> None:
-        """Write the bundles of what was trained."""
-        self.write(folder, {name: float(value) for name, value in asdict(kept).items()})
+    def keep(self, folder: Path, kept: Fitted) -> dict[str, float]:
+        """Write the bundles of what was trained; return the numbers that were measured on it."""
+        metrics = {name: float(value) for name, value in asdict(kept).items()}
+        self.write(folder, metrics)
+        return metrics
 
     def into(self, folder: Path) -> None:
         """Train at one stretch, and write the bundles."""

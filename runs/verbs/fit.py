@@ -9,6 +9,7 @@ from torch import distributed
 
 from ...recognizer import process_group, rank_and_world
 from ..configs.fit import (
+    FitAFNetConfig,
     FitCubesConfig,
     FitEncoderConfig,
     FitEndToEndConfig,
@@ -18,6 +19,7 @@ from ..configs.fit import (
 from ..folders.atomic import check_free
 from ..options.devices import device_of
 from ..options.end_to_end import check_policy_options
+from ..training.afnet_run import fit_afnet
 from ..training.cubes_run import fit_cubes
 from ..training.end_to_end_run import fit_end_to_end
 from ..training.stage_run import fit_classifier, fit_encoder, fit_patches
@@ -46,6 +48,8 @@ def run_fit_verb(config: StageConfig) -> None:
                 fit_end_to_end(config, device)
             case FitCubesConfig():
                 fit_cubes(config, device)
+            case FitAFNetConfig():
+                fit_afnet(config, device)
             case _:
                 fit_classifier(config, device)
 

@@ -10,8 +10,10 @@ from typing import Any
 from ...feature_cache import RecognizedVideo, VideoError, recognize_videos
 from ...recognizer import (
     AdaptiveRecognizer,
+    AFNetRecognizer,
     CubeRecognizer,
     Recognizer,
+    VideoRecognizer,
     encoder_gmacs,
     format_gmacs,
     read_recognizer,
@@ -28,7 +30,8 @@ def recognize(config: RecognizeConfig) -> None:
 
     Raises:
         UsageError: If there is no quickstart's recognizer and no other is given, the recognizer has
-            no policy, or two annotated videos would have one name.
+            no policy, two annotated videos would have one name, or exits or boxes are asked of a
+            recognizer that has none.
         OutputError: If an annotated video is there already, or cannot be written.
         BundleError: If the recognizer cannot be read.
     """
@@ -52,7 +55,14 @@ def recognize(config: RecognizeConfig) -> None:
             f"{config.bundle} has no policy, so it has to be told where to look: give a "
             "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"
         )
-    if config.gmacs is not None:
+    if not isinstance(recognizer, Recognizer):
+        for option in ("gmacs", "annotate"):
+            if getattr(config, option) is not None:
+                raise UsageError(
+                    f"--{option}: {config.bundle} predicts once for a video, without exits and "
+                    f"without boxes: leave --{option} out, or give a recognizer of boxes or cubes"
+                )
+    elif config.gmacs is not None:
         recognizer.exits = exits_within(config.bundle, recognizer, config.gmacs)
     folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
     full_gmacs = full_frames_gmacs(recognizer)
@@ -76,11 +86,16 @@ def recognize(config: RecognizeConfig) -> None:
         raise SystemExit(1)
 
 
-def full_frames_gmacs(recognizer: Recognizer) -> float:
+def full_frames_gmacs(recognizer: VideoRecognizer) -> float:
     """Return the GMACs of a video with f_G and f_L on all frames S×S, and f_C; no policy.
+
+    Of an AF network those with all frames kept by all gates.
 
     Source: AdaFocus (arXiv:2105.03245) Table 3: the baseline TSM+, here without TSM.
     """
+    if isinstance(recognizer, AFNetRecognizer):
+        return recognizer.cost.at_ratio(1.0, recognizer.frames.steps)
+    assert isinstance(recognizer, Recognizer)
     cost, side_px = recognizer.cost, recognizer.places.frame_px
     if isinstance(recognizer, CubeRecognizer):
         local_gmacs = encoder_gmacs(recognizer.local_encoder, side_px)
@@ -92,7 +107,7 @@ def full_frames_gmacs(recognizer: Recognizer) -> float:
 
 
 def facts(
-    recognizer: Recognizer, video: RecognizedVideo, full_gmacs: float, top: int
+    recognizer: VideoRecognizer, video: RecognizedVideo, full_gmacs: float, top: int
 ) -> dict[str, Any]:
     """Return what was recognized in one video, as plain values.
 
@@ -102,7 +117,9 @@ def facts(
     videos of its batch, which are recognized at once; and for every frame, or the middle one of a
     segment of several, its index in the file, the box (pixels of the prepared frame; null where it
     was skipped or not taken), the class so far with its probability, and the GMACs spent so far. A
-    recognizer with cubes has that for the glance, without a frame and a box, and for every cube.
+    recognizer with cubes has that for the glance, without a frame and a box, and for every cube;
+    that of an AF network once, for the whole video, and beside it the share of its focal branches'
+    compute that was run.
 
     Args:
         recognizer: What recognized it.
@@ -127,6 +144,9 @@ def facts(
         for t, segment in enumerate(found.segments[0].tolist())
     ]
     gmacs = float(found.gmacs[0, -1])
+    kept = {}
+    if isinstance(recognizer, AFNetRecognizer):
+        kept["focal_share"] = recognizer.cost.share_of(gmacs, recognizer.frames.steps)
     return {
         "classes": [
             {"class": names[index], "probability": value}
@@ -134,6 +154,7 @@ def facts(
         ],
         "fed": int(found.fed.sum()),
         "attended": int(found.attended.sum()),
+        **kept,
         "gmacs": gmacs,
         "full_frames_gmacs": full_gmacs,
         "times_less": full_gmacs / gmacs,
@@ -143,7 +164,7 @@ def facts(
     }
 
 
-def _shown(recognizer: Recognizer, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _shown(recognizer: VideoRecognizer, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the steps that were taken, of cubes with the number of each; see `annotate`."""
     if isinstance(recognizer, CubeRecognizer):
         glance, *cubes = steps
@@ -151,11 +172,12 @@ def _shown(recognizer: Recognizer, steps: list[dict[str, Any]]) -> list[dict[str
     return [step for step in steps if step["frame"] is not None]
 
 
-def _units(recognizer: Recognizer) -> str:
+def _units(recognizer: VideoRecognizer) -> str:
     """Return what f_L looks at, many of them."""
     if isinstance(recognizer, CubeRecognizer):
         return "cubes"
-    return "frames" if recognizer.segment_frames == 1 else "segments"
+    several = isinstance(recognizer, Recognizer) and recognizer.segment_frames > 1
+    return "segments" if several else "frames"
 
 
 def _sentences(line: dict[str, Any], what: str) -> str:
@@ -167,11 +189,13 @@ def _sentences(line: dict[str, Any], what: str) -> str:
     glance = what == "cubes"  # their first prediction is that after the glance
     n_looks, fed = len(line["steps"]) - glance, line["fed"] - glance
     stopped = f"stopped after {fed}, " if fed < n_looks else ""
+    looked = f"{line['attended']} of {n_looks} {what} looked at, {stopped}"
+    if "focal_share" in line:
+        looked = f"{100 * line['focal_share']:.0f} % of the focal branches run, "
     recognizing = f"{line['recognize_ms']:.1f} ms recognizing (mean of its batch)"
     lines = [
         f"{line['video']}: {classes}",
-        f"  {line['attended']} of {n_looks} {what} looked at, {stopped}"
-        f"{format_gmacs(line['gmacs'])}, {compared} than full frames "
+        f"  {looked}{format_gmacs(line['gmacs'])}, {compared} than full frames "
         f"({format_gmacs(line['full_frames_gmacs'])})",
         f"  {line['decode_ms']:.1f} ms decoding, {recognizing}",
     ]

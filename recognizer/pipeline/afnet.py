@@ -1,0 +1,198 @@
+"""An AF network as a recognizer: with how its frames are prepared, in one bundle."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ..afnet.compute import AFNetCost, afnet_cost
+from ..afnet.config import AFNetConfig
+from ..afnet.network import AFNet, AFNetOutput
+from ..encoders.frames import FrameConfig
+from ..files.bundle import write_bundle
+from .base import VideoRecognizer
+from .checks import check_finite, check_pixels
+from .look import GLANCE_PIXELS, autocast, autocast_dtype, batches
+from .recognition import Recognition
+
+
+@dataclass(frozen=True)
+class AFNetRecognizerConfig:
+    """What an `AFNetRecognizer` is assembled from.
+
+    Attributes:
+        afnet: The network.
+        frames: Which frames of a video are read, and how they are prepared.
+        classes: Names of the C classes; empty if they are not known.
+
+    Raises:
+        ValueError: If a name is no text.
+    """
+
+    afnet: AFNetConfig
+    frames: FrameConfig
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        if type(self.classes) is not tuple or not all(type(each) is str for each in self.classes):
+            raise ValueError(f"classes must be names; got {self.classes!r:.80}")
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> AFNetRecognizerConfig:
+        """Return the config that ``dataclasses.asdict`` and JSON have made plain.
+
+        Raises:
+            TypeError: If keys are missing or unknown.
+            ValueError: If a value is wrong.
+        """
+        parts: dict[str, Any] = {
+            "afnet": AFNetConfig(**content.get("afnet", {})),
+            "frames": FrameConfig(**content.get("frames", {})),
+        }
+        if isinstance(content.get("classes"), list):  # JSON's; anything else is refused
+            parts["classes"] = tuple(content["classes"])
+        return cls(**{**content, **parts})
+
+
+class AFNetRecognizer(VideoRecognizer):
+    """An AF network for videos whose frames are all given; each is one prediction.
+
+    Its focal branches run on the frames that its gates keep, and what a video costs follows them.
+    The same frames give the same result: the gates have no noise.
+
+    Attributes, beside those of `VideoRecognizer`:
+        network: The AF network.
+    """
+
+    frames: FrameConfig
+
+    def __init__(
+        self,
+        network: AFNet,
+        *,
+        frames: FrameConfig,
+        classes: Sequence[str] = (),
+        precision: str = "float32",
+    ) -> None:
+        """Assemble the recognizer, in eval mode.
+
+        Args:
+            network: The AF network.
+            frames: Which frames it is made for, and how they are prepared.
+            classes: Names of the C classes.
+            precision: ``float32``; or ``bfloat16`` or ``float16``, in which it then computes where
+                torch's autocast does.
+
+        Raises:
+            ValueError: If frames and network are not for each other, names are not as many as
+                classes, or the precision is unknown.
+        """
+        sizes = network.config
+        super().__init__(sizes.n_classes, frames=frames, classes=classes, precision=precision)
+        if frames.steps != sizes.n_frames or frames.read_frames != 1 or frames.order != "video":
+            raise ValueError(
+                f"the network is for {sizes.n_frames} frames in the video's order, a segment each; "
+                f"got {frames}: read the frames that it was trained on"
+            )
+        self.network = network
+        self._is_fused = False
+        self._cost: AFNetCost | None = None
+        self.eval()
+
+    @property
+    def cost(self) -> AFNetCost:
+        """Multiply-adds of a video, counted once on the real modules."""
+        if self._cost is None:
+            self._cost = afnet_cost(self.network, self.frames.frame_px)
+        return self._cost
+
+    def fused(self) -> Self:
+        """Return a copy for inference, with batch norms folded into convolutions."""
+        recognizer = copy.copy(self)
+        recognizer._modules = {"network": self.network.fused()}
+        recognizer._is_fused = True
+        return recognizer
+
+    @torch.no_grad()
+    def look(self, frames: Tensor) -> AFNetOutput:
+        """Run the network on some videos at a time: predictions, and what its gates kept.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
+
+        Raises:
+            ValueError: If the frames are not uint8, T and S×S.
+        """
+        check_pixels(frames, self.frames.frame_px)
+        found = []
+        for some in batches(frames.to(self.device), GLANCE_PIXELS):
+            with autocast(self.device, autocast_dtype(self.precision)):
+                found.append(self.network(some, gather=True))
+        logits, *gates = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return AFNetOutput(logits.float(), *gates)
+
+    def forward(self, frames: Tensor) -> Recognition:
+        """Recognize videos; see `look`, which also tells what the gates kept.
+
+        Returns:
+            One prediction for each video, of all its frames, and what it cost. It has no places:
+            options and segments are −1, and nothing is attended.
+
+        Raises:
+            ValueError: If the frames are not uint8, T and S×S.
+            PredictionError: If a prediction is not finite.
+        """
+        found = self.look(frames)
+        logits = found.logits[:, None]
+        check_finite(logits, self.precision, torch.float32)
+        shape = logits.shape[:2]
+        none = torch.full(shape, -1, device=self.device)
+        return Recognition(
+            logits,
+            options=none,
+            boxes_px=none.new_zeros(*shape, 4),
+            attended=torch.zeros(shape, dtype=torch.bool, device=self.device),
+            gmacs=self.cost.of_videos(found.ran)[:, None],
+            segments=none,
+        )
+
+    def describe(self) -> AFNetRecognizerConfig:
+        """Return what it is built from."""
+        return AFNetRecognizerConfig(self.network.config, self.frames, self.classes)
+
+    def save(
+        self, path: str | os.PathLike[str], metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Write the network, and what is needed to run it on any video, as a safe bundle.
+
+        Args:
+            path: The folder; its parent must exist.
+            metrics: Numbers that were measured on the recognizer, by name.
+
+        Raises:
+            ValueError: If it is fused.
+        """
+        if self._is_fused:
+            raise ValueError(
+                "expected a network as it was built or trained; got a fused one: save the "
+                "recognizer that it was fused from"
+            )
+        write_bundle(path, "recognizer", self.describe(), self, None, metrics)
+
+
+def assemble_afnet(content: Mapping[str, Any]) -> AFNetRecognizer:
+    """Build a recognizer with random weights from a bundle's config.
+
+    Raises:
+        TypeError: If keys are missing or unknown.
+        ValueError: If a value is wrong.
+    """
+    config = AFNetRecognizerConfig.of(content)
+    return AFNetRecognizer(AFNet(config.afnet), frames=config.frames, classes=config.classes)

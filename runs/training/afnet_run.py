@@ -1,0 +1,90 @@
+"""AFNet as a run: a network with gates trained from pixels, and kept as a recognizer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ...recognizer import (
+    AFNet,
+    AFNetConfig,
+    AFNetRecognizer,
+    AFNetStage,
+    Samples,
+)
+from ..configs.fit import FitAFNetConfig
+from ..options.parse import UsageError, settings_of, usage
+from ..options.stage_videos import StageVideos
+from .stage_parts import seeded
+from .stage_run import AFNET, VALIDATION, train_stage
+from .stages import Training
+
+# By which the gates' learning rate is larger than the others', if it is not given; the released
+# code's.
+_GATES_FASTER = 10
+_BATCH = 32
+
+
+def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
+    """Train an AF network; write a recognizer.
+
+    Raises:
+        UsageError: If options do not go together.
+    """
+    training, frames = config.training, config.frames
+    if frames.order != "video" or frames.segment_frames != 1:
+        raise UsageError(
+            "--order and --segment-frames: an AF network reads the video's frames in their order: "
+            "leave both options out; --steps says how many frames"
+        )
+    if frames.steps < 2:
+        raise UsageError(
+            f"--steps {frames.steps}: gates choose among the frames of a video: give at least 2"
+        )
+    if training.lr_gates is None and training.lr_afnet is not None:
+        training = replace(training, lr_gates=_GATES_FASTER * training.lr_afnet)
+    settings = settings_of(training, ("afnet", "gates"))
+    videos = StageVideos.read(config)
+    with usage(), seeded(training.seed):
+        network = AFNet(
+            AFNetConfig(
+                config.backbone,
+                videos.n_classes,
+                frames.steps,
+                shift=config.shift,
+                fusion=config.fusion,
+                selection=config.selection,
+                spatial=config.spatial_ratio is not None,
+                keep_score=config.keep_score,
+                dropout=config.dropout,
+            )
+        )
+        stage = AFNetStage(
+            network,
+            ratio=config.ratio,
+            spatial_ratio=config.spatial_ratio,
+            loss_weight=config.loss_weight,
+            temperature=config.temperature,
+        ).to(device)
+    key, shape = [training.seed, AFNET], (frames.steps, network.n_gates)
+    samples = videos.samples(key, [training.seed, VALIDATION], draws_shape=shape)
+
+    def write(folder: Path, metrics: dict[str, float]) -> None:
+        recognizer = AFNetRecognizer(network, frames=videos.frames, classes=videos.classes)
+        metrics["kept_share"], metrics["gmacs"] = _measured(recognizer, samples[1])
+        recognizer.save(folder, metrics)
+
+    data = {"videos": videos.fingerprint()}
+    train_stage(config, Training(stage, samples, settings, key, "AFNet", write), data)
+
+
+def _measured(recognizer: AFNetRecognizer, samples: Samples) -> tuple[float, float]:
+    """Return the share of frames that gates keep, and the GMACs of a video, on average."""
+    kept, gmacs = [], []
+    for frames, *_ in samples.batches(0, torch.arange(samples.n).split(_BATCH)):
+        found = recognizer.look(frames)
+        kept.append(found.masks.double().mean(dim=(1, 2)))
+        gmacs.append(recognizer.cost.of_videos(found.ran))
+    return float(torch.cat(kept).mean()), float(torch.cat(gmacs).mean())

@@ -1,0 +1,134 @@
+"""``focusgym fit afnet``: what is trained, kept, told and refused; and it goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from end_to_end_runs import interrupt, videos_of
+from verbs import Call, contents, refused, run_fit, whole
+
+from focusgym.recognizer import (
+    AFNet,
+    AFNetConfig,
+    AFNetRecognizer,
+    AFNetStage,
+    FrameConfig,
+    read_bundle,
+    read_recognizer,
+    uniform_draws,
+)
+from focusgym.runs.cli import main
+
+FRAMES = FrameConfig(3, 64)
+
+
+def command(out: Path, data: Path, *more: object) -> list[str]:
+    """Return the arguments behind ``focusgym fit`` for a run on digits."""
+    given = ("afnet", out, "--videos", data, "--preset", "afnet_digits", "--steps", 3)
+    how = ("--epochs", 2, "--batch-size", 5, "--seed", 3, "--lr-afnet", 0.01, "--keep-score", 1.5)
+    return [*map(str, (*given, *how, *more))]
+
+
+@pytest.fixture(scope="module")
+def run(
+    tmp_path_factory: pytest.TempPathFactory, end_to_end_digits: Path
+) -> tuple[Path, Call, Path]:
+    """A run, what `fit` was called with, and the data."""
+    out, calls = tmp_path_factory.mktemp("afnet") / "run", list[Call]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
+        run_fit(*command(out, end_to_end_digits))
+    return out, calls[0], end_to_end_digits
+
+
+def test_what_is_trained(run: tuple[Path, Call, Path]) -> None:
+    _, call, data = run
+    settings = asdict(call.settings)
+    assert settings["lr"] == {"afnet": 0.01, "gates": pytest.approx(0.1)}
+    assert (settings["optimizer"], settings["epochs"]) == ("adamw", 2)
+    stage = call.stage
+    assert isinstance(stage, AFNetStage)
+    sizes = AFNetConfig("small", 10, 3, keep_score=1.5, dropout=0.2)
+    assert stage.network.config == sizes
+    torch.manual_seed(3)
+    for name, value in AFNet(sizes).state_dict().items():
+        assert torch.equal(stage.network.state_dict()[name], value), name
+    frames, draws, labels = whole(call.train, epoch=1)
+    expected, expected_labels = videos_of(data, "train", FRAMES)
+    assert torch.equal(frames, expected), "nothing is augmented"
+    assert torch.equal(labels, expected_labels)
+    assert torch.equal(draws, uniform_draws(range(12), 3, [*call.seed, 1], 4))
+
+
+def test_what_is_kept_and_told(
+    run: tuple[Path, Call, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, call, data = run
+    recognizer = read_recognizer(out, fuse=False)
+    assert isinstance(recognizer, AFNetRecognizer)
+    assert recognizer.frames == FRAMES.for_any_size()
+    assert recognizer.classes == tuple("0123456789")
+    frames, labels = videos_of(data, "val", FRAMES)
+    found, metrics = recognizer(frames), read_bundle(out, "recognizer").metrics
+    assert metrics is not None
+    right = (found.logits[:, 0].argmax(-1) == labels).double().mean()
+    assert call.kept.val_accuracy == pytest.approx(float(right))
+    assert metrics["val_accuracy"] == call.kept.val_accuracy
+    assert metrics["gmacs"] == pytest.approx(found.gmacs.mean().item())
+    kept = recognizer.look(frames).masks.mean().item()
+    assert metrics["kept_share"] == pytest.approx(kept)
+    assert json.loads((out / "run.json").read_text())["verb"] == "fit afnet"
+    # The verb recognize takes it as it is.
+    path = next(Path(data).rglob("*.mp4"))
+    main(["recognize", str(path), "--bundle", str(out), "--json"])
+    line = json.loads(capsys.readouterr().out)
+    assert 0 <= line["focal_share"] <= 1
+    assert len(line["steps"]) == 1
+    assert line["steps"][0]["frame"] is None
+    assert line["gmacs"] <= line["full_frames_gmacs"]
+    main(["recognize", str(path), "--bundle", str(out)])
+    assert "% of the focal branches run, " in capsys.readouterr().out
+    for option, value in (("--gmacs", "1"), ("--annotate", str(out))):
+        with pytest.raises(SystemExit):
+            main(["recognize", str(path), "--bundle", str(out), option, value])
+        assert f"{option}: {out} predicts once for a video" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    run: tuple[Path, Call, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, data = tmp_path / "out", run[2]
+    interrupt(monkeypatch, command(out, data))
+    said = refused(capsys, *command(out, data, "--ratio", 0.3))
+    assert "ratio was 0.5, is 0.3" in said
+    run_fit(*command(out, data, "--json"))
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"val_accuracy", "kept_share", "gmacs"} <= told.keys()
+    found, expected = contents(out), contents(run[0])
+    assert found.keys() == expected.keys()
+    for name in set(expected) - {"config.yaml", "run.json"}:
+        assert found[name] == expected[name], name
+
+
+def test_what_does_not_go_together(
+    tmp_path: Path, end_to_end_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for more, expected in (
+        (("--order", "halving"), "an AF network reads the video's frames in their order"),
+        (("--segment-frames", 2), "an AF network reads the video's frames in their order"),
+        (("--steps", 1), "--steps 1: gates choose among the frames of a video"),
+        (("--selection", "soft"), "soft selection skips nothing: ratios must be 1; got 0.5"),
+        (("--ratio", 2), "ratio must be in [0, 1]; got 2"),
+        (("--lr-policy", 0.1), "--lr-policy: this stage does not train it"),
+        (("--dropout", 1), "dropout must be in [0, 1); got 1"),
+    ):
+        assert expected in refused(capsys, *command(out, end_to_end_digits, *more))
+    assert not [*tmp_path.iterdir()]
