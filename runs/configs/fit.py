@@ -337,8 +337,8 @@ class FitAFNetConfig:
             sooner gates learn to skip.
         fusion: How the branches are joined: with weights from what is seen, or added.
         selection: Whether gates keep frames or skip them, or only weight them: then all are run.
-        shift: Whether channels are shifted along the frames, as in TSM, to frames before alone
-            (online) or to both sides; not at all if not given.
+        shift: Whether channels are shifted along the frames, as in TSM: offline to both sides,
+            online from frames before alone; not at all if not given.
         dropout: Before the output layer.
         augment: Draw frames, crop and flip anew in every epoch.
     """

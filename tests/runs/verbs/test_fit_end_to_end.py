@@ -353,7 +353,7 @@ def test_what_cannot_be_trained_is_refused(
         (("--preset", "activitynet"), "says nothing for `focusgym fit end-to-end`"),
         (
             ("--steps", 1, "--batch-size", 11),
-            "of 12 training videos of one frame each the smallest",
+            "of 12 training videos of one segment each the smallest",
         ),
     ):
         assert told in refused(capsys, *command(tmp_path / "out", data, *more)), more
