@@ -21,7 +21,7 @@ from .accounting.metrics import (
 from .accounting.units import ComputeUnit, compute_unit, format_gmacs
 from .afnet.compute import AFNetCost, afnet_cost
 from .afnet.config import AFNetConfig
-from .afnet.gates import gate_draws, gate_temperature, ratio_target, selection_loss
+from .afnet.gates import gate_temperature, ratio_target, selection_loss
 from .afnet.network import AFNet, AFNetOutput
 from .classifiers.average import AverageClassifier
 from .classifiers.average_logits import AverageLogitsClassifier
@@ -258,7 +258,6 @@ __all__ = [
     "fixed_places",
     "format_gmacs",
     "frame_cost",
-    "gate_draws",
     "gate_temperature",
     "generator",
     "glance_at",

@@ -56,8 +56,6 @@ class Purpose(IntEnum):
     """The order of the classes in a block of videos of the pairs of digits: (split, block)."""
     DIGIT_PAIR_VIDEO = 21
     """A video of the pairs of digits: (split, index)."""
-    GATES = 22
-    """The noise of the gates of an AF network: (stage, epoch, sample)."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

@@ -18,7 +18,7 @@ from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_opt
 from ..reading import read_segments
 from ..task_play import TaskTrace
 from .gradient import GradientSystem
-from .system import ClassifierKind, DirectSystem, LearnedSystem, Learner, Reader, Table
+from .system import ClassifierKind, DirectSystem, LearnedSystem, Learner, Reader
 
 _KIND = ClassifierKind("average_logits", reuse_glance=True)
 
@@ -72,20 +72,6 @@ class ClipByGradient(GradientSystem[Policy]):
 
 
 @dataclass(frozen=True)
-class ClipSystem(LearnedSystem):
-    """The same decision, learned in ``focusgym/Clip-v0``; its setting means nothing."""
-
-    knob: ClassVar[str] = "setting"
-
-    task: str = "Clip"
-    keywords: Mapping[str, Any] = field(default_factory=lambda: {"observation": "maps"})
-
-    def environment(self, table: Table, setting: float) -> dict[str, Any]:
-        """Return the keywords."""
-        return {**self.keywords}
-
-
-@dataclass(frozen=True)
 class OnePlace(DirectSystem):
     """A place for a whole video that depends on nothing that is seen in it.
 
@@ -125,7 +111,7 @@ def _best_fixed(source: FeatureSource, seed: int) -> Agent:
 
 
 _TSM = "AdaFocus-TSM (arXiv:2105.03245) section 4.2"
-# One epoch of a rollout: a decision is an episode.
+# A video is one decision, so that nothing is discounted.
 _PPO: dict[str, Any] = {
     "learning_rate": 1e-3,
     "n_steps": 8,
@@ -143,20 +129,23 @@ ADAFOCUS_TSM = ClipByGradient(
     _KIND,
     places="patches",
 )
-ADAFOCUS_TSM_PPO = ClipSystem(
+ADAFOCUS_TSM_PPO = LearnedSystem(
     "adafocus_tsm_ppo",
     "where to look in a whole video, among the options, by PPO",
     f"{_TSM}; options in place of two real numbers are ours",
     _KIND,
     places="patches",
+    task="Clip",
+    keywords={"observation": "maps"},
     learner=Learner(policy=_ACTOR, n_envs=64, keywords={**_PPO, "ent_coef": 0.01}),
 )
-ADAFOCUS_TSM_GAUSSIAN = ClipSystem(
+ADAFOCUS_TSM_GAUSSIAN = LearnedSystem(
     "adafocus_tsm_gaussian",
     "where to look in a whole video, as two real numbers with Gaussian noise, by PPO",
     f"{_TSM} as released: noise of 0.25; the nearest option is ours",
     _KIND,
     places="patches",
+    task="Clip",
     keywords={"observation": "maps", "actions": "centers"},
     learner=Learner(policy=_ACTOR, n_envs=64, keywords={**_PPO, "ent_coef": 0.0}),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ..centers import read_centers, train_centers
 from ..task_play import TaskTrace
 from .gradient import GradientSystem
-from .system import ClassifierKind, LearnedSystem, Learner, Table
+from .system import ClassifierKind, LearnedSystem, Learner
 
 _KIND = ClassifierKind("gru", reuse_glance=True)
 
@@ -73,20 +73,6 @@ class CentersByGradient(GradientSystem[Policy]):
         return read_centers(source, videos, policy)
 
 
-@dataclass(frozen=True)
-class CentersSystem(LearnedSystem):
-    """The same decisions, learned in ``focusgym/Boxes-v0``; its setting means nothing."""
-
-    knob: ClassVar[str] = "setting"
-
-    task: str = "Boxes"
-    keywords: Any = field(default_factory=lambda: {"observation": "map"})
-
-    def environment(self, table: Table, setting: float) -> dict[str, Any]:
-        """Return the keywords."""
-        return {**self.keywords}
-
-
 ADAFOCUS_V2 = CentersByGradient(
     "adafocus_v2",
     "where to look in every frame, at any place, by gradient through interpolated features",
@@ -95,13 +81,15 @@ ADAFOCUS_V2 = CentersByGradient(
     places="patches",
     approximate=True,
 )
-ADAFOCUS_V2_PPO = CentersSystem(
+ADAFOCUS_V2_PPO = LearnedSystem(
     "adafocus_v2_ppo",
     "where to look in every frame, at any place, by PPO",
     "AdaFocusV2 (arXiv:2112.14238); the learner is ours",
     _KIND,
     places="patches",
     approximate=True,
+    task="Boxes",
+    keywords={"observation": "map"},
     learner=Learner(
         policy="MlpPolicy",
         keywords={
@@ -115,13 +103,15 @@ ADAFOCUS_V2_PPO = CentersSystem(
         },
     ),
 )
-ADAFOCUS_V2_SAC = CentersSystem(
+ADAFOCUS_V2_SAC = LearnedSystem(
     "adafocus_v2_sac",
     "where to look in every frame, at any place, by SAC",
     "AdaFocusV2 (arXiv:2112.14238); the learner is ours",
     _KIND,
     places="patches",
     approximate=True,
+    task="Boxes",
+    keywords={"observation": "map"},
     learner=Learner(
         "SAC",
         "MlpPolicy",

@@ -37,7 +37,7 @@ PolicyT = TypeVar("PolicyT", Policy, CubePolicy)
 
 @dataclass(frozen=True)
 class GradientSystem(DirectSystem, Generic[PolicyT]):
-    """A policy that names places, trained by gradient: see who learns in each.
+    """A policy that names places, trained by gradient on a cache.
 
     Attributes:
         conv_channels: Of π, after its 1×1 convolution.

@@ -207,19 +207,21 @@ class Learner:
 class LearnedSystem(System):
     """A system whose decisions are learned in one of the environments.
 
+    Its setting means nothing, unless a subclass says what it is.
+
     Attributes:
         task: Name of the environment's task, such as ``Exit``.
         keywords: Of the environment, where it has others than the task's own.
         learner: Who learns.
     """
 
+    knob: ClassVar[str] = "setting"
     learns: ClassVar[bool] = True
 
     task: str = ""
     keywords: Mapping[str, Any] = field(default_factory=dict)
     learner: Learner = field(default_factory=Learner)
 
-    @abstractmethod
     def environment(self, table: Table, setting: float) -> dict[str, Any]:
         """Return the keywords of the environment at a setting.
 
@@ -227,6 +229,7 @@ class LearnedSystem(System):
             table: Of the cache and the classifier.
             setting: One of ``settings``, or another number of their kind.
         """
+        return {**self.keywords}
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-from ..randomness import Purpose, generator
 
 ScheduleKind = Literal["exponential", "cosine", "linear"]
 SCHEDULES: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
@@ -122,22 +119,6 @@ def select(margin: Tensor, temperature: float, draws: Tensor | None = None) -> T
     hard = (noisy > 0).to(soft.dtype)
     # In this order the value is hard to the bit: (hard + soft) − soft would be rounded.
     return hard + (soft - soft.detach())
-
-
-def gate_draws(rows: Sequence[int], n_frames: int, n_gates: int, key: Sequence[int]) -> Tensor:
-    """Return ``(B, T, gates)`` float64 numbers, uniform in [0, 1), keyed by (key, row).
-
-    They depend neither on the batch nor on the process that a sample is in.
-
-    Args:
-        rows: Number of each sample.
-        n_frames: T.
-        n_gates: Blocks with a gate.
-        key: The seed, then what the draws belong to: (seed, stage, epoch).
-    """
-    sizes = n_frames, n_gates
-    drawn = [generator(Purpose.GATES, *key, row).random(sizes) for row in rows]
-    return torch.from_numpy(np.stack(drawn))
 
 
 def selection_loss(masks: Tensor, target: float, *, weight: float = 1.0) -> Tensor:

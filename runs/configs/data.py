@@ -10,13 +10,12 @@ from tyro.conf import Positional, arg, subcommand
 
 
 @dataclass(frozen=True)
-class DataDigitsConfig:
-    """Write videos of one small digit that drifts and is hidden at times: the class is which one.
-
-    Ten classes; with the same seed, the videos of the quickstart.
+class DataConfig:
+    """What embedded data sets have in common.
 
     Attributes:
-        out: Folder for the videos, their list and the true boxes.
+        out: Folder for the videos, their list, the true boxes, and names of classes if they have
+            some.
         seed: Of every draw.
         n_train: Training videos.
         n_val: Videos to select on.
@@ -35,28 +34,21 @@ class DataDigitsConfig:
 
 
 @dataclass(frozen=True)
-class DataPairsConfig:
+class DataDigitsConfig(DataConfig):
+    """Write videos of one small digit that drifts and is hidden at times: the class is which one.
+
+    Ten classes; with the same seed, the videos of the quickstart.
+    """
+
+
+@dataclass(frozen=True)
+class DataPairsConfig(DataConfig):
     """Write videos of two digits, one after the other: the class is which two in which order.
 
     Five digits, 20 classes: without the order of frames at most half of the videos can be told.
-
-    Attributes:
-        out: Folder for the videos, their list, the true boxes and the names of the classes.
-        seed: Of every draw.
-        n_train: Training videos.
-        n_val: Videos to select on.
-        n_test: Videos to report on.
-        n_frames: Frames of a video, two at least.
-        json: Print one JSON object and nothing else.
     """
 
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    seed: int = 0
-    n_train: int = 2400
-    n_val: int = 300
-    n_test: int = 1000
     n_frames: int = 24
-    json: bool = False
 
 
 @dataclass(frozen=True)

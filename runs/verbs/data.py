@@ -26,20 +26,21 @@ def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
     check_free(config.out)
     make: Callable[[Path], pd.DataFrame]
     sizes = config.n_train, config.n_val, config.n_test, config.n_frames
-    trained, videos = (
-        shlex.quote(str(path)) for path in (Path("outputs", f"{config.out.name}_v2"), config.out)
-    )
-    preset = "digit_pairs" if isinstance(config, DataPairsConfig) else "digits_v2"
-    next_command = f"focusgym fit end-to-end {trained} --preset {preset} --videos {videos}"
+    videos = shlex.quote(str(config.out))
     files = "videos.csv is their list, boxes.csv the true box of every frame"
     with usage():
         if isinstance(config, DataPairsConfig):
             pairs = DigitPairsConfig(*sizes, seed=config.seed)
             make, n_classes = partial(make_digit_pairs, pairs), pairs.n_classes
             files += ", classes.txt names the classes"
+            verb, name, preset = "encoder", "tsm", "digit_pairs"
+            more = " --network small_residual_tsm --weights random"
         else:
             digits = DigitsConfig(*sizes, seed=config.seed)
             make, n_classes = partial(make_digits, digits), digits.n_classes
+            verb, name, preset, more = "end-to-end", "v2", "digits_v2", ""
+    trained = shlex.quote(f"outputs/{config.out.name}_{name}")
+    next_command = f"focusgym fit {verb} {trained} --preset {preset} --videos {videos}{more}"
     counts = make(config.out)["split"].value_counts(sort=False).to_dict()
     if config.json:
         rest = {"n_frames": config.n_frames, "n_classes": n_classes, "seed": config.seed}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from focusgym.recognizer import uniform_draws
 from focusgym.recognizer.afnet.gates import (
     Navigation,
-    gate_draws,
     gate_temperature,
     ratio_target,
     select,
@@ -38,7 +38,7 @@ def test_the_gradient_is_that_of_the_softmax_over_the_temperature() -> None:
 
 def test_noise_keeps_a_frame_as_often_as_its_softmax_says() -> None:
     """As two Gumbel numbers would: the difference of two is the noise of one draw."""
-    draws = gate_draws(range(500), 8, 5, (0, 0, 0)).flatten(0, 1)  # (4000, 5)
+    draws = uniform_draws(range(500), 8, (0, 0, 0), 5).flatten(0, 1)  # (4000, 5)
     margin = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0])
     share = select(margin.expand(4000, 5), 1.0, draws).mean(dim=0)
     gumbels = -np.log(-np.log(np.random.RandomState(0).random_sample((2, 20000))))
@@ -54,13 +54,6 @@ def test_the_ends_of_the_draws_give_finite_gradients() -> None:
     assert mask.tolist() == [[0, 1]]
     assert margin.grad is not None
     assert margin.grad.isfinite().all()
-
-
-def test_draws_belong_to_a_sample_and_not_to_its_batch() -> None:
-    draws = gate_draws([3, 1, 2], 4, 5, (7, 0, 1))
-    assert torch.equal(draws[1:2], gate_draws([1], 4, 5, (7, 0, 1)))
-    assert not torch.equal(draws[1:2], gate_draws([1], 4, 5, (7, 0, 2)))
-    assert draws.shape == (3, 4, 5)
 
 
 def test_a_temperature_of_zero_is_refused() -> None:

@@ -22,7 +22,7 @@ from af_networks import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from focusgym.recognizer import AFNet, AFNetConfig, gate_draws, selection_loss
+from focusgym.recognizer import AFNet, AFNetConfig, selection_loss, uniform_draws
 from focusgym.recognizer.afnet.config import RESNETS
 
 
@@ -116,7 +116,7 @@ def test_noise_is_what_the_caller_gives() -> None:
     network, frames = make(), clips(4)
     quiet = [network(frames).masks for _ in range(2)]
     assert torch.equal(*quiet)
-    draws = gate_draws(range(4), T, network.n_gates, (0, 0, 0))
+    draws = uniform_draws(range(4), T, (0, 0, 0), network.n_gates)
     noisy = [network(frames, draws=draws).masks for _ in range(2)]
     assert torch.equal(*noisy)
     assert not torch.equal(noisy[0], quiet[0])
@@ -173,7 +173,7 @@ def test_gates_are_trained_by_both_losses() -> None:
     for selection in ("hard", "soft"):
         network = make(selection=selection).train()
         gate = network.stages[0].pairs[0].navigation  # type: ignore[index, union-attr]
-        draws = gate_draws(range(2), T, network.n_gates, (0, 0, 0))
+        draws = uniform_draws(range(2), T, (0, 0, 0), network.n_gates)
         for loss in ("logits", "selection"):
             network.zero_grad()
             output = network(clips(2), draws=draws)

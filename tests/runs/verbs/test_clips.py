@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,16 @@ import pytest
 import torch
 
 from focusgym.agents import read_policy
-from focusgym.feature_cache import Clip, FeatureCache, read_frames
-from focusgym.recognizer import AdaptiveRecognizer, read_recognizer
+from focusgym.feature_cache import Clip, FeatureCache, make_encoder, read_frames
+from focusgym.recognizer import (
+    AdaptiveRecognizer,
+    Encoder,
+    EncoderConfig,
+    read_encoder,
+    read_recognizer,
+    weights_digest,
+    write_bundle,
+)
 from focusgym.runs.cli import main
 
 FRAMES = "--steps 1 --segment-frames 3 --glance-frames 2 --own-glance --frame 48 --resize 0"
@@ -164,3 +173,42 @@ def test_what_ppo_learned_is_no_policy_bundle(
         )
     told = capsys.readouterr().err
     assert "is a run of the system adafocus_tsm_gaussian, and no policy by itself" in told
+
+
+def test_f_l_begins_from_a_network_of_its_name(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a rate of 0 it stays as it began."""
+    glance, local = "small_residual_glance_tsm", "small_residual_tsm"
+    write_bundle(tmp_path / "glance", "encoder", EncoderConfig(glance, 8), encoder(glance, 8))
+    words: tuple[object, ...] = (
+        *("fit", "patches", tmp_path / "out", "--preset", "digit_pairs", *FRAMES.split()),
+        *("--videos", root / "data", "--glance-encoder", tmp_path / "glance"),
+        *("--local-encoder", local, "--lr-local", 0, "--epochs", 1),
+    )
+    with pytest.raises(SystemExit):
+        focusgym(*words)
+    assert f"there are no weights for {local}: give --weights" in capsys.readouterr().err
+    focusgym(*words, "--weights", f"{local}=random")
+    begun, kept = make_encoder(EncoderConfig(local), "random"), read_encoder(tmp_path / "out/local")
+    assert weights_digest(kept) == weights_digest(begun)
+
+
+def test_a_run_needs_no_encoders_but_for_its_recognizer(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root / "cache", tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache" / "encoders")
+    focusgym(
+        *("train", tmp_path / "run", "--system", "adafocus_tsm", "--cache", tmp_path / "cache"),
+        *("--classifier", root / "f_c", "--json"),
+        *("--learner", "{conv_channels: 4, hidden: 16, epochs: 1, batch_size: 6}"),
+    )
+    told = capsys.readouterr()
+    assert "focusgym: no recognizer is written: " in told.err
+    assert json.loads(told.out)["test"]["n_videos"] == 6
+    assert not (tmp_path / "run" / "recognizer").exists()
+
+
+def encoder(name: str, input_px: int) -> Encoder:
+    return make_encoder(EncoderConfig(name, input_px), "random")

@@ -108,8 +108,8 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     elif name.startswith("adafocus_v2"):
         knob = {"observation": "map"}
     elif name.startswith("adafocus_tsm"):
-        knob = {"observation": "maps"}
-        knob |= {"actions": "centers"} if name.endswith("gaussian") else {}
+        centers = {"actions": "centers"} if name.endswith("gaussian") else {}
+        knob = {"observation": "maps", **centers}
     elif name == "adafocus_v3_ppo":
         knob = {"price_per_gmac": 0.5 / (T * (0.3 + 1.5)), "n_cubes": 2, "observation": "maps"}
     keywords = {"cache": root / "cache", "classifier": root / f"f_c_{name}", "group": groups}
@@ -138,10 +138,7 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("name", "segments"),
-    [
-        *((name, [0, 1, 2, 3]) for name in ("average", "gru", "tsn", "tsm")),
-        ("uniform", [1, 3]),
-    ],
+    [*((name, [0, 1, 2, 3]) for name in ("average", "gru", "tsn", "tsm")), ("uniform", [1, 3])],
 )
 def test_a_system_that_decides_nothing(
     name: str, segments: list[int], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
