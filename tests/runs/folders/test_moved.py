@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,18 @@ SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--ep
 
 
 @pytest.fixture
-def moved(tiny_run: tuple[Path, dict[str, Any]], tmp_path: Path) -> Iterator[Path]:
-    """The quickstart under another name in another folder; nothing is left where it was."""
+def moved(tiny_run: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """The quickstart as it is after a move: where its files say that it is, nothing is.
+
+    It is a copy, since tests in other processes read the original meanwhile.
+    """
     out, there = tiny_run[0], tmp_path / "other" / "demo"
-    there.parent.mkdir()
-    out.rename(there)
-    yield there
-    there.rename(out)
+    shutil.copytree(out, there)
+    for file in [*there.glob("*.*"), *there.glob("cache/*.json")]:
+        content = file.read_bytes()
+        file.write_bytes(content.replace(bytes(out), bytes(tmp_path / "gone")))
+    assert not any(bytes(out) in file.read_bytes() for file in there.rglob("*") if file.is_file())
+    return there
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> Any:
