@@ -329,6 +329,8 @@ class FitAFNetConfig:
         training: How.
         backbone: What the network is built on; small is for small data sets.
         ratio: RT, the share of frames that every gate is to keep; 1 with soft selection.
+        gmacs: Budget of a video, GMACs, in place of --ratio: gates are drawn to it together, and
+            some may keep more frames than others.
         spatial_ratio: RS, the share of positions of each frame that are not set to zero; without
             gates of positions if not given.
         loss_weight: Weight λ of the loss that draws gates to the ratios.
@@ -349,6 +351,7 @@ class FitAFNetConfig:
     training: AFNetTrainingConfig
     backbone: Literal["small", "resnet34", "resnet50", "resnet101", "mobilenet_v3"] = "resnet50"
     ratio: float = 0.5
+    gmacs: float | None = None
     spatial_ratio: float | None = None
     loss_weight: float = 1.0
     temperature: Literal["exponential", "cosine", "linear"] = "exponential"

@@ -10,9 +10,11 @@ import torch
 from ...recognizer import (
     AFNet,
     AFNetConfig,
+    AFNetCost,
     AFNetRecognizer,
     AFNetStage,
     Samples,
+    afnet_cost,
 )
 from ..configs.fit import FitAFNetConfig
 from ..options.parse import UsageError, settings_of, usage
@@ -61,12 +63,14 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
                 dropout=config.dropout,
             )
         )
+        ratio, cost = _target(config, network)
         stage = AFNetStage(
             network,
-            ratio=config.ratio,
+            ratio=ratio,
             spatial_ratio=config.spatial_ratio,
             loss_weight=config.loss_weight,
             temperature=config.temperature,
+            cost=cost,
         ).to(device)
     key, shape = [training.seed, AFNET], (frames.steps, network.n_gates)
     samples = videos.samples(key, [training.seed, VALIDATION], draws_shape=shape)
@@ -78,6 +82,21 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
 
     data = {"videos": videos.fingerprint()}
     train_stage(config, Training(stage, samples, settings, key, "AFNet", write), data)
+
+
+def _target(config: FitAFNetConfig, network: AFNet) -> tuple[float, AFNetCost | None]:
+    """Return the ratio, and for a budget of compute, of which it is then a share, the cost."""
+    if config.gmacs is None:
+        return config.ratio, None
+    cost, steps = afnet_cost(network, config.frames.frame), config.frames.steps
+    ratio = cost.share_of(config.gmacs, steps)
+    if not 0 <= ratio <= 1:
+        least, most = (cost.at_ratio(share, steps) for share in (0, 1))
+        raise UsageError(
+            f"--gmacs {config.gmacs:g}: a video costs between {least:.4g} GMACs, where no block "
+            f"keeps a frame, and {most:.4g}, where all keep all: give a number between them"
+        )
+    return ratio, cost
 
 
 def _measured(recognizer: AFNetRecognizer, samples: Samples) -> tuple[float, float]:
