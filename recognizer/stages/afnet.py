@@ -41,6 +41,8 @@ class AFNetStage(Stage):
         RS has the same loss and the same steps is ours.
     """
 
+    _prices: Tensor | None
+
     def __init__(
         self,
         network: AFNet,

@@ -94,7 +94,8 @@ def mean_over_all(rows: Tensor) -> Tensor:
         return rows.mean(dim=0)
     own = rows.sum(dim=0) / max(1, len(rows))  # a process may have none
     sums, counts = total(torch.stack([rows.detach().sum(dim=0), torch.full_like(own, len(rows))]))
-    return sums / counts + (own - own.detach())
+    mean: Tensor = sums / counts + (own - own.detach())
+    return mean
 
 
 @torch.no_grad()
