@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..classifiers.base import KeyedDropout
 from ..encoders.encoder import normalise
-from ..encoders.shift import ClipShift
+from ..encoders.shift import ClipShift, Shift, ShiftMemory
 from ..encoders.trunks import IMAGENET_MEAN, IMAGENET_STD
 from .config import MOBILENET, RESNETS, AFNetConfig
 from .mobilenet import mobilenet_body
@@ -118,16 +118,52 @@ class AFNet(nn.Module):
                     f"{name} must be (B, T, gates), {expected}; got {tuple(given.shape)}"
                 )
         gating = Gating(temperature, draws, masks, gather)
+        kind = self.config.shift
+        shift = None if kind is None else ClipShift(self.config.n_frames, kind)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not gather):
-            logits, of_gates, positions = self._run(frames, gating)
-        skips = gather and self.config.selection == "hard"
-        ran = of_gates.detach() > 0 if skips else torch.ones_like(of_gates, dtype=torch.bool)
-        return AFNetOutput(logits, of_gates, positions, ran)
+            return self._run(frames, gating, shift)
 
-    def _run(self, frames: Tensor, gating: Gating) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits ``(B, C)``, and masks and shares of positions ``(B, T, gates)``."""
-        kind, steps = self.config.shift, self.config.n_frames
-        shift = None if kind is None else ClipShift(steps, kind)
+    def start(self) -> ShiftMemory:
+        """Begin videos that come frame by frame: return what `next_frame` remembers of them.
+
+        Raises:
+            ValueError: If the network shifts both ways.
+        """
+        if self.config.shift == "offline":
+            raise ValueError(
+                "expected a network that does not shift, or from the past alone; got one whose "
+                "shift is offline, which needs the frame after: train one with --shift online"
+            )
+        return ShiftMemory()
+
+    @torch.no_grad()
+    def next_frame(self, frames: Tensor, t: int, memory: ShiftMemory) -> AFNetOutput:
+        """Recognize one more frame of videos that come frame by frame, in eval mode.
+
+        Args:
+            frames: ``(B, 3, S, S)`` uint8.
+            t: Which frame of the videos they are, from 0 to T − 1.
+            memory: Of these videos, from `start`. It is changed.
+
+        Returns:
+            What `forward` with `gather` has of this frame, with T = 1: the mean of the logits of
+            all T frames are its logits.
+
+        Raises:
+            ValueError: If a video has no such frame.
+        """
+        if not 0 <= t < self.config.n_frames:
+            raise ValueError(
+                f"expected frames 0 to {self.config.n_frames - 1} of a video, for which the gates "
+                f"have weights; got frame {t}: begin the next video"
+            )
+        memory.begin_frame()
+        gating = Gating(1.0, None, None, True, t)
+        return self._run(frames[:, None], gating, memory if self.config.shift else None)
+
+    def _run(self, frames: Tensor, gating: Gating, shift: Shift | None) -> AFNetOutput:
+        """Run the network on frames ``(B, T, 3, S, S)``, all or, with T = 1, one of a video."""
+        steps = frames.shape[1]
         maps = self.stem(normalise(frames, self.mean, self.std).flatten(0, 1))
         for block in self.before:
             maps = block(maps, shift)
@@ -142,7 +178,10 @@ class AFNet(nn.Module):
         pooled = self.hidden(self.tail(maps).mean(dim=(2, 3)))
         pooled = pooled.unflatten(0, (-1, steps))  # (B, T, channels)
         logits: Tensor = self.head(self.dropout(pooled)).mean(dim=1)
-        return logits, torch.stack(masks, dim=2), torch.stack(positions, dim=2)
+        of_gates = torch.stack(masks, dim=2)
+        skips = gating.gather and self.config.selection == "hard"
+        ran = of_gates.detach() > 0 if skips else torch.ones_like(of_gates, dtype=torch.bool)
+        return AFNetOutput(logits, of_gates, torch.stack(positions, dim=2), ran)
 
     def fused(self) -> AFNet:
         """Return a copy for inference, with every BatchNorm folded that follows a convolution.

@@ -16,6 +16,7 @@ from ..afnet.config import AFNetConfig
 from ..afnet.network import AFNet, AFNetOutput
 from ..encoders.frames import FrameConfig
 from ..files.bundle import write_bundle
+from .afnet_stream import AFNetStream
 from .base import VideoRecognizer
 from .checks import check_finite, check_pixels
 from .look import GLANCE_PIXELS, autocast, autocast_dtype, batches
@@ -137,6 +138,17 @@ class AFNetRecognizer(VideoRecognizer):
                 found.append(self.network(some, gather=True))
         logits, *gates = (torch.cat(parts) for parts in zip(*found, strict=True))
         return AFNetOutput(logits.float(), *gates)
+
+    def stream(self, batch: int = 1) -> AFNetStream:
+        """Begin to recognize videos whose frames come one after the other.
+
+        Args:
+            batch: B, streams in step with each other.
+
+        Raises:
+            ValueError: If there is no stream, or the network shifts both ways.
+        """
+        return AFNetStream(self, batch)
 
     def forward(self, frames: Tensor) -> Recognition:
         """Recognize videos; see `look`, which also tells what the gates kept.
