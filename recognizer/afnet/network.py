@@ -30,12 +30,14 @@ class AFNetOutput(NamedTuple):
         positions: ``(B, T, gates)`` float32, the share of a frame's positions that the block kept;
             1 without spatial gates, else in training with their gradient.
         ran: ``(B, T, gates)`` bool, whether the block's focal branch was computed for the frame.
+        by_frame: ``(B, T, C)``, the logits of each frame, of which ``logits`` is the mean.
     """
 
     logits: Tensor
     masks: Tensor
     positions: Tensor
     ran: Tensor
+    by_frame: Tensor
 
 
 class AFNet(nn.Module):
@@ -44,6 +46,7 @@ class AFNet(nn.Module):
     Attributes:
         config: What it was built from.
         n_gates: Blocks with a gate, in the order of the network.
+        gate_names: Stage and block of each, from 1; the stages are those with gates.
         channels: Of the features before the last layer.
 
     Source: supplement of AFNet ("Look More but Care Less in Video Recognition"), Table 7, and its
@@ -67,6 +70,11 @@ class AFNet(nn.Module):
         self.stages, self.channels = nn.ModuleList(body.stages), body.channels
         self._ends = list(accumulate(len(stage.pairs) for stage in body.stages))
         self.n_gates = self._ends[-1]
+        self.gate_names = tuple(
+            f"stage {i}, block {j}"
+            for i, stage in enumerate(body.stages, 1)
+            for j in range(1, len(stage.pairs) + 1)
+        )
         self.dropout = KeyedDropout(config.dropout)
         self.head = nn.Linear(self.channels, config.n_classes)
         for module in self.modules():
@@ -177,11 +185,12 @@ class AFNet(nn.Module):
             maps = block(maps, shift)
         pooled = self.hidden(self.tail(maps).mean(dim=(2, 3)))
         pooled = pooled.unflatten(0, (-1, steps))  # (B, T, channels)
-        logits: Tensor = self.head(self.dropout(pooled)).mean(dim=1)
+        by_frame: Tensor = self.head(self.dropout(pooled))  # (B, T, C)
         of_gates = torch.stack(masks, dim=2)
         skips = gating.gather and self.config.selection == "hard"
         ran = of_gates.detach() > 0 if skips else torch.ones_like(of_gates, dtype=torch.bool)
-        return AFNetOutput(logits, of_gates, torch.stack(positions, dim=2), ran)
+        shares = torch.stack(positions, dim=2)
+        return AFNetOutput(by_frame.mean(dim=1), of_gates, shares, ran, by_frame)
 
     def fused(self) -> AFNet:
         """Return a copy for inference, with every BatchNorm folded that follows a convolution.

@@ -122,11 +122,12 @@ class AFNetRecognizer(VideoRecognizer):
         return recognizer
 
     @torch.no_grad()
-    def look(self, frames: Tensor) -> AFNetOutput:
+    def look(self, frames: Tensor, *, everything: bool = False) -> AFNetOutput:
         """Run the network on some videos at a time: predictions, and what its gates kept.
 
         Args:
             frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
+            everything: Whether every block keeps every frame, whatever its gate says.
 
         Raises:
             ValueError: If the frames are not uint8, T and S×S.
@@ -134,10 +135,12 @@ class AFNetRecognizer(VideoRecognizer):
         check_pixels(frames, self.frames.frame_px)
         found = []
         for some in batches(frames.to(self.device), GLANCE_PIXELS):
+            shape = (*some.shape[:2], self.network.n_gates)
+            masks = torch.ones(shape, device=self.device) if everything else None
             with autocast(self.device, autocast_dtype(self.precision)):
-                found.append(self.network(some, gather=True))
-        logits, *gates = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return AFNetOutput(logits.float(), *gates)
+                found.append(self.network(some, masks=masks, gather=True))
+        output = AFNetOutput(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        return output._replace(logits=output.logits.float(), by_frame=output.by_frame.float())
 
     def stream(self, batch: int = 1) -> AFNetStream:
         """Begin to recognize videos whose frames come one after the other.

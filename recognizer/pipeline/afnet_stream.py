@@ -56,8 +56,10 @@ class AFNetStream:
         """
         if not self._frames:
             raise ValueError("expected at least one frame before; got none: push one first")
-        logits, *gates = zip(*self._frames, strict=True)
-        return AFNetOutput(torch.stack(logits).mean(dim=0), *(torch.cat(x, dim=1) for x in gates))
+        _, *parts = zip(*self._frames, strict=True)
+        of_gates = [torch.cat(part, dim=1) for part in parts]
+        logits = torch.stack([each.logits for each in self._frames]).mean(dim=0)
+        return AFNetOutput(logits, *of_gates)
 
     @torch.no_grad()
     def push(self, frames: Tensor) -> Recognition:
@@ -87,15 +89,17 @@ class AFNetStream:
         check_pixels(given[:, None], recognizer.frames.frame_px)
         with autocast(device, autocast_dtype(recognizer.precision)):
             found = recognizer.network.next_frame(given.to(device), self.seen, self._memory)
-        self._frames.append(found._replace(logits=found.logits.float()))
-        logits, _, _, ran = self.so_far
-        check_finite(logits[:, None], recognizer.precision, torch.float32)
+        logits, by_frame = found.logits.float(), found.by_frame.float()
+        self._frames.append(found._replace(logits=logits, by_frame=by_frame))
+        so_far = self.so_far
+        logits = so_far.logits[:, None]
+        check_finite(logits, recognizer.precision, torch.float32)
         segments = torch.full((self._batch, 1), self.seen - 1, device=device)
         return Recognition(
-            logits[:, None],
+            logits,
             options=torch.full_like(segments, -1),
             boxes_px=segments.new_zeros(self._batch, 1, 4),
             attended=torch.zeros_like(segments, dtype=torch.bool),
-            gmacs=recognizer.cost.of_frames(ran, steps).sum(dim=1, keepdim=True),
+            gmacs=recognizer.cost.of_frames(so_far.ran, steps).sum(dim=1, keepdim=True),
             segments=segments,
         )

@@ -19,21 +19,23 @@ class ReplayConfig:
 
     Attributes:
         out: Folder of the pages, which must not exist.
-        policy: A run of 'focusgym train', 'focusgym fit end-to-end' or 'focusgym fit cubes', or a
-            policy bundle.
+        policy: A run of 'focusgym train', 'focusgym fit end-to-end', 'focusgym fit cubes' or
+            'focusgym fit afnet', a policy bundle, or a recognizer bundle of an AF network.
         second: Another policy on the same option group, or another run of the same kind on the same
-            videos, shown beside the first; random patches, boxes or cubes if it is not given.
+            videos, shown beside the first; random patches, boxes or cubes, or all frames kept by
+            all gates, if it is not given.
         cache: Feature cache of the policies, where it is not beside them or known from the run.
             Runs of 'focusgym fit' have none, and are played on their video files.
         classifier: Bundle of f_C, likewise.
         videos_root: Folder of the videos, where they are no longer where the cache looks for them:
-            the one that --videos named when it was built.
+            the one that --videos named when it was built. A bundle of an AF network knows of no
+            videos, and is shown on those of this folder.
         split: Whose videos are selected from, and summed up in the overview.
         videos: Rows of the cache, or of the run's list of videos, to show, of any split.
         select: Also show videos that are wrong with the second policy and turned_right with the
             first; where the first is most sure beyond the second (gain), loses most to the best
-            patches (regret), or leaves out most frames (skipped). All four if neither
-            this is given nor any videos.
+            patches (regret), or leaves out most frames or focal branches (skipped). All four if
+            neither this is given nor any videos.
         count: Videos of each kind.
         more: Further videos of the split to show frame by frame, in its order. All videos of the
             split are in the page's list, and can be searched and sorted; only those that are shown

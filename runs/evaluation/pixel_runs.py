@@ -166,14 +166,27 @@ class PixelRun(ABC):
         Raises:
             UsageError: If there are none.
         """
-        table = self.videos.table
-        rows = np.flatnonzero(table["split"] == split)
-        if not len(rows):
-            raise UsageError(
-                f"--split {split}: {self.name} was trained for videos without that split; it has "
-                f"{', '.join(dict.fromkeys(table['split']))}"
-            )
-        return rows
+        return rows_of_split(self.videos.table, split, self.name)
+
+
+def rows_of_split(table: pd.DataFrame, split: str, name: str) -> NDArray[np.int64]:
+    """Return the rows of a split in a table of videos.
+
+    Args:
+        table: The videos.
+        split: ``train``, ``val`` or ``test``.
+        name: Of the run whose videos they are, for the message.
+
+    Raises:
+        UsageError: If there are none.
+    """
+    rows = np.flatnonzero(table["split"] == split)
+    if not len(rows):
+        raise UsageError(
+            f"--split {split}: {name} was trained for videos without that split; it has "
+            f"{', '.join(dict.fromkeys(table['split']))}"
+        )
+    return rows
 
 
 def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int = 0) -> Outcome:
@@ -185,7 +198,28 @@ def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int
         labels: ``(B,)`` int64; or ``(B, C)`` bool, where videos have several.
         glances: See `Played`.
     """
-    logits = found.logits.cpu()
+    return came_of(found.logits, found.attended, found.gmacs, rows, labels, glances)
+
+
+def came_of(
+    logits: Tensor,
+    attended: Tensor,
+    gmacs: Tensor,
+    rows: pd.DataFrame,
+    labels: Tensor,
+    glances: int = 0,
+) -> Outcome:
+    """Return what came of B videos.
+
+    Args:
+        logits: ``(B, T, C)``, after each frame.
+        attended: ``(B, D)`` bool, of each decision whether f_L was run.
+        gmacs: ``(B, T)`` float64, so far.
+        rows: See `outcome`.
+        labels: See `outcome`.
+        glances: See `Played`.
+    """
+    logits = logits.cpu()
     predictions = logits.argmax(dim=-1)
     several = labels.ndim == 2
     right = labels.gather(1, predictions) if several else predictions == labels[:, None]
@@ -196,8 +230,8 @@ def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int
         correct=right.numpy(),
         confidences=confidence(logits, labels).float().numpy(),
         options=np.zeros(predictions.shape, dtype=np.int64),
-        attended=found.attended.cpu().numpy(),
-        gmacs=found.gmacs.cpu().numpy(),
+        attended=attended.cpu().numpy(),
+        gmacs=gmacs.cpu().numpy(),
         glances=glances,
     )
     return Outcome(played, logits, labels)
