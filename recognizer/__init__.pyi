@@ -64,6 +64,7 @@ from .files.checkpoint_file import (
 )
 from .pipeline.adafocus import AdaptiveRecognizer
 from .pipeline.afnet import AFNetRecognizer
+from .pipeline.afnet_stream import AFNetStream
 from .pipeline.base import VideoRecognizer
 from .pipeline.checks import check_clips, check_pixels
 from .pipeline.clip_stream import ClipStream
@@ -157,6 +158,7 @@ __all__ = [
     "AFNetOutput",
     "AFNetRecognizer",
     "AFNetStage",
+    "AFNetStream",
     "AdaptiveRecognizer",
     "AverageClassifier",
     "AverageLogitsClassifier",

@@ -86,16 +86,17 @@ class FocalBlock(nn.Module):
         Returns:
             ``(B·T, n_out, h, w)``.
         """
+        # Also where no frame is kept: a memory of the frames before is to have this one.
+        shifted = maps if shift is None else shift(maps)
         rows = kept.nonzero().squeeze(1)
         if len(rows) == len(kept):
-            read = maps if shift is None else shift(maps)
-            read = read if positions is None else read * positions
+            read = shifted if positions is None else shifted * positions
             added: Tensor = self.branch(read).add_(self.beside(maps))
             return added.relu_() if self.relu else added
         beside, constant = self.beside(maps), self._zero_map(maps)
         out = beside + constant if beside is maps else beside.add_(constant)
         if len(rows):
-            read = _rows(maps if shift is None else shift(maps), rows)
+            read = _rows(shifted, rows)
             read = read if positions is None else read * positions[rows]
             more = self.branch(read).sub_(constant)
             out.permute(0, 2, 3, 1).index_add_(0, rows, more.to(out.dtype).permute(0, 2, 3, 1))

@@ -48,6 +48,19 @@ class AFNetCost:
         prices = torch.tensor(self.focal_gmacs, dtype=torch.float64, device=ran.device)
         return self.always_gmacs + ran.double().sum(dim=1) @ prices
 
+    def of_frames(self, ran: Tensor, n_frames: int) -> Tensor:
+        """Return what each frame costs, of videos that come frame by frame.
+
+        Args:
+            ran: ``(B, n, gates)``, of n frames; see `of_videos`.
+            n_frames: T.
+
+        Returns:
+            ``(B, n)`` float64, GMACs; those of all T frames add up to what `of_videos` returns.
+        """
+        prices = torch.tensor(self.focal_gmacs, dtype=torch.float64, device=ran.device)
+        return self.always_gmacs / n_frames + ran.double() @ prices
+
     def share_of(self, gmacs: float, n_frames: int) -> float:
         """Return which share of the focal branches' compute on T frames a video's GMACs hold."""
         return (gmacs - self.always_gmacs) / (n_frames * sum(self.focal_gmacs))

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 ScheduleKind = Literal["exponential", "cosine", "linear"]
 SCHEDULES: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
@@ -55,16 +56,21 @@ class Navigation(nn.Module):
             self.score.bias.copy_(torch.tensor([_SKIP_SCORE, keep_score]).repeat(n_frames))
         self.register_buffer("threshold", torch.zeros(()))
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, frame: int | None = None) -> Tensor:
         """Return ``(B, T)``, by how much the score to keep a frame is above that to skip it.
 
         Args:
-            maps: ``(B·T, channels, h, w)`` of the ample branch.
+            maps: ``(B·T, channels, h, w)`` of the ample branch; of one frame ``(B, …)``.
+            frame: Which frame they are of, from 0, for ``(B, 1)``; None: all T.
         """
         pooled = maps.mean(dim=(2, 3), keepdim=True)
         reduced = self.norm(self.reduce(pooled)).relu()  # (B·T, 2, 1, 1)
-        scores = self.score(reduced.reshape(-1, 2 * self.n_frames, 1, 1))
-        skip, keep = scores.view(-1, self.n_frames, 2).unbind(dim=2)
+        if frame is None:
+            scores = self.score(reduced.reshape(-1, 2 * self.n_frames, 1, 1))
+        else:
+            of, (weight, bias) = slice(2 * frame, 2 * frame + 2), self.score.parameters()
+            scores = functional.conv2d(reduced, weight[of], bias[of])
+        skip, keep = scores.view(len(scores), -1, 2).unbind(dim=2)
         margin: Tensor = (keep - skip).float()
         return margin
 

@@ -26,12 +26,14 @@ class Gating(NamedTuple):
         draws: ``(B, T, gates)`` uniform in [0, 1) for the gates' noise; None: none.
         masks: ``(B, T, gates)``, masks that stand in the place of the gates'; None: the gates'.
         gather: Whether focal branches run on the kept frames alone.
+        frame: The frame of the videos that the call is about, from 0; None: all T.
     """
 
     temperature: float
     draws: Tensor | None
     masks: Tensor | None
     gather: bool
+    frame: int | None = None
 
     def part(self, start: int, end: int) -> Gating:
         """Return that of some gates."""
@@ -111,7 +113,7 @@ class BlockPair(nn.Module):
             gating: Of this gate alone.
             shift: How channels are shifted along the frames; None if they are not.
         """
-        margin = self.navigation(ample)
+        margin = self.navigation(ample, gating.frame)
         mask = self._mask(margin, gating)
         positions, shares = self._positions(ample, focal, gating), torch.ones_like(mask)
         if positions is not None:

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..classifiers.base import KeyedDropout
 from ..encoders.encoder import normalise
-from ..encoders.shift import ClipShift
+from ..encoders.shift import ClipShift, Shift, ShiftMemory
 from ..encoders.trunks import IMAGENET_MEAN, IMAGENET_STD
 from .config import MOBILENET, RESNETS, AFNetConfig
 from .gates import Navigation
@@ -32,6 +32,7 @@ class AFNetOutput(NamedTuple):
             1 without spatial gates, else in training with their gradient.
         margins: ``(B, T, gates)`` float32, by how much the score to keep was above that to skip.
         ran: ``(B, T, gates)`` bool, whether the block's focal branch was computed for the frame.
+        by_frame: ``(B, T, C)``, the logits of each frame, of which ``logits`` is the mean.
     """
 
     logits: Tensor
@@ -39,6 +40,7 @@ class AFNetOutput(NamedTuple):
     positions: Tensor
     margins: Tensor
     ran: Tensor
+    by_frame: Tensor
 
 
 class AFNet(nn.Module):
@@ -47,6 +49,7 @@ class AFNet(nn.Module):
     Attributes:
         config: What it was built from.
         n_gates: Blocks with a gate, in the order of the network.
+        gate_names: Stage and block of each, from 1; the stages are those with gates.
         channels: Of the features before the last layer.
 
     Source: supplement of AFNet ("Look More but Care Less in Video Recognition"), Table 7, and its
@@ -70,6 +73,11 @@ class AFNet(nn.Module):
         self.stages, self.channels = nn.ModuleList(body.stages), body.channels
         self._ends = list(accumulate(len(stage.pairs) for stage in body.stages))
         self.n_gates = self._ends[-1]
+        self.gate_names = tuple(
+            f"stage {i}, block {j}"
+            for i, stage in enumerate(body.stages, 1)
+            for j in range(1, len(stage.pairs) + 1)
+        )
         self.dropout = KeyedDropout(config.dropout)
         self.head = nn.Linear(self.channels, config.n_classes)
         for module in self.modules():
@@ -121,11 +129,10 @@ class AFNet(nn.Module):
                     f"{name} must be (B, T, gates), {expected}; got {tuple(given.shape)}"
                 )
         gating = Gating(temperature, draws, masks, gather)
+        kind = self.config.shift
+        shift = None if kind is None else ClipShift(self.config.n_frames, kind)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not gather):
-            logits, kept, positions, margins = self._run(frames, gating)
-        skips = gather and self.config.selection == "hard"
-        ran = kept.detach() > 0 if skips else torch.ones_like(kept, dtype=torch.bool)
-        return AFNetOutput(logits, kept, positions, margins, ran)
+            return self._run(frames, gating, shift)
 
     @torch.no_grad()
     def follow(self, margins: Tensor) -> None:
@@ -134,10 +141,47 @@ class AFNet(nn.Module):
         for gate, margin in zip(gates, margins.unbind(dim=2), strict=True):
             gate.follow(margin)
 
-    def _run(self, frames: Tensor, gating: Gating) -> tuple[Tensor, ...]:
-        """Return logits ``(B, C)``, and ``(B, T, gates)`` each of what `Gated` has."""
-        kind, steps = self.config.shift, self.config.n_frames
-        shift = None if kind is None else ClipShift(steps, kind)
+    def start(self) -> ShiftMemory:
+        """Begin videos that come frame by frame: return what `next_frame` remembers of them.
+
+        Raises:
+            ValueError: If the network shifts both ways.
+        """
+        if self.config.shift == "offline":
+            raise ValueError(
+                "expected a network that does not shift, or from the past alone; got one whose "
+                "shift is offline, which needs the frame after: train one with --shift online"
+            )
+        return ShiftMemory()
+
+    @torch.no_grad()
+    def next_frame(self, frames: Tensor, t: int, memory: ShiftMemory) -> AFNetOutput:
+        """Recognize one more frame of videos that come frame by frame, in eval mode.
+
+        Args:
+            frames: ``(B, 3, S, S)`` uint8.
+            t: Which frame of the videos they are, from 0 to T − 1.
+            memory: Of these videos, from `start`. It is changed.
+
+        Returns:
+            What `forward` with `gather` has of this frame, with T = 1: the mean of the logits of
+            all T frames are its logits.
+
+        Raises:
+            ValueError: If a video has no such frame.
+        """
+        if not 0 <= t < self.config.n_frames:
+            raise ValueError(
+                f"expected frames 0 to {self.config.n_frames - 1} of a video, for which the gates "
+                f"have weights; got frame {t}: begin the next video"
+            )
+        memory.begin_frame()
+        gating = Gating(1.0, None, None, True, t)
+        return self._run(frames[:, None], gating, memory if self.config.shift else None)
+
+    def _run(self, frames: Tensor, gating: Gating, shift: Shift | None) -> AFNetOutput:
+        """Run the network on frames ``(B, T, 3, S, S)``, all or, with T = 1, one of a video."""
+        steps = frames.shape[1]
         maps = self.stem(normalise(frames, self.mean, self.std).flatten(0, 1))
         for block in self.before:
             maps = block(maps, shift)
@@ -149,8 +193,13 @@ class AFNet(nn.Module):
             maps = block(maps, shift)
         pooled = self.hidden(self.tail(maps).mean(dim=(2, 3)))
         pooled = pooled.unflatten(0, (-1, steps))  # (B, T, channels)
-        logits: Tensor = self.head(self.dropout(pooled)).mean(dim=1)
-        return logits, *(torch.stack(each, dim=2) for each in zip(*decided, strict=True))
+        by_frame: Tensor = self.head(self.dropout(pooled))  # (B, T, C)
+        masks, positions, margins = (
+            torch.stack(each, dim=2) for each in zip(*decided, strict=True)
+        )
+        skips = gating.gather and self.config.selection == "hard"
+        ran = masks.detach() > 0 if skips else torch.ones_like(masks, dtype=torch.bool)
+        return AFNetOutput(by_frame.mean(dim=1), masks, positions, margins, ran, by_frame)
 
     def fused(self) -> AFNet:
         """Return a copy for inference, with every BatchNorm folded that follows a convolution.

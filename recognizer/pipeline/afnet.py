@@ -16,6 +16,7 @@ from ..afnet.config import AFNetConfig
 from ..afnet.network import AFNet, AFNetOutput
 from ..encoders.frames import FrameConfig
 from ..files.bundle import write_bundle
+from .afnet_stream import AFNetStream
 from .base import VideoRecognizer
 from .checks import check_finite, check_pixels
 from .look import GLANCE_PIXELS, autocast, autocast_dtype, batches
@@ -146,8 +147,19 @@ class AFNetRecognizer(VideoRecognizer):
             first += len(some)
             with autocast(self.device, autocast_dtype(self.precision)):
                 found.append(self.network(some, gather=True, **given))
-        logits, *gates = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return AFNetOutput(logits.float(), *gates)
+        output = AFNetOutput(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        return output._replace(logits=output.logits.float(), by_frame=output.by_frame.float())
+
+    def stream(self, batch: int = 1) -> AFNetStream:
+        """Begin to recognize videos whose frames come one after the other.
+
+        Args:
+            batch: B, streams in step with each other.
+
+        Raises:
+            ValueError: If there is no stream, or the network shifts both ways.
+        """
+        return AFNetStream(self, batch)
 
     def forward(self, frames: Tensor) -> Recognition:
         """Recognize videos; see `look`, which also tells what the gates kept, and `concluded`.

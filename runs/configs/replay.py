@@ -19,10 +19,11 @@ class ReplayConfig:
 
     Attributes:
         out: Folder of the pages, which must not exist.
-        policy: A run of 'focusgym train', 'focusgym fit end-to-end' or 'focusgym fit cubes', or a
-            policy bundle.
+        policy: A run of 'focusgym train', 'focusgym fit end-to-end', 'focusgym fit cubes' or
+            'focusgym fit afnet', or a policy bundle.
         second: Another policy on the same option group, or another run of the same kind on the same
-            videos, shown beside the first; random patches, boxes or cubes if it is not given.
+            videos, shown beside the first; random patches, boxes or cubes, or all frames kept by
+            all gates, if it is not given.
         cache: Feature cache of the policies, where it is not beside them or known from the run.
             Runs of 'focusgym fit' have none, and are played on their video files.
         classifier: Bundle of f_C, likewise.
@@ -32,8 +33,8 @@ class ReplayConfig:
         videos: Rows of the cache, or of the run's list of videos, to show, of any split.
         select: Also show videos that are wrong with the second policy and turned_right with the
             first; where the first is most sure beyond the second (gain), loses most to the best
-            patches (regret), or leaves out most frames (skipped). All four if neither
-            this is given nor any videos.
+            patches (regret), or leaves out most frames or focal branches (skipped). All four if
+            neither this is given nor any videos.
         count: Videos of each kind.
         more: Further videos of the split to show frame by frame, in its order. All videos of the
             split are in the page's list, and can be searched and sorted; only those that are shown

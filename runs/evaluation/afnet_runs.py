@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...recognizer import AFNetRecognizer, Cost, Recognition
+from ...recognizer import AFNetOutput, AFNetRecognizer, Cost, Recognition
 from .pixel_runs import PixelRun
 from .trace import Played
 
@@ -68,14 +70,31 @@ class AFNetRun(PixelRun):
 
     def look(self, frames: Tensor, kind: str | None, draws: Tensor) -> Recognition:
         """Recognize videos; see `PixelRun.look`."""
+        found = self.output(frames, kind, draws)
+        kept = found.masks.double().mean(dim=(1, 2))[:, None]
+        return replace(self.recognizer.concluded(found), attended=kept)
+
+    def output(self, frames: Tensor, kind: str | None, draws: Tensor) -> AFNetOutput:
+        """Return what the network gives of videos; see `PixelRun.look`."""
         masks = None
         if kind == "random":
             masks = random_masks(self.recognizer.look(frames).masks, draws)
         elif kind == "all":
             masks = torch.ones(draws.shape)
-        found = self.recognizer.look(frames, masks=masks)
-        kept = found.masks.double().mean(dim=(1, 2))[:, None]
-        return replace(self.recognizer.concluded(found), attended=kept)
+        return self.recognizer.look(frames, masks=masks)
+
+    def outputs(
+        self, rows: pd.DataFrame, kinds: Sequence[str | None], title: str
+    ) -> list[AFNetOutput]:
+        """Return what the network gives of videos, on the CPU; see `PixelRun.recognize`."""
+        found: list[list[AFNetOutput]] = [[] for _ in kinds]
+        for frames, draws in self.batches(rows, 0, title):
+            for kind, outputs in zip(kinds, found, strict=True):
+                outputs.append(self.output(frames, kind, draws))
+        return [
+            AFNetOutput(*(torch.cat(parts).cpu() for parts in zip(*outputs, strict=True)))
+            for outputs in found
+        ]
 
     def cost_of(self, played: Played, *, policy: bool) -> Cost:
         """Return what a video cost on average: what always runs as glance, the rest as local."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -20,11 +21,12 @@ from .box_runs import BoxRun
 from .cube_runs import CubeRun
 from .pixel_runs import PixelRun
 
+GATED = "fit afnet"
 # By the verb that makes them. A new kind is a file and a line.
 KINDS: Mapping[str, type[PixelRun]] = {
     "fit end-to-end": BoxRun,
     "fit cubes": CubeRun,
-    "fit afnet": AFNetRun,
+    GATED: AFNetRun,
 }
 
 
@@ -51,16 +53,7 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
         verbs = " or ".join(f"'focusgym {verb}'" for verb in KINDS)
         raise UsageError(f"{path} is no run of {verbs}: give the folder of one")
     verb = str(verb_of(path))
-    try:
-        args = [str(path), *preset_args(str(path / CONFIG), verb)]
-    except PresetError as error:
-        raise OutputError(
-            f"{path / CONFIG} is damaged: put it back, or train the run again ({error})"
-        ) from error
-    config: JointConfig | FitAFNetConfig
-    config = tyro.cli(VERBS[verb], args=args, config=(tyro.conf.OmitArgPrefixes,))
-    if videos_root is not None:
-        config = replace(config, videos=replace(config.videos, videos=videos_root))
+    config: JointConfig | FitAFNetConfig = config_of(path, videos_root)
     recognizer = read_recognizer(path, device)
     if not isinstance(recognizer, VideoRecognizer):
         raise OutputError(
@@ -69,3 +62,26 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
     name = path.resolve().name
     videos = StageVideos.read(config)
     return KINDS[verb](name, recognizer, videos, config.videos.videos, path, resolved(config))
+
+
+def config_of(path: Path, videos_root: Path | None = None) -> Any:
+    """Return what a run of ``focusgym fit`` was trained with: the config of its verb.
+
+    Args:
+        path: The run's folder.
+        videos_root: Where the folder of its videos is now.
+
+    Raises:
+        OutputError: If the run's settings are damaged.
+    """
+    verb = str(verb_of(path))
+    try:
+        args = [str(path), *preset_args(str(path / CONFIG), verb)]
+    except PresetError as error:
+        raise OutputError(
+            f"{path / CONFIG} is damaged: put it back, or train the run again ({error})"
+        ) from error
+    config = tyro.cli(VERBS[verb], args=args, config=(tyro.conf.OmitArgPrefixes,))
+    if videos_root is not None:
+        config = replace(config, videos=replace(config.videos, videos=videos_root))
+    return config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -152,18 +152,26 @@ class PixelRun(ABC):
         Raises:
             VideoError: If a video cannot be read.
         """
+        found: list[list[Recognition]] = [[] for _ in kinds]
+        for frames, draws in self.batches(rows, seed, title):
+            for kind, recognitions in zip(kinds, found, strict=True):
+                recognitions.append(self.look(frames, kind, draws))
+        return [Recognition.join(each) for each in found]
+
+    def batches(self, rows: pd.DataFrame, seed: int, title: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the frames of some videos at a time, and their draws; see `recognize` and `look`.
+
+        Raises:
+            VideoError: If a video cannot be read.
+        """
         decoded = iter(
             tqdm(read_many(clips_of(rows), self.videos.frames), title, len(rows), unit="video")
         )
-        found: list[list[Recognition]] = [[] for _ in kinds]
         first, (steps, width) = 0, self.draws_shape
         while batch := [pixels for pixels, _ in islice(decoded, BATCH)]:
             indices = range(first, first + len(batch))
-            draws = uniform_draws(indices, steps, [seed, DRAWS, 0], width)
             first += len(batch)
-            for kind, recognitions in zip(kinds, found, strict=True):
-                recognitions.append(self.look(torch.stack(batch), kind, draws))
-        return [Recognition.join(each) for each in found]
+            yield torch.stack(batch), uniform_draws(indices, steps, [seed, DRAWS, 0], width)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return the rows of a split in the table of videos.
@@ -195,7 +203,28 @@ def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int
         labels: ``(B,)`` int64; or ``(B, C)`` bool, where videos have several.
         glances: See `Played`.
     """
-    logits = found.logits.cpu()
+    return came_of(found.logits, found.attended, found.gmacs, rows, labels, glances)
+
+
+def came_of(
+    logits: Tensor,
+    attended: Tensor,
+    gmacs: Tensor,
+    rows: pd.DataFrame,
+    labels: Tensor,
+    glances: int = 0,
+) -> Outcome:
+    """Return what came of B videos.
+
+    Args:
+        logits: ``(B, T, C)``, after each frame.
+        attended: ``(B, D)`` bool, of each decision whether f_L was run.
+        gmacs: ``(B, T)`` float64, so far.
+        rows: See `outcome`.
+        labels: See `outcome`.
+        glances: See `Played`.
+    """
+    logits = logits.cpu()
     predictions = logits.argmax(dim=-1)
     several = labels.ndim == 2
     right = labels.gather(1, predictions) if several else predictions == labels[:, None]
@@ -206,8 +235,8 @@ def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int
         correct=right.numpy(),
         confidences=confidence(logits, labels).float().numpy(),
         options=np.zeros(predictions.shape, dtype=np.int64),
-        attended=found.attended.cpu().numpy(),
-        gmacs=found.gmacs.cpu().numpy(),
+        attended=attended.cpu().numpy(),
+        gmacs=gmacs.cpu().numpy(),
         glances=glances,
     )
     return Outcome(played, logits, labels)

@@ -38,7 +38,8 @@ class Played:
         confidences: ``(B, T)`` float32, on the true class, after each frame; of several, the mean.
         options: ``(B, T)`` int64 in ``[0, K)``. Where f_L did not run, the option that was named
             all the same, or −1 if none was.
-        attended: ``(B, T)`` bool, whether f_L ran.
+        attended: ``(B, T)`` bool, whether f_L ran; of an AF network ``(B, T·gates)``, whether the
+            focal branch of each block ran.
         gmacs: ``(B, T)`` float64, multiply-adds spent on the video up to and including each frame.
         glances: How many of the T predictions, the first ones, are made without a decision where to
             look: 1 where one comes after the glance at the whole video, else 0.
@@ -70,7 +71,7 @@ class Played:
 
     @property
     def kept_share(self) -> float:
-        """Share of all decisions, one for a frame or a cube, in which f_L was run."""
+        """Share of all decisions, such as one for a frame or a cube, in which f_L was run."""
         return float(self.attended[:, self.glances :].mean())
 
     def write(self, path: str | os.PathLike[str]) -> None:

@@ -52,9 +52,11 @@ function scaleBar(low, high, strength, colour, say) {
 }
 
 // Show the parts of a page that mean something: those of options, or those of boxes anywhere, which
-// say what is absent instead.
-function showParts({ grid, absent, cubes }) {
+// say what is absent instead. Of gates, those of places are hidden.
+function showParts({ grid, absent, cubes, gates }) {
   if (cubes) document.querySelectorAll("[data-cubes]").forEach((e) => { e.textContent = e.dataset.cubes; });
+  if (gates) document.querySelectorAll("[data-gates]").forEach((e) => { e.textContent = e.dataset.gates; });
+  if (gates) document.querySelectorAll("[data-places]").forEach((e) => { e.hidden = true; });
   document.querySelectorAll("[data-of]").forEach((e) => { e.hidden = (e.dataset.of === "options") !== Boolean(grid); });
   document.querySelectorAll("[data-absent]").forEach((e) => { e.textContent = absent ? `${absent}.` : ""; });
 }

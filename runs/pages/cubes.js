@@ -5,7 +5,7 @@
 // What a step is called, and which of the frames it is about: none of them for the glance.
 const stepName = (t) => (cubes && !t ? "glance" : `${STEP} ${numberOf(STEP, t)}`);
 const frameOf = (v, i, t) => (cubes ? v.episodes[i].segments[t] : t);
-const unseen = (t) => (!cubes ? "skipped" : t ? "stopped" : "glance");
+const unseen = (t) => (gates ? "no block" : !cubes ? "skipped" : t ? "stopped" : "glance");
 
 // All frames of a video in one picture, row by row.
 function mosaic(v) {

@@ -31,11 +31,19 @@ const cellsOfBoxes = (n) => Array.from({ length: n * n }, (_, k) => {
   const [row, column, side] = [Math.floor(k / n), k % n, data.frame_px / n];
   return { left: column * side, top: row * side, right: (column + 1) * side, bottom: (row + 1) * side };
 });
-const cells = data.grid ? cellsOfPatches(edges([0, 2]), edges([1, 3])) : cellsOfBoxes(Math.sqrt(policies[0].coverage.length));
+const cells = data.gates ? [] : data.grid ? cellsOfPatches(edges([0, 2]), edges([1, 3])) : cellsOfBoxes(Math.sqrt(policies[0].coverage.length));
 // The share of the looks whose patch or box covers each cell.
-const covered = ({ heat, coverage }) => coverage ?? cells.map(({ covering }) => covering.reduce((sum, k) => sum + heat[k], 0));
+const covered = ({ heat, coverage, gates }) => gates?.flat() ?? coverage ?? cells.map(({ covering }) => covering.reduce((sum, k) => sum + heat[k], 0));
 
-function map(seen, high, said, ...caption) {
+// Which frames each block keeps, on average over some videos.
+function gateMap(i, seen, said, ...caption) {
+  const say = (share) => `kept in ${percent(share)} of the videos`;
+  const grid = gateGrid({ names: data.gates[i], shares: seen.gates, colour: COLOURS[i], label: said, say, width: 280 });
+  return html("figure", {}, grid, html("figcaption", {}, ...caption));
+}
+
+function map(i, seen, high, said, ...caption) {
+  if (data.gates) return gateMap(i, seen, said, ...caption);
   const S = data.frame_px;
   const root = svg("svg", { viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": said }, svg("image", { href: data.mean_frame, width: S, height: S }));
   const strength = (share) => (high ? (0.85 * share) / high : 0);
@@ -55,15 +63,16 @@ const body = (rows) => html("tbody", {}, ...rows.map(([what, value]) => html("tr
 function drawTables() {
   $("table").append(heads(`${n_videos} videos`), body([
     [`accuracy after all ${data.cubes ? "cubes" : "frames"}`, (p) => [percent(last(p.accuracy_by_step)), html("small", {}, interval(last(p.accuracy_intervals_by_step)))]],
-    [`${data.cubes ? "cubes" : "frames"} looked at`, (p) => percent(p.kept_share)],
+    [data.gates ? "focal branches run" : `${data.cubes ? "cubes" : "frames"} looked at`, (p) => percent(p.kept_share)],
     [`cost per video, ${UNIT.name}`, (p) => cost(last(p.gmacs_by_step))],
-    ["from one look to the next", (p) => pixels(p.path_px)],
+    ...(data.gates ? [] : [["from one look to the next", (p) => pixels(p.path_px)]]),
     ...(data.grid ? [
       [`entropy of π, of ${most.toFixed(2)} bits`, (p, i) => (data.policies[i].learned ? mean(p.entropy_bits_by_step).toFixed(2) : "–")],
       ["entropy of use, bits", (p) => mean(p.used_bits_by_step).toFixed(2)],
     ] : []),
   ]));
-  const networks = [["glance", data.cubes ? "f_G, the glance" : "f_G on every frame"], ["policy", "π, and π′ where there is one"], ["local", `f_L on the ${data.cubes ? "cubes" : "patches"} looked at`], ["classifier", "f_C"]];
+  const ofGates = [["glance", "all but the focal branches"], ["local", "focal branches run"]];
+  const networks = data.gates ? ofGates : [["glance", data.cubes ? "f_G, the glance" : "f_G on every frame"], ["policy", "π, and π′ where there is one"], ["local", `f_L on the ${data.cubes ? "cubes" : "patches"} looked at`], ["classifier", "f_C"]];
   $("cost").append(heads(UNIT.name), body([
     ...networks.map(([name, what]) => [what, (p) => cost(p.gmacs_by_network[`${name}_gmacs`])]),
     ["together", (p) => cost(last(p.gmacs_by_step))],
@@ -73,9 +82,9 @@ function drawTables() {
 function drawClasses(i) {
   document.querySelectorAll("[data-policy]").forEach((b) => b.setAttribute("aria-pressed", String(Number(b.dataset.policy) === i)));
   $("classes").replaceChildren(...policies[i].classes.map((of) => map(
-    of, Math.max(...covered(of)), `Where ${names[i]} looks in class ${of.name}`,
+    i, of, Math.max(...covered(of)), `Where ${names[i]} looks in class ${of.name}`,
     html("b", {}, of.name), html("br", {}), `${of.videos} video${of.videos === 1 ? "" : "s"}`, html("br", {}), `${percent(of.accuracy, 0)} right ${interval(of.accuracy_interval)}`,
-    html("br", {}), `path ${pixels(policies[i].path_px_by_class[of.name])}`,
+    ...(data.gates ? [] : [html("br", {}), `path ${pixels(policies[i].path_px_by_class[of.name])}`]),
   )));
 }
 
@@ -121,18 +130,22 @@ function drawCurves() {
 document.querySelectorAll("[data-name]").forEach((place) => { place.textContent = names[place.dataset.name]; });
 document.querySelectorAll("[data-policy]").forEach((b) => {
   b.textContent = names[b.dataset.policy];
+  b.hidden = Boolean(data.gates) && !data.policies[b.dataset.policy].learned; // it keeps all
   b.addEventListener("click", () => drawClasses(Number(b.dataset.policy)));
 });
 document.querySelectorAll("[data-confused]").forEach((b) => {
   b.textContent = names[b.dataset.confused];
   b.addEventListener("click", () => drawConfusion(Number(b.dataset.confused)));
 });
-$("heatsaid").textContent = `How many of the looks cover a place, over the mean of the frames of ${data.n_mean} videos${data.cubes ? "" : "; skipped frames do not count"}. These two have one scale.`;
+$("heatsaid").textContent = data.gates ? "In which share of the videos a block keeps a frame, or its mean weight where gates weight frames; at the right over all frames." : `How many of the looks cover a place, over the mean of the frames of ${data.n_mean} videos${data.cubes ? "" : "; skipped frames do not count"}. These two have one scale.`;
 $("confusionsaid").textContent = `Videos of each true class (row) by the class predicted after all ${data.cubes ? "cubes" : "frames"} (column)${data.several_labels ? "; of several labels the one that was predicted, else the first" : ""}. The stronger the colour, the larger the share of the row.`;
 $("about").textContent = `Split ${data.split}, ${n_videos} videos of ${data.segments.length} frames${data.cubes ? `: a glance at them, then ${data.cubes} cubes` : ""}. ${random_path_px === null ? "" : `Looking at random, one look is ${random_path_px.toFixed(1)} px from the next on average.`}${data.several_labels ? " A video with several labels is right with any of them, and counts for the class of its first." : ""}${data.approximate ? ` ${data.approximate}.` : ""}`;
 const highest = Math.max(...policies.flatMap(covered));
-$("all").append(...policies.map((p, i) => map(
-  p, highest, `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]), `, at most ${percent(Math.max(...covered(p)))} of the looks cover one place`,
+document.querySelectorAll(".maps").forEach((e) => e.classList.toggle("ofgates", Boolean(data.gates)));
+const mapped = policies.map((_, i) => i).filter((i) => !data.gates || data.policies[i].learned);
+$("all").append(...mapped.map((i) => [i, policies[i]]).map(([i, p]) => map(
+  i, p, highest, data.gates ? `Which frames each block of ${names[i]} keeps` : `Where ${names[i]} looks in all videos`, html("b", { class: i ? "second" : "first" }, names[i]),
+  data.gates ? `, ${percent(p.kept_share)} of the focal branches run` : `, at most ${percent(Math.max(...covered(p)))} of the looks cover one place`,
 )));
 showParts(data);
 drawTables();

@@ -7,6 +7,7 @@ const S = data.frame_px;
 const STEP = stepWord(data);
 const inOrder = STEP === "frame";
 const cubes = data.cubes; // of each video, after a glance at the whole of it; null where frames come in turn
+const gates = data.gates; // names of the gates, by network; null where there are none
 const UNITS = cubes ? "cubes" : "frames";
 const COLOURS = ["var(--first)", "var(--second)"];
 const HEAT = "#ff6a00";
@@ -38,7 +39,7 @@ function boxes(v, t, policies, stroke) {
       edge(truth.px, { class: "truth", stroke: "#fff", "stroke-width": stroke, "stroke-dasharray": "2 3", opacity: faint }),
     );
   }
-  const looking = policies.filter((i) => v.episodes[i].attended[t]);
+  const looking = gates ? [] : policies.filter((i) => v.episodes[i].attended[t]);
   const at = (i) => v.episodes[i].boxes_px[t];
   // The second is dashed: where both are the same box, the first shows between the dashes.
   return found.concat(
@@ -54,7 +55,8 @@ const edges = (px) => px.map((edge) => Number(edge.toFixed(1))).join(", ");
 
 function picture(i) {
   const v = video(), t = state.t, episode = v.episodes[i], attended = episode.attended[t];
-  const what = attended ? `looked at ${edges(episode.boxes_px[t])} px` : unseen(t);
+  const looked = gates ? `kept by ${keptBy(i, t)} blocks` : `looked at ${edges(episode.boxes_px[t])} px`;
+  const what = attended ? looked : unseen(t);
   const root = svg("svg", { class: "picture", viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `${names[i]}, ${stepName(t)}: ${what}` });
   root.append(scene(v, i, t, attended || (cubes && !t) ? 1 : 0.4));
   const heat = heatOf(i, t);
@@ -78,11 +80,11 @@ function facts(i) {
     ["on the true label", percent(episode.confidences[t])],
     ...(episode.location_rewards ? [["reward r", signed(episode.location_rewards[t])]] : []),
     ...(episode.skip_rewards ? [["reward r′", signed(episode.skip_rewards[t])]] : []),
-    [`${UNITS} looked at`, cubes ? `${looks} of ${cubes}` : `${looks} of ${t + 1} so far`],
+    ...(gates ? gateFacts(i) : [[`${UNITS} looked at`, cubes ? `${looks} of ${cubes}` : `${looks} of ${t + 1} so far`]]),
     ["cost so far", `${cost(episode.gmacs[t])} of ${cost(episode.gmacs[data.steps - 1])} ${data.compute_unit.name}`],
   ];
   if (cubes) rows.push(["frame of the file", episode.attended[t] ? `${video().frame_indices[episode.segments[t]]}` : "–"]);
-  if (!data.grid) rows.push(["box, left and top", episode.attended[t] ? episode.boxes_px[t].slice(0, 2).map((px) => px.toFixed(2)).join(", ") + " px" : "–"]);
+  if (!data.grid && !gates) rows.push(["box, left and top", episode.attended[t] ? episode.boxes_px[t].slice(0, 2).map((px) => px.toFixed(2)).join(", ") + " px" : "–"]);
   if (data.grid && data.policies[i].learned) rows.push(["π's entropy", `${bits(episode.probabilities[t]).toFixed(2)} of ${Math.log2(data.grid ** 2).toFixed(2)} bits`]);
   if (episode.keep) rows.push(["π′ says look", `${episode.keep[t].toPrecision(2)}, looks from ${data.policies[i].threshold.toPrecision(2)}`]);
   return html("dl", {}, ...rows.flatMap(([term, said]) => [html("dt", {}, term), html("dd", {}, said)]));
@@ -128,7 +130,7 @@ function drawRow() {
     const uri = v.frames[t];
     const small = svg("svg", { viewBox: `0 0 ${S} ${S}`, "aria-hidden": "true" },
       svg("image", { href: uri, width: S, height: S, opacity: skipped ? 0.25 : attended.includes(false) ? 0.6 : 1 }), ...boxes(v, t, policies, 2));
-    const said = skipped ? "skipped" : attended.includes(false) ? `${attended[0] ? "2nd" : "1st"} skips` : "";
+    const said = gates ? policies.filter((i) => data.policies[i].learned).map((i) => keptBy(i, t)).join(" | ") : skipped ? "skipped" : attended.includes(false) ? `${attended[0] ? "2nd" : "1st"} skips` : "";
     const inFile = inOrder ? [] : [html("small", { class: "file" }, `frame ${v.frame_indices[t]}`)];
     button.replaceChildren(small, html("small", {}, `${STEP} ${t + 1}`), ...inFile, ...(said ? [html("small", {}, said)] : []));
     button.title = `frame ${v.frame_indices[t]} of the file, counted from 0`;
@@ -142,8 +144,9 @@ function drawRow() {
 
 function drawTimes() {
   const v = video();
-  $("timeline").hidden = inOrder;
-  if (v && cubes) {
+  $("timeline").hidden = inOrder && !gates;
+  if (v && gates) drawGates($("timeline"));
+  else if (v && cubes) {
     const lanes = shown().map((i) => ({ name: names[i], colour: COLOURS[i], segments: v.episodes[i].segments }));
     const truth = v.true_boxes.map((box) => Boolean(box && box.visible));
     cubeTimes($("timeline"), { n: v.frames.length, lanes, truth, frames: v.frame_indices, t: state.t, pick: (t) => go({ t }) });
@@ -231,11 +234,11 @@ function drawEnds() {
   const rows = [
     ["prediction", (end) => html("span", { class: end.correct ? "right" : "wrong" }, `${end.correct ? "✓" : "✗"} ${end.prediction}`)],
     ["on the true label", (end) => percent(end.confidence)],
-    [`${UNITS} looked at`, (end) => `${end.looks} of ${cubes ?? data.steps}`],
+    gates ? ["focal branches run", (end, i) => `${end.looks} of ${branches(i)}`] : [`${UNITS} looked at`, (end) => `${end.looks} of ${cubes ?? data.steps}`],
   ];
   $("ends").replaceChildren(
     html("thead", {}, html("tr", {}, html("th", { scope: "col" }, `after all ${UNITS}`), ...names.map((name, i) => html("th", { scope: "col", class: i ? "second" : "first" }, name)))),
-    html("tbody", {}, ...rows.map(([what, say]) => html("tr", {}, html("th", { scope: "row" }, what), ...entry().ends.map((end) => html("td", {}, say(end)))))),
+    html("tbody", {}, ...rows.map(([what, say]) => html("tr", {}, html("th", { scope: "row" }, what), ...entry().ends.map((end, i) => html("td", {}, say(end, i)))))),
   );
   $("ask").textContent = `--videos ${state.row}`;
 }

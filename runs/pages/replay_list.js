@@ -23,7 +23,7 @@ function makeEntries({ listing, videos, classes, steps }) {
     label: v.label,
     shown: shownAt.get(v.row),
     ends: v.episodes.map((e) => ({
-      prediction: e.predictions[steps - 1], correct: e.correct[steps - 1], confidence: e.confidences[steps - 1], looks: e.attended.filter(Boolean).length,
+      prediction: e.predictions[steps - 1], correct: e.correct[steps - 1], confidence: e.confidences[steps - 1], looks: (e.ran ? e.ran.flat() : e.attended).filter(Boolean).length,
     })),
   }));
   for (const entry of entries.concat(strangers)) {

@@ -57,7 +57,12 @@ def _title(name: str, width: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequence[str]) -> Figure:
+def strip(
+    frames: Sequence[Tensor],
+    episodes: Sequence[Episode],
+    classes: Sequence[str],
+    box: str = "where f_L looked",
+) -> Figure:
     """Return the strip of pictures: a row per video, its frames, and where it was looked.
 
     Chosen boxes are green; frames that were not looked at are dimmed. Below a frame stand the class
@@ -67,6 +72,7 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
         frames: ``(T, 3, S, S)`` uint8 of each video, those that the decisions are about.
         episodes: Of one policy in these videos, at least one.
         classes: Names of the classes.
+        box: What a green box says, in words.
 
     Source: AdaFocus (arXiv:2105.03245) Figure 7; classes and probabilities are ours.
     """
@@ -88,9 +94,9 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
             )
             if attended:
                 x, y, right, bottom = episode.boxes_px[t].tolist()
-                box = Rectangle((left + x, y), right - x, bottom - y, fill=False)
-                axes.add_patch(box)
-                box.set(edgecolor=_GREEN, linewidth=2)
+                edge = Rectangle((left + x, y), right - x, bottom - y, fill=False)
+                axes.add_patch(edge)
+                edge.set(edgecolor=_GREEN, linewidth=2)
             else:
                 said = episode.unseen[t]
                 axes.text(left + side / 2, side / 2, said, ha="center", va="center")
@@ -102,7 +108,7 @@ def strip(frames: Sequence[Tensor], episodes: Sequence[Episode], classes: Sequen
         axes.set_axis_off()
         label = textwrap.fill(episode.label, 14, max_lines=4, placeholder="…")
         axes.text(-0.06 * side, side / 2, label, ha="right", va="center", size=10)
-    said = "green box: where f_L looked   dimmed: not looked at   below: predicted so far"
+    said = f"green box: {box}   dimmed: not looked at   below: predicted so far"
     figure.text(0.5, 1 - 0.15 / height, said, ha="center", va="top", size=9)
     return figure
 

@@ -153,7 +153,9 @@ class Pair(Protocol):
             ``patch_px``, ``grid`` and ``boxes_px`` of the options: None where they mean nothing.
             ``absent`` says in a sentence what is not shown, and why; None where all is.
             ``approximate`` says likewise which numbers come near to the true ones only. Where cubes
-            follow a glance ``cubes`` is their number D, and ``steps`` is D + 1.
+            follow a glance ``cubes`` is their number D, and ``steps`` is D + 1. Of AF networks
+            ``gates`` are the names of the gates of each, and ``full_gmacs`` the cost of each with
+            every frame kept.
         lacks: Why there can be no video of a kind.
         played: What each policy did in the videos of the split.
         gazes: Where each looked in these.

@@ -95,8 +95,12 @@ def _figures(
                 f"largest regret: confidence {lost:.2f} below the best, summed over the frames"
             ),
         )
-    skips, steps = (~first.attended).sum(axis=1).astype(np.float64), first.attended.shape[1]
-    return np.where(skips > 0, skips, -np.inf), lambda n: f"most skipped: {n:.0f} of {steps} frames"
+    skips, n_decisions = (~first.attended).sum(axis=1).astype(np.float64), first.attended.shape[1]
+    what = "frames" if n_decisions == first.correct.shape[1] else "focal branches of the frames"
+    return (
+        np.where(skips > 0, skips, -np.inf),
+        lambda n: f"most skipped: {n:.0f} of {n_decisions} {what}",
+    )
 
 
 def _can_be_seen(values: NDArray[np.float64]) -> NDArray[np.bool_]:

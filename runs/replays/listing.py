@@ -25,7 +25,7 @@ def describe_listing(
     Returns:
         ``rows``, ``names`` and ``labels`` (lists of classes); and for each policy, after the last
         frame, ``predictions`` (classes), ``correct`` (0 or 1), ``confidences`` on the true label,
-        and ``looks``, how many frames it looked at.
+        and ``looks``, how many frames it looked at, or how many focal branches an AF network ran.
     """
     return {
         "rows": videos.tolist(),

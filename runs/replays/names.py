@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from .box_episodes import BoxLooker
 from .episodes import Looker
+from .gate_episodes import GateLooker
 
-_Named = TypeVar("_Named", Looker, BoxLooker)
+_Named = TypeVar("_Named", Looker, BoxLooker, GateLooker)
 
 
 def told_apart(pair: tuple[_Named, _Named], paths: tuple[Path, Path]) -> tuple[_Named, _Named]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ...feature_cache import clips_of, read_frames, rows_digest
 from ...feature_cache.reading.samples import targets
+from ...recognizer import FrameConfig
 from ..configs.replay import ReplayConfig
 from ..evaluation.budgets import exits_within
 from ..evaluation.cube_runs import CubeRun
@@ -45,19 +48,11 @@ def pixel_pair(config: ReplayConfig) -> BoxPair:
         BundleError: If a recognizer cannot be read.
         VideoListError: If the videos, or their lists, are no longer there.
     """
-    for option, changed in (
-        ("--cache", config.cache is not None),
-        ("--classifier", config.classifier is not None),
-        ("--reward", config.reward != ReplayConfig.reward),
-    ):
-        if changed:
-            raise UsageError(
-                f"{option}: {config.policy} was trained end to end, and is played on the video "
-                "files, without a cache or rewards: leave the option out"
-            )
+    refuse_options_of_caches(config)
     runs = _runs(config)
     first = runs[0][0]
-    footage, split = _footage(first), first.rows(config.split)
+    frames, split = first.videos.frames, first.rows(config.split)
+    footage = footage_of(first.videos.table, first.videos.classes, frames, first.root)
     rows = rows_of(config.videos, footage, split)
 
     def watch() -> list[Seen]:
@@ -68,24 +63,56 @@ def pixel_pair(config: ReplayConfig) -> BoxPair:
     return BoxPair(_lookers(runs, config), footage, rows, len(split), absent, watch, cubes=cubes)
 
 
+def refuse_options_of_caches(config: ReplayConfig) -> None:
+    """Refuse options that mean nothing for what is played on video files.
+
+    Raises:
+        UsageError: If one is given.
+    """
+    for option, changed in (
+        ("--cache", config.cache is not None),
+        ("--classifier", config.classifier is not None),
+        ("--reward", config.reward != ReplayConfig.reward),
+    ):
+        if changed:
+            raise UsageError(
+                f"{option}: {config.policy} was trained end to end, and is played on the video "
+                "files, without a cache or rewards: leave the option out"
+            )
+
+
+def refuse_others(config: ReplayConfig, *parts: tuple[str, Any, Any]) -> None:
+    """Refuse two runs that cannot be shown beside each other.
+
+    Args:
+        config: Which runs.
+        parts: What has to be the same of both, in a word, and what each has.
+
+    Raises:
+        UsageError: If something is not the same.
+    """
+    for what, mine, its in parts:
+        if mine != its:
+            raise UsageError(
+                f"--second {config.second} reads other {what} than {config.policy}: expected the "
+                f"same{_difference(mine, its)}; give two runs on the same videos and frames"
+            )
+
+
 def _runs(config: ReplayConfig) -> list[tuple[PixelRun, str | None]]:
     """Open one run or two, each with the places that it is shown with; None for its own."""
     run = _open(config.policy, config)
     if config.second is None:  # beside random places, or others where it is random
         return [(run, None), (run, run.beside[0])]
     other = _open(config.second, config)
-    for what, mine, its in (
+    refuse_others(
+        config,
         ("places", run.what, other.what),
         (f"numbers of {run.what}", run.gmacs.shape[1], other.gmacs.shape[1]),
-        ("videos", rows_digest(_table(run)), rows_digest(_table(other))),
+        ("videos", digest(run.videos.table), digest(other.videos.table)),
         ("classes", run.videos.classes, other.videos.classes),
         ("frames", asdict(run.videos.frames), asdict(other.videos.frames)),
-    ):
-        if mine != its:
-            raise UsageError(
-                f"--second {config.second} reads other {what} than {config.policy}: expected the "
-                f"same{_difference(mine, its)}; give two runs on the same videos and frames"
-            )
+    )
     return [(run, None), (other, None)]
 
 
@@ -163,12 +190,27 @@ def _difference(mine: Any, its: Any) -> str:
     return f" ({'; '.join(parts)})"
 
 
-def _table(run: PixelRun) -> Any:
-    return run.videos.table.reset_index(drop=True).assign(view=CENTRAL)
+def _central(table: pd.DataFrame) -> pd.DataFrame:
+    return table.reset_index(drop=True).assign(view=CENTRAL)
 
 
-def _footage(run: PixelRun) -> Footage:
-    table, frames = _table(run), run.videos.frames
+def digest(table: pd.DataFrame) -> str:
+    """Return what tells videos from others."""
+    return rows_digest(_central(table))
+
+
+def footage_of(
+    videos: pd.DataFrame, classes: Sequence[str], frames: FrameConfig, root: Path
+) -> Footage:
+    """Return the videos that a run is shown on.
+
+    Args:
+        videos: Their table.
+        classes: Names of the C classes.
+        frames: Which frames of them are read.
+        root: Their folder.
+    """
+    table = _central(videos)
     clips = clips_of(table)
 
     @cache  # pages, films and strip show the same few videos
@@ -177,4 +219,4 @@ def _footage(run: PixelRun) -> Footage:
         return Shot(frames.middle(pixels), frames.middle(view.frame_indices))
 
     listed, where = "the list of videos", "the list that a replay without --videos shows"
-    return Footage(table, run.videos.classes, frames, listed, where, boxes_beside(run.root), read)
+    return Footage(table, classes, frames, listed, where, boxes_beside(root), read)

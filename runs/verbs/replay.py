@@ -64,6 +64,7 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         "steps": footage.frames.steps,
         "segments": list(footage.frames.segments),
         "cubes": None,
+        "gates": None,
         "listed_in": footage.listed_in,
         "several_labels": pair.several_labels,
         **pair.facts,
@@ -125,7 +126,8 @@ def _write(
             write_film(path, [of_policy[i] for of_policy in episodes], names)
     selected = episodes[0][:n_selected]
     seen = [each.seen(pixels) for each, pixels in zip(selected, frames, strict=False)]
-    strip(seen, selected, facts["classes"]).savefig(folder / "strip.png", dpi=100)
+    box = "where f_L looked" if facts["gates"] is None else "kept by at least one block"
+    strip(seen, selected, facts["classes"], box).savefig(folder / "strip.png", dpi=100)
     (folder / "episodes.json").write_text(json.dumps(facts, allow_nan=False))
     pictured = [
         {**video, "frames": pictures(each), "film": mp4 and index < n_selected}
