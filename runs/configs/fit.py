@@ -318,8 +318,7 @@ class AFNetTrainingConfig(TrainingConfig):
 class FitAFNetConfig:
     """AFNet: train a network whose gates keep a share of the frames for its full branches.
 
-    Every block has a cheap branch for all frames, and a full one for those that its gate keeps. The
-    network begins with random weights.
+    Every block has a cheap branch for all frames, and a full one for those that its gate keeps.
 
     Attributes:
         out: Folder of the recognizer's bundle.
@@ -328,6 +327,9 @@ class FitAFNetConfig:
         frames: Which frames of them; gates have weights of their own for each.
         training: How.
         backbone: What the network is built on; small is for small data sets.
+        weights: To begin with, random if not given: the bundle of an AF network with this backbone,
+            or a .pth or .safetensors file of one, such as the released ones trained on ImageNet.
+            Gates and the output layer are taken where they fit.
         ratio: RT, the share of frames that every gate is to keep; 1 with soft selection.
         spatial_ratio: RS, the share of positions of each frame that are not set to zero; without
             gates of positions if not given.
@@ -348,6 +350,7 @@ class FitAFNetConfig:
     frames: FramesConfig
     training: AFNetTrainingConfig
     backbone: Literal["small", "resnet34", "resnet50", "resnet101", "mobilenet_v3"] = "resnet50"
+    weights: Path | None = None
     ratio: float = 0.5
     spatial_ratio: float | None = None
     loss_weight: float = 1.0

@@ -13,11 +13,13 @@ from ...recognizer import (
     AFNetRecognizer,
     AFNetStage,
     Samples,
+    rank_and_world,
 )
 from ..configs.fit import FitAFNetConfig
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import seeded
+from .afnet_weights import begin_from, tell_start
+from .stage_parts import digest_of, seeded
 from .stage_run import AFNET, VALIDATION, train_stage
 from .stages import Training
 
@@ -77,6 +79,11 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
         recognizer.save(folder, metrics)
 
     data = {"videos": videos.fingerprint()}
+    if config.weights is not None:
+        report = begin_from(config.weights, network)
+        data["weights"] = digest_of(network)
+        if rank_and_world()[0] == 0 and not training.json:
+            tell_start(config.weights, report)
     train_stage(config, Training(stage, samples, settings, key, "AFNet", write), data)
 
 

@@ -132,3 +132,41 @@ def test_what_does_not_go_together(
     ):
         assert expected in refused(capsys, *command(out, end_to_end_digits, *more))
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_training_that_begins_with_weights(
+    run: tuple[Path, Call, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A bundle or a file of the same weights are one start; other weights are refused."""
+    bundle, _, data = run
+    calls, out = list[Call](), tmp_path / "out"
+    network = read_recognizer(bundle, fuse=False)
+    assert isinstance(network, AFNetRecognizer)
+    expected = network.network.state_dict()
+    torch.save(expected, tmp_path / "same.pth")
+    torch.save({**expected, "head.bias": expected["head.bias"] + 1}, tmp_path / "other.pth")
+    interrupt(monkeypatch, command(out, data, "--weights", bundle))
+    told = capsys.readouterr().out.splitlines()
+    n_gates = sum(".navigation." in name for name in expected)
+    assert told[:3] == [
+        f"used      backbone: {len(expected) - n_gates - 2} tensors of {bundle}",
+        f"used      gates: {n_gates} tensors of {bundle}",
+        f"used      head: 2 tensors of {bundle}",
+    ]
+    for weights in (("--weights", tmp_path / "other.pth"), ()):
+        said = refused(capsys, *command(out, data, *weights))
+        assert "was begun on other data (weights in " in said
+    said = refused(capsys, *command(out, data, "--weights", tmp_path / "none"))
+    assert f"--weights {tmp_path / 'none'}: there is no such file or folder: give the" in said
+    said = refused(capsys, *command(tmp_path / "new", data, "--weights", data))
+    assert "is not a readable bundle" in said
+    monkeypatch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
+    run_fit(*command(out, data, "--weights", tmp_path / "same.pth", "--json"))
+    assert "tensors" not in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "same.pth", "other.pth"}
+    first = calls[0].stage.network.state_dict()
+    for name, value in expected.items():
+        assert torch.equal(first[name], value), name
