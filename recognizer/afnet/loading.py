@@ -31,7 +31,9 @@ _RELEASED = re.compile(r"layer[123]\.(list_gen|base_module|refine_module)\.")
 # Parts of ours that may be missing, or of another shape, where a training begins.
 _GATE = re.compile(r"(.*\.(?:navigation|spatial))\..+")
 _HEAD = "head"
-_BATCHES = "num_batches_tracked"  # which inference does not use, and exports drop
+# What weights need not have: counts that inference does not use and exports drop, and thresholds of
+# gates, which are 0 where they were not trained, as in the released code.
+_MAY_LACK = ("num_batches_tracked", "threshold")
 _MOST_NAMES = 5  # that a message lists
 
 
@@ -109,7 +111,7 @@ def begin_with(network: AFNet, state: Mapping[str, Tensor]) -> StartReport:
     left: set[str] = set()
     reasons: dict[str, str] = {}
     for part, names in parts.items():
-        wanted = [name for name in names if name in own and not name.endswith(_BATCHES)]
+        wanted = [name for name in names if name in own and not name.endswith(_MAY_LACK)]
         if not part:
             continue
         if not wanted:
@@ -131,7 +133,7 @@ def begin_with(network: AFNet, state: Mapping[str, Tensor]) -> StartReport:
 
 def _load(network: AFNet, named: Mapping[str, Tensor], optional: Collection[str]) -> int:
     own = network.state_dict()
-    missing = sorted(key for key in {*own} - {*named} - {*optional} if not key.endswith(_BATCHES))
+    missing = sorted(key for key in {*own} - {*named} - {*optional} if not key.endswith(_MAY_LACK))
     unexpected = sorted({*named} - {*own})
     differing = [
         f"{key} is {tuple(value.shape)}, expected {tuple(own[key].shape)}"

@@ -20,12 +20,15 @@ class TrainingConfig:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
             AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2, and
             activitynet_v2_rn, whose f_G is a ResNet-50; activitynet_v3, fcvid_v3, mini_kinetics_v3,
-            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3); afnet_activitynet,
-            afnet_mini_kinetics, afnet_sthsth, afnet_jester and afnet_digits (of AFNet). What the
-            command line says counts more.
+            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3); afnet_imagenet,
+            afnet_activitynet, afnet_mini_kinetics, afnet_sthsth, afnet_jester and afnet_digits (of
+            AFNet). What the command line says counts more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
+        decay_epochs: Epochs, from 0, from each of which on SGD's learning rate is a tenth of what
+            it was, such as 20 40, in place of the cosine.
+        warmup_epochs: Epochs in which SGD's learning rate rises evenly to its value.
         nesterov: Whether SGD's momentum is Nesterov's.
         weight_decay: L2 regularization of SGD, or AdamW's.
         lr_encoder: Learning rate for batches of 64, of stage 0; the preset's if not given. Where
@@ -46,6 +49,8 @@ class TrainingConfig:
     epochs: int | None = None
     batch_size: int = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    decay_epochs: tuple[int, ...] = ()
+    warmup_epochs: int = 0
     nesterov: bool = True
     weight_decay: float = 1e-4
     lr_encoder: float | None = None
@@ -306,7 +311,8 @@ class AFNetTrainingConfig(TrainingConfig):
 
     Attributes:
         lr_afnet: Learning rate for batches of 64, of all but the gates; the preset's if not given.
-        lr_gates: Of the gates, likewise; ten times the other if not given.
+        lr_gates: Of the gates, likewise; ten times the other if not given. Of one frame they are
+            not trained.
     """
 
     preset: str = "afnet_activitynet"
@@ -324,7 +330,8 @@ class FitAFNetConfig:
         out: Folder of the recognizer's bundle.
         videos: Which videos; the split val selects the epoch, of those that have the final ratios
             as targets.
-        frames: Which frames of them; gates have weights of their own for each.
+        frames: Which frames of them; gates have weights of their own for each. Of one frame, as
+            where images are videos, there is nothing to choose: it is kept, with --ratio 1.
         training: How.
         backbone: What the network is built on; small is for small data sets.
         weights: To begin with, random if not given: the bundle of an AF network with this backbone,
