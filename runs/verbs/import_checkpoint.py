@@ -143,7 +143,7 @@ def _import_afnet(config: ImportConfig, checkpoint: Mapping[str, Any], classes: 
         tell(json.dumps({"out": str(config.out), **content, "steps": frames.steps}))
         return
     _tell_parts(report)
-    shift = "without temporal shift" if sizes.shift is None else f"with {sizes.shift} shift"
+    shift = "without temporal shift" if sizes.shift is None else "with temporal shift"
     tell(
         f"{config.out}: a recognizer {shift} of {format_gmacs(costs['gmacs_always'])} to "
         f"{format_gmacs(most)} per video of {frames.steps} frames, as many as its gates keep"
