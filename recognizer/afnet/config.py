@@ -36,7 +36,7 @@ class ResNet:
 
 
 RESNETS: dict[str, ResNet] = {
-    "small": ResNet(False, 16, True, (32, 64, 64), (3, 3, 1)),
+    "small": ResNet(False, 16, True, (16, 32, 64), (3, 3, 1)),
     "resnet34": ResNet(False, 64, False, (64, 128, 256, 512), (3, 4, 6, 3)),
     "resnet50": ResNet(True, 64, False, (256, 512, 1024, 2048), (3, 4, 6, 3)),
     "resnet101": ResNet(True, 64, False, (256, 512, 1024, 2048), (4, 8, 18, 3)),

@@ -16,6 +16,10 @@ SCHEDULES: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
 _SKIP_SCORE = 1.0
 # Draws nearer to 0 or 1 would be infinite noise.
 _LEAST_DRAW = 1e-7
+# By which a threshold follows the batches of a training, as the statistics of a BatchNorm do.
+_MOMENTUM = 0.1
+# By which a threshold follows the batches of a training: that of the statistics of a BatchNorm.
+_MOMENTUM = 0.1
 
 
 class Navigation(nn.Module):
@@ -24,8 +28,14 @@ class Navigation(nn.Module):
     The pooled features of each frame become two numbers, and these, by a linear layer of the
     frame's own, the scores to skip and to keep it. It is initialised toward keeping.
 
-    Source: AFNet's navigation module as its released code has it.
+    Attributes:
+        threshold: The margin above which a frame is kept where there is no noise; 0 until it is
+            trained, see `follow`.
+
+    Source: AFNet's navigation module as its released code has it, and the threshold, which is ours.
     """
+
+    threshold: Tensor
 
     def __init__(self, channels: int, n_frames: int, keep_score: float) -> None:
         """Build a gate with random weights.
@@ -43,6 +53,7 @@ class Navigation(nn.Module):
         with torch.no_grad():
             assert self.score.bias is not None
             self.score.bias.copy_(torch.tensor([_SKIP_SCORE, keep_score]).repeat(n_frames))
+        self.register_buffer("threshold", torch.zeros(()))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(B, T)``, by how much the score to keep a frame is above that to skip it.
@@ -56,6 +67,19 @@ class Navigation(nn.Module):
         skip, keep = scores.view(-1, self.n_frames, 2).unbind(dim=2)
         margin: Tensor = (keep - skip).float()
         return margin
+
+    @torch.no_grad()
+    def follow(self, margin: Tensor) -> None:
+        """Move the threshold towards the one that suits a batch of margins ``(B, T)``.
+
+        With margins that are all a little above 0, the noise of training keeps half of the frames,
+        and a gate without noise would keep all. So the threshold is the margin above which as many
+        frames are as the noise keeps on average.
+        """
+        share = torch.sigmoid(margin).mean()  # what logistic noise keeps on average
+        n_left_out = (1 - share) * margin.numel()
+        fits = torch.where(n_left_out < 0.5, 0, torch.quantile(margin, 1 - share))
+        self.threshold.lerp_(fits, _MOMENTUM)
 
 
 class SpatialNavigation(nn.Module):
@@ -121,20 +145,28 @@ def select(margin: Tensor, temperature: float, draws: Tensor | None = None) -> T
     return hard + (soft - soft.detach())
 
 
-def selection_loss(masks: Tensor, target: float, *, weight: float = 1.0) -> Tensor:
-    """Return the loss that draws each block's share of kept frames to a target.
+def selection_loss(
+    shares: Tensor, target: float, *, weight: float = 1.0, prices: Tensor | None = None
+) -> Tensor:
+    """Return the loss that draws what the blocks keep to a target.
 
     Args:
-        masks: ``(B, T, gates)``, or the shares of positions that are kept; see `AFNetOutput`.
-        target: The share of frames (RT) or positions (RS) to keep, in [0, 1]; see `ratio_target`.
+        shares: ``(gates,)``, the share of frames, or of positions, that each block keeps.
+        target: What is to be kept, in [0, 1]; see `ratio_target`.
         weight: λ: 1 for Mini-Kinetics and ActivityNet, 0.5 for Jester and Something-Something.
+        prices: ``(gates,)``, what keeping a frame costs in each block. With them the target is of
+            the compute of all blocks together, and some may keep more than others.
 
     Returns:
-        A number: λ times the mean over blocks of (target − the block's share)².
+        A number: λ times the mean over blocks of (target − the block's share)²; with prices λ times
+        (target − the mean share, weighted by prices)².
 
-    Source: supplement of AFNet, 1.2 and 1.3 (λ); the form is that of its released code.
+    Source: supplement of AFNet, 1.2 and 1.3 (λ); the form is that of its released code. Prices are
+        ours.
     """
-    return weight * (target - masks.mean(dim=(0, 1))).square().mean()
+    if prices is None:
+        return weight * (target - shares).square().mean()
+    return weight * (target - (shares * prices).sum() / prices.sum()).square()
 
 
 def gate_temperature(

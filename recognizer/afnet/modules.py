@@ -41,6 +41,20 @@ class Gating(NamedTuple):
         return self._replace(draws=draws, masks=masks)
 
 
+class Gated(NamedTuple):
+    """What the gates of a block decided.
+
+    Attributes:
+        mask: ``(B, T)``; see `AFNetOutput`.
+        positions: ``(B, T)``, shares of positions.
+        margin: ``(B, T)``; see `Navigation`.
+    """
+
+    mask: Tensor
+    positions: Tensor
+    margin: Tensor
+
+
 class DynamicFusion(nn.Module):
     """Weights of the channels of two branches, from the pooled sum of both.
 
@@ -88,10 +102,8 @@ class BlockPair(nn.Module):
 
     def forward(
         self, ample: Tensor, focal: Tensor, gating: Gating, shift: Shift | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the maps of both branches after it, the mask, and the shares of positions.
-
-        The latter two are ``(B, T)``, see `AFNetOutput`.
+    ) -> tuple[Tensor, Tensor, Gated]:
+        """Return the maps of both branches after it, and what the gates decided.
 
         Args:
             ample: ``(B·T, …)`` maps of the ample branch, which the gate sees as well.
@@ -99,7 +111,8 @@ class BlockPair(nn.Module):
             gating: Of this gate alone.
             shift: How channels are shifted along the frames; None if they are not.
         """
-        mask = self._mask(self.navigation(ample), gating)
+        margin = self.navigation(ample)
+        mask = self._mask(margin, gating)
         positions, shares = self._positions(ample, focal, gating), torch.ones_like(mask)
         if positions is not None:
             shares = positions.mean(dim=(1, 2, 3)).view_as(mask)
@@ -107,7 +120,7 @@ class BlockPair(nn.Module):
             focal = self.focal.gathered(focal, mask.flatten() > 0, shift, positions)
         else:
             focal = self.focal(focal, mask.flatten(), shift, positions)
-        return self.ample(ample, shift), focal, mask, shares
+        return self.ample(ample, shift), focal, Gated(mask, shares, margin)
 
     def _positions(self, ample: Tensor, focal: Tensor, gating: Gating) -> Tensor | None:
         """Return the mask ``(B·T, 1, h, w)`` of the focal branch's positions; None without."""
@@ -122,8 +135,9 @@ class BlockPair(nn.Module):
             return gating.masks[:, :, 0].to(margin)
         if self._soft:
             return margin.sigmoid()
-        draws = None if gating.draws is None else gating.draws[:, :, 0]
-        return select(margin, gating.temperature, draws)
+        if gating.draws is None:
+            return select(margin - self.navigation.threshold, gating.temperature)
+        return select(margin, gating.temperature, gating.draws[:, :, 0])
 
 
 class AFModule(nn.Module):
@@ -163,7 +177,7 @@ class AFModule(nn.Module):
 
     def forward(
         self, maps: Tensor, gating: Gating, shift: Shift | None
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    ) -> tuple[Tensor, list[Gated]]:
         """Run the stage.
 
         Args:
@@ -172,15 +186,13 @@ class AFModule(nn.Module):
             shift: How channels are shifted along the frames; None if they are not.
 
         Returns:
-            ``(B·T, n_out, h′, w′)``, and of each pair of blocks the mask ``(B, T)`` and the shares
-            ``(B, T)`` of positions.
+            ``(B·T, n_out, h′, w′)``, and what the gates of each pair of blocks decided.
         """
         ample = focal = maps
-        masks, positions = [], []
+        decided: list[Gated] = []
         for i, pair in enumerate(self.pairs):
-            ample, focal, mask, shares = pair(ample, focal, gating.part(i, i + 1), shift)
-            masks.append(mask)
-            positions.append(shares)
+            ample, focal, gated = pair(ample, focal, gating.part(i, i + 1), shift)
+            decided.append(gated)
         ample = functional.interpolate(self.widen(ample), size=focal.shape[2:])  # nearest
         joined = ample + focal if self.fusion is None else self.fusion(ample, focal)
-        return self.last(joined.relu() if self.relu else joined, shift), masks, positions
+        return self.last(joined.relu() if self.relu else joined, shift), decided

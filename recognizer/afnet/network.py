@@ -15,8 +15,9 @@ from ..encoders.encoder import normalise
 from ..encoders.shift import ClipShift
 from ..encoders.trunks import IMAGENET_MEAN, IMAGENET_STD
 from .config import MOBILENET, RESNETS, AFNetConfig
+from .gates import Navigation
 from .mobilenet import mobilenet_body
-from .modules import Gating
+from .modules import Gated, Gating
 from .resnets import resnet_body
 
 
@@ -29,12 +30,14 @@ class AFNetOutput(NamedTuple):
             (0, 1) of soft selection. In training with the gates' gradient.
         positions: ``(B, T, gates)`` float32, the share of a frame's positions that the block kept;
             1 without spatial gates, else in training with their gradient.
+        margins: ``(B, T, gates)`` float32, by how much the score to keep was above that to skip.
         ran: ``(B, T, gates)`` bool, whether the block's focal branch was computed for the frame.
     """
 
     logits: Tensor
     masks: Tensor
     positions: Tensor
+    margins: Tensor
     ran: Tensor
 
 
@@ -119,30 +122,35 @@ class AFNet(nn.Module):
                 )
         gating = Gating(temperature, draws, masks, gather)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not gather):
-            logits, of_gates, positions = self._run(frames, gating)
+            logits, kept, positions, margins = self._run(frames, gating)
         skips = gather and self.config.selection == "hard"
-        ran = of_gates.detach() > 0 if skips else torch.ones_like(of_gates, dtype=torch.bool)
-        return AFNetOutput(logits, of_gates, positions, ran)
+        ran = kept.detach() > 0 if skips else torch.ones_like(kept, dtype=torch.bool)
+        return AFNetOutput(logits, kept, positions, margins, ran)
 
-    def _run(self, frames: Tensor, gating: Gating) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits ``(B, C)``, and masks and shares of positions ``(B, T, gates)``."""
+    @torch.no_grad()
+    def follow(self, margins: Tensor) -> None:
+        """Move the gates' thresholds towards those that suit margins ``(B, T, gates)``."""
+        gates = [module for module in self.modules() if isinstance(module, Navigation)]
+        for gate, margin in zip(gates, margins.unbind(dim=2), strict=True):
+            gate.follow(margin)
+
+    def _run(self, frames: Tensor, gating: Gating) -> tuple[Tensor, ...]:
+        """Return logits ``(B, C)``, and ``(B, T, gates)`` each of what `Gated` has."""
         kind, steps = self.config.shift, self.config.n_frames
         shift = None if kind is None else ClipShift(steps, kind)
         maps = self.stem(normalise(frames, self.mean, self.std).flatten(0, 1))
         for block in self.before:
             maps = block(maps, shift)
-        masks: list[Tensor] = []
-        positions: list[Tensor] = []
+        decided: list[Gated] = []
         for stage, end in zip(self.stages, self._ends, strict=True):
-            maps, of_frames, of_positions = stage(maps, gating.part(len(masks), end), shift)
-            masks += of_frames
-            positions += of_positions
+            maps, of_stage = stage(maps, gating.part(len(decided), end), shift)
+            decided += of_stage
         for block in self.after:
             maps = block(maps, shift)
         pooled = self.hidden(self.tail(maps).mean(dim=(2, 3)))
         pooled = pooled.unflatten(0, (-1, steps))  # (B, T, channels)
         logits: Tensor = self.head(self.dropout(pooled)).mean(dim=1)
-        return logits, torch.stack(masks, dim=2), torch.stack(positions, dim=2)
+        return logits, *(torch.stack(each, dim=2) for each in zip(*decided, strict=True))
 
     def fused(self) -> AFNet:
         """Return a copy for inference, with every BatchNorm folded that follows a convolution.

@@ -121,35 +121,51 @@ class AFNetRecognizer(VideoRecognizer):
         return recognizer
 
     @torch.no_grad()
-    def look(self, frames: Tensor) -> AFNetOutput:
+    def look(
+        self, frames: Tensor, *, masks: Tensor | None = None, draws: Tensor | None = None
+    ) -> AFNetOutput:
         """Run the network on some videos at a time: predictions, and what its gates kept.
 
         Args:
             frames: ``(B, T, 3, S, S)`` uint8; for other sizes see `prepare`.
+            masks: ``(B, T, gates)``, which stand in place of those of the gates; None: the gates'.
+            draws: ``(B, T, gates)`` uniform in [0, 1), noise of the gates as in training; None: no
+                noise.
 
         Raises:
-            ValueError: If the frames are not uint8, T and S×S.
+            ValueError: If the frames are not uint8, T and S×S, or masks or draws do not fit.
         """
         check_pixels(frames, self.frames.frame_px)
-        found = []
+        found, first = [], 0
         for some in batches(frames.to(self.device), GLANCE_PIXELS):
+            given = {
+                name: each[first : first + len(some)].to(self.device)
+                for name, each in (("masks", masks), ("draws", draws))
+                if each is not None
+            }
+            first += len(some)
             with autocast(self.device, autocast_dtype(self.precision)):
-                found.append(self.network(some, gather=True))
+                found.append(self.network(some, gather=True, **given))
         logits, *gates = (torch.cat(parts) for parts in zip(*found, strict=True))
         return AFNetOutput(logits.float(), *gates)
 
     def forward(self, frames: Tensor) -> Recognition:
-        """Recognize videos; see `look`, which also tells what the gates kept.
-
-        Returns:
-            One prediction for each video, of all its frames, and what it cost. It has no places:
-            options and segments are −1, and nothing is attended.
+        """Recognize videos; see `look`, which also tells what the gates kept, and `concluded`.
 
         Raises:
             ValueError: If the frames are not uint8, T and S×S.
             PredictionError: If a prediction is not finite.
         """
-        found = self.look(frames)
+        return self.concluded(self.look(frames))
+
+    def concluded(self, found: AFNetOutput) -> Recognition:
+        """Return one prediction for each video, of all its frames, and what it cost.
+
+        It has no places: options and segments are −1, and nothing is attended.
+
+        Raises:
+            PredictionError: If a prediction is not finite.
+        """
         logits = found.logits[:, None]
         check_finite(logits, self.precision, torch.float32)
         shape = logits.shape[:2]

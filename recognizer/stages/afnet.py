@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from ..afnet.compute import AFNetCost
 from ..afnet.gates import (
     Navigation,
     ScheduleKind,
@@ -16,6 +17,7 @@ from ..afnet.gates import (
     selection_loss,
 )
 from ..afnet.network import AFNet, AFNetOutput
+from .processes import mean_over_all, rows_of_all
 from .stage import Stage, sequence_losses
 
 # Epochs from which the target falls, of trainings of so many: the released code's.
@@ -34,11 +36,15 @@ class AFNetStage(Stage):
     RT. With soft selection nothing is skipped, and there is no selection loss. Of one frame there
     is nothing to choose: the gates are set to keep it, whatever they see and the noise is.
 
+    In a process group the selection loss is of the shares of all processes.
+
     Source: supplement of AFNet, 1.2, 1.3 and 5; facts of its released code: what the target is when
         (trainings that are shorter than 50 epochs step down at the same shares of theirs, which is
         ours), and that the best epoch is selected, there among all epochs. That the spatial ratio
         RS has the same loss and the same steps is ours.
     """
+
+    _prices: Tensor | None
 
     def __init__(
         self,
@@ -48,16 +54,19 @@ class AFNetStage(Stage):
         spatial_ratio: float | None = None,
         loss_weight: float = 1.0,
         temperature: ScheduleKind = "exponential",
+        cost: AFNetCost | None = None,
     ) -> None:
         """Assemble the stage.
 
         Args:
             network: With random weights, or others.
             ratio: RT, the share of frames that each gate is to keep, in [0, 1]; 1 for soft
-                selection.
+                selection. With ``cost`` the share of the compute of all focal branches.
             spatial_ratio: RS, that of positions, for a network with spatial gates, and only there.
             loss_weight: λ of the selection loss.
             temperature: How that of the gates' gradient falls from 1 to 0.01.
+            cost: Of the network. If it is given, the blocks are drawn to a budget of compute
+                together, and some may keep more than others; see `selection_loss`.
 
         Raises:
             ValueError: If a ratio or λ is out of range, or a ratio is not for such a network.
@@ -90,6 +99,8 @@ class AFNetStage(Stage):
         self._ratio, self._spatial_ratio = ratio, spatial_ratio
         self._weight = loss_weight if config.selection == "hard" else 0.0
         self._kind: ScheduleKind = temperature
+        prices = None if cost is None else torch.tensor(cost.focal_gmacs)
+        self.register_buffer("_prices", prices, persistent=False)
         self.begin_epoch(0, 1)
 
     @property
@@ -128,20 +139,20 @@ class AFNetStage(Stage):
     def losses(self, outputs: AFNetOutput, labels: Tensor) -> Tensor:
         """Return a loss ``(B,)`` of each sample, whose mean is the loss of the batch.
 
-        The selection loss is of the shares of a whole batch: every sample carries it beside its own
-        cross-entropy. Of several processes each has the shares of its own part of the batch, which
-        is another loss than that of the whole: what they train together is close to what one
-        process trains, and not equal.
+        The selection loss is of the shares of a whole batch, of all processes: every sample carries
+        it beside its own cross-entropy. In training the gates' thresholds follow the batch.
         """
         losses = sequence_losses(self.logits(outputs), labels)
         if not self.training:
             return losses
-        selection = selection_loss(outputs.masks, self.target, weight=self._weight)
+        n = len(labels) if self.counts else 0
+        self.network.follow(rows_of_all(outputs.margins[:n]))
+        shares = mean_over_all(outputs.masks[:n].mean(dim=1))
+        weight = self._weight
+        selection = selection_loss(shares, self.target, weight=weight, prices=self._prices)
         if self.spatial_target is not None:
-            positions = outputs.positions
-            selection = selection + selection_loss(
-                positions, self.spatial_target, weight=self._weight
-            )
+            positions = mean_over_all(outputs.positions[:n].mean(dim=1))
+            selection = selection + selection_loss(positions, self.spatial_target, weight=weight)
         return losses + selection
 
     def logits(self, outputs: AFNetOutput) -> Tensor:

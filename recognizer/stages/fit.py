@@ -135,6 +135,7 @@ def fit(
             loaded = train.batches(epoch, [rows for rows, _ in shares])
             for whole, (rows, weight), batch in zip(batches, shares, loaded, strict=True):
                 *inputs, labels = (part.to(device) for part in batch)
+                stage.counts = weight > 0
                 with stepper.autocast(), _keyed_dropout(stage, [*seed, epoch], rows):
                     each = stage.losses(model(*inputs), labels)
                 loss = each.sum() * (weight / len(whole))

@@ -82,3 +82,34 @@ def total(values: Tensor) -> Tensor:
     if rank_and_world()[1] > 1:
         distributed.all_reduce(values)
     return values
+
+
+def mean_over_all(rows: Tensor) -> Tensor:
+    """Return the mean over the first axis of the rows of all processes.
+
+    Its gradient is that of this process's rows. A function of it that each process adds to the loss
+    of each of its samples has, summed over processes, the gradient that one process would have.
+    """
+    if rank_and_world()[1] == 1:
+        return rows.mean(dim=0)
+    own = rows.sum(dim=0) / max(1, len(rows))  # a process may have none
+    sums, counts = total(torch.stack([rows.detach().sum(dim=0), torch.full_like(own, len(rows))]))
+    mean: Tensor = sums / counts + (own - own.detach())
+    return mean
+
+
+@torch.no_grad()
+def rows_of_all(rows: Tensor) -> Tensor:
+    """Return the rows ``(B, …)`` of all processes, which may have different numbers of them."""
+    _, world = rank_and_world()
+    if world == 1:
+        return rows.detach()
+    count = torch.tensor(len(rows), device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(world)]
+    distributed.all_gather(counts, count)
+    most = int(torch.stack(counts).max())
+    padded = rows.new_zeros(most, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    found = [torch.empty_like(padded) for _ in range(world)]
+    distributed.all_gather(found, padded)
+    return torch.cat([some[:n] for some, n in zip(found, counts, strict=True)])

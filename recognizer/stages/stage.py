@@ -15,7 +15,13 @@ class Stage(nn.Module, ABC):
 
     Outputs are logits ``(B, T, C)`` unless a stage says otherwise: one with auxiliary heads returns
     what these give too, and overrides `losses` and `logits`.
+
+    Attributes:
+        counts: Whether the samples of the batch count. Of several processes one may have none left:
+            it takes one of the others' along, whose losses are multiplied by 0.
     """
+
+    counts: bool = True
 
     @property
     @abstractmethod

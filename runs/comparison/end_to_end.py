@@ -225,9 +225,7 @@ def _names(runs: Sequence[PixelRun]) -> tuple[str, ...]:
 
 def _settings(run: PixelRun) -> dict[str, Any]:
     """Return a run's options, of networks what they are: where they lay says nothing of a row."""
-    settings, recognizer = dict(run.settings), run.recognizer
-    settings["glance-encoder"] = recognizer.glance_encoder.config.name
-    settings["local-encoder"] = recognizer.local_encoder.config.name
+    settings = dict(run.settings) | run.networks
     if "networks" in settings:
         settings["networks"] = "given" if settings["networks"] is not None else "trained"
     return settings

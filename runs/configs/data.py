@@ -38,7 +38,12 @@ class DataDigitsConfig(DataConfig):
     """Write videos of one small digit that drifts and is hidden at times: the class is which one.
 
     Ten classes; with the same seed, the videos of the quickstart.
+
+    Attributes:
+        visible_share: Expected share of the frames in which the digit is visible.
     """
+
+    visible_share: float = 0.7
 
 
 @dataclass(frozen=True)

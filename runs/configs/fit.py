@@ -20,14 +20,12 @@ class TrainingConfig:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
             AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2, and
             activitynet_v2_rn, whose f_G is a ResNet-50; activitynet_v3, fcvid_v3, mini_kinetics_v3,
-            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3); afnet_imagenet,
-            afnet_activitynet, afnet_mini_kinetics, afnet_sthsth, afnet_jester and afnet_digits (of
-            AFNet). What the command line says counts more.
+            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3); afnet_ and imagenet, activitynet,
+            mini_kinetics, sthsth, jester or digits. What the command line says counts more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
-        decay_epochs: Epochs, from 0, from each of which on SGD's learning rate is a tenth of what
-            it was, such as 20 40, in place of the cosine.
+        decay_epochs: Epochs (20 40) at which SGD's rate falls to a tenth, in place of a cosine.
         warmup_epochs: Epochs in which SGD's learning rate rises evenly to its value.
         nesterov: Whether SGD's momentum is Nesterov's.
         weight_decay: L2 regularization of SGD, or AdamW's.
@@ -311,8 +309,7 @@ class AFNetTrainingConfig(TrainingConfig):
 
     Attributes:
         lr_afnet: Learning rate for batches of 64, of all but the gates; the preset's if not given.
-        lr_gates: Of the gates, likewise; ten times the other if not given. Of one frame they are
-            not trained.
+        lr_gates: Of the gates, likewise; ten times the other if not given.
     """
 
     preset: str = "afnet_activitynet"
@@ -330,14 +327,16 @@ class FitAFNetConfig:
         out: Folder of the recognizer's bundle.
         videos: Which videos; the split val selects the epoch, of those that have the final ratios
             as targets.
-        frames: Which frames of them; gates have weights of their own for each. Of one frame, as
-            where images are videos, there is nothing to choose: it is kept, with --ratio 1.
+        frames: Which frames of them; gates have weights of their own for each. One, as where
+            images are videos, is kept, with --ratio 1.
         training: How.
         backbone: What the network is built on; small is for small data sets.
-        weights: To begin with, random if not given: the bundle of an AF network with this backbone,
-            or a .pth or .safetensors file of one, such as the released ones trained on ImageNet.
-            Gates and the output layer are taken where they fit.
+        weights: To begin with, random if not given: the bundle of an AF network, or a file of one,
+            such as the released ones trained on ImageNet. Gates and output layer are taken if they
+            fit.
         ratio: RT, the share of frames that every gate is to keep; 1 with soft selection.
+        gmacs: Budget of a video, GMACs, in place of --ratio: gates are drawn to it together, and
+            some may keep more frames than others.
         spatial_ratio: RS, the share of positions of each frame that are not set to zero; without
             gates of positions if not given.
         loss_weight: Weight λ of the loss that draws gates to the ratios.
@@ -359,6 +358,7 @@ class FitAFNetConfig:
     backbone: Literal["small", "resnet34", "resnet50", "resnet101", "mobilenet_v3"] = "resnet50"
     weights: Path | None = None
     ratio: float = 0.5
+    gmacs: float | None = None
     spatial_ratio: float | None = None
     loss_weight: float = 1.0
     temperature: Literal["exponential", "cosine", "linear"] = "exponential"

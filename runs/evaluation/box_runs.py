@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...recognizer import FIXED_KINDS, AdaptiveRecognizer, Cost, Recognition, fixed_places
 from ...recognizer.places.fixed import FixedKind
-from .pixel_runs import PixelRun
+from .pixel_runs import PixelRun, encoder_names
 from .trace import Played
 
 
@@ -46,6 +46,11 @@ class BoxRun(PixelRun):
     def side_px(self) -> int:
         """P, side of the boxes."""
         return self.recognizer.places.side_px
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """The names of both encoders."""
+        return encoder_names(self.recognizer.glance_encoder, self.recognizer.local_encoder)
 
     @property
     def gmacs(self) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...recognizer import Cost, CubeRecognizer, Recognition, evenly_spread
-from .pixel_runs import PixelRun
+from .pixel_runs import PixelRun, encoder_names
 from .trace import Played
 
 
@@ -51,6 +51,11 @@ class CubeRun(PixelRun):
     def side_px(self) -> int:
         """P, side of the cubes."""
         return self.recognizer.cubes.side_px
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """The names of both encoders."""
+        return encoder_names(self.recognizer.glance_encoder, self.recognizer.local_encoder)
 
     @property
     def gmacs(self) -> NDArray[np.float64]:

@@ -48,6 +48,11 @@ def check_exits(
                 f"--exit-after {number}: {name} predicts {steps} times in a video{first}: expected "
                 f"numbers in 1..{steps}; give smaller ones"
             )
+    if shares and steps == 1:
+        raise UsageError(
+            f"--exit-at: {name} predicts once for a video, when all of it was seen: leave the "
+            "option out, or evaluate the others by themselves"
+        )
     first, last = gmacs.mean(axis=0)[[0, -1]].tolist()
     what = "glance" if glances else "first frame"
     for share in shares:

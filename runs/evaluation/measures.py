@@ -89,7 +89,7 @@ def _print_table(rows: Sequence[dict[str, Any]], glances: int, steps: int) -> No
         shown, when, what = np.unique([0, *cubes]), "the glance and n cubes", "cubes"
     else:
         shown = np.unique(np.linspace(1, steps, min(steps, _SHOWN)).round().astype(int))
-        when, what = "t frames", "frames"
+        when, what = "t frames" if steps > 1 else "all frames", "frames"
     table = Table(
         title=f"accuracy (%) on {rows[0]['n_videos']} videos, after {when}; {what} kept (%)",
         box=SIMPLE_HEAD,
@@ -100,10 +100,10 @@ def _print_table(rows: Sequence[dict[str, Any]], glances: int, steps: int) -> No
     )
     table.add_column("policy", no_wrap=True)
     for n in shown:
-        named = f"n={n}" if glances else f"t={n}"
+        named = f"n={n}" if glances else f"t={n}" if steps > 1 else "top-1"
         table.add_column(named if n else "glance", justify="right", no_wrap=True)
     unit = compute_unit(*(row["gmacs_per_video"] for row in rows))
-    for name in ("95 %", "mean", "kept", unit.name):
+    for name in ("95 %", *(["mean"] if steps > 1 else []), "kept", unit.name):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         by_step = 100 * np.asarray(row["accuracy_by_step"])
@@ -112,7 +112,7 @@ def _print_table(rows: Sequence[dict[str, Any]], glances: int, steps: int) -> No
             row["name"],
             *(f"{by_step[n - 1 + glances]:.1f}" for n in shown),
             f"{low:.1f}–{high:.1f}",
-            f"{by_step.mean():.1f}",
+            *([f"{by_step.mean():.1f}"] if steps > 1 else []),
             f"{100 * row['kept_share']:.0f}",
             unit.number(row["gmacs_per_video"]),
         )

@@ -8,19 +8,24 @@ from pathlib import Path
 
 import tyro
 
-from ...recognizer import Recognizer, read_recognizer
-from ..configs.fit import JointConfig
+from ...recognizer import VideoRecognizer, read_recognizer
+from ..configs.fit import FitAFNetConfig, JointConfig
 from ..folders.atomic import OutputError
 from ..folders.run_folder import is_run, verb_of
 from ..options.parse import UsageError
 from ..options.presets import CONFIG, VERBS, PresetError, preset_args, resolved
 from ..options.stage_videos import StageVideos
+from .afnet_runs import AFNetRun
 from .box_runs import BoxRun
 from .cube_runs import CubeRun
 from .pixel_runs import PixelRun
 
 # By the verb that makes them. A new kind is a file and a line.
-KINDS: Mapping[str, type[PixelRun]] = {"fit end-to-end": BoxRun, "fit cubes": CubeRun}
+KINDS: Mapping[str, type[PixelRun]] = {
+    "fit end-to-end": BoxRun,
+    "fit cubes": CubeRun,
+    "fit afnet": AFNetRun,
+}
 
 
 def is_pixel_run(path: Path) -> bool:
@@ -52,11 +57,12 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
         raise OutputError(
             f"{path / CONFIG} is damaged: put it back, or train the run again ({error})"
         ) from error
-    config: JointConfig = tyro.cli(VERBS[verb], args=args, config=(tyro.conf.OmitArgPrefixes,))
+    config: JointConfig | FitAFNetConfig
+    config = tyro.cli(VERBS[verb], args=args, config=(tyro.conf.OmitArgPrefixes,))
     if videos_root is not None:
         config = replace(config, videos=replace(config.videos, videos=videos_root))
     recognizer = read_recognizer(path, device)
-    if not isinstance(recognizer, Recognizer):
+    if not isinstance(recognizer, VideoRecognizer):
         raise OutputError(
             f"{path} holds the recognizer of another verb than 'focusgym {verb}': put its own back"
         )

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ...feature_cache import clips_of, read_many
 from ...feature_cache.reading.samples import targets
-from ...recognizer import Cost, Recognition, Recognizer, confidence, uniform_draws
+from ...recognizer import Cost, Encoder, Recognition, VideoRecognizer, confidence, uniform_draws
 from ..options.parse import UsageError
 from ..options.stage_videos import StageVideos
 from .outcome import Outcome
@@ -45,7 +45,7 @@ class PixelRun(ABC):
     glances: ClassVar[int] = 0  # predictions before the first look; see `Played`
 
     name: str
-    recognizer: Recognizer
+    recognizer: VideoRecognizer
     videos: StageVideos
     root: Path
     folder: Path
@@ -70,6 +70,11 @@ class PixelRun(ABC):
     @abstractmethod
     def side_px(self) -> int:
         """P, side of what f_L reads."""
+
+    @property
+    @abstractmethod
+    def networks(self) -> dict[str, str]:
+        """What its networks are, by the option that names them, or where they were read."""
 
     @property
     @abstractmethod
@@ -174,6 +179,11 @@ class PixelRun(ABC):
                 f"{', '.join(dict.fromkeys(table['split']))}"
             )
         return rows
+
+
+def encoder_names(glance: Encoder, local: Encoder) -> dict[str, str]:
+    """Return the names of two encoders, by option; see `PixelRun.networks`."""
+    return {"glance-encoder": glance.config.name, "local-encoder": local.config.name}
 
 
 def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int = 0) -> Outcome:

@@ -10,9 +10,11 @@ import torch
 from ...recognizer import (
     AFNet,
     AFNetConfig,
+    AFNetCost,
     AFNetRecognizer,
     AFNetStage,
     Samples,
+    afnet_cost,
     rank_and_world,
 )
 from ..configs.fit import AFNetTrainingConfig, FitAFNetConfig
@@ -62,12 +64,14 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
             )
         )
         report = None if config.weights is None else begin_from(config.weights, network)
+        ratio, cost = _target(config, network)
         stage = AFNetStage(
             network,
-            ratio=config.ratio,
+            ratio=ratio,
             spatial_ratio=config.spatial_ratio,
             loss_weight=config.loss_weight,
             temperature=config.temperature,
+            cost=cost,
         ).to(device)
     key, shape = [training.seed, AFNET], (frames.steps, network.n_gates)
     samples = videos.samples(key, [training.seed, VALIDATION], draws_shape=shape)
@@ -91,10 +95,11 @@ def _of_one_frame(config: FitAFNetConfig) -> AFNetTrainingConfig:
     Raises:
         UsageError: If gates are to skip it, or to be trained.
     """
-    if config.ratio != 1 or config.selection != "hard" or config.spatial_ratio is not None:
+    others = config.gmacs is not None or config.spatial_ratio is not None
+    if config.ratio != 1 or config.selection != "hard" or others:
         raise UsageError(
             "--steps 1: gates have nothing to choose among one frame: give --ratio 1 without "
-            "--spatial-ratio and --selection soft, or more frames"
+            "--gmacs, --spatial-ratio and --selection soft, or more frames"
         )
     if config.training.lr_gates:
         raise UsageError(
@@ -102,6 +107,21 @@ def _of_one_frame(config: FitAFNetConfig) -> AFNetTrainingConfig:
             "nothing: leave it out"
         )
     return replace(config.training, lr_gates=0.0)
+
+
+def _target(config: FitAFNetConfig, network: AFNet) -> tuple[float, AFNetCost | None]:
+    """Return the ratio, and for a budget of compute, of which it is then a share, the cost."""
+    if config.gmacs is None:
+        return config.ratio, None
+    cost, steps = afnet_cost(network, config.frames.frame), config.frames.steps
+    ratio = cost.share_of(config.gmacs, steps)
+    if not 0 <= ratio <= 1:
+        least, most = (cost.at_ratio(share, steps) for share in (0, 1))
+        raise UsageError(
+            f"--gmacs {config.gmacs:g}: a video costs between {least:.4g} GMACs, where no block "
+            f"keeps a frame, and {most:.4g}, where all keep all: give a number between them"
+        )
+    return ratio, cost
 
 
 def _measured(recognizer: AFNetRecognizer, samples: Samples) -> tuple[float, float]:

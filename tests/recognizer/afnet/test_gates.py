@@ -80,11 +80,27 @@ def test_a_gate_begins_by_keeping_and_has_weights_for_each_frame() -> None:
 
 
 def test_selection_loss() -> None:
-    masks = torch.zeros(2, 4, 2)
-    masks[:, :, 0] = 1  # every frame in the first block
-    masks[0, 1, 1] = masks[1, 2, 1] = 1  # a quarter in the second
+    shares = torch.tensor([1.0, 0.25])
     expected = 0.5 * ((0.4 - 1) ** 2 + (0.4 - 0.25) ** 2) / 2
-    assert selection_loss(masks, 0.4, weight=0.5).item() == pytest.approx(expected)
+    assert selection_loss(shares, 0.4, weight=0.5).item() == pytest.approx(expected)
+    # A frame of the second block costs three times as much: 1 + 0.75 of 4 is run.
+    found = selection_loss(shares, 0.4, weight=0.5, prices=torch.tensor([2.0, 6.0]))
+    assert found.item() == pytest.approx(0.5 * (0.4 - 1.75 / 4) ** 2)
+
+
+def test_a_threshold_keeps_as_many_frames_as_the_noise_does() -> None:
+    """Margins are all above 0: without a threshold all frames would be kept."""
+    margin = torch.linspace(0.1, 1.5, 400).view(50, 8)
+    gate = Navigation(4, 8, 3.0)
+    for _ in range(100):
+        gate.follow(margin)
+    by_noise = (1 / (1 + np.exp(-margin.double().numpy()))).mean()
+    kept = select(margin - gate.threshold, 1.0)
+    assert kept.mean().item() == pytest.approx(by_noise, abs=1 / 200)
+    assert margin[kept == 1].min() > margin[kept == 0].max(), "those with the highest margins"
+    gate = Navigation(4, 8, 3.0)
+    gate.follow(torch.full((50, 8), 9.0))  # the noise keeps all but one of 10,000
+    assert gate.threshold == 0
 
 
 def test_temperatures() -> None:

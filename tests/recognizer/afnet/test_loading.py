@@ -95,7 +95,7 @@ def test_what_is_refused_changes_nothing() -> None:
     source = make().state_dict()
     for change, network, expected in (
         ({}, fresh(fusion="addition"), "missing none, unexpected stages.0.fusion.layers.0.weight"),
-        ({}, fresh(ample_divisor=1), r"stages.0.pairs.0.ample.branch.0.weight is \(16, 16, 3, 3\)"),
+        ({}, fresh(ample_divisor=1), r"; stages.0.pairs.0.ample.branch.0.weight is \(.*\), exp"),
         ({"stem.0.weight": None}, fresh(), "missing stem.0.weight, unexpected none"),
         ({"more.weight": torch.zeros(1)}, fresh(), "missing none, unexpected more.weight"),
         (

@@ -165,7 +165,7 @@ def test_spatial_gates_set_positions_to_zero() -> None:
 def test_spatial_gates_are_trained() -> None:
     network = make(spatial=True).train()
     gate = network.stages[0].pairs[1].spatial  # type: ignore[index, union-attr]
-    selection_loss(network(clips(2)).positions, 0.4).backward()
+    selection_loss(network(clips(2)).positions.mean(dim=(0, 1)), 0.4).backward()
     assert float(gate.reduce.weight.grad.abs().sum()) > 0  # type: ignore[union-attr]
 
 
@@ -180,7 +180,7 @@ def test_gates_are_trained_by_both_losses() -> None:
             if loss == "logits":
                 functional.cross_entropy(output.logits, torch.tensor([0, 1])).backward()
             else:
-                selection_loss(output.masks, 0.1).backward()
+                selection_loss(output.masks.mean(dim=(0, 1)), 0.1).backward()
             assert float(gate.reduce.weight.grad.abs().sum()) > 0  # type: ignore[union-attr]
 
 

@@ -64,7 +64,9 @@ def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("training", ["on_pixels", "on_policy", "on_features", "other_start"])
+@pytest.mark.parametrize(
+    "training", ["on_pixels", "on_policy", "with_gates", "on_features", "other_start"]
+)
 def test_two_processes_are_one(training: str, folder: Path, tmp_path: Path) -> None:
     """Frozen BatchNorms, dropout, batches of three and of one: weights to rounding."""
     stage, kept = getattr(two_processes, training)(tmp_path, 0)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from stage_trainings import (
     C,
     Interrupted,
+    T,
     make_features,
     make_frames,
     make_on_features,
@@ -22,9 +23,12 @@ from stage_trainings import (
     train,
     weights_of,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from focusgym.recognizer import (
+    AFNet,
+    AFNetConfig,
+    AFNetStage,
     FitConfig,
     Fitted,
     FullFrames,
@@ -32,6 +36,7 @@ from focusgym.recognizer import (
     fit,
     process_group,
     rank_and_world,
+    uniform_draws,
 )
 from focusgym.recognizer.stages import progress
 
@@ -58,6 +63,22 @@ def on_policy(folder: Path, rank: int) -> Result:
     """Stage III on pixels, patches and looks drawn; one sample to select on, for two processes."""
     stage = make_pixels(policy=make_policy(0.5), sample=True)
     return stage, train(stage, PIXELS, n_val=1)
+
+
+def with_gates(folder: Path, rank: int) -> Result:
+    """An AF network: the loss of its gates is of the shares of a whole batch."""
+    torch.manual_seed(0)
+    sizes = AFNetConfig("small", C, T, keep_score=1.5, dropout=0.2)
+    stage = AFNetStage(AFNet(sizes), ratio=0.4)
+    frames, labels = make_frames(10)
+
+    def load(epoch: int, rows: Tensor) -> tuple[Tensor, ...]:
+        draws = uniform_draws(rows.tolist(), T, [7, epoch], stage.network.n_gates)
+        return frames[rows], draws, labels[rows]
+
+    samples = TensorSamples(10, load)
+    config = FitConfig(3, 3, {"afnet": 0.02, "gates": 0.2}, freeze_batch_norm=True)
+    return stage, fit(stage, samples, samples, config, name="gates", seed=[1])
 
 
 def moving_statistics(folder: Path, rank: int) -> Result:
@@ -113,6 +134,7 @@ def begun_by_one(folder: Path, rank: int) -> Result:
 TRAININGS: tuple[Callable[[Path, int], Result], ...] = (
     on_pixels,
     on_policy,
+    with_gates,
     moving_statistics,
     on_features,
     other_start,

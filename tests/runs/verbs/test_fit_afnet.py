@@ -25,6 +25,7 @@ from focusgym.recognizer import (
     uniform_draws,
 )
 from focusgym.runs.cli import main
+from focusgym.runs.evaluation.afnet_runs import random_masks
 
 FRAMES = FrameConfig(3, 64)
 
@@ -99,6 +100,77 @@ def test_what_is_kept_and_told(
         with pytest.raises(SystemExit):
             main(["recognize", str(path), "--bundle", str(out), option, value])
         assert f"{option}: {out} predicts once for a video" in capsys.readouterr().err
+
+
+def test_rows_of_an_evaluation(
+    run: tuple[Path, Call, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run, as many random frames as its gates keep, and all frames: by hand."""
+    out, _, data = run
+    capsys.readouterr()
+    main(["evaluate", str(out), "--json"])
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["policies"]}
+    assert [*rows] == ["run", "random, as run", "all, as run"]
+    recognizer = read_recognizer(out)
+    assert isinstance(recognizer, AFNetRecognizer)
+    frames, labels = videos_of(data, "test", FRAMES)
+    found = recognizer.look(frames)
+    shape = found.masks.shape
+    for name, masks in (("run", found.masks), ("all, as run", torch.ones(shape))):
+        logits = recognizer.look(frames, masks=masks).logits
+        row = rows[name]
+        assert row["accuracy"] == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
+        assert row["kept_share"] == pytest.approx(float(masks.mean()))
+        cost = recognizer.cost.of_videos(masks > 0).mean()
+        assert row["gmacs_per_video"] == pytest.approx(float(cost))
+        assert len(row["accuracy_by_step"]) == 1
+    drawn = rows["random, as run"]
+    assert drawn["kept_share"] == pytest.approx(rows["run"]["kept_share"])
+    assert drawn["gmacs_per_video"] == pytest.approx(rows["run"]["gmacs_per_video"])
+    main(["evaluate", str(out), "--no-fixed"])
+    words = capsys.readouterr().out.split()  # where lines are broken depends on the console
+    assert " ".join(words).startswith("accuracy (%) on 9 videos, after all frames; frames kept (%)")
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(out), "--exit-at", "0.5"])
+    assert "--exit-at: run predicts once for a video" in capsys.readouterr().err
+    main(["compare", str(tmp_path / "rows"), "--reward", "--end-to-end", str(out), "--json"])
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["label"] == "AFNet"
+    assert row["final_accuracy"]["value"] == pytest.approx(rows["run"]["accuracy"])
+
+
+def test_random_masks_keep_as_many_frames_in_each_block() -> None:
+    masks = (uniform_draws(range(6), 4, (0, 0, 0), 3) < 0.5).float()
+    drawn = random_masks(masks, uniform_draws(range(6), 4, (1, 0, 0), 3))
+    assert torch.equal(drawn.sum(dim=1), masks.sum(dim=1))
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(drawn, masks)
+
+
+def test_a_budget_of_compute(
+    run: tuple[Path, Call, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The blocks together are drawn to a number of GMACs."""
+    recognizer, data = read_recognizer(run[0], fuse=False), run[2]
+    assert isinstance(recognizer, AFNetRecognizer)
+    half = recognizer.cost.at_ratio(0.5, 3)
+    calls = list[Call]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
+        run_fit(*command(tmp_path / "out", data, "--gmacs", half, "--ratio", 0.9, "--epochs", 1))
+    stage, prices = calls[0].stage, torch.tensor(recognizer.cost.focal_gmacs)
+    assert isinstance(stage, AFNetStage)
+    stage.begin_epoch(9, 10)
+    assert stage.target == pytest.approx(0.5)
+    frames, draws, labels = whole(calls[0].train, epoch=0)
+    stage.train()
+    outputs = stage(frames, draws)
+    spent = float(outputs.masks.detach().mean(dim=(0, 1)) @ prices / prices.sum())
+    entropy = torch.nn.functional.cross_entropy(outputs.logits, labels)
+    loss = (stage.losses(outputs, labels).mean() - entropy).detach()
+    assert loss.item() == pytest.approx((0.5 - spent) ** 2, abs=1e-5)
+    said = refused(capsys, *command(tmp_path / "other", data, "--gmacs", 1000))
+    assert "--gmacs 1000: a video costs between" in said
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(
