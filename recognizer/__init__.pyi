@@ -22,6 +22,7 @@ from .accounting.units import ComputeUnit, compute_unit, format_gmacs
 from .afnet.compute import AFNetCost, afnet_cost
 from .afnet.config import AFNetConfig
 from .afnet.gates import gate_temperature, ratio_target, selection_loss
+from .afnet.loading import StartReport, begin_with
 from .afnet.network import AFNet, AFNetOutput
 from .classifiers.average import AverageClassifier
 from .classifiers.average_logits import AverageLogitsClassifier
@@ -85,6 +86,7 @@ from .pipeline.reading import read_recognizer
 from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.recognizer import Recognizer
 from .pipeline.released import convert_released
+from .pipeline.released_afnet import convert_released_afnet, is_released_afnet
 from .pipeline.released_parts import RELEASED_ENTRIES, Released, ReleasedReport
 from .pipeline.released_sth import convert_released_sth, is_released_sth
 from .pipeline.released_v2 import RELEASED_V2_ENTRY, convert_released_v2, is_released_v2
@@ -220,6 +222,7 @@ __all__ = [
     "Samples",
     "ShiftMemory",
     "Stage",
+    "StartReport",
     "TensorSamples",
     "Trunk",
     "VideoRecognizer",
@@ -233,6 +236,7 @@ __all__ = [
     "autocast_dtype",
     "average_precisions",
     "batches",
+    "begin_with",
     "blockwise_linear",
     "build_classifier",
     "build_policy",
@@ -243,6 +247,7 @@ __all__ = [
     "compute_unit",
     "confidence",
     "convert_released",
+    "convert_released_afnet",
     "convert_released_sth",
     "convert_released_v2",
     "count_gmacs",
@@ -267,6 +272,7 @@ __all__ = [
     "hold",
     "in_words",
     "is_file_name",
+    "is_released_afnet",
     "is_released_sth",
     "is_released_v2",
     "library_versions",

@@ -1,4 +1,4 @@
-"""The pixels of a clip: of a video file, or of a folder of numbered images."""
+"""The pixels of a clip: of a video file, a folder of numbered images, or one image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .images import read_images
 from .index import IN_ORDER, SEEK, read_index
 from .pictures import OutOfStepError, count_in_order, every_picture, read_pictures, stacked
 
-IMAGES = "pillow"  # what reads folders of images
+IMAGES = "pillow"  # what reads images
 Choice = Callable[[int, int], NDArray[np.int64]]
 
 
@@ -24,13 +24,13 @@ class Clip:
     """A video to read.
 
     Attributes:
-        path: A video file, or a folder of numbered images.
+        path: A video file, an image file, or a folder of numbered images.
         key: Identity of the video in keyed draws.
         start_s: Where it begins, seconds after the first frame is shown; None is the first frame.
         end_s: Where it ends, likewise; None is the file's end.
         images: Template of the images' names, such as ``image_%05d.jpg``, counted from 1; empty
-            for a video file.
-        n_images: How many images there are.
+            for a file.
+        n_images: How many images there are; 0 for a video file.
     """
 
     path: str
@@ -58,7 +58,7 @@ class Pixels:
 
 def count_frames(clip: Clip) -> int:
     """Return how many frames a player shows of a video; raises as `read_pixels`."""
-    if clip.images:
+    if clip.n_images:
         return clip.n_images
     index = read_index(clip.path)
     if not len(index.pts):  # the packets do not tell
@@ -79,7 +79,7 @@ def read_pixels(clip: Clip, choose: Choice) -> Pixels:
         VideoError: If the file is missing, empty, damaged or no video, ends before it should, or
             does not reach to where the clip begins and ends.
     """
-    if clip.images:
+    if clip.n_images:
         indices = choose(0, clip.n_images)
         return Pixels(read_images(clip.path, clip.images, indices), indices, IMAGES)
     index = read_index(clip.path)
@@ -104,7 +104,7 @@ def read_plainly(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
     Slower than `read_pixels`, and simpler: what reads otherwise is checked against it. Raises as
     `read_pixels`.
     """
-    if clip.images:
+    if clip.n_images:
         return read_images(clip.path, clip.images, indices)
     places, found, n = set(indices.tolist()), {}, 0
     for place, picture in enumerate(every_picture(clip.path)):

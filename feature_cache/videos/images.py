@@ -1,4 +1,4 @@
-"""Videos that are folders of numbered images."""
+"""Videos that are folders of numbered images, or one image."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .container import VideoError
 
 
 def read_images(folder: str, template: str, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Read images of a folder, turned as their EXIF orientation says.
+    """Read images of a folder, or one image, turned as their EXIF orientation says.
 
     Args:
-        folder: The folder.
-        template: Of the images' names, such as ``image_%05d.jpg``, counted from 1.
-        indices: ``(T,)`` int64, counted from 0.
+        folder: The folder; or the image.
+        template: Of the images' names, such as ``image_%05d.jpg``, counted from 1; empty for an
+            image.
+        indices: ``(T,)`` int64, counted from 0; of an image all of them are 0.
 
     Returns:
         ``(T, height, width, 3)`` uint8.
@@ -28,14 +29,14 @@ def read_images(folder: str, template: str, indices: NDArray[np.int64]) -> NDArr
     """
     images = {}
     for index in np.unique(indices).tolist():
-        name = os.path.join(folder, template % (index + 1))
+        name = os.path.join(folder, template % (index + 1)) if template else folder
         try:
             with Image.open(name) as image:
                 images[index] = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VideoError(
-                f"{name} cannot be read ({in_words(error)}): replace the image, or leave its "
-                "folder out"
+                f"{name} cannot be read ({in_words(error)}): replace the image, or leave "
+                f"{'its folder' if template else 'it'} out"
             ) from error
     sizes = {image.shape for image in images.values()}
     if len(sizes) > 1:

@@ -104,8 +104,9 @@ def _wrong(row: ListRow, found: Found, label: str | None, first: str | None) -> 
     texts = [label] if label else []
     if found.path != found.path.encode(errors="replace").decode():
         texts.append("the name of the file is not UTF-8: rename it")
-    if found.images and (row.start_s is not None or row.end_s is not None):
-        texts.append(f"start_s and end_s are for video files; {found.path} is a folder")
+    if found.n_images and (row.start_s is not None or row.end_s is not None):
+        what = "a folder" if found.images else "an image"
+        texts.append(f"start_s and end_s are for video files; {found.path} is {what}")
     if first:
         texts.append(f"{row.name} is listed already at {first}")
     return texts

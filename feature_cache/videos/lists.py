@@ -28,7 +28,8 @@ class VideoList:
             of a missing video, where it was looked for first. ``label``: the first label.
             ``labels``: all of them, joined by ``;``. ``split``. ``start_s``, ``end_s``: the
             segment, NaN where it is not given. ``images``: template of the images' names, counted
-            from 1; empty for a video file. ``n_images``: how many there are; 0 for a video file.
+            from 1; empty for a file. ``n_images``: how many there are, 1 for a file that is one
+            image; 0 for a video file.
             ``missing``: why the video cannot be read; empty if it can.
         classes: Names of the C classes.
         notes: What a user should know of how the videos were found, a sentence each: such as what
@@ -59,7 +60,8 @@ def read_lists(
     video file.
 
     A name is looked for in ``root``, then in ``root/videos``: the file or folder itself, else with
-    a suffix of ``VIDEO_SUFFIXES``. A folder holds numbered images.
+    a suffix of ``VIDEO_SUFFIXES``. A folder holds numbered images; a file with a suffix of
+    ``IMAGE_SUFFIXES`` is a video of one frame.
 
     With a train list and no val list, the last fifth of each class (by first label) in the train
     list becomes the val split, so that nothing is selected on what is reported.

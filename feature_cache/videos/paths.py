@@ -1,4 +1,4 @@
-"""From a name in a list to the video file, or the folder of images, on disk."""
+"""From a name in a list to the video file, the image, or the folder of images, on disk."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ VIDEO_SUFFIXES = (
     *(".y4m", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".vvc", ".vc1", ".dv", ".mjpg"),
     *(".mjpeg", ".rm", ".rmvb", ".wtv", ".nsv", ".amv", ".roq", ".gxf", ".h261", ".h263"),
 )
+# Of files that are one image, which is then a video of one frame; capitals do not matter.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 TEMPLATES = ("image_%05d.jpg", "%05d.jpg", "%06d.jpg")
 
 
@@ -26,8 +28,8 @@ class Found(NamedTuple):
     Attributes:
         path: Absolute; of what is not there, where it was looked for first.
         identity: Path without symbolic links: the same for two names of one video.
-        images: Template of the images' names, counted from 1; empty for a video file.
-        n_images: How many images the folder holds; 0 for a video file.
+        images: Template of the images' names, counted from 1; empty for a file.
+        n_images: How many images the folder holds; 1 for a file that is one, 0 for a video file.
         missing: Why it cannot be read; empty if it can.
     """
 
@@ -86,7 +88,10 @@ class VideoFinder:
                 return self._images(path, n_frames)
             if stat.S_ISREG(status.st_mode):
                 missing = "" if status.st_size else f"{path} is empty"
-                return Found(path, self._identity(path), missing=missing)
+                is_image = path.lower().endswith(IMAGE_SUFFIXES)
+                if is_image and n_frames not in (None, 1):
+                    missing = f"{path} is one image, but the list says {n_frames} frames"
+                return Found(path, self._identity(path), "", int(is_image), missing)
             return Found(path, self._identity(path), missing=f"{path} is no regular file")
         first = next(iter(places))
         usual = ", ".join(VIDEO_SUFFIXES[:5])

@@ -30,7 +30,7 @@ def read_through_decord(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.ui
     Raises:
         VideoError: If the file cannot be read at all.
     """
-    if clip.images or find_spec("decord") is None:
+    if clip.n_images or find_spec("decord") is None:
         return None
     index = read_index(clip.path)
     if not index.is_simple or indices.max() >= index.n_frames:

@@ -28,7 +28,7 @@ RELEASED_ENTRIES = ("glancer", "focuser", "fc", "policy")  # needed of an AdaFoc
 _MOST_NAMES = 12  # that a message lists
 _GIVE = (
     "give a checkpoint of AdaFocus's ActivityNet, FCVID, Mini-Kinetics or Something-Something "
-    "experiments (stage I, II or III), or of AdaFocusV2's on the first three"
+    "experiments (stage I, II or III), of AdaFocusV2's on the first three, or of AFNet's"
 )
 
 
@@ -38,7 +38,8 @@ class ReleasedReport:
 
     Attributes:
         entries: Names of the entries that hold something, needed or not.
-        used: Tensors used, by entry; of AdaFocusV2, whose networks share one entry, by network.
+        used: Tensors used, by entry; of AdaFocusV2 and AFNet, whose networks share one entry, by
+            network or part.
         left_out: Why something was not used, by entry, or by entry and group of tensors.
         inferred: What no entry states and was read from names and shapes.
     """

@@ -22,6 +22,8 @@ from .stage import Stage, sequence_losses
 
 # Epochs from which the target falls, of trainings of so many: the released code's.
 _STARTS, _OF_EPOCHS = (10, 15, 20), 50
+# A score that no noise outweighs: that of the least and the largest draw is 16.
+_SURE = 100.0
 
 
 class AFNetStage(Stage):
@@ -31,7 +33,8 @@ class AFNetStage(Stage):
     gates are noisy; the temperature of their gradient and the target of their shares depend on the
     epoch, see `begin_epoch`. In eval mode there is no noise, focal branches run on the kept frames
     alone, and the loss is the cross-entropy. The weights of an epoch may be kept once its target is
-    RT. With soft selection nothing is skipped, and there is no selection loss.
+    RT. With soft selection nothing is skipped, and there is no selection loss. Of one frame there
+    is nothing to choose: the gates are set to keep it, whatever they see and the noise is.
 
     In a process group the selection loss is of the shares of all processes.
 
@@ -82,6 +85,13 @@ class AFNetStage(Stage):
             )
         if not 0 <= loss_weight < float("inf"):
             raise ValueError(f"loss_weight must not be negative; got {loss_weight}")
+        if config.n_frames == 1 and config.selection == "hard":
+            if ratio != 1:
+                raise ValueError(
+                    f"there is nothing to choose among one frame: ratio must be 1; got {ratio}: "
+                    "give 1, or build a network for more frames"
+                )
+            _keep_every_frame(network)
         for each in (ratio, spatial_ratio):
             ratio_target(0, 1.0 if each is None else each)  # refused here if it is out of range
         gate_temperature(0, 1, temperature)  # likewise
@@ -148,6 +158,16 @@ class AFNetStage(Stage):
     def logits(self, outputs: AFNetOutput) -> Tensor:
         """Return the logits ``(B, 1, C)``."""
         return outputs.logits[:, None]
+
+
+@torch.no_grad()
+def _keep_every_frame(network: AFNet) -> None:
+    """Set the gates to keep every frame: no noise is so far from 0 as their scores."""
+    for module in network.modules():
+        if isinstance(module, Navigation):
+            assert module.score.bias is not None
+            module.score.weight.zero_()
+            module.score.bias.copy_(torch.tensor([-_SURE, _SURE]).repeat(module.n_frames))
 
 
 def _starts(n_epochs: int) -> list[int]:

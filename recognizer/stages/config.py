@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "one_cycle")
 PRECISIONS = ("float32", "bfloat16", "float16")
+
+_DECAY = 0.1  # what the learning rate is multiplied by, at each of the epochs where it decays
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class FitConfig:
         schedule: ``cosine``, falling to zero; or ``one_cycle``, which rises for 30 % of the steps
             and then falls to zero; AdamW's first beta then falls and rises against it, between 0.95
             and 0.85.
+        decay_epochs: Epochs, from 0 and ascending, from each of which on the learning rate is a
+            tenth of what it was; none is the schedule's own fall. Not of ``one_cycle``.
+        warmup_epochs: Epochs in which the learning rate rises evenly, from step to step, to what it
+            is meant to be. The cosine falls in those after them. Not of ``one_cycle``.
         momentum: Of SGD.
         nesterov: Whether SGD's momentum is Nesterov's.
         weight_decay: L2 regularization of SGD, or AdamW's.
@@ -39,7 +46,8 @@ class FitConfig:
         ValueError: If a number is out of range or a name is unknown.
 
     Source: AdaFocus (arXiv:2105.03245) appendix B.1: SGD, cosine annealing, Nesterov momentum 0.9,
-        L2 1e-4. The released code sets no Nesterov momentum, and computes in float16.
+        L2 1e-4. The released code sets no Nesterov momentum, and computes in float16. Supplement of
+        AFNet, section 1: decay at given epochs, and a warm-up, whose form is ours.
     """
 
     epochs: int
@@ -47,6 +55,8 @@ class FitConfig:
     lr: Mapping[str, float]
     optimizer: str = "sgd"
     schedule: str = "cosine"
+    decay_epochs: tuple[int, ...] = ()
+    warmup_epochs: int = 0
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-4
@@ -68,6 +78,23 @@ class FitConfig:
             )
         if self.lr_batch_size is not None and self.lr_batch_size < 1:
             raise ValueError(f"lr_batch_size must be at least 1, or None; got {self.lr_batch_size}")
+        bounds = (0, *self.decay_epochs, self.epochs)
+        if not all(before < after for before, after in pairwise(bounds)):
+            raise ValueError(
+                f"decay_epochs must ascend, each in 1..{self.epochs - 1} of {self.epochs} epochs; "
+                f"got {', '.join(map(str, self.decay_epochs))}: give others, or none for a cosine"
+            )
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be in 0..{self.epochs - 1} of {self.epochs} epochs; got "
+                f"{self.warmup_epochs}"
+            )
+        if self.schedule == "one_cycle" and (self.decay_epochs or self.warmup_epochs):
+            raise ValueError(
+                "decay_epochs and warmup_epochs are not for one_cycle, which rises and falls in "
+                f"its own way; got {list(self.decay_epochs)} and {self.warmup_epochs}: leave them "
+                "out, or train with SGD"
+            )
         if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf:
             raise ValueError(
                 "momentum must be in [0, 1) and weight_decay not negative; got "
@@ -91,6 +118,22 @@ class FitConfig:
     def lr_factor(self) -> float:
         """By which the learning rates are multiplied for this batch size."""
         return 1.0 if self.lr_batch_size is None else self.batch_size / self.lr_batch_size
+
+    def lr_share(self, step: int, n_steps: int) -> float:
+        """Return which share of `scaled_lr` a step has, of a schedule that is not ``one_cycle``.
+
+        Args:
+            step: From 0.
+            n_steps: Of the whole training.
+        """
+        epoch_steps = n_steps // self.epochs
+        n_warm = self.warmup_epochs * epoch_steps
+        rise = min(1.0, (step + 1) / n_warm) if n_warm else 1.0
+        if self.decay_epochs:
+            n_decays = sum(step >= epoch * epoch_steps for epoch in self.decay_epochs)
+            return rise * _DECAY**n_decays
+        done = max(0, step - n_warm) / (n_steps - n_warm)
+        return rise * (1 + math.cos(math.pi * done)) / 2
 
     @property
     def scaled_lr(self) -> dict[str, float]:

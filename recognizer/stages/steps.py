@@ -38,7 +38,11 @@ class Stepper:
             self._optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
         schedules = torch.optim.lr_scheduler
         self._schedule: torch.optim.lr_scheduler.LRScheduler
-        if config.schedule == "cosine":
+        if config.decay_epochs or config.warmup_epochs:
+            self._schedule = schedules.LambdaLR(
+                self._optimizer, lambda step: config.lr_share(step, n_steps)
+            )
+        elif config.schedule == "cosine":
             self._schedule = schedules.CosineAnnealingLR(self._optimizer, n_steps)
         else:
             highest = [rates[name] for name in networks]

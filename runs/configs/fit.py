@@ -20,12 +20,13 @@ class TrainingConfig:
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
             AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2, and
             activitynet_v2_rn, whose f_G is a ResNet-50; activitynet_v3, fcvid_v3, mini_kinetics_v3,
-            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3); afnet_activitynet,
-            afnet_mini_kinetics, afnet_sthsth, afnet_jester and afnet_digits (of AFNet). What the
-            command line says counts more.
+            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3); afnet_ and imagenet, activitynet,
+            mini_kinetics, sthsth, jester or digits. What the command line says counts more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.
+        decay_epochs: Epochs (20 40) at which SGD's rate falls to a tenth, in place of a cosine.
+        warmup_epochs: Epochs in which SGD's learning rate rises evenly to its value.
         nesterov: Whether SGD's momentum is Nesterov's.
         weight_decay: L2 regularization of SGD, or AdamW's.
         lr_encoder: Learning rate for batches of 64, of stage 0; the preset's if not given. Where
@@ -46,6 +47,8 @@ class TrainingConfig:
     epochs: int | None = None
     batch_size: int = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    decay_epochs: tuple[int, ...] = ()
+    warmup_epochs: int = 0
     nesterov: bool = True
     weight_decay: float = 1e-4
     lr_encoder: float | None = None
@@ -318,16 +321,19 @@ class AFNetTrainingConfig(TrainingConfig):
 class FitAFNetConfig:
     """AFNet: train a network whose gates keep a share of the frames for its full branches.
 
-    Every block has a cheap branch for all frames, and a full one for those that its gate keeps. The
-    network begins with random weights.
+    Every block has a cheap branch for all frames, and a full one for those that its gate keeps.
 
     Attributes:
         out: Folder of the recognizer's bundle.
         videos: Which videos; the split val selects the epoch, of those that have the final ratios
             as targets.
-        frames: Which frames of them; gates have weights of their own for each.
+        frames: Which frames of them; gates have weights of their own for each. One, as where
+            images are videos, is kept, with --ratio 1.
         training: How.
         backbone: What the network is built on; small is for small data sets.
+        weights: To begin with, random if not given: the bundle of an AF network, or a file of one,
+            such as the released ones trained on ImageNet. Gates and output layer are taken if they
+            fit.
         ratio: RT, the share of frames that every gate is to keep; 1 with soft selection.
         gmacs: Budget of a video, GMACs, in place of --ratio: gates are drawn to it together, and
             some may keep more frames than others.
@@ -350,6 +356,7 @@ class FitAFNetConfig:
     frames: FramesConfig
     training: AFNetTrainingConfig
     backbone: Literal["small", "resnet34", "resnet50", "resnet101", "mobilenet_v3"] = "resnet50"
+    weights: Path | None = None
     ratio: float = 0.5
     gmacs: float | None = None
     spatial_ratio: float | None = None

@@ -120,6 +120,8 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
             schedule="cosine" if config.optimizer == "sgd" else "one_cycle",
+            decay_epochs=config.decay_epochs,
+            warmup_epochs=config.warmup_epochs,
             lr_batch_size=64,
             freeze_batch_norm=config.freeze_batch_norm,
             precision=config.precision,

@@ -15,11 +15,13 @@ from ...recognizer import (
     AFNetStage,
     Samples,
     afnet_cost,
+    rank_and_world,
 )
-from ..configs.fit import FitAFNetConfig
+from ..configs.fit import AFNetTrainingConfig, FitAFNetConfig
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import seeded
+from .afnet_weights import begin_from, tell_start
+from .stage_parts import digest_of, seeded
 from .stage_run import AFNET, VALIDATION, train_stage
 from .stages import Training
 
@@ -41,10 +43,8 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
             "--order and --segment-frames: an AF network reads the video's frames in their order: "
             "leave both options out; --steps says how many frames"
         )
-    if frames.steps < 2:
-        raise UsageError(
-            f"--steps {frames.steps}: gates choose among the frames of a video: give at least 2"
-        )
+    if frames.steps == 1:
+        training = _of_one_frame(config)
     if training.lr_gates is None and training.lr_afnet is not None:
         training = replace(training, lr_gates=_GATES_FASTER * training.lr_afnet)
     settings = settings_of(training, ("afnet", "gates"))
@@ -63,6 +63,7 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
                 dropout=config.dropout,
             )
         )
+        report = None if config.weights is None else begin_from(config.weights, network)
         ratio, cost = _target(config, network)
         stage = AFNetStage(
             network,
@@ -81,7 +82,31 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
         recognizer.save(folder, metrics)
 
     data = {"videos": videos.fingerprint()}
+    if config.weights is not None and report is not None:
+        data["weights"] = digest_of(network)
+        if rank_and_world()[0] == 0 and not training.json:
+            tell_start(config.weights, report)
     train_stage(config, Training(stage, samples, settings, key, "AFNet", write), data)
+
+
+def _of_one_frame(config: FitAFNetConfig) -> AFNetTrainingConfig:
+    """Return how a network is trained on one frame of each video, which its gates keep.
+
+    Raises:
+        UsageError: If gates are to skip it, or to be trained.
+    """
+    others = config.gmacs is not None or config.spatial_ratio is not None
+    if config.ratio != 1 or config.selection != "hard" or others:
+        raise UsageError(
+            "--steps 1: gates have nothing to choose among one frame: give --ratio 1 without "
+            "--gmacs, --spatial-ratio and --selection soft, or more frames"
+        )
+    if config.training.lr_gates:
+        raise UsageError(
+            f"--lr-gates {config.training.lr_gates:g}: of one frame, which they keep, gates learn "
+            "nothing: leave it out"
+        )
+    return replace(config.training, lr_gates=0.0)
 
 
 def _target(config: FitAFNetConfig, network: AFNet) -> tuple[float, AFNetCost | None]:

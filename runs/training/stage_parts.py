@@ -11,6 +11,7 @@ import torch
 
 from ...feature_cache import FeatureCache, fingerprint
 from ...recognizer import (
+    AFNet,
     Classifier,
     ClassifierConfig,
     Encoder,
@@ -67,7 +68,7 @@ def what_else(
     return found if policy is None else {**found, "policy": digest_of(policy)}
 
 
-def digest_of(network: Encoder | Classifier | Policy) -> str:
+def digest_of(network: Encoder | Classifier | Policy | AFNet) -> str:
     """Return what tells a network from others: by its config and its weights."""
     weights = {"weights_sha256": weights_digest(network)}
     return fingerprint({**asdict(network.config), **weights})

@@ -1,4 +1,4 @@
-"""The verb ``import-checkpoint``: a released checkpoint of AdaFocus or V2 becomes bundles."""
+"""The verb ``import-checkpoint``: a released checkpoint becomes bundles."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from ...recognizer import (
     RELEASED_ENTRIES,
     RELEASED_V2_ENTRY,
     AdaptiveRecognizer,
+    AFNetRecognizer,
     Boxes,
     FrameConfig,
     PatchGrid,
     Released,
+    ReleasedReport,
     convert_released,
+    convert_released_afnet,
     convert_released_sth,
     convert_released_v2,
     describe,
     format_gmacs,
     in_words,
+    is_released_afnet,
     is_released_sth,
     is_released_v2,
     write_bundle,
@@ -38,13 +42,16 @@ from ..options.parse import UsageError, tell, usage
 FRAME_PX, RESIZE_PX, RESIZER, GRID, ORDER_V2 = 224, 256, "pillow", 7, "halving"
 STEPS = 16  # of all but Something-Something, where a video is one clip
 GLANCE_FRAMES = 8  # of that clip, where no policy tells
+# AFNet's code makes frames 240×320; here the short side becomes 240, which for 4:3 is the same.
+AFNET_RESIZE_PX = 240
 
 
 def import_checkpoint(config: ImportConfig) -> None:
     """Write the bundles and ``report.json``, and tell what was used.
 
     Raises:
-        UsageError: If the sizes do not fit each other, or the list of classes the checkpoint.
+        UsageError: If an option is missing or not for such a checkpoint, or the sizes do not fit
+            each other, or the list of classes the checkpoint.
         OutputError: If the output folder is there already, or cannot be written.
         WeightsError: If the checkpoint cannot be read safely, or is none of this kind.
         CacheError: If the cache is of other encoders, patches, frames or classes.
@@ -55,6 +62,13 @@ def import_checkpoint(config: ImportConfig) -> None:
         frames = FrameConfig(steps, FRAME_PX, RESIZE_PX, resizer=RESIZER)
     classes = [] if config.classes is None else _class_names(config.classes)
     checkpoint = read_checkpoint(config.checkpoint, (*RELEASED_ENTRIES, RELEASED_V2_ENTRY))
+    if is_released_afnet(checkpoint):
+        _import_afnet(config, checkpoint, classes)
+        return
+    if config.shift is not None:
+        raise UsageError(
+            f"--shift {config.shift}: this is for AFNet; the file is none of its: leave it out"
+        )
     places: PatchGrid | Boxes
     if is_released_v2(checkpoint):
         released, places = _adafocus_v2(config, checkpoint, steps)
@@ -64,12 +78,7 @@ def import_checkpoint(config: ImportConfig) -> None:
     else:
         released, places = _adafocus(config, checkpoint)
     _check_maps(released)
-    n_classes = released.classifier.config.n_classes
-    if classes and len(classes) != n_classes:
-        raise UsageError(
-            f"--classes {config.classes} names {len(classes)} classes, the checkpoint has "
-            f"{n_classes}: give the list that it was trained with"
-        )
+    _check_classes(config, classes, released.classifier.config.n_classes)
     cache = None if config.cache is None else _cache(config.cache, released, places, frames)
     fingerprint = None if cache is None else cache.fingerprint
     recognizer = AdaptiveRecognizer(
@@ -101,15 +110,82 @@ def import_checkpoint(config: ImportConfig) -> None:
         _tell_report(config, released, frames, cost.total_gmacs)
 
 
+def _import_afnet(config: ImportConfig, checkpoint: Mapping[str, Any], classes: list[str]) -> None:
+    """Write the bundle of an AF network, which is one recognizer.
+
+    Raises:
+        UsageError: If an option is for other checkpoints, or the numbers of frames or classes
+            differ from the checkpoint's.
+        WeightsError: If it is no such checkpoint.
+    """
+    for option, value in (("patch", config.patch), ("cache", config.cache)):
+        if value is not None:
+            raise UsageError(f"--{option} {value}: an AF network reads whole frames: leave it out")
+    network, report = convert_released_afnet(checkpoint, config.shift)
+    sizes = network.config
+    if config.steps not in (None, sizes.n_frames):
+        raise UsageError(
+            f"--steps {config.steps}: the checkpoint's gates are for {sizes.n_frames} frames: give "
+            f"--steps {sizes.n_frames}, or leave it out"
+        )
+    _check_classes(config, classes, sizes.n_classes)
+    frames = FrameConfig(
+        sizes.n_frames, FRAME_PX, AFNET_RESIZE_PX, short_videos="repeat_first", resizer=RESIZER
+    )
+    recognizer = AFNetRecognizer(network, frames=frames, classes=classes)
+    most = recognizer.cost.at_ratio(1.0, frames.steps)
+    costs = {"gmacs_always": recognizer.cost.always_gmacs, "gmacs_all_kept": most}
+    with whole(config.out) as folder:
+        recognizer.save(folder / "recognizer")
+        content = {**asdict(report), **costs}
+        (folder / "report.json").write_text(json.dumps(content, indent=2))
+    if config.json:
+        tell(json.dumps({"out": str(config.out), **content, "steps": frames.steps}))
+        return
+    _tell_parts(report)
+    shift = "without temporal shift" if sizes.shift is None else "with temporal shift"
+    tell(
+        f"{config.out}: a recognizer {shift} of {format_gmacs(costs['gmacs_always'])} to "
+        f"{format_gmacs(most)} per video of {frames.steps} frames, as many as its gates keep"
+    )
+
+
+def _check_classes(config: ImportConfig, classes: list[str], n_classes: int) -> None:
+    """Check that a list of classes, if there is one, has as many as a checkpoint.
+
+    Raises:
+        UsageError: If it has not.
+    """
+    if classes and len(classes) != n_classes:
+        raise UsageError(
+            f"--classes {config.classes} names {len(classes)} classes, the checkpoint has "
+            f"{n_classes}: give the list that it was trained with"
+        )
+
+
+def _patch_of(config: ImportConfig) -> int:
+    """Return the side of the patches.
+
+    Raises:
+        UsageError: If it is not given.
+    """
+    if config.patch is None:
+        raise UsageError(
+            "--patch: the file does not tell the side of the patches that it was trained with, "
+            "pixels: give it, such as --patch 128"
+        )
+    return config.patch
+
+
 def _adafocus(config: ImportConfig, checkpoint: Mapping[str, Any]) -> tuple[Released, PatchGrid]:
     """Return the networks of an AdaFocus checkpoint, and its options.
 
     Raises:
-        UsageError: If the patches do not fit into frames.
+        UsageError: If the patches do not fit into frames, or their side is not given.
         WeightsError: If it is no such checkpoint.
     """
     with usage():
-        grid = PatchGrid(FRAME_PX, config.patch, GRID)
+        grid = PatchGrid(FRAME_PX, _patch_of(config), GRID)
     released = convert_released(checkpoint)
     if "grid_n" in released.report.inferred:
         with usage():
@@ -133,7 +209,7 @@ def _adafocus_v2(
             "looks anywhere between them: leave --cache out"
         )
     with usage():
-        boxes = Boxes(FRAME_PX, config.patch)
+        boxes = Boxes(FRAME_PX, _patch_of(config))
     released = convert_released_v2(checkpoint)
     heads = released.report.inferred["steps"]
     if heads != steps:
@@ -164,7 +240,7 @@ def _adafocus_sth(
             f"--steps {config.steps}: a video of Something-Something is one clip: leave it out"
         )
     with usage():
-        boxes = Boxes(FRAME_PX, config.patch, whole_pixels=True)
+        boxes = Boxes(FRAME_PX, _patch_of(config), whole_pixels=True)
     released = convert_released_sth(checkpoint)
     with usage():
         frames = replace(
@@ -204,12 +280,7 @@ def _tell_report(
 ) -> None:
     """Print what was used, what was left out, and what the recognizer costs."""
     report = released.report
-    for entry, n in report.used.items():
-        tell(f"used      {entry}: {n} tensors")
-    for what, why in report.left_out.items():
-        tell(f"left out  {what}: {why}")
-    for name, value in report.inferred.items():
-        tell(f"inferred  {name} = {value}")
+    _tell_parts(report)
     if released.policy is None:
         tell(
             "there is no policy in it, which is expected in an entry 'policy' (it holds "
@@ -218,6 +289,16 @@ def _tell_report(
     read = " + ".join(str(frames.steps * count) for count in frames.counts)
     per_video = f"{format_gmacs(gmacs_per_video)} per video of {read} frames"
     tell(f"{config.out}: a recognizer of {per_video}")
+
+
+def _tell_parts(report: ReleasedReport) -> None:
+    """Print what was used, what was left out, and what was read from names and shapes."""
+    for entry, n in report.used.items():
+        tell(f"used      {entry}: {n} tensors")
+    for what, why in report.left_out.items():
+        tell(f"left out  {what}: {why}")
+    for name, value in report.inferred.items():
+        tell(f"inferred  {name} = {value}")
 
 
 def _class_names(path: Path) -> list[str]:

@@ -22,11 +22,12 @@ from doc_pages import (
 
 @pytest.fixture(scope="module")
 def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the pages say a user has: clips with lists, weights, a checkpoint.
+    """A folder with what the pages say a user has: clips with lists, weights, checkpoints.
 
     The clips have another size, and more frames, than the videos of the quickstart.
     """
     import torch
+    from released_afnet_files import checkpoint_afnet, released_afnet
     from released_files import checkpoint_after_stage_two, encoder_entries
     from torchvision.models import mobilenet_v2
     from video_files import write_video
@@ -47,6 +48,7 @@ def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save(mobilenet_v2(weights=None).state_dict(), root / "mobilenet_v2.pth")
         checkpoint = checkpoint_after_stage_two(encoder_entries(), hidden=8, classes=5)
         torch.save(checkpoint, root / "actnet_128.pth.tar")
+        torch.save(checkpoint_afnet(released_afnet(2, 5)), root / "ckpt.best.pth.tar")
     return root
 
 

@@ -269,3 +269,20 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
     Image.new("RGB", (32, 64)).save(tmp_path / "a" / "image_00005.jpg")
     with pytest.raises(VideoError, match="holds images of different sizes .*: extract them again"):
         read_frames(source, FrameConfig(3, 64))
+
+
+def test_an_image_is_a_video_of_one_frame(tmp_path: Path) -> None:
+    """It is cut as frames are, and repeated where more are asked for."""
+    noise = np.random.default_rng(3).integers(0, 256, (80, 70, 3)).astype(np.uint8)
+    path = tmp_path / "a.PNG"
+    Image.fromarray(noise).save(path)
+    for steps in (1, 3):
+        clip = Clip(str(path), "a", n_images=1)
+        frames, view = read_frames(clip, FrameConfig(steps, 64, 70))
+        assert view.frame_indices.tolist() == [0] * steps
+        assert count_frames(clip) == 1
+        for frame in frames:
+            np.testing.assert_array_equal(frame.permute(1, 2, 0), noise[8:72, 3:67])
+    path.write_text("not an image")
+    with pytest.raises(VideoError, match=r"a\.PNG cannot be read .*replace the image, or leave it"):
+        read_frames(Clip(str(path), "a", n_images=1), FrameConfig(1, 64))

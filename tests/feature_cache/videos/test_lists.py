@@ -96,6 +96,28 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     )
 
 
+def test_images_that_are_videos_of_one_frame(tmp_path: Path) -> None:
+    names = ("cats/a b.JPEG", "dogs/c.png", "d.jpg")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        touch(tmp_path / name)
+    (tmp_path / "l.txt").write_text("cats/a b.JPEG 1 0\ndogs/c.png 1 1\nd.jpg 1 1\n")
+    lists = {"val": tmp_path / "l.txt"}
+    listed = read_lists(tmp_path, lists, "kinetics")
+    assert rows_of(listed.videos) == [
+        (name, label, str(label), "val", None, None, "", 1, "")
+        for name, label in zip(names, (0, 1, 1), strict=True)
+    ]
+    (tmp_path / "l.txt").write_text("cats/a b.JPEG 1 0\nd.jpg 3 1\n")
+    assert problems_of(tmp_path, lists, "kinetics")[1] == (
+        f"l.txt:2: {tmp_path / 'd.jpg'} is one image, but the list says 3 frames"
+    )
+    (tmp_path / "l.csv").write_text("path,label,start_s\nd.jpg,0,1\ndogs/c.png,1,\n")
+    assert problems_of(tmp_path, {"val": tmp_path / "l.csv"}, "csv")[1] == (
+        f"l.csv:2: start_s and end_s are for video files; {tmp_path / 'd.jpg'} is an image"
+    )
+
+
 def test_csv(tmp_path: Path) -> None:
     for name in ("a, b.mp4", "c.mp4", 'd "e".mp4'):
         touch(tmp_path / name)

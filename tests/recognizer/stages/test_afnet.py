@@ -161,3 +161,18 @@ def test_what_does_not_go_together_is_refused() -> None:
         make_stage(temperature="steep")
     with pytest.raises(ValueError, match="a spatial ratio is for a network with spatial gates"):
         AFNetStage(AFNet(AFNetConfig("small", C, T)), ratio=0.5, spatial_ratio=0.5)
+
+
+def test_of_one_frame_there_is_nothing_to_choose() -> None:
+    """The gates keep it, whatever they begin with, see, and are given as noise."""
+    torch.manual_seed(0)
+    network = AFNet(AFNetConfig("small", C, 1, keep_score=-5.0))
+    frames = make_batch(4)[0][:, :1]
+    assert network.eval()(frames).masks.min() == 0
+    with pytest.raises(ValueError, match="nothing to choose among one frame: ratio must be 1; got"):
+        AFNetStage(network, ratio=0.5)
+    stage = AFNetStage(network, ratio=1.0)
+    for drawn in (0.0, 0.5, 1 - 1e-7):
+        outputs = stage.train()(frames, torch.full((4, 1, 4), drawn))
+        assert (outputs.masks == 1).all()
+    assert (stage.eval()(frames, torch.zeros(4, 1, 4)).masks == 1).all()

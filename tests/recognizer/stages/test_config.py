@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from focusgym.recognizer import FitConfig
+from focusgym.recognizer.stages.steps import Stepper
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"epochs": 0}, "a stage needs epochs >= 1 and batch_size >= 1; got 0, 8"),
@@ -37,6 +40,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"momentum": 0.0},
         "Nesterov momentum needs a momentum > 0; got 0: raise it, or set nesterov=False",
+    ),
+    (
+        {"epochs": 9, "decay_epochs": (3, 9)},
+        "decay_epochs must ascend, each in 1..8 of 9 epochs; got 3, 9: give others, or none for a "
+        "cosine",
+    ),
+    (
+        {"epochs": 9, "decay_epochs": (0, 3)},
+        "decay_epochs must ascend, each in 1..8 of 9 epochs; got 0, 3: give others, or none for a "
+        "cosine",
+    ),
+    (
+        {"epochs": 9, "decay_epochs": (3, 3)},
+        "decay_epochs must ascend, each in 1..8 of 9 epochs; got 3, 3: give others, or none for a "
+        "cosine",
+    ),
+    ({"warmup_epochs": 2}, "warmup_epochs must be in 0..1 of 2 epochs; got 2"),
+    ({"warmup_epochs": -1}, "warmup_epochs must be in 0..1 of 2 epochs; got -1"),
+    (
+        {"schedule": "one_cycle", "warmup_epochs": 1},
+        "decay_epochs and warmup_epochs are not for one_cycle, which rises and falls in its own "
+        "way; got [] and 1: leave them out, or train with SGD",
     ),
     ({"optimizer": "adam"}, "optimizer must be one of sgd, adamw; got 'adam'"),
     ({"schedule": "step"}, "schedule must be one of cosine, one_cycle; got 'step'"),
@@ -75,3 +100,38 @@ def test_rates_scale_with_the_batch(
     assert config.lr_factor == factor
     assert config.scaled_lr == {"local": 5e-4 * factor, "classifier": 0.05 * factor}
     assert config.lr == rates
+
+
+RATES: list[tuple[dict[str, Any], list[float]]] = [
+    # Four epochs of two steps.
+    ({"decay_epochs": (1, 3)}, [1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01]),
+    ({"decay_epochs": (2,), "warmup_epochs": 1}, [0.5, 1, 1, 1, 0.1, 0.1, 0.1, 0.1]),
+    ({"decay_epochs": (1,), "warmup_epochs": 2}, [0.25, 0.5, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1]),
+    # The rise takes two steps; the cosine of the other six is that of 0°, 30°, …, 150°.
+    (
+        {"warmup_epochs": 1},
+        [0.5, 1, *[(1 + cosine) / 2 for cosine in (1, 3**0.5 / 2, 0.5, 0, -0.5, -(3**0.5) / 2)]],
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), RATES)
+def test_rates_that_decay_and_rise(change: dict[str, Any], expected: list[float]) -> None:
+    """In the formula, and as the optimizer has them at each of its steps."""
+    config = FitConfig(4, 8, {"a": 0.2, "b": 3.0}, **change)
+    found = [config.lr_share(step, 8) for step in range(8)]
+    assert found == pytest.approx(expected)
+    networks = nn.ModuleDict({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)})
+    stepper = Stepper(networks, config, 8)
+    for share in expected:
+        groups = stepper.state()[0]["groups"]
+        assert [group["lr"] for group in groups] == pytest.approx([0.2 * share, 3.0 * share])
+        stepper.step(networks["a"](torch.ones(1, 1)).sum())
+
+
+def test_epochs_in_which_the_rate_decays_are_those_of_the_released_code() -> None:
+    """lr · 0.1^(how many of the epochs are at or before this one), in 55 epochs of 3 steps."""
+    config = FitConfig(55, 8, {"a": 0.01}, decay_epochs=(25, 45))
+    for step in range(165):
+        passed = int(step // 3 >= 25) + int(step // 3 >= 45)
+        assert config.lr_share(step, 165) == pytest.approx((1, 0.1, 0.01)[passed])

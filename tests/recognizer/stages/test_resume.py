@@ -29,6 +29,10 @@ KINDS: dict[str, tuple[Callable[[], Any], FitConfig]] = {
     "pixels": (lambda: make_pixels(skip_rate=0.3), PIXELS),
     "pixels_adamw": (make_pixels, FitConfig(3, 4, {"local": 0.01, "classifier": 0.02}, **ADAMW)),
     "policy": (lambda: make_pixels(policy=make_policy(0.5), sample=True), PIXELS),
+    "decays": (
+        make_on_features,
+        FitConfig(4, 3, {"classifier": 0.1}, decay_epochs=(2, 3), warmup_epochs=1),
+    ),
     "local_alone": (make_pixels, FitConfig(3, 4, {"local": 0.1}, freeze_batch_norm=True)),
     "features": (make_on_features, FEATURES),
     "average": (lambda: make_on_features(aggregation="average"), FEATURES),

@@ -116,8 +116,8 @@ def test_the_quickstart_trains_as_its_presets_say() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_key_of_a_preset_decides(name: str) -> None:
     """Whatever a section says is what comes of it, read in another way."""
-    # AdaFocus's eight, V2's six, V3's six, AFNet's five, the pairs'
-    assert len(preset_names()) == 26 + len(SYSTEMS)
+    # AdaFocus's eight, V2's six, V3's six, AFNet's six, the pairs'
+    assert len(preset_names()) == 27 + len(SYSTEMS)
     for section, options in read_preset(name).items():
         verb, *given = section.split(" --")
         args = [arg for option in given for arg in (f"--{option}", "x")]
@@ -297,7 +297,7 @@ def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "--preset nope: there is no such preset: choose one of activitynet, activitynet_v2, "
         "activitynet_v2_rn, activitynet_v3, adafocus_tsm, adafocus_tsm_gaussian, "
         "adafocus_tsm_ppo, adafocus_v2, adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, "
-        "adafocus_v3_ppo, adaframe, afnet_activitynet, afnet_digits, afnet_jester, "
+        "adafocus_v3_ppo, adaframe, afnet_activitynet, afnet_digits, afnet_imagenet, afnet_jester, "
         "afnet_mini_kinetics, afnet_sthsth, arnet, average, clip_central, clip_fixed, "
         "clip_random, clips, digit_pairs, digits, digits_v2, digits_v3, diving48_v3, fcvid, "
         "fcvid_v2, fcvid_v3, frameexit, frameexit_gates, gru, jester, mini_kinetics, "

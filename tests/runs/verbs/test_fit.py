@@ -71,6 +71,8 @@ def test_stage_zero(
         "lr": {"encoder": 0.5},
         "optimizer": "sgd",
         "schedule": "cosine",
+        "decay_epochs": (),
+        "warmup_epochs": 0,
         "momentum": 0.9,
         "nesterov": True,
         "weight_decay": 1e-4,

@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from end_to_end_runs import interrupt, videos_of
+from PIL import Image
 from verbs import Call, contents, refused, run_fit, whole
 
 from focusgym.recognizer import (
@@ -17,6 +19,7 @@ from focusgym.recognizer import (
     AFNetRecognizer,
     AFNetStage,
     FrameConfig,
+    begin_with,
     read_bundle,
     read_recognizer,
     uniform_draws,
@@ -196,7 +199,12 @@ def test_what_does_not_go_together(
     for more, expected in (
         (("--order", "halving"), "an AF network reads the video's frames in their order"),
         (("--segment-frames", 2), "an AF network reads the video's frames in their order"),
-        (("--steps", 1), "--steps 1: gates choose among the frames of a video"),
+        (("--steps", 1), "--steps 1: gates have nothing to choose among one frame: give --ratio 1"),
+        (
+            ("--steps", 1, "--ratio", 1, "--lr-gates", 0.1),
+            "--lr-gates 0.1: of one frame, which they keep, gates learn nothing: leave it out",
+        ),
+        (("--decay-epochs", 1), "decay_epochs and warmup_epochs are not for one_cycle"),
         (("--selection", "soft"), "soft selection skips nothing: ratios must be 1; got 0.5"),
         (("--ratio", 2), "ratio must be in [0, 1]; got 2"),
         (("--lr-policy", 0.1), "--lr-policy: this stage does not train it"),
@@ -204,3 +212,70 @@ def test_what_does_not_go_together(
     ):
         assert expected in refused(capsys, *command(out, end_to_end_digits, *more))
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_training_that_begins_with_weights(
+    run: tuple[Path, Call, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A bundle or a file of the same weights are one start; other weights are refused."""
+    bundle, _, data = run
+    calls, out = list[Call](), tmp_path / "out"
+    network = read_recognizer(bundle, fuse=False)
+    assert isinstance(network, AFNetRecognizer)
+    expected = network.network.state_dict()
+    torch.save(expected, tmp_path / "same.pth")
+    torch.save({**expected, "head.bias": expected["head.bias"] + 1}, tmp_path / "other.pth")
+    interrupt(monkeypatch, command(out, data, "--weights", bundle))
+    told = capsys.readouterr().out.splitlines()
+    n_gates = sum(".navigation." in name for name in expected)
+    assert told[:3] == [
+        f"used      backbone: {len(expected) - n_gates - 2} tensors of {bundle}",
+        f"used      gates: {n_gates} tensors of {bundle}",
+        f"used      head: 2 tensors of {bundle}",
+    ]
+    for weights in (("--weights", tmp_path / "other.pth"), ()):
+        said = refused(capsys, *command(out, data, *weights))
+        assert "was begun on other data (weights in " in said
+    said = refused(capsys, *command(out, data, "--weights", tmp_path / "none"))
+    assert f"--weights {tmp_path / 'none'}: there is no such file or folder: give the" in said
+    said = refused(capsys, *command(tmp_path / "new", data, "--weights", data))
+    assert "is not a readable bundle" in said
+    monkeypatch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
+    run_fit(*command(out, data, "--weights", tmp_path / "same.pth", "--json"))
+    assert "tensors" not in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "same.pth", "other.pth"}
+    first = calls[0].stage.network.state_dict()
+    for name, value in expected.items():
+        assert torch.equal(first[name], value), name
+
+
+def test_images_as_videos_of_one_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an `afnet_imagenet` does, on lists of image files."""
+    for i in range(12):
+        picture = np.full((64, 64, 3), 20 * i, np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    for split, some in (("train", range(8)), ("val", range(8, 12))):
+        lines = [f"{i}.png 1 {i % 2}" for i in some]
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines))
+    given = ("--videos", tmp_path, "--train", tmp_path / "train.txt", "--val", tmp_path / "val.txt")
+    sizes = ("--frame", 64, "--resize", 0, "--backbone", "small", "--batch-size", 4)
+    how = ("--epochs", 3, "--decay-epochs", 1, 2, "--warmup-epochs", 1, "--lr-afnet", 0.5)
+    calls = list[Call]()
+    monkeypatch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
+    out = tmp_path / "out"
+    run_fit("afnet", out, "--preset", "afnet_imagenet", *map(str, (*given, *sizes, *how)))
+    settings = calls[0].settings
+    assert (settings.decay_epochs, settings.warmup_epochs) == ((1, 2), 1)
+    assert settings.scaled_lr == {"afnet": pytest.approx(0.5 * 4 / 64)}
+    assert (settings.optimizer, settings.schedule, settings.nesterov) == ("sgd", "cosine", False)
+    frames, _, labels = whole(calls[0].validation, epoch=0)
+    assert frames.amax(dim=(1, 2, 3, 4)).tolist() == [20 * i for i in range(8, 12)]
+    assert labels.tolist() == [0, 1, 0, 1]
+    assert read_bundle(out, "recognizer").metrics["kept_share"] == 1
+    # Of another number of frames and classes: gates and head begin at random.
+    network = AFNet(AFNetConfig("small", 3, 4))
+    report = begin_with(network, read_bundle(out, "recognizer").weights)
+    assert report.left_out.keys() == {"gates", "head"}
