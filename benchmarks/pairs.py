@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from seeds import told
 
-from focusgym.recognizer import Purpose, generator
-from focusgym.runs.comparison.statistics import bootstrap_videos, interval, t_interval
 from focusgym.runs.evaluation.trace import read_played
 
 POLICIES = (
@@ -77,19 +76,6 @@ def measured(root: Path) -> dict[str, NDArray[np.float64]]:
         correct = read_played(root / f"run_{name}" / "played.npz").correct
         found[name] = correct[:, -1].astype(np.float64)
     return found
-
-
-def told(seeds: list[NDArray[np.float64]]) -> str:
-    """Return a mean in percent, its interval over videos, and the smallest and largest seed."""
-    rng = generator(Purpose.RESAMPLING, 0)
-    low, high = interval(bootstrap_videos(seeds, [1 / len(seeds)] * len(seeds), rng, 2000))
-    means = [float(each.mean()) for each in seeds]
-    text = f"{100 * np.mean(means):+6.1f} [{100 * low:.1f}, {100 * high:.1f}] "
-    text += f"({100 * min(means):.1f} to {100 * max(means):.1f})"
-    if len(seeds) > 1:
-        ends = t_interval([np.array(means)], [range(len(means))])
-        text += f", over seeds [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
-    return text
 
 
 def main() -> None:
