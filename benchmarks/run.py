@@ -15,6 +15,7 @@ import clips
 import decoding
 import environment
 import exits
+import gates
 import policies
 import quickstart
 import startup
@@ -35,7 +36,7 @@ def main() -> None:
     table: dict[str, dict[str, float | str]] = {}
     parts = (
         *(quickstart, exits, environment, training, policies),
-        *(decoding, caches, recognizer, clips, startup, verbs),
+        *(decoding, caches, recognizer, clips, gates, startup, verbs),
     )
     for measure in (part.rows for part in parts):
         table.update(measure(OUT))

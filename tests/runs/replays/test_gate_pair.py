@@ -31,7 +31,7 @@ from focusgym.runs.replays.contract import OF_OPTIONS
 from focusgym.runs.verbs.replay import replay
 
 T, GATES = 4, 4
-FRAMES = FrameConfig(T, 64)
+FRAMES = FrameConfig(T, 32, 32)
 ROWS = (2, 20)  # one of the training videos; of the test videos, which are rows 19 to 27
 CELLS = (
     "return [...document.querySelectorAll(arguments[0])].map((e) => "

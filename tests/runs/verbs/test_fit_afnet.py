@@ -27,7 +27,7 @@ from focusgym.recognizer import (
 from focusgym.runs.cli import main
 from focusgym.runs.evaluation.afnet_runs import random_masks
 
-FRAMES = FrameConfig(3, 64)
+FRAMES = FrameConfig(3, 32, 32)
 
 
 def command(out: Path, data: Path, *more: object) -> list[str]:
@@ -52,11 +52,11 @@ def run(
 def test_what_is_trained(run: tuple[Path, Call, Path]) -> None:
     _, call, data = run
     settings = asdict(call.settings)
-    assert settings["lr"] == {"afnet": 0.01, "gates": pytest.approx(0.1)}
+    assert settings["lr"] == {"afnet": 0.01, "gates": 0.04}
     assert (settings["optimizer"], settings["epochs"]) == ("adamw", 2)
     stage = call.stage
     assert isinstance(stage, AFNetStage)
-    sizes = AFNetConfig("small", 10, 3, keep_score=1.5, dropout=0.2)
+    sizes = AFNetConfig("small", 10, 3, keep_score=1.5, dropout=0.0)
     assert stage.network.config == sizes
     torch.manual_seed(3)
     for name, value in AFNet(sizes).state_dict().items():
@@ -157,7 +157,13 @@ def test_a_budget_of_compute(
     calls = list[Call]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
-        run_fit(*command(tmp_path / "out", data, "--gmacs", half, "--ratio", 0.9, "--epochs", 1))
+        sizes = ("--steps", 3, "--frame", 32, "--resize", 32, "--backbone", "small", "--dropout", 0)
+        jester = ("--preset", "afnet_jester", "--format", "csv", "--decay-epochs", "--epochs", 1)
+        how = (*jester, "--no-augment", "--lr-afnet", 0.01, "--loss-weight", 1)
+        given = ("afnet", tmp_path / "out", "--videos", data, "--gmacs", half, "--keep-score", 1.5)
+        run_fit(*map(str, (*given, *sizes, *how)))
+    lr = calls[0].settings.lr
+    assert lr == {"afnet": 0.01, "gates": pytest.approx(0.1)}, "ten times as fast, if not given"
     stage, prices = calls[0].stage, torch.tensor(recognizer.cost.focal_gmacs)
     assert isinstance(stage, AFNetStage)
     stage.begin_epoch(9, 10)
