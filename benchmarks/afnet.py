@@ -59,21 +59,18 @@ def commands(root: Path, seed: int) -> list[tuple[str, list[str]]]:
     ]
     videos = ["--videos", f"{root}/digits", "--ratio", "1", *of_seed]
     found.append(("base", [*FIT, f"{root}/base", *PRESET, *videos]))
-    addition = [f"{root}/base_addition", *PRESET, *videos, "--fusion", "addition"]
-    found.append(("base_addition", [*FIT, *addition]))
     tuned = [*PRESET, "--epochs", "8", "--lr-afnet", "0.008", "--lr-gates", "0.04", *of_seed]
     for ratio in RATIOS:
         name = f"few_{ratio:g}"
         more = ["--videos", f"{root}/few", "--weights", f"{root}/base", "--ratio", f"{ratio}"]
         found.append((name, [*FIT, f"{root}/{name}", *tuned, *more]))
     for name, words in ABLATIONS.items():
-        base = "base_addition" if name == "addition" else "base"
-        more = ["--videos", f"{root}/few", "--weights", f"{root}/{base}", *words]
+        more = ["--videos", f"{root}/few", "--weights", f"{root}/base", *words]
         found.append((f"few_{name}", [*FIT, f"{root}/few_{name}", *tuned, *more]))
     for ratio in RATIOS:
         name = f"pairs_{ratio:g}"
         more = ["--videos", f"{root}/pairs", "--weights", f"{root}/base", "--ratio", f"{ratio}"]
-        shift = ["--shift", "offline", "--epochs", "16"]
+        shift = ["--shift", "offline", "--epochs", "10"]
         found.append((name, [*FIT, f"{root}/{name}", *tuned, *more, *shift]))
     return found
 
@@ -109,7 +106,7 @@ def main() -> None:
             ):
                 print(f"seed {seed}: {name}", file=sys.stderr)
                 subprocess.run(["focusgym", *words], check=True)
-            if words[0] == "fit" and not name.startswith("base"):
+            if words[0] == "fit" and name != "base":
                 of_seed |= measured(root / name)
         seeds.append(of_seed)
     for name in seeds[0]:
