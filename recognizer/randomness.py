@@ -56,6 +56,8 @@ class Purpose(IntEnum):
     """The order of the classes in a block of videos of the pairs of digits: (split, block)."""
     DIGIT_PAIR_VIDEO = 21
     """A video of the pairs of digits: (split, index)."""
+    DIGIT_DECOYS = 22
+    """What looks like the digit of a video from afar: (split, index)."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

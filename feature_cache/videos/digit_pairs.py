@@ -23,6 +23,7 @@ from ...recognizer import Purpose, generator
 from .digit_folder import write_folder
 from .digit_parts import (
     SPLITS,
+    Actor,
     DigitSceneConfig,
     DigitVideo,
     draw_background,
@@ -124,7 +125,7 @@ def render_pair(config: DigitPairsConfig, split: str, index: int) -> DigitVideo:
         (first if t < change else second) if begin <= t < end else None
         for t in range(config.n_frames)
     ]
-    frames = film(rng, config, background, glyphs, centers, tint)
+    frames = film(rng, config, background, [Actor(glyphs, centers)], tint)
     visible: NDArray[np.bool_] = np.array([glyph is not None for glyph in glyphs])
     return DigitVideo(frames, label, centers, visible)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,19 @@ class DigitVideo:
     visible: NDArray[np.bool_]
 
 
+class Actor(NamedTuple):
+    """What moves through a video.
+
+    Attributes:
+        glyphs: Of each of F frames what is shown, ``(digit_px, digit_px)`` in [0, 1]; None where it
+            is hidden.
+        centers_px: ``(F, 2)``, its centre as (x, y), pixels.
+    """
+
+    glyphs: Sequence[NDArray[np.float64] | None]
+    centers_px: NDArray[np.float64]
+
+
 @cache
 def load_scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return scikit-learn's digits: images ``(1797, 8, 8)`` in [0, 1] and labels ``(1797,)``."""
@@ -150,8 +163,7 @@ def film(
     rng: np.random.Generator,
     config: DigitSceneConfig,
     background: NDArray[np.float64],
-    glyphs: Sequence[NDArray[np.float64] | None],
-    centers_px: NDArray[np.float64],
+    actors: Sequence[Actor],
     tint: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
     """Put tinted digits before a background, and add noise.
@@ -160,19 +172,20 @@ def film(
         rng: What the noise is drawn from.
         config: Sizes and contrasts.
         background: Brightness ``(F, S, S)``.
-        glyphs: Of each frame the digit, ``(digit_px, digit_px)`` in [0, 1]; None where it is
-            hidden.
-        centers_px: ``(F, 2)``, centre of the digit as (x, y), pixels.
+        actors: What is put there, one before the other.
         tint: Colour ``(3,)``.
 
     Returns:
         The frames ``(F, S, S, 3)``.
     """
     frames = np.empty((*background.shape, 3), dtype=np.uint8)
-    corners = box_corners(config, centers_px)
-    for t, (glyph, (left, top)) in enumerate(zip(glyphs, corners, strict=True)):
+    corners = [box_corners(config, actor.centers_px) for actor in actors]
+    for t in range(len(frames)):
         frame = np.repeat(background[t, :, :, None], 3, axis=2)
-        if glyph is not None:
+        for actor, of_frames in zip(actors, corners, strict=True):
+            glyph, (left, top) = actor.glyphs[t], of_frames[t]
+            if glyph is None:
+                continue
             window = frame[top : top + config.digit_px, left : left + config.digit_px]
             # The strokes cover the clutter in the digit's colour; between them it shows through.
             alpha = glyph[..., None]

@@ -22,6 +22,7 @@ from ...recognizer import Purpose, generator
 from .digit_folder import write_folder
 from .digit_parts import (
     SPLITS,
+    Actor,
     DigitSceneConfig,
     DigitVideo,
     draw_background,
@@ -41,15 +42,18 @@ class DigitsConfig(DigitSceneConfig):
     Attributes:
         visible_share: Expected share of frames in which the digit is visible.
         most_visible_share: Largest share of a video's frames in which it is; one frame at least.
+        decoys: How many more things of the digit's tint drift and are hidden like it: scans whose
+            quarters are exchanged. From afar they look like the digit; they say nothing.
 
     Raises:
-        ValueError: If a size or a share is out of range.
+        ValueError: If a size, a share or a number is out of range.
     """
 
     name: ClassVar[str] = "digits"
 
     visible_share: float = 0.7
     most_visible_share: float = 1.0
+    decoys: int = 0
 
     @property
     def n_classes(self) -> int:
@@ -62,6 +66,8 @@ class DigitsConfig(DigitSceneConfig):
         for name in ("visible_share", "most_visible_share"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be in (0, 1]; got {getattr(self, name)}")
+        if self.decoys < 0:
+            raise ValueError(f"decoys must not be negative; got {self.decoys}")
 
 
 def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
@@ -84,8 +90,35 @@ def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
     most = max(1, int(config.most_visible_share * n_frames))
     visible[np.flatnonzero(visible)[most:]] = False
     glyphs = [glyph if is_visible else None for is_visible in visible]
-    frames = film(rng, config, background, glyphs, centers, tint)
+    digit_alone = Actor(glyphs, centers)
+    actors = [*draw_decoys(config, split, index), digit_alone]
+    frames = film(rng, config, background, actors, tint)
     return DigitVideo(frames, int(labels[scan]), centers, visible)
+
+
+def draw_decoys(config: DigitsConfig, split: str, index: int) -> list[Actor]:
+    """Draw what looks like the digit of a video from afar; see `DigitsConfig`.
+
+    From a stream of their own: the rest of a video does not depend on how many there are.
+    """
+    rng = generator(Purpose.DIGIT_DECOYS, config.seed, SPLITS.index(split), index)
+    images, scans, digit = load_scans()[0], scans_of(split, config.seed), config.digit_px
+    actors = []
+    for _ in range(config.decoys):
+        glyph = resize(exchange_quarters(rng, images[rng.choice(scans)]), digit)
+        centers = drift(rng, config.n_frames, digit / 2, config.frame_px - digit / 2)
+        visible = visibility(rng, config.n_frames, config.visible_share)
+        actors.append(Actor([glyph if shown else None for shown in visible], centers))
+    return actors
+
+
+def exchange_quarters(rng: np.random.Generator, image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an image ``(8, 8)`` none of whose quarters is where it was."""
+    shift = rng.integers(1, 4)  # of the four quarters in a ring
+    rows = [np.hsplit(half, 2) for half in np.vsplit(image, 2)]
+    ring = [rows[0][0], rows[0][1], rows[1][1], rows[1][0]]
+    ring = [ring[(i + shift) % 4] for i in range(4)]
+    return np.block([[ring[0], ring[1]], [ring[3], ring[2]]])
 
 
 def make_digits(config: DigitsConfig, root: str | os.PathLike[str]) -> pd.DataFrame:

@@ -41,9 +41,11 @@ class DataDigitsConfig(DataConfig):
 
     Attributes:
         visible_share: Expected share of the frames in which the digit is visible.
+        decoys: How many more things of the digit's tint there are, which look like it from afar.
     """
 
     visible_share: float = 0.7
+    decoys: int = 0
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,12 @@ def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
             verb, name, preset = "encoder", "tsm", "digit_pairs"
             more = " --network small_residual_tsm --weights random"
         else:
-            digits = DigitsConfig(*sizes, seed=config.seed, visible_share=config.visible_share)
+            digits = DigitsConfig(
+                *sizes,
+                seed=config.seed,
+                visible_share=config.visible_share,
+                decoys=config.decoys,
+            )
             make, n_classes = partial(make_digits, digits), digits.n_classes
             verb, name, preset, more = "end-to-end", "v2", "digits_v2", ""
     trained = shlex.quote(f"outputs/{config.out.name}_{name}")

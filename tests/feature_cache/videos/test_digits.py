@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import decord
@@ -8,8 +9,8 @@ import pandas as pd
 import pytest
 
 from focusgym.feature_cache import DigitsConfig, make_digits
-from focusgym.feature_cache.videos.digit_parts import load_scans, split_scans
-from focusgym.feature_cache.videos.digits import render
+from focusgym.feature_cache.videos.digit_parts import load_scans, resize, split_scans
+from focusgym.feature_cache.videos.digits import draw_decoys, exchange_quarters, render
 
 SMALL = DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=5)
 
@@ -97,6 +98,37 @@ def test_the_position_drifts_smoothly_inside_the_frame() -> None:
 def test_visibility_meets_its_share() -> None:
     shares = [render(DigitsConfig(n_frames=12), "test", i).visible.mean() for i in range(300)]
     assert np.mean(shares) == pytest.approx(0.7, abs=0.05)
+
+
+def test_decoys_are_added_to_the_same_video() -> None:
+    """Where there is a decoy there is its tint; everywhere else the pixels are those without."""
+    config = DigitsConfig(n_frames=6, visible_share=0.5, noise=0.0)
+    with_decoys = replace(config, decoys=2)
+    plain, more = (render(each, "train", 3) for each in (config, with_decoys))
+    assert (plain.label, plain.visible.tolist()) == (more.label, more.visible.tolist())
+    assert np.array_equal(plain.centers_px, more.centers_px)
+    decoys = draw_decoys(with_decoys, "train", 3)
+    assert len(decoys) == 2
+    scans = {resize(each, 20).round(9).tobytes() for each in load_scans()[0]}
+    for t in range(6):
+        near = np.zeros((64, 64), dtype=bool)
+        for glyphs, centers in decoys:
+            if (glyph := glyphs[t]) is not None:
+                x, y = np.rint(centers[t] - 10).astype(int)
+                near[y : y + 20, x : x + 20] = True
+                assert glyph.round(9).tobytes() not in scans, "it is no digit"
+        assert (plain.frames[t] == more.frames[t])[~near].all()
+        assert not near.any() or (plain.frames[t] != more.frames[t])[near].any()
+
+
+def test_quarters_are_exchanged() -> None:
+    image = np.arange(64.0).reshape(8, 8)
+    for seed in range(6):
+        found = exchange_quarters(np.random.default_rng(seed), image)
+        assert sorted(found.ravel()) == sorted(image.ravel())
+        for rows in (slice(0, 4), slice(4, 8)):
+            for columns in (slice(0, 4), slice(4, 8)):
+                assert not (found[rows, columns] == image[rows, columns]).any()
 
 
 def test_the_digit_is_hidden_where_it_was_seen_often_enough() -> None:
