@@ -103,8 +103,7 @@ def test_images_that_are_videos_of_one_frame(tmp_path: Path) -> None:
         touch(tmp_path / name)
     (tmp_path / "l.txt").write_text("cats/a b.JPEG 1 0\ndogs/c.png 1 1\nd.jpg 1 1\n")
     lists = {"val": tmp_path / "l.txt"}
-    listed = read_lists(tmp_path, lists, "kinetics")
-    assert rows_of(listed.videos) == [
+    assert rows_of(read_lists(tmp_path, lists, "kinetics").videos) == [
         (name, label, str(label), "val", None, None, "", 1, "")
         for name, label in zip(names, (0, 1, 1), strict=True)
     ]
