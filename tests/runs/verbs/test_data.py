@@ -16,6 +16,7 @@ from focusgym.runs.cli import Command, main
 from focusgym.runs.configs.data import DataDigitsConfig, DataPairsConfig
 from focusgym.runs.options.mistakes import mistake
 
+HARD = ("--visible-share", "0.5", "--decoys", "1")
 FEW = ("--n-train", "4", "--n-val", "2", "--n-test", "3", "--n-frames", "4")
 
 
@@ -51,7 +52,7 @@ def test_a_data_set_is_written_and_read(
 
 def test_json_and_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One object; and the videos are those that the library makes with this seed."""
-    main(["data", "digits", str(tmp_path / "data"), *FEW, "--seed", "5", "--json"])
+    main(["data", "digits", str(tmp_path / "data"), *FEW, "--seed", "5", *HARD, "--json"])
     assert json.loads(capsys.readouterr().out) == {
         "data": str(tmp_path / "data"),
         "rows": {"train": 4, "val": 2, "test": 3},
@@ -59,7 +60,8 @@ def test_json_and_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "n_classes": 10,
         "seed": 5,
     }
-    make_digits(DigitsConfig(4, 2, 3, 4, seed=5), tmp_path / "again")
+    config = DigitsConfig(4, 2, 3, 4, seed=5, visible_share=0.5, decoys=1)
+    make_digits(config, tmp_path / "again")
     for path in (tmp_path / "again").rglob("*.*"):
         written = tmp_path / "data" / path.relative_to(tmp_path / "again")
         assert written.read_bytes() == path.read_bytes()
