@@ -24,7 +24,7 @@ NARROW = ResNet(True, 16, False, (32, 64, 64, 128), (3, 4, 3, 2))
 
 
 def make(backbone: str = "small", **options: Any) -> AFNet:
-    """A network in eval mode, none of whose normalisations or gates is as it was initialised."""
+    """A network in eval mode, no normalisation, gate or threshold of which is as initialised."""
     torch.manual_seed(0)
     network = AFNet(AFNetConfig(backbone, 5, T, **options))
     with torch.no_grad():
@@ -39,6 +39,7 @@ def make(backbone: str = "small", **options: Any) -> AFNet:
         for stage in network.stages:
             for pair in stage.pairs:
                 pair.navigation.score.bias.normal_(0, 1)  # so that it keeps some
+                pair.navigation.threshold.normal_(0, 0.3)
     return network.eval()
 
 

@@ -117,10 +117,11 @@ class FocalBlock(nn.Module):
 def _versions(module: nn.Module) -> Iterator[tuple[int, int]]:
     """Yield what changes with the weights: where each of them lies, and how often it was written.
 
-    Loading a state dict and an optimizer's step write in place; moving to a device moves.
+    Loading a state dict and an optimizer's step write in place; moving to a device moves. What was
+    made in inference mode has no such count.
     """
     for tensor in (*module.parameters(), *module.buffers()):
-        yield tensor.data_ptr(), tensor._version
+        yield tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
 def _rows(maps: Tensor, rows: Tensor) -> Tensor:

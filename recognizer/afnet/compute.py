@@ -40,13 +40,7 @@ class AFNetCost:
         Raises:
             ValueError: If it is for another number of gates.
         """
-        if ran.ndim != 3 or ran.shape[2] != len(self.focal_gmacs):
-            raise ValueError(
-                f"expected (B, T, {len(self.focal_gmacs)}), one of each gate; got "
-                f"{tuple(ran.shape)}"
-            )
-        prices = torch.tensor(self.focal_gmacs, dtype=torch.float64, device=ran.device)
-        return self.always_gmacs + ran.double().sum(dim=1) @ prices
+        return self.always_gmacs + self._focal(ran).sum(dim=1)
 
     def of_frames(self, ran: Tensor, n_frames: int) -> Tensor:
         """Return what each frame costs, of videos that come frame by frame.
@@ -57,9 +51,21 @@ class AFNetCost:
 
         Returns:
             ``(B, n)`` float64, GMACs; those of all T frames add up to what `of_videos` returns.
+
+        Raises:
+            ValueError: If it is for another number of gates.
         """
+        return self.always_gmacs / n_frames + self._focal(ran)
+
+    def _focal(self, ran: Tensor) -> Tensor:
+        """Return the GMACs of the focal branches in each frame."""
+        if ran.ndim != 3 or ran.shape[2] != len(self.focal_gmacs):
+            raise ValueError(
+                f"expected (B, T, {len(self.focal_gmacs)}), one of each gate; got "
+                f"{tuple(ran.shape)}"
+            )
         prices = torch.tensor(self.focal_gmacs, dtype=torch.float64, device=ran.device)
-        return self.always_gmacs / n_frames + ran.double() @ prices
+        return ran.double() @ prices
 
     def share_of(self, gmacs: float, n_frames: int) -> float:
         """Return which share of the focal branches' compute on T frames a video's GMACs hold."""

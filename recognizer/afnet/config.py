@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -67,7 +68,7 @@ class AFNetConfig:
             that no frame is skipped.
         spatial: Whether there is a second gate in each block, that keeps positions of the focal
             branch's input and sets the others to zero; see `SpatialNavigation`.
-        keep_score: What the score to keep a frame or position begins with; that to skip it begins
+        keep_score: What the score to keep a frame begins with; that to skip it begins
             with 1. The nearer, the sooner a gate learns to skip: at 10, the released value, the
             gradient is a ten-thousandth at first, which is too little for a short training.
         dropout: Before the last layer, in training.
@@ -103,8 +104,12 @@ class AFNetConfig:
             )
         for name in ("n_classes", "n_frames", "ample_divisor", "focal_groups"):
             number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ValueError(f"{name} must be at least 1; got {number}")
+            if number is not None and (type(number) is not int or number < 1):
+                raise ValueError(f"{name} must be a whole number of at least 1; got {number!r}")
+        if type(self.spatial) is not bool:
+            raise ValueError(f"spatial must be True or False; got {self.spatial!r}")
+        if not math.isfinite(self.keep_score):
+            raise ValueError(f"keep_score must be a finite number; got {self.keep_score}")
         for name, known in (("fusion", FUSIONS), ("selection", SELECTIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(

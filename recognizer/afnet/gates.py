@@ -13,13 +13,11 @@ from torch.nn import functional
 ScheduleKind = Literal["exponential", "cosine", "linear"]
 SCHEDULES: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
 
-# The score to skip at the start of a training.
-_SKIP_SCORE = 1.0
+# The score to skip at the start of a training; and that to keep a position.
+_SKIP_SCORE, _KEEP_POSITION = 1.0, 1.5
 # Draws nearer to 0 or 1 would be infinite noise.
 _LEAST_DRAW = 1e-7
 # By which a threshold follows the batches of a training, as the statistics of a BatchNorm do.
-_MOMENTUM = 0.1
-# By which a threshold follows the batches of a training: that of the statistics of a BatchNorm.
 _MOMENTUM = 0.1
 
 
@@ -70,21 +68,25 @@ class Navigation(nn.Module):
         else:
             of, (weight, bias) = slice(2 * frame, 2 * frame + 2), self.score.parameters()
             scores = functional.conv2d(reduced, weight[of], bias[of])
-        skip, keep = scores.view(len(scores), -1, 2).unbind(dim=2)
-        margin: Tensor = (keep - skip).float()
+        skip, keep = scores.float().view(len(scores), -1, 2).unbind(dim=2)
+        margin: Tensor = keep - skip
         return margin
 
     @torch.no_grad()
     def follow(self, margin: Tensor) -> None:
-        """Move the threshold towards the one that suits a batch of margins ``(B, T)``.
+        """In training mode, move the threshold towards the one that suits margins ``(B, T)``.
 
         With margins that are all a little above 0, the noise of training keeps half of the frames,
         and a gate without noise would keep all. So the threshold is the margin above which as many
-        frames are as the noise keeps on average.
+        frames are as the noise keeps on average, as near as equal margins allow. Margins that are
+        not finite leave it as it is.
         """
-        share = torch.sigmoid(margin).mean()  # what logistic noise keeps on average
+        if not self.training:
+            return
+        share = torch.sigmoid(margin).mean().nan_to_num(1.0)  # what logistic noise keeps
         n_left_out = (1 - share) * margin.numel()
         fits = torch.where(n_left_out < 0.5, 0, torch.quantile(margin, 1 - share))
+        fits = torch.where(fits.isfinite(), fits, self.threshold)
         self.threshold.lerp_(fits, _MOMENTUM)
 
 
@@ -93,16 +95,17 @@ class SpatialNavigation(nn.Module):
 
     Source: ours. The supplement of AFNet has a spatial ratio RS in Table 3 and does not say what it
         is the ratio of, nor does its released code have it. This is the plainest reading: a mask of
-        positions, made as that of frames is, where the ample branch has them. What it sets to zero
-        is computed nevertheless: a dense convolution skips frames, not positions.
+        positions, made as that of frames is, where the ample branch has them. It has no noise, and
+        so no threshold, and its scores begin near each other: without noise a score that is far
+        above the other has no gradient. What it sets to zero is computed nevertheless: a dense
+        convolution skips frames, not positions.
     """
 
-    def __init__(self, channels: int, keep_score: float) -> None:
+    def __init__(self, channels: int) -> None:
         """Build a gate with random weights.
 
         Args:
             channels: Of the ample branch before the block.
-            keep_score: What the score to keep begins with.
         """
         super().__init__()
         self.reduce = nn.Conv2d(channels, 2, 1, bias=False)
@@ -110,7 +113,7 @@ class SpatialNavigation(nn.Module):
         self.score = nn.Conv2d(2, 2, 1)
         with torch.no_grad():
             assert self.score.bias is not None
-            self.score.bias.copy_(torch.tensor([_SKIP_SCORE, keep_score]))
+            self.score.bias.copy_(torch.tensor([_SKIP_SCORE, _KEEP_POSITION]))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``(B·T, h, w)``, by how much the score to keep a position is above the other.
@@ -118,8 +121,8 @@ class SpatialNavigation(nn.Module):
         Args:
             maps: ``(B·T, channels, h, w)`` of the ample branch.
         """
-        skip, keep = self.score(self.norm(self.reduce(maps)).relu()).unbind(dim=1)
-        margin: Tensor = (keep - skip).float()
+        skip, keep = self.score(self.norm(self.reduce(maps)).relu()).float().unbind(dim=1)
+        margin: Tensor = keep - skip
         return margin
 
 

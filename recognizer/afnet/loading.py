@@ -30,7 +30,7 @@ _RELEASED = re.compile(r"layer[123]\.(list_gen|base_module|refine_module)\.")
 
 # Parts of ours that may be missing, or of another shape, where a training begins.
 _GATE = re.compile(r"(.*\.(?:navigation|spatial))\..+")
-_HEAD = "head"
+_HEAD, _FUSION = "head", "fusion"
 # What weights need not have: counts that inference does not use and exports drop, and thresholds of
 # gates, which are 0 where they were not trained, as in the released code.
 _MAY_LACK = ("num_batches_tracked", "threshold")
@@ -94,7 +94,8 @@ def begin_with(network: AFNet, state: Mapping[str, Tensor]) -> StartReport:
     """Load the weights that a training begins with; what they lack stays as it is.
 
     The gates and the head may be missing, as in a backbone that was trained on images, or be of
-    other shapes, for other numbers of frames or classes. All the rest has to be there.
+    other shapes, for other numbers of frames or classes; and so may the weights of the fusion,
+    where one of the two adds the branches. All the rest has to be there.
 
     Args:
         network: To be trained.
@@ -125,7 +126,7 @@ def begin_with(network: AFNet, state: Mapping[str, Tensor]) -> StartReport:
         left.update(names)
         reasons[part] = why
     n_head = sum(_part(name) == _HEAD for name in {*named} - left)
-    n_gates = sum(_part(name) not in ("", _HEAD) for name in {*named} - left)
+    n_gates = sum(_GATE.fullmatch(name) is not None for name in {*named} - left)
     n = _load(network, {key: value for key, value in named.items() if key not in left}, left)
     used = {"backbone": n - n_gates - n_head, "gates": n_gates, "head": n_head}
     return StartReport(used, _together(reasons))
@@ -161,10 +162,12 @@ def _load(network: AFNet, named: Mapping[str, Tensor], optional: Collection[str]
 
 
 def _part(name: str) -> str:
-    """Return the gate that a tensor is of, ``head``, or an empty name for all the rest."""
+    """Return the gate that a tensor is of, ``head``, ``fusion``, or "" for all the rest."""
     match = _GATE.fullmatch(name)
     if match:
         return match[1]
+    if f".{_FUSION}." in name:
+        return _FUSION
     return _HEAD if name.startswith(f"{_HEAD}.") else ""
 
 
@@ -172,8 +175,8 @@ def _together(reasons: Mapping[str, str]) -> dict[str, str]:
     """Return reasons by part, those of gates as one."""
     found: dict[str, str] = {}
     for part, why in sorted(reasons.items()):
-        kind = _HEAD
-        if part != _HEAD:
+        kind = part
+        if part not in (_HEAD, _FUSION):
             kind = "gates of positions" if part.endswith(".spatial") else "gates"
         found.setdefault(kind, why)
     return found

@@ -96,9 +96,8 @@ class BlockPair(nn.Module):
             focal: That of the focal branch.
         """
         super().__init__()
-        score = config.keep_score
-        self.navigation = Navigation(channels, config.n_frames, score)
-        self.spatial = SpatialNavigation(channels, score) if config.spatial else None
+        self.navigation = Navigation(channels, config.n_frames, config.keep_score)
+        self.spatial = SpatialNavigation(channels) if config.spatial else None
         self.ample, self.focal = ample, focal
         self._soft = config.selection == "soft"
 

@@ -20,6 +20,11 @@ from .mobilenet import mobilenet_body
 from .modules import Gated, Gating
 from .resnets import resnet_body
 
+_NEEDS_EVAL = (
+    "gathering needs eval mode, in which the normalisation of a frame does not depend on the "
+    "others; got a network in training mode: call eval(), or do not gather"
+)
+
 
 class AFNetOutput(NamedTuple):
     """What an AF network gives for videos.
@@ -103,12 +108,14 @@ class AFNet(nn.Module):
             temperature: Of the gates' gradient, and of nothing else; see `select`.
             draws: ``(B, T, gates)`` uniform in [0, 1), the gates' noise; None is without noise, in
                 which the same frames give the same masks.
-            masks: ``(B, T, gates)``, masks in place of those of the gates; None asks the gates.
+            masks: ``(B, T, gates)``, in place of those of the gates, 0 or 1, or with soft selection
+                any weights; None asks the gates.
             gather: Whether the focal branches run on the kept frames alone: the same result without
                 a gradient, in less time. Soft selection skips nothing.
 
         Raises:
-            ValueError: If the frames are not uint8 or not T, or draws or masks have another shape.
+            ValueError: If the frames are not uint8 or not T, or draws or masks have another shape,
+                or masks other values.
             RuntimeError: If frames are to be gathered in training mode.
         """
         if frames.ndim != 5 or frames.shape[1] != self.config.n_frames:
@@ -118,16 +125,16 @@ class AFNet(nn.Module):
                 "each video, or build a network for another number"
             )
         if gather and self.training:
-            raise RuntimeError(
-                "gathering needs eval mode, in which the normalisation of a frame does not depend "
-                "on the others; got a network in training mode: call eval(), or do not gather"
-            )
+            raise RuntimeError(_NEEDS_EVAL)
         expected = (*frames.shape[:2], self.n_gates)
         for name, given in (("draws", draws), ("masks", masks)):
             if given is not None and given.shape != expected:
                 raise ValueError(
                     f"{name} must be (B, T, gates), {expected}; got {tuple(given.shape)}"
                 )
+        is_hard = self.config.selection == "hard"
+        if masks is not None and is_hard and not ((masks == 0) | (masks == 1)).all():
+            raise ValueError("masks of hard selection must be 0 or 1; got others: round them")
         gating = Gating(temperature, draws, masks, gather)
         kind = self.config.shift
         shift = None if kind is None else ClipShift(self.config.n_frames, kind)
@@ -169,12 +176,15 @@ class AFNet(nn.Module):
 
         Raises:
             ValueError: If a video has no such frame.
+            RuntimeError: If the network is in training mode.
         """
         if not 0 <= t < self.config.n_frames:
             raise ValueError(
                 f"expected frames 0 to {self.config.n_frames - 1} of a video, for which the gates "
                 f"have weights; got frame {t}: begin the next video"
             )
+        if self.training:
+            raise RuntimeError(_NEEDS_EVAL)
         memory.begin_frame()
         gating = Gating(1.0, None, None, True, t)
         return self._run(frames[:, None], gating, memory if self.config.shift else None)
@@ -202,10 +212,11 @@ class AFNet(nn.Module):
         return AFNetOutput(by_frame.mean(dim=1), masks, positions, margins, ran, by_frame)
 
     def fused(self) -> AFNet:
-        """Return a copy for inference, with every BatchNorm folded that follows a convolution.
+        """Return a copy for inference, with the BatchNorms of its layers folded into convolutions.
 
-        Its logits are the network's within rounding. Its state dict is another one: save the
-        network, not the copy.
+        Those of the gates, which cost nothing, stay. Its logits are the network's within rounding,
+        but where a gate's margin is its threshold within rounding. Its state dict is another one:
+        save the network, not the copy.
         """
         network = copy.deepcopy(self).eval()
         for module in list(network.modules()):

@@ -97,7 +97,8 @@ class AFNetStage(Stage):
         gate_temperature(0, 1, temperature)  # likewise
         self.network = network
         self._ratio, self._spatial_ratio = ratio, spatial_ratio
-        self._weight = loss_weight if config.selection == "hard" else 0.0
+        self._is_hard = config.selection == "hard"
+        self._weight = loss_weight if self._is_hard else 0.0
         self._kind: ScheduleKind = temperature
         prices = None if cost is None else torch.tensor(cost.focal_gmacs)
         self.register_buffer("_prices", prices, persistent=False)
@@ -146,7 +147,8 @@ class AFNetStage(Stage):
         if not self.training:
             return losses
         n = len(labels) if self.counts else 0
-        self.network.follow(rows_of_all(outputs.margins[:n]))
+        if self._is_hard:
+            self.network.follow(rows_of_all(outputs.margins[:n]))
         shares = mean_over_all(outputs.masks[:n].mean(dim=1))
         weight = self._weight
         selection = selection_loss(shares, self.target, weight=weight, prices=self._prices)

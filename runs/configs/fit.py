@@ -339,8 +339,8 @@ class FitAFNetConfig:
             some may keep more frames than others.
         spatial_ratio: RS, the share of positions of each frame that are not set to zero; without
             gates of positions if not given.
-        loss_weight: Weight λ of the loss that draws gates to the ratios.
-        temperature: How the temperature of the gates' gradient falls from 1 to 0.01.
+        loss_weight: Weight λ of the loss that draws gates to the ratios; none with soft selection.
+        temperature: How the temperature of hard gates' gradient falls from 1 to 0.01.
         keep_score: What a gate's score to keep begins with, that to skip with 1: the nearer, the
             sooner gates learn to skip.
         fusion: How the branches are joined: with weights from what is seen, or added.

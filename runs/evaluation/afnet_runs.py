@@ -21,7 +21,8 @@ from .trace import Played
 class AFNetRun(PixelRun):
     """A network whose gates choose the frames that its full branches read; see `PixelRun`.
 
-    It predicts once for a video. What its rows keep is the mean share of frames over the blocks.
+    It predicts once for a video. A decision is one for a frame and a block: what its rows keep is
+    the share of these for which the focal branch was run.
 
     Attributes:
         recognizer: In eval mode, its batch norms folded.
@@ -71,8 +72,7 @@ class AFNetRun(PixelRun):
     def look(self, frames: Tensor, kind: str | None, draws: Tensor) -> Recognition:
         """Recognize videos; see `PixelRun.look`."""
         found = self.output(frames, kind, draws)
-        kept = found.masks.double().mean(dim=(1, 2))[:, None]
-        return replace(self.recognizer.concluded(found), attended=kept)
+        return replace(self.recognizer.concluded(found), attended=found.ran.flatten(1))
 
     def output(self, frames: Tensor, kind: str | None, draws: Tensor) -> AFNetOutput:
         """Return what the network gives of videos; see `PixelRun.look`."""

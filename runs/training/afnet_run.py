@@ -29,6 +29,8 @@ from .stages import Training
 # code's.
 _GATES_FASTER = 10
 _BATCH = 32
+# A share by which a budget may be off the bounds that a message has told.
+_ROUNDING = 1e-3
 
 
 def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
@@ -104,7 +106,7 @@ def _of_one_frame(config: FitAFNetConfig) -> AFNetTrainingConfig:
     if config.training.lr_gates:
         raise UsageError(
             f"--lr-gates {config.training.lr_gates:g}: of one frame, which they keep, gates learn "
-            "nothing: leave it out"
+            "nothing: give --lr-gates 0"
         )
     return replace(config.training, lr_gates=0.0)
 
@@ -113,15 +115,20 @@ def _target(config: FitAFNetConfig, network: AFNet) -> tuple[float, AFNetCost | 
     """Return the ratio, and for a budget of compute, of which it is then a share, the cost."""
     if config.gmacs is None:
         return config.ratio, None
+    if config.selection == "soft":
+        raise UsageError(
+            f"--gmacs {config.gmacs:g}: soft selection skips nothing, and costs the same whatever "
+            "its weights: leave the option out, or --selection soft"
+        )
     cost, steps = afnet_cost(network, config.frames.frame), config.frames.steps
     ratio = cost.share_of(config.gmacs, steps)
-    if not 0 <= ratio <= 1:
+    if not -_ROUNDING <= ratio <= 1 + _ROUNDING:
         least, most = (cost.at_ratio(share, steps) for share in (0, 1))
         raise UsageError(
             f"--gmacs {config.gmacs:g}: a video costs between {least:.4g} GMACs, where no block "
             f"keeps a frame, and {most:.4g}, where all keep all: give a number between them"
         )
-    return ratio, cost
+    return min(max(ratio, 0.0), 1.0), cost
 
 
 def _measured(recognizer: AFNetRecognizer, samples: Samples) -> tuple[float, float]:
@@ -129,6 +136,6 @@ def _measured(recognizer: AFNetRecognizer, samples: Samples) -> tuple[float, flo
     kept, gmacs = [], []
     for frames, *_ in samples.batches(0, torch.arange(samples.n).split(_BATCH)):
         found = recognizer.look(frames)
-        kept.append(found.masks.double().mean(dim=(1, 2)))
+        kept.append(found.ran.double().mean(dim=(1, 2)))
         gmacs.append(recognizer.cost.of_videos(found.ran))
     return float(torch.cat(kept).mean()), float(torch.cat(gmacs).mean())

@@ -11,6 +11,7 @@ import torch
 from focusgym.recognizer import uniform_draws
 from focusgym.recognizer.afnet.gates import (
     Navigation,
+    SpatialNavigation,
     gate_temperature,
     ratio_target,
     select,
@@ -98,9 +99,27 @@ def test_a_threshold_keeps_as_many_frames_as_the_noise_does() -> None:
     kept = select(margin - gate.threshold, 1.0)
     assert kept.mean().item() == pytest.approx(by_noise, abs=1 / 200)
     assert margin[kept == 1].min() > margin[kept == 0].max(), "those with the highest margins"
-    gate = Navigation(4, 8, 3.0)
-    gate.follow(torch.full((50, 8), 9.0))  # the noise keeps all but one of 10,000
-    assert gate.threshold == 0
+    for margins in (
+        torch.full((50, 8), 9.0),  # the noise keeps all but one of 10,000
+        torch.full((50, 8), math.nan),
+        torch.full((50, 8), math.inf),
+    ):
+        gate = Navigation(4, 8, 3.0)
+        gate.follow(margins)
+        assert gate.threshold == 0
+    gate.eval().follow(margin)
+    assert gate.threshold == 0, "a gate that is not trained stays as it is"
+
+
+def test_gates_of_positions_learn_when_the_target_first_falls() -> None:
+    """Without noise their gradient at that temperature must not vanish."""
+    torch.manual_seed(0)
+    gate, maps = SpatialNavigation(16), torch.randn(4, 16, 8, 8)
+    share = select(gate(maps), gate_temperature(10, 50)).mean()
+    selection_loss(share[None], ratio_target(10, 0.4)).backward()
+    assert gate.score.bias is not None
+    assert gate.score.bias.grad is not None
+    assert float(gate.score.bias.grad.abs().max()) > 1e-3
 
 
 def test_temperatures() -> None:

@@ -91,10 +91,21 @@ def test_a_released_backbone_that_was_trained_on_images() -> None:
         assert torch.equal(kept[ours], state[f"module.{theirs}"])
 
 
+def test_the_weights_of_the_fusion_may_lack_or_be_left_over() -> None:
+    for source, network, why in (
+        (make(), fresh(fusion="addition"), "this network has none"),
+        (make(fusion="addition"), fresh(), "the weights have none"),
+    ):
+        report = begin_with(network, source.state_dict())
+        assert report.left_out == {"fusion": why}
+        for name, value in network.state_dict().items():
+            if ".fusion." not in name:
+                assert torch.equal(value, source.state_dict()[name]), name
+
+
 def test_what_is_refused_changes_nothing() -> None:
     source = make().state_dict()
     for change, network, expected in (
-        ({}, fresh(fusion="addition"), "missing none, unexpected stages.0.fusion.layers.0.weight"),
         ({}, fresh(ample_divisor=1), r"; stages.0.pairs.0.ample.branch.0.weight is \(.*\), exp"),
         ({"stem.0.weight": None}, fresh(), "missing stem.0.weight, unexpected none"),
         ({"more.weight": torch.zeros(1)}, fresh(), "missing none, unexpected more.weight"),

@@ -90,6 +90,14 @@ def test_gathering_follows_changed_weights_and_sizes() -> None:
         assert_near(gathered, masked)
 
 
+def test_weights_that_were_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        network = make()
+        masks = masks_of("random", network, 2)
+        gathered = network(clips(2), masks=masks, gather=True).logits
+        assert_near(gathered, network(clips(2), masks=masks).logits)
+
+
 @torch.no_grad()
 def test_under_autocast_gathered_and_masked_are_close() -> None:
     network = make("narrow", shift="offline")
@@ -120,7 +128,14 @@ def test_noise_is_what_the_caller_gives() -> None:
     noisy = [network(frames, draws=draws).masks for _ in range(2)]
     assert torch.equal(*noisy)
     assert not torch.equal(noisy[0], quiet[0])
-    assert torch.equal(network(frames, draws=torch.full_like(draws, 0.5)).masks, quiet[0])
+    # Noise stands in the place of the thresholds: draws of 1/2 are no noise.
+    undrawn = network(frames, draws=torch.full_like(draws, 0.5))
+    assert torch.equal(undrawn.masks, (undrawn.margins > 0).float())
+    thresholds = torch.stack([p.navigation.threshold for s in network.stages for p in s.pairs])  # type: ignore[union-attr, misc]
+    assert thresholds.abs().min() > 0
+    # What the gates of the later blocks see depends on the masks of those before.
+    first = network(frames).margins[:, :, 0]
+    assert torch.equal(quiet[0][:, :, 0], (first > thresholds[0]).float())
 
 
 @torch.no_grad()
@@ -139,6 +154,7 @@ def test_spatial_gates_set_positions_to_zero() -> None:
     network, frames = make("narrow", spatial=True, shift="offline"), clips(3)
     for stage in network.stages:
         for pair in stage.pairs:  # type: ignore[union-attr]
+            pair.spatial.norm.reset_parameters()
             pair.spatial.reduce.weight.normal_()
             pair.spatial.score.weight.copy_(torch.eye(2)[:, :, None, None])
             pair.spatial.score.bias.copy_(torch.tensor([0.0, 0.1]))
@@ -203,13 +219,20 @@ def test_inputs_are_checked() -> None:
         network(clips(1), masks=torch.ones(1, 4, 5))
     with pytest.raises(ValueError, match="images must be uint8"):
         network(clips(1).float())
+    with pytest.raises(ValueError, match="masks of hard selection must be 0 or 1"):
+        network(clips(1), masks=torch.full((1, T, 4), 0.3))
+    with pytest.raises(RuntimeError, match=r"in training mode: call eval\(\)"):
+        network.train().next_frame(clips(1)[:, 0], 0, network.start())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"backbone": "resnet5"}, "did you mean 'resnet50'"),
-        ({"n_frames": 0}, "n_frames must be at least 1; got 0"),
+        ({"n_frames": 0}, "n_frames must be a whole number of at least 1; got 0"),
+        ({"n_classes": 2.5}, "n_classes must be a whole number of at least 1; got 2.5"),
+        ({"spatial": "no"}, "spatial must be True or False; got 'no'"),
+        ({"keep_score": float("nan")}, "keep_score must be a finite number; got nan"),
         (
             {"ample_divisor": 3},
             "ample_divisor must divide 16, of which all channels of small are",

@@ -136,10 +136,14 @@ def test_the_best_is_one_that_was_trained_for_the_ratio(monkeypatch: pytest.Monk
     assert (kept.epoch, kept.val_accuracy) == (3, 0.6)  # not before the second epoch
 
 
-@pytest.mark.parametrize("stop_after", [0, 2, 6])
-def test_going_on_is_not_having_been_interrupted(stop_after: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stop_after", "rates"), [(0, RATES), (2, RATES), (6, RATES), (6, {"afnet": 0.01})]
+)
+def test_going_on_is_not_having_been_interrupted(
+    stop_after: int, rates: dict[str, float], tmp_path: Path
+) -> None:
     """Bit for bit, from before the first batch, and from the midst of two epochs."""
-    config = FitConfig(3, 3, RATES)
+    config = FitConfig(3, 3, rates)
     whole, resumed, how = make_stage(), make_stage(), {"checkpoint_s": 0.0}
     kept = train(whole, config, checkpoint=tmp_path / "whole", **how)
     with pytest.raises(Interrupted):
