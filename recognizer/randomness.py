@@ -56,6 +56,8 @@ class Purpose(IntEnum):
     """The order of the classes in a block of videos of the pairs of digits: (split, block)."""
     DIGIT_PAIR_VIDEO = 21
     """A video of the pairs of digits: (split, index)."""
+    VIDEO_FOLDS = 22
+    """Which videos are measured together, by what was fitted on the others: ()."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:
