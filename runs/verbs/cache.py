@@ -27,6 +27,7 @@ from ...feature_cache import (
 )
 from ...feature_cache.building.encode import check_encoders
 from ...recognizer import Encoder, format_gmacs, read_classifier
+from ..comparison.headroom import measure_headroom, print_headroom
 from ..configs.cache import (
     CacheBuildConfig,
     CacheHeadroomConfig,
@@ -36,7 +37,6 @@ from ..configs.cache import (
     CacheVerifyConfig,
     ContentConfig,
 )
-from ..evaluation.headroom import measure_headroom, print_headroom
 from ..options.devices import device_of
 from ..options.groups import groups_of_options
 from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of

@@ -23,10 +23,10 @@ from ...agents import (
 )
 from ...envs import FocusEngine
 from ...recognizer import Purpose, compute_unit, generator
-from ..comparison.statistics import bootstrap_videos, interval
+from ..evaluation.measures import SHOWN, accuracy_interval, plain_table, print_whole
+from ..evaluation.trace import play
 from ..options.parse import tell
-from .measures import SHOWN, accuracy_interval, plain_table, print_whole
-from .trace import play
+from .statistics import bootstrap_videos, interval
 
 # Rules that look nowhere, or where they look whatever the video shows.
 BLIND = ("no_patch", "random", "central", "gaussian", "fixed_box")
@@ -225,8 +225,9 @@ def print_headroom(found: Mapping[str, Any]) -> None:
             *(f"{100 * row['accuracy_by_step'][n - 1]:.1f}" for n in shown),
             f"{100 * row['mean']:.1f}",
             f"{low:.1f}–{high:.1f}",
-            f"{100 * over['mean']:+.1f}",
-            f"{least:+.1f} to {most:+.1f}",
+            *(f"{100 * over['mean']:+.1f}", f"{least:+.1f} to {most:+.1f}")
+            if row["name"] != "random"
+            else ("", ""),
             unit.number(row["gmacs_per_video"]),
         )
     print_whole(table)
