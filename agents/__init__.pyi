@@ -1,6 +1,8 @@
 from .bounds import OracleAgent, TrueBoxAgent
 from .budget import keep_probabilities, keep_threshold, with_threshold
 from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
+from .confident import MostConfidentAgent
+from .cross_fitted import CrossFittedBoxAgent, GlanceRuleAgent
 from .cube_actor import CubeActorCritic
 from .exits.controls import fixed_exits, random_exits
 from .exits.outcome import ExitOutcome, apply_exits
@@ -49,6 +51,7 @@ __all__ = [
     "Checkpoints",
     "ClassifierKind",
     "CollapseWarning",
+    "CrossFittedBoxAgent",
     "CubeActorCritic",
     "DirectSystem",
     "EpisodeBuffer",
@@ -58,11 +61,13 @@ __all__ = [
     "FocusPPO",
     "GaussianAgent",
     "GlanceGruExtractor",
+    "GlanceRuleAgent",
     "GruPolicy",
     "LearnedAgent",
     "LearnedSystem",
     "Learner",
     "ModelAgent",
+    "MostConfidentAgent",
     "OracleAgent",
     "PPOConfig",
     "PlusTraining",

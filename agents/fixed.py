@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ..envs import FocusEngine, Plan, uniform_segments
 from ..recognizer import Purpose, confidence, generator
 
+_CHUNK = 256  # videos at a time: memory does not grow with B
+
 
 class Agent(Protocol):
     """Something that chooses where to look, and whether.
@@ -124,12 +126,25 @@ def best_fixed_option(engine: FocusEngine, videos: NDArray[np.int64]) -> int:
     """
     if not len(videos):
         raise ValueError("expected videos to choose the best fixed option on; got none: give rows")
-    means = []
-    for option in range(engine.cache.n_options):
-        options = np.full((len(videos), engine.cache.steps), option)
-        logits = engine.rollout(videos, options)
-        means.append(float(confidence(logits, engine.labels).mean()))
-    return int(np.argmax(means))
+    return int(fixed_confidences(engine, videos).mean(axis=0).argmax())
+
+
+def fixed_confidences(engine: FocusEngine, videos: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the confidence ``(B, K)`` that each fixed box gives in each video, mean over steps.
+
+    Args:
+        engine: Plays K times T decisions in each video, some videos at a time.
+        videos: ``(B,)`` rows.
+    """
+    n_options, steps = engine.cache.n_options, engine.cache.steps
+    sure = np.empty((len(videos), n_options))
+    for start in range(0, len(videos), _CHUNK):
+        some = videos[start : start + _CHUNK]
+        for option in range(n_options):
+            logits = engine.rollout(some, np.full((len(some), steps), option))
+            means = confidence(logits, engine.labels).double().mean(dim=1)
+            sure[start : start + _CHUNK, option] = means.cpu().numpy()
+    return sure
 
 
 class UniformFramesAgent:

@@ -58,6 +58,8 @@ class Purpose(IntEnum):
     """A video of the pairs of digits: (split, index)."""
     DIGIT_DECOYS = 22
     """What looks like the digit of a video from afar: (split, index)."""
+    VIDEO_FOLDS = 23
+    """Which fold of a cross-validation each video is in: ()."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

@@ -16,7 +16,13 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from .. import __version__
 from ..recognizer.files.disks import FULL, disk_error, leave_to_main_thread, refusal
-from .configs.cache import CacheInfoConfig, CachePlanConfig, CacheVerbs, CacheVerifyConfig
+from .configs.cache import (
+    CacheHeadroomConfig,
+    CacheInfoConfig,
+    CachePlanConfig,
+    CacheVerbs,
+    CacheVerifyConfig,
+)
 from .configs.compare import CompareConfig
 from .configs.data import DataDigitsConfig, DataPairsConfig, DataVerbs
 from .configs.evaluate import EvaluateConfig
@@ -59,8 +65,11 @@ RUNNERS: Mapping[type[Any], tuple[str, str]] = {
 _DESCRIPTION = "Learn where a video recognizer should look. --version tells the version."
 _PRINTED, _ELSEWHERE = "what is printed", "send it elsewhere"
 # Of these nothing is kept that goes on.
-_AT_ONCE: tuple[type[Any], ...] = (CacheInfoConfig, CachePlanConfig, CacheVerifyConfig)
-_AT_ONCE += (
+_AT_ONCE: tuple[type[Any], ...] = (
+    CacheHeadroomConfig,
+    CacheInfoConfig,
+    CachePlanConfig,
+    CacheVerifyConfig,
     DataDigitsConfig,
     DataPairsConfig,
     EvaluateConfig,

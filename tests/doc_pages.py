@@ -21,7 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from focusgym.runs.configs.cache import CacheInfoConfig, CacheMergeConfig, CacheVerifyConfig
+from focusgym.runs.configs.cache import (
+    CacheHeadroomConfig,
+    CacheInfoConfig,
+    CacheMergeConfig,
+    CacheVerifyConfig,
+)
 from focusgym.runs.configs.data import DataDigitsConfig, DataPairsConfig
 from focusgym.runs.configs.evaluate import EvaluateConfig
 from focusgym.runs.configs.import_checkpoint import ImportConfig
@@ -56,6 +61,7 @@ CONFIGS: dict[str, type[Any]] = {
     "cache verify": CacheVerifyConfig,
     "cache info": CacheInfoConfig,
     "cache merge": CacheMergeConfig,
+    "cache headroom": CacheHeadroomConfig,
     "evaluate": EvaluateConfig,
     "replay": ReplayConfig,
     "recognize": RecognizeConfig,

@@ -28,6 +28,7 @@ class VideoSamples:
 
     Attributes:
         n: How many videos.
+        labels: Theirs; see `targets`.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class VideoSamples:
         """
         self.n = len(videos)
         self._clips = clips_of(videos)
-        self._labels = targets(videos["labels"], n_classes)
+        self.labels = targets(videos["labels"], n_classes)
         self._frames, self._augment, self._key = frames, augment, draws_key
         self._draws_shape = (frames.steps, 2) if draws_shape is None else draws_shape
         self._kept: dict[int, Tensor] = {}
@@ -85,11 +86,11 @@ class VideoSamples:
         for some in rows:
             frames = torch.stack([next(decoded) for _ in some])
             if self._key is None:
-                yield frames, self._labels[some]
+                yield frames, self.labels[some]
             else:
                 steps, width = self._draws_shape
                 draws = uniform_draws(some.tolist(), steps, [*self._key, epoch], width)
-                yield frames, draws, self._labels[some]
+                yield frames, draws, self.labels[some]
 
 
 def cache_samples(
@@ -112,7 +113,7 @@ def cache_samples(
         glance, local, _ = cache.sequences(videos[rows.numpy()], options, attended)
         return glance, local, labels[rows.to(cache.device)]
 
-    return TensorSamples(len(videos), load)
+    return TensorSamples(len(videos), load, labels)
 
 
 def targets(labels: pd.Series[str], n_classes: int) -> Tensor:

@@ -18,11 +18,16 @@ class Samples(Protocol):
 
     Attributes:
         n: How many there are.
+        labels: Of all of them, as batches have them; None where they are known only batch by batch.
     """
 
     @property
     def n(self) -> int:
         """How many there are."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Of all of them, ``(n,)`` int64 or ``(n, C)`` bool; None where they are not at hand."""
 
     def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """Yield one batch after the other.
@@ -44,10 +49,12 @@ class TensorSamples:
     Attributes:
         n: How many there are.
         load: Gives the tensors of a batch, from the epoch's index and rows ``(B,)``.
+        labels: Of all samples, ``(n,)`` int64 or ``(n, C)`` bool; None where they are not at hand.
     """
 
     n: int
     load: Callable[[int, Tensor], tuple[Tensor, ...]]
+    labels: Tensor | None = None
 
     def batches(self, epoch: int, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """Yield one batch after the other; see `Samples`."""

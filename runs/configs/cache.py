@@ -57,7 +57,7 @@ class CachePlanConfig:
         content: What is stored of each.
         sample: Videos that are encoded to estimate the time.
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
-            paper's). What the command line says counts more.
+            paper's), clips_sharp. What the command line says counts more.
         json: Print one JSON object and nothing else.
     """
 
@@ -141,8 +141,33 @@ class CacheMergeConfig:
 
 
 @dataclass(frozen=True)
+class CacheHeadroomConfig:
+    """Tell whether looking can pay, before any policy is trained.
+
+    On the split val, rules that are blind to the video stand beside those that see it: the best
+    fixed box, a linear rule on the glance, both measured on videos that they were not fitted to,
+    the patch after which f_C is most confident, and the oracle, which knows the label.
+
+    Attributes:
+        cache: Its folder.
+        classifier: Bundle of f_C, trained on this cache with random patches.
+        group: The option group that is chosen from, where the cache holds several.
+        seed: Of random patches, and of which videos are measured together.
+        device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
+        json: Print one JSON object and nothing else.
+    """
+
+    cache: Positional[Path]
+    classifier: Path
+    group: str | None = None
+    seed: int = 0
+    device: Device = "cpu"
+    json: bool = False
+
+
+@dataclass(frozen=True)
 class CacheVerbs:
-    """Feature caches: plan, build, verify, info, merge.
+    """Feature caches: plan, build, verify, info, merge; and headroom, whether looking can pay.
 
     Attributes:
         verb: What to do.
@@ -154,4 +179,5 @@ class CacheVerbs:
         | Annotated[CacheVerifyConfig, subcommand("verify")]
         | Annotated[CacheInfoConfig, subcommand("info")]
         | Annotated[CacheMergeConfig, subcommand("merge")]
+        | Annotated[CacheHeadroomConfig, subcommand("headroom")]
     )

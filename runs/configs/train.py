@@ -116,7 +116,7 @@ class TrainConfig:
             off-policy algorithm, such as SAC of adafocus_v2_sac, keeps no checkpoint, for its
             replay buffer is none of the run's files: its training begins again.
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
-            paper's), digits, clips. What the command line says counts more.
+            paper's), digits, clips, clips_sharp. What the command line says counts more.
         json: Print results.json instead of a table.
         method: Which method, if not AdaFocus.
         learning: How that learns.

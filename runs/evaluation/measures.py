@@ -16,7 +16,7 @@ from torch import Tensor
 from ...recognizer import compute_unit, measure
 from .trace import Played
 
-_SHOWN = 6  # steps in a printed table
+SHOWN = 6  # steps in a printed table
 _WIDE = Console(width=1000, markup=False)
 
 
@@ -85,20 +85,13 @@ def _print_table(rows: Sequence[dict[str, Any]], glances: int, steps: int) -> No
     """Print rows with the same number of predictions, of which the first may be of a glance."""
     if glances:
         # The first cubes count most: they are shown ever more sparsely.
-        cubes = np.geomspace(1, steps - 1, min(steps, _SHOWN) - 1).round().astype(int)
+        cubes = np.geomspace(1, steps - 1, min(steps, SHOWN) - 1).round().astype(int)
         shown, when, what = np.unique([0, *cubes]), "the glance and n cubes", "cubes"
     else:
-        shown = np.unique(np.linspace(1, steps, min(steps, _SHOWN)).round().astype(int))
+        shown = np.unique(np.linspace(1, steps, min(steps, SHOWN)).round().astype(int))
         when, what = "t frames" if steps > 1 else "all frames", "frames"
-    table = Table(
-        title=f"accuracy (%) on {rows[0]['n_videos']} videos, after {when}; {what} kept (%)",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 0, 0, 1),
-        title_justify="left",
-    )
-    table.add_column("policy", no_wrap=True)
+    title = f"accuracy (%) on {rows[0]['n_videos']} videos, after {when}; {what} kept (%)"
+    table = plain_table(title, "policy")
     for n in shown:
         named = f"n={n}" if glances else f"t={n}" if steps > 1 else "top-1"
         table.add_column(named if n else "glance", justify="right", no_wrap=True)
@@ -116,12 +109,31 @@ def _print_table(rows: Sequence[dict[str, Any]], glances: int, steps: int) -> No
             f"{100 * row['kept_share']:.0f}",
             unit.number(row["gmacs_per_video"]),
         )
-    console = Console(markup=False, highlight=False)
-    # Names and digits are never cut off: where the console is narrow, lines are longer than it is.
-    console.width = max(console.width, Measurement.get(_WIDE, _WIDE.options, table).maximum)
-    console.print(table)
+    console = print_whole(table)
     if len(shown) < steps:
         console.print(
             f"{len(shown)} of {steps} {'predictions' if glances else 'frames'} are shown; the mean "
             "is over all, and --json prints all"
         )
+
+
+def plain_table(title: str, first: str) -> Table:
+    """Return a table with a title and its first column, of names that are never cut off."""
+    table = Table(
+        title=title,
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+        title_justify="left",
+    )
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def print_whole(table: Table) -> Console:
+    """Print a table; where the console is narrow, lines are longer than it is."""
+    console = Console(markup=False, highlight=False)
+    console.width = max(console.width, Measurement.get(_WIDE, _WIDE.options, table).maximum)
+    console.print(table)
+    return console

@@ -80,7 +80,7 @@ def make_encoders(
             draws = uniform_draws(rows.tolist(), recipe.frames.steps, [seed, stage, epoch])
             return frames[rows], draws, labels[rows]
 
-        return TensorSamples(len(labels), load)
+        return TensorSamples(len(labels), load, labels)
 
     with torch_threads(recipe.training_threads):
         patches_training(
@@ -113,7 +113,7 @@ def _train_on_full_frames(
 
     def samples(split: str) -> TensorSamples:
         frames, labels = map(torch.from_numpy, decoded[split])
-        return TensorSamples(len(labels), lambda _, rows: (frames[rows], labels[rows]))
+        return TensorSamples(len(labels), lambda _, rows: (frames[rows], labels[rows]), labels)
 
     key, title = [seed, FULL_FRAMES, index], f"full frames: {stage.encoder.config.name}"
     with torch_threads(recipe.training_threads):

@@ -81,7 +81,7 @@ def in_order(samples: TensorSamples, order: str, steps: int, key: Sequence[int])
         at = torch.from_numpy(drawn)[..., None].to(glance.device)  # (B, T, 1)
         return *(each.gather(1, at.expand_as(each)) for each in (glance, local)), labels
 
-    return TensorSamples(samples.n, load)
+    return TensorSamples(samples.n, load, samples.labels)
 
 
 def segment_order(order: str, steps: int, key: Sequence[int]) -> NDArray[np.int64]:

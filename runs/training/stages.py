@@ -6,6 +6,7 @@ trained, and what is told of it, is theirs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,8 +27,10 @@ from ...recognizer import (
     Stage,
     TensorSamples,
     fit,
+    rank_and_world,
     write_bundle,
 )
+from .chance import chance_note
 from .samples import policy_samples, random_samples
 
 Write = Callable[[Path, dict[str, float]], None]
@@ -55,7 +58,7 @@ class Training:
     write: Write
 
     def run(self, checkpoint: Path | None = None) -> Fitted:
-        """Train; the stage is then that of the best epoch.
+        """Train; the stage is then that of the best epoch. Tell if that may have learned nothing.
 
         Args:
             checkpoint: File from which an interrupted training goes on; None keeps none.
@@ -65,7 +68,13 @@ class Training:
             CheckpointError: If the checkpoint is of another training, or damaged.
         """
         how: Any = {"name": self.title, "seed": self.key, "checkpoint": checkpoint}
-        return fit(self.stage, *self.samples, self.settings, **how)
+        kept = fit(self.stage, *self.samples, self.settings, **how)
+        labels = self.samples[1].labels
+        if labels is not None and rank_and_world()[0] == 0:
+            note = chance_note(self.title, kept.val_accuracy, labels)
+            if note is not None:
+                print(f"focusgym: {note}", file=sys.stderr)
+        return kept
 
     def keep(self, folder: Path, kept: Fitted) -> dict[str, float]:
         """Write the bundles of what was trained; return the numbers that were measured on it."""

@@ -1,4 +1,4 @@
-"""The verb ``cache``: plan, build, verify, info, merge."""
+"""The verb ``cache``: plan, build, verify, info, merge, headroom."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pandas as pd
 import torch
 from rich.console import Console
 
+from ...envs import FeatureSource, FocusEngine
 from ...feature_cache import (
     CacheConfig,
+    FeatureCache,
     VideoEncoder,
     build_cache,
     cache_info,
@@ -24,9 +26,11 @@ from ...feature_cache import (
     verify_cache,
 )
 from ...feature_cache.building.encode import check_encoders
-from ...recognizer import Encoder, format_gmacs
+from ...recognizer import Encoder, format_gmacs, read_classifier
+from ..comparison.headroom import measure_headroom, print_headroom
 from ..configs.cache import (
     CacheBuildConfig,
+    CacheHeadroomConfig,
     CacheInfoConfig,
     CacheMergeConfig,
     CachePlanConfig,
@@ -52,6 +56,8 @@ def run_cache_verb(config: Any) -> None:
             info(config, console)
         case CacheMergeConfig():
             merge(config, console)
+        case CacheHeadroomConfig():
+            headroom(config)
 
 
 def plan(config: CachePlanConfig, console: Console) -> None:
@@ -141,6 +147,31 @@ def merge(config: CacheMergeConfig, console: Console) -> None:
         _print_json({**_made(config.out), "shards": [str(path) for path in config.shards]})
     else:
         console.print(f"merged {len(config.shards)} shards into {config.out}")
+
+
+def headroom(config: CacheHeadroomConfig) -> None:
+    """Tell whether looking can pay on the videos of a cache."""
+    cache = FeatureCache.open(config.cache, config.group, device_of(config.device))
+    if cache.n_options < 2:
+        raise UsageError(
+            f"--group {cache.group.name}: it has one option, and where to look cannot be chosen: "
+            f"give another of {', '.join(cache.groups)}, or build the cache with patches"
+        )
+    videos = cache.split("val")
+    if len(videos) < 2:
+        raise UsageError(
+            f"{cache.root} has one video in the split val, and what is fitted to a video is "
+            "measured on another: build the cache with more, some hundred tell something"
+        )
+    classifier = read_classifier(config.classifier, cache.fingerprint, cache.root)
+    with usage():
+        engine = FocusEngine(FeatureSource(cache, classifier))
+    found = measure_headroom(engine, videos, config.seed)
+    if config.json:
+        named = {"cache": str(config.cache), "classifier": str(config.classifier), "split": "val"}
+        _print_json(named | found)
+    else:
+        print_headroom(found)
 
 
 def _print_json(content: Mapping[str, Any]) -> None:

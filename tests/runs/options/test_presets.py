@@ -28,7 +28,7 @@ from focusgym.runs.configs.train import (
     TrainConfig,
 )
 from focusgym.runs.options.groups import read_group
-from focusgym.runs.options.parse import reward_of
+from focusgym.runs.options.parse import reward_of, settings_of
 from focusgym.runs.options.ppo import ppo_config
 from focusgym.runs.options.presets import VERBS, preset_names, read_preset, resolved, write_config
 from focusgym.runs.options.systems import check_other_options, system_of
@@ -116,8 +116,8 @@ def test_the_quickstart_trains_as_its_presets_say() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_key_of_a_preset_decides(name: str) -> None:
     """Whatever a section says is what comes of it, read in another way."""
-    # AdaFocus's eight, V2's six, V3's six, AFNet's six, the pairs'
-    assert len(preset_names()) == 27 + len(SYSTEMS)
+    # AdaFocus's nine, V2's six, V3's six, AFNet's six, the pairs'
+    assert len(preset_names()) == 28 + len(SYSTEMS)
     for section, options in read_preset(name).items():
         verb, *given = section.split(" --")
         args = [arg for option in given for arg in (f"--{option}", "x")]
@@ -125,6 +125,24 @@ def test_every_key_of_a_preset_decides(name: str) -> None:
         found = resolved(config)
         for key, value in options.items():
             assert found[key] == value, (section, key)
+
+
+def test_sharp_clips_differ_from_clips_in_what_is_cached() -> None:
+    """A glance of 96 px of frames of 320, of which patches are cut; all is trained as for clips."""
+    sharp, usual = read_preset("clips_sharp"), read_preset("clips")
+    assert {name: sharp[name] for name in usual} == usual
+    content = parsed("cache build", *NEEDED["cache build"], "--preset", "clips_sharp").content
+    (group,) = (read_group(text, content.frames.frame) for text in content.group)
+    assert group.places == PatchGrid(320, 128, 7)
+    assert (content.glance_px, content.frames.steps) == (96, clips().frames.steps)
+    assert content.frames.resize / 320 == pytest.approx(256 / 224, abs=1e-3)
+    given = ("--preset", "clips_sharp")
+    for more, quickstart in (((), clips().classifier), (("--policy", "p"), clips().finetune)):
+        config = parsed("fit classifier", *NEEDED["fit classifier"], *more, *given)
+        found = settings_of(config.training, ("classifier",))
+        assert found.scaled_lr == pytest.approx(quickstart.scaled_lr)
+        assert replace(found, lr=quickstart.lr, lr_batch_size=None) == quickstart
+        assert config.skip_rate == clips().skip_rate
 
 
 def test_sections_for_what_is_given(tmp_path: Path) -> None:
@@ -299,8 +317,8 @@ def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "adafocus_tsm_ppo, adafocus_v2, adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, "
         "adafocus_v3_ppo, adaframe, afnet_activitynet, afnet_digits, afnet_imagenet, afnet_jester, "
         "afnet_mini_kinetics, afnet_sthsth, arnet, average, clip_central, clip_fixed, "
-        "clip_random, clips, digit_pairs, digits, digits_v2, digits_v3, diving48_v3, fcvid, "
-        "fcvid_v2, fcvid_v3, frameexit, frameexit_gates, gru, jester, mini_kinetics, "
+        "clip_random, clips, clips_sharp, digit_pairs, digits, digits_v2, digits_v3, diving48_v3, "
+        "fcvid, fcvid_v2, fcvid_v3, frameexit, frameexit_gates, gru, jester, mini_kinetics, "
         "mini_kinetics_v2, mini_kinetics_v3, ocsampler, sthsth_tsm_v2, sthsth_v1, sthsth_v2, "
         "sthsth_v3, tsm, tsm_plus, tsn, uniform, or give a file that ends in .yaml"
     )
