@@ -51,6 +51,8 @@ def test_what_is_trained(trained: tuple[Path, Call], data: Path) -> None:
         "lr": {"glance": 0.1, "local": 0.1, "classifier": 0.1, "policy": 0.1},
         "optimizer": "adamw",
         "schedule": "one_cycle",
+        "decay_epochs": (),
+        "warmup_epochs": 0,
         "momentum": 0.9,
         "nesterov": True,
         "weight_decay": 0.01,
