@@ -35,11 +35,13 @@ def command(out: Path, data: Path, *more: object) -> list[str]:
 def cubes_command(out: Path, data: Path, *more: object) -> list[str]:
     """Return the arguments behind ``focusgym fit`` for a run with cubes on digits."""
     given = ("cubes", out, "--videos", data, "--preset", "digits_v3", "--hidden", 8)
-    sizes = ("--steps", 6, "--cubes", D, "--policy-hidden", 6, "--conv-channels", 3)
+    sizes = ("--steps", 6, "--cubes", D)
     encoders = ("--glance-encoder", "small_glance", "--local-encoder", "small_local")
     weights = ("--weights", "small_glance=random", "--weights", "small_local=random")
-    rates = (*_RATES, "--lr-policy", 0.1)
-    every = (*given, *sizes, *encoders, *weights, "--glance-px", 8, *_HOW, *rates, *more)
+    learns = not {"--time", "--space"} <= {*more}  # tests give both where nothing is learned
+    of_a_policy = _OF_A_POLICY if learns else ()
+    how = ("--glance-px", 8, *_HOW, *_RATES, *of_a_policy)
+    every = (*given, *sizes, *encoders, *weights, *how, *more)
     return [*map(str, every)]
 
 

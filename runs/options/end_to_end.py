@@ -1,11 +1,11 @@
-"""What options of ``fit end-to-end`` have to agree on, checked before anything is trained."""
+"""What options of trainings end to end have to agree on, checked before anything is trained."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from ...recognizer import rank_and_world
-from ..configs.fit import FitEndToEndConfig, TrainingConfig
+from ..configs.fit import FitCubesConfig, FitEndToEndConfig, TrainingConfig
 from .parse import UsageError
 from .presets import options_of, preset_options
 
@@ -17,29 +17,36 @@ _OF_A_POLICY = (
     "lr-policy",
     "diversity",
     "stop-gradient",
+    "gradient",
 )
 
 
-def check_policy_options(config: FitEndToEndConfig) -> None:
-    """Refuse options of a policy where boxes depend on nothing that is seen.
+def check_policy_options(config: FitEndToEndConfig | FitCubesConfig) -> None:
+    """Refuse options of a policy where boxes or cubes depend on nothing that is seen.
 
-    What the preset says is no choice of the user's: it may stand beside such boxes.
+    What the preset says is no choice of the user's: it may stand beside such places.
 
     Raises:
         UsageError: If one is other than the preset's.
     """
-    if config.boxes == "learned":
+    if isinstance(config, FitEndToEndConfig):
+        verb, places, learns = "end-to-end", f"--boxes {config.boxes}", config.boxes == "learned"
+    else:
+        verb, places = "cubes", f"--time {config.time} --space {config.space}"
+        learns = "learned" in (config.time, config.space)
+    if learns:
         return
-    preset, known = config.training.preset, options_of(FitEndToEndConfig)
-    said = preset_options(preset, "fit end-to-end")
-    for option in _OF_A_POLICY:
+    preset, known = config.training.preset, options_of(type(config))
+    said = preset_options(preset, f"fit {verb}")
+    for option in (each for each in _OF_A_POLICY if each in known):
         name = option.replace("-", "_")
         value = getattr(config if hasattr(config, name) else config.training, name)
         usual = said.get(option, known[option].field.default)
-        if value != (float(usual) if isinstance(usual, str) else usual):
+        is_number = isinstance(value, float) and isinstance(usual, str)  # YAML reads 1e-3 as text
+        if value != (float(usual) if is_number else usual):
             shown = f"no-{option}" if value is False else option
             raise UsageError(
-                f"--{shown}: of a policy, and --boxes {config.boxes} has none: expected what the "
+                f"--{shown}: of a policy, and {places} has none: expected what the "
                 f"preset {preset} says, {usual}; got {value}: leave the option out"
             )
 

@@ -47,6 +47,7 @@ def run_fit_verb(config: StageConfig) -> None:
                 check_policy_options(config)
                 fit_end_to_end(config, device)
             case FitCubesConfig():
+                check_policy_options(config)
                 fit_cubes(config, device)
             case FitAFNetConfig():
                 fit_afnet(config, device)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from end_to_end_runs import command
+from end_to_end_runs import command, cubes_command
 from verbs import refused
 
 from focusgym.recognizer import PolicyConfig, build_policy
@@ -29,6 +29,11 @@ def test_boxes_without_a_policy_have_none_of_its_options(
         (("--boxes", "central", "--lr-policy", 0.1), "--lr-policy: of a policy, and --boxes centr"),
     ):
         assert told in refused(capsys, *command(tmp_path / "out", tmp_path, *more)), more
+    random = ("--time", "random", "--space", "uniform")
+    for option, value in (("policy-hidden", 7), ("gradient", "pixel")):
+        given = cubes_command(tmp_path / "out", tmp_path, *random, f"--{option}", value)
+        told = f"--{option}: of a policy, and --time random --space uniform has none: expected"
+        assert told in refused(capsys, *given), option
     assert not [*tmp_path.iterdir()]
 
 
