@@ -39,3 +39,13 @@ def test_a_reduction_needs_a_side_and_no_bundle(
         f"--glance-reduction: the bundle {bundle} says itself how its input is reduced: leave the "
         "option out"
     ) in capsys.readouterr().err
+
+
+def test_a_bundle_that_is_not_there_is_said_where_to_come_from() -> None:
+    for glance, local in (
+        ("outputs/quickstart/encoders/none", "small_local"),
+        ("small_glance", "outputs/quickstart/encoders/none"),
+    ):
+        weights = tuple(f"{name}=random" for name in (glance, local) if "/" not in name)
+        with pytest.raises(UsageError, match="there is no folder outputs/quickstart/encoders/none"):
+            encoders_of(glance, local, weights, None)
