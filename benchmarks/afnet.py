@@ -3,9 +3,9 @@
 ``python benchmarks/afnet.py FOLDER --seeds 3`` runs, for each seed in ``FOLDER/sSEED``, commands of
 docs/afnet.md: a network without skipping on ordinary digits, whose weights the others begin with;
 on digits that are visible in three frames of ten, a run for each ratio RT, and at RT = 0.5 one for
-each row of the supplement's Tables 4 and 6, and one for a budget of compute; on pairs of digits, with temporal shift, a run for each
-ratio. Then it prints what all came to on the test videos, with 95 % intervals over videos and over
-seeds. Called again it goes on after what is complete.
+each row of the supplement's Tables 4 and 6, and one for a budget of compute; on pairs of digits,
+with temporal shift, a run for each ratio. Then it prints what all came to on the test videos, with
+95 % intervals over videos and over seeds. Called again it goes on after what is complete.
 """
 
 from __future__ import annotations
