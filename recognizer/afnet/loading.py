@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..encoders.loading import WeightsError
+from ..encoders.loading import WeightsError, misfit
 from .network import AFNet
 
 # What the names of the released code and of bundles may begin with.
@@ -34,7 +34,6 @@ _HEAD, _FUSION = "head", "fusion"
 # What weights need not have: counts that inference does not use and exports drop, and thresholds of
 # gates, which are 0 where they were not trained, as in the released code.
 _MAY_LACK = ("num_batches_tracked", "threshold")
-_MOST_NAMES = 5  # that a message lists
 
 
 @dataclass(frozen=True)
@@ -136,20 +135,10 @@ def _load(network: AFNet, named: Mapping[str, Tensor], optional: Collection[str]
     own = network.state_dict()
     missing = sorted(key for key in {*own} - {*named} - {*optional} if not key.endswith(_MAY_LACK))
     unexpected = sorted({*named} - {*own})
-    differing = [
-        f"{key} is {tuple(value.shape)}, expected {tuple(own[key].shape)}"
-        for key, value in named.items()
-        if key in own and value.shape != own[key].shape
-    ]
-    problems = []
-    if missing or unexpected:
-        problems.append(f"missing {_some(missing)}, unexpected {_some(unexpected)}")
-    if differing:
-        problems.append(_some(differing))
-    if problems:
+    if problems := misfit(missing, unexpected, named, own):
         raise WeightsError(
-            f"the weights do not fit an AF network on {network.config.backbone}: "
-            f"{'; '.join(problems)}: give those of an AF network of these sizes"
+            f"the weights do not fit an AF network on {network.config.backbone}: {problems}: give "
+            "those of an AF network of these sizes"
         )
     for key, value in named.items():
         if not value.isfinite().all():
@@ -208,8 +197,3 @@ def _own(name: str) -> str:
 def _in(where: str, tensor: str, layers: Mapping[str, str], name: str) -> str:
     layer, _, rest = tensor.partition(".")
     return f"{where}.{layers[layer]}.{rest}" if layer in layers else name
-
-
-def _some(items: list[str]) -> str:
-    more = f" and {len(items) - _MOST_NAMES} more" if len(items) > _MOST_NAMES else ""
-    return ", ".join(items[:_MOST_NAMES]) + more or "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
@@ -67,24 +67,41 @@ def load_weights(encoder: Encoder, state: Mapping[str, Tensor]) -> None:
             unexpected.append(key)
     # Every BatchNorm counts its batches; inference does not use the count, and exports drop it.
     missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
+    if problems := misfit(missing, unexpected, found, own):
+        raise WeightsError(
+            f"the weights do not fit {encoder.config.name}: {problems}: give the state dict of "
+            "this network, or choose the encoder that they were trained in"
+        )
+    if shifted:
+        _check_shift(encoder, shifted)
+    encoder.trunk.load_state_dict(found, strict=False)
+
+
+def misfit(
+    missing: Sequence[str],
+    unexpected: Sequence[str],
+    found: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+) -> str:
+    """Return in what weights do not fit a network, in words; empty if they fit.
+
+    Args:
+        missing: Names that the network has and the weights lack.
+        unexpected: Names that it does not have.
+        found: The weights, by the network's names where it has them.
+        own: The network's own state dict.
+    """
     differing = [
         f"{key} is {tuple(value.shape)}, expected {tuple(own[key].shape)}"
         for key, value in found.items()
-        if value.shape != own[key].shape
+        if key in own and value.shape != own[key].shape
     ]
     problems = []
     if missing or unexpected:
         problems.append(f"missing {_some(missing)}, unexpected {_some(unexpected)}")
     if differing:
         problems.append(_some(differing))
-    if problems:
-        raise WeightsError(
-            f"the weights do not fit {encoder.config.name}: {'; '.join(problems)}: give the state "
-            "dict of this network, or choose the encoder that they were trained in"
-        )
-    if shifted:
-        _check_shift(encoder, shifted)
-    encoder.trunk.load_state_dict(found, strict=False)
+    return "; ".join(problems)
 
 
 def _check_shift(encoder: Encoder, shifted: set[str]) -> None:
@@ -145,6 +162,6 @@ def _of_head(name: str, prefix: str) -> bool:
     return bool(parts) and parts[0] in HEADS
 
 
-def _some(items: list[str]) -> str:
+def _some(items: Sequence[str]) -> str:
     more = f" and {len(items) - 5} more" if len(items) > 5 else ""
     return ", ".join(items[:5]) + more or "none"
