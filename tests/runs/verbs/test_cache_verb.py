@@ -133,7 +133,7 @@ def test_what_cannot_be_is_one_line(
         ((*usual, "--group", "patches:28"), "--group patches:28: expected patches:ENCODER:SIDE"),
         ((*usual, *small, *small), "--group: each once; got patches:small_local:28, patches:smal"),
         ((*usual, *small), "no weights for small_local: give --weights small_local=FILE, small_lo"),
-        ((*usual, "--group", f"full:{folder}:28"), f"{folder} is not a readable bundle"),
+        ((*usual, "--group", f"full:{folder}:28"), f"there is no folder {folder}, of an encoder"),
         ((*usual, *small, "--weights", "random"), "--weights random: expected NAME=WEIGHTS, such"),
         ((*usual, *small, *usual[2:]), "--weights: small_glance is given twice"),
         (
