@@ -19,8 +19,8 @@ class ReplayConfig:
 
     Attributes:
         out: Folder of the pages, which must not exist.
-        policy: A run of 'focusgym train', 'focusgym fit end-to-end', 'focusgym fit cubes' or
-            'focusgym fit afnet', or a policy bundle.
+        policy: A policy bundle, or a run of 'focusgym train' or of 'focusgym fit' end-to-end,
+            cubes or afnet.
         second: Another policy on the same option group, or another run of the same kind on the same
             videos, shown beside the first; random patches, boxes or cubes, or all frames kept by
             all gates, if it is not given.
