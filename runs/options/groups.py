@@ -192,12 +192,6 @@ def _encoder(
     source: str, weights: Mapping[str, str], input_px: int | None, reduction: str = "area"
 ) -> Encoder:
     if _is_bundle(source):
-        if not Path(source).is_dir():
-            raise UsageError(
-                f"there is no folder {source}, of an encoder's bundle: give one that is there; "
-                "those in outputs/quickstart are made by 'focusgym quickstart', others by "
-                "'focusgym fit encoder'"
-            )
         if input_px is not None:
             raise UsageError(
                 f"--glance-px: the bundle {source} says itself at which side it reads: leave the "
@@ -207,6 +201,12 @@ def _encoder(
             raise UsageError(
                 f"--glance-reduction: the bundle {source} says itself how its input is reduced: "
                 "leave the option out, or give area where a preset has another"
+            )
+        if not Path(source).is_dir():
+            raise UsageError(
+                f"there is no folder {source}, of an encoder's bundle: give one that is there; "
+                "those in outputs/quickstart are made by 'focusgym quickstart', others by "
+                "'focusgym fit encoder'"
             )
         return read_encoder(source)
     with usage():
