@@ -86,9 +86,7 @@ def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
     tint = draw_tint(rng)
     background = draw_background(rng, config, scans)
     centers = drift(rng, n_frames, digit / 2, side - digit / 2)
-    visible = visibility(rng, n_frames, config.visible_share)
-    most = max(1, int(config.most_visible_share * n_frames))
-    visible[np.flatnonzero(visible)[most:]] = False
+    visible = seen_at_most(visibility(rng, n_frames, config.visible_share), config)
     glyphs = [glyph if is_visible else None for is_visible in visible]
     digit_alone = Actor(glyphs, centers)
     actors = [*draw_decoys(config, split, index), digit_alone]
@@ -108,6 +106,7 @@ def draw_decoys(config: DigitsConfig, split: str, index: int) -> list[Actor]:
         glyph = resize(exchange_quarters(rng, images[rng.choice(scans)]), digit)
         centers = drift(rng, config.n_frames, digit / 2, config.frame_px - digit / 2)
         visible = visibility(rng, config.n_frames, config.visible_share)
+        visible = seen_at_most(visible, config)
         actors.append(Actor([glyph if shown else None for shown in visible], centers))
     return actors
 
@@ -135,6 +134,14 @@ def make_digits(config: DigitsConfig, root: str | os.PathLike[str]) -> pd.DataFr
         FileExistsError: If ``root`` exists.
     """
     return write_folder(config, partial(render, config), root)
+
+
+def seen_at_most(visible: NDArray[np.bool_], config: DigitsConfig) -> NDArray[np.bool_]:
+    """Return ``(F,)`` without the last visible frames beyond the most that may be."""
+    most = max(1, int(config.most_visible_share * config.n_frames))
+    fewer = visible.copy()
+    fewer[np.flatnonzero(visible)[most:]] = False
+    return fewer
 
 
 def visibility(rng: np.random.Generator, n_frames: int, share: float) -> NDArray[np.bool_]:

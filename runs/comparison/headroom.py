@@ -42,6 +42,7 @@ NAMES = {
     "oracle": "oracle: knows the label, no policy can",
 }
 FEWEST = 20  # videos, of which an interval by resampling says anything
+SMALL = 2.0  # points, which are hardly worth a policy
 _RESAMPLES = 10_000
 
 
@@ -82,7 +83,8 @@ def measure_headroom(engine: FocusEngine, videos: NDArray[np.int64], seed: int) 
     """Play cached videos by all rules, and set them beside one another.
 
     Args:
-        engine: Over the cache and f_C, which was not trained on these videos.
+        engine: Over the cache and f_C, which was not trained on these videos; its epoch may have
+            been chosen on them.
         videos: ``(B,)`` rows of the cache.
         seed: Of random places, and of the folds.
 
@@ -164,15 +166,16 @@ def verdict(over: Mapping[str, Margin], best: str, worth: Margin, n_videos: int)
     Args:
         over: By how much rules that look are better than the best blind one.
         best: The name of that one.
-        worth: By how much it is better than no patch at all.
+        worth: By how much it is better than no patch at all; it flatters, for the rule was chosen
+            as the best on the same videos.
         n_videos: B.
     """
     rule, surest, oracle = (over[name] for name in LOOKING)
     blind = f"the best rule that is blind to the video ({NAMES[best]})"
     if n_videos < FEWEST:
         return (
-            f"{n_videos} validation videos are too few to tell whether looking can pay: some "
-            "hundred tell differences of a few points."
+            f"{n_videos} validation videos are too few to tell whether looking can pay: a few "
+            "hundred tell differences of some points."
         )
     if rule.low > 0:
         said = (
@@ -188,15 +191,17 @@ def verdict(over: Mapping[str, Margin], best: str, worth: Margin, n_videos: int)
         )
     elif oracle.low > 0:
         said = (
-            f"No rule tried here is better than {blind}: the linear rule on the glance gains "
-            f"{rule} points, the most confident of all patches {surest}. The oracle's {oracle} is "
-            "no evidence: it knows the label."
+            f"No rule tried here is clearly better than {blind}: the linear rule on the glance "
+            f"gains {rule} points, the most confident of all patches {surest}. The oracle's "
+            f"{oracle} is no evidence: it knows the label."
         )
     else:
         said = (
-            f"Looking cannot pay here: even the oracle, which knows the label, gains {oracle} "
-            f"points over {blind}."
+            "Nothing here shows that looking can pay: not even the oracle, which knows the label, "
+            f"is clearly better than {blind}: it gains {oracle} points."
         )
+        if oracle.high > SMALL:
+            said += " The interval is wide: more validation videos could tell."
     if best == "no_patch":
         said += " Mind that no rule that is blind to the video is better than no patch at all."
     elif worth.low <= 0:

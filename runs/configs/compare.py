@@ -77,8 +77,8 @@ class CompareConfig:
             your own. Each is trained at all settings of its recipe, on whole frames or patches that
             the cache has to hold.
         learning: How they learn.
-        end_to_end: Set these runs of 'focusgym fit end-to-end' or 'focusgym fit cubes' beside,
-            measured on their video files: the same test videos as those of the others.
+        end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on
+            their video files: the same test videos as those of the others.
     """
 
     out: Positional[Path]

@@ -16,8 +16,8 @@ class EvaluateConfig:
     """Measure trained policies on a split, beside policies that do not learn.
 
     Attributes:
-        policies: Runs of 'focusgym train'; of 'focusgym fit end-to-end' or 'focusgym fit cubes',
-            which are played on the video files; policy bundles; or zip files of models of
+        policies: Runs of 'focusgym train'; of 'focusgym fit' end-to-end, cubes or afnet, which are
+            played on the video files; policy bundles; or zip files of models of
             Stable-Baselines3. Such a file can run code when it is opened: give only your own.
         algorithm: What saved the zip files: PPO, A2C, DQN, RecurrentPPO, ..., or module:attribute.
         cache: The feature cache, if not the one that a policy was trained on.
