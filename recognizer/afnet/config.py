@@ -68,9 +68,9 @@ class AFNetConfig:
             that no frame is skipped.
         spatial: Whether there is a second gate in each block, that keeps positions of the focal
             branch's input and sets the others to zero; see `SpatialNavigation`.
-        keep_score: What the score to keep a frame begins with; that to skip it begins
-            with 1. The nearer, the sooner a gate learns to skip: at 10, the released value, the
-            gradient is a ten-thousandth at first, which is too little for a short training.
+        keep_score: What the score to keep a frame begins with; that to skip it begins with 1. The
+            nearer, the sooner a gate learns to skip: at 10, the released value, the gradient is a
+            ten-thousandth at first, which is too little for a short training.
         dropout: Before the last layer, in training.
 
     Raises:

@@ -111,6 +111,12 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
     if not rates:
         named = ", ".join(f"--lr-{name}" for name in networks)
         raise UsageError(f"{named}: one at least must be more than 0: all of them are 0")
+    if config.decay_epochs and max(config.decay_epochs) >= config.epochs:
+        raise UsageError(
+            f"--decay-epochs {' '.join(map(str, config.decay_epochs))}: the preset's, if they are "
+            f"not given, and a training of --epochs {config.epochs} ends before: give others, or "
+            "--decay-epochs without numbers for a cosine"
+        )
     with usage():
         return FitConfig(
             config.epochs,

@@ -94,18 +94,25 @@ def _select(config: ReplayConfig, pair: Pair) -> tuple[list[Pick], list[str]]:
         for row in config.videos
     ]
     kinds = dict.fromkeys(config.select or (() if config.videos else KINDS))
-    lacks, (first, second) = pair.lacks, pair.played
+    lacks = pair.lacks
     possible = [kind for kind in kinds if kind not in lacks]
+    if not possible and not by_hand:  # told before any video is played
+        raise _nothing_to_show([lacks[kind] for kind in kinds], pair)
+    first, second = pair.played
     picks = pick(possible, config.count, first, second, pair.regrets, by_hand)
     missed = [kind for kind in kinds if kind not in {each.kind for each in picks}]
     nothing = f"no video of the split {config.split!r} is selected for"
     notes = [lacks.get(kind, f"{nothing} {kind}") for kind in missed]
     if not picks:
-        raise UsageError(
-            f"there is nothing to show ({'; '.join(notes)}): give other kinds to --select, or rows "
-            f"of {pair.footage.listed_in} to --videos"
-        )
+        raise _nothing_to_show(notes, pair)
     return picks, notes
+
+
+def _nothing_to_show(notes: Sequence[str], pair: Pair) -> UsageError:
+    return UsageError(
+        f"there is nothing to show ({'; '.join(notes)}): give other kinds to --select, or rows of "
+        f"{pair.footage.listed_in} to --videos"
+    )
 
 
 def _write(

@@ -210,6 +210,7 @@ def test_what_does_not_go_together(
             ("--steps", 1, "--ratio", 1, "--lr-gates", 0.1),
             "--lr-gates 0.1: of one frame, which they keep, gates learn nothing: give --lr-gates 0",
         ),
+        (("--decay-epochs", 2, 20), "--decay-epochs 2 20: the preset's, if they are not given"),
         (("--decay-epochs", 1), "decay_epochs and warmup_epochs are not for one_cycle"),
         (("--selection", "soft"), "soft selection skips nothing: ratios must be 1; got 0.5"),
         (("--ratio", 2), "ratio must be in [0, 1]; got 2"),
