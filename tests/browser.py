@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -94,8 +95,15 @@ class Browser:
             ActionChains(self.driver).send_keys(key).perform()
 
     def click(self, selector: str) -> None:
-        """Click on the first element of a selector."""
-        self.driver.find_element("css selector", selector).click()
+        """Click on the first element of a selector, which a page may draw anew at any moment."""
+        for tries_left in reversed(range(10)):
+            try:
+                self.driver.find_element("css selector", selector).click()
+            except StaleElementReferenceException:
+                if not tries_left:
+                    raise
+            else:
+                return
 
     def errors(self) -> list[str]:
         """Return what the console said since the page was opened, warnings included."""
