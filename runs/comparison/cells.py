@@ -76,9 +76,10 @@ class Cell:
 
     @property
     def outcome(self) -> Array:
-        """``(2, B)``: whether a video is right after all frames; in which share of the frames."""
-        correct = self.played.correct
-        return np.stack([correct[:, -1].astype(np.float64), correct.mean(axis=1)])
+        """``(3, B)``: right after all frames, in which share of them, after the first decision."""
+        correct = self.played.correct.astype(np.float64)
+        first = min(self.played.glances, correct.shape[1] - 1)  # a glance is no decision
+        return np.stack([correct[:, -1], correct.mean(axis=1), correct[:, first]])
 
 
 def other_videos(ours: Cell, theirs: Cell) -> str | None:

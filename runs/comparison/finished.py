@@ -30,8 +30,8 @@ def cells_of_runs(
         device: Where that is computed.
 
     Raises:
-        UsageError: If a run is not finished, or was trained end to end, two are the same, or two on
-            one option group have other features or another f_C.
+        UsageError: If a run is not finished, or was trained end to end, two are the same, or two of
+            one seed on one option group have other features or another f_C.
         OutputError: If a folder is no run of ``focusgym train``.
     """
     for run in runs:
@@ -45,7 +45,7 @@ def cells_of_runs(
             )
     settings = [stored_settings(run, "train") for run in runs]
     found_runs = [find_trained(run, device=device) for run in runs]
-    _check_features(runs, found_runs)
+    _check_features(runs, found_runs, settings)
     names = _names(settings)
     cells: dict[tuple[Any, ...], Cell] = {}
     for run, trained, name, options in zip(runs, found_runs, names, settings, strict=True):
@@ -66,18 +66,22 @@ def cells_of_runs(
     return [*cells.values()]
 
 
-def _check_features(runs: Sequence[Path], found: Sequence[Trained]) -> None:
-    """Refuse to pool what differs in more than the policy."""
-    first: dict[str, tuple[Path, str]] = {}
-    for run, trained in zip(runs, found, strict=True):
+def _check_features(
+    runs: Sequence[Path], found: Sequence[Trained], settings: Sequence[dict[str, Any]]
+) -> None:
+    """Refuse to pair what differs in more than the policy; f_C may be another for each seed."""
+    first: dict[tuple[str, int], tuple[Path, str]] = {}
+    for run, trained, options in zip(runs, found, settings, strict=True):
         cache = trained.cache
         classifier = read_classifier(trained.classifier, cache.fingerprint, cache.root)
         what = f"{cache.fingerprint} {weights_digest(classifier)}"
-        other, expected = first.setdefault(cache.group.name, (run, what))
+        key = (cache.group.name, int(options["seed"]))
+        other, expected = first.setdefault(key, (run, what))
         if what != expected:
             raise UsageError(
                 f"--runs {run}: has other features or another f_C than {other}, on the same option "
-                f"group {cache.group.name}: compare runs with the same cache and classifier"
+                f"group {cache.group.name} with the same seed: compare runs with the same cache "
+                "and classifier"
             )
 
 

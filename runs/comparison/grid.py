@@ -1,4 +1,4 @@
-"""The grid of a comparison: option groups, a classifier for each, and a training for every cell."""
+"""The grid of a comparison: option groups, their classifiers, and a training for every cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from pathlib import Path
 
 import torch
 
-from ...agents import Agent, CentralAgent, ClassifierKind, GaussianAgent, RandomAgent
+from ...agents import (
+    Agent,
+    CentralAgent,
+    ClassifierKind,
+    FixedAgent,
+    GaussianAgent,
+    RandomAgent,
+    best_fixed_option,
+)
 from ...envs import EnvConfig, FeatureSource, FocusEngine, open_source
 from ...feature_cache import FeatureCache, build_regrouped, read_manifest, stored_groups
 from ...recognizer import PatchGrid, Places, read_classifier
@@ -28,9 +36,12 @@ from ..training.stage_run import fit_classifier
 from .summary import Cell
 
 _GRID = 7  # candidates per axis of a patch size that the cache lacks
+_FIXED = (CentralAgent, RandomAgent, GaussianAgent, FixedAgent)
 _held: list[FeatureSource] = []  # of the group whose cells a process trains
 _GRU = ClassifierKind("gru", reuse_glance=True)  # AdaFocus's f_C
+_NO_GLANCE = ClassifierKind("gru")
 PLUS = "adafocus_plus"  # design of the rows of AdaFocus+
+NO_GLANCE = "no_glance"  # ends the names of rows whose f_C does not read ē^G
 
 
 @dataclass(frozen=True)
@@ -41,13 +52,24 @@ class Group:
         name: Of the group in its cache.
         places: Where the options are.
         cache: Folder of the cache that has it, or will have it.
-        classifier: Folder of the bundle of f_C.
+        classifiers: Folder of the bundles of f_C, one for each seed.
+        kind: Of f_C.
     """
 
     name: str
     places: Places
     cache: Path
-    classifier: Path
+    classifiers: Path
+    kind: ClassifierKind = _GRU
+
+    def classifier(self, seed: int) -> Path:
+        """Return the folder of the bundle of the f_C of a seed."""
+        return self.classifiers / f"seed-{seed}"
+
+    def without_glance(self) -> Group:
+        """Return the same options beside an f_C that does not read ē^G (Table 4)."""
+        classifiers = self.classifiers.with_name(f"{self.classifiers.name}_{NO_GLANCE}")
+        return replace(self, classifiers=classifiers, kind=_NO_GLANCE)
 
 
 @dataclass(frozen=True)
@@ -88,7 +110,8 @@ def groups_of(config: CompareConfig) -> list[Group]:
     found: list[Group] = []
 
     def add(name: str, places: Places, root: Path) -> None:
-        found.append(Group(name, places, root.resolve(), config.out / "classifiers" / name))
+        kind = _GRU if config.classifier.fit_reuse_glance else _NO_GLANCE
+        found.append(Group(name, places, root.resolve(), config.out / "classifiers" / name, kind))
 
     if not config.patch:
         for group in sorted(patches or there, key=lambda group: group.places.side_px):
@@ -105,7 +128,7 @@ def groups_of(config: CompareConfig) -> list[Group]:
 
 
 def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
-    """Encode the option groups that the cache lacks, and train f_C for each.
+    """Encode the option groups that the cache lacks, and train an f_C for each and every seed.
 
     Raises:
         CacheError, VideoError: If a patch size cannot be encoded.
@@ -119,14 +142,21 @@ def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
         if group.cache != config.cache:
             group.cache.parent.mkdir(exist_ok=True)
             build_regrouped(cache, group.places, group.cache)
-    missing = [group for group in groups if not group.classifier.exists()]
-    (config.out / "classifiers").mkdir(exist_ok=True)
-    calls = {f"{group.classifier}": (group, config) for group in missing}
-    in_processes(_train_classifier, calls, config.jobs, "f_C", len(groups) - len(missing))
+    if "no_glance" in config.variants:
+        groups = [*groups, *(group.without_glance() for group in groups)]
+    for group in groups:
+        group.classifiers.mkdir(parents=True, exist_ok=True)
+    wanted = {
+        f"{group.classifier(seed)}": (group, seed, config)
+        for group in groups
+        for seed in range(config.seeds)
+    }
+    missing = {path: call for path, call in wanted.items() if not Path(path).exists()}
+    in_processes(_train_classifier, missing, config.jobs, "f_C", len(wanted) - len(missing))
 
 
 def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
-    """Return a job per reward design, option group and seed; and those of AdaFocus+.
+    """Return a job per reward design, option group and seed; and of the first design's variants.
 
     Raises:
         UsageError: If a reward design is unknown, or given twice.
@@ -138,14 +168,14 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
         raise UsageError(f"--reward: each design once; got {', '.join(config.reward)}")
     first = next(iter(designs))
 
-    def job(group: Group, design: str, reward: str, seed: int, plus: bool) -> Job:
+    def job(group: Group, design: str, reward: str, seed: int, plus: bool = False) -> Job:
         folder = slug(f"{PLUS} {first}" if plus else design)
         training = TrainConfig(
             config.out / "cells" / group.name / folder / f"seed-{seed}",
             replace(config.policy, threads=config.policy.threads or 1),
             replace(config.skip, plus=plus),
             group.cache,
-            group.classifier,
+            group.classifier(seed),
             (group.name,),
             reward,
             seed,
@@ -156,9 +186,12 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
     jobs = []
     for group in groups:  # its cells share what a process has read and projected of its features
         for seed in range(config.seeds):
-            jobs += [job(group, name, text, seed, False) for name, text in designs.items()]
+            jobs += [job(group, name, text, seed) for name, text in designs.items()]
             if config.skip.plus:
                 jobs.append(job(group, PLUS, designs[first], seed, True))
+            if "no_glance" in config.variants:
+                without = group.without_glance()
+                jobs.append(job(without, f"{first} {NO_GLANCE}", designs[first], seed))
     return jobs
 
 
@@ -171,7 +204,7 @@ def rows_of(jobs: Sequence[Job]) -> list[str]:
     ]
     if not named:
         return []
-    return [*dict.fromkeys(named), CentralAgent.name, RandomAgent.name, GaussianAgent.name]
+    return [*dict.fromkeys(named), *(agent.name for agent in _FIXED)]
 
 
 def run_jobs(jobs: Sequence[Job], config: CompareConfig) -> None:
@@ -200,26 +233,31 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
 
 
 def fixed_cells(groups: Sequence[Group], seeds: int, device: str) -> list[Cell]:
-    """Return what the policies do that do not learn; they pay no π."""
+    """Return what the policies do that do not learn, on the f_C of each seed; they pay no π."""
     cells = []
     for group in groups:
-        cache = FeatureCache.open(group.cache, group.name, device)
-        classifier = read_classifier(group.classifier, cache.fingerprint, cache.root)
-        engine = FocusEngine(FeatureSource(cache, classifier))
-        agents: list[tuple[Agent, int]] = [(CentralAgent(), 0)]
-        agents += [
-            (kind(seed), seed) for kind in (RandomAgent, GaussianAgent) for seed in range(seeds)
-        ]
-        for agent, seed in agents:
-            played, _ = play(engine, agent, cache.split("test"), engine.source.frame_cost)
-            side_px = group.places.side_px
-            cells.append(Cell(agent.name, group.name, side_px, seed, played, "fixed"))
+        cache, side_px = FeatureCache.open(group.cache, group.name, device), group.places.side_px
+        for seed in range(seeds):
+            classifier = read_classifier(group.classifier(seed), cache.fingerprint, cache.root)
+            engine = FocusEngine(FeatureSource(cache, classifier))
+            fixed = FixedAgent(best_fixed_option(engine, cache.split("val")))
+            agents: list[Agent] = [CentralAgent(), RandomAgent(seed), GaussianAgent(seed), fixed]
+            for agent in agents:
+                played, _ = play(engine, agent, cache.split("test"), engine.source.frame_cost)
+                cells.append(Cell(agent.name, group.name, side_px, seed, played, "fixed"))
     return cells
 
 
-def _train_classifier(group: Group, config: CompareConfig) -> None:
-    skip_rate = config.classifier.fit_skip_rate
-    train_f_c(group.classifier, group.cache, (group.name,), config, skip_rate=skip_rate)
+def _train_classifier(group: Group, seed: int, config: CompareConfig) -> None:
+    train_f_c(
+        group.classifier(seed),
+        group.cache,
+        (group.name,),
+        config,
+        group.kind,
+        skip_rate=config.classifier.fit_skip_rate,
+        seed=seed,
+    )
 
 
 def train_f_c(
@@ -227,9 +265,10 @@ def train_f_c(
     cache: Path,
     groups: tuple[str, ...],
     config: CompareConfig,
-    kind: ClassifierKind = _GRU,
+    kind: ClassifierKind,
     *,
     skip_rate: float,
+    seed: int = 0,
 ) -> None:
     """Train an f_C of a comparison.
 
@@ -240,6 +279,7 @@ def train_f_c(
         config: Of the comparison.
         kind: Which f_C.
         skip_rate: Share of the frames that are skipped in training.
+        seed: Of weights and draws.
 
     Raises:
         CacheError, FitError: As `fit_classifier`.
@@ -253,6 +293,7 @@ def train_f_c(
         batch_size=how.fit_batch_size,
         optimizer=how.fit_optimizer,
         lr_classifier=how.fit_lr,
+        seed=seed,
     )
     head = HeadConfig(hidden, how.fit_dropout, kind.reuse_glance, kind.aggregation)  # type: ignore[arg-type]
     fit_classifier(
@@ -265,7 +306,8 @@ def train_f_c(
 
 def _train_cell(job: Job) -> None:
     group, device = job.group, device_of(job.config.device)
-    config = EnvConfig(group.cache, group.classifier, group=group.name, device=device)
+    f_c = group.classifier(job.config.seed)
+    config = EnvConfig(group.cache, f_c, group=group.name, device=device)
     _held[:] = [open_source(config)]
     run_training(replace(with_sizes(job.config), resume=is_run(job.config.out)))
     if job.keep_ratios:

@@ -63,7 +63,7 @@ class _Pairs:
 
     Attributes:
         seeds: Of the pairs, S of them.
-        differences: ``(2, S, B)``: outcomes of the design less those of the reference.
+        differences: ``(3, S, B)``: outcomes of the design less those of the reference.
         left_out: Seeds that only one of the two has.
         runs: Names the seeds and, of the design and the reference, the runs.
     """
@@ -164,7 +164,7 @@ def _difference(
     everywhere: Sequence[_Pairs], videos: Sequence[bytes], resampling: Resampling
 ) -> dict[str, Any]:
     """Return the differences with their intervals; ``videos`` says which groups share theirs."""
-    by_seed = [pairs.differences.mean(axis=-1) for pairs in everywhere]  # (2, S) each
+    by_seed = [pairs.differences.mean(axis=-1) for pairs in everywhere]  # (3, S) each
     value, bounds = resampling.over_seeds(mean_over_groups, by_seed, _together(everywhere))
     t_bounds = None
     if _fewest(by_seed) > 1:

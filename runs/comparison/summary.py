@@ -171,7 +171,7 @@ def _mean(strata: Sequence[Sequence[float]]) -> float:
 
 
 def _seed_scores(row: Sequence[Cell]) -> Array:
-    """Return ``(2, S)``: accuracy after all frames, and its mean over the frames."""
+    """Return ``(3, S)``: each of MEASURES."""
     return np.stack([cell.outcome.mean(axis=1) for cell in row], axis=1)
 
 

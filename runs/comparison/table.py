@@ -14,7 +14,8 @@ from rich.table import Table
 from ...recognizer import compute_unit
 from .statistics import deciding
 
-MEASURES = ("final_accuracy", "mean_accuracy")  # after all frames; mean over the frames
+# After all frames; mean over the frames; after the first decision where to look.
+MEASURES = ("final_accuracy", "mean_accuracy", "first_accuracy")
 ALL_GROUPS = "all"
 STYLES = {"reference": "bold", "higher": "green", "lower": "red", "unpaired": "dim"}
 

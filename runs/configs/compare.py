@@ -34,6 +34,7 @@ class ClassifierFitConfig:
         fit_dropout: Before its output layer.
         fit_skip_rate: Share of the frames that are skipped at random, so that f_C knows what a zero
             local vector means.
+        fit_reuse_glance: Whether f_C reads ē^G too; not in the paper's Table 5.
     """
 
     fit_epochs: int = 50
@@ -43,6 +44,7 @@ class ClassifierFitConfig:
     fit_hidden: int | None = None
     fit_dropout: float = 0.5
     fit_skip_rate: float = 0.25
+    fit_reuse_glance: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ class CompareConfig:
         reward: Reward designs, as those of 'focusgym train'; none with --systems or --end-to-end
             compares these alone.
         reference: The design that the others are compared with; the first one if not given.
-        seeds: Of weights, episodes and draws: 0, 1, and so on.
+        seeds: Of f_C, policies, episodes and draws: 0, 1, and so on.
+        variants: Rows of the first design besides: no_glance, with an f_C that does not read ē^G
+            (Table 4); stage_three, with an f_C that is fine-tuned on the policy's patches, and its
+            control, fine-tuned as long on random patches.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
         jobs: Trainings at a time; one per core if not given.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
@@ -91,6 +96,7 @@ class CompareConfig:
     reward: tuple[str, ...] = DESIGNS
     reference: str | None = None
     seeds: int = 5
+    variants: tuple[Literal["no_glance", "stage_three"], ...] = ()
     keep_ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     jobs: int | None = None
     device: Device = "cpu"

@@ -23,6 +23,7 @@ from ..comparison.grid import (
     run_jobs,
 )
 from ..comparison.page import comparison_page
+from ..comparison.stage_three import fine_tunings, run_fine_tunings, tuned_cells
 from ..comparison.summary import Cell, print_comparison, rows_of_cells, summarise, table
 from ..comparison.systems import (
     approximations,
@@ -42,7 +43,7 @@ from ..options.presets import resolved
 
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
-_SETS = ("patch", "reward", "keep-ratios", "runs", "systems", "end-to-end")
+_SETS = ("patch", "reward", "keep-ratios", "runs", "systems", "end-to-end", "variants")
 _GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache")
 
 
@@ -85,7 +86,9 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     else:
         groups = groups_of(config)
         jobs, systems = jobs_of(config, groups), system_jobs(config)
-        rows = [*rows_of(jobs), *system_rows(systems), *beside.names]
+        tunings = fine_tunings(jobs, config)
+        tuned = dict.fromkeys(each.label for each in tunings)
+        rows = [*rows_of(jobs), *tuned, *system_rows(systems), *beside.names]
         reference = _reference(config, rows)
         if config.end_to_end:
             beside.check(SplitVideos.of_cache(config.cache))
@@ -95,8 +98,13 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         ):
             make_groups(groups, config)
             run_jobs(jobs, config)
+            run_fine_tunings(tunings, config)
             run_systems(systems, config)
-            cells = [*cells_of(jobs), *fixed_cells(groups, config.seeds, device)]
+            cells = [
+                *cells_of(jobs),
+                *tuned_cells(tunings),
+                *fixed_cells(groups, config.seeds, device),
+            ]
             cells += system_cells(systems, groups)
             notes = budget(systems) + approximations(systems)
             summary = _summarise(config, cells, beside, reference, notes)
@@ -185,6 +193,12 @@ def _check(config: CompareConfig) -> None:
         raise UsageError("--reward: give at least one design")
     if config.systems and config.runs:
         raise UsageError("--systems: --runs compares what is there already: give one of them")
+    if config.variants and (config.runs or not config.reward):
+        raise UsageError("--variants: of a reward design that is trained: give --reward, no --runs")
+    if "no_glance" in config.variants and not config.classifier.fit_reuse_glance:
+        raise UsageError(
+            "--variants no_glance: with --no-fit-reuse-glance no row reads the glance: leave one"
+        )
     for text in config.reward:
         ppo_config(config.policy, config.skip, reward_of(text))
     shares = [f"{share:g}" for share in config.keep_ratios]  # as in names of rows and of files

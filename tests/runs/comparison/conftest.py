@@ -41,7 +41,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
             for given in calls.values():
                 function(*given)
 
-    monkeypatch.setattr("focusgym.runs.comparison.grid.in_processes", serially)
+    for module in ("grid", "stage_three"):
+        monkeypatch.setattr(f"focusgym.runs.comparison.{module}.in_processes", serially)
     return found
 
 

@@ -24,6 +24,7 @@ from support import write_cache
 from focusgym.agents import keep_threshold, read_policy
 from focusgym.envs import FeatureSource
 from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import read_classifier
 from focusgym.runs.cli import main
 from focusgym.runs.comparison.grid import fit_classifier
 from focusgym.runs.configs.train import TrainConfig
@@ -68,7 +69,7 @@ def test_cells_are_runs(root: Path, calls: Calls, compare: Callable[..., Any]) -
     )
     assert summary["labels"] == [
         *("increments", "confidence", "adafocus_plus η=0.25", "adafocus_plus η=1"),
-        *("central", "random", "gaussian"),
+        *("central", "random", "gaussian", "fixed"),
     ]
     assert summary["reference"] == "increments"
     cells = [
@@ -76,12 +77,12 @@ def test_cells_are_runs(root: Path, calls: Calls, compare: Callable[..., Any]) -
         for seed in (0, 1)
         for design in ("increments", "confidence", "adafocus_plus-increments")
     ]
-    assert calls == [["c/classifiers/p12_3x3"], cells]
+    assert calls == [[f"c/classifiers/p12_3x3/seed-{seed}" for seed in (0, 1)], cells]
     cache = FeatureCache.open(root / "cache")
     for row in summary["rows"]:
         assert row["group"] == "p12_3x3"
         assert row["n_videos"] == len(cache.split("test"))
-        assert row["seeds"] == ([0] if row["label"] == "central" else [0, 1])
+        assert row["seeds"] == [0, 1]
     by_label = {row["label"]: row for row in summary["rows"]}
     # A cell by itself.
     cell = root / cells[1]
@@ -132,7 +133,8 @@ def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., A
         weights = root / cells / trained[0] / "policy" / "weights.safetensors"
         there = weights.read_bytes() if weights.exists() else None
         summary = compare("c", *args)
-        assert calls == [[], [f"{cells}/{name}" for name in trained]]
+        f_c = ["c/classifiers/p12_3x3/seed-1"] if args is grown[0] else []
+        assert calls == [f_c, [f"{cells}/{name}" for name in trained]]
         assert there in (None, weights.read_bytes())
         assert before.items() <= content_of(root / cells).items()
     assert summary == compare("c", *args)
@@ -171,7 +173,7 @@ def test_the_reference(compare: Callable[..., Any], refused: Callable[..., str])
     said = refused("c", *reward, "--reference=nope")
     assert said == (
         "--reference nope: no such row; choose one of increments, "
-        "increment_over_random(draws=null), central, random, gaussian"
+        "increment_over_random(draws=null), central, random, gaussian, fixed"
     )
     named = compare("c", *reward, "--reference", reward[2])
     assert named["reference"] == "increment_over_random(draws=null)"
@@ -196,6 +198,14 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
         ("--reward",): "--reward: give at least one design",
         ("--reward", "nope"): "unknown reward 'nope'",
         ("--reward", "increments", "{name: increments}"): "--reward: each design once; got",
+        (
+            "--reward",
+            "--systems",
+            "gru",
+            "--variants",
+            "no_glance",
+        ): "--variants: of a reward design",
+        ("--variants", "no_glance", "--no-fit-reuse-glance"): "no row reads the glance: leave one",
         ("--n-envs", 7): "minibatch must divide n_envs",
         ("--cache", root / "x"): "ROOT/x is not a complete feature cache",
     }.items():
@@ -292,6 +302,29 @@ def test_killed_and_gone_on_with(root: Path, compare: Callable[..., Any], calls:
 
 
 @pytest.mark.usefixtures("no_page")
+def test_variants_of_the_first_design(
+    root: Path, compare: Callable[..., Any], calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Table 4, and stage III beside its control: trained once, each on what its name says."""
+    args = ("--reward", "increments", "confidence", "--seeds=1", "--fit-epochs=6")
+    summary = compare("c", *args, "--variants", "no_glance", "stage_three")
+    cell = "c/cells/p12_3x3/increments/seed-0"
+    tuned = [f"{cell}/stage_three", f"{cell}/stage_three_control"]
+    assert calls[-1] == tuned
+    names = ["no_glance", "stage_three", "stage_three_control"]
+    labels = ["increments", "confidence", *(f"increments {name}" for name in names)]
+    assert summary["labels"] == [*labels, "central", "random", "gaussian", "fixed"]
+    without = read_classifier(root / "c/classifiers/p12_3x3_no_glance/seed-0")
+    assert not without.config.reuse_glance
+    for name, row in zip(tuned, summary["rows"][3:5], strict=True):
+        main(["evaluate", str(root / cell), f"--classifier={root / name}", "--json"])
+        evaluated = json.loads(capsys.readouterr().out)["policies"][0]
+        assert row["accuracy_by_step"]["value"] == pytest.approx(evaluated["accuracy_by_step"])
+    assert summary == compare("c", *args, "--variants", "stage_three", "no_glance")
+    assert not any(calls)
+
+
+@pytest.mark.usefixtures("no_page")
 def test_an_interrupted_f_c_goes_on(
     root: Path, compare: Callable[..., Any], calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +376,7 @@ def test_patches_that_the_cache_lacks(
 def test_cells_of_a_group_share_what_is_projected(
     compare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each training and test video once for all cells; and the test videos for fixed policies."""
+    """Each training and test video once for a seed's cells; val and test for fixed policies."""
     projected: list[int] = []
     real = FeatureSource._project_all
 
@@ -358,4 +391,4 @@ def test_cells_of_a_group_share_what_is_projected(
     monkeypatch.setattr(FeatureSource, "_project_all", spy)
     monkeypatch.setattr("focusgym.runs.comparison.grid.run_training", alone)
     compare("c", "--reward", "increments", "confidence", "--seeds=2")
-    assert len(projected) == 12 + 4 + 4
+    assert len(projected) == 2 * (12 + 4 + 4 + 4)

@@ -118,7 +118,7 @@ def test_beside_designs_and_finished_runs(
     designs = ("--reward", "increments", "confidence", "--seeds=1", "--cache", cache)
     where = ("--videos-root", videos)
     summary = compare("c", *designs, "--end-to-end", runs["random"], *where)
-    fixed = ["central", "random", "gaussian"]
+    fixed = ["central", "random", "gaussian", "fixed"]
     assert summary["labels"] == ["increments", "confidence", *fixed, "random boxes"]
     assert summary["groups"] == ["p12_3x3"]
     (row,) = (row for row in summary["rows"] if row["label"] == "random boxes")

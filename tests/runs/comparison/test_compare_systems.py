@@ -95,7 +95,8 @@ def test_systems_beside_designs(root: Path, calls: Calls, compare: Callable[...,
     assert before["groups"] == ["p12_3x3"], "whole frames are no places to look at"
     summary = compare("c", *designs, "--systems", "gru")
     assert summary["reference"] == "increments"
-    assert summary["labels"] == ["increments", "central", "random", "gaussian", "gru"]
+    fixed = ["central", "random", "gaussian", "fixed"]
+    assert summary["labels"] == ["increments", *fixed, "gru"]
     (row,) = (row for row in summary["rows"] if row["label"] == "gru")
     assert row["group"] == "p12_3x3"
     assert row["verdict"] in ("higher", "lower", "not apart")

@@ -26,7 +26,7 @@ def test_runs_that_are_there(
 ) -> None:
     """Rows are named by what the runs differ in; seeds of a row stand together."""
     compare("c", "--reward", "increments", "--seeds=1")
-    files = (f"--cache={root}/cache", f"--classifier={root}/c/classifiers/p12_3x3")
+    files = (f"--cache={root}/cache", f"--classifier={root}/c/classifiers/p12_3x3/seed-0")
     settings: dict[str, tuple[str, ...]] = {
         "a": ("--lr=0.1",),
         "b": ("--lr=0.1", "--seed=1"),
@@ -58,17 +58,17 @@ def test_runs_that_are_there(
         f"--reference nope: no such row; choose one of {', '.join(lr)}"
     )
     shutil.copytree(root / "a", root / "f")
-    other = read_classifier(root / "c/classifiers/p12_3x3")
+    other = read_classifier(root / "c/classifiers/p12_3x3/seed-0")
     with torch.no_grad():
         other.head.bias.add_(1)
     fingerprint = FeatureCache.open(root / "cache").fingerprint
     write_bundle(root / "f_c", "classifier", other.config, other, fingerprint)
     settings_file = root / "f" / "config.yaml"
-    text = settings_file.read_text().replace(f"{root}/c/classifiers/p12_3x3", f"{root}/f_c")
+    text = settings_file.read_text().replace(f"{root}/c/classifiers/p12_3x3/seed-0", f"{root}/f_c")
     settings_file.write_text(text)
     assert refused("x", "--runs", "a", "f") == (
         "--runs ROOT/f: has other features or another f_C than ROOT/a, on the same option group "
-        "p12_3x3: compare runs with the same cache and classifier"
+        "p12_3x3 with the same seed: compare runs with the same cache and classifier"
     )
     (root / "d" / "results.json").unlink()
     assert refused("x", "--runs", "a", "d") == (

@@ -1,0 +1,113 @@
+"""Whether looking pays on clips of your own, over seeds: encoders, a cache, policies, a table.
+
+``python benchmarks/looking.py CLIPS WEIGHTS outputs/looking`` takes a folder of clips with the
+lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2. It trains f_G on whole frames and f_L on random patches,
+builds a cache with patches of every size, trains f_C, AdaFocus and AdaFocus+ for every seed, and
+prints how the learned policy differs from random, central, Gaussian patches and the best fixed box,
+which is chosen on val. The patch size is chosen on val too: test is what is reported. Called again
+it goes on after what is complete. The sizes that are usual here fit clips of 192 px.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOCUSGYM = "import sys; from focusgym.runs.cli import main; main(sys.argv[1:])"
+DESIGN = "increment_over_random"
+
+
+def main() -> None:
+    """Run all steps, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--frame", type=int, default=192, help="side S of the frames, pixels")
+    parser.add_argument("--glance-px", type=int, default=64, help="what f_G reads, pixels")
+    parser.add_argument("--patch", type=int, nargs="+", default=[48, 64], help="sides P, pixels")
+    parser.add_argument("--grid", type=int, default=5, help="candidates per axis")
+    parser.add_argument("--steps", type=int, default=4, help="T, frames of a clip")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    make_cache(args)
+    out = args.out / "compare"
+    focusgym(
+        *("compare", out, "--preset", "clips_sharp", "--cache", args.out / "cache"),
+        *("--seeds", args.seeds, "--reward", DESIGN, "confidence", "--keep-ratios", 0.5, 1.0),
+        *("--variants", "no_glance", "stage_three"),
+    )
+    tell(out, args.seeds)
+
+
+def make_cache(args: argparse.Namespace) -> None:
+    """Train the encoders and build the cache, unless they are there."""
+    out, network = args.out, f"mobilenet_v2={args.weights}"
+    frames = ("--frame", args.frame, "--resize", args.frame, "--flip", False)
+    lists = [(f"--{split}", args.clips / f"{split}.txt") for split in ("train", "val", "test")]
+    videos = ("--preset", "clips_sharp", "--videos", args.clips, *sum(lists, ()), *frames)
+    if not (out / "glance").exists():
+        sizes = ("--network", "mobilenet_v2", "--weights", args.weights, "--steps", 2)
+        focusgym("fit", "encoder", out / "glance", *videos, *sizes, "--input-px", args.glance_px)
+    if not (out / "stage1").exists():
+        encoders = ("--glance-encoder", out / "glance", "--local-encoder", "mobilenet_v2")
+        sizes = ("--patch", max(args.patch), "--grid", args.grid, "--steps", 2)
+        focusgym("fit", "patches", out / "stage1", *videos, *encoders, "--weights", network, *sizes)
+    if not (out / "cache").exists():
+        local = out / "stage1" / "local"
+        groups = [("--group", f"patches:{local}:{side}:{args.grid}") for side in args.patch]
+        sizes = ("--steps", args.steps, "--glance", out / "glance", "--glance-px", None)
+        focusgym("cache", "build", out / "cache", *videos, *sizes, *sum(groups, ()))
+
+
+def tell(out: Path, seeds: int) -> None:
+    """Print the rows of the patch size that is best on val, and the differences."""
+    summary = json.loads((out / "results.json").read_text())
+    on_val = {group: on_validation(out, group, seeds) for group in summary["groups"]}
+    chosen = max(on_val, key=lambda group: on_val[group])
+    for group, accuracy in on_val.items():
+        print(f"{group}: {100 * accuracy:.1f} % on val, mean over frames and seeds")
+    print(f"chosen on val: {chosen}; on test, {DESIGN} less each, in points:")
+    for row in (row for row in summary["rows"] if row["group"] == chosen):
+        steps = " ".join(f"{100 * value:5.1f}" for value in row["accuracy_by_step"]["value"])
+        print(f"{row['label']:44} {steps}  {row['gmacs_per_video']:.3f} GMACs", end="")
+        for name in ("first_accuracy", "final_accuracy", "mean_accuracy"):
+            print(f"  {difference(row, name)}", end="")
+        print()
+
+
+def on_validation(out: Path, group: str, seeds: int) -> float:
+    """Return the accuracy of the learned policy on val, mean over frames and seeds."""
+    accuracies = []
+    for seed in range(seeds):
+        run = out / "cells" / group / DESIGN / f"seed-{seed}"
+        said = focusgym("evaluate", run, "--split", "val", "--json")
+        accuracies.append(np.mean(json.loads(said)["policies"][0]["accuracy_by_step"]))
+    return float(np.mean(accuracies))
+
+
+def difference(row: dict[str, Any], name: str) -> str:
+    """Return by how much the reference is better, with the wider of its intervals, in points."""
+    found = (row["difference"] or {}).get(name)
+    if found is None or row["verdict"] == "reference":
+        return "–"
+    bounds = [each for key in ("over_videos", "over_seeds_t") if (each := found[key])]
+    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+    return f"{-100 * found['value']:+.1f} [{-100 * high:.1f}, {-100 * low:.1f}]"
+
+
+def focusgym(*words: object) -> str:
+    """Run a verb; return what it printed."""
+    command = [sys.executable, "-c", FOCUSGYM, *map(str, words)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+if __name__ == "__main__":
+    main()
