@@ -1,11 +1,12 @@
 """Whether looking pays on clips of your own, over seeds: encoders, a cache, policies, a table.
 
 ``python benchmarks/looking.py CLIPS WEIGHTS outputs/looking`` takes a folder of clips with the
-lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2. It trains f_G on whole frames and f_L on random patches,
-builds a cache with patches of every size, trains f_C, AdaFocus and AdaFocus+ for every seed, and
-prints how the learned policy differs from random, central, Gaussian patches and the best fixed box,
-which is chosen on val. The patch size is chosen on val too: test is what is reported. Called again
-it goes on after what is complete. The sizes that are usual here fit clips of 192 px.
+lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2. It trains f_G on
+whole frames and f_L on random patches, builds a cache with patches of every size, trains f_C,
+AdaFocus and AdaFocus+ for every seed, and prints how the learned policy differs from random,
+central, Gaussian patches and the best fixed box, which is chosen on val. The patch size is chosen
+on val too: test is what is reported. Called again it goes on after what is complete. The sizes that
+are usual here fit clips of 192 px.
 """
 
 from __future__ import annotations
