@@ -190,7 +190,7 @@ def in_short() -> None:
     ppo, ppo_plus = (replace(each, epochs=4) for each in (clips.ppo, clips.ppo_plus))
     small = {"frames": frames, "patch_px": 32, "grid": 2, "hidden": 16}
     shorter = replace(clips, **small, ppo=ppo, ppo_plus=ppo_plus)
-    quickstart.clips = lambda: shorter
+    quickstart.clips = lambda _: shorter
 
     make_digits = digits.make_digits
     few = {"n_train": 8, "n_val": 4, "n_test": 4}

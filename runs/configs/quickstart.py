@@ -18,6 +18,9 @@ class QuickstartConfig:
         videos: Your clips: a folder with train.txt and val.txt (lines 'path frames label'), or
             with one folder per class.
         weights: torchvision's MobileNet-V2 state dict (.pth or .safetensors), needed with --videos.
+        preset: Of --videos, by name or from a YAML file: clips, whose encoders keep their weights;
+            clips_sharp, with a coarse glance, sharp patches and encoders that are trained on the
+            clips; or your own with the same sections.
         json: Print the content of results.json, one JSON object, and nothing else; what else is
             told goes to the standard error output.
     """
@@ -26,4 +29,5 @@ class QuickstartConfig:
     out: Path = Path("outputs/quickstart")
     videos: Path | None = None
     weights: Path | None = None
+    preset: str = "clips"
     json: bool = False

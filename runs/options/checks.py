@@ -73,6 +73,8 @@ def check_options(config: Any) -> None:
                     "--videos and --weights go together: your clips, and torchvision's "
                     "MobileNet-V2 state dict (.pth) that encodes them"
                 )
+            if config.videos is None and config.preset != "clips":
+                raise OptionError("--preset is of your clips: give --videos and --weights as well")
             if config.weights is not None and not config.weights.is_file():
                 raise OptionError(f"--weights: no such file: {config.weights}")
 

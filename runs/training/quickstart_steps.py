@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -30,9 +31,11 @@ from ...recognizer import (
     uniform_draws,
     write_bundle,
 )
+from ..configs.fit import FitEncoderConfig, FitPatchesConfig
 from ..folders.steps import Calls
-from .recipes import Recipe
+from .recipes import Recipe, parsed
 from .stage_parts import seeded
+from .stage_run import encoder_stage, patches_stage
 from .stages import classifier_training, encoder_training, looks, patches_training
 
 # By split: frames and labels, see `_decode`; arrays, which go to a process without shared memory.
@@ -132,6 +135,39 @@ def _decode(
     )
     frames = np.stack([pixels.numpy() for pixels, _ in decoded])
     return frames, chosen["label"].to_numpy(np.int64, copy=True)
+
+
+def fit_encoders(folder: Path, recipe: Recipe, videos: Path, weights: Path, seed: int) -> None:
+    """Train f_G on full frames, then f_L and f_C on random patches, from the weights of one file.
+
+    Writes the bundles ``glance``, ``local`` and ``classifier``. Frames are decoded and augmented
+    anew in every epoch, as ``focusgym fit`` does it.
+
+    Args:
+        folder: Which is made.
+        recipe: Which networks, and how they are trained.
+        videos: Folder of the videos.
+        weights: A file that fits both networks.
+        seed: Of all draws.
+
+    Raises:
+        WeightsError: If the file holds no weights, or they do not fit.
+        VideoError: If a video cannot be read.
+    """
+    if recipe.from_weights is None:
+        raise ValueError("this recipe keeps the weights: load them instead")
+    device = torch.device("cpu")
+    folder.mkdir()
+    preset = folder / "preset.yaml"
+    preset.write_text(yaml.safe_dump(recipe.from_weights))
+    given = ("--videos", str(videos), "--seed", str(seed))
+    network = ("--network", recipe.glance.name, "--weights", str(weights))
+    stage_zero = parsed(FitEncoderConfig, str(preset), str(folder / "glance"), *given, *network)
+    encoder_stage(stage_zero, device)[0].into(folder / "glance")
+    given += ("--glance-encoder", str(folder / "glance"), "--local-encoder", recipe.local.name)
+    given += ("--weights", f"{recipe.local.name}={weights}")
+    stage_one = parsed(FitPatchesConfig, str(preset), str(folder / "stage1"), *given)
+    patches_stage(stage_one, device)[0].into(folder)
 
 
 def load_encoders(folder: Path, recipe: Recipe, weights: Path) -> None:

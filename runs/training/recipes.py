@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import tyro
 
 from ...agents import PPOConfig
 from ...feature_cache import DigitsConfig
-from ...recognizer import EncoderConfig, FitConfig, FrameConfig
+from ...recognizer import EncoderConfig, FitConfig, FrameConfig, PatchGrid
+from ..configs.cache import CacheBuildConfig
+from ..configs.fit import FitClassifierConfig
 from ..configs.train import TrainConfig
-from ..options.parse import reward_of
+from ..options.groups import read_group
+from ..options.parse import UsageError, frames_of, reward_of, settings_of
 from ..options.ppo import ppo_config
-from ..options.presets import preset_args
+from ..options.presets import VERBS, PresetError, read_preset, with_preset
+
+Config = TypeVar("Config")
+STAGES = ("fit encoder", "fit patches")  # that train encoders from weights
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,10 @@ class Recipe:
             process of its own with one thread; None for one per core, 1 for all in the process of
             the run.
         digits: The embedded data set; None for a user's videos.
-        full_frames: Initialization of both encoders on full frames; None keeps given weights.
-        stage_one: Stage I on pixels; None keeps given weights.
+        full_frames: Initialization of both encoders on full frames; None where weights are given.
+        stage_one: Stage I on pixels, likewise.
+        from_weights: Of stages 0 and I on pixels, where weights are given to begin with: the
+            sections of a preset by their verbs; None keeps the weights.
 
     Raises:
         ValueError: If ``skip_rate`` is not in [0, 1), or ``ppo_plus`` has no ``keep_ratio``.
@@ -64,6 +74,7 @@ class Recipe:
     digits: DigitsConfig | None = None
     full_frames: FitConfig | None = None
     stage_one: FitConfig | None = None
+    from_weights: Mapping[str, Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         """Check the rate, and that π′ is trained for a share of the frames."""
@@ -92,9 +103,24 @@ def adamw(epochs: int, batch_size: int, **lr: float) -> FitConfig:
 
 def trained_as(preset: str, *options: str) -> PPOConfig:
     """Return how ``focusgym train --preset PRESET`` with more options trains a policy."""
-    args = [".", *preset_args(preset, "train"), *options]
-    config = tyro.cli(TrainConfig, args=args, config=(tyro.conf.OmitArgPrefixes,))
+    config = parsed(TrainConfig, preset, ".", *options)
     return ppo_config(config.policy, config.skip, reward_of(config.reward))
+
+
+def parsed(kind: type[Config], preset: str, *args: str) -> Config:
+    """Return the config of a verb with a preset.
+
+    Args:
+        kind: Of the config, which says which verb.
+        preset: Its name, or its file.
+        args: What else stands on the command line; right, where the preset is.
+
+    Raises:
+        PresetError: As `with_preset`.
+    """
+    verb = next(name for name, each in VERBS.items() if each is kind).split()
+    given = with_preset([*verb, *args, "--preset", preset])
+    return tyro.cli(kind, args=given[len(verb) :], config=(tyro.conf.OmitArgPrefixes,))
 
 
 DIGITS = Recipe(
@@ -117,18 +143,52 @@ DIGITS = Recipe(
 )
 
 
-def clips() -> Recipe:
-    """Return the recipe for a user's clips; torchvision, which has its encoders, is imported."""
+def clips(preset: str = "clips") -> Recipe:
+    """Return the recipe for a user's clips.
+
+    Args:
+        preset: With sections for the cache, for f_C and for policies; and, if encoders are to be
+            trained on the clips, for these.
+
+    Raises:
+        UsageError: If there is no such preset, it is not readable, a section is not there, or it
+            has other option groups than one of patches.
+    """
+    try:
+        return _clips(preset)
+    except PresetError as error:
+        raise UsageError(f"{error}") from error
+
+
+def _clips(preset: str) -> Recipe:
+    content = parsed(CacheBuildConfig, preset, ".", "--videos", ".").content
+    frames = frames_of(content.frames, None)
+    groups = [read_group(text, frames.frame_px) for text in content.group]
+    if len(groups) != 1 or not isinstance(groups[0].places, PatchGrid):
+        raise UsageError(
+            f"--preset {preset}: expected one option group, of patches; got "
+            f"{', '.join(content.group) or 'none'}: the other verbs take several"
+        )
+    grid = groups[0].places
+    first, tuned = (
+        parsed(FitClassifierConfig, preset, ".", "--cache", ".", *policy)
+        for policy in ((), ("--policy", "."))
+    )
+    sections = read_preset(preset)
     return Recipe(
-        frames=FrameConfig(steps=8, frame_px=224, resize_px=256),
-        patch_px=128,
-        grid=7,
-        glance=EncoderConfig("mobilenet_v2"),
-        local=EncoderConfig("mobilenet_v2"),
-        hidden=256,
-        dropout=0.5,
-        classifier=adamw(40, 16, classifier=5e-4),
-        ppo=trained_as("clips"),
-        ppo_plus=trained_as("clips", "--plus"),
-        finetune=adamw(10, 16, classifier=2e-4),
+        frames=frames,
+        patch_px=grid.patch_px,
+        grid=grid.n,
+        glance=EncoderConfig(content.glance, content.glance_px),
+        local=EncoderConfig(groups[0].source),
+        hidden=first.head.hidden,
+        dropout=first.head.dropout,
+        classifier=settings_of(first.training, ("classifier",)),
+        ppo=trained_as(preset),
+        ppo_plus=trained_as(preset, "--plus"),
+        finetune=settings_of(tuned.training, ("classifier",)),
+        skip_rate=first.skip_rate,
+        from_weights={verb: sections[verb] for verb in STAGES}
+        if {*STAGES} <= {*sections}
+        else None,
     )

@@ -65,6 +65,19 @@ _MAY_CHANGE = (
 
 def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
     """Stage 0: an encoder on full frames."""
+    train_stage(config, *encoder_stage(config, device))
+
+
+def encoder_stage(
+    config: FitEncoderConfig, device: torch.device
+) -> tuple[Training, dict[str, str]]:
+    """Return stage 0 as it was asked for, and fingerprints of what it begins with.
+
+    Raises:
+        UsageError: If options are wrong or do not go together.
+        VideoListError, VideoError: If the videos cannot be had.
+        WeightsError: If the weights cannot.
+    """
     settings = settings_of(config.training, ("encoder",))
     with usage():
         network = EncoderConfig(config.network, config.input_px)
@@ -76,11 +89,18 @@ def fit_encoder(config: FitEncoderConfig, device: torch.device) -> None:
     with seeded(config.training.seed):
         stage = FullFrames(encoder, videos.n_classes).to(device)
     key = [config.training.seed, _STAGE_ZERO]
-    train_stage(config, encoder_training(stage, videos.samples(), settings, key, "stage 0"), data)
+    return encoder_training(stage, videos.samples(), settings, key, "stage 0"), data
 
 
 def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
     """Stages I and III on pixels: f_L and f_C."""
+    train_stage(config, *patches_stage(config, device))
+
+
+def patches_stage(
+    config: FitPatchesConfig, device: torch.device
+) -> tuple[Training, dict[str, str]]:
+    """Return stage I or III on pixels as it was asked for; and, as errors, see `encoder_stage`."""
     settings = settings_of(config.training, ("local", "classifier"))
     check_choices(config)
     with usage():
@@ -120,7 +140,7 @@ def fit_patches(config: FitPatchesConfig, device: torch.device) -> None:
         skip_rate=config.skip_rate,
         frames=videos.frames,
     )
-    train_stage(config, training, data)
+    return training, data
 
 
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:

@@ -47,6 +47,7 @@ from ..options.parse import UsageError, tell, tell_notes
 from ..training.processes import in_processes
 from ..training.quickstart_steps import (
     classifier_config,
+    fit_encoders,
     load_encoders,
     make_classifier,
     make_encoders,
@@ -89,7 +90,7 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         VideoError: If a video cannot be read.
         WeightsError: If the weights do not fit MobileNet-V2.
     """
-    recipe = recipe or (clips() if config.videos else DIGITS)
+    recipe = recipe or (clips(config.preset) if config.videos else DIGITS)
     own = read_videos(config.videos) if config.videos else None
     if own is not None:
         tell_notes(own)
@@ -155,7 +156,9 @@ def run_pipeline(
             in_turn(function, calls)
 
     def encode(folder: Path) -> None:
-        if config.weights is not None:
+        if config.weights is not None and recipe.from_weights is not None:
+            fit_encoders(folder, recipe, data.root, config.weights, seed)
+        elif config.weights is not None:
             load_encoders(folder, recipe, config.weights)
         else:
             make_encoders(folder, recipe, data.videos, n_classes, seed, at_once)

@@ -28,8 +28,13 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "--videos and --weights go together" in fails_with(capsys, "--videos", tmp_path)
     missing = fails_with(capsys, "--videos", tmp_path, "--weights", tmp_path / "w.pth")
     assert f"--weights: no such file: {tmp_path / 'w.pth'}" in missing
+    assert "--preset is of your clips: give" in fails_with(capsys, "--preset", "clips_sharp")
     weights = tmp_path / "w.pth"
     weights.write_text("no weights")
+    given = ("--videos", tmp_path, "--weights", weights)
+    assert "--preset tsn: expected one option group, of patches" in fails_with(
+        capsys, *given, "--preset", "tsn"
+    )
     nowhere = fails_with(capsys, "--videos", tmp_path / "x", "--weights", weights)
     assert "is not a folder: give the folder that holds your videos" in nowhere
     for seed in ("-1", str(2**32)):

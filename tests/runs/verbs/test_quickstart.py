@@ -20,9 +20,16 @@ from focusgym.agents import PPOConfig, read_policy
 from focusgym.envs import FocusEnv
 from focusgym.feature_cache import FeatureCache
 from focusgym.feature_cache.videos.mp4 import write_mp4
-from focusgym.recognizer import FrameConfig, FrameCost, PolicyConfig, read_classifier
+from focusgym.recognizer import (
+    FrameConfig,
+    FrameCost,
+    PolicyConfig,
+    read_classifier,
+    read_encoder,
+)
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.evaluation.plug_back import parity, true_centers, worst_parity
+from focusgym.runs.training.quickstart_steps import fit_encoders
 from focusgym.runs.training.recipes import Recipe, adamw, clips
 from focusgym.runs.verbs.quickstart import quickstart
 
@@ -246,17 +253,45 @@ def test_parity_by_hand() -> None:
     assert worst_parity([same, same]) == same
 
 
-def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
-    """Real files of another size, a folder per class, MobileNet-V2 from a weights file."""
-    rng = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real files of another size, a folder per class; MobileNet-V2's weights beside them."""
+    root, rng = tmp_path_factory.mktemp("own"), np.random.default_rng(0)
     for label, name in enumerate(("dark", "light")):
-        (tmp_path / "clips" / name).mkdir(parents=True)
+        (root / "clips" / name).mkdir(parents=True)
         for i in range(10):
             frames = rng.integers(0, 60, (5, 40, 60, 3)) + 150 * label
-            write_mp4(frames.astype(np.uint8), tmp_path / "clips" / name / f"{i}.mp4")
+            write_mp4(frames.astype(np.uint8), root / "clips" / name / f"{i}.mp4")
     torch.manual_seed(0)
     network = torchvision.models.mobilenet_v2(weights=None)
-    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    torch.save(network.state_dict(), root / "weights.pth")
+    return root
+
+
+def test_encoders_are_trained_on_a_users_clips(own: Path, tmp_path: Path) -> None:
+    """With the preset's sections, from the weights, with BatchNorms as they were."""
+    frames = {"steps": 2, "frame": 32, "resize": 36, "epochs": 1, "batch-size": 4}
+    frames |= {"optimizer": "adamw", "freeze-batch-norm": True}
+    patches = {"patch": 16, "grid": 3, "hidden": 8, "lr-local": 1e-3, "lr-classifier": 1e-3}
+    sections = {
+        "fit encoder": {**frames, "input-px": 32, "lr-encoder": 1e-3},
+        "fit patches": {**frames, **patches},
+    }
+    recipe = replace(clips("clips_sharp"), from_weights=sections)
+    fit_encoders(tmp_path / "encoders", recipe, own / "clips", own / "weights.pth", 0)
+    given = torch.load(own / "weights.pth", weights_only=True)
+    for name in ("glance", "local"):
+        encoder = read_encoder(tmp_path / "encoders" / name)
+        assert encoder.config.name == "mobilenet_v2"
+        found = {key.removeprefix("trunk."): value for key, value in encoder.state_dict().items()}
+        assert torch.equal(found["features.0.1.running_var"], given["features.0.1.running_var"])
+        assert not torch.equal(found["features.0.0.weight"], given["features.0.0.weight"])
+    classifier = read_classifier(tmp_path / "encoders" / "classifier")
+    assert (classifier.config.hidden, classifier.config.n_classes) == (8, 2)
+
+
+def test_a_users_clips_go_the_same_way(own: Path, tmp_path: Path) -> None:
+    """The whole job, with encoders as they are given."""
     fit = adamw(2, 4, classifier=1e-3)
     ppo = PPOConfig(epochs=2, n_envs=4, minibatch=2, conv_channels=2, hidden=8)
     recipe = replace(
@@ -271,7 +306,7 @@ def test_a_users_clips_go_the_same_way(tmp_path: Path) -> None:
         ppo_plus=replace(ppo, plus=clips().ppo_plus.plus),
     )
     config = QuickstartConfig(
-        out=tmp_path / "out", videos=tmp_path / "clips", weights=tmp_path / "weights.pth"
+        out=tmp_path / "out", videos=own / "clips", weights=own / "weights.pth"
     )
     results = quickstart(config, recipe)
     assert [r["name"] for r in results["policies"]] == [*FIXED, *LEARNED, *SKIPPING, "oracle"]
