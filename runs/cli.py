@@ -31,6 +31,7 @@ from .configs.import_checkpoint import ImportConfig
 from .configs.quickstart import QuickstartConfig
 from .configs.recognize import RecognizeConfig
 from .configs.replay import ReplayConfig
+from .configs.systems import SystemsConfig
 from .configs.train import TrainConfig
 from .options.checks import OptionError, check_options
 from .options.mistakes import mistake
@@ -48,6 +49,7 @@ Command = (
     | Annotated[ReplayConfig, subcommand("replay")]
     | Annotated[RecognizeConfig, subcommand("recognize")]
     | Annotated[ImportConfig, subcommand("import-checkpoint")]
+    | Annotated[SystemsConfig, subcommand("systems")]
 )
 # Where a verb is: module and function. Imported when it runs: torch takes seconds.
 RUNNERS: Mapping[type[Any], tuple[str, str]] = {
@@ -61,6 +63,7 @@ RUNNERS: Mapping[type[Any], tuple[str, str]] = {
     ReplayConfig: ("replay", "replay"),
     RecognizeConfig: ("recognize", "recognize"),
     ImportConfig: ("import_checkpoint", "import_checkpoint"),
+    SystemsConfig: ("systems", "list_systems"),
 }
 _DESCRIPTION = "Learn where a video recognizer should look. --version tells the version."
 _PRINTED, _ELSEWHERE = "what is printed", "send it elsewhere"
@@ -76,6 +79,7 @@ _AT_ONCE: tuple[type[Any], ...] = (
     ImportConfig,
     RecognizeConfig,
     ReplayConfig,
+    SystemsConfig,
 )
 
 

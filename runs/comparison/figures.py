@@ -24,6 +24,7 @@ _GREY = "#808080"
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _ROW_PX, _AXIS_PX, _LINES_PX, _PLANE_PX = 34, 92, 360, 460
+_MARK_PX, _FRONT_PX = 7, 13  # of a row that another beats, and of one that none does
 _POINTS = 60  # of a learning curve
 _LONG = 20  # characters of a name that fit beside a plot on a telephone
 
@@ -156,6 +157,7 @@ def plane(summary: dict[str, Any]) -> go.Figure:
     unit = _unit([row for row in summary["rows"] if row["kind"] != "bound"])
     figure = _lines(f"{unit.name} per video", "accuracy after all frames, %")
     figure.update_layout(height=_PLANE_PX)
+    front = {tuple(key) for each in summary["plane"] for key in each["front"]}
     curves: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in summary["rows"]:
         if row["kind"] != "bound":
@@ -175,6 +177,8 @@ def plane(summary: dict[str, Any]) -> go.Figure:
         spent = [unit.per_gmac * row["gmacs_per_video"] for row in rows]
         accuracy = 100 * np.array([row["final_accuracy"]["value"] for row in rows])
         _line(figure, design, styles(summary)[design], spent, accuracy, texts)
+        on_front = [(row["label"], row["group"]) in front for row in rows]
+        figure.data[-1].marker.size = [_FRONT_PX if each else _MARK_PX for each in on_front]
         if all(row["final_accuracy"]["interval"] for row in rows):
             bounds = 100 * np.array([row["final_accuracy"]["interval"] for row in rows])
             figure.data[-1].error_y = _errors(accuracy, bounds) | {"width": 3, "thickness": 1}
@@ -341,7 +345,7 @@ def _line(
         hoverinfo="text",
         mode="lines+markers",
         line={"color": style.color, "dash": style.dash, "width": 2},
-        marker={"color": style.color, "symbol": style.symbol, "size": 7},
+        marker={"color": style.color, "symbol": style.symbol, "size": _MARK_PX},
         legendgroup=design,
         name=design,
     )

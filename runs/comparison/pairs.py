@@ -53,8 +53,15 @@ class Resampling:
         """Return the interval of the weighted mean of means; None where a set has one video."""
         if _fewest(sets) < 2:
             return None
+        return interval(self._drawn(sets, weights)).T.tolist()
+
+    def drawn_videos(self, values: Array) -> Array:
+        """Return means ``(..., resamples)`` over drawn videos of what was measured ``(..., B)``."""
+        return self._drawn([values], [1.0])
+
+    def _drawn(self, sets: Sequence[Array], weights: Sequence[float]) -> Array:
         rng = generator(Purpose.RESAMPLING, self.seed)
-        return interval(bootstrap_videos(sets, weights, rng, self.resamples)).T.tolist()
+        return bootstrap_videos(sets, weights, rng, self.resamples)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .cells import Cell, ComparisonError, other_videos
+from .front import plane_of
 from .pairs import Resampling, against, runs_of
 from .statistics import LEVEL, Array, mean_over_groups, pooled_interquartile_mean
 from .table import ALL_GROUPS, MEASURES, print_comparison, table
@@ -30,7 +31,8 @@ def summarise(
     Returns:
         JSON-able: ``rows``, one per design and group, with scores, intervals over seeds and the
         paired difference to the reference; ``overall``, the same over all groups, of the designs
-        that have runs in each; ``conclusions``, ``notes`` and ``test_videos`` in words.
+        that have runs in each; ``plane``, see `plane_of`; ``conclusions``, ``notes`` and
+        ``test_videos`` in words.
 
     Raises:
         ComparisonError: If there are no cells, one comes twice, the reference is not among them,
@@ -64,6 +66,7 @@ def summarise(
             )
         ],
         "overall": [],
+        "plane": plane_of(rows, resampling),
     }
     for label in labels:
         strata = [rows[label, group] for group in groups if (label, group) in rows]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...agents import LearnedSystem, System
+from ...agents import LearnedSystem, System, find_system
+from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ..configs.compare import CompareConfig
 from ..configs.train import (
@@ -26,6 +27,7 @@ from ..training.system_run import run_system
 from .grid import Group, slug, train_f_c
 from .summary import Cell
 
+ALL = "all"  # in place of names: every system that the cache serves
 ALONE = "systems"  # the group of rows of systems, where no reward designs are compared
 
 
@@ -42,6 +44,23 @@ class SystemJob:
     config: TrainConfig
     system: System
     label: str
+
+
+def every_system(cache: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Return the names of all systems that a cache serves, and a note on those that it does not.
+
+    Raises:
+        CacheError: If the cache cannot be opened.
+    """
+    served, reasons = [], []
+    for name in SYSTEMS:
+        try:
+            groups_of_system(find_system(name), cache, ())
+        except UsageError as error:
+            reasons.append(f"{error}")
+        else:
+            served.append(name)
+    return tuple(served), [f"Left out of --systems {ALL}: {why}." for why in reasons]
 
 
 def system_jobs(config: CompareConfig) -> list[SystemJob]:

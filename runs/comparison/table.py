@@ -76,6 +76,8 @@ def print_comparison(summary: dict[str, Any], console: Console) -> None:
         _print(_accuracies(rows, f"{where}: accuracy (%) on {counts} test videos"), console)
         title = f"{where}: difference to {summary['reference']} (points), chance to win (%)"
         _print(_differences(rows, title), console)
+    if any(row["setting"] or row["kind"] == "plus" for row in summary["rows"]):
+        _print(_plane(summary), console)
     for line in (*summary["conclusions"], *summary["notes"]):
         console.print(f"- {line}", highlight=False, markup=False)
 
@@ -96,6 +98,19 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
         cells = [str(len(row["seeds"])), *numbers[0], *numbers[1], *costs]
         cells += [span(row["final_over_videos"]), used(row)] if reads else []
         shown.add_row(row["label"], *cells, style=STYLES.get(row["verdict"]))
+    return shown
+
+
+def _plane(summary: dict[str, Any]) -> Table:
+    """Return how much of the plane of accuracy and cost each design covers."""
+    shown = _table("accuracy with a budget drawn evenly up to the dearest row (%)")
+    for name in ("covered", "95 %"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("rows that no other beats", no_wrap=False)
+    for each in summary["plane"]:
+        volume = each["hypervolume"]
+        best = ", ".join(dict.fromkeys(label for label, _ in each["front"]))
+        shown.add_row(each["design"], number(volume["value"]), span(volume["over_videos"]), best)
     return shown
 
 

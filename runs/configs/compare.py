@@ -65,8 +65,8 @@ class CompareConfig:
             compares these alone.
         reference: The design that the others are compared with; the first one if not given.
         seeds: Of f_C, policies, episodes and draws: 0, 1, and so on.
-        variants: Rows of the first design besides: no_glance, with an f_C that does not read ē^G
-            (Table 4); stage_three, with an f_C that is fine-tuned on the policy's patches, and its
+        variants: Rows of the first design besides: no_glance (Table 4), with an f_C that does not
+            read ē^G; stage_three, with an f_C that is fine-tuned on the policy's patches, and its
             control, fine-tuned as long on random patches.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
         jobs: Trainings at a time; one per core if not given.
@@ -75,12 +75,9 @@ class CompareConfig:
             where the cache, or the run, looks for them: the one that --videos named.
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
-        systems: Other published methods beside: average, gru, tsn, tsm, tsm_plus, uniform,
-            frameexit, frameexit_gates, arnet, adaframe, ocsampler, adafocus_tsm, adafocus_tsm_ppo,
-            adafocus_tsm_gaussian, clip_random, clip_central, clip_fixed, adafocus_v2,
-            adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo, or module:attribute of
-            your own. Each is trained at all settings of its recipe, on whole frames or patches that
-            the cache has to hold.
+        systems: Other published methods beside, of those that 'focusgym systems' lists, or
+            module:attribute of your own; all takes every one that the cache serves. Each is trained
+            at all settings of its recipe, on whole frames or patches that the cache has to hold.
         learning: How they learn.
         end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on
             their video files: the same test videos as those of the others.

@@ -164,9 +164,10 @@ def fit_encoders(folder: Path, recipe: Recipe, videos: Path, weights: Path, seed
     network = ("--network", recipe.glance.name, "--weights", str(weights))
     stage_zero = parsed(FitEncoderConfig, str(preset), str(folder / "glance"), *given, *network)
     encoder_stage(stage_zero, device)[0].into(folder / "glance")
-    given += ("--glance-encoder", str(folder / "glance"), "--local-encoder", recipe.local.name)
-    given += ("--weights", f"{recipe.local.name}={weights}")
-    stage_one = parsed(FitPatchesConfig, str(preset), str(folder / "stage1"), *given)
+    network = ("--local-encoder", recipe.local.name, "--weights", f"{recipe.local.name}={weights}")
+    glance = ("--glance-encoder", str(folder / "glance"))
+    out = str(folder / "stage1")
+    stage_one = parsed(FitPatchesConfig, str(preset), out, *given, *network, *glance)
     patches_stage(stage_one, device)[0].into(folder)
 
 

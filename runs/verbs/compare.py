@@ -26,8 +26,10 @@ from ..comparison.page import comparison_page
 from ..comparison.stage_three import fine_tunings, run_fine_tunings, tuned_cells
 from ..comparison.summary import Cell, print_comparison, rows_of_cells, summarise, table
 from ..comparison.systems import (
+    ALL,
     approximations,
     budget,
+    every_system,
     run_systems,
     system_cells,
     system_jobs,
@@ -69,6 +71,11 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         runs=tuple(run.resolve() for run in config.runs),
         end_to_end=tuple(run.resolve() for run in config.end_to_end),
     )
+    left_out: list[str] = []
+    if ALL in config.systems:
+        served, left_out = every_system(config.cache)
+        asked = (each for each in config.systems if each != ALL)
+        config = replace(config, systems=tuple(dict.fromkeys([*asked, *served])))
     if is_run(config.out):
         _check_grows(config)
     else:
@@ -106,7 +113,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                 *fixed_cells(groups, config.seeds, device),
             ]
             cells += system_cells(systems, groups)
-            notes = budget(systems) + approximations(systems)
+            notes = budget(systems) + approximations(systems) + left_out
             summary = _summarise(config, cells, beside, reference, notes)
     if config.json:
         tell(json.dumps(summary))

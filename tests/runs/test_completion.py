@@ -46,6 +46,7 @@ def completed(script: Path, line: str, folder: Path) -> list[str]:
     [
         ("rec", ["recognize"]),
         ("im", ["import-checkpoint"]),
+        ("sys", ["systems"]),
         ("cache b", ["build"]),
         ("fit p", ["patches"]),
         ("data digit-", ["digit-pairs"]),

@@ -82,7 +82,9 @@ def test_a_narrow_console_cuts_no_figure_off() -> None:
     names = tuple(row["label"] for row in summary["overall"])
     tables = []
     for width in (40, 200):
-        lines = itertools.takewhile(lambda line: line[:2] != "- ", printed(summary, width))
+        lines = itertools.takewhile(
+            lambda line: line[:22] != "accuracy with a budget", printed(summary, width)
+        )
         tables.append([line.split() for line in lines if line.startswith(names)])
     assert tables[0] == tables[1]
     assert len(tables[0]) == 2 * 3 * len(names)

@@ -1,0 +1,102 @@
+"""Rows on the plane of accuracy and cost: which none beats, and how much of it a curve covers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .cells import Cell
+from .pairs import Resampling
+from .statistics import Array, interval
+
+
+def on_front(accuracy: Array, gmacs: Array) -> Array:
+    """Say which points are not beaten by any other.
+
+    Args:
+        accuracy: ``(N,)``.
+        gmacs: ``(N,)``.
+
+    Returns:
+        ``(N,)`` bool: whether no other point is at least as accurate and at most as dear, and
+        better in one of the two.
+    """
+    no_worse = (accuracy >= accuracy[:, None]) & (gmacs <= gmacs[:, None])  # (N, N): j beside i
+    better = (accuracy > accuracy[:, None]) | (gmacs < gmacs[:, None])
+    return np.asarray(~(no_worse & better).any(axis=1))
+
+
+def hypervolume(accuracy: Array, gmacs: Array, most_gmacs: float) -> Array:
+    """Return the share of the plane below a curve.
+
+    With a budget that is drawn evenly from 0 to ``most_gmacs``, it is the accuracy that can be
+    expected of the most accurate point that the budget allows, 0 where it allows none.
+
+    Args:
+        accuracy: ``(..., N)`` of the points of a curve, shares.
+        gmacs: ``(..., N)``, their costs; of a point beyond ``most_gmacs`` nothing is counted.
+        most_gmacs: Where the plane ends.
+
+    Returns:
+        ``(...)``, in [0, 1].
+    """
+    order = np.argsort(gmacs, axis=-1)
+    spent = np.take_along_axis(gmacs, order, axis=-1).clip(0, most_gmacs)
+    best = np.maximum.accumulate(np.take_along_axis(accuracy, order, axis=-1), axis=-1)
+    ends = np.concatenate([spent[..., 1:], np.full((*spent.shape[:-1], 1), most_gmacs)], axis=-1)
+    return np.asarray((best * (ends - spent)).sum(axis=-1) / most_gmacs)
+
+
+def plane_of(
+    rows: Mapping[tuple[str, str], Sequence[Cell]], resampling: Resampling
+) -> list[dict[str, Any]]:
+    """Return how the designs stand on the plane of accuracy after all frames and GMACs per video.
+
+    The curve of a design goes over all that it was run at: option groups, settings, η. The plane
+    ends at the dearest row. Bounds are left out.
+
+    Args:
+        rows: Cells by label and group.
+        resampling: Where intervals over videos come from.
+
+    Returns:
+        JSON-able, for each design the ``hypervolume`` with its interval over videos, and the rows
+        on the ``front`` as label and group.
+    """
+    points = {key: _point(row) for key, row in rows.items() if row[0].kind != "bound"}
+    if not points:
+        return []
+    means = np.array([point.mean(axis=-1) for point in points.values()])  # (N, 2)
+    front = dict(zip(points, on_front(means[:, 0], means[:, 1]), strict=True))
+    most = float(means[:, 1].max())
+    found = []
+    for design in dict.fromkeys(rows[key][0].design for key in points):
+        keys = [key for key in points if rows[key][0].design == design]
+        n_videos = {points[key].shape[-1] for key in keys}
+        each = np.array([points[key].mean(axis=-1) for key in keys])
+        bounds = None
+        if len(n_videos) == 1 and n_videos != {1}:  # the same videos in all
+            together = np.stack([points[key] for key in keys])  # (N, 2, B)
+            drawn = resampling.drawn_videos(together)  # (N, 2, draws)
+            volumes = hypervolume(drawn[:, 0].T, drawn[:, 1].T, most)
+            bounds = interval(volumes).tolist()
+        found.append(
+            {
+                "design": design,
+                "hypervolume": {
+                    "value": float(hypervolume(each[:, 0], each[:, 1], most)),
+                    "over_videos": bounds,
+                },
+                "front": [list(key) for key in keys if front[key]],
+            }
+        )
+    return found
+
+
+def _point(row: Sequence[Cell]) -> Array:
+    """Return ``(2, B)``: whether each video is right at the end, and its GMACs, over seeds."""
+    right = np.mean([cell.outcome[0] for cell in row], axis=0)
+    gmacs = np.mean([cell.played.gmacs[:, -1] for cell in row], axis=0)
+    return np.stack([right, gmacs])

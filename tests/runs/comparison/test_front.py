@@ -1,0 +1,63 @@
+"""Rows on the plane of accuracy and cost, against definitions written as loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from comparisons import make_cell, make_comparison
+
+from focusgym.runs.comparison.front import hypervolume, on_front
+from focusgym.runs.comparison.summary import summarise
+
+
+def test_the_front_is_what_no_other_point_beats() -> None:
+    rng = np.random.default_rng(0)
+    accuracy, gmacs = rng.integers(0, 6, (2, 40)) / 5  # with equals
+    found = on_front(accuracy, gmacs)
+    for i in range(40):
+        beaten = any(
+            (accuracy[j] >= accuracy[i] and gmacs[j] < gmacs[i])
+            or (accuracy[j] > accuracy[i] and gmacs[j] <= gmacs[i])
+            for j in range(40)
+        )
+        assert found[i] == (not beaten)
+    assert found.any()
+
+
+def test_the_share_of_the_plane_is_what_random_budgets_can_expect() -> None:
+    rng = np.random.default_rng(1)
+    accuracy, gmacs = rng.random((2, 3, 5))
+    found = hypervolume(accuracy, gmacs, 1.2)
+    budgets = 1.2 * (np.arange(20_000) + 0.5) / 20_000
+    for row in range(3):
+        allowed = [accuracy[row][gmacs[row] <= budget] for budget in budgets]
+        expected = np.mean([each.max() if len(each) else 0 for each in allowed])
+        assert found[row] == pytest.approx(expected, abs=1e-3)
+    # What lies beyond the end counts nothing; by hand: half of the plane at 0.6.
+    assert hypervolume(np.array([0.6, 0.9]), np.array([1.0, 3.0]), 2.0) == pytest.approx(0.3)
+
+
+def test_a_comparison_says_which_rows_no_other_beats() -> None:
+    summary = summarise(make_comparison(), "increment_over_random", resamples=50)
+    designs = {each["design"]: each for each in summary["plane"]}
+    assert {*designs} == {row["design"] for row in summary["rows"] if row["kind"] != "bound"}
+    front = {tuple(key) for each in designs.values() for key in each["front"]}
+    rows = [row for row in summary["rows"] if row["kind"] != "bound"]
+    for row in rows:
+        beaten = any(
+            other["final_accuracy"]["value"] >= row["final_accuracy"]["value"]
+            and other["gmacs_per_video"] < row["gmacs_per_video"]
+            for other in rows
+        )
+        if beaten:
+            assert (row["label"], row["group"]) not in front
+    low, high = designs["adafocus_plus"]["hypervolume"]["over_videos"]
+    assert low < designs["adafocus_plus"]["hypervolume"]["value"] < high
+
+
+def test_a_single_row_covers_nothing_before_its_cost() -> None:
+    """The dearest row of all is where the plane ends."""
+    summary = summarise([make_cell("a", keep_ratio=None)], "a", resamples=50)
+    (only,) = summary["plane"]
+    assert only["hypervolume"]["value"] == pytest.approx(0)
+    assert only["front"] == [["a", "p28_7x7"]]

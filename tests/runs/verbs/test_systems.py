@@ -1,0 +1,35 @@
+"""The verb ``systems``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import write_cache
+
+from focusgym.agents import find_system
+from focusgym.agents.systems.registry import SYSTEMS
+from focusgym.runs.cli import main
+from focusgym.runs.comparison.systems import every_system
+
+
+def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["systems"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [*SYSTEMS]
+    main(["systems", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["frameexit"]["settings"] == list(find_system("frameexit").settings)
+    assert found["frameexit"]["knob"] == "price"
+    assert found["gru"]["knob"] == ""
+
+
+def test_all_systems_are_those_that_the_cache_serves(tmp_path: Path) -> None:
+    """A cache of patches holds no whole frames."""
+    write_cache(tmp_path / "cache", n=20)
+    served, notes = every_system(tmp_path / "cache")
+    assert "adafocus_v2" in served
+    assert "gru" not in served
+    assert len(served) + len(notes) == len(SYSTEMS)
+    assert any(note.startswith("Left out of --systems all: gru reads a group of") for note in notes)
