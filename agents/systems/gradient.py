@@ -27,17 +27,18 @@ from ...recognizer import (
     restore,
 )
 from ...recognizer.files.bundle import write_bundle
+from ...recognizer.policies.attention import AttentionPolicy, AttentionPolicyConfig
 from ..task_play import TaskTrace
 from .system import DirectSystem, Reader
 
 # What of a system that is trained by gradient can be set by name.
 SIZES = ("conv_channels", "hidden", "epochs", "batch_size", "lr")
-PolicyT = TypeVar("PolicyT", Policy, CubePolicy)
+PolicyT = TypeVar("PolicyT", Policy, CubePolicy, AttentionPolicy)
 
 
 @dataclass(frozen=True)
 class GradientSystem(DirectSystem, Generic[PolicyT]):
-    """A policy that names places, trained by gradient on a cache.
+    """A policy that names places or segments, trained by gradient on a cache.
 
     Attributes:
         conv_channels: Of π, after its 1×1 convolution.
@@ -70,7 +71,9 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
             raise ValueError("lr must be positive; got 0")
 
     @abstractmethod
-    def sizes(self, cache: FeatureCache, setting: float) -> PolicyConfig | CubePolicyConfig:
+    def sizes(
+        self, cache: FeatureCache, setting: float
+    ) -> PolicyConfig | CubePolicyConfig | AttentionPolicyConfig:
         """Return the sizes of π on a cache, at a setting."""
 
     @abstractmethod
