@@ -35,7 +35,8 @@ class AttentionOnFeatures(PolicyOnFeatures):
         rows = videos.cpu().numpy()
         every = np.arange(self.cache.steps)
         glance = self.cache.glance_vectors(rows)  # (B, T, G)
-        local = self.cache.local_vectors(rows[:, None], every[None], 0)  # (B, T, L)
+        first = np.zeros_like(every)[None]
+        local = self.cache.local_vectors(rows[:, None], every[None], first)  # (B, T, L)
         weights = self.policy(glance)  # (B, D, T)
         logits: Tensor = self.classifier(weights @ glance, weights @ local)
         return logits

@@ -31,6 +31,7 @@ SYSTEMS: dict[str, str] = {
     "dynamic_ste": "focusgym.agents.systems.dynamic_ste:DYNAMIC_STE",
     "listentolook": "focusgym.agents.systems.listentolook:LISTENTOLOOK",
     "listentolook_ppo": "focusgym.agents.systems.listentolook:LISTENTOLOOK_PPO",
+    "videoiq": "focusgym.agents.systems.videoiq:VIDEOIQ",
     "ocsampler": "focusgym.agents.systems.ocsampler:OCSAMPLER",
 }
 

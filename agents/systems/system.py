@@ -73,6 +73,7 @@ class System(ABC):
         places: What f_L is run on: whole frames, or patches.
         approximate: Whether features on a cache are not those of what is looked at, so that its
             figures have to be measured on pixels.
+        note: What its figures do not say, for tables; empty for nothing.
         settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
             A system without such a knob has 1 alone.
     """
@@ -87,6 +88,7 @@ class System(ABC):
     several_groups: bool = False
     places: Literal["full", "patches"] = "full"
     approximate: bool = False
+    note: str = ""
     settings: tuple[float, ...] = (1.0,)
 
     @property

@@ -25,7 +25,8 @@ class EncoderConfig:
             ``small_residual_glance`` (this project's, for the embedded data sets); a classification
             network of torchvision's, which is taken without its pooling and head; or
             ``module:attribute`` of a function of your own that returns a `Trunk`. With ``_tsm`` at
-            its end, channels are shifted along the frames of a segment, see `build_trunk`.
+            its end, channels are shifted along the frames of a segment; with ``_4bit``, or another
+            number of bits, convolutions are quantised, see `build_trunk`.
         input_px: Side to which the input is down-sampled first, pixels; None leaves it as it comes.
         reduction: How: by ``area`` average; or ``bilinear``, between the four pixels around each
             place, the outermost of which are the corner pixels' centres. The latter is not

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..errors import FocusgymError
 from ..registry import find
+from .quantised import quantise, without_bits
 from .shift import ShiftKind, add_shift, without_shift
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -125,7 +126,7 @@ def check_name(name: str) -> None:
         ValueError: If it is not, naming the small ones and torchvision's closest names. What
             ``module:attribute`` stands for is checked when it is built.
     """
-    asked, (name, kind) = name, without_shift(name)
+    asked, (name, kind) = name, without_shift(without_bits(name)[0])
     if kind is not None and not _can_shift(name):
         raise ValueError(
             f"there is no temporal shift in {name!r}, of {asked!r}: choose a network with residual "
@@ -159,11 +160,13 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
             ``torchvision.models.list_models(module=torchvision.models)``; or ``module:attribute``
             of a function of your own that returns a `Trunk`. With ``_tsm`` or ``_tsm_online`` at
             the end, a network with residual branches shifts channels along the frames of a clip,
-            see `shift_frames`; its weights have the same names.
+            see `shift_frames`. With ``_2bit`` to ``_8bit`` behind that, convolutions are quantised,
+            see `quantise`. Weights have the same names.
         trusted: Whether the module of your own function may be imported; see `find`.
 
     Raises:
-        ValueError: If the name is unknown, or what it stands for returns no `Trunk`.
+        ValueError: If the name is unknown, what it stands for returns no `Trunk`, or the network
+            cannot be quantised.
         EncoderError: If the network has no feature map before its pooling (vision transformers).
 
     Source: the shift is at the first convolution of each residual branch, of ResNets with more than
@@ -171,6 +174,11 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
         TSM (arXiv:1811.08383) section 4 and its released code.
     """
     check_name(name)
+    name, bits = without_bits(name)
+    if bits is not None:
+        trunk = build_trunk(name, trusted=trusted)
+        quantise(trunk.network, bits)
+        return trunk
     name, kind = without_shift(name)
     if name in TRUNKS or ":" in name:
         trunk = find("encoder", name, TRUNKS, trusted=trusted)()

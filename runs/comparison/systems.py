@@ -164,13 +164,16 @@ def budget(jobs: Sequence[SystemJob]) -> list[str]:
 
 
 def approximations(jobs: Sequence[SystemJob]) -> list[str]:
-    """Return in words which systems look where the cache has no features, and what to do."""
+    """Return in words what figures of systems do not say, and what to do about it."""
+    systems = dict.fromkeys((job.system.name, job.system.note) for job in jobs)
+    notes = [f"{name}: {note}." for name, note in systems if note]
     names = dict.fromkeys(job.system.name for job in jobs if job.system.approximate)
     if not names:
-        return []
+        return notes
     return [
+        *notes,
         f"Approximate: what {', '.join(names)} looked at was interpolated between the features of "
-        "the cache. `focusgym evaluate RUN --pixels`, of a run in cells, measures it."
+        "the cache. `focusgym evaluate RUN --pixels`, of a run in cells, measures it.",
     ]
 
 

@@ -321,7 +321,7 @@ def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "dynamic_ste, fcvid, fcvid_v2, fcvid_v3, frameexit, frameexit_gates, gru, jester, "
         "listentolook, listentolook_ppo, mini_kinetics, mini_kinetics_v2, mini_kinetics_v3, "
         "ocsampler, sthsth_tsm_v2, sthsth_v1, sthsth_v2, sthsth_v3, tsm, tsm_plus, tsn, uniform, "
-        "or give a file that ends in .yaml"
+        "videoiq, or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
     assert missing.startswith(
