@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, Source
-from ...feature_cache import FeatureCache
 from ...recognizer import FitConfig, Fitted
 from ...recognizer.policies.attention import AttentionPolicy, AttentionPolicyConfig
 from ..attention import read_attention, train_attention
@@ -26,8 +25,10 @@ _KIND = ClassifierKind("average_logits", reuse_glance=True)
 class AttentionSystem(GradientSystem[AttentionPolicy]):
     """A policy that names segments by attention over glance vectors; see `AttentionPolicy`.
 
-    Its setting is the share of the segments that are read. Its ``conv_channels`` are the width of
-    keys and queries.
+    Its setting is the share of the segments that are read.
+
+    Attributes:
+        key_channels: Width of keys and queries.
 
     Source: ListenToLook (arXiv:1912.04487).
     """
@@ -35,19 +36,22 @@ class AttentionSystem(GradientSystem[AttentionPolicy]):
     knob: ClassVar[str] = "share"
     stage: ClassVar[int] = 26
 
-    conv_channels: int = 512
+    sizes_by_name: ClassVar[tuple[str, ...]] = ("key_channels", *GradientSystem.sizes_by_name)
+
+    key_channels: int = 512
 
     def check_setting(self, steps: int, setting: float) -> None:
         """Refuse a share that is none."""
         share_of(steps, setting)
 
-    def sizes(self, cache: FeatureCache, setting: float) -> AttentionPolicyConfig:
+    def sizes(self, source: FeatureSource, setting: float) -> AttentionPolicyConfig:
         """Return the sizes of π on a cache, for a share of its segments."""
+        cache = source.cache
         return AttentionPolicyConfig(
             cache.glance_channels,
             cache.steps,
             share_of(cache.steps, setting),
-            self.conv_channels,
+            self.key_channels,
             self.hidden,
         )
 

@@ -71,10 +71,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         cache = FeatureCache.open(config.cache, groups)
         for split in ("train", "val", "test"):
             cache.split(split)  # refused where it is empty
-        kind = system.classifier
-        glance = "_glance" if kind.reuse_glance else ""
-        skips = f"_skip{kind.skip_rate:g}" if kind.skip_rate else ""
-        f_c = slug(f"{'+'.join(groups)}_{kind.aggregation}_{kind.order}{glance}{skips}")
+        f_c = slug(f"{'+'.join(groups)}_{system.classifier.name}")
         knob = len(system.settings) > 1
         for setting in system.settings:
             label = system.setting_label(setting)

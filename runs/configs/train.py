@@ -84,8 +84,8 @@ class LearnerConfig:
         decisions: How many are made in a training; the recipe's 200,000 if not given.
         learner: Settings of the algorithm that are others than the recipe's, as a mapping,
             such as '{n_envs: 8, learning_rate: 3.0e-4}'. Another algorithm has none of the
-            recipe's settings but these. Of those that are trained by gradient (adafocus_v2,
-            adafocus_v3, listentolook): conv_channels, hidden, epochs, batch_size and lr.
+            recipe's settings but these. Of adafocus_v2 and adafocus_v3: conv_channels, hidden,
+            epochs, batch_size and lr; of listentolook key_channels in place of the first.
     """
 
     decisions: int | None = None

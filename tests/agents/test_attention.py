@@ -160,7 +160,7 @@ def test_it_learns_where_the_label_is(tmp_path: Path) -> None:
 
 def test_a_seed_decides(source: FeatureSource, tmp_path: Path) -> None:
     """What is kept reads again as it did; another seed learns something else."""
-    system = replace(LISTENTOLOOK, conv_channels=4, hidden=8, epochs=1, lr=0.05)
+    system = replace(LISTENTOLOOK, key_channels=4, hidden=8, epochs=1, lr=0.05)
     videos = source.cache.split("train")
 
     def read(seed: int, kept: Path | None = None) -> Tensor:
