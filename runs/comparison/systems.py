@@ -164,7 +164,9 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
     """Return in words what figures of systems do not say, and what to do about it."""
     systems = dict.fromkeys((job.system.name, job.system.note) for job in jobs)
     notes = [f"{name}: {note}." for name, note in systems if note]
-    names = dict.fromkeys(job.system.name for job in jobs if job.system.approximate)
+    names = dict.fromkeys(
+        job.system.name for job in jobs if job.system.approximate and not job.system.note
+    )
     if not names:
         return notes
     return [

@@ -73,7 +73,7 @@ class CompareConfig:
         systems: Other published methods beside: average, gru, tsn, tsm, tsm_plus, uniform,
             frameexit, frameexit_gates, arnet, adaframe, ocsampler, adafocus_tsm, adafocus_tsm_ppo,
             adafocus_tsm_gaussian, clip_random, clip_central, clip_fixed, adafocus_v2,
-            adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo, dynamic_ste,
+            adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo, adafuse, dynamic_ste,
             listentolook, listentolook_ppo, videoiq, or module:attribute of your own. Each is
             trained at all settings of its recipe, on whole frames or patches that the cache has to
             hold.

@@ -315,13 +315,13 @@ def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "--preset nope: there is no such preset: choose one of activitynet, activitynet_v2, "
         "activitynet_v2_rn, activitynet_v3, adafocus_tsm, adafocus_tsm_gaussian, "
         "adafocus_tsm_ppo, adafocus_v2, adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, "
-        "adafocus_v3_ppo, adaframe, afnet_activitynet, afnet_digits, afnet_imagenet, afnet_jester, "
-        "afnet_mini_kinetics, afnet_sthsth, arnet, average, clip_central, clip_fixed, "
-        "clip_random, clips, clips_sharp, digit_pairs, digits, digits_v2, digits_v3, diving48_v3, "
-        "dynamic_ste, fcvid, fcvid_v2, fcvid_v3, frameexit, frameexit_gates, gru, jester, "
-        "listentolook, listentolook_ppo, mini_kinetics, mini_kinetics_v2, mini_kinetics_v3, "
-        "ocsampler, sthsth_tsm_v2, sthsth_v1, sthsth_v2, sthsth_v3, tsm, tsm_plus, tsn, uniform, "
-        "videoiq, or give a file that ends in .yaml"
+        "adafocus_v3_ppo, adaframe, adafuse, afnet_activitynet, afnet_digits, afnet_imagenet, "
+        "afnet_jester, afnet_mini_kinetics, afnet_sthsth, arnet, average, clip_central, "
+        "clip_fixed, clip_random, clips, clips_sharp, digit_pairs, digits, digits_v2, digits_v3, "
+        "diving48_v3, dynamic_ste, fcvid, fcvid_v2, fcvid_v3, frameexit, frameexit_gates, gru, "
+        "jester, listentolook, listentolook_ppo, mini_kinetics, mini_kinetics_v2, "
+        "mini_kinetics_v3, ocsampler, sthsth_tsm_v2, sthsth_v1, sthsth_v2, sthsth_v3, tsm, "
+        "tsm_plus, tsn, uniform, videoiq, or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
     assert missing.startswith(
