@@ -257,7 +257,8 @@ class Encoder(nn.Module):
         """
         pairs = torch.stack([before, prepared], dim=1)
         maps = self._encode_images(pairs.flatten(0, 1), self._checked_profile().in_pairs)
-        return maps.unflatten(0, (-1, 2))[:, 1]
+        of_pairs: Tensor = maps.unflatten(0, (-1, 2))
+        return of_pairs[:, 1]
 
     def encode_from(self, prepared: Tensor, memory: ReuseMemory, rows: Tensor) -> Tensor:
         """Encode the next frames of videos; channels are reused as they were last computed.

@@ -102,8 +102,8 @@ def add_masks(
         assert isinstance(first, nn.Conv2d)
         channels = first.out_channels
         reused, skipped = (part.stop - part.start for part in profile.parts(channels))
-        first.mac_share = (channels - reused - skipped) / channels  # type: ignore[assignment]
-        second.mac_share = (channels - skipped) / channels  # type: ignore[assignment]
+        first.mac_share = (channels - reused - skipped) / channels
+        second.mac_share = (channels - skipped) / channels
     return network
 
 

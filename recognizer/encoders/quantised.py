@@ -89,7 +89,8 @@ class QuantisedConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve maps ``(M, channels, h, w)``."""
         weight = fake_quantise(self.weight, self.bits)
-        return self._conv_forward(fake_quantise(input, self.bits), weight, self.bias)
+        maps: Tensor = self._conv_forward(fake_quantise(input, self.bits), weight, self.bias)
+        return maps
 
 
 def quantise(network: nn.Module, bits: int) -> None:

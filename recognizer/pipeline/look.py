@@ -200,7 +200,8 @@ def look_in_turn(encoder: Encoder, places: Places, prepared: Tensor, dtype: torc
         pool(encoder.encode_after(crop_all(places, earlier), crop_all(places, some)), dtype)
         for earlier, some in zip(before.split(at_once), prepared.split(at_once), strict=True)
     ]
-    return torch.cat(pooled).unflatten(0, (len(prepared), places.n_options))
+    vectors: Tensor = torch.cat(pooled).unflatten(0, (len(prepared), places.n_options))
+    return vectors
 
 
 def local_maps(encoder: Encoder, places: Places, frames: Tensor, options: Tensor) -> Tensor:
