@@ -21,14 +21,16 @@ Stops = Callable[[int, Tensor, Tensor], Tensor]
 def read_segments(
     source: Source,
     videos: NDArray[np.int64],
-    segments: Sequence[int],
+    segments: Sequence[int] | NDArray[np.int64],
     option: int | NDArray[np.int64] = 0,
     *,
+    looks: Sequence[bool] | None = None,
     stops: Stops | None = None,
     decision_gmacs: float = 0.0,
     agent_gmacs: float = 0.0,
+    plan_gmacs: float | None = None,
 ) -> TaskTrace:
-    """Read segments of every video in the same order, to its end or until the video stops.
+    """Read segments of every video in a known order, to its end or until the video stops.
 
     f_L and f_C run on each segment, f_G where f_C takes its vectors, and none of them once a video
     has stopped. Rewards are 0.
@@ -36,37 +38,49 @@ def read_segments(
     Args:
         source: Features and classifier.
         videos: ``(B,)`` rows of the source.
-        segments: D of them, at most T.
+        segments: D of them, at most T; or those of the videos, ``(B, D)``.
         option: That f_L is run on in each; or those of the videos, ``(B,)``.
+        looks: In which of the D segments f_L runs; elsewhere f_C is fed a zero local vector. None:
+            in all.
         stops: Says ``(B,)`` bool which videos stop, after every segment but the last; None for
             none.
         decision_gmacs: Of asking ``stops`` once.
         agent_gmacs: Of what names the options, for a segment.
+        plan_gmacs: Of naming the segments of a video after a glance at all of them, with which f_G
+            is charged for all; None where they are known without.
     """
     options = np.broadcast_to(np.asarray(option, dtype=np.int64), len(videos))
+    n_read = np.shape(segments)[-1]
+    order = np.broadcast_to(np.asarray(segments, dtype=np.int64), (len(videos), n_read))
+    attended = np.ones(n_read, dtype=bool) if looks is None else np.asarray(looks, dtype=bool)
     parts = []
     for start in range(0, len(videos), N_ENVS):
         some = slice(start, start + N_ENVS)
-        parts.append(_read(source, videos[some], segments, options[some], stops))
+        parts.append(_read(source, videos[some], order[some], options[some], attended, stops))
     every, sure, last = (torch.cat(column) for column in zip(*parts, strict=True))
     exits = last.numpy()
     cost, steps = source.frame_cost, source.cache.steps
-    glance_gmacs = cost.glance_gmacs if source.classifier.config.reuse_glance else 0.0
+    before_gmacs, glance_gmacs = 0.0, 0.0
+    if plan_gmacs is not None:
+        before_gmacs = plan_gmacs + steps * cost.glance_gmacs
+    elif source.classifier.config.reuse_glance:
+        glance_gmacs = cost.glance_gmacs
     dearest = float(source.cache.option_gmacs[options].max())  # all of a group have one price
-    each = glance_gmacs + agent_gmacs + dearest + cost.classifier_gmacs
+    each = glance_gmacs + agent_gmacs + attended * dearest + cost.classifier_gmacs  # (D,)
     columns = np.arange(steps)
     there = columns <= exits[:, None]  # (B, T)
     held = np.minimum(columns, exits[:, None])
-    asked = np.zeros_like(held) if stops is None else np.minimum(held + 1, len(segments) - 1)
-    order = np.pad(np.asarray(segments), (0, steps - len(segments)))
+    asked = np.zeros_like(held) if stops is None else np.minimum(held + 1, n_read - 1)
+    ends = (0, steps - n_read)
+    looked = there & np.pad(attended, ends)
     return TaskTrace(
         videos=videos,
-        segments=np.where(there, order, -1),
-        options=np.where(there, options[:, None], -1),
-        attended=there,
-        fed=there.copy(),
-        logits=every[:, torch.from_numpy(np.minimum(columns, len(segments) - 1))],  # (B, T, C)
-        gmacs=(held + 1) * each + asked * decision_gmacs,
+        segments=np.where(there, np.pad(order, ((0, 0), ends)), -1),
+        options=np.where(looked, options[:, None], -1),
+        attended=looked,
+        fed=there,
+        logits=every[:, torch.from_numpy(np.minimum(columns, n_read - 1))],  # (B, T, C)
+        gmacs=before_gmacs + each.cumsum()[held] + asked * decision_gmacs,
         decisions=asked[:, -1],
         returns=np.zeros(len(videos)),
         confidence=sure.double().numpy(),
@@ -77,20 +91,22 @@ def read_segments(
 def _read(
     source: Source,
     videos: NDArray[np.int64],
-    segments: Sequence[int],
+    segments: NDArray[np.int64],
     options: NDArray[np.int64],
+    attended: NDArray[np.bool_],
     stops: Stops | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits ``(B, D, C)``, held after an exit, confidences and exits ``(B,)``."""
     engine, n = FocusEngine(source), len(videos)
     engine.start(videos)
-    running, exits = np.ones(n, dtype=bool), np.full(n, len(segments) - 1)
+    running, exits = np.ones(n, dtype=bool), np.full(n, len(attended) - 1)
     before, found = source.classifier.summary(engine.state), []
-    for d, segment in enumerate(segments):
+    for d, looks in enumerate(attended):
         fed = None if stops is None else running
-        engine.commit(engine.try_options(np.full(n, segment), options[:, None], fed=fed))
+        look = None if looks else np.zeros((n, 1), dtype=bool)
+        engine.commit(engine.try_options(segments[:, d], options[:, None], look, fed=fed))
         found.append(engine.logits.cpu())
-        if stops is not None and d + 1 < len(segments):
+        if stops is not None and d + 1 < len(attended):
             after = source.classifier.summary(engine.state)
             now = running & stops(d, before, after).cpu().numpy()
             exits[now], running, before = d, running & ~now, after

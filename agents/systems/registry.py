@@ -28,6 +28,11 @@ SYSTEMS: dict[str, str] = {
     "adafocus_v2_sac": "focusgym.agents.systems.adafocus_v2:ADAFOCUS_V2_SAC",
     "adafocus_v3": "focusgym.agents.systems.adafocus_v3:ADAFOCUS_V3",
     "adafocus_v3_ppo": "focusgym.agents.systems.adafocus_v3:ADAFOCUS_V3_PPO",
+    "adafuse": "focusgym.agents.systems.adafuse:ADAFUSE",
+    "dynamic_ste": "focusgym.agents.systems.dynamic_ste:DYNAMIC_STE",
+    "listentolook": "focusgym.agents.systems.listentolook:LISTENTOLOOK",
+    "listentolook_ppo": "focusgym.agents.systems.listentolook:LISTENTOLOOK_PPO",
+    "videoiq": "focusgym.agents.systems.videoiq:VIDEOIQ",
     "ocsampler": "focusgym.agents.systems.ocsampler:OCSAMPLER",
 }
 

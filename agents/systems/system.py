@@ -29,16 +29,27 @@ class ClassifierKind:
         aggregation: Its kind, as `ClassifierConfig.aggregation`.
         order: In which it is fed the segments in training, as ``focusgym fit classifier --order``.
         reuse_glance: Whether it classifies the glance vectors too; f_G need not run for it if not.
+        skip_rate: Share of the segments that it is fed without a look in training, as
+            ``--skip-rate``.
     """
 
     aggregation: str
     order: Order = "video"
     reuse_glance: bool = False
+    skip_rate: float = 0.0
 
     def options(self) -> str:
         """Return the options of ``focusgym fit classifier`` that train one."""
         glance = "" if self.reuse_glance else " --no-reuse-glance"
-        return f"--aggregation {self.aggregation} --order {self.order}{glance}"
+        skips = f" --skip-rate {self.skip_rate:g}" if self.skip_rate else ""
+        return f"--aggregation {self.aggregation} --order {self.order}{glance}{skips}"
+
+    @property
+    def name(self) -> str:
+        """What tells it from other kinds, in a word."""
+        glance = "_glance" if self.reuse_glance else ""
+        skips = f"_skips{self.skip_rate:g}" if self.skip_rate else ""
+        return f"{self.aggregation}_{self.order}{glance}{skips}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class System(ABC):
         places: What f_L is run on: whole frames, or patches.
         approximate: Whether features on a cache are not those of what is looked at, so that its
             figures have to be measured on pixels.
+        note: What its figures do not say, for tables; empty for nothing.
         settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
             A system without such a knob has 1 alone.
     """
@@ -83,6 +95,7 @@ class System(ABC):
     several_groups: bool = False
     places: Literal["full", "patches"] = "full"
     approximate: bool = False
+    note: str = ""
     settings: tuple[float, ...] = (1.0,)
 
     @property

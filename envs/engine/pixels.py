@@ -19,10 +19,14 @@ from ...recognizer import (
     Classifier,
     Encoder,
     FrameCost,
+    Places,
     check_pixels,
     glance_at,
     look_at,
+    pool,
 )
+from ...recognizer.encoders.masks import ReuseMemory, without_masks
+from ...recognizer.pipeline.look import autocast, crop_each
 from .interpolated import grid_of
 from .source import cached_cost
 
@@ -85,6 +89,7 @@ class PixelSource:
         self._encoders = encoders
         self._frames = frames.to(cache.device)
         self._computes_in = computes_in
+        self._memories: dict[tuple[object, ...], ReuseMemory] = {}
         self._glanced = np.zeros((n_videos, steps), dtype=bool)
         self._maps = torch.zeros(n_videos, steps, *cache.map_shape, device=cache.device)
         self._vectors = self._maps.new_zeros(n_videos, steps, cache.glance_channels)
@@ -202,19 +207,50 @@ class PixelSource:
             row, column = (looks & (options >= each.first) & (options < last)).nonzero()
             if len(row):
                 chosen = options[row, column]
-                vectors = look_at(
-                    self._encoders[group.encoder],
-                    group.places,
-                    self.cache.frames.look(self._frames[videos[row], segments[row]]),
-                    torch.from_numpy(chosen - each.first).to(local.device),
-                    self.cache.dtype,
-                    self._computes_in,
-                )
+                frames = self.cache.frames.look(self._frames[videos[row], segments[row]])
+                where = torch.from_numpy(chosen - each.first).to(local.device)
+                encoder = self._encoders[group.encoder]
+                if encoder.profile is None:
+                    vectors = look_at(
+                        encoder,
+                        group.places,
+                        frames,
+                        where,
+                        self.cache.dtype,
+                        self._computes_in,
+                    )
+                else:
+                    vectors = self._look_on(encoder, group.places, frames, where, videos[row])
                 self._check(vectors, videos[row], segments[row])
                 local[row, column, begins:ends] = vectors.float()
                 np.add.at(self.n_looks, (videos[row], chosen), 1)
             begins = ends
         return local
+
+    def _look_on(
+        self,
+        encoder: Encoder,
+        places: Places,
+        frames: Tensor,
+        where: Tensor,
+        videos: NDArray[np.int64],
+    ) -> Tensor:
+        """Return local vectors of the next frames of videos ``(M,)``, of f_L with a mask profile.
+
+        It takes channels from the frames that it was run on before, with any profile.
+        """
+        if len(np.unique(videos)) < len(videos):
+            raise ValueError(
+                f"{encoder.config.name} takes channels from the frame read before: expected one "
+                "option of a video at a time; got several"
+            )
+        network = without_masks(encoder.config.name)[0], encoder.config.input_px, places
+        memory = self._memories.setdefault(network, ReuseMemory(len(self._frames)))
+        rows = torch.from_numpy(videos).to(frames.device)
+        with autocast(frames.device, self._computes_in):
+            prepared = crop_each(places, encoder.prepare(frames), where)
+            maps = encoder.encode_from(prepared, memory, rows)
+        return pool(maps, self.cache.dtype)
 
     def _check(
         self, vectors: Tensor, videos: NDArray[np.int64], segments: NDArray[np.int64]

@@ -23,6 +23,7 @@ from ...recognizer import (
     in_words,
     look_everywhere,
 )
+from ...recognizer.pipeline.look import look_in_turn
 from ..reading.arrays import local_array
 from ..reading.manifest import GLANCE, stored_groups
 from ..videos import AugmentConfig, View
@@ -138,7 +139,8 @@ class VideoEncoder:
             encoder = self.encoders[group.encoder]
             if group.encoder not in prepared:
                 prepared[group.encoder] = encoder.prepare(self.config.frames.look(frames))
-            looks = look_everywhere(encoder, group.places, prepared[group.encoder], dtype)
+            look = look_everywhere if encoder.profile is None else look_in_turn
+            looks = look(encoder, group.places, prepared[group.encoder], dtype)
             features[local_array(group.name)] = looks
         return {name: values.cpu().numpy() for name, values in features.items()}
 
@@ -175,8 +177,9 @@ def check_encoders(encoders: Mapping[str, Encoder], config: CacheConfig) -> None
     """Check that encoders are those that the option groups name, and f_G.
 
     Raises:
-        ValueError: If one is missing, is of another width, is read by no group, or shifts along
-            the frames of a segment and reads one.
+        ValueError: If one is missing, is of another width, is read by no group, shifts along the
+            frames of a segment and reads one, or takes channels from the frame before and is f_G
+            or reads several frames.
     """
     needed = {GLANCE, *(group.encoder for group in config.groups)}
     if needed != set(encoders):
@@ -185,6 +188,13 @@ def check_encoders(encoders: Mapping[str, Encoder], config: CacheConfig) -> None
             f"the option groups name; got {', '.join(sorted(encoders)) or 'none'}"
         )
     check_clips("f_G", encoders[GLANCE], len(config.frames.glanced))
+    for name, encoder in encoders.items():
+        if encoder.profile and (name == GLANCE or config.frames.segment_frames > 1):
+            raise ValueError(
+                f"{encoder.config.name} takes channels from the segment before: it can be an f_L "
+                f"on segments of one frame; got it as {name} on segments of "
+                f"{config.frames.segment_frames}: take the network without _reuse"
+            )
     for group in config.groups:
         check_clips(group.encoder, encoders[group.encoder], config.frames.segment_frames)
         if group.channels != encoders[group.encoder].channels:

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...recognizer import Encoder, EncoderConfig, WeightsError, in_words, load_weights
+from ...recognizer.encoders.masks import without_masks
+from ...recognizer.encoders.quantised import without_bits
 from ...recognizer.encoders.shift import without_shift
 
 _FILE = "a .pth or .safetensors file"
@@ -185,7 +187,7 @@ def _load(path: Path, what: str, give: str, copy: str | None = None) -> Any:
 def _find(name: str, weights: str) -> dict[str, Tensor]:
     from torchvision import models
 
-    name, _ = without_shift(name)  # the shift has no weights
+    name, _ = without_shift(without_masks(without_bits(name)[0])[0])  # these have no weights
     known = models.get_model_weights(name) if name in models.list_models(module=models) else None
     if known and (weights == "default" or weights in known.__members__):
         return _download(name, known.DEFAULT if weights == "default" else known[weights])

@@ -103,12 +103,34 @@ def count_gmacs(run: Callable[[], object]) -> float:
 
 
 def encoder_gmacs(encoder: Encoder, side_px: int, n_frames: int = 1) -> float:
-    """Return the GMACs of an encoder on one image of the given side, or on a segment of several."""
+    """Return the GMACs of an encoder on one image of the given side, or on a segment of several.
+
+    Convolutions with a ``mac_share``, such as `QuantisedConv`, are charged that share of theirs.
+    """
     encoder = _on_cpu(encoder)
     frames = () if n_frames == 1 and encoder.shift is None else (n_frames,)
     images = torch.zeros(1, *frames, 3, side_px, side_px, dtype=torch.uint8)
-    with evaluating(encoder):
-        return count_gmacs(lambda: encoder(images))
+    with evaluating(encoder), _spared_gmacs(encoder) as spared:
+        return count_gmacs(lambda: encoder(images)) - sum(spared)
+
+
+@contextmanager
+def _spared_gmacs(encoder: Encoder) -> Iterator[list[float]]:
+    """Note what the convolutions with a ``mac_share`` do and are not charged, in the block."""
+    spared: list[float] = []
+
+    def note(module: nn.Module, _: object, maps: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        macs = maps.numel() * module.weight[0].numel()
+        spared.append((1 - float(module.mac_share)) * macs / 1e9)  # type: ignore[arg-type]
+
+    cheaper = [module for module in encoder.modules() if hasattr(module, "mac_share")]
+    hooks = [module.register_forward_hook(note) for module in cheaper]
+    try:
+        yield spared
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def option_group(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .masks import MaskProfile, ReuseMemory
 from .shift import ClipShift, Shift, ShiftMemory
 from .trunks import build_trunk, check_name
 
@@ -25,7 +26,9 @@ class EncoderConfig:
             ``small_residual_glance`` (this project's, for the embedded data sets); a classification
             network of torchvision's, which is taken without its pooling and head; or
             ``module:attribute`` of a function of your own that returns a `Trunk`. With ``_tsm`` at
-            its end, channels are shifted along the frames of a segment, see `build_trunk`.
+            its end, channels are shifted along the frames of a segment; with ``_4bit``, or another
+            number of bits, convolutions are quantised; with ``_reuse50``, or another percentage,
+            channels are taken from an earlier frame, see `build_trunk`.
         input_px: Side to which the input is down-sampled first, pixels; None leaves it as it comes.
         reduction: How: by ``area`` average; or ``bilinear``, between the four pixels around each
             place, the outermost of which are the corner pixels' centres. The latter is not
@@ -104,6 +107,7 @@ class Encoder(nn.Module):
         channels: G or L, the channels of the feature map.
         trunk: The network, from normalised images to maps.
         shift: How it shifts channels along the frames of a segment; None if it does not.
+        profile: Which channels it does not compute; None if it computes all.
         is_fused: Whether it is a copy that `fused` made.
     """
 
@@ -125,6 +129,7 @@ class Encoder(nn.Module):
         trunk = build_trunk(config.name, trusted=trusted)
         self.channels = trunk.channels
         self.shift = trunk.shift
+        self.profile = trunk.profile
         self.is_fused = False
         # Channels last: up to twice as fast on CPU, and the order in which maps are stored.
         self.trunk = trunk.network.train().to(memory_format=torch.channels_last)
@@ -233,8 +238,58 @@ class Encoder(nn.Module):
         memory.begin_frame()
         return self._encode_images(prepared, memory)
 
+    def encode_after(self, before: Tensor, prepared: Tensor) -> Tensor:
+        """Encode frames that take channels from the frames before them.
+
+        Those are computed in full. Elsewhere, as in `encode`, a frame stands in for the one before.
+
+        Args:
+            before: ``(M, 3, side, side)`` that `prepare` normalised.
+            prepared: The same shape.
+
+        Returns:
+            ``(M, channels, h, w)``.
+
+        Raises:
+            ValueError: If it computes all channels.
+
+        Source: AdaFuse (arXiv:2102.05775) section 3: the channels of the frame before.
+        """
+        pairs = torch.stack([before, prepared], dim=1)
+        maps = self._encode_images(pairs.flatten(0, 1), self._checked_profile().in_pairs)
+        of_pairs: Tensor = maps.unflatten(0, (-1, 2))
+        return of_pairs[:, 1]
+
+    def encode_from(self, prepared: Tensor, memory: ReuseMemory, rows: Tensor) -> Tensor:
+        """Encode the next frames of videos; channels are reused as they were last computed.
+
+        Args:
+            prepared: ``(M, 3, side, side)`` that `prepare` normalised.
+            memory: Of N videos, of this network at this side and of other profiles of it; changed.
+            rows: ``(M,)`` int64, which of the N, each once.
+
+        Returns:
+            ``(M, channels, h, w)``.
+
+        Raises:
+            ValueError: If it computes all channels.
+        """
+        maps = self._encode_images(prepared, memory.begin(rows, self._checked_profile()))
+        memory.end(rows)
+        return maps
+
+    def _checked_profile(self) -> MaskProfile:
+        if self.profile is None:
+            raise ValueError(
+                f"expected an encoder with a mask profile, such as resnet50_reuse50; got "
+                f"{self.config.name}"
+            )
+        return self.profile
+
     def _encode_images(self, prepared: Tensor, shift: Shift | None = None) -> Tensor:
         """Return the maps ``(M, channels, h, w)`` of images ``(M, 3, side, side)``."""
+        if shift is None and self.profile is not None:
+            shift = self.profile.alone
         if self.config.input_px is not None:
             mode = self.config.reduction
             corners = None if mode == "area" else True  # torch takes it for interpolation alone

@@ -14,6 +14,8 @@ from torch.nn import functional
 
 from ..errors import FocusgymError
 from ..registry import find
+from .masks import MaskProfile, add_masks, without_masks
+from .quantised import quantise, without_bits
 from .shift import ShiftKind, add_shift, without_shift
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -55,6 +57,8 @@ class Trunk:
         std: Per colour, of images in [0, 1].
         shift: How the network shifts channels along the frames of a clip; None if it does not. If
             it does, it takes the shift as its second argument, see `add_shift`.
+        profile: Which channels inside its blocks are not computed; None for all. If there is one,
+            the network takes what masks them as its second argument, see `add_masks`.
     """
 
     network: nn.Module
@@ -62,6 +66,7 @@ class Trunk:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     shift: ShiftKind | None = None
+    profile: MaskProfile | None = None
 
 
 def _conv(n_in: int, n_out: int, stride: int) -> nn.Sequential:
@@ -125,7 +130,14 @@ def check_name(name: str) -> None:
         ValueError: If it is not, naming the small ones and torchvision's closest names. What
             ``module:attribute`` stands for is checked when it is built.
     """
-    asked, (name, kind) = name, without_shift(name)
+    asked, (name, bits) = name, without_bits(name)
+    name, profile = without_masks(name)
+    name, kind = without_shift(name)
+    if profile is not None and (not _can_shift(name) or bits is not None or kind is not None):
+        raise ValueError(
+            f"there is no mask profile of {asked!r}: choose a network with residual branches, such "
+            f"as mobilenet_v2, resnet50 or {_SMALL_SHIFTED[0]}, without _tsm and of 32 bits"
+        )
     if kind is not None and not _can_shift(name):
         raise ValueError(
             f"there is no temporal shift in {name!r}, of {asked!r}: choose a network with residual "
@@ -159,11 +171,15 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
             ``torchvision.models.list_models(module=torchvision.models)``; or ``module:attribute``
             of a function of your own that returns a `Trunk`. With ``_tsm`` or ``_tsm_online`` at
             the end, a network with residual branches shifts channels along the frames of a clip,
-            see `shift_frames`; its weights have the same names.
+            see `shift_frames`. With ``_2bit`` to ``_8bit`` behind that, convolutions are quantised,
+            see `quantise`. With ``_reuse50``, or another percentage, and ``_skip25`` behind it,
+            channels of residual branches are not computed, see `MaskProfile`. Weights have the
+            same names.
         trusted: Whether the module of your own function may be imported; see `find`.
 
     Raises:
-        ValueError: If the name is unknown, or what it stands for returns no `Trunk`.
+        ValueError: If the name is unknown, what it stands for returns no `Trunk`, or the network
+            cannot be quantised.
         EncoderError: If the network has no feature map before its pooling (vision transformers).
 
     Source: the shift is at the first convolution of each residual branch, of ResNets with more than
@@ -171,11 +187,21 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
         TSM (arXiv:1811.08383) section 4 and its released code.
     """
     check_name(name)
+    name, bits = without_bits(name)
+    if bits is not None:
+        trunk = build_trunk(name, trusted=trusted)
+        quantise(trunk.network, bits)
+        return trunk
+    name, profile = without_masks(name)
     name, kind = without_shift(name)
     if name in TRUNKS or ":" in name:
         trunk = find("encoder", name, TRUNKS, trusted=trusted)()
         if not isinstance(trunk, Trunk):
             raise ValueError(f"encoder {name!r} must return a Trunk; got {type(trunk).__name__}")
+        if profile is not None:
+            blocks = _blocks(trunk.network)
+            masked = add_masks(fx.symbolic_trace(trunk.network), blocks, profile)
+            return replace(trunk, network=masked, profile=profile)
         if kind is None:
             return trunk
         shifted = add_shift(fx.symbolic_trace(trunk.network), _branches(trunk.network))
@@ -188,12 +214,14 @@ def build_trunk(name: str, *, trusted: bool = True) -> Trunk:
     network = fx.GraphModule(model, copy.deepcopy(cut.graph))
     if kind is not None:
         add_shift(network, _branches(model))
+    if profile is not None:
+        add_masks(network, _blocks(model), profile)
     for key in cut.constants:  # no weights: torchvision's files do not have them
         network.register_buffer(key, network.get_buffer(key), persistent=False)
     if not cut.constants:
         _CUTS[name] = cut
     preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-    return Trunk(network, cut.channels, tuple(preset.mean), tuple(preset.std), kind)
+    return Trunk(network, cut.channels, tuple(preset.mean), tuple(preset.std), kind, profile)
 
 
 def _can_shift(name: str) -> bool:
@@ -218,6 +246,20 @@ def _branches(network: nn.Module) -> list[str]:
             stages.setdefault("", []).append(f"{path}.conv.0.0")
     every = 2 if max(map(len, stages.values())) >= _MANY_BLOCKS else 1
     return [path for paths in stages.values() for path in paths[::every]]
+
+
+def _blocks(network: nn.Module) -> list[tuple[str, str]]:
+    """Return the paths of the first two convolutions of all residual blocks that have two."""
+    from torchvision.models.mobilenetv2 import InvertedResidual
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    blocks = []
+    for path, module in network.named_modules():
+        if isinstance(module, BasicBlock | Bottleneck | _ResidualBlock):
+            blocks.append((f"{path}.conv1", f"{path}.conv2"))
+        elif isinstance(module, InvertedResidual) and len(module.conv) == _EXPANDS:
+            blocks.append((f"{path}.conv.0.0", f"{path}.conv.1.0"))
+    return blocks
 
 
 @dataclass(frozen=True)

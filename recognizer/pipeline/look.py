@@ -179,6 +179,31 @@ def look_everywhere(
     return vectors
 
 
+def look_in_turn(encoder: Encoder, places: Places, prepared: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what `look_everywhere` does of an encoder that takes channels from the frame before.
+
+    That is taken as computed in full, whatever is read of it: so features of a segment depend on
+    nothing that an agent does. The first frame of a video stands in for the one before it.
+
+    Args:
+        encoder: f_L, with a mask profile.
+        places: Where the K options are.
+        prepared: ``(M, 3, S, S)``, the frames of a video in their order.
+        dtype: Storage dtype, to which vectors are rounded.
+
+    Returns:
+        ``(M, K, L)``.
+    """
+    at_once = max(1, round(LOCAL_PIXELS / (2 * places.n_options * places.side_px**2)))
+    before = torch.cat([prepared[:1], prepared[:-1]])
+    pooled = [
+        pool(encoder.encode_after(crop_all(places, earlier), crop_all(places, some)), dtype)
+        for earlier, some in zip(before.split(at_once), prepared.split(at_once), strict=True)
+    ]
+    vectors: Tensor = torch.cat(pooled).unflatten(0, (len(prepared), places.n_options))
+    return vectors
+
+
 def local_maps(encoder: Encoder, places: Places, frames: Tensor, options: Tensor) -> Tensor:
     """Return local maps ``(M, L, h, w)`` of one option of each segment; see `look_at`.
 

@@ -90,9 +90,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         cache = FeatureCache.open(config.cache, groups)
         for split in ("train", "val", "test"):
             cache.split(split)  # refused where it is empty
-        kind = system.classifier
-        glance = "_glance" if kind.reuse_glance else ""
-        f_c = slug(f"{'+'.join(groups)}_{kind.aggregation}_{kind.order}{glance}")
+        f_c = slug(f"{'+'.join(groups)}_{system.classifier.name}")
         knob = len(system.settings) > 1
         for setting in system.settings:
             label = system.setting_label(setting)
@@ -182,13 +180,18 @@ def budget(jobs: Sequence[SystemJob]) -> list[str]:
 
 
 def approximations(jobs: Sequence[SystemJob]) -> list[str]:
-    """Return in words which systems look where the cache has no features, and what to do."""
-    names = dict.fromkeys(job.system.name for job in jobs if job.system.approximate)
+    """Return in words what figures of systems do not say, and what to do about it."""
+    systems = dict.fromkeys((job.system.name, job.system.note) for job in jobs)
+    notes = [f"{name}: {note}." for name, note in systems if note]
+    names = dict.fromkeys(
+        job.system.name for job in jobs if job.system.approximate and not job.system.note
+    )
     if not names:
-        return []
+        return notes
     return [
+        *notes,
         f"Approximate: what {', '.join(names)} looked at was interpolated between the features of "
-        "the cache. `focusgym evaluate RUN --pixels`, of a run in cells, measures it."
+        "the cache. `focusgym evaluate RUN --pixels`, of a run in cells, measures it.",
     ]
 
 
@@ -212,7 +215,7 @@ def _is_there(path: Path | None) -> bool:
 def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
     f_c, kind = job.config.classifier, job.system.classifier
     assert f_c is not None
-    train_f_c(f_c, config.cache, job.config.group, config, kind, skip_rate=0.0)
+    train_f_c(f_c, config.cache, job.config.group, config, kind, skip_rate=kind.skip_rate)
 
 
 def _train_cell(job: SystemJob) -> None:

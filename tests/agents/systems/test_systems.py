@@ -159,6 +159,29 @@ def test_reading_is_f_c_on_those_segments(root: Path, name: str) -> None:
     assert trace.correct.tolist() == right.tolist()
 
 
+def test_a_teacher_looks_at_a_part(root: Path) -> None:
+    """Every segment is fed and glanced at; where f_L does not run, its vector is zero, and free."""
+    source, system = source_of(root, "dynamic_ste"), find_system("dynamic_ste")
+    assert isinstance(system, FixedSystem)
+    cache = source.cache
+    videos = cache.split("test")
+    trace = system.reader(source, 0.5, 0)(source, videos)
+    looks = np.array([False, True, False, True])  # as `uniform` reads (1, 3) of four
+    assert trace.attended.tolist() == [looks.tolist()] * 4
+    assert trace.fed.all()
+    assert (trace.options == np.where(looks, 0, -1)).all()
+    local = cache.local_vectors(videos[:, None], np.arange(T)[None], 0)
+    with torch.no_grad():
+        expected = source.classifier(
+            cache.glance_vectors(videos), local * torch.from_numpy(looks)[:, None]
+        )
+    torch.testing.assert_close(trace.logits, expected, rtol=0, atol=1e-5)
+    cost = source.frame_cost
+    each = cost.glance_gmacs + cost.classifier_gmacs + looks * cost.local_gmacs
+    np.testing.assert_allclose(trace.gmacs, np.tile(each.cumsum(), (4, 1)))
+    assert "--skip-rate 0.5" in system.classifier.options()
+
+
 def test_the_glance_is_charged_where_f_c_takes_it(root: Path) -> None:
     cache = FeatureCache.open(root / "cache", "full32")
     path = write_classifier(cache, root / "with_glance", aggregation="average")

@@ -33,6 +33,7 @@ TINY = ("--decisions=60", "--learner={n_envs: 3, n_steps: 5, batch_size: 5, n_ep
 SHORT = {
     "adafocus_v2": ("--learner={conv_channels: 2, hidden: 5, epochs: 1}",),
     "adafocus_v3": ("--learner={conv_channels: 2, hidden: 5, epochs: 1}", "--setting=0.5"),
+    "listentolook": ("--learner={key_channels: 2, hidden: 5, epochs: 1}", "--setting=0.5"),
     "adafocus_v2_sac": ("--decisions=30", "--learner={n_envs: 3, learning_starts: 9}"),
 }
 STEPS = 4
@@ -92,7 +93,7 @@ def test_pixels_and_cache_agree(root: Path, capsys: pytest.CaptureFixture[str]) 
     on_pixels = {row["name"]: row for row in rows if row["name"].endswith(" on pixels")}
     approximate = [name for name in SYSTEMS if find_system(name).approximate]
     assert [*on_pixels] == [f"{name} on pixels" for name in approximate]
-    assert len(approximate) == 4
+    assert len(approximate) == 5
     rows = [row for row in rows if row["name"] not in on_pixels]
     assert [row["name"] for row in rows] == [*SYSTEMS]
     for row in rows:
@@ -101,7 +102,8 @@ def test_pixels_and_cache_agree(root: Path, capsys: pytest.CaptureFixture[str]) 
             assert other["gmacs_by_step"] == pytest.approx(row["gmacs_by_step"])
             kept = 0.5 if row["name"] == "adafocus_v3" else 1
             assert other["kept_share"] == row["kept_share"] == kept
-            assert 0 < row["parity"]["max_abs_confidence_difference"] < 1
+            exact = row["name"] == "adafuse"  # the networks of this cache have no profiles
+            assert (row["parity"]["max_abs_confidence_difference"] < 1e-3) == exact
             assert row.keys() - other.keys() == {"parity"}
             assert other.keys() <= row.keys()
             continue

@@ -105,6 +105,8 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     knob: dict[str, Any] = {"price_per_gmac": 0.5 / full}
     if name == "ocsampler":
         knob = {"n_segments": 2}
+    elif name == "listentolook_ppo":
+        knob = {"n_jumps": 2}
     elif name.startswith("adafocus_v2"):
         knob = {"observation": "map"}
     elif name.startswith("adafocus_tsm"):

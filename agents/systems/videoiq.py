@@ -1,0 +1,16 @@
+"""VideoIQ: in every segment one of several precisions, or the segment skipped."""
+
+from __future__ import annotations
+
+from .system import ClassifierKind, PricedSystem
+
+VIDEOIQ = PricedSystem(
+    "videoiq",
+    "in each segment with how many bits to read it, or to skip it",
+    "VideoIQ (arXiv:2108.10394)",
+    ClassifierKind("gru", "gaps"),
+    several_groups=True,
+    note="multiply-adds of b bits count as b² / 32² of one; time does not follow them",
+    task="Resolution",
+    keywords={"skips": (1,)},
+)
