@@ -153,16 +153,17 @@ def classifier_of(name: str, cache: Path, out: Path, sizes: Sizes) -> Path:
     """Train the f_C of a system."""
     system = find_system(name)
     kind = system.classifier
-    glance = "_glance" if kind.reuse_glance else ""
     several = "_several" if system.several_groups else ""
-    folder = out / f"classifier_{kind.aggregation}_{kind.order}{glance}{several}"
+    folder = out / f"classifier_{kind.name}{several}"
     if not folder.exists():
         training = TrainingConfig(
             epochs=2 * sizes.epochs, optimizer="adamw", lr_classifier=1e-3, seed=SEED
         )
         head = HeadConfig(128, 0.2, kind.reuse_glance, kind.aggregation)  # type: ignore[arg-type]
         groups = groups_of_system(system, cache, ())
-        config = FitClassifierConfig(folder, cache, training, head, groups, order=kind.order)
+        config = FitClassifierConfig(
+            folder, cache, training, head, groups, skip_rate=kind.skip_rate, order=kind.order
+        )
         fit_classifier(config, torch.device("cpu"))
     return folder
 

@@ -11,20 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, FocusEngine, Source
-from ...feature_cache import FeatureCache
 from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ..clips import read_clips, train_clips
 from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_option
 from ..reading import read_segments
 from ..task_play import TaskTrace
-from .gradient import GradientSystem
+from .gradient import PlacesByGradient
 from .system import ClassifierKind, DirectSystem, LearnedSystem, Learner, Reader
 
 _KIND = ClassifierKind("average_logits", reuse_glance=True)
 
 
 @dataclass(frozen=True)
-class ClipByGradient(GradientSystem[Policy]):
+class ClipByGradient(PlacesByGradient[Policy]):
     """A policy that names one place for a whole video; see `ClipOnFeatures`.
 
     Its setting means nothing.
@@ -35,14 +34,14 @@ class ClipByGradient(GradientSystem[Policy]):
     knob: ClassVar[str] = "setting"
     stage: ClassVar[int] = 23
 
-    def sizes(self, cache: FeatureCache, setting: float) -> PolicyConfig:
+    def sizes(self, source: FeatureSource, setting: float) -> PolicyConfig:
         """Return the sizes of π on a cache."""
-        height, width, channels = cache.map_shape
+        height, width, channels = source.cache.map_shape
         return PolicyConfig(
             height,
             width,
             channels,
-            cache.n_options,
+            source.cache.n_options,
             self.conv_channels,
             self.hidden,
             network="clip",

@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, Source
-from ...feature_cache import FeatureCache
 from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ..centers import read_centers, train_centers
 from ..task_play import TaskTrace
-from .gradient import GradientSystem
+from .gradient import PlacesByGradient
 from .system import ClassifierKind, LearnedSystem, Learner
 
 _KIND = ClassifierKind("gru", reuse_glance=True)
 
 
 @dataclass(frozen=True)
-class CentersByGradient(GradientSystem[Policy]):
+class CentersByGradient(PlacesByGradient[Policy]):
     """A policy that names the centre of a box in every segment; see `CentersOnFeatures`.
 
     Its setting means nothing.
@@ -35,9 +34,9 @@ class CentersByGradient(GradientSystem[Policy]):
 
     epochs: int = 12
 
-    def sizes(self, cache: FeatureCache, setting: float) -> PolicyConfig:
+    def sizes(self, source: FeatureSource, setting: float) -> PolicyConfig:
         """Return the sizes of π on a cache."""
-        height, width, channels = cache.map_shape
+        height, width, channels = source.cache.map_shape
         return PolicyConfig(
             height,
             width,

@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, Source
-from ...feature_cache import FeatureCache
 from ...recognizer import CubePolicy, CubePolicyConfig, FitConfig, Fitted
 from ..cubes import read_cubes, train_cubes
 from ..task_play import TaskTrace
-from .gradient import GradientSystem
+from .gradient import PlacesByGradient
 from .system import ClassifierKind, Learner, PricedSystem, Table, share_of
 
 _KIND = ClassifierKind("max_pool", "shuffled", reuse_glance=True)
 
 
 @dataclass(frozen=True)
-class CubesByGradient(GradientSystem[CubePolicy]):
+class CubesByGradient(PlacesByGradient[CubePolicy]):
     """A policy that names cubes of a video, all at once; see `CubesOnFeatures`.
 
     A cube is a box in one segment. Its setting is the share of the segments that are looked at: so
@@ -41,12 +40,12 @@ class CubesByGradient(GradientSystem[CubePolicy]):
         """Refuse a share that is none."""
         share_of(steps, setting)
 
-    def sizes(self, cache: FeatureCache, setting: float) -> CubePolicyConfig:
+    def sizes(self, source: FeatureSource, setting: float) -> CubePolicyConfig:
         """Return the sizes of π on a cache, for a share of its segments."""
         return CubePolicyConfig(
-            *cache.map_shape,
-            steps=cache.steps,
-            cubes=share_of(cache.steps, setting),
+            *source.cache.map_shape,
+            steps=source.cache.steps,
+            cubes=share_of(source.cache.steps, setting),
             conv_channels=self.conv_channels,
             hidden=self.hidden,
         )

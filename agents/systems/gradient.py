@@ -7,40 +7,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ...envs import FeatureSource, Source
 from ...envs.config import check_integer, check_number
-from ...feature_cache import FeatureCache
-from ...recognizer import (
-    CubePolicy,
-    CubePolicyConfig,
-    FitConfig,
-    Fitted,
-    Policy,
-    PolicyConfig,
-    read_bundle,
-    restore,
-)
+from ...recognizer import FitConfig, Fitted, read_bundle, restore
 from ...recognizer.files.bundle import write_bundle
 from ..task_play import TaskTrace
 from .system import DirectSystem, Reader
 
-# What of a system that is trained by gradient can be set by name.
-SIZES = ("conv_channels", "hidden", "epochs", "batch_size", "lr")
-PolicyT = TypeVar("PolicyT", Policy, CubePolicy)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+PolicyT = TypeVar("PolicyT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class GradientSystem(DirectSystem, Generic[PolicyT]):
-    """A policy that names places, trained by gradient on a cache.
+    """A policy that is trained by gradient on a cache; its ``config`` is a dataclass of its sizes.
 
     Attributes:
-        conv_channels: Of π, after its 1×1 convolution.
+        sizes_by_name: What of it can be set by name.
         hidden: Width of its layers.
         epochs: Passes over the training videos.
         batch_size: Videos per step.
@@ -50,8 +42,8 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
     stage: ClassVar[int]  # which stage of training the draws are for, each another; from 21
     learns: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
+    sizes_by_name: ClassVar[tuple[str, ...]] = ("hidden", "epochs", "batch_size", "lr")
 
-    conv_channels: int = 64
     hidden: int = 1024
     epochs: int = 20
     batch_size: int = 64
@@ -63,15 +55,15 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
         Raises:
             ValueError: If one is no integer of at least 1, or the rate is not positive.
         """
-        for name in SIZES[:-1]:
+        for name in self.sizes_by_name[:-1]:
             check_integer(name, getattr(self, name), 1)
         check_number("lr", self.lr)
         if not self.lr:
             raise ValueError("lr must be positive; got 0")
 
     @abstractmethod
-    def sizes(self, cache: FeatureCache, setting: float) -> PolicyConfig | CubePolicyConfig:
-        """Return the sizes of π on a cache, at a setting."""
+    def sizes(self, source: FeatureSource, setting: float) -> DataclassInstance:
+        """Return the sizes of π on a cache with its f_C, at a setting."""
 
     @abstractmethod
     def build(self, config: Mapping[str, Any]) -> PolicyT:
@@ -95,7 +87,7 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
 
     @abstractmethod
     def read(self, source: Source, videos: NDArray[np.int64], policy: PolicyT) -> TaskTrace:
-        """Look where π says, in rows of a source ``(B,)``."""
+        """Do what π says, in rows of a source ``(B,)``."""
 
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
@@ -106,7 +98,7 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
             bundle = read_bundle(kept, "policy", cache.fingerprint, cache.root)
             policy = restore(kept, bundle, self.build)
         else:
-            sizes = self.sizes(cache, setting)
+            sizes = self.sizes(source, setting)
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
                 policy = self.build(asdict(sizes))
@@ -124,3 +116,19 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
             metrics = {"val_accuracy": fitted.val_accuracy, "epoch": float(fitted.epoch)}
             write_bundle(kept, "policy", policy.config, policy, source.cache.fingerprint, metrics)
             checkpoint.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class PlacesByGradient(GradientSystem[PolicyT]):
+    """A policy that names places by glance maps, trained by gradient on a cache.
+
+    Attributes:
+        conv_channels: Of π, after its 1×1 convolution.
+    """
+
+    sizes_by_name: ClassVar[tuple[str, ...]] = (
+        "conv_channels",
+        *GradientSystem.sizes_by_name,
+    )
+
+    conv_channels: int = 64

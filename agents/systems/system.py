@@ -29,16 +29,27 @@ class ClassifierKind:
         aggregation: Its kind, as `ClassifierConfig.aggregation`.
         order: In which it is fed the segments in training, as ``focusgym fit classifier --order``.
         reuse_glance: Whether it classifies the glance vectors too; f_G need not run for it if not.
+        skip_rate: Share of the segments that it is fed without a look in training, as
+            ``--skip-rate``.
     """
 
     aggregation: str
     order: Order = "video"
     reuse_glance: bool = False
+    skip_rate: float = 0.0
 
     def options(self) -> str:
         """Return the options of ``focusgym fit classifier`` that train one."""
         glance = "" if self.reuse_glance else " --no-reuse-glance"
-        return f"--aggregation {self.aggregation} --order {self.order}{glance}"
+        skips = f" --skip-rate {self.skip_rate:g}" if self.skip_rate else ""
+        return f"--aggregation {self.aggregation} --order {self.order}{glance}{skips}"
+
+    @property
+    def name(self) -> str:
+        """What tells it from other kinds, in a word."""
+        glance = "_glance" if self.reuse_glance else ""
+        skips = f"_skips{self.skip_rate:g}" if self.skip_rate else ""
+        return f"{self.aggregation}_{self.order}{glance}{skips}"
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         cache = FeatureCache.open(config.cache, groups)
         for split in ("train", "val", "test"):
             cache.split(split)  # refused where it is empty
-        kind = system.classifier
-        glance = "_glance" if kind.reuse_glance else ""
-        f_c = slug(f"{'+'.join(groups)}_{kind.aggregation}_{kind.order}{glance}")
+        f_c = slug(f"{'+'.join(groups)}_{system.classifier.name}")
         knob = len(system.settings) > 1
         for setting in system.settings:
             label = system.setting_label(setting)
@@ -193,7 +191,7 @@ def _is_there(path: Path | None) -> bool:
 def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
     f_c, kind = job.config.classifier, job.system.classifier
     assert f_c is not None
-    train_f_c(f_c, config.cache, job.config.group, config, kind, skip_rate=0.0)
+    train_f_c(f_c, config.cache, job.config.group, config, kind, skip_rate=kind.skip_rate)
 
 
 def _train_cell(job: SystemJob) -> None:

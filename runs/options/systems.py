@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ...agents import LearnedSystem, PricedSystem, System, Table, find_system
-from ...agents.systems.gradient import SIZES, GradientSystem
+from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.training import with_learner
 from ...feature_cache import read_manifest, stored_groups
 from ...recognizer import Classifier, PatchGrid, WholeFrame
@@ -69,10 +69,10 @@ def _with_sizes(system: GradientSystem[Any], learning: LearnerConfig) -> Gradien
             "says its epochs"
         )
     changes = {} if learning.learner is None else _mapping(learning.learner)
-    if unknown := sorted({*changes} - {*SIZES}):
+    if unknown := sorted({*changes} - {*system.sizes_by_name}):
         raise UsageError(
             f"--learner: {system.name} has no setting {unknown[0]!r}; expected some of "
-            f"{', '.join(SIZES)}"
+            f"{', '.join(system.sizes_by_name)}"
         )
     with usage():
         return replace(system, **changes)
