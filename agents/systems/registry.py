@@ -29,6 +29,8 @@ SYSTEMS: dict[str, str] = {
     "adafocus_v3": "focusgym.agents.systems.adafocus_v3:ADAFOCUS_V3",
     "adafocus_v3_ppo": "focusgym.agents.systems.adafocus_v3:ADAFOCUS_V3_PPO",
     "ocsampler": "focusgym.agents.systems.ocsampler:OCSAMPLER",
+    "frame_glimpses": "focusgym.agents.systems.frame_glimpses:FRAME_GLIMPSES",
+    "multi_agent": "focusgym.agents.systems.multi_agent:MULTI_AGENT",
     "scsampler": "focusgym.agents.systems.scsampler:SCSAMPLER",
     "lite_eval": "focusgym.agents.systems.lite_eval:LITE_EVAL",
     "lite_eval_gates": "focusgym.agents.systems.lite_eval:LITE_EVAL_GATES",
