@@ -73,8 +73,9 @@ class CompareConfig:
         systems: Other published methods beside: average, gru, tsn, tsm, tsm_plus, uniform,
             frameexit, frameexit_gates, arnet, adaframe, ocsampler, adafocus_tsm, adafocus_tsm_ppo,
             adafocus_tsm_gaussian, clip_random, clip_central, clip_fixed, adafocus_v2,
-            adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo, or module:attribute of
-            your own. Each is trained at all settings of its recipe, on whole frames or patches that
+            adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo, lite_eval,
+            lite_eval_gates, scsampler, frame_glimpses, multi_agent, or module:attribute of your
+            own. Each is trained at all settings of its recipe, on whole frames or patches that
             the cache has to hold.
         learning: How they learn.
         end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on

@@ -64,7 +64,8 @@ class SystemConfig:
             tsm, tsm_plus, uniform, frameexit, frameexit_gates, arnet, adaframe, ocsampler,
             adafocus_tsm, adafocus_tsm_ppo, adafocus_tsm_gaussian, clip_random, clip_central,
             clip_fixed, adafocus_v2, adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo,
-            or module:attribute of your own.
+            lite_eval, lite_eval_gates, scsampler, frame_glimpses, multi_agent, or module:attribute
+            of your own.
         setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
             that is read in full; a share of the segments; or β of the gates. The recipe's middle
             one if not given.
@@ -85,7 +86,7 @@ class LearnerConfig:
         learner: Settings of the algorithm that are others than the recipe's, as a mapping,
             such as '{n_envs: 8, learning_rate: 3.0e-4}'. Another algorithm has none of the
             recipe's settings but these. Of adafocus_v2 and adafocus_v3: conv_channels, hidden,
-            epochs, batch_size and lr.
+            epochs, batch_size and lr; of lite_eval_gates and scsampler all of these but the first.
     """
 
     decisions: int | None = None
