@@ -137,11 +137,11 @@ class GateOnFeatures(PolicyOnFeatures):
 
     def forward(self, videos: Tensor, draws: Tensor) -> GateOutputs:
         """Feed f_C all segments of rows ``(B,)`` of the cache; draws are ``(B, T, 1)``."""
-        rows, segments, f_c = videos.cpu().numpy(), np.arange(self.cache.steps), self.classifier
-        glances = self.cache.glance_vectors(rows)  # (B, T, G)
-        local = self.cache.local_vectors(rows[:, None], segments[None], 0)  # (B, T, L)
+        rows, f_c = videos.cpu().numpy(), self.classifier
+        whole_frames = np.zeros((len(rows), self.cache.steps), dtype=np.int64)
+        glances, local, _ = self.cache.sequences(rows, whole_frames)  # (B, T, G), (B, T, L)
         state, fine = f_c.start(len(rows)), []
-        for t in segments.tolist():
+        for t in range(self.cache.steps):
             step = torch.full((len(rows),), t, device=state.device)
             margin = self.policy(glances[:, t], f_c.summary(state))
             fine.append(select(margin, self.temperature, draws[:, t, 0] if self.training else None))

@@ -149,8 +149,8 @@ class PointersTask(PricedTask[PointersConfig, NDArray[np.int64]]):
         self._at = choice
         segments, n_new = _new_first(choice, self.seen)
         self.pay(np.full(n_envs, prices.cost.policy_gmacs))
-        looks = []
-        options = np.full(n_envs, self.config.option)
+        looks, options = [], np.full(n_envs, self.config.option)
+        named = np.where(n_new > 0, options, -1)
         for a in range(max(1, int(n_new.max()))):
             fed = a < n_new
             glances = np.where(fed & self._glances, prices.cost.glance_gmacs, 0.0)
@@ -158,15 +158,15 @@ class PointersTask(PricedTask[PointersConfig, NDArray[np.int64]]):
             engine.commit(engine.try_options(segments[:, a], options[:, None], fed=fed))
             self.seen[rows, segments[:, a]] |= fed
             shown = np.where(fed | (a == 0), segments[:, a], -1)  # each episode has one at least
-            logits, sure, named = engine.logits, engine.confidence, np.where(fed, options, -1)
-            looks.append(Look(shown, named, fed, fed.copy(), logits, sure, self.gmacs))
+            logits, confidence = engine.logits, engine.confidence
+            looks.append(Look(shown, named, fed, fed.copy(), logits, confidence, self.gmacs))
         self.t = self.t + 1
         over = (n_new == 0) | self.seen.all(axis=1) | (self.t == self.timeline.n_decisions)
         rewards = self.reward(
             chosen=engine.confidence.clone(),
             previous=previous,
             logits=engine.logits,
-            options=np.where(n_new > 0, options, -1),
+            options=named,
             last=over,
         )
         if self.config.price_per_gmac:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,3 +97,33 @@ def test_a_gate_learns_where_to_read(source: FeatureSource) -> None:
     expected = T * each + trace.attended.sum(axis=1) * cost.local_gmacs
     np.testing.assert_allclose(trace.gmacs[:, -1], expected)
     assert trace.options.tolist() == np.where(trace.attended, 0, -1).tolist()
+
+
+class _Stopped(Exception):
+    pass
+
+
+def test_a_training_that_was_interrupted(
+    source: FeatureSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its third epoch, gone on with: the noise, and so the gate, is the same."""
+    system = replace(LITE_EVAL_GATES, hidden=4, epochs=4, batch_size=12)
+    system.reader(source, 0.5, 2, tmp_path / "whole")
+    plain, calls = GateOnFeatures.begin_epoch, 0
+
+    def interrupted(stage: GateOnFeatures, *args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:  # the first one is of the stage being made
+            raise _Stopped
+        plain(stage, *args)
+
+    monkeypatch.setattr(GateOnFeatures, "begin_epoch", interrupted)
+    with pytest.raises(_Stopped):
+        system.reader(source, 0.5, 2, tmp_path / "again")
+    assert (tmp_path / "again.safetensors").is_file()
+    system.reader(source, 0.5, 2, tmp_path / "again")
+    weights = [tmp_path / name / "weights.safetensors" for name in ("whole", "again")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    system.reader(source, 0.5, 3, tmp_path / "other")
+    assert (tmp_path / "other" / "weights.safetensors").read_bytes() != weights[0].read_bytes()

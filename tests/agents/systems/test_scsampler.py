@@ -65,7 +65,7 @@ def test_the_highest_scores_are_read(source: FeatureSource) -> None:
     own = T * (g * 6 + 6) / 1e9
     each = cost.local_gmacs + cost.classifier_gmacs
     np.testing.assert_allclose(trace.gmacs[:, -1], T * cost.glance_gmacs + own + 2 * each)
-    local = source.cache.local_vectors(videos[:, None], best, 0)
+    local = source.cache.local_vectors(videos[:, None], best, np.zeros_like(best))
     expected = source.classifier(source.glances(videos, trace.fed)[:, :2], local)[:, -1]
     torch.testing.assert_close(trace.logits[:, -1], expected)
 
