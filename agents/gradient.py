@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..feature_cache import FeatureCache
 from ..feature_cache.reading.samples import targets
@@ -18,6 +18,7 @@ from ..recognizer import (
     Stage,
     TensorSamples,
     fit,
+    uniform_draws,
     weights_digest,
 )
 from ..recognizer.stages.stage import keep_fixed
@@ -34,9 +35,9 @@ class PolicyOnFeatures(Stage):
         """Take what is fixed, and the policy.
 
         Args:
-            cache: With one option group, of a grid of patches.
+            cache: With one option group.
             classifier: f_C, trained on that cache; it is copied.
-            policy: Names places.
+            policy: Is trained.
         """
         super().__init__()
         self.policy = policy
@@ -61,6 +62,8 @@ def train_on_features(
     config: FitConfig,
     seed: Sequence[int],
     checkpoint: str | os.PathLike[str] | None = None,
+    *,
+    draws: bool = False,
 ) -> Fitted:
     """Train the policy of a stage in place on the split ``train``; the split ``val`` selects.
 
@@ -69,6 +72,7 @@ def train_on_features(
         config: How it is trained; ``lr`` names the network ``policy``.
         seed: Seed of the order of videos.
         checkpoint: See `fit`.
+        draws: Whether the stage is given uniform draws too, ``(B, T, 1)``, of each video and epoch.
 
     Raises:
         CacheError: If the cache lacks a split.
@@ -80,7 +84,14 @@ def train_on_features(
         videos = cache.split(split)
         labels = targets(cache.videos["labels"].iloc[videos], cache.n_classes)
         rows = torch.from_numpy(videos)
-        return TensorSamples(len(videos), lambda epoch, some: (rows[some], labels[some]))
+
+        def load(epoch: int, some: Tensor) -> tuple[Tensor, ...]:
+            if not draws:
+                return rows[some], labels[some]
+            drawn = uniform_draws(some.tolist(), cache.steps, [*seed, epoch], 1)
+            return rows[some], drawn, labels[some]
+
+        return TensorSamples(len(videos), load)
 
     return fit(
         stage,

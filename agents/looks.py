@@ -68,14 +68,14 @@ class LookTable:
 
     def add(self, looks: Sequence[Look], running: NDArray[np.bool_]) -> None:
         """Enter the looks of one decision of every video that is running, ``(B,)``."""
-        rows = np.flatnonzero(running)
         for look in looks:
+            rows = np.flatnonzero(running & (look.segments >= 0))
             at = rows, self._n[rows]
             for name in ("segments", "options", "attended", "fed", "gmacs"):
                 getattr(self.looks, name)[at] = getattr(look, name)[rows]
             self.looks.logits[at] = look.logits.cpu()[torch.from_numpy(rows)]
             self._n[rows] += 1
-        self.looks.decisions[rows] += 1
+        self.looks.decisions[running] += 1
 
     def hold(self) -> None:
         """Let logits and costs stay after the end of each episode."""

@@ -11,8 +11,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from ..envs import make_sb3
+from ..envs import EnvConfig, Episodes, FocusEngine, Source, make_sb3
 from ..envs.core import Player
+from ..envs.tasks.observations import observe
+from ..envs.tasks.registry import make_task
+from ..recognizer import confidence
 from .looks import Looks, LookTable
 
 N_ENVS = 256  # videos at a time: memory does not grow with their number
@@ -125,6 +128,85 @@ def trace_task(
 
 
 _NAMES = [each.name for each in fields(TaskTrace)]
+
+
+def trace_source(
+    model: Predictor, config: EnvConfig, source: Source, videos: NDArray[np.int64]
+) -> TaskTrace:
+    """Let a model play videos of any source once, by the rules of an environment.
+
+    What it does and what that costs is what `trace_task` tells; rewards are 0.
+
+    Args:
+        model: As of `play_task`.
+        config: Keywords of the environment; the source has the files, and these are not opened.
+        source: Features and classifier, of a cache or of pixels.
+        videos: ``(B,)`` different rows of the source.
+
+    Raises:
+        ValueError: If the keywords do not fit the source.
+        CacheError: If features are not finite.
+    """
+    parts = [
+        vars(play_rules(model, config, source, videos[start : start + N_ENVS]))
+        for start in range(0, len(videos), N_ENVS)
+    ]
+    logits = torch.cat([part.pop("logits") for part in parts])
+    looks = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    labels = source.labels[torch.from_numpy(videos)].cpu()
+    return TaskTrace(
+        **looks,
+        logits=logits,
+        videos=videos,
+        returns=np.zeros(len(videos)),
+        confidence=confidence(logits[:, -1], labels).double().numpy(),
+        correct=(logits[:, -1].argmax(dim=-1) == labels).numpy(),
+    )
+
+
+@torch.no_grad()
+def play_rules(
+    model: Predictor,
+    config: EnvConfig,
+    source: Source,
+    videos: NDArray[np.int64],
+    *,
+    deterministic: bool = True,
+) -> Looks:
+    """Let a model play videos ``(B,)`` together by the rules of an environment; see `trace_source`.
+
+    An encoder of a source of pixels runs on a video until its episode ends.
+    """
+    n_videos = len(videos)
+    engine = FocusEngine(source)
+    task = make_task(config, engine, source.frame_cost, n_videos, rewarded=False)
+    engine.start(videos)
+    task.begin(np.ones(n_videos, dtype=bool))
+    episodes = _no_draws(n_videos, task.timeline.n_decisions)
+    running, begins, state = np.ones(n_videos, dtype=bool), np.ones(n_videos, dtype=bool), None
+    masked = "action_masks" in signature(model.predict).parameters
+    table = LookTable(n_videos, source.cache.steps, source.cache.n_classes)
+    while running.any():
+        masks = {"action_masks": task.masks()} if masked else {}
+        actions, state = model.predict(
+            observe(task), state, begins, deterministic=deterministic, **masks
+        )
+        decision = task.decide(task.read(actions), episodes)
+        table.add(decision.looks, running)
+        running = running & ~decision.over
+        source.end(videos[decision.over])
+        begins = decision.over  # those that are over begin again, and nothing is computed
+        if begins.any() and running.any():
+            engine.start(engine.videos, begins)
+            task.begin(begins)
+    table.hold()
+    return table.looks
+
+
+def _no_draws(n_videos: int, n_decisions: int) -> Episodes:
+    """Return episodes in which nothing is drawn, for rewards are not asked for."""
+    rows = np.arange(n_videos)
+    return Episodes(rows, 0, n_decisions, np.zeros(1, dtype=np.int64), rows, n_videos, 0)
 
 
 def _play(

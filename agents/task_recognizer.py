@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..envs import Episodes, FocusEngine, PixelSource, pixel_sources
-from ..envs.tasks.observations import observe
-from ..envs.tasks.registry import config_of, make_task
+from ..envs import PixelSource, pixel_sources
+from ..envs.tasks.registry import config_of
 from ..feature_cache import Clip, FeatureCache
 from ..recognizer import autocast_dtype, read_classifier
-from .looks import Looks, LookTable
-from .task_play import Predictor
+from .looks import Looks
+from .task_play import Predictor, play_rules
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +78,6 @@ class TaskRecognizer:
         self._encoders = self.cache.fused_encoders()
         self._computes_in = autocast_dtype(precision)
         self._model = model
-        self._masked = "action_masks" in signature(model.predict).parameters
 
     def __call__(self, frames: Tensor, *, deterministic: bool = True) -> TaskRecognition:
         """Recognize videos.
@@ -119,33 +115,7 @@ class TaskRecognizer:
         for source in pixel_sources(*how, clips, batch_size, self._computes_in):
             yield self._play(source, deterministic=True)
 
-    @torch.no_grad()
     def _play(self, source: PixelSource, deterministic: bool) -> TaskRecognition:
-        n_videos = len(source.running)
-        engine = FocusEngine(source)
-        task = make_task(self.config, engine, source.frame_cost, n_videos, rewarded=False)
-        engine.start(np.arange(n_videos))
-        task.begin(np.ones(n_videos, dtype=bool))
-        episodes = _no_draws(n_videos, task.timeline.n_decisions)
-        begins, state = np.ones(n_videos, dtype=bool), None
-        table = LookTable(n_videos, self.cache.steps, self.cache.n_classes)
-        while source.running.any():
-            masks = {"action_masks": task.masks()} if self._masked else {}
-            actions, state = self._model.predict(
-                observe(task), state, begins, deterministic=deterministic, **masks
-            )
-            decision = task.decide(task.read(actions), episodes)
-            table.add(decision.looks, source.running)
-            source.running = source.running & ~decision.over
-            begins = decision.over  # those that are over begin again, and nothing is computed
-            if begins.any() and source.running.any():
-                engine.start(engine.videos, begins)
-                task.begin(begins)
-        table.hold()
-        return TaskRecognition(**vars(table.looks), encoder_gmacs=source.encoder_gmacs)
-
-
-def _no_draws(n_videos: int, n_decisions: int) -> Episodes:
-    """Return episodes in which nothing is drawn, for rewards are not asked for."""
-    rows = np.arange(n_videos)
-    return Episodes(rows, 0, n_decisions, np.zeros(1, dtype=np.int64), rows, n_videos, 0)
+        videos = np.arange(len(source.running))
+        looks = play_rules(self._model, self.config, source, videos, deterministic=deterministic)
+        return TaskRecognition(**vars(looks), encoder_gmacs=source.encoder_gmacs)

@@ -3,7 +3,8 @@
 ``python benchmarks/systems.py outputs/quickstart outputs/systems`` trains an encoder for each side
 on whole frames, beginning with the quickstart's f_L; builds a cache; trains f_C and the systems;
 and prints tables with 95 % intervals: the videos of test are drawn anew. Called again it goes on
-after what is complete. ``--videos``, ``--epochs`` and ``--decisions`` make it smaller.
+after what is complete. ``--videos``, ``--epochs`` and ``--decisions`` make it smaller, and
+``--systems`` names those that are wanted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from focusgym.agents import LearnedSystem, TaskTrace, find_system, read_segments
 from focusgym.envs import (
     EnvConfig,
     FeatureSource,
+    FocusEngine,
     open_source,
     uniform_segments,
 )
@@ -66,6 +68,9 @@ from focusgym.runs.training.system_run import run_system
 SIDES = (64, 32, 16)  # px, of the frames' 64
 FRAME_PX = 64
 SEED = 0
+DECIDING = ("frameexit", "frameexit_gates", "adaframe", "arnet", "ocsampler", "lite_eval")
+DECIDING += ("lite_eval_gates", "scsampler", "frame_glimpses", "multi_agent")
+FIXED = ("average", "gru", "tsn")
 RESAMPLES = 10_000
 Points = NDArray[np.float64]  # (B,) of each video, in percent
 
@@ -224,6 +229,24 @@ def resolution_line(source: FeatureSource) -> list[Trained]:
     return sorted(line, key=lambda point: point.gmacs)
 
 
+def coarse_line(source: FeatureSource) -> list[Trained]:
+    """Return what uniform subsets of 0 to T segments come to where the others are fed coarsely.
+
+    f_G and f_C run on all segments, and nothing decides.
+    """
+    videos, steps = source.cache.split("test"), source.cache.steps
+    cost, engine = source.frame_cost, FocusEngine(source)
+    labels, line = source.cache.labels[videos], []
+    for k in range(steps + 1):
+        fine = np.isin(np.arange(steps), uniform_segments(k, steps))
+        shape = len(videos), steps
+        logits = engine.rollout(videos, np.zeros(shape, np.int64), np.broadcast_to(fine, shape))
+        right = (logits[:, -1].argmax(dim=-1) == labels).numpy()
+        gmacs = steps * (cost.glance_gmacs + cost.classifier_gmacs) + k * cost.local_gmacs
+        line.append(Trained(f"{k}", gmacs, 100 * right.astype(float), k / steps))
+    return line
+
+
 def _fixed(label: str, trace: TaskTrace) -> Trained:
     gmacs, right = float(trace.gmacs[:, -1].mean()), 100 * trace.correct.astype(float)
     return Trained(label, gmacs, right, float(trace.attended.mean()))
@@ -269,7 +292,7 @@ def print_table(
         print(f"\n{what}: {'; '.join(points)}")
 
 
-def main(quickstart: Path, out: Path, sizes: Sizes) -> None:
+def main(quickstart: Path, out: Path, sizes: Sizes, systems: Sequence[str]) -> None:
     """Train and print everything."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
@@ -282,7 +305,7 @@ def main(quickstart: Path, out: Path, sizes: Sizes) -> None:
     features = FeatureCache.open(cache, "full64")
     counts = {split: len(features.split(split)) for split in ("train", "val", "test")}
     print(f"videos: {counts}; T = {features.steps}; encoders for {SIDES} px")
-    for name in ("frameexit", "frameexit_gates", "adaframe", "arnet", "ocsampler"):
+    for name in (name for name in systems if name not in FIXED):
         f_c = classifier_of(name, cache, out, sizes)
         system = find_system(name)
         groups = groups_of_system(system, cache, ())
@@ -293,9 +316,11 @@ def main(quickstart: Path, out: Path, sizes: Sizes) -> None:
             lines = {"a single side in every segment": resolution_line}
         elif system.classifier.order == "coarse_to_fine":
             lines["a coarse-to-fine prefix"] = prefix_line
+        elif system.classifier.skip_rate:
+            lines["a uniform subset, the others coarse,"] = coarse_line
         print_table(name, found, {what: line(source) for what, line in lines.items()})
     print("\n| | MMACs | accuracy, % |\n|---|---|---|")
-    for name in ("average", "gru", "tsn"):
+    for name in (name for name in systems if name in FIXED):
         f_c = classifier_of(name, cache, out, sizes)
         (found_,) = trained(name, cache, f_c, out, sizes)
         print(f"| {name} | {1e3 * found_.gmacs:.2f} | {found_.right.mean():.1f} |")
@@ -309,9 +334,11 @@ if __name__ == "__main__":
     parser.add_argument("--videos", type=int)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--decisions", type=int)
+    parser.add_argument("--systems", nargs="+", default=[*DECIDING, *FIXED])
     asked = parser.parse_args()
     main(
         asked.quickstart,
         asked.out,
         Sizes(asked.steps, asked.videos, asked.epochs, asked.decisions),
+        asked.systems,
     )

@@ -10,7 +10,7 @@ import lazy_loader
 
 for name in (
     *("AdaFocus", "AdaFocusPlus", "Boxes", "Clip", "Exit", "Resolution"),
-    *("Cubes", "Jump", "Subset"),
+    *("Cubes", "Jump", "Subset", "Glimpses", "Pointers"),
 ):
     gymnasium.register(
         f"focusgym/{name}-v0",

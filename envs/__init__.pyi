@@ -16,7 +16,9 @@ from .tasks.adafocus import AdaFocusTask
 from .tasks.boxes import BoxesConfig, BoxesTask
 from .tasks.cubes import CubesConfig, CubesTask
 from .tasks.exits import ExitConfig, ExitTask
+from .tasks.glimpses import GlimpsesConfig, GlimpsesTask
 from .tasks.jump import JumpConfig, JumpTask
+from .tasks.pointers import PointersConfig, PointersTask
 from .tasks.resolutions import ResolutionConfig, ResolutionTask
 from .tasks.subset import SubsetConfig, SubsetTask
 from .tasks.task import Decision, Look, Task
@@ -41,12 +43,16 @@ __all__ = [
     "FocusEnv",
     "FocusVecEnv",
     "FocusVectorEnv",
+    "GlimpsesConfig",
+    "GlimpsesTask",
     "JumpConfig",
     "JumpTask",
     "Look",
     "PixelSource",
     "Plan",
     "PlusConfig",
+    "PointersConfig",
+    "PointersTask",
     "RecordError",
     "ResolutionConfig",
     "ResolutionTask",

@@ -34,6 +34,11 @@ SYSTEMS: dict[str, str] = {
     "listentolook_ppo": "focusgym.agents.systems.listentolook:LISTENTOLOOK_PPO",
     "videoiq": "focusgym.agents.systems.videoiq:VIDEOIQ",
     "ocsampler": "focusgym.agents.systems.ocsampler:OCSAMPLER",
+    "frame_glimpses": "focusgym.agents.systems.frame_glimpses:FRAME_GLIMPSES",
+    "multi_agent": "focusgym.agents.systems.multi_agent:MULTI_AGENT",
+    "scsampler": "focusgym.agents.systems.scsampler:SCSAMPLER",
+    "lite_eval": "focusgym.agents.systems.lite_eval:LITE_EVAL",
+    "lite_eval_gates": "focusgym.agents.systems.lite_eval:LITE_EVAL_GATES",
 }
 
 

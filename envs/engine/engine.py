@@ -142,7 +142,7 @@ class FocusEngine:
 
         Raises:
             ValueError: If there are not M options in ``[0, K)`` for each episode.
-            RuntimeError: If no episode was begun, or f_C was fed T segments.
+            RuntimeError: If no episode was begun, or f_C was fed T segments in one that is fed.
             CacheError: If the features of a segment are not finite.
         """
         n_options = self.cache.n_options
@@ -151,7 +151,7 @@ class FocusEngine:
                 f"options must be {len(self.videos)} rows in [0, {n_options}); got {len(options)} "
                 f"from {options.min()} to {options.max()}"
             )
-        self._check_running()
+        self._check_running(fed)
         inputs = self.source.gather(self.videos, segments, options, attended, fed)
         return self._tried(inputs, segments, fed)
 
@@ -348,10 +348,12 @@ class FocusEngine:
         return self._recurrent
 
     def _steps(self) -> Tensor:
-        return torch.from_numpy(self.step).to(self.cache.device)
+        """Return how many segments were fed; T − 1 where all were, which are fed no more."""
+        return torch.from_numpy(np.minimum(self.step, self.cache.steps - 1)).to(self.cache.device)
 
-    def _check_running(self) -> None:
-        if not len(self.step) or self.step.max() >= self.cache.steps:
+    def _check_running(self, fed: NDArray[np.bool_] | None = None) -> None:
+        running = self.step if fed is None else self.step * fed
+        if not len(running) or running.max() >= self.cache.steps:
             raise RuntimeError(
                 f"expected running episodes, each fed fewer than {self.cache.steps} segments; got "
                 f"{self.step.tolist()}: call start() first"

@@ -115,6 +115,10 @@ class PixelSource:
     def prepare(self, videos: NDArray[np.int64]) -> None:
         """Do nothing: a feature is computed when it is asked for."""
 
+    def end(self, videos: NDArray[np.int64]) -> None:
+        """Run no encoder on videos ``(B,)`` any more; their features are zeros from now on."""
+        self.running[videos] = False
+
     def glance_map(self, videos: NDArray[np.int64], segments: NDArray[np.int64]) -> Tensor:
         """Return the glance maps ``(B, h, w, G)`` of a segment ``(B,)`` of each video."""
         self._glance(videos, segments)

@@ -55,6 +55,9 @@ class Source(Protocol):
     def prepare(self, videos: NDArray[np.int64]) -> None:
         """Make ready for episodes of videos ``(B,)``."""
 
+    def end(self, videos: NDArray[np.int64]) -> None:
+        """Compute no more features of videos ``(B,)``, whose episodes are over."""
+
     def gather(
         self,
         videos: NDArray[np.int64],
@@ -193,6 +196,9 @@ class FeatureSource:
             for video in np.unique(videos[~self._filled[videos]]):
                 self._table[video] = self._project_all(video)
                 self._filled[video] = True
+
+    def end(self, videos: NDArray[np.int64]) -> None:
+        """Do nothing: all features are there."""
 
     def gather(
         self,

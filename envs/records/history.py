@@ -53,11 +53,12 @@ class History:
         """
         cache = self._cache
         past = list(self._past)[len(self._past) - self._n_decisions[env] :]
-        looks = [look for decision, _ in past for look in decision.looks]
+        own = [[look for look in decision.looks if look.segments[env] >= 0] for decision, _ in past]
+        looks = [look for of_one in own for look in of_one]
         rewards = [
-            outcome.rewards[env] if look is decision.looks[-1] else 0.0
-            for decision, outcome in past
-            for look in decision.looks
+            outcome.rewards[env] if look is of_one[-1] else 0.0
+            for of_one, (_, outcome) in zip(own, past, strict=True)
+            for look in of_one
         ]
         options = np.array([look.options[env] for look in looks], dtype=np.int64)
         truth = cache.label_matrix.numpy()[video]

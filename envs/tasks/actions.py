@@ -185,6 +185,29 @@ def checked_actions(
     raise ValueError(f"{expected}; got {outside.tolist()} among them")
 
 
+def checked_numbers(
+    actions: ArrayLike, shape: tuple[int, ...], what: str = "numbers"
+) -> NDArray[np.float64]:
+    """Return actions as float64, if their shape and type are right and they are finite.
+
+    Args:
+        actions: As they came.
+        shape: Expected.
+        what: They are, for the message.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    numbers = np.asarray(actions)
+    if numbers.shape != shape or numbers.dtype.kind not in "fiu":
+        raise ValueError(
+            f"expected {what} of shape {shape}; got {numbers.dtype} of shape {numbers.shape}"
+        )
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"expected finite {what}; got {numbers[~np.isfinite(numbers)][:5]}")
+    return numbers.astype(np.float64)
+
+
 def check_allowed(options: NDArray[np.int64], allowed: NDArray[np.bool_]) -> None:
     """Check options.
 

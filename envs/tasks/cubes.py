@@ -43,7 +43,7 @@ class CubesConfig(PricedConfig):
             check_integer("n_cubes", self.n_cubes, 1)
 
 
-class CubesTask(FreeOrderTask[CubesConfig]):
+class CubesTask(FreeOrderTask[CubesConfig, NDArray[np.int64]]):
     """Look at one place of any segment that was not taken yet, or stop. ``focusgym/Cubes-v0``.
 
     A cube is an option of a segment: a patch of one frame, or where segments have several frames,

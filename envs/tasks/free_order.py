@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.engine import FocusEngine
 from .priced import PricedT, PricedTask
 from .prices import Prices
-from .task import Decision
+from .task import ChoiceT, Decision
 from .timelines import Timeline
 
 
-class FreeOrderTask(PricedTask[PricedT, NDArray[np.int64]]):
+class FreeOrderTask(PricedTask[PricedT, ChoiceT]):
     """A task that goes to any segment that was not taken yet, or stops.
 
     f_G runs on all segments when an episode begins, and is charged with the first decision. A
     segment that was taken before is not taken again: such a decision changes nothing and spends the
     agent's own cost. Stopping before anything was taken is not possible.
+
+    Attributes:
+        glances_first: Whether that is so for f_G; if not, it runs on the segments that are taken,
+            and only where f_C takes its vectors.
     """
+
+    glances_first: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -42,8 +50,10 @@ class FreeOrderTask(PricedTask[PricedT, NDArray[np.int64]]):
         return self._now
 
     def glanced(self) -> NDArray[np.bool_]:
-        """Return all: f_G runs on the whole video first, ``(N, T)``."""
-        return np.ones_like(self.seen)
+        """Return the segments that f_G has run on, ``(N, T)``."""
+        if self.glances_first:
+            return np.ones_like(self.seen)
+        return self.seen & self.engine.source.classifier.config.reuse_glance
 
     def timeline_of(self, name: str, most: int | None) -> Timeline:
         """Return a timeline in which what is shown before a decision is the segment taken last.
@@ -74,8 +84,16 @@ class FreeOrderTask(PricedTask[PricedT, NDArray[np.int64]]):
         steps, rows = self.engine.cache.steps, np.arange(len(stops))
         segments = np.where(stops, self._now, segments)
         fed = ~stops & ~self.seen[rows, segments]
-        glances = np.where(self.t == 0, steps * self.prices.cost.glance_gmacs, 0.0)
+        if self.glances_first:
+            n_glances = np.where(self.t == 0, steps, 0)
+        else:
+            n_glances = fed * self.engine.source.classifier.config.reuse_glance
         self._now = segments
         return self.take(
-            segments, options, fed, glance_gmacs=glances, ends=stops, info={"stopped": stops}
+            segments,
+            options,
+            fed,
+            glance_gmacs=n_glances * self.prices.cost.glance_gmacs,
+            ends=stops,
+            info={"stopped": stops},
         )

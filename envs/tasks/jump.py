@@ -37,7 +37,7 @@ class JumpConfig(OneOptionConfig):
             check_integer("n_jumps", self.n_jumps, 1)
 
 
-class JumpTask(FreeOrderTask[JumpConfig]):
+class JumpTask(FreeOrderTask[JumpConfig, NDArray[np.int64]]):
     """Go to any segment that was not taken yet, or stop. ``focusgym/Jump-v0``.
 
     f_G runs on all segments when the episode begins: they are the memory that the agent chooses by

@@ -19,9 +19,10 @@ def observation_space(observation: str, engine: FocusEngine) -> spaces.Space[Any
             ``(h·w·G,)``, channels last. ``index``: ``video`` and ``t``, that segment, ``(1,)``
             int64 each. ``state``: ``glances`` ``(T, G)``, glance vectors of the segments that f_G
             has run on and zeros elsewhere; ``now`` ``(T,)``, 1 at the segment that the next
-            decision is about; ``seen`` ``(T,)``, 1 where f_C was fed; ``state`` ``(S,)`` of f_C;
-            and ``probabilities`` ``(C,)``, the prediction so far. ``maps``: the same with ``maps``
-            ``(T, h, w, G)``, the glance maps of all segments, in place of ``glances``.
+            decision is about, or at several; ``seen`` ``(T,)``, 1 where f_C was fed; ``state``
+            ``(S,)`` of f_C; and ``probabilities`` ``(C,)``, the prediction so far. ``maps``: the
+            same with ``maps`` ``(T, h, w, G)``, the glance maps of all segments, in place of
+            ``glances``.
         engine: Over the cache and f_C.
     """
     cache, steps = engine.cache, engine.cache.steps
@@ -74,7 +75,7 @@ def observe(task: Task[Any, Any]) -> Any:
         shown = {"glances": source.glances(videos, task.glanced()).cpu().numpy()}  # (N, T, G)
     return {
         **shown,
-        "now": (segments[:, None] == steps).astype(np.float32),
+        "now": task.pointed().astype(np.float32),
         "probabilities": engine.logits.softmax(dim=-1).cpu().numpy(),
         "seen": task.seen.astype(np.float32),
         "state": source.classifier.summary(engine.state).cpu().numpy(),

@@ -69,6 +69,7 @@ class PricedTask(Task[PricedT, ChoiceT]):
         options: NDArray[np.int64],
         fed: NDArray[np.bool_],
         *,
+        attended: NDArray[np.bool_] | None = None,
         glance_gmacs: NDArray[np.float64] | float,
         ends: NDArray[np.bool_],
         info: Mapping[str, NDArray[Any]],
@@ -77,22 +78,25 @@ class PricedTask(Task[PricedT, ChoiceT]):
 
         Args:
             segments: ``(N,)`` that the decision is about.
-            options: ``(N,)`` that f_L runs on; any in ``[0, K)`` where nothing is fed.
+            options: ``(N,)`` that f_L runs on; any in ``[0, K)`` where it does not.
             fed: ``(N,)`` bool, whether the segment is taken.
+            attended: ``(N,)`` bool, whether f_L runs; of what is fed alone. None: wherever it is.
             glance_gmacs: ``(N,)`` that f_G spends for this decision.
             ends: ``(N,)`` bool, whether the episode ends with it. It also does with the last
                 decision of the timeline.
             info: More columns of the info, ``(N,)`` each.
         """
         engine, prices = self.engine, self.prices
-        spent = glance_gmacs + prices.cost.policy_gmacs + prices.of_looks(options, fed, fed)
+        attended = fed if attended is None else attended
+        spent = glance_gmacs + prices.cost.policy_gmacs + prices.of_looks(options, attended, fed)
         self.pay(spent)
         previous = engine.confidence
-        engine.commit(engine.try_options(segments, options[:, None], fed=fed))
+        looks = None if attended is fed else attended[:, None]
+        engine.commit(engine.try_options(segments, options[:, None], looks, fed))
         self.t = self.t + 1
         self.seen[np.arange(len(segments)), segments] |= fed
         over = ends | (self.t == self.timeline.n_decisions)
-        named = np.where(fed, options, -1)
+        named = np.where(attended, options, -1)
         rewards = self.reward(
             chosen=engine.confidence.clone(),
             previous=previous,
@@ -103,7 +107,7 @@ class PricedTask(Task[PricedT, ChoiceT]):
         if self.config.price_per_gmac:
             price = torch.from_numpy(self.config.price_per_gmac * spent)
             rewards = rewards - price.to(rewards.device, rewards.dtype)
-        look = Look(segments, named, fed, fed, engine.logits, engine.confidence, self.gmacs)
+        look = Look(segments, named, attended, fed, engine.logits, engine.confidence, self.gmacs)
         return Decision((look,), rewards, over, info)
 
 

@@ -27,6 +27,8 @@ TASKS: dict[str, tuple[str, str]] = {
     "Cubes": ("tasks.cubes:CubesConfig", "tasks.cubes:CubesTask"),
     "Jump": ("tasks.jump:JumpConfig", "tasks.jump:JumpTask"),
     "Subset": ("tasks.subset:SubsetConfig", "tasks.subset:SubsetTask"),
+    "Glimpses": ("tasks.glimpses:GlimpsesConfig", "tasks.glimpses:GlimpsesTask"),
+    "Pointers": ("tasks.pointers:PointersConfig", "tasks.pointers:PointersTask"),
 }
 
 

@@ -21,12 +21,14 @@ from .timelines import Timeline, in_order
 
 @dataclass(frozen=True)
 class ResolutionConfig(PricedConfig):
-    """The keywords of ``focusgym/Resolution-v0``: those of `PricedConfig`, and one more.
+    """The keywords of ``focusgym/Resolution-v0``: those of `PricedConfig`, and two more.
 
     ``group`` may name several option groups, such as the whole frame at three sides, each with an
     encoder of its own.
 
     Attributes:
+        coarse: Whether a segment may be fed without a look too: f_C then has its glance vector
+            alone, if it takes these, and the features of f_L are zeros.
         skips: By how many segments each of the last actions goes on without feeding any.
 
     Raises:
@@ -34,11 +36,14 @@ class ResolutionConfig(PricedConfig):
     """
 
     observation: str = "state"
+    coarse: bool = False
     skips: Sequence[int] = (1, 2, 4)
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
+        if not isinstance(self.coarse, bool):
+            raise ValueError(f"coarse must be true or false; got {self.coarse!r}")
         for skip in self.skips:
             check_integer("skips", skip, 1)
         if len({*self.skips}) < len(self.skips):
@@ -50,7 +55,8 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
 
     ## Action space
     ``Discrete(K + len(skips))``: an option of the opened groups; or, from K on, to skip as many
-    segments as ``skips`` says, this one among them. Skipped segments are neither glanced at, but
+    segments as ``skips`` says, this one among them. With ``coarse`` action K feeds the segment
+    without a look, and the skips are from K + 1 on. Skipped segments are neither glanced at, but
     for the one at which the decision was made, nor fed. A skip to the end of a video of which
     nothing was fed is not possible, and reads the cheapest option instead. ``action_masks()`` says
     so.
@@ -63,7 +69,8 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
     At most T decisions; they end behind the last segment.
 
     Source: AR-Net (arXiv:2007.15796): four resolutions with a network each, and skips of 1, 2 and
-        4. It trains by Gumbel-softmax; the price per GMAC is ours.
+        4. LiteEval (arXiv:1912.01601): one option, ``coarse`` and no skips. Both train by
+        Gumbel-softmax; the price per GMAC is ours.
     """
 
     def __init__(
@@ -81,8 +88,13 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
 
     @property
     def space(self) -> spaces.Space[np.int64]:
-        """An option, or a skip."""
-        return spaces.Discrete(len(self.allowed) + len(self.config.skips))
+        """An option, no look, or a skip."""
+        return spaces.Discrete(self._n_fed + len(self.config.skips))
+
+    @property
+    def _n_fed(self) -> int:
+        """How many actions, the first ones, feed the segment."""
+        return len(self.allowed) + self.config.coarse
 
     def make_timeline(self) -> Timeline:
         """Return the segments in order."""
@@ -105,10 +117,11 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
         return glanced
 
     def masks(self) -> NDArray[np.bool_]:
-        """Return ``(N, K + len(skips))``: the allowed options, and the skips that are possible."""
+        """Return which actions are possible: the allowed options, no look, and some skips."""
         to_the_end = self._now[:, None] + np.asarray(self.config.skips) >= self.engine.cache.steps
         possible: NDArray[np.bool_] = self.seen.any(axis=1, keepdims=True) | ~to_the_end
-        return np.concatenate([np.tile(self.allowed, (len(self.t), 1)), possible], axis=1)
+        feeds = np.append(self.allowed, np.ones(int(self.config.coarse), dtype=bool))
+        return np.concatenate([np.tile(feeds, (len(self.t), 1)), possible], axis=1)
 
     def read(self, actions: ArrayLike) -> NDArray[np.int64]:
         """Return the actions ``(N,)``; a skip that is not possible is the cheapest option.
@@ -116,7 +129,7 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
         Raises:
             ValueError: If they are not N actions of the space, or an option is not allowed.
         """
-        n_options, n_actions = len(self.allowed), len(self.allowed) + len(self.config.skips)
+        n_options, n_actions = len(self.allowed), self._n_fed + len(self.config.skips)
         chosen = checked_actions(actions, (len(self.t),), (n_actions,))
         forbidden = chosen[(chosen < n_options) & ~self.allowed[np.minimum(chosen, n_options - 1)]]
         if len(forbidden):
@@ -131,14 +144,15 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
     def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:
         """Read the segments, or skip some."""
         n_options, steps = len(self.allowed), self.engine.cache.steps
-        segments, fed = self.upcoming(), choice < n_options
+        segments, fed = self.upcoming(), choice < self._n_fed
         self._reached[np.arange(len(choice)), segments] = True
-        goes_on = np.asarray([1] * n_options + list(self.config.skips), dtype=np.int64)[choice]
+        goes_on = np.asarray([1] * self._n_fed + list(self.config.skips), dtype=np.int64)[choice]
         self._now = self._now + goes_on
         return self.take(
             segments,
-            np.where(fed, choice, 0),
+            np.where(choice < n_options, choice, 0),
             fed,
+            attended=choice < n_options,
             glance_gmacs=self.prices.cost.glance_gmacs,
             ends=self._now >= steps,
             info={"skipped": np.where(fed, 0, goes_on)},

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..config import EnvConfig, check_integer
 from ..episodes.order import Episodes
+from .actions import checked_numbers
 from .priced import check_option
 from .task import Decision, Look, Task
 from .timelines import Timeline, uniform_segments
@@ -99,13 +100,7 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
         Raises:
             ValueError: If they are not N times T finite scores.
         """
-        scores, expected = np.asarray(actions), self.seen.shape
-        if scores.shape != expected or scores.dtype.kind not in "fiu":
-            raise ValueError(
-                f"expected scores of shape {expected}; got {scores.dtype} of shape {scores.shape}"
-            )
-        if not np.isfinite(scores).all():
-            raise ValueError(f"expected finite scores; got {scores[~np.isfinite(scores)][:5]}")
+        scores = checked_numbers(actions, self.seen.shape, "scores")
         best = np.argsort(-scores, axis=1, kind="stable")[:, : self.config.n_segments]
         return np.sort(best, axis=1).astype(np.int64)
 

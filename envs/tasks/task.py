@@ -28,7 +28,7 @@ class Look:
     """What became of one segment in each of N episodes.
 
     Attributes:
-        segments: ``(N,)`` int64.
+        segments: ``(N,)`` int64; −1 where an episode has fewer looks in this decision than another.
         options: ``(N,)`` int64, the option that was named; −1 where none was.
         attended: ``(N,)`` bool, whether f_L ran.
         fed: ``(N,)`` bool, whether f_C went on.
@@ -67,7 +67,8 @@ class Decision:
 
     Attributes:
         looks: The segments that it was about: one, or those of a subset in the order in which f_C
-            was fed.
+            was fed. Each episode has one at least; what the last one has of logits, confidence and
+            cost is how the episode stands.
         rewards: ``(N,)``.
         over: ``(N,)`` bool, whether the episode ends with it.
         info: More columns of the info, ``(N,)`` each, by name.
@@ -193,6 +194,11 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
     def upcoming(self) -> NDArray[np.int64]:
         """Return the segments ``(N,)`` that the next decision is about; after the last, that."""
         return self.timeline.segment(np.minimum(self.t, self.timeline.n_decisions - 1))
+
+    def pointed(self) -> NDArray[np.bool_]:
+        """Return the segments that observations call ``now``, ``(N, T)``: the upcoming one."""
+        found: NDArray[np.bool_] = self.upcoming()[:, None] == np.arange(self.engine.cache.steps)
+        return found
 
     def glanced(self) -> NDArray[np.bool_]:
         """Return the segments that f_G has run on, ``(N, T)``: those before and the next one."""

@@ -60,12 +60,8 @@ class SystemConfig:
     """Another published method than AdaFocus: options above that are of π and π′ are then refused.
 
     Attributes:
-        system: Train this method instead, or measure it, if it does not learn: average, gru, tsn,
-            tsm, tsm_plus, uniform, frameexit, frameexit_gates, arnet, adaframe, ocsampler,
-            adafocus_tsm, adafocus_tsm_ppo, adafocus_tsm_gaussian, clip_random, clip_central,
-            clip_fixed, adafocus_v2, adafocus_v2_ppo, adafocus_v2_sac, adafocus_v3, adafocus_v3_ppo,
-            adafuse, dynamic_ste, listentolook, listentolook_ppo, videoiq, or module:attribute of
-            your own.
+        system: Train this method instead, or measure it, if it does not learn: one of those that
+            'focusgym systems' lists, or module:attribute of your own.
         setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
             that is read in full; a share of the segments; or β of the gates. The recipe's middle
             one if not given.
@@ -86,7 +82,8 @@ class LearnerConfig:
         learner: Settings of the algorithm that are others than the recipe's, as a mapping,
             such as '{n_envs: 8, learning_rate: 3.0e-4}'. Another algorithm has none of the
             recipe's settings but these. Of adafocus_v2 and adafocus_v3: conv_channels, hidden,
-            epochs, batch_size and lr; of listentolook key_channels in place of the first.
+            epochs, batch_size and lr; of lite_eval_gates and scsampler all of these but the first;
+            of listentolook key_channels in place of the first.
     """
 
     decisions: int | None = None

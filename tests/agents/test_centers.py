@@ -19,7 +19,8 @@ from torch import Tensor
 from focusgym.agents import TaskRecognizer, centers
 from focusgym.agents.centers import CentersOnFeatures, read_centers, train_centers
 from focusgym.agents.systems import adafocus_v2
-from focusgym.agents.systems.adafocus_v2 import ADAFOCUS_V2, GradientSystem
+from focusgym.agents.systems.adafocus_v2 import ADAFOCUS_V2
+from focusgym.agents.systems.gradient import GradientSystem
 from focusgym.envs import FeatureSource, FocusEngine, PixelSource
 from focusgym.feature_cache import CacheConfig, DigitsConfig, FeatureCache, read_many
 from focusgym.recognizer import (

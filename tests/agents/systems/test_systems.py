@@ -326,10 +326,11 @@ A2C = {"algorithm": "A2C", "n_envs": 3, "decisions": 60, "n_steps": 5}
         ("ocsampler", TINY),
         ("adafocus_v2_ppo", TINY),
         ("adafocus_v3_ppo", TINY),
+        ("multi_agent", TINY),
         ("frameexit", A2C),
         ("frameexit", {**TINY, "policy_kwargs": SGD}),
     ],
-    ids=["frameexit", "adaframe", "arnet", "ocsampler", "v2", "v3", "A2C", "SGD"],
+    ids=["frameexit", "adaframe", "arnet", "ocsampler", "v2", "v3", "pointers", "A2C", "SGD"],
 )
 def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[str, Any]) -> None:
     """Stopped in the middle of episodes, made anew, gone on with: the same bits."""

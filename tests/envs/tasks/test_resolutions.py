@@ -139,6 +139,7 @@ def test_something_is_read(files: dict[str, Any]) -> None:
     ("config", "message"),
     [
         ({"skips": [0]}, "skips must be an integer of at least 1; got 0"),
+        ({"coarse": 1}, "coarse must be true or false; got 1"),
         ({"skips": [1, 1]}, "skips must be different numbers"),
         ({"reward": "padding"}, "compares with other options"),
     ],
@@ -157,3 +158,37 @@ def test_a_classifier_of_other_groups_is_refused(files: dict[str, Any]) -> None:
     env.reset()
     with pytest.raises(ValueError, match=r"options_allowed \[3\]; got \[2\]"):
         env.step(2)
+
+
+def test_a_coarse_segment_is_fed_without_a_look(files: dict[str, Any]) -> None:
+    """f_C goes on with zeros in place of f_L's features, for which nothing is charged."""
+    env = make(files, coarse=True, skips=[1], price_per_gmac=0.2)
+    assert env.action_space.n == K + 2
+    env.reset(options={"video": 4})
+    assert np.flatnonzero(env.action_masks()).tolist() == [*range(K + 2)]
+    player, looks, spent, before = env.player, [], 0.0, 0.0
+    cost, f_c = player.prices.cost, player.task.engine.source.classifier
+    label = int(FeatureCache.open(files["cache"], NAMES).labels[4])
+    for segment, action in ((0, K), (1, 0), (2, K + 1), (3, K)):
+        seen, reward, over, _, info = env.step(action)
+        charged = cost.glance_gmacs + (0.25 if action == 0 else 0.0)
+        if action <= K:
+            zeros = np.zeros(WIDE + L, dtype=np.float32)
+            looks.append(zeros if action else local_vector(files["cache"], 4, segment, 0))
+            charged += cost.classifier_gmacs
+        spent += charged
+        fed = [0, 1, 3][: len(looks)]
+        glance = np.load(f"{files['cache']}/glance_vectors.npy")[4, fed].astype(np.float32)
+        with torch.no_grad():
+            logits = f_c(torch.from_numpy(glance)[None], torch.from_numpy(np.stack(looks))[None])
+        p = float(logits[0, -1].softmax(dim=-1)[label])
+        assert info["confidence"] == pytest.approx(p, abs=1e-5)
+        assert reward == pytest.approx(p - before - 0.2 * charged, abs=1e-5)
+        assert info["gmacs"] == pytest.approx(spent)
+        assert np.flatnonzero(seen["seen"]).tolist() == fed
+        before = p
+    assert over
+    record = env.record()
+    assert record.attended.tolist() == [False, True, False, False]
+    assert record.fed.tolist() == [True, True, False, True]
+    assert record.options.tolist() == [-1, 0, -1, -1]

@@ -323,9 +323,10 @@ def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "adafocus_v3_ppo, adaframe, adafuse, afnet_activitynet, afnet_digits, afnet_imagenet, "
         "afnet_jester, afnet_mini_kinetics, afnet_sthsth, arnet, average, clip_central, "
         "clip_fixed, clip_random, clips, clips_sharp, digit_pairs, digits, digits_v2, digits_v3, "
-        "diving48_v3, dynamic_ste, fcvid, fcvid_v2, fcvid_v3, frameexit, frameexit_gates, gru, "
-        "jester, listentolook, listentolook_ppo, mini_kinetics, mini_kinetics_v2, "
-        "mini_kinetics_v3, ocsampler, sthsth_tsm_v2, sthsth_v1, sthsth_v2, sthsth_v3, tsm, "
+        "diving48_v3, dynamic_ste, fcvid, fcvid_v2, fcvid_v3, frame_glimpses, frameexit, "
+        "frameexit_gates, gru, jester, listentolook, listentolook_ppo, lite_eval, "
+        "lite_eval_gates, mini_kinetics, mini_kinetics_v2, mini_kinetics_v3, multi_agent, "
+        "ocsampler, scsampler, sthsth_tsm_v2, sthsth_v1, sthsth_v2, sthsth_v3, tsm, "
         "tsm_plus, tsn, uniform, videoiq, or give a file that ends in .yaml"
     )
     missing = refused(capsys, "compare", tmp_path / "out", "--preset", tmp_path / "x.yaml")
@@ -367,7 +368,8 @@ def test_each_system_has_a_preset(name: str) -> None:
     }
     assert (compare.reward, compare.systems) == ((), (name, *others.get(name, [])))
     head = parsed("fit classifier", *NEEDED["fit classifier"], "--preset", name)
-    kind = ClassifierKind(head.head.aggregation, head.order, head.head.reuse_glance, head.skip_rate)
+    of_head = (head.head.aggregation, head.order, head.head.reuse_glance, head.skip_rate)
+    kind = ClassifierKind(*of_head)
     assert kind == system.classifier
     content = parsed("cache build", *NEEDED["cache build"], "--preset", name).content
     groups = [read_group(text, content.frames.frame) for text in content.group]

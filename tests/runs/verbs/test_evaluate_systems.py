@@ -34,6 +34,8 @@ SHORT = {
     "adafocus_v2": ("--learner={conv_channels: 2, hidden: 5, epochs: 1}",),
     "adafocus_v3": ("--learner={conv_channels: 2, hidden: 5, epochs: 1}", "--setting=0.5"),
     "listentolook": ("--learner={key_channels: 2, hidden: 5, epochs: 1}", "--setting=0.5"),
+    "lite_eval_gates": ("--learner={hidden: 5, epochs: 1}",),
+    "scsampler": ("--learner={hidden: 5, epochs: 1}",),
     "adafocus_v2_sac": ("--decisions=30", "--learner={n_envs: 3, learning_starts: 9}"),
 }
 STEPS = 4

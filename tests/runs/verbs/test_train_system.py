@@ -112,6 +112,10 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     elif name.startswith("adafocus_tsm"):
         centers = {"actions": "centers"} if name.endswith("gaussian") else {}
         knob = {"observation": "maps", **centers}
+    elif name == "lite_eval":
+        knob |= {"coarse": True, "skips": ()}
+    elif name == "multi_agent":
+        knob |= {"n_pointers": 2}
     elif name == "adafocus_v3_ppo":
         knob = {"price_per_gmac": 0.5 / (T * (0.3 + 1.5)), "n_cubes": 2, "observation": "maps"}
     keywords = {"cache": root / "cache", "classifier": root / f"f_c_{name}", "group": groups}
