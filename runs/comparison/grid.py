@@ -142,8 +142,7 @@ def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
         if group.cache != config.cache:
             group.cache.parent.mkdir(exist_ok=True)
             build_regrouped(cache, group.places, group.cache)
-    if "no_glance" in config.variants:
-        groups = [*groups, *(group.without_glance() for group in groups)]
+    groups = with_variants(groups, config)
     for group in groups:
         group.classifiers.mkdir(parents=True, exist_ok=True)
     wanted = {
@@ -189,7 +188,7 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
             jobs += [job(group, name, text, seed) for name, text in designs.items()]
             if config.skip.plus:
                 jobs.append(job(group, PLUS, designs[first], seed, True))
-            if "no_glance" in config.variants:
+            if NO_GLANCE in config.variants:
                 without = group.without_glance()
                 jobs.append(job(without, f"{first} {NO_GLANCE}", designs[first], seed))
     return jobs
@@ -197,6 +196,9 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
 
 def rows_of(jobs: Sequence[Job]) -> list[str]:
     """Return the labels of all rows that the comparison will have."""
+    fixed = [agent.name for agent in _FIXED]
+    if any(job.group.kind != jobs[0].group.kind for job in jobs):
+        fixed += [f"{name} {NO_GLANCE}" for name in fixed]
     named = [
         label
         for job in jobs
@@ -204,7 +206,7 @@ def rows_of(jobs: Sequence[Job]) -> list[str]:
     ]
     if not named:
         return []
-    return [*dict.fromkeys(named), *(agent.name for agent in _FIXED)]
+    return [*dict.fromkeys(named), *fixed]
 
 
 def run_jobs(jobs: Sequence[Job], config: CompareConfig) -> None:
@@ -232,19 +234,27 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
     return cells
 
 
-def fixed_cells(groups: Sequence[Group], seeds: int, device: str) -> list[Cell]:
+def with_variants(groups: Sequence[Group], config: CompareConfig) -> list[Group]:
+    """Return the groups, and behind them the same without ē^G in f_C, if that is asked for."""
+    without = [group.without_glance() for group in groups if NO_GLANCE in config.variants]
+    return [*groups, *without]
+
+
+def fixed_cells(groups: Sequence[Group], config: CompareConfig, device: str) -> list[Cell]:
     """Return what the policies do that do not learn, on the f_C of each seed; they pay no π."""
     cells = []
-    for group in groups:
+    for group in with_variants(groups, config):
+        variant = f" {NO_GLANCE}" if group.kind != groups[0].kind else ""
         cache, side_px = FeatureCache.open(group.cache, group.name, device), group.places.side_px
-        for seed in range(seeds):
+        for seed in range(config.seeds):
             classifier = read_classifier(group.classifier(seed), cache.fingerprint, cache.root)
             engine = FocusEngine(FeatureSource(cache, classifier))
             fixed = FixedAgent(best_fixed_option(engine, cache.split("val")))
             agents: list[Agent] = [CentralAgent(), RandomAgent(seed), GaussianAgent(seed), fixed]
             for agent in agents:
                 played, _ = play(engine, agent, cache.split("test"), engine.source.frame_cost)
-                cells.append(Cell(agent.name, group.name, side_px, seed, played, "fixed"))
+                name = f"{agent.name}{variant}"
+                cells.append(Cell(name, group.name, side_px, seed, played, "fixed"))
     return cells
 
 

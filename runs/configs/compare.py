@@ -66,8 +66,8 @@ class CompareConfig:
         reference: The design that the others are compared with; the first one if not given.
         seeds: Of f_C, policies, episodes and draws: 0, 1, and so on.
         variants: Rows of the first design besides: no_glance (Table 4), with an f_C that does not
-            read ē^G; stage_three, with an f_C that is fine-tuned on the policy's patches, and its
-            control, fine-tuned as long on random patches.
+            read ē^G, and fixed policies beside it; stage_three, with an f_C that is fine-tuned on
+            the policy's patches, and its control, fine-tuned as long on random patches.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
         jobs: Trainings at a time; one per core if not given.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.

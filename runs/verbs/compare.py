@@ -110,7 +110,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             cells = [
                 *cells_of(jobs),
                 *tuned_cells(tunings),
-                *fixed_cells(groups, config.seeds, device),
+                *fixed_cells(groups, config, device),
             ]
             cells += system_cells(systems, groups)
             notes = budget(systems) + approximations(systems) + left_out
