@@ -1,9 +1,8 @@
 """Whether looking pays on clips of your own, over seeds: encoders, a cache, policies, a table.
 
 ``python benchmarks/looking.py CLIPS WEIGHTS outputs/looking`` takes a folder of clips with the
-lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2. It trains f_G on
-whole frames and f_L on random patches, and builds a cache with patches of every size. Which size is
-used is chosen on val, before any policy is trained: the one with which a linear rule on the glance
+lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2. It trains f_L on
+random patches, f_G stays as it is, and builds a cache with patches of every size. Which size is used is chosen on val, before any policy is trained: the one with which a linear rule on the glance
 is most accurate, see ``focusgym cache headroom``. Then it trains f_C, AdaFocus and AdaFocus+ for
 every seed, with and without ē^G in f_C, and prints how the learned policy differs on test from
 random, central, Gaussian patches and the best fixed box, which is chosen on val. Called again it
@@ -18,6 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from focusgym.feature_cache import make_encoder
+from focusgym.recognizer import EncoderConfig, write_bundle
 
 FOCUSGYM = "import sys; from focusgym.runs.cli import main; main(sys.argv[1:])"
 DESIGN = "increment_over_random"
@@ -51,22 +53,23 @@ def main() -> None:
 
 
 def make_cache(args: argparse.Namespace) -> None:
-    """Train the encoders and build the cache, unless they are there."""
+    """Train f_L and build the cache, unless they are there."""
     out, network = args.out, f"mobilenet_v2={args.weights}"
     frames = ("--frame", args.frame, "--resize", args.frame, "--flip", False)
     lists = [(f"--{split}", args.clips / f"{split}.txt") for split in ("train", "val", "test")]
     videos = ("--preset", "clips_sharp", "--videos", args.clips, *sum(lists, ()), *frames)
-    if not (out / "glance").exists():
-        sizes = ("--network", "mobilenet_v2", "--weights", args.weights, "--steps", 2)
-        focusgym("fit", "encoder", out / "glance", *videos, *sizes, "--input-px", args.glance_px)
+    glance = out / "glance"
+    if not glance.exists():
+        encoder = make_encoder(EncoderConfig("mobilenet_v2", args.glance_px), str(args.weights))
+        write_bundle(glance, "encoder", encoder.config, encoder)
     if not (out / "stage1").exists():
-        encoders = ("--glance-encoder", out / "glance", "--local-encoder", "mobilenet_v2")
-        sizes = ("--patch", max(args.patch), "--grid", args.grid, "--steps", 2)
+        encoders = ("--glance-encoder", glance, "--local-encoder", "mobilenet_v2")
+        sizes = ("--patch", max(args.patch), "--grid", args.grid)
         focusgym("fit", "patches", out / "stage1", *videos, *encoders, "--weights", network, *sizes)
     if not (out / "cache").exists():
         local = out / "stage1" / "local"
         groups = [("--group", f"patches:{local}:{side}:{args.grid}") for side in args.patch]
-        sizes = ("--steps", args.steps, "--glance", out / "glance", "--glance-px", None)
+        sizes = ("--steps", args.steps, "--glance", glance, "--glance-px", None)
         focusgym("cache", "build", out / "cache", *videos, *sizes, *sum(groups, ()))
 
 
