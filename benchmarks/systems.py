@@ -68,7 +68,14 @@ from focusgym.runs.training.system_run import run_system
 SIDES = (64, 32, 16)  # px, of the frames' 64
 FRAME_PX = 64
 SEED = 0
-DECIDING = ("frameexit", "frameexit_gates", "adaframe", "arnet", "ocsampler", "lite_eval")
+DECIDING: tuple[str, ...] = (
+    "frameexit",
+    "frameexit_gates",
+    "adaframe",
+    "arnet",
+    "ocsampler",
+    "lite_eval",
+)
 DECIDING += ("lite_eval_gates", "scsampler", "frame_glimpses", "multi_agent")
 FIXED = ("average", "gru", "tsn")
 RESAMPLES = 10_000
