@@ -1,12 +1,13 @@
 """Whether looking pays on clips of your own, over seeds: encoders, a cache, policies, a table.
 
 ``python benchmarks/looking.py CLIPS WEIGHTS outputs/looking`` takes a folder of clips with the
-lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2. It trains f_L on
-random patches, f_G stays as it is, and builds a cache with patches of every size. Which size is used is chosen on val, before any policy is trained: the one with which a linear rule on the glance
-is most accurate, see ``focusgym cache headroom``. Then it trains f_C, AdaFocus and AdaFocus+ for
-every seed, with and without ē^G in f_C, and prints how the learned policy differs on test from
-random, central, Gaussian patches and the best fixed box, which is chosen on val. Called again it
-goes on after what is complete. The sizes that are usual here fit clips of 192 px.
+lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2, which both encoders
+keep. It builds a cache with patches of every size. Which size is used is chosen on val, before any
+policy is trained: the one with which a linear rule on the glance is most accurate, see ``focusgym
+cache headroom``. Then it trains f_C, AdaFocus and AdaFocus+ for every seed, with and without ē^G in
+f_C, and prints how the learned policy differs on test from random, central, Gaussian patches and
+the best fixed box, which is chosen on val. Called again it goes on after what is complete. The
+sizes that are usual here fit clips of 192 px.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-from focusgym.feature_cache import make_encoder
-from focusgym.recognizer import EncoderConfig, write_bundle
 
 FOCUSGYM = "import sys; from focusgym.runs.cli import main; main(sys.argv[1:])"
 DESIGN = "increment_over_random"
@@ -34,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--frame", type=int, default=192, help="side S of the frames, pixels")
     parser.add_argument("--glance-px", type=int, default=64, help="what f_G reads, pixels")
-    parser.add_argument("--patch", type=int, nargs="+", default=[48, 64], help="sides P, pixels")
+    parser.add_argument("--patch", type=int, nargs="+", default=[48, 72], help="sides P, pixels")
     parser.add_argument("--grid", type=int, default=5, help="candidates per axis")
     parser.add_argument("--steps", type=int, default=4, help="T, frames of a clip")
     args = parser.parse_args()
@@ -53,24 +51,17 @@ def main() -> None:
 
 
 def make_cache(args: argparse.Namespace) -> None:
-    """Train f_L and build the cache, unless they are there."""
-    out, network = args.out, f"mobilenet_v2={args.weights}"
-    frames = ("--frame", args.frame, "--resize", args.frame, "--flip", False)
+    """Build the cache, unless it is there."""
+    if (args.out / "cache").exists():
+        return
     lists = [(f"--{split}", args.clips / f"{split}.txt") for split in ("train", "val", "test")]
-    videos = ("--preset", "clips_sharp", "--videos", args.clips, *sum(lists, ()), *frames)
-    glance = out / "glance"
-    if not glance.exists():
-        encoder = make_encoder(EncoderConfig("mobilenet_v2", args.glance_px), str(args.weights))
-        write_bundle(glance, "encoder", encoder.config, encoder)
-    if not (out / "stage1").exists():
-        encoders = ("--glance-encoder", glance, "--local-encoder", "mobilenet_v2")
-        sizes = ("--patch", max(args.patch), "--grid", args.grid)
-        focusgym("fit", "patches", out / "stage1", *videos, *encoders, "--weights", network, *sizes)
-    if not (out / "cache").exists():
-        local = out / "stage1" / "local"
-        groups = [("--group", f"patches:{local}:{side}:{args.grid}") for side in args.patch]
-        sizes = ("--steps", args.steps, "--glance", glance, "--glance-px", None)
-        focusgym("cache", "build", out / "cache", *videos, *sizes, *sum(groups, ()))
+    groups = [("--group", f"patches:mobilenet_v2:{side}:{args.grid}") for side in args.patch]
+    focusgym(
+        *("cache", "build", args.out / "cache", "--videos", args.clips, *sum(lists, ())),
+        *("--frame", args.frame, "--resize", args.frame, "--steps", args.steps),
+        *("--glance-px", args.glance_px, *sum(groups, ())),
+        *("--weights", f"mobilenet_v2={args.weights}"),
+    )
 
 
 def headroom(args: argparse.Namespace, side: int) -> float:

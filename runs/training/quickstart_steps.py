@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,10 +139,11 @@ def _decode(
 
 
 def fit_encoders(folder: Path, recipe: Recipe, videos: Path, weights: Path, seed: int) -> None:
-    """Train f_G on full frames, then f_L and f_C on random patches, from the weights of one file.
+    """Train f_L on random patches, and f_G on full frames before, from the weights of one file.
 
-    Writes the bundles ``glance``, ``local`` and ``classifier``. Frames are decoded and augmented
-    anew in every epoch, as ``focusgym fit`` does it.
+    f_G stays as it is where the recipe has no such stage. Writes the bundles ``glance`` and
+    ``local``; f_C begins anew on the cache, for the one trained here may not read ē^G. Frames
+    are decoded and augmented anew in every epoch, as ``focusgym fit`` does it.
 
     Args:
         folder: Which is made.
@@ -161,14 +163,19 @@ def fit_encoders(folder: Path, recipe: Recipe, videos: Path, weights: Path, seed
     preset = folder / "preset.yaml"
     preset.write_text(yaml.safe_dump(recipe.from_weights))
     given = ("--videos", str(videos), "--seed", str(seed))
-    network = ("--network", recipe.glance.name, "--weights", str(weights))
-    stage_zero = parsed(FitEncoderConfig, str(preset), str(folder / "glance"), *given, *network)
-    encoder_stage(stage_zero, device)[0].into(folder / "glance")
+    glance = folder / "glance"
+    if "fit encoder" in recipe.from_weights:
+        network = ("--network", recipe.glance.name, "--weights", str(weights))
+        stage_zero = parsed(FitEncoderConfig, str(preset), str(glance), *given, *network)
+        encoder_stage(stage_zero, device)[0].into(glance)
+    else:
+        encoder = make_encoder(recipe.glance, str(weights))
+        write_bundle(glance, "encoder", encoder.config, encoder)
     network = ("--local-encoder", recipe.local.name, "--weights", f"{recipe.local.name}={weights}")
-    glance = ("--glance-encoder", str(folder / "glance"))
-    out = str(folder / "stage1")
-    stage_one = parsed(FitPatchesConfig, str(preset), out, *given, *network, *glance)
+    out, glances = str(folder / "stage1"), ("--glance-encoder", str(glance))
+    stage_one = parsed(FitPatchesConfig, str(preset), out, *given, *network, *glances)
     patches_stage(stage_one, device)[0].into(folder)
+    shutil.rmtree(folder / "classifier")
 
 
 def load_encoders(folder: Path, recipe: Recipe, weights: Path) -> None:

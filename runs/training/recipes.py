@@ -20,7 +20,7 @@ from ..options.ppo import ppo_config
 from ..options.presets import VERBS, PresetError, read_preset, with_preset
 
 Config = TypeVar("Config")
-STAGES = ("fit encoder", "fit patches")  # that train encoders from weights
+STAGES = ("fit encoder", "fit patches")  # that train f_G and f_L from weights
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Recipe:
         digits: The embedded data set; None for a user's videos.
         full_frames: Initialization of both encoders on full frames; None where weights are given.
         stage_one: Stage I on pixels, likewise.
-        from_weights: Of stages 0 and I on pixels, where weights are given to begin with: the
-            sections of a preset by their verbs; None keeps the weights.
+        from_weights: How f_L, and f_G if it is, are trained on pixels where weights are given to
+            begin with: the sections of a preset by their verbs; None keeps all weights.
 
     Raises:
         ValueError: If ``skip_rate`` is not in [0, 1), or ``ppo_plus`` has no ``keep_ratio``.
@@ -188,7 +188,9 @@ def _clips(preset: str) -> Recipe:
         ppo_plus=trained_as(preset, "--plus"),
         finetune=settings_of(tuned.training, ("classifier",)),
         skip_rate=first.skip_rate,
-        from_weights={verb: sections[verb] for verb in STAGES}
-        if {*STAGES} <= {*sections}
-        else None,
+        from_weights=(
+            {verb: sections[verb] for verb in STAGES if verb in sections}
+            if "fit patches" in sections
+            else None
+        ),
     )

@@ -286,8 +286,12 @@ def test_encoders_are_trained_on_a_users_clips(own: Path, tmp_path: Path) -> Non
         found = {key.removeprefix("trunk."): value for key, value in encoder.state_dict().items()}
         assert torch.equal(found["features.0.1.running_var"], given["features.0.1.running_var"])
         assert not torch.equal(found["features.0.0.weight"], given["features.0.0.weight"])
-    classifier = read_classifier(tmp_path / "encoders" / "classifier")
-    assert (classifier.config.hidden, classifier.config.n_classes) == (8, 2)
+    del sections["fit encoder"]
+    fit_encoders(tmp_path / "kept", recipe, own / "clips", own / "weights.pth", 0)
+    kept = read_encoder(tmp_path / "kept" / "glance").state_dict()
+    assert torch.equal(kept["trunk.features.0.0.weight"], given["features.0.0.weight"])
+    there = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert there == {"glance", "local", "preset.yaml"}
 
 
 def test_a_users_clips_go_the_same_way(own: Path, tmp_path: Path) -> None:
