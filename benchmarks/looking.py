@@ -1,13 +1,13 @@
 """Whether looking pays on clips of your own, over seeds: encoders, a cache, policies, a table.
 
 ``python benchmarks/looking.py CLIPS WEIGHTS outputs/looking`` takes a folder of clips with the
-lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2, which both encoders
-keep. It builds a cache with patches of every size. Which size is used is chosen on val, before any
-policy is trained: the one with which a linear rule on the glance is most accurate, see ``focusgym
-cache headroom``. Then it trains f_C, AdaFocus and AdaFocus+ for every seed, with and without ē^G in
-f_C, and prints how the learned policy differs on test from random, central, Gaussian patches and
-the best fixed box, which is chosen on val. Called again it goes on after what is complete. The
-sizes that are usual here fit clips of 192 px.
+lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2, which both
+encoders keep. It builds a cache with patches of every size. Which size is used is chosen on val,
+before any policy is trained: the one with which a linear rule on the glance is most accurate, see
+``focusgym cache headroom``. Then it trains f_C, AdaFocus and AdaFocus+ for every seed, with and
+without ē^G in f_C, and prints how the learned policy differs on test from random, central, Gaussian
+patches and the best fixed box, which is chosen on val. Called again it goes on after what is
+complete. The sizes that are usual here fit clips of 192 px.
 """
 
 from __future__ import annotations
