@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Take what all files import for granted: looking for garbage in it takes a second each time."""
+    """Look for garbage in what tests make alone: all that is imported takes a second each time."""
     gc.collect()
     gc.freeze()
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from focusgym.runs.cli import main
 from focusgym.runs.comparison.grid import fit_classifier
 from focusgym.runs.configs.train import TrainConfig
 from focusgym.runs.evaluation.trace import read_played
+from focusgym.runs.training import processes
 from focusgym.runs.training.policy_run import run_training
 from focusgym.runs.training.processes import FailedError
 
@@ -240,6 +242,8 @@ def test_other_settings(
     assert content_of(root / "c") == before
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.usefixtures("one_thread")
 def test_a_cell_that_fails(
     root: Path, calls: Calls, compare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +252,7 @@ def test_a_cell_that_fails(
     compare("c", "--reward", "confidence", "--seeds=1")
     cell.mkdir(parents=True)
     monkeypatch.undo()
+    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))  # sooner
     args = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, "--seeds=1"]
     args += ["--reward", "confidence", "increments", "padding", "--jobs=1"]
     with pytest.raises(SystemExit) as caught:

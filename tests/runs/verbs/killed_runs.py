@@ -24,16 +24,12 @@ from focusgym.runs.folders.run_folder import is_run
 from focusgym.runs.training import policy_run as train
 
 POLICY = PolicyTrainingConfig(3, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
-RUNS = {
-    "validated": (replace(POLICY, validations=2), SkipConfig()),
-    "plus": (POLICY, SkipConfig(plus=True)),
-}
+RUNS = {"plus": (replace(POLICY, validations=2), SkipConfig(plus=True))}
 SAME = ("results.json", "played.npz", "policy/weights.safetensors", "policy/bundle.json")
 # A checkpoint by its number from where the run went on; negative: in the midst of its write.
 # Or a function of the verb, which is not reached.
 KILLS: dict[str, tuple[int | str, ...]] = {
-    "validated": (2, -2, "play", "write_policy", "write_whole"),
-    "plus": (2, -2),
+    "plus": (2, -2, "play", "write_policy", "write_whole"),
 }
 
 

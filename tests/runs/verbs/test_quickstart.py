@@ -190,19 +190,23 @@ def test_the_same_seed_gives_the_same_results(
     """Policies are trained in processes of their own. Told as JSON, one object alone; a report that
     is told otherwise is of the same run.
 
-    Videos and features are copied: that these are the same is tested where they are made.
+    Videos, encoders and features are copied: that these are the same is tested where they are made.
     """
     out, results = tiny_run
     config = QuickstartConfig(out=tmp_path / "again", json=True)
-    for name, step, place in (("make_digits", "data", 1), ("build_cache", "cache", 2)):
+    for name, step, place in (
+        ("make_digits", "data", 1),
+        ("make_encoders", "encoders", 0),
+        ("build_cache", "cache", 2),
+    ):
 
         def copy(*given: Any, step: str = step, place: int = place, **_: object) -> None:
             shutil.copytree(out / step, given[place])
 
         monkeypatch.setattr(f"focusgym.runs.verbs.quickstart.{name}", copy)
     again = quickstart(config, replace(tiny, processes=2))
-    for bundle in ("glance", "local", "classifier"):
-        weights = f"encoders/{bundle}/weights.safetensors"
+    for bundle in ("classifier", "policy", "policy_plus"):
+        weights = f"{bundle}/weights.safetensors"
         assert (config.out / weights).read_bytes() == (out / weights).read_bytes()
     assert again["policies"] == results["policies"]
     assert again["parity"] == results["parity"]
