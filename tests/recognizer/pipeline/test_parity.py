@@ -230,6 +230,7 @@ def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str) ->
     assert share == (1.0 if policy == "pi" else pytest.approx(KEEP_RATIO, abs=0.06))
 
 
+@pytest.mark.parametrize("world", ["digits", "segments"], indirect=True)
 def test_given_options_agree_too(world: World) -> None:
     """Any patches, and skips where nobody would skip, with networks as they were trained."""
     n, k = world.frames.shape[:2], world.cache.n_options
@@ -240,7 +241,11 @@ def test_given_options_agree_too(world: World) -> None:
         assert_agree(found.logits, on_cache, world.labels)
 
 
-@pytest.mark.parametrize("policy", ["pi", "plus"])
+@pytest.mark.parametrize(
+    ("world", "policy"),
+    [*((name, "plus") for name in WORLDS), ("digits", "pi")],
+    indirect=["world"],
+)
 def test_online_agrees_with_the_environment_step_by_step(world: World, policy: str) -> None:
     """π sees what the environment shows, frame by frame; the recognizer sees the frames."""
     recognizer = world.recognizer(policy)
@@ -286,6 +291,7 @@ def test_online_agrees_with_the_environment_step_by_step(world: World, policy: s
     torch.testing.assert_close(found.logits, given.logits, rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("world", ["gestures"], indirect=True)
 def test_a_bundle_agrees_as_well(world: World, tmp_path: Path) -> None:
     """Saved with the cache's fingerprint, read elsewhere, run on what the bundle says of frames."""
     world.recognizer("plus", fused=False).save(tmp_path / "bundle", world.cache.fingerprint)
@@ -299,6 +305,7 @@ def test_a_bundle_agrees_as_well(world: World, tmp_path: Path) -> None:
     assert_agree(recognizer(frames).logits, on_cache, world.labels)
 
 
+@pytest.mark.parametrize("world", ["digits", "segments"], indirect=True)
 def test_the_features_are_those_of_the_cache(world: World) -> None:
     """Within the storage dtype's rounding: vectors and maps, chosen patches, skipped ones zero."""
     recognizer = world.recognizer("plus")

@@ -15,8 +15,6 @@ import pytest
 from focusgym.runs.training import processes
 from focusgym.runs.training.processes import FailedError, in_processes
 
-# Nothing computes here before the fork, and the tests' torch has one thread.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 SLEEP_S = 600  # longer than a test may take
 
 

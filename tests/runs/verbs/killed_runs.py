@@ -1,7 +1,4 @@
-"""Runs that kill themselves at their steps; run by test_train.py in a process of its own.
-
-Forked children train; the parent imports torch but never computes, so forking is safe.
-"""
+"""Runs that kill themselves at their steps; run by test_train.py in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,9 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import scipy.stats  # noqa: F401
-import torch
-import torch.utils.tensorboard  # these once, not in every child
 from kills import in_a_child, kill_at_checkpoint, kill_now
 
 from focusgym.agents.checkpoints import checkpoint
@@ -35,7 +29,6 @@ KILLS: dict[str, tuple[int | str, ...]] = {
 
 def main(root: Path) -> None:
     """Kill each run at all moments; print what its folder held then."""
-    torch.set_num_threads(1)  # no pool of threads may exist when a child is forked
     report: dict[str, list[list[str]]] = {}
     for name in RUNS:
         whole, killed = root / "whole" / name, root / "killed" / name

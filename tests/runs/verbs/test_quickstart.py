@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.recognizer import FrameConfig, FrameCost, PolicyConfig, read_classifier
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.evaluation.plug_back import parity, true_centers, worst_parity
+from focusgym.runs.training import processes
 from focusgym.runs.training.recipes import Recipe, adamw, clips
 from focusgym.runs.verbs.quickstart import quickstart
 
@@ -180,6 +182,7 @@ def test_the_second_time_everything_is_reused(
     assert "quickstart --videos DIR --weights FILE" in shown
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_same_seed_gives_the_same_results(
     tiny_run: Run,
     tiny: Recipe,
@@ -204,6 +207,7 @@ def test_the_same_seed_gives_the_same_results(
             shutil.copytree(out / step, given[place])
 
         monkeypatch.setattr(f"focusgym.runs.verbs.quickstart.{name}", copy)
+    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))  # sooner
     again = quickstart(config, replace(tiny, processes=2))
     for bundle in ("classifier", "policy", "policy_plus"):
         weights = f"{bundle}/weights.safetensors"
