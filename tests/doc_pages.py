@@ -1,7 +1,4 @@
-"""The blocks of README and docs, and what executes them in the way of a reader.
-
-Run as a program, with folders, it executes the document of each: their imports are done once.
-"""
+"""The blocks of README and docs, and what executes them in the way of a reader."""
 
 from __future__ import annotations
 
@@ -15,11 +12,13 @@ import re
 import shlex
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from kills import begin, ends_of
 
 from focusgym.runs.configs.cache import (
     CacheHeadroomConfig,
@@ -216,22 +215,14 @@ def run_documents(folders: list[Path]) -> None:
         importlib.import_module(name)
     in_short()
     sys.path.insert(0, "")  # as for a script in the folder
-    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-    for folder in folders:
-        child = os.fork()  # nothing was computed yet, so no thread is lost
-        if child:
-            os.waitpid(child, 0)
-            continue
+
+    def read(folder: Path) -> None:
         os.chdir(folder)
-        with Path("errors.txt").open("w", buffering=1) as errors:
-            os.dup2(errors.fileno(), 2)
         printed = []
         for step in json.loads(Path("steps.json").read_text()):
             sys.stderr.write(f"\n>>> {step[1]}\n")
             printed.append(execute(Step(*step)))
         Path("printed.json").write_text(json.dumps(printed))
-        os._exit(0)
 
-
-if __name__ == "__main__":
-    run_documents([Path(name) for name in sys.argv[1:]])
+    for folder in folders:
+        ends_of([begin(partial(read, folder), folder / "said")])

@@ -16,7 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-import torch
+import torch._dynamo  # what a first optimizer step imports, once for all children
+
+MOST_S = 3600  # that a child may take, whatever becomes of it
 
 
 def kill_now() -> NoReturn:
@@ -76,6 +78,7 @@ def begin(act: Callable[[], object], printed: Path | None = None) -> int:
         return child
     status = 1
     try:
+        signal.alarm(MOST_S)
         torch.set_num_threads(1)  # a pool of threads is not forked
         if printed:
             for number, (stream, end) in enumerate((("stdout", "out"), ("stderr", "err")), 1):

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import scipy.stats  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401 - these once, not in every child
 from kills import in_a_child, kill_at_checkpoint, kill_now
 
 from focusgym.agents.checkpoints import checkpoint
