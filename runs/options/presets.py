@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -73,15 +72,14 @@ def preset_names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if ".yaml" in f.name)
 
 
-@cache
-def options_of(config: type[Any]) -> Mapping[str, Option]:
+def options_of(config: type[Any]) -> dict[str, Option]:
     """Return the options of a verb's config by name, those of the configs in it included."""
     hints = get_type_hints(config)
     found: dict[str, Option] = {}
     for each in fields(config):
         hint = hints[each.name]
         if is_dataclass(hint):
-            found.update(options_of(hint))
+            found |= options_of(hint)  # type: ignore[arg-type]
         else:
             how = str(each.type)
             found[each.name.replace("_", "-")] = Option(
