@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -215,6 +216,8 @@ def run_documents(folders: list[Path]) -> None:
         importlib.import_module(name)
     in_short()
     sys.path.insert(0, "")  # as for a script in the folder
+    # As Stable-Baselines3 does where it is imported, of the progress bar that it offers.
+    warnings.filterwarnings("ignore", "rich is experimental")
 
     def read(folder: Path) -> None:
         os.chdir(folder)
