@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,13 @@ from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 
+def _leave_in_memory(descriptor: int) -> None:
+    """Return without waiting for the disk: no test takes the power away."""
+
+
+os.fsync = _leave_in_memory  # thousands of files are written; tests of it put in their own
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no process waits for another at the end."""
     first = ("test_docs.py", "test_kinds.py", "runs", "recognizer")
@@ -26,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, name in enumerate(first) if name in names), len(first))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage in what tests make alone: all that is imported takes a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -1,7 +1,4 @@
-"""The blocks of README and docs, and what executes them in the way of a reader.
-
-Run as a program, with folders, it executes the document of each: their imports are done once.
-"""
+"""The blocks of README and docs, and what executes them in the way of a reader."""
 
 from __future__ import annotations
 
@@ -18,8 +15,11 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from kills import begin, ends_of
 
 from focusgym.runs.configs.cache import (
     CacheHeadroomConfig,
@@ -39,12 +39,13 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOCUSGYM = "focusgym"
 # The documented command trains 60 policies, which takes minutes even on small data: what is
-# documented is tried with one seed, one patch size, which has to be encoded, and short trainings.
-# See also `in_short`.
+# documented is tried with one seed, one patch size, and short trainings. See also `in_short`.
 SHORTER = {
-    "compare": shlex.split("--seeds 1 --patch 20 --epochs 1 --fit-epochs 1"),
+    "compare": shlex.split("--seeds 1 --patch 28 --epochs 1 --fit-epochs 1"),
     "data": shlex.split("--n-train 8 --n-val 4 --n-test 4"),
 }
+ENCODED = ["--patch", "20"]  # of the comparison that is documented in most detail, a size to encode
+SMALL_FRAMES = shlex.split("--frame 128 --resize 144")  # of what is computed by MobileNet-V2
 SHORT_TRAINING = ["--epochs", "1"]
 SHORT_SYSTEMS = {
     "compare": shlex.split("--decisions 32 --fit-hidden 16"),
@@ -172,8 +173,13 @@ def shorter(words: list[str]) -> list[str]:
         word.endswith(".yaml") for word in words
     )
     of_systems = SHORT_SYSTEMS.get(words[1], []) if "--decisions" in words else []
+    encoding = words[1:3] in (["cache", "build"], ["fit", "encoder"], ["fit", "patches"])
+    if words[1] == "replay" and not {"--videos", "--select"} & {*words}:
+        return ["--count", "1"]
     return [
         *(SHORT_TRAINING if words[1] == "train" and not says else SHORTER.get(words[1], [])),
+        *(ENCODED if "outputs/table5" in words else []),
+        *(SMALL_FRAMES if encoding and "clips" in words else []),
         *of_systems,
     ]
 
@@ -210,22 +216,16 @@ def run_documents(folders: list[Path]) -> None:
         importlib.import_module(name)
     in_short()
     sys.path.insert(0, "")  # as for a script in the folder
-    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-    for folder in folders:
-        child = os.fork()  # nothing was computed yet, so no thread is lost
-        if child:
-            os.waitpid(child, 0)
-            continue
+    # As Stable-Baselines3 does where it is imported, of the progress bar that it offers.
+    warnings.filterwarnings("ignore", "rich is experimental")
+
+    def read(folder: Path) -> None:
         os.chdir(folder)
-        with Path("errors.txt").open("w", buffering=1) as errors:
-            os.dup2(errors.fileno(), 2)
         printed = []
         for step in json.loads(Path("steps.json").read_text()):
             sys.stderr.write(f"\n>>> {step[1]}\n")
             printed.append(execute(Step(*step)))
         Path("printed.json").write_text(json.dumps(printed))
-        os._exit(0)
 
-
-if __name__ == "__main__":
-    run_documents([Path(name) for name in sys.argv[1:]])
+    for folder in folders:
+        ends_of([begin(partial(read, folder), folder / "said")])

@@ -1,20 +1,24 @@
-"""Processes that kill themselves at a moment that their own progress decides, never a clock."""
+"""Forked processes, some of which kill themselves when they have come far enough, by no clock."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import runpy
 import signal
-import subprocess
+import socket
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-import torch._dynamo  # noqa: F401 - what a first optimizer step imports, once for all children
+import torch._dynamo  # what a first optimizer step imports, once for all children
+
+MOST_S = 3600  # that a child may take, whatever becomes of it
 
 
 def kill_now() -> NoReturn:
@@ -52,35 +56,86 @@ def kill_at_checkpoint(module: ModuleType, n: int, *, half_written: bool) -> Non
     module.write_checkpoint = write  # type: ignore[attr-defined]
 
 
-def in_a_child(act: Callable[[], object]) -> int:
-    """Run in a forked child; return its exit status, the negative of a signal that ended it.
+class Ended(NamedTuple):
+    """What became of children: their exit statuses, and what all of them said."""
 
-    The caller must not have computed with torch before.
+    codes: list[int]
+    out: str
+    err: str
+
+
+def begin(act: Callable[[], object], printed: Path | None = None) -> int:
+    """Begin to run in a forked child, which has one thread; return its number.
+
+    Args:
+        act: What the child does; a `SystemExit` gives its exit status.
+        printed: Files of this name that end in .out and .err get what it prints, if given.
     """
+    sys.stdout.flush()
+    sys.stderr.flush()
     child = os.fork()
-    if child == 0:
-        try:
-            act()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if child:
+        return child
+    status = 1
+    try:
+        signal.alarm(MOST_S)
+        torch.set_num_threads(1)  # a pool of threads is not forked
+        if printed:
+            for number, (stream, end) in enumerate((("stdout", "out"), ("stderr", "err")), 1):
+                file = printed.with_suffix(f".{end}").open("a")
+                os.dup2(file.fileno(), number)
+                setattr(sys, stream, file)
+        act()
+        status = 0
+    except SystemExit as end_of_it:
+        status = int(end_of_it.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def ends_of(children: Iterable[int]) -> list[int]:
+    """Wait for children; return their exit statuses, negative for a signal that ended them."""
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def in_a_child(act: Callable[[], object]) -> int:
+    """Run in a forked child; return its exit status, the negative of a signal that ended it."""
+    return ends_of([begin(act)])[0]
+
+
+def in_children(*acts: Callable[[], object]) -> Ended:
+    """Run each in a forked child, all at the same time."""
+    with tempfile.TemporaryDirectory() as folder:
+        printed = Path(folder) / "printed"
+        codes = ends_of([begin(act, printed) for act in acts])
+        return Ended(codes, *(printed.with_suffix(end).read_text() for end in (".out", ".err")))
+
+
+def in_two_processes(act: Callable[[], object]) -> Ended:
+    """Run in two forked children as torchrun does, which itself would say much more."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        store = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+
+    def of_rank(rank: int) -> None:
+        os.environ.update(store, WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank))
+        act()
+
+    return in_children(lambda: of_rank(0), lambda: of_rank(1))
 
 
 def report_of(script: Path, *arguments: object) -> Any:
-    """Run a script that kills its children in a process of its own; return the JSON it prints."""
-    tests = str(Path(__file__).parent)
-    ran = subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={
-            **os.environ,
-            "TQDM_DISABLE": "1",
-            "PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")]),
-        },
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    """Run a script that kills its children in a forked child; return the JSON that it prints."""
+
+    def act() -> None:
+        sys.argv = [str(script), *map(str, arguments)]
+        sys.path.insert(0, str(script.parent))
+        runpy.run_path(str(script), run_name="__main__")
+
+    ended = in_children(act)
+    assert ended.codes == [0], ended.err
+    return json.loads(ended.out)

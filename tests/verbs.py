@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -38,24 +34,6 @@ from focusgym.recognizer import (
     write_bundle,
 )
 from focusgym.runs.cli import main
-
-# Of a command in a process of its own.
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-# The verb in two processes, torch imported once for both; prints how each of them ended.
-TWO = """
-import os
-import sys
-import torch._dynamo
-from focusgym.runs.cli import main
-from focusgym.runs.verbs import fit
-children = []
-for rank in "01":
-    children.append(os.fork())
-    if children[-1] == 0:
-        os.environ.update(RANK=rank, LOCAL_RANK=rank)
-        sys.exit(main(["fit", *sys.argv[1:]]))
-print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
-"""
 
 
 @dataclass(frozen=True)
@@ -196,20 +174,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes().replace(itself, b"ITSELF")
         for path in files
     }
-
-
-def in_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``focusgym fit`` as torchrun does, which itself would say much more; prints the ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        store = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    return subprocess.run(
-        [sys.executable, "-c", TWO, *arguments],
-        env={**ALONE, **store, "WORLD_SIZE": "2"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 def run_recognize(

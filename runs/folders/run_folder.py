@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +233,12 @@ def _command() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
+@cache
 def _git_revision() -> str | None:
-    """Return the commit of this source, with a + if files differ from it; None if unknown."""
+    """Return the commit of this source, with a + if files differ from it; None if unknown.
+
+    It is asked for once: what this process has imported is what it runs.
+    """
     source = Path(__file__).resolve()
     asked = (
         ("ls-files", "--error-unmatch", source.name),  # else installed inside another repository

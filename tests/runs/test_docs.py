@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import doc_pages
 import pytest
-from doc_pages import (
-    PAGES,
-    ROOT,
-    blocks,
-    steps_of,
-)
+from doc_pages import PAGES, ROOT, blocks, run_documents, steps_of
+from kills import in_children
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +62,14 @@ def folders(
     # The page on comparisons goes on with the one that the README begins, by the same command.
     table5 = found["README.md"] / "outputs" / "table5"
     (found["compare.md"] / "outputs" / "table5").symlink_to(table5)
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    environment: dict[str, str] = {**os.environ, **threads, "PATH": path, "COLUMNS": "100"}
-    command = [sys.executable, "-W", "error", doc_pages.__file__, *map(str, found.values())]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+
+    def read() -> None:
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        os.environ.update(PATH=path, COLUMNS="100")
+        run_documents([*found.values()])
+
+    ended = in_children(read)
+    assert ended.codes == [0], ended.err
     return found
 
 
@@ -89,7 +85,7 @@ def printed(folders: dict[str, Path], page: str, begins: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_runs(page: Path, folders: dict[str, Path]) -> None:
     root = folders[page.name]
-    assert (root / "printed.json").is_file(), (root / "errors.txt").read_text()[-4000:]
+    assert (root / "printed.json").is_file(), (root / "said.err").read_text()[-4000:]
 
 
 def test_what_blocks_print(folders: dict[str, Path], tiny_run: tuple[Path, Any]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from kills import in_children
 from recognizers import make_recognizer
 from support import Literal
 from verbs import Digits
@@ -74,15 +74,21 @@ def printed(tmp_path: Path, digits: Digits) -> dict[str, str]:
         "help": ["train", "--help"],
     }
     args = [str(each) for command in commands.values() for each in (*command, ";")]
-    how = {"LANG": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "OMP_NUM_THREADS": "1"}
-    env = {name: value for name, value in os.environ.items() if not name.startswith("LC_")} | how
-    ran = subprocess.run(
-        [sys.executable, "-c", CODE, *args], capture_output=True, env=env, cwd=tmp_path
-    )
-    said = ran.stderr.decode("ascii")
-    assert ran.returncode == 0, said
+
+    def act() -> None:
+        os.chdir(tmp_path)
+        for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+            assert isinstance(stream, io.TextIOWrapper)
+            stream.reconfigure(encoding="ascii", errors=errors)  # as PYTHONIOENCODING does
+        sys.argv = ["-c", *args]
+        exec(CODE, {})
+
+    ended = in_children(act)
+    said = ended.err
+    assert ended.codes == [0], said
+    assert (ended.out + said).isascii()
     assert "Traceback" not in said
-    _, *parts = re.split(r"^##\n", ran.stdout.decode("ascii"), flags=re.MULTILINE)
+    _, *parts = re.split(r"^##\n", ended.out, flags=re.MULTILINE)
     return dict(zip((*commands, "quickstart", "said"), (*parts, said), strict=True))
 
 

@@ -1,19 +1,14 @@
-"""Trainings that kill themselves at checkpoints; run by test_checkpoint.py.
-
-Forked children train; the parent imports torch but never computes, so forking is safe.
-"""
+"""Trainings that kill themselves at checkpoints; run by test_checkpoint.py."""
 
 from __future__ import annotations
 
 import json
-import math
 import signal
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from kills import in_a_child, kill_at_checkpoint
 from safetensors.torch import save_file
 
@@ -23,18 +18,7 @@ from focusgym.recognizer.files.checkpoint_file import read_checkpoint
 
 SMALL: dict[str, Any] = {"n_envs": 6, "conv_channels": 2, "hidden": 8}
 CONFIGS = {
-    "one_pass": PPOConfig(
-        6,
-        minibatch=None,
-        update_epochs=1,
-        lr_decay=False,
-        gae_lambda=1.0,
-        normalize="returns",
-        max_grad_norm=math.inf,
-        **SMALL,
-    ),
     "validated": PPOConfig(6, minibatch=3, update_epochs=2, validations=4, **SMALL),
-    "plus": PPOConfig(6, minibatch=3, plus=PlusTraining(keep_from=0.4, keep_ratio=0.5), **SMALL),
     "target": PPOConfig(
         6,
         minibatch=None,
@@ -49,7 +33,6 @@ KILLS = ((3, False), (4, True))
 
 def main(root: Path) -> None:
     """Kill each training; print how many rollouts its checkpoint had of how many."""
-    torch.set_num_threads(1)  # no pool of threads may exist when a child is forked
     report: dict[str, list[int]] = {}
     for name in CONFIGS:
         whole, killed = root / f"{name}.whole", root / f"{name}.killed"

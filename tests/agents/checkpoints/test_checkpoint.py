@@ -48,7 +48,7 @@ def test_killed_at_checkpoints(cache: FeatureCache, classifier_path: Path) -> No
     root = cache.root.parent
     assert {cache.root, classifier_path} == {root / "cache", root / "classifier"}
     report = report_of(Path(__file__).with_name("killed_trainings.py"), root)
-    assert [*report] == ["one_pass", "validated", "plus", "target"]
+    assert [*report] == ["validated", "target"]
     for killed, again, whole in report.values():
         assert 0 < killed < again < whole
     assert not list(root.glob("*.partial")), "a finished training leaves nothing behind"

@@ -1,7 +1,4 @@
-"""Builds that kill themselves; run by test_resume.py in a process of its own.
-
-Forked children build; the parent imports torch but never computes, so forking is safe.
-"""
+"""Builds that kill themselves; run by test_resume.py in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from kills import in_a_child, kill_now
 
 from focusgym.feature_cache import CacheConfig, build_cache, video_table
@@ -27,7 +23,6 @@ MOMENTS = ("in a row", "before its note", "in its note", "after its note")
 
 def main(root: Path) -> None:
     """Kill a build at each moment; print when, and how many rows were noted then."""
-    torch.set_num_threads(1)  # no pool of threads may exist when a child is forked
     writer.SYNC_S = 0.0  # the builds are short: note every row
     table = pd.read_csv(root / "data" / "videos.csv")
     paths = [str(root / "data" / path) for path in table["path"]]
@@ -39,7 +34,6 @@ def main(root: Path) -> None:
     config = CacheConfig(FrameConfig(3, 64), groups)
 
     def build(cache: Path, moment: str = "", after: int = 0) -> None:
-        torch.set_num_threads(2)
         if moment:
             die(moment, after)
         build_cache(videos, [str(i) for i in range(10)], cache, encoders, config)

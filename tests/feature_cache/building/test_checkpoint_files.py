@@ -6,7 +6,6 @@ import argparse
 import os
 import pickle
 import shlex
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -108,7 +107,7 @@ def test_numpys_own_unpickling_does_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_what_is_refused_is_named_and_the_copy_that_is_told_can_be_read(
-    zipped: bool, tmp_path: Path
+    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "the best.pth.tar"
     content = {"net": {"w": torch.ones(2)}, "args": argparse.Namespace(lr=0.1), "epoch": 1}
@@ -120,9 +119,10 @@ def test_what_is_refused_is_named_and_the_copy_that_is_told_can_be_read(
     )
     with pytest.raises(WeightsError, match=text) as caught:
         read_checkpoint(path, ENTRIES)
-    python, *arguments = shlex.split(str(caught.value).partition("give that: ")[2])
-    assert python == "python"
-    subprocess.run([sys.executable, *arguments], check=True)
+    python, option, code, *arguments = shlex.split(str(caught.value).partition("give that: ")[2])
+    assert (python, option) == ("python", "-c")
+    monkeypatch.setattr(sys, "argv", [option, *arguments])
+    exec(code, {})
     found = read_checkpoint(tmp_path / "clean-the best.pth.tar", ENTRIES)
     assert list(found) == ["net"]
     assert torch.equal(found["net"]["w"], torch.ones(2))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
+import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kills import in_children
 from numpy.lib.format import open_memmap
 from support import GRID, C, L, N, T, add_group, write_cache
 
@@ -80,26 +80,28 @@ def test_another_process_reads_the_same_cache(cache: FeatureCache) -> None:
     assert len(pickle.dumps(cache)) < 500, "a path travels, not the arrays"
     again = pickle.loads(pickle.dumps(cache))
     assert (again.fingerprint, again.places) == (cache.fingerprint, cache.places)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         assert set(pool.map(glance_sum, [cache])) == {glance_sum(cache)}
     with pytest.raises(ValueError, match="read-only"):
         cache._arrays["glance_maps"][0] = 0
 
 
-# The kernel's own mark: getrusage tells a child of a large process its parent's.
-READ_SOME = """
-import re, sys
-import numpy as np
-from focusgym.feature_cache import FeatureCache
-cache = FeatureCache.open(sys.argv[1])
-rng = np.random.default_rng(0)
-for _ in range(3):
-    rows = rng.integers(cache.n_videos, size=16)
-    options = rng.integers(cache.n_options, size=(16, cache.steps))
-    glance, local, labels = cache.sequences(rows, options)
-    assert local.shape == (16, cache.steps, cache.local_channels) and not local.any()
-print(int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024)
-"""
+def read_some(root: Path) -> None:
+    """Read at random; print by how many bytes of memory this process grows at most."""
+
+    def memory(mark: str) -> int:
+        found = re.search(rf"{mark}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found is not None
+        return 1024 * int(found[1])
+
+    before, cache, rng = memory("VmRSS"), FeatureCache.open(root), np.random.default_rng(0)
+    for _ in range(3):
+        rows = rng.integers(cache.n_videos, size=16)
+        options = rng.integers(cache.n_options, size=(16, cache.steps))
+        _, local, _ = cache.sequences(rows, options)
+        assert local.shape == (16, cache.steps, cache.local_channels)
+        assert not local.any()
+    print(memory("VmHWM") - before)  # the kernel's own marks
 
 
 def test_a_cache_far_larger_than_memory_is_read(tmp_path: Path) -> None:
@@ -116,11 +118,9 @@ def test_a_cache_far_larger_than_memory_is_read(tmp_path: Path) -> None:
         open_memmap(path, "w+", np.float16, (n, T, GRID**2, width))  # sparse
     except OSError as error:
         pytest.skip(f"this file system holds no sparse file of that size ({error})")
-    ran = subprocess.run(
-        [sys.executable, "-c", READ_SOME, str(root)], capture_output=True, text=True, timeout=600
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert int(ran.stdout) < 2 * 2**30 < 4 * memory_bytes
+    ended = in_children(lambda: read_some(root))
+    assert ended.codes == [0], ended.err
+    assert int(ended.out) < 2 * 2**30 < 4 * memory_bytes
 
 
 def test_opening_refuses_what_is_no_cache(cache: FeatureCache) -> None:

@@ -85,7 +85,7 @@ def test_decord_reads_simple_files_alike(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     asked = set()
     for container, structure in itertools.product(("mp4", "mkv", "avi"), STRUCTURES):
-        for codec in ("h264", "h264_10bit", "hevc"):
+        for codec in ("h264", "h264_10bit", "hevc") if container == "mp4" else ("h264",):
             path = tmp_path / f"{codec}_{structure}.{container}"
             try:
                 write_video(path, codec, container, structure)

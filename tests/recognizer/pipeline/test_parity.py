@@ -214,10 +214,10 @@ def assert_agree(on_pixels: Tensor, on_cache: Tensor, labels: Tensor) -> None:
     assert difference.abs().max() <= 0.02
 
 
-@pytest.mark.parametrize(("policy", "fused"), [("pi", True), ("plus", True), ("pi", False)])
-def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str, fused: bool) -> None:
+@pytest.mark.parametrize("policy", ["pi", "plus"])
+def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str) -> None:
     """Each side chooses by itself: the recognizer from pixels, the agent from the cache."""
-    recognizer, engine = world.recognizer(policy, fused=fused), world.engine
+    recognizer, engine = world.recognizer(policy), world.engine
     found = recognizer(world.frames)
     plan = LearnedAgent(world.policies[policy]).plan(engine, world.videos)
     assert (found.options.numpy() == plan.options).mean() >= 0.995
@@ -230,17 +230,22 @@ def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str, fu
     assert share == (1.0 if policy == "pi" else pytest.approx(KEEP_RATIO, abs=0.06))
 
 
+@pytest.mark.parametrize("world", ["digits", "segments"], indirect=True)
 def test_given_options_agree_too(world: World) -> None:
-    """Any patches, and skips where nobody would skip."""
+    """Any patches, and skips where nobody would skip, with networks as they were trained."""
     n, k = world.frames.shape[:2], world.cache.n_options
     options = torch.randint(-1, k, n, generator=torch.Generator().manual_seed(0)).numpy()
     for attended in (options >= 0, np.zeros(n, dtype=bool)):
-        found = world.recognizer("pi")(world.frames, options, attended)
+        found = world.recognizer("pi", fused=False)(world.frames, options, attended)
         on_cache = world.engine.rollout(world.videos, options, attended)
         assert_agree(found.logits, on_cache, world.labels)
 
 
-@pytest.mark.parametrize("policy", ["pi", "plus"])
+@pytest.mark.parametrize(
+    ("world", "policy"),
+    [*((name, "plus") for name in WORLDS), ("digits", "pi")],
+    indirect=["world"],
+)
 def test_online_agrees_with_the_environment_step_by_step(world: World, policy: str) -> None:
     """π sees what the environment shows, frame by frame; the recognizer sees the frames."""
     recognizer = world.recognizer(policy)
@@ -286,6 +291,7 @@ def test_online_agrees_with_the_environment_step_by_step(world: World, policy: s
     torch.testing.assert_close(found.logits, given.logits, rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("world", ["gestures"], indirect=True)
 def test_a_bundle_agrees_as_well(world: World, tmp_path: Path) -> None:
     """Saved with the cache's fingerprint, read elsewhere, run on what the bundle says of frames."""
     world.recognizer("plus", fused=False).save(tmp_path / "bundle", world.cache.fingerprint)
@@ -299,6 +305,7 @@ def test_a_bundle_agrees_as_well(world: World, tmp_path: Path) -> None:
     assert_agree(recognizer(frames).logits, on_cache, world.labels)
 
 
+@pytest.mark.parametrize("world", ["digits", "segments"], indirect=True)
 def test_the_features_are_those_of_the_cache(world: World) -> None:
     """Within the storage dtype's rounding: vectors and maps, chosen patches, skipped ones zero."""
     recognizer = world.recognizer("plus")

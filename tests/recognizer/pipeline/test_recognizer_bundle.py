@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from kills import in_children
 from recognizers import GIVEN, KINDS, P, S, assert_recognized, make_frames, make_recognizer
 from safetensors.torch import load_file
 from torch import nn
@@ -134,7 +134,6 @@ import json, sys
 import torch
 from focusgym.feature_cache import Clip, read_frames
 from focusgym.recognizer import AdaptiveRecognizer
-torch.set_num_threads(1)
 recognizer = AdaptiveRecognizer.from_bundle("moved")
 frames, _ = read_frames(Clip(sys.argv[1]), recognizer.frames)
 found = recognizer(frames[None])
@@ -153,13 +152,15 @@ def test_a_bundle_is_all_that_another_program_needs(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     bundle.rename(elsewhere / "moved")
-    environment = {**os.environ, "PYTHONPATH": "", "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-c", ELSEWHERE, str(video)]
-    ran = subprocess.run(
-        command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    best, *columns = json.loads(ran.stdout)
+
+    def program() -> None:
+        os.chdir(elsewhere)
+        sys.argv = ["-c", str(video)]
+        exec(ELSEWHERE, {})
+
+    ended = in_children(program)
+    assert ended.codes == [0], ended.err
+    best, *columns = json.loads(ended.out)
     recognizer = make_recognizer(skips=0.4)
     assert recognizer.frames is not None
     frames, view = read_frames(Clip(str(video)), recognizer.frames)

@@ -1,7 +1,4 @@
-"""Stages that kill themselves at checkpoints; run by test_resume.py in a process of its own.
-
-Forked children train; the parent imports torch but never computes, so forking is safe.
-"""
+"""Stages that kill themselves at checkpoints; run by test_resume.py in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from kills import in_a_child, kill_at_checkpoint
 from safetensors.torch import save_file
 from stage_trainings import FEATURES, PIXELS, make_on_features, make_pixels, train
@@ -31,7 +27,6 @@ KILLS = ((2, False), (3, True), (1, True), (2, False))
 
 def main(root: Path) -> None:
     """Kill each training; print how far it had come, and whether a file was half-written."""
-    torch.set_num_threads(1)  # no pool of threads may exist when a child is forked
     report: dict[str, Any] = {}
     for kind in KINDS:
         whole, killed = root / f"{kind}.whole", root / f"{kind}.killed"

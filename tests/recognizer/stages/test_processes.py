@@ -1,11 +1,8 @@
-"""Two processes train as one does: torchrun, gloo, on CPU."""
+"""Two processes train as one does: what torchrun calls, gloo, on CPU."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import torch
 import two_processes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kills import in_children
 from safetensors.torch import load_file
 from stage_trainings import (
     N_VAL,
@@ -27,6 +25,8 @@ from stage_trainings import (
     weights_of,
 )
 from torch import Tensor
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from focusgym.recognizer import process_group, rank_and_world, read_checkpoint
 from focusgym.recognizer.stages.fit import validate
@@ -39,17 +39,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     with pytest.raises(Interrupted):
         train(make_on_features(), two_processes.FEATURES, checkpoint=folder / "one", stop_after=10)
-    logs, script = folder / "logs", Path(two_processes.__file__)
-    command = ["--standalone", "--nproc-per-node=2", f"--log-dir={logs}", "--redirects=3"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *command, str(script), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"},
+    logs = DefaultLogsSpecs(log_dir=str(folder / "logs"), redirects=Std.ALL)
+    config = LaunchConfig(
+        **{"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 2, "max_restarts": 0},
+        **{"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "one"},
+        logs_specs=logs,
+        start_method="fork",  # sooner than programs that import torch
     )
-    said = "".join(path.read_text() for path in logs.rglob("stderr.log"))
-    assert ran.returncode == 0, ran.stderr + said
+    ended = in_children(lambda: elastic_launch(config, two_processes.main)(folder))
+    said = "".join(path.read_text() for path in folder.glob("logs/**/stderr.log"))
+    assert ended.codes == [0], ended.err + said
     return folder
 
 

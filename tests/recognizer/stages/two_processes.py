@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -166,7 +165,3 @@ def main(folder: Path) -> None:
         report["training"] = any(module.training for module in stage.modules())
     (folder / f"report.{rank}").write_text(json.dumps(report))
     assert rank_and_world() == (0, 1)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -7,54 +7,36 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import kills
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from comparisons import HOW
+from kills import in_children, kill_at_checkpoint
 from support import write_cache
 
 from focusgym.agents import keep_threshold, read_policy
+from focusgym.agents.checkpoints import checkpoint
 from focusgym.envs import FeatureSource
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import read_classifier
 from focusgym.runs.cli import main
+from focusgym.runs.comparison import grid
 from focusgym.runs.comparison.grid import fit_classifier
 from focusgym.runs.configs.train import TrainConfig
 from focusgym.runs.evaluation.trace import read_played
+from focusgym.runs.training import processes
 from focusgym.runs.training.policy_run import run_training
 from focusgym.runs.training.processes import FailedError
 
 Calls = list[list[str]]
 CPUS = os.cpu_count() or 1
 MOST = max(64, 4 * CPUS)  # threads, or processes
-
-
-# The verb, with its trainings in its own process, which is killed as soon as the second cell has
-# written its first checkpoint.
-KILLED = """
-import sys
-from kills import kill_at_checkpoint
-from focusgym.agents.checkpoints import checkpoint
-from focusgym.runs.cli import main
-from focusgym.runs.comparison import grid
-def here(function, calls, *_):
-    for given in calls.values():
-        function(*given)
-def run(config):
-    if config.seed == 1:
-        kill_at_checkpoint(checkpoint, 1, half_written=False)
-    return run_training(config, checkpoint_s=0)
-run_training, grid.run_training, grid.in_processes = grid.run_training, run, here
-main(sys.argv[1:])
-"""
 
 
 def content_of(folder: Path) -> dict[Path, bytes]:
@@ -250,6 +232,7 @@ def test_other_settings(
     assert content_of(root / "c") == before
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_cell_that_fails(
     root: Path, calls: Calls, compare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +241,7 @@ def test_a_cell_that_fails(
     compare("c", "--reward", "confidence", "--seeds=1")
     cell.mkdir(parents=True)
     monkeypatch.undo()
+    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))  # sooner
     args = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, "--seeds=1"]
     args += ["--reward", "confidence", "increments", "padding", "--jobs=1"]
     with pytest.raises(SystemExit) as caught:
@@ -278,14 +262,18 @@ def test_killed_and_gone_on_with(root: Path, compare: Callable[..., Any], calls:
     args = ("--reward", "increments", "--seeds=2", "--jobs=1")
     whole = compare("whole", *args)
     cells = [name.replace("whole", "c", 1) for name in calls[1]]
-    words = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, *args]
-    path = os.pathsep.join([str(Path(kills.__file__).parent), os.environ.get("PYTHONPATH", "")])
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *words],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    def killed(config: TrainConfig) -> Any:
+        if config.seed == 1:
+            kill_at_checkpoint(checkpoint, 1, half_written=False)
+        return run_training(config, checkpoint_s=0)
+
+    def act() -> None:
+        grid.run_training = killed
+        main(["compare", str(root / "c"), f"--cache={root}/cache", *HOW, *args])
+
+    ended = in_children(act)
+    assert ended.codes == [-signal.SIGKILL], ended.err
     done = root / cells[0] / "results.json"
     assert done.exists()
     assert (root / cells[1] / "checkpoint.safetensors").exists()

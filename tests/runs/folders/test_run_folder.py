@@ -71,9 +71,9 @@ def test_a_source_outside_a_repository(tmp_path: Path, monkeypatch: pytest.Monke
     for folder in (tmp_path / "site-packages", Path("/")):
         folder.mkdir(exist_ok=True)
         monkeypatch.setattr(module, "__file__", str(folder / "run_folder.py"))
-        assert module._git_revision() is None
+        assert module._git_revision.__wrapped__() is None
     monkeypatch.setenv("PATH", "")
-    assert module._git_revision() is None
+    assert module._git_revision.__wrapped__() is None
 
 
 def test_names_do_not_collide(tmp_path: Path) -> None:

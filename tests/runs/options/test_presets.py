@@ -257,7 +257,7 @@ comparisons = st.builds(
     "\x85x: 1",
 )
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_what_is_written_gives_the_same_config(
     tmp_path: Path, config: TrainConfig | CompareConfig, command: str

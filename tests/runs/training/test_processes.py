@@ -15,8 +15,6 @@ import pytest
 from focusgym.runs.training import processes
 from focusgym.runs.training.processes import FailedError, in_processes
 
-# Nothing computes here before the fork, and the tests' torch has one thread.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 SLEEP_S = 600  # longer than a test may take
 
 
@@ -103,6 +101,7 @@ def test_an_interruption_waits_for_nobody(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"], "others do not begin"
 
 
+@pytest.mark.usefixtures("forked")
 def test_no_life_without_the_parent(tmp_path: Path) -> None:
     """Killed, it cannot end its processes; they see to it themselves."""
     note = tmp_path / "note"

@@ -1,7 +1,4 @@
-"""Runs that kill themselves at their steps; run by test_train.py in a process of its own.
-
-Forked children train; the parent imports torch but never computes, so forking is safe.
-"""
+"""Runs that kill themselves at their steps; run by test_train.py in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import scipy.stats  # noqa: F401
-import torch
-import torch.utils.tensorboard  # these once, not in every child
+import torch.utils.tensorboard  # noqa: F401 - these once, not in every child
 from kills import in_a_child, kill_at_checkpoint, kill_now
 
 from focusgym.agents.checkpoints import checkpoint
@@ -24,22 +20,17 @@ from focusgym.runs.folders.run_folder import is_run
 from focusgym.runs.training import policy_run as train
 
 POLICY = PolicyTrainingConfig(3, n_envs=6, minibatch=3, conv_channels=2, hidden=6, threads=1)
-RUNS = {
-    "validated": (replace(POLICY, validations=2), SkipConfig()),
-    "plus": (POLICY, SkipConfig(plus=True)),
-}
+RUNS = {"plus": (replace(POLICY, validations=2), SkipConfig(plus=True))}
 SAME = ("results.json", "played.npz", "policy/weights.safetensors", "policy/bundle.json")
 # A checkpoint by its number from where the run went on; negative: in the midst of its write.
 # Or a function of the verb, which is not reached.
 KILLS: dict[str, tuple[int | str, ...]] = {
-    "validated": (2, -2, "play", "write_policy", "write_whole"),
-    "plus": (2, -2),
+    "plus": (2, -2, "play", "write_policy", "write_whole"),
 }
 
 
 def main(root: Path) -> None:
     """Kill each run at all moments; print what its folder held then."""
-    torch.set_num_threads(1)  # no pool of threads may exist when a child is forked
     report: dict[str, list[list[str]]] = {}
     for name in RUNS:
         whole, killed = root / "whole" / name, root / "killed" / name

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 import torch
 from end_to_end_runs import FRAMES, P, S, T, command, interrupt, videos_of
+from kills import in_two_processes
 from torch import nn
-from verbs import Call, assert_kept, contents, in_two_processes, refused, run_fit, whole
+from verbs import Call, assert_kept, contents, refused, run_fit, whole
 
 from focusgym.recognizer import (
     AdaptiveRecognizer,
@@ -155,9 +156,9 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 def test_two_processes_are_one(tmp_path: Path, data: Path) -> None:
     """Batches of five and two are shared unevenly; BatchNorms of all networks are frozen."""
     more = ("--freeze-batch-norm", "--optimizer", "sgd", "--dropout", 0.3, "--epochs", 1)
-    ran = in_two_processes(*command(tmp_path / "two", data, *more))
-    assert ran.stdout.splitlines()[-1] == "[0, 0]", ran.stderr
-    assert ran.stdout.count("right on the validation videos") == 1
+    ran = in_two_processes(lambda: run_fit(*command(tmp_path / "two", data, *more)))
+    assert ran.codes == [0, 0], ran.err
+    assert ran.out.count("right on the validation videos") == 1
     calls = list[Call]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))

@@ -3,66 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import kills
 import pytest
+from kills import Ended, in_children, in_two_processes, kill_at_checkpoint
 from torch.distributed.run import parse_args
-from verbs import ALONE, Digits, contents, refused, run_fit
+from verbs import Digits, contents, refused, run_fit
 
 from focusgym.feature_cache import VideoSamples
 from focusgym.recognizer import read_bundle
+from focusgym.recognizer.stages import progress
 from focusgym.runs.training import stages
 
-# The verb, in one process or in two, for each (name, port, processes, arguments) of a list, torch
-# imported once for all; prints how each process ended. In one it is killed as soon as its first
-# checkpoint is there: of the first epoch.
-CHILDREN = """
-import json
-import os
-import sys
-import torch._dynamo
-from kills import kill_at_checkpoint
-from focusgym.recognizer.stages import progress
-from focusgym.runs.cli import main
-from focusgym.runs.verbs import fit
-ended = {}
-for name, port, n, arguments in json.loads(sys.argv[1]):
-    children = []
-    for rank in range(n):
-        children.append(os.fork())
-        if children[-1] == 0:
-            for number, end in ((1, "out"), (2, "err")):
-                os.dup2(os.open(f"{name}.{end}", os.O_CREAT | os.O_APPEND | os.O_WRONLY), number)
-            if n == 1:
-                kill_at_checkpoint(progress, 1, half_written=False)
-            else:
-                two = dict(WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-                os.environ.update(two, RANK=str(rank), LOCAL_RANK=str(rank))
-            sys.exit(main(["fit", *arguments]))
-    ended[name] = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-print(json.dumps(ended))
-"""
 BEGUN = [".lock", "checkpoint.safetensors", "config.yaml", "run.json"]
 EPOCHS = ("--epochs", 4)
 # Batches of five and two are shared unevenly.
 TOGETHER = ("--epochs", 3, "--freeze-batch-norm", "--dropout", 0.3)
-
-
-class Ended(NamedTuple):
-    """What became of the verb in processes of its own: exit codes, and what all of them said."""
-
-    codes: list[int]
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="module")
@@ -82,33 +42,18 @@ def ended(folder: Path, digits: Digits, encoders: Path) -> dict[str, Ended]:
     outs = {name: folder / name / "out" for name in ("killed", "two", "damaged")}
     for out in outs.values():
         out.parent.mkdir()
-    commands = {
-        "killed": (1, command(outs["killed"], digits, encoders, *EPOCHS)),
-        "two": (2, command(outs["two"], digits, encoders, *TOGETHER)),
-        "damaged": (2, command(outs["damaged"], moved, encoders, "--epochs", 1)),
-    }
-    jobs = [(name, free_port(), n, arguments) for name, (n, arguments) in commands.items()]
-    path = os.pathsep.join([str(Path(kills.__file__).parent), os.environ.get("PYTHONPATH", "")])
-    ran = subprocess.run(
-        [sys.executable, "-c", CHILDREN, json.dumps(jobs)],
-        cwd=folder,
-        env={**ALONE, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert ran.returncode == 0, ran.stderr
+    two = command(outs["two"], digits, encoders, *TOGETHER)
+    damaged = command(outs["damaged"], moved, encoders, "--epochs", 1)
+
+    def killed() -> None:  # as soon as its first checkpoint is there: of the first epoch
+        kill_at_checkpoint(progress, 1, half_written=False)
+        run_fit(*command(outs["killed"], digits, encoders, *EPOCHS))
+
     return {
-        name: Ended(codes, *((folder / f"{name}.{end}").read_text() for end in ("out", "err")))
-        for name, codes in json.loads(ran.stdout).items()
+        "killed": in_children(killed),
+        "two": in_two_processes(lambda: run_fit(*two)),
+        "damaged": in_two_processes(lambda: run_fit(*damaged)),
     }
-
-
-def free_port() -> int:
-    """Return a port for two processes to meet at, as torchrun chooses one."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from focusgym.recognizer import (
 )
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.evaluation.plug_back import parity, true_centers, worst_parity
+from focusgym.runs.training import processes
 from focusgym.runs.training.quickstart_steps import fit_encoders
 from focusgym.runs.training.recipes import Recipe, adamw, clips
 from focusgym.runs.verbs.quickstart import quickstart
@@ -187,6 +189,7 @@ def test_the_second_time_everything_is_reused(
     assert "quickstart --videos DIR --weights FILE" in shown
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_same_seed_gives_the_same_results(
     tiny_run: Run,
     tiny: Recipe,
@@ -197,19 +200,24 @@ def test_the_same_seed_gives_the_same_results(
     """Policies are trained in processes of their own. Told as JSON, one object alone; a report that
     is told otherwise is of the same run.
 
-    Videos and features are copied: that these are the same is tested where they are made.
+    Videos, encoders and features are copied: that these are the same is tested where they are made.
     """
     out, results = tiny_run
     config = QuickstartConfig(out=tmp_path / "again", json=True)
-    for name, step, place in (("make_digits", "data", 1), ("build_cache", "cache", 2)):
+    for name, step, place in (
+        ("make_digits", "data", 1),
+        ("make_encoders", "encoders", 0),
+        ("build_cache", "cache", 2),
+    ):
 
         def copy(*given: Any, step: str = step, place: int = place, **_: object) -> None:
             shutil.copytree(out / step, given[place])
 
         monkeypatch.setattr(f"focusgym.runs.verbs.quickstart.{name}", copy)
+    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))  # sooner
     again = quickstart(config, replace(tiny, processes=2))
-    for bundle in ("glance", "local", "classifier"):
-        weights = f"encoders/{bundle}/weights.safetensors"
+    for bundle in ("classifier", "policy", "policy_plus"):
+        weights = f"{bundle}/weights.safetensors"
         assert (config.out / weights).read_bytes() == (out / weights).read_bytes()
     assert again["policies"] == results["policies"]
     assert again["parity"] == results["parity"]
