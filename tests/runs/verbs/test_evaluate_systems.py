@@ -104,8 +104,11 @@ def test_pixels_and_cache_agree(root: Path, capsys: pytest.CaptureFixture[str]) 
             assert other["gmacs_by_step"] == pytest.approx(row["gmacs_by_step"])
             kept = 0.5 if row["name"] == "adafocus_v3" else 1
             assert other["kept_share"] == row["kept_share"] == kept
-            exact = row["name"] == "adafuse"  # the networks of this cache have no profiles
-            assert (row["parity"]["max_abs_confidence_difference"] < 1e-3) == exact
+            difference = row["parity"]["max_abs_confidence_difference"]
+            if row["name"] == "adafuse":  # the networks of this cache have no profiles
+                assert difference < 1e-3
+            else:
+                assert 0 < difference < 1
             assert row.keys() - other.keys() == {"parity"}
             assert other.keys() <= row.keys()
             continue
