@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..files.typed import typed
 from .places import Places, read_places
 
 
@@ -68,11 +69,12 @@ class OptionGroup:
         """Return the group that `describe` described.
 
         Raises:
-            TypeError: If keys are missing or unknown.
-            ValueError: If a value is wrong.
+            ValueError: If keys are missing or unknown, or a value is wrong.
         """
-        places = read_places(description["places"])
-        return cls(name, **{**description, "places": places})
+        if not isinstance(description, Mapping):
+            raise ValueError(f"{name} must be an object; got {description!r:.80}")
+        places = read_places(description.get("places", {}))
+        return typed(cls, {**description, "name": name, "places": places}, name)
 
 
 def is_file_name(name: str) -> bool:

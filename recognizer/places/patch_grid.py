@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..limits import MOST_OPTIONS, check_side
 from .checks import check_centers, check_frames
 from .indexed import IndexedPlaces
 
@@ -41,6 +42,7 @@ class PatchGrid(IndexedPlaces):
 
     def __post_init__(self) -> None:
         """Check that the patches fit, each in a place of its own."""
+        check_side(self.frame_px)
         if not 0 < self.patch_px <= self.frame_px:
             raise ValueError(
                 f"patch_px must be in 1..{self.frame_px} (the frame side); got {self.patch_px}: "
@@ -48,6 +50,8 @@ class PatchGrid(IndexedPlaces):
             )
         if self.n < 2:
             raise ValueError(f"a patch grid needs n >= 2 options per axis; got n={self.n}")
+        if self.n**2 > MOST_OPTIONS:
+            raise ValueError(f"a patch grid has at most {MOST_OPTIONS} options; got {self.n}²")
         places, largest_px = self.frame_px - self.patch_px + 1, self.frame_px - self.n + 1
         if self.n > places:
             choices = [f"at most {places} options per axis"] if places >= 2 else []
