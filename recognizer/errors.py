@@ -33,16 +33,23 @@ def printable(text: str) -> str:
     nothing or turn the direction of writing, become escapes such as ``\x1b``. Of a line that is
     too long the beginning and the end are kept. Lines stay lines.
     """
-    return "\n".join(map(_printable_line, text.split("\n")))
+    return escaped("\n".join(map(_shortened_line, text.split("\n"))))
 
 
-def _printable_line(line: str) -> str:
-    if len(line) > _LINE:
-        left_out = len(line) - _LINE
-        line = f"{line[: _LINE - _END]}… ({left_out} characters) …{line[-_END:]}"
-    if line.isprintable():
+def escaped(text: str) -> str:
+    r"""Return a text with escapes such as ``\x1b`` for what shows nothing; lines stay lines."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _shortened_line(line: str) -> str:
+    if len(line) <= _LINE:
         return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    left_out = len(line) - _LINE
+    return f"{line[: _LINE - _END]}… ({left_out} characters) …{line[-_END:]}"
 
 
 def in_words(error: BaseException) -> str:

@@ -39,7 +39,7 @@ def typed(cls: type[T], content: Any, where: str = "", *, others: bool = False) 
     unknown = [key for key in content if key not in known]
     if unknown and not others:
         raise ValueError(f"{_at(where, unknown[0])} is unknown: expected {', '.join(known)}")
-    hints, values = _hints(cls), {}
+    hints, values = _hints(cls), {}  # type: ignore[arg-type]
     for name, each in known.items():
         if name in content:
             values[name] = typed_value(hints[name], content[name], _at(where, name))
@@ -50,7 +50,7 @@ def typed(cls: type[T], content: Any, where: str = "", *, others: bool = False) 
 
 @lru_cache(maxsize=64)
 def _hints(cls: Hashable) -> dict[str, Any]:
-    return get_type_hints(cls)  # type: ignore[arg-type]
+    return get_type_hints(cls)
 
 
 def _at(where: str, key: object) -> str:

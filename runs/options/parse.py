@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-
 from ...feature_cache import AugmentConfig, VideoList, read_lists, read_videos
 from ...recognizer import FitConfig, FocusgymError, FrameConfig
 from ...recognizer.files.documents import parse_yaml
 from ..configs.fit import AFNetTrainingConfig, TrainingConfig
 from ..configs.videos import FramesConfig, GlancedFramesConfig, VideosConfig
+from ..console import PlainConsole
 
 
 class UsageError(FocusgymError):
@@ -174,4 +173,4 @@ def usage() -> Iterator[None]:
 
 def tell(text: str) -> None:
     """Print a line as it is."""
-    Console(markup=False, highlight=False, emoji=False, soft_wrap=True).print(text)
+    PlainConsole(soft_wrap=True).print(text)
