@@ -102,7 +102,15 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         if container.format.name not in _CUT_ANYWHERE:
             # What a decoder makes up for damage was never filmed, and each makes up another thing.
             stream.codec_context.options = {**limit, "err_detect": "explode"}
-        yield container, stream
+        try:
+            yield container, stream
+        except av.ArgumentError as error:
+            if stream.width:
+                raise
+            raise VideoError(
+                f"{path} has frames without a size, or of more than {MOST_PIXELS:,} pixels: encode "
+                "it anew in a smaller size"
+            ) from error
 
 
 def _stream_of(path: str, container: InputContainer) -> VideoStream:

@@ -71,10 +71,20 @@ class OptionGroup:
         Raises:
             ValueError: If keys are missing or unknown, or a value is wrong.
         """
-        if not isinstance(description, Mapping):
-            raise ValueError(f"{name} must be an object; got {description!r:.80}")
-        places = read_places(description.get("places", {}))
-        return typed(cls, {**description, "name": name, "places": places}, name)
+        parts = typed(_Description, description, name)
+        places = read_places(parts.places)
+        return cls(name, places, parts.encoder, parts.channels, parts.gmacs, parts.segment_frames)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What `OptionGroup.describe` returns."""
+
+    places: dict[str, Any]
+    encoder: str
+    channels: int
+    gmacs: float
+    segment_frames: int = 1
 
 
 def is_file_name(name: str) -> bool:

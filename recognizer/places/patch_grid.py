@@ -50,8 +50,6 @@ class PatchGrid(IndexedPlaces):
             )
         if self.n < 2:
             raise ValueError(f"a patch grid needs n >= 2 options per axis; got n={self.n}")
-        if self.n**2 > MOST_OPTIONS:
-            raise ValueError(f"a patch grid has at most {MOST_OPTIONS} options; got {self.n}²")
         places, largest_px = self.frame_px - self.patch_px + 1, self.frame_px - self.n + 1
         if self.n > places:
             choices = [f"at most {places} options per axis"] if places >= 2 else []
@@ -62,6 +60,8 @@ class PatchGrid(IndexedPlaces):
                 f"n={self.n} options per axis, of which some would be equal: choose "
                 f"{' or '.join(choices) or 'a smaller patch and fewer options'}"
             )
+        if self.n**2 > MOST_OPTIONS:
+            raise ValueError(f"a patch grid has at most {MOST_OPTIONS} options; got {self.n}²")
 
     @property
     def name(self) -> str:

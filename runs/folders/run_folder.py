@@ -220,7 +220,8 @@ class _Record:
 def _read_record(out: Path) -> dict[str, Any]:
     try:
         content = read_json(out / RUN)
-        return {**content, **asdict(typed(_Record, content, others=True))}
+        record = typed(_Record, content, others=True)
+        return {**content, **asdict(record)}
     except (OSError, ValueError) as error:
         raise OutputError(
             f"{out / RUN} is damaged ({in_words(error)}): put it back, or begin another run"
