@@ -21,6 +21,7 @@ from ..recognizer import (
     restore,
     write_bundle,
 )
+from ..recognizer.files.typed import typed
 
 # Videos at a time: memory does not grow with B.
 CHUNK = 64
@@ -93,7 +94,7 @@ def read_policy(
 
 
 def _policy(config: Mapping[str, Any]) -> Policy:
-    policy = build_policy(PolicyConfig(**config), trusted=False)
+    policy = build_policy(typed(PolicyConfig, config), trusted=False)
     if policy.names_centers:
         raise ValueError(
             f"expected a network that chooses among options; got {policy.config.network!r}, which "

@@ -51,14 +51,17 @@ def paper_sizes(root: Path) -> dict[str, str]:
     depends_on = {
         "classes": [str(i) for i in range(C)],
         "frames": {"steps": T, "frame_px": GRID.frame_px, "resize_px": 256},
+        **{"augment": None, "dtype": "float16", "device": "cpu", "libraries": {}},
     }
+    no_encoder = {"name": "random", "input_px": None, "weights_sha256": ""}
     manifest = {
         "depends_on": depends_on,
-        "encoders": {"glance": {"name": "random"}, "local": {"name": "random"}},
+        "encoders": {"glance": no_encoder, "local": no_encoder},
         "groups": {GROUP.name: GROUP.describe()},
         "shard": None,
         "videos_root": {"from_cache": None, "absolute": ""},
         "skipped": [],
+        "decoders": {},
         "glance_map_range": [0.0, float(maps.max())],
         "glance_gmacs": 0.3,
     }

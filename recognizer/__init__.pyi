@@ -43,7 +43,7 @@ from .encoders.frames import (
 from .encoders.loading import WeightsError, load_weights
 from .encoders.shift import SHIFT_KINDS, ShiftMemory, add_shift, shift_frames, without_shift
 from .encoders.trunks import TRUNKS, EncoderError, Trunk
-from .errors import FocusgymError, PredictionError, in_words, shortened
+from .errors import FocusgymError, PredictionError, escaped, in_words, printable, shortened
 from .exits import MEASURES, NEVER, ExitRule, exit_scores, exit_steps, hold
 from .files.bundle import (
     Bundle,
@@ -257,6 +257,7 @@ __all__ = [
     "differences",
     "draw_options",
     "encoder_gmacs",
+    "escaped",
     "evenly_spread",
     "exit_scores",
     "exit_steps",
@@ -287,6 +288,7 @@ __all__ = [
     "policy_choice",
     "policy_gmacs",
     "pool",
+    "printable",
     "process_group",
     "random_looks",
     "random_options",

@@ -6,17 +6,50 @@ import json
 
 _MOST = 300  # characters of a library's own text
 _HEX = 12  # digits of a fingerprint in a message
+_LINE = 2000  # characters of a line of a message
+_END = 600  # of them at its end, where it says what to do
 
 
 class FocusgymError(ValueError):
     """Something in the input is wrong; the message says what was expected, what came, what to do.
 
-    The command line prints the message alone and exits with status 2.
+    The command line prints the message alone and exits with status 2. Whatever a message repeats
+    of a file is made fit to print (`printable`).
     """
+
+    def __init__(self, *args: object) -> None:
+        """Take the message."""
+        super().__init__(*(printable(each) if isinstance(each, str) else each for each in args))
 
 
 class PredictionError(FocusgymError):
     """A recognizer's predictions are no numbers; the message says for which video, and why."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text that may repeat what files hold, so that it can be printed.
+
+    Control characters, with which a terminal can be told to do things, and others that show
+    nothing or turn the direction of writing, become escapes such as ``\x1b``. Of a line that is
+    too long the beginning and the end are kept. Lines stay lines.
+    """
+    return escaped("\n".join(map(_shortened_line, text.split("\n"))))
+
+
+def escaped(text: str) -> str:
+    r"""Return a text with escapes such as ``\x1b`` for what shows nothing; lines stay lines."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _shortened_line(line: str) -> str:
+    if len(line) <= _LINE:
+        return line
+    left_out = len(line) - _LINE
+    return f"{line[: _LINE - _END]}… ({left_out} characters) …{line[-_END:]}"
 
 
 def in_words(error: BaseException) -> str:

@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from .. import __version__
+from ..recognizer.errors import printable
 from ..recognizer.files.disks import FULL, disk_error, leave_to_main_thread, refusal
 from .configs.cache import (
     CacheHeadroomConfig,
@@ -188,5 +189,5 @@ def _refusal(error: Exception, refused: OSError, config: Any) -> str:
 
 def _fail(said: str) -> NoReturn:
     with suppress(OSError):  # of the standard error output, where there is no other to tell it
-        print(f"focusgym: {said}", file=sys.stderr)
+        print(f"focusgym: {printable(said)}", file=sys.stderr)
     raise SystemExit(2) from None

@@ -34,6 +34,7 @@ from focusgym.recognizer import (
 LIST_COLUMNS = ["name", "path", "label", "labels", "split"]
 LIST_COLUMNS += ["start_s", "end_s", "images", "n_images", "missing"]
 N, T, SIDE, G, L, C, GRID = 10, 4, 3, 5, 6, 3, 3
+NO_ENCODER = {"name": "random", "input_px": None, "weights_sha256": ""}
 
 
 def write_cache(
@@ -72,16 +73,18 @@ def write_cache(
     depends_on = {
         "classes": [str(i) for i in range(C)],
         "frames": {"steps": steps, "frame_px": 32, "resize_px": None},
+        **{"augment": None, "dtype": "float16", "device": "cpu", "libraries": {}},
         "seed": seed,
     }
     manifest = {
         "depends_on": depends_on,
-        "encoders": {"glance": {"name": "random"}, "local": {"name": "random"}},
+        "encoders": {"glance": NO_ENCODER, "local": NO_ENCODER},
         "groups": {},
         "fingerprints": {},
         "shard": None,
         "videos_root": {"from_cache": None, "absolute": ""},
         "skipped": [],
+        "decoders": {},
         "glance_map_range": [float(maps.min()), float(maps.max())],
         "glance_gmacs": 0.3,
     }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...envs import FeatureSource, FocusEngine, Source
 from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
+from ...recognizer.files.typed import typed
 from ..clips import read_clips, train_clips
 from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_option
 from ..reading import read_segments
@@ -49,7 +50,7 @@ class ClipByGradient(PlacesByGradient[Policy]):
 
     def build(self, config: Mapping[str, Any]) -> Policy:
         """Return π of sizes, of which none may be another network."""
-        policy = build_policy(PolicyConfig(**config), trusted=False)
+        policy = build_policy(typed(PolicyConfig, config), trusted=False)
         if policy.config.network != "clip":
             raise ValueError(f"expected the network 'clip'; got {policy.config.network!r}")
         return policy

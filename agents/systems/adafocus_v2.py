@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...envs import FeatureSource, Source
 from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
+from ...recognizer.files.typed import typed
 from ..centers import read_centers, train_centers
 from ..task_play import TaskTrace
 from .gradient import PlacesByGradient
@@ -49,7 +50,7 @@ class CentersByGradient(PlacesByGradient[Policy]):
 
     def build(self, config: Mapping[str, Any]) -> Policy:
         """Return π of sizes, of which none may be another network."""
-        policy = build_policy(PolicyConfig(**config), trusted=False)
+        policy = build_policy(typed(PolicyConfig, config), trusted=False)
         if not policy.names_centers:
             raise ValueError(
                 f"expected a network that names centres; got {policy.config.network!r}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...envs import FeatureSource, Source
 from ...recognizer import CubePolicy, CubePolicyConfig, FitConfig, Fitted
+from ...recognizer.files.typed import typed
 from ..cubes import read_cubes, train_cubes
 from ..task_play import TaskTrace
 from .gradient import PlacesByGradient
@@ -52,7 +53,7 @@ class CubesByGradient(PlacesByGradient[CubePolicy]):
 
     def build(self, config: Mapping[str, Any]) -> CubePolicy:
         """Return π of sizes, which learns both when and where."""
-        sizes = CubePolicyConfig(**config)
+        sizes = typed(CubePolicyConfig, config)
         if (sizes.time, sizes.space) != ("learned", "learned"):
             raise ValueError(
                 "expected a policy that learns when and where to look; got one with time "

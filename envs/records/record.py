@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...feature_cache import Clip, View
 from ...recognizer import FocusgymError, FrameConfig, in_words
+from ...recognizer.files.documents import read_json
 from ...recognizer.files.whole import write_whole
 
 FORMAT = 5
@@ -187,8 +188,8 @@ def read_record(path: str | os.PathLike[str]) -> EpisodeRecord:
     if not os.path.isfile(path):
         raise RecordError(f"{path}: no such file: expected an episode record; check the path")
     try:
-        return _from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, OverflowError, RecursionError) as error:
+        return _from_json(read_json(path))
+    except (OSError, ValueError, OverflowError) as error:
         raise RecordError(
             f"{path} is not a readable episode record ({in_words(error)}): record the episode "
             "again, or give another path"

@@ -27,10 +27,11 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         CacheError: If there is no complete cache.
     """
     root = Path(path)
-    manifest, rows = read_manifest(root), read_table(root)
+    manifest = read_manifest(root)
+    rows = read_table(root, manifest, with_facts=True)
     config, depends_on = config_of(manifest), manifest["depends_on"]
     groups = stored_groups(manifest)
-    arrays = open_arrays(root, groups)
+    arrays = open_arrays(root, manifest, groups, len(rows))
     frames, augment = config.frames, config.augment
     videos = VideosRoot.find(root, manifest, rows, None)
     facts = {

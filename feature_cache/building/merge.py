@@ -43,7 +43,10 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     identity = {**identity_in(manifests[0]), "shard": None}
     if is_complete(root, identity):
         return root
-    tables = [read_table(part) for part in parts]
+    tables = [
+        read_table(part, manifest, with_facts=True)
+        for part, manifest in zip(parts, manifests, strict=True)
+    ]
     rows = pd.concat(tables, ignore_index=True)
     root_of_first = VideosRoot.find(parts[0], manifests[0], tables[0], None).folder
     below = root_of_first or common_folder(rows["path"].tolist())
@@ -54,12 +57,16 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
         for skipped in manifest["skipped"]
     }
     groups = list(identity["groups"])
-    arrays = open_arrays(parts[0], groups)
+    opened = [
+        open_arrays(part, manifest, groups, len(table))
+        for part, manifest, table in zip(parts, manifests, tables, strict=True)
+    ]
+    arrays = opened[0]
     shapes = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
     encoders = read_encoders(parts[0], manifests[0])
     of_weights = weights_bytes(*encoders.values())
     with CacheWriter(root, identity, shapes, len(rows), of_weights) as writer:
-        progress = tqdm(_rows_of(parts, groups), "merge", len(rows), unit="video")
+        progress = tqdm(_rows_of(parts, opened), "merge", len(rows), unit="video")
         for row, (where, features) in enumerate(progress):
             if row in failures or row in writer.rows:
                 continue
@@ -110,9 +117,8 @@ def _in_order(shards: list[Path]) -> list[Path]:
 
 
 def _rows_of(
-    parts: list[Path], groups: list[str]
+    parts: list[Path], opened: list[dict[str, NDArray[Any]]]
 ) -> Iterator[tuple[Path, dict[str, NDArray[Any]]]]:
-    for part in parts:
-        arrays = open_arrays(part, groups)
+    for part, arrays in zip(parts, opened, strict=True):
         for row in range(len(arrays["flipped"])):
             yield part, {name: np.array(array[row]) for name, array in arrays.items()}

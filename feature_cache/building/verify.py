@@ -54,14 +54,10 @@ def verify_cache(
             encoders are not those that it was made with.
     """
     root = Path(path)
-    manifest, rows = read_manifest(root), read_table(root)
+    manifest = read_manifest(root)
+    rows = read_table(root, manifest, with_facts=True)
     config = config_of(manifest)
-    arrays = open_arrays(root, manifest["groups"])
-    for name, array in arrays.items():
-        if len(array) != len(rows):
-            raise CacheError(
-                f"{root}: {name} has {len(array)} rows, videos.csv {len(rows)}: build it again"
-            )
+    arrays = open_arrays(root, manifest, manifest["groups"], len(rows))
     wrong = []
     if manifest.get("tables") != tables_digest(manifest, rows):
         wrong.append(f"{root}: manifest.json or videos.csv was edited: build it again")
@@ -102,12 +98,12 @@ def _check_video(
     encoder: VideoEncoder,
     where: VideosRoot,
 ) -> str:
-    view = stored_view(arrays, row)
     try:
+        view = stored_view(arrays, row)
         where.check([clip])
         wrong = _compare_decoders(clip, view.frame_indices.ravel())
         frames = read_view(clip, encoder.config.frames, view, plainly=True)
-    except VideoError as error:
+    except (CacheError, VideoError) as error:
         return f"row {row} cannot be encoded again: {error}"
     if source_digest(clip, view.frame_indices) != rows["source"][row]:
         return (

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ...recognizer import Encoder, EncoderConfig, WeightsError, in_words, load_weights
 from ...recognizer.encoders.masks import without_masks
 from ...recognizer.encoders.quantised import without_bits
 from ...recognizer.encoders.shift import without_shift
+from ...recognizer.files.declared import check_torch_archive, read_tensors
 
 _FILE = "a .pth or .safetensors file"
 # Under which training programs keep the weights, where there is more than one state dict.
@@ -166,7 +166,8 @@ def _load(path: Path, what: str, give: str, copy: str | None = None) -> Any:
     """Load a file without executing it; ``copy`` is Python that writes a clean one."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return read_tensors(path)
+        check_torch_archive(path)
         with torch.serialization.safe_globals(_STAND_INS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no checkpoint fails in many ways

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from ...recognizer import in_words
+from ...recognizer.files.declared import map_array
 from ...recognizer.files.locks import locked
 from ..reading import journal
 from ..reading.journal import NOTHING, Journal, RowFacts
 from ..reading.manifest import CacheError
+from ..reading.schema import ArraySchema
 
 SYNC_S = 2.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -109,8 +111,9 @@ class CacheWriter:
             for name in self._shapes:
                 array = self._array(name)
                 row_bytes = array.nbytes // self._n_rows
+                offset = (self._partial / f"{name}.npy").stat().st_size - array.nbytes
                 descriptor = os.open(self._partial / f"{name}.npy", os.O_RDWR)
-                self._files[name] = descriptor, array.offset, row_bytes
+                self._files[name] = descriptor, offset, row_bytes
         except BaseException:
             self._release()
             self._unlock()
@@ -221,10 +224,13 @@ class CacheWriter:
                 "free some space and run the same command, which goes on from there"
             ) from error
 
-    def _array(self, name: str) -> np.memmap[Any, Any]:
+    def _array(self, name: str) -> NDArray[Any]:
         path = self._partial / f"{name}.npy"
         try:
-            return open_memmap(path, "r")
+            array = map_array(path)
+            shape, dtype = self._shapes[name]
+            ArraySchema(dtype, (self._n_rows, *shape)).check(name, array)
+            return array
         except (OSError, ValueError) as error:
             raise CacheError(
                 f"{path} is damaged ({in_words(error)}): remove {self._partial} and build again"

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...recognizer import Encoder, describe, in_words, read_encoder
+from ...recognizer.files.declared import map_array
 from ..videos import View
 from .manifest import CacheError, in_short
-from .rows import TEXT_COLUMNS
+from .schema import array_schemas, read_rows
 
 SHARED_ARRAYS = ("glance_maps", "glance_vectors", "frame_indices", "crops_px", "flipped")
 ENCODERS = "encoders"  # folder of the encoders' bundles
@@ -24,42 +25,56 @@ def local_array(group: str) -> str:
     return f"local_vectors_{group}"
 
 
-def read_table(root: Path) -> pd.DataFrame:
+def read_table(root: Path, manifest: Mapping[str, Any], *, with_facts: bool) -> pd.DataFrame:
     """Read the table of rows of a cache or a shard.
 
+    Args:
+        root: The folder.
+        manifest: Of the cache.
+        with_facts: Whether what a build notes of every file is needed.
+
     Raises:
-        CacheError: If it is not there or lacks columns.
+        CacheError: If it is not there, lacks columns, or a cell holds no such value.
     """
     try:
-        table = pd.read_csv(
-            root / "videos.csv",
-            dtype=TEXT_COLUMNS,
-            keep_default_na=False,
-            na_values={"start_s": "", "end_s": ""},
-        )
-        table[["name", "path", "label", "labels", "split", "view"]]
-    except (OSError, ValueError, KeyError) as error:
+        return read_rows(root / "videos.csv", len(manifest["depends_on"]["classes"]), with_facts)
+    except (OSError, ValueError) as error:
         raise _damaged(root, error) from error
-    return table
 
 
-def open_arrays(root: Path, groups: Iterable[str]) -> dict[str, NDArray[Any]]:
+def open_arrays(
+    root: Path, manifest: Mapping[str, Any], groups: Iterable[str], n_rows: int
+) -> dict[str, NDArray[Any]]:
     """Map the arrays of a cache or a shard, read-only, by their names on disk.
 
     Args:
         root: The folder.
+        manifest: Of the cache.
         groups: Names of the option groups whose arrays are wanted, besides those of all.
+        n_rows: N, the rows of its table.
 
     Raises:
-        CacheError: If one is not there or damaged.
+        CacheError: If one is not there, damaged, or of another shape or dtype than the manifest and
+            the table say.
     """
-    names = (*SHARED_ARRAYS, *map(local_array, groups))
+    schemas = array_schemas(manifest, n_rows)
+    arrays = {}
     try:
-        return {
-            name: np.load(root / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names
-        }
+        for name in (*SHARED_ARRAYS, *map(local_array, groups)):
+            arrays[name] = array = map_array(root / f"{name}.npy")
+            if array.shape and len(array) != n_rows:
+                raise CacheError(
+                    f"{root}: {name} has {len(array)} rows, videos.csv {n_rows}: build it again"
+                )
+            schemas[name].check(name, array)
+        maps, vectors = arrays["glance_maps"].shape, arrays["glance_vectors"].shape
+        if 0 in (*maps, *vectors) or maps[-1] % vectors[-1]:
+            raise ValueError(f"glance maps of {maps} and glance vectors of {vectors} do not fit")
     except (OSError, ValueError) as error:
+        if isinstance(error, CacheError):
+            raise
         raise _damaged(root, error) from error
+    return arrays
 
 
 def read_encoders(
@@ -93,9 +108,18 @@ def read_encoders(
 
 
 def stored_view(arrays: Mapping[str, NDArray[Any]], row: int) -> View:
-    """Return the view that is stored in a row."""
+    """Return the view that is stored in a row.
+
+    Raises:
+        CacheError: If it is none: the row is of a video that was skipped, or damaged.
+    """
     left, top, right, bottom = arrays["crops_px"][row].tolist()
     indices = np.array(arrays["frame_indices"][row])
+    if not (0 <= left < right and 0 <= top < bottom and indices.min() >= 0):
+        raise CacheError(
+            f"row {row} has the crop {[left, top, right, bottom]} and the frames "
+            f"{indices.ravel().tolist()!s:.80}: the cache is damaged; build it again"
+        )
     return View(indices, (left, top, right, bottom), bool(arrays["flipped"][row]))
 
 

@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...recognizer.files.documents import parse_json
+from ...recognizer.files.regular import check_regular
+from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
 
 NAME = "journal.jsonl"
@@ -42,7 +45,7 @@ class Journal:
     """A text file: a line that says what is being built, then a line per row.
 
     A line is added only after its row is on disk, so it is never wrong; a last line that was cut
-    short is dropped on reading.
+    short, or is damaged, is dropped on reading with all behind it.
 
     Attributes:
         identity: What is being built.
@@ -69,19 +72,22 @@ class Journal:
         path = folder / NAME
         if not path.exists():
             return None
-        good, whole = 0, []
+        check_regular(path)
+        good, identity, rows = 0, None, {}
         with path.open("rb+") as file:
             for line in file:
                 content = _parse(line)
                 if content is None:
                     break
-                whole.append(content)
+                if identity is None:
+                    identity = content
+                elif (noted := _noted(content)) is None:
+                    break
+                else:
+                    rows[noted[0]] = noted[1]
                 good += len(line)
             file.truncate(good)
-        if not whole:
-            return None
-        rows = {int(content.pop("row")): RowFacts(**content) for content in whole[1:]}
-        return cls(folder, whole[0], rows)
+        return None if identity is None else cls(folder, identity, rows)
 
     def add(self, rows: Mapping[int, RowFacts]) -> None:
         """Note rows that are on disk."""
@@ -96,10 +102,20 @@ class Journal:
         self._file.close()
 
 
+def _noted(content: dict[str, Any]) -> tuple[int, RowFacts] | None:
+    """Return what a line notes of a row; None if it is damaged, and the row is encoded again."""
+    row = content.pop("row", None)
+    try:
+        facts = typed(RowFacts, content)
+    except ValueError:
+        return None
+    return (row, facts) if type(row) is int and row >= 0 else None
+
+
 def _parse(line: bytes) -> dict[str, Any] | None:
     """Return what a line says; None if it was cut short."""
     try:
-        content = json.loads(line) if line.endswith(b"\n") else None
+        content = parse_json(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
     return content if isinstance(content, dict) else None

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ...recognizer import FocusgymError, OptionGroup, in_words, shortened
+from ...recognizer.files.documents import read_json
 from . import journal
+from .schema import GLANCE as GLANCE
+from .schema import check_manifest
 
-GLANCE = "glance"  # name of f_G among the encoders of a cache
+MOST_BYTES = 1 << 26  # of a manifest, which has a line or two for each video that was skipped
 
 
 class CacheError(FocusgymError):
@@ -54,21 +57,23 @@ def read_manifest(root: Path) -> dict[str, Any]:
     """Read the manifest of a complete cache, or of a complete shard.
 
     Raises:
-        CacheError: If there is none, if it is of an earlier version, or if it was edited.
+        CacheError: If there is none, if it is of an earlier version, if it was edited, or if a part
+            is missing or of another type than `check_manifest` expects.
     """
     try:
-        manifest: dict[str, Any] = json.loads((root / "manifest.json").read_text())
-        if "grids" in manifest:
+        manifest: dict[str, Any] = read_json(root / "manifest.json", MOST_BYTES)
+        if isinstance(manifest, dict) and "grids" in manifest:
             raise CacheError(
                 f"{root} is a feature cache of an earlier version, with patches of one encoder "
                 "only; this version reads caches with a description of every option group: build "
                 "it again, in a new folder (focusgym cache build)"
             )
+        check_manifest(manifest)
         found = {name: group_fingerprint(manifest, name) for name in stored_groups(manifest)}
         said = manifest["fingerprints"]
-        for key in ("shard", "skipped", "glance_map_range", "glance_gmacs", "videos_root"):
-            manifest[key]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except CacheError:
+        raise
+    except (OSError, ValueError) as error:
         raise CacheError(
             f"{root} is not a complete feature cache ({in_words(error)}): build it, or give "
             "another path"

@@ -14,7 +14,6 @@ from ...recognizer import FocusgymError
 from ..videos import AugmentConfig, Clip
 
 SKIPPED = "skipped"
-TEXT_COLUMNS = dict.fromkeys(("name", "path", "labels", "split", "images", "decoder"), str)
 
 
 class ShardError(FocusgymError):

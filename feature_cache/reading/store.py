@@ -67,23 +67,17 @@ class FeatureCache:
         self.device = torch.device(device)
         self.fingerprint = joint_fingerprint(manifest["fingerprints"][name] for name in groups)
         self.glance_gmacs: float = manifest["glance_gmacs"]
-        table = read_table(root)
+        table = read_table(root, manifest, with_facts=False)
         self._videos_root = VideosRoot.find(root, manifest, table, videos_root)
         self.videos_root = Path(self._videos_root.folder) if self._videos_root.folder else None
         self.videos = table.assign(path=self._videos_root.paths)
         self.frames = FrameConfig(**manifest["depends_on"]["frames"])
         self.labels = torch.tensor(self.videos["label"].to_numpy(), dtype=torch.int64)
-        self._arrays = open_arrays(root, groups)
+        self._arrays = open_arrays(root, manifest, groups, len(table))
         self.groups = stored_groups(manifest)
         opened, first = [], 0
         for group in (self.groups[name] for name in groups):
             stored = self._arrays[local_array(group.name)]
-            if stored.shape[2:] != (group.places.n_options, group.channels):
-                raise CacheError(
-                    f"{root}: {local_array(group.name)} has (K, L) = {stored.shape[2:]}, expected "
-                    f"({group.places.n_options}, {group.channels}), as the manifest says: the "
-                    "cache is damaged; build it again"
-                )
             opened.append(GroupFeatures(group, first, stored, self.device))
             first += group.places.n_options
         self.opened = tuple(opened)

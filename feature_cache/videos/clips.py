@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ...recognizer.files.regular import open_regular
 from .container import VideoError
 from .images import read_images
 from .index import IN_ORDER, SEEK, read_index
@@ -131,7 +132,7 @@ def source_digest(clip: Clip, indices: NDArray[np.int64]) -> str:
         paths = [os.path.join(clip.path, name) for name in names]
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

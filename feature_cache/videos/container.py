@@ -13,6 +13,8 @@ import av
 from av.stream import Disposition
 
 from ...recognizer import FocusgymError
+from ...recognizer.files.regular import KINDS, open_regular
+from ...recognizer.limits import MOST_PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -24,15 +26,8 @@ _PLAYLIST = re.compile(
 )
 _HEAD_BYTES = 4096
 _CUT_ANYWHERE = ("mpegts", "mpeg")  # broadcasts, which begin amid frames that refer to others
-MOST_PIXELS = 1 << 26  # twice those of 8K video: larger ones are a small file's way to fill memory
 _TEXT_FORMATS = ("tty", "lavfi", "concat", "hls", "dash", "sdp")  # not videos, whatever is in them
 DISPLAY_MATRIX = "DISPLAYMATRIX"  # by which a player turns and mirrors a frame
-_KINDS = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 _ADVICE = "replace the file, or leave it out"
 _ENCODE = "encode it anew, such as with `ffmpeg -i FILE -c:v libx264 NEW.mp4`"
 
@@ -56,7 +51,8 @@ def decoding(path: str) -> Iterator[None]:
         raise VideoError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except ValueError as error:  # a null character
         raise VideoError(f"{path!r} is no name of a file: check the path") from error
-    if kind := _KINDS.get(stat.S_IFMT(mode)):
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kind = KINDS.get(stat.S_IFMT(mode), "something else")
         raise VideoError(
             f"{path} is {kind}, not a file: write the video into a file first, and give that"
         )
@@ -89,21 +85,32 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """
     if os.path.isdir(path):
         raise VideoError(f"{path} is a folder: give a video file in it")
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         head = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
     if _PLAYLIST.match(head):  # before it is opened: what it names is never asked for
         raise VideoError(f"{path} is a playlist, which names other files: give the video itself")
     # "file:" keeps names such as "10:30.mp4" from being taken for an address.
     name = f"file:{os.path.abspath(path)}"
-    with av.open(name, metadata_errors="ignore") as container:
+    # Before its pixels are allocated: what a stream says of its frames, not only what a file does.
+    limit = {"max_pixels": str(MOST_PIXELS)}
+    with av.open(name, metadata_errors="ignore", options=limit) as container:
         if container.format.name in _TEXT_FORMATS:
             raise VideoError(f"{path} is text, not a video: {_ADVICE}")
         stream = _stream_of(path, container)
         stream.thread_count = 1
+        stream.codec_context.options = limit
         if container.format.name not in _CUT_ANYWHERE:
             # What a decoder makes up for damage was never filmed, and each makes up another thing.
-            stream.codec_context.options = {"err_detect": "explode"}
-        yield container, stream
+            stream.codec_context.options = {**limit, "err_detect": "explode"}
+        try:
+            yield container, stream
+        except av.ArgumentError as error:
+            if stream.width:
+                raise
+            raise VideoError(
+                f"{path} has frames without a size, or of more than {MOST_PIXELS:,} pixels: encode "
+                "it anew in a smaller size"
+            ) from error
 
 
 def _stream_of(path: str, container: InputContainer) -> VideoStream:

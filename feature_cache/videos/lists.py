@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ...recognizer import in_words
+from ...recognizer.files.regular import read_limited
+from ...recognizer.limits import MOST_TEXT_BYTES
 from .class_names import parse_class_names
 from .folders import walk_classes
 from .list_formats import FORMATS, SPLITS, ListRow, from_1, parse_list
@@ -172,13 +175,13 @@ def _folder(root: str | os.PathLike[str]) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_limited(path, MOST_TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise VideoListError(
             f"{path} is not UTF-8 text (its byte {error.start + 1} is none): save it as UTF-8"
         ) from error
-    except OSError as error:
-        raise VideoListError(f"cannot read the list {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise VideoListError(f"cannot read the list {path}: {in_words(error)}") from error
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -19,6 +19,8 @@ VIDEO_SUFFIXES = (
 )
 # Of files that are one image, which is then a video of one frame; capitals do not matter.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+# Of names of images, with one number.
+IMAGE_TEMPLATE = r"[^%/]*%(?:0?[1-9])?d[^%/]*"
 TEMPLATES = ("image_%05d.jpg", "%05d.jpg", "%06d.jpg")
 
 
@@ -57,7 +59,7 @@ class VideoFinder:
         Raises:
             ValueError: If ``images`` does not stand for one number.
         """
-        if images is not None and not re.fullmatch(r"[^%/]*%(0?[1-9])?d[^%/]*", images):
+        if images is not None and not re.fullmatch(IMAGE_TEMPLATE, images):
             raise ValueError(
                 "images must be a file name with one %d for the number of the image, such as "
                 f"'image_%05d.jpg'; got {images!r}"

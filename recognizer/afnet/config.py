@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from ..encoders.shift import SHIFT_KINDS, ShiftKind
+from ..limits import MOST_FRAMES
 
 FusionKind = Literal["dynamic", "addition"]
 FUSIONS: tuple[FusionKind, ...] = get_args(FusionKind)
@@ -106,6 +107,8 @@ class AFNetConfig:
             number = getattr(self, name)
             if number is not None and (type(number) is not int or number < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1; got {number!r}")
+        if max(self.n_classes, self.n_frames) > MOST_FRAMES:
+            raise ValueError(f"n_classes and n_frames must be at most {MOST_FRAMES}; got {self}")
         if type(self.spatial) is not bool:
             raise ValueError(f"spatial must be True or False; got {self.spatial!r}")
         if not math.isfinite(self.keep_score):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..limits import MOST_STEPS
 from ..randomness import Purpose, generator
 
 
@@ -50,6 +51,8 @@ class ClassifierConfig:
             raise ValueError(f"aggregation must be a name; got {self.aggregation!r}")
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1; got {self.steps}")
+        if self.steps > MOST_STEPS:
+            raise ValueError(f"steps must be at most {MOST_STEPS}; got {self.steps}")
 
 
 class Classifier(nn.Module, ABC):

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..limits import MOST_FRAMES, MOST_VIDEO_BYTES, check_side
+
 SHORT_VIDEOS = ("repeat_last", "repeat_first")
 RESIZERS = ("torchvision", "pillow")
 ORDERS = ("video", "coarse_to_fine", "halving")
@@ -92,6 +94,14 @@ class FrameConfig:
             raise ValueError(
                 f"steps and frame_px must be positive; got {self.steps}, {self.frame_px}"
             )
+        frames = self.steps * self.read_frames
+        n_bytes = 3 * frames * self.frame_px**2
+        if frames > MOST_FRAMES or n_bytes > MOST_VIDEO_BYTES:
+            raise ValueError(
+                f"at most {MOST_FRAMES} frames are read of a video, and {MOST_VIDEO_BYTES} bytes; "
+                f"got {frames} frames of {self.frame_px} px: take fewer, or smaller ones"
+            )
+        check_side(max(self.frame_px, self.resize_px or 0))
         if self.resize_px is not None and self.resize_px < self.frame_px:
             raise ValueError(
                 f"resize_px must be at least frame_px={self.frame_px}; got {self.resize_px}"

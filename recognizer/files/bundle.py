@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -23,12 +23,14 @@ from ..classifiers.base import Classifier, ClassifierConfig
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from ..errors import FocusgymError, in_words, shortened
+from .declared import read_tensors
+from .documents import read_json
+from .typed import typed
 from .whole import write_whole
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 _WEIGHTS, _JSON = "weights.safetensors", "bundle.json"
-_MOST_JSON_BYTES = 2**24
 
 
 class BundleError(FocusgymError):
@@ -116,12 +118,10 @@ def read_bundle(
         for name in (_JSON, _WEIGHTS):
             if not (root / name).is_file():
                 raise FileNotFoundError(f"there is no file {name}")
-        if (root / _JSON).stat().st_size > _MOST_JSON_BYTES:
-            raise ValueError(f"{_JSON} has more than {_MOST_JSON_BYTES} bytes")
-        content = json.loads((root / _JSON).read_text())
-        bundle = Bundle(weights=load_file(root / _WEIGHTS), **content)
+        content = read_json(root / _JSON)
+        bundle = Bundle(weights=read_tensors(root / _WEIGHTS), **content)
         _check_types(bundle)
-    except (OSError, ValueError, TypeError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise BundleError(
             f"{root} is not a readable bundle ({in_words(error)}): give the folder of an intact "
             f"{_JSON} and {_WEIGHTS}, copied again or trained anew"
@@ -157,7 +157,11 @@ def restore(
         with _Undrawn():
             network = build(bundle.config)
         network.load_state_dict(dict(bundle.weights))
-    except (TypeError, ValueError, RuntimeError) as error:
+    # What a config of wrong values raises wherever a network is built from it.
+    except (
+        *(TypeError, ValueError, RuntimeError, AttributeError, LookupError),
+        *(ArithmeticError, AssertionError, MemoryError),
+    ) as error:
         raise BundleError(
             f"{path}: config and weights do not make a {bundle.kind} ({in_words(error)}): the "
             "bundle was changed, or written by another version; copy it again, or train it anew"
@@ -239,7 +243,11 @@ def read_classifier(
 def read_encoder(path: str | os.PathLike[str]) -> Encoder:
     """Read f_G or f_L from a bundle, in eval mode; see `read_bundle` for the errors."""
     bundle = read_bundle(path, "encoder")
-    return restore(path, bundle, lambda config: Encoder(EncoderConfig(**config), trusted=False))
+    return restore(path, bundle, _encoder)
+
+
+def _encoder(config: Mapping[str, Any]) -> Encoder:
+    return Encoder(typed(EncoderConfig, config), trusted=False)
 
 
 def _check_types(bundle: Bundle) -> None:
@@ -272,4 +280,4 @@ def describe(encoder: Encoder) -> dict[str, Any]:
 
 
 def _classifier(config: Mapping[str, Any]) -> Classifier:
-    return build_classifier(ClassifierConfig(**config), trusted=False)
+    return build_classifier(typed(ClassifierConfig, config), trusted=False)

@@ -14,6 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import FocusgymError, in_words, shortened
+from .declared import check_tensors
+from .documents import parse_json
 from .whole import write_whole
 
 
@@ -49,16 +51,17 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         if not path.is_file():
             raise OSError("there is no such file")
+        check_tensors(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if "checkpoint" not in metadata:
                 raise ValueError("it says nothing of a training")
-            content = json.loads(metadata["checkpoint"])
+            content = parse_json(metadata["checkpoint"])
             if not isinstance(content, dict):
                 raise ValueError("its metadata is no JSON object")
             # Copies: what is read here is a map of the file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} is not a readable checkpoint ({in_words(error)}): give another path, or "
             "remove it and train from the beginning"

@@ -16,6 +16,7 @@ from ..afnet.config import AFNetConfig
 from ..afnet.network import AFNet, AFNetOutput
 from ..encoders.frames import FrameConfig
 from ..files.bundle import write_bundle
+from ..files.typed import typed
 from .afnet_stream import AFNetStream
 from .base import VideoRecognizer
 from .checks import check_finite, check_pixels
@@ -54,8 +55,8 @@ class AFNetRecognizerConfig:
             ValueError: If a value is wrong.
         """
         parts: dict[str, Any] = {
-            "afnet": AFNetConfig(**content.get("afnet", {})),
-            "frames": FrameConfig(**content.get("frames", {})),
+            "afnet": typed(AFNetConfig, content.get("afnet", {}), "afnet"),
+            "frames": typed(FrameConfig, content.get("frames", {}), "frames"),
         }
         if isinstance(content.get("classes"), list):  # JSON's; anything else is refused
             parts["classes"] = tuple(content["classes"])

@@ -13,6 +13,7 @@ from ..classifiers.base import ClassifierConfig
 from ..encoders.encoder import EncoderConfig
 from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
+from ..files.typed import typed
 from ..places.cubes import Cubes
 from ..places.places import Places, read_places
 from ..policies.base import PolicyConfig
@@ -66,12 +67,12 @@ class RecognizerConfig:
         """
         policy = content.get("policy")
         parts: dict[str, Any] = {
-            "glance": EncoderConfig(**content.get("glance", {})),
-            "local": EncoderConfig(**content.get("local", {})),
-            "classifier": ClassifierConfig(**content.get("classifier", {})),
-            "policy": None if policy is None else PolicyConfig(**policy),
+            "glance": typed(EncoderConfig, content.get("glance", {}), "glance"),
+            "local": typed(EncoderConfig, content.get("local", {}), "local"),
+            "classifier": typed(ClassifierConfig, content.get("classifier", {}), "classifier"),
+            "policy": None if policy is None else typed(PolicyConfig, policy, "policy"),
             "places": read_places(content.get("places", {})),
-            "frames": FrameConfig(**content.get("frames", {})),
+            "frames": typed(FrameConfig, content.get("frames", {}), "frames"),
         }
         return cls(**{**content, **parts, **_classes_and_exits(content)})
 
@@ -115,16 +116,19 @@ class CubeRecognizerConfig:
             TypeError: If keys are missing or unknown.
             ValueError: If a value is wrong.
         """
-        cubes = dict(content.get("cubes", {}))
+        cubes = content.get("cubes", {})
+        if not isinstance(cubes, Mapping):
+            raise ValueError(f"cubes must be an object; got {cubes!r:.80}")
+        cubes = dict(cubes)
         if (kind := cubes.pop("kind", None)) != Cubes.kind:
             raise ValueError(f"cubes must be of the kind {Cubes.kind}; got {kind!r:.80}")
         parts: dict[str, Any] = {
-            "glance": EncoderConfig(**content.get("glance", {})),
-            "local": EncoderConfig(**content.get("local", {})),
-            "classifier": ClassifierConfig(**content.get("classifier", {})),
-            "policy": CubePolicyConfig(**content.get("policy", {})),
-            "cubes": Cubes(**cubes),
-            "frames": FrameConfig(**content.get("frames", {})),
+            "glance": typed(EncoderConfig, content.get("glance", {}), "glance"),
+            "local": typed(EncoderConfig, content.get("local", {}), "local"),
+            "classifier": typed(ClassifierConfig, content.get("classifier", {}), "classifier"),
+            "policy": typed(CubePolicyConfig, content.get("policy", {}), "policy"),
+            "cubes": typed(Cubes, cubes, "cubes"),
+            "frames": typed(FrameConfig, content.get("frames", {}), "frames"),
         }
         return cls(**{**content, **parts, **_classes_and_exits(content)})
 

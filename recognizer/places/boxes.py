@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..limits import check_side
 from .checks import check_centers, check_frames
 
 
@@ -42,6 +43,7 @@ class Boxes:
 
     def __post_init__(self) -> None:
         """Check that the boxes fit."""
+        check_side(self.frame_px)
         if not 0 < self.side_px <= self.frame_px:
             raise ValueError(
                 f"the side of a box must be in 1..{self.frame_px} (the frame side); got "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..limits import check_side
 from .boxes import Boxes
 from .checks import check_centers
 
@@ -40,6 +41,7 @@ class Cubes:
 
     def __post_init__(self) -> None:
         """Check that the cubes fit."""
+        check_side(self.frame_px)
         if not 0 < self.side_px <= self.frame_px:
             raise ValueError(
                 f"the side of a cube must be in 1..{self.frame_px} (the frame side); got "

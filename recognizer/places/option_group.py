@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..files.typed import typed
 from .places import Places, read_places
 
 
@@ -68,11 +69,22 @@ class OptionGroup:
         """Return the group that `describe` described.
 
         Raises:
-            TypeError: If keys are missing or unknown.
-            ValueError: If a value is wrong.
+            ValueError: If keys are missing or unknown, or a value is wrong.
         """
-        places = read_places(description["places"])
-        return cls(name, **{**description, "places": places})
+        parts = typed(_Description, description, name)
+        places = read_places(parts.places)
+        return cls(name, places, parts.encoder, parts.channels, parts.gmacs, parts.segment_frames)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What `OptionGroup.describe` returns."""
+
+    places: dict[str, Any]
+    encoder: str
+    channels: int
+    gmacs: float
+    segment_frames: int = 1
 
 
 def is_file_name(name: str) -> bool:

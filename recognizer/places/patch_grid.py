@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..limits import MOST_OPTIONS, check_side
 from .checks import check_centers, check_frames
 from .indexed import IndexedPlaces
 
@@ -41,6 +42,7 @@ class PatchGrid(IndexedPlaces):
 
     def __post_init__(self) -> None:
         """Check that the patches fit, each in a place of its own."""
+        check_side(self.frame_px)
         if not 0 < self.patch_px <= self.frame_px:
             raise ValueError(
                 f"patch_px must be in 1..{self.frame_px} (the frame side); got {self.patch_px}: "
@@ -58,6 +60,8 @@ class PatchGrid(IndexedPlaces):
                 f"n={self.n} options per axis, of which some would be equal: choose "
                 f"{' or '.join(choices) or 'a smaller patch and fewer options'}"
             )
+        if self.n**2 > MOST_OPTIONS:
+            raise ValueError(f"a patch grid has at most {MOST_OPTIONS} options; got {self.n}²")
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..files.typed import typed
 from .boxes import Boxes
 from .patch_grid import PatchGrid
 from .whole_frame import WholeFrame
@@ -85,14 +86,13 @@ def read_places(description: Mapping[str, Any]) -> PatchGrid | WholeFrame | Boxe
     """Return the places that ``dataclasses.asdict`` described.
 
     Raises:
-        TypeError: If keys are missing or unknown.
-        ValueError: If the kind is unknown, or a value is wrong.
+        ValueError: If the kind is unknown, keys are missing or unknown, or a value is wrong.
     """
-    values = dict(description)
+    values = dict(description) if isinstance(description, Mapping) else {}
     kind = values.pop("kind", None)
-    if kind not in PLACES:
+    if not isinstance(kind, str) or kind not in PLACES:
         raise ValueError(
             f"places must be of a kind among {', '.join(PLACES)}; got {kind!r}: the description "
             "was changed, or written by another version"
         )
-    return PLACES[kind](**values)
+    return typed(PLACES[kind], values, "places")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ..limits import check_side
 from .checks import check_frames
 from .indexed import IndexedPlaces
 
@@ -39,6 +40,7 @@ class WholeFrame(IndexedPlaces):
 
     def __post_init__(self) -> None:
         """Check the side."""
+        check_side(self.frame_px)
         if not 0 < self.side_px <= self.frame_px:
             raise ValueError(
                 f"the side of a whole frame must be in 1..{self.frame_px} (the frame side); got "

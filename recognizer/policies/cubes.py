@@ -8,6 +8,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ..limits import MOST_FRAMES
+
 AxisKind = Literal["learned", "random", "uniform"]
 AXIS_KINDS: tuple[AxisKind, ...] = get_args(AxisKind)
 
@@ -46,6 +48,8 @@ class CubePolicyConfig:
         for name in ("steps", "cubes", "conv_channels", "hidden"):
             if type(value := getattr(self, name)) is not int or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
+        if max(self.steps, self.cubes) > MOST_FRAMES:
+            raise ValueError(f"steps and cubes must be at most {MOST_FRAMES}; got {self}")
         for name in ("time", "space"):
             if getattr(self, name) not in AXIS_KINDS:
                 raise ValueError(

@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from ...recognizer import compute_unit
+from ..console import PlainConsole
 from .statistics import deciding
 
 # After all frames; mean over the frames; after the first decision where to look.
@@ -61,7 +60,7 @@ def _bounds(name: str, bounds: Sequence[float] | None) -> dict[str, float | None
     return {f"{name}_low": low, f"{name}_high": high}
 
 
-def print_comparison(summary: dict[str, Any], console: Console) -> None:
+def print_comparison(summary: dict[str, Any], console: PlainConsole) -> None:
     """Print accuracies and costs, differences to the reference, and what follows, in percent."""
     parts = [
         (name, [r for r in summary["rows"] if r["group"] == name]) for name in summary["groups"]
@@ -79,7 +78,7 @@ def print_comparison(summary: dict[str, Any], console: Console) -> None:
     if any(row["setting"] or row["kind"] == "plus" for row in summary["rows"]):
         _print(_plane(summary), console)
     for line in (*summary["conclusions"], *summary["notes"]):
-        console.print(f"- {line}", highlight=False, markup=False)
+        console.print(f"- {line}")
 
 
 def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
@@ -146,12 +145,8 @@ def _table(title: str) -> Table:
     return shown
 
 
-def _print(shown: Table, console: Console) -> None:
-    # Digits are never cut off: where the console is too narrow, its lines are longer than it is.
-    unbounded = Console(width=1000)
-    needed = Measurement.get(unbounded, unbounded.options, shown).maximum
-    console.width = max(console.width, needed)
-    console.print(shown)
+def _print(shown: Table, console: PlainConsole) -> None:
+    console.print_whole(shown)
     console.print()
 
 

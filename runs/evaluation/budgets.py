@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
 from ...agents import solve_exits
 from ...recognizer import CubeRecognizer, ExitRule, Recognizer, Samples
+from ...recognizer.files.declared import read_tensors
 from ...recognizer.files.whole import write_whole
 from ..options.parse import UsageError
 
@@ -64,7 +65,7 @@ def exits_within(folder: Path, recognizer: Recognizer, budget_gmacs: float) -> E
             "on: give a run of 'focusgym fit cubes' or 'focusgym fit end-to-end', or leave it out"
         )
     try:
-        content = load_file(path)
+        content = read_tensors(path)
         logits, costs, labels = (content[name] for name in ("logits", "gmacs", "labels"))
         expected = (_predictions(recognizer), recognizer.classifier.config.n_classes)
         n = len(labels)

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from torch import Tensor
 
 from ...recognizer import compute_unit, measure
+from ..console import PlainConsole
 from .trace import Played
 
 SHOWN = 6  # steps in a printed table
-_WIDE = Console(width=1000, markup=False)
 
 
 def measures(
@@ -131,9 +129,8 @@ def plain_table(title: str, first: str) -> Table:
     return table
 
 
-def print_whole(table: Table) -> Console:
-    """Print a table; where the console is narrow, lines are longer than it is."""
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, Measurement.get(_WIDE, _WIDE.options, table).maximum)
-    console.print(table)
+def print_whole(table: Table) -> PlainConsole:
+    """Print a table, and return the console."""
+    console = PlainConsole()
+    console.print_whole(table)
     return console

@@ -24,6 +24,7 @@ from ...feature_cache import FeatureCache, read_frames
 from ...recognizer import compute_unit
 from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.quickstart import QuickstartConfig
+from ..pictures.plain import plainly
 from .measures import accuracy_interval
 from .plug_back import true_boxes
 
@@ -218,6 +219,7 @@ def results_table(results: dict[str, Any]) -> pd.DataFrame:
     )
 
 
+@plainly
 def accuracy_plot(results: dict[str, Any]) -> Figure:
     """Return the plot of accuracy after t frames: a line per policy with its name at the end.
 
@@ -273,6 +275,7 @@ def spread(values: Sequence[float], least: float) -> list[float]:
     return [float(place) for place in places]
 
 
+@plainly
 def patch_strip(
     cache: FeatureCache, options: NDArray[np.int64], boxes: pd.DataFrame | None
 ) -> Figure:
@@ -306,13 +309,18 @@ def patch_strip(
                 corners = box[["left", "top", "right", "bottom"]].to_numpy(float)
                 _draw(axes, corners, edgecolor="0.75", linewidth=1.2, linestyle=style)
             if t == 0:
-                axes.set_ylabel(cache.classes[cache.labels[video]], fontsize=9)
+                axes.set_ylabel(shorten(cache.classes[cache.labels[video]], 24), fontsize=9)
             axes.set_title(f"frame {indices[t]}", fontsize=7, pad=2)
     legend = "green: chosen patch"
     if boxes is not None:
         legend += "   grey: true box (dotted: hidden in this frame)"
     figure.suptitle(legend, fontsize=9)
     return figure
+
+
+def shorten(name: str, most: int) -> str:
+    """Return a name of at most so many characters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _draw(axes: Any, box_px: NDArray[Any], **style: Any) -> None:

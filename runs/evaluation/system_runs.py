@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, make_sb3, open_source, pixel_sources
 from ...feature_cache import Clip
 from ...recognizer import FocusgymError, in_words
+from ...recognizer.files.documents import read_json
 from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError
@@ -155,7 +155,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
         )
     try:
-        results = json.loads((path / RESULTS).read_text())
+        results = read_json(path / RESULTS)
         groups, system, seed = tuple(said["group"]), find_system(said["system"]), said["seed"]
         setting, environment = results.get("setting"), results.get("environment")
         if environment is None and not isinstance(system, DirectSystem):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ...agents import Agent
 from ...envs import FocusEngine
 from ...feature_cache import FeatureCache
 from ...recognizer import FocusgymError, FrameCost, confidence, in_words
+from ...recognizer.files.declared import read_npz
 from ...recognizer.files.whole import whole_file
 
 _CHUNK = 256  # videos at a time: memory does not grow with B
@@ -91,18 +92,38 @@ def read_played(path: str | os.PathLike[str]) -> Played:
         PlayedError: If the file is not there, or is no such file.
     """
     try:
-        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            glances = int(file["glances"]) if "glances" in file else 0
-            return Played(**{name: file[name] for name in _ARRAYS}, glances=glances)
-    # An array instead of an archive is no context manager: TypeError or AttributeError.
-    except (
-        *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError),
-        *(BadZipFile, zlib.error),
-    ) as error:
+        return _played(read_npz(path, (*_ARRAYS, "glances")))
+    except (OSError, ValueError) as error:
         raise PlayedError(
             f"{Path(path)} is not readable as what a policy did ({in_words(error)}): evaluate the "
             "run again"
         ) from error
+
+
+_KINDS = {"names": "U", "correct": "b", "attended": "b", "confidences": "f", "gmacs": "f"}
+
+
+def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
+    """Return what arrays of a file say, after checking their types and shapes.
+
+    Raises:
+        ValueError: If one is missing, or of another type or shape than `Played` says.
+    """
+    for name in _ARRAYS:
+        if name not in arrays:
+            raise ValueError(f"{name!r} is missing")
+        kind, ndim = _KINDS.get(name, "i"), 1 if name in ("names", "labels") else 2
+        found = arrays[name]
+        if found.dtype.kind != kind or found.ndim != ndim or len(found) != len(arrays["names"]):
+            raise ValueError(f"{name} has values of {found.dtype} and shape {found.shape}")
+    steps = arrays["predictions"].shape
+    for name in ("correct", "confidences", "gmacs"):
+        if arrays[name].shape != steps:
+            raise ValueError(f"{name} has the shape {arrays[name].shape}, predictions {steps}")
+    glances = arrays.get("glances", np.zeros((), np.int64))
+    if glances.dtype.kind != "i" or glances.shape or not 0 <= glances <= steps[1]:
+        raise ValueError(f"glances must be a number of steps; got {glances!s:.80}")
+    return Played(**{name: arrays[name] for name in _ARRAYS}, glances=int(glances))
 
 
 def all_labels(cache: FeatureCache, videos: NDArray[np.int64]) -> Tensor:

@@ -22,6 +22,7 @@ from ...recognizer import (
     read_bundle,
     read_classifier,
 )
+from ...recognizer.files.regular import open_regular
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError, usage
 
@@ -208,7 +209,8 @@ def read_boxes(path: Path) -> pd.DataFrame:
         UsageError: If the file is not there, or has other columns.
     """
     try:
-        boxes = pd.read_csv(path, dtype={"path": str})
+        with open_regular(path) as file:
+            boxes = pd.read_csv(file, dtype={"path": str})
         boxes = boxes[_BOX_COLUMNS]
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(

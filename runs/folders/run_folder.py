@@ -15,19 +15,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ... import __version__
 from ...recognizer import in_words, library_versions, shortened
+from ...recognizer.files.documents import read_json, read_yaml
+from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
 from ..options.devices import device_name
 from ..options.moved import FOLDER, with_moved_paths
-from ..options.presets import CONFIG, RUN, resolved, write_config
+from ..options.presets import CONFIG, RUN, VERBS, check_types, resolved, write_config
 from .atomic import OutputError, check_free, exclusive, whole
 
 RESULTS = "results.json"
@@ -128,17 +130,23 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
             f"{run} is no run of `focusgym {verb}`: give a folder that `focusgym {verb}` wrote"
         )
     try:
-        content = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+        content = read_yaml(run / CONFIG)
         settings = content.get(verb)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise OutputError(
             f"{run / CONFIG} is damaged ({in_words(error)}): put it back, or begin another run"
         ) from error
     if not isinstance(settings, dict):
         raise OutputError(
-            f"{run} is a run of `focusgym {', '.join(map(str, content))}`, not of `focusgym "
+            f"{run} is a run of `focusgym {', '.join(map(str, content)):.80}`, not of `focusgym "
             f"{verb}`: give another folder"
         )
+    try:
+        check_types(VERBS[verb], settings)
+    except ValueError as error:
+        raise OutputError(
+            f"{run / CONFIG} is damaged ({error}): put it back, or begin another run"
+        ) from error
     return with_moved_paths(run, RUN, settings)
 
 
@@ -200,13 +208,22 @@ def _locked(out: Path) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class _Record:
+    """What is read again of ``run.json``."""
+
+    verb: str
+    commands: list[str]
+    fingerprints: dict[str, str | None]
+    devices: list[str] = field(default_factory=list)
+
+
 def _read_record(out: Path) -> dict[str, Any]:
     try:
-        record = json.loads((out / RUN).read_text())
-        commands, devices = [*record["commands"]], [*record.get("devices", [])]
-        data = record["fingerprints"]
-        return {**record, "commands": commands, "devices": devices, "fingerprints": data}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        content = read_json(out / RUN)
+        record = typed(_Record, content, others=True)
+        return {**content, **asdict(record)}
+    except (OSError, ValueError) as error:
         raise OutputError(
             f"{out / RUN} is damaged ({in_words(error)}): put it back, or begin another run"
         ) from error

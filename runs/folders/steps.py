@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from typing import Any
 from rich.console import Console
 
 from ...feature_cache import fingerprint
+from ...recognizer import in_words
+from ...recognizer.files.documents import read_json
+from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
 from .atomic import OutputError, whole
 
@@ -97,7 +101,8 @@ class Steps:
             self._chain = fingerprint({"before": self._chain, "step": name, "on": depends_on})
             folder = self._out / name
             folders.append(folder)
-            if _record(folder).get("fingerprint") == self._chain:
+            done = _record(folder)
+            if done is not None and done.fingerprint == self._chain:
                 self._console.print(f"[green]✓ {name}[/]: done before, reused")
             else:
                 self._console.print(f"[bold]→ {name}[/]")
@@ -106,12 +111,27 @@ class Steps:
                 calls[name] = folder, make, self._chain
         do(_make, calls)
         for folder in folders:
-            self.seconds[folder.name] = _record(folder)["seconds"]
+            done = _record(folder)
+            assert done is not None
+            self.seconds[folder.name] = done.seconds
         return folders
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    """Return what a complete step says of itself; nothing where there is none.
+@dataclass(frozen=True)
+class _Done:
+    """What a complete step says of itself.
+
+    Attributes:
+        fingerprint: Of all that it depends on.
+        seconds: How long it took.
+    """
+
+    fingerprint: str
+    seconds: float
+
+
+def _record(folder: Path) -> _Done | None:
+    """Return what a complete step says of itself; None where there is none.
 
     Raises:
         OutputError: If something else stands there.
@@ -122,8 +142,14 @@ def _record(folder: Path) -> dict[str, Any]:
             f"{folder} is in the way: it is not a complete step of a focusgym run; nothing was "
             "touched; give another --out, or move it"
         )
-    found: dict[str, Any] = json.loads(marker.read_text()) if marker.exists() else {}
-    return found
+    if not marker.exists():
+        return None
+    try:
+        return typed(_Done, read_json(marker))
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{marker} is damaged ({in_words(error)}): remove {folder}, and it is made again"
+        ) from error
 
 
 def in_turn(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
@@ -138,5 +164,5 @@ def _make(folder: Path, make: Callable[[Path], object], chain: str) -> None:
     with whole(folder, replace=True) as partial:
         partial.rmdir()  # it is there for `make` to create
         make(partial)
-        done = {"fingerprint": chain, "seconds": time.perf_counter() - start}
-        write_whole(partial / "step.json", json.dumps(done))
+        done = _Done(chain, time.perf_counter() - start)
+        write_whole(partial / "step.json", json.dumps(asdict(done)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ...recognizer.files.documents import read_json
 
 FOLDER = "folder"  # of a run, in its run.json: where it was when its settings were written
 _PATHS = (
@@ -29,8 +30,10 @@ def with_moved_paths(run: Path, record: str, settings: Mapping[str, Any]) -> dic
         settings: What it was made with, by option.
     """
     try:
-        before = json.loads((run / record).read_text())[FOLDER]
+        before = read_json(run / record)[FOLDER]
     except (OSError, ValueError, TypeError, KeyError):  # no run, or one of an earlier version
+        return dict(settings)
+    if not isinstance(before, str):
         return dict(settings)
 
     def now(path: Any) -> Any:

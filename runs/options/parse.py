@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import yaml
-from rich.console import Console
-
 from ...feature_cache import AugmentConfig, VideoList, read_lists, read_videos
 from ...recognizer import FitConfig, FocusgymError, FrameConfig
+from ...recognizer.files.documents import parse_yaml
 from ..configs.fit import AFNetTrainingConfig, TrainingConfig
 from ..configs.videos import FramesConfig, GlancedFramesConfig, VideosConfig
+from ..console import PlainConsole
 
 
 class UsageError(FocusgymError):
@@ -141,15 +140,15 @@ def reward_of(text: str) -> str | dict[str, Any]:
         UsageError: If it is neither.
     """
     try:
-        read = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):  # ValueError: such as a date that there is not
+        read = parse_yaml(text)
+    except ValueError:
         read = None
     if isinstance(read, dict) and isinstance(read.get("name"), str):
         return read
     if isinstance(read, str):
         return read
     raise UsageError(
-        f"--reward {text!r}: expected a name, or a mapping such as "
+        f"--reward {text!r:.80}: expected a name, or a mapping such as "
         "'{name: increment_over_random, draws: null}'"
     )
 
@@ -174,4 +173,4 @@ def usage() -> Iterator[None]:
 
 def tell(text: str) -> None:
     """Print a line as it is."""
-    Console(markup=False, highlight=False, emoji=False, soft_wrap=True).print(text)
+    PlainConsole(soft_wrap=True).print(text)

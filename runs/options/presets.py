@@ -12,6 +12,8 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from ...recognizer.files.documents import read_yaml
+from ...recognizer.files.typed import typed_value
 from ...recognizer.files.whole import write_whole
 from ..configs.cache import CacheBuildConfig, CachePlanConfig
 from ..configs.compare import CompareConfig
@@ -86,6 +88,21 @@ def options_of(config: type[Any]) -> dict[str, Option]:
                 each, hint is bool, "UseAppendAction[" in how, "Positional[" in how
             )
     return found
+
+
+def check_types(config: type[Any], settings: Mapping[str, Any]) -> None:
+    """Check that what a file says of a verb's options is of their types; others are passed over.
+
+    Raises:
+        ValueError: If a value is not.
+    """
+    hints = get_type_hints(config)
+    for each in fields(config):
+        hint, name = hints[each.name], each.name.replace("_", "-")
+        if is_dataclass(hint):
+            check_types(hint, settings)  # type: ignore[arg-type]
+        elif name in settings:
+            typed_value(hint, settings[name], name)
 
 
 def with_preset(args: Sequence[str], stored: Path | None = None) -> list[str]:
@@ -171,10 +188,9 @@ def read_preset(preset: str) -> dict[str, Any]:
                 "give a file that ends in .yaml"
             )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        # YAML's are of several lines.
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
         raise PresetError(f"--preset {preset} cannot be read: {why}") from error
     if not isinstance(content, dict) or not all(isinstance(s, dict) for s in content.values()):
         raise PresetError(

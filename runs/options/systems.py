@@ -7,13 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...agents import LearnedSystem, PricedSystem, System, Table, find_system
 from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.training import with_learner
 from ...feature_cache import read_manifest, stored_groups
 from ...recognizer import Classifier, PatchGrid, WholeFrame
+from ...recognizer.files.documents import parse_yaml
 from ..configs.train import (
     LearnerConfig,
     PolicyTrainingConfig,
@@ -80,12 +79,12 @@ def _with_sizes(system: GradientSystem[Any], learning: LearnerConfig) -> Gradien
 
 def _mapping(text: str) -> dict[str, Any]:
     try:
-        read = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
+        read = parse_yaml(text)
+    except ValueError:
         read = None
     if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
         raise UsageError(
-            f"--learner {text!r}: expected a mapping such as '{{n_envs: 8, batch_size: 64}}'"
+            f"--learner {text!r:.80}: expected a mapping such as '{{n_envs: 8, batch_size: 64}}'"
         )
     return read
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...feature_cache.videos.mp4 import write_mp4
 from ..replays.contract import Episode, certainties, predictions
+from .plain import plainly
 
 FPS = 2
 _TITLE_PX, _GAP_PX = 28, 8  # even, as H.264 wants the sides
@@ -57,6 +58,7 @@ def _title(name: str, width: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
+@plainly
 def strip(
     frames: Sequence[Tensor],
     episodes: Sequence[Episode],

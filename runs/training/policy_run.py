@@ -17,6 +17,7 @@ from ...agents.train import make_model, train_model, trained_penalty
 from ...envs import FocusEngine, open_source
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words, policy_gmacs, read_classifier, torch_threads, weights_digest
+from ...recognizer.files.documents import read_json
 from ...recognizer.files.whole import write_whole
 from ..configs.train import TrainConfig
 from ..evaluation.measures import gmacs_of, measures
@@ -153,7 +154,9 @@ def read_results(out: Path) -> dict[str, Any]:
         OutputError: If it is damaged.
     """
     try:
-        found: dict[str, Any] = json.loads((out / RESULTS).read_text())
+        found: dict[str, Any] = read_json(out / RESULTS)
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
         return found
     except (OSError, ValueError) as error:
         raise OutputError(

@@ -37,6 +37,7 @@ from ..configs.cache import (
     CacheVerifyConfig,
     ContentConfig,
 )
+from ..console import PlainConsole
 from ..options.devices import device_of
 from ..options.groups import groups_of_options
 from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of
@@ -44,7 +45,7 @@ from ..options.parse import UsageError, augmentation, frames_of, tell, usage, vi
 
 def run_cache_verb(config: Any) -> None:
     """Do what one of the ``cache`` verbs says."""
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     match config:
         case CachePlanConfig():
             plan(config, console)

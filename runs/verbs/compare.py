@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console
-
 from ...feature_cache import read_manifest
 from ...recognizer.files.whole import write_whole
 from ..comparison.end_to_end import EndToEndRuns, SplitVideos
@@ -36,6 +34,7 @@ from ..comparison.systems import (
     system_rows,
 )
 from ..configs.compare import CompareConfig
+from ..console import PlainConsole
 from ..folders.atomic import OutputError, check_free
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
 from ..options.devices import device_of
@@ -118,7 +117,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     if config.json:
         tell(json.dumps(summary))
     else:
-        print_comparison(summary, Console(markup=False, highlight=False))
+        print_comparison(summary, PlainConsole())
         tell(f"{config.out}/index.html has the plots, results.csv the table")
     return summary
 

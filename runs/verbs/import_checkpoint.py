@@ -33,6 +33,8 @@ from ...recognizer import (
     is_released_v2,
     write_bundle,
 )
+from ...recognizer.files.regular import read_limited
+from ...recognizer.limits import MOST_TEXT_BYTES
 from ..configs.import_checkpoint import ImportConfig
 from ..folders.atomic import check_free, whole
 from ..options.parse import UsageError, tell, usage
@@ -303,8 +305,8 @@ def _tell_parts(report: ReleasedReport) -> None:
 
 def _class_names(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_limited(path, MOST_TEXT_BYTES).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"--classes: {path} cannot be read as UTF-8 text ({in_words(error)})"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -38,6 +37,9 @@ from ...recognizer import (
     read_encoder,
     torch_threads,
 )
+from ...recognizer.files.declared import map_array
+from ...recognizer.files.documents import read_json
+from ...recognizer.files.regular import file_digest
 from ..configs.quickstart import QuickstartConfig
 from ..evaluation.plug_back import compare_policies, recognizer_of
 from ..evaluation.report import clear_report, write_report
@@ -139,7 +141,7 @@ def run_pipeline(
         "recipe": recipe_of,
         "seed": seed,
         "classes": data.classes,
-        "weights": config.weights and hashlib.sha256(config.weights.read_bytes()).hexdigest(),
+        "weights": config.weights and file_digest(config.weights),
         "videos": [
             [path_from(str(data.root), path), label, split, Path(path).stat().st_size]
             for path, label, split in data.videos[["path", "label", "split"]].itertuples(
@@ -251,8 +253,8 @@ def run_pipeline(
         (folder / "options.npy").write_bytes(content.getvalue())
 
     evaluation = steps.run("evaluation", {}, evaluate)
-    results: dict[str, Any] = json.loads((evaluation / "results.json").read_text())
+    results: dict[str, Any] = read_json(evaluation / "results.json")
     results["seconds"] = steps.seconds
-    options = np.load(evaluation / "options.npy", allow_pickle=False)
+    options = np.array(map_array(evaluation / "options.npy"))
     write_report(results, cache, options, data.boxes, config, console)
     return results

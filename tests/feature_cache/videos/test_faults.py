@@ -270,7 +270,7 @@ def test_sizes_that_change_on_the_way_are_refused(muxer: str, steps: int, tmp_pa
 
 def test_frames_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
     Image.new("P", (12_000, 12_000)).save(tmp_path / "a.gif")
-    with pytest.raises(VideoError, match=r"has frames of 12000×12000 px; expected at most 67,108"):
+    with pytest.raises(VideoError, match=r"has frames without a size, or of more than 67,108"):
         read_frames(Clip(str(tmp_path / "a.gif")), FRAMES)
 
 
