@@ -69,15 +69,15 @@ def digest(*values: Any) -> str:
     return found.hexdigest()
 
 
-FRAMES = FrameConfig(2, 32)
+FRAMES = FrameConfig(2, 64)
 
 
 def make_cache(root: Path) -> None:
     torch.manual_seed(0)
-    glance = Encoder(EncoderConfig("small_glance", input_px=8)).eval()
+    glance = Encoder(EncoderConfig("small_glance", input_px=12)).eval()
     encoders = {"glance": glance, "local": Encoder(EncoderConfig("small_local")).eval()}
-    config = CacheConfig(FRAMES, (small_group(PatchGrid(32, 12, 2)),))
-    digits = DigitsConfig(n_train=2, n_val=1, n_test=1, n_frames=3, frame_px=32)
+    config = CacheConfig(FRAMES, (small_group(PatchGrid(64, 28, 2)),))
+    digits = DigitsConfig(n_train=2, n_val=1, n_test=1, n_frames=3)
     digit_cache(root, digits, encoders, config)
 
 
@@ -199,7 +199,7 @@ def make_video(root: Path) -> None:
     from focusgym.feature_cache.videos.mp4 import write_mp4
 
     rng = np.random.default_rng(0)
-    write_mp4(rng.integers(0, 255, (12, 32, 32, 3), dtype=np.uint8), root / "v.mp4")
+    write_mp4(rng.integers(0, 255, (12, 64, 64, 3), dtype=np.uint8), root / "v.mp4")
 
 
 def read_video(root: Path) -> Any:
