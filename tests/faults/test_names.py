@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from focusgym.runs.console import PlainConsole
-from focusgym.runs.pictures.plain import plainly
+from focusgym.runs.plainly import plainly
 
 NAMES = (r"cost $\frac", "[/x]", "[red]", ":smile:", "a\x1b[2Jb", "50 $ and 60 $")
 
