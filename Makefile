@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := recognizer feature_cache envs agents runs
 
-.PHONY: quickstart test bench lint clean
+.PHONY: quickstart test soak bench lint clean
 
 quickstart: .venv/installed
 	$(BIN)/focusgym quickstart
@@ -11,6 +11,10 @@ quickstart: .venv/installed
 # A process per core with a thread each: networks in tests are small.
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# Thousands of mutated files through all readers; prints what happened, by kind of file.
+soak: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/mutations.py --n $(or $(N),5000)
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py

@@ -36,6 +36,7 @@ from .configs.systems import SystemsConfig
 from .configs.train import TrainConfig
 from .options.checks import OptionError, check_options
 from .options.mistakes import mistake
+from .options.paths import check_paths
 from .options.presets import CONFIG, PresetError, with_preset
 from .terminal import take_any_text
 
@@ -95,6 +96,10 @@ def main(args: Sequence[str] | None = None) -> None:
         leave_to_main_thread()
     args = [*(sys.argv[1:] if args is None else args)]
     config = _parse(args)
+    try:
+        check_paths(config)
+    except OptionError as error:
+        _fail(str(error))
     if isinstance(config, TrainConfig) and config.resume and (config.out / CONFIG).is_file():
         config = _parse(args, config.out / CONFIG)
     try:

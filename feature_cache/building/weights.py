@@ -16,7 +16,7 @@ from ...recognizer import Encoder, EncoderConfig, WeightsError, in_words, load_w
 from ...recognizer.encoders.masks import without_masks
 from ...recognizer.encoders.quantised import without_bits
 from ...recognizer.encoders.shift import without_shift
-from ...recognizer.files.declared import check_torch_archive, read_tensors
+from ...recognizer.files.declared import DeclaredError, check_torch_archive, read_tensors
 
 _FILE = "a .pth or .safetensors file"
 # Under which training programs keep the weights, where there is more than one state dict.
@@ -222,7 +222,7 @@ def _download(name: str, member: Any) -> dict[str, Tensor]:
 
 def _why_not_read(path: Path, error: Exception) -> str:
     """Return why a file cannot be read: what torch and pickle say of it is for programmers."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError | DeclaredError):
         return in_words(error)
     if ours := re.search(rf"a numpy scalar of type .*, {_NOT_A_NUMBER}", str(error)):
         return ours[0]

@@ -22,6 +22,10 @@ MOST_ARCHIVE_BYTES = 2**30  # of all arrays of an .npz file
 _DEFLATED = 1032  # bytes that one byte of a deflated file can stand for, at most
 
 
+class DeclaredError(ValueError):
+    """What a file declares is not what it can hold; the message says which."""
+
+
 @dataclass(frozen=True)
 class NpyHeader:
     """What the header of an ``.npy`` file declares.
@@ -61,12 +65,12 @@ def npy_header(file: IO[bytes], name: str, n_bytes: int) -> NpyHeader:
         shape, is_fortran, dtype = read(file)
     # What a crafted header raises beside ValueError.
     except (ValueError, TypeError, LookupError, SyntaxError, OverflowError, MemoryError) as error:
-        raise ValueError(f"{name} has no readable header") from error
+        raise DeclaredError(f"{name} has no readable header") from error
     if dtype.hasobject or dtype.fields is not None or min(shape, default=0) < 0:
-        raise ValueError(f"{name} declares values of type {dtype!s:.80} and shape {shape!s:.80}")
+        raise DeclaredError(f"{name} declares values of type {dtype!s:.80} and shape {shape!s:.80}")
     header = NpyHeader(tuple(map(int, shape)), dtype, is_fortran, file.tell())
     if header.n_bytes != n_bytes:
-        raise ValueError(
+        raise DeclaredError(
             f"{name} declares {shape!s:.80} values of {dtype}, which take {header.n_bytes} bytes, "
             f"and has {n_bytes}"
         )
@@ -119,17 +123,17 @@ def read_npz(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, 
                     found[name] = flat.reshape(header.shape, order=order).copy()  # type: ignore[call-overload]
         # RuntimeError: an encrypted one.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise ValueError(f"it is no intact archive: {error}") from error
+            raise DeclaredError(f"it is no intact archive: {error}") from error
     return found
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
     declared = sum(each.file_size for each in members)
     if declared > MOST_ARCHIVE_BYTES:
-        raise ValueError(f"it declares {declared} bytes, more than {MOST_ARCHIVE_BYTES}")
+        raise DeclaredError(f"it declares {declared} bytes, more than {MOST_ARCHIVE_BYTES}")
     for each in members:
         if each.file_size > max(1, each.compress_size) * _DEFLATED:
-            raise ValueError(
+            raise DeclaredError(
                 f"{each.filename} declares {each.file_size} bytes, and has {each.compress_size} "
                 "compressed"
             )
@@ -148,9 +152,9 @@ def check_tensors(path: str | os.PathLike[str]) -> None:
         n_bytes = os.fstat(file.fileno()).st_size
         header = int.from_bytes(file.read(8), "little")
     if n_bytes < 8 or header > n_bytes - 8:
-        raise ValueError(f"{os.path.basename(path)} is cut short, or no safetensors file")
+        raise DeclaredError(f"{os.path.basename(path)} is cut short, or no safetensors file")
     if header > MOST_HEADER_BYTES:
-        raise ValueError(
+        raise DeclaredError(
             f"{os.path.basename(path)} has a header of {header} bytes, more than "
             f"{MOST_HEADER_BYTES}"
         )
@@ -183,4 +187,4 @@ def check_torch_archive(path: str | os.PathLike[str]) -> None:
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         return  # the older format, which has no entries; or damaged, which torch says
     if declared > n_bytes:
-        raise ValueError(f"its entries declare {declared} bytes, and it has {n_bytes}")
+        raise DeclaredError(f"its entries declare {declared} bytes, and it has {n_bytes}")

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...feature_cache.videos.mp4 import write_mp4
+from ..plainly import plainly
 from ..replays.contract import Episode, certainties, predictions
-from .plain import plainly
 
 FPS = 2
 _TITLE_PX, _GAP_PX = 28, 8  # even, as H.264 wants the sides

@@ -1,0 +1,180 @@
+"""Changes to files: of their bytes, and of the values that they hold."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from hostile import alias_bomb, npy_of
+
+HOSTILE: list[Any] = [
+    *(None, True, -1, 0, 1, 7, 2**31, 2**63, 10**30, 1e308, -0.5, float("nan"), float("inf")),
+    *("", "x", "../x", "/etc/passwd", "\0", "[/x] $\\frac{", "\x1b[2J", "a" * 100_000, "%s%s"),
+    *([], {}, [[]], [1] * 1000, {"a": 1}, [{"a": None}], "1e5", "nan"),
+]
+Rng = np.random.Generator
+Change = Callable[[Rng, bytes], bytes]
+
+
+def flip(rng: Rng, content: bytes) -> bytes:
+    """Change one to four bytes."""
+    changed = bytearray(content)
+    for at in rng.integers(0, max(1, len(changed)), rng.integers(1, 5)).tolist():
+        if at < len(changed):
+            changed[at] ^= int(rng.integers(1, 256))
+    return bytes(changed)
+
+
+def near_begin(rng: Rng, content: bytes) -> bytes:
+    """Change bytes of the first hundred, where headers are."""
+    return flip(rng, content[:100]) + content[100:]
+
+
+def cut(rng: Rng, content: bytes) -> bytes:
+    """Leave out the end, or all."""
+    return content[: int(rng.integers(0, len(content) + 1))]
+
+
+def take_out(rng: Rng, content: bytes) -> bytes:
+    """Leave out a part in the middle."""
+    at, size = rng.integers(0, len(content) + 1), rng.integers(1, 33)
+    return content[:at] + content[at + size :]
+
+
+def put_in(rng: Rng, content: bytes) -> bytes:
+    """Put noise in the middle."""
+    at = int(rng.integers(0, len(content) + 1))
+    return content[:at] + rng.bytes(int(rng.integers(1, 65))) + content[at:]
+
+
+def big_number(rng: Rng, content: bytes) -> bytes:
+    """Write the largest of 32 or 64 bits, or nothing, somewhere."""
+    width = int(rng.choice([4, 8]))
+    number = rng.choice([b"\xff" * width, b"\x7f" + b"\xff" * (width - 1), bytes(width)])
+    at = int(rng.integers(0, max(1, len(content) - width)))
+    return content[:at] + bytes(number).ljust(width, b"\0") + content[at + width :]
+
+
+BYTES: tuple[Change, ...] = (flip, near_begin, cut, take_out, put_in, big_number)
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every container of a document, with a key of it."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in [*pairs]:
+        yield value, key
+        if isinstance(each, dict | list) and each:
+            yield from _places(each)
+
+
+def other_value(rng: Rng, document: Any) -> Any:
+    """Put a hostile value in a document, leave one out, or give one another name."""
+    if not isinstance(document, dict | list) or not document:
+        return HOSTILE[int(rng.integers(len(HOSTILE)))]
+    places = [*_places(document)]
+    container, key = places[int(rng.integers(len(places)))]
+    value, how = container[key], rng.random()
+    if how < 0.15:
+        del container[key]
+    elif how < 0.25 and isinstance(container, dict):
+        container[f"{key}_"] = container.pop(key)
+    elif how < 0.35:
+        container[key] = [value]
+    elif how < 0.45 and isinstance(value, int | float):
+        container[key] = value * float(rng.choice([-1, 1000, 1e9, 0.5]))
+    elif how < 0.5:
+        for _ in range(200):
+            value = [value]
+        container[key] = value
+    else:
+        container[key] = HOSTILE[int(rng.integers(len(HOSTILE)))]
+    return document
+
+
+def json_value(rng: Rng, content: bytes) -> bytes:
+    """Change a value of a JSON file; of a file of several lines, in one of them."""
+    lines = content.splitlines() if content.count(b"\n{") > 1 else [content]
+    at = int(rng.integers(len(lines)))
+    lines[at] = json.dumps(other_value(rng, json.loads(lines[at]))).encode()
+    return b"\n".join(lines) + b"\n"
+
+
+def yaml_value(rng: Rng, content: bytes) -> bytes:
+    """Change a value of a YAML file, or put an alias bomb in it."""
+    if rng.random() < 0.1:
+        return content + b"\n" + alias_bomb().encode()
+    return yaml.safe_dump(other_value(rng, yaml.safe_load(content))).encode()
+
+
+def cell(rng: Rng, content: bytes) -> bytes:
+    """Change a cell of a table, or the whole of a line."""
+    text = content.decode()
+    separator = "," if "," in text else " "
+    rows = [line.split(separator) for line in text.splitlines()]
+    row = rows[int(rng.integers(len(rows)))]
+    at = int(rng.integers(len(row)))
+    how = rng.random()
+    if how < 0.1:
+        del row[at]
+    elif how < 0.2:
+        rows.append([*row])
+    elif how < 0.25:
+        rows.remove(row)
+    else:
+        value = HOSTILE[int(rng.integers(len(HOSTILE)))]
+        row[at] = str(value) if isinstance(value, str) else json.dumps(value)
+    return "\n".join(map(separator.join, rows)).encode("utf-8", "surrogateescape")
+
+
+def npy_header(rng: Rng, content: bytes) -> bytes:
+    """Let an ``.npy`` file declare another shape or type."""
+    size = struct.unpack("<H", content[8:10])[0]
+    header: dict[str, Any] = eval(content[10 : 10 + size], {})
+    shape = [*header["shape"]]
+    how = rng.random()
+    if how < 0.3:
+        kinds = ("<f2", "<f4", "<f8", "|O", "<i8", "|b1", "|V0", "<U5", "|S0", "<M8[s]", "<c16")
+        header["descr"] = str(rng.choice(kinds))
+    elif how < 0.7 and shape:
+        sizes = [0, 1, -1, 2**31, 2**44, 2**63, shape[0] + 1, True, 1.5]
+        shape[int(rng.integers(len(shape)))] = sizes[int(rng.integers(len(sizes)))]
+    elif how < 0.85:
+        shape = [int(np.prod(shape))] if rng.random() < 0.5 else [*shape, 1]
+    else:
+        shape = shape[::-1]
+    return npy_of(tuple(shape), content[10 + size :], header["descr"])
+
+
+def tensors_header(rng: Rng, content: bytes) -> bytes:
+    """Let a safetensors file declare other tensors, or another header."""
+    size = struct.unpack("<Q", content[:8])[0]
+    if rng.random() < 0.2:
+        other = [0, 1, size - 1, size + 1, 2**31, 2**60, 2**64 - 1][int(rng.integers(7))]
+        return struct.pack("<Q", other) + content[8:]
+    header = json.dumps(other_value(rng, json.loads(content[8 : 8 + size]))).encode()
+    return struct.pack("<Q", len(header)) + header + content[8 + size :]
+
+
+VALUES: dict[str, Change] = {
+    ".json": json_value,
+    ".jsonl": json_value,
+    ".yaml": yaml_value,
+    ".csv": cell,
+    ".txt": cell,
+    ".npy": npy_header,
+    ".safetensors": tensors_header,
+}
+
+
+def change(rng: Rng, path: Path) -> str:
+    """Change a file in place; returns how."""
+    content, of_values = path.read_bytes(), VALUES.get(path.suffix)
+    by_value = of_values is not None and rng.random() < 0.6
+    how = of_values if of_values and by_value else BYTES[int(rng.integers(len(BYTES)))]
+    path.write_bytes(how(rng, content))
+    return how.__name__

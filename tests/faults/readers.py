@@ -1,0 +1,237 @@
+"""Small real files of every kind that is read, and what reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from digit_caches import digit_cache
+from PIL import Image
+from recognizers import make_recognizer
+from support import small_group, write_classifier
+
+from focusgym.feature_cache import (
+    CacheConfig,
+    CacheError,
+    Clip,
+    DigitsConfig,
+    FeatureCache,
+    cache_info,
+    read_frames,
+    read_lists,
+    read_videos,
+    verify_cache,
+)
+from focusgym.feature_cache.reading.journal import Journal, RowFacts
+from focusgym.feature_cache.videos.clips import read_plainly
+from focusgym.feature_cache.videos.images import read_images
+from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, read_classifier
+from focusgym.recognizer.files.checkpoint_file import read_checkpoint, write_checkpoint
+from focusgym.recognizer.pipeline.reading import read_recognizer
+from focusgym.runs.configs.fit import FitClassifierConfig
+from focusgym.runs.evaluation.trace import Played, read_played
+from focusgym.runs.folders.run_folder import run_folder, stored_settings, verb_of
+from focusgym.runs.options.presets import options_of, resolved, with_preset
+from focusgym.runs.training.policy_run import read_results
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of one kind, all in the folder of the kind's name.
+
+    Attributes:
+        targets: Patterns of the files that are mutated.
+        make: Writes them into a folder.
+        read: Reads them as the package does; returns what they mean, for comparison.
+    """
+
+    targets: tuple[str, ...]
+    make: Callable[[Path], object]
+    read: Callable[[Path], Any]
+
+
+def digest(*values: Any) -> str:
+    """Return a digest of arrays, tensors and plain values."""
+    found = hashlib.sha256()
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            value = value.numpy()
+        if isinstance(value, np.ndarray):
+            found.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+        else:
+            found.update(repr(value).encode("utf-8", "backslashreplace"))
+    return found.hexdigest()
+
+
+FRAMES = FrameConfig(2, 64)
+
+
+def make_cache(root: Path) -> None:
+    torch.manual_seed(0)
+    glance = Encoder(EncoderConfig("small_glance", input_px=12)).eval()
+    encoders = {"glance": glance, "local": Encoder(EncoderConfig("small_local")).eval()}
+    config = CacheConfig(FRAMES, (small_group(PatchGrid(64, 28, 2)),))
+    digits = DigitsConfig(n_train=2, n_val=1, n_test=1, n_frames=3)
+    digit_cache(root, digits, encoders, config)
+
+
+def read_cache(root: Path) -> Any:
+    cache = FeatureCache.open(root / "cache")
+    every = np.arange(cache.n_videos)
+    cache_info(cache.root)
+    if wrong := verify_cache(cache.root, sample=0):
+        raise CacheError(wrong[0])
+    local = cache.local_vectors(every[:, None], np.arange(cache.steps), slice(0, 1))
+    views = [cache.view(row) for row in every.tolist()]
+    seen = (cache.label_matrix, cache.glance_maps(every), cache.glance_vectors(every), local)
+    return digest(*seen, cache.classes, cache.fingerprint, views, cache.videos.to_csv())
+
+
+def make_journal(root: Path) -> None:
+    journal = Journal.begin(root, {"classes": ["a", "b"], "frames": {"steps": 2}})
+    facts = {row: RowFacts("c" * 32, "d" * 32, 100 + row, "pyav", -1.0, 1.5) for row in range(6)}
+    journal.add(facts)
+    journal.close()
+
+
+def read_journal(root: Path) -> Any:
+    journal = Journal.read(root)
+    if journal is None:
+        return None
+    journal.close()
+    return digest(journal.identity, journal.rows)
+
+
+def make_recognizer_bundle(root: Path) -> None:
+    make_recognizer().save(root / "bundle")
+
+
+def read_recognizer_bundle(root: Path) -> Any:
+    recognizer = read_recognizer(root / "bundle", fuse=False)
+    return digest(recognizer.describe(), *recognizer.state_dict().values())
+
+
+def make_classifier(root: Path) -> None:
+    from support import write_cache
+
+    write_classifier(write_cache(root / "cache"), root / "classifier")
+
+
+def read_classifier_bundle(root: Path) -> Any:
+    network = read_classifier(root / "classifier")
+    return digest(network.config, *network.state_dict().values())
+
+
+def make_checkpoint(root: Path) -> None:
+    content = {"epoch": 3, "rates": [0.1, 0.2], "names": {"a": 1}}
+    write_checkpoint(root / "c.safetensors", content, {"w": torch.arange(6.0), "n": torch.ones(2)})
+
+
+def read_checkpoint_file(root: Path) -> Any:
+    content, tensors = read_checkpoint(root / "c.safetensors")
+    return digest(content, *(part for pair in sorted(tensors.items()) for part in pair))
+
+
+def make_run(root: Path) -> None:
+    out = root / "run"
+    config = FitClassifierConfig(out=out, cache=Path("cache"))
+    with run_folder(out, "fit classifier", config, {"features": "f" * 64}, resume=None):
+        pass
+    (out / "results.json").write_text(json.dumps({"test": {"accuracy": 0.5}, "threshold": None}))
+    n, steps = 3, 2
+    zeros = np.zeros((n, steps))
+    Played(
+        names=np.array(["a", "b", "c"]),
+        labels=np.arange(n),
+        predictions=zeros.astype(np.int64),
+        correct=zeros.astype(bool),
+        confidences=zeros.astype(np.float32),
+        options=zeros.astype(np.int64),
+        attended=zeros.astype(bool),
+        gmacs=zeros,
+    ).write(out / "played.npz")
+
+
+def read_run(root: Path) -> Any:
+    run = root / "run"
+    played = asdict(read_played(run / "played.npz"))
+    return digest(
+        stored_settings(run, "fit classifier"), verb_of(run), read_results(run), *played.values()
+    )
+
+
+def make_preset(root: Path) -> None:
+    config = FitClassifierConfig(out=root, cache=Path("cache"))
+    assert options_of(FitClassifierConfig)
+    text = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in resolved(config).items())
+    (root / "p.yaml").write_text(f"fit classifier: &a\n{text}compare:\n  seeds: 3\n")
+
+
+def read_preset_file(root: Path) -> Any:
+    given = with_preset(["fit", "classifier", "out", "--preset", str(root / "p.yaml")])
+    return [part for part in given if not part.endswith("p.yaml")]
+
+
+def make_list(root: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        (root / f"{name}.mp4").write_bytes(b"x")
+    rows = ["path,label,split,start_s,end_s", "a.mp4,run,train,0,1.5", "b.mp4,sit;run,train,,"]
+    (root / "videos.csv").write_text("\n".join([*rows, "c.mp4,sit,val,,", "d.mp4,run,test,,"]))
+    (root / "train.txt").write_text("a.mp4 8 0\nb.mp4 8 1\nc.mp4 8 0\n")
+    (root / "names.txt").write_text("run\nsit\n")
+
+
+def read_list(root: Path) -> Any:
+    table = read_videos(root)
+    lists = {"train": root / "train.txt"}
+    other = read_lists(root, lists, "kinetics", classes=root / "names.txt")
+    shown = [each.videos.drop(columns=["path", "missing"]).to_csv() for each in (table, other)]
+    return digest(*shown, table.classes, other.classes)
+
+
+def make_video(root: Path) -> None:
+    from focusgym.feature_cache.videos.mp4 import write_mp4
+
+    rng = np.random.default_rng(0)
+    write_mp4(rng.integers(0, 255, (12, 64, 64, 3), dtype=np.uint8), root / "v.mp4")
+
+
+def read_video(root: Path) -> Any:
+    clip = Clip(str(root / "v.mp4"))
+    frames, view = read_frames(clip, FRAMES)
+    return digest(frames, view.frame_indices, read_plainly(clip, view.frame_indices.ravel()))
+
+
+def make_images(root: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+    for suffix in ("jpg", "png", "bmp", "tif", "webp", "gif"):
+        Image.fromarray(pixels).save(root / f"i.{suffix}")
+
+
+def read_image_files(root: Path) -> Any:
+    index = np.zeros(1, dtype=np.int64)
+    return digest(*(read_images(str(path), "", index) for path in sorted(root.glob("i.*"))))
+
+
+KINDS: dict[str, Kind] = {
+    "cache": Kind(
+        ("cache/manifest.json", "cache/videos.csv", "cache/*.npy", "cache/encoders/*/*"),
+        make_cache,
+        read_cache,
+    ),
+    "journal": Kind(("journal.jsonl",), make_journal, read_journal),
+    "recognizer": Kind(("bundle/*",), make_recognizer_bundle, read_recognizer_bundle),
+    "classifier": Kind(("classifier/*",), make_classifier, read_classifier_bundle),
+    "checkpoint": Kind(("c.safetensors",), make_checkpoint, read_checkpoint_file),
+    "run": Kind(("run/*.json", "run/*.yaml", "run/*.npz"), make_run, read_run),
+    "preset": Kind(("p.yaml",), make_preset, read_preset_file),
+    "list": Kind(("videos.csv", "*.txt"), make_list, read_list),
+    "video": Kind(("v.mp4",), make_video, read_video),
+    "image": Kind(("i.*",), make_images, read_image_files),
+}
