@@ -72,10 +72,11 @@ def main() -> None:
 
 
 def make_all(folder: Path, kinds: list[str]) -> None:
-    """Write the intact files of each kind into a folder of its name."""
+    """Write the intact files of each kind into a folder of its name, and read them."""
     for name in kinds:
         (folder / name).mkdir()
         KINDS[name].make(folder / name)
+        KINDS[name].read(folder / name)
 
 
 def run_all(folder: Path, jobs: list[tuple[str, int]], seed: int) -> list[dict[str, Any]]:
@@ -111,8 +112,10 @@ def work(folder: Path, jobs: list[tuple[str, int]], seed: int, send: Connection)
     meanings, takes = {}, {}
     scratch = Path(tempfile.mkdtemp(dir=folder))
     for kind in dict.fromkeys(kind for kind, _ in jobs):
+        shutil.rmtree(scratch)  # where mutated files will be: some say where they are
+        shutil.copytree(folder / kind, scratch)
         before = reset_peak()
-        meanings[kind] = KINDS[kind].read(folder / kind)
+        meanings[kind] = KINDS[kind].read(scratch)
         takes[kind] = peak_bytes() - before
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + 4 * MOST_BYTES,) * 2)
