@@ -80,7 +80,10 @@ def make_all(folder: Path, kinds: list[str]) -> None:
 
 
 def run_all(folder: Path, jobs: list[tuple[str, int]], seed: int) -> list[dict[str, Any]]:
-    """Do mutations in a worker; another one takes over where one hangs or dies."""
+    """Do mutations in a worker; another one takes over where one hangs or dies.
+
+    Interrupted, return what was done.
+    """
     results: list[dict[str, Any]] = []
     while len(results) < len(jobs):
         ours, its = _FORK.Pipe()
@@ -94,6 +97,10 @@ def run_all(folder: Path, jobs: list[tuple[str, int]], seed: int) -> list[dict[s
                     results.append({"kind": kind, "number": number, "outcome": HANG, "why": ""})
                     break
                 results.append(ours.recv())
+        except KeyboardInterrupt:
+            worker.kill()
+            print(f"interrupted after {len(results)} of {len(jobs)}", file=sys.stderr)
+            break
         except EOFError:
             worker.join()
             why = f"exit status {worker.exitcode}"
