@@ -41,7 +41,8 @@ FAILURES = (TRACEBACK, HANG, CRASH, MEMORY)
 REFUSALS = (FocusgymError, OptionError, PresetError)
 MOST_BYTES = 2**30  # beyond what reading the intact file takes
 MOST_MESSAGE = 20_000  # characters of a refusal: lists name up to fifty problems
-LIMIT_S = 120.0
+LIMIT_CPU_S = 30.0  # of one mutation, in the worker
+LIMIT_S = 600.0  # of one that waits; long, for the machine may be busy with other things
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -93,7 +94,7 @@ def run_all(folder: Path, jobs: list[tuple[str, int]], seed: int) -> list[dict[s
         try:
             while len(results) < len(jobs):
                 kind, number = jobs[len(results)]
-                if not ours.poll(LIMIT_S):
+                if not answers(ours, worker.pid):
                     results.append({"kind": kind, "number": number, "outcome": HANG, "why": ""})
                     break
                 results.append(ours.recv())
@@ -108,6 +109,25 @@ def run_all(folder: Path, jobs: list[tuple[str, int]], seed: int) -> list[dict[s
         worker.kill()
         worker.join()
     return results
+
+
+def answers(pipe: Connection, worker: int | None) -> bool:
+    """Wait for a worker to answer; returns whether it did within the limits."""
+    begun_s, waited_s = cpu_s(worker), 0.0
+    while not pipe.poll(2.0):
+        waited_s += 2.0
+        if waited_s > LIMIT_S or cpu_s(worker) - begun_s > LIMIT_CPU_S:
+            return False
+    return True
+
+
+def cpu_s(process: int | None) -> float:
+    """Return how long a process has computed, seconds; 0 for one that is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def work(folder: Path, jobs: list[tuple[str, int]], seed: int, send: Connection) -> None:
