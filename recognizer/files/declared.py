@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -64,7 +65,10 @@ def npy_header(file: IO[bytes], name: str, n_bytes: int) -> NpyHeader:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, is_fortran, dtype = read(file)
     # What a crafted header raises beside ValueError.
-    except (ValueError, TypeError, LookupError, SyntaxError, OverflowError, MemoryError) as error:
+    except (
+        *(ValueError, TypeError, LookupError, OverflowError, MemoryError),
+        *(SyntaxError, tokenize.TokenError),
+    ) as error:
         raise DeclaredError(f"{name} has no readable header") from error
     if dtype.hasobject or dtype.fields is not None or min(shape, default=0) < 0:
         raise DeclaredError(f"{name} declares values of type {dtype!s:.80} and shape {shape!s:.80}")

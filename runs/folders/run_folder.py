@@ -142,7 +142,8 @@ def stored_settings(run: Path, verb: str) -> dict[str, Any]:
             f"{verb}`: give another folder"
         )
     try:
-        check_types(VERBS[verb], settings)
+        if verb in VERBS:  # of a quickstart they are compared, and not used
+            check_types(VERBS[verb], settings)
     except ValueError as error:
         raise OutputError(
             f"{run / CONFIG} is damaged ({error}): put it back, or begin another run"

@@ -41,7 +41,8 @@ FAILURES = (TRACEBACK, HANG, CRASH, MEMORY)
 REFUSALS = (FocusgymError, OptionError, PresetError)
 MOST_BYTES = 2**30  # beyond what reading the intact file takes
 MOST_MESSAGE = 20_000  # characters of a refusal: lists name up to fifty problems
-LIMIT_S = 120.0
+LIMIT_CPU_S = 30.0  # of one mutation, in the worker
+LIMIT_S = 600.0  # of one that waits; long, for the machine may be busy with other things
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -72,14 +73,18 @@ def main() -> None:
 
 
 def make_all(folder: Path, kinds: list[str]) -> None:
-    """Write the intact files of each kind into a folder of its name."""
+    """Write the intact files of each kind into a folder of its name, and read them."""
     for name in kinds:
         (folder / name).mkdir()
         KINDS[name].make(folder / name)
+        KINDS[name].read(folder / name)
 
 
 def run_all(folder: Path, jobs: list[tuple[str, int]], seed: int) -> list[dict[str, Any]]:
-    """Do mutations in a worker; another one takes over where one hangs or dies."""
+    """Do mutations in a worker; another one takes over where one hangs or dies.
+
+    Interrupted, return what was done.
+    """
     results: list[dict[str, Any]] = []
     while len(results) < len(jobs):
         ours, its = _FORK.Pipe()
@@ -89,10 +94,14 @@ def run_all(folder: Path, jobs: list[tuple[str, int]], seed: int) -> list[dict[s
         try:
             while len(results) < len(jobs):
                 kind, number = jobs[len(results)]
-                if not ours.poll(LIMIT_S):
+                if not answers(ours, worker.pid):
                     results.append({"kind": kind, "number": number, "outcome": HANG, "why": ""})
                     break
                 results.append(ours.recv())
+        except KeyboardInterrupt:
+            worker.kill()
+            print(f"interrupted after {len(results)} of {len(jobs)}", file=sys.stderr)
+            break
         except EOFError:
             worker.join()
             why = f"exit status {worker.exitcode}"
@@ -100,6 +109,25 @@ def run_all(folder: Path, jobs: list[tuple[str, int]], seed: int) -> list[dict[s
         worker.kill()
         worker.join()
     return results
+
+
+def answers(pipe: Connection, worker: int | None) -> bool:
+    """Wait for a worker to answer; returns whether it did within the limits."""
+    begun_s, waited_s = cpu_s(worker), 0.0
+    while not pipe.poll(2.0):
+        waited_s += 2.0
+        if waited_s > LIMIT_S or cpu_s(worker) - begun_s > LIMIT_CPU_S:
+            return False
+    return True
+
+
+def cpu_s(process: int | None) -> float:
+    """Return how long a process has computed, seconds; 0 for one that is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def work(folder: Path, jobs: list[tuple[str, int]], seed: int, send: Connection) -> None:
@@ -111,8 +139,10 @@ def work(folder: Path, jobs: list[tuple[str, int]], seed: int, send: Connection)
     meanings, takes = {}, {}
     scratch = Path(tempfile.mkdtemp(dir=folder))
     for kind in dict.fromkeys(kind for kind, _ in jobs):
+        shutil.rmtree(scratch)  # where mutated files will be: some say where they are
+        shutil.copytree(folder / kind, scratch)
         before = reset_peak()
-        meanings[kind] = KINDS[kind].read(folder / kind)
+        meanings[kind] = KINDS[kind].read(scratch)
         takes[kind] = peak_bytes() - before
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + 4 * MOST_BYTES,) * 2)

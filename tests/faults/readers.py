@@ -34,11 +34,12 @@ from focusgym.feature_cache.videos.images import read_images
 from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, read_classifier
 from focusgym.recognizer.files.checkpoint_file import read_checkpoint, write_checkpoint
 from focusgym.recognizer.pipeline.reading import read_recognizer
-from focusgym.runs.configs.fit import FitClassifierConfig
+from focusgym.runs.configs.train import TrainConfig
 from focusgym.runs.evaluation.trace import Played, read_played
 from focusgym.runs.folders.run_folder import run_folder, stored_settings, verb_of
-from focusgym.runs.options.presets import options_of, resolved, with_preset
+from focusgym.runs.options.presets import resolved, with_preset
 from focusgym.runs.training.policy_run import read_results
+from focusgym.runs.training.recipes import parsed
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,14 @@ def read_checkpoint_file(root: Path) -> Any:
     return digest(content, *(part for pair in sorted(tensors.items()) for part in pair))
 
 
+def options_of_a_run(out: Path) -> TrainConfig:
+    """Return the options of a run of ``focusgym train``."""
+    return parsed(TrainConfig, "digits", str(out), "--cache", "cache", "--classifier", "f_c")
+
+
 def make_run(root: Path) -> None:
     out = root / "run"
-    config = FitClassifierConfig(out=out, cache=Path("cache"))
-    with run_folder(out, "fit classifier", config, {"features": "f" * 64}, resume=None):
+    with run_folder(out, "train", options_of_a_run(out), {"cache": "f" * 64}, resume=None):
         pass
     (out / "results.json").write_text(json.dumps({"test": {"accuracy": 0.5}, "threshold": None}))
     n, steps = 3, 2
@@ -161,20 +166,17 @@ def make_run(root: Path) -> None:
 def read_run(root: Path) -> Any:
     run = root / "run"
     played = asdict(read_played(run / "played.npz"))
-    return digest(
-        stored_settings(run, "fit classifier"), verb_of(run), read_results(run), *played.values()
-    )
+    return digest(stored_settings(run, "train"), verb_of(run), read_results(run), *played.values())
 
 
 def make_preset(root: Path) -> None:
-    config = FitClassifierConfig(out=root, cache=Path("cache"))
-    assert options_of(FitClassifierConfig)
-    text = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in resolved(config).items())
-    (root / "p.yaml").write_text(f"fit classifier: &a\n{text}compare:\n  seeds: 3\n")
+    given = {k: v for k, v in resolved(options_of_a_run(root)).items() if v is not None}
+    text = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in given.items())
+    (root / "p.yaml").write_text(f"train: &a\n{text}train --plus:\n  <<: *a\n  epochs: 3\n")
 
 
 def read_preset_file(root: Path) -> Any:
-    given = with_preset(["fit", "classifier", "out", "--preset", str(root / "p.yaml")])
+    given = with_preset(["train", "out", "--preset", str(root / "p.yaml")])
     return [part for part in given if not part.endswith("p.yaml")]
 
 
@@ -183,7 +185,7 @@ def make_list(root: Path) -> None:
         (root / f"{name}.mp4").write_bytes(b"x")
     rows = ["path,label,split,start_s,end_s", "a.mp4,run,train,0,1.5", "b.mp4,sit;run,train,,"]
     (root / "videos.csv").write_text("\n".join([*rows, "c.mp4,sit,val,,", "d.mp4,run,test,,"]))
-    (root / "train.txt").write_text("a.mp4 8 0\nb.mp4 8 1\nc.mp4 8 0\n")
+    (root / "train.txt").write_text("a.mp4 8 0\nb.mp4 8 1\nc.mp4 8 0\nd.mp4 8 1\n")
     (root / "names.txt").write_text("run\nsit\n")
 
 

@@ -50,6 +50,7 @@ def test_npy_headers_are_held_against_the_file(tmp_path: Path) -> None:
         (npy_of((1,), b"x" * 4)[:40], "no readable header"),
         (b"", "no readable header"),
         (b"\x93NUMPY\x09\x00" + bytes(200), "no readable header"),
+        (npy_of((1,), b"x" * 4).replace(b"}", b""), "no readable header"),
     ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=why):

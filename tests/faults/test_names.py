@@ -11,7 +11,7 @@ from rich.table import Table
 from focusgym.runs.console import PlainConsole
 from focusgym.runs.plainly import plainly
 
-NAMES = (r"cost $\frac", "[/x]", "[red]", ":smile:", "a\x1b[2Jb", "50 $ and 60 $")
+NAMES = (r"cost $\frac$", "[/x]", "[red]", ":smile:", "a\x1b[2Jb", "50 $ and 60 $")
 
 
 def test_a_dollar_sign_begins_no_formula() -> None:
