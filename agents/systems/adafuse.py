@@ -13,6 +13,7 @@ ADAFUSE = PricedSystem(
     approximate=True,
     note="approximate, for channels are taken as if the segment before had been computed in full; "
     "`focusgym evaluate RUN --pixels`, of a run in cells, takes them as they were last computed",
+    of_encoders="_reuse",
     task="Resolution",
     keywords={"skips": ()},
 )

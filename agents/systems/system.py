@@ -81,6 +81,8 @@ class System(ABC):
         approximate: Whether features on a cache are not those of what is looked at, so that its
             figures have to be measured on pixels.
         note: What its figures do not say, for tables; empty for nothing.
+        of_encoders: What the names of networks have in them that make it what it is, such as
+            ``_tsm``; of several groups the dearest may have another. Empty where any will do.
         settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
             A system without such a knob has 1 alone.
     """
@@ -96,6 +98,7 @@ class System(ABC):
     places: Literal["full", "patches"] = "full"
     approximate: bool = False
     note: str = ""
+    of_encoders: str = ""
     settings: tuple[float, ...] = (1.0,)
 
     @property

@@ -11,6 +11,7 @@ VIDEOIQ = PricedSystem(
     ClassifierKind("gru", "gaps"),
     several_groups=True,
     note="multiply-adds of b bits count as b² / 32² of one; time does not follow them",
+    of_encoders="bit",
     task="Resolution",
     keywords={"skips": (1,)},
 )

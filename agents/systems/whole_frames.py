@@ -27,12 +27,14 @@ TSM = FixedSystem(
     "nothing: the whole frame in every frame of the clip, scores averaged; of encoders that shift",
     "TSM (arXiv:1811.08383)",
     ClassifierKind("average_logits"),
+    of_encoders="_tsm",
 )
 TSM_PLUS = FixedSystem(
     "tsm_plus",
     "nothing: the whole frame in every frame of the clip, scores of f_G and f_L added",
     "TSM+ of AdaFocus (arXiv:2105.03245) section 4.2",
     ClassifierKind("average_logits", reuse_glance=True),
+    of_encoders="_tsm",
 )
 UNIFORM = FixedSystem(
     "uniform",

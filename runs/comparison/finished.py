@@ -70,19 +70,25 @@ def _check_features(
     runs: Sequence[Path], found: Sequence[Trained], settings: Sequence[dict[str, Any]]
 ) -> None:
     """Refuse to pair what differs in more than the policy; f_C may be another for each seed."""
-    first: dict[tuple[str, int], tuple[Path, str]] = {}
+    first: dict[tuple[str, int | None], tuple[Path, str]] = {}
     for run, trained, options in zip(runs, found, settings, strict=True):
         cache = trained.cache
         classifier = read_classifier(trained.classifier, cache.fingerprint, cache.root)
-        what = f"{cache.fingerprint} {weights_digest(classifier)}"
-        key = (cache.group.name, int(options["seed"]))
-        other, expected = first.setdefault(key, (run, what))
-        if what != expected:
-            raise UsageError(
-                f"--runs {run}: has other features or another f_C than {other}, on the same option "
-                f"group {cache.group.name} with the same seed: compare runs with the same cache "
-                "and classifier"
-            )
+        seed, name = int(options["seed"]), cache.group.name
+        for key, what, said in (
+            ((name, None), cache.fingerprint, "other features than {}, on the same option group"),
+            (
+                (name, seed),
+                weights_digest(classifier),
+                "another f_C than {}, with the same seed on",
+            ),
+        ):
+            other, expected = first.setdefault(key, (run, what))
+            if what != expected:
+                raise UsageError(
+                    f"--runs {run}: has {said.format(other)} {name}: compare runs with the same "
+                    "cache and classifier"
+                )
 
 
 def _names(settings: Sequence[dict[str, Any]]) -> list[str]:

@@ -139,8 +139,8 @@ def _sections(
             "Accuracy and cost",
             "Designs go over patch sizes, AdaFocus+ over η, the share of frames to keep, at one "
             "patch size; systems over their prices or shares. Bars: 95 % interval over seeds. "
-            "Grey: policies that do not learn. A large mark: no other row is as accurate for as "
-            f"little. {_covered(summary)}",
+            "Grey: policies that do not learn. A large mark: no other row is as accurate for less, "
+            f"or more accurate for no more. {_covered(summary)}",
             in_plane,
             [("all groups", figures.plane(summary))],
         ),
@@ -180,8 +180,8 @@ def _covered(summary: dict[str, Any]) -> str:
         for volume in (each["hypervolume"],)
     ]
     return (
-        "With a budget that is drawn evenly from 0 to the dearest row, the most accurate row that "
-        "it allows is right in this share of the videos, none counting 0 (95 % over videos): "
+        "Mean accuracy if the compute allowed per video were any amount up to that of the dearest "
+        "row, 0 where it allows none of a design's rows (95 % over videos): "
         f"{'; '.join(shares)}."
     )
 

@@ -105,6 +105,7 @@ def _fine_tune(tuning: FineTuning, config: CompareConfig) -> None:
                 (group.name,),
                 run.classifier,
                 run.out if tuning.name == STAGE_THREE else None,
+                skip_rate=how.fit_skip_rate,
             ),
             torch.device(device_of(config.device)),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...agents import LearnedSystem, System, find_system
 from ...agents.systems.registry import SYSTEMS
-from ...feature_cache import FeatureCache
+from ...feature_cache import FeatureCache, read_manifest, stored_groups
 from ..configs.compare import CompareConfig
 from ..configs.train import (
     LearnerConfig,
@@ -49,18 +49,34 @@ class SystemJob:
 def every_system(cache: Path) -> tuple[tuple[str, ...], list[str]]:
     """Return the names of all systems that a cache serves, and a note on those that it does not.
 
+    Of several encoders the dearest need not be of a system's kind, as the full precision of
+    VideoIQ.
+
     Raises:
         CacheError: If the cache cannot be opened.
     """
-    served, reasons = [], []
+    manifest = read_manifest(cache)
+    networks = {
+        group.name: str(manifest["encoders"][group.encoder]["name"])
+        for group in stored_groups(manifest).values()
+    }
+    served, lacking = [], []
     for name in SYSTEMS:
+        system = find_system(name)
         try:
-            groups_of_system(find_system(name), cache, ())
-        except UsageError as error:
-            reasons.append(f"{error}")
-        else:
+            names = groups_of_system(system, cache, ())
+        except UsageError:
+            names = ()
+        if names and all(system.of_encoders in networks[each] for each in names[1:] or names):
             served.append(name)
-    return tuple(served), [f"Left out of --systems {ALL}: {why}." for why in reasons]
+        else:
+            lacking.append(name)
+    if not lacking:
+        return tuple(served), []
+    return tuple(served), [
+        f"Left out of --systems {ALL}, for the cache has not what they read: {', '.join(lacking)}. "
+        "Their presets say which option groups and encoders that is."
+    ]
 
 
 def system_jobs(config: CompareConfig) -> list[SystemJob]:

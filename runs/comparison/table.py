@@ -102,8 +102,10 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
 
 def _plane(summary: dict[str, Any]) -> Table:
     """Return how much of the plane of accuracy and cost each design covers."""
-    shown = _table("accuracy with a budget drawn evenly up to the dearest row (%)")
-    for name in ("covered", "95 %"):
+    shown = _table(
+        "mean accuracy (%) if a video might cost any amount up to the dearest row"
+    )
+    for name in ("mean", "95 %"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("rows that no other beats", no_wrap=False)
     for each in summary["plane"]:

@@ -60,8 +60,8 @@ class SystemConfig:
     """Another published method than AdaFocus: options above that are of π and π′ are then refused.
 
     Attributes:
-        system: Train this method instead, or measure it, if it does not learn: one of those that
-            'focusgym systems' lists, or module:attribute of your own.
+        system: Train this method instead, or measure it, if it does not learn: one of the list of
+            focusgym systems, or module:attribute of your own.
         setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
             that is read in full; a share of the segments; or β of the gates. The recipe's middle
             one if not given.

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ...agents import solve_exits
 from ...recognizer import CubeRecognizer, ExitRule, Recognizer, Samples
-from ...recognizer.files.declared import read_tensors
+from ...recognizer.files.declared import DeclaredError, read_tensors
 from ...recognizer.files.whole import write_whole
 from ..options.parse import UsageError
 
@@ -75,7 +75,7 @@ def exits_within(folder: Path, recognizer: Recognizer, budget_gmacs: float) -> E
                 f"of {n} videos; got {tuple(logits.shape)} and {tuple(costs.shape)}"
             )
         return solve_exits(logits, labels, costs, budget_gmacs, "entropy")
-    except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
+    except (OSError, SafetensorError, DeclaredError, LookupError, RuntimeError) as error:
         raise UsageError(
             f"--gmacs: {path} is damaged: copy it again, or train the run anew ({error})"
         ) from error

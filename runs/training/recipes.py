@@ -167,7 +167,7 @@ def _clips(preset: str) -> Recipe:
     if len(groups) != 1 or not isinstance(groups[0].places, PatchGrid):
         raise UsageError(
             f"--preset {preset}: expected one option group, of patches; got "
-            f"{', '.join(content.group) or 'none'}: the other verbs take several"
+            f"{', '.join(content.group) or 'none'}: leave one in its section `cache build`"
         )
     grid = groups[0].places
     first, tuned = (

@@ -156,7 +156,7 @@ def test_the_fingerprint_follows_what_features_depend_on(
         ).fingerprint
 
     assert fingerprint("same", videos, config) == built.fingerprint
-    longer = tmp_path / "longer.mp4"
+    longer, others = tmp_path / "longer.mp4", videos["label"].iloc[::-1].to_numpy()
     longer.write_bytes(Path(videos["path"][0]).read_bytes() + b"\0\0\0\x08free")
     found = {
         built.fingerprint,
@@ -165,7 +165,7 @@ def test_the_fingerprint_follows_what_features_depend_on(
         fingerprint("dtype", videos, replace(config, dtype="float32")),
         fingerprint("views", videos, replace(config, augment=AugmentConfig(1))),
         fingerprint("fewer", videos[:4], config),
-        fingerprint("labels", videos.assign(labels=["0", "1", "2", "3", "4"]), config),
+        fingerprint("labels", videos.assign(label=others, labels=others.astype(str)), config),
         fingerprint("file", videos.assign(path=[str(longer), *videos["path"][1:]]), config),
     }
     with torch.no_grad():

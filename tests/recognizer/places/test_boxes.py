@@ -196,7 +196,7 @@ def test_descriptions_come_back() -> None:
     }
     assert read_places({"kind": "boxes", "frame_px": 64, "side_px": 28}) == boxes, "as before"
     assert read_places(described) == boxes
-    with pytest.raises(TypeError, match="speed"):
+    with pytest.raises(ValueError, match="places.speed is unknown"):
         read_places({**described, "speed": 1})
 
 

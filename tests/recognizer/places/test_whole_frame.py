@@ -50,7 +50,7 @@ def test_descriptions_come_back(places: PatchGrid | WholeFrame) -> None:
     described = asdict(places)
     assert read_places(described) == places
     assert described["kind"] == {PatchGrid: "patches", WholeFrame: "full"}[type(places)]
-    with pytest.raises(TypeError, match="speed"):
+    with pytest.raises(ValueError, match="places.speed is unknown"):
         read_places({**described, "speed": 1})
     with pytest.raises(ValueError, match="of a kind among patches, full, boxes; got 'cubes'"):
         read_places({**described, "kind": "cubes"})

@@ -67,8 +67,8 @@ def test_runs_that_are_there(
     text = settings_file.read_text().replace(f"{root}/c/classifiers/p12_3x3/seed-0", f"{root}/f_c")
     settings_file.write_text(text)
     assert refused("x", "--runs", "a", "f") == (
-        "--runs ROOT/f: has other features or another f_C than ROOT/a, on the same option group "
-        "p12_3x3 with the same seed: compare runs with the same cache and classifier"
+        "--runs ROOT/f: has another f_C than ROOT/a, of the same seed, on p12_3x3: compare runs "
+        "with the same cache and classifier"
     )
     (root / "d" / "results.json").unlink()
     assert refused("x", "--runs", "a", "d") == (

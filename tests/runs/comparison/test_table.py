@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from comparisons import TWO, find_row, make_cell, make_comparison, two_designs
-from rich.console import Console
 
 from focusgym.runs.comparison.summary import print_comparison, summarise, table
+from focusgym.runs.console import PlainConsole
 
 
 def test_the_csv_has_every_figure_of_every_row() -> None:
@@ -37,7 +37,7 @@ def test_the_csv_has_every_figure_of_every_row() -> None:
 
 
 def printed(summary: dict[str, Any], width: int) -> list[str]:
-    console = Console(file=io.StringIO(), width=width)
+    console = PlainConsole(file=io.StringIO(), width=width)
     print_comparison(summary, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
@@ -83,7 +83,7 @@ def test_a_narrow_console_cuts_no_figure_off() -> None:
     tables = []
     for width in (40, 200):
         lines = itertools.takewhile(
-            lambda line: line[:22] != "accuracy with a budget", printed(summary, width)
+            lambda line: line[:17] != "mean accuracy (%)", printed(summary, width)
         )
         tables.append([line.split() for line in lines if line.startswith(names)])
     assert tables[0] == tables[1]

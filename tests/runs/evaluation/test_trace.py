@@ -207,7 +207,7 @@ def test_the_file(literal: Literal, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(PlayedError, match="attended"):  # as versions wrote it that had an option K
         read_played(other)
     np.savez(other, names=np.zeros(3))
-    with pytest.raises(PlayedError, match="labels"):
+    with pytest.raises(PlayedError, match="names has values of float64"):
         read_played(other)
     with pytest.raises(PlayedError, match="No such file"):
         read_played(tmp_path / "nowhere.npz")

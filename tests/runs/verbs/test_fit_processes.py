@@ -128,7 +128,7 @@ def test_what_is_there_is_left_alone(
     (out / "mine.txt").rename(tmp_path / "file")
     out.rmdir()
     out.symlink_to("nowhere")
-    assert f"{out} exists" in refused(capsys, *arguments)
+    assert f"{out} is a link to nowhere" in refused(capsys, *arguments)
     out.unlink()
     inside = command(tmp_path / "file" / "out", digits, encoders)
     assert "file/out cannot be written (Not a directory" in refused(capsys, *inside)

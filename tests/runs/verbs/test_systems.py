@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support import write_cache
+from support import add_frames, write_cache
 
 from focusgym.agents import find_system
 from focusgym.agents.systems.registry import SYSTEMS
@@ -31,5 +31,16 @@ def test_all_systems_are_those_that_the_cache_serves(tmp_path: Path) -> None:
     served, notes = every_system(tmp_path / "cache")
     assert "adafocus_v2" in served
     assert "gru" not in served
-    assert len(served) + len(notes) == len(SYSTEMS)
-    assert any(note.startswith("Left out of --systems all: gru reads a group of") for note in notes)
+    (note,) = notes
+    assert note.startswith("Left out of --systems all, for the cache has not what they read: ave")
+    assert str(tmp_path) not in note
+    left_out = note.split(": ")[1].split(". ")[0].split(", ")
+    assert sorted([*served, *left_out]) == sorted(SYSTEMS)
+
+
+def test_a_system_of_other_encoders_is_left_out(tmp_path: Path) -> None:
+    """Whole frames at two sides by plain encoders are no precisions and no masks."""
+    add_frames(write_cache(tmp_path / "cache", n=20))
+    served, _ = every_system(tmp_path / "cache")
+    assert "arnet" in served
+    assert not {"videoiq", "adafuse", "tsm", "tsm_plus"} & {*served}
