@@ -76,11 +76,11 @@ def _check_features(
         classifier = read_classifier(trained.classifier, cache.fingerprint, cache.root)
         seed, name = int(options["seed"]), cache.group.name
         for key, what, said in (
-            ((name, None), cache.fingerprint, "other features than {}, on the same option group"),
+            ((name, None), cache.fingerprint, "other features than {}, on the option group"),
             (
                 (name, seed),
                 weights_digest(classifier),
-                "another f_C than {}, with the same seed on",
+                "another f_C than {}, of the same seed, on",
             ),
         ):
             other, expected = first.setdefault(key, (run, what))

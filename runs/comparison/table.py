@@ -102,9 +102,7 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
 
 def _plane(summary: dict[str, Any]) -> Table:
     """Return how much of the plane of accuracy and cost each design covers."""
-    shown = _table(
-        "mean accuracy (%) if a video might cost any amount up to the dearest row"
-    )
+    shown = _table("mean accuracy (%) if a video might cost any amount up to the dearest row")
     for name in ("mean", "95 %"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("rows that no other beats", no_wrap=False)

@@ -292,7 +292,11 @@ def test_killed_and_gone_on_with(root: Path, compare: Callable[..., Any], calls:
 
 @pytest.mark.usefixtures("no_page")
 def test_variants_of_the_first_design(
-    root: Path, compare: Callable[..., Any], calls: Calls, capsys: pytest.CaptureFixture[str]
+    root: Path,
+    compare: Callable[..., Any],
+    refused: Callable[..., str],
+    calls: Calls,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Table 4, and stage III beside its control: trained once, each on what its name says."""
     args = ("--reward", "increments", "confidence", "--seeds=1", "--fit-epochs=6")
@@ -314,6 +318,8 @@ def test_variants_of_the_first_design(
         assert row["accuracy_by_step"]["value"] == pytest.approx(evaluated["accuracy_by_step"])
     assert summary == compare("c", *args, "--variants", "stage_three", "no_glance")
     assert not any(calls)
+    other = ("--reward", "confidence", "increments", *args[3:], "--variants", *names[:2])
+    assert "(variants of increments, which came first)" in refused("c", *other)
 
 
 @pytest.mark.usefixtures("no_page")
