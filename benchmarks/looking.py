@@ -1,10 +1,10 @@
 """Whether looking pays on clips of your own, over seeds: encoders, a cache, policies, a table.
 
 ``python benchmarks/looking.py CLIPS WEIGHTS outputs/looking`` takes a folder of clips with the
-lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2, which both
-encoders keep. It builds a cache with patches of every size. Which size is used is chosen on val,
-before any policy is trained: the one with which a linear rule on the glance is most accurate, see
-``focusgym cache headroom``. Then ``focusgym compare`` trains f_C and AdaFocus for every seed,
+lists train.txt, val.txt and test.txt, and torchvision's weights of MobileNet-V2, which stay as they
+are in both encoders. It builds a cache with patches of every size. Which size is used is chosen on
+val, before any policy is trained: the one with which a linear rule on the glance is most accurate,
+see ``focusgym cache headroom``. Then ``focusgym compare`` trains f_C and AdaFocus for every seed,
 with ``-- --plus`` AdaFocus+ too, and printed is how the learned policy differs on test from random,
 central, Gaussian patches and the best fixed box, which is chosen on val. Called again it goes on
 after what is complete. The sizes that are usual here fit clips of 192 px.
@@ -35,8 +35,9 @@ def main() -> None:
     parser.add_argument("--patch", type=int, nargs="+", default=[48, 72], help="sides P, pixels")
     parser.add_argument("--grid", type=int, default=5, help="candidates per axis")
     parser.add_argument("--steps", type=int, default=4, help="T, frames of a clip")
-    parser.add_argument("more", nargs="*", help="behind --: more options of focusgym compare")
-    args = parser.parse_args()
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)  # behind it: options of compare
+    args = parser.parse_args(given[:end])
     args.out.mkdir(parents=True, exist_ok=True)
     make_cache(args)
     chosen = max(args.patch, key=lambda side: headroom(args, side))
@@ -44,7 +45,7 @@ def main() -> None:
     focusgym(
         *("compare", args.out / "compare", "--preset", "clips_sharp", "--patch", chosen),
         *("--cache", args.out / "cache", "--seeds", args.seeds, "--reward", DESIGN),
-        *("--no-plus", *args.more),
+        *("--no-plus", *given[end + 1 :]),
     )
     tell(json.loads((args.out / "compare" / "results.json").read_text()))
 

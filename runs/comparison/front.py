@@ -74,10 +74,10 @@ def plane_of(
     found = []
     for design in dict.fromkeys(rows[key][0].design for key in points):
         keys = [key for key in points if rows[key][0].design == design]
-        n_videos = {points[key].shape[-1] for key in keys}
+        videos = {rows[key][0].played.names.tobytes() for key in keys}
         each = np.array([points[key].mean(axis=-1) for key in keys])
         bounds = None
-        if len(n_videos) == 1 and n_videos != {1}:  # the same videos in all
+        if len(videos) == 1 and points[keys[0]].shape[-1] > 1:  # the same videos in all
             together = np.stack([points[key] for key in keys])  # (N, 2, B)
             drawn = resampling.drawn_videos(together)  # (N, 2, draws)
             volumes = hypervolume(drawn[:, 0].T, drawn[:, 1].T, most)

@@ -108,7 +108,10 @@ def _plane(summary: dict[str, Any]) -> Table:
     shown.add_column("rows that no other beats", no_wrap=False)
     for each in summary["plane"]:
         volume = each["hypervolume"]
-        best = ", ".join(dict.fromkeys(label for label, _ in each["front"]))
+        several = len(summary["groups"]) > 1
+        best = ", ".join(
+            f"{label} ({group})" if several else label for label, group in each["front"]
+        )
         shown.add_row(each["design"], number(volume["value"]), span(volume["over_videos"]), best)
     return shown
 

@@ -189,7 +189,7 @@ def next_commands(config: QuickstartConfig) -> list[tuple[str, list[str]]]:
     cache = ["--cache", f"{out}/cache"] if here else []
     trained = [*cache, "--classifier", f"{out}/classifier"] if here else []
     # The preset has the sizes that the run's own policies were trained with.
-    preset = ["--preset", "digits" if config.videos is None else "clips"]
+    preset = ["--preset", "digits" if config.videos is None else config.preset]
     both = ["--policy", f"{out}/policy_plus", "--second", f"{out}/policy"]
     if config.videos is None:
         clips = ["--videos", "DIR", "--weights", "FILE", "--out", "outputs/clips"]

@@ -12,10 +12,10 @@ from ...agents import PPOConfig
 from ...feature_cache import DigitsConfig
 from ...recognizer import EncoderConfig, FitConfig, FrameConfig, PatchGrid
 from ..configs.cache import CacheBuildConfig
-from ..configs.fit import FitClassifierConfig
+from ..configs.fit import FitClassifierConfig, FitEncoderConfig, FitPatchesConfig
 from ..configs.train import TrainConfig
 from ..options.groups import read_group
-from ..options.parse import UsageError, frames_of, reward_of, settings_of
+from ..options.parse import UsageError, frames_of, reward_of, settings_of, usage
 from ..options.ppo import ppo_config
 from ..options.presets import VERBS, PresetError, read_preset, with_preset
 
@@ -155,7 +155,8 @@ def clips(preset: str = "clips") -> Recipe:
             has other option groups than one of patches.
     """
     try:
-        return _clips(preset)
+        with usage():
+            return _clips(preset)
     except PresetError as error:
         raise UsageError(f"{error}") from error
 
@@ -175,6 +176,14 @@ def _clips(preset: str) -> Recipe:
         for policy in ((), ("--policy", "."))
     )
     sections = read_preset(preset)
+    if "fit encoder" in sections:  # refused now, and not when it is its turn
+        network = ("--network", content.glance, "--weights", "random")
+        stage = parsed(FitEncoderConfig, preset, ".", "--videos", ".", *network)
+        settings_of(stage.training, ("encoder",))
+    if "fit patches" in sections:
+        networks = ("--glance-encoder", ".", "--local-encoder", groups[0].source)
+        stage_one = parsed(FitPatchesConfig, preset, ".", "--videos", ".", *networks)
+        settings_of(stage_one.training, ("local", "classifier"))
     return Recipe(
         frames=frames,
         patch_px=grid.patch_px,
@@ -184,7 +193,7 @@ def _clips(preset: str) -> Recipe:
         hidden=first.head.hidden,
         dropout=first.head.dropout,
         classifier=settings_of(first.training, ("classifier",)),
-        ppo=trained_as(preset),
+        ppo=trained_as(preset, "--no-plus"),
         ppo_plus=trained_as(preset, "--plus"),
         finetune=settings_of(tuned.training, ("classifier",)),
         skip_rate=first.skip_rate,
