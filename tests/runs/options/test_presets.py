@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from dataclasses import MISSING, asdict, fields, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from focusgym.runs.configs.train import (
     TrainConfig,
 )
 from focusgym.runs.options.groups import read_group
-from focusgym.runs.options.parse import reward_of
+from focusgym.runs.options.parse import UsageError, reward_of
 from focusgym.runs.options.ppo import ppo_config
 from focusgym.runs.options.presets import VERBS, preset_names, read_preset, resolved, write_config
 from focusgym.runs.options.systems import check_other_options, system_of
@@ -148,6 +149,24 @@ def test_sharp_clips_differ_from_clips_in_what_is_cached() -> None:
     assert kept.from_weights is None
     assert recipe.from_weights is not None
     assert {*recipe.from_weights} == {"fit encoder", "fit patches"}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("skip-rate: 0.25", "skip-rate: 1.5", "skip_rate must be in"),
+        ("glance: mobilenet_v2", "glance: nonet", "unknown encoder 'nonet'"),
+        ("lr-local: 3.0e-4", "lr-local: -1", "--lr-local must be 0"),
+        ("fit classifier:", "fit end-to-end:", "fit end-to-end has no option 'skip-rate'"),
+    ],
+)
+def test_a_wrong_preset_of_clips_is_refused_at_once(
+    right: str, wrong: str, said: str, tmp_path: Path
+) -> None:
+    text = (files("focusgym.runs.presets") / "clips_sharp.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(text.replace(right, wrong))
+    with pytest.raises(UsageError, match=said):
+        clips(str(tmp_path / "own.yaml"))
 
 
 def test_sections_for_what_is_given(tmp_path: Path) -> None:
