@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
@@ -162,16 +161,7 @@ class PointersTask(PricedTask[PointersConfig, NDArray[np.int64]]):
             looks.append(Look(shown, named, fed, fed.copy(), logits, confidence, self.gmacs))
         self.t = self.t + 1
         over = (n_new == 0) | self.seen.all(axis=1) | (self.t == self.timeline.n_decisions)
-        rewards = self.reward(
-            chosen=engine.confidence.clone(),
-            previous=previous,
-            logits=engine.logits,
-            options=named,
-            last=over,
-        )
-        if self.config.price_per_gmac:
-            price = torch.from_numpy(self.config.price_per_gmac * (self.gmacs - before))
-            rewards = rewards - price.to(rewards.device, rewards.dtype)
+        rewards = self.reward_less_price(previous, named, over, self.gmacs - before)
         return Decision(tuple(looks), rewards, over, {"n_read": n_new})
 
 

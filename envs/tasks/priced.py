@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..config import EnvConfig, check_integer, check_number
 from ..rewards.designs import Reward
@@ -97,18 +98,36 @@ class PricedTask(Task[PricedT, ChoiceT]):
         self.seen[np.arange(len(segments)), segments] |= fed
         over = ends | (self.t == self.timeline.n_decisions)
         named = np.where(attended, options, -1)
+        rewards = self.reward_less_price(previous, named, over, spent)
+        look = Look(segments, named, attended, fed, engine.logits, engine.confidence, self.gmacs)
+        return Decision((look,), rewards, over, info)
+
+    def reward_less_price(
+        self,
+        previous: Tensor,
+        named: NDArray[np.int64],
+        over: NDArray[np.bool_],
+        spent_gmacs: NDArray[np.float64],
+    ) -> Tensor:
+        """Return the design's rewards ``(N,)`` of a decision, less the price of what it spent.
+
+        Args:
+            previous: ``(N,)`` confidences before the decision.
+            named: ``(N,)`` options that were looked at, −1 where none was.
+            over: ``(N,)`` whether the episode ends with it.
+            spent_gmacs: ``(N,)`` what it cost.
+        """
         rewards = self.reward(
-            chosen=engine.confidence.clone(),
+            chosen=self.engine.confidence.clone(),
             previous=previous,
-            logits=engine.logits,
+            logits=self.engine.logits,
             options=named,
             last=over,
         )
         if self.config.price_per_gmac:
-            price = torch.from_numpy(self.config.price_per_gmac * spent)
+            price = torch.from_numpy(self.config.price_per_gmac * spent_gmacs)
             rewards = rewards - price.to(rewards.device, rewards.dtype)
-        look = Look(segments, named, attended, fed, engine.logits, engine.confidence, self.gmacs)
-        return Decision((look,), rewards, over, info)
+        return rewards
 
 
 def check_option(option: int, allowed: NDArray[np.bool_]) -> None:

@@ -3,113 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from ...agents import read_policy
+from ...feature_cache import FeatureCache
 from ..configs.compare import CompareConfig
-from ..configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
+from ..configs.fit import TrainingConfig
 from ..evaluation.trace import play, read_played
-from ..evaluation.trained import find_trained
+from ..evaluation.trained import find_trained, policy_folder
+from ..folders.atomic import whole
 from ..options.devices import device_of
+from ..options.parse import settings_of
 from ..training.policy_run import PLAYED
 from ..training.processes import in_processes
-from ..training.stage_run import fit_classifier
+from ..training.quickstart_steps import make_finetuned
 from .grid import PLUS, Job
 from .summary import Cell
 
 # Shares of stage I's epochs and learning rate: 10 of 50 and 5e-3 of 0.05, as on ActivityNet.
 _EPOCHS, _RATE = 1 / 5, 1 / 10
 STAGE_THREE = "stage_three"
-_CONTROL = "stage_three_control"
+# Rows, by the bundles that `make_finetuned` writes; the names stand behind the design's.
+_ROWS = {"adafocus": STAGE_THREE, "random": f"{STAGE_THREE}_control"}
 
 
-@dataclass(frozen=True)
-class FineTuning:
-    """An f_C that is fine-tuned for a policy, which is then played with it.
-
-    Attributes:
-        job: The cell of the policy.
-        name: Of the row, behind the design's.
-    """
-
-    job: Job
-    name: str
-
-    @property
-    def out(self) -> Path:
-        """Folder of the bundle, inside the policy's run, and of what was done with it."""
-        return self.job.config.out / self.name
-
-    @property
-    def label(self) -> str:
-        """Of the row."""
-        return f"{self.job.design} {self.name}"
-
-
-def fine_tunings(jobs: Sequence[Job], config: CompareConfig) -> list[FineTuning]:
-    """Return what there is to fine-tune: for every seed of the first design, and its control."""
+def tuned_jobs(jobs: Sequence[Job], config: CompareConfig) -> list[Job]:
+    """Return the cells whose f_C is fine-tuned: every seed of the first design, if asked."""
     if STAGE_THREE not in config.variants or not jobs:
         return []
-    first = [job for job in jobs if job.design == jobs[0].design and job.design != PLUS]
-    return [FineTuning(job, name) for job in first for name in (STAGE_THREE, _CONTROL)]
+    return [job for job in jobs if job.design == jobs[0].design and job.design != PLUS]
 
 
-def run_fine_tunings(tunings: Sequence[FineTuning], config: CompareConfig) -> None:
+def tuned_rows(jobs: Sequence[Job]) -> list[str]:
+    """Return the labels of the rows of these cells."""
+    return [*dict.fromkeys(f"{job.design} {name}" for job in jobs for name in _ROWS.values())]
+
+
+def fine_tune(jobs: Sequence[Job], config: CompareConfig) -> None:
     """Fine-tune what is not, several at a time, and play the test videos.
 
     Raises:
         FailedError: If something cannot be trained; the others are kept.
     """
-    if not tunings:
+    if not jobs:
         return
-    todo = {f"{each.out}": (each, config) for each in tunings if not _played(each).is_file()}
-    in_processes(_fine_tune, todo, config.jobs, "stage III", len(tunings) - len(todo))
+    todo = {
+        f"{job.config.out / STAGE_THREE}": (job, config)
+        for job in jobs
+        if not all(_played(job, name).is_file() for name in _ROWS.values())
+    }
+    in_processes(_fine_tune, todo, config.jobs, "stage III", len(jobs) - len(todo))
 
 
-def tuned_cells(tunings: Sequence[FineTuning]) -> list[Cell]:
+def tuned_cells(jobs: Sequence[Job]) -> list[Cell]:
     """Return what the policies did with the fine-tuned f_C."""
     return [
         Cell(
-            each.label,
-            each.job.group.name,
-            each.job.group.places.side_px,
-            each.job.config.seed,
-            read_played(_played(each)),
+            f"{job.design} {name}",
+            job.group.name,
+            job.group.places.side_px,
+            job.config.seed,
+            read_played(_played(job, name)),
         )
-        for each in tunings
+        for job in jobs
+        for name in _ROWS.values()
     ]
 
 
-def _played(tuning: FineTuning) -> Path:
-    return tuning.out.with_name(f"{tuning.name}_{PLAYED}")
+def _played(job: Job, name: str) -> Path:
+    return job.config.out / f"{name}_{PLAYED}"
 
 
-def _fine_tune(tuning: FineTuning, config: CompareConfig) -> None:
-    how, run, group = config.classifier, tuning.job.config, tuning.job.group
-    if not tuning.out.exists():
+def _fine_tune(job: Job, config: CompareConfig) -> None:
+    how, run, device = config.classifier, job.config, device_of(config.device)
+    assert run.classifier is not None  # each cell has one
+    out = run.out / STAGE_THREE
+    if not out.exists():
         training = TrainingConfig(
             epochs=max(1, round(how.fit_epochs * _EPOCHS)),
             batch_size=how.fit_batch_size,
             optimizer=how.fit_optimizer,
             lr_classifier=how.fit_lr * _RATE,
-            seed=run.seed,
         )
-        fit_classifier(
-            FitClassifierConfig(
-                tuning.out,
-                group.cache,
-                training,
-                HeadConfig(),
-                (group.name,),
-                run.classifier,
-                run.out if tuning.name == STAGE_THREE else None,
-                skip_rate=how.fit_skip_rate,
-            ),
-            torch.device(device_of(config.device)),
-        )
-    trained = find_trained(run.out, classifier=tuning.out, device=device_of(config.device))
-    videos = trained.cache.split("test")
-    played, _ = play(trained.engine, trained.agent, videos, trained.cost)
-    played.write(_played(tuning))
+        cache = FeatureCache.open(job.group.cache, job.group.name, device)
+        policy = read_policy(policy_folder(run.out), cache.fingerprint, cache.root).to(device)
+        settings = settings_of(training, ("classifier",))
+        with whole(out) as partial:
+            partial.rmdir()  # it is there for what follows to create
+            make_finetuned(
+                partial, cache, run.classifier, policy, settings, how.fit_skip_rate, run.seed
+            )
+    for bundle, name in _ROWS.items():
+        trained = find_trained(run.out, classifier=out / bundle, device=device)
+        played, _ = play(trained.engine, trained.agent, trained.cache.split("test"), trained.cost)
+        played.write(_played(job, name))

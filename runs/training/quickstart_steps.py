@@ -164,6 +164,7 @@ def fit_encoders(folder: Path, recipe: Recipe, videos: Path, weights: Path, seed
     preset.write_text(yaml.safe_dump(recipe.from_weights))
     given = ("--videos", str(videos), "--seed", str(seed))
     glance = folder / "glance"
+    make_encoder(recipe.local, str(weights))  # refused now, and not after f_G was trained
     if "fit encoder" in recipe.from_weights:
         network = ("--network", recipe.glance.name, "--weights", str(weights))
         stage_zero = parsed(FitEncoderConfig, str(preset), str(glance), *given, *network)
@@ -263,5 +264,5 @@ def make_finetuned(
         ("random", None, "control: f_C, random patches"),
     ):
         samples = looks(cache, "train", looker, skip_rate, key), validation
-        network = read_classifier(classifier, cache.fingerprint)
+        network = read_classifier(classifier, cache.fingerprint, cache.root).to(cache.device)
         classifier_training(network, cache, samples, settings, key, title).into(folder / name)

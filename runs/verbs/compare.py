@@ -21,7 +21,7 @@ from ..comparison.grid import (
     run_jobs,
 )
 from ..comparison.page import comparison_page
-from ..comparison.stage_three import fine_tunings, run_fine_tunings, tuned_cells
+from ..comparison.stage_three import fine_tune, tuned_cells, tuned_jobs, tuned_rows
 from ..comparison.summary import Cell, print_comparison, rows_of_cells, summarise, table
 from ..comparison.systems import (
     ALL,
@@ -92,9 +92,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     else:
         groups = groups_of(config)
         jobs, systems = jobs_of(config, groups), system_jobs(config)
-        tunings = fine_tunings(jobs, config)
-        tuned = dict.fromkeys(each.label for each in tunings)
-        rows = [*rows_of(jobs), *tuned, *system_rows(systems), *beside.names]
+        tuned = tuned_jobs(jobs, config)
+        rows = [*rows_of(jobs), *tuned_rows(tuned), *system_rows(systems), *beside.names]
         reference = _reference(config, rows)
         if config.end_to_end:
             beside.check(SplitVideos.of_cache(config.cache))
@@ -104,11 +103,11 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         ):
             make_groups(groups, config)
             run_jobs(jobs, config)
-            run_fine_tunings(tunings, config)
+            fine_tune(tuned, config)
             run_systems(systems, config)
             cells = [
                 *cells_of(jobs),
-                *tuned_cells(tunings),
+                *tuned_cells(tuned),
                 *fixed_cells(groups, config, device),
             ]
             cells += system_cells(systems, groups)

@@ -302,8 +302,8 @@ def test_variants_of_the_first_design(
     args = ("--reward", "increments", "confidence", "--seeds=1", "--fit-epochs=6")
     summary = compare("c", *args, "--variants", "no_glance", "stage_three")
     cell = "c/cells/p12_3x3/increments/seed-0"
-    tuned = [f"{cell}/stage_three", f"{cell}/stage_three_control"]
-    assert calls[-1] == tuned
+    assert calls[-1] == [f"{cell}/stage_three"]
+    tuned = [f"{cell}/stage_three/{bundle}" for bundle in ("adafocus", "random")]
     names = ["no_glance", "stage_three", "stage_three_control"]
     labels = ["increments", "confidence", *(f"increments {name}" for name in names)]
     fixed = ["central", "random", "gaussian", "fixed"]
