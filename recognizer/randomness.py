@@ -60,6 +60,8 @@ class Purpose(IntEnum):
     """What looks like the digit of a video from afar: (split, index)."""
     VIDEO_FOLDS = 23
     """Which fold of a cross-validation each video is in: ()."""
+    TRIALS = 24
+    """What a search proposes: (number of the first trial)."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

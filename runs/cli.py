@@ -34,6 +34,7 @@ from .configs.recognize import RecognizeConfig
 from .configs.replay import ReplayConfig
 from .configs.systems import SystemsConfig
 from .configs.train import TrainConfig
+from .configs.tune import TuneConfig
 from .options.checks import OptionError, check_options
 from .options.mistakes import mistake
 from .options.paths import check_paths
@@ -46,6 +47,7 @@ Command = (
     | Annotated[CacheVerbs, subcommand("cache")]
     | Annotated[FitVerbs, subcommand("fit")]
     | Annotated[TrainConfig, subcommand("train")]
+    | Annotated[TuneConfig, subcommand("tune")]
     | Annotated[EvaluateConfig, subcommand("evaluate")]
     | Annotated[CompareConfig, subcommand("compare")]
     | Annotated[ReplayConfig, subcommand("replay")]
@@ -60,6 +62,7 @@ RUNNERS: Mapping[type[Any], tuple[str, str]] = {
     CacheVerbs: ("cache", "run_cache_verb"),
     FitVerbs: ("fit", "run_fit_verb"),
     TrainConfig: ("train", "train"),
+    TuneConfig: ("tune", "tune"),
     EvaluateConfig: ("evaluate", "evaluate"),
     CompareConfig: ("compare", "compare"),
     ReplayConfig: ("replay", "replay"),

@@ -32,7 +32,7 @@ _AT_ONCE = (
 # What is said of an option holds for every verb that has it; what is not given is not checked.
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs", "decisions"), _AT_LEAST_ONE),
-    **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
+    **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top", "trials"), _AT_LEAST_ONE),
     **dict.fromkeys(("exit_after", "n_train", "n_val", "n_test", "n_frames"), _AT_LEAST_ONE),
     **dict.fromkeys(("sample", "validations", "views", "more"), _AT_LEAST_ZERO),
     **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),

@@ -128,7 +128,7 @@ def with_preset(args: Sequence[str], stored: Path | None = None) -> list[str]:
     given = {_name(arg) for arg in args if arg.startswith("--")}
     read = _read(str(chosen), verb, given).items()
     left = {key: value for key, value in read if key not in given}
-    return [*args, *_as_tokens(str(chosen), left, verb)]
+    return [*args, *as_tokens(str(chosen), left, verb)]
 
 
 def preset_options(preset: str, verb: str) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def preset_args(preset: str, verb: str) -> list[str]:
     Raises:
         PresetError: As `with_preset`.
     """
-    return _as_tokens(preset, preset_options(preset, verb), verb)
+    return as_tokens(preset, preset_options(preset, verb), verb)
 
 
 def resolved(config: Any) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _read(preset: str, verb: str, given: set[str]) -> dict[str, Any]:
             raise PresetError(
                 f"--preset {preset}: unknown section {section!r}: the verbs are {', '.join(VERBS)}"
             )
-        _check_keys(preset, section, options, options_of(VERBS[of]))
+        check_keys(preset, section, options, options_of(VERBS[of]))
         if of == verb and {*wanted} <= given:
             fitting.append(section)
     if not fitting:
@@ -227,9 +227,14 @@ def _read(preset: str, verb: str, given: set[str]) -> dict[str, Any]:
     return {str(k).replace("_", "-"): v for k, v in content[max(fitting, key=len)].items()}
 
 
-def _check_keys(
+def check_keys(
     preset: str, section: str, read: Mapping[Any, Any], options: Mapping[str, Option]
 ) -> None:
+    """Check that a section of a preset names options of its verb.
+
+    Raises:
+        PresetError: If a key is none; the message tells the closest one.
+    """
     known = [name for name, option in options.items() if not option.is_positional]
     known = [name for name in known if name not in _OF_THE_COMMAND]
     for key in read:
@@ -242,7 +247,7 @@ def _check_keys(
             )
 
 
-def _as_tokens(preset: str, read: Mapping[str, Any], verb: str) -> list[str]:
+def as_tokens(preset: str, read: Mapping[str, Any], verb: str) -> list[str]:
     """Return options as on the command line."""
     options = options_of(VERBS[verb])
     tokens: list[str] = []

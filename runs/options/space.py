@@ -1,0 +1,145 @@
+"""The space of a search: the options of a verb, some of them with a range in place of a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .presets import (
+    VERBS,
+    PresetError,
+    as_tokens,
+    check_keys,
+    check_types,
+    options_of,
+    read_preset,
+)
+
+# Those that leave a validation accuracy behind.
+TUNED = ("fit encoder", "fit patches", "fit classifier", "fit end-to-end", "fit cubes", "train")
+_RANGE = {"low", "high", "log", "step"}
+_EXPECTED = (
+    "expected {low: NUMBER, high: NUMBER} with 'log: true' or 'step: NUMBER' if wanted, or "
+    "{choose: [VALUE, VALUE, ...]}"
+)
+
+
+@dataclass(frozen=True)
+class Range:
+    """What an option may be.
+
+    Attributes:
+        choices: The values; empty if there is a range of numbers.
+        low: Smallest number.
+        high: Largest number.
+        step: Numbers are so far from each other; None for any.
+        log: Whether they are spread evenly in their logarithm.
+    """
+
+    choices: tuple[Any, ...] = ()
+    low: float = 0
+    high: float = 0
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether all numbers of the range are integers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search tries.
+
+    Attributes:
+        verb: Such as ``fit classifier``.
+        fixed: Options that all trials share, by name.
+        searched: What is searched for, by name.
+        preset: That says the other options, if any does.
+    """
+
+    verb: str
+    fixed: Mapping[str, Any]
+    searched: Mapping[str, Range]
+    preset: str | None = None
+
+    def command(self, out: Path, chosen: Mapping[str, Any]) -> list[str]:
+        """Return the command line of a trial, without ``focusgym``.
+
+        Args:
+            out: Folder of its run.
+            chosen: A value for each option that is searched for.
+        """
+        preset = [] if self.preset is None else [f"--preset={self.preset}"]
+        options = as_tokens(self.verb, {**self.fixed, **chosen}, self.verb)
+        return [*self.verb.split(), str(out), *preset, *options]
+
+
+def read_space(path: Path) -> Space:
+    """Read a space from its file.
+
+    Raises:
+        PresetError: If the file cannot be read, has other sections than one of a verb that has a
+            validation accuracy, or an option or a range that cannot be.
+    """
+    try:
+        content = read_preset(str(path))
+        if len(content) != 1 or next(iter(content)) not in TUNED:
+            raise PresetError(
+                f"{path}: expected one section, of {', '.join(TUNED)}; got {', '.join(content)}"
+            )
+        ((verb, section),) = content.items()
+        read = {str(key).replace("_", "-"): value for key, value in section.items()}
+        preset = read.pop("preset", None)
+        check_keys(str(path), verb, read, options_of(VERBS[verb]))
+    except PresetError as error:
+        raise PresetError(str(error).removeprefix("--preset ")) from error.__cause__
+    searched = {
+        name: _range(path, verb, name, value)
+        for name, value in read.items()
+        if isinstance(value, dict) and value.keys() & {"choose", *_RANGE}
+    }
+    if not searched:
+        raise PresetError(f"{path}: {verb}: no option has a range to search in: {_EXPECTED}")
+    fixed = {name: value for name, value in read.items() if name not in searched}
+    return Space(verb, fixed, searched, None if preset is None else str(preset))
+
+
+def _range(path: Path, verb: str, name: str, given: Mapping[str, Any]) -> Range:
+    """Return a range that is written as a mapping, of an option of a verb."""
+    where = f"{path}: {verb}: {name}"
+    if given.keys() == {"choose"}:
+        values = given["choose"]
+        if not isinstance(values, list) or len({repr(each) for each in values}) < 2:
+            raise PresetError(f"{where}: choose: expected two values or more; got {values!r}")
+        found = Range(choices=tuple(values))
+    else:
+        found = _numbers(where, given)
+    try:
+        for value in found.choices or (found.low, found.high):
+            check_types(VERBS[verb], {name: value})
+    except ValueError as error:
+        raise PresetError(f"{path}: {verb}: {error}") from None
+    return found
+
+
+def _numbers(where: str, given: Mapping[str, Any]) -> Range:
+    numbers = [given[name] for name in ("low", "high", "step") if name in given]
+    are_numbers = all(
+        isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+        for x in numbers
+    )
+    log, step = given.get("log", False), given.get("step")
+    if not {"low", "high"} <= given.keys() <= _RANGE or not are_numbers or log not in (True, False):
+        raise PresetError(f"{where}: {_EXPECTED}; got {given!r}")
+    low, high = given["low"], given["high"]
+    if not low < high or (log and low <= 0) or (step is not None and (log or step <= 0)):
+        raise PresetError(
+            f"{where}: expected low below high, both positive where log is true, and a positive "
+            f"step or log, not both; got {given!r}"
+        )
+    return Range(low=low, high=high, step=step, log=log)

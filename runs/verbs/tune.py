@@ -1,0 +1,72 @@
+"""The verb ``tune``: the options of a verb that are best on val."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from ...recognizer.files.regular import file_digest
+from ...recognizer.files.whole import write_whole
+from ..configs.tune import TuneConfig
+from ..console import PlainConsole
+from ..folders.run_folder import RESULTS, run_folder
+from ..options.parse import UsageError, tell
+from ..options.presets import CONFIG, PresetError
+from ..options.space import read_space
+from ..training.tuning import best_of, search
+
+BEST = "best.yaml"
+_SHOWN = 10  # trials in the table
+
+
+def tune(config: TuneConfig) -> dict[str, Any]:
+    """Search, and print the best trials.
+
+    Returns:
+        The content of ``results.json``: ``verb``, ``trials`` and the number of the ``best``.
+
+    Raises:
+        UsageError: If the space cannot be used.
+        OutputError: If something is in the way, or another search was begun there.
+        TuningError, FailedError: As `search`.
+    """
+    try:
+        space = read_space(config.space)
+    except PresetError as error:
+        raise UsageError(str(error)) from None
+    jobs = config.jobs or os.cpu_count() or 1
+    may_change, data = ("trials", "jobs", "space"), {"space": file_digest(config.space)}
+    with run_folder(config.out, "tune", config, data, resume=None, may_change=may_change):
+        trials = search(space, config.out, config.trials, jobs, config.seed)
+        best = best_of(trials)
+        run = config.out / "trials" / f"{best.number:04d}"
+        shutil.copyfile(run / CONFIG, config.out / BEST)
+        results = {
+            "verb": space.verb,
+            "best": best.number,
+            "trials": [asdict(each) for each in trials],
+        }
+        write_whole(config.out / RESULTS, json.dumps(results, indent=2))
+    if config.json:
+        tell(json.dumps(results))
+        return results
+    table = Table("trial", *space.searched, "right on val, %")
+    for each in sorted(trials, key=lambda each: -(each.accuracy or 0))[:_SHOWN]:
+        right = each.failed or f"{100 * (each.accuracy or 0):.1f}"
+        table.add_row(str(each.number), *map(_shown, each.chosen.values()), right)
+    PlainConsole().print_whole(table)
+    tell(
+        f"{config.out / BEST} is a preset with the best of {len(trials)} trials. It was chosen on "
+        "val, whose accuracy therefore flatters it: measure it on test, with other seeds.\n"
+        f"next: focusgym {space.verb} OUT --preset {config.out / BEST}"
+    )
+    return results
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
