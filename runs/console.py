@@ -1,8 +1,10 @@
-"""Printing for people: whatever names come from files, they are text and nothing else."""
+"""Printing and drawing for people: names from files are text and nothing else."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -10,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..recognizer import escaped
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class PlainConsole(Console):
@@ -35,3 +40,16 @@ class PlainConsole(Console):
         needed = Measurement.get(unbounded, unbounded.options, table).maximum
         self.width = max(self.width, needed)
         self.print(table)
+
+
+def plainly(draw: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that draws figures take texts as they are: a dollar sign begins no formula."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        from matplotlib import rc_context
+
+        with rc_context({"text.parse_math": False, "text.usetex": False}):
+            return draw(*args, **kwargs)
+
+    return drawn

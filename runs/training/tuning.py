@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ from .processes import in_processes
 if TYPE_CHECKING:
     import optuna
 
-_FOCUSGYM = "import sys; from focusgym.runs.cli import main; main(sys.argv[1:])"
 _RANDOM = 10  # trials before the first that is proposed from others
 
 
@@ -187,15 +186,18 @@ def best_of(trials: Sequence[Trial]) -> Trial:
 
 def _focusgym(words: Sequence[str], run: Path) -> tuple[str, str]:
     """Run a command; return why it failed, empty if it did not, and what it printed."""
-    ran = subprocess.run(
-        [sys.executable, "-c", _FOCUSGYM, *words], capture_output=True, text=True, check=False
-    )
+    from ..cli import main
+
+    printed, told, status = StringIO(), StringIO(), 0
+    try:
+        with redirect_stdout(printed), redirect_stderr(told):
+            main(words)
+    except SystemExit as error:
+        status = int(error.code or 0)
     with run.with_name(f"{run.name}.log").open("a", encoding="utf-8") as log:
-        log.write(f"$ focusgym {shlex.join(words)}\n{ran.stderr}\n{ran.stdout}\n")
-    if ran.returncode < 0:
-        return f"ended by signal {-ran.returncode}", ""
-    lines = ran.stderr.strip().splitlines() or ["nothing was said"]
-    return (lines[-1].removeprefix("focusgym: ") if ran.returncode else ""), ran.stdout
+        log.write(f"$ focusgym {shlex.join(words)}\n{told.getvalue()}{printed.getvalue()}\n")
+    lines = told.getvalue().strip().splitlines() or ["nothing was said"]
+    return (lines[-1].removeprefix("focusgym: ") if status else ""), printed.getvalue()
 
 
 def _write(folder: Path, trial: Trial) -> None:
