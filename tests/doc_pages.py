@@ -33,6 +33,7 @@ from focusgym.runs.configs.import_checkpoint import ImportConfig
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.configs.recognize import RecognizeConfig
 from focusgym.runs.configs.replay import ReplayConfig
+from focusgym.runs.configs.tune import TuneConfig
 from focusgym.runs.options.presets import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +64,7 @@ CONFIGS: dict[str, type[Any]] = {
     "cache info": CacheInfoConfig,
     "cache merge": CacheMergeConfig,
     "cache headroom": CacheHeadroomConfig,
+    "tune": TuneConfig,
     "evaluate": EvaluateConfig,
     "replay": ReplayConfig,
     "recognize": RecognizeConfig,
