@@ -5,6 +5,7 @@ Frame i shows the bits of i as dark and bright blocks, so that no two frames are
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -196,6 +197,10 @@ def write_video(
                 out.mux(packet)
     except (av.FFmpegError, ValueError, OverflowError, TypeError) as error:
         raise NotWritable(f"{codec} in {container}, {structure}: {error}") from error
+    finally:
+        if codec == "av1" and hasattr(os, "sched_setscheduler"):
+            # Run by root, SVT-AV1 makes this thread a real-time one, which stops all others.
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
