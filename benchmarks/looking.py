@@ -6,8 +6,10 @@ are in both encoders. It builds a cache with patches of every size. Which size i
 val, before any policy is trained: the one with which a linear rule on the glance is most accurate,
 see ``focusgym cache headroom``. Then ``focusgym compare`` trains f_C and AdaFocus for every seed,
 with ``-- --plus`` AdaFocus+ too, and printed is how the learned policy differs on test from random,
-central, Gaussian patches and the best fixed box, which is chosen on val. Called again it goes on
-after what is complete. The sizes that are usual here fit clips of 192 px.
+central, Gaussian patches and the best fixed box, which is chosen on val. With
+``-- --variants no_glance`` the same is printed a second time for an f_C that does not read the
+glance, as in Table 5 of the paper. Called again it goes on after what is complete. The sizes that
+are usual here fit clips of 192 px.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 FOCUSGYM = "import sys; from focusgym.runs.cli import main; main(sys.argv[1:])"
 DESIGN = "increment_over_random"
+NO_GLANCE = "no_glance"
 
 
 def main() -> None:
@@ -42,12 +45,14 @@ def main() -> None:
     make_cache(args)
     chosen = max(args.patch, key=lambda side: headroom(args, side))
     print(f"patches of {chosen} px, chosen on val")
-    focusgym(
-        *("compare", args.out / "compare", "--preset", "clips_sharp", "--patch", chosen),
-        *("--cache", args.out / "cache", "--seeds", args.seeds, "--reward", DESIGN),
-        *("--no-plus", *given[end + 1 :]),
-    )
-    tell(json.loads((args.out / "compare" / "results.json").read_text()))
+    blind = [f"{DESIGN} {NO_GLANCE}"] if NO_GLANCE in given[end:] else []
+    for reference in (*blind, DESIGN):
+        focusgym(
+            *("compare", args.out / "compare", "--preset", "clips_sharp", "--patch", chosen),
+            *("--cache", args.out / "cache", "--seeds", args.seeds, "--reward", DESIGN),
+            *("--reference", reference, "--no-plus", *given[end + 1 :]),
+        )
+        tell(json.loads((args.out / "compare" / "results.json").read_text()))
 
 
 def make_cache(args: argparse.Namespace) -> None:
