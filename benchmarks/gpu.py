@@ -1,0 +1,292 @@
+"""What a GPU gives: agreement with the CPU, and rates beside what the card does at its best.
+
+``python benchmarks/gpu.py outputs/gpu`` takes at most eight minutes on one card; ``--device cpu
+--small`` tries the script where there is none. It builds a cache of videos that it makes, trains
+FocusPPO at the paper's sizes and recognizes at the paper's sizes, on the device; compares features,
+logits and predictions with those of the CPU; and writes ``results.json`` after each part. A part
+that fails is told, and the next begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from environment import ENV
+from rows import row
+from synthetic import T, paper_sizes
+from torch import nn
+
+from focusgym.agents import PRESETS, FocusPPO
+from focusgym.envs import make_sb3
+from focusgym.feature_cache import (
+    CacheConfig,
+    DigitsConfig,
+    FeatureCache,
+    build_cache,
+    make_digits,
+    video_table,
+)
+from focusgym.recognizer import (
+    AdaptiveRecognizer,
+    ClassifierConfig,
+    Encoder,
+    EncoderConfig,
+    FrameConfig,
+    GruClassifier,
+    PatchGrid,
+    PolicyConfig,
+    PolicyNetwork,
+    encoder_gmacs,
+    option_group,
+)
+
+Row = dict[str, float | str]
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large everything is.
+
+    Attributes:
+        videos: To build a cache of.
+        compared: Of them, those that the CPU encodes too.
+        steps: T of cache and recognizer.
+        frame_px: S of both.
+        patch_px: P of both.
+        grid: Candidates per axis of the cache.
+        local: f_L.
+        envs: Numbers of episodes that are trained on at a time.
+        batches: Numbers of videos that are recognized at a time.
+        matrix: Side of the matrices that tell what the card does at its best.
+    """
+
+    videos: int = 192
+    compared: int = 4
+    steps: int = 8
+    frame_px: int = 224
+    patch_px: int = 128
+    grid: int = 7
+    local: str = "resnet50"
+    envs: tuple[int, ...] = (64, 512)
+    batches: tuple[int, ...] = (1, 8, 64)
+    matrix: int = 8192
+
+
+SMALL = Sizes(4, 2, 2, 64, 32, 2, "mobilenet_v2", (4,), (1, 2), 512)
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(run: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> list[float]:
+    """Return how long each of some runs takes, after one that warms up."""
+    found = []
+    for repeat in range(repeats + 1):
+        wait(device)
+        start = time.perf_counter()
+        run()
+        wait(device)
+        if repeat:
+            found.append(time.perf_counter() - start)
+    return found
+
+
+def limits(_: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
+    """Measure what the card does at its best: multiply-adds, memory, and the way from the CPU."""
+    table: dict[str, Row] = {}
+    n = sizes.matrix
+    for name, dtype, tf32 in (
+        ("float32", torch.float32, False),
+        ("tf32", torch.float32, True),
+        ("bfloat16", torch.bfloat16, False),
+    ):
+        a = torch.randn(n, n, device=device, dtype=dtype)
+        with matrix_products(tf32):
+            taken = seconds(lambda a=a: a @ a, device)
+        how = f"product of two {n}×{n} matrices, {name}"
+        table[f"gpu_product_{name}"] = row([n**3 / 1e9 / s for s in taken], "GMAC/s", how)
+    block = torch.empty(n * n // 4, device=device)
+    moved = 2 * block.numel() * block.element_size() / 1e9
+    taken = seconds(block.clone, device)
+    table["gpu_memory_rate"] = row([moved / s for s in taken], "GB/s", "read and written")
+    there = torch.empty(block.shape, pin_memory=device.type == "cuda")
+    taken = seconds(lambda: block.copy_(there, non_blocking=True), device)
+    table["gpu_from_cpu"] = row([moved / 2 / s for s in taken], "GB/s", "from pinned memory")
+    return table
+
+
+class matrix_products:
+    """Inside the block, products of float32 may be rounded to TF32 or not."""
+
+    def __init__(self, tf32: bool) -> None:
+        """Take whether they may."""
+        self.tf32 = tf32
+
+    def __enter__(self) -> None:
+        """Set it, and remember what was set."""
+        self.before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+
+    def __exit__(self, *_: object) -> None:
+        """Set what was set before."""
+        torch.set_float32_matmul_precision(self.before)
+
+
+def networks(sizes: Sizes) -> tuple[Encoder, Encoder]:
+    """Return f_G and f_L with random weights, whose BatchNorms know noise: else nothing is left."""
+    torch.manual_seed(0)
+    glance, local = (Encoder(EncoderConfig(name)) for name in ("mobilenet_v2", sizes.local))
+    frames = torch.randint(0, 256, (4, 3, sizes.frame_px, sizes.frame_px), dtype=torch.uint8)
+    for network in (glance, local):
+        for module in network.train().modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # the statistics of all that was seen
+        with torch.no_grad():
+            network(frames)
+        network.eval()
+    return glance, local
+
+
+def building(out: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
+    """Build a cache on the device, and of some of its videos on the CPU."""
+    data = out / "data"
+    if not data.exists():
+        made = DigitsConfig(n_train=sizes.videos - 2, n_val=1, n_test=1, n_frames=sizes.steps)
+        make_digits(made, data)
+    glance, local = networks(sizes)
+    encoders = {"glance": glance, "local": local}
+    group = option_group(PatchGrid(sizes.frame_px, sizes.patch_px, sizes.grid), "local", local)
+    frames = FrameConfig(sizes.steps, sizes.frame_px, sizes.frame_px)
+    paths = sorted(str(path) for path in data.rglob("*.mp4"))
+
+    def build(name: str, count: int, where: str) -> FeatureCache:
+        shutil.rmtree(out / name, ignore_errors=True)
+        videos = video_table(paths[:count], [i % 10 for i in range(count)], ["train"] * count)
+        config = CacheConfig(frames, (group,), device=where)
+        classes = [str(i) for i in range(10)]
+        build_cache(videos, classes, out / name, copy.deepcopy(encoders), config)
+        return FeatureCache.open(out / name)
+
+    start = time.perf_counter()
+    few = build("few", sizes.compared, f"{device}")
+    few_s = time.perf_counter() - start
+    start = time.perf_counter()
+    build("cache", sizes.videos, f"{device}")
+    built_s = time.perf_counter() - start - few_s
+    n = sizes.videos - sizes.compared
+    gmacs = sizes.steps * (
+        encoder_gmacs(glance, sizes.frame_px) + group.places.n_options * group.gmacs
+    )
+    how = (
+        f"{n} videos of 64 px, T = {sizes.steps}, S = {sizes.frame_px}, P = {sizes.patch_px}, "
+        f"K = {group.places.n_options}, MobileNet-V2 and {sizes.local}; a small build taken off"
+    )
+    beside = build("few_cpu", sizes.compared, "cpu")
+    rows = np.arange(sizes.compared)
+    ours, theirs = (
+        each.glance_maps(rows).float().cpu().numpy().astype(np.float64) for each in (few, beside)
+    )
+    apart = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    return {
+        "gpu_build_frames_per_second": row([n * sizes.steps / built_s], "1/s", how),
+        "gpu_build_rate": row([n * gmacs / built_s], "GMAC/s", how),
+        "gpu_features_apart": row(
+            [float(apart)], "", "largest difference of glance maps from the CPU's, over the largest"
+        ),
+    }
+
+
+def training(out: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
+    """Train FocusPPO at the paper's sizes, f_C and features on the device."""
+    paths = paper_sizes(out / "paper_sizes")
+    table: dict[str, Row] = {}
+    for n_envs in sizes.envs:
+        env = make_sb3(ENV, n_envs, **paths, observation="index", device=f"{device}")
+        keywords = PRESETS["paper"].keywords(T)
+        model = FocusPPO("GruPolicy", env, **keywords, seed=0, device=device)
+        steps = model.n_steps * n_envs
+        taken = seconds(lambda m=model, s=steps: m.learn(s, reset_num_timesteps=False), device)
+        how = f"FocusPPO, paper's sizes, {n_envs} episodes, whole iterations"
+        table[f"gpu_train_steps_per_second_{n_envs}"] = row([steps / s for s in taken], "1/s", how)
+    return table
+
+
+def recognizing(out: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
+    """Recognize on the device; compare predictions and logits with those of the CPU."""
+    glance, local = networks(sizes)
+    f_c = GruClassifier(ClassifierConfig(glance.channels, local.channels, 200)).eval()
+    side = sizes.frame_px // 32
+    grid = PatchGrid(sizes.frame_px, sizes.patch_px, sizes.grid)
+    config = PolicyConfig(side, side, glance.channels, grid.n_options)
+    parts: list[nn.Module] = [glance.fused(), local.fused(), f_c, PolicyNetwork(config).eval()]
+    here = [copy.deepcopy(each).to(device) for each in parts]
+    on_cpu, on_device = (
+        AdaptiveRecognizer(f_g, f_l, c, grid, pi)  # type: ignore[arg-type]
+        for f_g, f_l, c, pi in (parts, here)
+    )
+    table: dict[str, Row] = {}
+    shape = (sizes.steps, 3, sizes.frame_px, sizes.frame_px)
+    for batch in sizes.batches:
+        frames = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8, device=device)
+        with torch.inference_mode():
+            taken = seconds(lambda f=frames: on_device(f), device)
+            gmacs = float(on_device(frames).gmacs[:, -1].mean())
+        how = f"MobileNet-V2 and {sizes.local}, T = {sizes.steps}, P = {sizes.patch_px}"
+        how += f", {batch} videos"
+        key = f"gpu_recognize_{batch}"
+        table[f"{key}_videos_per_second"] = row([batch / s for s in taken], "1/s", how)
+        table[f"{key}_rate"] = row([batch * gmacs / s for s in taken], "GMAC/s", how)
+    frames = torch.randint(0, 256, (sizes.compared, *shape), dtype=torch.uint8)
+    with torch.inference_mode():
+        ours, theirs = on_device(frames.to(device)), on_cpu(frames)
+    same = (ours.options.cpu() == theirs.options).double().mean()
+    apart = (ours.logits.cpu().double() - theirs.logits.double()).abs().max()
+    how = f"{sizes.compared} videos of noise, random weights, beside the CPU"
+    table["gpu_same_patches"] = row([float(same)], "", f"share of the choices; {how}")
+    table["gpu_logits_apart"] = row([float(apart)], "", f"largest difference; {how}")
+    return table
+
+
+def main() -> None:
+    """Run all parts in turn, and write the table after each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true", help="sizes to try the script with")
+    asked = parser.parse_args()
+    device, sizes = torch.device(asked.device), SMALL if asked.small else Sizes()
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("there is no CUDA device here: --device cpu --small tries the script")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(f"measured on {name}, torch {torch.__version__}")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    table: dict[str, Row] = {}
+    for part in (limits, building, training, recognizing):
+        start = time.perf_counter()
+        try:
+            table |= part(asked.out, device, sizes)
+        except Exception:
+            traceback.print_exc()
+        print(f"{part.__name__}: {time.perf_counter() - start:.0f} s")
+        (asked.out / "results.json").write_text(json.dumps(table, indent=2))
+    for key, each in table.items():
+        spread = f"[{each['low']:.5g}, {each['high']:.5g}]"
+        print(f"{key:40} {each['value']:>12.5g} {each['unit']:8} {spread}")
+
+
+if __name__ == "__main__":
+    main()
