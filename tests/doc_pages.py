@@ -76,7 +76,8 @@ OPTIONAL = ("torchrl", "skrl", "moviepy")
 FOREIGN = ("tyro-write-completion", "help", "version")  # of the command itself
 # Modules that blocks import, and the verbs.
 HEAVY = [
-    *("gymnasium", "pandas", "sb3_contrib", "torch._dynamo", "torchvision"),
+    *("gymnasium", "pandas", "plotly.graph_objs", "plotly.io", "sb3_contrib", "torch._dynamo"),
+    *("torchvision", "torchvision.models", "torchvision.transforms.v2"),
     *(
         f"focusgym.runs.verbs.{verb}"
         for verb in ("quickstart", "cache", "data", "fit", "compare", "replay")
@@ -190,7 +191,7 @@ def in_short() -> None:
     """Change what makes documented commands slow and has tests of its own."""
     from focusgym.feature_cache.videos import digits
     from focusgym.recognizer import FrameConfig
-    from focusgym.runs.comparison import grid, systems
+    from focusgym.runs.comparison import grid, stage_three, systems
     from focusgym.runs.verbs import quickstart
 
     # MobileNet-V2 on 8 × 49 patches of each clip, and 200 epochs: less of everything here.
@@ -209,7 +210,7 @@ def in_short() -> None:
         for given in calls.values():
             function(*given)
 
-    grid.in_processes = systems.in_processes = here
+    grid.in_processes = systems.in_processes = stage_three.in_processes = here
 
 
 def run_documents(folders: list[Path]) -> None:

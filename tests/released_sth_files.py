@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class TemporalShift(nn.Module):
-    """What is put around a convolution: each channel of each frame is moved by itself."""
+    """What is put around a convolution: of each frame two parts of its channels are moved."""
 
     def __init__(self, net: nn.Module, n_frames: int) -> None:
         super().__init__()
@@ -21,12 +21,12 @@ class TemporalShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         part, shifted = x.shape[1] // 8, torch.zeros_like(x)
+        channels = slice(part), slice(part, 2 * part), slice(2 * part, None)
         for row in range(len(x)):
             clip, frame = divmod(row, self.n_frames)
-            for channel in range(x.shape[1]):
-                source = frame + (1 if channel < part else -1 if channel < 2 * part else 0)
-                if 0 <= source < self.n_frames:
-                    shifted[row, channel] = x[clip * self.n_frames + source, channel]
+            for step, of in zip((1, -1, 0), channels, strict=True):
+                if 0 <= frame + step < self.n_frames:
+                    shifted[row, of] = x[clip * self.n_frames + frame + step, of]
         out: Tensor = self.net(shifted)
         return out
 

@@ -6,7 +6,7 @@ Frame i shows the bits of i as dark and bright blocks, so that no two frames are
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -262,8 +262,12 @@ def middles(n: int, steps: int) -> list[int]:
     return [int(n / steps / 2 + n / steps * k) for k in range(steps)]
 
 
-def compare(path: Path) -> str:
-    """Hold what is read of a file to its plain decode: T = 1, 4, 16, and 50 places at random.
+def compare(path: Path, asked: Sequence[int | None] = (1, 4, 16, None)) -> str:
+    """Hold what is read of a file to its plain decode.
+
+    Args:
+        path: The file.
+        asked: Numbers of segments T, of which the middle frames are read; None: 50 at random.
 
     Returns:
         What read it; or ``refused``, with words that name the file.
@@ -271,7 +275,7 @@ def compare(path: Path) -> str:
     clip, ways = Clip(str(path)), set()
     shown = shown_of(path, path.stat().st_mtime_ns)
     rng = np.random.default_rng(0)
-    for steps in (1, 4, 16, None):
+    for steps in asked:
 
         def choose(first: int, n: int, steps: int | None = steps) -> NDArray[np.int64]:
             if steps is None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -74,14 +75,15 @@ def preset_names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if ".yaml" in f.name)
 
 
-def options_of(config: type[Any]) -> dict[str, Option]:
+@cache
+def options_of(config: type[Any]) -> Mapping[str, Option]:
     """Return the options of a verb's config by name, those of the configs in it included."""
     hints = get_type_hints(config)
     found: dict[str, Option] = {}
     for each in fields(config):
         hint = hints[each.name]
         if is_dataclass(hint):
-            found |= options_of(hint)  # type: ignore[arg-type]
+            found.update(options_of(hint))  # type: ignore[arg-type]
         else:
             how = str(each.type)
             found[each.name.replace("_", "-")] = Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from digit_caches import digit_cache
+from fused_once import fused_once
 from support import write_classifier
 
 from focusgym.agents import TaskRecognizer, play_task
@@ -40,6 +42,12 @@ PLAYED = [
     for seen in config_class(name).observations
     if seen != "index"
 ] + [("AdaFocusPlus", {"action_set": "flat"})]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def encoders_once() -> Iterator[None]:
+    with fused_once():
+        yield
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["frames", "segments"])

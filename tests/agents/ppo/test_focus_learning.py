@@ -54,7 +54,7 @@ def test_both_learn_where_and_whether_to_look(tmp_path: Path) -> None:
     files, target = informative_files(tmp_path)
     env = make_env("both", files, 30, penalty={"per_px2": 1e-4})
     model = make_model("both", files, env, batch_size=15 * T, keep_from=0.3, seed=1, **LEARNING)
-    model.learn(100 * 30 * T)
+    model.learn(50 * 30 * T)
     cache = FeatureCache.open(files["cache"])
     test = cache.split("test")
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_a_target_is_met(tmp_path: Path, share: float, price: float) -> None:
         ent_coef=0.02, **LEARNING,
     )  # fmt: skip
     history = history_of(model)
-    model.learn(30 * 30 * T)
+    model.learn(16 * 30 * T)
     prices_seen = history["keep/penalty"]  # at first half of the frames are looked at
     assert prices_seen[5] > prices_seen[0] if share < 0.5 else prices_seen[5] < prices_seen[0]
     assert model.target_share == pytest.approx(share)
@@ -243,13 +243,13 @@ def test_draws_of_rollouts_and_learners_are_their_own(files: Files) -> None:
             learner.actor.weight.zero_()
             learner.actor.bias.zero_()
     spy = Spy()
-    model.learn(60 * ROLLOUT, callback=spy)
-    taken = np.stack([played.taken for played in spy.played])  # (60, N, T, 2)
-    location, keep = taken[..., 0].reshape(60, -1), taken[..., 1].reshape(60, -1)
-    assert len(np.unique(location, axis=0)) == len(np.unique(keep, axis=0)) == 60
+    model.learn(24 * ROLLOUT, callback=spy)
+    taken = np.stack([played.taken for played in spy.played])  # (24, N, T, 2)
+    location, keep = taken[..., 0].reshape(24, -1), taken[..., 1].reshape(24, -1)
+    assert len(np.unique(location, axis=0)) == len(np.unique(keep, axis=0)) == 24
     assert np.bincount(location.ravel(), minlength=9) == pytest.approx(
-        np.full(9, 60 * N_ENVS * T / 9), abs=5 * (60 * N_ENVS * T / 9) ** 0.5
+        np.full(9, 24 * N_ENVS * T / 9), abs=5 * (24 * N_ENVS * T / 9) ** 0.5
     )
     # The same uniforms for both would tie small options to skips.
     correlation = np.corrcoef(location.ravel(), keep.ravel())[0, 1]
-    assert abs(correlation) < 5 / (60 * N_ENVS * T) ** 0.5
+    assert abs(correlation) < 5 / (24 * N_ENVS * T) ** 0.5

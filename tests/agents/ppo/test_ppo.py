@@ -200,14 +200,14 @@ def test_ppo_learns_to_look_where_the_label_is(tmp_path: Path, classifier: GruCl
             classifier.head.weight[label, label] = 3.0
     path = tmp_path / "classifier"
     write_bundle(path, "classifier", classifier.config, classifier, cache.fingerprint)
-    config = PPOConfig(epochs=60, n_envs=30, minibatch=15, lr=1e-2, conv_channels=4, hidden=32)
+    config = PPOConfig(epochs=30, n_envs=30, minibatch=15, lr=1e-2, conv_channels=4, hidden=32)
     policy, returns = train_policy(cache.root, path, config, seed=0)
-    assert len(returns) == 120
+    assert len(returns) == 60
     test = cache.split("test")
     target = np.load(cache.root / "target.npy")[test]
     found = policy(cache.glance_maps(test)).argmax(-1).numpy() == target
     assert found.mean() > 0.9
-    assert np.mean(returns[-20:]) > np.mean(returns[:5]) + 0.5
+    assert np.mean(returns[-10:]) > np.mean(returns[:5]) + 0.5
 
     write_bundle(tmp_path / "policy", "policy", policy.config, policy, cache.fingerprint)
     again = read_policy(tmp_path / "policy", cache.fingerprint)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -47,29 +49,41 @@ FAMILIES = {
     "squeezenet1_1": None,
     "vgg11": None,
 }
+# What draws first weights, which takes longer than all that is computed with them.
+DRAWS = ("kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_")
 OPTIONS: dict[str, Any] = {"googlenet": {"init_weights": False, "transform_input": True}}
 
 
+def nothing_drawn() -> AbstractContextManager[Any]:
+    return patch.multiple(nn.init, **dict.fromkeys(DRAWS, lambda tensor, *_, **__: tensor))
+
+
 @lru_cache
+@torch.no_grad()
 def network(name: str) -> nn.Module:
-    """The whole network, with statistics that BatchNorm cannot ignore."""
+    """The whole network, with weights and statistics that normalisation cannot ignore."""
     torch.manual_seed(0)
-    if name == "vgg11":  # without its head of 120 million weights
-        features = vgg.make_layers(vgg.cfgs["A"], batch_norm=False)
-        return nn.ModuleDict({"features": features}).eval()
-    model = torchvision.models.get_model(name, weights=None, **OPTIONS.get(name, {})).eval()
+    with nothing_drawn():
+        if name == "vgg11":  # without its head of 120 million weights
+            model: nn.Module = nn.ModuleDict({"features": vgg.make_layers(vgg.cfgs["A"])})
+        else:
+            model = torchvision.models.get_model(name, weights=None, **OPTIONS.get(name, {}))
+    for key, weights in model.named_parameters():
+        if weights.ndim > 1:
+            weights.uniform_(-1, 1).mul_((3 / weights[0].numel()) ** 0.5)
+        else:
+            weights.uniform_(-0.2, 0.2).add_(key.endswith("weight"))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0.0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0.0, 0.1)
-    return model
+    return model.eval()
 
 
 @lru_cache
 def loaded(name: str) -> Encoder:
-    encoder = Encoder(EncoderConfig(name)).eval()
+    with nothing_drawn():
+        encoder = Encoder(EncoderConfig(name)).eval()
     load_weights(encoder, network(name).state_dict())
     return encoder
 

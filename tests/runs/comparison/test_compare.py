@@ -342,34 +342,6 @@ def test_an_interrupted_f_c_goes_on(
     assert calls[0] == []
 
 
-def test_patches_that_the_cache_lacks(
-    tiny_run: tuple[Path, dict[str, Any]],
-    tmp_path: Path,
-    calls: Calls,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Encoded once, with the cache's own encoders, into the comparison's folder."""
-    out = tmp_path / "c"
-    args = ["compare", str(out), f"--cache={tiny_run[0]}/cache", *HOW, "--seeds=1"]
-    args += ["--reward", "increments", "--json", "--patch", "28", "32"]
-    main(args)
-    summary = json.loads(capsys.readouterr().out)
-    assert summary["groups"] == ["p28_7x7", "p32_7x7"]
-    assert [path.name for path in (out / "caches").iterdir()] == ["p32_7x7"]
-    direct = FeatureCache.open(tiny_run[0] / "cache")
-    encoded = FeatureCache.open(out / "caches" / "p32_7x7")
-    assert (encoded.places.side_px, encoded.n_options) == (32, 49)
-    rows = np.arange(5)
-    np.testing.assert_array_equal(encoded.glance_maps(rows), direct.glance_maps(rows))
-    calls.clear()
-    main([arg for arg in args if arg != "--json"])
-    said = capsys.readouterr().out
-    assert "p32_7x7: accuracy (%) on 20 test videos" in said
-    assert said.splitlines()[-1] == f"{out}/index.html has the plots, results.csv the table"
-    assert calls == [[], []]
-    assert json.loads((out / "results.json").read_text()) == summary
-
-
 @pytest.mark.usefixtures("no_page")
 def test_cells_of_a_group_share_what_is_projected(
     compare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from dataclasses import MISSING, asdict, fields, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,6 @@ NEEDED = {
     "fit end-to-end": ("--videos", "v"),
     "fit cubes": ("--videos", "v"),
     "fit afnet": ("--videos", "v"),
-    "train": (),
-    "compare": (),
 }
 
 
@@ -54,6 +53,13 @@ def parsed(verb: str, *args: object) -> Any:
     """The config that a command line gives."""
     found = _parse([*verb.split(), "out", *map(str, args)])
     return getattr(found, "verb", found)
+
+
+@cache
+def of_preset(name: str, verb: str, *given: str) -> Any:
+    """The config that a preset gives for a verb, where these options are given as well."""
+    args = [arg for option in given for arg in (f"--{option}", "x")]
+    return parsed(verb, *NEEDED.get(verb, ()), *args, "--preset", name)
 
 
 def policy_of(*args: object) -> PPOConfig:
@@ -121,9 +127,7 @@ def test_every_key_of_a_preset_decides(name: str) -> None:
     assert len(preset_names()) == 28 + len(SYSTEMS)
     for section, options in read_preset(name).items():
         verb, *given = section.split(" --")
-        args = [arg for option in given for arg in (f"--{option}", "x")]
-        config = parsed(verb, *NEEDED[verb], *args, "--preset", name)
-        found = resolved(config)
+        found = resolved(of_preset(name, verb, *given))
         for key, value in options.items():
             assert found[key] == value, (section, key)
 
@@ -370,11 +374,11 @@ print([name for name in ("torch", "numpy", "pandas") if name in sys.modules])
 def test_each_system_has_a_preset(name: str) -> None:
     """It trains that system, on a cache with what it reads, with an f_C of its kind."""
     system = find_system(name)
-    train = parsed("train", "--preset", name)
+    train = of_preset(name, "train")
     assert train.method.system == name
     check_other_options(train)
     assert system_of(train.method, train.learning).name == name
-    compare = parsed("compare", "--preset", name)
+    compare = of_preset(name, "compare")
     # Those trained by gradient stand beside the same decisions learned otherwise.
     others = {
         "adafocus_v2": ["adafocus_v2_ppo", "adafocus_v2_sac"],
@@ -386,11 +390,11 @@ def test_each_system_has_a_preset(name: str) -> None:
         ],
     }
     assert (compare.reward, compare.systems) == ((), (name, *others.get(name, [])))
-    head = parsed("fit classifier", *NEEDED["fit classifier"], "--preset", name)
+    head = of_preset(name, "fit classifier")
     of_head = (head.head.aggregation, head.order, head.head.reuse_glance, head.skip_rate)
     kind = ClassifierKind(*of_head)
     assert kind == system.classifier
-    content = parsed("cache build", *NEEDED["cache build"], "--preset", name).content
+    content = of_preset(name, "cache build").content
     groups = [read_group(text, content.frames.frame) for text in content.group]
     kind_of_places = PatchGrid if system.places == "patches" else WholeFrame
     assert all(isinstance(group.places, kind_of_places) for group in groups)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from digit_caches import digit_cache
+from fused_once import fused_once
 from support import write_classifier
 
 from focusgym.agents import SYSTEMS, LearnedSystem, find_system
@@ -39,6 +40,12 @@ SHORT = {
     "adafocus_v2_sac": ("--decisions=30", "--learner={n_envs: 3, learning_starts: 9}"),
 }
 STEPS = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def encoders_once() -> Iterator[None]:
+    with fused_once():
+        yield
 
 
 @pytest.fixture(scope="module")
