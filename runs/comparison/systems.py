@@ -1,4 +1,4 @@
-"""Rows of systems: an f_C for each kind, a training for each setting and seed."""
+"""Rows of systems: an f_C for each kind and seed, a training for each setting and seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...agents import LearnedSystem, System, find_system
 from ...agents.systems.registry import SYSTEMS
-from ...feature_cache import FeatureCache, read_manifest, stored_groups
+from ...feature_cache import FeatureCache
 from ..configs.compare import CompareConfig
 from ..configs.train import (
     LearnerConfig,
@@ -20,7 +20,7 @@ from ..configs.train import (
 from ..evaluation.trace import read_played
 from ..folders.run_folder import RESULTS, is_run
 from ..options.parse import UsageError
-from ..options.systems import groups_of_system, system_of
+from ..options.systems import groups_of_system, own_groups, system_of
 from ..training.policy_run import PLAYED, learning_curve, read_results
 from ..training.processes import in_processes
 from ..training.system_run import run_system
@@ -49,29 +49,13 @@ class SystemJob:
 def every_system(cache: Path) -> tuple[tuple[str, ...], list[str]]:
     """Return the names of all systems that a cache serves, and a note on those that it does not.
 
-    Of several encoders the dearest need not be of a system's kind, as the full precision of
-    VideoIQ.
-
     Raises:
         CacheError: If the cache cannot be opened.
     """
-    manifest = read_manifest(cache)
-    networks = {
-        group.name: str(manifest["encoders"][group.encoder]["name"])
-        for group in stored_groups(manifest).values()
-    }
-    served, lacking = [], []
-    for name in SYSTEMS:
-        system = find_system(name)
-        try:
-            names = groups_of_system(system, cache, ())
-        except UsageError:
-            names = ()
-        if names and all(system.of_encoders in networks[each] for each in names[1:] or names):
-            served.append(name)
-        else:
-            lacking.append(name)
-    if not lacking:
+    systems = {name: find_system(name) for name in SYSTEMS}
+    n_groups = {name: len(own_groups(system, cache)) for name, system in systems.items()}
+    served = [name for name, n in n_groups.items() if n > systems[name].several_groups]
+    if not (lacking := [name for name in SYSTEMS if name not in served]):
         return tuple(served), []
     return tuple(served), [
         f"Left out of --systems {ALL}, for the cache has not what they read: {', '.join(lacking)}. "
@@ -80,7 +64,7 @@ def every_system(cache: Path) -> tuple[tuple[str, ...], list[str]]:
 
 
 def system_jobs(config: CompareConfig) -> list[SystemJob]:
-    """Return a job per setting and seed of each system that learns, and per setting of the others.
+    """Return a job per setting and seed of each system.
 
     Raises:
         UsageError: If a system is unknown or given twice, two have one name, there are options for
@@ -110,13 +94,13 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         knob = len(system.settings) > 1
         for setting in system.settings:
             label = system.setting_label(setting)
-            for seed in range(config.seeds if system.learns else 1):
+            for seed in range(config.seeds):
                 training = TrainConfig(
                     config.out / "cells" / ALONE / system.name / slug(label) / f"seed-{seed}",
                     PolicyTrainingConfig(threads=config.policy.threads or 1),
                     SkipConfig(),
                     config.cache,
-                    config.out / "classifiers" / f_c,
+                    config.out / "classifiers" / f_c / f"seed-{seed}",
                     groups,
                     seed=seed,
                     device=config.device,
@@ -140,7 +124,9 @@ def run_systems(jobs: Sequence[SystemJob], config: CompareConfig) -> None:
     """
     wanted = {job.config.classifier: job for job in jobs}
     missing = {f"{path}": (job, config) for path, job in wanted.items() if not _is_there(path)}
-    (config.out / "classifiers").mkdir(exist_ok=True)
+    for path in wanted:
+        assert path is not None
+        path.parent.mkdir(parents=True, exist_ok=True)
     in_processes(_train_classifier, missing, config.jobs, "f_C", len(wanted) - len(missing))
     todo = {f"{job.config.out}": (job,) for job in jobs if not (job.config.out / RESULTS).is_file()}
     in_processes(_train_cell, todo, config.jobs, "systems", len(jobs) - len(todo))
@@ -231,7 +217,15 @@ def _is_there(path: Path | None) -> bool:
 def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
     f_c, kind = job.config.classifier, job.system.classifier
     assert f_c is not None
-    train_f_c(f_c, config.cache, job.config.group, config, kind, skip_rate=kind.skip_rate)
+    train_f_c(
+        f_c,
+        config.cache,
+        job.config.group,
+        config,
+        kind,
+        skip_rate=kind.skip_rate,
+        seed=job.config.seed,
+    )
 
 
 def _train_cell(job: SystemJob) -> None:

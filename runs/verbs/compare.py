@@ -94,6 +94,11 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         jobs, systems = jobs_of(config, groups), system_jobs(config)
         tuned = tuned_jobs(jobs, config)
         rows = [*rows_of(jobs), *tuned_rows(tuned), *system_rows(systems), *beside.names]
+        if twice := sorted({row for row in rows if rows.count(row) > 1}):
+            raise UsageError(
+                f"two rows would be called {twice[0]}: rename the design, system or run of yours "
+                "that has the name of another row"
+            )
         reference = _reference(config, rows)
         if config.end_to_end:
             beside.check(SplitVideos.of_cache(config.cache))
