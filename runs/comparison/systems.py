@@ -26,6 +26,7 @@ from ..training.processes import in_processes
 from ..training.system_run import run_system
 from .grid import Group, slug, train_f_c
 from .summary import Cell
+from .times import milliseconds
 
 ALL = "all"  # in place of names: every system that the cache serves
 ALONE = "systems"  # the group of rows of systems, where no reward designs are compared
@@ -154,6 +155,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
                 curve=curve,
                 setting=job.label,
                 usage=results["usage"],
+                milliseconds=milliseconds(out),
             )
             for name, side_px in places or [(ALONE, None)]
         ]

@@ -79,6 +79,9 @@ class CompareConfig:
             module:attribute of your own; all takes every one that the cache serves. Each is trained
             at all settings of its recipe, on whole frames or patches that the cache has to hold.
         learning: How they learn.
+        time: Also measure how many milliseconds a video takes, the median over so many test videos:
+            on one thread, from decoded frames to the prediction, with the first seed of each row
+            that is trained here and of each system.
         end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on
             their video files: the same test videos as those of the others.
     """
@@ -102,4 +105,5 @@ class CompareConfig:
     json: bool = False
     systems: tuple[str, ...] = ()
     learning: LearnerConfig = field(default_factory=LearnerConfig)
+    time: int = 0
     end_to_end: tuple[Path, ...] = ()

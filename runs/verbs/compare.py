@@ -33,6 +33,7 @@ from ..comparison.systems import (
     system_jobs,
     system_rows,
 )
+from ..comparison.times import check_times, time_runs
 from ..configs.compare import CompareConfig
 from ..console import PlainConsole
 from ..folders.atomic import OutputError, check_free
@@ -45,7 +46,7 @@ from ..options.presets import resolved
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
 _SETS = ("patch", "reward", "keep-ratios", "runs", "systems", "end-to-end", "variants")
-_GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache")
+_GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache", "time")
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         runs=tuple(run.resolve() for run in config.runs),
         end_to_end=tuple(run.resolve() for run in config.end_to_end),
     )
+    check_times(config)
     left_out: list[str] = []
     if ALL in config.systems:
         served, left_out = every_system(config.cache)
@@ -110,6 +112,9 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             run_jobs(jobs, config)
             fine_tune(tuned, config)
             run_systems(systems, config)
+            first = [(job.config.out, job.keep_ratios) for job in jobs if not job.config.seed]
+            first += [(job.config.out, ()) for job in systems if not job.config.seed]
+            time_runs(first, config.time, config.videos_root)
             cells = [
                 *cells_of(jobs),
                 *tuned_cells(tuned),

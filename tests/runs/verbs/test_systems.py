@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from support import add_frames, write_cache
 
+import focusgym
 from focusgym.agents import find_system
 from focusgym.agents.systems.registry import SYSTEMS
 from focusgym.runs.cli import main
 from focusgym.runs.comparison.systems import every_system
+
+PACKAGE = Path(focusgym.__file__).parent
 
 
 def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +26,9 @@ def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["frameexit"]["settings"] == list(find_system("frameexit").settings)
     assert found["frameexit"]["knob"] == "price"
     assert found["gru"]["knob"] == ""
+    arnet = [PACKAGE / "agents/systems/arnet.py", PACKAGE / "runs/presets/arnet.yaml"]
+    lines = [path.read_bytes().count(b"\n") for path in arnet]
+    assert [*found["arnet"]["lines"].values()] == lines
 
 
 def test_all_systems_are_those_that_the_cache_serves(tmp_path: Path) -> None:
