@@ -24,6 +24,7 @@ from ..options.systems import groups_of_system, own_groups, system_of
 from ..training.policy_run import PLAYED, learning_curve, read_results
 from ..training.processes import in_processes
 from ..training.system_run import run_system
+from .end_to_end import SplitVideos
 from .grid import Group, slug, train_f_c
 from .summary import Cell
 from .times import milliseconds
@@ -47,14 +48,14 @@ class SystemJob:
     label: str
 
 
-def every_system(cache: Path) -> tuple[tuple[str, ...], list[str]]:
+def every_system(config: CompareConfig) -> tuple[tuple[str, ...], list[str]]:
     """Return the names of all systems that a cache serves, and a note on those that it does not.
 
     Raises:
         CacheError: If the cache cannot be opened.
     """
     systems = {name: find_system(name) for name in SYSTEMS}
-    n_groups = {name: len(own_groups(system, cache)) for name, system in systems.items()}
+    n_groups = {name: len(own_groups(of, _cache_of(of, config))) for name, of in systems.items()}
     served = [name for name, n in n_groups.items() if n > systems[name].several_groups]
     if not (lacking := [name for name in SYSTEMS if name not in served]):
         return tuple(served), []
@@ -69,9 +70,12 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
 
     Raises:
         UsageError: If a system is unknown or given twice, two have one name, there are options for
-            learning and none that learns, or the cache lacks what a system reads.
+            learning and none that learns, the cache lacks what a system reads, or that of clips has
+            other test videos.
         CacheError: If the cache cannot be opened, or lacks a split.
     """
+    if config.clips_cache is not None:
+        _check_clips(config.cache, config.clips_cache)
     if len({*config.systems}) < len(config.systems):
         raise UsageError(f"--systems: each once; got {', '.join(config.systems)}")
     usual = LearnerConfig()
@@ -87,11 +91,13 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
     for name in given:
         learning = config.learning if name in learned else usual
         system = system_of(SystemConfig(name), learning)
-        groups = groups_of_system(system, config.cache, ())
-        cache = FeatureCache.open(config.cache, groups)
+        root = _cache_of(system, config)
+        groups = groups_of_system(system, root, ())
+        cache = FeatureCache.open(root, groups)
         for split in ("train", "val", "test"):
             cache.split(split)  # refused where it is empty
-        f_c = slug(f"{'+'.join(groups)}_{system.classifier.name}")
+        clips = "" if root == config.cache else "clips_"
+        f_c = slug(f"{clips}{'+'.join(groups)}_{system.classifier.name}")
         knob = len(system.settings) > 1
         for setting in system.settings:
             label = system.setting_label(setting)
@@ -100,7 +106,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
                     config.out / "cells" / ALONE / system.name / slug(label) / f"seed-{seed}",
                     PolicyTrainingConfig(threads=config.policy.threads or 1),
                     SkipConfig(),
-                    config.cache,
+                    root,
                     config.out / "classifiers" / f_c / f"seed-{seed}",
                     groups,
                     seed=seed,
@@ -199,6 +205,22 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
     ]
 
 
+def _cache_of(system: System, config: CompareConfig) -> Path:
+    """Return the cache that a system reads."""
+    if config.clips_cache is not None and system.of_encoders == "_tsm":
+        return config.clips_cache
+    return config.cache
+
+
+def _check_clips(cache: Path, clips: Path) -> None:
+    """Refuse a cache of clips whose rows could not stand beside the others."""
+    if difference := SplitVideos.of_cache(cache).difference(SplitVideos.of_cache(clips)):
+        raise UsageError(
+            f"--clips-cache {clips}: expected the test videos of {cache}; got {difference}: build "
+            "it of the same lists"
+        )
+
+
 def _check_names(given: Mapping[str, System]) -> None:
     """Refuse two systems of one name, whose runs would be in the same folders."""
     places: dict[str, list[str]] = {}
@@ -221,7 +243,7 @@ def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
     assert f_c is not None
     train_f_c(
         f_c,
-        config.cache,
+        job.config.cache,
         job.config.group,
         config,
         kind,

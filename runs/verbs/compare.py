@@ -46,7 +46,7 @@ from ..options.presets import resolved
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
 _SETS = ("patch", "reward", "keep-ratios", "runs", "systems", "end-to-end", "variants")
-_GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache", "time")
+_GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache", "clips-cache", "time")
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
@@ -69,12 +69,13 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         config,
         cache=config.cache.resolve(),
         runs=tuple(run.resolve() for run in config.runs),
+        clips_cache=None if config.clips_cache is None else config.clips_cache.resolve(),
         end_to_end=tuple(run.resolve() for run in config.end_to_end),
     )
     check_times(config)
     left_out: list[str] = []
     if ALL in config.systems:
-        served, left_out = every_system(config.cache)
+        served, left_out = every_system(config)
         asked = (each for each in config.systems if each != ALL)
         config = replace(config, systems=tuple(dict.fromkeys([*asked, *served])))
     if is_run(config.out):
@@ -105,6 +106,9 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         if config.end_to_end:
             beside.check(SplitVideos.of_cache(config.cache))
         data = read_manifest(config.cache)["fingerprints"]
+        if config.clips_cache is not None:
+            clips = read_manifest(config.clips_cache)["fingerprints"]
+            data |= {f"clips {name}": value for name, value in clips.items()}
         with run_folder(
             config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
         ):
