@@ -115,7 +115,7 @@ def fit_encoder(
 def frames(clips: bool) -> list[object]:
     """Return which frames are read: each a segment of its own, or all in one."""
     segments = ["--steps", 1, "--segment-frames", STEPS] if clips else ["--steps", STEPS]
-    return [*segments, "--frame", FRAME_PX, "--resize", FRAME_PX, "--no-flip"]
+    return [*segments, "--frame", FRAME_PX, "--resize", 0]
 
 
 def make_caches(args: argparse.Namespace, videos: Path) -> None:

@@ -1,4 +1,4 @@
-"""The verb ``compare`` with systems: a row per setting, an f_C per kind, only what is missing."""
+"""The verb ``compare`` with systems: a row per setting, an f_C per kind and seed, and only once."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ Calls = list[list[str]]
 LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}"
 TINY = ("--seeds=1", "--decisions=30", f"--learner={LEARNER}")
 OWN = UNIFORM  # found by its place below
+CENTRAL = replace(UNIFORM, name="central", settings=(1.0,))  # likewise
 CUBES = replace(ADAFOCUS_V3, conv_channels=2, hidden=5, epochs=1)  # likewise
 PRICES = ("price 0.05", "price 0.1", "price 0.2", "price 0.5")
 
@@ -52,10 +53,10 @@ def test_systems_alone(root: Path, calls: Calls, compare: Callable[..., Any]) ->
     assert summary["reference"] == learned[0]
     _, classifiers, cells = calls
     assert classifiers == [
-        "c/classifiers/full32_max_pool_coarse_to_fine",
-        "c/classifiers/full32-full16_gru_gaps",
-        "c/classifiers/full32_average_video",
-        "c/classifiers/full32_average_logits_video",
+        "c/classifiers/full32_max_pool_coarse_to_fine/seed-0",
+        "c/classifiers/full32-full16_gru_gaps/seed-0",
+        "c/classifiers/full32_average_video/seed-0",
+        "c/classifiers/full32_average_logits_video/seed-0",
     ]
     assert len(cells) == len({*cells}) == 13
     f_c = read_classifier(root / classifiers[1]).config
@@ -110,7 +111,7 @@ def test_systems_of_patches(root: Path, calls: Calls, compare: Callable[..., Any
     """On the cache's patches, with one setting, and the table says that it comes near only."""
     summary = compare("c", "--reward", "--systems", "adafocus_v2_ppo", "tsn", *TINY)
     assert summary["labels"] == ["adafocus_v2_ppo", "tsn"]
-    assert calls[1][0] == "c/classifiers/p12_3x3_gru_video_glance"
+    assert calls[1][0] == "c/classifiers/p12_3x3_gru_video_glance/seed-0"
     rows = {row["label"]: row for row in summary["rows"]}
     assert rows["adafocus_v2_ppo"]["usage"] == {"p12_3x3": 1.0}
     played = read_played(root / "c/cells/systems/adafocus_v2_ppo/seed-0/played.npz")
@@ -130,7 +131,7 @@ def test_cubes_beside_the_same_by_reinforcement(
     shares = [f"adafocus_v3 share {share}" for share in (0.5, 0.3, 0.15, 0.08)]
     prices = [f"adafocus_v3_ppo price {price}" for price in (0.1, 0.2, 0.5, 1)]
     assert summary["labels"] == [*shares, *prices]
-    assert calls[1] == ["c/classifiers/p12_3x3_max_pool_shuffled_glance"]
+    assert calls[1] == ["c/classifiers/p12_3x3_max_pool_shuffled_glance/seed-0"]
     rows = {row["label"]: row for row in summary["rows"]}
     assert [rows[label]["kept_share"] for label in shares] == [0.5, 0.25, 0.25, 0.25]
     costs = [rows[label]["gmacs_per_video"] for label in shares]
@@ -142,6 +143,7 @@ def test_cubes_beside_the_same_by_reinforcement(
 
 
 def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
+    sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
     for args, wanted in {
         ("--systems", "nope"): "system must be one of average, gru, tsn, tsm, tsm_plus, uniform, ",
         ("--systems", "tsn", "tsn"): "--systems: each once; got tsn, tsn",
@@ -153,6 +155,7 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
             "--decisions=7",
         ): "and --systems names tsn, gru: leave",
         ("--decisions=7",): "in an environment, and --systems names none: leave",
+        ("--systems", f"{__name__}:CENTRAL"): "two rows would be called central: rename the design",
         ("--systems", "arnet", "--learner=x"): "--learner 'x': expected a mapping such as",
         ("--systems", "tsn", "--runs", root): "--systems: --runs compares what is there already",
         ("--reward",): "--reward: give at least one design",
