@@ -28,6 +28,7 @@ from focusgym.agents import (
     train_system,
 )
 from focusgym.agents.reading import read_states
+from focusgym.agents.systems.dynamic_ste import DYNAMIC_STE
 from focusgym.agents.systems.frameexit import FRAMEEXIT
 from focusgym.agents.systems.gates import FRAMEEXIT_GATES, Gates, should_stop
 from focusgym.agents.systems.training import table_of, with_learner
@@ -144,8 +145,7 @@ def test_by_name_or_by_its_place() -> None:
 def test_reading_is_f_c_on_those_segments(root: Path, name: str) -> None:
     """Logits of whole sequences, prices by hand: nobody decides, and f_G does not run."""
     source, system = source_of(root, name), find_system(name)
-    cache = source.cache
-    videos = cache.split("test")
+    cache, videos = source.cache, source.cache.split("test")
     segments = [3, 0] if name == "uniform" else system.segments(T, 1.0)
     trace = read_segments(source, videos, segments)
     with torch.no_grad():
