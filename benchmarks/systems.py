@@ -1,6 +1,6 @@
 """All systems on the digits in one table, beside what costs as much without deciding anything.
 
-``python benchmarks/systems.py outputs/quickstart outputs/systems`` makes one cache of the
+``python benchmarks/systems.py outputs/quickstart outputs/all_systems`` makes one cache of the
 quickstart's videos that serves all systems but two: patches for its f_L; whole frames at 64, 32 and
 16 px, each with an encoder of its own; the first of these with 4 and 2 bits, and with mask profiles
 that take channels from the frame before. A second cache, of clips of one segment and an encoder

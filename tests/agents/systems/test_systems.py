@@ -167,10 +167,8 @@ def test_reading_is_f_c_on_those_segments(root: Path, name: str) -> None:
 
 def test_a_teacher_looks_at_a_part(root: Path) -> None:
     """Every segment is fed and glanced at; where f_L does not run, its vector is zero, and free."""
-    source, system = source_of(root, "dynamic_ste"), find_system("dynamic_ste")
-    assert isinstance(system, FixedSystem)
-    cache = source.cache
-    videos = cache.split("test")
+    source, system = source_of(root, "dynamic_ste"), DYNAMIC_STE
+    cache, videos = source.cache, source.cache.split("test")
     trace = system.reader(source, 0.5, 0)(source, videos)
     looks = np.array([False, True, False, True])  # as `uniform` reads (1, 3) of four
     assert trace.attended.tolist() == [looks.tolist()] * 4

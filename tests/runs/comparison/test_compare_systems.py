@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score
 from support import add_frames, write_cache
 
+from focusgym.agents import read_segments
 from focusgym.agents.systems.adafocus_v3 import ADAFOCUS_V3
 from focusgym.agents.systems.whole_frames import UNIFORM
+from focusgym.envs import EnvConfig, open_source
 from focusgym.recognizer import read_classifier
 from focusgym.runs.evaluation.trace import read_played
 
@@ -140,6 +143,60 @@ def test_cubes_beside_the_same_by_reinforcement(
     notes = " ".join(summary["notes"])
     assert "Approximate: what adafocus_v3 looked at was interpolated between" in notes
     assert "adafocus_v3 4 settings without an environment" in notes
+
+
+def test_several_labels(
+    tmp_path_factory: pytest.TempPathFactory, root: Path, compare: Callable[..., Any]
+) -> None:
+    """The mean average precision is scikit-learn's, of the last scores, and has its own plane."""
+    labels = [[i % 3, (i + 1) % 3] if i % 2 else [i % 3] for i in range(20)]
+    cache = write_cache(tmp_path_factory.mktemp("several") / "cache", n=20, all_labels=labels)
+    add_frames(cache)
+    asked = ("--reward", "--systems", "uniform", "tsn", "--seeds=2", f"--cache={cache.root}")
+    summary = compare("c", *asked)
+    expected = []
+    for seed in range(2):
+        f_c = root / f"c/classifiers/full32_average_logits_video/seed-{seed}"
+        source = open_source(EnvConfig(cache.root, f_c, group="full32"))
+        videos = cache.split("test")
+        logits = read_segments(source, videos, range(4)).logits[:, -1]
+        hot = cache.label_matrix[videos].numpy()
+        scores = logits.softmax(-1).numpy()[:, hot.any(0)]
+        expected.append(average_precision_score(hot[:, hot.any(0)], scores))
+    (row,) = (row for row in summary["rows"] if row["label"] == "tsn")
+    assert row["seeds"] == [0, 1]
+    found = row["mean_average_precision"]
+    assert found["value"] == pytest.approx(np.mean(expected))
+    assert found["interval"] == pytest.approx(sorted(expected))
+    of_rows = {r["label"]: r["mean_average_precision"]["value"] for r in summary["rows"]}
+    best = max(of_rows, key=lambda label: of_rows[label])
+    front = [label for each in summary["precision_plane"] for label, _ in each["front"]]
+    assert best in front
+    assert [e["hypervolume"]["over_videos"] for e in summary["precision_plane"]] == [None] * 2
+    assert "mAP</th>" in (root / "c" / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_cache_of_clips(
+    tmp_path_factory: pytest.TempPathFactory,
+    root: Path,
+    compare: Callable[..., Any],
+    refused: Callable[..., str],
+) -> None:
+    """What shifts reads it; other test videos are refused."""
+    clips = write_cache(tmp_path_factory.mktemp("clips") / "cache", n=20, steps=1)
+    add_frames(clips)
+    said = refused("c", "--systems", "tsm", f"--clips-cache={clips.root}")
+    assert "other true classes" in said
+    table = (root / "cache" / "videos.csv").read_text()
+    (clips.root / "videos.csv").write_text(table)
+    summary = compare("c", "--reward", "--seeds=1", "--systems", "tsm", "tsn")
+    beside = compare(
+        "d", "--reward", "--seeds=1", "--systems", "tsm", "tsn", CLIPS + str(clips.root)
+    )
+    costs = [{r["label"]: r["gmacs_per_video"] for r in each["rows"]} for each in (summary, beside)]
+    assert costs[0]["tsn"] == costs[1]["tsn"]
+    assert costs[0]["tsm"] == pytest.approx(4 * costs[1]["tsm"]), "of one segment, not four"
 
 
 def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
