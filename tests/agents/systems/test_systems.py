@@ -221,8 +221,7 @@ def test_gates_on_a_cache(root: Path) -> None:
     torch.testing.assert_close(never.logits, logits)
     torch.testing.assert_close(always.logits[:, -1], logits[:, 0])
     cost, width = source.frame_cost, source.classifier.config.hidden
-    each = cost.local_gmacs + cost.classifier_gmacs
-    gate = (2 * width * 64 + 64) / 1e9
+    each, gate = cost.local_gmacs + cost.classifier_gmacs, (2 * width * 64 + 64) / 1e9
     np.testing.assert_allclose(never.gmacs[:, -1], T * each + (T - 1) * gate)
     np.testing.assert_allclose(always.gmacs[:, -1], each + gate)
     assert never.decisions.tolist() == [T - 1] * 4

@@ -191,9 +191,8 @@ def test_a_cache_of_clips(
     table = (root / "cache" / "videos.csv").read_text()
     (clips.root / "videos.csv").write_text(table)
     summary = compare("c", "--reward", "--seeds=1", "--systems", "tsm", "tsn")
-    beside = compare(
-        "d", "--reward", "--seeds=1", "--systems", "tsm", "tsn", CLIPS + str(clips.root)
-    )
+    clips_cache = f"--clips-cache={clips.root}"
+    beside = compare("d", "--reward", "--seeds=1", "--systems", "tsm", "tsn", clips_cache)
     costs = [{r["label"]: r["gmacs_per_video"] for r in each["rows"]} for each in (summary, beside)]
     assert costs[0]["tsn"] == costs[1]["tsn"]
     assert costs[0]["tsm"] == pytest.approx(4 * costs[1]["tsm"]), "of one segment, not four"
