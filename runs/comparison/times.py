@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 import torch
 from torch import Tensor
@@ -50,8 +50,8 @@ def time_runs(
     """Measure how long runs take with a video, unless that is known of as many videos.
 
     Decoded frames are given one video at a time. What is timed is all from there to the prediction:
-    encoders where a run looks, what decides, f_C, and the rules of the environment; on the CPU, one
-    thread.
+    encoders where a run looks, what decides, f_C, and the rules of the environment. It is the
+    processor's time, on one thread, so that other work beside counts little.
 
     Args:
         runs: Folders of runs of ``focusgym train``; of AdaFocus+ the shares η to measure.
@@ -134,7 +134,7 @@ def _median_ms(recognize: Recognize, cache: FeatureCache, n_videos: int) -> floa
     recognize(videos[0])  # what is done once
     times = []
     for frames in videos:
-        start = perf_counter()
+        start = process_time()
         recognize(frames)
-        times.append(1e3 * (perf_counter() - start))
+        times.append(1e3 * (process_time() - start))
     return median(times)

@@ -82,8 +82,8 @@ class CompareConfig:
             which a segment has several frames. They read --cache if not given.
         learning: How they learn.
         time: Also measure how many milliseconds a video takes, the median over so many test videos:
-            on one thread, from decoded frames to the prediction, with the first seed of each row
-            that is trained here and of each system.
+            of processor time on one thread, from decoded frames to the prediction, with the first
+            seed of each row that is trained here and of each system.
         end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on
             their video files: the same test videos as those of the others.
     """
