@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...agents import LearnedSystem, System, find_system
+from ...agents.systems.gradient import PlacesByGradient
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ..configs.compare import CompareConfig
@@ -89,7 +90,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         )
     jobs = []
     for name in given:
-        learning = config.learning if name in learned else usual
+        learning = config.learning if name in learned else _sizes(given[name], config)
         system = system_of(SystemConfig(name), learning)
         root = _cache_of(system, config)
         groups = groups_of_system(system, root, ())
@@ -203,6 +204,16 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
         f"Approximate: what {', '.join(names)} looked at was interpolated between the features of "
         "the cache. `focusgym evaluate RUN --pixels`, of a run in cells, measures it.",
     ]
+
+
+def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
+    """Return the sizes of a system trained by gradient: where π looks at places, those of π."""
+    policy = config.policy
+    sizes = {"conv_channels": policy.conv_channels, "hidden": policy.hidden}
+    asked = [f"{name}: {size}" for name, size in sizes.items() if size is not None]
+    if not isinstance(system, PlacesByGradient) or not asked:
+        return LearnerConfig()
+    return LearnerConfig(learner=f"{{{', '.join(asked)}}}")
 
 
 def _cache_of(system: System, config: CompareConfig) -> Path:
