@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--videos", type=int, help="most of each split")
     parser.add_argument("--epochs", type=int, default=12, help="of the encoders")
-    parser.add_argument("--decisions", type=int, default=40_000, help="of each training")
+    parser.add_argument("--decisions", type=int, default=60_000, help="of each training")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--systems", nargs="+", default=["all"])
     parser.add_argument("--time", type=int, default=20, help="videos whose time is measured")
