@@ -1,17 +1,23 @@
-"""Systems on whole frames of the digits, beside what costs as much without deciding anything.
+"""All systems on the digits in one table, beside what costs as much without deciding anything.
 
-``python benchmarks/systems.py outputs/quickstart outputs/systems`` trains an encoder for each side
-on whole frames, beginning with the quickstart's f_L; builds a cache; trains f_C and the systems;
-and prints tables with 95 % intervals: the videos of test are drawn anew. Called again it goes on
-after what is complete. ``--videos``, ``--epochs`` and ``--decisions`` make it smaller, and
-``--systems`` names those that are wanted.
+``python benchmarks/systems.py outputs/quickstart outputs/all_systems`` makes one cache of the
+quickstart's videos that serves all systems but two: patches for its f_L; whole frames at 64, 32 and
+16 px, each with an encoder of its own; the first of these with 4 and 2 bits, and with mask profiles
+that take channels from the frame before. A second cache, of clips of one segment and an encoder
+that shifts along their frames, serves TSM and TSM+. Then ``focusgym compare --systems all`` trains
+an f_C for each kind and every system at all of its settings, all with as many decisions. Behind its
+table come those of controls: what each system gains, with 95 % intervals over videos, over what
+decides nothing at the same mean cost with the same f_C. Called again it goes on after what is
+complete. ``--videos``, ``--epochs`` and ``--decisions`` make it smaller; what stands behind ``--``
+goes to ``focusgym compare``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,191 +26,117 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from focusgym.agents import LearnedSystem, TaskTrace, find_system, read_segments
-from focusgym.envs import (
-    EnvConfig,
-    FeatureSource,
-    FocusEngine,
-    open_source,
-    uniform_segments,
-)
-from focusgym.feature_cache import (
-    GLANCE,
-    CacheConfig,
-    FeatureCache,
-    VideoSamples,
-    build_cache,
-    video_table,
-)
-from focusgym.recognizer import (
-    Encoder,
-    EncoderConfig,
-    FrameConfig,
-    FullFrames,
-    Purpose,
-    WholeFrame,
-    coarse_to_fine,
-    fit,
-    generator,
-    option_group,
-    read_encoder,
-    write_bundle,
-)
-from focusgym.runs.configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
-from focusgym.runs.configs.train import (
-    LearnerConfig,
-    PolicyTrainingConfig,
-    SkipConfig,
-    SystemConfig,
-    TrainConfig,
-)
+from focusgym.agents import System, TaskTrace, find_system, read_segments
+from focusgym.envs import EnvConfig, FeatureSource, FocusEngine, open_source, uniform_segments
+from focusgym.recognizer import Purpose, coarse_to_fine, generator
 from focusgym.runs.evaluation.trace import read_played
-from focusgym.runs.folders.run_folder import is_run
-from focusgym.runs.options.systems import groups_of_system
-from focusgym.runs.training.recipes import adamw
-from focusgym.runs.training.stage_run import fit_classifier
-from focusgym.runs.training.system_run import run_system
+from focusgym.runs.folders.run_folder import stored_settings
 
-SIDES = (64, 32, 16)  # px, of the frames' 64
-FRAME_PX = 64
+FOCUSGYM = "import sys; from focusgym.runs.cli import main; main(sys.argv[1:])"
+NETWORK = "small_residual"  # of whole frames: it can be masked, quantised and shifted
+FRAME_PX, STEPS = 64, 6  # of the quickstart
+SIDES = (64, 32, 16)  # px
+BITS = (4, 2)
+PROFILES = ("reuse0", "reuse50", "reuse50_skip25")
+PATCH = "28:7"  # side and candidates per axis
 SEED = 0
-DECIDING: tuple[str, ...] = (
-    "frameexit",
-    "frameexit_gates",
-    "adaframe",
-    "arnet",
-    "ocsampler",
-    "lite_eval",
-)
-DECIDING += ("lite_eval_gates", "scsampler", "frame_glimpses", "multi_agent")
-FIXED = ("average", "gru", "tsn")
 RESAMPLES = 10_000
 Points = NDArray[np.float64]  # (B,) of each video, in percent
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How large everything is.
+class Played:
+    """What was done at a setting, on test.
 
     Attributes:
-        steps: T.
-        videos: Most videos of a split; None for all.
-        epochs: Of the encoders; f_C has twice as many.
-        decisions: Of each system's training; None for the recipe's.
-    """
-
-    steps: int
-    videos: int | None
-    epochs: int
-    decisions: int | None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A system at a setting, on test.
-
-    Attributes:
-        label: Its setting.
+        label: The setting.
         gmacs: Mean cost of a video.
         right: Whether each video ends right, in percent.
-        read: Mean share of the segments that are read.
     """
 
     label: str
     gmacs: float
     right: Points
-    read: float
 
 
-def videos_of(quickstart: Path, most: int | None) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table of a quickstart's videos, at most so many of each split."""
-    data = quickstart / "data"
-    table = pd.read_csv(data / "videos.csv", dtype={"path": str})
-    if most is not None:
-        table = table.groupby("split", sort=False).head(most)
-    paths = [str(data / path) for path in table["path"]]
-    rows = video_table(paths, table["label"].tolist(), table["split"].tolist())
-    return rows, [str(label) for label in range(int(table["label"].max()) + 1)]
+Line = Callable[[FeatureSource], list[Played]]
 
 
-def make_cache(quickstart: Path, out: Path, sizes: Sizes) -> Path:
-    """Train an encoder for each side on whole frames, and encode all frames with them."""
-    cache = out / "cache"
-    if (cache / "manifest.json").is_file():
-        return cache
-    videos, classes = videos_of(quickstart, sizes.videos)
-    frames = FrameConfig(steps=sizes.steps, frame_px=FRAME_PX)
-    samples = {
-        split: VideoSamples(
-            videos[videos["split"] == split].reset_index(drop=True), len(classes), frames
+def videos_of(args: argparse.Namespace) -> Path:
+    """Return the folder of the videos; with ``--videos`` of at most so many of each split."""
+    data: Path = args.quickstart / "data"
+    if args.videos is None:
+        return data
+    few: Path = args.out / "data"
+    if not few.exists():
+        few.mkdir()
+        table = pd.read_csv(data / "videos.csv", dtype=str)
+        few.joinpath("videos").symlink_to(data.resolve() / "videos")
+        chosen = table.groupby("split", sort=False).head(args.videos)
+        chosen.to_csv(few / "videos.csv", index=False)
+    return few
+
+
+def make_encoders(args: argparse.Namespace, videos: Path) -> None:
+    """Train one encoder on whole frames, and those that begin with its weights."""
+    first = f"full{SIDES[0]}"
+    fit_encoder(args, videos, first, "random", args.epochs, NETWORK)
+    weights = args.out / "encoders" / first / "weights.safetensors"
+    short = max(1, args.epochs // 3)
+    for side in SIDES[1:]:
+        fit_encoder(args, videos, f"full{side}", weights, args.epochs, NETWORK, side)
+    for bits in BITS:
+        fit_encoder(args, videos, f"bits{bits}", weights, short, f"{NETWORK}_{bits}bit")
+    fit_encoder(args, videos, "shifts", weights, short, f"{NETWORK}_tsm", clips=True)
+
+
+def fit_encoder(
+    args: argparse.Namespace,
+    videos: Path,
+    name: str,
+    weights: object,
+    epochs: int,
+    network: str,
+    side: int = FRAME_PX,
+    *,
+    clips: bool = False,
+) -> None:
+    """Train an encoder on whole frames, unless it is there."""
+    out: Path = args.out / "encoders" / name
+    if not out.exists():
+        out.parent.mkdir(exist_ok=True)
+        focusgym(
+            *("fit", "encoder", out, "--videos", videos, *frames(clips), "--network", network),
+            *("--weights", weights, "--input-px", side, "--no-augment", "--epochs", epochs),
+            *("--batch-size", 16, "--optimizer", "adamw", "--lr-encoder", 4 * 3e-3),
         )
-        for split in ("train", "val")
-    }
-    encoders = {GLANCE: read_encoder(quickstart / "encoders" / "glance")}
-    groups = []
-    for index, side in enumerate(SIDES):
-        folder = out / "encoders" / f"local{side}"
-        if not folder.exists():
-            torch.manual_seed(SEED)
-            encoder = Encoder(EncoderConfig("small_local", side))
-            encoder.load_state_dict(read_encoder(quickstart / "encoders" / "local").state_dict())
-            settings = adamw(sizes.epochs, 16, encoder=3e-3)
-            stage, name = FullFrames(encoder, len(classes)), f"whole frames of {side} px"
-            fit(stage, samples["train"], samples["val"], settings, name=name, seed=[SEED, index])
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            write_bundle(folder, "encoder", encoder.config, encoder)
-        encoders[folder.name] = read_encoder(folder)
-        places = WholeFrame(FRAME_PX, side)
-        groups.append(option_group(places, folder.name, encoders[folder.name]))
-    config = CacheConfig(frames, tuple(groups))
-    build_cache(videos, classes, cache, encoders, config, videos_root=quickstart / "data")
-    return cache
 
 
-def classifier_of(name: str, cache: Path, out: Path, sizes: Sizes) -> Path:
-    """Train the f_C of a system."""
-    system = find_system(name)
-    kind = system.classifier
-    several = "_several" if system.several_groups else ""
-    folder = out / f"classifier_{kind.name}{several}"
-    if not folder.exists():
-        training = TrainingConfig(
-            epochs=2 * sizes.epochs, optimizer="adamw", lr_classifier=1e-3, seed=SEED
+def frames(clips: bool) -> list[object]:
+    """Return which frames are read: each a segment of its own, or all in one."""
+    segments = ["--steps", 1, "--segment-frames", STEPS] if clips else ["--steps", STEPS]
+    return [*segments, "--frame", FRAME_PX, "--resize", 0]
+
+
+def make_caches(args: argparse.Namespace, videos: Path) -> None:
+    """Build both caches, or go on with them."""
+    made, theirs = args.out / "encoders", args.quickstart / "encoders"
+    weights = made / f"full{SIDES[0]}" / "weights.safetensors"
+    groups = [f"patches:{theirs / 'local'}:{PATCH}"]
+    groups += [f"full:{made}/full{side}:{side}" for side in SIDES]
+    groups += [f"full:{made}/bits{bits}:{SIDES[0]}" for bits in BITS]
+    masked = [f"{NETWORK}_{profile}" for profile in PROFILES]
+    groups += [f"full:{network}:{SIDES[0]}" for network in masked]
+    for name, clips, of_cache in (
+        ("cache", False, groups),
+        ("clips", True, [f"full:{made}/shifts:{SIDES[0]}"]),
+    ):
+        given = [("--group", group) for group in of_cache]
+        given += [] if clips else [("--weights", f"{network}={weights}") for network in masked]
+        focusgym(
+            *("cache", "build", args.out / name, "--videos", videos, *frames(clips)),
+            *("--glance", theirs / "glance", *(word for pair in given for word in pair)),
         )
-        head = HeadConfig(128, 0.2, kind.reuse_glance, kind.aggregation)  # type: ignore[arg-type]
-        groups = groups_of_system(system, cache, ())
-        config = FitClassifierConfig(
-            folder, cache, training, head, groups, skip_rate=kind.skip_rate, order=kind.order
-        )
-        fit_classifier(config, torch.device("cpu"))
-    return folder
-
-
-def trained(name: str, cache: Path, f_c: Path, out: Path, sizes: Sizes) -> list[Trained]:
-    """Train a system at all settings of its recipe, or find it trained."""
-    system = find_system(name)
-    found = []
-    for setting in system.settings:
-        folder = out / "runs" / name / f"{setting:g}"
-        learns = isinstance(system, LearnedSystem)
-        config = TrainConfig(
-            folder,
-            PolicyTrainingConfig(threads=1),
-            SkipConfig(),
-            cache,
-            f_c,
-            seed=SEED,
-            resume=is_run(folder),
-            method=SystemConfig(name, setting if len(system.settings) > 1 else None),
-            learning=LearnerConfig(sizes.decisions) if learns else LearnerConfig(),
-        )
-        results = run_system(config)
-        played = read_played(folder / "played.npz")
-        right = 100 * played.correct[:, -1].astype(float)
-        gmacs = results["test"]["gmacs_per_video"]
-        read = results["test"]["kept_share"]
-        found.append(Trained(system.setting_label(setting), gmacs, right, read))
-    return found
 
 
 def read_with(source: FeatureSource, segments: Sequence[int], option: int = 0) -> TaskTrace:
@@ -212,14 +144,14 @@ def read_with(source: FeatureSource, segments: Sequence[int], option: int = 0) -
     return read_segments(source, source.cache.split("test"), segments, option)
 
 
-def uniform_line(source: FeatureSource) -> list[Trained]:
+def uniform_line(source: FeatureSource) -> list[Played]:
     """Return what uniform subsets of 1 to T segments come to with an f_C, the cheapest first."""
     steps = source.cache.steps
     subsets = [uniform_segments(k, steps).tolist() for k in range(1, steps + 1)]
     return [_fixed(f"{len(each)}", read_with(source, each)) for each in subsets]
 
 
-def prefix_line(source: FeatureSource) -> list[Trained]:
+def prefix_line(source: FeatureSource) -> list[Played]:
     """Return what the first 1 to T segments, coarse to fine, come to, the cheapest first.
 
     Max-pooling's heads are trained on just these segments, so that uniform subsets are new to them.
@@ -228,7 +160,7 @@ def prefix_line(source: FeatureSource) -> list[Trained]:
     return [_fixed(f"{k}", read_with(source, order[:k])) for k in range(1, len(order) + 1)]
 
 
-def resolution_line(source: FeatureSource) -> list[Trained]:
+def resolution_line(source: FeatureSource) -> list[Played]:
     """Return what each single side, read in every segment, comes to, the cheapest first."""
     every = range(source.cache.steps)
     names = [each.group.name for each in source.cache.opened]
@@ -236,7 +168,7 @@ def resolution_line(source: FeatureSource) -> list[Trained]:
     return sorted(line, key=lambda point: point.gmacs)
 
 
-def coarse_line(source: FeatureSource) -> list[Trained]:
+def coarse_line(source: FeatureSource) -> list[Played]:
     """Return what uniform subsets of 0 to T segments come to where the others are fed coarsely.
 
     f_G and f_C run on all segments, and nothing decides.
@@ -250,16 +182,16 @@ def coarse_line(source: FeatureSource) -> list[Trained]:
         logits = engine.rollout(videos, np.zeros(shape, np.int64), np.broadcast_to(fine, shape))
         right = (logits[:, -1].argmax(dim=-1) == labels).numpy()
         gmacs = steps * (cost.glance_gmacs + cost.classifier_gmacs) + k * cost.local_gmacs
-        line.append(Trained(f"{k}", gmacs, 100 * right.astype(float), k / steps))
+        line.append(Played(f"{k}", gmacs, 100 * right.astype(float)))
     return line
 
 
-def _fixed(label: str, trace: TaskTrace) -> Trained:
+def _fixed(label: str, trace: TaskTrace) -> Played:
     gmacs, right = float(trace.gmacs[:, -1].mean()), 100 * trace.correct.astype(float)
-    return Trained(label, gmacs, right, float(trace.attended.mean()))
+    return Played(label, gmacs, right)
 
 
-def at_cost(line: Sequence[Trained], gmacs: float) -> Points:
+def at_cost(line: Sequence[Played], gmacs: float) -> Points:
     """Return how often each video is right on a line between points, at a mean cost.
 
     A random choice between two neighbouring points costs as much on average. Beyond the line it is
@@ -282,70 +214,92 @@ def interval(points: Points) -> str:
     return f"{points.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def print_table(
-    name: str, found: Sequence[Trained], lines: Mapping[str, Sequence[Trained]]
-) -> None:
-    """Print a system at its settings beside lines of what decides nothing, in Markdown."""
-    print(f"\n**{name}**, all with the same f_C:\n")
-    heads = [name, "MMACs", "reads, %", "accuracy, %"]
-    heads += [f"less {what} of that cost" for what in lines]
-    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for each in found:
-        gains = [interval(each.right - at_cost(line, each.gmacs)) for line in lines.values()]
-        cells = [f"{1e3 * each.gmacs:.2f}", f"{100 * each.read:.0f}", f"{each.right.mean():.1f}"]
-        print(f"| {' | '.join([each.label, *cells, *gains])} |")
-    for what, line in lines.items():
-        points = [f"{p.label}: {p.right.mean():.1f} % at {1e3 * p.gmacs:.2f}" for p in line]
-        print(f"\n{what}: {'; '.join(points)}")
+def lines_of(system: System) -> dict[str, Line]:
+    """Return what stands beside a system, by its name in tables."""
+    if system.places == "patches":
+        return {}  # clip_random and others are rows of the table
+    if system.several_groups:
+        return {"a single option in every segment": resolution_line}
+    lines: dict[str, Line] = {"a uniform subset": uniform_line}
+    if system.classifier.order == "coarse_to_fine":
+        lines["a coarse-to-fine prefix"] = prefix_line
+    elif system.classifier.skip_rate:
+        lines["a uniform subset, the others coarse,"] = coarse_line
+    return lines
 
 
-def main(quickstart: Path, out: Path, sizes: Sizes, systems: Sequence[str]) -> None:
-    """Train and print everything."""
+def print_controls(compared: Path) -> None:
+    """Print what the systems of a finished comparison gain over their controls, in Markdown."""
+    drawn: dict[tuple[str, str], list[Played]] = {}  # lines, by f_C and name
+
+    def line(folder: str, groups: Sequence[str], cache: str, name: str, draw: Line) -> list[Played]:
+        if (folder, name) not in drawn:
+            drawn[folder, name] = draw(open_source(EnvConfig(cache, folder, group=tuple(groups))))
+        return drawn[folder, name]
+
+    for of_system in sorted((compared / "cells" / "systems").iterdir()):
+        rows: dict[str, list[Path]] = {}
+        for results in sorted(of_system.rglob("results.json")):
+            label = results.parent.parent.relative_to(of_system).as_posix()
+            rows.setdefault(label, []).append(results.parent)
+        said = stored_settings(next(iter(rows.values()))[0], "train")
+        lines = lines_of(find_system(said["system"]))
+        if not lines or len(rows) == 1:
+            continue
+        heads = [f"less {name} of that cost" for name in lines]
+        print(f"\n| {' | '.join([of_system.name, 'MMACs', 'accuracy, %', *heads])} |")
+        print(f"|{'---|' * (len(heads) + 3)}")
+        for label, runs in rows.items():
+            found: list[Played] = []
+            gains: dict[str, list[Points]] = {name: [] for name in lines}
+            for run in runs:
+                played, said = read_played(run / "played.npz"), stored_settings(run, "train")
+                right = 100 * played.correct[:, -1].astype(float)
+                found.append(Played(label, float(played.gmacs[:, -1].mean()), right))
+                for name, draw in lines.items():
+                    files = said["classifier"], said["group"], said["cache"]
+                    beside = line(*files, name, draw)
+                    gains[name].append(right - at_cost(beside, found[-1].gmacs))
+            cost = 1e3 * np.mean([each.gmacs for each in found])
+            cells = [f"{cost:.2f}", f"{np.mean([each.right for each in found]):.1f}"]
+            cells += [interval(np.mean(each, axis=0)) for each in gains.values()]
+            print(f"| {' | '.join([label.replace('-', ' ', 1), *cells])} |")
+
+
+def focusgym(*words: object) -> None:
+    """Run a verb."""
+    subprocess.run([sys.executable, "-c", FOCUSGYM, *map(str, words)], check=True)
+
+
+def main() -> None:
+    """Run all steps, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("quickstart", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--videos", type=int, help="most of each split")
+    parser.add_argument("--epochs", type=int, default=12, help="of the encoders")
+    parser.add_argument("--decisions", type=int, default=60_000, help="of each training")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--systems", nargs="+", default=["all"])
+    parser.add_argument("--time", type=int, default=20, help="videos whose time is measured")
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    args = parser.parse_args(given[:end])
     torch.set_num_threads(1)
-    out.mkdir(parents=True, exist_ok=True)
-    stated = out / "sizes.json"
-    here = json.dumps(sizes.__dict__)
-    if stated.is_file() and stated.read_text() != here:
-        raise SystemExit(f"{out} was begun with {stated.read_text()}: give another folder")
-    stated.write_text(here)
-    cache = make_cache(quickstart, out, sizes)
-    features = FeatureCache.open(cache, "full64")
-    counts = {split: len(features.split(split)) for split in ("train", "val", "test")}
-    print(f"videos: {counts}; T = {features.steps}; encoders for {SIDES} px")
-    for name in (name for name in systems if name not in FIXED):
-        f_c = classifier_of(name, cache, out, sizes)
-        system = find_system(name)
-        groups = groups_of_system(system, cache, ())
-        source = open_source(EnvConfig(cache, f_c, group=groups))
-        found = trained(name, cache, f_c, out, sizes)
-        lines = {"a uniform subset": uniform_line}
-        if system.several_groups:
-            lines = {"a single side in every segment": resolution_line}
-        elif system.classifier.order == "coarse_to_fine":
-            lines["a coarse-to-fine prefix"] = prefix_line
-        elif system.classifier.skip_rate:
-            lines["a uniform subset, the others coarse,"] = coarse_line
-        print_table(name, found, {what: line(source) for what, line in lines.items()})
-    print("\n| | MMACs | accuracy, % |\n|---|---|---|")
-    for name in (name for name in systems if name in FIXED):
-        f_c = classifier_of(name, cache, out, sizes)
-        (found_,) = trained(name, cache, f_c, out, sizes)
-        print(f"| {name} | {1e3 * found_.gmacs:.2f} | {found_.right.mean():.1f} |")
+    args.out.mkdir(parents=True, exist_ok=True)
+    videos = videos_of(args)
+    make_encoders(args, videos)
+    make_caches(args, videos)
+    compared = args.out / "compare"
+    focusgym(
+        *("compare", compared, "--preset", "digits", "--cache", args.out / "cache"),
+        *("--clips-cache", args.out / "clips", "--reward", "increment_over_random"),
+        *("--patch", PATCH.partition(":")[0], "--systems", *args.systems),
+        *("--decisions", args.decisions, "--seeds", args.seeds, "--time", args.time),
+        *given[end + 1 :],
+    )
+    print_controls(compared)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("quickstart", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--videos", type=int)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--decisions", type=int)
-    parser.add_argument("--systems", nargs="+", default=[*DECIDING, *FIXED])
-    asked = parser.parse_args()
-    main(
-        asked.quickstart,
-        asked.out,
-        Sizes(asked.steps, asked.videos, asked.epochs, asked.decisions),
-        asked.systems,
-    )
+    main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from ...envs.config import check_integer, check_number
 from ...recognizer import FitConfig, Fitted, read_bundle, restore
 from ...recognizer.files.bundle import write_bundle
 from ..task_play import TaskTrace
-from .system import DirectSystem, Reader
+from .system import DirectSystem, Reader, share_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -132,3 +132,26 @@ class PlacesByGradient(GradientSystem[PolicyT]):
     )
 
     conv_channels: int = 64
+
+
+@dataclass(frozen=True)
+class SegmentsByGradient(GradientSystem[PolicyT]):
+    """A network for which the setting is the share of the segments that are read.
+
+    Attributes:
+        network: Its class, which takes ``sizes_of``.
+        sizes_of: Dataclass of its sizes.
+    """
+
+    knob: ClassVar[str] = "share"
+    network: ClassVar[Callable[[Any], Any]]
+    sizes_of: ClassVar[Callable[..., Any]]
+
+    def check_setting(self, steps: int, setting: float) -> None:
+        """Refuse a share that is none."""
+        share_of(steps, setting)
+
+    def build(self, config: Mapping[str, Any]) -> PolicyT:
+        """Return the network of sizes."""
+        network: PolicyT = type(self).network(type(self).sizes_of(**config))
+        return network

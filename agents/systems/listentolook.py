@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,15 @@ from ...recognizer import FitConfig, Fitted
 from ...recognizer.policies.attention import AttentionPolicy, AttentionPolicyConfig
 from ..attention import read_attention, train_attention
 from ..task_play import TaskTrace
-from .gradient import GradientSystem
-from .system import ClassifierKind, LearnedSystem, Table, share_of
+from .gradient import SegmentsByGradient
+from .system import ClassifierKind, ShareSystem, share_of
 
 _KIND = ClassifierKind("average_logits", reuse_glance=True)
 
 
 @dataclass(frozen=True)
-class AttentionSystem(GradientSystem[AttentionPolicy]):
+class AttentionSystem(SegmentsByGradient[AttentionPolicy]):
     """A policy that names segments by attention over glance vectors; see `AttentionPolicy`.
-
-    Its setting is the share of the segments that are read.
 
     Attributes:
         key_channels: Width of keys and queries.
@@ -33,16 +31,13 @@ class AttentionSystem(GradientSystem[AttentionPolicy]):
     Source: ListenToLook (arXiv:1912.04487).
     """
 
-    knob: ClassVar[str] = "share"
     stage: ClassVar[int] = 26
+    network = AttentionPolicy
+    sizes_of = AttentionPolicyConfig
 
-    sizes_by_name: ClassVar[tuple[str, ...]] = ("key_channels", *GradientSystem.sizes_by_name)
+    sizes_by_name: ClassVar[tuple[str, ...]] = ("key_channels", *SegmentsByGradient.sizes_by_name)
 
     key_channels: int = 512
-
-    def check_setting(self, steps: int, setting: float) -> None:
-        """Refuse a share that is none."""
-        share_of(steps, setting)
 
     def sizes(self, source: FeatureSource, setting: float) -> AttentionPolicyConfig:
         """Return the sizes of π on a cache, for a share of its segments."""
@@ -54,10 +49,6 @@ class AttentionSystem(GradientSystem[AttentionPolicy]):
             self.key_channels,
             self.hidden,
         )
-
-    def build(self, config: Mapping[str, Any]) -> AttentionPolicy:
-        """Return π of sizes."""
-        return AttentionPolicy(AttentionPolicyConfig(**config))
 
     def learn(
         self,
@@ -75,20 +66,6 @@ class AttentionSystem(GradientSystem[AttentionPolicy]):
         return read_attention(source, videos, policy)
 
 
-@dataclass(frozen=True)
-class JumpsSystem(LearnedSystem):
-    """The same decisions learned in ``focusgym/Jump-v0``, each after what was read before.
-
-    Its setting is the share of the segments: at most so many are read.
-    """
-
-    knob: ClassVar[str] = "share"
-
-    def environment(self, table: Table, setting: float) -> dict[str, Any]:
-        """Return the keywords at a share of the segments."""
-        return {**self.keywords, "n_jumps": share_of(table.steps, setting)}
-
-
 LISTENTOLOOK = AttentionSystem(
     "listentolook",
     "which segments to read, one after the other, by attention over the glance at the video",
@@ -96,11 +73,12 @@ LISTENTOLOOK = AttentionSystem(
     _KIND,
     settings=(0.8, 0.6, 0.4, 0.2),
 )
-LISTENTOLOOK_PPO = JumpsSystem(
+LISTENTOLOOK_PPO = ShareSystem(
     "listentolook_ppo",
     "which segments to read, one after the other, or to stop, by PPO",
     "ListenToLook (arXiv:1912.04487), its variant on images; the learner, and the stop, are ours",
     _KIND,
     settings=(0.8, 0.6, 0.4, 0.2),
     task="Jump",
+    count="n_jumps",  # each after what was read before; at most so many are read
 )

@@ -20,7 +20,7 @@ from ...recognizer.afnet.gates import select
 from ...recognizer.stages.stage import sequence_losses
 from ..gradient import PolicyOnFeatures, train_on_features
 from ..task_play import TaskTrace, trace_source
-from .gradient import GradientSystem
+from .gradient import SegmentsByGradient
 from .system import ClassifierKind, PricedSystem, share_of
 
 # Half of the segments are coarse while f_C is trained, as its policy is not known yet.
@@ -173,29 +173,22 @@ def schedule(step: int, n_epochs: int) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class GatesByGumbel(GradientSystem[Gate]):
+class GatesByGumbel(SegmentsByGradient[Gate]):
     """A gate that is trained through f_C with Gumbel noise; see `GateOnFeatures`.
 
     Its setting is the share of the segments that are to be read finely, 1 − γ of the paper.
     """
 
-    knob: ClassVar[str] = "share"
     stage: ClassVar[int] = 24
+    network = Gate
+    sizes_of = GateConfig
 
     hidden: int = 512
-
-    def check_setting(self, steps: int, setting: float) -> None:
-        """Refuse a share that is none."""
-        share_of(steps, setting)
 
     def sizes(self, source: FeatureSource, setting: float) -> GateConfig:
         """Return the sizes of the gate on a cache with its f_C."""
         state = source.classifier.start(1).shape[1]
         return GateConfig(source.cache.glance_channels, state, self.hidden, setting)
-
-    def build(self, config: Mapping[str, Any]) -> Gate:
-        """Return a gate of sizes."""
-        return Gate(GateConfig(**config))
 
     def learn(
         self,

@@ -17,7 +17,7 @@ from ...envs.config import check_integer
 from ...recognizer import FitConfig, Fitted, count_gmacs
 from ..gradient import PolicyOnFeatures, train_on_features
 from ..task_play import TaskTrace, trace_source
-from .gradient import GradientSystem
+from .gradient import SegmentsByGradient
 from .system import ClassifierKind, share_of
 
 _MARGIN = 1.0  # η: by how much the more salient segment of a pair is to be above the other
@@ -169,29 +169,19 @@ def subset_config(policy: Salience, source: Source) -> SubsetConfig:
 
 
 @dataclass(frozen=True)
-class SalienceSystem(GradientSystem[Salience]):
-    """A network that ranks segments, supervised by f_C; see `RankOnFeatures`.
+class SalienceSystem(SegmentsByGradient[Salience]):
+    """A network that ranks segments, supervised by f_C; see `RankOnFeatures`."""
 
-    Its setting is the share of the segments that are read.
-    """
-
-    knob: ClassVar[str] = "share"
     stage: ClassVar[int] = 25
+    network = Salience
+    sizes_of = SalienceConfig
 
     hidden: int = 128
-
-    def check_setting(self, steps: int, setting: float) -> None:
-        """Refuse a share that is none."""
-        share_of(steps, setting)
 
     def sizes(self, source: FeatureSource, setting: float) -> SalienceConfig:
         """Return the sizes of the network on a cache, for a share of its segments."""
         cache = source.cache
         return SalienceConfig(cache.glance_channels, self.hidden, share_of(cache.steps, setting))
-
-    def build(self, config: Mapping[str, Any]) -> Salience:
-        """Return a network of sizes."""
-        return Salience(SalienceConfig(**config))
 
     def learn(
         self,

@@ -81,8 +81,9 @@ class System(ABC):
         approximate: Whether features on a cache are not those of what is looked at, so that its
             figures have to be measured on pixels.
         note: What its figures do not say, for tables; empty for nothing.
-        of_encoders: What the names of networks have in them that make it what it is, such as
-            ``_tsm``; of several groups the dearest may have another. Empty where any will do.
+        of_encoders: What the names of networks have in them that make it what it is: ``_tsm``;
+            ``bit``, beside which stands the same network in full; or ``_reuse``. Empty where any
+            will do that have neither few bits nor a mask profile.
         settings: Values of what it trades accuracy for cost with, the cheapest last; one at least.
             A system without such a knob has 1 alone.
     """
@@ -264,6 +265,25 @@ class PricedSystem(LearnedSystem):
     def environment(self, table: Table, setting: float) -> dict[str, Any]:
         """Return the keywords at a price."""
         return {**self.keywords, "price_per_gmac": setting / table.video_gmacs}
+
+
+@dataclass(frozen=True)
+class ShareSystem(LearnedSystem):
+    """A learned system that is told how many segments to read, or at most to read.
+
+    Its setting is the share of the segments.
+
+    Attributes:
+        count: The keyword of the environment that takes their number.
+    """
+
+    knob: ClassVar[str] = "share"
+
+    count: str = field(kw_only=True)
+
+    def environment(self, table: Table, setting: float) -> dict[str, Any]:
+        """Return the keywords at a share of the segments."""
+        return {**self.keywords, self.count: share_of(table.steps, setting)}
 
 
 def share_of(steps: int, share: float) -> int:

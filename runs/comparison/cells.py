@@ -37,6 +37,7 @@ class Cell:
             training episodes that end right), one row per rollout.
         setting: Of a system that has several, such as ``price 0.1``.
         usage: Of a system, the share of all segments that each option group has read.
+        milliseconds: A video took on pixels, where that was measured; see `times`.
 
     Raises:
         ComparisonError: If there is an η but no AdaFocus+ or the other way round, or the learning
@@ -53,6 +54,7 @@ class Cell:
     curve: pd.DataFrame | None = None
     setting: str = ""
     usage: Mapping[str, float] | None = None
+    milliseconds: float | None = None
 
     def __post_init__(self) -> None:
         """Check η and the learning curve."""

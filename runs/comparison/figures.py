@@ -152,15 +152,27 @@ def against_compute(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> 
     return figure
 
 
-def plane(summary: dict[str, Any]) -> go.Figure:
-    """Return accuracy against cost: designs over patch sizes, AdaFocus+ over η, fixed ones grey."""
+def plane(
+    summary: dict[str, Any],
+    of: str = "plane",
+    quality: str = "final_accuracy",
+    title: str = "accuracy after all frames, %",
+) -> go.Figure:
+    """Return accuracy against cost: designs over patch sizes, AdaFocus+ over η, fixed ones grey.
+
+    Args:
+        summary: Of the comparison.
+        of: What of it says which rows are on the front.
+        quality: An estimate of a row; rows without it are left out.
+        title: Of its axis, with the unit.
+    """
     unit = _unit([row for row in summary["rows"] if row["kind"] != "bound"])
-    figure = _lines(f"{unit.name} per video", "accuracy after all frames, %")
+    figure = _lines(f"{unit.name} per video", title)
     figure.update_layout(height=_PLANE_PX)
-    front = {tuple(key) for each in summary["plane"] for key in each["front"]}
+    front = {tuple(key) for each in summary[of] for key in each["front"]}
     curves: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in summary["rows"]:
-        if row["kind"] != "bound":
+        if row["kind"] != "bound" and row[quality]:
             # AdaFocus+ goes over η in one group; the others over the groups.
             group = row["group"] if row["kind"] == "plus" else ""
             curves.setdefault((row["design"], group), []).append(row)
@@ -168,19 +180,19 @@ def plane(summary: dict[str, Any]) -> go.Figure:
         rows = sorted(rows, key=lambda row: row["gmacs_per_video"])
         texts = []
         for row in rows:
-            found, cost = row["final_accuracy"], unit.number(row["gmacs_per_video"])
+            found, cost = row[quality], unit.number(row["gmacs_per_video"])
             texts.append(
                 f"<b>{row['label']}</b>, {row['group']}<br>{number(found['value'])} % "
                 f"({span(found['interval'])})<br>{cost} {unit.name}, "
                 f"{100 * row['kept_share']:.0f} % of {'cubes' if row['glances'] else 'frames'} kept"
             )
         spent = [unit.per_gmac * row["gmacs_per_video"] for row in rows]
-        accuracy = 100 * np.array([row["final_accuracy"]["value"] for row in rows])
+        accuracy = 100 * np.array([row[quality]["value"] for row in rows])
         _line(figure, design, styles(summary)[design], spent, accuracy, texts)
         on_front = [(row["label"], row["group"]) in front for row in rows]
         figure.data[-1].marker.size = [_FRONT_PX if each else _MARK_PX for each in on_front]
-        if all(row["final_accuracy"]["interval"] for row in rows):
-            bounds = 100 * np.array([row["final_accuracy"]["interval"] for row in rows])
+        if all(row[quality]["interval"] for row in rows):
+            bounds = 100 * np.array([row[quality]["interval"] for row in rows])
             figure.data[-1].error_y = _errors(accuracy, bounds) | {"width": 3, "thickness": 1}
         if rows[0]["kind"] == "plus":
             # Only the cheap end is named: nothing is drawn where accuracy costs less.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,26 +68,63 @@ def plane_of(
     points = {key: _point(row) for key, row in rows.items() if row[0].kind != "bound"}
     if not points:
         return []
-    means = np.array([point.mean(axis=-1) for point in points.values()])  # (N, 2)
-    front = dict(zip(points, on_front(means[:, 0], means[:, 1]), strict=True))
-    most = float(means[:, 1].max())
-    found = []
-    for design in dict.fromkeys(rows[key][0].design for key in points):
-        keys = [key for key in points if rows[key][0].design == design]
+    means = {key: point.mean(axis=-1) for key, point in points.items()}
+    most = max(gmacs for _, gmacs in means.values())
+
+    def bounds(keys: Sequence[tuple[str, str]]) -> Any:
         videos = {rows[key][0].played.names.tobytes() for key in keys}
-        each = np.array([points[key].mean(axis=-1) for key in keys])
-        bounds = None
-        if len(videos) == 1 and points[keys[0]].shape[-1] > 1:  # the same videos in all
-            together = np.stack([points[key] for key in keys])  # (N, 2, B)
-            drawn = resampling.drawn_videos(together)  # (N, 2, draws)
-            volumes = hypervolume(drawn[:, 0].T, drawn[:, 1].T, most)
-            bounds = interval(volumes).tolist()
+        if len(videos) > 1 or points[keys[0]].shape[-1] == 1:  # not the same videos in all
+            return None
+        together = np.stack([points[key] for key in keys])  # (N, 2, B)
+        drawn = resampling.drawn_videos(together)  # (N, 2, draws)
+        return interval(hypervolume(drawn[:, 0].T, drawn[:, 1].T, most)).tolist()
+
+    return _standing({key: rows[key][0].design for key in points}, means, bounds)
+
+
+def precision_plane(
+    rows: Mapping[tuple[str, str], Sequence[Cell]],
+) -> list[dict[str, Any]]:
+    """Return the same with the mean average precision in place of the accuracy.
+
+    It is no mean over videos, and has no interval over them. Where videos have one label each, and
+    of rows that have none, nothing is returned.
+    """
+    means = {
+        key: np.mean([[c.played.precision, c.played.gmacs_by_step[-1]] for c in row], axis=0)
+        for key, row in rows.items()
+        if row[0].kind != "bound"
+    }
+    means = {key: mean for key, mean in means.items() if not np.isnan(mean).any()}
+    return _standing({key: rows[key][0].design for key in means}, means, lambda keys: None)
+
+
+def _standing(
+    designs: Mapping[tuple[str, str], str],
+    means: Mapping[tuple[str, str], Array],
+    bounds: Callable[[Sequence[tuple[str, str]]], Any],
+) -> list[dict[str, Any]]:
+    """Return how designs stand.
+
+    Args:
+        designs: By row.
+        means: By row, quality and GMACs per video ``(2,)``.
+        bounds: Of rows of a design, the interval over videos of its hypervolume.
+    """
+    if not means:
+        return []
+    every = np.stack([*means.values()])  # (N, 2)
+    front = dict(zip(means, on_front(every[:, 0], every[:, 1]), strict=True))
+    most, found = float(every[:, 1].max()), []
+    for design in dict.fromkeys(designs.values()):
+        keys = [key for key in means if designs[key] == design]
+        quality, gmacs = np.stack([means[key] for key in keys], axis=1)
         found.append(
             {
                 "design": design,
                 "hypervolume": {
-                    "value": float(hypervolume(each[:, 0], each[:, 1], most)),
-                    "over_videos": bounds,
+                    "value": float(hypervolume(quality, gmacs, most)),
+                    "over_videos": bounds(keys),
                 },
                 "front": [list(key) for key in keys if front[key]],
             }

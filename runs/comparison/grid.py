@@ -34,6 +34,7 @@ from ..training.policy_run import PLAYED, learning_curve, run_training, with_siz
 from ..training.processes import in_processes
 from ..training.stage_run import fit_classifier
 from .summary import Cell
+from .times import milliseconds
 
 _GRID = 7  # candidates per axis of a patch size that the cache lacks
 _FIXED = (CentralAgent, RandomAgent, GaussianAgent, FixedAgent)
@@ -227,10 +228,18 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
         who = (job.design, group.name, group.places.side_px, job.config.seed)
         if job.config.skip.plus:
             cells += [
-                Cell(*who, read_played(_at(out, share)), "plus", share) for share in job.keep_ratios
+                Cell(
+                    *who,
+                    read_played(_at(out, share)),
+                    "plus",
+                    share,
+                    milliseconds=milliseconds(out, share),
+                )
+                for share in job.keep_ratios
             ]
         else:
-            cells.append(Cell(*who, read_played(out / PLAYED), curve=learning_curve(out)))
+            played, curve = read_played(out / PLAYED), learning_curve(out)
+            cells.append(Cell(*who, played, curve=curve, milliseconds=milliseconds(out)))
     return cells
 
 

@@ -16,7 +16,7 @@ from ..pages.page import write_page
 from . import figures
 from .statistics import DECIDING
 from .summary import Cell
-from .table import ALL_GROUPS, number, span, used
+from .table import ALL_GROUPS, measured_too, number, span, used
 
 SHAPES = {
     "circle": "●",
@@ -28,6 +28,7 @@ SHAPES = {
     "x": "✖",
     "star": "★",
 }
+_PRECISION = ("precision_plane", "mean_average_precision", "mean average precision, %")
 STROKES = {
     "solid": "none",
     "dash": "7 3",
@@ -73,6 +74,7 @@ def comparison_page(
         unit=compute_unit(*(row["gmacs_per_video"] for row in summary["rows"])),
         number=number,
         span=span,
+        more=measured_too(summary["rows"]),
         used=used if any(row["usage"] for row in summary["rows"]) else None,
         plotly=Markup(get_plotlyjs()),
     )
@@ -145,6 +147,15 @@ def _sections(
             [("all groups", figures.plane(summary))],
         ),
         _section(
+            "Mean average precision and cost",
+            "The same with the mean average precision (mAP) of the last predictions, which counts "
+            f"all labels of a video. {_covered(summary, 'precision_plane', 'mAP')}",
+            in_plane,
+            [("all groups", figures.plane(summary, *_PRECISION))]
+            if summary["precision_plane"]
+            else [],
+        ),
+        _section(
             "Learning: episodes that end right",
             "In training, with sampled actions. Mean over seeds; band: 95 % interval over seeds.",
             trained,
@@ -172,16 +183,16 @@ def _sections(
     ]
 
 
-def _covered(summary: dict[str, Any]) -> str:
-    """Return in words how much of the plane of accuracy and cost each design covers."""
+def _covered(summary: dict[str, Any], plane: str = "plane", quality: str = "accuracy") -> str:
+    """Return in words how much of a plane of quality and cost each design covers."""
     shares = [
         f"{each['design']} {number(volume['value'])} % ({span(volume['over_videos'])})"
-        for each in summary["plane"]
+        for each in summary[plane]
         for volume in (each["hypervolume"],)
     ]
     return (
-        "Mean accuracy if the compute allowed per video were any amount up to that of the dearest "
-        "row, 0 where it allows none of a design's rows (95 % over videos): "
+        f"Mean {quality} if the compute allowed per video were any amount up to that of the "
+        "dearest row, 0 where it allows none of a design's rows (95 % over videos): "
         f"{'; '.join(shares)}."
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .cells import Cell, ComparisonError, other_videos
-from .front import plane_of
+from .front import plane_of, precision_plane
 from .pairs import Resampling, against, runs_of
 from .statistics import LEVEL, Array, mean_over_groups, pooled_interquartile_mean
 from .table import ALL_GROUPS, MEASURES, print_comparison, table
@@ -31,8 +31,8 @@ def summarise(
     Returns:
         JSON-able: ``rows``, one per design and group, with scores, intervals over seeds and the
         paired difference to the reference; ``overall``, the same over all groups, of the designs
-        that have runs in each; ``plane``, see `plane_of`; ``conclusions``, ``notes`` and
-        ``test_videos`` in words.
+        that have runs in each; ``plane``, see `plane_of`, and ``precision_plane``, see
+        `precision_plane`; ``conclusions``, ``notes`` and ``test_videos`` in words.
 
     Raises:
         ComparisonError: If there are no cells, one comes twice, the reference is not among them,
@@ -67,6 +67,7 @@ def summarise(
         ],
         "overall": [],
         "plane": plane_of(rows, resampling),
+        "precision_plane": precision_plane(rows),
     }
     for label in labels:
         strata = [rows[label, group] for group in groups if (label, group) in rows]
@@ -152,7 +153,24 @@ def _scores(strata: Sequence[Sequence[Cell]], resampling: Resampling) -> dict[st
         },
         "gmacs_per_video": _mean([[cell.played.gmacs_by_step[-1] for cell in r] for r in strata]),
         "kept_share": _mean([[cell.played.kept_share for cell in row] for row in strata]),
+        "mean_average_precision": _precision(once, resampling),
+        "milliseconds": _milliseconds(strata),
     }
+
+
+def _precision(strata: Sequence[Sequence[Cell]], resampling: Resampling) -> dict[str, Any] | None:
+    """Return the mean average precision with its interval over seeds; None where there is none."""
+    scores = [np.array([[cell.played.precision for cell in row]]) for row in strata]
+    if any(np.isnan(each).any() for each in scores):
+        return None
+    value, bounds = resampling.over_seeds(mean_over_groups, scores)
+    return {"value": value[0], "interval": bounds and bounds[0]}
+
+
+def _milliseconds(strata: Sequence[Sequence[Cell]]) -> float | None:
+    """Return what a video took, of the runs that were timed; None where none was."""
+    times = [c.milliseconds for row in strata for c in row if c.milliseconds is not None]
+    return float(np.mean(times)) if times else None
 
 
 def _over_videos(row: Sequence[Cell], resampling: Resampling) -> Any:

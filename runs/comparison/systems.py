@@ -1,4 +1,4 @@
-"""Rows of systems: an f_C for each kind, a training for each setting and seed."""
+"""Rows of systems: an f_C for each kind and seed, a training for each setting and seed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...agents import LearnedSystem, System, find_system
+from ...agents.systems.gradient import PlacesByGradient
 from ...agents.systems.registry import SYSTEMS
-from ...feature_cache import FeatureCache, read_manifest, stored_groups
+from ...feature_cache import FeatureCache
 from ..configs.compare import CompareConfig
 from ..configs.train import (
     LearnerConfig,
@@ -20,12 +21,14 @@ from ..configs.train import (
 from ..evaluation.trace import read_played
 from ..folders.run_folder import RESULTS, is_run
 from ..options.parse import UsageError
-from ..options.systems import groups_of_system, system_of
+from ..options.systems import groups_of_system, own_groups, system_of
 from ..training.policy_run import PLAYED, learning_curve, read_results
 from ..training.processes import in_processes
 from ..training.system_run import run_system
+from .end_to_end import SplitVideos
 from .grid import Group, slug, train_f_c
 from .summary import Cell
+from .times import milliseconds
 
 ALL = "all"  # in place of names: every system that the cache serves
 ALONE = "systems"  # the group of rows of systems, where no reward designs are compared
@@ -46,32 +49,16 @@ class SystemJob:
     label: str
 
 
-def every_system(cache: Path) -> tuple[tuple[str, ...], list[str]]:
+def every_system(config: CompareConfig) -> tuple[tuple[str, ...], list[str]]:
     """Return the names of all systems that a cache serves, and a note on those that it does not.
-
-    Of several encoders the dearest need not be of a system's kind, as the full precision of
-    VideoIQ.
 
     Raises:
         CacheError: If the cache cannot be opened.
     """
-    manifest = read_manifest(cache)
-    networks = {
-        group.name: str(manifest["encoders"][group.encoder]["name"])
-        for group in stored_groups(manifest).values()
-    }
-    served, lacking = [], []
-    for name in SYSTEMS:
-        system = find_system(name)
-        try:
-            names = groups_of_system(system, cache, ())
-        except UsageError:
-            names = ()
-        if names and all(system.of_encoders in networks[each] for each in names[1:] or names):
-            served.append(name)
-        else:
-            lacking.append(name)
-    if not lacking:
+    systems = {name: find_system(name) for name in SYSTEMS}
+    n_groups = {name: len(own_groups(of, _cache_of(of, config))) for name, of in systems.items()}
+    served = [name for name, n in n_groups.items() if n > systems[name].several_groups]
+    if not (lacking := [name for name in SYSTEMS if name not in served]):
         return tuple(served), []
     return tuple(served), [
         f"Left out of --systems {ALL}, for the cache has not what they read: {', '.join(lacking)}. "
@@ -80,13 +67,16 @@ def every_system(cache: Path) -> tuple[tuple[str, ...], list[str]]:
 
 
 def system_jobs(config: CompareConfig) -> list[SystemJob]:
-    """Return a job per setting and seed of each system that learns, and per setting of the others.
+    """Return a job per setting and seed of each system.
 
     Raises:
         UsageError: If a system is unknown or given twice, two have one name, there are options for
-            learning and none that learns, or the cache lacks what a system reads.
+            learning and none that learns, the cache lacks what a system reads, or that of clips has
+            other test videos.
         CacheError: If the cache cannot be opened, or lacks a split.
     """
+    if config.clips_cache is not None:
+        _check_clips(config.cache, config.clips_cache)
     if len({*config.systems}) < len(config.systems):
         raise UsageError(f"--systems: each once; got {', '.join(config.systems)}")
     usual = LearnerConfig()
@@ -100,23 +90,25 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         )
     jobs = []
     for name in given:
-        learning = config.learning if name in learned else usual
+        learning = config.learning if name in learned else _sizes(given[name], config)
         system = system_of(SystemConfig(name), learning)
-        groups = groups_of_system(system, config.cache, ())
-        cache = FeatureCache.open(config.cache, groups)
+        root = _cache_of(system, config)
+        groups = groups_of_system(system, root, ())
+        cache = FeatureCache.open(root, groups)
         for split in ("train", "val", "test"):
             cache.split(split)  # refused where it is empty
-        f_c = slug(f"{'+'.join(groups)}_{system.classifier.name}")
+        clips = "" if root == config.cache else "clips_"
+        f_c = slug(f"{clips}{'+'.join(groups)}_{system.classifier.name}")
         knob = len(system.settings) > 1
         for setting in system.settings:
             label = system.setting_label(setting)
-            for seed in range(config.seeds if system.learns else 1):
+            for seed in range(config.seeds):
                 training = TrainConfig(
                     config.out / "cells" / ALONE / system.name / slug(label) / f"seed-{seed}",
                     PolicyTrainingConfig(threads=config.policy.threads or 1),
                     SkipConfig(),
-                    config.cache,
-                    config.out / "classifiers" / f_c,
+                    root,
+                    config.out / "classifiers" / f_c / f"seed-{seed}",
                     groups,
                     seed=seed,
                     device=config.device,
@@ -140,7 +132,9 @@ def run_systems(jobs: Sequence[SystemJob], config: CompareConfig) -> None:
     """
     wanted = {job.config.classifier: job for job in jobs}
     missing = {f"{path}": (job, config) for path, job in wanted.items() if not _is_there(path)}
-    (config.out / "classifiers").mkdir(exist_ok=True)
+    for path in wanted:
+        assert path is not None
+        path.parent.mkdir(parents=True, exist_ok=True)
     in_processes(_train_classifier, missing, config.jobs, "f_C", len(wanted) - len(missing))
     todo = {f"{job.config.out}": (job,) for job in jobs if not (job.config.out / RESULTS).is_file()}
     in_processes(_train_cell, todo, config.jobs, "systems", len(jobs) - len(todo))
@@ -168,6 +162,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
                 curve=curve,
                 setting=job.label,
                 usage=results["usage"],
+                milliseconds=milliseconds(out),
             )
             for name, side_px in places or [(ALONE, None)]
         ]
@@ -211,6 +206,32 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
     ]
 
 
+def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
+    """Return the sizes of a system trained by gradient: where π looks at places, those of π."""
+    policy = config.policy
+    sizes = {"conv_channels": policy.conv_channels, "hidden": policy.hidden}
+    asked = [f"{name}: {size}" for name, size in sizes.items() if size is not None]
+    if not isinstance(system, PlacesByGradient) or not asked:
+        return LearnerConfig()
+    return LearnerConfig(learner=f"{{{', '.join(asked)}}}")
+
+
+def _cache_of(system: System, config: CompareConfig) -> Path:
+    """Return the cache that a system reads."""
+    if config.clips_cache is not None and system.of_encoders == "_tsm":
+        return config.clips_cache
+    return config.cache
+
+
+def _check_clips(cache: Path, clips: Path) -> None:
+    """Refuse a cache of clips whose rows could not stand beside the others."""
+    if difference := SplitVideos.of_cache(cache).difference(SplitVideos.of_cache(clips)):
+        raise UsageError(
+            f"--clips-cache {clips}: expected the test videos of {cache}; got {difference}: build "
+            "it of the same lists"
+        )
+
+
 def _check_names(given: Mapping[str, System]) -> None:
     """Refuse two systems of one name, whose runs would be in the same folders."""
     places: dict[str, list[str]] = {}
@@ -231,7 +252,15 @@ def _is_there(path: Path | None) -> bool:
 def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
     f_c, kind = job.config.classifier, job.system.classifier
     assert f_c is not None
-    train_f_c(f_c, config.cache, job.config.group, config, kind, skip_rate=kind.skip_rate)
+    train_f_c(
+        f_c,
+        job.config.cache,
+        job.config.group,
+        config,
+        kind,
+        skip_rate=kind.skip_rate,
+        seed=job.config.seed,
+    )
 
 
 def _train_cell(job: SystemJob) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,7 +29,8 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
     for row in summary["rows"] + (summary["overall"] if several else []):
         difference = row["difference"] or {}
         estimates = {name: row[name] for name in (*MEASURES, "interquartile_mean")}
-        estimates["probability_of_improvement"] = row["probability_of_improvement"] or {}
+        for name in ("probability_of_improvement", "mean_average_precision"):
+            estimates[name] = row[name] or {}
         names = ("design", "group", "kind", "keep_ratio", "setting")
         record = {name: row[name] for name in names}
         record |= {"patch_px": row["patch_px"], "n_videos": row["n_videos"]}
@@ -44,7 +45,8 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
             record[f"{name}_difference"] = found.get("value")
             for over in ("over_videos", "over_seeds", "over_seeds_t"):
                 record |= _bounds(f"{name}_difference_{over}", found.get(over))
-        record |= {name: row[name] for name in ("verdict", "gmacs_per_video", "kept_share")}
+        record |= {name: row[name] for name in ("verdict", "gmacs_per_video", "milliseconds")}
+        record["kept_share"] = row["kept_share"]
         record["usage"] = used(row)
         record["unpaired"] = row["unpaired"]
         steps = row.get("accuracy_by_step", {"value": []})["value"]
@@ -76,7 +78,9 @@ def print_comparison(summary: dict[str, Any], console: PlainConsole) -> None:
         title = f"{where}: difference to {summary['reference']} (points), chance to win (%)"
         _print(_differences(rows, title), console)
     if any(row["setting"] or row["kind"] == "plus" for row in summary["rows"]):
-        _print(_plane(summary), console)
+        _print(_plane(summary, "plane", "accuracy"), console)
+        if summary["precision_plane"]:
+            _print(_plane(summary, "precision_plane", "mAP"), console)
     for line in (*summary["conclusions"], *summary["notes"]):
         console.print(f"- {line}")
 
@@ -85,6 +89,9 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
     shown = _table(f"{title}, after all frames and their mean")
     unit = compute_unit(*(row["gmacs_per_video"] for row in rows))
     for name in ("seeds", "final", "95 %", "mean", "95 %", "kept", unit.name):
+        shown.add_column(name, justify="right", no_wrap=True)
+    more = measured_too(rows)
+    for name in more:
         shown.add_column(name, justify="right", no_wrap=True)
     reads = any(row["usage"] for row in rows)
     if reads:
@@ -95,18 +102,19 @@ def _accuracies(rows: Sequence[dict[str, Any]], title: str) -> Table:
         numbers = [[number(e["value"]), span(e["interval"])] for e in estimates]
         costs = [f"{100 * row['kept_share']:.0f}", unit.number(row["gmacs_per_video"])]
         cells = [str(len(row["seeds"])), *numbers[0], *numbers[1], *costs]
+        cells += [show(row) for show in more.values()]
         cells += [span(row["final_over_videos"]), used(row)] if reads else []
         shown.add_row(row["label"], *cells, style=STYLES.get(row["verdict"]))
     return shown
 
 
-def _plane(summary: dict[str, Any]) -> Table:
-    """Return how much of the plane of accuracy and cost each design covers."""
-    shown = _table("mean accuracy (%) if a video might cost any amount up to the dearest row")
+def _plane(summary: dict[str, Any], plane: str, quality: str) -> Table:
+    """Return how much of a plane of quality and cost each design covers."""
+    shown = _table(f"mean {quality} (%) if a video might cost any amount up to the dearest row")
     for name in ("mean", "95 %"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("rows that no other beats", no_wrap=False)
-    for each in summary["plane"]:
+    for each in summary[plane]:
         volume = each["hypervolume"]
         several = len(summary["groups"]) > 1
         best = ", ".join(
@@ -114,6 +122,21 @@ def _plane(summary: dict[str, Any]) -> Table:
         )
         shown.add_row(each["design"], number(volume["value"]), span(volume["over_videos"]), best)
     return shown
+
+
+def measured_too(rows: Sequence[dict[str, Any]]) -> dict[str, Callable[[dict[str, Any]], str]]:
+    """Return columns for what is measured of some rows only, and what shows it of a row."""
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {}
+    if any(row["milliseconds"] is not None for row in rows):
+        columns["ms"] = milliseconds
+    if any(row["mean_average_precision"] for row in rows):
+        columns["mAP"] = lambda row: number((row["mean_average_precision"] or {}).get("value"))
+    return columns
+
+
+def milliseconds(row: dict[str, Any]) -> str:
+    """Return what a video took; a dash where it was not measured."""
+    return "–" if row["milliseconds"] is None else f"{row['milliseconds']:.3g}"
 
 
 def used(row: dict[str, Any]) -> str:

@@ -78,7 +78,12 @@ class CompareConfig:
         systems: Other published methods beside, of those that 'focusgym systems' lists, or
             module:attribute of your own; all takes every one that the cache serves. Each is trained
             at all settings of its recipe, on whole frames or patches that the cache has to hold.
+        clips_cache: For systems of encoders that shift along frames: a cache of the same videos in
+            which a segment has several frames. They read --cache if not given.
         learning: How they learn.
+        time: Also measure how many milliseconds a video takes, the median over so many test videos:
+            of processor time on one thread, from decoded frames to the prediction, with the first
+            seed of each row that is trained here and of each system.
         end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on
             their video files: the same test videos as those of the others.
     """
@@ -101,5 +106,7 @@ class CompareConfig:
     preset: str | None = None
     json: bool = False
     systems: tuple[str, ...] = ()
+    clips_cache: Path | None = None
     learning: LearnerConfig = field(default_factory=LearnerConfig)
+    time: int = 0
     end_to_end: tuple[Path, ...] = ()

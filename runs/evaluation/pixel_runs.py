@@ -23,7 +23,7 @@ from ..options.parse import UsageError
 from ..options.stage_videos import StageVideos
 from .outcome import Outcome
 from .plug_back import BATCH
-from .trace import Played
+from .trace import Played, precision_of
 
 DRAWS = 20  # of places that depend on nothing: other numbers than any training's
 
@@ -238,5 +238,6 @@ def came_of(
         attended=attended.cpu().numpy(),
         gmacs=gmacs.cpu().numpy(),
         glances=glances,
+        precision=precision_of(logits[:, -1], labels),
     )
     return Outcome(played, logits, labels)

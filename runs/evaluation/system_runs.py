@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from ...agents import (
     trace_task,
 )
 from ...agents.systems.system import Reader
-from ...envs import EnvConfig, FeatureSource, make_sb3, open_source, pixel_sources
-from ...feature_cache import Clip
+from ...envs import EnvConfig, FeatureSource, PixelSource, make_sb3, open_source
+from ...feature_cache import read_many
 from ...recognizer import FocusgymError, in_words
 from ...recognizer.files.documents import read_json
 from ..folders.atomic import OutputError
@@ -105,29 +106,35 @@ class SystemRun:
         env_id, keywords = self.environment
         return trace_task(self.model, env_id, rows=videos, **keywords)
 
+    def on_frames(self) -> Callable[[Tensor], Tensor]:
+        """Return what gives the logits ``(B, T, C)`` of videos, encoders running where it looks.
+
+        It takes frames ``(B, T, 3, S, S)`` uint8, or with F behind T; `FeatureCache.frames` says
+        how they are prepared.
+        """
+        cache, f_c = self.source.cache, self.source.classifier
+        if self.model is not None:
+            env_id, keywords = self.environment
+            recognizer = TaskRecognizer(self.model, env_id, **keywords)
+            return lambda frames: recognizer(frames).logits
+        reader, encoders = self.reader, cache.fused_encoders()
+        assert reader is not None
+
+        def read(frames: Tensor) -> Tensor:
+            source = PixelSource(cache, f_c, encoders, frames)
+            return reader(source, np.arange(len(frames))).logits
+
+        return read
+
     def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""
-        cache = self.source.cache
+        cache, recognize = self.source.cache, self.on_frames()
         clips = cache.clips(videos)
-        bar = tqdm(total=len(clips), desc=f"{self.name} on pixels", unit="video")
-        with bar:
-            found = self._read_files(clips) if self.model is None else self._play_files(clips)
-            for logits in found:
-                yield logits
-                bar.update(len(logits))
-
-    def _play_files(self, clips: Sequence[Clip]) -> Iterator[Tensor]:
-        assert self.model is not None
-        env_id, keywords = self.environment
-        recognizer = TaskRecognizer(self.model, env_id, **keywords)
-        return (found.logits for found in recognizer.recognize(clips, BATCH))
-
-    def _read_files(self, clips: Sequence[Clip]) -> Iterator[Tensor]:
-        assert self.reader is not None
-        cache = self.source.cache
-        how = (cache, self.source.classifier, cache.fused_encoders())
-        for source in pixel_sources(*how, clips, BATCH):
-            yield self.reader(source, np.arange(len(source.running))).logits
+        decoded = read_many(clips, cache.frames)
+        with tqdm(total=len(clips), desc=f"{self.name} on pixels", unit="video") as bar:
+            while batch := [frames for frames, _ in islice(decoded, BATCH)]:
+                yield recognize(torch.stack(batch))
+                bar.update(len(batch))
 
 
 def is_system_run(path: Path) -> bool:

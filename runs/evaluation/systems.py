@@ -12,7 +12,7 @@ from ...agents import TaskTrace
 from ...feature_cache import FeatureCache
 from ...recognizer import confidence, measure
 from .measures import gmacs_of, measures
-from .trace import Played, all_labels
+from .trace import Played, all_labels, precision_of
 
 
 def played_of(trace: TaskTrace, cache: FeatureCache) -> Played:
@@ -34,6 +34,7 @@ def played_of(trace: TaskTrace, cache: FeatureCache) -> Played:
         options=trace.options,
         attended=trace.attended,
         gmacs=trace.gmacs,
+        precision=precision_of(trace.logits[:, -1], labels),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,7 +17,13 @@ from torch import Tensor
 from ...agents import Agent
 from ...envs import FocusEngine
 from ...feature_cache import FeatureCache
-from ...recognizer import FocusgymError, FrameCost, confidence, in_words
+from ...recognizer import (
+    FocusgymError,
+    FrameCost,
+    confidence,
+    in_words,
+    mean_average_precision,
+)
 from ...recognizer.files.declared import read_npz
 from ...recognizer.files.whole import whole_file
 
@@ -44,6 +51,8 @@ class Played:
         gmacs: ``(B, T)`` float64, multiply-adds spent on the video up to and including each frame.
         glances: How many of the T predictions, the first ones, are made without a decision where to
             look: 1 where one comes after the glance at the whole video, else 0.
+        precision: Mean average precision of the last predictions, in [0, 1], where videos have
+            several labels; else NaN.
     """
 
     names: NDArray[np.str_]
@@ -55,10 +64,12 @@ class Played:
     attended: NDArray[np.bool_]
     gmacs: NDArray[np.float64]
     glances: int = 0
+    precision: float = math.nan
 
     def rows(self, which: NDArray[np.int64] | slice) -> Played:
         """Return what was done in some of the videos."""
-        return replace(self, **{name: getattr(self, name)[which] for name in _ARRAYS})
+        arrays = {name: getattr(self, name)[which] for name in _ARRAYS}
+        return replace(self, **arrays, precision=math.nan)  # which is of all videos together
 
     @property
     def accuracy_by_step(self) -> NDArray[np.float64]:
@@ -82,7 +93,8 @@ class Played:
             np.savez_compressed(file, **arrays)
 
 
-_ARRAYS = tuple(each.name for each in fields(Played) if each.name != "glances")
+_NUMBERS = ("glances", "precision")
+_ARRAYS = tuple(each.name for each in fields(Played) if each.name not in _NUMBERS)
 
 
 def read_played(path: str | os.PathLike[str]) -> Played:
@@ -92,7 +104,7 @@ def read_played(path: str | os.PathLike[str]) -> Played:
         PlayedError: If the file is not there, or is no such file.
     """
     try:
-        return _played(read_npz(path, (*_ARRAYS, "glances")))
+        return _played(read_npz(path, (*_ARRAYS, *_NUMBERS)))
     except (OSError, ValueError) as error:
         raise PlayedError(
             f"{Path(path)} is not readable as what a policy did ({in_words(error)}): evaluate the "
@@ -123,7 +135,19 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
     glances = arrays.get("glances", np.zeros((), np.int64))
     if glances.dtype.kind != "i" or glances.shape or not 0 <= glances <= steps[1]:
         raise ValueError(f"glances must be a number of steps; got {glances!s:.80}")
-    return Played(**{name: arrays[name] for name in _ARRAYS}, glances=int(glances))
+    precision = arrays.get("precision", np.array(math.nan))
+    if precision.dtype.kind != "f" or precision.shape:
+        raise ValueError(f"precision must be a number; got {precision!s:.80}")
+    return Played(
+        **{name: arrays[name] for name in _ARRAYS},
+        glances=int(glances),
+        precision=float(precision),
+    )
+
+
+def precision_of(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean average precision of logits ``(B, C)``; NaN where labels are ``(B,)``."""
+    return mean_average_precision(logits, labels) if labels.ndim == 2 else math.nan
 
 
 def all_labels(cache: FeatureCache, videos: NDArray[np.int64]) -> Tensor:
@@ -168,5 +192,6 @@ def play(
         options=plan.options,
         attended=plan.attended,
         gmacs=np.cumsum(spent, axis=1),
+        precision=precision_of(logits[:, -1], labels),
     )
     return played, logits

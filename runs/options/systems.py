@@ -11,7 +11,9 @@ from ...agents import LearnedSystem, PricedSystem, System, Table, find_system
 from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.training import with_learner
 from ...feature_cache import read_manifest, stored_groups
-from ...recognizer import Classifier, PatchGrid, WholeFrame
+from ...recognizer import Classifier, OptionGroup, PatchGrid, WholeFrame
+from ...recognizer.encoders.masks import without_masks
+from ...recognizer.encoders.quantised import without_bits
 from ...recognizer.files.documents import parse_yaml
 from ..configs.train import (
     LearnerConfig,
@@ -113,19 +115,19 @@ def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple
     Args:
         system: The recipe.
         cache: Folder of the cache.
-        given: Those that are asked for; none for the dearest whole frames, or patches where the
-            system reads patches, or if it chooses among several for all of them, the dearest first.
+        given: Those that are asked for; none for the dearest of `own_groups`, or if it chooses
+            among several for all of them, the dearest first. A cache whose encoders are all of
+            other kinds serves those.
 
     Raises:
         CacheError: If the cache cannot be opened.
         UsageError: If the cache has no such groups.
     """
-    groups = stored_groups(read_manifest(cache))
     kind = PatchGrid if system.places == "patches" else WholeFrame
     reads = "patches" if system.places == "patches" else "whole frames"
-    frames = [group for group in groups.values() if isinstance(group.places, kind)]
-    frames.sort(key=lambda group: -group.gmacs)
-    names = [group.name for group in frames]
+    groups = stored_groups(read_manifest(cache)).values()
+    frames = sorted((g for g in groups if isinstance(g.places, kind)), key=lambda g: -g.gmacs)
+    names = [group.name for group in own_groups(system, cache) or frames]
     needed = 2 if system.several_groups else 1
     if given:
         names = [*given]
@@ -144,6 +146,34 @@ def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple
     if given and needed == 1 and len(names) > 1:
         raise UsageError(f"--group: {system.name} reads one group, got {' '.join(names)}: name it")
     return tuple(names if needed > 1 else names[:1])
+
+
+def own_groups(system: System, cache: Path) -> list[OptionGroup]:
+    """Return the option groups that are of a system's kind, the dearest first.
+
+    They are whole frames or patches, as the system reads them, by networks that its
+    ``of_encoders`` names. Networks of few bits and mask profiles are for systems that name them
+    alone; beside few bits stands the same network in full, at the same side.
+
+    Raises:
+        CacheError: If the cache cannot be opened.
+    """
+    manifest = read_manifest(cache)
+    kind = PatchGrid if system.places == "patches" else WholeFrame
+    groups = [g for g in stored_groups(manifest).values() if isinstance(g.places, kind)]
+    networks = {g.name: str(manifest["encoders"][g.encoder]["name"]) for g in groups}
+    few_bits = [g for g in groups if without_bits(networks[g.name])[1] is not None]
+    masks = [g for g in groups if without_masks(networks[g.name])[1] is not None]
+    if system.of_encoders == "bit":
+        full = {(without_bits(networks[g.name])[0], g.places.side_px) for g in few_bits}
+        found = [g for g in groups if (networks[g.name], g.places.side_px) in full]
+        found = few_bits + found if found else []
+    elif system.of_encoders == "_reuse":
+        found = masks
+    else:
+        found = [g for g in groups if g not in few_bits and g not in masks]
+        found = [g for g in found if system.of_encoders in networks[g.name]]
+    return sorted(found, key=lambda group: -group.gmacs)
 
 
 def check_kind(

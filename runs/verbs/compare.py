@@ -33,6 +33,7 @@ from ..comparison.systems import (
     system_jobs,
     system_rows,
 )
+from ..comparison.times import check_times, time_runs
 from ..configs.compare import CompareConfig
 from ..console import PlainConsole
 from ..folders.atomic import OutputError, check_free
@@ -45,7 +46,7 @@ from ..options.presets import resolved
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
 _SETS = ("patch", "reward", "keep-ratios", "runs", "systems", "end-to-end", "variants")
-_GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache")
+_GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache", "clips-cache", "time")
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
@@ -68,11 +69,13 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         config,
         cache=config.cache.resolve(),
         runs=tuple(run.resolve() for run in config.runs),
+        clips_cache=None if config.clips_cache is None else config.clips_cache.resolve(),
         end_to_end=tuple(run.resolve() for run in config.end_to_end),
     )
+    check_times(config)
     left_out: list[str] = []
     if ALL in config.systems:
-        served, left_out = every_system(config.cache)
+        served, left_out = every_system(config)
         asked = (each for each in config.systems if each != ALL)
         config = replace(config, systems=tuple(dict.fromkeys([*asked, *served])))
     if is_run(config.out):
@@ -94,10 +97,18 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         jobs, systems = jobs_of(config, groups), system_jobs(config)
         tuned = tuned_jobs(jobs, config)
         rows = [*rows_of(jobs), *tuned_rows(tuned), *system_rows(systems), *beside.names]
+        if twice := sorted({row for row in rows if rows.count(row) > 1}):
+            raise UsageError(
+                f"two rows would be called {twice[0]}: rename the design, system or run of yours "
+                "that has the name of another row"
+            )
         reference = _reference(config, rows)
         if config.end_to_end:
             beside.check(SplitVideos.of_cache(config.cache))
         data = read_manifest(config.cache)["fingerprints"]
+        if config.clips_cache is not None:
+            clips = read_manifest(config.clips_cache)["fingerprints"]
+            data |= {f"clips {name}": value for name, value in clips.items()}
         with run_folder(
             config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
         ):
@@ -105,6 +116,9 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             run_jobs(jobs, config)
             fine_tune(tuned, config)
             run_systems(systems, config)
+            first = [(job.config.out, job.keep_ratios) for job in jobs if not job.config.seed]
+            first += [(job.config.out, ()) for job in systems if not job.config.seed]
+            time_runs(first, config.time, config.videos_root)
             cells = [
                 *cells_of(jobs),
                 *tuned_cells(tuned),

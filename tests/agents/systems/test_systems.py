@@ -28,8 +28,9 @@ from focusgym.agents import (
     train_system,
 )
 from focusgym.agents.reading import read_states
+from focusgym.agents.systems.dynamic_ste import DYNAMIC_STE
 from focusgym.agents.systems.frameexit import FRAMEEXIT
-from focusgym.agents.systems.gates import GatedSystem, Gates, should_stop
+from focusgym.agents.systems.gates import FRAMEEXIT_GATES, Gates, should_stop
 from focusgym.agents.systems.training import table_of, with_learner
 from focusgym.envs import FeatureSource
 from focusgym.envs.tasks.registry import TASKS, config_class
@@ -75,6 +76,13 @@ def source_of(root: Path, name: str) -> FeatureSource:
     return FeatureSource(cache, read_classifier(files["classifier"], cache.fingerprint))
 
 
+def learned(name: str, changes: dict[str, Any]) -> LearnedSystem:
+    """Return a learned system with other settings of its learner."""
+    system = find_system(name)
+    assert isinstance(system, LearnedSystem)
+    return replace(system, learner=with_learner(system.learner, changes))
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_recipe(name: str) -> None:
     system = find_system(name)
@@ -112,9 +120,8 @@ def test_learned_systems_have_one_budget() -> None:
 def test_keywords_by_hand() -> None:
     """A price of 0.1 is a tenth of confidence for a whole video; a share is a count."""
     table = Table(steps=10, video_gmacs=50.0)
-    exits, sampler, uniform = (find_system(n) for n in ("frameexit", "ocsampler", "uniform"))
-    assert isinstance(exits, LearnedSystem)
-    assert isinstance(sampler, LearnedSystem)
+    exits, sampler = (learned(name, {}) for name in ("frameexit", "ocsampler"))
+    uniform = find_system("uniform")
     assert isinstance(uniform, FixedSystem)
     assert exits.environment(table, 0.1) == {"price_per_gmac": pytest.approx(0.002)}
     assert sampler.environment(table, 0.3) == {"n_segments": 3}
@@ -138,8 +145,7 @@ def test_by_name_or_by_its_place() -> None:
 def test_reading_is_f_c_on_those_segments(root: Path, name: str) -> None:
     """Logits of whole sequences, prices by hand: nobody decides, and f_G does not run."""
     source, system = source_of(root, name), find_system(name)
-    cache = source.cache
-    videos = cache.split("test")
+    cache, videos = source.cache, source.cache.split("test")
     segments = [3, 0] if name == "uniform" else system.segments(T, 1.0)
     trace = read_segments(source, videos, segments)
     with torch.no_grad():
@@ -161,10 +167,8 @@ def test_reading_is_f_c_on_those_segments(root: Path, name: str) -> None:
 
 def test_a_teacher_looks_at_a_part(root: Path) -> None:
     """Every segment is fed and glanced at; where f_L does not run, its vector is zero, and free."""
-    source, system = source_of(root, "dynamic_ste"), find_system("dynamic_ste")
-    assert isinstance(system, FixedSystem)
-    cache = source.cache
-    videos = cache.split("test")
+    source, system = source_of(root, "dynamic_ste"), DYNAMIC_STE
+    cache, videos = source.cache, source.cache.split("test")
     trace = system.reader(source, 0.5, 0)(source, videos)
     looks = np.array([False, True, False, True])  # as `uniform` reads (1, 3) of four
     assert trace.attended.tolist() == [looks.tolist()] * 4
@@ -179,18 +183,8 @@ def test_a_teacher_looks_at_a_part(root: Path) -> None:
     cost = source.frame_cost
     each = cost.glance_gmacs + cost.classifier_gmacs + looks * cost.local_gmacs
     np.testing.assert_allclose(trace.gmacs, np.tile(each.cumsum(), (4, 1)))
-    assert "--skip-rate 0.5" in system.classifier.options()
-
-
-def test_the_glance_is_charged_where_f_c_takes_it(root: Path) -> None:
-    cache = FeatureCache.open(root / "cache", "full32")
-    path = write_classifier(cache, root / "with_glance", aggregation="average")
-    source = FeatureSource(cache, read_classifier(path))
-    trace = read_segments(source, cache.split("test"), [1])
-    cost = source.frame_cost
-    expected = cost.glance_gmacs + cost.local_gmacs + cost.classifier_gmacs
-    np.testing.assert_allclose(trace.gmacs, expected)
     assert cost.glance_gmacs > 0
+    assert "--skip-rate 0.5" in system.classifier.options()
 
 
 def test_gates_by_hand(root: Path) -> None:
@@ -215,12 +209,10 @@ def test_gates_by_hand(root: Path) -> None:
 
 def test_gates_on_a_cache(root: Path) -> None:
     """No loss is small enough at β = 0, every one is at a huge β; a seed decides the rest."""
-    system, source = find_system("frameexit_gates"), source_of(root, "frameexit_gates")
-    assert isinstance(system, GatedSystem)
-    system = replace(system, epochs=60, lr=0.02)
-    never, always = (
-        system.reader(source, beta, 0)(source, source.cache.split("test")) for beta in (0.0, 1e9)
-    )
+    source = source_of(root, "frameexit_gates")
+    system = replace(FRAMEEXIT_GATES, epochs=60, lr=0.02)
+    test = source.cache.split("test")
+    never, always = (system.reader(source, beta, 0)(source, test) for beta in (0.0, 1e9))
     assert never.attended.all()
     assert always.attended.sum(axis=1).tolist() == [1] * 4
     order = coarse_to_fine(T)
@@ -229,8 +221,7 @@ def test_gates_on_a_cache(root: Path) -> None:
     torch.testing.assert_close(never.logits, logits)
     torch.testing.assert_close(always.logits[:, -1], logits[:, 0])
     cost, width = source.frame_cost, source.classifier.config.hidden
-    each = cost.local_gmacs + cost.classifier_gmacs
-    gate = (2 * width * 64 + 64) / 1e9
+    each, gate = cost.local_gmacs + cost.classifier_gmacs, (2 * width * 64 + 64) / 1e9
     np.testing.assert_allclose(never.gmacs[:, -1], T * each + (T - 1) * gate)
     np.testing.assert_allclose(always.gmacs[:, -1], each + gate)
     assert never.decisions.tolist() == [T - 1] * 4
@@ -251,9 +242,7 @@ def test_without_a_gate(tmp_path: Path) -> None:
     """Videos of one segment: it is read, and nothing is decided or charged for deciding."""
     add_frames(write_cache(tmp_path / "cache", n=20, steps=1))
     source = source_of(tmp_path, "frameexit_gates")
-    system = find_system("frameexit_gates")
-    assert isinstance(system, GatedSystem)
-    trace = system.reader(source, 0.1, 0)(source, source.cache.split("test"))
+    trace = FRAMEEXIT_GATES.reader(source, 0.1, 0)(source, source.cache.split("test"))
     assert trace.segments.tolist() == [[0]] * 4
     assert trace.decisions.tolist() == [0] * 4
     cost = source.frame_cost
@@ -266,16 +255,14 @@ LEARNED = [n for n in SYSTEMS if isinstance(find_system(n), LearnedSystem)]
 @pytest.mark.parametrize("name", LEARNED)
 def test_a_training(root: Path, name: str) -> None:
     """Weights move, the agent's own cost is charged, every video is played once."""
-    system, source = find_system(name), source_of(root, name)
-    assert isinstance(system, LearnedSystem)
-    table = table_of(source)
-    tiny = TINY_OFF_POLICY if system.learner.algorithm == "SAC" else TINY
+    source = source_of(root, name)
+    table, recipe = table_of(source), learned(name, {}).learner
+    system = learned(name, TINY_OFF_POLICY if recipe.algorithm == "SAC" else TINY)
     full = source.frame_cost.local_gmacs + source.frame_cost.glance_gmacs
     assert table.video_gmacs == pytest.approx(T * (full + source.frame_cost.classifier_gmacs))
-    learner = with_learner(system.learner, tiny)
-    assert learner.keywords["gamma"] == system.learner.keywords["gamma"]
+    assert system.learner.keywords["gamma"] == recipe.keywords["gamma"]
     keywords = system.environment(table, system.usual_setting)
-    made = make_system(replace(system, learner=learner), files_of(root, name), keywords, T, 0)
+    made = make_system(system, files_of(root, name), keywords, T, 0)
     before = {k: v.clone() for k, v in made.model.policy.state_dict().items()}
     train_system(made)
     assert made.model.num_timesteps == made.total == 60
@@ -334,9 +321,7 @@ A2C = {"algorithm": "A2C", "n_envs": 3, "decisions": 60, "n_steps": 5}
 )
 def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[str, Any]) -> None:
     """Stopped in the middle of episodes, made anew, gone on with: the same bits."""
-    system = find_system(name)
-    assert isinstance(system, LearnedSystem)
-    system = replace(system, learner=with_learner(system.learner, changes))
+    system = learned(name, changes)
     keywords = system.environment(table_of(source_of(root, name)), 0.2)
 
     def make() -> SystemModel:
@@ -366,9 +351,7 @@ def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[st
 def test_an_off_policy_training_that_was_interrupted(root: Path) -> None:
     """It keeps no checkpoint, begins again, and ends with the same bits; its log has a row."""
     name = "adafocus_v2_sac"
-    system = find_system(name)
-    assert isinstance(system, LearnedSystem)
-    system = replace(system, learner=with_learner(system.learner, TINY_OFF_POLICY))
+    system = learned(name, TINY_OFF_POLICY)
     keywords = system.environment(table_of(source_of(root, name)), 1.0)
 
     def make() -> SystemModel:
@@ -408,11 +391,9 @@ def test_optimizers_that_no_checkpoint_holds(
                 for parameter in group["params"]:
                     self.state[parameter]["note"] = "x"
 
-    system = find_system("frameexit")
-    assert isinstance(system, LearnedSystem)
     policy = {"optimizer_class": optimizer or Odd}
-    learner = with_learner(system.learner, {**TINY, "policy_kwargs": policy})
-    made = make_system(replace(system, learner=learner), files_of(root, "frameexit"), {}, T, 0)
+    system = learned("frameexit", {**TINY, "policy_kwargs": policy})
+    made = make_system(system, files_of(root, "frameexit"), {}, T, 0)
     with pytest.raises(CheckpointError, match=message):
         train_system(made, root / "checkpoint")
     assert made.model.num_timesteps == 0

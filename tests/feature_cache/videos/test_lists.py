@@ -348,16 +348,6 @@ def test_missing_videos_do_not_move_the_others(tmp_path: Path) -> None:
     assert found[1].startswith("all 4 videos of the val split are missing; 16: no such video: ")
 
 
-def test_a_list_of_which_all_videos_are_missing(tmp_path: Path) -> None:
-    touch(tmp_path / "0.mp4")
-    (tmp_path / "a.txt").write_text("0 9 0\n")
-    (tmp_path / "b.txt").write_text("1 9 0\n2 9 1\n")
-    lists = {"val": tmp_path / "a.txt", "test": tmp_path / "b.txt"}
-    found = problems_of(tmp_path, lists, skip_missing=True)
-    assert found[0] == "1 problem(s) in the list of videos:"
-    assert found[1].startswith("all 2 videos of the test split are missing; 1: no such video: ")
-
-
 def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
     for i in range(8):
         touch(tmp_path / f"{i}.mp4")

@@ -1,4 +1,4 @@
-"""The verb ``compare`` with systems: a row per setting, an f_C per kind, only what is missing."""
+"""The verb ``compare`` with systems: a row per setting, an f_C per kind and seed, and only once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score
 from support import add_frames, write_cache
 
+from focusgym.agents import read_segments
 from focusgym.agents.systems.adafocus_v3 import ADAFOCUS_V3
 from focusgym.agents.systems.whole_frames import UNIFORM
+from focusgym.envs import EnvConfig, open_source
 from focusgym.recognizer import read_classifier
 from focusgym.runs.evaluation.trace import read_played
 
@@ -22,6 +25,7 @@ Calls = list[list[str]]
 LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}"
 TINY = ("--seeds=1", "--decisions=30", f"--learner={LEARNER}")
 OWN = UNIFORM  # found by its place below
+CENTRAL = replace(UNIFORM, name="central", settings=(1.0,))  # likewise
 CUBES = replace(ADAFOCUS_V3, conv_channels=2, hidden=5, epochs=1)  # likewise
 PRICES = ("price 0.05", "price 0.1", "price 0.2", "price 0.5")
 
@@ -52,10 +56,10 @@ def test_systems_alone(root: Path, calls: Calls, compare: Callable[..., Any]) ->
     assert summary["reference"] == learned[0]
     _, classifiers, cells = calls
     assert classifiers == [
-        "c/classifiers/full32_max_pool_coarse_to_fine",
-        "c/classifiers/full32-full16_gru_gaps",
-        "c/classifiers/full32_average_video",
-        "c/classifiers/full32_average_logits_video",
+        "c/classifiers/full32_max_pool_coarse_to_fine/seed-0",
+        "c/classifiers/full32-full16_gru_gaps/seed-0",
+        "c/classifiers/full32_average_video/seed-0",
+        "c/classifiers/full32_average_logits_video/seed-0",
     ]
     assert len(cells) == len({*cells}) == 13
     f_c = read_classifier(root / classifiers[1]).config
@@ -110,7 +114,7 @@ def test_systems_of_patches(root: Path, calls: Calls, compare: Callable[..., Any
     """On the cache's patches, with one setting, and the table says that it comes near only."""
     summary = compare("c", "--reward", "--systems", "adafocus_v2_ppo", "tsn", *TINY)
     assert summary["labels"] == ["adafocus_v2_ppo", "tsn"]
-    assert calls[1][0] == "c/classifiers/p12_3x3_gru_video_glance"
+    assert calls[1][0] == "c/classifiers/p12_3x3_gru_video_glance/seed-0"
     rows = {row["label"]: row for row in summary["rows"]}
     assert rows["adafocus_v2_ppo"]["usage"] == {"p12_3x3": 1.0}
     played = read_played(root / "c/cells/systems/adafocus_v2_ppo/seed-0/played.npz")
@@ -130,7 +134,7 @@ def test_cubes_beside_the_same_by_reinforcement(
     shares = [f"adafocus_v3 share {share}" for share in (0.5, 0.3, 0.15, 0.08)]
     prices = [f"adafocus_v3_ppo price {price}" for price in (0.1, 0.2, 0.5, 1)]
     assert summary["labels"] == [*shares, *prices]
-    assert calls[1] == ["c/classifiers/p12_3x3_max_pool_shuffled_glance"]
+    assert calls[1] == ["c/classifiers/p12_3x3_max_pool_shuffled_glance/seed-0"]
     rows = {row["label"]: row for row in summary["rows"]}
     assert [rows[label]["kept_share"] for label in shares] == [0.5, 0.25, 0.25, 0.25]
     costs = [rows[label]["gmacs_per_video"] for label in shares]
@@ -141,7 +145,61 @@ def test_cubes_beside_the_same_by_reinforcement(
     assert "adafocus_v3 4 settings without an environment" in notes
 
 
+def test_several_labels(
+    tmp_path_factory: pytest.TempPathFactory, root: Path, compare: Callable[..., Any]
+) -> None:
+    """The mean average precision is scikit-learn's, of the last scores, and has its own plane."""
+    labels = [[i % 3, (i + 1) % 3] if i % 2 else [i % 3] for i in range(20)]
+    cache = write_cache(tmp_path_factory.mktemp("several") / "cache", n=20, all_labels=labels)
+    add_frames(cache)
+    asked = ("--reward", "--systems", "uniform", "tsn", "--seeds=2", f"--cache={cache.root}")
+    summary = compare("c", *asked)
+    expected = []
+    for seed in range(2):
+        f_c = root / f"c/classifiers/full32_average_logits_video/seed-{seed}"
+        source = open_source(EnvConfig(cache.root, f_c, group="full32"))
+        videos = cache.split("test")
+        logits = read_segments(source, videos, range(4)).logits[:, -1]
+        hot = cache.label_matrix[videos].numpy()
+        scores = logits.softmax(-1).numpy()[:, hot.any(0)]
+        expected.append(average_precision_score(hot[:, hot.any(0)], scores))
+    (row,) = (row for row in summary["rows"] if row["label"] == "tsn")
+    assert row["seeds"] == [0, 1]
+    found = row["mean_average_precision"]
+    assert found["value"] == pytest.approx(np.mean(expected))
+    assert found["interval"] == pytest.approx(sorted(expected))
+    of_rows = {r["label"]: r["mean_average_precision"]["value"] for r in summary["rows"]}
+    best = max(of_rows, key=lambda label: of_rows[label])
+    front = [label for each in summary["precision_plane"] for label, _ in each["front"]]
+    assert best in front
+    assert [e["hypervolume"]["over_videos"] for e in summary["precision_plane"]] == [None] * 2
+    assert "mAP</th>" in (root / "c" / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_cache_of_clips(
+    tmp_path_factory: pytest.TempPathFactory,
+    root: Path,
+    compare: Callable[..., Any],
+    refused: Callable[..., str],
+) -> None:
+    """What shifts reads it; other test videos are refused."""
+    clips = write_cache(tmp_path_factory.mktemp("clips") / "cache", n=20, steps=1)
+    add_frames(clips)
+    said = refused("c", "--systems", "tsm", f"--clips-cache={clips.root}")
+    assert "other true classes" in said
+    table = (root / "cache" / "videos.csv").read_text()
+    (clips.root / "videos.csv").write_text(table)
+    summary = compare("c", "--reward", "--seeds=1", "--systems", "tsm", "tsn")
+    clips_cache = f"--clips-cache={clips.root}"
+    beside = compare("d", "--reward", "--seeds=1", "--systems", "tsm", "tsn", clips_cache)
+    costs = [{r["label"]: r["gmacs_per_video"] for r in each["rows"]} for each in (summary, beside)]
+    assert costs[0]["tsn"] == costs[1]["tsn"]
+    assert costs[0]["tsm"] == pytest.approx(4 * costs[1]["tsm"]), "of one segment, not four"
+
+
 def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
+    sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
     for args, wanted in {
         ("--systems", "nope"): "system must be one of average, gru, tsn, tsm, tsm_plus, uniform, ",
         ("--systems", "tsn", "tsn"): "--systems: each once; got tsn, tsn",
@@ -153,6 +211,7 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
             "--decisions=7",
         ): "and --systems names tsn, gru: leave",
         ("--decisions=7",): "in an environment, and --systems names none: leave",
+        ("--systems", f"{__name__}:CENTRAL"): "two rows would be called central: rename the design",
         ("--systems", "arnet", "--learner=x"): "--learner 'x': expected a mapping such as",
         ("--systems", "tsn", "--runs", root): "--systems: --runs compares what is there already",
         ("--reward",): "--reward: give at least one design",

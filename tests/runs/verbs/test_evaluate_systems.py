@@ -28,7 +28,9 @@ from focusgym.recognizer import (
     option_group,
 )
 from focusgym.runs.cli import main
+from focusgym.runs.comparison import times
 from focusgym.runs.evaluation.system_runs import find_system_run
+from focusgym.runs.folders.atomic import OutputError
 
 TINY = ("--decisions=60", "--learner={n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}")
 SHORT = {
@@ -89,6 +91,21 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         short = SHORT.get(name, TINY if isinstance(system, LearnedSystem) else ())
         main(["train", str(root / name), f"--system={name}", *files, *short])
     return root
+
+
+def test_times(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median over videos of a clock that goes on by 1, 2, … s; once for as many videos."""
+    seconds = iter([sum(range(n // 2 + 1)) + 10 * (n % 2) * (n // 2 % 2) for n in range(99)])
+    monkeypatch.setattr(times, "process_time", lambda: next(seconds))
+    runs = [(root / name, ()) for name in ("gru", "frameexit")]
+    assert times.milliseconds(root / "gru") is None
+    for _ in range(2):
+        times.time_runs(runs, 3, None)
+    # The clock was asked at 0, 0; 1, 11; 3, 3; then at 6, 16; 10, 10; 15, 25.
+    assert [times.milliseconds(run) for run, _ in runs] == [0, 10_000]
+    (root / "gru" / "times.json").write_text("[]")
+    with pytest.raises(OutputError, match="times.json does not say how long a video took"):
+        times.milliseconds(root / "gru")
 
 
 def test_pixels_and_cache_agree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
-from support import add_frames, write_cache
+from support import L, enter_group, write_cache
 
+import focusgym
 from focusgym.agents import find_system
 from focusgym.agents.systems.registry import SYSTEMS
+from focusgym.recognizer import OptionGroup, WholeFrame
 from focusgym.runs.cli import main
 from focusgym.runs.comparison.systems import every_system
+from focusgym.runs.configs.compare import ClassifierFitConfig, CompareConfig
+from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig
+from focusgym.runs.options.systems import groups_of_system
+
+PACKAGE = Path(focusgym.__file__).parent
 
 
 def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,12 +30,20 @@ def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["frameexit"]["settings"] == list(find_system("frameexit").settings)
     assert found["frameexit"]["knob"] == "price"
     assert found["gru"]["knob"] == ""
+    arnet = [PACKAGE / "agents/systems/arnet.py", PACKAGE / "runs/presets/arnet.yaml"]
+    lines = [path.read_bytes().count(b"\n") for path in arnet]
+    assert [*found["arnet"]["lines"].values()] == lines
+
+
+def config_of(cache: Path) -> CompareConfig:
+    parts = PolicyTrainingConfig(), SkipConfig(), ClassifierFitConfig()
+    return CompareConfig(Path("out"), *parts, cache=cache)
 
 
 def test_all_systems_are_those_that_the_cache_serves(tmp_path: Path) -> None:
     """A cache of patches holds no whole frames."""
     write_cache(tmp_path / "cache", n=20)
-    served, notes = every_system(tmp_path / "cache")
+    served, notes = every_system(config_of(tmp_path / "cache"))
     assert "adafocus_v2" in served
     assert "gru" not in served
     (note,) = notes
@@ -38,9 +53,25 @@ def test_all_systems_are_those_that_the_cache_serves(tmp_path: Path) -> None:
     assert sorted([*served, *left_out]) == sorted(SYSTEMS)
 
 
-def test_a_system_of_other_encoders_is_left_out(tmp_path: Path) -> None:
-    """Whole frames at two sides by plain encoders are no precisions and no masks."""
-    add_frames(write_cache(tmp_path / "cache", n=20))
-    served, _ = every_system(tmp_path / "cache")
-    assert "arnet" in served
-    assert not {"videoiq", "adafuse", "tsm", "tsm_plus"} & {*served}
+def test_each_system_reads_encoders_of_its_kind(tmp_path: Path) -> None:
+    """Of one cache: plain networks, few bits beside the same in full, profiles; none shifts."""
+    root = write_cache(tmp_path / "cache", n=20).root
+    manifest = json.loads((root / "manifest.json").read_text())
+    sides = {"net": 32, "other": 16, "net_4bit": 32, "net_2bit": 32}
+    sides |= {"net_reuse0": 32, "net_reuse50_skip25": 32}
+    for i, (network, side) in enumerate(sides.items()):
+        manifest["encoders"][network] = {**manifest["encoders"]["local"], "name": network}
+        enter_group(root, manifest, OptionGroup(network, WholeFrame(32, side), network, L, 9 - i))
+    served, _ = every_system(config_of(root))
+    assert {"gru", "arnet", "videoiq", "adafuse"} < {*served}
+    assert not {"tsm", "tsm_plus"} & {*served}
+    reads = {
+        name: [*groups_of_system(find_system(name), root, ())]
+        for name in ("gru", "arnet", "videoiq", "adafuse")
+    }
+    assert reads == {
+        "gru": ["net"],
+        "arnet": ["net", "other"],
+        "videoiq": ["net", "net_4bit", "net_2bit"],
+        "adafuse": ["net_reuse0", "net_reuse50_skip25"],
+    }

@@ -240,43 +240,6 @@ def test_going_on_with_a_training_by_gradient(
     assert run_system(config("out", resume=True), 0)["usage"] == whole["usage"]
 
 
-def test_sac_begins_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a checkpoint, by the same command; the results are those of an uninterrupted run."""
-
-    def config(out: str, **more: Any) -> TrainConfig:
-        return TrainConfig(
-            tmp_path / out,
-            PolicyTrainingConfig(),
-            SkipConfig(),
-            root / "cache",
-            root / "f_c_adafocus_v2_sac",
-            method=SystemConfig("adafocus_v2_sac"),
-            learning=LearnerConfig(60, OFF_POLICY),
-            **more,
-        )
-
-    whole = run_system(config("whole"), 0)
-    train = system_run.train_system
-
-    def stopped(made: Any, *args: Any) -> None:
-        plain = made.model.train
-
-        def once(*how: Any, **more: Any) -> None:
-            plain(*how, **more)
-            raise _Stopped
-
-        made.model.train = once
-        train(made, *args)
-
-    monkeypatch.setattr(system_run, "train_system", stopped)
-    with pytest.raises(_Stopped):
-        run_system(config("out"), 0)
-    monkeypatch.setattr(system_run, "train_system", train)
-    found = run_system(config("out", resume=True), 0)
-    assert found.pop("test") == {**whole.pop("test"), "name": "out"}
-    assert found == whole
-
-
 @pytest.mark.parametrize("name", ["frameexit", "adaframe"])
 def test_going_on(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after half of the training: the same results and the same played videos."""

@@ -1,0 +1,140 @@
+"""How long a video takes on pixels: trained rows of a comparison, on one thread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from time import process_time
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...feature_cache import FeatureCache, read_manifest, read_many
+from ...recognizer import in_words, torch_threads
+from ...recognizer.files.documents import read_json
+from ...recognizer.files.whole import write_whole
+from ..configs.compare import CompareConfig
+from ..evaluation.plug_back import recognizer_of
+from ..evaluation.system_runs import find_system_run, is_system_run
+from ..evaluation.trained import Trained, at_keep_ratio, find_trained
+from ..folders.atomic import OutputError
+from ..options.parse import UsageError
+
+TIMES = "times.json"  # in a run's folder
+Recognize = Callable[[Tensor], object]  # of frames of videos (B, T, …, 3, S, S)
+
+
+def check_times(config: CompareConfig) -> None:
+    """Refuse times that cannot be measured, before anything is trained.
+
+    Raises:
+        UsageError: If their number is none, or nothing is trained.
+        VideoError: If a video file is gone, or another one.
+    """
+    if config.time < 0:
+        raise UsageError(f"--time: expected a number of test videos; got {config.time}")
+    if config.time and (config.runs or not (config.reward or config.systems)):
+        raise UsageError("--time: of designs and systems that are trained here: leave it out")
+    if config.time:
+        group = next(iter(read_manifest(config.cache)["groups"]))
+        cache = FeatureCache.open(config.cache, group, videos_root=config.videos_root)
+        cache.clips(cache.split("test")[: config.time])
+
+
+def time_runs(
+    runs: Sequence[tuple[Path, Sequence[float]]], n_videos: int, videos_root: Path | None
+) -> None:
+    """Measure how long runs take with a video, unless that is known of as many videos.
+
+    Decoded frames are given one video at a time. What is timed is all from there to the prediction:
+    encoders where a run looks, what decides, f_C, and the rules of the environment. It is the
+    processor's time, on one thread, so that other work beside counts little.
+
+    Args:
+        runs: Folders of runs of ``focusgym train``; of AdaFocus+ the shares η to measure.
+        n_videos: Of the test split, the first ones; 0 measures nothing.
+        videos_root: See `FeatureCache.open`.
+
+    Raises:
+        VideoError: If a video is gone or cannot be read.
+    """
+    todo = [(run, shares) for run, shares in runs if _known(run).get("videos") != n_videos]
+    if not n_videos or not todo:
+        return
+    with torch_threads(1):
+        for run, shares in tqdm(todo, desc="times", unit="run"):
+            found = {
+                name: _median_ms(recognize, cache, n_videos)
+                for name, recognize, cache in _recognizers(run, shares, videos_root)
+            }
+            write_whole(run / TIMES, json.dumps({"videos": n_videos, "milliseconds": found}))
+
+
+def milliseconds(run: Path, share: float | None = None) -> float | None:
+    """Return what a video took in a run, of AdaFocus+ at η; None where it was not measured.
+
+    Raises:
+        OutputError: If the file is damaged.
+    """
+    try:
+        found = _known(run).get("milliseconds", {}).get(_name(share))
+        return None if found is None else float(found)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _damaged(run, error) from error
+
+
+def _known(run: Path) -> Mapping[str, dict[str, object]]:
+    if not (run / TIMES).is_file():
+        return {}
+    try:
+        found: dict[str, dict[str, object]] = read_json(run / TIMES)
+        return {**found}
+    except (OSError, TypeError, ValueError) as error:
+        raise _damaged(run, error) from error
+
+
+def _damaged(run: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f"{run / TIMES} does not say how long a video took ({in_words(error)}): remove it, and "
+        "--time measures it again"
+    )
+
+
+def _name(share: float | None) -> str:
+    return "" if share is None else f"{share:g}"
+
+
+def _recognizers(
+    run: Path, shares: Sequence[float], videos_root: Path | None
+) -> Iterator[tuple[str, Recognize, FeatureCache]]:
+    """Yield what recognizes frames, of AdaFocus+ for each η, and the cache that says which."""
+    if is_system_run(run):
+        system = find_system_run(run, videos_root)
+        yield _name(None), system.on_frames(), system.source.cache
+        return
+    trained = find_trained(run, videos_root=videos_root)
+    for share in shares or (None,):
+        each = trained if share is None else at_keep_ratio(trained, share)
+        yield _name(share), _adafocus(each), each.cache
+
+
+def _adafocus(trained: Trained) -> Recognize:
+    glance, local = trained.cache.encoders()
+    f_c = trained.engine.source.classifier
+    return recognizer_of(trained.cache, (glance.fused(), local.fused()), f_c, trained.policy)
+
+
+@torch.no_grad()
+def _median_ms(recognize: Recognize, cache: FeatureCache, n_videos: int) -> float:
+    clips = cache.clips(cache.split("test")[:n_videos])
+    videos = [frames[None] for frames, _ in read_many(clips, cache.frames)]
+    recognize(videos[0])  # what is done once
+    times = []
+    for frames in videos:
+        start = process_time()
+        recognize(frames)
+        times.append(1e3 * (process_time() - start))
+    return median(times)
