@@ -9,6 +9,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from .devices import Device
+from .executor import ExecutorConfig
 from .train import QUICKSTART, LearnerConfig, PolicyTrainingConfig, SkipConfig
 
 DESIGNS = (
@@ -81,6 +82,7 @@ class CompareConfig:
         learning: How they learn.
         end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on
             their video files: the same test videos as those of the others.
+        where: Where the trainings are done.
     """
 
     out: Positional[Path]
@@ -103,3 +105,4 @@ class CompareConfig:
     systems: tuple[str, ...] = ()
     learning: LearnerConfig = field(default_factory=LearnerConfig)
     end_to_end: tuple[Path, ...] = ()
+    where: ExecutorConfig = field(default_factory=ExecutorConfig)

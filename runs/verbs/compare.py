@@ -35,6 +35,7 @@ from ..comparison.systems import (
 )
 from ..configs.compare import CompareConfig
 from ..console import PlainConsole
+from ..executors import executor_of
 from ..folders.atomic import OutputError, check_free
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
 from ..options.devices import device_of
@@ -59,6 +60,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             are of other videos.
         OutputError: If something is in the way, or the comparison was begun with other settings.
         FailedError: If trainings failed; the others are kept.
+        ExecutorError: If there is nothing to train them on.
         CacheError, BundleError, VideoError: As the verbs that it is made of.
         ComparisonError: If runs cannot stand beside each other.
     """
@@ -101,10 +103,11 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         with run_folder(
             config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
         ):
-            make_groups(groups, config)
-            run_jobs(jobs, config)
-            fine_tune(tuned, config)
-            run_systems(systems, config)
+            with executor_of(config.where, config.device, config.out, config.jobs) as do:
+                make_groups(groups, config, do)
+                run_jobs(jobs, config, do)
+                fine_tune(tuned, config, do)
+                run_systems(systems, config, do)
             cells = [
                 *cells_of(jobs),
                 *tuned_cells(tuned),
