@@ -21,7 +21,7 @@ from ...recognizer.files.disks import FULL
 from .transfer import Archive, BelowUnpickler, Carrier
 from .units import ExecutorError, call, told
 
-_LINES = 10  # of a unit's log that are told when it fails
+_LINES = 20  # of a unit's log that are told when it fails
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def work(
             if isinstance(error, OSError) and error.errno in FULL:
                 return Done(full=(error.errno, error.filename))
             if not isinstance(error, FocusgymError):
-                traceback.print_exc()
+                traceback.print_exc(limit=-3)
             return Done(failure=f"{told(error)} (on {os.uname().nodename}){_end_of(log)}")
 
 
