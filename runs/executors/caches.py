@@ -13,6 +13,7 @@ import pandas as pd
 
 from ...feature_cache import CacheConfig, build_cache, merge_shards, read_manifest, verify_cache
 from ...feature_cache.building.build import identity_of
+from ...feature_cache.reading.arrays import read_table
 from ...feature_cache.reading.manifest import CacheError, is_complete
 from ...feature_cache.reading.rows import cache_rows
 from ...recognizer import Encoder
@@ -93,7 +94,7 @@ def build_apart(
 
 def verify_apart(do: Executor, config: CacheVerifyConfig) -> list[str]:
     """Check a cache in parts; what is wrong, one sentence each, as `verify_cache` says it."""
-    n_rows = sum(1 for _ in (config.cache / "videos.csv").open()) - 1
+    n_rows = len(read_table(config.cache, read_manifest(config.cache)))
     n = max(1, min(_MOST, n_rows // _ROWS))
     units = {f"part {i}/{n}": Unit((config, (i, n))) for i in range(1, n + 1)}
     wrong = do(_verify_part, units, "verify", 0, "part")
