@@ -226,6 +226,7 @@ def test_what_a_dead_node_was_at_is_begun_elsewhere(
         name = next(name for name, node in nodes.items() if node != head)
         killed.append(name)
         kill(cluster, nodes[name])
+        wait_for(lambda: not _alive(int(begun(notes, name)[0][1])))  # it ends with its node
         (notes / "go").touch()
 
     thread = Thread(target=act)
