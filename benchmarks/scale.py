@@ -87,7 +87,9 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[None]:
     import ray
     from ray.cluster_utils import Cluster
 
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0")
+    settings = {"USAGE_STATS_ENABLED": "0", "memory_monitor_refresh_ms": "0"}
+    settings["worker_niceness"] = "0"  # as processes of this machine have it; Ray's is 15
+    os.environ.update({f"RAY_{name}": value for name, value in settings.items()})
     node = {"num_cpus": cpus, "object_store_memory": STORE_BYTES}
     started = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:

@@ -41,6 +41,7 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # others' memory is not the test's
+        patch.setenv("RAY_worker_niceness", "0")  # else whatever runs beside comes first
         paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         head = {**CPUS, "include_dashboard": False}
