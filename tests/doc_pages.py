@@ -13,7 +13,6 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -191,8 +190,8 @@ def in_short() -> None:
     """Change what makes documented commands slow and has tests of its own."""
     from focusgym.feature_cache.videos import digits
     from focusgym.recognizer import FrameConfig
-    from focusgym.runs.comparison import grid, stage_three, systems
-    from focusgym.runs.verbs import quickstart
+    from focusgym.runs.executors.local import in_turn
+    from focusgym.runs.verbs import compare, quickstart
 
     # MobileNet-V2 on 8 × 49 patches of each clip, and 200 epochs: less of everything here.
     clips, frames = quickstart.clips(), FrameConfig(steps=2, frame_px=64, resize_px=72)
@@ -206,11 +205,7 @@ def in_short() -> None:
     digits.make_digits = lambda config, root: make_digits(replace(config, **few), root)
 
     # Trainings in processes of their own, each of which imports torch again.
-    def here(function: Callable[..., None], calls: Mapping[str, Any], *_: object) -> None:
-        for given in calls.values():
-            function(*given)
-
-    grid.in_processes = systems.in_processes = stage_three.in_processes = here
+    compare.executor_of = lambda *_: contextlib.nullcontext(in_turn)
 
 
 def run_documents(folders: list[Path]) -> None:

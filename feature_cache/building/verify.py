@@ -16,7 +16,7 @@ from ...recognizer import Purpose, ahead, generator
 from ..reading.arrays import open_arrays, read_encoders, read_table, stored_view
 from ..reading.manifest import CacheError, read_manifest
 from ..reading.roots import VideosRoot, Where
-from ..reading.rows import SKIPPED, clips_of
+from ..reading.rows import SKIPPED, clips_of, shard_rows
 from ..reading.tables import tables_digest
 from ..videos import Clip, VideoError, read_view
 from ..videos.clips import read_pixels, read_plainly, source_digest
@@ -32,7 +32,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def verify_cache(
-    path: Where, sample: int = 8, seed: int = 0, videos_root: Where | None = None
+    path: Where,
+    sample: int = 8,
+    seed: int = 0,
+    videos_root: Where | None = None,
+    part: tuple[int, int] = (1, 1),
 ) -> list[str]:
     """Read a whole cache, and decode and encode some of its videos again.
 
@@ -45,6 +49,8 @@ def verify_cache(
         sample: How many rows are encoded again, drawn at random.
         seed: Of that draw.
         videos_root: Where the folder of the videos is now; see `FeatureCache.open`.
+        part: (i, n): part i of n of the rows, i from 1, and of the draw what is in it; the n parts
+            together check what one call for all does.
 
     Returns:
         What is wrong, one sentence each; empty where all is well.
@@ -52,6 +58,7 @@ def verify_cache(
     Raises:
         CacheError: If there is no complete cache, its arrays and its table do not fit, or its
             encoders are not those that it was made with.
+        ShardError: If there is no such part.
     """
     root = Path(path)
     manifest = read_manifest(root)
@@ -64,11 +71,13 @@ def verify_cache(
     encoder = VideoEncoder(read_encoders(root, manifest), config)
     kept = np.flatnonzero(rows["split"] != SKIPPED)
     drawn = generator(Purpose.VERIFIED_VIDEOS, seed).permutation(kept)[:sample]
+    mine = shard_rows(len(rows), part)
+    drawn = drawn[np.isin(drawn, mine)]
     where = VideosRoot.find(root, manifest, rows, videos_root)
     clips = clips_of(rows.assign(path=where.paths))
     with encoding_workers(config.device) as workers:
-        stored = ahead(lambda row: _check_row(row, rows, arrays), range(len(rows)), workers)
-        wrong += list(tqdm(stored, "checksums", len(rows), unit="video"))
+        stored = ahead(lambda row: _check_row(row, rows, arrays), mine.tolist(), workers)
+        wrong += list(tqdm(stored, "checksums", len(mine), unit="video"))
         encoded = ahead(
             lambda row: _check_video(clips[row], row, rows, arrays, encoder, where), drawn, workers
         )

@@ -26,12 +26,12 @@ from ..configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
 from ..configs.train import TrainConfig
 from ..evaluation.trace import play, read_played
 from ..evaluation.trained import at_keep_ratio, find_trained
+from ..executors.units import Executor, Unit
 from ..folders.run_folder import RESULTS, is_run
 from ..options.devices import device_of
 from ..options.parse import UsageError, reward_label, usage
 from ..options.ppo import usual_hidden
 from ..training.policy_run import PLAYED, learning_curve, run_training, with_sizes
-from ..training.processes import in_processes
 from ..training.stage_run import fit_classifier
 from .summary import Cell
 from .times import milliseconds
@@ -128,7 +128,7 @@ def groups_of(config: CompareConfig) -> list[Group]:
     return found
 
 
-def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
+def make_groups(groups: Sequence[Group], config: CompareConfig, do: Executor) -> None:
     """Encode the option groups that the cache lacks, and train an f_C for each and every seed.
 
     Raises:
@@ -147,12 +147,14 @@ def make_groups(groups: Sequence[Group], config: CompareConfig) -> None:
     for group in groups:
         group.classifiers.mkdir(parents=True, exist_ok=True)
     wanted = {
-        f"{group.classifier(seed)}": (group, seed, config)
+        group.classifier(seed): Unit(
+            (group, seed, config), group.classifier(seed), reads_of(group.cache, config)
+        )
         for group in groups
         for seed in range(config.seeds)
     }
-    missing = {path: call for path, call in wanted.items() if not Path(path).exists()}
-    in_processes(_train_classifier, missing, config.jobs, "f_C", len(wanted) - len(missing))
+    missing = {f"{path}": unit for path, unit in wanted.items() if not path.exists()}
+    do(_train_classifier, missing, "f_C", len(wanted) - len(missing))
 
 
 def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
@@ -210,14 +212,22 @@ def rows_of(jobs: Sequence[Job]) -> list[str]:
     return [*dict.fromkeys(named), *fixed]
 
 
-def run_jobs(jobs: Sequence[Job], config: CompareConfig) -> None:
+def run_jobs(jobs: Sequence[Job], config: CompareConfig, do: Executor) -> None:
     """Train what is not trained, several at a time, each with a thread of its own.
 
     Raises:
         FailedError: If cells cannot be trained; the others are kept.
     """
-    todo = {f"{job.config.out}": (job,) for job in jobs if not _is_done(job)}
-    in_processes(_train_cell, todo, config.jobs, "stage II", len(jobs) - len(todo))
+    todo = {
+        f"{job.config.out}": Unit(
+            (job,),
+            job.config.out,
+            reads_of(job.group.cache, config, job.group.classifier(job.config.seed)),
+        )
+        for job in jobs
+        if not _is_done(job)
+    }
+    do(_train_cell, todo, "stage II", len(jobs) - len(todo))
 
 
 def cells_of(jobs: Sequence[Job]) -> list[Cell]:
@@ -241,6 +251,11 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
             played, curve = read_played(out / PLAYED), learning_curve(out)
             cells.append(Cell(*who, played, curve=curve, milliseconds=milliseconds(out)))
     return cells
+
+
+def reads_of(cache: Path, config: CompareConfig, *others: Path) -> tuple[Path, ...]:
+    """Return which folders of the comparison a unit reads: the cache, if it was made here."""
+    return (cache, *others) if cache != config.cache else others
 
 
 def with_variants(groups: Sequence[Group], config: CompareConfig) -> list[Group]:

@@ -11,13 +11,13 @@ from ..configs.compare import CompareConfig
 from ..configs.fit import TrainingConfig
 from ..evaluation.trace import play, read_played
 from ..evaluation.trained import find_trained, policy_folder
+from ..executors.units import Executor, Unit
 from ..folders.atomic import whole
 from ..options.devices import device_of
 from ..options.parse import settings_of
 from ..training.policy_run import PLAYED
-from ..training.processes import in_processes
 from ..training.quickstart_steps import make_finetuned
-from .grid import PLUS, Job
+from .grid import PLUS, Job, reads_of
 from .summary import Cell
 
 # Shares of stage I's epochs and learning rate: 10 of 50 and 5e-3 of 0.05, as on ActivityNet.
@@ -39,7 +39,7 @@ def tuned_rows(jobs: Sequence[Job]) -> list[str]:
     return [*dict.fromkeys(f"{job.design} {name}" for job in jobs for name in _ROWS.values())]
 
 
-def fine_tune(jobs: Sequence[Job], config: CompareConfig) -> None:
+def fine_tune(jobs: Sequence[Job], config: CompareConfig, do: Executor) -> None:
     """Fine-tune what is not, several at a time, and play the test videos.
 
     Raises:
@@ -48,11 +48,15 @@ def fine_tune(jobs: Sequence[Job], config: CompareConfig) -> None:
     if not jobs:
         return
     todo = {
-        f"{job.config.out / STAGE_THREE}": (job, config)
+        f"{job.config.out / STAGE_THREE}": Unit(
+            (job, config),
+            job.config.out,
+            reads_of(job.group.cache, config, job.group.classifier(job.config.seed)),
+        )
         for job in jobs
         if not all(_played(job, name).is_file() for name in _ROWS.values())
     }
-    in_processes(_fine_tune, todo, config.jobs, "stage III", len(jobs) - len(todo))
+    do(_fine_tune, todo, "stage III", len(jobs) - len(todo))
 
 
 def tuned_cells(jobs: Sequence[Job]) -> list[Cell]:

@@ -19,11 +19,11 @@ from ..configs.train import (
     TrainConfig,
 )
 from ..evaluation.trace import read_played
+from ..executors.units import Executor, Unit
 from ..folders.run_folder import RESULTS, is_run
 from ..options.parse import UsageError
 from ..options.systems import groups_of_system, own_groups, system_of
 from ..training.policy_run import PLAYED, learning_curve, read_results
-from ..training.processes import in_processes
 from ..training.system_run import run_system
 from .end_to_end import SplitVideos
 from .grid import Group, slug, train_f_c
@@ -124,20 +124,30 @@ def system_rows(jobs: Sequence[SystemJob]) -> list[str]:
     return [*dict.fromkeys(f"{job.system.name} {job.label}".strip() for job in jobs)]
 
 
-def run_systems(jobs: Sequence[SystemJob], config: CompareConfig) -> None:
+def run_systems(jobs: Sequence[SystemJob], config: CompareConfig, do: Executor) -> None:
     """Train each f_C that is missing, then what is not trained, several at a time.
 
     Raises:
         FailedError: If something cannot be trained; the others are kept.
     """
+    if not jobs:
+        return
     wanted = {job.config.classifier: job for job in jobs}
-    missing = {f"{path}": (job, config) for path, job in wanted.items() if not _is_there(path)}
+    missing = {
+        f"{path}": Unit((job, config), path) for path, job in wanted.items() if not _is_there(path)
+    }
     for path in wanted:
         assert path is not None
         path.parent.mkdir(parents=True, exist_ok=True)
-    in_processes(_train_classifier, missing, config.jobs, "f_C", len(wanted) - len(missing))
-    todo = {f"{job.config.out}": (job,) for job in jobs if not (job.config.out / RESULTS).is_file()}
-    in_processes(_train_cell, todo, config.jobs, "systems", len(jobs) - len(todo))
+    do(_train_classifier, missing, "f_C", len(wanted) - len(missing))
+    todo = {
+        f"{job.config.out}": Unit(
+            (job,), job.config.out, (job.config.classifier,) if job.config.classifier else ()
+        )
+        for job in jobs
+        if not (job.config.out / RESULTS).is_file()
+    }
+    do(_train_cell, todo, "systems", len(jobs) - len(todo))
 
 
 def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cell]:

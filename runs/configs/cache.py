@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, subcommand
 
 from .devices import Device
+from .executor import ExecutorConfig
 from .videos import GlancedFramesConfig, VideosConfig
 
 
@@ -78,18 +79,23 @@ class CacheBuildConfig:
         videos: Which videos.
         content: What is stored of each.
         shard: Build part i of n only, such as 2/4, to be merged later.
+        shards: Of an executor that is not local: how many parts are built apart, each on a CPU or
+            a GPU, and merged; if not given, one for 16 rows, but at most 256.
         restart: Throw away what was begun in this place with other settings.
         preset: Options by name, or from a YAML file, as of 'focusgym cache plan'.
         json: Print one JSON object and nothing else.
+        where: Where the parts are built.
     """
 
     out: Positional[Path]
     videos: VideosConfig
     content: ContentConfig
     shard: str | None = None
+    shards: int | None = None
     restart: bool = False
     preset: str | None = None
     json: bool = False
+    where: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class CacheVerifyConfig:
         videos_root: Folder of the videos, where they are no longer where the cache looks for them:
             the one that --videos named when it was built.
         json: Print one JSON object and nothing else.
+        where: Where it is read.
     """
 
     cache: Positional[Path]
@@ -110,6 +117,7 @@ class CacheVerifyConfig:
     seed: int = 0
     videos_root: Path | None = None
     json: bool = False
+    where: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from .devices import Device
+from .executor import ExecutorConfig
 from .train import QUICKSTART, LearnerConfig, PolicyTrainingConfig, SkipConfig
 
 DESIGNS = (
@@ -86,6 +87,7 @@ class CompareConfig:
             seed of each row that is trained here and of each system.
         end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on
             their video files: the same test videos as those of the others.
+        where: Where the trainings are done.
     """
 
     out: Positional[Path]
@@ -110,3 +112,4 @@ class CompareConfig:
     learning: LearnerConfig = field(default_factory=LearnerConfig)
     time: int = 0
     end_to_end: tuple[Path, ...] = ()
+    where: ExecutorConfig = field(default_factory=ExecutorConfig)

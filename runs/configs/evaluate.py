@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from .devices import Device
+from .executor import ExecutorConfig
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class EvaluateConfig:
         seed: Of the random and the Gaussian policy, and of exits that do not look.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.
+        where: Where the policies are measured, each by itself.
     """
 
     policies: Annotated[Positional[tuple[Path, ...]], arg(metavar="POLICY...")]
@@ -63,3 +65,4 @@ class EvaluateConfig:
     seed: int = 0
     device: Device = "cpu"
     json: bool = False
+    where: ExecutorConfig = field(default_factory=ExecutorConfig)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
+
+from .executor import ExecutorConfig
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class TuneConfig:
         jobs: Trials at a time; one per core if not given. Those that run together do not know of
             each other.
         seed: Of what is tried; trainings have the seed that the space says.
+        where: Where the trials are run.
         json: Print the content of results.json instead of a table.
     """
 
@@ -30,4 +33,5 @@ class TuneConfig:
     trials: int = 20
     jobs: int | None = None
     seed: int = 0
+    where: ExecutorConfig = field(default_factory=ExecutorConfig)
     json: bool = False

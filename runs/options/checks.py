@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from typing import Any
 
+from ..configs.cache import CacheBuildConfig, CacheVerbs
 from ..configs.evaluate import EvaluateConfig
+from ..configs.executor import ExecutorConfig
 from ..configs.quickstart import QuickstartConfig
 from ..configs.recognize import RecognizeConfig
 
@@ -32,9 +36,10 @@ _AT_ONCE = (
 # What is said of an option holds for every verb that has it; what is not given is not checked.
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs", "decisions"), _AT_LEAST_ONE),
-    **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top", "trials"), _AT_LEAST_ONE),
+    **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
+    **dict.fromkeys(("trials", "shards"), _AT_LEAST_ONE),
     **dict.fromkeys(("exit_after", "n_train", "n_val", "n_test", "n_frames"), _AT_LEAST_ONE),
-    **dict.fromkeys(("sample", "validations", "views", "more"), _AT_LEAST_ZERO),
+    **dict.fromkeys(("sample", "validations", "views", "more", "retries"), _AT_LEAST_ZERO),
     **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
     **dict.fromkeys(("ent_coef", "vf_coef", "setting"), _NOT_NEGATIVE),
     **dict.fromkeys(("penalty_per_px2", "penalty_per_gmac", "price_per_gmac"), _NOT_NEGATIVE),
@@ -42,6 +47,7 @@ _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("skip_rate", "fit_skip_rate"), _SKIPPED),
     **dict.fromkeys(("keep_ratio", "keep_ratios"), _KEPT),
     "exit_at": _SPENT,
+    "gpu_share": _POSITIVE,
     **dict.fromkeys(("jobs", "threads"), _AT_ONCE),
     "keep_from": ("in [0, 1)", lambda value: 0 <= value < 1),
     "max_grad_norm": ("a positive number, or inf", lambda value: value > 0),
@@ -57,10 +63,17 @@ def check_options(config: Any) -> None:
     """Check the options of a verb, as far as that needs nothing but themselves.
 
     Raises:
-        OptionError: If a number is out of its range, or options that are needed are missing.
+        OptionError: If a number is out of its range, or options that are needed are missing, or
+            Ray is asked for and is not installed.
     """
     _check_ranges(config)
     match config:
+        case CacheVerbs(verb=CacheBuildConfig() as build):
+            is_local = build.where.executor == "local"
+            if build.shards is not None and is_local:
+                raise OptionError("--shards is of an executor that is not local: leave it out")
+            if build.shard is not None and not is_local:
+                raise OptionError("--shard: --executor builds all parts itself: give one of them")
         case EvaluateConfig(policies=()):
             raise OptionError("give at least one run of `focusgym train`, or a policy bundle")
         case EvaluateConfig(exit_at=(), exit_after=(_, *_)):
@@ -82,6 +95,8 @@ def check_options(config: Any) -> None:
 def _check_ranges(config: Any) -> None:
     for each in fields(config):
         value = getattr(config, each.name)
+        if isinstance(value, ExecutorConfig):
+            _check_executor(value)
         if is_dataclass(value):
             _check_ranges(value)
         elif each.name in _RANGES and value is not None:
@@ -90,3 +105,21 @@ def _check_ranges(config: Any) -> None:
                 if not is_right(one):
                     option = each.name.replace("_", "-")
                     raise OptionError(f"--{option} must be {expected}; got {one}")
+
+
+def _check_executor(config: ExecutorConfig) -> None:
+    executor, transfer = config.executor, config.transfer
+    if not re.fullmatch(r"local|ray|ray://[^/]+:[0-9]+", executor):
+        raise OptionError(
+            f"--executor must be local, ray, or ray://HOST:PORT of a cluster; got {executor!r}"
+        )
+    if not re.fullmatch(r"shared|object-store|[a-z0-9]+://.+", transfer):
+        raise OptionError(
+            "--transfer must be shared, object-store, or the URL of a folder, such as "
+            f"s3://BUCKET/FOLDER; got {transfer!r}"
+        )
+    if executor != "local" and find_spec("ray") is None:
+        raise OptionError(
+            f"--executor {executor}: Ray is not installed: `pip install focusgym[ray]`, here and "
+            "on every node"
+        )

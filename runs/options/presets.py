@@ -45,7 +45,7 @@ VERBS: Mapping[str, type[Any]] = {
 CONFIG = "config.yaml"  # the resolved options of a run, in its folder
 RUN = "run.json"  # beside it: what it was made by, on which data, and where
 # Said anew with every command: not part of what a run is.
-_OF_THE_COMMAND = ("preset", "resume", "json", "videos_root")
+_OF_THE_COMMAND = ("preset", "resume", "json", "videos_root", "where")
 
 
 class PresetError(Exception):
@@ -156,9 +156,11 @@ def resolved(config: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for each in fields(config):
         value = getattr(config, each.name)
+        if each.name in _OF_THE_COMMAND:
+            continue
         if is_dataclass(value):
             found |= resolved(value)
-        elif "Positional[" not in str(each.type) and each.name not in _OF_THE_COMMAND:
+        elif "Positional[" not in str(each.type):
             found[each.name.replace("_", "-")] = _plain(value)
     return found
 

@@ -1,8 +1,8 @@
 """A search for the options of a verb: trials, each a run of its own, and what came of them on val.
 
-A trial is a command that a user could type: it has a folder, a log, and a file with what was chosen
-and the accuracy. Optuna proposes what is tried next from those files alone, so that a search that
-was interrupted goes on as it would have.
+A trial is a command that a user could type: its folder has the run, a log, and a file with what was
+chosen and the accuracy. Optuna proposes what is tried next from those files alone, so that a search
+that was interrupted goes on as it would have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,16 @@ from ...recognizer import FocusgymError, Purpose, generator
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
+from ..executors.units import Executor, Unit
 from ..folders.run_folder import RESULTS
 from ..options.presets import CONFIG
 from ..options.space import Range, Space
-from .processes import in_processes
 
 if TYPE_CHECKING:
     import optuna
 
 _RANDOM = 10  # trials before the first that is proposed from others
+_TRIAL, RUN, _LOG = "trial.json", "run", "log.txt"
 
 
 class TuningError(FocusgymError):
@@ -58,15 +59,16 @@ class Trial:
         return self.accuracy is not None or bool(self.failed)
 
 
-def search(space: Space, out: Path, trials: int, jobs: int, seed: int) -> list[Trial]:
+def search(space: Space, out: Path, trials: int, jobs: int, seed: int, do: Executor) -> list[Trial]:
     """Try combinations until there are enough.
 
     Args:
         space: What is tried.
         out: Folder of the search; what is there is not tried again.
         trials: How many there shall be.
-        jobs: Trials at a time.
+        jobs: How many are proposed together.
         seed: Of what is tried.
+        do: Runs the trials.
 
     Returns:
         All trials.
@@ -74,26 +76,33 @@ def search(space: Space, out: Path, trials: int, jobs: int, seed: int) -> list[T
     Raises:
         TuningError: If Optuna is not installed, a file of a trial is damaged, or all of the first
             trials failed.
-        FailedError: If a trial could not even be started; the others are kept.
+        FailedError: If a trial ended without saying why; the others are kept.
     """
-    folder = out / "trials"
-    folder.mkdir(exist_ok=True)
-    done = read_trials(folder, space)[:trials]
+    done = read_trials(out, space)[:trials]
     while len([each for each in done if each.is_done]) < trials:
         waiting = [each for each in done if not each.is_done][:jobs]
         if not waiting:
             waiting = propose(space, done, min(jobs, trials - len(done)), seed)
             for each in waiting:
-                _write(folder, each)
-        calls = {f"trial {each.number}": (space, folder, each) for each in waiting}
-        in_processes(run_trial, calls, jobs, f"trials of {trials}", len(done))
-        done = read_trials(folder, space)[:trials]
-        if len(done) >= min(jobs, trials) and all(each.failed for each in done):
+                _write(folder_of(out, each.number), each)
+        places = {each.number: folder_of(out, each.number) for each in waiting}
+        units = {
+            f"trial {each.number}": Unit((space, places[each.number], each), places[each.number])
+            for each in waiting
+        }
+        do(run_trial, units, f"trials of {trials}", len(done), "trial")
+        done = read_trials(out, space)[:trials]
+        if all(each.failed for each in done):
             raise TuningError(
                 f"all of the first {len(done)} trials failed; the first one said: "
-                f"{done[0].failed}\nmend {out.name}'s space, and give another folder"
+                f"{done[0].failed}\nmend the space, and give another folder"
             )
     return done
+
+
+def folder_of(out: Path, number: int) -> Path:
+    """Return the folder of a trial of a search."""
+    return out / "trials" / f"{number:04d}"
 
 
 def propose(space: Space, done: Sequence[Trial], count: int, seed: int) -> list[Trial]:
@@ -128,37 +137,36 @@ def propose(space: Space, done: Sequence[Trial], count: int, seed: int) -> list[
     return found
 
 
-def run_trial(space: Space, folder: Path, trial: Trial) -> None:
-    """Run a trial and measure it on val; what it says, or why it failed, is kept in its files."""
-    run = folder / f"{trial.number:04d}"
+def run_trial(space: Space, place: Path, trial: Trial) -> None:
+    """Run a trial and measure it on val; what it says, or why it failed, is kept in its folder."""
+    run = place / RUN
     if space.verb == "train":
         if not (run / RESULTS).is_file():
             resume = ["--resume"] if (run / CONFIG).is_file() else []
-            failed, _ = _focusgym([*space.command(run, trial.chosen), *resume], run)
+            failed, _ = _focusgym([*space.command(run, trial.chosen), *resume], place)
             if failed:
-                return _write(folder, Trial(trial.number, trial.chosen, failed=failed))
+                return _write(place, replace(trial, failed=failed))
         command = ["evaluate", str(run), "--split", "val", "--no-fixed", "--json"]
     else:
         shutil.rmtree(run, ignore_errors=True)  # trained, but its accuracy was not kept
         command = [*space.command(run, trial.chosen), "--json"]
-    failed, said = _focusgym(command, run)
+    failed, said = _focusgym(command, place)
     if failed:
-        return _write(folder, Trial(trial.number, trial.chosen, failed=failed))
+        return _write(place, replace(trial, failed=failed))
     found = json.loads(said)
-    accuracy = (
-        found["policies"][0]["mean_accuracy"] if space.verb == "train" else found["val_accuracy"]
-    )
-    return _write(folder, Trial(trial.number, trial.chosen, float(accuracy)))
+    of_policy = space.verb == "train"
+    accuracy = found["policies"][0]["mean_accuracy"] if of_policy else found["val_accuracy"]
+    return _write(place, replace(trial, accuracy=float(accuracy)))
 
 
-def read_trials(folder: Path, space: Space) -> list[Trial]:
-    """Return the trials of a folder in order, as far as none is missing.
+def read_trials(out: Path, space: Space) -> list[Trial]:
+    """Return the trials of a search in order, as far as none is missing.
 
     Raises:
         TuningError: If a file is damaged, or is of another space.
     """
     found: list[Trial] = []
-    while (path := folder / f"{len(found):04d}.json").is_file():
+    while (path := folder_of(out, len(found)) / _TRIAL).is_file():
         try:
             trial = typed(Trial, read_json(path))
         except (OSError, ValueError) as error:
@@ -184,7 +192,7 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     return max(measured, key=lambda each: (each.accuracy, -each.number))
 
 
-def _focusgym(words: Sequence[str], run: Path) -> tuple[str, str]:
+def _focusgym(words: Sequence[str], place: Path) -> tuple[str, str]:
     """Run a command; return why it failed, empty if it did not, and what it printed."""
     from ..cli import main
 
@@ -194,14 +202,15 @@ def _focusgym(words: Sequence[str], run: Path) -> tuple[str, str]:
             main(words)
     except SystemExit as error:
         status = int(error.code or 0)
-    with run.with_name(f"{run.name}.log").open("a", encoding="utf-8") as log:
+    with (place / _LOG).open("a", encoding="utf-8") as log:
         log.write(f"$ focusgym {shlex.join(words)}\n{told.getvalue()}{printed.getvalue()}\n")
     lines = told.getvalue().strip().splitlines() or ["nothing was said"]
     return (lines[-1].removeprefix("focusgym: ") if status else ""), printed.getvalue()
 
 
-def _write(folder: Path, trial: Trial) -> None:
-    write_whole(folder / f"{trial.number:04d}.json", json.dumps(asdict(trial), indent=2))
+def _write(place: Path, trial: Trial) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    write_whole(place / _TRIAL, json.dumps(asdict(trial), indent=2))
 
 
 def _distribution(given: Range) -> optuna.distributions.BaseDistribution:

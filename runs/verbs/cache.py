@@ -38,6 +38,8 @@ from ..configs.cache import (
     ContentConfig,
 )
 from ..console import PlainConsole
+from ..executors import executor_of
+from ..executors.caches import build_apart, device_of_cache, parts_folder, verify_apart
 from ..options.devices import device_of
 from ..options.groups import groups_of_options
 from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of
@@ -90,17 +92,17 @@ def build(config: CacheBuildConfig, console: Console) -> None:
     shard = _shard(config.shard)
     encoders, content = _content(config.content, config.videos.format)
     listed = videos_of(config.videos, config.videos.skip_missing)
-    root = build_cache(
-        listed.videos,
-        listed.classes,
-        config.out,
-        encoders,
-        content,
-        shard=shard,
-        skip_missing=config.videos.skip_missing,
-        restart=config.restart,
-        videos_root=config.videos.videos.resolve(),  # as `read_lists` does: paths are below it
-    )
+    given = listed.videos, listed.classes, config.out, encoders, content
+    options: dict[str, Any] = {
+        "skip_missing": config.videos.skip_missing,
+        "restart": config.restart,
+        "videos_root": config.videos.videos.resolve(),  # as `read_lists` does: paths are below it
+    }
+    if config.where.executor == "local":
+        root = build_cache(*given, shard=shard, **options)
+    else:
+        with executor_of(config.where, content.device, parts_folder(config.out)) as do:
+            root = build_apart(do, *given, shards=config.shards, **options)
     if config.json:
         _print_json(_made(root))
     else:
@@ -113,7 +115,11 @@ def build(config: CacheBuildConfig, console: Console) -> None:
 
 def verify(config: CacheVerifyConfig, console: Console) -> None:
     """Check a cache; exit status 1 where something is wrong."""
-    wrong = verify_cache(config.cache, config.sample, config.seed, config.videos_root)
+    if config.where.executor == "local":
+        wrong = verify_cache(config.cache, config.sample, config.seed, config.videos_root)
+    else:
+        with executor_of(config.where, device_of_cache(config.cache)) as do:
+            wrong = verify_apart(do, config)
     if config.json:
         _print_json({"cache": str(config.cache), "problems": wrong})
     elif wrong:

@@ -36,6 +36,7 @@ from ..comparison.systems import (
 from ..comparison.times import check_times, time_runs
 from ..configs.compare import CompareConfig
 from ..console import PlainConsole
+from ..executors import executor_of
 from ..folders.atomic import OutputError, check_free
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
 from ..options.devices import device_of
@@ -60,6 +61,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             are of other videos.
         OutputError: If something is in the way, or the comparison was begun with other settings.
         FailedError: If trainings failed; the others are kept.
+        ExecutorError: If there is nothing to train them on.
         CacheError, BundleError, VideoError: As the verbs that it is made of.
         ComparisonError: If runs cannot stand beside each other.
     """
@@ -112,10 +114,11 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         with run_folder(
             config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
         ):
-            make_groups(groups, config)
-            run_jobs(jobs, config)
-            fine_tune(tuned, config)
-            run_systems(systems, config)
+            with executor_of(config.where, config.device, config.out, config.jobs) as do:
+                make_groups(groups, config, do)
+                run_jobs(jobs, config, do)
+                fine_tune(tuned, config, do)
+                run_systems(systems, config, do)
             first = [(job.config.out, job.keep_ratios) for job in jobs if not job.config.seed]
             first += [(job.config.out, ()) for job in systems if not job.config.seed]
             time_runs(first, config.time, config.videos_root)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,14 @@ from ..evaluation.plug_back import Contender, parity, recognize_files, recognize
 from ..evaluation.system_runs import SystemRun, find_system_run, is_system_run
 from ..evaluation.trace import Played, all_labels, play
 from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
+from ..executors import executor_of
+from ..executors.units import Unit
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
 
 # Of rows of a cache: what was done in them, and the logits (B, T, C) after every frame.
 Plays = Callable[[NDArray[np.int64]], tuple[Played, Tensor]]
+NamedT = TypeVar("NamedT", PixelRun, Decider)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -51,6 +54,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         BundleError: If a bundle cannot be read, or belongs to another cache.
         CacheError: If the cache cannot be opened, or lacks the split.
         VideoError: If with ``pixels`` a video is gone, another one, or cannot be read.
+        FailedError: If with another executor than the local one a policy cannot be measured.
     """
     every = [*dict.fromkeys(config.policies)]
     if config.exit_at and config.split == SOLVED_ON:
@@ -58,56 +62,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             f"--exit-at: thresholds are solved on the split {SOLVED_ON}, and --split {SOLVED_ON} "
             "would report what they were made for: choose another --split"
         )
-    on_pixels = [path for path in every if is_pixel_run(path)]
-    of_systems = [path for path in every if path not in on_pixels and is_system_run(path)]
-    paths = [path for path in every if path not in (*on_pixels, *of_systems)]
-    pixel_runs = _find_pixel_runs(on_pixels, config)
-    if len({run.name for run in pixel_runs}) < len(pixel_runs):
-        pixel_runs = [replace(r, name=str(p)) for r, p in zip(pixel_runs, on_pixels, strict=True)]
-    systems = _find_systems(of_systems, config)
-    found = _find(paths, config)
-    if len({each.name for each in found}) < len(found):  # rows are told apart by their folders
-        found = [replace(t, name=str(p)) for t, p in zip(found, paths, strict=True)]
-    policies = [(each, _at_shares(each, config.keep_ratio)) for each in found]
-    several = len({_features(each) for each in found}) > 1
-    solving: dict[int, Outcome] = {}  # by the id of who played; before anything that takes long
-    if config.exit_at:
-        for pixel_run in pixel_runs:
-            costs = pixel_run.gmacs, pixel_run.glances
-            check_exits(pixel_run.name, config.exit_at, config.exit_after, *costs)
-        solving = {
-            id(run): _solving(run.name, run.source.cache, run.read, config) for run in systems
+    players = _open(every, config)
+    if config.where.executor == "local":
+        solved = [_solve(player, config) for player in players]  # before anything that takes long
+        parts = [_rows(player, config, s) for player, s in zip(players, solved, strict=True)]
+    else:
+        units = {
+            f"{player.path}": Unit((player.path, player.run.name, player.beside, config))
+            for player in players
         }
-        for each in (each for _, at_shares in policies for each in at_shares):
-            solving[id(each)] = _solving(each.name, each.cache, partial(_play, each), config)
-    rows: list[dict[str, Any]] = []
-    for run in systems:
-        cache = run.source.cache
-        videos = _videos(cache, config)
-        rows += run.rows(config.split, pixels=config.pixels)
-        if config.exit_at:
-            reported = Outcome(*run.read(videos), all_labels(cache, videos))
-            rows += _exits(run.name, solving[id(run)], reported, config)
-    for trained_on_pixels in pixel_runs:
-        rows += _pixel_rows(trained_on_pixels, config)
-    seen: set[tuple[str, str]] = set()
-    for trained, at_shares in policies:
-        videos = _videos(trained.cache, config)
-        for each in at_shares:
-            reported = Outcome(*_play(each, videos), all_labels(each.cache, videos))
-            rows.append(reported.row(each.name))
-            if isinstance(each, Trained) and config.pixels:
-                rows[-1]["parity"] = _parity(each, videos)
-            if config.exit_at:
-                rows += _exits(each.name, solving[id(each)], reported, config)
-        if _features(trained) not in seen:  # once for all policies on the same features
-            seen.add(_features(trained))
-            others = [
-                _row(a.name, trained, videos, *_play(trained, videos, a)) for a in _others(config)
-            ]
-            if several:
-                others = [r | {"name": f"{r['name']}, as {trained.name}"} for r in others]
-            rows += others
+        with executor_of(config.where, config.device) as do:
+            parts = [*do(_rows_there, units, "evaluate", 0, "policy").values()]
+    rows = [row for part in parts for row in part]
     results = {"split": config.split, "policies": rows}
     if config.json:
         tell(json.dumps(results))
@@ -118,6 +84,116 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
                 agree = 100 * row["parity"]["prediction_agreement"]
                 tell(f"{row['name']}: pixels and cache agree in {agree:.2f} % of the predictions")
     return results
+
+
+@dataclass(frozen=True)
+class _Player:
+    """What is measured by itself, on whatever machine.
+
+    Attributes:
+        path: Of the run, the bundle or the file.
+        run: It, opened; its name is that of its row.
+        beside: What stands behind the names of policies that do not learn, which are measured on
+            its features; None if they are not, for another's are the same.
+        at_shares: Of a policy: it, or AdaFocus+ at each share of frames that is asked for.
+    """
+
+    path: Path
+    run: SystemRun | PixelRun | Decider
+    beside: str | None = None
+    at_shares: Sequence[Decider] = ()
+
+
+def _open(
+    every: Sequence[Path], config: EvaluateConfig, names: Mapping[Path, str] | None = None
+) -> list[_Player]:
+    """Open all that is measured, in the order of the table.
+
+    Args:
+        every: Where they are.
+        config: Of the verb.
+        names: Of all rows; if not given, rows of one name are told apart by their folders.
+
+    Raises:
+        UsageError, BundleError, CacheError: As `evaluate`.
+    """
+    on_pixels = [path for path in every if is_pixel_run(path)]
+    of_systems = [path for path in every if path not in on_pixels and is_system_run(path)]
+    paths = [path for path in every if path not in (*on_pixels, *of_systems)]
+    pixel_runs = _find_pixel_runs(on_pixels, config)
+    if names or len({run.name for run in pixel_runs}) < len(pixel_runs):
+        pixel_runs = [_named(*each, names) for each in zip(pixel_runs, on_pixels, strict=True)]
+    systems = _find_systems(of_systems, config)
+    found = _find(paths, config)
+    if names or len({each.name for each in found}) < len(found):
+        found = [_named(*each, names) for each in zip(found, paths, strict=True)]
+    features = [_features(each) for each in found]
+    several = len({*features}) > 1
+    players = [_Player(*each) for each in zip(of_systems, systems, strict=True)]
+    players += [_Player(*each) for each in zip(on_pixels, pixel_runs, strict=True)]
+    for i, (path, run) in enumerate(zip(paths, found, strict=True)):
+        beside = f", as {run.name}" if several else ""
+        others = None if features[i] in features[:i] else beside
+        players.append(_Player(path, run, others, _at_shares(run, config.keep_ratio)))
+    return players
+
+
+def _named(run: NamedT, path: Path, names: Mapping[Path, str] | None) -> NamedT:
+    return replace(run, name=(names or {}).get(path, f"{path}"))
+
+
+def _rows_there(
+    path: Path, name: str, beside: str | None, config: EvaluateConfig
+) -> list[dict[str, Any]]:
+    """Return the rows of a player that is opened where this is called."""
+    (player,) = _open([path], config, {path: name})
+    player = replace(player, beside=beside)
+    return _rows(player, config, _solve(player, config))
+
+
+def _solve(player: _Player, config: EvaluateConfig) -> list[Outcome]:
+    """Return what comes of the videos that exits are solved on, of each that plays on a cache."""
+    run = player.run
+    if not config.exit_at:
+        return []
+    if isinstance(run, PixelRun):
+        check_exits(run.name, config.exit_at, config.exit_after, run.gmacs, run.glances)
+        return []
+    if isinstance(run, SystemRun):
+        return [_solving(run.name, run.source.cache, run.read, config)]
+    return [
+        _solving(each.name, each.cache, partial(_play, each), config) for each in player.at_shares
+    ]
+
+
+def _rows(
+    player: _Player, config: EvaluateConfig, solved: Sequence[Outcome]
+) -> list[dict[str, Any]]:
+    """Measure; return a row for each policy, those that do not learn included."""
+    run = player.run
+    if isinstance(run, PixelRun):
+        return _pixel_rows(run, config)
+    if isinstance(run, SystemRun):
+        cache = run.source.cache
+        videos = _videos(cache, config)
+        rows = run.rows(config.split, pixels=config.pixels)
+        if config.exit_at:
+            reported = Outcome(*run.read(videos), all_labels(cache, videos))
+            rows += _exits(run.name, solved[0], reported, config)
+        return rows
+    videos, rows = _videos(run.cache, config), []
+    for i, each in enumerate(player.at_shares):
+        reported = Outcome(*_play(each, videos), all_labels(each.cache, videos))
+        rows.append(reported.row(each.name))
+        if isinstance(each, Trained) and config.pixels:
+            rows[-1]["parity"] = _parity(each, videos)
+        if config.exit_at:
+            rows += _exits(each.name, solved[i], reported, config)
+    if player.beside is not None:  # once for all policies on the same features
+        for agent in _others(config):
+            name = f"{agent.name}{player.beside}"
+            rows.append(_row(name, run, videos, *_play(run, videos, agent)))
+    return rows
 
 
 def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:

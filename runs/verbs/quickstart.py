@@ -43,10 +43,11 @@ from ...recognizer.files.regular import file_digest
 from ..configs.quickstart import QuickstartConfig
 from ..evaluation.plug_back import compare_policies, recognizer_of
 from ..evaluation.report import clear_report, write_report
+from ..executors.local import LocalExecutor
+from ..executors.units import Unit
 from ..folders.run_folder import run_folder
 from ..folders.steps import Steps, in_turn
 from ..options.parse import UsageError, tell, tell_notes
-from ..training.processes import in_processes
 from ..training.quickstart_steps import (
     classifier_config,
     fit_encoders,
@@ -153,7 +154,8 @@ def run_pipeline(
     def at_once(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
         processes = min(recipe.processes or os.cpu_count() or 1, len(calls))
         if processes > 1:
-            in_processes(function, calls, processes, " and ".join(calls))
+            units = {name: Unit(given) for name, given in calls.items()}
+            LocalExecutor(processes)(function, units, " and ".join(calls))
         else:
             in_turn(function, calls)
 

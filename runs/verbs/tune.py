@@ -14,11 +14,12 @@ from ...recognizer.files.regular import file_digest
 from ...recognizer.files.whole import write_whole
 from ..configs.tune import TuneConfig
 from ..console import PlainConsole
+from ..executors import executor_of
 from ..folders.run_folder import RESULTS, run_folder
 from ..options.parse import UsageError, tell
 from ..options.presets import CONFIG, PresetError
 from ..options.space import read_space
-from ..training.tuning import best_of, search
+from ..training.tuning import RUN, best_of, folder_of, search
 
 BEST = "best.yaml"
 _SHOWN = 10  # trials in the table
@@ -42,10 +43,11 @@ def tune(config: TuneConfig) -> dict[str, Any]:
     jobs = config.jobs or os.cpu_count() or 1
     may_change, data = ("trials", "jobs", "space"), {"space": file_digest(config.space)}
     with run_folder(config.out, "tune", config, data, resume=None, may_change=may_change):
-        trials = search(space, config.out, config.trials, jobs, config.seed)
+        device = str(space.fixed.get("device", "cpu"))
+        with executor_of(config.where, device, config.out, jobs) as do:
+            trials = search(space, config.out, config.trials, jobs, config.seed, do)
         best = best_of(trials)
-        run = config.out / "trials" / f"{best.number:04d}"
-        shutil.copyfile(run / CONFIG, config.out / BEST)
+        shutil.copyfile(folder_of(config.out, best.number) / RUN / CONFIG, config.out / BEST)
         results = {
             "verb": space.verb,
             "best": best.number,

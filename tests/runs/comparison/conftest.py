@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from comparisons import HOW
 from support import write_cache
 
 from focusgym.runs.cli import main
+from focusgym.runs.executors.local import in_turn
+from focusgym.runs.executors.units import Unit
 
 Calls = list[list[str]]
 
@@ -30,19 +32,13 @@ def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
     found: Calls = []
 
     def serially(
-        function: Callable[..., None],
-        calls: Mapping[str, tuple[Any, ...]],
-        jobs: int | None,
-        title: str,
-        done: int = 0,
+        function: Callable[..., None], units: Mapping[str, Unit], title: str, done: int = 0
     ) -> None:
-        found.append([str(Path(name).relative_to(root)) for name in calls])
+        found.append([str(Path(name).relative_to(root)) for name in units])
         with redirect_stdout(io.StringIO()):  # as in processes, where nobody hears it
-            for given in calls.values():
-                function(*given)
+            in_turn(function, units, title)
 
-    for module in ("grid", "stage_three"):
-        monkeypatch.setattr(f"focusgym.runs.comparison.{module}.in_processes", serially)
+    monkeypatch.setattr("focusgym.runs.verbs.compare.executor_of", lambda *_: nullcontext(serially))
     return found
 
 

@@ -30,9 +30,9 @@ from focusgym.runs.comparison import grid
 from focusgym.runs.comparison.grid import fit_classifier
 from focusgym.runs.configs.train import TrainConfig
 from focusgym.runs.evaluation.trace import read_played
-from focusgym.runs.training import processes
+from focusgym.runs.executors import local
+from focusgym.runs.executors.units import FailedError
 from focusgym.runs.training.policy_run import run_training
-from focusgym.runs.training.processes import FailedError
 
 Calls = list[list[str]]
 CPUS = os.cpu_count() or 1
@@ -242,7 +242,7 @@ def test_a_cell_that_fails(
     compare("c", "--reward", "confidence", "--seeds=1")
     cell.mkdir(parents=True)
     monkeypatch.undo()
-    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))  # sooner
+    monkeypatch.setattr(local, "get_context", lambda method: get_context("fork"))  # sooner
     args = ["compare", str(root / "c"), f"--cache={root}/cache", *HOW, "--seeds=1"]
     args += ["--reward", "confidence", "increments", "padding", "--jobs=1"]
     with pytest.raises(SystemExit) as caught:

@@ -36,15 +36,6 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def calls(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Also of the systems: in this process, one after the other."""
-    from focusgym.runs.comparison import grid
-
-    monkeypatch.setattr("focusgym.runs.comparison.systems.in_processes", grid.in_processes)
-    return calls
-
-
 def test_systems_alone(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
     """What stands in the table is what the runs did; a second call trains nothing again."""
     asked = ("--reward", "--systems", "frameexit", "arnet", "uniform", "tsn", *TINY)

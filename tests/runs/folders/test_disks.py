@@ -12,10 +12,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +30,7 @@ from focusgym.agents import read_policy
 from focusgym.feature_cache import DigitsConfig, FeatureCache
 from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 from focusgym.runs.cli import main
+from focusgym.runs.executors.local import in_turn
 from focusgym.runs.training.recipes import Recipe
 
 SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=2")
@@ -55,12 +55,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 @pytest.fixture(autouse=True)
 def serially(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of comparisons are trained in this process, and hooks of the command are undone."""
-
-    def call(function: Callable[..., None], calls: dict[str, Any], *_: object) -> None:
-        for given in calls.values():
-            function(*given)
-
-    monkeypatch.setattr("focusgym.runs.comparison.grid.in_processes", call)
+    monkeypatch.setattr("focusgym.runs.verbs.compare.executor_of", lambda *_: nullcontext(in_turn))
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
 

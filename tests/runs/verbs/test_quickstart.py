@@ -30,7 +30,7 @@ from focusgym.recognizer import (
 )
 from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.evaluation.plug_back import parity, true_centers, worst_parity
-from focusgym.runs.training import processes
+from focusgym.runs.executors import local
 from focusgym.runs.training.quickstart_steps import fit_encoders
 from focusgym.runs.training.recipes import Recipe, adamw, clips
 from focusgym.runs.verbs.quickstart import quickstart
@@ -214,7 +214,7 @@ def test_the_same_seed_gives_the_same_results(
             shutil.copytree(out / step, given[place])
 
         monkeypatch.setattr(f"focusgym.runs.verbs.quickstart.{name}", copy)
-    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))  # sooner
+    monkeypatch.setattr(local, "get_context", lambda method: get_context("fork"))  # sooner
     again = quickstart(config, replace(tiny, processes=2))
     for bundle in ("classifier", "policy", "policy_plus"):
         weights = f"{bundle}/weights.safetensors"

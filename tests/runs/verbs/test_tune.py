@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ import yaml
 from support import write_cache
 
 from focusgym.runs.cli import main
+from focusgym.runs.executors import local
+from focusgym.runs.executors.units import Unit
 from focusgym.runs.options.presets import PresetError
 from focusgym.runs.options.space import Range, Space, read_space
-from focusgym.runs.training import processes, tuning
+from focusgym.runs.training import tuning
 from focusgym.runs.training.tuning import Trial, TuningError, best_of, propose, search
 
 RATE = {"low": 1e-4, "high": 1e-2, "log": True}
@@ -91,56 +95,46 @@ def test_what_is_proposed() -> None:
     assert np.mean([abs(each.chosen["x"] - 0.8) < 0.1 for each in found]) > 0.3
 
 
-def test_a_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_goes_on(tmp_path: Path) -> None:
     """Trials that are done are not run again; after an interruption the same ones come."""
     pytest.importorskip("optuna")
     ran: list[int] = []
 
-    def run(space: Space, folder: Path, trial: Trial) -> None:
-        if trial.number == 3 and 3 not in ran:
-            ran.append(3)
-            raise KeyboardInterrupt
+    def run(space: Space, place: Path, trial: Trial) -> None:
         ran.append(trial.number)
+        if ran.count(3) == 1 and trial.number == 3:
+            raise KeyboardInterrupt
         failed = "diverged" if trial.number == 1 else ""
         accuracy = None if failed else trial.chosen["x"]
-        tuning._write(folder, Trial(trial.number, trial.chosen, accuracy, failed))
+        tuning._write(place, replace(trial, accuracy=accuracy, failed=failed))
 
-    def in_turn(function: object, calls: dict[str, tuple[object, ...]], *_: object) -> None:
-        for given in calls.values():
-            run(*given)  # type: ignore[arg-type]
+    def do(function: object, units: dict[str, Unit], *_: object) -> dict[str, Any]:
+        return {name: run(*unit.given) for name, unit in units.items()}
 
-    monkeypatch.setattr(tuning, "in_processes", in_turn)
-    whole = search(SPACE, whole_folder(tmp_path / "whole", ran), 6, 2, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        search(SPACE, tmp_path / "cut", 6, 2, 0, do)
+    whole = search(SPACE, tmp_path / "whole", 6, 2, 0, do)
     assert [each.number for each in whole] == [0, 1, 2, 3, 4, 5]
     ran.clear()
-    folder = tmp_path / "out"
-    folder.mkdir()
-    with pytest.raises(KeyboardInterrupt):
-        search(SPACE, folder, 6, 2, seed=0)
-    assert search(SPACE, folder, 6, 2, seed=0) == whole
-    assert ran == [0, 1, 2, 3, 3, 4, 5]
-    best = best_of(whole)
-    assert best.accuracy == max(each.accuracy or 0 for each in whole)
+    ran.append(3)
+    assert search(SPACE, tmp_path / "cut", 6, 2, 0, do) == whole
+    assert ran == [3, 3, 4, 5]
+    assert best_of(whole).accuracy == max(each.accuracy or 0 for each in whole)
     assert whole[1].failed == "diverged"
-    assert len(search(SPACE, folder, 8, 2, seed=0)) == 8  # more are asked for
+    assert len(search(SPACE, tmp_path / "cut", 8, 2, 0, do)) == 8  # more are asked for
 
 
-def whole_folder(path: Path, ran: list[int]) -> Path:
-    ran.append(3)  # nothing is interrupted
-    path.mkdir()
-    return path
-
-
-def test_all_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_fail(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
 
-    def fail(function: object, calls: dict[str, tuple[Space, Path, Trial]], *_: object) -> None:
-        for _space, folder, trial in calls.values():
-            tuning._write(folder, Trial(trial.number, trial.chosen, failed="no such cache"))
+    def do(function: object, units: dict[str, Unit], *_: object) -> dict[str, Any]:
+        for unit in units.values():
+            _space, place, trial = unit.given
+            tuning._write(place, replace(trial, failed="no such cache"))
+        return {}
 
-    monkeypatch.setattr(tuning, "in_processes", fail)
     with pytest.raises(TuningError, match="all of the first 2 trials failed.*no such cache"):
-        search(SPACE, tmp_path, 6, 2, seed=0)
+        search(SPACE, tmp_path, 6, 2, 0, do)
 
 
 def test_a_classifier_is_tuned(
@@ -151,7 +145,7 @@ def test_a_classifier_is_tuned(
 ) -> None:
     """The whole verb: real trainings, their accuracies on val, and a preset of the best."""
     pytest.importorskip("optuna")
-    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))
+    monkeypatch.setattr(local, "get_context", lambda method: get_context("fork"))
     cache = write_cache(tmp_path / "cache", n=24)
     space = space_file(
         tmp_path / "space.yaml",
@@ -172,7 +166,7 @@ def test_a_classifier_is_tuned(
     assert results["best"] == best["number"]
     chosen = yaml.safe_load((out / "best.yaml").read_text())["fit classifier"]
     assert {name: chosen[name] for name in best["chosen"]} == best["chosen"]
-    run = out / "trials" / f"{best['number']:04d}"
+    run = out / "trials" / f"{best['number']:04d}" / "run"
     bundle = json.loads((run / "bundle.json").read_text())
     assert bundle["metrics"]["val_accuracy"] == pytest.approx(best["accuracy"])
     with pytest.raises(SystemExit):

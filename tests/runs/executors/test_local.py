@@ -12,8 +12,9 @@ from threading import Thread
 
 import pytest
 
-from focusgym.runs.training import processes
-from focusgym.runs.training.processes import FailedError, in_processes
+from focusgym.runs.executors import local
+from focusgym.runs.executors.local import LocalExecutor
+from focusgym.runs.executors.units import FailedError, Unit
 
 SLEEP_S = 600  # longer than a test may take
 
@@ -21,7 +22,12 @@ SLEEP_S = 600  # longer than a test may take
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     """Fork processes, where nothing depends on how they begin: a new one imports torch anew."""
-    monkeypatch.setattr(processes, "get_context", lambda method: get_context("fork"))
+    monkeypatch.setattr(local, "get_context", lambda method: get_context("fork"))
+
+
+def do(calls: dict[str, tuple[str]], jobs: int, done: int = 0) -> None:
+    """Execute code as units."""
+    LocalExecutor(jobs)(exec, {name: Unit(given) for name, given in calls.items()}, "stage X", done)
 
 
 def test_all_calls_are_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +43,7 @@ def test_all_calls_are_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
         "loud": ("print('said') or __import__('os').system('echo told')",),
     }
     with pytest.raises(FailedError) as caught:
-        in_processes(exec, calls, 1, "stage X", done=3)
+        do(calls, 1, done=3)
     head, *why, end = str(caught.value).splitlines()
     assert head == "stage X: 2 of 5 failed, the others are kept:"
     assert sorted(why) == ["  bad: ZeroDivisionError: division by zero", "  raises: what to do"]
@@ -53,14 +59,14 @@ def test_all_calls_are_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 
 def test_nothing_to_do() -> None:
-    in_processes(exec, {}, 2, "stage X", done=3)
+    do({}, 2, done=3)
 
 
 @pytest.mark.usefixtures("forked")
 def test_a_process_that_dies() -> None:
     """Which call killed it cannot be known; what is not done says so."""
     with pytest.raises(FailedError, match="dies: BrokenProcessPool: ") as caught:
-        in_processes(exec, {"dies": ("__import__('os')._exit(3)",)}, 1, "stage X")
+        do({"dies": ("__import__('os')._exit(3)",)}, 1)
     assert "1 of 1 failed" in str(caught.value)
     assert not active_children()
 
@@ -75,7 +81,7 @@ def test_a_full_disk_ends_it(tmp_path: Path) -> None:
     calls = {"full": (full,)}
     calls |= {f"{i}": (f"open({str(tmp_path / str(i))!r}, 'w')",) for i in range(9)}
     with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: 'file'$"):
-        in_processes(exec, calls, 1, "stage X")
+        do(calls, 1)
     assert len(list(tmp_path.iterdir())) < 5
     assert not active_children()
 
@@ -94,7 +100,7 @@ def test_an_interruption_waits_for_nobody(tmp_path: Path) -> None:
     calls = {str(i): (_sleeper(tmp_path / str(i)),) for i in range(4)}
     try:
         with pytest.raises(KeyboardInterrupt):
-            in_processes(exec, calls, 2, "stage X")
+            do(calls, 2)
     finally:
         signal.signal(signal.SIGINT, before)
     assert not active_children()
@@ -107,7 +113,7 @@ def test_no_life_without_the_parent(tmp_path: Path) -> None:
     note = tmp_path / "note"
     parent = os.fork()
     if parent == 0:
-        in_processes(exec, {"sleeps": (_sleeper(note),)}, 1, "stage X")
+        do({"sleeps": (_sleeper(note),)}, 1)
         os._exit(0)
     try:
         _wait_for(lambda: note.exists() and note.read_text() != "")

@@ -1,0 +1,35 @@
+"""Where units of work are done: in processes of this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from ..configs.executor import ExecutorConfig
+from .local import LocalExecutor
+from .ray import RayExecutor
+from .units import Executor, ExecutorError
+
+
+def executor_of(
+    config: ExecutorConfig, device: str, root: Path | None = None, jobs: int | None = None
+) -> AbstractContextManager[Executor]:
+    """Return what does units, as options say it, for a block.
+
+    Args:
+        config: The options.
+        device: Where a unit computes, as of ``--device``.
+        root: Folder of all that units leave and read of one another; None if they leave nothing.
+        jobs: Units at a time; None for one per core.
+
+    Raises:
+        ExecutorError: If a device does not go together with a cluster.
+    """
+    if config.executor == "local":
+        return nullcontext(LocalExecutor(jobs))
+    if device.startswith("cuda:"):
+        raise ExecutorError(
+            f"--device {device}: Ray says which GPU a unit gets: give --device cuda with "
+            f"--executor {config.executor}"
+        )
+    return RayExecutor(config, root, jobs, gpu=device == "cuda")

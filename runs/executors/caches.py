@@ -1,0 +1,139 @@
+"""Caches that are built and checked in parts, each a unit that is done anywhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...feature_cache import CacheConfig, build_cache, merge_shards, read_manifest, verify_cache
+from ...feature_cache.building.build import identity_of
+from ...feature_cache.reading.arrays import read_table
+from ...feature_cache.reading.manifest import CacheError, is_complete
+from ...feature_cache.reading.rows import cache_rows
+from ...recognizer import Encoder
+from ..configs.cache import CacheVerifyConfig
+from .units import Executor, Unit
+
+_ROWS, _MOST = 16, 256  # of a part; parts, each of which keeps the encoders' weights until the end
+
+
+def parts_folder(root: Path) -> Path:
+    """Return the folder in which the parts of a cache are until they are merged."""
+    return root.with_name(f"{root.name}.shards")
+
+
+def build_apart(
+    do: Executor,
+    videos: pd.DataFrame,
+    classes: list[str],
+    root: Path,
+    encoders: Mapping[str, Encoder],
+    config: CacheConfig,
+    *,
+    shards: int | None = None,
+    skip_missing: bool = False,
+    restart: bool = False,
+    videos_root: Path,
+) -> Path:
+    """Build a cache in parts, and merge them: byte for byte what `build_cache` writes.
+
+    What is finished of a build that was interrupted is not built again.
+
+    Args:
+        do: Builds the parts, each with the videos at the same paths.
+        videos: As of `build_cache`, like all that is not named here.
+        classes: Names of the C classes.
+        root: The cache's folder; the parts are in ``ROOT.shards`` until they are merged.
+        encoders: f_G as ``glance``, and the encoders that the option groups name.
+        config: What is stored of a video.
+        shards: How many parts; None for as many as were begun, or one for 16 rows, at most 256.
+        skip_missing: Go on without videos that cannot be read.
+        restart: Throw away what was begun with other settings.
+        videos_root: The folder of the videos.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        CacheError: As `build_cache` and `merge_shards`.
+        FailedError: If a part could not be built; the others are kept.
+        ShardError: If there are more parts than rows.
+    """
+    videos = videos.assign(path=[str(Path(path).absolute()) for path in videos["path"]])
+    rows = cache_rows(videos, config.augment)
+    identity = identity_of(rows, classes, encoders, config, None)
+    if is_complete(root, identity):
+        return root
+    apart = parts_folder(root)
+    n = shards or _begun(apart) or min(_MOST, -(-len(rows) // _ROWS))
+    places = {(i, n): apart / f"{i}-of-{n}" for i in range(1, n + 1)}
+    units = {
+        f"shard {i}/{n}": Unit((place, (i, n)), place)
+        for (i, _), place in places.items()
+        if not _is_built(place, {**identity, "shard": [i, n]}, restart)
+    }
+    build = partial(
+        _build_part,
+        videos,
+        classes,
+        encoders,
+        config,
+        {"skip_missing": skip_missing, "restart": restart, "videos_root": videos_root},
+    )
+    do(build, units, "feature cache", n - len(units), "shard")
+    merge_shards([*places.values()], root)
+    shutil.rmtree(apart)
+    return root
+
+
+def verify_apart(do: Executor, config: CacheVerifyConfig) -> list[str]:
+    """Check a cache in parts; what is wrong, one sentence each, as `verify_cache` says it."""
+    n_rows = len(read_table(config.cache, read_manifest(config.cache), with_facts=False))
+    n = max(1, min(_MOST, n_rows // _ROWS))
+    units = {f"part {i}/{n}": Unit((config, (i, n))) for i in range(1, n + 1)}
+    wrong = do(_verify_part, units, "verify", 0, "part")
+    return [*dict.fromkeys(sentence for part in wrong.values() for sentence in part)]
+
+
+def device_of_cache(root: Path) -> str:
+    """Return where the features of a cache were computed, and are again: ``cpu`` or ``cuda``."""
+    return str(read_manifest(root)["depends_on"]["device"])
+
+
+def _is_built(place: Path, identity: Mapping[str, Any], restart: bool) -> bool:
+    """Return whether a part is complete; one with other settings is removed, if that is asked."""
+    try:
+        return is_complete(place, identity)
+    except CacheError:
+        if not restart:
+            raise
+        shutil.rmtree(place)
+        return False
+
+
+def _begun(apart: Path) -> int | None:
+    """Return of how many parts one was begun."""
+    names = [re.match(r"\d+-of-(\d+)", path.name) for path in sorted(apart.glob("*-of-*"))]
+    return next((int(name[1]) for name in names if name), None)
+
+
+def _build_part(
+    videos: pd.DataFrame,
+    classes: list[str],
+    encoders: Mapping[str, Encoder],
+    config: CacheConfig,
+    options: Mapping[str, Any],
+    place: Path,
+    shard: tuple[int, int],
+) -> None:
+    build_cache(videos, classes, place, encoders, config, shard=shard, **options)
+
+
+def _verify_part(config: CacheVerifyConfig, part: tuple[int, int]) -> list[str]:
+    return verify_cache(config.cache, config.sample, config.seed, config.videos_root, part)

@@ -1,0 +1,115 @@
+"""Units on this machine: in this process in turn, or in several processes at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ...recognizer.files.disks import FULL, leave_to_main_thread
+from .units import Unit, call, check_failures, told
+
+
+def in_turn(
+    function: Callable[..., Any],
+    units: Mapping[str, Unit],
+    title: str,
+    done: int = 0,
+    kind: str = "training",
+) -> dict[str, Any]:
+    """Do all units in this process, without a bar; an error ends it. See `Executor`."""
+    return {name: function(*unit.given) for name, unit in units.items()}
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Does units in processes of one thread each, which end with this one; see `Executor`.
+
+    Attributes:
+        jobs: Units at a time; None for one per core.
+    """
+
+    jobs: int | None = None
+
+    def __call__(
+        self,
+        function: Callable[..., Any],
+        units: Mapping[str, Unit],
+        title: str,
+        done: int = 0,
+        kind: str = "training",
+    ) -> dict[str, Any]:
+        """Do all units."""
+        if not units:
+            return {}
+        results: dict[str, Any] = {}
+        failures: dict[str, str] = {}
+        full: OSError | None = None
+        with _environment(TQDM_DISABLE="1", OMP_NUM_THREADS="1"):  # of the processes it starts
+            pool = ProcessPoolExecutor(
+                min(self.jobs or os.cpu_count() or 1, len(units)), get_context("spawn"), _begin
+            )
+            bar = tqdm(total=done + len(units), initial=done, desc=title, unit=kind)
+            try:
+                names = {pool.submit(call, function, *u.given): name for name, u in units.items()}
+                for future in as_completed(names):
+                    error = future.exception()
+                    if isinstance(error, OSError) and error.errno in FULL:
+                        full = error
+                        break  # those that run end like it, or well; no others begin
+                    if error is not None:
+                        failures[names[future]] = told(error)
+                    else:
+                        results[names[future]] = future.result()
+                    bar.update()
+            except BaseException:  # an interruption does not wait for trainings that take hours
+                for process in active_children():
+                    process.terminate()
+                raise
+            finally:
+                bar.close()
+                pool.shutdown(cancel_futures=True)
+        if full is not None:
+            raise full
+        check_failures(failures, len(units), title)
+        return {name: results[name] for name in units}
+
+
+def _begin() -> None:
+    """Prepare a process: one thread, silent, not interrupted by itself, no life without parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is printed is the parent's alone
+    torch.set_num_threads(1)
+    leave_to_main_thread()
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,93 @@
+"""Where units are done: what may be asked for, and caches in parts, done here in turn."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from cache_verb import SMALL, lists, run
+
+from focusgym.feature_cache import DigitsConfig, make_digits, verify_cache
+from focusgym.runs.cli import main
+from focusgym.runs.configs.executor import ExecutorConfig
+from focusgym.runs.executors import executor_of
+from focusgym.runs.executors.local import in_turn
+from focusgym.runs.executors.units import ExecutorError
+from focusgym.runs.options import checks
+
+
+@pytest.fixture
+def has_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: name)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, args)])
+    assert caught.value.code == 2
+    return capsys.readouterr().err.removeprefix("focusgym: ").strip()
+
+
+def test_without_ray_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, before anything is opened."""
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    for verb in ("compare", "evaluate"):
+        said = refusal(capsys, verb, tmp_path / "nothing", "--executor", "ray")
+        assert said.startswith("--executor ray: Ray is not installed: `pip install focusgym[ray]`")
+
+
+@pytest.mark.usefixtures("has_ray")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--executor", "dask"), "--executor must be local, ray, or ray://HOST:PORT"),
+        (("--executor", "ray://head"), "--executor must be local, ray, or ray://HOST:PORT"),
+        (("--transfer", "mail"), "--transfer must be shared, object-store, or the URL of a folder"),
+        (("--retries", "-1"), "--retries must be an integer of at least 0; got -1"),
+        (("--gpu-share", "0"), "--gpu-share must be a positive number; got 0.0"),
+        (("--shards", "2"), "--shards is of an executor that is not local: leave it out"),
+        (("--executor", "ray", "--shard", "1/2"), "--shard: --executor builds all parts itself"),
+    ],
+)
+def test_what_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    videos = ("--videos", tmp_path, "--train", tmp_path / "none.csv")
+    assert refusal(capsys, "cache", "build", tmp_path / "out", *videos, *options).startswith(said)
+
+
+def test_ray_chooses_the_gpu() -> None:
+    with pytest.raises(ExecutorError, match="--device cuda:1: Ray says which GPU a unit gets"):
+        executor_of(ExecutorConfig("ray"), "cuda:1")
+
+
+@pytest.mark.usefixtures("has_ray")
+def test_a_cache_in_parts_is_a_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts are gone; what is wrong in one is told as of the whole."""
+    monkeypatch.setattr("focusgym.runs.verbs.cache.executor_of", lambda *_: nullcontext(in_turn))
+    data = tmp_path / "data"
+    table = make_digits(DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=4), data)
+    for split, rows in table.groupby("split"):
+        rows[["path", "label"]].to_csv(data / f"{split}.csv", index=False)
+    on_ray = ("--executor", "ray")
+    build = ("build", *lists(data, "csv"), *SMALL)
+    run(capsys, *build, tmp_path / "one")
+    run(capsys, *build, tmp_path / "many", *on_ray, "--shards", "3")
+    for path in (tmp_path / "one").rglob("*"):
+        if path.is_file():
+            other = tmp_path / "many" / path.relative_to(tmp_path / "one")
+            assert path.read_bytes() == other.read_bytes(), path
+    assert not (tmp_path / "many.shards").exists()
+    array = tmp_path / "many" / "glance_vectors.npy"
+    array.write_bytes(array.read_bytes()[:-1] + b"\7")
+    whole = verify_cache(tmp_path / "many", sample=3)
+    parts = [verify_cache(tmp_path / "many", 3, part=(i, 3)) for i in (1, 2, 3)]
+    assert len(whole) == 2  # its checksum, and what is encoded now
+    assert sorted(sentence for part in parts for sentence in part) == sorted(whole)
+    said = run(capsys, "verify", tmp_path / "many", "--sample", "3", *on_ray, status=1)
+    assert whole[0] in said

@@ -1,0 +1,252 @@
+"""Units on a Ray cluster of four nodes: the same as on this machine, whatever becomes of a node."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import ray_units
+from cache_verb import SMALL, lists
+from comparisons import HOW
+from support import write_cache
+
+from focusgym.feature_cache import DigitsConfig, make_digits
+from focusgym.runs.cli import main
+from focusgym.runs.configs.executor import ExecutorConfig
+from focusgym.runs.executors import caches
+from focusgym.runs.executors.local import in_turn
+from focusgym.runs.executors.ray import RayExecutor
+from focusgym.runs.executors.units import FailedError, Unit
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install focusgym[ray]")
+PATIENCE_S = 600
+SMALL_STORE = 80_000_000
+CPUS = {"num_cpus": 1, "object_store_memory": SMALL_STORE}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Four nodes of one CPU each on this machine, which this process has joined."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # others' memory is not the test's
+        patch.setenv("RAY_worker_niceness", "0")  # else whatever runs beside comes first
+        paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        head = {**CPUS, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(3):
+                cluster.add_node(wait=False, **CPUS)
+            cluster.wait_for_nodes()
+            ray.init(cluster.address, log_to_driver=False)
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    (tmp_path / "notes").mkdir()
+    return tmp_path / "notes"
+
+
+def waiters(notes: Path, n: int) -> dict[str, Unit]:
+    """Return units that wait for the file ``go``."""
+    return {name: Unit((notes, name, notes / "go")) for name in map(str, range(n))}
+
+
+def begun(notes: Path, name: str) -> list[list[str]]:
+    """Return the node and the process of each time that a unit was begun."""
+    path = notes / f"{name}.begun"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+
+
+def kill(cluster: Any, node_id: str) -> None:
+    """Kill a node with all that runs on it."""
+    (node,) = (node for node in cluster.list_all_nodes() if node.node_id == node_id)
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def spare(cluster: Any) -> str:
+    """Return the id of a node that is not the head."""
+    return str(next(iter(cluster.worker_nodes)).node_id)
+
+
+def test_units_that_fail_are_told(cluster: Any, notes: Path) -> None:
+    """By name, with the end of their logs; one whose process ends is begun again, and counted."""
+    do = RayExecutor(ExecutorConfig("ray", retries=1))
+    units = {"bad": Unit(("no such thing",)), "worse": Unit((1,))}
+    with pytest.raises(FailedError) as caught:
+        do(ray_units.fail, units, "stage X")
+    said = str(caught.value)
+    assert said.startswith("stage X: 2 of 2 failed, the others are kept:\n")
+    assert "  bad: RuntimeError: no such thing (on " in said
+    assert "    | working on it\n" in said
+    assert "    | a library says something\n" in said
+    assert "    | RuntimeError: no such thing\n" in said
+    with pytest.raises(FailedError, match="gone: was begun 2 times and never came back") as caught:
+        do(ray_units.die, {"gone": Unit((notes,))}, "stage X")
+    assert "--retries" in str(caught.value)
+    assert len((notes / "died").read_text().splitlines()) == 2
+
+
+def test_an_interruption_leaves_nothing_running(cluster: Any, notes: Path) -> None:
+    def interrupt() -> None:
+        wait_for(lambda: all(begun(notes, str(i)) for i in range(3)))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    Thread(target=interrupt).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            RayExecutor(ExecutorConfig("ray"), jobs=3)(ray_units.wait, waiters(notes, 9), "long")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_for(lambda: not any(_alive(int(begun(notes, str(i))[0][1])) for i in range(3)))
+    assert not any(begun(notes, str(i)) for i in range(3, 9)), "others do not begin"
+
+
+def _alive(process: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
+
+
+@pytest.mark.parametrize("transfer", ["object-store", "file://{}/carried"])
+def test_folders_come_from_nodes_that_share_none(
+    cluster: Any, tmp_path: Path, transfer: str
+) -> None:
+    """A unit works in a folder of its own; what it reads is there, and nothing is left behind."""
+    root = tmp_path / "root"
+    config = ExecutorConfig("ray", transfer.format(tmp_path))
+    with RayExecutor(config, root) as do:
+        first = do(ray_units.write, {"a": Unit((root / "a", "A"), root / "a")}, "first")
+        given = root / "b", "B", root / "a"
+        do(ray_units.write, {"b": Unit(given, root / "b", (root / "a",))}, "second")
+    assert not Path(first["a"]).is_relative_to(root)
+    assert (root / "b" / "content").read_text() == "AB"
+    assert sorted(path.name for path in root.iterdir()) == ["a", "b"]
+    assert not [*tmp_path.glob("carried/*")]
+
+
+def test_a_comparison_is_the_same(
+    cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On nodes that share no files; a second call trains nothing; its runs are evaluated alike."""
+    write_cache(tmp_path / "cache", n=20)
+    compare = ["--cache", str(tmp_path / "cache"), *HOW, "--seeds", "2", "--reward", "increments"]
+    on_ray = ["--executor", "ray", "--transfer", "object-store"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("focusgym.runs.verbs.compare.executor_of", lambda *_: nullcontext(in_turn))
+        main(["compare", str(tmp_path / "here"), *compare])
+    main(["compare", str(tmp_path / "there"), *compare, *on_ray])
+    here, there = ((tmp_path / name / "results.csv").read_text() for name in ("here", "there"))
+    assert here == there
+    cells = sorted(map(str, (tmp_path / "there" / "cells").glob("*/*/*")))
+    assert len(cells) == 2
+    capsys.readouterr()
+    main(["evaluate", *cells, "--json"])
+    main(["evaluate", *cells, "--json", *on_ray])
+    here, there = capsys.readouterr().out.splitlines()
+    assert json.loads(here) == json.loads(there)
+
+
+def test_a_cache_is_the_same_whatever_becomes_of_a_node(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte what one process builds; what was complete before is not built again."""
+    data = tmp_path / "data"
+    table = make_digits(DigitsConfig(n_train=6, n_val=3, n_test=3, n_frames=4), data)
+    for split, rows in table.groupby("split"):
+        rows[["path", "label"]].to_csv(data / f"{split}.csv", index=False)
+    build = ["cache", "build", *map(str, lists(data, "csv")), *SMALL]
+    main([*build, str(tmp_path / "one")])
+    parts, complete = tmp_path / "many.shards", dict[str, int]()
+
+    def inodes() -> dict[str, int]:
+        return {path.name: path.stat().st_ino for path in parts.glob("*-of-6")}
+
+    def act() -> None:
+        wait_for(lambda: bool(inodes()))
+        complete.update(inodes())
+        kill(cluster, spare(cluster))
+
+    merge, at_the_end = caches.merge_shards, dict[str, int]()
+
+    def merged(places: Any, root: Path) -> Path:
+        at_the_end.update(inodes())
+        return merge(places, root)
+
+    monkeypatch.setattr(caches, "merge_shards", merged)
+    thread = Thread(target=act)
+    thread.start()
+    on_ray = ["--executor", "ray"]
+    main([*build, str(tmp_path / "many"), *on_ray, "--shards", "6"])
+    thread.join()
+    assert complete.items() <= at_the_end.items()
+    assert len(at_the_end) == 6
+    one, many = (_content(tmp_path / name) for name in ("one", "many"))
+    assert one == many
+    assert not parts.exists()
+    main(["cache", "verify", str(tmp_path / "many"), "--sample", "2", *on_ray])
+
+
+def test_what_a_dead_node_was_at_is_begun_elsewhere(
+    cluster: Any, notes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What was finished is not; no more units are given out than are asked for."""
+    head = cluster.head_node.node_id
+    killed: list[str] = []
+
+    def act() -> None:
+        wait_for(lambda: all(begun(notes, str(i)) for i in range(3)))
+        nodes = {name: begun(notes, name)[0][0] for name in map(str, range(3))}
+        name = next(name for name, node in nodes.items() if node != head)
+        killed.append(name)
+        kill(cluster, nodes[name])
+        wait_for(lambda: not _alive(int(begun(notes, name)[0][1])))  # it ends with its node
+        (notes / "go").touch()
+
+    thread = Thread(target=act)
+    thread.start()
+    do = RayExecutor(ExecutorConfig("ray"), jobs=3)
+    found = do(ray_units.wait, waiters(notes, 6), "waiting", 2, "unit")
+    thread.join()
+    assert found == {str(i): str(i) for i in range(6)}
+    times = {name: len(begun(notes, name)) for name in found}
+    assert times == {name: 1 + (name in killed) for name in found}
+    assert all((notes / f"{i}.done").read_text().count("\n") == 1 for i in range(6))
+    bar = capfd.readouterr().err
+    assert "8/8" in bar
+    assert "nodes" in bar
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
