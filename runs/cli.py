@@ -39,7 +39,7 @@ from .options.checks import OptionError, check_options
 from .options.mistakes import mistake
 from .options.paths import check_paths
 from .options.presets import CONFIG, PresetError, with_preset
-from .terminal import take_any_text
+from .options.terminal import take_any_text
 
 Command = (
     Annotated[QuickstartConfig, subcommand("quickstart")]

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ...recognizer import compute_unit
-from ..console import PlainConsole
+from ..options.console import PlainConsole
 from .statistics import deciding
 
 # After all frames; mean over the frames; after the first decision where to look.

@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ...recognizer import compute_unit, measure
-from ..console import PlainConsole
+from ..options.console import PlainConsole
 from .trace import Played
 
 SHOWN = 6  # steps in a printed table

@@ -24,7 +24,7 @@ from ...feature_cache import FeatureCache, read_frames
 from ...recognizer import compute_unit
 from ...recognizer.files.whole import whole_file, write_whole
 from ..configs.quickstart import QuickstartConfig
-from ..console import plainly
+from ..options.console import plainly
 from .measures import accuracy_interval
 from .plug_back import true_boxes
 

@@ -14,7 +14,7 @@ from ...recognizer import FitConfig, FocusgymError, FrameConfig
 from ...recognizer.files.documents import parse_yaml
 from ..configs.fit import AFNetTrainingConfig, TrainingConfig
 from ..configs.videos import FramesConfig, GlancedFramesConfig, VideosConfig
-from ..console import PlainConsole
+from .console import PlainConsole
 
 
 class UsageError(FocusgymError):

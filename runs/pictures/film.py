@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...feature_cache.videos.mp4 import write_mp4
-from ..console import plainly
+from ..options.console import plainly
 from ..replays.contract import Episode, certainties, predictions
 
 FPS = 2

@@ -37,9 +37,9 @@ from ..configs.cache import (
     CacheVerifyConfig,
     ContentConfig,
 )
-from ..console import PlainConsole
 from ..executors import executor_of
 from ..executors.caches import build_apart, device_of_cache, parts_folder, verify_apart
+from ..options.console import PlainConsole
 from ..options.devices import device_of
 from ..options.groups import groups_of_options
 from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of

@@ -35,10 +35,10 @@ from ..comparison.systems import (
 )
 from ..comparison.times import check_times, time_runs
 from ..configs.compare import CompareConfig
-from ..console import PlainConsole
 from ..executors import executor_of
 from ..folders.atomic import OutputError, check_free
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
+from ..options.console import PlainConsole
 from ..options.devices import device_of
 from ..options.parse import UsageError, reward_label, reward_of, tell
 from ..options.ppo import ppo_config

@@ -10,7 +10,6 @@ from typing import Any
 
 from ...agents import find_system
 from ...agents.systems.registry import SYSTEMS
-from .. import presets
 from ..configs.systems import SystemsConfig
 from ..options.parse import tell
 
@@ -58,6 +57,6 @@ def lines_of(name: str, place: str) -> dict[str, int]:
     assert module.__file__ is not None
     texts = {
         "recipe": Path(module.__file__).read_text(encoding="utf-8"),
-        "preset": (files(presets) / f"{name}.yaml").read_text(encoding="utf-8"),
+        "preset": (files("focusgym.runs.presets") / f"{name}.yaml").read_text(encoding="utf-8"),
     }
     return {what: len(text.splitlines()) for what, text in texts.items()}

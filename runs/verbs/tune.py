@@ -13,9 +13,9 @@ from rich.table import Table
 from ...recognizer.files.regular import file_digest
 from ...recognizer.files.whole import write_whole
 from ..configs.tune import TuneConfig
-from ..console import PlainConsole
 from ..executors import executor_of
 from ..folders.run_folder import RESULTS, run_folder
+from ..options.console import PlainConsole
 from ..options.parse import UsageError, tell
 from ..options.presets import CONFIG, PresetError
 from ..options.space import read_space

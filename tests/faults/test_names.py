@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from focusgym.runs.console import PlainConsole, plainly
+from focusgym.runs.options.console import PlainConsole, plainly
 
 NAMES = (r"cost $\frac$", "[/x]", "[red]", ":smile:", "a\x1b[2Jb", "50 $ and 60 $")
 

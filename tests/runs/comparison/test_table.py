@@ -12,7 +12,7 @@ import pandas as pd
 from comparisons import TWO, find_row, make_cell, make_comparison, two_designs
 
 from focusgym.runs.comparison.summary import print_comparison, summarise, table
-from focusgym.runs.console import PlainConsole
+from focusgym.runs.options.console import PlainConsole
 
 
 def test_the_csv_has_every_figure_of_every_row() -> None:

@@ -15,7 +15,7 @@ from support import Literal
 from verbs import Digits
 
 from focusgym.runs.cli import main
-from focusgym.runs.terminal import take_any_text
+from focusgym.runs.options.terminal import take_any_text
 
 SMALL = ("--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6", "--epochs=1")
 NETWORKS = (

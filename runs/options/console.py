@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from ..recognizer import escaped
+from ...recognizer import escaped
 
 P = ParamSpec("P")
 R = TypeVar("R")
