@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -144,8 +144,8 @@ class SegmentsByGradient(GradientSystem[PolicyT]):
     """
 
     knob: ClassVar[str] = "share"
-    network: ClassVar[Callable[[Any], Any]]
-    sizes_of: ClassVar[Callable[..., Any]]
+    network: ClassVar[type[Any]]
+    sizes_of: ClassVar[type[Any]]
 
     def check_setting(self, steps: int, setting: float) -> None:
         """Refuse a share that is none."""
@@ -153,5 +153,5 @@ class SegmentsByGradient(GradientSystem[PolicyT]):
 
     def build(self, config: Mapping[str, Any]) -> PolicyT:
         """Return the network of sizes."""
-        network: PolicyT = type(self).network(type(self).sizes_of(**config))
+        network: PolicyT = self.network(self.sizes_of(**config))
         return network

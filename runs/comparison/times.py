@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from time import process_time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,11 +87,11 @@ def milliseconds(run: Path, share: float | None = None) -> float | None:
         raise _damaged(run, error) from error
 
 
-def _known(run: Path) -> Mapping[str, dict[str, object]]:
+def _known(run: Path) -> dict[str, Any]:
     if not (run / TIMES).is_file():
         return {}
     try:
-        found: dict[str, dict[str, object]] = read_json(run / TIMES)
+        found: dict[str, Any] = read_json(run / TIMES)
         return {**found}
     except (OSError, TypeError, ValueError) as error:
         raise _damaged(run, error) from error
