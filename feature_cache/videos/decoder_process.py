@@ -18,6 +18,7 @@ from .container import VideoError
 from .pictures import OutOfStepError
 
 MOST_BYTES = 1 << 33  # of memory that is asked for, by decoders and for their pictures
+SHARED_BYTES = 1 << 20  # an array of fewer is sent with the rest: copying it is faster
 ALIGNED = 64  # bytes: where arrays begin in shared memory
 _STANDARD_INPUT = 0
 
@@ -39,12 +40,12 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What is answered; after it a file of memory comes, if it holds arrays.
+    """What is answered; after it a file of memory comes, if it holds large arrays.
 
     Attributes:
         kind: ``value``; ``item`` of an iterator, ``end`` of it; ``error``.
-        sizes: Bytes of each array, in the file of memory.
-        content: All but the arrays, pickled.
+        sizes: Bytes of each of these arrays, in the file of memory.
+        content: All but these arrays, pickled.
     """
 
     kind: str
@@ -101,9 +102,15 @@ def _answers(request: Request) -> Iterator[tuple[str, Any]]:
 
 
 def _reply(line: Connection, sender: socket.socket, kind: str, value: Any) -> None:
-    buffers: list[pickle.PickleBuffer] = []
-    content = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    arrays = [buffer.raw() for buffer in buffers]
+    arrays: list[memoryview] = []
+
+    def is_sent_with_it(buffer: pickle.PickleBuffer) -> bool:
+        array = buffer.raw()
+        if array.nbytes >= SHARED_BYTES:
+            arrays.append(array)
+        return array.nbytes < SHARED_BYTES
+
+    content = pickle.dumps(value, protocol=5, buffer_callback=is_sent_with_it)
     line.send(Reply(kind, [array.nbytes for array in arrays], content))
     if arrays:
         with _memory() as memory:
