@@ -31,7 +31,7 @@ import pandas  # noqa: F401
 import plotly.io
 import scipy.stats  # noqa: F401
 import torch
-import torch.utils.tensorboard  # noqa: F401 - these once, not in every child
+import torch.utils.tensorboard
 from cache_verb import SMALL
 from comparisons import HOW
 from kills import begin, in_a_child
