@@ -124,7 +124,7 @@ class _Decoder:
         with its:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code],
-                stdin=its,
+                stdin=its.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # else memory for each core
