@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have let it be ignored
     plotly.io.to_html({}, full_html=False)  # what a first plot imports
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -146,6 +147,7 @@ def main() -> None:
                 most = options.n - len(results)
                 results += disturbed(name, files, Path(folder), undisturbed[name], rng, most)
                 number += 1
+                print(f"{name}: {len(results)} of {options.n}", file=sys.stderr)
         except KeyboardInterrupt:
             print(f"interrupted after {len(results)} of {options.n}", file=sys.stderr)
     print(json.dumps(results)) if options.json else print_table(results)
