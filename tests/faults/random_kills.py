@@ -205,8 +205,9 @@ def disturbed(
                 keys = found.keys() | undisturbed.files.keys()
                 other = sorted(k for k in keys if found.get(k) != undisturbed.files.get(k))
                 outcome, why = (OTHER if other else SAME), ", ".join(other[:5])
-        left = [path.name for path in Path(place).iterdir() if path.name[:4] not in ("out", "said")]
-        assert not left, left
+        left = {path.name for path in Path(place).iterdir()} - {"out", "said.out", "said.err"}
+        if left and outcome == SAME:
+            outcome, why = OTHER, f"left beside it: {', '.join(sorted(left))}"
         return [{**each, "outcome": outcome, "why": why} for each in sent]
 
 
