@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := recognizer feature_cache envs agents runs
 
-.PHONY: quickstart test soak bench lint clean
+.PHONY: quickstart test soak kills long oldest bench lint clean
 
 quickstart: .venv/installed
 	$(BIN)/focusgym quickstart
@@ -15,6 +15,24 @@ test: .venv/installed
 # Thousands of mutated files through all readers; prints what happened, by kind of file.
 soak: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/mutations.py --n $(or $(N),5000)
+
+# Signals at random moments of the verbs, which then go on; prints what happened, by verb.
+kills: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/random_kills.py --n $(or $(N),100)
+
+# An hour of training, and a cache of 2,000 videos; prints how memory and open files grow.
+long: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/long_run.py --minutes $(or $(MINUTES),60)
+
+# The suite with the oldest libraries that setup.cfg allows, in an environment of its own.
+oldest: .venv-oldest/installed
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+.venv-oldest/installed: setup.cfg tests/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint tests/oldest.txt --editable ".[dev]"
+	touch $@
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py
@@ -38,4 +56,4 @@ lint: .venv/installed
 FORCE:
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

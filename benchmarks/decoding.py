@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rows import row
 
-from focusgym.feature_cache import read_index, sample_frames
-from focusgym.feature_cache.videos.index import IN_ORDER, SEEK
+from focusgym.feature_cache import sample_frames
+from focusgym.feature_cache.videos.index import IN_ORDER, SEEK, read_index
 from focusgym.feature_cache.videos.pictures import read_pictures
 from focusgym.recognizer import FrameConfig
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import caches
 import clips
+import decoders
 import decoding
 import environment
 import exits
@@ -36,7 +37,7 @@ def main() -> None:
     table: dict[str, dict[str, float | str]] = {}
     parts = (
         *(quickstart, exits, environment, training, policies),
-        *(decoding, caches, recognizer, clips, gates, startup, verbs),
+        *(decoding, decoders, caches, recognizer, clips, gates, startup, verbs),
     )
     for measure in (part.rows for part in parts):
         table.update(measure(OUT))

@@ -98,17 +98,19 @@ def main(args: Sequence[str] | None = None) -> None:
     if args is None:
         leave_to_main_thread()
     args = [*(sys.argv[1:] if args is None else args)]
-    config = _parse(args)
+    config = None
     try:
-        check_paths(config)
-    except OptionError as error:
-        _fail(str(error))
-    if isinstance(config, TrainConfig) and config.resume and (config.out / CONFIG).is_file():
-        config = _parse(args, config.out / CONFIG)
-    try:
+        config = _parse(args)
+        try:
+            check_paths(config)
+        except OptionError as error:
+            _fail(str(error))
+        if isinstance(config, TrainConfig) and config.resume and (config.out / CONFIG).is_file():
+            config = _parse(args, config.out / CONFIG)
         _run(config)
     except KeyboardInterrupt:
-        print(f"\nfocusgym: interrupted; {_what_is_kept(config)}", file=sys.stderr)
+        kept = "nothing was begun" if config is None else _what_is_kept(config)
+        print(f"\nfocusgym: interrupted; {kept}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

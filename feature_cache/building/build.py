@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...recognizer import Encoder, ahead, describe, library_versions, torch_threads
+from ..reading.arrays import checksum
 from ..reading.journal import NOTHING, RowFacts
 from ..reading.manifest import CacheError, is_complete
 from ..reading.roots import common_folder
@@ -24,7 +25,7 @@ from ..reading.tables import write_tables
 from ..videos import Clip, VideoError
 from ..videos.clips import source_bytes, source_digest
 from ..videos.decode import read_told
-from .encode import CacheConfig, VideoEncoder, check_encoders, checksum, view_arrays
+from .encode import CacheConfig, VideoEncoder, check_encoders, view_arrays
 from .writer import CacheWriter
 
 LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "av", "numpy", "pillow")
@@ -139,14 +140,22 @@ def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Fea
         The row's part of every array, and its facts.
 
     Raises:
-        VideoError: If the video cannot be read.
+        VideoError: If the video cannot be read, or is replaced meanwhile.
         CacheError: If its features are not finite.
     """
     config = encoder.config
     augment = None if view is None else config.augment
+    before = _state(clip)
     frames, taken, decoder = read_told(clip, config.frames, augment, view or 0)
     features = {**encoder.encode(frames), **view_arrays(taken)}
-    return features, check_features(features, clip, config.dtype, decoder)
+    try:
+        facts = check_features(features, clip, config.dtype, decoder)
+        is_same = _state(clip) == before
+    except OSError as error:
+        raise VideoError(f"{clip.path} cannot be read ({error.strerror}): check it") from error
+    if not is_same:
+        raise VideoError(f"{clip.path} was replaced while it was read: leave it as it is")
+    return features, facts
 
 
 def check_features(features: Features, clip: Clip, dtype: str, decoder: str) -> RowFacts:
@@ -209,6 +218,15 @@ def identity_of(
         "libraries": library_versions(LIBRARIES),
         "shard": None if shard is None else list(shard),
     }
+
+
+def _state(clip: Clip) -> tuple[int, ...]:
+    """Return what differs once a file or a folder is another, or written to; empty without one."""
+    try:
+        found = os.stat(clip.path)
+    except (OSError, ValueError):  # whoever reads it says why
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _is_done(facts: RowFacts | None, clip: Clip) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -217,11 +216,3 @@ def view_arrays(view: View) -> dict[str, NDArray[Any]]:
         "crops_px": np.array(view.crop_px, dtype=np.int32),
         "flipped": np.array(view.flipped),
     }
-
-
-def checksum(features: Mapping[str, NDArray[Any]]) -> str:
-    """Return a digest, 32 hexadecimal digits, of all arrays of one row, by name."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(features):
-        digest.update(np.ascontiguousarray(features[name]).tobytes())
-    return digest.hexdigest()

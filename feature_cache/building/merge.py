@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..reading.arrays import open_arrays, read_encoders, read_table
+from ..reading.arrays import checksum, open_arrays, read_encoders, read_table
 from ..reading.journal import RowFacts
 from ..reading.manifest import CacheError, identity_in, is_complete, read_manifest
 from ..reading.roots import VideosRoot, common_folder
 from ..reading.tables import write_tables
-from .encode import checksum, weights_bytes
+from .encode import weights_bytes
 from .writer import CacheWriter
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...recognizer import Purpose, ahead, generator
-from ..reading.arrays import open_arrays, read_encoders, read_table, stored_view
+from ..reading.arrays import checksum, open_arrays, read_encoders, read_table, stored_view
 from ..reading.manifest import CacheError, read_manifest
 from ..reading.roots import VideosRoot, Where
 from ..reading.rows import SKIPPED, clips_of, shard_rows
@@ -22,7 +22,7 @@ from ..videos import Clip, VideoError, read_view
 from ..videos.clips import read_pixels, read_plainly, source_digest
 from ..videos.second import read_through_decord
 from .build import encoding_workers
-from .encode import VideoEncoder, checksum, config_of
+from .encode import VideoEncoder, config_of
 
 # Two roundings to the storage dtype, in units of a feature's size; the same again near zero.
 TOLERANCE = {"float16": 2e-3, "float32": 1e-4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,14 @@ def stored_view(arrays: Mapping[str, NDArray[Any]], row: int) -> View:
             f"{indices.ravel().tolist()!s:.80}: the cache is damaged; build it again"
         )
     return View(indices, (left, top, right, bottom), bool(arrays["flipped"][row]))
+
+
+def checksum(features: Mapping[str, NDArray[Any]]) -> str:
+    """Return a digest, 32 hexadecimal digits, of all arrays of one row, by name."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(features):
+        digest.update(np.ascontiguousarray(features[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _damaged(root: Path, error: Exception) -> CacheError:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...recognizer import Encoder, FrameConfig, OptionGroup, Places
 from ..videos import Clip, View
 from .arrays import local_array, open_arrays, read_encoders, read_table, stored_view
+from .checked import CheckedRows
 from .group_features import GroupFeatures, copied
 from .manifest import GLANCE, CacheError, joint_fingerprint, read_manifest, stored_groups
 from .roots import VideosRoot, Where
@@ -74,6 +75,7 @@ class FeatureCache:
         self.frames = FrameConfig(**manifest["depends_on"]["frames"])
         self.labels = torch.tensor(self.videos["label"].to_numpy(), dtype=torch.int64)
         self._arrays = open_arrays(root, manifest, groups, len(table))
+        self._rows = CheckedRows(root, manifest, table)
         self.groups = stored_groups(manifest)
         opened, first = [], 0
         for group in (self.groups[name] for name in groups):
@@ -270,6 +272,7 @@ class FeatureCache:
 
         Nothing is copied: they are views of the file, on CPU, and must not be written to.
         """
+        self._rows.check(videos)
         return [self._stored_maps[row] for row in videos.tolist()]
 
     def glance_map(self, videos: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
@@ -298,6 +301,7 @@ class FeatureCache:
         the vector of an option is zero outside of its group's. So the first layer of f_C, which is
         linear, projects each group by weights of its own.
         """
+        self._rows.check(videos)
         if len(self.opened) == 1:
             return self.opened[0].local_vectors(videos, steps, options)
         if isinstance(options, slice):
@@ -375,4 +379,5 @@ class FeatureCache:
         return self.opened[0]
 
     def _gather(self, name: str, index: Any) -> Tensor:
+        self._rows.check(index[0] if isinstance(index, tuple) else index)
         return copied(self._arrays[name][index], self.device)

@@ -1,12 +1,12 @@
 from .clips import Clip, count_frames
 from .container import VideoError
 from .decode import read_frames, read_many, read_view
+from .decoders import every_picture, read_index
 from .digit_pairs import DigitPairsConfig, make_digit_pairs
 from .digits import DigitsConfig, make_digits
-from .index import VideoIndex, read_index
+from .index import VideoIndex
 from .list_table import VideoListError
 from .lists import VideoList, read_lists, read_videos
-from .pictures import every_picture
 from .sampling import AugmentConfig, View, draw_crop, draw_frames, sample_frames
 
 __all__ = [

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ...recognizer.files.regular import open_regular
 from .container import VideoError
-from .images import read_images
-from .index import IN_ORDER, SEEK, read_index
-from .pictures import OutOfStepError, count_in_order, every_picture, read_pictures, stacked
+from .decoders import count_in_order, read_every, read_images, read_index, read_pictures
+from .index import IN_ORDER, SEEK
+from .pictures import OutOfStepError
 
 IMAGES = "pillow"  # what reads images
 Choice = Callable[[int, int], NDArray[np.int64]]
@@ -107,13 +107,9 @@ def read_plainly(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
     """
     if clip.n_images:
         return read_images(clip.path, clip.images, indices)
-    places, found, n = set(indices.tolist()), {}, 0
-    for place, picture in enumerate(every_picture(clip.path)):
-        n = place + 1
-        if place in places:
-            found[place] = picture
-    _check_reach(clip.path, indices, n)
-    return stacked(clip.path, [found[place] for place in indices.tolist()])
+    pictures, n_frames = read_every(clip.path, indices)
+    _check_reach(clip.path, indices, n_frames)
+    return pictures
 
 
 def _check_reach(path: str, indices: NDArray[np.int64], n_frames: int) -> None:

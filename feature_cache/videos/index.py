@@ -117,8 +117,12 @@ class VideoIndex:
         return (first, last - first) if first < last else (max(first - 1, 0), 1)
 
 
-def read_index(path: str) -> VideoIndex:
+def read_index(path: str, short_frames: int = SHORT_FRAMES) -> VideoIndex:
     """Read a file's index from its packets, without decoding them.
+
+    Args:
+        path: The file.
+        short_frames: Up to so many frames it is decoded in order.
 
     Raises:
         VideoError: If it is missing, damaged, no video, or ends before it should.
@@ -126,7 +130,7 @@ def read_index(path: str) -> VideoIndex:
     with decoding(path), open_video(path) as (container, stream):
         packets = _demux(container, stream)
         _check_whole(path, container, stream, packets)
-        return _index_of(path, container, stream, packets)
+        return _index_of(path, container, stream, packets, short_frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +183,11 @@ def _demux(container: InputContainer, stream: VideoStream) -> _Packets:
 
 
 def _index_of(
-    path: str, container: InputContainer, stream: VideoStream, packets: _Packets
+    path: str,
+    container: InputContainer,
+    stream: VideoStream,
+    packets: _Packets,
+    short_frames: int,
 ) -> VideoIndex:
     """Return the index that the packets tell, and whether it may be sought by it."""
     frame_s, unit_s = frame_seconds(stream), float(stream.time_base or 0)
@@ -200,7 +208,7 @@ def _index_of(
     points = tuple(zip(packets.pts[by_time].tolist(), sought[by_time].tolist(), strict=True))
     seconds = _since_first(shown.astype(np.float64) * unit_s)
     # After a seek into open GOPs, frames that lead the key frame cannot be told from damaged ones.
-    may_seek = len(shown) > SHORT_FRAMES and (packets.scan is None or packets.scan.is_closed)
+    may_seek = len(shown) > short_frames and (packets.scan is None or packets.scan.is_closed)
     decoder = SEEK if may_seek else IN_ORDER
     end_s, is_simple = _end_s(seconds, frame_s), _is_simple(packets)
     return VideoIndex(path, decoder, seconds, end_s, shown, points, is_simple)

@@ -95,6 +95,27 @@ def every_picture(path: str) -> Iterator[Picture]:
             yield upright(path, place, frame, converter)
 
 
+def read_every(path: str, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
+    """Decode a file plainly, and keep some pictures; raises as `every_picture`.
+
+    Args:
+        path: The file.
+        indices: ``(T,)`` int64, in any order.
+
+    Returns:
+        ``(T', height, width, 3)`` uint8, the pictures at those indices that there are; and how many
+        frames the file has.
+    """
+    places = set(indices.tolist())
+    found: Pictures = {}
+    n_frames = 0
+    for place, picture in enumerate(every_picture(path)):
+        n_frames = place + 1
+        if place in places:
+            found[place] = picture
+    return stacked(path, [found[i] for i in indices.tolist() if i in found]), n_frames
+
+
 def upright(path: str, place: int, frame: VideoFrame, converter: VideoReformatter) -> Picture:
     """Return the picture ``(height, width, 3)`` of a frame, turned and mirrored as it is shown.
 

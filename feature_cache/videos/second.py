@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .clips import Clip
-from .index import read_index
+from .decoders import contained, read_index
 
 
 def read_through_decord(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.uint8] | None:
@@ -35,6 +35,13 @@ def read_through_decord(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.ui
     index = read_index(clip.path)
     if not index.is_simple or indices.max() >= index.n_frames:
         return None
+    return contained(clip.path, decord_pictures, clip.path, indices, index.n_frames)
+
+
+def decord_pictures(
+    path: str, indices: NDArray[np.int64], n_frames: int
+) -> NDArray[np.uint8] | None:
+    """Read as `read_through_decord` does, in this process, a file of so many frames."""
     import decord
 
     # What a codec has to say about a damaged frame is printed by the C library, and raised as well.
@@ -42,8 +49,8 @@ def read_through_decord(clip: Clip, indices: NDArray[np.int64]) -> NDArray[np.ui
     try:
         # A frame that cannot be decoded is an error: by default decord repeats its neighbour. An
         # absolute path is never taken for an address, as "10:30.mp4" would be.
-        reader = decord.VideoReader(os.path.abspath(clip.path), num_threads=1, fault_tol=0)
-        if len(reader) != index.n_frames:
+        reader = decord.VideoReader(os.path.abspath(path), num_threads=1, fault_tol=0)
+        if len(reader) != n_frames:
             return None
         pictures: NDArray[np.uint8] = reader.get_batch(indices).asnumpy()
     except (decord.DECORDError, decord.DECORDLimitReachedError, UnicodeEncodeError):

@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ...agents import Agent, LearnedAgent, keep_threshold, read_policy, with_threshold
@@ -22,12 +24,14 @@ from ...recognizer import (
     read_bundle,
     read_classifier,
 )
-from ...recognizer.files.regular import open_regular
+from ...recognizer.files.regular import read_limited
+from ...recognizer.limits import MOST_PIXELS, MOST_TEXT_BYTES
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError, usage
 
 TRAINED = "trained"  # in a system's run: folder of what it has learned without an environment
 _BOX_COLUMNS = ["path", "frame", "left", "top", "right", "bottom", "visible"]
+MOST_FRAME = 1 << 31  # whose true box is told
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,19 +209,49 @@ def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
 def read_boxes(path: Path) -> pd.DataFrame:
     """Read a table of true boxes, as `find_boxes` describes it.
 
+    Returns:
+        ``path``, absolute, ``frame`` int64, and the others float64: NaN where there is no box.
+
     Raises:
-        UsageError: If the file is not there, or has other columns.
+        UsageError: If the file is not there, or has other columns; if it holds something else than
+            numbers, or two boxes for a frame.
     """
     try:
-        with open_regular(path) as file:
-            boxes = pd.read_csv(file, dtype={"path": str})
-        boxes = boxes[_BOX_COLUMNS]
+        content = read_limited(path, MOST_TEXT_BYTES)
+        boxes = pd.read_csv(BytesIO(content), dtype={"path": str})[_BOX_COLUMNS]
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"--boxes {path} is no table of boxes ({in_words(error)}): expected a CSV file with "
             f"the columns {', '.join(_BOX_COLUMNS)}"
         ) from error
-    return boxes.assign(path=str(path.resolve().parent) + "/" + boxes["path"].fillna(""))
+    try:
+        boxes = boxes.astype(dict.fromkeys(_BOX_COLUMNS[1:], np.float64))
+        _check_boxes(boxes)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"--boxes {path} holds something else than numbers ({in_words(error)}): expected an "
+            "index for frame, pixels, and True or False for visible"
+        ) from error
+    again = boxes[boxes.duplicated(["path", "frame"])]
+    if len(again):
+        name, frame = again.iloc[0][["path", "frame"]]
+        raise UsageError(
+            f"--boxes {path} has more than one box for frame {frame:.0f} of {name}: expected one "
+            "row for each path and frame; give a table without repeats"
+        )
+    names = str(path.resolve().parent) + "/" + boxes["path"].fillna("")
+    return boxes.assign(path=names, frame=boxes["frame"].astype(np.int64))
+
+
+def _check_boxes(boxes: pd.DataFrame) -> None:
+    """Refuse, with ValueError, numbers that no frame and no box has."""
+    frame, corners = boxes["frame"], boxes[["left", "top", "right", "bottom"]].abs()
+    if not ((frame >= 0) & (frame < MOST_FRAME) & (frame % 1 == 0)).all():
+        raise ValueError(f"a frame is no integer from 0 to {MOST_FRAME}")
+    if (corners > MOST_PIXELS).any(axis=None):
+        raise ValueError(f"an edge is more than {MOST_PIXELS:,} px away")
+    if boxes["path"].str.contains("\0", regex=False).any():
+        raise ValueError("a path has a null character")
 
 
 def boxes_beside(videos: Path) -> Path | None:

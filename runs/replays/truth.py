@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...recognizer import in_words
 from ..evaluation.plug_back import CENTRAL, boxes_of_frames
-from ..options.parse import UsageError
 
 
 def boxes_of(
@@ -23,29 +21,12 @@ def boxes_of(
     Args:
         videos: B rows with ``path`` and ``view``.
         frame_indices: ``(B, T)`` of the frames in their video files.
-        boxes: The table, as `find_boxes` reads it; None for none.
-
-    Raises:
-        UsageError: If the table says two boxes for a frame, or something else than numbers.
+        boxes: The table, as `read_boxes` reads it; None for none.
     """
     n_videos, steps = frame_indices.shape
     if boxes is None:
         return [[None] * steps for _ in range(n_videos)]
-    again = boxes[boxes.duplicated(["path", "frame"])]
-    if len(again):
-        path, frame = again.iloc[0][["path", "frame"]]
-        raise UsageError(
-            f"--boxes has more than one box for frame {frame} of {path}: expected one row for each "
-            "path and frame; give a table without repeats"
-        )
     columns = ["left", "top", "right", "bottom", "visible"]
-    try:
-        boxes = boxes.astype(dict.fromkeys(["frame", *columns], np.float64))
-    except ValueError as error:
-        raise UsageError(
-            f"--boxes holds something else than numbers ({in_words(error)}): expected an index for "
-            "frame, pixels, and True or False for visible"
-        ) from error
     # NaN where there is no box.
     numbers = boxes_of_frames(videos, frame_indices, boxes)[columns].to_numpy()
     return [

@@ -6,10 +6,11 @@ import json
 import os
 import sys
 from dataclasses import replace
-from io import StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ...agents import FocusPPO, LearnedAgent, PPOConfig, write_policy
@@ -18,7 +19,9 @@ from ...envs import FocusEngine, open_source
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words, policy_gmacs, read_classifier, torch_threads, weights_digest
 from ...recognizer.files.documents import read_json
+from ...recognizer.files.regular import read_limited
 from ...recognizer.files.whole import write_whole
+from ...recognizer.limits import MOST_TEXT_BYTES
 from ..configs.train import TrainConfig
 from ..evaluation.measures import gmacs_of, measures
 from ..evaluation.trace import all_labels, play
@@ -179,19 +182,42 @@ def learning_curve(out: Path) -> pd.DataFrame:
     resumed run repeats rows bit for bit.
 
     Raises:
-        OutputError: If the run has no logs.
+        OutputError: If the run has no logs, or they are damaged.
     """
-    files = sorted((out / LOGS).glob("*/progress.csv"), key=lambda path: int(path.parent.name))
+    parts = [path for path in (out / LOGS).glob("*/progress.csv") if path.parent.name.isdigit()]
+    files = sorted(parts, key=lambda path: int(path.parent.name))
     # A line that a killed process began has no end.
-    texts = [text[: text.rfind("\n") + 1] for text in (path.read_text() for path in files)]
-    read = [pd.read_csv(StringIO(text)) for text in texts if text]
+    read = []
+    for path in files:
+        try:
+            content = read_limited(path, MOST_TEXT_BYTES)
+            if lines := content[: content.rfind(b"\n") + 1]:
+                read.append(_progress(lines))
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"{path} is damaged ({in_words(error)}): put it back, or train {out} again"
+            ) from error
     if not read:
         raise OutputError(f"{out} has no logs: train it again")
+    return (
+        pd.concat(read)
+        .drop_duplicates("steps", keep="last")
+        .sort_values("steps", ignore_index=True)
+    )
+
+
+def _progress(lines: bytes) -> pd.DataFrame:
+    """Return the columns of a log that a learning curve has; ValueError if it is none."""
     columns = {
         "time/total_timesteps": "steps",
         "rollout/ep_rew_mean": "mean_return",
         "rollout/correct": "correct",
         "rollout/gmacs": "gmacs",
     }
-    rows = pd.concat([part.reindex(columns=list(columns)).rename(columns=columns) for part in read])
-    return rows.drop_duplicates("steps", keep="last").sort_values("steps", ignore_index=True)
+    found = pd.read_csv(BytesIO(lines)).reindex(columns=list(columns)).rename(columns=columns)
+    found = found.astype(np.float64)
+    if not ((found["steps"] >= 0) & (found["steps"] < 2**53)).all() or np.isinf(found).any(
+        axis=None
+    ):
+        raise ValueError("it has numbers that no training tells")
+    return found.astype({"steps": np.int64})

@@ -5,23 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from digit_caches import digit_cache
 from PIL import Image
 from recognizers import make_recognizer
 from support import small_group, write_classifier
 
+from focusgym.envs import EpisodeRecord, read_record, render_record
 from focusgym.feature_cache import (
     CacheConfig,
     CacheError,
     Clip,
     DigitsConfig,
     FeatureCache,
+    View,
     cache_info,
     read_frames,
     read_lists,
@@ -35,10 +39,14 @@ from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, 
 from focusgym.recognizer.files.checkpoint_file import read_checkpoint, write_checkpoint
 from focusgym.recognizer.pipeline.reading import read_recognizer
 from focusgym.runs.configs.train import TrainConfig
+from focusgym.runs.console import PlainConsole
 from focusgym.runs.evaluation.trace import Played, read_played
+from focusgym.runs.evaluation.trained import read_boxes
 from focusgym.runs.folders.run_folder import run_folder, stored_settings, verb_of
+from focusgym.runs.folders.steps import Steps
 from focusgym.runs.options.presets import resolved, with_preset
-from focusgym.runs.training.policy_run import read_results
+from focusgym.runs.replays.truth import boxes_of
+from focusgym.runs.training.policy_run import learning_curve, read_results
 from focusgym.runs.training.recipes import parsed
 
 
@@ -148,6 +156,11 @@ def make_run(root: Path) -> None:
     out = root / "run"
     with run_folder(out, "train", options_of_a_run(out), {"cache": "f" * 64}, resume=None):
         pass
+    (out / "logs" / "1").mkdir(parents=True)
+    (out / "logs" / "1" / "progress.csv").write_text(
+        "time/total_timesteps,rollout/ep_rew_mean,rollout/correct,rollout/gmacs,train/loss\n"
+        "60,0.5,0.25,1.5,3\n120,0.75,0.5,1.25,2\n180,,,,1\n"
+    )
     (out / "results.json").write_text(json.dumps({"test": {"accuracy": 0.5}, "threshold": None}))
     n, steps = 3, 2
     zeros = np.zeros((n, steps))
@@ -166,7 +179,67 @@ def make_run(root: Path) -> None:
 def read_run(root: Path) -> Any:
     run = root / "run"
     played = asdict(read_played(run / "played.npz"))
-    return digest(stored_settings(run, "train"), verb_of(run), read_results(run), *played.values())
+    curve = learning_curve(run).to_csv()
+    said = stored_settings(run, "train"), verb_of(run), read_results(run), curve
+    return digest(*said, *played.values())
+
+
+def make_boxes(root: Path) -> None:
+    header = "path,frame,left,top,right,bottom,visible"
+    rows = [f"{name}.mp4,{t},{t},2,{t + 12},14,{t < 2}" for name in "ab" for t in range(3)]
+    (root / "boxes.csv").write_text("\n".join([header, *rows, ""]))
+
+
+def read_box_table(root: Path) -> Any:
+    """Read it as `replay` and `evaluate` do, and look for the boxes of frames."""
+    boxes = read_boxes(root / "boxes.csv")
+    paths = [f"{root}/{name}.mp4" for name in "ab"]
+    videos = pd.DataFrame({"path": paths, "view": -1})
+    truth = boxes_of(videos, np.tile(np.arange(3), (2, 1)), boxes)
+    return digest(truth)
+
+
+def make_record(root: Path) -> None:
+    n = 3
+    EpisodeRecord(
+        video_id=0,
+        name="v.mp4",
+        label="b",
+        clip=Clip("v.mp4"),
+        frames=FrameConfig(n, 64),
+        view=View(np.array([2, 6, 10]), (0, 0, 64, 64), False),
+        map_cells=(2, 3),
+        cache_fingerprint="f" * 64,
+        segments=np.arange(n),
+        options=np.array([8, -1, 0]),
+        attended=np.array([True, False, True]),
+        fed=np.ones(n, bool),
+        boxes_px=np.array([[36, 36, 64, 64], [0, 0, 0, 0], [0, 0, 28, 28]]),
+        confidences=np.array([0.1, 1 / 3, 0.7]),
+        correct=np.array([False, False, True]),
+        rewards=np.array([-0.25, 0.0, 0.1]),
+        gmacs=np.array([1.1, 1.4, 2.5]),
+    ).write(root / "r.json")
+    make_video(root)
+
+
+def read_and_render(root: Path) -> Any:
+    record = read_record(root / "r.json")
+    shown = replace(record, clip=replace(record.clip, path=str(root / "v.mp4")))
+    # Frames of another size take the memory that they say.
+    pictures = render_record(shown) if record.frames == FrameConfig(3, 64) else None
+    return digest(*asdict(record).values(), pictures)
+
+
+def make_step(root: Path) -> None:
+    Steps(root, PlainConsole(file=StringIO())).run("data", {"a": 1}, lambda folder: folder.mkdir())
+
+
+def read_step(root: Path) -> Any:
+    steps = Steps(root, PlainConsole(file=StringIO()))
+    made: list[Path] = []
+    steps.run("data", {"a": 1}, lambda folder: made.append(folder) or folder.mkdir())
+    return digest(steps.seconds if not made else "made again")
 
 
 def make_preset(root: Path) -> None:
@@ -231,7 +304,10 @@ KINDS: dict[str, Kind] = {
     "recognizer": Kind(("bundle/*",), make_recognizer_bundle, read_recognizer_bundle),
     "classifier": Kind(("classifier/*",), make_classifier, read_classifier_bundle),
     "checkpoint": Kind(("c.safetensors",), make_checkpoint, read_checkpoint_file),
-    "run": Kind(("run/*.json", "run/*.yaml", "run/*.npz"), make_run, read_run),
+    "run": Kind(("run/*.json", "run/*.yaml", "run/*.npz", "run/logs/1/*"), make_run, read_run),
+    "step": Kind(("data/step.json",), make_step, read_step),
+    "record": Kind(("r.json",), make_record, read_and_render),
+    "boxes": Kind(("boxes.csv",), make_boxes, read_box_table),
     "preset": Kind(("p.yaml",), make_preset, read_preset_file),
     "list": Kind(("videos.csv", "*.txt"), make_list, read_list),
     "video": Kind(("v.mp4",), make_video, read_video),
