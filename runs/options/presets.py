@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -69,15 +68,19 @@ class Option:
     is_positional: bool
 
 
+_OPTIONS: dict[type[Any], Mapping[str, Option]] = {}  # of the configs that were asked for
+
+
 def preset_names() -> list[str]:
     """Return the names of the presets that come with the package."""
     folder = files("focusgym.runs.presets")
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if ".yaml" in f.name)
 
 
-@cache
 def options_of(config: type[Any]) -> Mapping[str, Option]:
     """Return the options of a verb's config by name, those of the configs in it included."""
+    if config in _OPTIONS:
+        return _OPTIONS[config]
     hints = get_type_hints(config)
     found: dict[str, Option] = {}
     for each in fields(config):
@@ -89,6 +92,7 @@ def options_of(config: type[Any]) -> Mapping[str, Option]:
             found[each.name.replace("_", "-")] = Option(
                 each, hint is bool, "UseAppendAction[" in how, "Positional[" in how
             )
+    _OPTIONS[config] = found
     return found
 
 
