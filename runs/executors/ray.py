@@ -196,7 +196,7 @@ def _pickled(value: Any, root: Path | None = None) -> bytes:
     """Return a value for other machines; paths below the root are those of the unit there."""
     from ray import cloudpickle  # what a script has defined itself travels too
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc, name-defined]
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def persistent_id(self, value: object) -> tuple[str, str] | None:
             return None if root is None else below(root, value)
 

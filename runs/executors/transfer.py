@@ -121,4 +121,4 @@ class BelowUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Path:
         """Return a path below the root."""
-        return self._root / pid[1]
+        return self._root / str(pid[1])
