@@ -392,8 +392,7 @@ def test_each_system_has_a_preset(name: str) -> None:
     assert (compare.reward, compare.systems) == ((), (name, *others.get(name, [])))
     head = of_preset(name, "fit classifier")
     of_head = (head.head.aggregation, head.order, head.head.reuse_glance, head.skip_rate)
-    kind = ClassifierKind(*of_head)
-    assert kind == system.classifier
+    assert ClassifierKind(*of_head) == system.classifier
     content = of_preset(name, "cache build").content
     groups = [read_group(text, content.frames.frame) for text in content.group]
     kind_of_places = PatchGrid if system.places == "patches" else WholeFrame
