@@ -138,12 +138,12 @@ class CacheMergeConfig:
     """Join the shards of a cache.
 
     Attributes:
-        shards: Their folders.
+        parts: Folders of the shards.
         out: Folder of the cache.
         json: Print one JSON object and nothing else.
     """
 
-    shards: Positional[tuple[Path, ...]]
+    parts: Positional[tuple[Path, ...]]
     out: Path
     json: bool = False
 

@@ -18,8 +18,8 @@ class TuneConfig:
     Attributes:
         out: Folder of the search. Called again it goes on; with more --trials it tries more.
         space: YAML file with the section of one verb, such as a preset has. What is searched for
-            has a range in place of a value: {low: 1.0e-4, high: 1.0e-2, log: true}, or {choose:
-            [64, 128]}. preset: NAME takes the other options from a preset.
+            has a range in place of a value, such as {low: 1.0e-4, high: 1.0e-2, log: true}, or
+            choices, {choose: [64, 128]}. preset: NAME takes the other options from a preset.
         trials: How many combinations are tried. The first ten are random.
         jobs: Trials at a time; one per core if not given. Those that run together do not know of
             each other.

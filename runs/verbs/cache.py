@@ -149,11 +149,11 @@ def info(config: CacheInfoConfig, console: Console) -> None:
 
 def merge(config: CacheMergeConfig, console: Console) -> None:
     """Join the shards of a cache."""
-    merge_shards(config.shards, config.out)
+    merge_shards(config.parts, config.out)
     if config.json:
-        _print_json({**_made(config.out), "shards": [str(path) for path in config.shards]})
+        _print_json({**_made(config.out), "shards": [str(path) for path in config.parts]})
     else:
-        console.print(f"merged {len(config.shards)} shards into {config.out}")
+        console.print(f"merged {len(config.parts)} shards into {config.out}")
 
 
 def headroom(config: CacheHeadroomConfig) -> None:

@@ -98,7 +98,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         groups = groups_of(config)
         jobs, systems = jobs_of(config, groups), system_jobs(config)
         tuned = tuned_jobs(jobs, config)
-        rows = [*rows_of(jobs), *tuned_rows(tuned), *system_rows(systems), *beside.names]
+        rows = [*rows_of(jobs), *tuned_rows(tuned), *system_rows(systems)]
+        rows += dict.fromkeys(beside.names)  # one of a name has several seeds
         if twice := sorted({row for row in rows if rows.count(row) > 1}):
             raise UsageError(
                 f"two rows would be called {twice[0]}: rename the design, system or run of yours "
