@@ -39,11 +39,11 @@ from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, 
 from focusgym.recognizer.files.checkpoint_file import read_checkpoint, write_checkpoint
 from focusgym.recognizer.pipeline.reading import read_recognizer
 from focusgym.runs.configs.train import TrainConfig
-from focusgym.runs.options.console import PlainConsole
 from focusgym.runs.evaluation.trace import Played, read_played
 from focusgym.runs.evaluation.trained import read_boxes
 from focusgym.runs.folders.run_folder import run_folder, stored_settings, verb_of
 from focusgym.runs.folders.steps import Steps
+from focusgym.runs.options.console import PlainConsole
 from focusgym.runs.options.presets import resolved, with_preset
 from focusgym.runs.replays.truth import boxes_of
 from focusgym.runs.training.policy_run import learning_curve, read_results
