@@ -110,6 +110,16 @@ def _best_fixed(source: FeatureSource, seed: int) -> Agent:
     return FixedAgent(best_fixed_option(FocusEngine(source), source.cache.split("val")))
 
 
+def _random_place(source: FeatureSource, seed: int) -> Agent:
+    """Return who names a random place for each video."""
+    return RandomAgent(seed)
+
+
+def _central_place(source: FeatureSource, seed: int) -> Agent:
+    """Return who names the centre."""
+    return CentralAgent()
+
+
 _TSM = "AdaFocus-TSM (arXiv:2105.03245) section 4.2"
 # A video is one decision, so that nothing is discounted.
 _PPO: dict[str, Any] = {
@@ -155,7 +165,7 @@ CLIP_RANDOM = RandomPlace(
     "a control of AdaFocus (arXiv:2105.03245) Table 5",
     _KIND,
     places="patches",
-    agent=lambda source, seed: RandomAgent(seed),
+    agent=_random_place,
 )
 CLIP_CENTRAL = OnePlace(
     "clip_central",
@@ -163,7 +173,7 @@ CLIP_CENTRAL = OnePlace(
     "a control of AdaFocus (arXiv:2105.03245) Table 5",
     _KIND,
     places="patches",
-    agent=lambda source, seed: CentralAgent(),
+    agent=_central_place,
 )
 CLIP_FIXED = OnePlace(
     "clip_fixed",

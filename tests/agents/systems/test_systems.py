@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -86,8 +87,8 @@ def learned(name: str, changes: dict[str, Any]) -> LearnedSystem:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_recipe(name: str) -> None:
     system = find_system(name)
-    assert system.name == name
-    assert system.about
+    assert (system.name, bool(system.about)) == (name, True)
+    assert pickle.loads(pickle.dumps(system)).name == name, "comparisons train it in processes"
     assert "arXiv:" in system.source
     assert build_classifier(ClassifierConfig(2, 2, 2, aggregation=system.classifier.aggregation))
     assert len({*system.settings}) == len(system.settings) >= 1
