@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 
 # Which texts lie on each other: of elements that can be seen, and of these what is not cut off.
+_WAIT_S = 60  # for what a browser has said to arrive
 _OVERLAPS = """
 function visible(element, rect) {
   let { left, top, right, bottom } = rect;
@@ -63,6 +65,7 @@ class Browser:
         self.driver = driver
         self._events: list[dict[str, Any]] = []
         self.logs: list[str] = []
+        self._drained = 0
 
     def open(self, path: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
         """Open a file in a window of a given size, pixels, in a light or a dark scheme."""
@@ -140,7 +143,14 @@ class Browser:
         self.driver.save_screenshot(str(path))
 
     def _drain(self) -> None:
-        self.logs += [entry["message"] for entry in self.driver.get_log("browser")]
+        self._drained += 1
+        mark = f"everything up to {self._drained}"  # what was said before it comes before it
+        self.run("console.warn(arguments[0])", mark)
+        end = time.monotonic() + _WAIT_S
+        while not any(mark in said for said in self.logs):
+            assert time.monotonic() < end, f"the console never said {mark!r}"
+            self.logs += [entry["message"] for entry in self.driver.get_log("browser")]
+        self.logs = [said for said in self.logs if "everything up to" not in said]
         entries = self.driver.get_log("performance")
         self._events += [json.loads(entry["message"])["message"] for entry in entries]
 
