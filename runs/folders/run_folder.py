@@ -33,8 +33,9 @@ from ..options.presets import CONFIG, RUN, VERBS, check_types, resolved, write_c
 from .atomic import OutputError, check_free, exclusive, whole
 
 RESULTS = "results.json"
-# Where a run computes decides no more than rounding: it may go on elsewhere.
-_ELSEWHERE = ("device",)
+# Where a run computes, and where its parts are done, decides no more than rounding: it may go on
+# elsewhere.
+_ELSEWHERE = ("device", "executor", "transfer", "retries", "gpu-share")
 _LIBRARIES = ("torch", "torchvision", "gymnasium", "stable-baselines3", "numpy", "decord", "av")
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import optuna
 
 _RANDOM = 10  # trials before the first that is proposed from others
+_INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 _TRIAL, RUN, _LOG = "trial.json", "run", "log.txt"
 
 
@@ -202,6 +203,8 @@ def _focusgym(words: Sequence[str], place: Path) -> tuple[str, str]:
             main(words)
     except SystemExit as error:
         status = int(error.code or 0)
+    if status == _INTERRUPTED:  # no failure: it goes on later
+        raise KeyboardInterrupt
     with (place / _LOG).open("a", encoding="utf-8") as log:
         log.write(f"$ focusgym {shlex.join(words)}\n{told.getvalue()}{printed.getvalue()}\n")
     lines = told.getvalue().strip().splitlines() or ["nothing was said"]

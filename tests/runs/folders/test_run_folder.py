@@ -19,10 +19,18 @@ import pytest
 import yaml
 
 from focusgym.runs.cli import _parse
+from focusgym.runs.configs.compare import ClassifierFitConfig, CompareConfig
+from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig, TrainConfig
 from focusgym.runs.folders import run_folder as module
 from focusgym.runs.folders.atomic import OutputError
-from focusgym.runs.folders.run_folder import check_new, is_run, run_folder, stored_settings
+from focusgym.runs.folders.run_folder import (
+    check_new,
+    check_settings,
+    is_run,
+    run_folder,
+    stored_settings,
+)
 
 DATA = {"cache": "c" * 64, "classifier": "f" * 64}
 
@@ -239,3 +247,15 @@ def test_options_that_no_longer_exist(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{out} was begun with options that no longer exist (old-option): give another folder"
     )
+
+
+def test_it_goes_on_wherever_its_parts_are_done(tmp_path: Path) -> None:
+    """An executor decides nothing but where; other settings are refused as ever."""
+    options = PolicyTrainingConfig(), SkipConfig(), ClassifierFitConfig()
+    config = CompareConfig(tmp_path / "c", *options)
+    elsewhere = replace(config, where=ExecutorConfig("ray", "object-store", 1))
+    for each in (config, elsewhere, config):
+        with run_folder(each.out, "compare", each, {}, resume=None):
+            pass
+    with pytest.raises(OutputError, match="seeds was 5, is 2"):
+        check_settings(config.out, "compare", replace(elsewhere, seeds=2))
