@@ -13,10 +13,12 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
 import torch._dynamo  # what a first optimizer step imports, once for all children
+from tqdm import tqdm
 
 MOST_S = 3600  # that a child may take, whatever becomes of it
 
@@ -80,6 +82,7 @@ def begin(act: Callable[[], object], printed: Path | None = None) -> int:
     try:
         signal.alarm(MOST_S)
         torch.set_num_threads(1)  # a pool of threads is not forked
+        tqdm.set_lock(RLock())  # tqdm's is shared: another child may be killed while it holds it
         if printed:
             for number, (stream, end) in enumerate((("stdout", "out"), ("stderr", "err")), 1):
                 file = printed.with_suffix(f".{end}").open("a")
