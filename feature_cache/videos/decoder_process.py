@@ -115,7 +115,9 @@ def _reply(line: Connection, sender: socket.socket, kind: str, value: Any) -> No
     if arrays:
         with _memory() as memory:
             for array in arrays:
-                memory.write(array)
+                left = array
+                while left.nbytes:  # Linux writes 2 GiB at a time
+                    left = left[memory.write(left) :]
                 memory.seek(-array.nbytes % ALIGNED, os.SEEK_CUR)
             memory.truncate()
             socket.send_fds(sender, [b"\0"], [memory.fileno()])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import signal
+import socket
 import struct
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -28,7 +33,7 @@ from focusgym.feature_cache import (
     read_index,
     video_table,
 )
-from focusgym.feature_cache.videos import decoders
+from focusgym.feature_cache.videos import decoder_process, decoders
 from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.feature_cache.videos.pictures import every_picture as every_picture_here
 from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid
@@ -140,3 +145,27 @@ def test_a_build_goes_on_without_what_kills_decoders(
     with pytest.raises(CacheError, match="1 video.s. cannot be read; the other 2 of 3 rows") as e:
         build_cache(videos, ["a", "b"], tmp_path / "c", encoders, config)
     assert "1.mp4 cannot be decoded (its decoder ended with SIGABRT)" in str(e.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere files of memory are not handed over")
+def test_what_the_system_writes_in_parts_arrives_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux writes at most 2 GiB at a time; here it is a few bytes."""
+
+    class InParts(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[:100_000])
+
+    with TemporaryFile() as memory:
+        made = InParts(os.dup(memory.fileno()), "wb")
+        monkeypatch.setattr(decoder_process, "_memory", lambda: made)
+        ours, its = socket.socketpair()
+        with ours, its:
+            line, sent = Connection(os.dup(ours.fileno())), Connection(os.dup(its.fileno()))
+            arrays = [np.arange(300_000 + i) for i in range(2)]
+            decoder_process._reply(sent, its, "value", arrays)
+            reply = line.recv()
+            decoder = object.__new__(decoders._Decoder)
+            decoder._receiver = ours
+            found = pickle.loads(reply.content, buffers=decoder._arrays(reply.sizes))
+    for each, expected in zip(found, arrays, strict=True):
+        np.testing.assert_array_equal(each, expected)
