@@ -15,6 +15,7 @@ from .presets import (
     check_keys,
     check_types,
     options_of,
+    preset_options,
     read_preset,
 )
 
@@ -96,6 +97,8 @@ def read_space(path: Path) -> Space:
         read = {str(key).replace("_", "-"): value for key, value in section.items()}
         preset = read.pop("preset", None)
         check_keys(str(path), verb, read, options_of(VERBS[verb]))
+        if preset is not None:
+            preset_options(str(preset), verb)  # refused before anything is tried
     except PresetError as error:
         raise PresetError(str(error).removeprefix("--preset ")) from error.__cause__
     searched = {

@@ -91,12 +91,14 @@ def search(space: Space, out: Path, trials: int, jobs: int, seed: int, do: Execu
             f"trial {each.number}": Unit((space, places[each.number], each), places[each.number])
             for each in waiting
         }
-        do(run_trial, units, f"trials of {trials}", len(done), "trial")
+        do(run_trial, units, "trials", sum(each.is_done for each in done), "trial")
         done = read_trials(out, space)[:trials]
         if all(each.failed for each in done):
+            shutil.rmtree(folder_of(out, 0).parent)  # nothing is learned from them
             raise TuningError(
                 f"all of the first {len(done)} trials failed; the first one said: "
-                f"{done[0].failed}\nmend the space, and give another folder"
+                f"{done[0].failed}\nmend that and run the same command, or, with another space, "
+                "give another folder"
             )
     return done
 

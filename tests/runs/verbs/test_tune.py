@@ -63,13 +63,14 @@ def test_a_space_becomes_commands(tmp_path: Path) -> None:
         ("train", {"hidden": {"choose": [64, "many"]}}, "hidden must be"),
         ("train", {"hiden": RATE}, "train has no option 'hiden', did you mean 'hidden'"),
         ("compare", {"lr": RATE}, "expected one section, of fit encoder"),
+        ("train", {"lr": RATE, "preset": "nope"}, "nope: there is no such preset"),
     ],
 )
 def test_a_wrong_space(verb: str, options: dict[str, object], said: str, tmp_path: Path) -> None:
     path = space_file(tmp_path / "space.yaml", verb, **options)
     with pytest.raises(PresetError) as caught:
         read_space(path)
-    assert str(caught.value).startswith(str(path))
+    assert str(caught.value).startswith("nope" if "preset" in options else str(path))
     assert said in str(caught.value)
 
 
@@ -135,6 +136,7 @@ def test_all_fail(tmp_path: Path) -> None:
 
     with pytest.raises(TuningError, match="all of the first 2 trials failed.*no such cache"):
         search(SPACE, tmp_path, 6, 2, 0, do)
+    assert not [*tmp_path.iterdir()], "the same command begins anew"
 
 
 def test_a_classifier_is_tuned(
