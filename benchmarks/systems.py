@@ -5,7 +5,8 @@ quickstart's videos that serves all systems but two: patches for its f_L; whole 
 16 px, each with an encoder of its own; the first of these with 4 and 2 bits, and with mask profiles
 that take channels from the frame before. A second cache, of clips of one segment and an encoder
 that shifts along their frames, serves TSM and TSM+. Then ``focusgym compare --systems all`` trains
-an f_C for each kind and every system at all of its settings, all with as many decisions. Behind its
+an f_C for each kind and every system at all of its settings, all of these with as many decisions;
+AdaFocus beside has the epochs of its preset. Behind its
 table come those of controls: what each system gains, with 95 % intervals over videos, over what
 decides nothing at the same mean cost with the same f_C. Called again it goes on after what is
 complete. ``--videos``, ``--epochs`` and ``--decisions`` make it smaller; what stands behind ``--``

@@ -62,7 +62,7 @@ def time_runs(
     Raises:
         VideoError: If a video is gone or cannot be read.
     """
-    todo = [(run, shares) for run, shares in runs if _known(run).get("videos") != n_videos]
+    todo = [(run, shares) for run, shares in runs if not _is_timed(run, shares, n_videos)]
     if not n_videos or not todo:
         return
     with torch_threads(1):
@@ -87,13 +87,20 @@ def milliseconds(run: Path, share: float | None = None) -> float | None:
         raise _damaged(run, error) from error
 
 
+def _is_timed(run: Path, shares: Sequence[float], n_videos: int) -> bool:
+    """Return whether a run, of AdaFocus+ at all of these η, was timed with as many videos."""
+    names = {_name(share) for share in shares or (None,)}
+    known = _known(run)
+    return known.get("videos") == n_videos and names <= {*known.get("milliseconds", {})}
+
+
 def _known(run: Path) -> dict[str, Any]:
     if not (run / TIMES).is_file():
         return {}
     try:
         found: dict[str, Any] = read_json(run / TIMES)
-        return {**found}
-    except (OSError, TypeError, ValueError) as error:
+        return {"videos": found["videos"], "milliseconds": {**found["milliseconds"]}}
+    except (KeyError, OSError, TypeError, ValueError) as error:
         raise _damaged(run, error) from error
 
 

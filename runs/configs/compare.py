@@ -84,7 +84,7 @@ class CompareConfig:
         learning: How they learn.
         time: Also measure how many milliseconds a video takes, the median over so many test videos:
             of processor time on one thread, from decoded frames to the prediction, with the first
-            seed of each row that is trained here and of each system.
+            seed of each design, η and system.
         end_to_end: Set these runs of 'focusgym fit' end-to-end, cubes or afnet beside, measured on
             their video files: the same test videos as those of the others.
         where: Where the trainings are done.
