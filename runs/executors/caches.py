@@ -68,9 +68,10 @@ def build_apart(
     videos = videos.assign(path=[str(Path(path).absolute()) for path in videos["path"]])
     rows = cache_rows(videos, config.augment)
     identity = identity_of(rows, classes, encoders, config, None)
-    if is_complete(root, identity):
-        return root
     apart = parts_folder(root)
+    if is_complete(root, identity):
+        shutil.rmtree(apart, ignore_errors=True)  # left where it was interrupted after the merge
+        return root
     n = shards or _begun(apart) or min(_MOST, -(-len(rows) // _ROWS))
     places = {(i, n): apart / f"{i}-of-{n}" for i in range(1, n + 1)}
     units = {

@@ -62,11 +62,13 @@ class RayExecutor:
 
     def __exit__(self, *_: object) -> None:
         """Leave the cluster, if it was joined here; what was carried there is removed."""
-        if self._carrier is not None:
-            for archive in self._sent.values():
-                self._carrier.remove(archive)
-        if self._leaves:
-            self._ray.shutdown()
+        try:
+            if self._carrier is not None:
+                for archive in self._sent.values():
+                    self._carrier.remove(archive)
+        finally:
+            if self._leaves:
+                self._ray.shutdown()
 
     def __call__(
         self,
@@ -108,7 +110,8 @@ class RayExecutor:
                         if is_lost and begun[name] <= self._config.retries:
                             waiting.append(name)
                             continue
-                        became = Done(failure=_lost(error, begun[name]))
+                        why = _lost(error, begun[name]) if is_lost else _refused(error)
+                        became = Done(failure=why)
                     self._take(became, units[name])
                     if became.failure:
                         failures[name] = became.failure
@@ -174,6 +177,8 @@ class RayExecutor:
             if path not in self._sent or path in begun:
                 archive = self._carrier.pack(path)
                 by_url = isinstance(archive, str)
+                if by_url and path in self._sent:
+                    self._carrier.remove(self._sent[path])
                 self._sent[path] = archive if by_url else self._ray.put(archive)
         carried = Carried(self._carrier, out, tuple(map(self._place, paths)))
         given = _pickled(unit.given, self._root)
@@ -203,6 +208,12 @@ def _pickled(value: Any, root: Path | None = None) -> bytes:
     content = io.BytesIO()
     Pickler(content).dump(value)
     return content.getvalue()
+
+
+def _refused(error: Exception) -> str:
+    """Say why a node could not even begin a unit."""
+    last = [line for line in str(error).splitlines() if line.strip()][-1:] or [repr(error)]
+    return f"could not be begun on its node: {last[0].strip()}: install focusgym there, as here"
 
 
 def _lost(error: Exception, times: int) -> str:

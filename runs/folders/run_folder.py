@@ -236,10 +236,11 @@ def _check_data(
 ) -> None:
     """Refuse data that changed; ``options`` say where each, or the cache that it is of, is."""
     changed = [
-        f"{name} in {options.get(name) or options.get('cache')} had the fingerprint "
+        f"{name}{f' in {where}' if where else ''} had the fingerprint "
         f"{shortened(known.get(name))}, has {shortened(now.get(name))} now"
         for name in dict.fromkeys((*known, *now))
         if known.get(name) != now.get(name)
+        for where in (options.get(name) or options.get("cache"),)
     ]
     if changed:
         raise OutputError(

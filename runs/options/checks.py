@@ -33,6 +33,7 @@ _AT_ONCE = (
     f"in 1..{_MOST} (the larger of 64 and four times the {_CPUS} CPUs of this machine)",
     lambda value: 1 <= value <= _MOST,
 )
+_HERE = ExecutorConfig()
 # What is said of an option holds for every verb that has it; what is not given is not checked.
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs", "decisions"), _AT_LEAST_ONE),
@@ -101,6 +102,8 @@ def _check_ranges(config: Any) -> None:
             _check_ranges(value)
         elif each.name in _RANGES and value is not None:
             expected, is_right = _RANGES[each.name]
+            if each.name == "jobs" and getattr(config, "where", _HERE).executor != "local":
+                expected, is_right = _AT_LEAST_ONE  # a cluster is larger than this machine
             for one in value if isinstance(value, tuple) else (value,):
                 if not is_right(one):
                     option = each.name.replace("_", "-")

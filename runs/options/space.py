@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,17 @@ class Space:
     searched: Mapping[str, Range]
     preset: str | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells spaces apart by what they say, however it is written."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def device(self) -> str:
+        """Where the trials compute, as of ``--device``."""
+        of_preset = {} if self.preset is None else preset_options(self.preset, self.verb)
+        return str(self.fixed.get("device", of_preset.get("device", "cpu")))
+
     def command(self, out: Path, chosen: Mapping[str, Any]) -> list[str]:
         """Return the command line of a trial, without ``focusgym``.
 
@@ -101,6 +114,8 @@ def read_space(path: Path) -> Space:
             preset_options(str(preset), verb)  # refused before anything is tried
     except PresetError as error:
         raise PresetError(str(error).removeprefix("--preset ")) from error.__cause__
+    if isinstance(read.get("device"), dict):
+        raise PresetError(f"{path}: {verb}: device: it is not searched for: give one")
     searched = {
         name: _range(path, verb, name, value)
         for name, value in read.items()
@@ -144,5 +159,10 @@ def _numbers(where: str, given: Mapping[str, Any]) -> Range:
         raise PresetError(
             f"{where}: expected low below high, both positive where log is true, and a positive "
             f"step or log, not both; got {given!r}"
+        )
+    if not isinstance(step or 1, int) and isinstance(low, int) and isinstance(high, int):
+        raise PresetError(
+            f"{where}: expected an integer as the step of integers; got {given!r}: make low a "
+            f"number with a point, such as {float(low)}, if others are meant"
         )
     return Range(low=low, high=high, step=step, log=log)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
@@ -17,11 +18,12 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...recognizer import FocusgymError, Purpose, generator
+from ...recognizer import FocusgymError, Purpose, generator, in_words
+from ...recognizer.files.disks import FULL, disk_error
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
-from ..executors.units import Executor, Unit
+from ..executors.units import Executor, Unit, told
 from ..folders.run_folder import RESULTS
 from ..options.presets import CONFIG
 from ..options.space import Range, Space
@@ -67,7 +69,7 @@ def search(space: Space, out: Path, trials: int, jobs: int, seed: int, do: Execu
         space: What is tried.
         out: Folder of the search; what is there is not tried again.
         trials: How many there shall be.
-        jobs: How many are proposed together.
+        jobs: How many are proposed together, from the same former ones.
         seed: Of what is tried.
         do: Runs the trials.
 
@@ -75,32 +77,33 @@ def search(space: Space, out: Path, trials: int, jobs: int, seed: int, do: Execu
         All trials.
 
     Raises:
-        TuningError: If Optuna is not installed, a file of a trial is damaged, or all of the first
-            trials failed.
-        FailedError: If a trial ended without saying why; the others are kept.
+        TuningError: If Optuna is not installed, a file of a trial is damaged or gone, or the first
+            trials all failed.
+        FailedError: If the process of a trial ended; the others are kept.
+        OSError: If a disk is full.
     """
-    done = read_trials(out, space)[:trials]
-    while len([each for each in done if each.is_done]) < trials:
-        waiting = [each for each in done if not each.is_done][:jobs]
-        if not waiting:
-            waiting = propose(space, done, min(jobs, trials - len(done)), seed)
-            for each in waiting:
-                _write(folder_of(out, each.number), each)
-        places = {each.number: folder_of(out, each.number) for each in waiting}
+    found = read_trials(out, space)[:trials]
+    while (done := sum(each.is_done for each in found)) < trials:
+        first = next((each.number for each in found if not each.is_done), len(found))
+        begin = first - first % jobs  # trials of a batch know of those before it alone
+        for number in range(len(found), min(begin + jobs, trials)):
+            found.append(propose(space, found[:begin], number, seed))
+            _write(folder_of(out, number), found[-1])
         units = {
-            f"trial {each.number}": Unit((space, places[each.number], each), places[each.number])
-            for each in waiting
+            f"trial {each.number}": Unit((space, place, each), place)
+            for each in found[begin:]
+            if not each.is_done
+            for place in (folder_of(out, each.number),)
         }
-        do(run_trial, units, "trials", sum(each.is_done for each in done), "trial")
-        done = read_trials(out, space)[:trials]
-        if all(each.failed for each in done):
-            shutil.rmtree(folder_of(out, 0).parent)  # nothing is learned from them
+        do(run_trial, units, "trials", done, "trial")
+        found = read_trials(out, space)[:trials]
+        if len(found) >= min(trials, _RANDOM) and all(each.failed for each in found):
             raise TuningError(
-                f"all of the first {len(done)} trials failed; the first one said: "
-                f"{done[0].failed}\nmend that and run the same command, or, with another space, "
-                "give another folder"
+                f"all of the first {len(found)} trials failed; the first one said: "
+                f"{found[0].failed}\n{folder_of(out, 0) / _LOG} has all that it said; mend that, "
+                "and give another folder"
             )
-    return done
+    return found
 
 
 def folder_of(out: Path, number: int) -> Path:
@@ -108,15 +111,15 @@ def folder_of(out: Path, number: int) -> Path:
     return out / "trials" / f"{number:04d}"
 
 
-def propose(space: Space, done: Sequence[Trial], count: int, seed: int) -> list[Trial]:
-    """Return the next trials: Optuna's TPE, from what came of those that are done.
+def propose(space: Space, known: Sequence[Trial], number: int, seed: int) -> Trial:
+    """Return the next trial: Optuna's TPE, from what came of former ones.
 
     Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011.
 
     Args:
         space: What is searched for.
-        done: All former trials.
-        count: How many are wanted. They are proposed from the same former ones.
+        known: Trials that are done.
+        number: Of the new one: with the seed it decides what is drawn.
         seed: Of the search.
 
     Raises:
@@ -127,17 +130,14 @@ def propose(space: Space, done: Sequence[Trial], count: int, seed: int) -> list[
     except ImportError:
         raise TuningError("a search needs Optuna: pip install 'focusgym[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    drawn = int(generator(Purpose.TRIALS, seed, len(done)).integers(2**31))
+    drawn = int(generator(Purpose.TRIALS, seed, number).integers(2**31))
     sampler = optuna.samplers.TPESampler(n_startup_trials=_RANDOM, seed=drawn)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     ranges = {name: _distribution(each) for name, each in space.searched.items()}
-    for each in done:
+    for each in known:
         study.add_trial(_told(each, space, ranges))
-    found = []
-    for number in range(len(done), len(done) + count):
-        asked = study.ask(ranges).params
-        found.append(Trial(number, {k: _value(space.searched[k], v) for k, v in asked.items()}))
-    return found
+    asked = study.ask(ranges).params
+    return Trial(number, {name: _value(space.searched[name], of) for name, of in asked.items()})
 
 
 def run_trial(space: Space, place: Path, trial: Trial) -> None:
@@ -150,6 +150,7 @@ def run_trial(space: Space, place: Path, trial: Trial) -> None:
             if failed:
                 return _write(place, replace(trial, failed=failed))
         command = ["evaluate", str(run), "--split", "val", "--no-fixed", "--json"]
+        command += [f"--device={device}"] if (device := space.device) != "cpu" else []
     else:
         shutil.rmtree(run, ignore_errors=True)  # trained, but its accuracy was not kept
         command = [*space.command(run, trial.chosen), "--json"]
@@ -163,17 +164,22 @@ def run_trial(space: Space, place: Path, trial: Trial) -> None:
 
 
 def read_trials(out: Path, space: Space) -> list[Trial]:
-    """Return the trials of a search in order, as far as none is missing.
+    """Return the trials of a search in order.
 
     Raises:
-        TuningError: If a file is damaged, or is of another space.
+        TuningError: If a file is damaged or gone, or is of another space.
     """
     found: list[Trial] = []
-    while (path := folder_of(out, len(found)) / _TRIAL).is_file():
+    numbers = [int(each.parent.name) for each in out.glob(f"trials/*/{_TRIAL}")]
+    for number in range(max(numbers, default=-1) + 1):
+        path = folder_of(out, number) / _TRIAL
         try:
             trial = typed(Trial, read_json(path))
         except (OSError, ValueError) as error:
-            raise TuningError(f"{path} is damaged ({error}): remove it to try it again") from error
+            raise TuningError(
+                f"{path} is damaged ({in_words(error)}): put it back; or remove the folders of "
+                "this trial and of all later ones, which are then tried again"
+            ) from error
         if trial.chosen.keys() != space.searched.keys():
             raise TuningError(
                 f"{path} chose {', '.join(trial.chosen)}; the space searches for "
@@ -196,21 +202,33 @@ def best_of(trials: Sequence[Trial]) -> Trial:
 
 
 def _focusgym(words: Sequence[str], place: Path) -> tuple[str, str]:
-    """Run a command; return why it failed, empty if it did not, and what it printed."""
+    """Run a command; return why it failed, empty if it did not, and what it printed.
+
+    Raises:
+        OSError: If a disk is full: that is no mistake of what is tried.
+    """
     from ..cli import main
 
-    printed, told, status = StringIO(), StringIO(), 0
+    printed, said, failed = StringIO(), StringIO(), ""
     try:
-        with redirect_stdout(printed), redirect_stderr(told):
+        with redirect_stdout(printed), redirect_stderr(said):
             main(words)
-    except SystemExit as error:
-        status = int(error.code or 0)
-    if status == _INTERRUPTED:  # no failure: it goes on later
-        raise KeyboardInterrupt
-    with (place / _LOG).open("a", encoding="utf-8") as log:
-        log.write(f"$ focusgym {shlex.join(words)}\n{told.getvalue()}{printed.getvalue()}\n")
-    lines = told.getvalue().strip().splitlines() or ["nothing was said"]
-    return (lines[-1].removeprefix("focusgym: ") if status else ""), printed.getvalue()
+    except SystemExit as end:
+        refused = disk_error(end.__context__) if end.__context__ is not None else None
+        if refused is not None and refused.errno in FULL:
+            raise refused from None
+        if end.code == _INTERRUPTED:  # it goes on later
+            raise KeyboardInterrupt from None
+        if end.code:
+            lines = said.getvalue().strip().splitlines() or ["nothing was said"]
+            failed = lines[-1].removeprefix("focusgym: ")
+    except Exception as error:  # such as memory that a GPU lacks for these sizes
+        failed = told(error)
+        said.write(traceback.format_exc())
+    finally:
+        with (place / _LOG).open("a", encoding="utf-8") as log:
+            log.write(f"$ focusgym {shlex.join(words)}\n{said.getvalue()}{printed.getvalue()}\n")
+    return failed, printed.getvalue()
 
 
 def _write(place: Path, trial: Trial) -> None:

@@ -115,7 +115,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         with run_folder(
             config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
         ):
-            with executor_of(config.where, config.device, config.out, config.jobs) as do:
+            with executor_of(config.where, device, config.out, config.jobs) as do:
                 make_groups(groups, config, do)
                 run_jobs(jobs, config, do)
                 fine_tune(tuned, config, do)

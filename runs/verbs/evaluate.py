@@ -71,7 +71,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             f"{player.path}": Unit((player.path, player.run.name, player.beside, config))
             for player in players
         }
-        with executor_of(config.where, config.device) as do:
+        with executor_of(config.where, device_of(config.device)) as do:
             parts = [*do(_rows_there, units, "evaluate", 0, "policy").values()]
     rows = [row for part in parts for row in part]
     results = {"split": config.split, "policies": rows}
@@ -199,8 +199,9 @@ def _rows(
 def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
     """Open what is measured; refuse options that mean nothing for it."""
     models = [path for path in paths if path.suffix == SUFFIX]
+    any_model = any(path.suffix == SUFFIX for path in config.policies)  # this may be a part of them
     for option, given in (("--algorithm", config.algorithm), ("--group", config.group)):
-        if given is not None and not models:
+        if given is not None and not any_model:
             raise UsageError(f"{option}: it is of zip files, and none is given: leave it out")
     for option, is_given in (("--keep-ratio", config.keep_ratio), ("--pixels", config.pixels)):
         if is_given and models:

@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.table import Table
 
-from ...recognizer.files.regular import file_digest
 from ...recognizer.files.whole import write_whole
 from ..configs.tune import TuneConfig
 from ..executors import executor_of
 from ..folders.run_folder import RESULTS, run_folder
 from ..options.console import PlainConsole
+from ..options.devices import device_of
 from ..options.parse import UsageError, tell
 from ..options.presets import CONFIG, PresetError
 from ..options.space import read_space
@@ -41,10 +41,9 @@ def tune(config: TuneConfig) -> dict[str, Any]:
     except PresetError as error:
         raise UsageError(str(error)) from None
     jobs = config.jobs or os.cpu_count() or 1
-    may_change, data = ("trials", "jobs", "space"), {"space": file_digest(config.space)}
+    may_change, data = ("trials", "jobs", "space"), {"space": space.fingerprint}
     with run_folder(config.out, "tune", config, data, resume=None, may_change=may_change):
-        device = str(space.fixed.get("device", "cpu"))
-        with executor_of(config.where, device, config.out, jobs) as do:
+        with executor_of(config.where, device_of(space.device), config.out, jobs) as do:
             trials = search(space, config.out, config.trials, jobs, config.seed, do)
         best = best_of(trials)
         shutil.copyfile(folder_of(config.out, best.number) / RUN / CONFIG, config.out / BEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,15 @@ from cache_verb import SMALL, lists, run
 
 from focusgym.feature_cache import DigitsConfig, make_digits, verify_cache
 from focusgym.runs.cli import main
+from focusgym.runs.configs.evaluate import EvaluateConfig
 from focusgym.runs.configs.executor import ExecutorConfig
+from focusgym.runs.configs.tune import TuneConfig
 from focusgym.runs.executors import executor_of
 from focusgym.runs.executors.local import in_turn
 from focusgym.runs.executors.units import ExecutorError
 from focusgym.runs.options import checks
+from focusgym.runs.options.parse import UsageError
+from focusgym.runs.verbs.evaluate import _find
 
 
 @pytest.fixture
@@ -59,6 +64,24 @@ def test_what_cannot_be(
     assert refusal(capsys, "cache", "build", tmp_path / "out", *videos, *options).startswith(said)
 
 
+@pytest.mark.usefixtures("has_ray")
+def test_a_cluster_may_be_larger_than_this_machine() -> None:
+    many = TuneConfig(Path("out"), Path("space.yaml"), jobs=10_000)
+    with pytest.raises(checks.OptionError, match="--jobs must be in"):
+        checks.check_options(many)
+    checks.check_options(replace(many, where=ExecutorConfig("ray")))
+    with pytest.raises(checks.OptionError, match="--jobs must be an integer of at least 1"):
+        checks.check_options(replace(many, jobs=0, where=ExecutorConfig("ray")))
+
+
+def test_options_of_zip_files_among_other_policies() -> None:
+    """On a node the others are opened alone: what is asked for is not refused there."""
+    asked = EvaluateConfig((Path("run"), Path("model.zip")), algorithm="PPO")
+    assert _find([], asked) == []
+    with pytest.raises(UsageError, match="--algorithm: it is of zip files, and none is given"):
+        _find([], replace(asked, policies=(Path("run"),)))
+
+
 def test_ray_chooses_the_gpu() -> None:
     with pytest.raises(ExecutorError, match="--device cuda:1: Ray says which GPU a unit gets"):
         executor_of(ExecutorConfig("ray"), "cuda:1")
@@ -82,6 +105,9 @@ def test_a_cache_in_parts_is_a_cache(
         if path.is_file():
             other = tmp_path / "many" / path.relative_to(tmp_path / "one")
             assert path.read_bytes() == other.read_bytes(), path
+    assert not (tmp_path / "many.shards").exists()
+    (tmp_path / "many.shards" / "1-of-3").mkdir(parents=True)  # ended between merge and removal
+    run(capsys, *build, tmp_path / "many", *on_ray)
     assert not (tmp_path / "many.shards").exists()
     array = tmp_path / "many" / "glance_vectors.npy"
     array.write_bytes(array.read_bytes()[:-1] + b"\7")

@@ -23,7 +23,7 @@ from focusgym.runs.cli import main
 from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.executors import caches
 from focusgym.runs.executors.local import in_turn
-from focusgym.runs.executors.ray import RayExecutor
+from focusgym.runs.executors.ray import RayExecutor, _refused
 from focusgym.runs.executors.units import FailedError, Unit
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install focusgym[ray]")
@@ -150,6 +150,30 @@ def test_folders_come_from_nodes_that_share_none(
     assert (root / "b" / "content").read_text() == "AB"
     assert sorted(path.name for path in root.iterdir()) == ["a", "b"]
     assert not [*tmp_path.glob("carried/*")]
+
+
+def test_what_is_sent_again_leaves_nothing(tmp_path: Path) -> None:
+    """A unit that has begun takes its folder with it, each time that it is begun."""
+
+    class Task:
+        def remote(self, *given: object) -> None:
+            assert len([*tmp_path.glob("carried/*")]) == 1
+
+    unit = Unit((tmp_path / "root" / "a",), tmp_path / "root" / "a")
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    with RayExecutor(ExecutorConfig("ray", f"file://{tmp_path}/carried"), tmp_path / "root") as do:
+        for _ in range(2):
+            do._submit(Task(), None, None, unit)
+    assert not [*tmp_path.glob("carried/*")]
+
+
+def test_a_node_that_cannot_begin() -> None:
+    said = _refused(
+        Exception("\x1b[36mray::work()\x1b[39m (pid=1)\n  ...\nModuleNotFoundError: No x\n")
+    )
+    assert said == (
+        "could not be begun on its node: ModuleNotFoundError: No x: install focusgym there, as here"
+    )
 
 
 def test_a_comparison_is_the_same(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,13 +14,21 @@ import pytest
 import yaml
 from support import write_cache
 
+from focusgym.runs import cli
 from focusgym.runs.cli import main
 from focusgym.runs.executors import local
 from focusgym.runs.executors.units import Unit
 from focusgym.runs.options.presets import PresetError
 from focusgym.runs.options.space import Range, Space, read_space
 from focusgym.runs.training import tuning
-from focusgym.runs.training.tuning import Trial, TuningError, best_of, propose, search
+from focusgym.runs.training.tuning import (
+    Trial,
+    TuningError,
+    best_of,
+    propose,
+    run_trial,
+    search,
+)
 
 RATE = {"low": 1e-4, "high": 1e-2, "log": True}
 
@@ -56,6 +65,12 @@ def test_a_space_becomes_commands(tmp_path: Path) -> None:
     ("verb", "options", "said"),
     [
         ("train", {"lr": 1e-3}, "no option has a range to search in"),
+        ("train", {"hidden": {"low": 1, "high": 9, "step": 1.5}}, "an integer as the step"),
+        (
+            "train",
+            {"lr": RATE, "device": {"choose": ["cpu", "cuda"]}},
+            "device: it is not searched",
+        ),
         ("train", {"lr": {"low": 1}}, "lr: expected {low: NUMBER, high: NUMBER}"),
         ("train", {"lr": {"low": 2, "high": 1}}, "lr: expected low below high"),
         ("train", {"lr": {"low": 0, "high": 1, "log": True}}, "both positive where log is true"),
@@ -78,65 +93,138 @@ SPACE = Space("train", {}, {"x": Range(low=0.0, high=1.0), "n": Range(choices=("
 
 
 def test_what_is_proposed() -> None:
-    """It lies in the space, depends on seed and former trials alone, and goes to the best ones."""
+    """It lies in the space, depends on seed, number and former trials, and goes to the best."""
     pytest.importorskip("optuna")
-    first = propose(SPACE, [], 3, seed=0)
-    assert [each.number for each in first] == [0, 1, 2]
-    assert first == propose(SPACE, [], 3, seed=0) != propose(SPACE, [], 3, seed=1)
+    first = propose(SPACE, [], 0, seed=0)
+    assert first == propose(SPACE, [], 0, seed=0)
+    assert first.chosen not in [propose(SPACE, [], *other).chosen for other in ((0, 1), (1, 0))]
     rng = np.random.default_rng(0)
     done = [
         Trial(i, {"x": float(x), "n": "a"}, accuracy=1 - abs(float(x) - 0.8))
         for i, x in enumerate(rng.random(30))
     ]
     done.append(Trial(30, {"x": 0.1, "n": 2}, failed="no"))
-    found = propose(SPACE, done, 40, seed=0)
+    found = [propose(SPACE, done, number, seed=0) for number in range(31, 71)]
+    assert [each.number for each in found] == [*range(31, 71)]
     assert {each.chosen["n"] for each in found} <= {"a", 2, None}
     assert all(0 <= each.chosen["x"] <= 1 for each in found)
     # Of uniform draws a fifth would lie within 0.1 of the best.
     assert np.mean([abs(each.chosen["x"] - 0.8) < 0.1 for each in found]) > 0.3
 
 
-def test_a_search_goes_on(tmp_path: Path) -> None:
-    """Trials that are done are not run again; after an interruption the same ones come."""
+def in_turn(function: Callable[..., None], units: dict[str, Unit], *_: object) -> dict[str, Any]:
+    return {name: function(*unit.given) for name, unit in units.items()}
+
+
+def test_a_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is interrupted, the same trials are made, and none that is done is run again."""
     pytest.importorskip("optuna")
     ran: list[int] = []
+    write, left = tuning._write, [0]
 
     def run(space: Space, place: Path, trial: Trial) -> None:
         ran.append(trial.number)
-        if ran.count(3) == 1 and trial.number == 3:
-            raise KeyboardInterrupt
         failed = "diverged" if trial.number == 1 else ""
         accuracy = None if failed else trial.chosen["x"]
         tuning._write(place, replace(trial, accuracy=accuracy, failed=failed))
 
-    def do(function: object, units: dict[str, Unit], *_: object) -> dict[str, Any]:
-        return {name: run(*unit.given) for name, unit in units.items()}
+    def cut(place: Path, trial: Trial) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        write(place, trial)
 
-    with pytest.raises(KeyboardInterrupt):
-        search(SPACE, tmp_path / "cut", 6, 2, 0, do)
-    whole = search(SPACE, tmp_path / "whole", 6, 2, 0, do)
-    assert [each.number for each in whole] == [0, 1, 2, 3, 4, 5]
-    ran.clear()
-    ran.append(3)
-    assert search(SPACE, tmp_path / "cut", 6, 2, 0, do) == whole
-    assert ran == [3, 3, 4, 5]
+    monkeypatch.setattr(tuning, "run_trial", run)
+    whole = search(SPACE, tmp_path / "whole", 15, 3, 0, in_turn)
+    assert [each.number for each in whole] == ran == [*range(15)]
     assert best_of(whole).accuracy == max(each.accuracy or 0 for each in whole)
     assert whole[1].failed == "diverged"
-    assert len(search(SPACE, tmp_path / "cut", 8, 2, 0, do)) == 8  # more are asked for
+    monkeypatch.setattr(tuning, "_write", cut)
+    for n in (1, 2, 4, 5, 26, 27, 29):  # what is noted of a batch, and what came of a trial
+        ran.clear()
+        left[0] = n
+        with pytest.raises(KeyboardInterrupt):
+            search(SPACE, tmp_path / f"{n}", 15, 3, 0, in_turn)
+        assert search(SPACE, tmp_path / f"{n}", 15, 3, 0, in_turn) == whole
+        assert len(ran) - len({*ran}) <= 1, "the one that was interrupted"
+    more = search(SPACE, tmp_path / "1", 17, 3, 0, in_turn)  # more are asked for
+    assert (more[:15], len(more)) == (whole, 17)
 
 
-def test_all_fail(tmp_path: Path) -> None:
+def test_what_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial between others is not tried again with other options, beside what came of them."""
     pytest.importorskip("optuna")
 
-    def do(function: object, units: dict[str, Unit], *_: object) -> dict[str, Any]:
-        for unit in units.values():
-            _space, place, trial = unit.given
-            tuning._write(place, replace(trial, failed="no such cache"))
-        return {}
+    def run(space: Space, place: Path, trial: Trial) -> None:
+        tuning._write(place, replace(trial, accuracy=0.5))
 
-    with pytest.raises(TuningError, match="all of the first 2 trials failed.*no such cache"):
-        search(SPACE, tmp_path, 6, 2, 0, do)
-    assert not [*tmp_path.iterdir()], "the same command begins anew"
+    monkeypatch.setattr(tuning, "run_trial", run)
+    search(SPACE, tmp_path, 4, 2, 0, in_turn)
+    (tmp_path / "trials" / "0001" / "trial.json").unlink()
+    with pytest.raises(TuningError, match=r"0001/trial.json is damaged .* and of all later ones"):
+        search(SPACE, tmp_path, 6, 2, 0, in_turn)
+
+
+@pytest.mark.parametrize("trials", [3, 12])
+def test_all_fail(trials: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends after the random ones; with fewer, after all."""
+    pytest.importorskip("optuna")
+
+    def run(space: Space, place: Path, trial: Trial) -> None:
+        tuning._write(place, replace(trial, failed="no such cache"))
+
+    monkeypatch.setattr(tuning, "run_trial", run)
+    first = min(trials, 10)
+    with pytest.raises(TuningError, match=f"all of the first {first} trials failed.*no such cache"):
+        search(SPACE, tmp_path, trials, 1, 0, in_turn)
+    assert len([*(tmp_path / "trials").iterdir()]) == first
+
+
+def test_a_trial_of_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is trained, or goes on, and is measured on val; a full disk is no failure of it."""
+    said: list[list[str]] = []
+
+    def command(words: list[str]) -> None:
+        said.append(words)
+        run = Path(words[1])
+        if words[0] == "evaluate":
+            print(json.dumps({"policies": [{"mean_accuracy": 0.25}]}))
+        elif "--lr=2" in words:
+            run.mkdir()
+            (run / "config.yaml").touch()
+            raise RuntimeError("out of memory")
+        elif "--lr=3" in words:
+            try:
+                raise OSError(28, "no room", "file")
+            except OSError:
+                raise SystemExit(2) from None
+        elif "--lr=4" in words:
+            raise SystemExit(130)
+
+    monkeypatch.setattr(cli, "main", command)
+    space = Space("train", {"device": "cuda"}, {"lr": Range(low=1, high=4)})
+    places = [tmp_path / f"{lr}" for lr in range(5)]
+    for place in places:
+        place.mkdir()
+    run_trial(space, places[1], Trial(0, {"lr": 1}))
+    run = str(places[1] / "run")
+    assert said == [
+        ["train", run, "--device=cuda", "--lr=1"],
+        ["evaluate", run, "--split", "val", "--no-fixed", "--json", "--device=cuda"],
+    ]
+    kept = json.loads((places[1] / "trial.json").read_text())
+    assert (kept["accuracy"], kept["failed"]) == (0.25, "")
+    run_trial(space, places[2], Trial(0, {"lr": 2}))
+    kept = json.loads((places[2] / "trial.json").read_text())
+    assert (kept["accuracy"], kept["failed"]) == (None, "RuntimeError: out of memory")
+    assert "out of memory" in (places[2] / "log.txt").read_text()
+    said.clear()
+    run_trial(replace(space, fixed={}), places[2], Trial(0, {"lr": 2}))  # it has begun
+    assert said == [["train", str(places[2] / "run"), "--lr=2", "--resume"]]
+    for lr, error in ((3, OSError), (4, KeyboardInterrupt)):
+        with pytest.raises(error):
+            run_trial(space, places[lr], Trial(0, {"lr": lr}))
+        assert not (places[lr] / "trial.json").exists()
 
 
 def test_a_classifier_is_tuned(
