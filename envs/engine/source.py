@@ -153,6 +153,7 @@ class FeatureSource:
         self.cache = cache
         self._projection_bytes = projection_bytes
         self.classifier = copy.deepcopy(classifier).to(cache.device).eval().requires_grad_(False)
+        self.classifier.lay_out()
         glance = torch.zeros(1, config.glance_channels, device=cache.device)
         self._width = int(self.classifier.project(glance, None).shape[-1])
         self._shape = (cache.n_videos, cache.steps, cache.n_options + 1, self._width)

@@ -102,6 +102,9 @@ class Classifier(nn.Module, ABC):
     def recur(self, state: Tensor, step: Tensor) -> Tensor:
         """Return ``(B, R)``, what a step needs of its state alone: once for all branches."""
 
+    def lay_out(self) -> None:
+        """Lay weights out in memory as `recur` reads them fastest; their numbers stay."""
+
     @abstractmethod
     def advance(self, state: Tensor, recurrent: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
         """Return the states after a step.

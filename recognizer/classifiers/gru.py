@@ -42,6 +42,11 @@ class GruClassifier(Classifier):
         weight, bias = self.gru.get_parameter("weight_hh_l0"), self.gru.get_parameter("bias_hh_l0")
         return nn.functional.linear(state, weight, bias)
 
+    def lay_out(self) -> None:
+        """Lay W_hh out by its columns: a product with few states takes some per cent less so."""
+        weight = self.gru.get_parameter("weight_hh_l0")
+        weight.data = weight.data.t().contiguous().t()
+
     def advance(self, state: Tensor, recurrent: Tensor, inputs: Tensor, step: Tensor) -> Tensor:
         """Return states ``(B, ..., H)``; branches share ``recurrent``, ``W_hh·h + b_hh``."""
         width = self.config.hidden

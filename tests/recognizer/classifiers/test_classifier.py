@@ -62,6 +62,10 @@ def test_the_stepped_gru_is_torch_gru(reuse_glance: bool) -> None:
     expected = classifier.head(reference(x)[0])
     torch.testing.assert_close(stepped(classifier, glance, local), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(classifier(glance, local), expected, rtol=0, atol=1e-6)
+    classifier.lay_out()
+    torch.testing.assert_close(stepped(classifier, glance, local), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(classifier(glance, local), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(classifier.gru.state_dict(), reference.state_dict(), rtol=0, atol=0)
 
 
 def test_saturated_gates_are_torch_gru_too() -> None:
