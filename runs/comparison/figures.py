@@ -113,7 +113,9 @@ def differences(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.F
 
 def improvement(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.Figure:
     """Return the probability that a run of a design is better than one of the reference."""
-    rows = [row for row in _compared(rows) if row["probability_of_improvement"]]
+    rows = [
+        row for row in _compared(rows) if (row["probability_of_improvement"] or {}).get("interval")
+    ]
     figure = _dots(rows, "chance to beat it, %")
     figure.add_vline(x=50, line={"width": 1, "color": _GREY})
     figure.update_xaxes(range=[-4, 104])
@@ -176,6 +178,8 @@ def plane(
             # AdaFocus+ goes over η in one group; the others over the groups.
             group = row["group"] if row["kind"] == "plus" else ""
             curves.setdefault((row["design"], group), []).append(row)
+    costs = [row["gmacs_per_video"] for rows in curves.values() for row in rows]
+    dearest = unit.per_gmac * max(costs, default=0)
     for (design, _), rows in curves.items():
         rows = sorted(rows, key=lambda row: row["gmacs_per_video"])
         texts = []
@@ -194,16 +198,16 @@ def plane(
         if all(row[quality]["interval"] for row in rows):
             bounds = 100 * np.array([row[quality]["interval"] for row in rows])
             figure.data[-1].error_y = _errors(accuracy, bounds) | {"width": 3, "thickness": 1}
-        if rows[0]["kind"] == "plus":
-            # Only the cheap end is named: nothing is drawn where accuracy costs less.
-            first = f"{rows[0]['patch_px']} px, η={rows[0]['keep_ratio']:g}"
-            below = rows[0]["group"] == summary["groups"][0]
-            figure.data[-1].update(
-                mode="lines+markers+text",
-                text=[first] + [""] * (len(rows) - 1),
-                textposition="bottom left" if below else "top left",
-                textfont={"size": 11},
-            )
+        above, names = "top", [""] * len(rows)
+        if rows[0]["kind"] == "plus":  # the cheap end is named: nothing is drawn where less is paid
+            names[0] = f"{rows[0]['patch_px']} px, η={rows[0]['keep_ratio']:g}"
+            above = "bottom" if rows[0]["group"] == summary["groups"][0] else above
+        elif any(on_front):
+            names[on_front.index(True)] = design
+        inwards = [f"{above} {'left' if 2 * each > dearest else 'right'}" for each in spent]
+        figure.data[-1].update(
+            mode="lines+markers+text", text=names, textposition=inwards, textfont={"size": 11}
+        )
     return figure
 
 

@@ -142,18 +142,20 @@ def _sections(
             "Designs go over patch sizes, AdaFocus+ over η, the share of frames to keep, at one "
             "patch size; systems over their prices or shares. Bars: 95 % interval over seeds. "
             "Grey: policies that do not learn. A large mark: no other row is as accurate for less, "
-            f"or more accurate for no more. {_covered(summary)}",
+            "or more accurate for no more; the cheapest of a design is named.",
             in_plane,
             [("all groups", figures.plane(summary))],
+            summary["plane"],
         ),
         _section(
             "Mean average precision and cost",
             "The same with the mean average precision (mAP) of the last predictions, which counts "
-            f"all labels of a video. {_covered(summary, 'precision_plane', 'mAP')}",
+            "all labels of a video.",
             in_plane,
             [("all groups", figures.plane(summary, *_PRECISION))]
             if summary["precision_plane"]
             else [],
+            summary["precision_plane"],
         ),
         _section(
             "Learning: episodes that end right",
@@ -183,20 +185,6 @@ def _sections(
     ]
 
 
-def _covered(summary: dict[str, Any], plane: str = "plane", quality: str = "accuracy") -> str:
-    """Return in words how much of a plane of quality and cost each design covers."""
-    shares = [
-        f"{each['design']} {number(volume['value'])} % ({span(volume['over_videos'])})"
-        for each in summary[plane]
-        for volume in (each["hypervolume"],)
-    ]
-    return (
-        f"Mean {quality} if the compute allowed per video were any amount up to that of the "
-        "dearest row, 0 where it allows none of a design's rows (95 % over videos): "
-        f"{'; '.join(shares)}."
-    )
-
-
 def _drawn(
     draw: Any, summary: dict[str, Any], parts: Sequence[dict[str, Any]]
 ) -> Iterable[tuple[str, go.Figure]]:
@@ -206,10 +194,17 @@ def _drawn(
 
 
 def _section(
-    title: str, text: str, designs: Sequence[str], plots: Iterable[tuple[str, go.Figure]]
+    title: str,
+    text: str,
+    designs: Sequence[str],
+    plots: Iterable[tuple[str, go.Figure]],
+    plane: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
+    """Return plots under a title; of a plane also how much of it each design covers."""
     drawn = [{"title": name, "figure": json.loads(plot.to_json())} for name, plot in plots]
-    return {"title": title, "text": text, "designs": designs, "plots": drawn}
+    covered = [{"design": each["design"], **each["hypervolume"]} for each in plane]
+    covered.sort(key=lambda each: -each["value"])
+    return {"title": title, "text": text, "designs": designs, "plots": drawn, "covered": covered}
 
 
 def _shown(value: Any) -> str:
