@@ -15,6 +15,7 @@ from ...agents import (
     ClassifierKind,
     FixedAgent,
     GaussianAgent,
+    OracleAgent,
     RandomAgent,
     best_fixed_option,
 )
@@ -197,9 +198,9 @@ def jobs_of(config: CompareConfig, groups: Sequence[Group]) -> list[Job]:
     return jobs
 
 
-def rows_of(jobs: Sequence[Job]) -> list[str]:
+def rows_of(jobs: Sequence[Job], config: CompareConfig) -> list[str]:
     """Return the labels of all rows that the comparison will have."""
-    fixed = [agent.name for agent in _FIXED]
+    fixed = [agent.name for agent in _FIXED] + [OracleAgent.name] * config.oracle
     if any(job.group.kind != jobs[0].group.kind for job in jobs):
         fixed += [f"{name} {NO_GLANCE}" for name in fixed]
     named = [
@@ -265,7 +266,10 @@ def with_variants(groups: Sequence[Group], config: CompareConfig) -> list[Group]
 
 
 def fixed_cells(groups: Sequence[Group], config: CompareConfig, device: str) -> list[Cell]:
-    """Return what the policies do that do not learn, on the f_C of each seed; they pay no π."""
+    """Return what the policies do that do not learn, on the f_C of each seed; they pay no π.
+
+    With ``--oracle`` also what knows the label, which pays for all options.
+    """
     cells = []
     for group in with_variants(groups, config):
         variant = f" {NO_GLANCE}" if group.kind != groups[0].kind else ""
@@ -275,10 +279,11 @@ def fixed_cells(groups: Sequence[Group], config: CompareConfig, device: str) -> 
             engine = FocusEngine(FeatureSource(cache, classifier))
             fixed = FixedAgent(best_fixed_option(engine, cache.split("val")))
             agents: list[Agent] = [CentralAgent(), RandomAgent(seed), GaussianAgent(seed), fixed]
+            agents += [OracleAgent()] if config.oracle else []
             for agent in agents:
                 played, _ = play(engine, agent, cache.split("test"), engine.source.frame_cost)
-                name = f"{agent.name}{variant}"
-                cells.append(Cell(name, group.name, side_px, seed, played, "fixed"))
+                who = (f"{agent.name}{variant}", group.name, side_px, seed)
+                cells.append(Cell(*who, played, "bound" if agent.tries_all else "fixed"))
     return cells
 
 

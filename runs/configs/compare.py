@@ -69,6 +69,7 @@ class CompareConfig:
         variants: Rows of the first design besides: no_glance (Table 4), with an f_C that does not
             read ē^G, and fixed policies beside it; stage_three, with an f_C that is fine-tuned on
             the policy's patches, and its control, fine-tuned as long on random patches.
+        oracle: Set the greedy oracle beside, a bound: it knows the label and tries all options.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
         jobs: Trainings at a time; one per core if not given.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
@@ -101,6 +102,7 @@ class CompareConfig:
     reference: str | None = None
     seeds: int = 5
     variants: tuple[Literal["no_glance", "stage_three"], ...] = ()
+    oracle: bool = False
     keep_ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     jobs: int | None = None
     device: Device = "cpu"

@@ -47,7 +47,7 @@ from ..options.presets import resolved
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
 _SETS = ("patch", "reward", "keep-ratios", "runs", "systems", "end-to-end", "variants")
-_GROWS = (*_SETS, "seeds", "plus", "reference", "jobs", "cache", "clips-cache", "time")
+_GROWS = (*_SETS, "seeds", "plus", "oracle", "reference", "jobs", "cache", "clips-cache", "time")
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         groups = groups_of(config)
         jobs, systems = jobs_of(config, groups), system_jobs(config)
         tuned = tuned_jobs(jobs, config)
-        rows = [*rows_of(jobs), *tuned_rows(tuned), *system_rows(systems)]
+        rows = [*rows_of(jobs, config), *tuned_rows(tuned), *system_rows(systems)]
         rows += dict.fromkeys(beside.names)  # one of a name has several seeds
         if twice := sorted({row for row in rows if rows.count(row) > 1}):
             raise UsageError(
@@ -153,6 +153,8 @@ def _check_grows(config: CompareConfig) -> None:
         gone.append(f"seeds {here['seeds']} to {there['seeds'] - 1}")
     if there["plus"] and not here["plus"]:
         gone.append("AdaFocus+")
+    if there.get("oracle") and not here["oracle"]:
+        gone.append("the oracle")
     if there["variants"] and there["reward"][0] != here["reward"][0]:
         gone.append(f"variants of {there['reward'][0]}, which came first")
     if gone and (config.out / RESULTS).is_file():
@@ -220,6 +222,8 @@ def _check(config: CompareConfig) -> None:
         raise UsageError("--systems: --runs compares what is there already: give one of them")
     if config.variants and (config.runs or not config.reward):
         raise UsageError("--variants: of a reward design that is trained: give --reward, no --runs")
+    if config.oracle and (config.runs or not config.reward):
+        raise UsageError("--oracle: beside designs that are trained: give --reward, no --runs")
     if "no_glance" in config.variants and not config.classifier.fit_reuse_glance:
         raise UsageError(
             "--variants no_glance: with --no-fit-reuse-glance no row reads the glance: leave one"

@@ -159,7 +159,16 @@ def test_the_reference(compare: Callable[..., Any], refused: Callable[..., str])
     )
     named = compare("c", *reward, "--reference", reward[2])
     assert named["reference"] == "increment_over_random(draws=null)"
-    assert compare("c", *reward, "--reference=random")["reference"] == "random"
+    bounded = compare("c", *reward, "--reference=random", "--oracle")
+    assert bounded["reference"] == "random"
+    rows = {row["label"]: row for row in bounded["rows"]}
+    assert rows["oracle"]["kind"] == "bound"
+    # It tries all 9 patches, where random ones pay for one.
+    costs = [rows[name]["gmacs_per_video"] for name in ("random", "oracle")]
+    assert costs[1] > 2 * costs[0]
+    first = {name: row["accuracy_by_step"]["value"][0] for name, row in rows.items()}
+    assert first["oracle"] >= first["random"]
+    assert "(the oracle)" in refused("c", *reward)
 
 
 def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
@@ -178,6 +187,8 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
         ("--jobs", 10**6): f"CPUs of this machine); got {10**6}",
         ("--threads", MOST + 1): f"--threads must be in 1..{MOST} (the larger of 64 and four times",
         ("--reward",): "--reward: give at least one design",
+        ("--oracle", "--reward"): "--reward: give at least one design",
+        ("--oracle", "--reward", "--systems", "gru"): "--oracle: beside designs that are trained",
         ("--reward", "nope"): "unknown reward 'nope'",
         ("--reward", "increments", "{name: increments}"): "--reward: each design once; got",
         (
