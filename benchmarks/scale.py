@@ -43,7 +43,7 @@ from focusgym.runs.executors.ray import RayExecutor
 from focusgym.runs.executors.units import Executor, Unit
 
 CLIPS, CELLS, STORE_BYTES = 100, 8, 100_000_000
-SLEEP_S, UNITS = 0.1, (100, 1000, 10_000)
+SLEEP_S, UNITS, SLOTS = 0.1, (100, 1000, 10_000), 2  # slots: units at a time on a node
 RAY = ExecutorConfig("ray")
 
 # Videos and their mean length in seconds, from the papers; frames that are stored of each, and the
@@ -183,12 +183,12 @@ def overhead(out: Path, repeats: int) -> dict[str, Any]:
 
 
 def growth(nodes: list[int], units: list[int]) -> list[dict[str, Any]]:
-    """Run units that sleep on simulated nodes of four CPUs: a core can watch many of them."""
+    """Run units that sleep on simulated nodes: a core can watch many of them."""
     found = []
     for n_nodes in nodes:
-        with cluster(n_nodes, 4):
+        with cluster(n_nodes, SLOTS):
             do = RayExecutor(RAY)
-            do(rest, {str(i): Unit((SLEEP_S,)) for i in range(4 * n_nodes)}, "start")
+            do(rest, {str(i): Unit((SLEEP_S,)) for i in range(SLOTS * n_nodes)}, "start")
             for n in units:
                 cpu, start = _cpu_s(), time.perf_counter()
                 do(
@@ -199,7 +199,7 @@ def growth(nodes: list[int], units: list[int]) -> list[dict[str, Any]]:
                     "unit",
                 )
                 wall = time.perf_counter() - start
-                slots = 4 * n_nodes
+                slots = SLOTS * n_nodes
                 found.append(
                     {
                         "nodes": n_nodes,
@@ -208,9 +208,23 @@ def growth(nodes: list[int], units: list[int]) -> list[dict[str, Any]]:
                         "asleep_ms_per_unit": 1e3 * SLEEP_S / min(n, slots),
                         "head_cpu_ms_per_unit": 1e3 * (_cpu_s() - cpu) / n,
                         "head_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+                        "raylet_mb": _resident_mb("raylet"),
+                        "worker_mb": _resident_mb("ray::"),
                     }
                 )
     return found
+
+
+def _resident_mb(name: str) -> float:
+    """Return the mean resident memory of processes whose name begins so."""
+    pages = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.joinpath("comm").read_text().startswith(name):
+                pages.append(int(process.joinpath("statm").read_text().split()[1]))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+    return float(np.mean(pages)) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _cpu_s() -> float:
