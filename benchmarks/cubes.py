@@ -42,6 +42,7 @@ from focusgym.runs.evaluation.pixel_runs import PixelRun
 DIGITS = DigitsConfig(n_frames=24, visible_share=0.15, most_visible_share=0.25)
 RANDOM = "random"  # the first stage: the networks that all policies are trained in
 # Name in the table, and options of ``fit cubes`` beside ``--networks``: the second stage.
+Played = tuple[Outcome, Outcome]  # what came of val and of test
 POLICIES = {
     "deep": (),
     "pixel": ("--gradient", "pixel"),
@@ -85,15 +86,15 @@ def second_stage(out: Path, networks: Path, name: str, seed: int, rate: float) -
     return fit(out, folder, *args, *POLICIES[name])
 
 
-def at_once(out: Path, quickstart: Path, verb: str) -> Path:
+def at_once(out: Path, quickstart: Path, verb: str, seed: int) -> Path:
     """Return the run of all networks, trained at once with the same rates and epochs."""
     parts = quickstart / "encoders"
     args = ["--glance-encoder", f"{parts / 'glance'}", "--local-encoder", f"{parts / 'local'}"]
     if verb == "cubes":
-        return fit(out, "joint_v3", *how(out, 0), *args, "--cubes", f"{MANY}")
+        return fit(out, f"joint_v3_{seed}", *how(out, seed), *args, "--cubes", f"{MANY}")
     preset = Path(__file__).with_name("digits_v2_hidden.yaml")
-    args += ["--preset", f"{preset}", "--videos", f"{out / 'data'}", "--seed", "0"]
-    return fit(out, "joint_v2", *args, verb=verb)
+    args += ["--preset", f"{preset}", "--videos", f"{out / 'data'}", "--seed", f"{seed}"]
+    return fit(out, f"joint_v2_{seed}", *args, verb=verb)
 
 
 def val_accuracy(run: Path) -> float:
@@ -113,9 +114,8 @@ def table_row(name: str, found: Sequence[Outcome]) -> str:
     every = np.stack([by_step(each) for each in found])  # (seeds, B, D + 1)
     cells = []
     for n in SHOWN:
-        seeds = every[:, :, n].mean(axis=1)
-        spread = f" ({seeds.min():.1f}–{seeds.max():.1f})" if len(seeds) > 1 else ""
-        cells.append(f"{interval(every[:, :, n].mean(axis=0))}{spread}")
+        seeds = every[:, :, n].mean(axis=1).tolist()
+        cells.append(f"{interval(every[:, :, n].mean(axis=0))}{spread(seeds)}")
     return f"| {name} | {len(found)} | {' | '.join(cells)} |"
 
 
@@ -146,50 +146,65 @@ def stopped(
     return found
 
 
-def print_exits(val: Outcome, test: Outcome) -> None:
+def print_exits(runs: Sequence[Played]) -> None:
     """Print Figure 6: accuracy at shares of the full cost, and what the entropy gains on others."""
     others = ("confidence", "random", "fixed")
     gains = " | ".join(f"over {name}" for name in others)
     print(f"\n| share of the full cost | spent of this budget | entropy | {gains} |")
     print("|---|---|---|---|---|---|")
-    full, spent = by_step(test)[:, -1].mean(), test.played.gmacs.mean(axis=0)
     for share in SHARES:
-        found = stopped(val, test, share, "entropy", 0)
-        found |= {"confidence": stopped(val, test, share, "confidence", 0)["confidence"]}
-        met, right = found["entropy"]
-        cells = [interval(right), *(interval(right - found[name][1], "+") for name in others)]
-        print(f"| {share:g} | {met:.3f} | {' | '.join(cells)} |")
-    print(f"all cubes: {full:.1f} %; the glance alone costs {spent[0] / spent[-1]:.3f}")
+        rights: dict[str, list[Points]] = {}
+        spent = []
+        for seed, (val, test) in enumerate(runs):
+            found = stopped(val, test, share, "entropy", seed)
+            found["confidence"] = stopped(val, test, share, "confidence", seed)["confidence"]
+            spent.append(found["entropy"][0])
+            for name, (_, right) in found.items():
+                rights.setdefault(name, []).append(right)
+        mean = {name: np.mean(each, axis=0) for name, each in rights.items()}
+        gain = [interval(mean["entropy"] - mean[name], "+") for name in others]
+        met = f"{np.mean(spent):.3f}{spread(spent, 3)}"
+        print(f"| {share:g} | {met} | {interval(mean['entropy'])} | {' | '.join(gain)} |")
+    full = [float(by_step(test)[:, -1].mean()) for _, test in runs]
+    costs = np.mean([test.played.gmacs.mean(axis=0) for _, test in runs], axis=0)
+    print(
+        f"all cubes: {np.mean(full):.1f}{spread(full)} %; the glance alone costs "
+        f"{costs[0] / costs[-1]:.3f}"
+    )
 
 
-def curve(val: Outcome, test: Outcome, budgets: Sequence[float]) -> list[float]:
-    """Return accuracies in percent at budgets, with exits by entropy; NaN below the first.
+def right_at(run: Played, budget: float) -> Points:
+    """Return what is right of each test video ``(B,)``, with exits by entropy, in percent.
 
     Args:
-        val: To solve the exits on.
-        test: To report on.
-        budgets: Mean GMACs of a video.
+        run: What came of val, to solve the exits on, and of test, to report on.
+        budget: Mean GMACs of a video.
     """
-    costs, spent = (torch.from_numpy(each.played.gmacs) for each in (val, test))
-    found = []
-    for budget in budgets:
-        if budget < float(costs[:, 0].mean()):
-            found.append(float("nan"))
-            continue
-        rule = solve_exits(val.logits, val.labels, costs, budget, "entropy")
-        done = apply_exits(test.logits, test.labels, spent, rule.exit_steps(test.logits))
-        found.append(100 * done.accuracy)
-    return found
+    val, test = run
+    costs, spent = (torch.from_numpy(each.played.gmacs) for each in run)
+    rule = solve_exits(val.logits, val.labels, costs, budget, "entropy")
+    done = apply_exits(test.logits, test.labels, spent, rule.exit_steps(test.logits))
+    return 100 * done.correct.numpy().astype(np.float64)
 
 
-def print_beside(v3: tuple[Outcome, Outcome], v2: tuple[Outcome, Outcome]) -> None:
-    """Print Table 2: V2+ and V3 at equal cost; each has what came of val and test."""
-    most = max(float(test.played.gmacs[:, -1].mean()) for _, test in (v3, v2))
-    least = max(float(val.played.gmacs[:, 0].mean()) for val, _ in (v3, v2))
-    budgets = np.geomspace(least, most, 8).tolist()
-    print("\n| MMACs of a video | AdaFocusV2+ | AdaFocusV3 |\n|---|---|---|")
-    for budget, *right in zip(budgets, curve(*v2, budgets), curve(*v3, budgets), strict=True):
-        print(f"| {1e3 * budget:.1f} | {' | '.join(f'{each:.1f}' for each in right)} |")
+def print_beside(v3: Sequence[Played], v2: Sequence[Played]) -> None:
+    """Print Table 2: V2+ and V3 at equal cost, over the same seeds."""
+    least = max(float(val.played.gmacs[:, 0].mean()) for val, _ in (*v3, *v2))
+    most = max(float(test.played.gmacs[:, -1].mean()) for _, test in (*v3, *v2))
+    print("\n| MMACs of a video | AdaFocusV2+ | AdaFocusV3 | V3 less V2+ |\n|---|---|---|---|")
+    for budget in np.geomspace(least, most, 8).tolist():
+        rights = [[right_at(run, budget) for run in runs] for runs in (v2, v3)]
+        cells = [
+            f"{np.mean(each):.1f}{spread([float(right.mean()) for right in each])}"
+            for each in rights
+        ]
+        gain = interval(np.mean(rights[1], axis=0) - np.mean(rights[0], axis=0), "+")
+        print(f"| {1e3 * budget:.1f} | {' | '.join(cells)} | {gain} |")
+
+
+def spread(seeds: Sequence[float], digits: int = 1) -> str:
+    """Return the smallest and the largest of some seeds, in parentheses."""
+    return f" ({min(seeds):.{digits}f}–{max(seeds):.{digits}f})" if len(seeds) > 1 else ""
 
 
 def at_size() -> CubeRecognizer:
@@ -247,6 +262,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("quickstarts", type=Path, nargs="*")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--at-once", action="store_true", help="print Figure 6 and Table 2 alone")
     parser.add_argument("--timing", action="store_true", help="print the throughput alone")
     asked = parser.parse_args()
     if asked.timing:
@@ -260,6 +276,9 @@ def main() -> None:
     if not (out / "data").is_dir():
         make_digits(DIGITS, out / "data")
     folders = [asked.quickstarts[s % len(asked.quickstarts)] for s in range(asked.seeds)]
+    if asked.at_once:
+        beside(out, folders)
+        return
     stages = [first_stage(out, folder, seed) for seed, folder in enumerate(folders)]
     rates = {name: best_rate(out, stages[0], name) for name in ("deep", "pixel")}
     runs: dict[str, list[PixelRun]] = {RANDOM: [find_pixel_run(stage) for stage in stages]}
@@ -279,15 +298,23 @@ def main() -> None:
         for n in (1, 8):
             gain = interval(points(test["deep"], n) - points(test[name], n), "+")
             print(f"deep less {name}, after {n}: {gain} points")
-    curves = []
+    beside(out, folders)
+
+
+def beside(out: Path, quickstarts: Sequence[Path]) -> None:
+    """Train all networks at once, with a seed for each quickstart; print Figure 6 and Table 2."""
+    found = []
     for name, verb in (("AdaFocusV3", "cubes"), ("AdaFocusV2", "end-to-end")):
-        run = find_pixel_run(at_once(out, folders[0], verb))
-        val, found = run.play("val")[0], run.play("test")[0]
-        curves.append((val, found))
-        print(f"{name}, all networks at once: {by_step(found).mean(axis=0).round(1).tolist()}")
+        runs: list[Played] = []
+        for seed, folder in enumerate(quickstarts):
+            run = find_pixel_run(at_once(out, folder, verb, seed))
+            runs.append((run.play("val")[0], run.play("test", seed=seed)[0]))
+        steps = np.mean([by_step(test).mean(axis=0) for _, test in runs], axis=0)
+        print(f"{name}, all networks at once: {steps.round(1).tolist()}", flush=True)
         if verb == "cubes":
-            print_exits(val, found)
-    print_beside(*curves)
+            print_exits(runs)
+        found.append(runs)
+    print_beside(*found)
 
 
 if __name__ == "__main__":

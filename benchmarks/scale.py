@@ -52,8 +52,8 @@ T, GMACS, FEATURE_BYTES = 16, 16 * (0.33 + 49 * 1.33), 16 * (49 * 2048 + 50 * 12
 SETS = {"ActivityNet": (14_950, 117), "FCVID": (91_223, 167), "Mini-Kinetics": (131_082, 10)}
 CORES, NODES = 16, (1, 8, 64, 1000)
 # Assumed, for one machine cannot measure them: bytes of a second of video; bytes per second of a
-# node's network, and of the storage that all nodes share.
-VIDEO_BYTES_S, NODE_NET, STORAGE = 60e3, 1.25e9, 5e9
+# node's network, and of the storage that all nodes share; dollars for an hour of a node.
+VIDEO_BYTES_S, NODE_NET, STORAGE, NODE_PRICE = 60e3, 1.25e9, 5e9, 0.7
 
 
 def main() -> None:
@@ -312,6 +312,7 @@ def table() -> dict[str, Any]:
                     "set": name,
                     "nodes": nodes,
                     "hours": round(hours, 3),
+                    "dollars": round(nodes * hours * NODE_PRICE, 1),
                     "bottleneck": max(seconds, key=lambda part: seconds[part]),
                     **{f"{part}_h": round(s / 3600, 3) for part, s in seconds.items()},
                 }
