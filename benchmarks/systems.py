@@ -294,7 +294,7 @@ def main() -> None:
     compared = args.out / "compare"
     focusgym(
         *("compare", compared, "--preset", "digits", "--cache", args.out / "cache"),
-        *("--clips-cache", args.out / "clips", "--reward", "increment_over_random"),
+        *("--clips-cache", args.out / "clips", "--reward", "increment_over_random", "--oracle"),
         *("--patch", PATCH.partition(":")[0], "--systems", *args.systems),
         *("--decisions", args.decisions, "--seeds", args.seeds, "--time", args.time),
         *given[end + 1 :],
