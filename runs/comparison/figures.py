@@ -197,7 +197,7 @@ def plane(
         figure.data[-1].marker.size = [_FRONT_PX if each else _MARK_PX for each in on_front]
         if all(row[quality]["interval"] for row in rows):
             bounds = 100 * np.array([row[quality]["interval"] for row in rows])
-            figure.data[-1].error_y = _errors(accuracy, bounds) | {"width": 3, "thickness": 1}
+            figure.data[-1].error_y = _errors(accuracy, bounds) | {"width": 2, "thickness": 0.6}
         above, names = "top", [""] * len(rows)
         if rows[0]["kind"] == "plus":  # the cheap end is named: nothing is drawn where less is paid
             names[0] = f"{rows[0]['patch_px']} px, η={rows[0]['keep_ratio']:g}"
