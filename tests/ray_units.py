@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+from focusgym.runs.comparison import grid
+
 
 def note(path: Path, text: object) -> None:
     """Add a line to a file."""
@@ -30,6 +32,12 @@ def wait(notes: Path, name: str, go: Path) -> str:
         time.sleep(0.05)
     note(notes / f"{name}.done", os.getpid())
     return name
+
+
+def train_cell(notes: Path, job: grid.Job) -> None:
+    """Train a cell of a comparison, once `wait` has returned."""
+    wait(notes, str(job.config.seed), notes / "go")
+    grid._train_cell(job)
 
 
 def fail(message: str) -> None:

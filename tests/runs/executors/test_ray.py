@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,6 +21,7 @@ from support import write_cache
 
 from focusgym.feature_cache import DigitsConfig, make_digits
 from focusgym.runs.cli import main
+from focusgym.runs.comparison import grid
 from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.executors import caches
 from focusgym.runs.executors.local import in_turn
@@ -90,6 +92,18 @@ def kill(cluster: Any, node_id: str) -> None:
 def spare(cluster: Any) -> str:
     """Return the id of a node that is not the head."""
     return str(next(iter(cluster.worker_nodes)).node_id)
+
+
+def kill_at_work(cluster: Any, notes: Path, n: int, killed: list[str]) -> None:
+    """Kill a node at which a unit waits, once n of them do; then let all go."""
+    wait_for(lambda: all(begun(notes, str(i)) for i in range(n)))
+    nodes = {name: begun(notes, name)[0][0] for name in map(str, range(n))}
+    head = cluster.head_node.node_id
+    name = next(name for name, node in nodes.items() if node != head)
+    killed.append(name)
+    kill(cluster, nodes[name])
+    wait_for(lambda: not _alive(int(begun(notes, name)[0][1])))  # it ends with its node
+    (notes / "go").touch()
 
 
 def test_units_that_fail_are_told(cluster: Any, notes: Path) -> None:
@@ -177,16 +191,25 @@ def test_a_node_that_cannot_begin() -> None:
 
 
 def test_a_comparison_is_the_same(
-    cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Any, notes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On nodes that share no files; a second call trains nothing; its runs are evaluated alike."""
+    """On nodes that share no files, one of which is killed at a cell; its runs are read alike."""
     write_cache(tmp_path / "cache", n=20)
     compare = ["--cache", str(tmp_path / "cache"), *HOW, "--seeds", "2", "--reward", "increments"]
     on_ray = ["--executor", "ray", "--transfer", "object-store"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("focusgym.runs.verbs.compare.executor_of", lambda *_: nullcontext(in_turn))
         main(["compare", str(tmp_path / "here"), *compare])
-    main(["compare", str(tmp_path / "there"), *compare, *on_ray])
+    killed: list[str] = []
+    thread = Thread(target=kill_at_work, args=(cluster, notes, 2, killed))
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "_train_cell", partial(ray_units.train_cell, notes))
+        main(["compare", str(tmp_path / "there"), *compare, *on_ray])
+    thread.join()
+    cluster.add_node(wait=False, **CPUS)  # in its place
+    times = {name: len(begun(notes, name)) for name in ("0", "1")}
+    assert times == {name: 1 + (name in killed) for name in times}
     here, there = ((tmp_path / name / "results.csv").read_text() for name in ("here", "there"))
     assert here == there
     cells = sorted(map(str, (tmp_path / "there" / "cells").glob("*/*/*")))
@@ -242,19 +265,8 @@ def test_what_a_dead_node_was_at_is_begun_elsewhere(
     cluster: Any, notes: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What was finished is not; no more units are given out than are asked for."""
-    head = cluster.head_node.node_id
     killed: list[str] = []
-
-    def act() -> None:
-        wait_for(lambda: all(begun(notes, str(i)) for i in range(3)))
-        nodes = {name: begun(notes, name)[0][0] for name in map(str, range(3))}
-        name = next(name for name, node in nodes.items() if node != head)
-        killed.append(name)
-        kill(cluster, nodes[name])
-        wait_for(lambda: not _alive(int(begun(notes, name)[0][1])))  # it ends with its node
-        (notes / "go").touch()
-
-    thread = Thread(target=act)
+    thread = Thread(target=kill_at_work, args=(cluster, notes, 3, killed))
     thread.start()
     do = RayExecutor(ExecutorConfig("ray"), jobs=3)
     found = do(ray_units.wait, waiters(notes, 6), "waiting", 2, "unit")
