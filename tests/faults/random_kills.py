@@ -12,13 +12,14 @@ import argparse
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,10 +42,9 @@ from focusgym.feature_cache import DigitsConfig, make_digits
 from focusgym.feature_cache.building import writer
 from focusgym.runs.cli import main as focusgym
 from focusgym.runs.comparison import grid
-from focusgym.runs.configs.quickstart import QuickstartConfig
 from focusgym.runs.training import policy_run
 from focusgym.runs.training.recipes import DIGITS, adamw
-from focusgym.runs.verbs.quickstart import quickstart
+from focusgym.runs.verbs import quickstart
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SAME, OTHER, STUCK, FAILED = "same", "other content", "does not go on", "failed"
@@ -107,7 +107,8 @@ def compare(files: Path, out: Path) -> None:
 
 
 def whole_job(files: Path, out: Path) -> None:
-    quickstart(QuickstartConfig(out=out), TINY)
+    quickstart.DIGITS = TINY
+    focusgym(["quickstart", "--out", str(out)])
 
 
 VERBS = {
@@ -169,20 +170,30 @@ class Alone(NamedTuple):
 
 def alone(name: str, files: Path, folder: Path) -> Alone:
     """Run a verb without signals."""
-    out = folder / f"{name} alone" / "out"
-    out.parent.mkdir()
-    child = begin(lambda: silently(name, files, out), folder / "said")
-    seconds = wait(child, None, signal.SIGKILL)[1]
-    assert out.is_dir(), (folder / "said.err").read_text()
-    return Alone(contents(out, VERBS[name].same), seconds)
+    with place_in(folder) as out:
+        child = begin(lambda: silently(name, files, out), folder / "said")
+        seconds = wait(child, None, signal.SIGKILL)[1]
+        assert out.is_dir(), (folder / "said.err").read_text()
+        return Alone(contents(out, VERBS[name].same), seconds)
+
+
+@contextmanager
+def place_in(folder: Path) -> Iterator[Path]:
+    """Give the folder that a verb writes, always the same: a manifest says where videos are."""
+    place = folder / "place"
+    place.mkdir()
+    try:
+        yield place / "out"
+    finally:
+        shutil.rmtree(place)
 
 
 def disturbed(
     name: str, files: Path, folder: Path, undisturbed: Alone, rng: np.random.Generator, most: int
 ) -> list[dict[str, Any]]:
     """Run a verb with up to three signals, go on to the end, and compare; a result per signal."""
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        out, said = Path(place) / "out", Path(place) / "said"
+    with place_in(folder) as out:
+        said = folder / "said"
         sent: list[dict[str, Any]] = []
         outcome = why = ""
         for _ in range(min(most, int(rng.integers(1, MOST_KILLS + 1)))):
@@ -205,7 +216,7 @@ def disturbed(
                 keys = found.keys() | undisturbed.files.keys()
                 other = sorted(k for k in keys if found.get(k) != undisturbed.files.get(k))
                 outcome, why = (OTHER if other else SAME), ", ".join(other[:5])
-        left = {path.name for path in Path(place).iterdir()} - {"out", "said.out", "said.err"}
+        left = {path.name for path in out.parent.iterdir()} - {"out"}
         if left and outcome == SAME:
             outcome, why = OTHER, f"left beside it: {', '.join(sorted(left))}"
         return [{**each, "outcome": outcome, "why": why} for each in sent]
