@@ -53,6 +53,14 @@ class Range:
         """Whether all numbers of the range are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is one of these."""
+        if self.choices:
+            return value in self.choices
+        kinds = int if self.is_integer else (int, float)
+        right = isinstance(value, kinds) and not isinstance(value, bool)
+        return right and self.low <= value <= self.high
+
 
 @dataclass(frozen=True)
 class Space:
@@ -72,14 +80,21 @@ class Space:
 
     @property
     def fingerprint(self) -> str:
-        """Tells spaces apart by what they say, however it is written."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Tells spaces apart by what they and the preset say, however it is written."""
+        said = asdict(self) | {"preset": self._of_preset()}
+        return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
     @property
     def device(self) -> str:
         """Where the trials compute, as of ``--device``."""
-        of_preset = {} if self.preset is None else preset_options(self.preset, self.verb)
-        return str(self.fixed.get("device", of_preset.get("device", "cpu")))
+        return str(self.option("device") or "cpu")
+
+    def option(self, name: str) -> Any:
+        """Return what all trials have of an option; None where the verb's default holds."""
+        return self.fixed.get(name, self._of_preset().get(name))
+
+    def _of_preset(self) -> dict[str, Any]:
+        return {} if self.preset is None else preset_options(self.preset, self.verb)
 
     def command(self, out: Path, chosen: Mapping[str, Any]) -> list[str]:
         """Return the command line of a trial, without ``focusgym``.
@@ -108,6 +123,8 @@ def read_space(path: Path) -> Space:
             )
         ((verb, section),) = content.items()
         read = {str(key).replace("_", "-"): value for key, value in section.items()}
+        if len(read) < len(section):
+            raise PresetError(f"{path}: {verb}: expected each option once; got {[*section]}")
         preset = read.pop("preset", None)
         check_keys(str(path), verb, read, options_of(VERBS[verb]))
         if preset is not None:
@@ -153,12 +170,18 @@ def _numbers(where: str, given: Mapping[str, Any]) -> Range:
     )
     log, step = given.get("log", False), given.get("step")
     if not {"low", "high"} <= given.keys() <= _RANGE or not are_numbers or log not in (True, False):
-        raise PresetError(f"{where}: {_EXPECTED}; got {given!r}")
+        hint = " (YAML reads 1e-4 as a text, and 1.0e-4 as a number)"
+        texts = any(isinstance(x, str) for x in numbers)
+        raise PresetError(f"{where}: {_EXPECTED}; got {given!r}{hint if texts else ''}")
     low, high = given["low"], given["high"]
     if not low < high or (log and low <= 0) or (step is not None and (log or step <= 0)):
         raise PresetError(
             f"{where}: expected low below high, both positive where log is true, and a positive "
             f"step or log, not both; got {given!r}"
+        )
+    if not math.isfinite(high - low) or (step is not None and step > high - low):
+        raise PresetError(
+            f"{where}: expected a finite range, and a step of at most high less low; got {given!r}"
         )
     if not isinstance(step or 1, int) and isinstance(low, int) and isinstance(high, int):
         raise PresetError(

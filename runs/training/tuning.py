@@ -16,6 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...recognizer import FocusgymError, Purpose, generator, in_words
@@ -158,8 +159,9 @@ def run_trial(space: Space, place: Path, trial: Trial) -> None:
     if failed:
         return _write(place, replace(trial, failed=failed))
     found = json.loads(said)
-    of_policy = space.verb == "train"
-    accuracy = found["policies"][0]["mean_accuracy"] if of_policy else found["val_accuracy"]
+    accuracy = found.get("val_accuracy")
+    if accuracy is None:  # of a policy
+        accuracy = fmean(found["policies"][0]["accuracy_by_step"])
     return _write(place, replace(trial, accuracy=float(accuracy)))
 
 
@@ -180,10 +182,18 @@ def read_trials(out: Path, space: Space) -> list[Trial]:
                 f"{path} is damaged ({in_words(error)}): put it back; or remove the folders of "
                 "this trial and of all later ones, which are then tried again"
             ) from error
-        if trial.chosen.keys() != space.searched.keys():
+        if trial.chosen.keys() != space.searched.keys() or not all(
+            space.searched[name].holds(value) for name, value in trial.chosen.items()
+        ):
             raise TuningError(
-                f"{path} chose {', '.join(trial.chosen)}; the space searches for "
-                f"{', '.join(space.searched)}: give another folder"
+                f"{path} chose {trial.chosen}; the space searches for "
+                f"{', '.join(space.searched)}, in ranges that do not hold that: give another folder"
+            )
+        if trial.number != number or not 0 <= (trial.accuracy or 0) <= 1:
+            raise TuningError(
+                f"{path} is damaged (it is of trial {trial.number} with the accuracy "
+                f"{trial.accuracy}, expected trial {number} and a share): put it back; or remove "
+                "the folders of this trial and of all later ones, which are then tried again"
             )
         found.append(trial)
     return found

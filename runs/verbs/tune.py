@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from ...feature_cache import read_manifest
 from ...recognizer.files.whole import write_whole
 from ..configs.tune import TuneConfig
 from ..executors import executor_of
@@ -33,6 +35,7 @@ def tune(config: TuneConfig) -> dict[str, Any]:
 
     Raises:
         UsageError: If the space cannot be used.
+        CacheError: If the cache that it names cannot be.
         OutputError: If something is in the way, or another search was begun there.
         TuningError, FailedError: As `search`.
     """
@@ -42,6 +45,10 @@ def tune(config: TuneConfig) -> dict[str, Any]:
         raise UsageError(str(error)) from None
     jobs = config.jobs or os.cpu_count() or 1
     may_change, data = ("trials", "jobs", "space"), {"space": space.fingerprint}
+    if (cache := space.option("cache")) is not None:
+        data |= {
+            f"{cache} {name}": of for name, of in read_manifest(Path(cache))["fingerprints"].items()
+        }
     with run_folder(config.out, "tune", config, data, resume=None, may_change=may_change):
         with executor_of(config.where, device_of(space.device), config.out, jobs) as do:
             trials = search(space, config.out, config.trials, jobs, config.seed, do)

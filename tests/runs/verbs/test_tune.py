@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from support import write_cache
+from support import write_cache, write_classifier
 
 from focusgym.runs import cli
 from focusgym.runs.cli import main
+from focusgym.runs.evaluation.trace import play
+from focusgym.runs.evaluation.trained import find_trained
 from focusgym.runs.executors import local
 from focusgym.runs.executors.units import Unit
 from focusgym.runs.options.presets import PresetError
@@ -74,6 +76,9 @@ def test_a_space_becomes_commands(tmp_path: Path) -> None:
         ("train", {"lr": {"low": 1}}, "lr: expected {low: NUMBER, high: NUMBER}"),
         ("train", {"lr": {"low": 2, "high": 1}}, "lr: expected low below high"),
         ("train", {"lr": {"low": 0, "high": 1, "log": True}}, "both positive where log is true"),
+        ("train", {"lr": {"low": -1e308, "high": 1e308}}, "lr: expected a finite range"),
+        ("train", {"lr": {"low": 0.01, "high": 0.1, "step": 1}}, "a step of at most high less low"),
+        ("train", {"lr": {"low": "1e-4", "high": 0.1}}, "YAML reads 1e-4 as a text"),
         ("train", {"lr": {"choose": [1e-3]}}, "lr: choose: expected two values or more"),
         ("train", {"hidden": {"choose": [64, "many"]}}, "hidden must be"),
         ("train", {"hiden": RATE}, "train has no option 'hiden', did you mean 'hidden'"),
@@ -188,7 +193,7 @@ def test_a_trial_of_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         said.append(words)
         run = Path(words[1])
         if words[0] == "evaluate":
-            print(json.dumps({"policies": [{"mean_accuracy": 0.25}]}))
+            print(json.dumps({"policies": [{"accuracy_by_step": [0.125, 0.375]}]}))
         elif "--lr=2" in words:
             run.mkdir()
             (run / "config.yaml").touch()
@@ -227,6 +232,25 @@ def test_a_trial_of_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert not (places[lr] / "trial.json").exists()
 
 
+def test_a_policy_is_measured(
+    tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real training, and its accuracy on val, the mean over the steps."""
+    cache = write_cache(tmp_path / "cache", n=24)
+    f_c = write_classifier(cache, tmp_path / "f_c")
+    small = {"n-envs": 6, "minibatch": 3, "conv-channels": 2, "hidden": 6, "epochs": 1}
+    fixed = {"cache": str(cache.root), "classifier": str(f_c), **small}
+    (tmp_path / "0").mkdir()
+    space = Space("train", fixed, {"lr": Range(low=1e-4, high=1e-2)})
+    run_trial(space, tmp_path / "0", Trial(0, {"lr": 1e-3}))
+    kept = json.loads((tmp_path / "0" / "trial.json").read_text())
+    assert kept["failed"] == ""
+    played = find_trained(tmp_path / "0" / "run")
+    videos = played.cache.split("val")
+    right = play(played.engine, played.agent, videos, played.cost)[0].correct
+    assert kept["accuracy"] == pytest.approx(right.mean())
+
+
 def test_a_classifier_is_tuned(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -244,6 +268,10 @@ def test_a_classifier_is_tuned(
         hidden={"choose": [4, 8]},
         lr_classifier=RATE,
     )
+    twice = tmp_path / "twice.yaml"
+    twice.write_text(space.read_text().replace("  epochs: 1", "  lr_classifier: 1.0\n  epochs: 1"))
+    with pytest.raises(PresetError, match="expected each option once"):
+        read_space(twice)
     out = tmp_path / "out"
     main(["tune", f"{out}", f"{space}", "--trials", "2", "--jobs", "2"])
     said = capsys.readouterr().out
