@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from tqdm import tqdm
 
 from ...envs import FeatureSource, FocusVecEnv, make_sb3
@@ -101,9 +103,11 @@ def make_system(
             f"{learner.algorithm!r}, which is {algorithm!r}"
         )
     given = {**({"n_steps": 4 * steps} if rollouts else {}), **learner.keywords}
-    on, policy = str(env.player.cache.device), learner.policy
-    if ":" in policy:
-        policy = find("policy", policy, {}, trusted=True)
+    on, policy = str(env.player.cache.device), _policy(learner.policy)
+    for option, parameter in inspect.signature(algorithm).parameters.items():
+        value = given.get(option, parameter.default)
+        if isinstance(parameter.default, int | float) and isinstance(value, str):
+            raise ValueError(f"{learner.algorithm}: {option} must be a number; got {value!r}")
     try:
         model = algorithm(policy, env, seed=seed, device=on, **given)
     except (TypeError, AssertionError) as error:
@@ -114,6 +118,19 @@ def make_system(
     # Off-policy algorithms have no rollouts: their n_steps, if any, is another thing.
     rollout = learner.n_envs * (model.n_steps if isinstance(model, OnPolicyAlgorithm) else 1)
     return SystemModel(name, asked, learner, model, -(-learner.decisions // rollout) * rollout)
+
+
+def _policy(name: str) -> str | type[BasePolicy]:
+    """Return a policy's name in Stable-Baselines3, or a class of your own."""
+    if ":" not in name:
+        return name
+    found = find("policy", name, {}, trusted=True)
+    if not (isinstance(found, type) and issubclass(found, BasePolicy)):
+        raise ValueError(
+            "policy must be a class derived from Stable-Baselines3's BasePolicy; got "
+            f"{name!r}, which is {found!r}"
+        )
+    return found
 
 
 def model_gmacs(model: BaseAlgorithm, env: FocusVecEnv) -> float:

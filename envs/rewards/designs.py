@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -206,8 +207,9 @@ def make_design(reward: Reward) -> RewardDesign:
         reward: One of
 
             - a name: one of `DESIGNS`, or ``module:attribute`` of a function of `Confidences`, of
-              a `RewardDesign`, or of a class or function that gives one of these when it is called
-              with the parameters;
+              a `RewardDesign`, or of a class of these, which is called with the parameters. A name
+              may come from a file of somebody else, so nothing of Python's own modules is taken,
+              and no class without a ``__call__`` of its own;
             - a mapping of ``name`` and parameters, such as
               ``{"name": "increment_over_random", "draws": None}``. Parameters of a function of
               `Confidences` are its keywords;
@@ -230,10 +232,18 @@ def make_design(reward: Reward) -> RewardDesign:
             f"Confidences; got {reward!r}"
         )
     attribute = _find(name)
-    asks = hasattr(attribute, "draws") or hasattr(attribute, "compares_skip")
-    makes = not callable(attribute) or (not asks and _takes(attribute, parameters))
-    if makes or isinstance(attribute, type):
+    if isinstance(attribute, type):
+        if not any("__call__" in each.__dict__ for each in attribute.__mro__):
+            raise ValueError(
+                f"reward {name!r} is a class whose instances cannot be called: a reward design is "
+                "called with Confidences, and returns (B,) rewards"
+            )
         return _called(attribute, parameters, name)
+    if not callable(attribute):
+        raise ValueError(
+            f"reward {name!r} is {type(attribute).__name__!r} and cannot be called: give a "
+            "function of Confidences, or a class of such functions"
+        )
     if not _takes(attribute, parameters, None):
         raise ValueError(
             f"reward {name!r} does not take {parameters}: it is called with Confidences and these "
@@ -269,7 +279,7 @@ def stored_reward(reward: Reward) -> str | Mapping[str, Any]:
 
 
 def _called(attribute: Any, parameters: Mapping[str, Any], reward: Reward) -> RewardDesign:
-    """Return the design that a class, or a function that makes designs, gives."""
+    """Return the design that a class gives."""
     try:
         design = attribute(**parameters)
     except TypeError as error:
@@ -313,10 +323,26 @@ def _find(name: str) -> Any:
             f"unknown reward {name!r}: choose one of {', '.join(DESIGNS)}, or give your own as "
             "'module:attribute'"
         )
+    places = [module]
     try:
-        return getattr(import_module(module), attribute)
+        if not _is_pythons(module):
+            found = getattr(import_module(module), attribute)
+            if not (inspect.isclass(found) or inspect.isroutine(found)):
+                return found
+            places.append(found.__module__ or "builtins")  # it may have been imported there
+            if not _is_pythons(places[-1]):
+                return found
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"reward {name!r} cannot be imported ({error}): expected 'module:attribute' of a "
             "module that Python finds"
         ) from error
+    raise ValueError(
+        f"reward {name!r} is of Python's own module {places[-1]}, which holds no reward: expected "
+        "'module:attribute' of something of yours"
+    )
+
+
+def _is_pythons(module: str) -> bool:
+    """Return whether a module is of Python's own: what a file names there must not be called."""
+    return module.partition(".")[0] in sys.stdlib_module_names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import system  # noqa: F401  # as a module of somebody else may have it
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,6 @@ class Gain:
         return self.weight * (p.chosen - p.previous)
 
 
-def gains(weight: float = 3.0) -> Any:
-    """Gives a design when it is called."""
-    return lambda p: Gain(weight)(p)
-
-
 @pytest.mark.parametrize("labels", ["first", "mean"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_function_gets_what_loops_say_in_every_face(
@@ -119,8 +115,7 @@ def test_a_function_gets_what_loops_say_in_every_face(
         ({"name": f"{__name__}:surprise", "weight": 1.0}, f"{__name__}:surprise"),
         (lambda p: 2 * (p.chosen - p.previous), f"{__name__}:Gain"),
         (Gain(), Gain),
-        (Gain(3.0), f"{__name__}:gains"),
-        ({"name": f"{__name__}:gains", "weight": 2.0}, {"name": f"{__name__}:Gain", "weight": 2.0}),
+        (Gain(3.0), {"name": f"{__name__}:Gain", "weight": 3.0}),
         (over_random, {"name": "increment_over_random", "draws": 2}),
         (f"{__name__}:over_random", over_random),
     ],
@@ -142,8 +137,15 @@ def test_a_function_by_itself_or_by_its_name(tmp_path: Path, reward: Any, same: 
         (lambda p: p.chosen.sum(), r"reward .*<lambda> must return \(1,\) finite numbers"),
         (lambda p: p.nothing, r"<lambda> fails on 1 confidences .*no attribute 'nothing'"),
         (type("Incomplete", (), {}), "Incomplete gave .*cannot be called"),
+        (f"{__name__}:Literal", "is a class whose instances cannot be called"),
         ({"name": f"{__name__}:surprise", "height": 1}, r"does not take {'height': 1}: .*weight: "),
-        (f"{__name__}:SMALL", "SMALL' does not take {}: 'dict' object is not callable"),
+        (f"{__name__}:SMALL", "SMALL' is 'dict' and cannot be called"),
+        (
+            {"name": "os:system", "command": "exit 1"},
+            "is of Python's own module os, which holds no",
+        ),
+        ({"name": "subprocess:Popen", "args": "false"}, "is of Python's own module subprocess"),
+        ({"name": f"{__name__}:system", "command": "exit 1"}, "is of Python's own module posix"),
     ],
 )
 def test_what_is_wrong_with_a_function_is_told_before_it_is_played(
@@ -174,7 +176,11 @@ def test_where_json_is_wanted_a_python_object_is_refused(tmp_path: Path) -> None
     files = Literal(tmp_path).files
     by_name = r"put it into a module, and give its name as 'module:attribute', such as "
     for make in (gymnasium.make, gymnasium.make_vec):
-        for reward, name in ((surprise, "surprise"), (Gain(), "Gain"), (gains(), "my_reward")):
+        for reward, name in (
+            (surprise, "surprise"),
+            (Gain(), "Gain"),
+            (lambda p: p.chosen, "my_reward"),
+        ):
             env = make("focusgym/AdaFocus-v0", **files, reward=reward)
             with pytest.raises(ValueError, match=f"{by_name}'.*:{name}'"):
                 env.spec.to_json()
