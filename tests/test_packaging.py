@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ["recognizer", "feature_cache", "envs", "agents", "runs"]
@@ -31,6 +33,18 @@ def test_every_folder_is_packaged_and_mapped() -> None:
     assert sorted(options["packages"].split()) == expected
     assert options["package_dir"].strip() == "focusgym = ."
     assert not (ROOT / "focusgym").exists(), "the repository itself is the package focusgym"
+
+
+def test_the_oldest_libraries_are_those_that_setup_cfg_allows() -> None:
+    config, floor = setup_cfg(), r"(?m)^([\w-]+)[>=]=([\d.]+)"
+    needed = re.findall(floor, config["options"]["install_requires"])
+    dev = re.findall(floor, config["options.extras_require"]["dev"])
+    oldest = re.findall(floor, (ROOT / "tests" / "oldest.txt").read_text())
+    assert {name for name, _ in needed} <= {name for name, _ in oldest}
+    allowed = {name: Version(version) for name, version in needed + dev}
+    assert {name: Version(version) for name, version in oldest} == {
+        name: allowed[name] for name, _ in oldest
+    }
 
 
 @pytest.mark.parametrize("room", ROOMS)

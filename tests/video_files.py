@@ -224,6 +224,8 @@ def plain_decode(path: Path) -> Shown:
     """Decode a file from the first frame to the last, without seeking."""
     converter = VideoReformatter()  # one for all frames: to set one up takes longer than to convert
     with av.open(f"file:{path}", metadata_errors="ignore") as container:
+        if container.streams.video and container.streams.video[0].codec_context is None:
+            raise ValueError(f"{path}: no decoder")  # PyAV before 18.1 would end the process
         frames = list(container.decode(video=0))
     pictures = [upright(each, converter) for each in frames]
     return Shown(np.stack(pictures), [each.time for each in frames])

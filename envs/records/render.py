@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -254,4 +253,4 @@ def _font(size_px: int) -> Font:
     from matplotlib import get_data_path
 
     # matplotlib's: it has Latin, Greek and Cyrillic letters, where Pillow's own has plain ones.
-    return ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size_px)
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size_px)

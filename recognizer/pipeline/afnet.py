@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from .base import VideoRecognizer
 from .checks import check_finite, check_pixels
 from .look import GLANCE_PIXELS, autocast, autocast_dtype, batches
 from .recognition import Recognition
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 @dataclass(frozen=True)

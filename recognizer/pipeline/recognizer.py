@@ -6,7 +6,7 @@ import copy
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from torch import nn
 
@@ -18,6 +18,9 @@ from ..exits import ExitRule
 from ..files.bundle import write_bundle
 from .base import VideoRecognizer
 from .checks import check_channels
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class Framed(Protocol):

@@ -188,7 +188,7 @@ def _draw_band(done: Sequence[Step], width: int) -> NDArray[np.uint8]:
     """Return the band ``(height, W, 3)`` after some decisions: two lines of text."""
     size = min(width // 22, MOST_FONT_PX)
     # matplotlib's: it has Latin, Greek and Cyrillic letters, where Pillow's own has plain ones.
-    font = ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
     image = Image.new("RGB", (width, 2 * (3 * size // 2)), BAND)
     draw = ImageDraw.Draw(image)
     says, verdict, colour = "no prediction yet", "", GREY

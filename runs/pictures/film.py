@@ -50,7 +50,7 @@ def write_film(path: Path, episodes: Sequence[Episode], names: Sequence[str]) ->
 
 
 def _title(name: str, width: int) -> NDArray[np.uint8]:
-    font = ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans-Bold.ttf", 15)
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", 15)
     image = Image.new("RGB", (width, _TITLE_PX), _DARK)
     while name and font.getlength(name) > width - 2 * _GAP_PX:
         name = name[:-1]
