@@ -39,6 +39,7 @@ FRAME_PX, STEPS = 64, 6  # of the quickstart
 SIDES = (64, 32, 16)  # px
 BITS = (4, 2)
 PROFILES = ("reuse0", "reuse50", "reuse50_skip25")
+SINGLE = "a single option in every segment"
 PATCH = "28:7"  # side and candidates per axis
 SEED = 0
 RESAMPLES = 10_000
@@ -220,7 +221,7 @@ def lines_of(system: System) -> dict[str, Line]:
     if system.places == "patches":
         return {}  # clip_random and others are rows of the table
     if system.several_groups:
-        return {"a single option in every segment": resolution_line}
+        return {SINGLE: resolution_line}
     lines: dict[str, Line] = {"a uniform subset": uniform_line}
     if system.classifier.order == "coarse_to_fine":
         lines["a coarse-to-fine prefix"] = prefix_line
@@ -265,6 +266,19 @@ def print_controls(compared: Path) -> None:
             cells = [f"{cost:.2f}", f"{np.mean([each.right for each in found]):.1f}"]
             cells += [interval(np.mean(each, axis=0)) for each in gains.values()]
             print(f"| {' | '.join([label.replace('-', ' ', 1), *cells])} |")
+        if SINGLE in lines:
+            settings = [stored_settings(run, "train") for runs in rows.values() for run in runs]
+            folders = dict.fromkeys(said["classifier"] for said in settings)
+            print_line([*zip(*(drawn[folder, SINGLE] for folder in folders), strict=True)])
+
+
+def print_line(points: Sequence[Sequence[Played]]) -> None:
+    """Print what each point of a line comes to: means over the seeds of f_C."""
+    print("\n| in every segment | MMACs | accuracy, % |\n|---|---|---|")
+    for seeds in points:
+        cost, rights = 1e3 * seeds[0].gmacs, [float(each.right.mean()) for each in seeds]
+        spread = f"{min(rights):.1f}–{max(rights):.1f}"
+        print(f"| {seeds[0].label} | {cost:.2f} | {np.mean(rights):.1f} ({spread}) |")
 
 
 def focusgym(*words: object) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 from ...agents import LearnedSystem, System, find_system
+from ...agents.systems.adafocus_tsm import RandomPlace
 from ...agents.systems.gradient import PlacesByGradient
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
+from ...recognizer.files.whole import write_whole
 from ..configs.compare import CompareConfig
 from ..configs.train import (
     LearnerConfig,
@@ -20,9 +23,10 @@ from ..configs.train import (
 )
 from ..evaluation.trace import read_played
 from ..executors.units import Executor, Unit
+from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run
 from ..options.parse import UsageError
-from ..options.systems import groups_of_system, own_groups, system_of
+from ..options.systems import groups_of_system, own_groups, setting_of, system_of
 from ..training.policy_run import PLAYED, learning_curve, read_results
 from ..training.system_run import run_system
 from .end_to_end import SplitVideos
@@ -31,6 +35,7 @@ from .summary import Cell
 from .times import milliseconds
 
 ALL = "all"  # in place of names: every system that the cache serves
+_RECIPE = "recipe.json"  # in a cell
 ALONE = "systems"  # the group of rows of systems, where no reward designs are compared
 
 
@@ -145,7 +150,7 @@ def run_systems(jobs: Sequence[SystemJob], config: CompareConfig, do: Executor) 
             (job,), job.config.out, (job.config.classifier,) if job.config.classifier else ()
         )
         for job in jobs
-        if not (job.config.out / RESULTS).is_file()
+        if not _is_done(job)
     }
     do(_train_cell, todo, "systems", len(jobs) - len(todo))
 
@@ -168,7 +173,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
                 side_px,
                 job.config.seed,
                 played,
-                "trained" if job.system.learns else "fixed",
+                "fixed" if _decides_nothing(job.system) else "trained",
                 curve=curve,
                 setting=job.label,
                 usage=results["usage"],
@@ -179,6 +184,10 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
     return cells
 
 
+def _decides_nothing(system: System) -> bool:
+    return not system.learns or isinstance(system, RandomPlace)
+
+
 def budget(jobs: Sequence[SystemJob]) -> list[str]:
     """Return in words what each system was given, and that nothing was selected."""
     trials: dict[str, str] = {}
@@ -187,16 +196,19 @@ def budget(jobs: Sequence[SystemJob]) -> list[str]:
         settings = f"{n_settings} setting{'' if n_settings == 1 else 's'}"
         if isinstance(system, LearnedSystem):
             trials[system.name] = f"{settings} with {system.learner.decisions:,} decisions each"
-        elif system.learns:
-            trials[system.name] = f"{settings} without an environment"
+        elif not _decides_nothing(system):
+            epochs = getattr(system, "epochs", None)
+            passes = "" if epochs is None else f", {epochs} epochs each"
+            trials[system.name] = f"{settings} without an environment{passes}"
     if not trials:
         return []
-    said = {*trials.values()}
-    each = said.pop() if len(said) == 1 else ""
-    given = each or "; ".join(f"{name} {what}" for name, what in trials.items())
+    alike: dict[str, list[str]] = {}
+    for name, what in trials.items():
+        alike.setdefault(what, []).append(name)
+    given = "; ".join(f"{what}: {', '.join(names)}" for what, names in alike.items())
     return [
-        f"Systems that learn were trained at {given}, for every seed. Each setting has a row of "
-        "its own: none was selected by what it did in the test videos."
+        f"The budget of systems that learn, for every seed: {given}. Each setting has a row of its "
+        "own: none was selected by what it did in the test videos."
     ]
 
 
@@ -204,6 +216,12 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
     """Return in words what figures of systems do not say, and what to do about it."""
     systems = dict.fromkeys((job.system.name, job.system.note) for job in jobs)
     notes = [f"{name}: {note}." for name, note in systems if note]
+    notes += [
+        f"{system.name}: the cache has no encoders with {system.of_encoders!r} in their names, "
+        f"which make it what it is: it read {', '.join(groups)}."
+        for system, groups, cache in _read(jobs)
+        if system.of_encoders and not own_groups(system, cache)
+    ]
     names = dict.fromkeys(
         job.system.name for job in jobs if job.system.approximate and not job.system.note
     )
@@ -214,6 +232,14 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
         f"Approximate: what {', '.join(names)} looked at was interpolated between the features of "
         "the cache. `focusgym evaluate RUN --pixels`, of a run in cells, measures it.",
     ]
+
+
+def _read(jobs: Sequence[SystemJob]) -> list[tuple[System, tuple[str, ...], Path]]:
+    """Return each system once, with the option groups and the cache that it reads."""
+    found = {
+        job.system.name: (job.system, tuple(job.config.group), job.config.cache) for job in jobs
+    }
+    return [*found.values()]
 
 
 def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
@@ -275,3 +301,36 @@ def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
 
 def _train_cell(job: SystemJob) -> None:
     run_system(replace(job.config, resume=is_run(job.config.out)))
+    write_whole(job.config.out / _RECIPE, _recipe(job))
+
+
+def _is_done(job: SystemJob) -> bool:
+    """Return whether a cell is there, which has to be of the recipe of today.
+
+    Raises:
+        OutputError: If the recipe was changed since.
+    """
+    out = job.config.out
+    if not (out / RESULTS).is_file():
+        return False
+    if (out / _RECIPE).is_file() and (out / _RECIPE).read_text() != _recipe(job):
+        raise OutputError(
+            f"{out} was trained by another recipe of {job.system.name} than that of today "
+            f"({_RECIPE} in it says which): put that back, or remove this folder and those of its "
+            "other settings and seeds, which are then trained again"
+        )
+    return True
+
+
+def _recipe(job: SystemJob) -> str:
+    """Return what a system is at a setting, but for its code, as JSON."""
+    system = job.system
+    said = {each.name: getattr(system, each.name) for each in fields(system)}
+    said["settings"] = setting_of(system, job.config.method)
+    return json.dumps(said, indent=2, default=_plain, sort_keys=True)
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    return dict(value) if isinstance(value, Mapping) else getattr(value, "__qualname__", None)

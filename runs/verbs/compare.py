@@ -71,6 +71,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         config,
         cache=config.cache.resolve(),
         runs=tuple(run.resolve() for run in config.runs),
+        systems=tuple(name for each in config.systems for name in each.split(",") if name),
         clips_cache=None if config.clips_cache is None else config.clips_cache.resolve(),
         end_to_end=tuple(run.resolve() for run in config.end_to_end),
     )
@@ -130,6 +131,12 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             ]
             cells += system_cells(systems, groups)
             notes = budget(systems) + approximations(systems) + left_out
+            if jobs and systems:
+                notes += [
+                    "Systems have an f_C of their own kind, the encoders of what they read, and "
+                    "other costs. So a difference to the reference is not that of one choice "
+                    "alone: look at equal cost, on the plane."
+                ]
             summary = _summarise(config, cells, beside, reference, notes)
     if config.json:
         tell(json.dumps(summary))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,9 +37,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_systems_alone(root: Path, calls: Calls, compare: Callable[..., Any]) -> None:
+def test_systems_alone(
+    root: Path, calls: Calls, compare: Callable[..., Any], refused: Callable[..., str]
+) -> None:
     """What stands in the table is what the runs did; a second call trains nothing again."""
-    asked = ("--reward", "--systems", "frameexit", "arnet", "uniform", "tsn", *TINY)
+    asked = ("--reward", "--systems", "frameexit,arnet", "uniform", "tsn", *TINY)
     summary = compare("c", *asked)
     learned = [f"{name} {price}" for name in ("frameexit", "arnet") for price in PRICES]
     fixed = [f"uniform share {share}" for share in (0.8, 0.6, 0.4, 0.2)]
@@ -69,7 +72,7 @@ def test_systems_alone(root: Path, calls: Calls, compare: Callable[..., Any]) ->
     assert [*rows["arnet price 0.1"]["usage"]] == ["full32", "full16"]
     costs = [rows[label]["gmacs_per_video"] for label in fixed]
     assert costs == sorted(costs, reverse=True)
-    assert any("trained at 4 settings with 30 decisions each" in n for n in summary["notes"])
+    assert any("4 settings with 30 decisions each: " in n for n in summary["notes"])
     table = pd.read_csv(root / "c" / "results.csv")
     assert table["setting"].tolist()[:4] == [*PRICES]
     np.testing.assert_allclose(table["kept_share"], [row["kept_share"] for row in rows.values()])
@@ -80,6 +83,9 @@ def test_systems_alone(root: Path, calls: Calls, compare: Callable[..., Any]) ->
     again = compare("c", *asked)
     assert again == summary
     assert not any(calls)
+    recipe = next((root / "c" / "cells").rglob("recipe.json"))
+    recipe.write_text(recipe.read_text().replace("30", "31"))
+    assert "was trained by another recipe of " in refused("c", *asked)
 
 
 @pytest.mark.usefixtures("no_page")
@@ -111,7 +117,7 @@ def test_systems_of_patches(root: Path, calls: Calls, compare: Callable[..., Any
     played = read_played(root / "c/cells/systems/adafocus_v2_ppo/seed-0/played.npz")
     assert rows["adafocus_v2_ppo"]["final_accuracy"]["value"] == played.correct[:, -1].mean()
     notes = " ".join(summary["notes"])
-    assert "trained at 1 setting with 30 decisions each" in notes
+    assert "1 setting with 30 decisions each: adafocus_v2_ppo" in notes
     assert "Approximate: what adafocus_v2_ppo looked at was interpolated between" in notes
 
 
@@ -133,7 +139,9 @@ def test_cubes_beside_the_same_by_reinforcement(
     assert all(0.25 <= rows[label]["kept_share"] <= 0.5 for label in prices)
     notes = " ".join(summary["notes"])
     assert "Approximate: what adafocus_v3 looked at was interpolated between" in notes
-    assert "adafocus_v3 4 settings without an environment" in notes
+    assert re.search(
+        r"4 settings without an environment, \d+ epochs each: [^.;]*adafocus_v3", notes
+    )
 
 
 def test_several_labels(
