@@ -33,6 +33,10 @@ _AT_ONCE = (
     f"in 1..{_MOST} (the larger of 64 and four times the {_CPUS} CPUs of this machine)",
     lambda value: 1 <= value <= _MOST,
 )
+_GPUS = (
+    "in [0.0001, 1], a share of a GPU, or a whole number of GPUs",  # what Ray gives out
+    lambda value: 1e-4 <= value <= 1 or (1 < value < math.inf and value % 1 == 0),
+)
 _HERE = ExecutorConfig()
 # What is said of an option holds for every verb that has it; what is not given is not checked.
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
@@ -48,7 +52,7 @@ _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("skip_rate", "fit_skip_rate"), _SKIPPED),
     **dict.fromkeys(("keep_ratio", "keep_ratios"), _KEPT),
     "exit_at": _SPENT,
-    "gpu_share": _POSITIVE,
+    "gpu_share": _GPUS,
     **dict.fromkeys(("jobs", "threads"), _AT_ONCE),
     "keep_from": ("in [0, 1)", lambda value: 0 <= value < 1),
     "max_grad_norm": ("a positive number, or inf", lambda value: value > 0),

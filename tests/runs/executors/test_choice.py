@@ -52,7 +52,9 @@ def test_without_ray_it_says_what_to_install(
         (("--executor", "ray://head"), "--executor must be local, ray, or ray://HOST:PORT"),
         (("--transfer", "mail"), "--transfer must be shared, object-store, or the URL of a folder"),
         (("--retries", "-1"), "--retries must be an integer of at least 0; got -1"),
-        (("--gpu-share", "0"), "--gpu-share must be a positive number; got 0.0"),
+        (("--gpu-share", "0"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or a whole"),
+        (("--gpu-share", "1.5"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or a whole"),
+        (("--gpu-share", "inf"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or a whole"),
         (("--shards", "2"), "--shards is of an executor that is not local: leave it out"),
         (("--executor", "ray", "--shard", "1/2"), "--shard: --executor builds all parts itself"),
     ],
@@ -70,6 +72,7 @@ def test_a_cluster_may_be_larger_than_this_machine() -> None:
     with pytest.raises(checks.OptionError, match="--jobs must be in"):
         checks.check_options(many)
     checks.check_options(replace(many, where=ExecutorConfig("ray")))
+    checks.check_options(replace(many, where=ExecutorConfig("ray", gpu_share=2.0)))
     with pytest.raises(checks.OptionError, match="--jobs must be an integer of at least 1"):
         checks.check_options(replace(many, jobs=0, where=ExecutorConfig("ray")))
 
