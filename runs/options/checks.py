@@ -100,10 +100,10 @@ def check_options(config: Any) -> None:
 def _check_ranges(config: Any) -> None:
     for each in fields(config):
         value = getattr(config, each.name)
-        if isinstance(value, ExecutorConfig):
-            _check_executor(value)
         if is_dataclass(value):
             _check_ranges(value)
+            if isinstance(value, ExecutorConfig):
+                _check_executor(value)
         elif each.name in _RANGES and value is not None:
             expected, is_right = _RANGES[each.name]
             if each.name == "jobs" and getattr(config, "where", _HERE).executor != "local":
@@ -125,8 +125,16 @@ def _check_executor(config: ExecutorConfig) -> None:
             "--transfer must be shared, object-store, or the URL of a folder, such as "
             f"s3://BUCKET/FOLDER; got {transfer!r}"
         )
-    if executor != "local" and find_spec("ray") is None:
+    if executor == "local":
+        for each in fields(config):
+            value, option = getattr(config, each.name), each.name.replace("_", "-")
+            if option != "executor" and value != each.default:
+                raise OptionError(
+                    f"--{option} {value} is of Ray, and the executor is local: leave it out (it is "
+                    f"{each.default} then), or give --executor ray"
+                )
+    elif find_spec("ray") is None:
         raise OptionError(
-            f"--executor {executor}: Ray is not installed: `pip install focusgym[ray]`, here and "
-            "on every node"
+            f'--executor {executor}: Ray is not installed: `pip install ".[ray]"` in the clone '
+            "of focusgym, here and on every node"
         )

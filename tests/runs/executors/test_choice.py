@@ -41,7 +41,7 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     for verb in ("compare", "evaluate"):
         said = refusal(capsys, verb, tmp_path / "nothing", "--executor", "ray")
-        assert said.startswith("--executor ray: Ray is not installed: `pip install focusgym[ray]`")
+        assert said.startswith('--executor ray: Ray is not installed: `pip install ".[ray]"` in')
 
 
 @pytest.mark.usefixtures("has_ray")
@@ -52,9 +52,12 @@ def test_without_ray_it_says_what_to_install(
         (("--executor", "ray://head"), "--executor must be local, ray, or ray://HOST:PORT"),
         (("--transfer", "mail"), "--transfer must be shared, object-store, or the URL of a folder"),
         (("--retries", "-1"), "--retries must be an integer of at least 0; got -1"),
-        (("--gpu-share", "0"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or a whole"),
-        (("--gpu-share", "1.5"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or a whole"),
-        (("--gpu-share", "inf"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or a whole"),
+        (("--gpu-share", "0"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or"),
+        (("--gpu-share", "1.5"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or"),
+        (("--gpu-share", "inf"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or"),
+        (("--transfer", "object-store"), "--transfer object-store is of Ray, and the executor is"),
+        (("--retries", "2"), "--retries 2 is of Ray, and the executor is local: leave it"),
+        (("--gpu-share", "0.5"), "--gpu-share 0.5 is of Ray, and the executor is local: leave it"),
         (("--shards", "2"), "--shards is of an executor that is not local: leave it out"),
         (("--executor", "ray", "--shard", "1/2"), "--shard: --executor builds all parts itself"),
     ],
