@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cache_verb import SMALL, lists, run
+from filelock import FileLock
 
 from focusgym.feature_cache import DigitsConfig, make_digits, verify_cache
 from focusgym.runs.cli import main
@@ -106,15 +107,27 @@ def test_a_cache_in_parts_is_a_cache(
     on_ray = ("--executor", "ray")
     build = ("build", *lists(data, "csv"), *SMALL)
     run(capsys, *build, tmp_path / "one")
+    parts = tmp_path / "many.shards"
+    (parts / "1-of-3").mkdir(parents=True)
+    (parts / "1-of-3" / "thesis.txt").touch()
+    said = run(capsys, *build, tmp_path / "many", *on_ray, status=2)
+    assert f"{parts} holds what no build has made: 1-of-3; nothing was touched" in said
+    (parts / "1-of-3" / "thesis.txt").unlink()
+    (parts / "1-of-3").rmdir()
+    with FileLock(f"{parts}.lock"):
+        said = run(capsys, *build, tmp_path / "many", *on_ray, status=2)
+    assert f"{tmp_path / 'many'} is being built by another process: wait for it" in said
     run(capsys, *build, tmp_path / "many", *on_ray, "--shards", "3")
     for path in (tmp_path / "one").rglob("*"):
         if path.is_file():
             other = tmp_path / "many" / path.relative_to(tmp_path / "one")
             assert path.read_bytes() == other.read_bytes(), path
-    assert not (tmp_path / "many.shards").exists()
-    (tmp_path / "many.shards" / "1-of-3").mkdir(parents=True)  # ended between merge and removal
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "many", "one"]
+    run(capsys, *build, parts / "1-of-3", "--shard", "1/3")  # ended between merge and removal
+    (parts / "2-of-3.partial-0123abcd").mkdir()
+    (parts / "thesis.txt").touch()
     run(capsys, *build, tmp_path / "many", *on_ray)
-    assert not (tmp_path / "many.shards").exists()
+    assert [path.name for path in parts.iterdir()] == ["thesis.txt"]
     array = tmp_path / "many" / "glance_vectors.npy"
     array.write_bytes(array.read_bytes()[:-1] + b"\7")
     whole = verify_cache(tmp_path / "many", sample=3)
