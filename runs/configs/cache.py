@@ -81,7 +81,7 @@ class CacheBuildConfig:
         shard: Build part i of n only, such as 2/4, to be merged later.
         shards: Of an executor that is not local: how many parts are built apart, each on a CPU or
             a GPU, and merged; if not given, one for 16 rows, but at most 256.
-        restart: Throw away what was begun in this place with other settings.
+        restart: Throw away what was begun in this place with other settings, or other --shards.
         preset: Options by name, or from a YAML file, as of 'focusgym cache plan'.
         json: Print one JSON object and nothing else.
         where: Where the parts are built.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,13 @@ from ...feature_cache import CacheConfig, build_cache, merge_shards, read_manife
 from ...feature_cache.building.build import identity_of
 from ...feature_cache.reading.arrays import read_table
 from ...feature_cache.reading.manifest import CacheError, is_complete
-from ...feature_cache.reading.rows import cache_rows
+from ...feature_cache.reading.rows import cache_rows, shard_rows
 from ...recognizer import Encoder
 from ..configs.cache import CacheVerifyConfig
+from .parts import building_alone, parts_begun, parts_folder, parts_in, remove_parts
 from .units import Executor, Unit
 
 _ROWS, _MOST = 16, 256  # of a part; parts, each of which keeps the encoders' weights until the end
-
-
-def parts_folder(root: Path) -> Path:
-    """Return the folder in which the parts of a cache are until they are merged."""
-    return root.with_name(f"{root.name}.shards")
 
 
 def build_apart(
@@ -43,7 +38,8 @@ def build_apart(
 ) -> Path:
     """Build a cache in parts, and merge them: byte for byte what `build_cache` writes.
 
-    What is finished of a build that was interrupted is not built again.
+    What is finished of a build that was interrupted is not built again. Of what is in
+    ``ROOT.shards`` only parts are removed, and anything else that is there is refused.
 
     Args:
         do: Builds the parts, each with the videos at the same paths.
@@ -54,14 +50,15 @@ def build_apart(
         config: What is stored of a video.
         shards: How many parts; None for as many as were begun, or one for 16 rows, at most 256.
         skip_missing: Go on without videos that cannot be read.
-        restart: Throw away what was begun with other settings.
+        restart: Throw away what was begun with other settings, or in another number of parts.
         videos_root: The folder of the videos.
 
     Returns:
         ``root``.
 
     Raises:
-        CacheError: As `build_cache` and `merge_shards`.
+        CacheError: As `build_cache`, `merge_shards` and `parts_begun`; or if another process
+            builds this cache.
         FailedError: If a part could not be built; the others are kept.
         ShardError: If there are more parts than rows.
     """
@@ -69,16 +66,8 @@ def build_apart(
     rows = cache_rows(videos, config.augment)
     identity = identity_of(rows, classes, encoders, config, None)
     apart = parts_folder(root)
-    if is_complete(root, identity):
-        shutil.rmtree(apart, ignore_errors=True)  # left where it was interrupted after the merge
+    if is_complete(root, identity) and not apart.exists():
         return root
-    n = shards or _begun(apart) or min(_MOST, -(-len(rows) // _ROWS))
-    places = {(i, n): apart / f"{i}-of-{n}" for i in range(1, n + 1)}
-    units = {
-        f"shard {i}/{n}": Unit((place, (i, n)), place)
-        for (i, _), place in places.items()
-        if not _is_built(place, {**identity, "shard": [i, n]}, restart)
-    }
     build = partial(
         _build_part,
         videos,
@@ -87,9 +76,23 @@ def build_apart(
         config,
         {"skip_missing": skip_missing, "restart": restart, "videos_root": videos_root},
     )
-    do(build, units, "feature cache", n - len(units), "shard")
-    merge_shards([*places.values()], root)
-    shutil.rmtree(apart)
+    if shards is not None:
+        shard_rows(len(rows), (1, shards))  # refuses more parts than rows
+    with building_alone(root):
+        if is_complete(root, identity):
+            _remove_merged(apart, identity)
+            return root
+        begun = parts_begun(apart, len(rows), shards, restart)
+        n = begun or shards or min(_MOST, -(-len(rows) // _ROWS))
+        places = {(i, n): apart / f"{i}-of-{n}" for i in range(1, n + 1)}
+        units = {
+            f"shard {i}/{n}": Unit((place, (i, n)), place)
+            for (i, _), place in places.items()
+            if not _is_built(place, {**identity, "shard": [i, n]}, restart)
+        }
+        do(build, units, "feature cache", n - len(units), "shard")
+        merge_shards([*places.values()], root)
+        remove_parts(parts_in(apart))
     return root
 
 
@@ -114,14 +117,20 @@ def _is_built(place: Path, identity: Mapping[str, Any], restart: bool) -> bool:
     except CacheError:
         if not restart:
             raise
-        shutil.rmtree(place)
+        remove_parts([place])
         return False
 
 
-def _begun(apart: Path) -> int | None:
-    """Return of how many parts one was begun."""
-    names = [re.match(r"\d+-of-(\d+)", path.name) for path in sorted(apart.glob("*-of-*"))]
-    return next((int(name[1]) for name in names if name), None)
+def _remove_merged(apart: Path, identity: Mapping[str, Any]) -> None:
+    """Remove what is left where a build was interrupted after the merge; nothing of others."""
+    there = parts_in(apart)
+    with suppress(CacheError):  # parts of another cache, which stay
+        for place, part in there.items():
+            if not place.suffix:
+                is_complete(place, {**identity, "shard": [*part]})
+            elif place.suffix == ".partial":  # merged parts have none
+                return
+        remove_parts(there)
 
 
 def _build_part(

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
@@ -17,6 +18,13 @@ from tqdm import tqdm
 
 from ...recognizer.files.disks import FULL, leave_to_main_thread
 from .units import Unit, call, check_failures, told
+
+_RAN = (
+    "ran when a process was killed, as is done where memory is short, and was ended with it: do "
+    "fewer at a time, or free some memory"
+)
+_NOT_BEGUN = "was not begun, for a process was killed"
+_begun: Any = None  # in a process that does units: what the others see of what was begun
 
 
 def in_turn(
@@ -53,20 +61,28 @@ class LocalExecutor:
             return {}
         results: dict[str, Any] = {}
         failures: dict[str, str] = {}
+        lost: list[str] = []  # done by no process, for one was killed
         full: OSError | None = None
+        context = get_context("spawn")
+        begun = context.RawArray("b", len(units))  # of each unit, whether it was
         with _environment(TQDM_DISABLE="1", OMP_NUM_THREADS="1"):  # of the processes it starts
             pool = ProcessPoolExecutor(
-                min(self.jobs or os.cpu_count() or 1, len(units)), get_context("spawn"), _begin
+                min(self.jobs or os.cpu_count() or 1, len(units)), context, _begin, (begun,)
             )
             bar = tqdm(total=done + len(units), initial=done, desc=title, unit=kind)
             try:
-                names = {pool.submit(call, function, *u.given): name for name, u in units.items()}
+                names = {
+                    pool.submit(_call, i, function, *unit.given): name
+                    for i, (name, unit) in enumerate(units.items())
+                }
                 for future in as_completed(names):
                     error = future.exception()
                     if isinstance(error, OSError) and error.errno in FULL:
                         full = error
                         break  # those that run end like it, or well; no others begin
-                    if error is not None:
+                    if isinstance(error, BrokenProcessPool):
+                        lost.append(names[future])
+                    elif error is not None:
                         failures[names[future]] = told(error)
                     else:
                         results[names[future]] = future.result()
@@ -80,17 +96,28 @@ class LocalExecutor:
                 pool.shutdown(cancel_futures=True)
         if full is not None:
             raise full
+        was_begun = dict(zip(units, begun, strict=True))
+        for name in sorted(lost, key=lambda name: not was_begun[name]):  # those that ran come first
+            failures[name] = _RAN if was_begun[name] else _NOT_BEGUN
         check_failures(failures, len(units), title)
         return {name: results[name] for name in units}
 
 
-def _begin() -> None:
+def _begin(begun: Any) -> None:
     """Prepare a process: one thread, silent, not interrupted by itself, no life without parent."""
+    global _begun
+    _begun = begun
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is printed is the parent's alone
     torch.set_num_threads(1)
     leave_to_main_thread()
     Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _call(i: int, function: Callable[..., Any], *given: Any) -> Any:
+    """Note that a unit was begun, and do it."""
+    _begun[i] = 1
+    return call(function, *given)
 
 
 def _end_with_parent() -> None:

@@ -109,7 +109,7 @@ def work(
             if carried is None or carried.out is None:
                 return Done(result)
             return Done(result, carried.by.pack(root / carried.out))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # Ray would take the latter for a lost process
             if isinstance(error, OSError) and error.errno in FULL:
                 return Done(full=(error.errno, error.filename))
             if not isinstance(error, FocusgymError):

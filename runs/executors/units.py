@@ -86,6 +86,9 @@ def told(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError):
         return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
+    if isinstance(error, SystemExit):
+        is_message = isinstance(error.code, str)
+        return f"ended with status {f'1: {error.code}' if is_message else error.code or 0}"
     return f"{type(error).__name__}: {error}"
 
 

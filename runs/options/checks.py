@@ -33,6 +33,10 @@ _AT_ONCE = (
     f"in 1..{_MOST} (the larger of 64 and four times the {_CPUS} CPUs of this machine)",
     lambda value: 1 <= value <= _MOST,
 )
+_GPUS = (
+    "in [0.0001, 1], a share of a GPU, or a whole number of GPUs",  # what Ray gives out
+    lambda value: 1e-4 <= value <= 1 or (1 < value < math.inf and value % 1 == 0),
+)
 _HERE = ExecutorConfig()
 # What is said of an option holds for every verb that has it; what is not given is not checked.
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
@@ -48,7 +52,7 @@ _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("skip_rate", "fit_skip_rate"), _SKIPPED),
     **dict.fromkeys(("keep_ratio", "keep_ratios"), _KEPT),
     "exit_at": _SPENT,
-    "gpu_share": _POSITIVE,
+    "gpu_share": _GPUS,
     **dict.fromkeys(("jobs", "threads"), _AT_ONCE),
     "keep_from": ("in [0, 1)", lambda value: 0 <= value < 1),
     "max_grad_norm": ("a positive number, or inf", lambda value: value > 0),
@@ -96,10 +100,10 @@ def check_options(config: Any) -> None:
 def _check_ranges(config: Any) -> None:
     for each in fields(config):
         value = getattr(config, each.name)
-        if isinstance(value, ExecutorConfig):
-            _check_executor(value)
         if is_dataclass(value):
             _check_ranges(value)
+            if isinstance(value, ExecutorConfig):
+                _check_executor(value)
         elif each.name in _RANGES and value is not None:
             expected, is_right = _RANGES[each.name]
             if each.name == "jobs" and getattr(config, "where", _HERE).executor != "local":
@@ -121,8 +125,16 @@ def _check_executor(config: ExecutorConfig) -> None:
             "--transfer must be shared, object-store, or the URL of a folder, such as "
             f"s3://BUCKET/FOLDER; got {transfer!r}"
         )
-    if executor != "local" and find_spec("ray") is None:
+    if executor == "local":
+        for each in fields(config):
+            value, option = getattr(config, each.name), each.name.replace("_", "-")
+            if option != "executor" and value != each.default:
+                raise OptionError(
+                    f"--{option} {value} is of Ray, and the executor is local: leave it out (it is "
+                    f"{each.default} then), or give --executor ray"
+                )
+    elif find_spec("ray") is None:
         raise OptionError(
-            f"--executor {executor}: Ray is not installed: `pip install focusgym[ray]`, here and "
-            "on every node"
+            f'--executor {executor}: Ray is not installed: `pip install ".[ray]"` in the clone '
+            "of focusgym, here and on every node"
         )

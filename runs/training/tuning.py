@@ -129,7 +129,9 @@ def propose(space: Space, known: Sequence[Trial], number: int, seed: int) -> Tri
     try:
         import optuna
     except ImportError:
-        raise TuningError("a search needs Optuna: pip install 'focusgym[tune]'") from None
+        raise TuningError(
+            'a search needs Optuna: `pip install ".[tune]"` in the clone of focusgym'
+        ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     drawn = int(generator(Purpose.TRIALS, seed, number).integers(2**31))
     sampler = optuna.samplers.TPESampler(n_startup_trials=_RANDOM, seed=drawn)

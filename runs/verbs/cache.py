@@ -38,7 +38,8 @@ from ..configs.cache import (
     ContentConfig,
 )
 from ..executors import executor_of
-from ..executors.caches import build_apart, device_of_cache, parts_folder, verify_apart
+from ..executors.caches import build_apart, device_of_cache, verify_apart
+from ..executors.parts import parts_folder
 from ..options.console import PlainConsole
 from ..options.devices import device_of
 from ..options.groups import groups_of_options

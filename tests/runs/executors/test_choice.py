@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cache_verb import SMALL, lists, run
+from filelock import FileLock
 
 from focusgym.feature_cache import DigitsConfig, make_digits, verify_cache
 from focusgym.runs.cli import main
@@ -41,7 +42,7 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     for verb in ("compare", "evaluate"):
         said = refusal(capsys, verb, tmp_path / "nothing", "--executor", "ray")
-        assert said.startswith("--executor ray: Ray is not installed: `pip install focusgym[ray]`")
+        assert said.startswith('--executor ray: Ray is not installed: `pip install ".[ray]"` in')
 
 
 @pytest.mark.usefixtures("has_ray")
@@ -52,7 +53,12 @@ def test_without_ray_it_says_what_to_install(
         (("--executor", "ray://head"), "--executor must be local, ray, or ray://HOST:PORT"),
         (("--transfer", "mail"), "--transfer must be shared, object-store, or the URL of a folder"),
         (("--retries", "-1"), "--retries must be an integer of at least 0; got -1"),
-        (("--gpu-share", "0"), "--gpu-share must be a positive number; got 0.0"),
+        (("--gpu-share", "0"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or"),
+        (("--gpu-share", "1.5"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or"),
+        (("--gpu-share", "inf"), "--gpu-share must be in [0.0001, 1], a share of a GPU, or"),
+        (("--transfer", "object-store"), "--transfer object-store is of Ray, and the executor is"),
+        (("--retries", "2"), "--retries 2 is of Ray, and the executor is local: leave it"),
+        (("--gpu-share", "0.5"), "--gpu-share 0.5 is of Ray, and the executor is local: leave it"),
         (("--shards", "2"), "--shards is of an executor that is not local: leave it out"),
         (("--executor", "ray", "--shard", "1/2"), "--shard: --executor builds all parts itself"),
     ],
@@ -70,6 +76,7 @@ def test_a_cluster_may_be_larger_than_this_machine() -> None:
     with pytest.raises(checks.OptionError, match="--jobs must be in"):
         checks.check_options(many)
     checks.check_options(replace(many, where=ExecutorConfig("ray")))
+    checks.check_options(replace(many, where=ExecutorConfig("ray", gpu_share=2.0)))
     with pytest.raises(checks.OptionError, match="--jobs must be an integer of at least 1"):
         checks.check_options(replace(many, jobs=0, where=ExecutorConfig("ray")))
 
@@ -100,15 +107,27 @@ def test_a_cache_in_parts_is_a_cache(
     on_ray = ("--executor", "ray")
     build = ("build", *lists(data, "csv"), *SMALL)
     run(capsys, *build, tmp_path / "one")
+    parts = tmp_path / "many.shards"
+    (parts / "1-of-3").mkdir(parents=True)
+    (parts / "1-of-3" / "thesis.txt").touch()
+    said = run(capsys, *build, tmp_path / "many", *on_ray, status=2)
+    assert f"{parts} holds what no build has made: 1-of-3; nothing was touched" in said
+    (parts / "1-of-3" / "thesis.txt").unlink()
+    (parts / "1-of-3").rmdir()
+    with FileLock(f"{parts}.lock"):
+        said = run(capsys, *build, tmp_path / "many", *on_ray, status=2)
+    assert f"{tmp_path / 'many'} is being built by another process: wait for it" in said
     run(capsys, *build, tmp_path / "many", *on_ray, "--shards", "3")
     for path in (tmp_path / "one").rglob("*"):
         if path.is_file():
             other = tmp_path / "many" / path.relative_to(tmp_path / "one")
             assert path.read_bytes() == other.read_bytes(), path
-    assert not (tmp_path / "many.shards").exists()
-    (tmp_path / "many.shards" / "1-of-3").mkdir(parents=True)  # ended between merge and removal
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "many", "one"]
+    run(capsys, *build, parts / "1-of-3", "--shard", "1/3")  # ended between merge and removal
+    (parts / "2-of-3.partial-0123abcd").mkdir()
+    (parts / "thesis.txt").touch()
     run(capsys, *build, tmp_path / "many", *on_ray)
-    assert not (tmp_path / "many.shards").exists()
+    assert [path.name for path in parts.iterdir()] == ["thesis.txt"]
     array = tmp_path / "many" / "glance_vectors.npy"
     array.write_bytes(array.read_bytes()[:-1] + b"\7")
     whole = verify_cache(tmp_path / "many", sample=3)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing import active_children, get_context
@@ -14,6 +16,7 @@ import pytest
 
 from focusgym.runs.executors import local
 from focusgym.runs.executors.local import LocalExecutor
+from focusgym.runs.executors.node import Head, work
 from focusgym.runs.executors.units import FailedError, Unit
 
 SLEEP_S = 600  # longer than a test may take
@@ -64,11 +67,35 @@ def test_nothing_to_do() -> None:
 
 @pytest.mark.usefixtures("forked")
 def test_a_process_that_dies() -> None:
-    """Which call killed it cannot be known; what is not done says so."""
-    with pytest.raises(FailedError, match="dies: BrokenProcessPool: ") as caught:
-        do({"dies": ("__import__('os')._exit(3)",)}, 1)
-    assert "1 of 1 failed" in str(caught.value)
+    """Which ran then is told, and that the others were not begun."""
+    calls = {"done": ("pass",), "killed": ("import os; os.kill(os.getpid(), 9)",)}
+    with pytest.raises(FailedError) as caught:
+        do({**calls, "later 0": ("pass",), "later 1": ("pass",)}, 1)
+    head, *why, _ = str(caught.value).splitlines()
+    assert head == "stage X: 3 of 4 failed, the others are kept:"
+    assert why[0].startswith("  killed: ran when a process was killed, as is done where memory is")
+    assert sorted(why[1:]) == [
+        f"  later {i}: was not begun, for a process was killed" for i in range(2)
+    ]
     assert not active_children()
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_call_that_ends_its_process() -> None:
+    with pytest.raises(FailedError, match="  ends: ended with status 3\n"):
+        do({"ends": ("raise SystemExit(3)",)}, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(3, "3"), (None, "0"), ("no such file", "1: no such file")]
+)
+def test_a_call_that_ends_its_process_on_a_node(
+    monkeypatch: pytest.MonkeyPatch, status: object, said: str
+) -> None:
+    """It fails likewise, and Ray does not take its process for lost."""
+    monkeypatch.setattr(Head, "join", lambda head: None)
+    became = work(Head(""), pickle.dumps(sys.exit), pickle.dumps((status,)), None)
+    assert became.failure.startswith(f"ended with status {said} (on ")
 
 
 @pytest.mark.usefixtures("forked")

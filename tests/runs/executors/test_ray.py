@@ -28,7 +28,7 @@ from focusgym.runs.executors.local import in_turn
 from focusgym.runs.executors.ray import RayExecutor, _refused
 from focusgym.runs.executors.units import FailedError, Unit
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install focusgym[ray]")
+pytest.importorskip("ray", reason='Ray is not installed: pip install ".[ray]"')
 PATIENCE_S = 600
 SMALL_STORE = 80_000_000
 CPUS = {"num_cpus": 1, "object_store_memory": SMALL_STORE}
