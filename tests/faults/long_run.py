@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -105,15 +106,16 @@ def watch(act: Callable[[], object], most_s: float | None, said: Path) -> Sample
     while not done.wait(EVERY_S):
         found.take(child)
         if most_s is not None and time.monotonic() - begun > most_s:
-            os.kill(child, 2)
+            os.kill(child, signal.SIGINT)
             break
     thread.join()
     if status[0] not in (0, 130):
-        raise SystemExit(said.with_suffix(".err").read_text()[-2000:])
+        raise SystemExit(f"ended with {status[0]}: {said.with_suffix('.err').read_text()[-2000:]}")
     return found
 
 
 def train(root: Path) -> None:
+    signal.alarm(0)  # it may take as long as it is asked to
     policy_run.run_training.__defaults__ = (5.0,)  # checkpoints, too, many times
     read = ("--cache", str(root / "cache"), "--classifier", str(root / "f_c"))
     focusgym(["train", str(root / "run"), *read, *TRAIN[:-1], "--epochs=10000000"])
@@ -142,6 +144,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="of training")
     parser.add_argument("--videos", type=int, default=2000, help="in the cache")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have let it be ignored
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_classifier(write_cache(root / "cache", n=50), root / "f_c")
