@@ -32,8 +32,8 @@ def find(what: str, name: str, known: Mapping[str, Any], *, trusted: bool) -> An
     expected = f"{what} must be one of {', '.join(known)}, or 'module:attribute'"
     if not separator:
         close = difflib.get_close_matches(name, known, 1)
-        hint = f": did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{expected} of your own; got {name!r}{hint}")
+        hint = f"{what} {name!r}: did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"{hint}{expected} of your own; got {name!r}")
     if not trusted and name not in known and module not in sys.modules:
         raise ValueError(
             f"{what} {name!r} is of another module, which a file may not import: import {module} "

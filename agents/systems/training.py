@@ -105,9 +105,10 @@ def make_system(
     given = {**({"n_steps": 4 * steps} if rollouts else {}), **learner.keywords}
     on, policy = str(env.player.cache.device), _policy(learner.policy)
     for option, parameter in inspect.signature(algorithm).parameters.items():
-        value = given.get(option, parameter.default)
-        if isinstance(parameter.default, int | float) and isinstance(value, str):
-            raise ValueError(f"{learner.algorithm}: {option} must be a number; got {value!r}")
+        value, usual = given.get(option, parameter.default), parameter.default
+        if isinstance(usual, int | float) and isinstance(value, str):
+            kind = "true or false" if isinstance(usual, bool) else "a number"
+            raise ValueError(f"{learner.algorithm}: {option} must be {kind}; got {value!r}")
     try:
         model = algorithm(policy, env, seed=seed, device=on, **given)
     except (TypeError, AssertionError) as error:

@@ -306,6 +306,7 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (*exits, "--learner=[1]"): "--learner '[1]': expected a mapping such as '{n_envs: 8",
         (*exits, "--learner={nope: 1}"): "PPO takes no such settings: ",
         (*exits, "--learner={ent_coef: much}"): "PPO: ent_coef must be a number; got 'much'",
+        (*exits, "--learner={normalize_advantage: maybe}"): "must be true or false; got 'maybe'",
         (*exits, "--learner={policy: 'os:getcwd'}"): "policy must be a class derived from Stable",
         (*exits, "--decisions=0"): "--decisions must be an integer of at least 1; got 0",
         (*exits, "--learner={decisions: 0}"): "decisions must be an integer of at least 1; got 0",
