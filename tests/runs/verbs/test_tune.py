@@ -164,8 +164,18 @@ def test_what_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tuning._write(place, replace(trial, accuracy=0.5))
 
     monkeypatch.setattr(tuning, "run_trial", run)
-    search(SPACE, tmp_path, 4, 2, 0, in_turn)
-    (tmp_path / "trials" / "0001" / "trial.json").unlink()
+    trials = search(SPACE, tmp_path, 4, 2, 0, in_turn)
+    place, second = tmp_path / "trials" / "0001", trials[1]
+    name = next(name for name, of in SPACE.searched.items() if not of.choices)
+    for other, said in (
+        (replace(second, number=2), "is of trial 2 with"),
+        (replace(second, accuracy=7.0), "expected trial 1 and a share"),
+        (replace(second, chosen={**second.chosen, name: 1e9}), "ranges that do not hold that"),
+    ):
+        tuning._write(place, other)
+        with pytest.raises(TuningError, match=said):
+            search(SPACE, tmp_path, 4, 2, 0, in_turn)
+    (place / "trial.json").unlink()
     with pytest.raises(TuningError, match=r"0001/trial.json is damaged .* and of all later ones"):
         search(SPACE, tmp_path, 6, 2, 0, in_turn)
 
