@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from .decoders import contained
 from .digit_parts import SPLITS, DigitSceneConfig, DigitVideo, box_corners
 from .mp4 import write_mp4
 
@@ -67,20 +68,12 @@ def _write_videos(
     """Write the video files; return their list and the boxes of all frames."""
 
     def write(job: tuple[str, int]) -> tuple[dict[str, object], pd.DataFrame]:
-        split, index = job
-        video = render(split, index)
-        path = f"videos/{split}/{index:05d}.mp4"
-        write_mp4(video.frames, folder / path)
-        corners = box_corners(config, video.centers_px)
-        boxes = pd.DataFrame({"path": path, "frame": np.arange(len(video.frames))})
-        boxes[["left", "top"]] = corners
-        boxes[["right", "bottom"]] = corners + config.digit_px
-        boxes["visible"] = video.visible
-        return {"path": path, "label": video.label, "split": split}, boxes
+        path = str(folder / _path(*job))
+        return contained(path, _write_video, config, render, folder, *job)
 
     counts = dict(zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True))
     jobs = [(split, index) for split in SPLITS for index in range(counts[split])]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the encoder releases the GIL
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own
         try:
             bar = tqdm(pool.map(write, jobs), f"{config.name} videos", len(jobs), unit="video")
             written = list(bar)
@@ -88,3 +81,25 @@ def _write_videos(
             pool.shutdown(wait=False, cancel_futures=True)  # those that are not begun
             raise
     return pd.DataFrame([row for row, _ in written]), pd.concat([boxes for _, boxes in written])
+
+
+def _write_video(
+    config: DigitSceneConfig,
+    render: Callable[[str, int], DigitVideo],
+    folder: Path,
+    split: str,
+    index: int,
+) -> tuple[dict[str, object], pd.DataFrame]:
+    """Write a video file; return its row in the list and the boxes of its frames."""
+    video, path = render(split, index), _path(split, index)
+    write_mp4(video.frames, folder / path)
+    corners = box_corners(config, video.centers_px)
+    boxes = pd.DataFrame({"path": path, "frame": np.arange(len(video.frames))})
+    boxes[["left", "top"]] = corners
+    boxes[["right", "bottom"]] = corners + config.digit_px
+    boxes["visible"] = video.visible
+    return {"path": path, "label": video.label, "split": split}, boxes
+
+
+def _path(split: str, index: int) -> str:
+    return f"videos/{split}/{index:05d}.mp4"

@@ -176,7 +176,7 @@ def test_an_error_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise OSError("no space")
 
-    monkeypatch.setattr("focusgym.feature_cache.videos.digit_folder.write_mp4", full)
+    monkeypatch.setattr("focusgym.feature_cache.videos.digit_folder.contained", full)
     with pytest.raises(OSError, match="no space"):
         make_digit_pairs(SMALL, tmp_path / "pairs")
     assert not list(tmp_path.iterdir())
