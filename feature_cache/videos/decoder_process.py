@@ -97,6 +97,8 @@ def _answers(request: Request) -> Iterator[tuple[str, Any]]:
             yield "value", answer
     except (VideoError, OutOfStepError, MemoryError) as error:
         yield "error", error
+    except OSError as error:  # of a disk: PyAV's own kind of it cannot be pickled
+        yield "error", OSError(error.errno, error.strerror, error.filename)
     except Exception:  # a mistake of ours: told where it is seen
         yield "error", RuntimeError(f"in the process that decodes:\n{traceback.format_exc()}")
 

@@ -1,7 +1,8 @@
 """Decoding in processes of its own: a file that makes a decoder crash or hang ends no other work.
 
-What calls FFmpeg, Pillow or decord on a file of somebody's is called through here. A process is
-started for every thread that decodes, and kept; pictures come through shared memory.
+What calls FFmpeg, Pillow or decord on a file of somebody's is called through here, and what writes
+the embedded videos, so that threads do not wait for one another. A process is started for every
+thread that asks, and kept; pictures come through shared memory.
 """
 
 from __future__ import annotations

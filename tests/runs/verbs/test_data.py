@@ -102,7 +102,7 @@ def test_an_interruption_keeps_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("focusgym.feature_cache.videos.digit_folder.write_mp4", interrupted)
+    monkeypatch.setattr("focusgym.feature_cache.videos.digit_folder.contained", interrupted)
     with pytest.raises(SystemExit) as caught:
         main(["data", "digit-pairs", str(tmp_path / "data"), *FEW])
     assert caught.value.code == 130
