@@ -59,9 +59,12 @@ def folders(
         for given in yours.iterdir():
             (root / given.name).symlink_to(given)
         (root / "steps.json").write_text(json.dumps(steps_of(page)))
-    # The page on comparisons goes on with the one that the README begins, by the same command.
-    table5 = found["README.md"] / "outputs" / "table5"
-    (found["compare.md"] / "outputs" / "table5").symlink_to(table5)
+    # What a page begins goes on, or is found complete, on another page with the same command.
+    for page, name, first, folder in (
+        ("compare.md", "table5", "README.md", "table5"),
+        ("your-data.md", "clips", "recognize.md", "gestures"),
+    ):
+        (found[page] / "outputs" / name).symlink_to(found[first] / "outputs" / folder)
 
     def read() -> None:
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
