@@ -58,7 +58,8 @@ class CachePlanConfig:
         content: What is stored of each.
         sample: Videos that are encoded to estimate the time.
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
-            paper's), clips_sharp. What the command line says counts more.
+            paper's), clips_sharp. A name that is none lists them all. What the command
+            line says counts more.
         json: Print one JSON object and nothing else.
     """
 

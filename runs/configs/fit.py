@@ -17,11 +17,9 @@ class TrainingConfig:
     """How a stage is trained: with SGD and a cosine schedule, unless said.
 
     Attributes:
-        preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (those of
-            AdaFocus), activitynet_v2, fcvid_v2, mini_kinetics_v2 (of AdaFocusV2), digits_v2, and
-            activitynet_v2_rn, whose f_G is a ResNet-50; activitynet_v3, fcvid_v3, mini_kinetics_v3,
-            sthsth_v3, diving48_v3 and digits_v3 (of AdaFocusV3); afnet_ and imagenet, activitynet,
-            mini_kinetics, sthsth, jester or digits. What the command line says counts more.
+        preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics of AdaFocus,
+            with _v2 of AdaFocusV2, with _v3 of AdaFocusV3; afnet_activitynet and others of AFNet. A
+            name that is none lists them all. What the command line says counts more.
         epochs: Passes over the training videos; the preset's if not given.
         batch_size: Videos per step, of all processes together; learning rates follow it.
         optimizer: sgd with momentum 0.9 and a cosine schedule, or adamw with one cycle.

@@ -13,8 +13,8 @@ from tyro.conf import Positional, arg
 class ImportConfig:
     """Turn a released checkpoint of AdaFocus, AdaFocusV2 or AFNet into bundles.
 
-    Of the ActivityNet, FCVID and Mini-Kinetics experiments, of AdaFocus also of those on
-    Something-Something, of AFNet of all with AF-ResNets; which of them it is of, is read from its
+    Of the ActivityNet, FCVID and Mini-Kinetics experiments; of AdaFocus also of those on
+    Something-Something; of AFNet those with an AF-ResNet-50 or 101. Which it is, is read from its
     content.
 
     Attributes:

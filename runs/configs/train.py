@@ -103,8 +103,8 @@ class TrainConfig:
         cache: The feature cache.
         classifier: Bundle of f_C, trained on it; 'classifier' beside the cache if not given.
         group: The cache's option group, such as p128_7x7, where it has several. A system reads
-            whole frames, those of AdaFocusV2 and AdaFocusV3 patches: the dearest group of them, or
-            if it chooses among sides all, if not given.
+            whole frames, those of AdaFocusV2, V3 and AdaFocus-TSM read patches: if not given, the
+            dearest group of them, or all where it chooses among sides.
         reward: A reward design: increment_over_random (Eq. 7), increments, confidence, padding, or
             your own as module:attribute; with parameters as a mapping, such as '{name:
             increment_over_random, draws: null}'.
@@ -114,7 +114,8 @@ class TrainConfig:
             off-policy algorithm, such as SAC of adafocus_v2_sac, keeps no checkpoint, for its
             replay buffer is none of the run's files: its training begins again.
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
-            paper's), digits, clips, clips_sharp. What the command line says counts more.
+            paper's), digits, clips, clips_sharp, and the names of systems. A name that is none
+            lists them all. What the command line says counts more.
         json: Print results.json instead of a table.
         method: Which method, if not AdaFocus.
         learning: How that learns.
