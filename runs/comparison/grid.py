@@ -245,12 +245,14 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
                     "plus",
                     share,
                     milliseconds=milliseconds(out, share),
+                    classifier=group.classifiers.name,
                 )
                 for share in job.keep_ratios
             ]
         else:
             played, curve = read_played(out / PLAYED), learning_curve(out)
-            cells.append(Cell(*who, played, curve=curve, milliseconds=milliseconds(out)))
+            timed, f_c = milliseconds(out), group.classifiers.name
+            cells.append(Cell(*who, played, curve=curve, milliseconds=timed, classifier=f_c))
     return cells
 
 

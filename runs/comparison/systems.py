@@ -178,6 +178,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
                 setting=job.label,
                 usage=results["usage"],
                 milliseconds=milliseconds(out),
+                classifier=job.config.classifier.parent.name if job.config.classifier else None,
             )
             for name, side_px in places or [(ALONE, None)]
         ]

@@ -22,6 +22,7 @@ from ..comparison.grid import (
 )
 from ..comparison.page import comparison_page
 from ..comparison.stage_three import fine_tune, tuned_cells, tuned_jobs, tuned_rows
+from ..comparison.static import run_static, static_cells, static_jobs
 from ..comparison.summary import Cell, print_comparison, rows_of_cells, summarise, table
 from ..comparison.systems import (
     ALL,
@@ -98,7 +99,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     else:
         groups = groups_of(config)
         jobs, systems = jobs_of(config, groups), system_jobs(config)
-        tuned = tuned_jobs(jobs, config)
+        tuned, static = tuned_jobs(jobs, config), static_jobs(jobs, systems, config)
         rows = [*rows_of(jobs, config), *tuned_rows(tuned), *system_rows(systems)]
         rows += dict.fromkeys(beside.names)  # one of a name has several seeds
         if twice := sorted({row for row in rows if rows.count(row) > 1}):
@@ -121,6 +122,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                 run_jobs(jobs, config, do)
                 fine_tune(tuned, config, do)
                 run_systems(systems, config, do)
+                run_static(static, config, do)
             first = [(job.config.out, job.keep_ratios) for job in jobs if not job.config.seed]
             first += [(job.config.out, ()) for job in systems if not job.config.seed]
             time_runs(first, config.time, config.videos_root)
@@ -137,7 +139,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                     "other costs. So a difference to the reference is not that of one choice "
                     "alone: look at equal cost, on the plane."
                 ]
-            summary = _summarise(config, cells, beside, reference, notes)
+            alike = static_cells(static)
+            summary = _summarise(config, cells, beside, reference, notes, alike)
     if config.json:
         tell(json.dumps(summary))
     else:
@@ -206,10 +209,11 @@ def _summarise(
     beside: EndToEndRuns,
     reference: str,
     notes: Sequence[str],
+    static: Sequence[Cell] = (),
 ) -> dict[str, Any]:
     """Measure what was trained end to end, and write what comes of all cells."""
     cells = [*cells, *beside.cells(config.out, cells)]
-    summary = summarise(cells, reference)
+    summary = summarise(cells, reference, static)
     summary["notes"] += [*notes, *beside.notes()]
     _write(config, summary, cells)
     return summary
