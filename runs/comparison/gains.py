@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from .cells import Cell, other_videos
 from .pairs import Resampling
 from .statistics import Array, interval
+from .table import GAINS
 
-SAME, ANY = "same_classifier", "any"  # which static rows a gain is over
+SAME, ANY = GAINS  # over the static rows of the same f_C, and over those of all
 ADAPTIVE = ("trained", "plus")  # kinds of rows that have gains
 
 

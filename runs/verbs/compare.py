@@ -45,6 +45,8 @@ from ..options.parse import UsageError, reward_label, reward_of, tell
 from ..options.ppo import ppo_config
 from ..options.presets import resolved
 
+ADAFOCUS = "adafocus"  # among systems: the reward designs, which are rows without it too
+
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
 _SETS = ("patch", "reward", "keep-ratios", "runs", "systems", "end-to-end", "variants")
@@ -72,7 +74,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         config,
         cache=config.cache.resolve(),
         runs=tuple(run.resolve() for run in config.runs),
-        systems=tuple(name for each in config.systems for name in each.split(",") if name),
+        systems=tuple(name for name in _systems(config) if name != ADAFOCUS),
         clips_cache=None if config.clips_cache is None else config.clips_cache.resolve(),
         end_to_end=tuple(run.resolve() for run in config.end_to_end),
     )
@@ -147,6 +149,11 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         print_comparison(summary, PlainConsole())
         tell(f"{config.out}/index.html has the plots, results.csv the table")
     return summary
+
+
+def _systems(config: CompareConfig) -> list[str]:
+    """Return the names of systems that are asked for, which commas may part."""
+    return [name for each in config.systems for name in each.split(",") if name]
 
 
 def _check_grows(config: CompareConfig) -> None:
@@ -229,6 +236,10 @@ def _check(config: CompareConfig) -> None:
     """Refuse what cannot be trained before anything is written."""
     if not config.reward and not config.systems and not config.end_to_end:
         raise UsageError("--reward: give at least one design")
+    if ADAFOCUS in _systems(config) and not config.reward:
+        raise UsageError(
+            f"--systems {ADAFOCUS}: its rows are those of --reward: give at least one design there"
+        )
     if config.systems and config.runs:
         raise UsageError("--systems: --runs compares what is there already: give one of them")
     if config.variants and (config.runs or not config.reward):
