@@ -217,17 +217,13 @@ def plane(
         elif any(on_front):
             names[on_front.index(True)] = design
         inwards = [f"{above} {'left' if 2 * each > dearest else 'right'}" for each in spent]
-        figure.data[-1].update(
-            mode="markers+text" if design == STATIC else "lines+markers+text",
-            text=names,
-            textposition=inwards,
-            textfont={"size": 11},
-        )
+        mode, font = "markers+text" if design == STATIC else "lines+markers+text", {"size": 11}
+        figure.data[-1].update(mode=mode, text=names, textposition=inwards, textfont=font)
         if design == STATIC:
             corners = envelope(accuracy, np.array(spent)).tolist()
             x, y = [spent[i] for i in corners], accuracy[corners]
-            _line(figure, design, styles(summary)[design], x, y, [texts[i] for i in corners])
-            figure.data[-1].mode = "lines"
+            _line(figure, design, styles(summary)[design], x, y, [])
+            figure.data[-1].update(mode="lines", hoverinfo="skip")
     return figure
 
 

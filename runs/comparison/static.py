@@ -136,6 +136,8 @@ def run_static(jobs: Sequence[StaticJob], config: CompareConfig, do: Executor) -
     Raises:
         FailedError: If an f_C or a cache cannot be read; the others are kept.
     """
+    if not jobs:
+        return
     todo = {
         f"{job.out}": Unit((job, config), job.out, reads_of(job.cache, config, job.classifier))
         for job in jobs
