@@ -134,7 +134,7 @@ def test_keywords_by_hand() -> None:
 
 
 def test_shares_of_as_many_segments_are_one_setting() -> None:
-    """0.6 and 0.4 of four segments are two; prices, and shares that are aimed at, are not counts."""
+    """0.6 and 0.4 of four segments are two; prices and shares that are aimed at are no counts."""
     assert find_system("uniform").settings_of(4) == (0.8, 0.6, 0.2)
     assert find_system("uniform").settings_of(6) == (0.8, 0.6, 0.4, 0.2)
     assert find_system("adafocus_v3").settings_of(6) == (0.5, 0.3, 0.15)
