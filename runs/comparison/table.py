@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ...recognizer import compute_unit
 from ..options.console import PlainConsole
+from .cells import STATIC
 from .statistics import deciding
 
 # After all frames; mean over the frames; after the first decision where to look.
@@ -127,6 +128,8 @@ def _plane(summary: dict[str, Any], plane: str, quality: str) -> Table:
         best = ", ".join(
             f"{label} ({group})" if several else label for label, group in each["front"]
         )
+        if each["design"] == STATIC and each["front"]:  # their names are long
+            best = f"{len(each['front'])} of {len(summary[STATIC])} rows: see results.csv"
         shown.add_row(each["design"], number(volume["value"]), span(volume["over_videos"]), best)
     return shown
 
