@@ -7,9 +7,9 @@ that take channels from the frame before. A second cache, of clips of one segmen
 that shifts along their frames, serves TSM and TSM+. Then ``focusgym compare --systems all`` trains
 an f_C for each kind and every system at all of its settings, all of these with as many decisions;
 AdaFocus beside has the epochs of its preset. Behind its table comes the same in Markdown, a line
-for each system, and the static rows that no other static row, nor a mixture of two, lies above.
-Called again it goes on after what is complete. ``--videos``, ``--epochs`` and ``--decisions`` make
-it smaller; what stands behind ``--`` goes to ``focusgym compare``.
+for each system, and the static rows that no other static row, nor a mixture of two, lies above, for
+each option and of all. Called again it goes on after what is complete. ``--videos``, ``--epochs``
+and ``--decisions`` make it smaller; what stands behind ``--`` goes to ``focusgym compare``.
 """
 
 from __future__ import annotations
@@ -123,25 +123,32 @@ def print_systems(summary: dict[str, Any]) -> None:
     print(f"\n| | MMACs | ms | accuracy, % | {' | '.join(GAINS.values())} | on the plane |")
     print(f"|{'---|' * (5 + len(GAINS))}")
     for design, settings in rows.items():
-        names = [f"{row['keep_ratio'] or row['setting']}" for row in settings]
+        ratios = [row["keep_ratio"] and f"η {row['keep_ratio']:g}" for row in settings]
+        names = [ratio or row["setting"] for ratio, row in zip(ratios, settings, strict=True)]
         knob = names[0].partition(" ")[0]
         shown = ", ".join(name.removeprefix(f"{knob} ") for name in names)
         cells = [f"`{design}`" + (f", {knob} {shown}" if len(settings) > 1 else "")]
         cells.append(", ".join(f"{1e3 * row['gmacs_per_video']:.1f}" for row in settings))
-        cells.append(", ".join(f"{row['milliseconds'] or np.nan:.1f}" for row in settings))
+        cells.append(", ".join(timed(row) for row in settings))
         accuracies = ", ".join(number(row["final_accuracy"]["value"]) for row in settings)
         if len(settings) == 1:
             accuracies += f" [{span(settings[0]['final_over_videos'])}] {seeds_of(settings[0])}"
         cells.append(accuracies)
-        cells += ["; ".join(gain_of(row, over) for row in settings) for over in GAINS]
+        adaptive = [row for row in settings if row["gains"]["any"]]
+        cells += ["; ".join(gain_of(row, over) for row in adaptive) for over in GAINS]
         cells.append(number(planes.get(design)))
         print(f"| {' | '.join(cells)} |")
 
 
+def timed(row: dict[str, Any]) -> str:
+    """Return the milliseconds of a video; a dash where they were not measured."""
+    return "–" if row["milliseconds"] is None else f"{row['milliseconds']:.1f}"
+
+
 def gain_of(row: dict[str, Any], over: str) -> str:
-    """Return a gain with its interval, in points; nothing where there is none."""
+    """Return a gain with its interval, in points; a dash where there is none."""
     if (gain := row["gains"][over]) is None:
-        return ""
+        return "–"
     value, *ends = (f"{100 * each:+.1f}" for each in (gain["value"], *gain["interval"]))
     return f"{value} [{', '.join(ends)}]"
 
@@ -152,14 +159,19 @@ def seeds_of(row: dict[str, Any]) -> str:
     return f"({number(min(scores))}–{number(max(scores))})"
 
 
-def print_static(rows: list[dict[str, Any]]) -> None:
-    """Print the corners of the line that no static row lies above, in Markdown."""
-    accuracy = np.array([row["final_accuracy"]["value"] for row in rows])
-    gmacs = np.array([row["gmacs_per_video"] for row in rows])
-    print("\n| static | MMACs | accuracy, % |\n|---|---|---|")
-    for i in envelope(accuracy, gmacs):
-        cost = f"{1e3 * gmacs[i]:.1f}"
-        print(f"| {rows[i]['setting']} | {cost} | {number(accuracy[i])} {seeds_of(rows[i])} |")
+def print_static(static: list[dict[str, Any]]) -> None:
+    """Print the corners of the line that no static row lies above, of each option and of all."""
+    options: dict[str, list[dict[str, Any]]] = {}
+    for row in static:
+        options.setdefault(row["setting"].partition(" in ")[0], []).append(row)
+    print("\n| static | corners of the line: accuracy, % at MMACs |\n|---|---|")
+    for name, rows in (options | {"all": static}).items():
+        accuracy = np.array([row["final_accuracy"]["value"] for row in rows])
+        gmacs = np.array([row["gmacs_per_video"] for row in rows])
+        corners = [
+            f"{number(accuracy[i])} at {1e3 * gmacs[i]:.1f}" for i in envelope(accuracy, gmacs)
+        ]
+        print(f"| {name.rstrip(',')} | {', '.join(corners)} |")
 
 
 def focusgym(*words: object) -> None:
