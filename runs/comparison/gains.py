@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,26 @@ def envelope(accuracy: Array, gmacs: Array) -> NDArray[np.int64]:
     return np.array(corners, dtype=np.int64)
 
 
+@dataclass(frozen=True, eq=False)
+class StaticRow:
+    """The runs of a static row.
+
+    Attributes:
+        first: One of them.
+        by_seed: Of each seed ``(2, B)``: whether a video ends right, and its GMACs.
+    """
+
+    first: Cell
+    by_seed: Mapping[int, Array]
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell]) -> StaticRow:
+        """Return that of runs."""
+        return cls(cells[0], {cell.seed: _measured(cell) for cell in cells})
+
+
 def gains_of(
-    row: Sequence[Cell], static: Mapping[str, Sequence[Cell]], resampling: Resampling
+    row: Sequence[Cell], static: Mapping[str, StaticRow], resampling: Resampling
 ) -> dict[str, Any]:
     """Return by how much a row is more accurate than static rows of its mean cost.
 
@@ -55,8 +74,7 @@ def gains_of(
 
     Args:
         row: Its runs, by seed.
-        static: Runs of the static rows by label; of these count the ones with all of its seeds, on
-            the same videos.
+        static: By label; of these count the ones with all seeds of the row, on the same videos.
         resampling: Where intervals come from: seeds and videos are drawn, each with replacement,
             and all that was measured with a seed in a video stays together, the cost of the row as
             well. With one seed it is videos alone.
@@ -68,17 +86,15 @@ def gains_of(
     """
     seeds = [cell.seed for cell in row]
     found: dict[str, Any] = {SAME: None, ANY: None}
-    beside: dict[str, Array] = {}  # (S, B) right, then (S, B) GMACs, of each static row
-    for label, cells in static.items():
-        by_seed = {cell.seed: cell for cell in cells}
-        if {*seeds} <= {*by_seed} and not other_videos(row[0], cells[0]):
-            beside[label] = _measured([by_seed[seed] for seed in seeds])
-    same = row[0].classifier
-    pools = {
-        SAME: [each for each in beside if same is not None and static[each][0].classifier == same],
-        ANY: [*beside],
+    beside = {
+        label: np.stack([each.by_seed[seed] for seed in seeds], axis=1)  # (2, S, B)
+        for label, each in static.items()
+        if {*seeds} <= {*each.by_seed} and not other_videos(row[0], each.first)
     }
-    ours = _measured(row)
+    f_c = row[0].classifier
+    same = [each for each in beside if f_c is not None and static[each].first.classifier == f_c]
+    pools = {SAME: same, ANY: [*beside]}
+    ours = np.stack([_measured(cell) for cell in row], axis=1)
     corners = {
         name: _neighbours(ours, {label: beside[label] for label in labels})
         for name, labels in pools.items()
@@ -96,10 +112,9 @@ def gains_of(
     return found
 
 
-def _measured(cells: Sequence[Cell]) -> Array:
-    """Return ``(2, S, B)``: whether a video ends right, and its GMACs."""
-    right = [cell.outcome[0] for cell in cells]
-    return np.stack([right, [cell.played.gmacs[:, -1] for cell in cells]])
+def _measured(cell: Cell) -> Array:
+    """Return ``(2, B)``: whether a video ends right, and its GMACs."""
+    return np.stack([cell.outcome[0], cell.played.gmacs[:, -1]])
 
 
 def _neighbours(ours: Array, static: Mapping[str, Array]) -> list[str]:

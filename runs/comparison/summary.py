@@ -9,7 +9,7 @@ import numpy as np
 
 from .cells import STATIC, Cell, ComparisonError, other_videos
 from .front import plane_of, precision_plane
-from .gains import ADAPTIVE, ANY, SAME, gains_of
+from .gains import ADAPTIVE, ANY, SAME, StaticRow, gains_of
 from .pairs import Resampling, against, runs_of
 from .statistics import LEVEL, Array, mean_over_groups, pooled_interquartile_mean
 from .table import ALL_GROUPS, MEASURES, print_comparison, table
@@ -58,7 +58,7 @@ def summarise(
             or the cells of a row have other numbers of frames or other videos.
     """
     rows, static_rows = rows_of_cells(cells), rows_of_cells(static)
-    beside = {label: row for (label, _), row in static_rows.items()}
+    beside = {label: StaticRow.of(row) for (label, _), row in static_rows.items()}
     labels = list(dict.fromkeys(label for label, _ in rows))
     groups = list(dict.fromkeys(group for _, group in rows))
     if reference not in labels:

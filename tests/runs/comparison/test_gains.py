@@ -11,7 +11,7 @@ import pytest
 from comparisons import make_cell
 
 from focusgym.runs.comparison.cells import Cell
-from focusgym.runs.comparison.gains import envelope, gains_of
+from focusgym.runs.comparison.gains import StaticRow, envelope, gains_of
 from focusgym.runs.comparison.pairs import Resampling
 from focusgym.runs.comparison.statistics import bootstrap_crossed
 
@@ -57,12 +57,13 @@ def cells(name: str, right: Sequence[Sequence[int]], gmacs: object, f_c: str) ->
     return found
 
 
-STATIC = {
+_CELLS = {
     "cheap": cells("cheap", [[0, 0, 1], [0, 1, 0]], 1, "ours"),  # 1/3 for 1
     "dear": cells("dear", [[1, 1, 0], [1, 1, 1]], 3, "ours"),  # 5/6 for 3
     "bad": cells("bad", [[0, 0, 0], [0, 0, 0]], 2, "ours"),
     "other": cells("other", [[1, 0, 1], [1, 1, 1]], 2, "another"),  # 5/6 for 2
 }
+STATIC = {name: StaticRow.of(row) for name, row in _CELLS.items()}
 
 
 def test_a_gain_by_hand_and_its_interval_by_all_draws() -> None:
@@ -74,7 +75,7 @@ def test_a_gain_by_hand_and_its_interval_by_all_draws() -> None:
     assert found["any"]["value"] == pytest.approx(5 / 6 - (1 / 3 + 0.5 * (1 / 2)))
     assert found["any"]["beside"] == ["cheap", "other"]
     right, spent = np.array([cell.outcome[0] for cell in ours]), np.array([[1, 2, 3], [1, 1, 1]])
-    low, high = (np.array([c.outcome[0] for c in STATIC[name]]) for name in ("cheap", "dear"))
+    low, high = (np.array([c.outcome[0] for c in _CELLS[name]]) for name in ("cheap", "dear"))
     gains: list[float] = []
     for seeds in itertools.product(range(2), repeat=2):
         for videos in itertools.product(range(B), repeat=B):
