@@ -9,6 +9,7 @@ from typing import Any
 
 from ...feature_cache import read_manifest
 from ...recognizer.files.whole import write_whole
+from ..comparison.cells import STATIC
 from ..comparison.end_to_end import EndToEndRuns, SplitVideos
 from ..comparison.finished import cells_of_runs
 from ..comparison.grid import (
@@ -104,7 +105,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         tuned, static = tuned_jobs(jobs, config), static_jobs(jobs, systems, config)
         rows = [*rows_of(jobs, config), *tuned_rows(tuned), *system_rows(systems)]
         rows += dict.fromkeys(beside.names)  # one of a name has several seeds
-        if twice := sorted({row for row in rows if rows.count(row) > 1}):
+        taken = [*rows, STATIC]
+        if twice := sorted({row for row in taken if taken.count(row) > 1}):
             raise UsageError(
                 f"two rows would be called {twice[0]}: rename the design, system or run of yours "
                 "that has the name of another row"
