@@ -64,7 +64,7 @@ def main(replay: str, comparison: str, shown: str) -> None:
         page = (Path(replay) / "index.html").resolve().as_uri()
         take(browser, f"{page}#{shown}", IMAGES / "replay.png", 900, "body")
         page = (Path(comparison) / "index.html").resolve().as_uri()
-        take(browser, page, IMAGES / "compare.png", 790, f"#section{ACCURACY_AND_COST}")
+        take(browser, page, IMAGES / "compare.png", 840, f"#section{ACCURACY_AND_COST}")
     finally:
         browser.quit()
 

@@ -6,32 +6,27 @@ quickstart's videos that serves all systems but two: patches for its f_L; whole 
 that take channels from the frame before. A second cache, of clips of one segment and an encoder
 that shifts along their frames, serves TSM and TSM+. Then ``focusgym compare --systems all`` trains
 an f_C for each kind and every system at all of its settings, all of these with as many decisions;
-AdaFocus beside has the epochs of its preset. Behind its
-table come those of controls: what each system gains, with 95 % intervals over videos, over what
-decides nothing at the same mean cost with the same f_C. Called again it goes on after what is
-complete. ``--videos``, ``--epochs`` and ``--decisions`` make it smaller; what stands behind ``--``
-goes to ``focusgym compare``.
+AdaFocus beside has the epochs of its preset. Behind its table comes the same in Markdown, a line
+for each system, and the static rows that no other static row, nor a mixture of two, lies above, for
+each option and of all. Called again it goes on after what is complete. ``--videos``, ``--epochs``
+and ``--decisions`` make it smaller; what stands behind ``--`` goes to ``focusgym compare``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
-from focusgym.agents import System, TaskTrace, find_system, read_segments
-from focusgym.envs import EnvConfig, FeatureSource, FocusEngine, open_source, uniform_segments
-from focusgym.recognizer import Purpose, coarse_to_fine, generator
-from focusgym.runs.evaluation.trace import read_played
-from focusgym.runs.folders.run_folder import stored_settings
+from focusgym.runs.comparison.gains import envelope
+from focusgym.runs.comparison.table import GAINS, number, span
 
 FOCUSGYM = "import sys; from focusgym.runs.cli import main; main(sys.argv[1:])"
 NETWORK = "small_residual"  # of whole frames: it can be masked, quantised and shifted
@@ -39,29 +34,7 @@ FRAME_PX, STEPS = 64, 6  # of the quickstart
 SIDES = (64, 32, 16)  # px
 BITS = (4, 2)
 PROFILES = ("reuse0", "reuse50", "reuse50_skip25")
-SINGLE = "a single option in every segment"
 PATCH = "28:7"  # side and candidates per axis
-SEED = 0
-RESAMPLES = 10_000
-Points = NDArray[np.float64]  # (B,) of each video, in percent
-
-
-@dataclass(frozen=True)
-class Played:
-    """What was done at a setting, on test.
-
-    Attributes:
-        label: The setting.
-        gmacs: Mean cost of a video.
-        right: Whether each video ends right, in percent.
-    """
-
-    label: str
-    gmacs: float
-    right: Points
-
-
-Line = Callable[[FeatureSource], list[Played]]
 
 
 def videos_of(args: argparse.Namespace) -> Path:
@@ -141,144 +114,64 @@ def make_caches(args: argparse.Namespace, videos: Path) -> None:
         )
 
 
-def read_with(source: FeatureSource, segments: Sequence[int], option: int = 0) -> TaskTrace:
-    """Read the same segments of every video of test."""
-    return read_segments(source, source.cache.split("test"), segments, option)
+def print_systems(summary: dict[str, Any]) -> None:
+    """Print a line for each system, its settings in the order of the first column, in Markdown."""
+    planes = {each["design"]: each["hypervolume"]["value"] for each in summary["plane"]}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in summary["rows"]:
+        rows.setdefault(row["design"], []).append(row)
+    print(f"\n| | MMACs | ms | accuracy, % | {' | '.join(GAINS.values())} | on the plane |")
+    print(f"|{'---|' * (5 + len(GAINS))}")
+    for design, settings in rows.items():
+        ratios = [row["keep_ratio"] and f"η {row['keep_ratio']:g}" for row in settings]
+        names = [ratio or row["setting"] for ratio, row in zip(ratios, settings, strict=True)]
+        knob = names[0].partition(" ")[0]
+        shown = ", ".join(name.removeprefix(f"{knob} ") for name in names)
+        cells = [f"`{design}`" + (f", {knob} {shown}" if len(settings) > 1 else "")]
+        cells.append(", ".join(f"{1e3 * row['gmacs_per_video']:.1f}" for row in settings))
+        cells.append(", ".join(timed(row) for row in settings))
+        accuracies = ", ".join(number(row["final_accuracy"]["value"]) for row in settings)
+        if len(settings) == 1:
+            accuracies += f" [{span(settings[0]['final_over_videos'])}] {seeds_of(settings[0])}"
+        cells.append(accuracies)
+        adaptive = [row for row in settings if row["gains"]["any"]]
+        cells += ["; ".join(gain_of(row, over) for row in adaptive) for over in GAINS]
+        cells.append(number(planes.get(design)))
+        print(f"| {' | '.join(cells)} |")
 
 
-def uniform_line(source: FeatureSource) -> list[Played]:
-    """Return what uniform subsets of 1 to T segments come to with an f_C, the cheapest first."""
-    steps = source.cache.steps
-    subsets = [uniform_segments(k, steps).tolist() for k in range(1, steps + 1)]
-    return [_fixed(f"{len(each)}", read_with(source, each)) for each in subsets]
+def timed(row: dict[str, Any]) -> str:
+    """Return the milliseconds of a video; a dash where they were not measured."""
+    return "–" if row["milliseconds"] is None else f"{row['milliseconds']:.1f}"
 
 
-def prefix_line(source: FeatureSource) -> list[Played]:
-    """Return what the first 1 to T segments, coarse to fine, come to, the cheapest first.
-
-    Max-pooling's heads are trained on just these segments, so that uniform subsets are new to them.
-    """
-    order = coarse_to_fine(source.cache.steps)
-    return [_fixed(f"{k}", read_with(source, order[:k])) for k in range(1, len(order) + 1)]
-
-
-def resolution_line(source: FeatureSource) -> list[Played]:
-    """Return what each single side, read in every segment, comes to, the cheapest first."""
-    every = range(source.cache.steps)
-    names = [each.group.name for each in source.cache.opened]
-    line = [_fixed(name, read_with(source, every, k)) for k, name in enumerate(names)]
-    return sorted(line, key=lambda point: point.gmacs)
+def gain_of(row: dict[str, Any], over: str) -> str:
+    """Return a gain with its interval, in points; a dash where there is none."""
+    if (gain := row["gains"][over]) is None:
+        return "–"
+    value, *ends = (f"{100 * each:+.1f}" for each in (gain["value"], *gain["interval"]))
+    return f"{value} [{', '.join(ends)}]"
 
 
-def coarse_line(source: FeatureSource) -> list[Played]:
-    """Return what uniform subsets of 0 to T segments come to where the others are fed coarsely.
-
-    f_G and f_C run on all segments, and nothing decides.
-    """
-    videos, steps = source.cache.split("test"), source.cache.steps
-    cost, engine = source.frame_cost, FocusEngine(source)
-    labels, line = source.cache.labels[videos], []
-    for k in range(steps + 1):
-        fine = np.isin(np.arange(steps), uniform_segments(k, steps))
-        shape = len(videos), steps
-        logits = engine.rollout(videos, np.zeros(shape, np.int64), np.broadcast_to(fine, shape))
-        right = (logits[:, -1].argmax(dim=-1) == labels).numpy()
-        gmacs = steps * (cost.glance_gmacs + cost.classifier_gmacs) + k * cost.local_gmacs
-        line.append(Played(f"{k}", gmacs, 100 * right.astype(float)))
-    return line
+def seeds_of(row: dict[str, Any]) -> str:
+    """Return the least and the most accurate seed, in percent."""
+    scores = row["final_accuracy_by_seed"]
+    return f"({number(min(scores))}–{number(max(scores))})"
 
 
-def _fixed(label: str, trace: TaskTrace) -> Played:
-    gmacs, right = float(trace.gmacs[:, -1].mean()), 100 * trace.correct.astype(float)
-    return Played(label, gmacs, right)
-
-
-def at_cost(line: Sequence[Played], gmacs: float) -> Points:
-    """Return how often each video is right on a line between points, at a mean cost.
-
-    A random choice between two neighbouring points costs as much on average. Beyond the line it is
-    the nearest end: what is cheaper than all points is set beside one that costs more. f_G does not
-    run there where f_C does not take its vectors; for a system it does, and is charged.
-    """
-    costs = [point.gmacs for point in line]
-    place = float(np.interp(gmacs, costs, np.arange(len(costs))))
-    low = min(int(place), len(line) - 2)
-    part = place - low
-    mixed: Points = (1 - part) * line[low].right + part * line[low + 1].right
-    return mixed
-
-
-def interval(points: Points) -> str:
-    """Return the mean with its 95 % interval over the videos, in words."""
-    rng = generator(Purpose.RESAMPLING, SEED)
-    drawn = rng.integers(len(points), size=(RESAMPLES, len(points)))
-    low, high = np.quantile(points[drawn].mean(axis=1), [0.025, 0.975])
-    return f"{points.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def lines_of(system: System) -> dict[str, Line]:
-    """Return what stands beside a system, by its name in tables."""
-    if system.places == "patches":
-        return {}  # clip_random and others are rows of the table
-    if system.several_groups:
-        return {SINGLE: resolution_line}
-    lines: dict[str, Line] = {"a uniform subset": uniform_line}
-    if system.classifier.order == "coarse_to_fine":
-        lines["a coarse-to-fine prefix"] = prefix_line
-    elif system.classifier.skip_rate:
-        lines["a uniform subset, the others coarse,"] = coarse_line
-    return lines
-
-
-def print_controls(compared: Path) -> None:
-    """Print what the systems of a finished comparison gain over their controls, in Markdown."""
-    drawn: dict[tuple[str, str], list[Played]] = {}  # lines, by f_C and name
-
-    def line(folder: str, groups: Sequence[str], cache: str, name: str, draw: Line) -> list[Played]:
-        if (folder, name) not in drawn:
-            drawn[folder, name] = draw(open_source(EnvConfig(cache, folder, group=tuple(groups))))
-        return drawn[folder, name]
-
-    for of_system in sorted((compared / "cells" / "systems").iterdir()):
-        rows: dict[str, list[Path]] = {}
-        for results in sorted(of_system.rglob("results.json")):
-            label = results.parent.parent.relative_to(of_system).as_posix()
-            rows.setdefault(label, []).append(results.parent)
-        said = stored_settings(next(iter(rows.values()))[0], "train")
-        lines = lines_of(find_system(said["system"]))
-        if not lines or len(rows) == 1:
-            continue
-        heads = [f"less {name} of that cost" for name in lines]
-        print(f"\n| {' | '.join([of_system.name, 'MMACs', 'accuracy, %', *heads])} |")
-        print(f"|{'---|' * (len(heads) + 3)}")
-        for label, runs in rows.items():
-            found: list[Played] = []
-            gains: dict[str, list[Points]] = {name: [] for name in lines}
-            for run in runs:
-                played, said = read_played(run / "played.npz"), stored_settings(run, "train")
-                right = 100 * played.correct[:, -1].astype(float)
-                found.append(Played(label, float(played.gmacs[:, -1].mean()), right))
-                for name, draw in lines.items():
-                    files = said["classifier"], said["group"], said["cache"]
-                    beside = line(*files, name, draw)
-                    gains[name].append(right - at_cost(beside, found[-1].gmacs))
-            cost = 1e3 * np.mean([each.gmacs for each in found])
-            cells = [f"{cost:.2f}", f"{np.mean([each.right for each in found]):.1f}"]
-            cells += [interval(np.mean(each, axis=0)) for each in gains.values()]
-            print(f"| {' | '.join([label.replace('-', ' ', 1), *cells])} |")
-        if SINGLE in lines:
-            settings = [stored_settings(run, "train") for runs in rows.values() for run in runs]
-            folders = dict.fromkeys(said["classifier"] for said in settings)
-            print_line([*zip(*(drawn[folder, SINGLE] for folder in folders), strict=True)])
-
-
-def print_line(points: Sequence[Sequence[Played]]) -> None:
-    """Print what each point of a line comes to: means over the seeds of f_C."""
-    print("\n| in every segment | MMACs | accuracy, % |\n|---|---|---|")
-    for seeds in points:
-        cost, rights = 1e3 * seeds[0].gmacs, [float(each.right.mean()) for each in seeds]
-        spread = f"{min(rights):.1f}–{max(rights):.1f}"
-        print(f"| {seeds[0].label} | {cost:.2f} | {np.mean(rights):.1f} ({spread}) |")
+def print_static(static: list[dict[str, Any]]) -> None:
+    """Print the corners of the line that no static row lies above, of each option and of all."""
+    options: dict[str, list[dict[str, Any]]] = {}
+    for row in static:
+        options.setdefault(row["setting"].partition(" in ")[0], []).append(row)
+    print("\n| static | corners of the line: accuracy, % at MMACs |\n|---|---|")
+    for name, rows in (options | {"all": static}).items():
+        accuracy = np.array([row["final_accuracy"]["value"] for row in rows])
+        gmacs = np.array([row["gmacs_per_video"] for row in rows])
+        corners = [
+            f"{number(accuracy[i])} at {1e3 * gmacs[i]:.1f}" for i in envelope(accuracy, gmacs)
+        ]
+        print(f"| {name.rstrip(',')} | {', '.join(corners)} |")
 
 
 def focusgym(*words: object) -> None:
@@ -313,7 +206,9 @@ def main() -> None:
         *("--decisions", args.decisions, "--seeds", args.seeds, "--time", args.time),
         *given[end + 1 :],
     )
-    print_controls(compared)
+    summary = json.loads((compared / "results.json").read_text())
+    print_systems(summary)
+    print_static(summary["static"])
 
 
 if __name__ == "__main__":

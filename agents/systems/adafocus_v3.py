@@ -32,6 +32,7 @@ class CubesByGradient(PlacesByGradient[CubePolicy]):
     """
 
     knob: ClassVar[str] = "share"
+    whole_segments: ClassVar[bool] = True
     stage: ClassVar[int] = 22
 
     epochs: int = 30

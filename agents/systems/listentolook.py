@@ -32,6 +32,7 @@ class AttentionSystem(SegmentsByGradient[AttentionPolicy]):
     """
 
     stage: ClassVar[int] = 26
+    whole_segments: ClassVar[bool] = True
     network = AttentionPolicy
     sizes_of = AttentionPolicyConfig
 

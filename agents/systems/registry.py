@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from ...recognizer.registry import find
 from .system import System
 
@@ -51,6 +53,12 @@ def find_system(name: str) -> System:
     Raises:
         ValueError: If there is no such system.
     """
+    if name not in SYSTEMS and ":" not in name:
+        near = ", ".join(get_close_matches(name, SYSTEMS, 5, cutoff=0.0))
+        raise ValueError(
+            f"there is no system {name!r}: the nearest names are {near}; `focusgym systems` lists "
+            "all, and 'module:attribute' names one of your own"
+        )
     found = find("system", name, SYSTEMS, trusted=True)
     if not isinstance(found, System):
         raise ValueError(

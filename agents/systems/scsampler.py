@@ -173,6 +173,7 @@ class SalienceSystem(SegmentsByGradient[Salience]):
     """A network that ranks segments, supervised by f_C; see `RankOnFeatures`."""
 
     stage: ClassVar[int] = 25
+    whole_segments: ClassVar[bool] = True
     network = Salience
     sizes_of = SalienceConfig
 

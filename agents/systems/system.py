@@ -90,6 +90,7 @@ class System(ABC):
 
     knob: ClassVar[str]  # what a setting is, in a word
     learns: ClassVar[bool] = False  # whether a seed changes it
+    whole_segments: ClassVar[bool] = False  # whether a setting is a share, rounded to whole ones
 
     name: str
     about: str
@@ -106,6 +107,21 @@ class System(ABC):
     def usual_setting(self) -> float:
         """The setting that is trained where none is given: the middle one."""
         return self.settings[len(self.settings) // 2]
+
+    def settings_of(self, steps: int) -> tuple[float, ...]:
+        """Return the settings that differ where videos have T segments.
+
+        Of shares that are rounded to the same number of segments it is the first one.
+
+        Args:
+            steps: T.
+        """
+        if not self.whole_segments:
+            return self.settings
+        first: dict[int, float] = {}
+        for setting in self.settings:
+            first.setdefault(share_of(steps, setting), setting)
+        return tuple(first.values())
 
     def setting_label(self, setting: float) -> str:
         """Return how a setting is called in tables, such as ``price 0.1``; empty without a knob."""
@@ -155,6 +171,7 @@ class FixedSystem(DirectSystem):
     """
 
     knob: ClassVar[str] = "share"
+    whole_segments: ClassVar[bool] = True
 
     def check_setting(self, steps: int, setting: float) -> None:
         """Refuse a share that is none."""
@@ -278,6 +295,7 @@ class ShareSystem(LearnedSystem):
     """
 
     knob: ClassVar[str] = "share"
+    whole_segments: ClassVar[bool] = True
 
     count: str = field(kw_only=True)
 

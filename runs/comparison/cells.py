@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from ..evaluation.trace import Played
 from .statistics import Array
 
 CURVE = {"steps", "mean_return", "correct"}
+STATIC: Final = "static"  # design and kind of rows that do the same in every video, of each f_C
 
 
 class ComparisonError(FocusgymError):
@@ -31,13 +32,15 @@ class Cell:
         seed: Of the training, or of the draws of a fixed policy.
         played: What it did in the videos of the test split.
         kind: ``"trained"``; ``"fixed"``, decided without learning; ``"bound"``, knows the truth;
-            ``"plus"``, AdaFocus+ at one η.
+            ``"plus"``, AdaFocus+ at one η; ``"static"``, the same looks in every video.
         keep_ratio: η of the kind ``"plus"``.
         curve: Learning curve: columns ``steps``, ``mean_return`` and ``correct`` (share of the
             training episodes that end right), one row per rollout.
         setting: Of a system that has several, such as ``price 0.1``.
         usage: Of a system, the share of all segments that each option group has read.
         milliseconds: A video took on pixels, where that was measured; see `times`.
+        classifier: What its f_C is called, of all seeds, in the comparison's folder; None where it
+            is its own.
 
     Raises:
         ComparisonError: If there is an η but no AdaFocus+ or the other way round, or the learning
@@ -49,12 +52,13 @@ class Cell:
     patch_px: int | None
     seed: int
     played: Played
-    kind: Literal["trained", "fixed", "bound", "plus"] = "trained"
+    kind: Literal["trained", "fixed", "bound", "plus", "static"] = "trained"
     keep_ratio: float | None = None
     curve: pd.DataFrame | None = None
     setting: str = ""
     usage: Mapping[str, float] | None = None
     milliseconds: float | None = None
+    classifier: str | None = None
 
     def __post_init__(self) -> None:
         """Check η and the learning curve."""

@@ -31,7 +31,7 @@ _NOT_NAMED = (
 
 @dataclass(frozen=True, eq=False)
 class SplitVideos:
-    """The test videos of a comparison.
+    """The test videos of a comparison, or those of another split.
 
     Attributes:
         names: ``(B,)``.
@@ -44,14 +44,14 @@ class SplitVideos:
     source: str
 
     @classmethod
-    def of_cache(cls, root: Path) -> SplitVideos:
-        """Return those of a feature cache.
+    def of_cache(cls, root: Path, split: str = _SPLIT) -> SplitVideos:
+        """Return those of a split of a feature cache.
 
         Raises:
             CacheError: If it cannot be opened, or has none.
         """
         cache = FeatureCache.open(root, next(iter(read_manifest(root)["groups"])))
-        rows = cache.split(_SPLIT)
+        rows = cache.split(split)
         names = cache.videos["name"].to_numpy()[rows].astype(np.str_)
         return cls(names, cache.labels[rows].cpu().numpy(), f"the cache {root}")
 

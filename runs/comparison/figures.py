@@ -14,6 +14,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ...recognizer import ComputeUnit, Purpose, compute_unit, generator
+from .cells import STATIC
+from .gains import envelope
 from .statistics import DECIDING, bootstrap_seeds, interval, mean_over_groups
 from .summary import Cell
 from .table import number, span
@@ -21,6 +23,7 @@ from .words import LEARNED
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#b08000", "#4aa3d8")
 _GREY = "#808080"
+_STATIC = "#8c6d31"
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _ROW_PX, _AXIS_PX, _LINES_PX, _PLANE_PX = 34, 92, 360, 460
@@ -39,7 +42,10 @@ class Style:
 
 
 def styles(summary: dict[str, Any]) -> dict[str, Style]:
-    """Return the style of each design: grey for fixed policies and bounds, colours for others."""
+    """Return the style of each design.
+
+    Colours are for designs, grey is for fixed policies and bounds; static rows look like no other.
+    """
     rows = sorted(summary["rows"], key=lambda row: summary["labels"].index(row["label"]))
     kinds = {row["design"]: row["kind"] for row in rows}
     learned = [design for design, kind in kinds.items() if kind in LEARNED]
@@ -51,6 +57,8 @@ def styles(summary: dict[str, Any]) -> dict[str, Style]:
             # Where colours begin anew, dashes go on.
             dash = _DASHES[i // len(colours) % len(_DASHES)]
             found[name] = Style(color, _SYMBOLS[i % len(_SYMBOLS)], dash)
+    if summary["static"]:
+        found[STATIC] = Style(_STATIC, "hexagon", "dot")
     return found
 
 
@@ -162,6 +170,8 @@ def plane(
 ) -> go.Figure:
     """Return accuracy against cost: designs over patch sizes, AdaFocus+ over η, fixed ones grey.
 
+    Static rows are marks, with the line that none of them lies above.
+
     Args:
         summary: Of the comparison.
         of: What of it says which rows are on the front.
@@ -178,6 +188,8 @@ def plane(
             # AdaFocus+ goes over η in one group; the others over the groups.
             group = row["group"] if row["kind"] == "plus" else ""
             curves.setdefault((row["design"], group), []).append(row)
+    if static := [row for row in summary["static"] if row[quality]]:
+        curves[STATIC, ""] = static
     costs = [row["gmacs_per_video"] for rows in curves.values() for row in rows]
     dearest = unit.per_gmac * max(costs, default=0)
     for (design, _), rows in curves.items():
@@ -195,7 +207,7 @@ def plane(
         _line(figure, design, styles(summary)[design], spent, accuracy, texts)
         on_front = [(row["label"], row["group"]) in front for row in rows]
         figure.data[-1].marker.size = [_FRONT_PX if each else _MARK_PX for each in on_front]
-        if all(row[quality]["interval"] for row in rows):
+        if design != STATIC and all(row[quality]["interval"] for row in rows):
             bounds = 100 * np.array([row[quality]["interval"] for row in rows])
             figure.data[-1].error_y = _errors(accuracy, bounds) | {"width": 2, "thickness": 0.6}
         above, names = "top", [""] * len(rows)
@@ -205,9 +217,13 @@ def plane(
         elif any(on_front):
             names[on_front.index(True)] = design
         inwards = [f"{above} {'left' if 2 * each > dearest else 'right'}" for each in spent]
-        figure.data[-1].update(
-            mode="lines+markers+text", text=names, textposition=inwards, textfont={"size": 11}
-        )
+        mode, font = "markers+text" if design == STATIC else "lines+markers+text", {"size": 11}
+        figure.data[-1].update(mode=mode, text=names, textposition=inwards, textfont=font)
+        if design == STATIC:
+            corners = envelope(accuracy, np.array(spent)).tolist()
+            x, y = [spent[i] for i in corners], accuracy[corners]
+            _line(figure, design, styles(summary)[design], x, y, [])
+            figure.data[-1].update(mode="lines", hoverinfo="skip")
     return figure
 
 

@@ -37,6 +37,7 @@ from ..training.stage_run import fit_classifier
 from .summary import Cell
 from .times import milliseconds
 
+SPLITS = ("train", "val", "test")
 _GRID = 7  # candidates per axis of a patch size that the cache lacks
 _FIXED = (CentralAgent, RandomAgent, GaussianAgent, FixedAgent)
 _held: list[FeatureSource] = []  # of the group whose cells a process trains
@@ -105,7 +106,7 @@ def groups_of(config: CompareConfig) -> list[Group]:
     there = list(stored_groups(read_manifest(config.cache)).values())
     patches = [group for group in there if isinstance(group.places, PatchGrid)]
     cache = FeatureCache.open(config.cache, there[0].name)
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         cache.split(split)  # refused where it is empty
     if len({*config.patch}) < len(config.patch):
         raise UsageError(f"--patch: each size once; got {', '.join(map(str, config.patch))}")
@@ -245,12 +246,14 @@ def cells_of(jobs: Sequence[Job]) -> list[Cell]:
                     "plus",
                     share,
                     milliseconds=milliseconds(out, share),
+                    classifier=group.classifiers.name,
                 )
                 for share in job.keep_ratios
             ]
         else:
             played, curve = read_played(out / PLAYED), learning_curve(out)
-            cells.append(Cell(*who, played, curve=curve, milliseconds=milliseconds(out)))
+            timed, f_c = milliseconds(out), group.classifiers.name
+            cells.append(Cell(*who, played, curve=curve, milliseconds=timed, classifier=f_c))
     return cells
 
 

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from ...recognizer import compute_unit
 from ..pages.page import write_page
 from . import figures
+from .cells import STATIC
 from .statistics import DECIDING
 from .summary import Cell
 from .table import ALL_GROUPS, measured_too, number, span, used
@@ -27,6 +28,7 @@ SHAPES = {
     "cross": "✚",
     "x": "✖",
     "star": "★",
+    "hexagon": "⬢",
 }
 _PRECISION = ("precision_plane", "mean_average_precision", "mean average precision, %")
 STROKES = {
@@ -66,7 +68,7 @@ def comparison_page(
         path,
         "compare.html",
         summary=summary,
-        parts=parts,
+        parts=[*parts, *_static(summary)],
         sections=[section for section in _sections(summary, parts, cells) if section["plots"]],
         key=key,
         settings={name: _shown(value) for name, value in settings.items()},
@@ -78,6 +80,12 @@ def comparison_page(
         used=used if any(row["usage"] for row in summary["rows"]) else None,
         plotly=Markup(get_plotlyjs()),
     )
+
+
+_STATIC = (
+    " Static: with every f_C, a single option in a number of segments, the same in all videos. "
+    "Dotted: what they reach, a mixture of two rows between these."
+)
 
 
 def _parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -94,6 +102,13 @@ def _parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return parts
 
 
+def _static(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the static rows as a part of the table, which no plot but the plane has."""
+    rows = sorted(summary["static"], key=lambda row: row["gmacs_per_video"])
+    title = "static: the same in every video, the cheapest first"
+    return [{"group": STATIC, "title": title, "rows": rows}] if rows else []
+
+
 def _sections(
     summary: dict[str, Any], parts: Sequence[dict[str, Any]], cells: Sequence[Cell]
 ) -> list[dict[str, Any]]:
@@ -106,7 +121,8 @@ def _sections(
         if (of_group := [c for c in cells if c.group == part["group"] and c.curve is not None])
     ]
     trained = sorted({cell.design for _, of_group in curves for cell in of_group})
-    in_plane = sorted({row["design"] for row in summary["rows"] if row["kind"] != "bound"})
+    not_bounds = sorted({row["design"] for row in summary["rows"] if row["kind"] != "bound"})
+    in_plane = [*not_bounds, STATIC] if summary["static"] else not_bounds
     return [
         _section(
             "Accuracy after all frames",
@@ -134,7 +150,7 @@ def _sections(
             "Accuracy after every frame, against what was spent",
             "A mark per frame. Band: 95 % interval over seeds. Bounds, which try every patch, cost "
             "many times more and are left out.",
-            in_plane,
+            not_bounds,
             ((p["title"], figures.against_compute(summary, p["rows"])) for p in single),
         ),
         _section(
@@ -142,7 +158,8 @@ def _sections(
             "Designs go over patch sizes, AdaFocus+ over η, the share of frames to keep, at one "
             "patch size; systems over their prices or shares. Bars: 95 % interval over seeds. "
             "Grey: policies that do not learn. A large mark: no other row is as accurate for less, "
-            "or more accurate for no more; the cheapest of a design is named.",
+            "or more accurate for no more; the cheapest of a design is named."
+            + (_STATIC if summary["static"] else ""),
             in_plane,
             [("all groups", figures.plane(summary))],
             summary["plane"],

@@ -13,6 +13,7 @@ from .cells import Cell, other_videos
 from .statistics import (
     Array,
     Statistic,
+    bootstrap_crossed,
     bootstrap_seeds,
     bootstrap_videos,
     deciding,
@@ -58,6 +59,11 @@ class Resampling:
     def drawn_videos(self, values: Array) -> Array:
         """Return means ``(..., resamples)`` over drawn videos of what was measured ``(..., B)``."""
         return self._drawn([values], [1.0])
+
+    def drawn_crossed(self, values: Array) -> Array:
+        """Return means ``(..., resamples)`` over drawn seeds and videos of ``(..., S, B)``."""
+        rng = generator(Purpose.RESAMPLING, self.seed)
+        return bootstrap_crossed(values, rng, self.resamples)
 
     def _drawn(self, sets: Sequence[Array], weights: Sequence[float]) -> Array:
         rng = generator(Purpose.RESAMPLING, self.seed)

@@ -135,12 +135,44 @@ def bootstrap_videos(
         rows = max(1, _DRAWS // n)
         means = []
         for start in range(0, resamples, rows):
-            drawn = rng.integers(n, size=(min(rows, resamples - start), n))
-            drawn += n * np.arange(len(drawn))[:, None]
-            counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-            means.append(values @ counts.T.astype(np.float64) / n)
+            counts = _draw_counts(rng, n, min(rows, resamples - start))
+            means.append(values @ counts.T / n)
         total = total + weight * np.concatenate(means, axis=-1)
     return total
+
+
+def bootstrap_crossed(values: Array, rng: np.random.Generator, resamples: int) -> Array:
+    """Draw seeds and videos with replacement, and take the mean of what was measured.
+
+    All seeds were tested on the same videos, so that the drawn videos are those of all drawn seeds.
+
+    Args:
+        values: ``(..., S, B)`` what was measured with each seed on each video.
+        rng: Where the draws come from.
+        resamples: How often.
+
+    Returns:
+        ``(..., resamples)``.
+
+    Source: Owen 2007, "The pigeonhole bootstrap".
+    """
+    n_seeds, n = values.shape[-2:]
+    rows = max(1, _DRAWS // n)
+    means = []
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        seeds, videos = _draw_counts(rng, n_seeds, size), _draw_counts(rng, n, size)
+        by_seed = values @ videos.T  # (..., S, size)
+        means.append((by_seed * seeds.T).sum(axis=-2) / (n_seeds * n))
+    return np.concatenate(means, axis=-1)
+
+
+def _draw_counts(rng: np.random.Generator, n: int, draws: int) -> Array:
+    """Draw n of n with replacement: ``(draws, n)``, how often each was drawn."""
+    drawn = rng.integers(n, size=(draws, n))
+    drawn += n * np.arange(draws)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+    return counts.astype(np.float64)
 
 
 def interval(resampled: Array) -> Array:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .cells import Cell, ComparisonError, other_videos
+from .cells import STATIC, Cell, ComparisonError, other_videos
 from .front import plane_of, precision_plane
+from .gains import ADAPTIVE, ANY, SAME, StaticRow, gains_of
 from .pairs import Resampling, against, runs_of
 from .statistics import LEVEL, Array, mean_over_groups, pooled_interquartile_mean
 from .table import ALL_GROUPS, MEASURES, print_comparison, table
@@ -17,20 +18,38 @@ from .words import conclusions, notes, tested_videos
 __all__ = ["Cell", "ComparisonError", "print_comparison", "rows_of_cells", "summarise", "table"]
 
 
+_NO_GAINS = {"gains": {SAME: None, ANY: None}}
+_UNCOMPARED = _NO_GAINS | {
+    "difference": None,
+    "probability_of_improvement": None,
+    "seeds_compared": [],
+    "seeds_left_out": [],
+    "unpaired": None,
+    "verdict": STATIC,
+}
+
+
 def summarise(
-    cells: Sequence[Cell], reference: str, *, seed: int = 0, resamples: int = 2000
+    cells: Sequence[Cell],
+    reference: str,
+    static: Sequence[Cell] = (),
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
 ) -> dict[str, Any]:
     """Compute what is known of each design in each group and over all, and against a reference.
 
     Args:
         cells: The policies; designs may lack seeds or groups.
         reference: Label of the design that the others are compared with.
+        static: What does the same in every video: on the plane beside all option groups.
         seed: Of the resampling.
         resamples: How often seeds and videos are drawn.
 
     Returns:
         JSON-able: ``rows``, one per design and group, with scores, intervals over seeds and the
-        paired difference to the reference; ``overall``, the same over all groups, of the designs
+        paired difference to the reference and gains over static rows, see `gains_of`; ``static``,
+        the static rows; ``overall``, the same over all groups, of the designs
         that have runs in each; ``plane``, see `plane_of`, and ``precision_plane``, see
         `precision_plane`; ``conclusions``, ``notes`` and ``test_videos`` in words.
 
@@ -38,7 +57,8 @@ def summarise(
         ComparisonError: If there are no cells, one comes twice, the reference is not among them,
             or the cells of a row have other numbers of frames or other videos.
     """
-    rows = rows_of_cells(cells)
+    rows, static_rows = rows_of_cells(cells), rows_of_cells(static)
+    beside = {label: StaticRow.of(row) for (label, _), row in static_rows.items()}
     labels = list(dict.fromkeys(label for label, _ in rows))
     groups = list(dict.fromkeys(group for _, group in rows))
     if reference not in labels:
@@ -61,13 +81,25 @@ def summarise(
             | _scores([row], resampling)
             | _steps(row, resampling)
             | against(label, [row], reference, references, resampling)
+            | (
+                {"gains": gains_of(row, beside, resampling)}
+                if row[0].kind in ADAPTIVE and beside
+                else _NO_GAINS
+            )
             for (label, group), row in sorted(
                 rows.items(), key=lambda item: (groups.index(item[0][1]), labels.index(item[0][0]))
             )
         ],
+        "static": [
+            {"label": label, "group": group}
+            | _scores([row], resampling)
+            | _steps(row, resampling)
+            | _UNCOMPARED
+            for (label, group), row in static_rows.items()
+        ],
         "overall": [],
-        "plane": plane_of(rows, resampling),
-        "precision_plane": precision_plane(rows),
+        "plane": plane_of(rows | static_rows, resampling),
+        "precision_plane": precision_plane(rows | static_rows),
     }
     for label in labels:
         strata = [rows[label, group] for group in groups if (label, group) in rows]
@@ -77,6 +109,7 @@ def summarise(
             {"label": label, "group": ALL_GROUPS}
             | _scores(strata, resampling)
             | against(label, strata, reference, references, resampling)
+            | _NO_GAINS
         )
     return summary | {"conclusions": conclusions(summary), "notes": notes(summary)}
 

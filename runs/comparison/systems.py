@@ -30,7 +30,7 @@ from ..options.systems import groups_of_system, own_groups, setting_of, system_o
 from ..training.policy_run import PLAYED, learning_curve, read_results
 from ..training.system_run import run_system
 from .end_to_end import SplitVideos
-from .grid import Group, slug, train_f_c
+from .grid import SPLITS, Group, slug, train_f_c
 from .summary import Cell
 from .times import milliseconds
 
@@ -77,7 +77,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
     Raises:
         UsageError: If a system is unknown or given twice, two have one name, there are options for
             learning and none that learns, the cache lacks what a system reads, or that of clips has
-            other test videos.
+            other videos in a split.
         CacheError: If the cache cannot be opened, or lacks a split.
     """
     if config.clips_cache is not None:
@@ -100,12 +100,12 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         root = _cache_of(system, config)
         groups = groups_of_system(system, root, ())
         cache = FeatureCache.open(root, groups)
-        for split in ("train", "val", "test"):
+        for split in SPLITS:
             cache.split(split)  # refused where it is empty
         clips = "" if root == config.cache else "clips_"
         f_c = slug(f"{clips}{'+'.join(groups)}_{system.classifier.name}")
         knob = len(system.settings) > 1
-        for setting in system.settings:
+        for setting in system.settings_of(cache.steps):
             label = system.setting_label(setting)
             for seed in range(config.seeds):
                 training = TrainConfig(
@@ -178,6 +178,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
                 setting=job.label,
                 usage=results["usage"],
                 milliseconds=milliseconds(out),
+                classifier=job.config.classifier.parent.name if job.config.classifier else None,
             )
             for name, side_px in places or [(ALONE, None)]
         ]
@@ -191,8 +192,11 @@ def _decides_nothing(system: System) -> bool:
 def budget(jobs: Sequence[SystemJob]) -> list[str]:
     """Return in words what each system was given, and that nothing was selected."""
     trials: dict[str, str] = {}
+    labels: dict[str, set[str]] = {}
     for job in jobs:
-        system, n_settings = job.system, len(job.system.settings)
+        labels.setdefault(job.system.name, set()).add(job.label)
+    for job in jobs:
+        system, n_settings = job.system, len(labels[job.system.name])
         settings = f"{n_settings} setting{'' if n_settings == 1 else 's'}"
         if isinstance(system, LearnedSystem):
             trials[system.name] = f"{settings} with {system.learner.decisions:,} decisions each"
@@ -261,11 +265,13 @@ def _cache_of(system: System, config: CompareConfig) -> Path:
 
 def _check_clips(cache: Path, clips: Path) -> None:
     """Refuse a cache of clips whose rows could not stand beside the others."""
-    if difference := SplitVideos.of_cache(cache).difference(SplitVideos.of_cache(clips)):
-        raise UsageError(
-            f"--clips-cache {clips}: expected the test videos of {cache}; got {difference}: build "
-            "it of the same lists"
-        )
+    for split in SPLITS:
+        of_both = [SplitVideos.of_cache(root, split) for root in (cache, clips)]
+        if difference := of_both[0].difference(of_both[1]):
+            raise UsageError(
+                f"--clips-cache {clips}: expected the {split} videos of {cache}; got {difference}: "
+                "build it of the same lists"
+            )
 
 
 def _check_names(given: Mapping[str, System]) -> None:

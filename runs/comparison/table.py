@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -11,22 +12,26 @@ from rich.table import Table
 
 from ...recognizer import compute_unit
 from ..options.console import PlainConsole
+from .cells import STATIC
 from .statistics import deciding
 
 # After all frames; mean over the frames; after the first decision where to look.
 MEASURES = ("final_accuracy", "mean_accuracy", "first_accuracy")
 ALL_GROUPS = "all"
+# Over which static rows of equal cost a row gains, and how the column is called.
+GAINS = {"same_classifier": "over static, same f_C", "any": "over static, any"}
 STYLES = {"reference": "bold", "higher": "green", "lower": "red", "unpaired": "dim"}
 
 
 def table(summary: dict[str, Any]) -> pd.DataFrame:
-    """Return one row per design and group, then one per design over all groups, for the CSV.
+    """Return a row for each design and group, the static rows, and the designs over all groups.
 
     Accuracies and differences are shares, not percent; an interval is two columns.
     """
     records = []
     several = len(summary["groups"]) > 1
-    for row in summary["rows"] + (summary["overall"] if several else []):
+    overall = summary["overall"] if several else []
+    for row in summary["rows"] + summary["static"] + overall:
         difference = row["difference"] or {}
         estimates = {name: row[name] for name in (*MEASURES, "interquartile_mean")}
         for name in ("probability_of_improvement", "mean_average_precision"):
@@ -46,6 +51,9 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
             for over in ("over_videos", "over_seeds", "over_seeds_t"):
                 record |= _bounds(f"{name}_difference_{over}", found.get(over))
         record |= {name: row[name] for name in ("verdict", "gmacs_per_video", "milliseconds")}
+        for name, gain in row["gains"].items():
+            record[f"gain_over_static_{name}"] = (gain or {}).get("value")
+            record |= _bounds(f"gain_over_static_{name}", (gain or {}).get("interval"))
         record["kept_share"] = row["kept_share"]
         record["usage"] = used(row)
         record["unpaired"] = row["unpaired"]
@@ -120,6 +128,8 @@ def _plane(summary: dict[str, Any], plane: str, quality: str) -> Table:
         best = ", ".join(
             f"{label} ({group})" if several else label for label, group in each["front"]
         )
+        if each["design"] == STATIC and each["front"]:  # their names are long
+            best = f"{len(each['front'])} of {len(summary[STATIC])} rows: see results.csv"
         shown.add_row(each["design"], number(volume["value"]), span(volume["over_videos"]), best)
     return shown
 
@@ -131,7 +141,20 @@ def measured_too(rows: Sequence[dict[str, Any]]) -> dict[str, Callable[[dict[str
         columns["ms"] = milliseconds
     if any(row["mean_average_precision"] for row in rows):
         columns["mAP"] = lambda row: number((row["mean_average_precision"] or {}).get("value"))
+    for over, name in GAINS.items():
+        if any(row["gains"][over] for row in rows):
+            columns[name] = partial(_gain, over)
     return columns
+
+
+def _gain(over: str, row: dict[str, Any]) -> str:
+    """Return a gain over static rows with its interval, in points; a dash where there is none."""
+    if (gain := row["gains"][over]) is None:
+        return "–"
+    bounds = gain["interval"]
+    return number(gain["value"], signed=True) + (
+        f" ({span(bounds, signed=True)})" if bounds else ""
+    )
 
 
 def milliseconds(row: dict[str, Any]) -> str:

@@ -78,8 +78,10 @@ class CompareConfig:
         preset: Options by name, or from a YAML file, as of 'focusgym train'.
         json: Print the summary as one JSON object instead of a table.
         systems: Other published methods beside, of those that 'focusgym systems' lists, or
-            module:attribute of your own; all takes every one that the cache serves. Each is trained
-            at all settings of its recipe, on whole frames or patches that the cache has to hold.
+            module:attribute of your own; all takes every one that the cache serves, and adafocus
+            is the reward designs. Each is trained at all settings of its recipe, on whole frames or
+            patches that the cache has to hold. With every f_C, what does the same in all videos is
+            measured too: static rows.
         clips_cache: For systems of encoders that shift along frames: a cache of the same videos in
             which a segment has several frames. They read --cache if not given.
         learning: How they learn.

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SystemsConfig:
-    """List the published methods that 'focusgym train --system' knows, with a line each.
+    """List the published methods, with a line each.
+
+    What has no command in its line is trained by 'focusgym train OUT --preset NAME'.
 
     Attributes:
         json: Print one JSON object by name, and nothing else.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -34,7 +35,15 @@ from ..evaluation.system_runs import MODEL, RECOGNIZER
 from ..evaluation.systems import played_of, system_results
 from ..evaluation.trained import TRAINED
 from ..folders.atomic import whole
-from ..folders.run_folder import RESULTS, check_new, check_settings, run_folder, stored_settings
+from ..folders.run_folder import (
+    RESULTS,
+    check_new,
+    check_settings,
+    is_run,
+    run_folder,
+    stored_settings,
+    verb_of,
+)
 from ..options.devices import device_of
 from ..options.parse import UsageError, usage
 from ..options.systems import (
@@ -55,6 +64,8 @@ from .policy_run import (
     new_logs,
     read_results,
 )
+
+_FIT = "fit classifier"
 
 
 def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any]:
@@ -107,7 +118,34 @@ def _source(system: System, config: TrainConfig, f_c: Path) -> FeatureSource:
     for split in ("train", "test"):
         source.cache.split(split)  # refused where it is empty
     check_kind(system, source.classifier, f_c, config.cache, groups)
+    _check_training(system, f_c, config.cache, groups)
     return source
+
+
+def _check_training(system: System, f_c: Path, cache: Path, groups: Sequence[str]) -> None:
+    """Refuse an f_C that `focusgym fit classifier` trained in another way than the system's is.
+
+    Of a bundle that is no run of it, such as one that was imported, this is not known.
+
+    Raises:
+        UsageError: If it is, with the command that trains one.
+        OutputError: If what it was trained with cannot be read.
+    """
+    if not is_run(f_c) or verb_of(f_c) != _FIT:
+        return
+    kind, options = system.classifier, stored_settings(f_c, _FIT)
+    trained, expected = (
+        f"--order {order} --skip-rate {skip_rate:g}"
+        for order, skip_rate in (
+            (options["order"], options["skip-rate"]),
+            (kind.order, kind.skip_rate),
+        )
+    )
+    if trained != expected:
+        raise UsageError(
+            f"{f_c} was trained with {trained}, and the f_C of {system.name} with {expected}: "
+            + fit_command(system, cache, groups)
+        )
 
 
 def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemModel | None:

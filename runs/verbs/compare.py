@@ -9,6 +9,7 @@ from typing import Any
 
 from ...feature_cache import read_manifest
 from ...recognizer.files.whole import write_whole
+from ..comparison.cells import STATIC
 from ..comparison.end_to_end import EndToEndRuns, SplitVideos
 from ..comparison.finished import cells_of_runs
 from ..comparison.grid import (
@@ -22,6 +23,7 @@ from ..comparison.grid import (
 )
 from ..comparison.page import comparison_page
 from ..comparison.stage_three import fine_tune, tuned_cells, tuned_jobs, tuned_rows
+from ..comparison.static import run_static, static_cells, static_jobs
 from ..comparison.summary import Cell, print_comparison, rows_of_cells, summarise, table
 from ..comparison.systems import (
     ALL,
@@ -43,6 +45,8 @@ from ..options.devices import device_of
 from ..options.parse import UsageError, reward_label, reward_of, tell
 from ..options.ppo import ppo_config
 from ..options.presets import resolved
+
+ADAFOCUS = "adafocus"  # among systems: the reward designs, which are rows without it too
 
 # A comparison grows: what is trained already is not trained again. Of the cache the content is
 # compared, not the place.
@@ -71,7 +75,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         config,
         cache=config.cache.resolve(),
         runs=tuple(run.resolve() for run in config.runs),
-        systems=tuple(name for each in config.systems for name in each.split(",") if name),
+        systems=tuple(name for name in _systems(config) if name != ADAFOCUS),
         clips_cache=None if config.clips_cache is None else config.clips_cache.resolve(),
         end_to_end=tuple(run.resolve() for run in config.end_to_end),
     )
@@ -98,10 +102,11 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     else:
         groups = groups_of(config)
         jobs, systems = jobs_of(config, groups), system_jobs(config)
-        tuned = tuned_jobs(jobs, config)
+        tuned, static = tuned_jobs(jobs, config), static_jobs(jobs, systems, config)
         rows = [*rows_of(jobs, config), *tuned_rows(tuned), *system_rows(systems)]
         rows += dict.fromkeys(beside.names)  # one of a name has several seeds
-        if twice := sorted({row for row in rows if rows.count(row) > 1}):
+        taken = [*rows, STATIC]
+        if twice := sorted({row for row in taken if taken.count(row) > 1}):
             raise UsageError(
                 f"two rows would be called {twice[0]}: rename the design, system or run of yours "
                 "that has the name of another row"
@@ -121,6 +126,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                 run_jobs(jobs, config, do)
                 fine_tune(tuned, config, do)
                 run_systems(systems, config, do)
+                run_static(static, config, do)
             first = [(job.config.out, job.keep_ratios) for job in jobs if not job.config.seed]
             first += [(job.config.out, ()) for job in systems if not job.config.seed]
             time_runs(first, config.time, config.videos_root)
@@ -137,13 +143,19 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                     "other costs. So a difference to the reference is not that of one choice "
                     "alone: look at equal cost, on the plane."
                 ]
-            summary = _summarise(config, cells, beside, reference, notes)
+            alike = static_cells(static)
+            summary = _summarise(config, cells, beside, reference, notes, alike)
     if config.json:
         tell(json.dumps(summary))
     else:
         print_comparison(summary, PlainConsole())
         tell(f"{config.out}/index.html has the plots, results.csv the table")
     return summary
+
+
+def _systems(config: CompareConfig) -> list[str]:
+    """Return the names of systems that are asked for, which commas may part."""
+    return [name for each in config.systems for name in each.split(",") if name]
 
 
 def _check_grows(config: CompareConfig) -> None:
@@ -206,10 +218,11 @@ def _summarise(
     beside: EndToEndRuns,
     reference: str,
     notes: Sequence[str],
+    static: Sequence[Cell] = (),
 ) -> dict[str, Any]:
     """Measure what was trained end to end, and write what comes of all cells."""
     cells = [*cells, *beside.cells(config.out, cells)]
-    summary = summarise(cells, reference)
+    summary = summarise(cells, reference, static)
     summary["notes"] += [*notes, *beside.notes()]
     _write(config, summary, cells)
     return summary
@@ -225,6 +238,10 @@ def _check(config: CompareConfig) -> None:
     """Refuse what cannot be trained before anything is written."""
     if not config.reward and not config.systems and not config.end_to_end:
         raise UsageError("--reward: give at least one design")
+    if ADAFOCUS in _systems(config) and not config.reward:
+        raise UsageError(
+            f"--systems {ADAFOCUS}: its rows are those of --reward: give at least one design there"
+        )
     if config.systems and config.runs:
         raise UsageError("--systems: --runs compares what is there already: give one of them")
     if config.variants and (config.runs or not config.reward):

@@ -6,7 +6,7 @@ import json
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...agents import find_system
 from ...agents.systems.registry import SYSTEMS
@@ -14,30 +14,71 @@ from ..configs.systems import SystemsConfig
 from ..options.parse import tell
 
 
+class _Other(NamedTuple):
+    """A method that is no recipe: a verb of its own runs it."""
+
+    decides: str
+    source: str
+    command: str
+
+
+_BEFORE = {
+    "adafocus": _Other(
+        "where to look in each frame, by PPO", "arXiv:2105.03245", "focusgym train OUT"
+    ),
+    "adafocus_plus": _Other(
+        "where to look, and in which frames", "arXiv:2105.03245", "focusgym train OUT --plus"
+    ),
+}
+_BEHIND = {
+    "end_to_end": _Other(
+        "AdaFocusV2, all networks from pixels: where to look in each frame; V2+ also when to stop",
+        "arXiv:2112.14238",
+        "focusgym fit end-to-end OUT --videos VIDEOS, and for V2+ focusgym evaluate OUT --exit-at",
+    ),
+    "cubes": _Other(
+        "AdaFocusV3, all networks from pixels: which cubes to look at, and when to stop",
+        "arXiv:2209.13465",
+        "focusgym fit cubes OUT --videos VIDEOS",
+    ),
+    "afnet": _Other(
+        "AFNet, from pixels: in each block and frame whether its focal branch runs",
+        "NeurIPS 2022",
+        "focusgym fit afnet OUT --videos VIDEOS",
+    ),
+}
+
+
 def list_systems(config: SystemsConfig) -> dict[str, Any]:
     """Print a line for each system: its name, what it decides, and the publication.
 
+    Of those that have a verb of their own there is also the command.
+
     Returns:
-        By name what it ``decides``, its ``source``, what it trades accuracy for cost by (``knob``,
+        By name what it ``decides``, its ``source`` and the ``command`` that trains it; of those
+        that ``focusgym train --system`` knows also what it trades accuracy for cost by (``knob``,
         empty if nothing), at which ``settings`` it is compared, and how many ``lines`` it needs,
         see `lines_of`.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {name: each._asdict() for name, each in _BEFORE.items()}
     for name, place in SYSTEMS.items():
         system = find_system(name)
         found[name] = {
             "decides": system.about,
             "source": system.source,
+            "command": f"focusgym train OUT --preset {name}",
             "knob": system.knob if len(system.settings) > 1 else "",
             "settings": list(system.settings),
             "lines": lines_of(name, place),
         }
+    found |= {name: each._asdict() for name, each in _BEHIND.items()}
     if config.json:
         tell(json.dumps(found))
     else:
         width = max(map(len, found))
         for name, of in found.items():
-            tell(f"{name:{width}}  {of['decides']} ({of['source']})")
+            command = "" if name in SYSTEMS else f": {of['command']}"
+            tell(f"{name:{width}}  {of['decides']} ({of['source']}){command}")
     return found
 
 

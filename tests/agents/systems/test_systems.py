@@ -133,10 +133,21 @@ def test_keywords_by_hand() -> None:
         sampler.environment(table, 1.5)
 
 
+def test_shares_of_as_many_segments_are_one_setting() -> None:
+    """0.6 and 0.4 of four segments are two; prices and shares that are aimed at are no counts."""
+    assert find_system("uniform").settings_of(4) == (0.8, 0.6, 0.2)
+    assert find_system("uniform").settings_of(6) == (0.8, 0.6, 0.4, 0.2)
+    assert find_system("adafocus_v3").settings_of(6) == (0.5, 0.3, 0.15)
+    for name in ("frameexit", "lite_eval_gates"):
+        assert find_system(name).settings_of(4) == find_system(name).settings
+
+
 def test_by_name_or_by_its_place() -> None:
     sys.modules.setdefault("test_systems", sys.modules[__name__])
     assert find_system(f"{__name__}:OWN") is FRAMEEXIT
-    with pytest.raises(ValueError, match="system must be one of average, .*; got 'frame_exit'"):
+    with pytest.raises(
+        ValueError, match="no system 'frame_exit': the nearest names are frameexit, "
+    ):
         find_system("frame_exit")
     with pytest.raises(ValueError, match="an instance of .*System; got 'os:sep', which is '/'"):
         find_system("os:sep")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import average_precision_score
 from support import add_frames, write_cache
 
@@ -20,6 +21,7 @@ from focusgym.agents.systems.adafocus_v3 import ADAFOCUS_V3
 from focusgym.agents.systems.whole_frames import UNIFORM
 from focusgym.envs import EnvConfig, open_source
 from focusgym.recognizer import read_classifier
+from focusgym.runs.cli import main
 from focusgym.runs.evaluation.trace import read_played
 
 Calls = list[list[str]]
@@ -38,24 +40,31 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_systems_alone(
-    root: Path, calls: Calls, compare: Callable[..., Any], refused: Callable[..., str]
+    root: Path,
+    calls: Calls,
+    compare: Callable[..., Any],
+    refused: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What stands in the table is what the runs did; a second call trains nothing again."""
     asked = ("--reward", "--systems", "frameexit,arnet", "uniform", "tsn", *TINY)
     summary = compare("c", *asked)
     learned = [f"{name} {price}" for name in ("frameexit", "arnet") for price in PRICES]
-    fixed = [f"uniform share {share}" for share in (0.8, 0.6, 0.4, 0.2)]
+    fixed = [f"uniform share {share}" for share in (0.8, 0.6, 0.2)]
     assert summary["labels"] == [*learned, *fixed, "tsn"]
     assert summary["groups"] == ["systems"]
     assert summary["reference"] == learned[0]
-    _, classifiers, cells = calls
+    _, classifiers, cells, static = calls
+    assert [Path(each).parent.name for each in static] == [
+        Path(each).parent.name for each in classifiers
+    ]
     assert classifiers == [
         "c/classifiers/full32_max_pool_coarse_to_fine/seed-0",
         "c/classifiers/full32-full16_gru_gaps/seed-0",
         "c/classifiers/full32_average_video/seed-0",
         "c/classifiers/full32_average_logits_video/seed-0",
     ]
-    assert len(cells) == len({*cells}) == 13
+    assert len(cells) == len({*cells}) == 12
     f_c = read_classifier(root / classifiers[1]).config
     assert (f_c.aggregation, f_c.reuse_glance, f_c.local_channels) == ("gru", False, 12)
     rows = {row["label"]: row for row in summary["rows"]}
@@ -75,17 +84,75 @@ def test_systems_alone(
     assert any("4 settings with 30 decisions each: " in n for n in summary["notes"])
     table = pd.read_csv(root / "c" / "results.csv")
     assert table["setting"].tolist()[:4] == [*PRICES]
-    np.testing.assert_allclose(table["kept_share"], [row["kept_share"] for row in rows.values()])
+    every = [*rows.values(), *summary["static"]]
+    np.testing.assert_allclose(table["kept_share"], [row["kept_share"] for row in every])
     assert rows["tsn"]["usage"] == {"full32": 1.0}
-    assert table["usage"].tolist()[-1] == "full32 100"
+    assert table["usage"].tolist()[len(rows) - 1] == "full32 100"
     page = (root / "c" / "index.html").read_text()
     assert "reads, % of segments" in page
+    assert "over static, same f_C" in page
+    equal = {"uniform share 0.6": "2 of 4", "uniform share 0.2": "1 of 4"}
+    alike = {row["setting"]: row for row in summary["static"]}
+    for label, looks in equal.items():  # the system, and a static row
+        row = alike[f"full32 in {looks} (full32_average_video)"]
+        for what in ("final_accuracy", "gmacs_per_video", "final_over_videos"):
+            assert row[what] == rows[label][what]
+    assert rows["arnet price 0.1"]["gains"]["same_classifier"]["beside"]
+    assert rows["tsn"]["gains"] == {"same_classifier": None, "any": None}
+    gains = table["gain_over_static_any"].notna()
+    assert gains.tolist() == [row["kind"] == "trained" for row in every]
     again = compare("c", *asked)
     assert again == summary
     assert not any(calls)
+    gaps = root / classifiers[1]
+    given = ("train", root / "d", "--system=adafuse", f"--cache={root}/cache")
+    with pytest.raises(SystemExit):
+        main([*map(str, given), f"--classifier={gaps}"])
+    assert (
+        "was trained with --order gaps --skip-rate 0, and the f_C of adafuse with --order video "
+        "--skip-rate 0: give --classifier, or train one: `focusgym fit classifier"
+    ) in capsys.readouterr().err
     recipe = next((root / "c" / "cells").rglob("recipe.json"))
     recipe.write_text(recipe.read_text().replace("30", "31"))
     assert "was trained by another recipe of " in refused("c", *asked)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_static_rows_are_f_c_on_those_segments(root: Path, compare: Callable[..., Any]) -> None:
+    """Logits of whole sequences: a part of the segments, the glance alone elsewhere, an order."""
+    summary = compare("c", "--reward", "--seeds=1", "--systems", "dynamic_ste", "frameexit", *TINY)
+    rows = {row["setting"]: row for row in summary["static"]}
+    costs = {}
+    for f_c, looks, segments, looked in (
+        ("full32_gru_video_glance_skips0.5", "1 of 4, glance in all", [0, 1, 2, 3], [0, 0, 1, 0]),
+        ("full32_gru_video_glance_skips0.5", "0 of 4, glance in all", [0, 1, 2, 3], [0] * 4),
+        ("full32_gru_video_glance_skips0.5", "2 of 4", [1, 3], [1, 1]),
+        ("full32_max_pool_coarse_to_fine", "the first 2 of 4", [2, 0], [1, 1]),
+    ):
+        bundle = root / "c/classifiers" / f_c / "seed-0"
+        source = open_source(EnvConfig(root / "cache", bundle, group="full32"))
+        cache, videos = source.cache, source.cache.split("test")
+        glance, local, _ = cache.sequences(videos, np.zeros((len(videos), 4), np.int64))
+        fed = local[:, segments] * torch.tensor(looked)[:, None]
+        logits = source.classifier(glance[:, segments], fed)[:, -1]
+        expected = (logits.argmax(dim=-1) == cache.labels[videos]).double().mean()
+        row = rows[f"full32 in {looks} ({f_c})"]
+        assert row["final_accuracy"]["value"] == pytest.approx(float(expected))
+        costs[looks] = row["gmacs_per_video"]
+    full = source.frame_cost.local_gmacs
+    assert costs["1 of 4, glance in all"] - costs["0 of 4, glance in all"] == pytest.approx(full)
+    front = {label for each in summary["plane"] for label, _ in each["front"]}
+    assert any(label.startswith("static ") for label in front)
+    assert summary["plane"][-1]["design"] == "static"
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_seed_fixes_every_figure(root: Path, compare: Callable[..., Any]) -> None:
+    """Trained twice in two folders."""
+    asked = ("--reward", "--seeds=1", "--systems", "adafocus_v2_ppo", *TINY)
+    assert compare("a", *asked) == compare("b", *asked)
+    cell = "cells/systems/adafocus_v2_ppo/seed-0/played.npz"
+    assert (root / "a" / cell).read_bytes() == (root / "b" / cell).read_bytes()
 
 
 @pytest.mark.usefixtures("no_page")
@@ -94,7 +161,7 @@ def test_systems_beside_designs(root: Path, calls: Calls, compare: Callable[...,
     designs = ("--reward", "increments", "--seeds=1")
     before = compare("c", *designs)
     assert before["groups"] == ["p12_3x3"], "whole frames are no places to look at"
-    summary = compare("c", *designs, "--systems", "gru")
+    summary = compare("c", *designs, "--systems", "adafocus,gru")
     assert summary["reference"] == "increments"
     fixed = ["central", "random", "gaussian", "fixed"]
     assert summary["labels"] == ["increments", *fixed, "gru"]
@@ -128,19 +195,19 @@ def test_cubes_beside_the_same_by_reinforcement(
     """A row for each share and each price, on one f_C."""
     sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
     summary = compare("c", "--reward", "--systems", f"{__name__}:CUBES", "adafocus_v3_ppo", *TINY)
-    shares = [f"adafocus_v3 share {share}" for share in (0.5, 0.3, 0.15, 0.08)]
+    shares = [f"adafocus_v3 share {share}" for share in (0.5, 0.3)]  # 2 and 1 of 4
     prices = [f"adafocus_v3_ppo price {price}" for price in (0.1, 0.2, 0.5, 1)]
     assert summary["labels"] == [*shares, *prices]
     assert calls[1] == ["c/classifiers/p12_3x3_max_pool_shuffled_glance/seed-0"]
     rows = {row["label"]: row for row in summary["rows"]}
-    assert [rows[label]["kept_share"] for label in shares] == [0.5, 0.25, 0.25, 0.25]
+    assert [rows[label]["kept_share"] for label in shares] == [0.5, 0.25]
     costs = [rows[label]["gmacs_per_video"] for label in shares]
     assert costs[0] - costs[1] == pytest.approx(1.5, rel=1e-3), "a cube more"
     assert all(0.25 <= rows[label]["kept_share"] <= 0.5 for label in prices)
     notes = " ".join(summary["notes"])
     assert "Approximate: what adafocus_v3 looked at was interpolated between" in notes
     assert re.search(
-        r"4 settings without an environment, \d+ epochs each: [^.;]*adafocus_v3", notes
+        r"2 settings without an environment, \d+ epochs each: [^.;]*adafocus_v3", notes
     )
 
 
@@ -171,7 +238,7 @@ def test_several_labels(
     best = max(of_rows, key=lambda label: of_rows[label])
     front = [label for each in summary["precision_plane"] for label, _ in each["front"]]
     assert best in front
-    assert [e["hypervolume"]["over_videos"] for e in summary["precision_plane"]] == [None] * 2
+    assert [e["hypervolume"]["over_videos"] for e in summary["precision_plane"]] == [None] * 3
     assert "mAP</th>" in (root / "c" / "index.html").read_text()
 
 
@@ -182,12 +249,18 @@ def test_a_cache_of_clips(
     compare: Callable[..., Any],
     refused: Callable[..., str],
 ) -> None:
-    """What shifts reads it; other test videos are refused."""
+    """What shifts reads it; other videos are refused, in any split."""
     clips = write_cache(tmp_path_factory.mktemp("clips") / "cache", n=20, steps=1)
     add_frames(clips)
     said = refused("c", "--systems", "tsm", f"--clips-cache={clips.root}")
     assert "other true classes" in said
     table = (root / "cache" / "videos.csv").read_text()
+    for split in ("train", "val"):
+        first = next(line for line in table.splitlines() if f",{split}," in line)
+        other = table.replace(first, first.replace(first.split(",")[0], "other.mp4", 1))
+        (clips.root / "videos.csv").write_text(other)
+        said = refused("c", "--systems", "tsm", f"--clips-cache={clips.root}")
+        assert f"expected the {split} videos of ROOT/cache; got other.mp4 where" in said
     (clips.root / "videos.csv").write_text(table)
     summary = compare("c", "--reward", "--seeds=1", "--systems", "tsm", "tsn")
     clips_cache = f"--clips-cache={clips.root}"
@@ -200,7 +273,7 @@ def test_a_cache_of_clips(
 def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) -> None:
     sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
     for args, wanted in {
-        ("--systems", "nope"): "system must be one of average, gru, tsn, tsm, tsm_plus, uniform, ",
+        ("--systems", "nope"): "`focusgym systems` lists all, and",
         ("--systems", "tsn", "tsn"): "--systems: each once; got tsn, tsn",
         ("--systems", "uniform", f"{__name__}:OWN"): f"uniform and {__name__}:OWN are both named u",
         (
@@ -213,6 +286,7 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
         ("--systems", f"{__name__}:CENTRAL"): "two rows would be called central: rename the design",
         ("--systems", "arnet", "--learner=x"): "--learner 'x': expected a mapping such as",
         ("--systems", "tsn", "--runs", root): "--systems: --runs compares what is there already",
+        ("--reward", "--systems", "adafocus"): "--systems adafocus: its rows are those of --reward",
         ("--reward",): "--reward: give at least one design",
     }.items():
         assert wanted in refused("c", *args), args

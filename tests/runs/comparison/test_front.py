@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from comparisons import make_cell, make_comparison
 
+from focusgym.runs.comparison.figures import plane
 from focusgym.runs.comparison.front import hypervolume, on_front
-from focusgym.runs.comparison.summary import summarise
+from focusgym.runs.comparison.summary import summarise, table
 
 
 def test_the_front_is_what_no_other_point_beats() -> None:
@@ -53,6 +56,27 @@ def test_a_comparison_says_which_rows_no_other_beats() -> None:
             assert (row["label"], row["group"]) not in front
     low, high = designs["adafocus_plus"]["hypervolume"]["over_videos"]
     assert low < designs["adafocus_plus"]["hypervolume"]["value"] < high
+
+
+def test_static_rows_are_marks_on_the_plane_with_the_line_above_them() -> None:
+    """They change no other row but by its gains."""
+    cells, static = [make_cell("a"), make_cell("b", draws=1)], []
+    for i, (level, cost) in enumerate(((0.2, 0.1), (0.9, 0.5), (0.3, 0.4), (0.8, 2.0))):
+        cell = make_cell("static", accuracy=(level,) * 3, kind="static", n=40, local_gmacs=cost)
+        static.append(replace(cell, setting=f"{i}", classifier="f_c"))
+    summary, without = (summarise(cells, "a", each, resamples=50) for each in (static, ()))
+    for row in summary["rows"]:
+        assert row["gains"]["same_classifier"] is None
+        assert {*row["gains"]["any"]["beside"]} <= {"static 0", "static 1"}
+    bare = [{**row, "gains": None} for row in summary["rows"]]
+    assert bare == [{**row, "gains": None} for row in without["rows"]]
+    assert summary["conclusions"] == without["conclusions"]
+    assert table(summary)["setting"].tolist() == ["", "", "0", "1", "2", "3"]
+    marks, line = (trace for trace in plane(summary).data if trace.name == "static")
+    assert (marks.mode, line.mode) == ("markers+text", "lines")
+    accuracy = [100 * row["final_accuracy"]["value"] for row in summary["static"]]
+    assert sorted(marks.y) == pytest.approx(sorted(accuracy))
+    assert list(line.y) == pytest.approx(accuracy[:2])
 
 
 def test_a_single_row_covers_nothing_before_its_cost() -> None:

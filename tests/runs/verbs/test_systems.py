@@ -24,12 +24,15 @@ PACKAGE = Path(focusgym.__file__).parent
 def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     main(["systems"])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [*SYSTEMS]
+    beside = ["end_to_end", "cubes", "afnet"]
+    assert [line.split()[0] for line in lines] == ["adafocus", "adafocus_plus", *SYSTEMS, *beside]
+    assert lines[1].endswith(": focusgym train OUT --plus")
     main(["systems", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["frameexit"]["settings"] == list(find_system("frameexit").settings)
     assert found["frameexit"]["knob"] == "price"
     assert found["gru"]["knob"] == ""
+    assert found["gru"]["command"] == "focusgym train OUT --preset gru"
     arnet = [PACKAGE / "agents/systems/arnet.py", PACKAGE / "runs/presets/arnet.yaml"]
     lines = [path.read_bytes().count(b"\n") for path in arnet]
     assert [*found["arnet"]["lines"].values()] == lines

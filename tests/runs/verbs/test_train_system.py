@@ -299,7 +299,7 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     out, exits = tmp_path / "out", options(root, "frameexit")
     cases: dict[tuple[object, ...], str] = {
         ("--setting=1",): "--setting, --price-per-gmac, --decisions, --learner: of systems: give",
-        ("--system=nope",): "system must be one of average, gru, tsn, tsm, tsm_plus, uniform, ",
+        ("--system=nope",): "there is no system 'nope': the nearest names are ",
         (*exits, "--epochs=3"): "--epochs: of AdaFocus, and --system frameexit is another method",
         (*exits, "--reward=confidence"): "--reward: of AdaFocus, and",
         (*exits, "--setting=1", "--price-per-gmac=1"): "both say the price: give one of them",

@@ -1,0 +1,100 @@
+"""Gains over static rows of equal cost, against definitions written as loops."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from comparisons import make_cell
+
+from focusgym.runs.comparison.cells import Cell
+from focusgym.runs.comparison.gains import StaticRow, envelope, gains_of
+from focusgym.runs.comparison.pairs import Resampling
+from focusgym.runs.comparison.statistics import bootstrap_crossed
+
+RESAMPLING = Resampling(seed=0, resamples=20_000)
+B = 3  # videos
+
+
+def test_the_line_is_the_best_mixture_of_two_points_that_a_budget_allows() -> None:
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 12):
+        accuracy, gmacs = rng.integers(0, 8, (2, size)) / 8  # with equals
+        corners = envelope(accuracy, gmacs)
+        for budget in np.linspace(gmacs.min(), 1, 30):
+            allowed = [a for a, g in zip(accuracy, gmacs, strict=True) if g <= budget]
+            mixed = []
+            for i, j in itertools.product(range(size), repeat=2):
+                if gmacs[i] <= budget < gmacs[j]:
+                    part = (budget - gmacs[i]) / (gmacs[j] - gmacs[i])
+                    mixed.append((1 - part) * accuracy[i] + part * accuracy[j])
+            found = np.interp(budget, gmacs[corners], accuracy[corners])
+            assert found == pytest.approx(max(allowed + mixed))
+
+
+def test_seeds_and_videos_are_drawn_as_in_a_loop() -> None:
+    values = np.random.default_rng(1).normal(size=(2, 3, 5))  # (…, S, B)
+    found = bootstrap_crossed(values, np.random.default_rng(2), 40)
+    again = np.random.default_rng(2)
+    seeds, videos = again.integers(3, size=(40, 3)), again.integers(5, size=(40, 5))
+    for k in range(40):
+        drawn = [[values[:, s, v] for v in videos[k]] for s in seeds[k]]
+        np.testing.assert_allclose(found[:, k], np.mean(drawn, axis=(0, 1)))
+
+
+def cells(name: str, right: Sequence[Sequence[int]], gmacs: object, f_c: str) -> list[Cell]:
+    """Return cells of two seeds that end right in some videos, at costs ``(S, B)`` or one."""
+    found = []
+    for seed, row in enumerate(right):
+        cell = make_cell(name, seed, n=B)
+        spent = np.broadcast_to(np.asarray(gmacs, float), (2, B))[seed]
+        correct = np.repeat(np.array(row, bool)[:, None], 3, axis=1)
+        played = replace(cell.played, correct=correct, gmacs=np.repeat(spent[:, None], 3, axis=1))
+        found.append(replace(cell, played=played, classifier=f_c))
+    return found
+
+
+_CELLS = {
+    "cheap": cells("cheap", [[0, 0, 1], [0, 1, 0]], 1, "ours"),  # 1/3 for 1
+    "dear": cells("dear", [[1, 1, 0], [1, 1, 1]], 3, "ours"),  # 5/6 for 3
+    "bad": cells("bad", [[0, 0, 0], [0, 0, 0]], 2, "ours"),
+    "other": cells("other", [[1, 0, 1], [1, 1, 1]], 2, "another"),  # 5/6 for 2
+}
+STATIC = {name: StaticRow.of(row) for name, row in _CELLS.items()}
+
+
+def test_a_gain_by_hand_and_its_interval_by_all_draws() -> None:
+    """Between two static rows, and seeds, videos and costs drawn in all ways."""
+    ours = cells("row", [[1, 1, 0], [1, 1, 1]], [[1, 2, 3], [1, 1, 1]], "ours")  # 5/6 for 1.5
+    found = gains_of(ours, STATIC, RESAMPLING)
+    assert found["same_classifier"]["value"] == pytest.approx(5 / 6 - (1 / 3 + 0.25 * (1 / 2)))
+    assert found["same_classifier"]["beside"] == ["cheap", "dear"]
+    assert found["any"]["value"] == pytest.approx(5 / 6 - (1 / 3 + 0.5 * (1 / 2)))
+    assert found["any"]["beside"] == ["cheap", "other"]
+    right, spent = np.array([cell.outcome[0] for cell in ours]), np.array([[1, 2, 3], [1, 1, 1]])
+    low, high = (np.array([c.outcome[0] for c in _CELLS[name]]) for name in ("cheap", "dear"))
+    gains: list[float] = []
+    for seeds in itertools.product(range(2), repeat=2):
+        for videos in itertools.product(range(B), repeat=B):
+            which = np.ix_(seeds, videos)
+            part = (spent[which].mean() - 1) / 2
+            mixture = (1 - part) * low[which].mean() + part * high[which].mean()
+            gains.append(right[which].mean() - mixture)
+    for end, share in zip(found["same_classifier"]["interval"], (0.025, 0.975), strict=True):
+        below, up_to = (np.mean(np.array(gains) < end + by) for by in (-1e-9, 1e-9))
+        assert below - 0.01 < share < up_to + 0.01, "that share of all draws"
+
+
+def test_beyond_the_ends_and_where_nothing_is_beside() -> None:
+    rich = cells("rich", [[1, 1, 1], [1, 1, 1]], 9, "ours")
+    poor = cells("poor", [[0, 0, 0], [0, 1, 0]], 0.5, "no such")
+    assert gains_of(rich, STATIC, RESAMPLING)["same_classifier"]["beside"] == ["dear"]
+    found = gains_of(poor, STATIC, RESAMPLING)
+    assert found["same_classifier"] is None
+    assert found["any"]["beside"] == ["cheap"]
+    assert found["any"]["value"] == pytest.approx(1 / 6 - 1 / 3)
+    more = [*rich, replace(rich[0], seed=2)]
+    assert gains_of(more, STATIC, RESAMPLING) == {"same_classifier": None, "any": None}
