@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...recognizer import Encoder, ahead, describe, library_versions, torch_threads
+from ...recognizer.pipeline.look import repeatable_on_cuda
 from ..reading.arrays import checksum
 from ..reading.journal import NOTHING, RowFacts
 from ..reading.manifest import CacheError, is_complete
@@ -103,7 +104,7 @@ def build_cache(
 
     failures: dict[int, str] = {}
     with (
-        encoding_workers(config.device) as workers,
+        encoding_workers(config) as workers,
         CacheWriter(
             root, identity, encoder.shapes(), len(rows), encoder.weights_bytes, restart
         ) as writer,
@@ -181,20 +182,18 @@ def check_features(features: Features, clip: Clip, dtype: str, decoder: str) -> 
 
 
 @contextmanager
-def encoding_workers(device: str) -> Iterator[int]:
+def encoding_workers(config: CacheConfig) -> Iterator[int]:
     """Yield how many threads encode, each with one torch thread.
 
     A video per core is faster than a core per part of a layer, and features do not depend on how
-    many cores there are. On CUDA, convolutions keep the whole of float32 and are repeatable.
+    many cores there are. On CUDA, convolutions are repeatable, and keep the whole of float32 unless
+    the precision is tf32.
     """
     workers = torch.get_num_threads()
     with ExitStack() as stack:
         stack.enter_context(torch_threads(1))
-        if device != "cpu":
-            exact = torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            )
-            stack.enter_context(exact)
+        if config.device != "cpu":
+            stack.enter_context(repeatable_on_cuda(config.precision == "tf32"))
         yield workers
 
 
@@ -205,8 +204,13 @@ def identity_of(
     config: CacheConfig,
     shard: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """Return everything that a cache's content depends on before a file is opened; JSON-able."""
+    """Return everything that a cache's content depends on before a file is opened; JSON-able.
+
+    The precision is named only where it is not float32.
+    """
     content = asdict(config)
+    if config.precision == "float32":
+        del content["precision"]
     return {
         "rows": rows_digest(rows),
         "classes": classes,

@@ -34,6 +34,8 @@ class ContentConfig:
             middle frames and the central crop, as for testing.
         seed: Of the copies.
         dtype: Storage dtype.
+        precision: In which the encoders compute: tf32 and bfloat16 are faster on many GPUs, and
+            less exact; tf32 is of GPUs alone.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
     """
 
@@ -45,6 +47,7 @@ class ContentConfig:
     views: int = 0
     seed: int = 0
     dtype: Literal["float16", "float32"] = "float16"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     device: Device = "cpu"
 
 

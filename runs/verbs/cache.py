@@ -226,7 +226,7 @@ def _content(config: ContentConfig, format: str | None) -> tuple[dict[str, Encod
         augment = (
             augmentation(config.frames, format, config.views, config.seed) if config.views else None
         )
-        content = CacheConfig(frames, groups, augment, config.dtype, device)
+        content = CacheConfig(frames, groups, augment, config.dtype, device, config.precision)
         check_encoders(encoders, content)
         return encoders, content
 
