@@ -186,14 +186,16 @@ def encoding_workers(config: CacheConfig) -> Iterator[int]:
     """Yield how many threads encode, each with one torch thread.
 
     A video per core is faster than a core per part of a layer, and features do not depend on how
-    many cores there are. On CUDA, convolutions are repeatable, and keep the whole of float32 unless
-    the precision is tf32.
+    many cores there are. On CUDA there is one thread more, so that all cores decode while one
+    thread waits for the GPU; convolutions are repeatable, and keep the whole of float32 unless the
+    precision is tf32.
     """
     workers = torch.get_num_threads()
     with ExitStack() as stack:
         stack.enter_context(torch_threads(1))
         if config.device != "cpu":
             stack.enter_context(repeatable_on_cuda(config.precision == "tf32"))
+            workers += 1
         yield workers
 
 

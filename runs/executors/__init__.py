@@ -23,7 +23,8 @@ def executor_of(
         jobs: Units at a time; None for one per core.
 
     Raises:
-        ExecutorError: If a device does not go together with a cluster.
+        ExecutorError: If a device does not go together with a cluster, or is the CPU where a share
+            of a GPU is asked for.
     """
     if config.executor == "local":
         return nullcontext(LocalExecutor(jobs))
@@ -31,5 +32,10 @@ def executor_of(
         raise ExecutorError(
             f"--device {device}: Ray says which GPU a unit gets: give --device cuda with "
             f"--executor {config.executor}"
+        )
+    if device == "cpu" and config.gpu_share != ExecutorConfig.gpu_share:
+        raise ExecutorError(
+            f"--gpu-share {config.gpu_share}: units compute on the CPU here, for --device or the "
+            "cache says so: leave it out"
         )
     return RayExecutor(config, root, jobs, gpu=device == "cuda")

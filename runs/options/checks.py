@@ -103,7 +103,7 @@ def _check_ranges(config: Any) -> None:
         if is_dataclass(value):
             _check_ranges(value)
             if isinstance(value, ExecutorConfig):
-                _check_executor(value)
+                _check_executor(value, _device_beside(config))
         elif each.name in _RANGES and value is not None:
             expected, is_right = _RANGES[each.name]
             if each.name == "jobs" and getattr(config, "where", _HERE).executor != "local":
@@ -114,7 +114,14 @@ def _check_ranges(config: Any) -> None:
                     raise OptionError(f"--{option} must be {expected}; got {one}")
 
 
-def _check_executor(config: ExecutorConfig) -> None:
+def _device_beside(config: Any) -> str | None:
+    """Return the option ``--device`` of a verb with an executor; None where it has none."""
+    beside = config.content if isinstance(config, CacheBuildConfig) else config
+    device: str | None = getattr(beside, "device", None)
+    return device
+
+
+def _check_executor(config: ExecutorConfig, device: str | None) -> None:
     executor, transfer = config.executor, config.transfer
     if not re.fullmatch(r"local|ray|ray://[^/]+:[0-9]+", executor):
         raise OptionError(
@@ -137,4 +144,9 @@ def _check_executor(config: ExecutorConfig) -> None:
         raise OptionError(
             f'--executor {executor}: Ray is not installed: `pip install ".[ray]"` in the clone '
             "of focusgym, here and on every node"
+        )
+    elif config.gpu_share != _HERE.gpu_share and device == "cpu":
+        raise OptionError(
+            f"--gpu-share {config.gpu_share} is of GPUs, and --device is cpu: leave it out, or "
+            "give --device cuda"
         )
