@@ -148,9 +148,16 @@ class RayExecutor:
                 ray.init("auto" if where == "ray" else where, **quiet)
             except ConnectionError as error:
                 if where != "ray" or "RAY_ADDRESS" in os.environ:
+                    of_client = (
+                        ""
+                        if where == "ray"
+                        else ". The port is that of Ray Client, 10001 unless "
+                        "`ray start` got another; and with a cluster that wants a token, set "
+                        "RAY_AUTH_MODE=token here, and give its token"
+                    )
                     raise ExecutorError(
                         f"--executor {where}: no Ray cluster answers ({error}): start one with "
-                        "`ray start --head`, or check the address and RAY_ADDRESS"
+                        f"`ray start --head`, or check the address and RAY_ADDRESS{of_client}"
                     ) from error
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it is nobody's cluster
                 ray.init("local", include_dashboard=False, **quiet)

@@ -145,6 +145,11 @@ def _check_executor(config: ExecutorConfig, device: str | None) -> None:
             f'--executor {executor}: Ray is not installed: `pip install ".[ray]"` in the clone '
             "of focusgym, here and on every node"
         )
+    elif executor != "ray" and find_spec("grpc") is None:
+        raise OptionError(
+            f'--executor {executor}: Ray Client is not installed: `pip install "ray[client]"`, in '
+            "the version that the cluster has"
+        )
     elif config.gpu_share != _HERE.gpu_share and device == "cpu":
         raise OptionError(
             f"--gpu-share {config.gpu_share} is of GPUs, and --device is cpu: leave it out, or "

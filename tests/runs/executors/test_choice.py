@@ -45,6 +45,14 @@ def test_without_ray_it_says_what_to_install(
         assert said.startswith('--executor ray: Ray is not installed: `pip install ".[ray]"` in')
 
 
+def test_without_ray_client_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "grpc" else name)
+    said = refusal(capsys, "compare", tmp_path / "nothing", "--executor", "ray://head:10001")
+    assert said.startswith("--executor ray://head:10001: Ray Client is not installed: `pip inst")
+
+
 @pytest.mark.usefixtures("has_ray")
 @pytest.mark.parametrize(
     ("options", "said"),
