@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from ...recognizer import (
     in_words,
     look_everywhere,
 )
+from ...recognizer.devices import to_device
 from ...recognizer.pipeline.look import autocast_dtype, look_in_turn
 from ..reading.arrays import local_array
 from ..reading.manifest import GLANCE, stored_groups
@@ -134,6 +137,10 @@ class VideoEncoder:
         self.encoders = {
             name: encoder.fused().to(config.device) for name, encoder in encoders.items()
         }
+        # A GPU is given one video after the other, so that it holds the activations of one.
+        self._turn: AbstractContextManager[object] = (
+            nullcontext() if config.device == "cpu" else Lock()
+        )
 
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> dict[str, NDArray[Any]]:
@@ -150,19 +157,20 @@ class VideoEncoder:
         dtype: torch.dtype = getattr(torch, self.config.dtype)
         precision = self.config.precision
         computes_in = None if precision == "tf32" else autocast_dtype(precision)
-        frames = frames.to(self.config.device)
-        maps, vectors = glance_at(
-            self.encoders[GLANCE], self.config.frames.glance(frames), dtype, computes_in
-        )
-        features = {"glance_maps": maps, "glance_vectors": vectors}
-        prepared: dict[str, Tensor] = {}  # once per frame and encoder, not once per option
-        for group in self.config.groups:
-            encoder = self.encoders[group.encoder]
-            if group.encoder not in prepared:
-                prepared[group.encoder] = encoder.prepare(self.config.frames.look(frames))
-            look = look_everywhere if encoder.profile is None else look_in_turn
-            looks = look(encoder, group.places, prepared[group.encoder], dtype, computes_in)
-            features[local_array(group.name)] = looks
+        with self._turn:
+            frames = to_device(frames, torch.device(self.config.device))
+            maps, vectors = glance_at(
+                self.encoders[GLANCE], self.config.frames.glance(frames), dtype, computes_in
+            )
+            features = {"glance_maps": maps, "glance_vectors": vectors}
+            prepared: dict[str, Tensor] = {}  # once per frame and encoder, not once per option
+            for group in self.config.groups:
+                encoder = self.encoders[group.encoder]
+                if group.encoder not in prepared:
+                    prepared[group.encoder] = encoder.prepare(self.config.frames.look(frames))
+                look = look_everywhere if encoder.profile is None else look_in_turn
+                looks = look(encoder, group.places, prepared[group.encoder], dtype, computes_in)
+                features[local_array(group.name)] = looks
         return {name: values.cpu().numpy() for name, values in features.items()}
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
