@@ -36,6 +36,7 @@ from focusgym.feature_cache import (
     read_frames,
     video_table,
 )
+from focusgym.feature_cache.videos import decoders
 from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, option_group
 from focusgym.runs.configs.executor import ExecutorConfig
@@ -56,6 +57,7 @@ CORES, NODES = 16, (1, 8, 64, 1000)
 # Assumed, for one machine cannot measure them: bytes of a second of video; bytes per second of a
 # node's network, and of the storage that all nodes share; dollars for an hour of a node.
 VIDEO_BYTES_S, NODE_NET, STORAGE, NODE_PRICE = 60e3, 1.25e9, 5e9, 0.7
+GPU_RATES = 10e3, 50e3  # assumed too: GMAC/s that encoders reach on a GPU
 
 
 def main() -> None:
@@ -266,11 +268,17 @@ def measure_rates() -> Rates:
 
 
 def _decode_s(folder: Path, length_s: int) -> float:
-    clip = _video(folder, length_s)
-    return _best(lambda: read_frames(clip, FrameConfig(T, 224, 256)))
+    """Return the CPU time of reading a video's frames, all of it in this process."""
+    clip = moving_video(folder, length_s)
+    before, decoders.HAS_PROCESSES = decoders.HAS_PROCESSES, False
+    try:
+        return _best(lambda: read_frames(clip, FrameConfig(T, 224, 256)))
+    finally:
+        decoders.HAS_PROCESSES = before
 
 
-def _video(folder: Path, length_s: int) -> Clip:
+def moving_video(folder: Path, length_s: int) -> Clip:
+    """Write a video of 340 × 256 px that moves, 8 frames a second."""
     rng = np.random.default_rng(0)
     still = rng.integers(0, 255, (256, 340 + 8 * length_s, 3), dtype=np.uint8)
     smooth = np.stack([np.roll(still, i, (0, 1)) for i in range(8)]).mean(0).astype(np.uint8)
@@ -290,7 +298,7 @@ def feeding(runs: int = 30) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, cluster(1, 2):
-        clip = _video(Path(folder), 10)
+        clip = moving_video(Path(folder), 10)
         frames = decoded(clip)
         task = ray.remote(decoded)
         acts: dict[str, Callable[[], object]] = {
@@ -303,6 +311,11 @@ def feeding(runs: int = 30) -> dict[str, Any]:
             act()
             found[f"{name}_ms"] = 1e3 * _best(act, time.perf_counter, runs)
             found[f"{name}_own_cpu_ms"] = 1e3 * _best(act, time.process_time, runs)
+        decode_s = {name: _decode_s(Path(folder), s) for name, (_, s) in SETS.items()}
+    found["cores_for_a_gpu"] = {
+        f"{rate / 1e3:g} TMAC/s": {name: s * rate / GMACS for name, s in decode_s.items()}
+        for rate in GPU_RATES
+    }
     return found
 
 
