@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from ...recognizer import Encoder, ahead, describe, library_versions, torch_threads
@@ -23,7 +24,7 @@ from ..reading.manifest import CacheError, is_complete
 from ..reading.roots import common_folder
 from ..reading.rows import cache_rows, clips_of, rows_digest, shard_rows
 from ..reading.tables import write_tables
-from ..videos import Clip, VideoError
+from ..videos import Clip, VideoError, View
 from ..videos.clips import source_bytes, source_digest
 from ..videos.decode import read_told
 from .encode import CacheConfig, VideoEncoder, check_encoders, view_arrays
@@ -31,6 +32,22 @@ from .writer import CacheWriter
 
 LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "av", "numpy", "pillow")
 Features = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Who decodes the videos of a build; the features do not depend on it.
+
+    Attributes:
+        read: Takes and returns what `read_told` does.
+        at_once: Videos at a time; None for as many as encode.
+    """
+
+    read: Callable[..., tuple[Tensor, View, str]] = read_told
+    at_once: int | None = None
+
+
+_HERE = Decoding()
 
 
 def build_cache(
@@ -44,6 +61,7 @@ def build_cache(
     skip_missing: bool = False,
     restart: bool = False,
     videos_root: str | os.PathLike[str] | None = None,
+    decoding: Decoding = _HERE,
 ) -> Path:
     """Encode videos and write the cache; the folder appears only when it is complete.
 
@@ -64,6 +82,7 @@ def build_cache(
         restart: Throw away what was begun with other settings, instead of refusing.
         videos_root: The folder of the videos, which may be moved later: the cache names those below
             it from there. None takes the deepest folder that holds all.
+        decoding: Who decodes.
 
     Returns:
         ``root``.
@@ -98,7 +117,7 @@ def build_cache(
             if missing[row]:
                 raise VideoError(missing[row])
             view = None if rows["view"][row] < 0 else int(rows["view"][row])
-            return encode_row(clips[row], view, encoder)
+            return encode_row(clips[row], view, encoder, decoding.read)
         except VideoError as error:
             return error
 
@@ -110,7 +129,7 @@ def build_cache(
         ) as writer,
     ):
         todo = [row for row, clip in enumerate(clips) if not _is_done(writer.rows.get(row), clip)]
-        results = ahead(encode, todo, workers)
+        results = ahead(encode, todo, decoding.at_once or workers)
         done = len(rows) - len(todo)
         progress = tqdm(results, "feature cache", len(rows), initial=done, unit="video")
         for row, result in zip(todo, progress, strict=True):
@@ -129,13 +148,19 @@ def build_cache(
     return root
 
 
-def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Features, RowFacts]:
+def encode_row(
+    clip: Clip,
+    view: int | None,
+    encoder: VideoEncoder,
+    read: Callable[..., tuple[Tensor, View, str]] = read_told,
+) -> tuple[Features, RowFacts]:
     """Decode and encode one row.
 
     Args:
         clip: The video.
         view: Which augmented copy; None takes middle frames and the central crop.
         encoder: All encoders, and what is stored.
+        read: Decodes, as `read_told`.
 
     Returns:
         The row's part of every array, and its facts.
@@ -147,7 +172,7 @@ def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Fea
     config = encoder.config
     augment = None if view is None else config.augment
     before = _state(clip)
-    frames, taken, decoder = read_told(clip, config.frames, augment, view or 0)
+    frames, taken, decoder = read(clip, config.frames, augment, view or 0)
     features = {**encoder.encode(frames), **view_arrays(taken)}
     try:
         facts = check_features(features, clip, config.dtype, decoder)

@@ -84,6 +84,9 @@ class CacheBuildConfig:
         shard: Build part i of n only, such as 2/4, to be merged later.
         shards: Of an executor that is not local: how many parts are built apart, each on a CPU or
             a GPU, and merged; if not given, one for 16 rows, but at most 256.
+        decoders: Of Ray and --device cuda, for GPUs on nodes with few CPUs: how many videos are
+            decoded at a time for a part, on any CPUs of the cluster, from which the frames travel;
+            if not given, a part takes its share of its node's CPUs, which decode.
         restart: Throw away what was begun in this place with other settings, or other --shards.
         preset: Options by name, or from a YAML file, as of 'focusgym cache plan'.
         json: Print one JSON object and nothing else.
@@ -95,6 +98,7 @@ class CacheBuildConfig:
     content: ContentConfig
     shard: str | None = None
     shards: int | None = None
+    decoders: int | None = None
     restart: bool = False
     preset: str | None = None
     json: bool = False

@@ -12,7 +12,11 @@ from .units import Executor, ExecutorError
 
 
 def executor_of(
-    config: ExecutorConfig, device: str, root: Path | None = None, jobs: int | None = None
+    config: ExecutorConfig,
+    device: str,
+    root: Path | None = None,
+    jobs: int | None = None,
+    one_cpu: bool = False,
 ) -> AbstractContextManager[Executor]:
     """Return what does units, as options say it, for a block.
 
@@ -21,6 +25,7 @@ def executor_of(
         device: Where a unit computes, as of ``--device``.
         root: Folder of all that units leave and read of one another; None if they leave nothing.
         jobs: Units at a time; None for one per core.
+        one_cpu: Whether a unit on a GPU takes one CPU, and leaves the others of its node.
 
     Raises:
         ExecutorError: If a device does not go together with a cluster, or is the CPU where a share
@@ -38,4 +43,4 @@ def executor_of(
             f"--gpu-share {config.gpu_share}: units compute on the CPU here, for --device or the "
             "cache says so: leave it out"
         )
-    return RayExecutor(config, root, jobs, gpu=device == "cuda")
+    return RayExecutor(config, root, jobs, device == "cuda", one_cpu)

@@ -36,6 +36,7 @@ class RayExecutor:
         root: Path | None = None,
         jobs: int | None = None,
         gpu: bool = False,
+        one_cpu: bool = False,
     ) -> None:
         """Say where, and how.
 
@@ -44,11 +45,13 @@ class RayExecutor:
             root: Folder of all that units leave and read of one another.
             jobs: Units at a time; None for as many as the cluster has CPUs or GPUs for.
             gpu: Whether a unit takes a share of a GPU.
+            one_cpu: Whether it then takes one CPU, and not those that go with its share.
         """
         self._config = config
         self._root = None if root is None else root.resolve()
         self._jobs = jobs
         self._gpus = config.gpu_share if gpu else 0.0
+        self._one_cpu = one_cpu
         self._carrier = None if config.transfer == SHARED else Carrier(config.transfer)
         self._ray: Any = None
         self._leaves = False
@@ -172,7 +175,7 @@ class RayExecutor:
         self._looked_s = time.monotonic()
         there, nodes = self._ray.cluster_resources(), self._ray.nodes()
         self._nodes = sum(node["Alive"] for node in nodes)
-        self._cpus = cpus_of_unit(nodes, self._gpus)
+        self._cpus = 1 if self._one_cpu else cpus_of_unit(nodes, self._gpus)
         slots = there.get("GPU", 0) / self._gpus if self._gpus else there.get("CPU", 0)
         self._at_once = self._jobs or max(1, _AHEAD * int(slots))
         shown = [f"{self._nodes} node{'' if self._nodes == 1 else 's'}"]

@@ -42,7 +42,7 @@ _HERE = ExecutorConfig()
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs", "decisions"), _AT_LEAST_ONE),
     **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
-    **dict.fromkeys(("trials", "shards"), _AT_LEAST_ONE),
+    **dict.fromkeys(("trials", "shards", "decoders"), _AT_LEAST_ONE),
     **dict.fromkeys(("exit_after", "n_train", "n_val", "n_test", "n_frames"), _AT_LEAST_ONE),
     **dict.fromkeys(("sample", "validations", "views", "more", "retries"), _AT_LEAST_ZERO),
     **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
@@ -79,6 +79,11 @@ def check_options(config: Any) -> None:
                 raise OptionError("--shards is of an executor that is not local: leave it out")
             if build.shard is not None and not is_local:
                 raise OptionError("--shard: --executor builds all parts itself: give one of them")
+            if build.decoders is not None and (is_local or build.content.device == "cpu"):
+                raise OptionError(
+                    "--decoders is of --executor ray with --device cuda: leave it out, and all "
+                    "CPUs decode"
+                )
         case EvaluateConfig(policies=()):
             raise OptionError("give at least one run of `focusgym train`, or a policy bundle")
         case EvaluateConfig(exit_at=(), exit_after=(_, *_)):

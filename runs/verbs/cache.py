@@ -103,8 +103,9 @@ def build(config: CacheBuildConfig, console: Console) -> None:
     if is_local:
         root = build_cache(*given, shard=shard, **options)
     else:
-        with executor_of(config.where, content.device, parts_folder(config.out)) as do:
-            root = build_apart(do, *given, shards=config.shards, **options)
+        decoders, parts = config.decoders, parts_folder(config.out)
+        with executor_of(config.where, content.device, parts, None, decoders is not None) as do:
+            root = build_apart(do, *given, shards=config.shards, decoders=decoders, **options)
     if config.json:
         _print_json(_made(root))
     else:

@@ -67,6 +67,8 @@ def test_without_ray_client_it_says_what_to_install(
         (("--transfer", "object-store"), "--transfer object-store is of Ray, and the executor is"),
         (("--retries", "2"), "--retries 2 is of Ray, and the executor is local: leave it"),
         (("--gpu-share", "0.5"), "--gpu-share 0.5 is of Ray, and the executor is local: leave it"),
+        (("--decoders", "2"), "--decoders is of --executor ray with --device cuda: leave it out"),
+        (("--executor", "ray", "--decoders", "2"), "--decoders is of --executor ray with --device"),
         (("--shards", "2"), "--shards is of an executor that is not local: leave it out"),
         (
             ("--executor", "ray", "--gpu-share", "0.5"),

@@ -19,11 +19,13 @@ from cache_verb import SMALL, lists
 from comparisons import HOW
 from support import write_cache
 
-from focusgym.feature_cache import DigitsConfig, make_digits
+from focusgym.feature_cache import Clip, DigitsConfig, VideoError, make_digits
+from focusgym.recognizer import FrameConfig
 from focusgym.runs.cli import main
 from focusgym.runs.comparison import grid
 from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.executors import caches
+from focusgym.runs.executors.decoding import _decoded
 from focusgym.runs.executors.local import in_turn
 from focusgym.runs.executors.ray import RayExecutor, _refused, cpus_of_unit
 from focusgym.runs.executors.units import FailedError, Unit
@@ -280,6 +282,16 @@ def test_a_cache_is_the_same_whatever_becomes_of_a_node(
     assert one == many
     assert not parts.exists()
     main(["cache", "verify", str(tmp_path / "many"), "--sample", "2", *on_ray])
+    # Decoded by tasks on other CPUs, as is asked for where a part has a GPU.
+    monkeypatch.setattr(
+        "focusgym.runs.verbs.cache.build_apart",
+        lambda *given, **options: caches.build_apart(*given, **{**options, "decoders": 2}),
+    )
+    monkeypatch.setattr(caches, "merge_shards", merge)
+    main([*build, str(tmp_path / "fed"), *on_ray, "--shards", "1"])
+    assert _content(tmp_path / "fed") == one
+    gone = _decoded(Clip(str(tmp_path / "gone.mp4"), "gone"), FrameConfig(2, 64, None), None, 0)
+    assert isinstance(gone, VideoError), "which travels as it is"
 
 
 def test_what_a_dead_node_was_at_is_begun_elsewhere(
