@@ -60,11 +60,7 @@ def _converted(blocks: Sequence[Tensor], weight: Tensor) -> Iterator[tuple[slice
     chunk_bytes = _CHUNK_BYTES * (_ON_GPU if weight.device.type == "cuda" else 1)
     size = max(1, chunk_bytes // (blocks[0].numel() * weight.element_size()))
     if (blocks[0].device.type, weight.device.type) == ("cpu", "cuda"):
-        chunks = [blocks[start : start + size] for start in range(0, len(blocks), size)]
-        sent = staged(((stacked(few, weight.device),) for few in chunks), weight.device)
-        for i, (few,) in enumerate(sent):
-            where = slice(i * size, i * size + len(few))
-            yield where, few.to(weight.dtype).view(-1, weight.shape[1])
+        yield from _sent(blocks, weight, size)
         return
     buffer = weight.new_empty(min(size, len(blocks)), *blocks[0].shape)
     for start in range(0, len(blocks), size):
@@ -72,3 +68,12 @@ def _converted(blocks: Sequence[Tensor], weight: Tensor) -> Iterator[tuple[slice
         converted = buffer[: len(few)]
         converted.copy_(few[0] if len(few) == 1 else torch.stack(list(few)))
         yield slice(start, start + len(few)), converted.view(-1, weight.shape[1])
+
+
+def _sent(blocks: Sequence[Tensor], weight: Tensor, size: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the same, of blocks on a CPU and a weight on a GPU; the next ones are on their way."""
+    chunks = [blocks[start : start + size] for start in range(0, len(blocks), size)]
+    sent = staged(((stacked(few, weight.device),) for few in chunks), weight.device)
+    for i, (chunk,) in enumerate(sent):
+        where = slice(i * size, i * size + len(chunk))
+        yield where, chunk.to(weight.dtype).view(-1, weight.shape[1])

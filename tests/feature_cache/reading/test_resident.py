@@ -9,7 +9,7 @@ import torch
 from focusgym.feature_cache import FeatureCache
 from focusgym.feature_cache.reading.resident import ResidentRows
 from focusgym.recognizer import devices
-from focusgym.recognizer.policies.blockwise import blockwise_linear
+from focusgym.recognizer.policies.blockwise import _sent, blockwise_linear
 
 
 def test_resident_maps_are_those_of_the_file(
@@ -36,6 +36,14 @@ def test_resident_maps_are_those_of_the_file(
     for name in ("too little", "resident"):
         assert all(a.equal(b) for a, b in zip(found[name], found["file"], strict=True))
     assert not found["file"][0].equal(torch.zeros_like(found["file"][0]))
+
+
+def test_chunks_that_are_sent_are_all_blocks_in_order() -> None:
+    blocks = list(torch.arange(5 * 2 * 3).view(5, 2, 3).to(torch.float16))
+    found = list(_sent(blocks, torch.zeros(7, 3), 2))
+    assert [where for where, _ in found] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    for where, rows in found:
+        assert rows.equal(torch.cat(blocks[where]).float())
 
 
 def test_rows_are_copied_once() -> None:
