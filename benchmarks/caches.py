@@ -37,6 +37,7 @@ from focusgym.recognizer import (
     batches,
     encoder_gmacs,
     option_group,
+    torch_threads,
 )
 from focusgym.recognizer.pipeline.look import crop_all
 
@@ -132,7 +133,7 @@ def parts_of_a_video(encoder: VideoEncoder, clips: list[Clip]) -> dict[str, dict
     """Time what one worker does for a video, with one thread and nothing else running."""
     (group,) = encoder.config.groups
     seconds: dict[str, list[float]] = {"decode": [], "encoders": [], "crops": [], "checks": []}
-    with encoding_workers("cpu"), torch.inference_mode():
+    with encoding_workers(encoder.config), torch.inference_mode():
         for clip in clips:
             ticks = [time.perf_counter()]
             frames, view = read_frames(clip, encoder.config.frames)
@@ -193,7 +194,8 @@ def bare(prepared: Prepared, n: int, *, together: bool) -> float:
         for i in range(n):
             forward(i)
         return time.perf_counter() - start
-    with encoding_workers("cpu") as workers, ThreadPoolExecutor(workers) as pool:
+    workers = torch.get_num_threads()
+    with torch_threads(1), ThreadPoolExecutor(workers) as pool:
         list(pool.map(forward, range(workers)))
         start = time.perf_counter()
         list(pool.map(forward, range(n)))

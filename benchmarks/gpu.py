@@ -3,8 +3,9 @@
 ``python benchmarks/gpu.py outputs/gpu`` takes at most eight minutes on one card; ``--device cpu
 --small`` tries the script where there is none. It builds a cache of videos that it makes, trains
 FocusPPO at the paper's sizes and recognizes at the paper's sizes, on the device; compares features,
-logits and predictions with those of the CPU; and writes ``results.json`` after each part. A part
-that fails is told, and the next begins.
+logits and predictions with those of the CPU, and features in TF32 and bfloat16 with float32; tells
+how long encoders wait for decoders, and what compiling the steps of a rollout gains; and writes
+``results.json`` after each part. A part that fails is told, and the next begins.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from environment import ENV
-from rows import row
+from gpu_parts import compiled, feeding, precisions
+from rows import Row, row, seconds
 from synthetic import T, paper_sizes
 from torch import nn
 
@@ -43,15 +44,14 @@ from focusgym.recognizer import (
     EncoderConfig,
     FrameConfig,
     GruClassifier,
+    OptionGroup,
     PatchGrid,
     PolicyConfig,
     PolicyNetwork,
     encoder_gmacs,
     option_group,
 )
-
-Row = dict[str, float | str]
-REPEATS = 5
+from focusgym.recognizer.pipeline.look import repeatable_on_cuda
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Sizes:
         envs: Numbers of episodes that are trained on at a time.
         batches: Numbers of videos that are recognized at a time.
         matrix: Side of the matrices that tell what the card does at its best.
+        fed: Longer videos to build a cache of, for how long encoders wait for decoders.
+        fed_s: Their length, in seconds.
     """
 
     videos: int = 192
@@ -81,28 +83,11 @@ class Sizes:
     envs: tuple[int, ...] = (64, 512)
     batches: tuple[int, ...] = (1, 8, 64)
     matrix: int = 8192
+    fed: int = 96
+    fed_s: int = 117
 
 
-SMALL = Sizes(4, 2, 2, 64, 32, 2, "mobilenet_v2", (4,), (1, 2), 512)
-
-
-def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def seconds(run: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> list[float]:
-    """Return how long each of some runs takes, after one that warms up."""
-    found = []
-    for repeat in range(repeats + 1):
-        wait(device)
-        start = time.perf_counter()
-        run()
-        wait(device)
-        if repeat:
-            found.append(time.perf_counter() - start)
-    return found
+SMALL = Sizes(4, 2, 2, 64, 32, 2, "mobilenet_v2", (4,), (1, 2), 512, 6, 3)
 
 
 def limits(_: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
@@ -115,7 +100,7 @@ def limits(_: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
         ("bfloat16", torch.bfloat16, False),
     ):
         a = torch.randn(n, n, device=device, dtype=dtype)
-        with matrix_products(tf32):
+        with repeatable_on_cuda(tf32):
             taken = seconds(lambda a=a: a @ a, device)
         how = f"product of two {n}×{n} matrices, {name}"
         table[f"gpu_product_{name}"] = row([n**3 / 1e9 / s for s in taken], "GMAC/s", how)
@@ -127,23 +112,6 @@ def limits(_: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
     taken = seconds(lambda: block.copy_(there, non_blocking=True), device)
     table["gpu_from_cpu"] = row([moved / 2 / s for s in taken], "GB/s", "from pinned memory")
     return table
-
-
-class matrix_products:
-    """Inside the block, products of float32 may be rounded to TF32 or not."""
-
-    def __init__(self, tf32: bool) -> None:
-        """Take whether they may."""
-        self.tf32 = tf32
-
-    def __enter__(self) -> None:
-        """Set it, and remember what was set."""
-        self.before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-
-    def __exit__(self, *_: object) -> None:
-        """Set what was set before."""
-        torch.set_float32_matmul_precision(self.before)
 
 
 def networks(sizes: Sizes) -> tuple[Encoder, Encoder]:
@@ -161,15 +129,39 @@ def networks(sizes: Sizes) -> tuple[Encoder, Encoder]:
     return glance, local
 
 
+def networks_of_a_cache(sizes: Sizes) -> tuple[dict[str, Encoder], OptionGroup]:
+    """Return the encoders by name, and what f_L reads."""
+    glance, local = networks(sizes)
+    grid = PatchGrid(sizes.frame_px, sizes.patch_px, sizes.grid)
+    return {"glance": glance, "local": local}, option_group(grid, "local", local)
+
+
+def encoding(out: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
+    """Measure precisions, and how long encoders wait for decoders."""
+    encoders, group = networks_of_a_cache(sizes)
+    frames = FrameConfig(sizes.steps, sizes.frame_px, sizes.frame_px)
+    table = precisions(encoders, CacheConfig(frames, (group,), device=f"{device}"), sizes.compared)
+    frames = FrameConfig(sizes.steps, sizes.frame_px, max(sizes.frame_px, 256))
+    content = CacheConfig(frames, (group,), device=f"{device}")
+    return table | feeding(out, encoders, content, sizes.fed, sizes.fed_s)
+
+
+def rollouts(_: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
+    """Measure what compiling the steps of a rollout gains."""
+    table: dict[str, Row] = {}
+    for n_envs in sizes.envs:
+        table |= compiled(n_envs, device)
+    return table
+
+
 def building(out: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
     """Build a cache on the device, and of some of its videos on the CPU."""
     data = out / "data"
     if not data.exists():
         made = DigitsConfig(n_train=sizes.videos - 2, n_val=1, n_test=1, n_frames=sizes.steps)
         make_digits(made, data)
-    glance, local = networks(sizes)
-    encoders = {"glance": glance, "local": local}
-    group = option_group(PatchGrid(sizes.frame_px, sizes.patch_px, sizes.grid), "local", local)
+    encoders, group = networks_of_a_cache(sizes)
+    glance = encoders["glance"]
     frames = FrameConfig(sizes.steps, sizes.frame_px, sizes.frame_px)
     paths = sorted(str(path) for path in data.rglob("*.mp4"))
 
@@ -181,6 +173,7 @@ def building(out: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
         build_cache(videos, classes, out / name, copy.deepcopy(encoders), config)
         return FeatureCache.open(out / name)
 
+    build("few", sizes.compared, f"{device}")  # the first one starts what there is to start
     start = time.perf_counter()
     few = build("few", sizes.compared, f"{device}")
     few_s = time.perf_counter() - start
@@ -275,7 +268,7 @@ def main() -> None:
     print(f"measured on {name}, torch {torch.__version__}")
     asked.out.mkdir(parents=True, exist_ok=True)
     table: dict[str, Row] = {}
-    for part in (limits, building, training, recognizing):
+    for part in (limits, building, encoding, training, rollouts, recognizing):
         start = time.perf_counter()
         try:
             table |= part(asked.out, device, sizes)

@@ -1,12 +1,18 @@
-"""A row of the table."""
+"""Rows of the tables, and the times that they are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from statistics import median
 
+import torch
 
-def row(values: Sequence[float], unit: str, how: str) -> dict[str, float | str]:
+Row = dict[str, float | str]
+REPEATS = 5
+
+
+def row(values: Sequence[float], unit: str, how: str) -> Row:
     """Return a row from repetitions: their median, smallest and largest."""
     return {
         "value": median(values),
@@ -15,3 +21,22 @@ def row(values: Sequence[float], unit: str, how: str) -> dict[str, float | str]:
         "unit": unit,
         "how": f"{how}; median of {len(values)}",
     }
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(run: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> list[float]:
+    """Return how long each of some runs takes, after one that warms up."""
+    found = []
+    for repeat in range(repeats + 1):
+        wait(device)
+        start = time.perf_counter()
+        run()
+        wait(device)
+        if repeat:
+            found.append(time.perf_counter() - start)
+    return found

@@ -1,8 +1,10 @@
 """What a cluster costs and gives: ``python benchmarks/scale.py OUT [--part ...] [--nodes 1 4]``.
 
-Three parts, of which ``--part`` names some: ``overhead``, Ray beside processes of this machine;
+Four parts, of which ``--part`` names some: ``overhead``, Ray beside processes of this machine;
 ``growth``, units that sleep, on nodes that are simulated on this machine; ``table``, how long
-caches of the papers' data sets take on clusters, computed from rates that are measured here.
+caches of the papers' data sets take on clusters, computed from rates that are measured here;
+``feeding``, frames of a video decoded in a process beside the one that encodes, and in a task of
+Ray, from which they come through the object store.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from focusgym.feature_cache import (
     read_frames,
     video_table,
 )
+from focusgym.feature_cache.videos import decoders
 from focusgym.feature_cache.videos.mp4 import write_mp4
 from focusgym.recognizer import Encoder, EncoderConfig, FrameConfig, PatchGrid, option_group
 from focusgym.runs.configs.executor import ExecutorConfig
@@ -54,13 +57,14 @@ CORES, NODES = 16, (1, 8, 64, 1000)
 # Assumed, for one machine cannot measure them: bytes of a second of video; bytes per second of a
 # node's network, and of the storage that all nodes share; dollars for an hour of a node.
 VIDEO_BYTES_S, NODE_NET, STORAGE, NODE_PRICE = 60e3, 1.25e9, 5e9, 0.7
+GPU_RATES = 10e3, 50e3  # assumed too: GMAC/s that encoders reach on a GPU
 
 
 def main() -> None:
     """Measure what is asked for; print and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--part", nargs="+", default=["overhead", "growth", "table"])
+    parser.add_argument("--part", nargs="+", default=["overhead", "growth", "table", "feeding"])
     parser.add_argument("--nodes", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--units", nargs="+", type=int, default=[*UNITS])
     parser.add_argument("--repeats", type=int, default=3)
@@ -74,6 +78,7 @@ def main() -> None:
         "overhead": lambda: overhead(given.out, given.repeats),
         "growth": lambda: growth(given.nodes, given.units),
         "table": table,
+        "feeding": feeding,
     }
     for name in given.part:
         found[name] = parts[name]()
@@ -263,6 +268,17 @@ def measure_rates() -> Rates:
 
 
 def _decode_s(folder: Path, length_s: int) -> float:
+    """Return the CPU time of reading a video's frames, all of it in this process."""
+    clip = moving_video(folder, length_s)
+    before, decoders.HAS_PROCESSES = decoders.HAS_PROCESSES, False
+    try:
+        return _best(lambda: read_frames(clip, FrameConfig(T, 224, 256)))
+    finally:
+        decoders.HAS_PROCESSES = before
+
+
+def moving_video(folder: Path, length_s: int) -> Clip:
+    """Write a video of 340 × 256 px that moves, 8 frames a second."""
     rng = np.random.default_rng(0)
     still = rng.integers(0, 255, (256, 340 + 8 * length_s, 3), dtype=np.uint8)
     smooth = np.stack([np.roll(still, i, (0, 1)) for i in range(8)]).mean(0).astype(np.uint8)
@@ -270,8 +286,37 @@ def _decode_s(folder: Path, length_s: int) -> float:
     frames = frames.transpose(1, 0, 3, 2)[: 8 * length_s]  # a picture that moves, 8 a second
     path = folder / f"{length_s}.mp4"
     write_mp4(frames, path)
-    clip = Clip(str(path), "clip")
-    return _best(lambda: read_frames(clip, FrameConfig(T, 224, 256)))
+    return Clip(str(path), "clip")
+
+
+def feeding(runs: int = 30) -> dict[str, Any]:
+    """Time what frames of a short video cost the process that encodes, in two ways; the best."""
+    import ray
+
+    def decoded(clip: Clip) -> np.ndarray[Any, Any]:
+        return read_frames(clip, FrameConfig(T, 224, 256))[0].numpy()
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder, cluster(1, 2):
+        clip = moving_video(Path(folder), 10)
+        frames = decoded(clip)
+        task = ray.remote(decoded)
+        acts: dict[str, Callable[[], object]] = {
+            "decoded_beside": lambda: decoded(clip),
+            "decoded_in_a_task": lambda: torch.from_numpy(ray.get(task.remote(clip)).copy()),
+            "through_the_store_alone": lambda: torch.from_numpy(ray.get(ray.put(frames)).copy()),
+        }
+        found: dict[str, Any] = {"mb_per_video": frames.nbytes / 1e6}
+        for name, act in acts.items():
+            act()
+            found[f"{name}_ms"] = 1e3 * _best(act, time.perf_counter, runs)
+            found[f"{name}_own_cpu_ms"] = 1e3 * _best(act, time.process_time, runs)
+        decode_s = {name: _decode_s(Path(folder), s) for name, (_, s) in SETS.items()}
+    found["cores_for_a_gpu"] = {
+        f"{rate / 1e3:g} TMAC/s": {name: s * rate / GMACS for name, s in decode_s.items()}
+        for rate in GPU_RATES
+    }
+    return found
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -281,9 +326,11 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _best(act: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+def _best(
+    act: Callable[[], object], clock: Callable[[], float] = time.process_time, runs: int = 3
+) -> float:
     times = []
-    for _ in range(3):
+    for _ in range(runs):
         start = clock()
         act()
         times.append(clock() - start)

@@ -38,7 +38,8 @@ class EnvConfig:
         policy_gmacs: What the agent itself spends per decision, GMACs: charged with the rest.
         projection_bytes: Most memory, per process, for a table of f_C's projected inputs: filled
             video by video as they are played, shared by the environments of the process. Where one
-            for all videos of the cache would be larger, they are computed in each step.
+            for all videos of the cache would be larger, they are computed in each step. None is
+            2 GiB, and on a GPU half of the memory that is free there.
         device: Where the engine computes, such as ``cuda``.
         videos_root: Where the folder of the videos is now, which only pictures of episodes need;
             None looks for it, as `FeatureCache.open` does.
@@ -61,7 +62,7 @@ class EnvConfig:
     labels: str = "first"
     options_allowed: Sequence[int] | None = None
     policy_gmacs: float = 0.0
-    projection_bytes: int = 2**31
+    projection_bytes: int | None = None
     device: str = "cpu"
     videos_root: str | os.PathLike[str] | None = None
 
@@ -71,7 +72,8 @@ class EnvConfig:
         check_one_of("observation", self.observation, self.observations)
         check_one_of("labels", self.labels, ("first", "mean"))
         check_number("policy_gmacs", self.policy_gmacs)
-        check_integer("projection_bytes", self.projection_bytes, 0)
+        if self.projection_bytes is not None:
+            check_integer("projection_bytes", self.projection_bytes, 0)
         check_integer("seed", self.seed, 0)
 
 

@@ -23,6 +23,14 @@ def write(out: Path, content: str, read: Path | None = None) -> str:
     return str(out)
 
 
+def taken() -> tuple[dict[str, float], int]:
+    """Return what Ray has given the unit, and how many threads torch uses."""
+    import ray
+    import torch
+
+    return ray.get_runtime_context().get_assigned_resources(), torch.get_num_threads()
+
+
 def wait(notes: Path, name: str, go: Path) -> str:
     """Note the node and the process that the unit has begun in, and wait until a file is there."""
     import ray

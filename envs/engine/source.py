@@ -17,8 +17,11 @@ from torch import Tensor
 
 from ...feature_cache import CacheError, FeatureCache
 from ...recognizer import Classifier, FrameCost, count_gmacs, read_classifier
+from ...recognizer.devices import room_on
 from ..config import EnvConfig
 from .interpolated import interpolated
+
+_TABLE_BYTES = 2**31  # most memory for a table on a CPU, unless said
 
 
 class Source(Protocol):
@@ -121,7 +124,8 @@ class FeatureSource:
     state, ``W·[ē^G, ē^L] + b``, is the same at every visit. It is kept in a table where a full one
     fits: all options of a video are projected when the video is first played, in batches of that
     video alone, so that neither the company nor the order of videos changes a bit of it. Else it
-    is computed in each step.
+    is computed in each step. On a GPU the table has its place from the beginning, where it fits
+    into half of the memory that is free.
 
     Attributes:
         cache: The feature cache.
@@ -130,14 +134,15 @@ class FeatureSource:
     """
 
     def __init__(
-        self, cache: FeatureCache, classifier: Classifier, projection_bytes: int = 2**31
+        self, cache: FeatureCache, classifier: Classifier, projection_bytes: int | None = None
     ) -> None:
         """Join a cache and a classifier that was trained on it.
 
         Args:
             cache: The feature cache; tensors are where it returns them.
             classifier: f_C; it is copied as it is now, and may be trained on.
-            projection_bytes: Most memory for the table.
+            projection_bytes: Most memory for the table; None is 2 GiB, and on a GPU half of what is
+                free there.
 
         Raises:
             ValueError: If the classifier is for features of other widths, or other classes.
@@ -157,7 +162,13 @@ class FeatureSource:
         glance = torch.zeros(1, config.glance_channels, device=cache.device)
         self._width = int(self.classifier.project(glance, None).shape[-1])
         self._shape = (cache.n_videos, cache.steps, cache.n_options + 1, self._width)
-        self.tabled = 4 * int(np.prod(self._shape)) <= projection_bytes
+        n_bytes = 4 * math.prod(self._shape)
+        self._on_gpu: Tensor | None = None
+        if projection_bytes is None or n_bytes <= projection_bytes:
+            self._on_gpu = room_on(cache.device, self._shape, torch.float32)
+        most = _TABLE_BYTES if projection_bytes is None else projection_bytes
+        fits_here = cache.device.type != "cuda" and n_bytes <= most
+        self.tabled = self._on_gpu is not None or fits_here
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle without the table, which is filled again."""
@@ -166,7 +177,7 @@ class FeatureSource:
     @cached_property
     def _table(self) -> Tensor:
         # On a CPU memory is taken by the pages that are written, not by the whole.
-        return torch.empty(self._shape, device=self.cache.device)
+        return torch.empty(self._shape) if self._on_gpu is None else self._on_gpu
 
     @cached_property
     def _filled(self) -> NDArray[np.bool_]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,18 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from ...recognizer import Encoder, ahead, describe, library_versions, torch_threads
+from ...recognizer.pipeline.look import repeatable_on_cuda
 from ..reading.arrays import checksum
 from ..reading.journal import NOTHING, RowFacts
 from ..reading.manifest import CacheError, is_complete
 from ..reading.roots import common_folder
 from ..reading.rows import cache_rows, clips_of, rows_digest, shard_rows
 from ..reading.tables import write_tables
-from ..videos import Clip, VideoError
+from ..videos import Clip, VideoError, View
 from ..videos.clips import source_bytes, source_digest
 from ..videos.decode import read_told
 from .encode import CacheConfig, VideoEncoder, check_encoders, view_arrays
@@ -30,6 +32,22 @@ from .writer import CacheWriter
 
 LIBRARIES = ("focusgym", "torch", "torchvision", "decord", "av", "numpy", "pillow")
 Features = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Who decodes the videos of a build; the features do not depend on it.
+
+    Attributes:
+        read: Takes and returns what `read_told` does.
+        at_once: Videos at a time; None for as many as encode.
+    """
+
+    read: Callable[..., tuple[Tensor, View, str]] = read_told
+    at_once: int | None = None
+
+
+_HERE = Decoding()
 
 
 def build_cache(
@@ -43,6 +61,7 @@ def build_cache(
     skip_missing: bool = False,
     restart: bool = False,
     videos_root: str | os.PathLike[str] | None = None,
+    decoding: Decoding = _HERE,
 ) -> Path:
     """Encode videos and write the cache; the folder appears only when it is complete.
 
@@ -63,6 +82,7 @@ def build_cache(
         restart: Throw away what was begun with other settings, instead of refusing.
         videos_root: The folder of the videos, which may be moved later: the cache names those below
             it from there. None takes the deepest folder that holds all.
+        decoding: Who decodes.
 
     Returns:
         ``root``.
@@ -97,19 +117,19 @@ def build_cache(
             if missing[row]:
                 raise VideoError(missing[row])
             view = None if rows["view"][row] < 0 else int(rows["view"][row])
-            return encode_row(clips[row], view, encoder)
+            return encode_row(clips[row], view, encoder, decoding.read)
         except VideoError as error:
             return error
 
     failures: dict[int, str] = {}
     with (
-        encoding_workers(config.device) as workers,
+        encoding_workers(config) as workers,
         CacheWriter(
             root, identity, encoder.shapes(), len(rows), encoder.weights_bytes, restart
         ) as writer,
     ):
         todo = [row for row, clip in enumerate(clips) if not _is_done(writer.rows.get(row), clip)]
-        results = ahead(encode, todo, workers)
+        results = ahead(encode, todo, decoding.at_once or workers)
         done = len(rows) - len(todo)
         progress = tqdm(results, "feature cache", len(rows), initial=done, unit="video")
         for row, result in zip(todo, progress, strict=True):
@@ -128,13 +148,19 @@ def build_cache(
     return root
 
 
-def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Features, RowFacts]:
+def encode_row(
+    clip: Clip,
+    view: int | None,
+    encoder: VideoEncoder,
+    read: Callable[..., tuple[Tensor, View, str]] = read_told,
+) -> tuple[Features, RowFacts]:
     """Decode and encode one row.
 
     Args:
         clip: The video.
         view: Which augmented copy; None takes middle frames and the central crop.
         encoder: All encoders, and what is stored.
+        read: Decodes, as `read_told`.
 
     Returns:
         The row's part of every array, and its facts.
@@ -146,7 +172,7 @@ def encode_row(clip: Clip, view: int | None, encoder: VideoEncoder) -> tuple[Fea
     config = encoder.config
     augment = None if view is None else config.augment
     before = _state(clip)
-    frames, taken, decoder = read_told(clip, config.frames, augment, view or 0)
+    frames, taken, decoder = read(clip, config.frames, augment, view or 0)
     features = {**encoder.encode(frames), **view_arrays(taken)}
     try:
         facts = check_features(features, clip, config.dtype, decoder)
@@ -181,20 +207,20 @@ def check_features(features: Features, clip: Clip, dtype: str, decoder: str) -> 
 
 
 @contextmanager
-def encoding_workers(device: str) -> Iterator[int]:
+def encoding_workers(config: CacheConfig) -> Iterator[int]:
     """Yield how many threads encode, each with one torch thread.
 
     A video per core is faster than a core per part of a layer, and features do not depend on how
-    many cores there are. On CUDA, convolutions keep the whole of float32 and are repeatable.
+    many cores there are. On CUDA there is one thread more, so that all cores decode while one
+    thread waits for the GPU; convolutions are repeatable, and keep the whole of float32 unless the
+    precision is tf32.
     """
     workers = torch.get_num_threads()
     with ExitStack() as stack:
         stack.enter_context(torch_threads(1))
-        if device != "cpu":
-            exact = torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            )
-            stack.enter_context(exact)
+        if config.device != "cpu":
+            stack.enter_context(repeatable_on_cuda(config.precision == "tf32"))
+            workers += 1
         yield workers
 
 
@@ -205,8 +231,13 @@ def identity_of(
     config: CacheConfig,
     shard: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """Return everything that a cache's content depends on before a file is opened; JSON-able."""
+    """Return everything that a cache's content depends on before a file is opened; JSON-able.
+
+    The precision is named only where it is not float32.
+    """
     content = asdict(config)
+    if config.precision == "float32":
+        del content["precision"]
     return {
         "rows": rows_digest(rows),
         "classes": classes,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,14 @@ from ...recognizer import (
     in_words,
     look_everywhere,
 )
-from ...recognizer.pipeline.look import look_in_turn
+from ...recognizer.devices import to_device
+from ...recognizer.pipeline.look import autocast_dtype, look_in_turn
 from ..reading.arrays import local_array
 from ..reading.manifest import GLANCE, stored_groups
 from ..videos import AugmentConfig, View
 
 DTYPES = ("float16", "float32")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,14 @@ class CacheConfig:
         dtype: Storage dtype of the features, ``float16`` or ``float32``.
         device: Where the encoders run: ``cpu``, ``cuda`` or ``cuda:N``. Features of CPU and GPU
             differ by rounding.
+        precision: In which the encoders compute: ``float32``; ``tf32``, to which CUDA then rounds
+            the factors of products and convolutions; or ``bfloat16``, in which torch's autocast
+            computes.
 
     Raises:
         ValueError: If there is no group, two have one name, the places or the price of one are for
-            other frames, or the dtype or the device is unknown.
+            other frames, the dtype, the device or the precision is unknown, or the precision is
+            ``tf32`` on the CPU.
     """
 
     frames: FrameConfig
@@ -52,6 +60,7 @@ class CacheConfig:
     augment: AugmentConfig | None = None
     dtype: str = "float16"
     device: str = "cpu"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -77,21 +86,33 @@ class CacheConfig:
             raise ValueError(f"dtype must be float16 or float32; got {self.dtype!r}")
         if re.fullmatch(r"cpu|cuda(:[0-9]+)?", self.device) is None:
             raise ValueError(f"device must be cpu, cuda or cuda:N; got {self.device!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}"
+            )
+        if self.precision == "tf32" and self.device == "cpu":
+            raise ValueError(
+                "the precision tf32 is of CUDA devices, and the device is cpu: take float32 or "
+                "bfloat16, or the device cuda"
+            )
 
 
 def config_of(manifest: Mapping[str, Any]) -> CacheConfig:
     """Return what a cache holds of each video, from its manifest.
 
-    One that was encoded on a GPU is taken to the CPU where there is none.
+    One that was encoded on a GPU is taken to the CPU where there is none, from tf32 to float32.
     """
     depends_on = manifest["depends_on"]
     augment = depends_on["augment"]
+    device = depends_on["device"] if torch.cuda.is_available() else "cpu"
+    precision = depends_on.get("precision", "float32")
     return CacheConfig(
         FrameConfig(**depends_on["frames"]),
         tuple(stored_groups(manifest).values()),
         AugmentConfig(**augment) if augment else None,
         depends_on["dtype"],
-        depends_on["device"] if torch.cuda.is_available() else "cpu",
+        device,
+        "float32" if precision == "tf32" and device == "cpu" else precision,
     )
 
 
@@ -116,6 +137,10 @@ class VideoEncoder:
         self.encoders = {
             name: encoder.fused().to(config.device) for name, encoder in encoders.items()
         }
+        # A GPU is given one video after the other, so that it holds the activations of one.
+        self._turn: AbstractContextManager[object] = (
+            nullcontext() if config.device == "cpu" else Lock()
+        )
 
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> dict[str, NDArray[Any]]:
@@ -130,17 +155,22 @@ class VideoEncoder:
             ``local_vectors_NAME`` ``(T, K, L)``, in the storage dtype.
         """
         dtype: torch.dtype = getattr(torch, self.config.dtype)
-        frames = frames.to(self.config.device)
-        maps, vectors = glance_at(self.encoders[GLANCE], self.config.frames.glance(frames), dtype)
-        features = {"glance_maps": maps, "glance_vectors": vectors}
-        prepared: dict[str, Tensor] = {}  # once per frame and encoder, not once per option
-        for group in self.config.groups:
-            encoder = self.encoders[group.encoder]
-            if group.encoder not in prepared:
-                prepared[group.encoder] = encoder.prepare(self.config.frames.look(frames))
-            look = look_everywhere if encoder.profile is None else look_in_turn
-            looks = look(encoder, group.places, prepared[group.encoder], dtype)
-            features[local_array(group.name)] = looks
+        precision = self.config.precision
+        computes_in = None if precision == "tf32" else autocast_dtype(precision)
+        with self._turn:
+            frames = to_device(frames, torch.device(self.config.device))
+            maps, vectors = glance_at(
+                self.encoders[GLANCE], self.config.frames.glance(frames), dtype, computes_in
+            )
+            features = {"glance_maps": maps, "glance_vectors": vectors}
+            prepared: dict[str, Tensor] = {}  # once per frame and encoder, not once per option
+            for group in self.config.groups:
+                encoder = self.encoders[group.encoder]
+                if group.encoder not in prepared:
+                    prepared[group.encoder] = encoder.prepare(self.config.frames.look(frames))
+                look = look_everywhere if encoder.profile is None else look_in_turn
+                looks = look(encoder, group.places, prepared[group.encoder], dtype, computes_in)
+                features[local_array(group.name)] = looks
         return {name: values.cpu().numpy() for name, values in features.items()}
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:

@@ -45,7 +45,8 @@ def cache_info(path: str | os.PathLike[str]) -> tuple[dict[str, str], pd.DataFra
         if augment
         else "none",
         "classes": str(len(depends_on["classes"])),
-        "dtype": f"{config.dtype}, encoded on {depends_on['device']}",
+        "dtype": f"{config.dtype}, encoded on {depends_on['device']} in "
+        f"{depends_on.get('precision', 'float32')}",
     }
     for name, described in manifest["encoders"].items():
         facts[f"encoder {name}"] = in_short(described)

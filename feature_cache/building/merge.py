@@ -102,7 +102,8 @@ def _in_order(shards: list[Path]) -> list[Path]:
         part, parts = manifest["shard"]
         identity = {**identity_in(manifest), "shard": None}
         if identity != first:
-            other = sorted(key for key in first if identity.get(key) != first[key])
+            keys = first.keys() | identity.keys()
+            other = sorted(key for key in keys if identity.get(key) != first.get(key))
             raise CacheError(
                 f"{path} and {shards[0]} are of different caches ({', '.join(other)} differ): "
                 "build all shards with the same videos and settings"

@@ -110,7 +110,7 @@ def plan_cache(
 
 def _time_rows(rows: pd.DataFrame, encoder: VideoEncoder, sample: int) -> tuple[float, int]:
     """Return seconds per row, all workers together, and how many rows were timed."""
-    with encoding_workers(encoder.config.device) as workers:
+    with encoding_workers(encoder.config) as workers:
         n = min(len(rows), sample + workers)
         picked = rows.iloc[np.linspace(0, len(rows) - 1, n).astype(int)].reset_index(drop=True)
         clips = clips_of(picked)

@@ -26,6 +26,8 @@ from .encode import VideoEncoder, config_of
 
 # Two roundings to the storage dtype, in units of a feature's size; the same again near zero.
 TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
+# What the precision in which it was computed adds, on another processor or device.
+TOLERANCE_OF_PRECISION = {"float32": 0.0, "tf32": 1e-2, "bfloat16": 1e-1}
 # Of 255: decoders round apart by one; neighbouring frames of real videos differ by more on average.
 PICTURE_TOLERANCE = 0.5
 Arrays = Mapping[str, NDArray[Any]]
@@ -65,6 +67,8 @@ def verify_cache(
     rows = read_table(root, manifest, with_facts=True)
     config = config_of(manifest)
     arrays = open_arrays(root, manifest, manifest["groups"], len(rows))
+    precision = manifest["depends_on"].get("precision", "float32")
+    tolerance = max(TOLERANCE[config.dtype], TOLERANCE_OF_PRECISION[precision])
     wrong = []
     if manifest.get("tables") != tables_digest(manifest, rows):
         wrong.append(f"{root}: manifest.json or videos.csv was edited: build it again")
@@ -75,11 +79,13 @@ def verify_cache(
     drawn = drawn[np.isin(drawn, mine)]
     where = VideosRoot.find(root, manifest, rows, videos_root)
     clips = clips_of(rows.assign(path=where.paths))
-    with encoding_workers(config.device) as workers:
+    with encoding_workers(config) as workers:
         stored = ahead(lambda row: _check_row(row, rows, arrays), mine.tolist(), workers)
         wrong += list(tqdm(stored, "checksums", len(mine), unit="video"))
         encoded = ahead(
-            lambda row: _check_video(clips[row], row, rows, arrays, encoder, where), drawn, workers
+            lambda row: _check_video(clips[row], row, rows, arrays, encoder, where, tolerance),
+            drawn,
+            workers,
         )
         wrong += list(tqdm(encoded, "encoding again", len(drawn), unit="video"))
     return [sentence for sentence in wrong if sentence]
@@ -106,6 +112,7 @@ def _check_video(
     arrays: Arrays,
     encoder: VideoEncoder,
     where: VideosRoot,
+    tolerance: float,
 ) -> str:
     try:
         view = stored_view(arrays, row)
@@ -121,7 +128,6 @@ def _check_video(
         )
     if wrong:
         return f"row {row}: {wrong}"
-    tolerance = TOLERANCE[encoder.config.dtype]
     for name, again in encoder.encode(frames).items():
         stored = torch.from_numpy(np.array(arrays[name][row])).float()
         fresh = torch.from_numpy(again).float()

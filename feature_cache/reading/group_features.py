@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...recognizer import OptionGroup
+from ...recognizer.devices import to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,4 +48,4 @@ class GroupFeatures:
 def copied(indexed: NDArray[Any], device: torch.device) -> Tensor:
     """Return what was indexed of a mapped array, by arrays, as a float32 tensor of its own."""
     # Indexing with arrays copies; the copy is ours, so torch may own it. It travels as stored.
-    return torch.from_numpy(indexed).to(device).float()
+    return to_device(torch.from_numpy(indexed), device).float()

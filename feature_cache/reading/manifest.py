@@ -107,7 +107,8 @@ def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
         )
     there, here = identity_in(read_manifest(root)), json.loads(json.dumps(identity))
     if there != here:
-        other = [key for key in here if there.get(key) != here[key]]
+        keys = dict.fromkeys((*here, *there))
+        other = [key for key in keys if there.get(key) != here.get(key)]
         raise CacheError(
             f"{root} is a complete cache of other videos or settings ({', '.join(other)} differ): "
             "nothing was touched; give the name of a new folder"

@@ -50,6 +50,7 @@ class DependsOn:
     dtype: Literal["float16", "float32"]
     device: Literal["cpu", "cuda"]
     libraries: dict[str, str]
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from .arrays import local_array, open_arrays, read_encoders, read_table, stored_
 from .checked import CheckedRows
 from .group_features import GroupFeatures, copied
 from .manifest import GLANCE, CacheError, joint_fingerprint, read_manifest, stored_groups
+from .resident import ResidentRows, stored_tensor
 from .roots import VideosRoot, Where
 from .rows import clips_of, label_matrix
 
@@ -265,25 +265,31 @@ class FeatureCache:
 
     def glance_maps(self, videos: NDArray[np.int64]) -> Tensor:
         """Return glance maps ``(B, T, h, w, G)`` float32 of videos ``(B,)``."""
-        return self._gather("glance_maps", videos)
+        self._rows.check(videos)
+        return self._gather_maps(videos, slice(None))
 
     def stored_glance_maps(self, videos: NDArray[np.int64]) -> list[Tensor]:
         """Return glance maps of videos ``(B,)`` as they are stored, each ``(T, h, w, G)``.
 
-        Nothing is copied: they are views of the file, on CPU, and must not be written to.
+        Nothing is copied: they are views of the file, on CPU, and must not be written to; or, where
+        all maps fit on a GPU, views of a copy there.
         """
         self._rows.check(videos)
-        return [self._stored_maps[row] for row in videos.tolist()]
+        resident = self._resident_maps
+        maps = self._stored_maps if resident is None else resident.with_rows(videos)
+        return [maps[row] for row in videos.tolist()]
 
     def glance_map(self, videos: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
         """Return glance maps ``(B, h, w, G)`` float32 of a step ``(B,)`` of each video."""
-        return self._gather("glance_maps", (videos, steps))
+        self._rows.check(videos)
+        return self._gather_maps(videos, steps)
 
     def glance_vectors(
         self, videos: NDArray[np.int64], steps: NDArray[np.int64] | slice = slice(None)
     ) -> Tensor:
         """Return glance vectors ``(B, T, G)`` float32 of videos ``(B,)``; ``(B, G)`` of steps."""
-        return self._gather("glance_vectors", (videos, steps))
+        self._rows.check(videos)
+        return copied(self._arrays["glance_vectors"][videos, steps], self.device)
 
     def local_vectors(
         self,
@@ -364,9 +370,19 @@ class FeatureCache:
 
     @cached_property
     def _stored_maps(self) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            return torch.from_numpy(self._arrays["glance_maps"])
+        return stored_tensor(self._arrays["glance_maps"])
+
+    @cached_property
+    def _resident_maps(self) -> ResidentRows | None:
+        return ResidentRows.of(self._arrays["glance_maps"], self.device)
+
+    def _gather_maps(self, videos: NDArray[np.int64], steps: NDArray[np.int64] | slice) -> Tensor:
+        if self._resident_maps is None:
+            return copied(self._arrays["glance_maps"][videos, steps], self.device)
+        maps = self._resident_maps.with_rows(videos)
+        rows = torch.from_numpy(videos).to(maps.device)
+        at = steps if isinstance(steps, slice) else torch.from_numpy(steps).to(maps.device)
+        return maps[rows, at].float()
 
     @property
     def _only(self) -> GroupFeatures:
@@ -377,7 +393,3 @@ class FeatureCache:
                 "here: open it with one, or read each of `opened`"
             )
         return self.opened[0]
-
-    def _gather(self, name: str, index: Any) -> Tensor:
-        self._rows.check(index[0] if isinstance(index, tuple) else index)
-        return copied(self._arrays[name][index], self.device)

@@ -8,8 +8,8 @@ training.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -152,7 +152,11 @@ def look_at(
 
 
 def look_everywhere(
-    encoder: Encoder, places: Places, prepared: Tensor, dtype: torch.dtype
+    encoder: Encoder,
+    places: Places,
+    prepared: Tensor,
+    dtype: torch.dtype,
+    computes_in: torch.dtype | None = None,
 ) -> Tensor:
     """Return the local vectors of all options of each segment, as they are stored.
 
@@ -163,6 +167,7 @@ def look_everywhere(
             frames: once per frame, not once per option. Several segments, or parts of one, make a
             batch.
         dtype: Storage dtype, to which they are rounded.
+        computes_in: As of `glance_at`.
 
     Returns:
         ``(M, K, L)``.
@@ -170,16 +175,23 @@ def look_everywhere(
     n_options, side_px = places.n_options, places.side_px
     n_images = n_options * math.prod(prepared.shape[1:-3])  # of a segment
     at_once = max(1, round(LOCAL_PIXELS / (n_images * side_px**2)))
-    pooled = [
-        pool(encoder.encode(images), dtype)
-        for some in prepared.split(at_once)
-        for images in batches(crop_all(places, some), LOCAL_PIXELS)
-    ]
+    with autocast(prepared.device, computes_in):
+        pooled = [
+            pool(encoder.encode(images), dtype)
+            for some in prepared.split(at_once)
+            for images in batches(crop_all(places, some), LOCAL_PIXELS)
+        ]
     vectors: Tensor = torch.cat(pooled).unflatten(0, (len(prepared), n_options))
     return vectors
 
 
-def look_in_turn(encoder: Encoder, places: Places, prepared: Tensor, dtype: torch.dtype) -> Tensor:
+def look_in_turn(
+    encoder: Encoder,
+    places: Places,
+    prepared: Tensor,
+    dtype: torch.dtype,
+    computes_in: torch.dtype | None = None,
+) -> Tensor:
     """Return what `look_everywhere` does of an encoder that takes channels from the frame before.
 
     That is taken as computed in full, whatever is read of it: so features of a segment depend on
@@ -190,16 +202,18 @@ def look_in_turn(encoder: Encoder, places: Places, prepared: Tensor, dtype: torc
         places: Where the K options are.
         prepared: ``(M, 3, S, S)``, the frames of a video in their order.
         dtype: Storage dtype, to which vectors are rounded.
+        computes_in: As of `glance_at`.
 
     Returns:
         ``(M, K, L)``.
     """
     at_once = max(1, round(LOCAL_PIXELS / (2 * places.n_options * places.side_px**2)))
     before = torch.cat([prepared[:1], prepared[:-1]])
-    pooled = [
-        pool(encoder.encode_after(crop_all(places, earlier), crop_all(places, some)), dtype)
-        for earlier, some in zip(before.split(at_once), prepared.split(at_once), strict=True)
-    ]
+    with autocast(prepared.device, computes_in):
+        pooled = [
+            pool(encoder.encode_after(crop_all(places, earlier), crop_all(places, some)), dtype)
+            for earlier, some in zip(before.split(at_once), prepared.split(at_once), strict=True)
+        ]
     vectors: Tensor = torch.cat(pooled).unflatten(0, (len(prepared), places.n_options))
     return vectors
 
@@ -255,6 +269,25 @@ def pool(maps: Tensor, dtype: torch.dtype) -> Tensor:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
     """Return the context in which encoders compute in a dtype; None is float32."""
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+@contextmanager
+def repeatable_on_cuda(tf32: bool = False) -> Iterator[None]:
+    """Let CUDA compute repeatably inside the block, and say how it multiplies float32.
+
+    Args:
+        tf32: Whether the factors of convolutions and matrix products are rounded to TF32, which
+            has the range of float32 and 10 bits of mantissa.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def crop_all(places: Places, prepared: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..classifiers.base import KeyedDropout
+from ..devices import staged
 from ..errors import FocusgymError
 from .config import FitConfig
 from .processes import are_same, data_parallel, rank_and_world, share_buffers, share_of, total
@@ -132,9 +133,9 @@ def fit(
             batches = shuffled(train.n, config.batch_size, [*seed, epoch])[progress.step :]
             shares = [share_of(rows, rank, world) for rows in batches]
             losses = []
-            loaded = train.batches(epoch, [rows for rows, _ in shares])
+            loaded = staged(train.batches(epoch, [rows for rows, _ in shares]), device)
             for whole, (rows, weight), batch in zip(batches, shares, loaded, strict=True):
-                *inputs, labels = (part.to(device) for part in batch)
+                *inputs, labels = batch
                 stage.counts = weight > 0
                 with stepper.autocast(), _keyed_dropout(stage, [*seed, epoch], rows):
                     each = stage.losses(model(*inputs), labels)
@@ -170,8 +171,8 @@ def validate(
     rank, world = rank_and_world()
     rows = torch.arange(rank, samples.n, world).split(config.batch_size)
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    for batch in samples.batches(0, [some for some in rows if len(some)]):
-        *inputs, labels = (part.to(device) for part in batch)
+    for batch in staged(samples.batches(0, [some for some in rows if len(some)]), device):
+        *inputs, labels = batch
         outputs = stage(*inputs)
         correct = are_correct(stage.logits(outputs).float(), labels)
         sums[0] += correct.sum()  # counts are exact: the loss decides where they are equal

@@ -34,6 +34,8 @@ class ContentConfig:
             middle frames and the central crop, as for testing.
         seed: Of the copies.
         dtype: Storage dtype.
+        precision: In which the encoders compute: tf32 and bfloat16 are faster on many GPUs, and
+            less exact; tf32 is of GPUs alone.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
     """
 
@@ -45,6 +47,7 @@ class ContentConfig:
     views: int = 0
     seed: int = 0
     dtype: Literal["float16", "float32"] = "float16"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     device: Device = "cpu"
 
 
@@ -82,6 +85,9 @@ class CacheBuildConfig:
         shard: Build part i of n only, such as 2/4, to be merged later.
         shards: Of an executor that is not local: how many parts are built apart, each on a CPU or
             a GPU, and merged; if not given, one for 16 rows, but at most 256.
+        decoders: Of Ray and --device cuda, for GPUs on nodes with few CPUs: how many videos are
+            decoded at a time for a part, on any CPUs of the cluster, from which the frames travel;
+            if not given, a part takes its share of its node's CPUs, which decode.
         restart: Throw away what was begun in this place with other settings, or other --shards.
         preset: Options by name, or from a YAML file, as of 'focusgym cache plan'.
         json: Print one JSON object and nothing else.
@@ -93,6 +99,7 @@ class CacheBuildConfig:
     content: ContentConfig
     shard: str | None = None
     shards: int | None = None
+    decoders: int | None = None
     restart: bool = False
     preset: str | None = None
     json: bool = False

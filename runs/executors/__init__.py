@@ -12,7 +12,11 @@ from .units import Executor, ExecutorError
 
 
 def executor_of(
-    config: ExecutorConfig, device: str, root: Path | None = None, jobs: int | None = None
+    config: ExecutorConfig,
+    device: str,
+    root: Path | None = None,
+    jobs: int | None = None,
+    one_cpu: bool = False,
 ) -> AbstractContextManager[Executor]:
     """Return what does units, as options say it, for a block.
 
@@ -21,9 +25,11 @@ def executor_of(
         device: Where a unit computes, as of ``--device``.
         root: Folder of all that units leave and read of one another; None if they leave nothing.
         jobs: Units at a time; None for one per core.
+        one_cpu: Whether a unit on a GPU takes one CPU, and leaves the others of its node.
 
     Raises:
-        ExecutorError: If a device does not go together with a cluster.
+        ExecutorError: If a device does not go together with a cluster, or is the CPU where a share
+            of a GPU is asked for.
     """
     if config.executor == "local":
         return nullcontext(LocalExecutor(jobs))
@@ -32,4 +38,9 @@ def executor_of(
             f"--device {device}: Ray says which GPU a unit gets: give --device cuda with "
             f"--executor {config.executor}"
         )
-    return RayExecutor(config, root, jobs, gpu=device == "cuda")
+    if device == "cpu" and config.gpu_share != ExecutorConfig.gpu_share:
+        raise ExecutorError(
+            f"--gpu-share {config.gpu_share}: units compute on the CPU here, for --device or the "
+            "cache says so: leave it out"
+        )
+    return RayExecutor(config, root, jobs, device == "cuda", one_cpu)

@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 
 from ...feature_cache import CacheConfig, build_cache, merge_shards, read_manifest, verify_cache
-from ...feature_cache.building.build import identity_of
+from ...feature_cache.building.build import Decoding, identity_of
 from ...feature_cache.reading.arrays import read_table
 from ...feature_cache.reading.manifest import CacheError, is_complete
 from ...feature_cache.reading.rows import cache_rows, shard_rows
 from ...recognizer import Encoder
 from ..configs.cache import CacheVerifyConfig
+from .decoding import read_anywhere
 from .parts import building_alone, parts_begun, parts_folder, parts_in, remove_parts
 from .units import Executor, Unit
 
@@ -35,6 +36,7 @@ def build_apart(
     skip_missing: bool = False,
     restart: bool = False,
     videos_root: Path,
+    decoders: int | None = None,
 ) -> Path:
     """Build a cache in parts, and merge them: byte for byte what `build_cache` writes.
 
@@ -52,6 +54,8 @@ def build_apart(
         skip_missing: Go on without videos that cannot be read.
         restart: Throw away what was begun with other settings, or in another number of parts.
         videos_root: The folder of the videos.
+        decoders: Videos that are decoded for a part at a time, on any CPUs of a Ray cluster; None
+            decodes them where the part is built.
 
     Returns:
         ``root``.
@@ -74,7 +78,12 @@ def build_apart(
         classes,
         encoders,
         config,
-        {"skip_missing": skip_missing, "restart": restart, "videos_root": videos_root},
+        {
+            "skip_missing": skip_missing,
+            "restart": restart,
+            "videos_root": videos_root,
+            "decoding": Decoding() if decoders is None else Decoding(read_anywhere, decoders),
+        },
     )
     if shards is not None:
         shard_rows(len(rows), (1, shards))  # refuses more parts than rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,10 +71,13 @@ class LocalExecutor:
             )
             bar = tqdm(total=done + len(units), initial=done, desc=title, unit=kind)
             try:
-                names = {
-                    pool.submit(_call, i, function, *unit.given): name
-                    for i, (name, unit) in enumerate(units.items())
-                }
+                names: dict[Future[Any], str] = {}
+                for i, (name, unit) in enumerate(units.items()):
+                    try:
+                        names[pool.submit(_call, i, function, *unit.given)] = name
+                    except BrokenProcessPool:  # so soon: no process takes this one any more
+                        lost.append(name)
+                        bar.update()
                 for future in as_completed(names):
                     error = future.exception()
                     if isinstance(error, OSError) and error.errno in FULL:

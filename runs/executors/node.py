@@ -31,10 +31,12 @@ class Head:
     Attributes:
         folder: In which its command was typed.
         version: Of focusgym there.
+        cpus: That it has a unit given, which has as many threads.
     """
 
     folder: str
     version: str = __version__
+    cpus: int = 1
 
     def join(self) -> None:
         """Make this process like the head's.
@@ -50,7 +52,7 @@ class Head:
             os.chdir(self.folder)
         if "" not in sys.path:  # a reward design of the user's own is found there
             sys.path.append("")
-        torch.set_num_threads(1)
+        torch.set_num_threads(self.cpus)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import io
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _ENVIRONMENT = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # of processes tha
 
 
 class RayExecutor:
-    """Does units as tasks of Ray, each on a CPU or a share of a GPU; see `Executor`.
+    """Does units as tasks of Ray, each on a CPU, or on GPUs and their CPUs; see `Executor`.
 
     It joins a cluster when there is something to do, and leaves it at the end of the block that it
     is the context manager of. A cluster that it started itself ends then.
@@ -35,6 +36,7 @@ class RayExecutor:
         root: Path | None = None,
         jobs: int | None = None,
         gpu: bool = False,
+        one_cpu: bool = False,
     ) -> None:
         """Say where, and how.
 
@@ -43,11 +45,13 @@ class RayExecutor:
             root: Folder of all that units leave and read of one another.
             jobs: Units at a time; None for as many as the cluster has CPUs or GPUs for.
             gpu: Whether a unit takes a share of a GPU.
+            one_cpu: Whether it then takes one CPU, and not those that go with its share.
         """
         self._config = config
         self._root = None if root is None else root.resolve()
         self._jobs = jobs
         self._gpus = config.gpu_share if gpu else 0.0
+        self._one_cpu = one_cpu
         self._carrier = None if config.transfer == SHARED else Carrier(config.transfer)
         self._ray: Any = None
         self._leaves = False
@@ -55,6 +59,7 @@ class RayExecutor:
         self._looked_s = -_LOOK_S
         self._nodes = 0
         self._at_once = 1
+        self._cpus = 1
 
     def __enter__(self) -> RayExecutor:
         """Join nothing yet."""
@@ -82,10 +87,8 @@ class RayExecutor:
         if not units:
             return {}
         ray = self._join()
-        task = ray.remote(num_cpus=1, num_gpus=self._gpus, max_retries=0)(work).options(
-            runtime_env={"env_vars": _ENVIRONMENT}
-        )
-        head, sent = ray.put(Head(os.getcwd())), ray.put(_pickled(function))
+        anywhere = ray.remote(max_retries=0)(work)
+        head, sent = Head(os.getcwd()), ray.put(_pickled(function))
         waiting = [*units][::-1]
         begun = dict.fromkeys(units, 0)
         running: dict[Any, str] = {}
@@ -95,10 +98,16 @@ class RayExecutor:
         try:
             while waiting or running:
                 self._look(bar, sum(times - 1 for times in begun.values() if times > 1))
+                there = replace(head, cpus=self._cpus)
+                task = anywhere.options(
+                    num_cpus=self._cpus,
+                    num_gpus=self._gpus,
+                    runtime_env={"env_vars": _ENVIRONMENT},
+                )
                 while waiting and len(running) < self._at_once:
                     name = waiting.pop()
                     begun[name] += 1
-                    running[self._submit(task, head, sent, units[name])] = name
+                    running[self._submit(task, there, sent, units[name])] = name
                 ready, _ = ray.wait([*running], timeout=_LOOK_S)
                 for each in ready:
                     name = running.pop(each)
@@ -142,9 +151,16 @@ class RayExecutor:
                 ray.init("auto" if where == "ray" else where, **quiet)
             except ConnectionError as error:
                 if where != "ray" or "RAY_ADDRESS" in os.environ:
+                    of_client = (
+                        ""
+                        if where == "ray"
+                        else ". The port is that of Ray Client, 10001 unless "
+                        "`ray start` got another; and with a cluster that wants a token, set "
+                        "RAY_AUTH_MODE=token here, and give its token"
+                    )
                     raise ExecutorError(
                         f"--executor {where}: no Ray cluster answers ({error}): start one with "
-                        "`ray start --head`, or check the address and RAY_ADDRESS"
+                        f"`ray start --head`, or check the address and RAY_ADDRESS{of_client}"
                     ) from error
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it is nobody's cluster
                 ray.init("local", include_dashboard=False, **quiet)
@@ -157,8 +173,9 @@ class RayExecutor:
         if time.monotonic() - self._looked_s < _LOOK_S:
             return
         self._looked_s = time.monotonic()
-        there = self._ray.cluster_resources()
-        self._nodes = sum(node["Alive"] for node in self._ray.nodes())
+        there, nodes = self._ray.cluster_resources(), self._ray.nodes()
+        self._nodes = sum(node["Alive"] for node in nodes)
+        self._cpus = 1 if self._one_cpu else cpus_of_unit(nodes, self._gpus)
         slots = there.get("GPU", 0) / self._gpus if self._gpus else there.get("CPU", 0)
         self._at_once = self._jobs or max(1, _AHEAD * int(slots))
         shown = [f"{self._nodes} node{'' if self._nodes == 1 else 's'}"]
@@ -195,6 +212,21 @@ class RayExecutor:
             raise OSError(number, os.strerror(number), name)
         if became.archive is not None and self._carrier is not None and unit.out is not None:
             self._carrier.place(became.archive, unit.out)
+
+
+def cpus_of_unit(nodes: Iterable[Mapping[str, Any]], gpus: float) -> int:
+    """Return how many CPUs a unit takes: one, or the CPUs that go with its share of a GPU.
+
+    They decode beside the encoders. As many as the node has that has the fewest for each GPU, so
+    that a unit fits on every node with a GPU.
+
+    Args:
+        nodes: As Ray lists them.
+        gpus: That a unit takes.
+    """
+    there = [node["Resources"] for node in nodes if node["Alive"]] if gpus else []
+    per_gpu = [has.get("CPU", 0) / has["GPU"] for has in there if has.get("GPU")]
+    return max(1, int(gpus * min(per_gpu, default=0)))
 
 
 def _pickled(value: Any, root: Path | None = None) -> bytes:

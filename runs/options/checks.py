@@ -42,7 +42,7 @@ _HERE = ExecutorConfig()
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("epochs", "n_envs", "minibatch", "update_epochs", "decisions"), _AT_LEAST_ONE),
     **dict.fromkeys(("conv_channels", "hidden", "count", "seeds", "top"), _AT_LEAST_ONE),
-    **dict.fromkeys(("trials", "shards"), _AT_LEAST_ONE),
+    **dict.fromkeys(("trials", "shards", "decoders"), _AT_LEAST_ONE),
     **dict.fromkeys(("exit_after", "n_train", "n_val", "n_test", "n_frames"), _AT_LEAST_ONE),
     **dict.fromkeys(("sample", "validations", "views", "more", "retries"), _AT_LEAST_ZERO),
     **dict.fromkeys(("lr", "clip_range", "target_gmacs", "penalty_rate"), _POSITIVE),
@@ -79,6 +79,11 @@ def check_options(config: Any) -> None:
                 raise OptionError("--shards is of an executor that is not local: leave it out")
             if build.shard is not None and not is_local:
                 raise OptionError("--shard: --executor builds all parts itself: give one of them")
+            if build.decoders is not None and (is_local or build.content.device == "cpu"):
+                raise OptionError(
+                    "--decoders is of --executor ray with --device cuda: leave it out, and all "
+                    "CPUs decode"
+                )
         case EvaluateConfig(policies=()):
             raise OptionError("give at least one run of `focusgym train`, or a policy bundle")
         case EvaluateConfig(exit_at=(), exit_after=(_, *_)):
@@ -103,7 +108,7 @@ def _check_ranges(config: Any) -> None:
         if is_dataclass(value):
             _check_ranges(value)
             if isinstance(value, ExecutorConfig):
-                _check_executor(value)
+                _check_executor(value, _device_beside(config))
         elif each.name in _RANGES and value is not None:
             expected, is_right = _RANGES[each.name]
             if each.name == "jobs" and getattr(config, "where", _HERE).executor != "local":
@@ -114,7 +119,14 @@ def _check_ranges(config: Any) -> None:
                     raise OptionError(f"--{option} must be {expected}; got {one}")
 
 
-def _check_executor(config: ExecutorConfig) -> None:
+def _device_beside(config: Any) -> str | None:
+    """Return the option ``--device`` of a verb with an executor; None where it has none."""
+    beside = config.content if isinstance(config, CacheBuildConfig) else config
+    device: str | None = getattr(beside, "device", None)
+    return device
+
+
+def _check_executor(config: ExecutorConfig, device: str | None) -> None:
     executor, transfer = config.executor, config.transfer
     if not re.fullmatch(r"local|ray|ray://[^/]+:[0-9]+", executor):
         raise OptionError(
@@ -137,4 +149,14 @@ def _check_executor(config: ExecutorConfig) -> None:
         raise OptionError(
             f'--executor {executor}: Ray is not installed: `pip install ".[ray]"` in the clone '
             "of focusgym, here and on every node"
+        )
+    elif executor != "ray" and find_spec("grpc") is None:
+        raise OptionError(
+            f'--executor {executor}: Ray Client is not installed: `pip install "ray[client]"`, in '
+            "the version that the cluster has"
+        )
+    elif config.gpu_share != _HERE.gpu_share and device == "cpu":
+        raise OptionError(
+            f"--gpu-share {config.gpu_share} is of GPUs, and --device is cpu: leave it out, or "
+            "give --device cuda"
         )

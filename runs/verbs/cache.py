@@ -91,7 +91,8 @@ def plan(config: CachePlanConfig, console: Console) -> None:
 def build(config: CacheBuildConfig, console: Console) -> None:
     """Build a cache or a shard of one."""
     shard = _shard(config.shard)
-    encoders, content = _content(config.content, config.videos.format)
+    is_local = config.where.executor == "local"
+    encoders, content = _content(config.content, config.videos.format, is_local)
     listed = videos_of(config.videos, config.videos.skip_missing)
     given = listed.videos, listed.classes, config.out, encoders, content
     options: dict[str, Any] = {
@@ -99,11 +100,12 @@ def build(config: CacheBuildConfig, console: Console) -> None:
         "restart": config.restart,
         "videos_root": config.videos.videos.resolve(),  # as `read_lists` does: paths are below it
     }
-    if config.where.executor == "local":
+    if is_local:
         root = build_cache(*given, shard=shard, **options)
     else:
-        with executor_of(config.where, content.device, parts_folder(config.out)) as do:
-            root = build_apart(do, *given, shards=config.shards, **options)
+        decoders, parts = config.decoders, parts_folder(config.out)
+        with executor_of(config.where, content.device, parts, None, decoders is not None) as do:
+            root = build_apart(do, *given, shards=config.shards, decoders=decoders, **options)
     if config.json:
         _print_json(_made(root))
     else:
@@ -217,16 +219,22 @@ def _print_plan(facts: Mapping[str, Any], console: Console) -> None:
         console.print(f"{len(facts['problems'])} problem(s)")
 
 
-def _content(config: ContentConfig, format: str | None) -> tuple[dict[str, Encoder], CacheConfig]:
-    """Return all encoders by name, and what is stored of each video."""
-    device = device_of(config.device)
+def _content(
+    config: ContentConfig, format: str | None, is_here: bool = True
+) -> tuple[dict[str, Encoder], CacheConfig]:
+    """Return all encoders by name, and what is stored of each video.
+
+    Where videos are not encoded here, the GPUs are those of other machines.
+    """
+    is_elsewhere = config.device == "cuda" and not is_here
+    device = config.device if is_elsewhere else device_of(config.device)
     frames = frames_of(config.frames, format)
     encoders, groups = groups_of_options(config, frames)
     with usage():
         augment = (
             augmentation(config.frames, format, config.views, config.seed) if config.views else None
         )
-        content = CacheConfig(frames, groups, augment, config.dtype, device)
+        content = CacheConfig(frames, groups, augment, config.dtype, device, config.precision)
         check_encoders(encoders, content)
         return encoders, content
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from focusgym.envs import EnvConfig, FeatureSource, FocusEngine, FocusEnv, FocusVectorEnv
 from focusgym.envs.engine.source import open_source
 from focusgym.feature_cache import CacheError
-from focusgym.recognizer import ClassifierConfig, GruClassifier, build_classifier
+from focusgym.recognizer import ClassifierConfig, GruClassifier, build_classifier, devices
 
 K = GRID**2
 close = torch.testing.assert_close
@@ -85,11 +85,22 @@ def test_a_table_is_the_same_bits_in_any_order_and_company(
             assert torch.equal(mixed.gather_all(*at), alone.gather_all(*at))
 
 
-@pytest.mark.parametrize("projection_bytes", [2**31, 0])
+@pytest.mark.parametrize(
+    ("projection_bytes", "free", "is_tabled"),
+    [(None, 0, True), (0, 0, False), (None, 2**40, True), (0, 2**40, False)],
+)
 def test_inputs_are_projections_of_the_files_features(
-    literal: Literal, projection_bytes: int
+    literal: Literal,
+    projection_bytes: int | None,
+    free: int,
+    is_tabled: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also where the table has its place from the beginning, as on a GPU."""
+    monkeypatch.setattr(devices, "free_bytes", lambda device: free)
     source = FeatureSource(literal.cache, literal.classifier, projection_bytes)
+    assert source.tabled == is_tabled
+    assert (source._on_gpu is not None) == (is_tabled and free > 0)
     root, weights = literal.cache.root, literal.classifier.state_dict()
     names = ("gru.weight_ih_l0", "gru.bias_ih_l0")
     if literal.classifier.config.aggregation == "average":

@@ -45,6 +45,14 @@ def test_without_ray_it_says_what_to_install(
         assert said.startswith('--executor ray: Ray is not installed: `pip install ".[ray]"` in')
 
 
+def test_without_ray_client_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "grpc" else name)
+    said = refusal(capsys, "compare", tmp_path / "nothing", "--executor", "ray://head:10001")
+    assert said.startswith("--executor ray://head:10001: Ray Client is not installed: `pip inst")
+
+
 @pytest.mark.usefixtures("has_ray")
 @pytest.mark.parametrize(
     ("options", "said"),
@@ -59,7 +67,14 @@ def test_without_ray_it_says_what_to_install(
         (("--transfer", "object-store"), "--transfer object-store is of Ray, and the executor is"),
         (("--retries", "2"), "--retries 2 is of Ray, and the executor is local: leave it"),
         (("--gpu-share", "0.5"), "--gpu-share 0.5 is of Ray, and the executor is local: leave it"),
+        (("--decoders", "2"), "--decoders is of --executor ray with --device cuda: leave it out"),
+        (("--executor", "ray", "--decoders", "2"), "--decoders is of --executor ray with --device"),
         (("--shards", "2"), "--shards is of an executor that is not local: leave it out"),
+        (
+            ("--executor", "ray", "--gpu-share", "0.5"),
+            "--gpu-share 0.5 is of GPUs, and --device is",
+        ),
+        (("--executor", "ray", "--device", "cuda"), "there are no weights for mobilenet_v2: give"),
         (("--executor", "ray", "--shard", "1/2"), "--shard: --executor builds all parts itself"),
     ],
 )
@@ -92,6 +107,8 @@ def test_options_of_zip_files_among_other_policies() -> None:
 def test_ray_chooses_the_gpu() -> None:
     with pytest.raises(ExecutorError, match="--device cuda:1: Ray says which GPU a unit gets"):
         executor_of(ExecutorConfig("ray"), "cuda:1")
+    with pytest.raises(ExecutorError, match="--gpu-share 2.0: units compute on the CPU here"):
+        executor_of(ExecutorConfig("ray", gpu_share=2.0), "cpu")
 
 
 @pytest.mark.usefixtures("has_ray")

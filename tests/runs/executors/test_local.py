@@ -8,9 +8,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -77,6 +79,26 @@ def test_a_process_that_dies() -> None:
     assert sorted(why[1:]) == [
         f"  later {i}: was not begun, for a process was killed" for i in range(2)
     ]
+    assert not active_children()
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_process_that_dies_while_units_are_handed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that come too late are named too."""
+
+    class Slow(ProcessPoolExecutor):
+        def submit(self, *given: Any, **more: Any) -> Future[Any]:
+            future = super().submit(*given, **more)
+            wait([future])
+            return future
+
+    monkeypatch.setattr(local, "ProcessPoolExecutor", Slow)
+    with pytest.raises(FailedError) as caught:
+        do({"killed": ("import os; os.kill(os.getpid(), 9)",), "a": ("pass",), "b": ("pass",)}, 2)
+    head, *why, _ = str(caught.value).splitlines()
+    assert head == "stage X: 3 of 3 failed, the others are kept:"
+    assert why[0].startswith("  killed: ran when a process was killed")
+    assert why[1:] == [f"  {name}: was not begun, for a process was killed" for name in "ab"]
     assert not active_children()
 
 

@@ -19,13 +19,15 @@ from cache_verb import SMALL, lists
 from comparisons import HOW
 from support import write_cache
 
-from focusgym.feature_cache import DigitsConfig, make_digits
+from focusgym.feature_cache import Clip, DigitsConfig, VideoError, make_digits
+from focusgym.recognizer import FrameConfig
 from focusgym.runs.cli import main
 from focusgym.runs.comparison import grid
 from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.executors import caches
+from focusgym.runs.executors.decoding import _decoded
 from focusgym.runs.executors.local import in_turn
-from focusgym.runs.executors.ray import RayExecutor, _refused
+from focusgym.runs.executors.ray import RayExecutor, _refused, cpus_of_unit
 from focusgym.runs.executors.units import FailedError, Unit
 
 pytest.importorskip("ray", reason='Ray is not installed: pip install ".[ray]"')
@@ -166,6 +168,27 @@ def test_folders_come_from_nodes_that_share_none(
     assert not [*tmp_path.glob("carried/*")]
 
 
+def test_a_unit_takes_the_cpus_of_its_share_of_a_gpu(cluster: Any) -> None:
+    """They are those of the node with the fewest for each GPU; a unit has as many threads."""
+    node = cluster.add_node(num_cpus=5, num_gpus=2, object_store_memory=SMALL_STORE)
+    do = RayExecutor(ExecutorConfig("ray", gpu_share=1.0), gpu=True)
+    given, threads = do(ray_units.taken, {"a": Unit(())}, "taken")["a"]
+    cluster.remove_node(node)
+    assert (given["CPU"], given["GPU"], threads) == (2, 1, 2)
+
+    def nodes(*resources: dict[str, float], alive: bool = True) -> list[dict[str, Any]]:
+        return [{"Alive": alive, "Resources": each} for each in resources]
+
+    large, small = {"CPU": 96.0, "GPU": 8.0}, {"CPU": 4.0, "GPU": 1.0}
+    assert cpus_of_unit(nodes(large, {"CPU": 64.0}), 1) == 12
+    assert cpus_of_unit(nodes(large), 0.25) == 3
+    assert cpus_of_unit(nodes(large), 2) == 24
+    assert cpus_of_unit(nodes(large, small), 1) == 4
+    assert cpus_of_unit(nodes(large) + nodes(small, alive=False), 1) == 12
+    assert cpus_of_unit(nodes(small), 0.1) == 1
+    assert cpus_of_unit(nodes(large), 0) == cpus_of_unit(nodes({"CPU": 8.0}), 1) == 1
+
+
 def test_what_is_sent_again_leaves_nothing(tmp_path: Path) -> None:
     """A unit that has begun takes its folder with it, each time that it is begun."""
 
@@ -259,6 +282,16 @@ def test_a_cache_is_the_same_whatever_becomes_of_a_node(
     assert one == many
     assert not parts.exists()
     main(["cache", "verify", str(tmp_path / "many"), "--sample", "2", *on_ray])
+    # Decoded by tasks on other CPUs, as is asked for where a part has a GPU.
+    monkeypatch.setattr(
+        "focusgym.runs.verbs.cache.build_apart",
+        lambda *given, **options: caches.build_apart(*given, **{**options, "decoders": 2}),
+    )
+    monkeypatch.setattr(caches, "merge_shards", merge)
+    main([*build, str(tmp_path / "fed"), *on_ray, "--shards", "1"])
+    assert _content(tmp_path / "fed") == one
+    gone = _decoded(Clip(str(tmp_path / "gone.mp4"), "gone"), FrameConfig(2, 64, None), None, 0)
+    assert isinstance(gone, VideoError), "which travels as it is"
 
 
 def test_what_a_dead_node_was_at_is_begun_elsewhere(

@@ -114,6 +114,7 @@ def test_what_cannot_be_is_one_line(
     for extra, message in (
         (("--views", "-1"), "--views must be an integer of at least 0; got -1"),
         (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
+        (("--precision", "tf32"), "the precision tf32 is of CUDA devices, and the device is cpu"),
         (("--glance", "small_glanse"), "unknown encoder 'small_glanse'"),
         (("--short-videos", "loop"), "invalid choice"),
         (("--images", "%05d.jpg"), "--classes and --images go with lists: give --train"),
