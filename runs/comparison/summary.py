@@ -18,7 +18,7 @@ from .words import conclusions, notes, tested_videos
 __all__ = ["Cell", "ComparisonError", "print_comparison", "rows_of_cells", "summarise", "table"]
 
 
-_NO_GAINS = {"gains": {SAME: None, ANY: None}}
+_NO_GAINS: dict[str, Any] = {"gains": {SAME: None, ANY: None}}
 _UNCOMPARED = _NO_GAINS | {
     "difference": None,
     "probability_of_improvement": None,
