@@ -75,7 +75,8 @@ def subsets(source: FeatureSource, split: str) -> list[Played]:
         for option, opened in enumerate(source.cache.opened):
             trace = read_segments(source, videos, uniform_segments(n, steps).tolist(), option)
             cost, right = float(trace.gmacs[:, -1].mean()), 100 * trace.correct.astype(float)
-            points.append(Played(f"{opened.group.name} of {n}", cost, right))
+            label = opened.group.name + (f" of {n}" if n < steps else "")
+            points.append(Played(label, cost, right))
     return points
 
 
@@ -129,7 +130,9 @@ def random_sides(seed: Seed, gmacs: float) -> Points:
     videos, options = cache.split("test"), [each.group.name for each in cache.opened]
     place = float(np.interp(gmacs, [point.gmacs for point in line], np.arange(len(line))))
     low = min(int(place), len(line) - 2)
-    dear = generator(Purpose.RESAMPLING, seed.seed).random((len(videos), cache.steps)) < place - low
+    dear = (
+        generator(Purpose.RANDOM_AGENT, seed.seed).random((len(videos), cache.steps)) < place - low
+    )
     cheap_option, dear_option = (options.index(point.label) for point in line[low : low + 2])
     chosen = np.where(dear, dear_option, cheap_option)
     logits = FocusEngine(seed.source).rollout(videos, chosen)[:, -1]
@@ -197,10 +200,8 @@ def print_runs(args: argparse.Namespace, seeds: Sequence[Seed], sizes: NDArray[n
         costs, read = [], np.zeros((3, len(names)))
         for seed in seeds:
             played = read_played(run_of(args, price, seed.seed) / "played.npz")
-            right, cost = (
-                100 * played.correct[:, -1].astype(float),
-                float(played.gmacs[:, -1].mean()),
-            )
+            right = 100 * played.correct[:, -1].astype(float)
+            cost = float(played.gmacs[:, -1].mean())
             costs.append(1e3 * cost)
             beside = at_cost(seed.line, cost), random_sides(seed, cost), at_cost(seed.static, cost)
             for column, points in zip(columns, (0 * right, *beside), strict=True):
