@@ -30,14 +30,40 @@ from focusgym.runs.evaluation.trace import read_played
 from focusgym.runs.folders.run_folder import stored_settings
 
 SMALLEST_PX, LARGEST_PX = 10, 44
+N_TRAIN = 1000  # of encoders, and as many others of f_C and agents
 SIDES = (64, 32, 24)  # px
 GLANCE, GLANCE_PX = "small_glance", 8
 COSTS = (10, 15, 20, 25, 30, 35, 40)  # MMACs of a video, at which the oracle is told
 PRICES = find_system("arnet").settings
 
 
-def make_cache(args: argparse.Namespace, videos: Path) -> None:
-    """Train the encoders that are missing, and build the cache or go on with it.
+def make_videos(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Write the videos; return a folder with those for encoders, and one with those for agents.
+
+    Half of the training videos are in the list of each; those of val and test are in both. To an
+    encoder the videos that it was trained on are easy at any side: an agent that was trained on
+    their features would learn that the cheapest one is enough.
+    """
+    data = args.out / "data"
+    if not data.exists():
+        focusgym(
+            *("data", "digits", data, "--seed", args.seed, "--n-train", 2 * N_TRAIN),
+            *("--digit-px", SMALLEST_PX, "--largest-digit-px", LARGEST_PX),
+        )
+    table = pd.read_csv(data / "videos.csv", dtype=str)
+    place = table.groupby("split", sort=False).cumcount()
+    for name, left_out in (("for_encoders", place >= N_TRAIN), ("for_agents", place < N_TRAIN)):
+        folder: Path = args.out / name
+        folder.mkdir(exist_ok=True)
+        if not (folder / "videos").exists():
+            (folder / "videos").symlink_to((data / "videos").resolve())
+        rest = table[~((table["split"] == "train") & left_out)]
+        rest.to_csv(folder / "videos.csv", index=False)
+    return args.out / "for_encoders", args.out / "for_agents"
+
+
+def make_cache(args: argparse.Namespace, videos: Path, others: Path) -> None:
+    """Train the encoders that are missing, and build the cache of others or go on with it.
 
     At 32 px a network learns in few epochs what it takes many to learn at 64 px: the one for 64 px
     begins with the weights of a short training at 32 px, and the smaller sides with those of 64 px.
@@ -50,7 +76,7 @@ def make_cache(args: argparse.Namespace, videos: Path) -> None:
         before = made / name / "weights.safetensors"
     groups = [("--group", f"full:{made}/full{side}:{side}") for side in SIDES]
     focusgym(
-        *("cache", "build", args.out / "cache", "--videos", videos, *frames(False)),
+        *("cache", "build", args.out / "cache", "--videos", others, *frames(False)),
         *("--glance", made / "glance", *(word for pair in groups for word in pair)),
     )
 
@@ -59,7 +85,7 @@ def sizes_of(args: argparse.Namespace, source: FeatureSource, split: str) -> NDA
     """Return the side of the digit of each video of a split ``(B,)``, pixels."""
     boxes = pd.read_csv(args.out / "data" / "boxes.csv").groupby("path").first()
     names = source.cache.videos["name"].to_numpy()[source.cache.split(split)]
-    found = boxes.loc[[f"videos/{split}/{name}" for name in names]]
+    found = boxes.loc[names]
     return (found["right"] - found["left"]).to_numpy(np.int64)
 
 
@@ -239,13 +265,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    videos = args.out / "data"
-    if not videos.exists():
-        focusgym(
-            *("data", "digits", videos, "--seed", args.seed, "--n-train", 1000),
-            *("--digit-px", SMALLEST_PX, "--largest-digit-px", LARGEST_PX),
-        )
-    make_cache(args, videos)
+    make_cache(args, *make_videos(args))
     focusgym(
         *("compare", args.out / "compare", "--preset", "digits", "--cache", args.out / "cache"),
         *("--reward", "--no-plus", "--systems", "arnet", "--decisions", args.decisions),
