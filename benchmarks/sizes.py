@@ -6,7 +6,8 @@ and one for the glance; builds a cache of them; and trains AR-Net on it at all o
 ``focusgym compare``. It prints, of the test videos, what each single side comes to, what an oracle
 that knows the size could gain over them, and what AR-Net does: over the line between single sides
 at the same mean cost, over a random side in each segment, and over the best of all that reads a
-side in a uniform subset of the segments. Called again it goes on after what is complete.
+side in a uniform subset of the segments. Called again it goes on after what is complete; another
+``--seed`` of the videos, or ``--same-videos``, needs a folder of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def make_videos(args: argparse.Namespace) -> tuple[Path, Path]:
             (folder / "videos").symlink_to((data / "videos").resolve())
         rest = table[~((table["split"] == "train") & left_out)]
         rest.to_csv(folder / "videos.csv", index=False)
-    return args.out / "for_encoders", args.out / "for_agents"
+    others = "for_encoders" if args.same_videos else "for_agents"
+    return args.out / "for_encoders", args.out / others
 
 
 def make_cache(args: argparse.Namespace, videos: Path, others: Path) -> None:
@@ -259,6 +261,9 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1, help="of the videos")
+    parser.add_argument(
+        "--same-videos", action="store_true", help="train agents on the videos of the encoders"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="of f_C and of trainings")
     parser.add_argument("--epochs", type=int, default=12, help="of each encoder")
     parser.add_argument("--decisions", type=int, default=20_000, help="of each training")
