@@ -62,6 +62,8 @@ class Purpose(IntEnum):
     """Which fold of a cross-validation each video is in: ()."""
     TRIALS = 24
     """What a search proposes: (number of the first trial)."""
+    DIGIT_SIDE = 25
+    """How large the digit of a video is: (split, index)."""
 
 
 def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:

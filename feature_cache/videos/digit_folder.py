@@ -93,10 +93,10 @@ def _write_video(
     """Write a video file; return its row in the list and the boxes of its frames."""
     video, path = render(split, index), _path(split, index)
     write_mp4(video.frames, folder / path)
-    corners = box_corners(config, video.centers_px)
+    corners = box_corners(video.centers_px, video.digit_px)
     boxes = pd.DataFrame({"path": path, "frame": np.arange(len(video.frames))})
     boxes[["left", "top"]] = corners
-    boxes[["right", "bottom"]] = corners + config.digit_px
+    boxes[["right", "bottom"]] = corners + video.digit_px
     boxes["visible"] = video.visible
     return {"path": path, "label": video.label, "split": split}, boxes
 

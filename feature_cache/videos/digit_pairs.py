@@ -127,7 +127,7 @@ def render_pair(config: DigitPairsConfig, split: str, index: int) -> DigitVideo:
     ]
     frames = film(rng, config, background, [Actor(glyphs, centers)], tint)
     visible: NDArray[np.bool_] = np.array([glyph is not None for glyph in glyphs])
-    return DigitVideo(frames, label, centers, visible)
+    return DigitVideo(frames, label, centers, visible, config.digit_px)
 
 
 def draw_times(rng: np.random.Generator, n_frames: int) -> tuple[int, int, int]:

@@ -77,12 +77,14 @@ class DigitVideo:
         label: Index of the class; of the data set ``digits`` the digit, 0 to 9.
         centers_px: ``(F, 2)`` float64, centre of the digit as (x, y), pixels, hidden or not.
         visible: ``(F,)`` bool, whether a digit is visible.
+        digit_px: Side of the digit's box, pixels.
     """
 
     frames: NDArray[np.uint8]
     label: int
     centers_px: NDArray[np.float64]
     visible: NDArray[np.bool_]
+    digit_px: int
 
 
 class Actor(NamedTuple):
@@ -179,14 +181,14 @@ def film(
         The frames ``(F, S, S, 3)``.
     """
     frames = np.empty((*background.shape, 3), dtype=np.uint8)
-    corners = [box_corners(config, actor.centers_px) for actor in actors]
     for t in range(len(frames)):
         frame = np.repeat(background[t, :, :, None], 3, axis=2)
-        for actor, of_frames in zip(actors, corners, strict=True):
-            glyph, (left, top) = actor.glyphs[t], of_frames[t]
+        for actor in actors:
+            glyph = actor.glyphs[t]
             if glyph is None:
                 continue
-            window = frame[top : top + config.digit_px, left : left + config.digit_px]
+            left, top = box_corners(actor.centers_px[t], len(glyph))
+            window = frame[top : top + len(glyph), left : left + len(glyph)]
             # The strokes cover the clutter in the digit's colour; between them it shows through.
             alpha = glyph[..., None]
             window *= 1.0 - alpha
@@ -197,9 +199,9 @@ def film(
     return frames
 
 
-def box_corners(config: DigitSceneConfig, centers_px: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the left top corner (x, y) of each digit's box, ``(F, 2)``, pixels."""
-    return np.rint(centers_px - config.digit_px / 2).astype(np.int64)
+def box_corners(centers_px: NDArray[np.float64], digit_px: int) -> NDArray[np.int64]:
+    """Return the left top corner (x, y) of each digit's box, ``(..., 2)``, pixels."""
+    return np.rint(centers_px - digit_px / 2).astype(np.int64)
 
 
 def resize(image: NDArray[np.float64], side_px: int) -> NDArray[np.float64]:

@@ -44,6 +44,10 @@ class DigitsConfig(DigitSceneConfig):
         most_visible_share: Largest share of a video's frames in which it is; one frame at least.
         decoys: How many more things of the digit's tint drift and are hidden like it: scans whose
             quarters are exchanged. From afar they look like the digit; they say nothing.
+        largest_digit_px: Side of the largest digit's box, pixels: each video draws the side of its
+            digit, and of its decoys, between ``digit_px`` and this, all ratios of sides alike, so
+            that a large digit can be read at a low resolution and a small one cannot. None for
+            ``digit_px`` in all videos.
 
     Raises:
         ValueError: If a size, a share or a number is out of range.
@@ -54,6 +58,7 @@ class DigitsConfig(DigitSceneConfig):
     visible_share: float = 0.7
     most_visible_share: float = 1.0
     decoys: int = 0
+    largest_digit_px: int | None = None
 
     @property
     def n_classes(self) -> int:
@@ -68,6 +73,12 @@ class DigitsConfig(DigitSceneConfig):
                 raise ValueError(f"{name} must be in (0, 1]; got {getattr(self, name)}")
         if self.decoys < 0:
             raise ValueError(f"decoys must not be negative; got {self.decoys}")
+        largest = self.largest_digit_px
+        if largest is not None and not self.digit_px <= largest <= self.frame_px:
+            raise ValueError(
+                f"largest_digit_px must be in {self.digit_px}..{self.frame_px}, from digit_px to "
+                f"frame_px; got {largest}"
+            )
 
 
 def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
@@ -79,7 +90,7 @@ def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
     images, labels = load_scans()
     scans = scans_of(split, config.seed)
     rng = generator(Purpose.DIGIT_VIDEO, config.seed, SPLITS.index(split), index)
-    side, digit, n_frames = config.frame_px, config.digit_px, config.n_frames
+    side, digit, n_frames = config.frame_px, draw_side(config, split, index), config.n_frames
 
     scan = scans[index % len(scans)]
     glyph = resize(images[scan], digit)
@@ -91,7 +102,15 @@ def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:
     digit_alone = Actor(glyphs, centers)
     actors = [*draw_decoys(config, split, index), digit_alone]
     frames = film(rng, config, background, actors, tint)
-    return DigitVideo(frames, int(labels[scan]), centers, visible)
+    return DigitVideo(frames, int(labels[scan]), centers, visible, digit)
+
+
+def draw_side(config: DigitsConfig, split: str, index: int) -> int:
+    """Draw the side of a video's digit, pixels, from a stream of its own; see `DigitsConfig`."""
+    if config.largest_digit_px is None:
+        return config.digit_px
+    rng = generator(Purpose.DIGIT_SIDE, config.seed, SPLITS.index(split), index)
+    return round(float(np.exp(rng.uniform(*np.log([config.digit_px, config.largest_digit_px])))))
 
 
 def draw_decoys(config: DigitsConfig, split: str, index: int) -> list[Actor]:
@@ -100,7 +119,8 @@ def draw_decoys(config: DigitsConfig, split: str, index: int) -> list[Actor]:
     From a stream of their own: the rest of a video does not depend on how many there are.
     """
     rng = generator(Purpose.DIGIT_DECOYS, config.seed, SPLITS.index(split), index)
-    images, scans, digit = load_scans()[0], scans_of(split, config.seed), config.digit_px
+    images, scans = load_scans()[0], scans_of(split, config.seed)
+    digit = draw_side(config, split, index)
     actors = []
     for _ in range(config.decoys):
         glyph = resize(exchange_quarters(rng, images[rng.choice(scans)]), digit)

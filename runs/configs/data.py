@@ -42,10 +42,16 @@ class DataDigitsConfig(DataConfig):
     Attributes:
         visible_share: Expected share of the frames in which the digit is visible.
         decoys: How many more things of the digit's tint there are, which look like it from afar.
+        digit_px: Side of the digit's box, pixels of a frame's 64; of the smallest one, if a largest
+            is given.
+        largest_digit_px: Each video draws the side of its digit between --digit-px and this; all
+            are alike if not given.
     """
 
     visible_share: float = 0.7
     decoys: int = 0
+    digit_px: int = 20
+    largest_digit_px: int | None = None
 
 
 @dataclass(frozen=True)

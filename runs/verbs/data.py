@@ -41,6 +41,8 @@ def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
                 seed=config.seed,
                 visible_share=config.visible_share,
                 decoys=config.decoys,
+                digit_px=config.digit_px,
+                largest_digit_px=config.largest_digit_px,
             )
             make, n_classes = partial(make_digits, digits), digits.n_classes
             verb, name, preset, more = "end-to-end", "v2", "digits_v2", ""

@@ -10,7 +10,7 @@ import pytest
 
 from focusgym.feature_cache import DigitsConfig, make_digits
 from focusgym.feature_cache.videos.digit_parts import load_scans, resize, split_scans
-from focusgym.feature_cache.videos.digits import draw_decoys, exchange_quarters, render
+from focusgym.feature_cache.videos.digits import draw_decoys, draw_side, exchange_quarters, render
 
 SMALL = DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=5)
 
@@ -121,6 +121,30 @@ def test_decoys_are_added_to_the_same_video() -> None:
         assert not near.any() or (plain.frames[t] != more.frames[t])[near].any()
 
 
+def test_each_video_draws_how_large_its_digit_is(tmp_path: Path) -> None:
+    many = DigitsConfig(10, 1, 2, n_frames=2, visible_share=1.0, digit_px=10, largest_digit_px=44)
+    sides = np.array([draw_side(many, "train", index) for index in range(1000)])
+    assert (sides.min(), sides.max()) == (10, 44)
+    # All ratios alike: a share of x of the videos is below 10 (44 / 10)^x px.
+    for share in (0.25, 0.5, 0.75):
+        assert (sides < 10 * 4.4**share).mean() == pytest.approx(share, abs=0.05)
+    make_digits(many, tmp_path / "data")
+    boxes = pd.read_csv(tmp_path / "data" / "boxes.csv")[:20]
+    assert (boxes["right"] - boxes["left"]).tolist() == sides[:10].repeat(2).tolist()
+    assert (boxes["bottom"] - boxes["top"]).tolist() == sides[:10].repeat(2).tolist()
+    for row in boxes.itertuples():
+        frame = render(many, "train", row.Index // 2).frames[row.frame].astype(float)
+        high = np.flatnonzero(((frame.max(2) - frame.min(2)) > 80).any(axis=1))
+        assert row.top <= high.min() <= high.max() < row.bottom
+        assert len(high) > 0.6 * (row.bottom - row.top), "strokes are as high as their box"
+
+
+def test_one_size_is_the_video_without_sizes() -> None:
+    alike = replace(SMALL, decoys=1)
+    other = render(replace(alike, largest_digit_px=SMALL.digit_px), "test", 1)
+    assert np.array_equal(render(alike, "test", 1).frames, other.frames)
+
+
 def test_quarters_are_exchanged() -> None:
     image = np.arange(64.0).reshape(8, 8)
     for seed in range(6):
@@ -152,5 +176,7 @@ def test_wrong_numbers_and_places_are_refused(written: Path) -> None:
         DigitsConfig(frame_px=63)
     with pytest.raises(ValueError, match=r"visible_share must be in \(0, 1\]; got 0"):
         DigitsConfig(visible_share=0)
+    with pytest.raises(ValueError, match=r"largest_digit_px must be in 20\.\.64, .*; got 19"):
+        DigitsConfig(largest_digit_px=19)
     with pytest.raises(ValueError, match="split must be one of train, val, test; got 'all'"):
         render(SMALL, "all", 0)

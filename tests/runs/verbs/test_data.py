@@ -16,7 +16,7 @@ from focusgym.runs.cli import Command, main
 from focusgym.runs.configs.data import DataDigitsConfig, DataPairsConfig
 from focusgym.runs.options.mistakes import mistake
 
-HARD = ("--visible-share", "0.5", "--decoys", "1")
+HARD = ("--visible-share", "0.5", "--decoys", "1", "--digit-px", "12", "--largest-digit-px", "30")
 FEW = ("--n-train", "4", "--n-val", "2", "--n-test", "3", "--n-frames", "4")
 
 
@@ -60,7 +60,9 @@ def test_json_and_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "n_classes": 10,
         "seed": 5,
     }
-    config = DigitsConfig(4, 2, 3, 4, seed=5, visible_share=0.5, decoys=1)
+    config = DigitsConfig(
+        4, 2, 3, 4, seed=5, visible_share=0.5, decoys=1, digit_px=12, largest_digit_px=30
+    )
     make_digits(config, tmp_path / "again")
     for path in (tmp_path / "again").rglob("*.*"):
         written = tmp_path / "data" / path.relative_to(tmp_path / "again")
