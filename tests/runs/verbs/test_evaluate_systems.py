@@ -169,6 +169,17 @@ def test_an_approximate_system_on_pixels(root: Path, capsys: pytest.CaptureFixtu
     assert found == pytest.approx(float(difference), abs=1e-4)
 
 
+@pytest.mark.parametrize("name", ["adafocus_v3", "adafocus_v3_ppo", "adafuse", "clip_random"])
+def test_systems_that_put_no_boxes_in_frames_in_turn_are_not_replayed(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["replay", str(tmp_path / "out"), "--policy", str(root / name)])
+    said = capsys.readouterr().err
+    assert f"{root / name} is a run of the system {name}, which is not replayed: of sys" in said
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
