@@ -31,7 +31,7 @@ from focusgym.agents import (
 from focusgym.agents.reading import read_states
 from focusgym.agents.systems.dynamic_ste import DYNAMIC_STE
 from focusgym.agents.systems.frameexit import FRAMEEXIT
-from focusgym.agents.systems.gates import FRAMEEXIT_GATES, Gates, should_stop
+from focusgym.agents.systems.gates import FRAMEEXIT_GATES, should_stop
 from focusgym.agents.systems.training import table_of, with_learner
 from focusgym.envs import FeatureSource
 from focusgym.envs.tasks.registry import TASKS, config_class
@@ -188,26 +188,6 @@ def test_a_teacher_looks_at_a_part(root: Path) -> None:
     assert "--skip-rate 0.5" in system.classifier.options()
 
 
-def test_gates_by_hand(root: Path) -> None:
-    """Labels from losses, one gate per segment but the last, the first open gate ends a video."""
-    logits = torch.tensor([[[2.0, 0.0], [0.0, 0.0], [0.0, 2.0]], [[0.0, 5.0]] * 3])
-    labels = should_stop(logits, torch.tensor([0, 1]), 0.1)
-    losses = [[np.log1p(np.exp(-2)), np.log(2), np.log1p(np.exp(2))], [np.log1p(np.exp(-5))] * 3]
-    limits = [0.1 * np.exp(t / 2) for t in (1, 2, 3)]
-    assert labels.tolist() == [[x <= y for x, y in zip(r, limits, strict=True)] for r in losses]
-    assert labels[0].tolist() == [True, False, False]
-    gates = Gates(steps=3, state=2, hidden=5)
-    states = torch.randn(4, 3, 2)
-    found = gates(states)
-    assert found.shape == (4, 2)
-    first, second = gates.gates
-    nothing = torch.zeros(4, 2)
-    expected = first(torch.cat([nothing, states[:, 0]], dim=1))
-    torch.testing.assert_close(found[:, :1], expected)
-    expected = second(torch.cat([states[:, 0], states[:, 1]], dim=1))
-    torch.testing.assert_close(found[:, 1:], expected)
-
-
 def test_gates_on_a_cache(root: Path) -> None:
     """No loss is small enough at β = 0, every one is at a huge β; a seed decides the rest."""
     source = source_of(root, "frameexit_gates")
@@ -239,11 +219,25 @@ def test_gates_on_a_cache(root: Path) -> None:
     assert other.attended.shape == one.attended.shape
 
 
+def test_gates_are_kept(root: Path, tmp_path: Path) -> None:
+    """What was written is read, and nothing is trained: at another β and seed it would differ."""
+    source = source_of(root, "frameexit_gates")
+    system, test = replace(FRAMEEXIT_GATES, epochs=1), source.cache.split("test")
+    trained = system.reader(source, 0.0, 0, tmp_path / "kept")(source, test)
+    kept = (tmp_path / "kept" / "weights.safetensors").read_bytes()
+    again = system.reader(source, 1e9, 1, tmp_path / "kept")(source, test)
+    assert (tmp_path / "kept" / "weights.safetensors").read_bytes() == kept
+    for name in ("segments", "attended", "gmacs", "logits"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(trained, name))
+
+
 def test_without_a_gate(tmp_path: Path) -> None:
     """Videos of one segment: it is read, and nothing is decided or charged for deciding."""
     add_frames(write_cache(tmp_path / "cache", n=20, steps=1))
     source = source_of(tmp_path, "frameexit_gates")
-    trace = FRAMEEXIT_GATES.reader(source, 0.1, 0)(source, source.cache.split("test"))
+    for _ in range(2):  # trained, then read
+        read = FRAMEEXIT_GATES.reader(source, 0.1, 0, tmp_path / "kept")
+        trace = read(source, source.cache.split("test"))
     assert trace.segments.tolist() == [[0]] * 4
     assert trace.decisions.tolist() == [0] * 4
     cost = source.frame_cost
