@@ -186,7 +186,7 @@ def test_maps_that_are_not_finite(files: dict[str, Any], monkeypatch: pytest.Mon
     monkeypatch.setattr(pixels, "glance_at", broken)
     space = gymnasium.make(env_id("AdaFocus"), split=None, **files).action_space
     recognizer = TaskRecognizer(Stranger(space, 7), env_id("AdaFocus"), **files)
-    with pytest.raises(CacheError, match="video 6 of the batch, frame 0: an encoder gives NaN"):
+    with pytest.raises(CacheError, match="video 6 of the batch, segment 0: an encoder gives NaN"):
         recognizer(frames_of(recognizer.cache, "test"))
 
 
