@@ -161,10 +161,8 @@ def test_reading_is_f_c_on_those_segments(root: Path, name: str) -> None:
     torch.testing.assert_close(trace.logits[:, n:], held, rtol=0, atol=1e-5)
     middle = float(trace.logits[:, 0].softmax(-1).amax(-1).median())
     rule = ExitRule("confidence", (middle,) * T)
-    exited, steps = (
-        read_segments(source, videos, segments, exits=rule),
-        rule.exit_steps(trace.logits),
-    )
+    exited = read_segments(source, videos, segments, exits=rule)
+    steps = rule.exit_steps(trace.logits)
     torch.testing.assert_close(exited.logits, hold(trace.logits, steps), rtol=0, atol=1e-5)
     np.testing.assert_allclose(exited.gmacs, hold(torch.from_numpy(trace.gmacs), steps))
     assert exited.attended.sum() < trace.attended.sum()
@@ -231,13 +229,12 @@ def test_gates_on_a_cache(root: Path) -> None:
 
 
 def test_gates_are_kept(root: Path, tmp_path: Path) -> None:
-    """What was written is read, and nothing is trained: at another β and seed it would differ."""
+    """Gates that stop no video are read again, and none are trained for another β."""
     source = source_of(root, "frameexit_gates")
-    system, test = replace(FRAMEEXIT_GATES, epochs=1), source.cache.split("test")
-    trained = system.reader(source, 0.0, 0, tmp_path / "kept")(source, test)
-    again = system.reader(source, 1e9, 1, tmp_path / "kept")(source, test)
-    for name in ("segments", "attended", "gmacs", "logits"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(trained, name))
+    system = replace(FRAMEEXIT_GATES, epochs=60, lr=0.02)
+    for beta in (0.0, 1e9):
+        read = system.reader(source, beta, 0, tmp_path / "kept")
+        assert read(source, source.cache.split("test")).attended.all()
 
 
 def test_without_a_gate(tmp_path: Path) -> None:
