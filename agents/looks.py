@@ -38,6 +38,11 @@ class Looks:
     gmacs: NDArray[np.float64]
     decisions: NDArray[np.int64]
 
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which columns a decision was about, ``(B, T)``; the others are after an episode's end."""
+        return self.segments >= 0
+
 
 class LookTable:
     """The columns of `Looks` while episodes are played.

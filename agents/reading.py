@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..envs import FocusEngine, Source
-from ..recognizer import confidence
+from ..recognizer import ExitRule, confidence
 from .task_play import N_ENVS, TaskTrace
 
 # Of the index of a segment in the order and f_C's states (B, S) before and after it: who stops.
@@ -26,6 +26,7 @@ def read_segments(
     *,
     looks: Sequence[bool] | None = None,
     stops: Stops | None = None,
+    exits: ExitRule | None = None,
     decision_gmacs: float = 0.0,
     agent_gmacs: float = 0.0,
     plan_gmacs: float | None = None,
@@ -44,6 +45,7 @@ def read_segments(
             in all.
         stops: Says ``(B,)`` bool which videos stop, after every segment but the last; None for
             none.
+        exits: Likewise, by how sure the prediction after the segment is; None for never.
         decision_gmacs: Of asking ``stops`` once.
         agent_gmacs: Of what names the options, for a segment.
         plan_gmacs: Of naming the segments of a video after a glance at all of them, with which f_G
@@ -56,9 +58,11 @@ def read_segments(
     parts = []
     for start in range(0, len(videos), N_ENVS):
         some = slice(start, start + N_ENVS)
-        parts.append(_read(source, videos[some], order[some], options[some], attended, stops))
+        parts.append(
+            _read(source, videos[some], order[some], options[some], attended, stops, exits)
+        )
     every, sure, last = (torch.cat(column) for column in zip(*parts, strict=True))
-    exits = last.numpy()
+    stopped = last.numpy()
     cost, steps = source.frame_cost, source.cache.steps
     before_gmacs, glance_gmacs = 0.0, 0.0
     if plan_gmacs is not None:
@@ -68,8 +72,8 @@ def read_segments(
     dearest = float(source.cache.option_gmacs[options].max())  # all of a group have one price
     each = glance_gmacs + agent_gmacs + attended * dearest + cost.classifier_gmacs  # (D,)
     columns = np.arange(steps)
-    there = columns <= exits[:, None]  # (B, T)
-    held = np.minimum(columns, exits[:, None])
+    there = columns <= stopped[:, None]  # (B, T)
+    held = np.minimum(columns, stopped[:, None])
     asked = np.zeros_like(held) if stops is None else np.minimum(held + 1, n_read - 1)
     ends = (0, steps - n_read)
     looked = there & np.pad(attended, ends)
@@ -95,23 +99,30 @@ def _read(
     options: NDArray[np.int64],
     attended: NDArray[np.bool_],
     stops: Stops | None,
+    exits: ExitRule | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits ``(B, D, C)``, held after an exit, confidences and exits ``(B,)``."""
     engine, n = FocusEngine(source), len(videos)
     engine.start(videos)
-    running, exits = np.ones(n, dtype=bool), np.full(n, len(attended) - 1)
+    running, ends = np.ones(n, dtype=bool), np.full(n, len(attended) - 1)
     before, found = source.classifier.summary(engine.state), []
     for d, looks in enumerate(attended):
-        fed = None if stops is None else running
+        fed = None if stops is None and exits is None else running
         look = None if looks else np.zeros((n, 1), dtype=bool)
         engine.commit(engine.try_options(segments[:, d], options[:, None], look, fed=fed))
         found.append(engine.logits.cpu())
-        if stops is not None and d + 1 < len(attended):
+        if d + 1 == len(attended):
+            break
+        now = np.zeros(n, dtype=bool)
+        if stops is not None:
             after = source.classifier.summary(engine.state)
-            now = running & stops(d, before, after).cpu().numpy()
-            exits[now], running, before = d, running & ~now, after
+            now, before = stops(d, before, after).cpu().numpy(), after
+        if exits is not None:
+            now = now | exits.stops(found[-1], d).numpy()
+        now = now & running
+        ends[now], running = d, running & ~now
     sure = confidence(engine.logits.cpu(), source.labels[videos].cpu())
-    return torch.stack(found, dim=1), sure, torch.from_numpy(exits)
+    return torch.stack(found, dim=1), sure, torch.from_numpy(ends)
 
 
 @torch.no_grad()

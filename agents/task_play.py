@@ -15,7 +15,7 @@ from ..envs import EnvConfig, Episodes, FocusEngine, Source, make_sb3
 from ..envs.core import Player
 from ..envs.tasks.observations import observe
 from ..envs.tasks.registry import make_task
-from ..recognizer import confidence
+from ..recognizer import ExitRule, confidence
 from .looks import Looks, LookTable
 
 N_ENVS = 256  # videos at a time: memory does not grow with their number
@@ -172,10 +172,13 @@ def play_rules(
     videos: NDArray[np.int64],
     *,
     deterministic: bool = True,
+    exits: ExitRule | None = None,
 ) -> Looks:
     """Let a model play videos ``(B,)`` together by the rules of an environment; see `trace_source`.
 
-    An encoder of a source of pixels runs on a video until its episode ends.
+    An encoder of a source of pixels runs on a video until its episode ends. With ``exits`` it also
+    ends after a decision with which f_C's prediction is sure enough; the rule's steps count the
+    segments that f_C was fed. A decision about several segments is not interrupted.
     """
     n_videos = len(videos)
     engine = FocusEngine(source)
@@ -186,6 +189,7 @@ def play_rules(
     running, begins, state = np.ones(n_videos, dtype=bool), np.ones(n_videos, dtype=bool), None
     masked = "action_masks" in signature(model.predict).parameters
     table = LookTable(n_videos, source.cache.steps, source.cache.n_classes)
+    n_fed = np.zeros(n_videos, dtype=np.int64)
     while running.any():
         masks = {"action_masks": task.masks()} if masked else {}
         actions, state = model.predict(
@@ -193,9 +197,16 @@ def play_rules(
         )
         decision = task.decide(task.read(actions), episodes)
         table.add(decision.looks, running)
-        running = running & ~decision.over
-        source.end(videos[decision.over])
         begins = decision.over  # those that are over begin again, and nothing is computed
+        if exits is not None:
+            fed = np.sum([look.fed for look in decision.looks], axis=0)
+            n_fed += fed
+            last = torch.from_numpy(np.maximum(n_fed - 1, 0))
+            begins = begins | (
+                (fed > 0) & exits.stops(decision.looks[-1].logits.cpu(), last).numpy()
+            )
+        running = running & ~begins
+        source.end(videos[begins])
         if begins.any() and running.any():
             engine.start(engine.videos, begins)
             task.begin(begins)

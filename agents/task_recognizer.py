@@ -13,7 +13,7 @@ from torch import Tensor
 from ..envs import PixelSource, pixel_sources
 from ..envs.tasks.registry import config_of
 from ..feature_cache import Clip, FeatureCache
-from ..recognizer import autocast_dtype, read_classifier
+from ..recognizer import ExitRule, autocast_dtype, read_classifier
 from .looks import Looks
 from .task_play import Predictor, play_rules
 
@@ -46,10 +46,17 @@ class TaskRecognizer:
         cache: On which f_C and the agent were trained; it says how frames are read, and holds the
             encoders.
         classifier: f_C.
+        exits: When a video stops before the agent ends it; None for never.
     """
 
     def __init__(
-        self, model: Predictor, env_id: str, *, precision: str = "float32", **config: Any
+        self,
+        model: Predictor,
+        env_id: str,
+        *,
+        precision: str = "float32",
+        exits: ExitRule | None = None,
+        **config: Any,
     ) -> None:
         """Read encoders and classifier.
 
@@ -57,12 +64,14 @@ class TaskRecognizer:
             model: Its ``predict`` is asked step by step; see `play_task`.
             env_id: Such as ``focusgym/Exit-v0``.
             precision: In which the encoders compute: ``float32``, ``bfloat16`` or ``float16``.
+            exits: When a video stops before the agent ends it, see `play_rules`; None for never.
             **config: Keywords of the environment that the model was trained with.
 
         Raises:
             TypeError: If a keyword is unknown.
-            ValueError: If the id or the precision is unknown, or observations are of the kind
-                ``index``, by which an agent reads a cache.
+            ValueError: If the id or the precision is unknown, observations are of the kind
+                ``index``, by which an agent reads a cache, or the exits are of another number of
+                segments than the cache's videos.
             CacheError: If the cache cannot be opened, or its encoders were changed.
             BundleError: If a bundle cannot be read, or belongs to another cache.
         """
@@ -74,6 +83,12 @@ class TaskRecognizer:
             )
         self.config = asked
         self.cache = FeatureCache.open(asked.cache, asked.group, asked.device, asked.videos_root)
+        if exits is not None and exits.steps != self.cache.steps:
+            raise ValueError(
+                f"expected exits of {self.cache.steps} segments, as the cache's videos; got "
+                f"{exits.steps}: solve the rule on this cache"
+            )
+        self.exits = exits
         self.classifier = read_classifier(asked.classifier, self.cache.fingerprint, self.cache.root)
         self._encoders = self.cache.fused_encoders()
         self._computes_in = autocast_dtype(precision)
@@ -117,5 +132,6 @@ class TaskRecognizer:
 
     def _play(self, source: PixelSource, deterministic: bool) -> TaskRecognition:
         videos = np.arange(len(source.running))
-        looks = play_rules(self._model, self.config, source, videos, deterministic=deterministic)
+        how: Any = {"deterministic": deterministic, "exits": self.exits}
+        looks = play_rules(self._model, self.config, source, videos, **how)
         return TaskRecognition(**vars(looks), encoder_gmacs=source.encoder_gmacs)

@@ -70,19 +70,19 @@ class ExitRule:
         """T: no video goes on after as many steps."""
         return len(self.thresholds)
 
-    def stops(self, logits: Tensor, step: int) -> Tensor:
+    def stops(self, logits: Tensor, step: int | Tensor) -> Tensor:
         """Return which videos stop after a step.
 
         Args:
             logits: ``(B, C)`` after the step.
-            step: Its index, from 0.
+            step: Its index, from 0; or that of each video, ``(B,)`` int64.
 
         Returns:
             ``(B,)`` bool: all of them at the T-th step and later.
         """
-        if step >= self.steps - 1:
-            return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
-        return exit_scores(logits, self.measure) >= self.thresholds[step]
+        at = torch.as_tensor(step, device=logits.device).clamp(max=self.steps - 1)
+        every = torch.tensor(self.thresholds, dtype=torch.float64, device=logits.device)
+        return (exit_scores(logits, self.measure) >= every[at]) | (at == self.steps - 1)
 
     def until_exit(self, seen: int) -> int:
         """Return how many steps come up to the next one, included, after which a video may stop.

@@ -171,8 +171,10 @@ def accurate_thresholds(
     """
     found = [solve(scores, costs, budget_gmacs) for solve in (common_thresholds, msdnet_thresholds)]
     cheaper, dearer = np.full(scores.shape[1], scores.min()), np.full(scores.shape[1], NEVER)
-    # At the highest price even a video that turns right does not pay for its cheapest step.
-    low, high = 0.0, 1 / max(float(np.diff(costs, axis=1, append=np.inf).min()), 1e-12)
+    # At the highest price even a video that turns right does not pay for its cheapest step. Those
+    # after a video's own end cost nothing, and change nothing.
+    steps = np.diff(costs, axis=1, append=np.inf)
+    low, high = 0.0, 1 / max(float(steps[steps > 0].min()), 1e-12)
     for _ in range(_HALVINGS):
         price = (low + high) / 2
         rule = _ascend(scores, correct - price * costs, found[0])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...envs import FeatureSource
-from ...recognizer import coarse_to_fine, count_gmacs
+from ...envs.config import check_integer
+from ...recognizer import coarse_to_fine, count_gmacs, read_bundle, restore
+from ...recognizer.files.bundle import write_bundle
+from ...recognizer.files.typed import typed
 from ...recognizer.stages.samples import shuffled
 from ..reading import read_segments, read_states
 from .system import ClassifierKind, DirectSystem, Reader
@@ -23,21 +26,41 @@ from .system import ClassifierKind, DirectSystem, Reader
 _STAGE = 20
 
 
+@dataclass(frozen=True)
+class GatesConfig:
+    """Sizes of gates.
+
+    Attributes:
+        steps: D, the segments of the order.
+        state: S, the width of f_C's state.
+        hidden: Units of a gate.
+
+    Raises:
+        ValueError: If a number is no integer of at least 1.
+    """
+
+    steps: int
+    state: int
+    hidden: int = 64
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in ("steps", "state", "hidden"):
+            check_integer(name, getattr(self, name), 1)
+
+
 class Gates(nn.Module):
     """A gate after each segment but the last: two layers over f_C's state before and after it."""
 
-    def __init__(self, steps: int, state: int, hidden: int = 64) -> None:
-        """Build gates with random weights.
-
-        Args:
-            steps: D, the segments of the order.
-            state: S, the width of f_C's state.
-            hidden: Units of a gate.
-        """
+    def __init__(self, config: GatesConfig) -> None:
+        """Build gates with random weights."""
         super().__init__()
+        self.config = config
         self.gates = nn.ModuleList(
-            nn.Sequential(nn.Linear(2 * state, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-            for _ in range(steps - 1)
+            nn.Sequential(
+                nn.Linear(2 * config.state, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1)
+            )
+            for _ in range(config.steps - 1)
         )
 
     def forward(self, states: Tensor) -> Tensor:
@@ -65,6 +88,7 @@ class GatedSystem(DirectSystem):
 
     knob: ClassVar[str] = "beta"
     learns: ClassVar[bool] = True
+    keeps: ClassVar[bool] = True
 
     epochs: int = 20
     batch_size: int = 64
@@ -73,9 +97,19 @@ class GatedSystem(DirectSystem):
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
     ) -> Reader:
-        """Train gates on the split ``train``; return what reads videos until a gate stops them."""
-        segments = coarse_to_fine(source.cache.steps)
-        gates = self.fit(source, segments, setting, seed)
+        """Train gates on the split ``train``, or read those that are kept.
+
+        The reader that is returned reads segments of videos until a gate stops them. A training
+        takes seconds: one that was interrupted begins again.
+        """
+        cache, segments = source.cache, coarse_to_fine(source.cache.steps)
+        if kept is not None and (kept / "bundle.json").is_file():
+            bundle = read_bundle(kept, "policy", cache.fingerprint, cache.root)
+            gates = restore(kept, bundle, _build)
+        else:
+            gates = self.fit(source, segments, setting, seed)
+            if kept is not None:
+                write_bundle(kept, "policy", gates.config, gates, cache.fingerprint)
         per_gate = 0.0
         if len(segments) > 1:
             pair = torch.zeros(1, gates.gates[0][0].in_features)  # type: ignore[index]
@@ -101,7 +135,7 @@ class GatedSystem(DirectSystem):
         wanted = should_stop(logits, source.cache.labels[videos], beta)[:, :-1]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            gates = Gates(len(segments), states.shape[-1])
+            gates = Gates(GatesConfig(len(segments), states.shape[-1]))
         if len(segments) == 1:
             return gates.eval()  # without a gate there is nothing to train
         optimizer = torch.optim.Adam(gates.parameters(), self.lr)
@@ -114,6 +148,11 @@ class GatedSystem(DirectSystem):
                 loss.backward()
                 optimizer.step()
         return gates.eval()
+
+
+def _build(config: Mapping[str, Any]) -> Gates:
+    """Return gates of sizes from a file, with random weights."""
+    return Gates(typed(GatesConfig, config))
 
 
 def should_stop(logits: Tensor, labels: Tensor, beta: float) -> Tensor:

@@ -16,9 +16,9 @@ from ...envs import FeatureSource, Source, uniform_segments
 from ...envs.config import check_integer
 from ..reading import read_segments
 from ..task_play import TaskTrace
+from .order import Order
 
 Reader = Callable[[Source, NDArray[np.int64]], TaskTrace]
-Order = Literal["video", "coarse_to_fine", "shuffled", "gaps"]
 
 
 @dataclass(frozen=True)

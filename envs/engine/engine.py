@@ -141,11 +141,16 @@ class FocusEngine:
                 everywhere.
 
         Raises:
-            ValueError: If there are not M options in ``[0, K)`` for each episode.
+            ValueError: If there are not M options in ``[0, K)`` for each episode, one at least.
             RuntimeError: If no episode was begun, or f_C was fed T segments in one that is fed.
             CacheError: If the features of a segment are not finite.
         """
         n_options = self.cache.n_options
+        if options.ndim != 2 or not options.shape[1]:
+            raise ValueError(
+                f"options must be (B, M) of B = {len(self.videos)} episodes, M at least 1; got "
+                f"{options.shape}"
+            )
         if len(options) != len(self.videos) or options.min() < 0 or options.max() >= n_options:
             raise ValueError(
                 f"options must be {len(self.videos)} rows in [0, {n_options}); got {len(options)} "
@@ -168,9 +173,9 @@ class FocusEngine:
             ValueError: If there are no boxes between the options of the source.
             RuntimeError, CacheError: As `try_options`.
         """
-        if centers.ndim != 3 or len(centers) != len(self.videos):
+        if centers.ndim != 3 or len(centers) != len(self.videos) or not centers.shape[1]:
             raise ValueError(
-                f"centres must be (B, M, 2) of B = {len(self.videos)} episodes; got "
+                f"centres must be (B, M, 2) of B = {len(self.videos)} episodes, M at least 1; got "
                 f"{tuple(centers.shape)}"
             )
         self._check_running()
@@ -364,6 +369,6 @@ class FocusEngine:
             finite = confidences.isfinite().flatten(1).all(dim=1).cpu().numpy()
             row = int(np.flatnonzero(~finite)[0])
             raise CacheError(
-                f"video {self.videos[row]}, frame {segments[row]}: f_C gives no finite confidence: "
-                "its weights hold NaN or infinite numbers; train it again"
+                f"video {self.videos[row]}, segment {segments[row]}: f_C gives no finite "
+                "confidence: its weights hold NaN or infinite numbers; train it again"
             )

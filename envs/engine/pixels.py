@@ -263,9 +263,9 @@ class PixelSource:
         if not finite.all():
             row = int(np.flatnonzero(~finite)[0])
             raise CacheError(
-                f"video {videos[row]} of the batch, frame {segments[row]}: an encoder gives NaN, "
-                f"infinite features, or such that are too large for {self.cache.dtype}: use the "
-                "precision float32, or train the encoders again"
+                f"video {videos[row]} of the batch, segment {segments[row]}: an encoder gives "
+                f"NaN, infinite features, or such that are too large for {self.cache.dtype}: use "
+                "the precision float32, or train the encoders again"
             )
 
 

@@ -278,8 +278,9 @@ class FeatureSource:
 
     def _not_finite(self, video: int, segment: int) -> CacheError:
         return CacheError(
-            f"video {video} ({self.cache.videos['name'][video]}), frame {segment}: the glance map "
-            "holds NaN or infinite numbers: run `focusgym cache verify`, then build the cache again"
+            f"video {video} ({self.cache.videos['name'][video]}), segment {segment}: the glance "
+            "map holds NaN or infinite numbers: run `focusgym cache verify`, then build the cache "
+            "again"
         )
 
     def _project_all(self, video: int) -> Tensor:
@@ -297,12 +298,12 @@ class FeatureSource:
     def _checked(
         self, inputs: Tensor, videos: NDArray[np.int64], steps: NDArray[np.int64]
     ) -> Tensor:
-        """Return inputs ``(B, ..., I)`` of frames, if all are finite."""
+        """Return inputs ``(B, ..., I)`` of segments, if all are finite."""
         if not math.isfinite(float(inputs.detach().sum())):
             finite = inputs.isfinite().flatten(1).all(dim=1).cpu().numpy()
             row = int(np.flatnonzero(~finite)[0])
             raise CacheError(
-                f"video {videos[row]} ({self.cache.videos['name'][videos[row]]}), frame "
+                f"video {videos[row]} ({self.cache.videos['name'][videos[row]]}), segment "
                 f"{steps[row]}: the features, or f_C's weights, hold NaN or infinite numbers: run "
                 "`focusgym cache verify`, then build the cache or train the classifier again"
             )

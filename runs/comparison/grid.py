@@ -337,7 +337,7 @@ def train_f_c(
         lr_classifier=how.fit_lr,
         seed=seed,
     )
-    head = HeadConfig(hidden, how.fit_dropout, kind.reuse_glance, kind.aggregation)  # type: ignore[arg-type]
+    head = HeadConfig(hidden, how.fit_dropout, kind.reuse_glance, kind.aggregation)
     fit_classifier(
         FitClassifierConfig(
             out, cache, training, head, groups, skip_rate=skip_rate, order=kind.order

@@ -29,13 +29,15 @@ class EvaluateConfig:
             be repeated after one --keep-ratio: 0.25 0.5 0.75.
         exit_at: Let videos stop on a prediction that is sure enough: shares of the full cost that
             they may spend on average. The threshold is solved on the split val for each share;
-            random and fixed exits of the same mean cost are measured beside. Of systems, those that
-            read known segments in order have them.
+            random and fixed exits of the same mean cost are measured beside.
         exit_after: Numbers of frames after which videos may stop, such as 2 4 8 16; after each if
             none are given. A recognizer reads the frames in between together, which is faster. Of
             cubes, numbers of predictions: the first is that after the glance.
         exit_measure: How sure a prediction is: its largest probability, its negated entropy, or its
             largest probability less the second.
+        exit_solver: What solves the thresholds: common, the same one for all steps; msdnet, the
+            published rule, under which shares of videos that stop are a geometric sequence; or
+            accurate, one per step for the highest accuracy, for splits of thousands of videos.
         fixed: Measure the random, central and Gaussian policies too.
         oracle: Measure the greedy oracle too, which tries all options.
         pixels: Plug the policies back into the recognizer, which reads the video files, and tell
@@ -58,6 +60,7 @@ class EvaluateConfig:
     exit_at: tuple[float, ...] = ()
     exit_after: tuple[int, ...] = ()
     exit_measure: Literal["confidence", "entropy", "margin"] = "confidence"
+    exit_solver: Literal["common", "msdnet", "accurate"] = "common"
     fixed: bool = True
     oracle: bool = False
     pixels: bool = False

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, subcommand
 
+from ...agents.systems.order import Order
 from .devices import Device
 from .videos import FramesConfig, GlancedFramesConfig, VideosConfig
 
@@ -76,15 +77,15 @@ class HeadConfig:
         hidden: H of the GRU, or the units whose maximum is taken.
         dropout: Before its output layers.
         reuse_glance: Whether the glance vectors are classified too.
-        aggregation: A GRU over the frames, the mean of frame-wise predictions or of the scores
-            before their softmax, or the maximum over frames with an output layer for each number
-            of frames.
+        aggregation: gru; average, the mean of frame-wise predictions; average_logits, of the scores
+            before their softmax; max_pool, the maximum over frames, with an output layer for each
+            number of frames; or module:attribute of your own.
     """
 
     hidden: int = 1024
     dropout: float = 0.5
     reuse_glance: bool = True
-    aggregation: Literal["gru", "average", "average_logits", "max_pool"] = "gru"
+    aggregation: str = "gru"
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,7 @@ class FitClassifierConfig:
         cache: The feature cache; its split val selects the epoch.
         training: How.
         head: What f_C is, without --classifier.
-        group: The cache's option group, or several that f_C is to read together; needed where the
-            cache has several.
+        group: The cache's option group, where it has several; or several to be read together.
         classifier: Bundle of f_C, to begin with; random weights if not given.
         policy: A run of 'focusgym train', or a policy bundle.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
@@ -187,7 +187,7 @@ class FitClassifierConfig:
     policy: Path | None = None
     sample_policy: bool = False
     skip_rate: float = 0.0
-    order: Literal["video", "coarse_to_fine", "shuffled", "gaps"] = "video"
+    order: Order = "video"
 
 
 @dataclass(frozen=True)

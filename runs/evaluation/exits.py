@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...agents import fixed_exits, random_exits, solve_exits
+from ...agents.exits.solvers import Solver
 from ...recognizer import hold
 from ...recognizer.exits import Measure
 from ..options.parse import UsageError, usage
@@ -69,6 +70,7 @@ def exit_rows(
     found: Outcome,
     shares: Sequence[float],
     measure: Measure,
+    solver: Solver,
     seed: int,
     after: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
@@ -83,6 +85,7 @@ def exit_rows(
         found: What came of playing those that are reported on, of another split.
         shares: Of the mean full cost of a video of the split val, whose videos may spend it.
         measure: How sure a prediction is.
+        solver: What solves the thresholds; see `solve_exits`.
         seed: Of the random and the fixed exits.
         after: Numbers of frames after which videos may stop; after each if there are none.
 
@@ -97,9 +100,11 @@ def exit_rows(
         with usage():
             budget = share * float(costs[:, -1].mean())
             rule = solve_exits(
-                solving.logits, solving.labels, costs, budget, measure, after=after or None
+                solving.logits, solving.labels, costs, budget, measure, solver, after or None
             )
-        steps = rule.exit_steps(found.logits)
+        # No video stops later than it has ended by itself, for the cost of the random exits.
+        ends = (spent < spent[:, -1:]).sum(dim=1)
+        steps = rule.exit_steps(found.logits).minimum(ends)
         mean_gmacs = float(hold(spent, steps)[:, -1].mean())
         controls = {
             "random": random_exits(steps, seed),

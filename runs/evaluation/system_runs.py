@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from ...agents import (
     DirectSystem,
-    FixedSystem,
     System,
     TaskRecognizer,
     TaskTrace,
@@ -34,9 +33,9 @@ from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError
 from ..options.systems import groups_of_system
 from .models import load_model
+from .outcome import Outcome
 from .plug_back import BATCH, parity
-from .systems import played_of, system_results
-from .trace import Played
+from .systems import of_fed, outcome_of, system_results
 from .trained import TRAINED
 
 MODEL = "model.zip"
@@ -53,7 +52,6 @@ class SystemRun:
         reader: What reads videos, of a system that is played without an environment; else None.
         model: What decides in an environment; else None.
         environment: Id and keywords of that environment, files included.
-        fixed: Whether what it reads is known beforehand, and no video ends early.
         system: The recipe.
     """
 
@@ -63,7 +61,6 @@ class SystemRun:
     reader: Reader | None = None
     model: BaseAlgorithm | None = None
     environment: tuple[str, dict[str, Any]] = ("", {})
-    fixed: bool = False
 
     def rows(self, split: str, *, pixels: bool) -> list[dict[str, Any]]:
         """Return what is told of a split, as of other policies.
@@ -89,14 +86,9 @@ class SystemRun:
         name = f"{self.name} on pixels"
         return [row, system_results(name, replace(trace, logits=logits), cache)["test"]]
 
-    def read(self, videos: NDArray[np.int64]) -> tuple[Played, Tensor]:
-        """Return what one without an environment does in rows of the cache ``(B,)``.
-
-        Also the logits ``(B, T, C)`` after every segment.
-        """
-        assert self.reader is not None
-        trace = self.reader(self.source, videos)
-        return played_of(trace, self.source.cache), trace.logits
+    def outcome(self, videos: NDArray[np.int64]) -> Outcome:
+        """Return what comes of different rows of the cache ``(B,)``, look by look; see `of_fed`."""
+        return outcome_of(of_fed(self.watch(videos)), self.source.cache)
 
     def watch(self, videos: NDArray[np.int64]) -> TaskTrace:
         """Return what it does in different rows of the cache ``(B,)``."""
@@ -184,8 +176,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             )
         try:
             read = system.reader(source, setting, seed, path / TRAINED)
-            fixed = isinstance(system, FixedSystem)
-            return SystemRun(name, source, system, read, fixed=fixed)
+            return SystemRun(name, source, system, read)
         except FocusgymError:
             raise
         except ValueError as error:  # a setting that is none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ...agents import TaskTrace
 from ...feature_cache import FeatureCache
 from ...recognizer import confidence, measure
-from .measures import gmacs_of, measures
+from .outcome import Outcome
 from .trace import Played, all_labels, precision_of
 
 
@@ -35,6 +36,39 @@ def played_of(trace: TaskTrace, cache: FeatureCache) -> Played:
         attended=trace.attended,
         gmacs=trace.gmacs,
         precision=precision_of(trace.logits[:, -1], labels),
+    )
+
+
+def outcome_of(trace: TaskTrace, cache: FeatureCache) -> Outcome:
+    """Return what came of a trace.
+
+    Before f_C is fed anything, the logits of the true labels are below the zeros of the others, so
+    that what is predicted there counts as wrong.
+    """
+    hot, empty = cache.label_matrix[trace.videos], torch.from_numpy(~_has_predicted(trace))
+    logits = trace.logits.masked_fill(hot[:, None] & empty[..., None], -1.0)
+    return Outcome(played_of(trace, cache), logits, all_labels(cache, trace.videos))
+
+
+def of_fed(trace: TaskTrace) -> TaskTrace:
+    """Return the looks that f_C was fed alone, a column for each; then what was at the end.
+
+    So column t is the prediction after t + 1 segments, and no video has any before its first. What
+    a video costs up to a look includes the looks before it that f_C was not fed.
+    """
+    rows, steps = np.arange(len(trace.fed))[:, None], np.arange(trace.fed.shape[1])
+    fed = steps < trace.fed.sum(axis=1, keepdims=True)  # (B, T)
+    first = np.argsort(~trace.fed, axis=1, kind="stable")
+    at = np.where(fed, first, steps[-1])
+    return replace(
+        trace,
+        segments=np.where(fed, trace.segments[rows, at], -1),
+        options=np.where(fed, trace.options[rows, at], -1),
+        attended=fed & trace.attended[rows, at],
+        fed=fed,
+        logits=trace.logits[torch.from_numpy(rows), torch.from_numpy(at)],
+        gmacs=trace.gmacs[rows, at],
+        boxes_px=None,
     )
 
 
@@ -68,16 +102,13 @@ def system_results(name: str, trace: TaskTrace, cache: FeatureCache) -> dict[str
         segments was read; ``decisions`` per video; and the number of videos that had read 0, 1, …,
         T segments at their end, ``read``.
     """
-    played = played_of(trace, cache)
-    hot, empty = cache.label_matrix[trace.videos], torch.from_numpy(~_has_predicted(trace))
-    wrong = trace.logits.masked_fill(hot[:, None] & empty[..., None], -1.0)  # below the zeros
-    labels = all_labels(cache, trace.videos)
-    row = measures(name, wrong, labels, played.attended)
-    row["map_by_step"] = measure(trace.logits, labels).mean_average_precision
+    came = outcome_of(trace, cache)
+    row = came.row(name)
+    row["map_by_step"] = measure(trace.logits, came.labels).mean_average_precision
     steps = np.arange(cache.steps)
     by_segment = (trace.segments[..., None] == steps) & trace.attended[..., None]
     return {
-        "test": row | gmacs_of(played),
+        "test": row,
         "usage": usage_of(trace, cache),
         "segments": by_segment.any(axis=1).mean(axis=0).tolist(),
         "decisions": float(trace.decisions.mean()),

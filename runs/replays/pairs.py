@@ -40,7 +40,7 @@ def open_pair(config: ReplayConfig) -> Pair:
 
 _END_TO_END = "was trained end to end, and is played on the video files"
 _GATES = "is an AF network, whose gates keep frames, and is played on the video files"
-_SYSTEM = "is a run of a system, and puts boxes at any place"
+_SYSTEM = "is a run of a system"
 _POLICY = "is a policy that chooses among the options of a cache"
 _PAIRS: dict[str, Callable[[ReplayConfig], Pair]] = {
     _END_TO_END: pixel_pair,

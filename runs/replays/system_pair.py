@@ -39,8 +39,8 @@ def system_pair(config: ReplayConfig) -> BoxPair:
     """Open the runs that are asked for, to be played on their cache.
 
     Raises:
-        UsageError: If an option means nothing here, a system chooses among options, or the runs are
-            of other features.
+        UsageError: If an option means nothing here, a system does not put a box at any place of
+            every frame in turn, or the runs are of other features.
         OutputError: If a file of a run is damaged.
         CacheError, BundleError: If cache or classifier cannot be opened.
     """
@@ -81,11 +81,12 @@ def system_pair(config: ReplayConfig) -> BoxPair:
 
 def _open(path: Path, config: ReplayConfig) -> SystemRun:
     run = find_system_run(path, config.videos_root, device_of(config.device))
-    if not run.system.approximate:
+    one_video = run.source.cache.split(config.split)[:1]
+    if run.watch(one_video).boxes_px is None:
         raise UsageError(
-            f"{path} is a run of the system {run.system.name}, which is not replayed: replay shows "
-            "policies that look at patches or boxes; `focusgym evaluate` and `focusgym compare "
-            "--systems` set it beside others"
+            f"{path} is a run of the system {run.system.name}, which is not replayed: of systems, "
+            "replay shows those that put a box at any place of every frame in turn; `focusgym "
+            "evaluate` and `focusgym compare --systems` set it beside others"
         )
     return run
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ...agents import (
     Agent,
@@ -31,15 +30,14 @@ from ..evaluation.outcome import Outcome
 from ..evaluation.pixel_runs import PixelRun
 from ..evaluation.plug_back import Contender, parity, recognize_files, recognizer_of
 from ..evaluation.system_runs import SystemRun, find_system_run, is_system_run
-from ..evaluation.trace import Played, all_labels, play
+from ..evaluation.trace import all_labels, play
 from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..executors import executor_of
 from ..executors.units import Unit
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
 
-# Of rows of a cache: what was done in them, and the logits (B, T, C) after every frame.
-Plays = Callable[[NDArray[np.int64]], tuple[Played, Tensor]]
+Plays = Callable[[NDArray[np.int64]], Outcome]  # of rows of a cache
 NamedT = TypeVar("NamedT", PixelRun, Decider)
 
 
@@ -160,9 +158,10 @@ def _solve(player: _Player, config: EvaluateConfig) -> list[Outcome]:
         check_exits(run.name, config.exit_at, config.exit_after, run.gmacs, run.glances)
         return []
     if isinstance(run, SystemRun):
-        return [_solving(run.name, run.source.cache, run.read, config)]
+        return [_solving(run.name, run.source.cache, run.outcome, config)]
     return [
-        _solving(each.name, each.cache, partial(_play, each), config) for each in player.at_shares
+        _solving(each.name, each.cache, partial(_outcome, each), config)
+        for each in player.at_shares
     ]
 
 
@@ -178,12 +177,11 @@ def _rows(
         videos = _videos(cache, config)
         rows = run.rows(config.split, pixels=config.pixels)
         if config.exit_at:
-            reported = Outcome(*run.read(videos), all_labels(cache, videos))
-            rows += _exits(run.name, solved[0], reported, config)
+            rows += _exits(run.name, solved[0], run.outcome(videos), config)
         return rows
     videos, rows = _videos(run.cache, config), []
     for i, each in enumerate(player.at_shares):
-        reported = Outcome(*_play(each, videos), all_labels(each.cache, videos))
+        reported = _outcome(each, videos)
         rows.append(reported.row(each.name))
         if isinstance(each, Trained) and config.pixels:
             rows[-1]["parity"] = _parity(each, videos)
@@ -192,7 +190,7 @@ def _rows(
     if player.beside is not None:  # once for all policies on the same features
         for agent in _others(config):
             name = f"{agent.name}{player.beside}"
-            rows.append(_row(name, run, videos, *_play(run, videos, agent)))
+            rows.append(_outcome(run, videos, agent).row(name))
     return rows
 
 
@@ -233,15 +231,7 @@ def _find_systems(paths: Sequence[Path], config: EvaluateConfig) -> list[SystemR
                 "leave the option out, or evaluate the others by themselves"
             )
     device = device_of(config.device)
-    runs = [find_system_run(path, config.videos_root, device) for path in paths]
-    for path, run in zip(paths, runs, strict=True):
-        if config.exit_at and not run.fixed:
-            raise UsageError(
-                f"--exit-at: {path} is a run of a system that decides what it reads, and exits "
-                "are for those that read known segments in order: leave the option out, or "
-                "evaluate the others by themselves"
-            )
-    return runs
+    return [find_system_run(path, config.videos_root, device) for path in paths]
 
 
 def _find_pixel_runs(paths: Sequence[Path], config: EvaluateConfig) -> list[PixelRun]:
@@ -280,14 +270,13 @@ def _pixel_rows(run: PixelRun, config: EvaluateConfig) -> list[dict[str, Any]]:
 def _exits(
     name: str, solving: Outcome, found: Outcome, config: EvaluateConfig
 ) -> list[dict[str, Any]]:
-    measure, seed = config.exit_measure, config.seed
-    return exit_rows(name, solving, found, config.exit_at, measure, seed, config.exit_after)
+    how = (config.exit_measure, config.exit_solver, config.seed, config.exit_after)
+    return exit_rows(name, solving, found, config.exit_at, *how)
 
 
 def _solving(name: str, cache: FeatureCache, plays: Plays, config: EvaluateConfig) -> Outcome:
     """Return what comes of the videos that exits are solved on; refuse too small a share."""
-    videos = cache.split(SOLVED_ON)
-    found = Outcome(*plays(videos), all_labels(cache, videos))
+    found = plays(cache.split(SOLVED_ON))
     check_exits(name, config.exit_at, config.exit_after, found.played.gmacs)
     return found
 
@@ -327,17 +316,10 @@ def _others(config: EvaluateConfig) -> list[Agent]:
     return [*(fixed if config.fixed else []), *([OracleAgent()] if config.oracle else [])]
 
 
-def _play(
-    trained: Decider, videos: NDArray[np.int64], agent: Agent | None = None
-) -> tuple[Played, Tensor]:
-    """Play videos on the cache of a policy, by its agent or by another one."""
-    return play(trained.engine, agent or trained.agent, videos, trained.cost)
-
-
-def _row(
-    name: str, trained: Decider, videos: NDArray[np.int64], played: Played, logits: Tensor
-) -> dict[str, Any]:
-    return Outcome(played, logits, all_labels(trained.cache, videos)).row(name)
+def _outcome(trained: Decider, videos: NDArray[np.int64], agent: Agent | None = None) -> Outcome:
+    """Return what comes of videos on the cache of a policy, by its agent or by another one."""
+    came = play(trained.engine, agent or trained.agent, videos, trained.cost)
+    return Outcome(*came, all_labels(trained.cache, videos))
 
 
 def _parity(trained: Trained, videos: NDArray[np.int64]) -> dict[str, float]:

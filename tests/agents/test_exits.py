@@ -21,7 +21,7 @@ from focusgym.agents import (
     solve_exits,
 )
 from focusgym.agents.exits.solvers import Solver, geometric_thresholds
-from focusgym.recognizer import MEASURES, NEVER, ExitRule, exit_scores
+from focusgym.recognizer import MEASURES, NEVER, ExitRule, exit_scores, hold
 from focusgym.recognizer.exits import Measure
 
 
@@ -61,6 +61,18 @@ def test_the_budget_is_met_and_the_better_solvers_are_not_worse(
         assert 0.97 * budget < spent <= budget * (1 + 1e-9)
         assert accuracy > 0.3
     assert found["accurate"][0] >= max(found["common"][0], found["msdnet"][0])
+
+
+def test_steps_after_the_own_end_of_a_video_cost_nothing() -> None:
+    """Half of the videos end by themselves after three steps; every solver meets the budget."""
+    logits, labels, costs = videos(200, 6, seed=3)
+    ends = torch.where(torch.arange(200) % 2 == 0, 2, 5)
+    data = hold(logits, ends), labels, hold(costs, ends)
+    budget = 0.7 * float(data[2][:, -1].mean())
+    found = {s: outcome(solve_exits(*data, budget, "confidence", s), data) for s in SOLVERS}
+    for _, spent in found.values():
+        assert 0.9 * budget < spent <= budget * (1 + 1e-9)
+    assert found["accurate"][0] > max(found["common"][0], found["msdnet"][0])
 
 
 def test_the_common_threshold_is_the_dearest_affordable_one_of_all() -> None:

@@ -9,8 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 from sb3_contrib import RecurrentPPO
+from support import T
 
-from focusgym.agents import play_task, task_play
+from focusgym.agents import play_task, task_play, trace_task
 from focusgym.envs import make_sb3
 from focusgym.envs.tasks.registry import TASKS, env_id
 
@@ -86,6 +87,8 @@ def test_masks_are_given_to_those_that_take_them(cache: Any, classifier_path: Pa
 
     played = play_task(Masked(), "focusgym/Exit-v0", split="train", **files)
     assert played["decisions"].tolist() == [2] * len(played), "the first segment, then a stop"
+    trace = trace_task(Masked(), "focusgym/Exit-v0", split="train", **files)
+    assert trace.valid.tolist() == [[True] * 2 + [False] * (T - 2)] * len(played)
 
 
 def test_a_recurrent_model_learns_to_jump(

@@ -27,6 +27,7 @@ from focusgym.feature_cache import (
 from focusgym.recognizer import (
     Encoder,
     EncoderConfig,
+    ExitRule,
     FrameConfig,
     PatchGrid,
     WholeFrame,
@@ -124,6 +125,36 @@ def test_pixels_and_cache_agree(files: dict[str, Any], name: str, keywords: dict
     assert correct == expected["correct"].tolist()
 
 
+@pytest.mark.parametrize("name", ["AdaFocus", "Jump", "Resolution"])
+def test_exits_stop_the_work(files: dict[str, Any], name: str) -> None:
+    """Against what the same agent does without them, up to the first sure prediction of a video."""
+    config = files | {"observation": "map" if name == "AdaFocus" else "state"}
+    cache = FeatureCache.open(files["cache"], files["group"])
+    frames, space = frames_of(cache, "test"), gymnasium.make(env_id(name), **config).action_space
+    recognizer = TaskRecognizer(Stranger(space, 7), env_id(name), **config)
+    alone = recognizer(frames)
+    sure = alone.logits.double().softmax(-1).amax(-1).numpy()
+    rule = ExitRule("confidence", tuple(np.quantile(sure, [0.9, 0.4, 0.6, 0.5, 0.5]).tolist()))
+    found = TaskRecognizer(Stranger(space, 7), env_id(name), exits=rule, **config)(frames)
+    earlier = 0
+    for video, fed in enumerate(alone.fed):
+        looks = np.flatnonzero(fed).tolist()
+        stops = [at for t, at in enumerate(looks) if sure[video, at] >= rule.thresholds[t]]
+        last = [*stops, STEPS - 1][0]
+        earlier += last < alone.valid[video].sum() - 1
+        assert found.fed[video].tolist() == [f and t <= last for t, f in enumerate(fed)]
+        np.testing.assert_allclose(found.logits[video, -1], alone.logits[video, last], atol=1e-5)
+        assert found.gmacs[video, -1] == pytest.approx(alone.gmacs[video, last])
+    assert earlier > 1
+    cost = FeatureSource(cache, recognizer.classifier).frame_cost
+    f_c = found.fed.sum(axis=1) * cost.classifier_gmacs
+    np.testing.assert_allclose(found.gmacs[:, -1], found.encoder_gmacs + f_c, rtol=1e-6)
+    with pytest.raises(ValueError, match="expected exits of 5 segments, .* got 4: solve the rule"):
+        TaskRecognizer(
+            Stranger(space, 7), env_id(name), exits=ExitRule("margin", (0.5,) * 4), **config
+        )
+
+
 @pytest.mark.parametrize("reuse_glance", [True, False])
 @pytest.mark.parametrize("name", TASKS)
 def test_what_is_charged_is_what_runs(
@@ -186,7 +217,7 @@ def test_maps_that_are_not_finite(files: dict[str, Any], monkeypatch: pytest.Mon
     monkeypatch.setattr(pixels, "glance_at", broken)
     space = gymnasium.make(env_id("AdaFocus"), split=None, **files).action_space
     recognizer = TaskRecognizer(Stranger(space, 7), env_id("AdaFocus"), **files)
-    with pytest.raises(CacheError, match="video 6 of the batch, frame 0: an encoder gives NaN"):
+    with pytest.raises(CacheError, match="video 6 of the batch, segment 0: an encoder gives NaN"):
         recognizer(frames_of(recognizer.cache, "test"))
 
 

@@ -31,7 +31,7 @@ from focusgym.agents import (
 from focusgym.agents.reading import read_states
 from focusgym.agents.systems.dynamic_ste import DYNAMIC_STE
 from focusgym.agents.systems.frameexit import FRAMEEXIT
-from focusgym.agents.systems.gates import FRAMEEXIT_GATES, Gates, should_stop
+from focusgym.agents.systems.gates import FRAMEEXIT_GATES, should_stop
 from focusgym.agents.systems.training import table_of, with_learner
 from focusgym.envs import FeatureSource
 from focusgym.envs.tasks.registry import TASKS, config_class
@@ -39,8 +39,10 @@ from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
     CheckpointError,
     ClassifierConfig,
+    ExitRule,
     build_classifier,
     coarse_to_fine,
+    hold,
     read_classifier,
 )
 
@@ -168,6 +170,13 @@ def test_reading_is_f_c_on_those_segments(root: Path, name: str) -> None:
     torch.testing.assert_close(trace.logits[:, :n], expected, rtol=0, atol=1e-5)
     held = expected[:, -1:].expand(-1, T - n, -1)
     torch.testing.assert_close(trace.logits[:, n:], held, rtol=0, atol=1e-5)
+    middle = float(trace.logits[:, 0].softmax(-1).amax(-1).median())
+    rule = ExitRule("confidence", (middle,) * T)
+    exited = read_segments(source, videos, segments, exits=rule)
+    steps = rule.exit_steps(trace.logits)
+    torch.testing.assert_close(exited.logits, hold(trace.logits, steps), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(exited.gmacs, hold(torch.from_numpy(trace.gmacs), steps))
+    assert exited.attended.sum() < trace.attended.sum()
     each = cache.option_gmacs[0] + source.frame_cost.classifier_gmacs
     np.testing.assert_allclose(trace.gmacs[:, :n], np.tile(each * np.arange(1, n + 1), (4, 1)))
     np.testing.assert_allclose(trace.gmacs[:, -1], n * each)
@@ -197,26 +206,6 @@ def test_a_teacher_looks_at_a_part(root: Path) -> None:
     np.testing.assert_allclose(trace.gmacs, np.tile(each.cumsum(), (4, 1)))
     assert cost.glance_gmacs > 0
     assert "--skip-rate 0.5" in system.classifier.options()
-
-
-def test_gates_by_hand(root: Path) -> None:
-    """Labels from losses, one gate per segment but the last, the first open gate ends a video."""
-    logits = torch.tensor([[[2.0, 0.0], [0.0, 0.0], [0.0, 2.0]], [[0.0, 5.0]] * 3])
-    labels = should_stop(logits, torch.tensor([0, 1]), 0.1)
-    losses = [[np.log1p(np.exp(-2)), np.log(2), np.log1p(np.exp(2))], [np.log1p(np.exp(-5))] * 3]
-    limits = [0.1 * np.exp(t / 2) for t in (1, 2, 3)]
-    assert labels.tolist() == [[x <= y for x, y in zip(r, limits, strict=True)] for r in losses]
-    assert labels[0].tolist() == [True, False, False]
-    gates = Gates(steps=3, state=2, hidden=5)
-    states = torch.randn(4, 3, 2)
-    found = gates(states)
-    assert found.shape == (4, 2)
-    first, second = gates.gates
-    nothing = torch.zeros(4, 2)
-    expected = first(torch.cat([nothing, states[:, 0]], dim=1))
-    torch.testing.assert_close(found[:, :1], expected)
-    expected = second(torch.cat([states[:, 0], states[:, 1]], dim=1))
-    torch.testing.assert_close(found[:, 1:], expected)
 
 
 def test_gates_on_a_cache(root: Path) -> None:
@@ -250,11 +239,22 @@ def test_gates_on_a_cache(root: Path) -> None:
     assert other.attended.shape == one.attended.shape
 
 
+def test_gates_are_kept(root: Path, tmp_path: Path) -> None:
+    """Gates that stop no video are read again, and none are trained for another β."""
+    source = source_of(root, "frameexit_gates")
+    system = replace(FRAMEEXIT_GATES, epochs=60, lr=0.02)
+    for beta in (0.0, 1e9):
+        read = system.reader(source, beta, 0, tmp_path / "kept")
+        assert read(source, source.cache.split("test")).attended.all()
+
+
 def test_without_a_gate(tmp_path: Path) -> None:
     """Videos of one segment: it is read, and nothing is decided or charged for deciding."""
     add_frames(write_cache(tmp_path / "cache", n=20, steps=1))
     source = source_of(tmp_path, "frameexit_gates")
-    trace = FRAMEEXIT_GATES.reader(source, 0.1, 0)(source, source.cache.split("test"))
+    for _ in range(2):  # trained, then read
+        read = FRAMEEXIT_GATES.reader(source, 0.1, 0, tmp_path / "kept")
+        trace = read(source, source.cache.split("test"))
     assert trace.segments.tolist() == [[0]] * 4
     assert trace.decisions.tolist() == [0] * 4
     cost = source.frame_cost

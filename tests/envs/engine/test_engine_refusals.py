@@ -30,7 +30,7 @@ def test_features_that_are_not_numbers_name_the_video_and_the_frame(
     cache = FeatureCache.open(literal.cache.root)
     engine = FocusEngine(FeatureSource(cache, literal.classifier, projection_bytes))
     message = (
-        r"video 6 \(6.mp4\), frame 2: the features, or f_C's weights, hold NaN or infinite "
+        r"video 6 \(6.mp4\), segment 2: the features, or f_C's weights, hold NaN or infinite "
         "numbers: run `focusgym cache verify`, then build the cache or train the classifier again"
     )
     engine.start(np.array([1, 5]))
@@ -86,6 +86,8 @@ def test_wrong_indices_are_refused(literal: Literal) -> None:
             engine.try_options(now, np.array([[0], [option]]))
     with pytest.raises(ValueError, match="got 3 from 0 to 0"):
         engine.try_options(now, np.zeros((3, 1), dtype=int))
+    with pytest.raises(ValueError, match=r"B = 2 episodes, M at least 1; got \(2, 0\)"):
+        engine.try_options(now, np.zeros((2, 0), dtype=int))
     for option, attended in ((K, True), (-1, True), (K, False), (-2, False)):
         message = rf"must be in \[0, {K}\), or -1 where they are not attended; got {option} to"
         with pytest.raises(ValueError, match=message):

@@ -192,7 +192,7 @@ def test_a_glance_map_that_is_not_numbers_names_the_video_and_the_frame(literal:
     stored = np.lib.format.open_memmap(literal.cache.root / "glance_maps.npy", "r+")
     stored[6, 2, 1, 0, 4], stored[7, 0, 0, 0, 0] = np.nan, np.inf
     stored.flush()
-    message = r"video {0} \({0}.mp4\), frame {1}: the glance map holds NaN or infinite numbers: "
+    message = r"video {0} \({0}.mp4\), segment {1}: the glance map holds NaN or infinite numbers: "
     message += "run `focusgym cache verify`, then build the cache again"
     env = FocusEnv(**literal.files, split=None)
     with pytest.raises(CacheError, match=message.format(7, 0)):

@@ -25,6 +25,7 @@ from focusgym.envs import (
     FocusEnv,
     FocusVectorEnv,
 )
+from focusgym.envs.tasks.registry import TASKS
 
 K = GRID**2
 PlusEnv = partial(FocusEnv, task="AdaFocusPlus")
@@ -39,6 +40,11 @@ REWARDS: dict[str, Any] = {
     "one draw": "increment_over_random",
     "exact": {"name": "increment_over_random", "draws": None},
     "increments": "increments",
+}
+OTHERS = {
+    name: (partial(FocusVectorEnv, task=name), partial(FocusEnv, task=name), {})
+    for name in TASKS
+    if not name.startswith("AdaFocus")
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 # Kinds, numbers of environments, fewer and more than the videos, and rewards: any two of them meet.
@@ -94,6 +100,23 @@ def test_a_batch_is_gymnasium_s_batch_of_single_environments(
     for step in range(3 * T + 1):
         done = assert_same_step(ours, theirs, ours.action_space.sample())
         assert done.tolist() == [step % T == T - 1] * n
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_so_is_that_of_every_other_id(
+    files: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where videos end at different times too, and begin again by themselves."""
+    monkeypatch.setitem(KINDS, name, OTHERS[name])
+    ours, theirs = both(name, 3, "SameStep", seed=9, **files)
+    for space in ("observation_space", "action_space"):
+        assert getattr(ours, space) == getattr(theirs, space)
+    ours.action_space.seed(0)
+    assert_same_reset(ours, theirs)
+    ended = np.zeros(3, dtype=int)
+    for _ in range(3 * T):
+        ended += assert_same_step(ours, theirs, ours.action_space.sample())
+    assert (ended >= 2).all()
 
 
 @every_kind

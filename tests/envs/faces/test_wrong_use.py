@@ -193,7 +193,7 @@ def test_a_video_that_cannot_be_read_leaves_no_episode_running(files: dict[str, 
     env = FocusEnv(**files)
     env.reset(seed=0)
     env.step(0)
-    with pytest.raises(CacheError, match="video 6 .*, frame 2: the features, or f_C's weights"):
+    with pytest.raises(CacheError, match="video 6 .*, segment 2: the features, or f_C's weights"):
         env.reset(options={"video": 6})
     with pytest.raises(RuntimeError, match="no episode is running"):
         env.step(0)

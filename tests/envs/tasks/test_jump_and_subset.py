@@ -103,6 +103,19 @@ def test_a_subset_is_fed_in_the_videos_order(literal: Literal, k: int) -> None:
     assert record.rewards.tolist() == pytest.approx([0.0] * (k - 1) + [reward])
 
 
+@pytest.mark.parametrize(("log_std", "least", "most"), [(0.0, 0.03, 0.2), (-1.0, 0.0, 0.02)])
+def test_clipped_scores_prefer_earlier_segments(
+    literal: Literal, log_std: float, least: float, most: float
+) -> None:
+    """How far above and below even chances the segments are drawn, with noise of either size."""
+    task = make(literal, "Subset", n_segments=1).player.task
+    drawn = np.random.default_rng(0).normal(0, np.exp(log_std), (40_000, T)).clip(-1, 1)
+    task.seen = np.zeros(drawn.shape, dtype=bool)
+    shares = np.bincount(task.read(drawn)[:, 0], minlength=T) / len(drawn)
+    assert least < shares.max() - 1 / T < most
+    assert least < 1 / T - shares.min() < most
+
+
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [

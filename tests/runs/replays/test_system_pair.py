@@ -171,7 +171,7 @@ def test_what_is_refused(
     again = shutil.copytree(run, tmp_path / "again")
     (again / "results.json").unlink()
     for args, wanted in (
-        ((run, "--second", policy), f"{run} is a run of a system, and puts boxes at any place; "),
+        ((run, "--second", policy), f"{run} is a run of a system; "),
         ((policy, "--second", run), f"{policy} is no such run: expected two of one kind; give"),
         ((run, "--cache", "c"), f"--cache: {run} is a run of a system, which is shown on what it"),
         ((run, "--classifier", "c"), "--classifier: "),

@@ -16,7 +16,8 @@ from digit_caches import digit_cache
 from fused_once import fused_once
 from support import write_classifier
 
-from focusgym.agents import SYSTEMS, LearnedSystem, find_system
+from focusgym.agents import SYSTEMS, LearnedSystem, find_system, solve_exits
+from focusgym.agents.exits.solvers import Solver
 from focusgym.envs import PixelSource
 from focusgym.feature_cache import CacheConfig, DigitsConfig, FeatureCache, read_many
 from focusgym.recognizer import (
@@ -169,6 +170,17 @@ def test_an_approximate_system_on_pixels(root: Path, capsys: pytest.CaptureFixtu
     assert found == pytest.approx(float(difference), abs=1e-4)
 
 
+@pytest.mark.parametrize("name", ["adafocus_v3", "adafocus_v3_ppo", "adafuse", "clip_random"])
+def test_systems_that_put_no_boxes_in_frames_in_turn_are_not_replayed(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["replay", str(tmp_path / "out"), "--policy", str(root / name)])
+    said = capsys.readouterr().err
+    assert f"{root / name} is a run of the system {name}, which is not replayed: of sys" in said
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -185,38 +197,56 @@ def test_what_means_nothing_for_a_system(
     assert said.format(run=run) in capsys.readouterr().err
 
 
-def test_exits_of_a_system_that_reads_all_in_order(
-    root: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [
+        ("gru", "common"),
+        ("frameexit", "msdnet"),
+        ("frameexit_gates", "common"),
+        ("arnet", "common"),
+    ],
+)
+def test_exits_of_a_system(
+    root: Path, capsys: pytest.CaptureFixture[str], name: str, solver: Solver
 ) -> None:
     """Against a loop over the videos with the thresholds that are told."""
-    capsys.readouterr()
-    main(["evaluate", str(root / "gru"), "--exit-at", "0.5", "--split=train", "--json"])
-    whole, solved, *controls = json.loads(capsys.readouterr().out)["policies"]
-    assert [row["name"] for row in controls] == ["gru random at 0.5", "gru fixed at 0.5"]
-    assert solved["name"] == "gru exits at 0.5"
-    run = find_system_run(root / "gru")
+    run = find_system_run(root / name)
     cache = run.source.cache
+    val = run.outcome(cache.split("val"))
+    share = val.played.gmacs.mean(0)[[0, -1]].mean() / val.played.gmacs[:, -1].mean()
+    how = (f"--exit-at={share}", f"--exit-solver={solver}", "--split=train", "--json")
+    capsys.readouterr()
+    main(["evaluate", str(root / name), *how])
+    alone, solved, *controls = json.loads(capsys.readouterr().out)["policies"]
+    assert [row["name"] for row in controls] == [
+        f"{name} {kind} at {share:g}" for kind in ("random", "fixed")
+    ]
+    assert solved["name"] == f"{name} exits at {share:g}"
+    rule = solve_exits(
+        val.logits,
+        val.labels,
+        torch.from_numpy(val.played.gmacs),
+        share * val.played.gmacs[:, -1].mean(),
+        solver=solver,
+    )
+    assert solved["exits"]["thresholds"] == pytest.approx(rule.thresholds)
     videos = cache.split("train")
-    played, logits = run.read(videos)
-    read, right = 0, 0
-    for video, steps in enumerate(logits.softmax(-1)):
-        t = 0
-        while t < STEPS - 1 and float(steps[t].max()) < solved["exits"]["thresholds"][t]:
-            t += 1
-        read += t + 1
-        right += int(steps[t].argmax()) == int(cache.labels[videos[video]])
+    trace, labels = run.watch(videos), cache.labels[videos]
+    read, right, gmacs = 0, 0, 0.0
+    for video, fed in enumerate(trace.fed):
+        looks = np.flatnonzero(fed).tolist()
+        sure = trace.logits[video].double().softmax(-1).amax(-1)
+        stops = [
+            at for t, at in enumerate(looks[: STEPS - 1]) if float(sure[at]) >= rule.thresholds[t]
+        ]
+        last = [*stops, STEPS - 1][0]
+        read += int(trace.attended[video, : last + 1].sum())
+        right += bool(looks) and int(trace.logits[video, last].argmax()) == int(labels[video])
+        gmacs += float(trace.gmacs[video, last])
     assert solved["accuracy"] == pytest.approx(right / len(videos))
-    assert solved["kept_share"] == pytest.approx(read / played.attended.size)
-    cost = whole["gmacs_per_video"] * read / played.attended.size  # each segment costs the same
-    assert solved["gmacs_per_video"] == pytest.approx(cost)
-
-
-def test_exits_of_a_system_that_decides(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("frameexit", "frameexit_gates"):
-        with pytest.raises(SystemExit):
-            main(["evaluate", str(root / name), "--exit-at", "0.5"])
-        said = capsys.readouterr().err
-        assert f"--exit-at: {root / name} is a run of a system that decides what it reads" in said
+    assert solved["kept_share"] == pytest.approx(read / trace.attended.size)
+    assert solved["gmacs_per_video"] == pytest.approx(gmacs / len(videos))
+    assert solved["gmacs_per_video"] <= alone["gmacs_per_video"]
 
 
 @pytest.fixture

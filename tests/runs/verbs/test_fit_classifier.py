@@ -178,6 +178,7 @@ def test_mistakes_are_one_line(
         (("--lr-local", 1), "--lr-local: this stage does not train it: leave the option out"),
         (("--skip-rate", -0.1), "--skip-rate must be in [0, 1), a share of the frames; got -0.1"),
         (("--sample-policy",), "there is no policy to draw from: give --policy as well"),
+        (("--aggregation", "max_pol"), "aggregation 'max_pol': did you mean 'max_pool'? aggregat"),
         (("--cache", tmp_path), "is not a complete feature cache"),
         (("--group", "p9_9x9"), "holds no option group 'p9_9x9': choose one of ['p12_3x3']"),
     ):
@@ -190,8 +191,9 @@ def test_mistakes_are_one_line(
 
 @pytest.mark.parametrize("reuse", [True, False])
 def test_averaging(reuse: bool, tmp_path: Path, cache: FeatureCache) -> None:
-    """Predictions are the mean of what the linear layer says of each frame."""
-    head = ("--aggregation", "average", *(() if reuse else ("--no-reuse-glance",)))
+    """Predictions are the mean of what the linear layer says of each frame; by either name."""
+    own = "focusgym.recognizer.classifiers.average:AverageClassifier"
+    head = ("--aggregation", *(("average",) if reuse else (own, "--no-reuse-glance")))
     run_fit("classifier", tmp_path / "out", "--cache", cache.root, *HOW, *head)
     weights = read_bundle(tmp_path / "out", "classifier").weights
     assert {name: tuple(value.shape) for name, value in weights.items()} == {
