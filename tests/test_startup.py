@@ -18,7 +18,7 @@ LATER = {
     "from focusgym.feature_cache import build_cache, make_digits, make_encoder, read_frames": {
         *("torchvision", "torch._dynamo", "sklearn", "scipy", "matplotlib"),
     },
-    # Stable-Baselines3 before 2.8 imports matplotlib.
+    # Stable-Baselines3 2.7 and 2.8 import matplotlib.
     "from focusgym.envs import make_sb3": {"torchvision", "torch._dynamo", "sklearn"},
     "import focusgym.runs.verbs.quickstart": {"torchvision", "torch._dynamo", "sklearn", "scipy"},
 }
