@@ -25,7 +25,7 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import torch
 from kills import begin, ends_of
-from random_kills import TRAIN
+from random_kills import TRAIN, cpu_s
 from support import small_group, write_cache, write_classifier
 
 from focusgym.feature_cache import (
@@ -50,15 +50,18 @@ class Samples:
         memory_mb: Resident memory, MB.
         files: Open files.
         processes: How many.
+        computed_s: How long the process itself has computed, seconds.
     """
 
     memory_mb: list[float] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     processes: list[int] = field(default_factory=list)
+    computed_s: float = 0.0
 
     def take(self, process: int) -> None:
         """Add what the process holds now."""
         family = [process, *children_of(process)]
+        self.computed_s = cpu_s(process)
         memory, files = 0, 0
         for each in family:
             try:
@@ -74,7 +77,7 @@ class Samples:
     def told(self) -> dict[str, float]:
         """Return medians of the second fifth, when all is imported, and of the last."""
         n = max(1, len(self.memory_mb) // 5)
-        found: dict[str, float] = {"samples": len(self.memory_mb)}
+        found: dict[str, float] = {"samples": len(self.memory_mb), "computed_s": self.computed_s}
         for name in ("memory_mb", "files", "processes"):
             values = getattr(self, name)
             found[f"{name}_early"] = round(median(values[n : 2 * n] or values), 1)
