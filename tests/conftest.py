@@ -19,7 +19,8 @@ from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 # A busy machine takes long for anything.
-hypothesis.settings.register_profile("focusgym", deadline=None)
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("focusgym", deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("focusgym")
 
 

@@ -40,7 +40,7 @@ quickly = settings(
     deadline=None,
     max_examples=60,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
