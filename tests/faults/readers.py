@@ -89,15 +89,15 @@ def digest(*values: Any) -> str:
 
 
 FRAMES = FrameConfig(2, 64)
+CONFIG = CacheConfig(FRAMES, (small_group(PatchGrid(64, 28, 2)),))
 
 
 def make_cache(root: Path) -> None:
     torch.manual_seed(0)
     glance = Encoder(EncoderConfig("small_glance", input_px=12)).eval()
     encoders = {"glance": glance, "local": Encoder(EncoderConfig("small_local")).eval()}
-    config = CacheConfig(FRAMES, (small_group(PatchGrid(64, 28, 2)),))
     digits = DigitsConfig(n_train=2, n_val=1, n_test=1, n_frames=3)
-    digit_cache(root, digits, encoders, config)
+    digit_cache(root, digits, encoders, CONFIG)
 
 
 def read_cache(root: Path) -> Any:
@@ -116,12 +116,11 @@ def make_parts(root: Path) -> None:
     make_cache(root)
     cache = FeatureCache.open(root / "cache")
     encoders = read_encoders(cache.root, read_manifest(cache.root))
-    config = CacheConfig(FRAMES, (small_group(PatchGrid(64, 28, 2)),))
     paths = [str(root / "videos" / path) for path in cache.videos["path"]]
     videos = video_table(paths, cache.labels.tolist(), cache.videos["split"].tolist())
     for i in (1, 2):
         place = root / "cache.shards" / f"{i}-of-2"
-        build_cache(videos, [*cache.classes], place, encoders, config, shard=(i, 2))
+        build_cache(videos, [*cache.classes], place, encoders, CONFIG, shard=(i, 2))
     shutil.rmtree(root / "cache")
 
 
@@ -259,8 +258,7 @@ def unpack_archive(root: Path) -> Any:
     Carrier(OBJECT_STORE).place((root / "folder.tar").read_bytes(), out)
     assert {*root.iterdir(), *root.parent.iterdir()} == before, "it has left its folder"
     files = [path for path in sorted(out.rglob("*")) if not path.is_symlink()]
-    found = {str(path.relative_to(out)): path.is_file() and path.read_bytes() for path in files}
-    return digest(found)
+    return digest({str(each): each.is_file() and each.read_bytes() for each in files})
 
 
 def make_boxes(root: Path) -> None:
