@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from support import C, G, L, write_cache
@@ -16,6 +17,11 @@ from focusgym.recognizer import ClassifierConfig, GruClassifier, write_bundle
 
 # The tests' networks are small: a thread each, unless another number is asked for.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+
+# A busy machine takes long for anything.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("focusgym", deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile("focusgym")
 
 
 def _leave_in_memory(descriptor: int) -> None:

@@ -15,10 +15,11 @@ LATER = {
         *("stable_baselines3", "tensorboard", "tyro", "rich", "plotly", "jinja2"),
     },
     "from focusgym.agents import CentralAgent, LearnedAgent, RandomAgent": {"stable_baselines3"},
-    "from focusgym.envs import make_sb3": {"torchvision", "torch._dynamo", "sklearn"},
     "from focusgym.feature_cache import build_cache, make_digits, make_encoder, read_frames": {
         *("torchvision", "torch._dynamo", "sklearn", "scipy", "matplotlib"),
     },
+    # Stable-Baselines3 2.7 and 2.8 import matplotlib.
+    "from focusgym.envs import make_sb3": {"torchvision", "torch._dynamo", "sklearn"},
     "import focusgym.runs.verbs.quickstart": {"torchvision", "torch._dynamo", "sklearn", "scipy"},
 }
 

@@ -182,7 +182,10 @@ def numbered(value: Any) -> Any:
         return value
     if value["dtype"] not in _SCALARS:
         raise ValueError(f"no scalar: {value['dtype']}")
-    return np.dtype(value["dtype"]).type(value["value"])
+    found = np.dtype(value["dtype"]).type(value["value"])
+    if found.dtype.kind in "iu" and found != value["value"]:  # NumPy 1 takes what does not fit
+        raise OverflowError(f"{value['value']!r:.80} is no {value['dtype']}")
+    return found
 
 
 def _python_state(content: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -194,6 +197,8 @@ def _numpy_state(content: Mapping[str, Any]) -> tuple[Any, ...]:
     kind, keys, position, *gauss = content["numpy_random"]
     if not whole(position) or position > len(keys):  # NumPy would read past the end
         raise ValueError(f"position {position!r:.80} of {len(keys)} keys")
+    if not all(whole(key) and key < 2**32 for key in keys):  # NumPy 1 takes others as well
+        raise ValueError("keys of other than 32 bits")
     return kind, np.array(keys, dtype=np.uint32), position, *gauss
 
 

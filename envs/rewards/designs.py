@@ -86,7 +86,7 @@ class IncrementOverRandom:
 
     def __post_init__(self) -> None:
         """Check the number of draws."""
-        if self.draws is not None and (not isinstance(self.draws, int) or self.draws < 1):
+        if self.draws is not None and (type(self.draws) is not int or self.draws < 1):
             raise ValueError(
                 f"draws must be at least 1, or None (null) for all options; got {self.draws!r}"
             )
@@ -332,7 +332,8 @@ def _find(name: str) -> Any:
             places.append(found.__module__ or "builtins")  # it may have been imported there
             if not _is_pythons(places[-1]):
                 return found
-    except (ImportError, AttributeError, ValueError) as error:
+    # TypeError: a module that begins with a point.
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ValueError(
             f"reward {name!r} cannot be imported ({error}): expected 'module:attribute' of a "
             "module that Python finds"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ..reading.roots import VideosRoot, common_folder
 from ..reading.tables import write_tables
 from .encode import weights_bytes
 from .writer import CacheWriter
+
+_SHOWN = 10  # missing shards in a message
 
 
 def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str]) -> Path:
@@ -95,6 +98,7 @@ def _in_order(shards: list[Path]) -> list[Path]:
         raise CacheError("no shards were given: name the folders that `--shard i/n` built")
     found: dict[int, Path] = {}
     first = {**identity_in(read_manifest(shards[0])), "shard": None}
+    numbers: set[int] = set()
     for path in shards:
         manifest = read_manifest(path)
         if manifest["shard"] is None:
@@ -111,9 +115,21 @@ def _in_order(shards: list[Path]) -> list[Path]:
         if part in found:
             raise CacheError(f"{path} and {found[part]} are both shard {part}/{parts}: give one")
         found[part] = path
-    missing = [f"{part}/{parts}" for part in range(1, parts + 1) if part not in found]
+        numbers.add(parts)
+    if len(numbers) > 1:
+        raise CacheError(
+            f"the shards are of {' and of '.join(map(str, sorted(numbers)))}: give all that were "
+            "built together"
+        )
+    (n,) = numbers
+    # A damaged manifest may name any number.
+    missing = [*islice((f"{part}/{n}" for part in range(1, n + 1) if part not in found), _SHOWN)]
     if missing:
-        raise CacheError(f"shard(s) {', '.join(missing)} are not among those given: build them")
+        more = n - len(found) - len(missing)
+        others = f" and {more} others" if more else ""
+        raise CacheError(
+            f"shard(s) {', '.join(missing)}{others} are not among those given: build them"
+        )
     return [found[part] for part in sorted(found)]
 
 

@@ -321,7 +321,8 @@ class FeatureCache:
             inside = (chosen >= each.first) & (chosen < each.first + each.group.places.n_options)
             vectors = each.local_vectors(rows[inside], at[inside], chosen[inside] - each.first)
             ends = begins + each.group.channels
-            found[torch.from_numpy(inside).to(self.device), begins:ends] = vectors
+            # Not `found[inside, begins:ends]`: torch 2.8 takes no slice beside a mask of two axes.
+            found[..., begins:ends][torch.from_numpy(inside).to(self.device)] = vectors
             begins = ends
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import pickle
 import tarfile
@@ -11,11 +12,13 @@ from pathlib import Path, PurePath
 from secrets import token_hex
 from typing import IO, Any
 
+from ...recognizer import in_words
 from ..folders.atomic import whole
 from .units import ExecutorError
 
 SHARED, OBJECT_STORE = "shared", "object-store"
 _BELOW = "below"  # marks a path that is told from the root of the units' files
+_NAMES = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
 Archive = bytes | str  # the content itself, or the address of the file that has it
 
 
@@ -52,10 +55,24 @@ class Carrier:
         return self._write(lambda file: _pack(folder, file))
 
     def unpack(self, archive: Archive, folder: Path) -> None:
-        """Fill a folder, which is made if needed, from an archive."""
+        """Fill a folder, which is made if needed, from an archive.
+
+        Raises:
+            ExecutorError: If the archive is damaged, or holds what would leave the folder.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        with self._open(archive) as file, tarfile.open(fileobj=file, mode="r|") as tar:
-            tar.extractall(folder, filter="data")
+        with self._open(archive) as file:
+            try:
+                with tarfile.open(fileobj=file, mode="r|") as tar:
+                    tar.extractall(folder, filter="data")
+            # What names and links raise that no folder can hold, beside those of the archive.
+            except (tarfile.TarError, ValueError, LookupError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in _NAMES:
+                    raise
+                raise ExecutorError(
+                    f"the files of a unit came damaged ({in_words(error)}): run the same command "
+                    "again"
+                ) from error
 
     def place(self, archive: Archive, folder: Path) -> None:
         """Let a folder appear from an archive at once, in place of what is there."""

@@ -23,6 +23,7 @@ from ...recognizer import (
     check_clips,
     format_gmacs,
     rank_and_world,
+    read_bundle,
     read_encoder,
 )
 from ..configs.fit import (
@@ -32,7 +33,8 @@ from ..configs.fit import (
     StageConfig,
 )
 from ..evaluation.trained import policy_folder
-from ..folders.run_folder import run_folder
+from ..folders.atomic import exclusive
+from ..folders.run_folder import check_settings, run_folder
 from ..options.groups import encoder_of
 from ..options.parse import UsageError, settings_of, tell, usage
 from ..options.presets import CONFIG, RUN, VERBS
@@ -191,11 +193,10 @@ def train_stage(
         OutputError: If something is in the way, or another training was begun there.
         FitError, CheckpointError: As `Training.run`.
     """
-    out = config.out
+    out, partial = config.out, _partial(config.out)
     rank, world = rank_and_world()
-    partial = out.with_name(f"{out.name}.partial")
     checkpoint = partial / "checkpoint.safetensors"
-    verb = next(name for name, kind in VERBS.items() if kind is type(config))
+    verb = _verb(config)
     device = str(next(training.stage.parameters()).device)
     how: Any = {"resume": None, "may_change": _MAY_CHANGE, "device": device}
     folder = run_folder(partial, verb, config, data, **how) if rank == 0 else nullcontext()
@@ -213,8 +214,66 @@ def train_stage(
             for name in (CONFIG, RUN):
                 shutil.copyfile(partial / name, partial / "bundle" / name)
             (partial / "bundle").rename(out)
-            shutil.rmtree(partial)
+            _remove(partial)
             _tell(kept, out, metrics, config.training.json)
+
+
+def was_done(config: StageConfig) -> bool:
+    """Return whether a training was killed after its result had appeared.
+
+    What it left beside it is removed then, and what was kept is told as at its end.
+
+    Raises:
+        OutputError: If it was begun with other settings, or another process is at it.
+        BundleError: If the result is damaged.
+    """
+    out, partial = config.out, _partial(config.out)
+    try:
+        if (out / RUN).read_bytes() != (partial / RUN).read_bytes():
+            return False
+    except OSError:
+        return False
+    rank, world = rank_and_world()
+    if world > 1:
+        distributed.barrier()  # all have looked
+    if rank == 0:
+        with exclusive(partial):
+            check_settings(out, _verb(config), config, _MAY_CHANGE)
+            metrics = read_bundle(*_bundle(config)).metrics
+            _remove(partial)
+        kept = Fitted(int(metrics["epoch"]), metrics["val_accuracy"], metrics["val_loss"])
+        _tell(kept, out, metrics, config.training.json)
+    return True
+
+
+def _verb(config: StageConfig) -> str:
+    return next(name for name, kind in VERBS.items() if kind is type(config))
+
+
+def _bundle(config: StageConfig) -> tuple[Path, str]:
+    """Return a bundle of a training that is done, and of what kind it is."""
+    match config:
+        case FitEncoderConfig():
+            return config.out, "encoder"
+        case FitClassifierConfig():
+            return config.out, "classifier"
+        case FitPatchesConfig():
+            return config.out / "classifier", "classifier"
+    return config.out, "recognizer"
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(f"{out.name}.partial")
+
+
+def _remove(partial: Path) -> None:
+    """Remove the folder of a training that is done; until the end it is known by its record."""
+    for path in partial.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != RUN:
+            path.unlink()
+    shutil.rmtree(partial)
 
 
 def _tell(kept: Fitted, out: Path, metrics: Mapping[str, float], as_json: bool) -> None:

@@ -174,7 +174,8 @@ def read_trials(out: Path, space: Space) -> list[Trial]:
         TuningError: If a file is damaged or gone, or is of another space.
     """
     found: list[Trial] = []
-    numbers = [int(each.parent.name) for each in out.glob(f"trials/*/{_TRIAL}")]
+    names = [each.parent.name for each in out.glob(f"trials/*/{_TRIAL}")]
+    numbers = [int(name) for name in names if name.isdecimal()]  # others are not ours
     for number in range(max(numbers, default=-1) + 1):
         path = folder_of(out, number) / _TRIAL
         try:

@@ -22,7 +22,7 @@ from ..options.end_to_end import check_policy_options
 from ..training.afnet_run import fit_afnet
 from ..training.cubes_run import fit_cubes
 from ..training.end_to_end_run import fit_end_to_end
-from ..training.stage_run import fit_classifier, fit_encoder, fit_patches
+from ..training.stage_run import fit_classifier, fit_encoder, fit_patches, was_done
 
 
 def run_fit_verb(config: StageConfig) -> None:
@@ -37,6 +37,8 @@ def run_fit_verb(config: StageConfig) -> None:
         CheckpointError: If an interrupted training cannot go on.
     """
     with process_group(device_of(config.training.device)) as device, _told_once():
+        if was_done(config):
+            return
         check_free(config.out)
         match config:
             case FitEncoderConfig():

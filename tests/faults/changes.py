@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,47 @@ def npy_header(rng: Rng, content: bytes) -> bytes:
     return npy_of(tuple(shape), content[10 + size :], header["descr"])
 
 
+def npz_member(rng: Rng, content: bytes) -> bytes:
+    """Change an array of an ``.npz`` file, leave it out, or give it another name.
+
+    What the archive itself says of its members is right, their checksums too.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name, how = str(rng.choice([*members])), rng.random()
+    if how < 0.1:
+        del members[name]
+    elif how < 0.2:
+        members[str(rng.choice(["../x.npy", f"{name}_", "/x.npy"]))] = members.pop(name)
+    elif how < 0.6:
+        members[name] = npy_header(rng, members[name])
+    else:
+        members[name] = BYTES[int(rng.integers(len(BYTES)))](rng, members[name])
+    changed = io.BytesIO()
+    packing = zipfile.ZIP_DEFLATED if rng.random() < 0.5 else zipfile.ZIP_STORED
+    with zipfile.ZipFile(changed, "w", packing) as archive:
+        for each, array in members.items():
+            archive.writestr(each, array)
+    return changed.getvalue()
+
+
+def tar_member(rng: Rng, content: bytes) -> bytes:
+    """Let a member of a tar archive be another kind of file, or lie or point elsewhere."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        members = [(each, tar.extractfile(each) if each.isreg() else None) for each in tar]
+        read = [(each, b"" if file is None else file.read()) for each, file in members]
+    changed, at = io.BytesIO(), int(rng.integers(len(read)))
+    elsewhere = str(rng.choice(["../x", "/tmp/x", "a/../../x", "..", ".", "", "a" * 300, "a.npy"]))
+    with tarfile.open(fileobj=changed, mode="w") as tar:
+        for i, (each, data) in enumerate(read):
+            if i == at and rng.random() < 0.5:
+                each.name = elsewhere
+            elif i == at:
+                each.type, each.linkname = str(rng.integers(1, 7)).encode(), elsewhere
+            tar.addfile(each, io.BytesIO(data))
+    return changed.getvalue()
+
+
 def tensors_header(rng: Rng, content: bytes) -> bytes:
     """Let a safetensors file declare other tensors, or another header."""
     size = struct.unpack("<Q", content[:8])[0]
@@ -167,6 +211,8 @@ VALUES: dict[str, Change] = {
     ".csv": cell,
     ".txt": cell,
     ".npy": npy_header,
+    ".npz": npz_member,
+    ".tar": tar_member,
     ".safetensors": tensors_header,
 }
 

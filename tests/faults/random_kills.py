@@ -82,8 +82,8 @@ def build(files: Path, out: Path) -> None:
 
 
 def fit(files: Path, out: Path) -> None:
-    if out.exists():  # it appears when it is complete, and is refused then
-        return
+    if out.exists() and not out.with_name("out.partial").exists():
+        return  # it is complete, and is refused
     how = ("--epochs=6", "--batch-size=4", "--hidden=7", "--cache", str(files / "cache"))
     focusgym(["fit", "classifier", str(out), *how])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
@@ -26,12 +27,17 @@ from focusgym.feature_cache import (
     DigitsConfig,
     FeatureCache,
     View,
+    build_cache,
     cache_info,
+    merge_shards,
     read_frames,
     read_lists,
+    read_manifest,
     read_videos,
     verify_cache,
+    video_table,
 )
+from focusgym.feature_cache.reading.arrays import read_encoders
 from focusgym.feature_cache.reading.journal import Journal, RowFacts
 from focusgym.feature_cache.videos.clips import read_plainly
 from focusgym.feature_cache.videos.images import read_images
@@ -41,13 +47,17 @@ from focusgym.recognizer.pipeline.reading import read_recognizer
 from focusgym.runs.configs.train import TrainConfig
 from focusgym.runs.evaluation.trace import Played, read_played
 from focusgym.runs.evaluation.trained import read_boxes
+from focusgym.runs.executors.parts import parts_in
+from focusgym.runs.executors.transfer import OBJECT_STORE, Carrier
 from focusgym.runs.folders.run_folder import run_folder, stored_settings, verb_of
 from focusgym.runs.folders.steps import Steps
 from focusgym.runs.options.console import PlainConsole
 from focusgym.runs.options.presets import resolved, with_preset
+from focusgym.runs.options.space import read_space
 from focusgym.runs.replays.truth import boxes_of
 from focusgym.runs.training.policy_run import learning_curve, read_results
 from focusgym.runs.training.recipes import parsed
+from focusgym.runs.training.tuning import Trial, best_of, folder_of, read_trials
 
 
 @dataclass(frozen=True)
@@ -79,15 +89,15 @@ def digest(*values: Any) -> str:
 
 
 FRAMES = FrameConfig(2, 64)
+CONFIG = CacheConfig(FRAMES, (small_group(PatchGrid(64, 28, 2)),))
 
 
 def make_cache(root: Path) -> None:
     torch.manual_seed(0)
     glance = Encoder(EncoderConfig("small_glance", input_px=12)).eval()
     encoders = {"glance": glance, "local": Encoder(EncoderConfig("small_local")).eval()}
-    config = CacheConfig(FRAMES, (small_group(PatchGrid(64, 28, 2)),))
     digits = DigitsConfig(n_train=2, n_val=1, n_test=1, n_frames=3)
-    digit_cache(root, digits, encoders, config)
+    digit_cache(root, digits, encoders, CONFIG)
 
 
 def read_cache(root: Path) -> Any:
@@ -100,6 +110,28 @@ def read_cache(root: Path) -> Any:
     views = [cache.view(row) for row in every.tolist()]
     seen = (cache.label_matrix, cache.glance_maps(every), cache.glance_vectors(every), local)
     return digest(*seen, cache.classes, cache.fingerprint, views, cache.videos.to_csv())
+
+
+def make_parts(root: Path) -> None:
+    make_cache(root)
+    cache = FeatureCache.open(root / "cache")
+    encoders = read_encoders(cache.root, read_manifest(cache.root))
+    paths = [str(root / "videos" / path) for path in cache.videos["path"]]
+    videos = video_table(paths, cache.labels.tolist(), cache.videos["split"].tolist())
+    for i in (1, 2):
+        place = root / "cache.shards" / f"{i}-of-2"
+        build_cache(videos, [*cache.classes], place, encoders, CONFIG, shard=(i, 2))
+    shutil.rmtree(root / "cache")
+
+
+def merge_parts(root: Path) -> Any:
+    shutil.rmtree(root / "cache", ignore_errors=True)
+    parts = parts_in(root / "cache.shards")
+    cache = FeatureCache.open(merge_shards([*parts], root / "cache"))
+    every = np.arange(cache.n_videos)
+    local = cache.local_vectors(every[:, None], np.arange(cache.steps), slice(0, 1))
+    seen = (cache.label_matrix, cache.glance_maps(every), cache.glance_vectors(every), local)
+    return digest(*seen, cache.classes, cache.fingerprint, cache.videos.to_csv())
 
 
 def make_journal(root: Path) -> None:
@@ -162,6 +194,15 @@ def make_run(root: Path) -> None:
         "60,0.5,0.25,1.5,3\n120,0.75,0.5,1.25,2\n180,,,,1\n"
     )
     (out / "results.json").write_text(json.dumps({"test": {"accuracy": 0.5}, "threshold": None}))
+
+
+def read_run(root: Path) -> Any:
+    run = root / "run"
+    curve = learning_curve(run).to_csv()
+    return digest(stored_settings(run, "train"), verb_of(run), read_results(run), curve)
+
+
+def make_played(root: Path) -> None:
     n, steps = 3, 2
     zeros = np.zeros((n, steps))
     Played(
@@ -173,15 +214,51 @@ def make_run(root: Path) -> None:
         options=zeros.astype(np.int64),
         attended=zeros.astype(bool),
         gmacs=zeros,
-    ).write(out / "played.npz")
+    ).write(root / "played.npz")
 
 
-def read_run(root: Path) -> Any:
-    run = root / "run"
-    played = asdict(read_played(run / "played.npz"))
-    curve = learning_curve(run).to_csv()
-    said = stored_settings(run, "train"), verb_of(run), read_results(run), curve
-    return digest(*said, *played.values())
+def read_what_was_played(root: Path) -> Any:
+    return digest(*asdict(read_played(root / "played.npz")).values())
+
+
+def make_search(root: Path) -> None:
+    (root / "space.yaml").write_text(
+        "fit classifier:\n  epochs: 2\n  lr-classifier: {low: 1.0e-4, high: 0.1, log: true}\n"
+        "  hidden: {low: 4, high: 64, step: 4}\n  optimizer: {choose: [sgd, adamw]}\n"
+    )
+    for number, (accuracy, failed) in enumerate([(0.5, ""), (None, "no memory"), (None, "")]):
+        chosen = {"lr-classifier": 0.01, "hidden": 8 * (number + 1), "optimizer": "sgd"}
+        place = folder_of(root, number)
+        place.mkdir(parents=True)
+        tried = asdict(Trial(number, chosen, accuracy, failed))
+        (place / "trial.json").write_text(json.dumps(tried))
+
+
+def read_search(root: Path) -> Any:
+    space = read_space(root / "space.yaml")
+    trials = read_trials(root, space)
+    return digest(space.fingerprint, trials, space.command(Path("run"), best_of(trials).chosen))
+
+
+def make_archive(root: Path) -> None:
+    folder = root / "folder"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "a.npy").write_bytes(bytes(range(256)) * 9)
+    (folder / "inner" / "b.json").write_text("{}")
+    (folder / "inner" / "link").symlink_to("b.json")
+    packed = Carrier(OBJECT_STORE).pack(folder)
+    assert isinstance(packed, bytes)
+    (root / "folder.tar").write_bytes(packed)
+
+
+def unpack_archive(root: Path) -> Any:
+    out = root / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    before = {*root.iterdir(), *root.parent.iterdir(), out}
+    Carrier(OBJECT_STORE).place((root / "folder.tar").read_bytes(), out)
+    assert {*root.iterdir(), *root.parent.iterdir()} == before, "it has left its folder"
+    files = [path for path in sorted(out.rglob("*")) if not path.is_symlink()]
+    return digest({str(each): each.is_file() and each.read_bytes() for each in files})
 
 
 def make_boxes(root: Path) -> None:
@@ -300,11 +377,19 @@ KINDS: dict[str, Kind] = {
         make_cache,
         read_cache,
     ),
+    "parts": Kind(
+        tuple(f"cache.shards/*/{name}" for name in ("manifest.json", "videos.csv", "*.npy")),
+        make_parts,
+        merge_parts,
+    ),
     "journal": Kind(("journal.jsonl",), make_journal, read_journal),
     "recognizer": Kind(("bundle/*",), make_recognizer_bundle, read_recognizer_bundle),
     "classifier": Kind(("classifier/*",), make_classifier, read_classifier_bundle),
     "checkpoint": Kind(("c.safetensors",), make_checkpoint, read_checkpoint_file),
-    "run": Kind(("run/*.json", "run/*.yaml", "run/*.npz", "run/logs/1/*"), make_run, read_run),
+    "run": Kind(("run/*.json", "run/*.yaml", "run/logs/1/*"), make_run, read_run),
+    "played": Kind(("played.npz",), make_played, read_what_was_played),
+    "search": Kind(("space.yaml", "trials/*/trial.json"), make_search, read_search),
+    "archive": Kind(("folder.tar",), make_archive, unpack_archive),
     "step": Kind(("data/step.json",), make_step, read_step),
     "record": Kind(("r.json",), make_record, read_and_render),
     "boxes": Kind(("boxes.csv",), make_boxes, read_box_table),

@@ -196,8 +196,17 @@ def test_an_epoch_visits_every_video_once_whatever_n_is(files: dict[str, str]) -
         assert sorted(orders[1][4 * epoch : 4 * epoch + 4]) == [0, 2, 3, 5]
 
 
+SAME_STEP = pytest.param(
+    "SameStep",
+    marks=pytest.mark.skipif(
+        tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 4),
+        reason="Gymnasium's statistics before 1.4 leave out the first step of such episodes",
+    ),
+)
+
+
 @every_kind
-@pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
+@pytest.mark.parametrize("mode", [SAME_STEP, "Disabled"])
 def test_gymnasium_s_statistics_are_ours(files: dict[str, str], kind: str, mode: str) -> None:
     env = RecordEpisodeStatistics(both(kind, 3, mode, **files)[0])
     env.action_space.seed(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +120,14 @@ def test_shards_that_do_not_fit_are_refused(
         merge_shards([shards[0], shards[0]], root)
     with pytest.raises(CacheError, match="shard.s. 2/3, 3/3 are not among those given"):
         merge_shards(shards[:1], root)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(shards[0], damaged)
+    manifest = json.loads((damaged / "manifest.json").read_text())
+    (damaged / "manifest.json").write_text(json.dumps({**manifest, "shard": [1, 2**62]}))
+    with pytest.raises(CacheError, match=r"4/\d+, .* and \d+ others are not among those given"):
+        merge_shards([damaged], root)
+    with pytest.raises(CacheError, match="the shards are of 3 and of 4611686018427387904: give"):
+        merge_shards([damaged, shards[1]], root)
     with pytest.raises(CacheError, match="is not a complete feature cache"):
         merge_shards([tmp_path / "nowhere"], root)
     other = build_cache(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 
 import numpy as np
@@ -26,6 +27,8 @@ from focusgym.runs.comparison.statistics import (
     t_interval,
 )
 
+# SciPy calls it `rng` from 1.15 on.
+SEED = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"
 SCORES = arrays(np.float64, st.integers(2, 12), elements=st.integers(0, 8).map(lambda k: k / 8))
 
 
@@ -119,7 +122,7 @@ def test_intervals_are_scipys(n: int) -> None:
     ours, theirs = rng(1).normal(0.3, 1, n), rng(2).normal(0, 1, n)
     theirs += ours  # so that pairing matters
     low, high = stats.bootstrap(
-        (ours - theirs,), np.mean, n_resamples=20_000, method="percentile", rng=rng(3)
+        (ours - theirs,), np.mean, n_resamples=20_000, method="percentile", **{SEED: rng(3)}
     ).confidence_interval
     tolerance = 0.06 * (high - low)
     over_seeds = interval(bootstrap_seeds(mean_over_groups, [ours - theirs], rng(), 20_000))
@@ -138,7 +141,7 @@ def test_the_interval_of_a_probability_is_scipys(ours: np.ndarray, theirs: np.nd
     found = bootstrap_seeds(mean_probability, [ours, theirs], rng(), 3000)
     with np.errstate(all="ignore"):
         expected = stats.bootstrap(
-            (ours, theirs), chance, n_resamples=3000, method="percentile", rng=rng(1)
+            (ours, theirs), chance, n_resamples=3000, method="percentile", **{SEED: rng(1)}
         ).bootstrap_distribution
     assert found.mean() == pytest.approx(expected.mean(), abs=0.04)
     assert found.std() == pytest.approx(expected.std(), abs=0.04)

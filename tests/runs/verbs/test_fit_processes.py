@@ -110,6 +110,21 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert record["folder"] == str(out.resolve())
     metrics = read_bundle(out / "classifier", "classifier").metrics
     assert metrics["epoch"] > 0, "something was learned"
+    # Killed after its result has appeared, or while what is left beside it is removed.
+    capsys.readouterr()
+    before, again = contents(out), command(out, digits, moved, *EPOCHS)
+    for left in (["checkpoint.safetensors"], []):
+        partial.mkdir()
+        shutil.copy(out / "run.json", partial)
+        for name in left:
+            (partial / name).write_text("of the last epoch")
+        said = refused(capsys, *again, "--seed", 1)
+        assert f"{out} was begun with other settings (seed was 0, is 1)" in said
+        run_fit(*again)
+        assert f"{out}: epoch {metrics['epoch']:.0f} of the training; " in capsys.readouterr().out
+        assert not partial.exists()
+        assert contents(out) == before
+    assert f"{out} exists" in refused(capsys, *arguments)
 
 
 def test_what_is_there_is_left_alone(
