@@ -69,7 +69,7 @@ def naive_rule(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarra
     added = np.hstack([np.diag(np.sqrt(strength * squares)), np.zeros((len(squares), K))])
     rows = np.hstack([x.reshape(-1, x.shape[2]), np.tile(np.eye(K), (len(x), 1))])
     both = np.vstack([rows, added]), np.concatenate([y.ravel(), np.zeros(len(squares))])
-    found = np.linalg.lstsq(*both)[0]
+    found = np.linalg.lstsq(*both, rcond=None)[0]
     return found[: len(squares)], found[len(squares) :]
 
 

@@ -180,10 +180,14 @@ def test_what_is_refused(files: dict[str, str]) -> None:
 
 def test_what_the_engine_refuses(literal: Literal) -> None:
     engine, one = engine_of(literal), np.zeros(1, dtype=int)
-    with pytest.raises(ValueError, match=r"must be \(B, M, 2\) of B = 0 episodes; got \(1, 1, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"must be \(B, M, 2\) of B = 0 episodes, M at least 1; got \(1, 1, 2\)"
+    ):
         engine.try_boxes(one, torch.zeros(1, 1, 2))
     engine.start(np.array([3]))
-    with pytest.raises(ValueError, match=r"must be \(B, M, 2\) of B = 1 episodes; got \(1, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"must be \(B, M, 2\) of B = 1 episodes, M at least 1; got \(1, 2\)"
+    ):
         engine.try_boxes(one, torch.zeros(1, 2))
     with pytest.raises(ValueError, match=r"centres of boxes must be in \[0, 1\]"):
         engine.try_boxes(one, torch.full((1, 1, 2), 1.5))
