@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...agents import LearnedSystem, System, find_system
 from ...agents.systems.adafocus_tsm import RandomPlace
-from ...agents.systems.gradient import PlacesByGradient
+from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ...recognizer.files.whole import write_whole
@@ -247,13 +247,17 @@ def _read(jobs: Sequence[SystemJob]) -> list[tuple[System, tuple[str, ...], Path
 
 
 def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
-    """Return the sizes of a system trained by gradient: where π looks at places, those of π."""
+    """Return the sizes of a system trained by gradient: those of π, as far as it has such."""
+    if not isinstance(system, GradientSystem):
+        return LearnerConfig()
     policy = config.policy
     sizes = {"conv_channels": policy.conv_channels, "hidden": policy.hidden}
-    asked = [f"{name}: {size}" for name, size in sizes.items() if size is not None]
-    if not isinstance(system, PlacesByGradient) or not asked:
-        return LearnerConfig()
-    return LearnerConfig(learner=f"{{{', '.join(asked)}}}")
+    asked = [
+        f"{name}: {size}"
+        for name, size in sizes.items()
+        if size is not None and name in system.sizes_by_name
+    ]
+    return LearnerConfig(learner=f"{{{', '.join(asked)}}}") if asked else LearnerConfig()
 
 
 def _cache_of(system: System, config: CompareConfig) -> Path:
