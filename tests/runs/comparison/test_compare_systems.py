@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +26,7 @@ from focusgym.agents.systems.scsampler import SCSAMPLER
 from focusgym.agents.systems.system import Learner
 from focusgym.agents.systems.whole_frames import UNIFORM
 from focusgym.envs import EnvConfig, open_source
+from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import read_classifier
 from focusgym.runs.cli import main
 from focusgym.runs.evaluation.trace import read_played
@@ -192,6 +192,9 @@ def test_systems_beside_designs(root: Path, calls: Calls, compare: Callable[...,
     assert row["group"] == "p12_3x3"
     assert row["verdict"] in ("higher", "lower", "not apart")
     assert row["difference"]["final_accuracy"]["over_videos"]
+    train = FeatureCache.open(root / "cache", "p12_3x3").split("train")
+    told = f"increments: 2 epochs, {2 * 4 * len(train)} decisions for each training and seed"
+    assert any(note.startswith(told) for note in summary["notes"])
     first = [row for row in summary["rows"] if row["label"] == "increments"]
     assert first[0]["final_accuracy"] == before["rows"][0]["final_accuracy"]
 
@@ -229,9 +232,8 @@ def test_cubes_beside_the_same_by_reinforcement(
     assert all(0.25 <= rows[label]["kept_share"] <= 0.5 for label in prices)
     notes = " ".join(summary["notes"])
     assert "Approximate: what adafocus_v3 looked at was interpolated between" in notes
-    assert re.search(
-        r"2 settings without an environment, \d+ epochs each: [^.;]*adafocus_v3", notes
-    )
+    passes = "2 settings without an environment, 1 epoch each at a learning rate of 0.002"
+    assert f"{passes}: adafocus_v3;" in notes
 
 
 def test_several_labels(
