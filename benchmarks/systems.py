@@ -120,19 +120,21 @@ def fit_from_pixels(args: argparse.Namespace, videos: Path) -> list[Path]:
     """Train AdaFocusV2, AdaFocusV3 and AFNet from pixels, once each; return their runs."""
     encoders = args.quickstart / "encoders"
     begun = ["--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local"]
-    wanted: dict[str, tuple[str, list[object]]] = {
-        "end-to-end": ("digits_v2", []),
-        "cubes": ("digits_v3", ["--steps", STEPS, "--cubes", STEPS // 2, *begun]),
-        "afnet": ("afnet_digits", ["--steps", STEPS]),
+    base = args.out / "pixels" / "afnet_base"  # whose gates keep all
+    tuned = ["--weights", base, "--epochs", 8, "--lr-afnet", 0.008, "--lr-gates", 0.04]
+    wanted: dict[str, tuple[str, str, list[object]]] = {
+        "v2": ("end-to-end", "digits_v2", []),
+        "v3": ("cubes", "digits_v3", ["--steps", STEPS, "--cubes", STEPS // 2, *begun]),
+        "afnet_base": ("afnet", "afnet_digits", ["--steps", STEPS, "--ratio", 1]),
+        "afnet": ("afnet", "afnet_digits", ["--steps", STEPS, *tuned]),
     }
-    runs = []
-    for verb, (preset, options) in wanted.items():
-        runs.append(args.out / "pixels" / verb)
-        if not (runs[-1] / "bundle.json").is_file():
-            runs[-1].parent.mkdir(exist_ok=True)
+    for name, (verb, preset, options) in wanted.items():
+        out: Path = args.out / "pixels" / name
+        if not (out / "bundle.json").is_file():
+            out.parent.mkdir(exist_ok=True)
             how = ["--videos", videos, "--preset", preset, "--seed", 0]
-            focusgym("fit", verb, runs[-1], *how, *options)
-    return runs
+            focusgym("fit", verb, out, *how, *options)
+    return [args.out / "pixels" / name for name in wanted if name != "afnet_base"]
 
 
 def print_systems(summary: dict[str, Any]) -> None:
