@@ -6,10 +6,12 @@ quickstart's videos that serves all systems but two: patches for its f_L; whole 
 that take channels from the frame before. A second cache, of clips of one segment and an encoder
 that shifts along their frames, serves TSM and TSM+. Then ``focusgym compare --systems all`` trains
 an f_C for each kind and every system at all of its settings, all of these with as many decisions;
-AdaFocus beside has the epochs of its preset. Behind its table comes the same in Markdown, a line
-for each system, and the static rows that no other static row, nor a mixture of two, lies above, for
-each option and of all. Called again it goes on after what is complete. ``--videos``, ``--epochs``
-and ``--decisions`` make it smaller; what stands behind ``--`` goes to ``focusgym compare``.
+AdaFocus beside has the epochs of its preset; with ``--pixels`` so have AdaFocusV2, AdaFocusV3 and
+AFNet, which are trained from pixels, once, with seed 0, on the same videos. Behind its table comes
+the same in Markdown, a line for each system, and the static rows that no other static row, nor a
+mixture of two, lies above, for each option and of all. Called again it goes on after what is
+complete. ``--videos``, ``--epochs`` and ``--decisions`` make it smaller; what stands behind ``--``
+goes to ``focusgym compare``.
 """
 
 from __future__ import annotations
@@ -114,6 +116,27 @@ def make_caches(args: argparse.Namespace, videos: Path) -> None:
         )
 
 
+def fit_from_pixels(args: argparse.Namespace, videos: Path) -> list[Path]:
+    """Train AdaFocusV2, AdaFocusV3 and AFNet from pixels, once each; return their runs."""
+    encoders = args.quickstart / "encoders"
+    begun = ["--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local"]
+    base = args.out / "pixels" / "afnet_base"  # whose gates keep all
+    tuned = ["--weights", base, "--epochs", 8, "--lr-afnet", 0.008, "--lr-gates", 0.04]
+    wanted: dict[str, tuple[str, str, list[object]]] = {
+        "v2": ("end-to-end", "digits_v2", []),
+        "v3": ("cubes", "digits_v3", ["--steps", STEPS, "--cubes", STEPS // 2, *begun]),
+        "afnet_base": ("afnet", "afnet_digits", ["--steps", STEPS, "--ratio", 1]),
+        "afnet": ("afnet", "afnet_digits", ["--steps", STEPS, *tuned]),
+    }
+    for name, (verb, preset, options) in wanted.items():
+        out: Path = args.out / "pixels" / name
+        if not (out / "bundle.json").is_file():
+            out.parent.mkdir(exist_ok=True)
+            how = ["--videos", videos, "--preset", preset, "--seed", 0]
+            focusgym("fit", verb, out, *how, *options)
+    return [args.out / "pixels" / name for name in wanted if name != "afnet_base"]
+
+
 def print_systems(summary: dict[str, Any]) -> None:
     """Print a line for each system, its settings in the order of the first column, in Markdown."""
     planes = {each["design"]: each["hypervolume"]["value"] for each in summary["plane"]}
@@ -130,10 +153,7 @@ def print_systems(summary: dict[str, Any]) -> None:
         cells = [f"`{design}`" + (f", {knob} {shown}" if len(settings) > 1 else "")]
         cells.append(", ".join(f"{1e3 * row['gmacs_per_video']:.1f}" for row in settings))
         cells.append(", ".join(timed(row) for row in settings))
-        accuracies = ", ".join(number(row["final_accuracy"]["value"]) for row in settings)
-        if len(settings) == 1:
-            accuracies += f" [{span(settings[0]['final_over_videos'])}] {seeds_of(settings[0])}"
-        cells.append(accuracies)
+        cells.append("; ".join(accuracy_of(row) for row in settings))
         adaptive = [row for row in settings if row["gains"]["any"]]
         cells += ["; ".join(gain_of(row, over) for row in adaptive) for over in GAINS]
         cells.append(number(planes.get(design)))
@@ -153,10 +173,13 @@ def gain_of(row: dict[str, Any], over: str) -> str:
     return f"{value} [{', '.join(ends)}]"
 
 
-def seeds_of(row: dict[str, Any]) -> str:
-    """Return the least and the most accurate seed, in percent."""
+def accuracy_of(row: dict[str, Any]) -> str:
+    """Return an accuracy in percent, its interval over videos, and the extremes of seeds."""
+    said = f"{number(row['final_accuracy']['value'])} [{span(row['final_over_videos'])}]"
     scores = row["final_accuracy_by_seed"]
-    return f"({number(min(scores))}–{number(max(scores))})"
+    if len(scores) == 1:
+        return said
+    return f"{said} ({number(min(scores))}–{number(max(scores))})"
 
 
 def print_static(static: list[dict[str, Any]]) -> None:
@@ -189,6 +212,7 @@ def main() -> None:
     parser.add_argument("--decisions", type=int, default=60_000, help="of each training")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--systems", nargs="+", default=["all"])
+    parser.add_argument("--pixels", action="store_true", help="AdaFocusV2, V3 and AFNet beside")
     parser.add_argument("--time", type=int, default=20, help="videos whose time is measured")
     given = sys.argv[1:]
     end = given.index("--") if "--" in given else len(given)
@@ -198,13 +222,14 @@ def main() -> None:
     videos = videos_of(args)
     make_encoders(args, videos)
     make_caches(args, videos)
+    beside = ["--end-to-end", *fit_from_pixels(args, videos)] if args.pixels else []
     compared = args.out / "compare"
     focusgym(
         *("compare", compared, "--preset", "digits", "--cache", args.out / "cache"),
         *("--clips-cache", args.out / "clips", "--reward", "increment_over_random", "--oracle"),
         *("--patch", PATCH.partition(":")[0], "--systems", *args.systems),
         *("--decisions", args.decisions, "--seeds", args.seeds, "--time", args.time),
-        *given[end + 1 :],
+        *(*beside, *given[end + 1 :]),
     )
     summary = json.loads((compared / "results.json").read_text())
     print_systems(summary)

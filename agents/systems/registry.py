@@ -55,9 +55,11 @@ def find_system(name: str) -> System:
     """
     if name not in SYSTEMS and ":" not in name:
         near = ", ".join(get_close_matches(name, SYSTEMS, 5, cutoff=0.0))
+        close = get_close_matches(name, SYSTEMS, 1, cutoff=0.8)
+        hint = f"did you mean {close[0]!r}?" if close else f"the nearest names are {near};"
         raise ValueError(
-            f"there is no system {name!r}: the nearest names are {near}; `focusgym systems` lists "
-            "all, and 'module:attribute' names one of your own"
+            f"there is no system {name!r}: {hint} `focusgym systems` lists all, and "
+            "'module:attribute' names one of your own"
         )
     found = find("system", name, SYSTEMS, trusted=True)
     if not isinstance(found, System):

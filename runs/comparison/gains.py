@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .cells import Cell, other_videos
 from .pairs import Resampling
-from .statistics import Array, interval
+from .statistics import Array, interval, t_interval
 from .table import GAINS
 
 SAME, ANY = GAINS  # over the static rows of the same f_C, and over those of all
@@ -77,12 +77,14 @@ def gains_of(
         static: By label; of these count the ones with all seeds of the row, on the same videos.
         resampling: Where intervals come from: seeds and videos are drawn, each with replacement,
             and all that was measured with a seed in a video stays together, the cost of the row as
-            well. With one seed it is videos alone.
+            well. With one seed it is videos alone. The percentiles of a few drawn seeds are too
+            close together, so the interval reaches as far as Student's over the seeds' gains does,
+            where that is further.
 
     Returns:
         ``same_classifier`` over the static rows of the same f_C, ``any`` over those of all: the
-        ``value``, its ``interval`` (None of one video), and the labels of the one or two rows that
-        it is set ``beside``; or None where there are no static rows.
+        ``value``, its ``interval`` (None of one video and seed), and the labels of the one or two
+        rows that it is set ``beside``; or None where there are no static rows.
     """
     seeds = [cell.seed for cell in row]
     found: dict[str, Any] = {SAME: None, ANY: None}
@@ -106,10 +108,21 @@ def gains_of(
     first = 1
     for name, two in corners.items():
         which = [0, *range(first, first + len(two))]
-        bounds = interval(_gain(drawn[which])).tolist() if values.shape[-1] > 1 else None
-        found[name] = {"value": float(_gain(means[which])), "interval": bounds, "beside": two}
+        bounds = [interval(_gain(drawn[which]))] if values.shape[-1] > 1 else []
+        if len(seeds) > 1:
+            bounds.append(t_interval([_gain(values[which].mean(axis=-1))], [seeds]))
+        found[name] = {
+            "value": float(_gain(means[which])),
+            "interval": _widest(bounds),
+            "beside": two,
+        }
         first += len(two)
     return found
+
+
+def _widest(bounds: Sequence[Array]) -> list[float] | None:
+    """Return the lowest and the highest end of intervals; None where there is none."""
+    return [float(np.min(bounds)), float(np.max(bounds))] if bounds else None
 
 
 def _measured(cell: Cell) -> Array:

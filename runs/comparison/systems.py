@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...agents import LearnedSystem, System, find_system
 from ...agents.systems.adafocus_tsm import RandomPlace
-from ...agents.systems.gradient import PlacesByGradient
+from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ...recognizer.files.whole import write_whole
@@ -30,7 +30,7 @@ from ..options.systems import groups_of_system, own_groups, setting_of, system_o
 from ..training.policy_run import PLAYED, learning_curve, read_results
 from ..training.system_run import run_system
 from .end_to_end import SplitVideos
-from .grid import SPLITS, Group, slug, train_f_c
+from .grid import SPLITS, Group, Job, slug, train_f_c
 from .summary import Cell
 from .times import milliseconds
 
@@ -189,31 +189,60 @@ def _decides_nothing(system: System) -> bool:
     return not system.learns or isinstance(system, RandomPlace)
 
 
-def budget(jobs: Sequence[SystemJob]) -> list[str]:
-    """Return in words what each system was given, and that nothing was selected."""
+def budget(jobs: Sequence[SystemJob], designs: Sequence[Job] = ()) -> list[str]:
+    """Return in words what each system was given, what the designs beside, and what is selected.
+
+    Args:
+        jobs: Of the systems.
+        designs: Cells of reward designs.
+
+    Raises:
+        CacheError: If the cache of the designs cannot be opened.
+    """
     trials: dict[str, str] = {}
     labels: dict[str, set[str]] = {}
     for job in jobs:
         labels.setdefault(job.system.name, set()).add(job.label)
     for job in jobs:
         system, n_settings = job.system, len(labels[job.system.name])
-        settings = f"{n_settings} setting{'' if n_settings == 1 else 's'}"
+        settings = _times(n_settings, "setting")
         if isinstance(system, LearnedSystem):
             trials[system.name] = f"{settings} with {system.learner.decisions:,} decisions each"
         elif not _decides_nothing(system):
-            epochs = getattr(system, "epochs", None)
-            passes = "" if epochs is None else f", {epochs} epochs each"
+            epochs, rate = getattr(system, "epochs", None), getattr(system, "lr", None)
+            passes = "" if epochs is None else f", {_times(epochs, 'epoch')} each"
+            passes += "" if rate is None else f" at a learning rate of {rate:g}"
             trials[system.name] = f"{settings} without an environment{passes}"
-    if not trials:
-        return []
     alike: dict[str, list[str]] = {}
     for name, what in trials.items():
         alike.setdefault(what, []).append(name)
     given = "; ".join(f"{what}: {', '.join(names)}" for what, names in alike.items())
-    return [
+    said = (
         f"The budget of systems that learn, for every seed: {given}. Each setting has a row of its "
-        "own: none was selected by what it did in the test videos."
+        "own: none was selected by what it did in the test videos. A training by gradient keeps "
+        "the epoch that is best in the validation videos, if its system does not say otherwise, "
+        "and one in an environment its last weights."
+    )
+    return ([said] if trials else []) + (_budget_of_designs(designs) if jobs else [])
+
+
+def _budget_of_designs(designs: Sequence[Job]) -> list[str]:
+    """Return in words what each training of the reward designs was given."""
+    if not designs:
+        return []
+    first, names = designs[0], dict.fromkeys(job.design for job in designs)
+    cache = FeatureCache.open(first.group.cache, first.group.name)
+    epochs = first.config.policy.epochs
+    decisions = epochs * len(cache.split("train")) * cache.steps
+    return [
+        f"{', '.join(names)}: {_times(epochs, 'epoch')}, {decisions:,} decisions for each "
+        f"training and seed, at a learning rate of {first.config.policy.lr:g}. That need not be "
+        "what systems have."
     ]
+
+
+def _times(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def approximations(jobs: Sequence[SystemJob]) -> list[str]:
@@ -247,13 +276,17 @@ def _read(jobs: Sequence[SystemJob]) -> list[tuple[System, tuple[str, ...], Path
 
 
 def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
-    """Return the sizes of a system trained by gradient: where π looks at places, those of π."""
+    """Return the sizes of a system trained by gradient: those of π, as far as it has such."""
+    if not isinstance(system, GradientSystem):
+        return LearnerConfig()
     policy = config.policy
     sizes = {"conv_channels": policy.conv_channels, "hidden": policy.hidden}
-    asked = [f"{name}: {size}" for name, size in sizes.items() if size is not None]
-    if not isinstance(system, PlacesByGradient) or not asked:
-        return LearnerConfig()
-    return LearnerConfig(learner=f"{{{', '.join(asked)}}}")
+    asked = [
+        f"{name}: {size}"
+        for name, size in sizes.items()
+        if size is not None and name in system.sizes_by_name
+    ]
+    return LearnerConfig(learner=f"{{{', '.join(asked)}}}") if asked else LearnerConfig()
 
 
 def _cache_of(system: System, config: CompareConfig) -> Path:

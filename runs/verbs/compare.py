@@ -136,7 +136,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                 *fixed_cells(groups, config, device),
             ]
             cells += system_cells(systems, groups)
-            notes = budget(systems) + approximations(systems) + left_out
+            notes = budget(systems, jobs) + approximations(systems) + left_out
             if jobs and systems:
                 notes += [
                     "Systems have an f_C of their own kind, the encoders of what they read, and "

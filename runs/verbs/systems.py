@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,8 @@ from ...agents import find_system
 from ...agents.systems.registry import SYSTEMS
 from ..configs.systems import SystemsConfig
 from ..options.parse import tell
+
+_PACKAGE = Path(__file__).parents[2]
 
 
 class _Other(NamedTuple):
@@ -48,6 +49,62 @@ _BEHIND = {
     ),
 }
 
+_ENVIRONMENT, _NETWORK = "envs/tasks", "recognizer/policies"
+_CLIP = (
+    "agents/clip_actor.py",
+    "envs/engine/clips.py",
+    f"{_ENVIRONMENT}/clip.py",
+    f"{_NETWORK}/clips.py",
+)
+_ATTENTION = f"{_NETWORK}/attention.py"
+_SHIFT = ("recognizer/encoders/shift.py",)
+# Files of the package, and patterns of such, that are there for one publication.
+OWN_FILES: dict[str, tuple[str, ...]] = {
+    "adafocus": (
+        "agents/ppo/*.py",
+        "agents/train.py",
+        "agents/validation.py",
+        f"{_ENVIRONMENT}/adafocus.py",
+        f"{_NETWORK}/policy.py",
+    ),
+    "adafocus_plus": ("agents/budget.py", "agents/ppo/dual.py"),
+    "tsm": _SHIFT,
+    "tsm_plus": _SHIFT,
+    "frameexit": (f"{_ENVIRONMENT}/exits.py",),
+    "adafocus_tsm": ("agents/clips.py", "envs/engine/clips.py", f"{_NETWORK}/clips.py"),
+    "adafocus_tsm_ppo": _CLIP,
+    "adafocus_tsm_gaussian": _CLIP,
+    "adafocus_v2": ("agents/centers.py", f"{_NETWORK}/centers.py"),
+    "adafocus_v2_ppo": (f"{_ENVIRONMENT}/boxes.py",),
+    "adafocus_v2_sac": (f"{_ENVIRONMENT}/boxes.py",),
+    "adafocus_v3": ("agents/cubes.py", f"{_NETWORK}/cubes.py"),
+    "adafocus_v3_ppo": ("agents/cube_actor.py", f"{_ENVIRONMENT}/cubes.py"),
+    "adafuse": ("recognizer/encoders/masks.py",),
+    "listentolook": ("agents/attention.py", _ATTENTION),
+    "videoiq": ("recognizer/encoders/quantised.py",),
+    "frame_glimpses": (f"{_ENVIRONMENT}/glimpses.py",),
+    "multi_agent": (f"{_ENVIRONMENT}/pointers.py",),
+    "end_to_end": (
+        f"{_NETWORK}/centers.py",
+        "recognizer/stages/end_to_end.py",
+        "runs/training/end_to_end_run.py",
+    ),
+    "cubes": (
+        f"{_NETWORK}/cubes.py",
+        "recognizer/pipeline/cubes.py",
+        "recognizer/places/cubes.py",
+        "recognizer/stages/cubes.py",
+        "recognizer/stages/deep_features.py",
+        "runs/training/cubes_run.py",
+    ),
+    "afnet": (
+        "recognizer/afnet/*.py",
+        "recognizer/pipeline/afnet*.py",
+        "recognizer/stages/afnet.py",
+        "runs/training/afnet_*.py",
+    ),
+}
+
 
 def list_systems(config: SystemsConfig) -> dict[str, Any]:
     """Print a line for each system: its name, what it decides, and the publication.
@@ -55,12 +112,16 @@ def list_systems(config: SystemsConfig) -> dict[str, Any]:
     Of those that have a verb of their own there is also the command.
 
     Returns:
-        By name what it ``decides``, its ``source`` and the ``command`` that trains it; of those
-        that ``focusgym train --system`` knows also what it trades accuracy for cost by (``knob``,
-        empty if nothing), at which ``settings`` it is compared, and how many ``lines`` it needs,
-        see `lines_of`.
+        By name what it ``decides``, its ``source``, the ``command`` that trains it and how many
+        ``lines`` it needs, see `lines_of`; of those that ``focusgym train --system`` knows also
+        what it trades accuracy for cost by (``knob``, empty if nothing), and at which ``settings``
+        it is compared.
     """
-    found: dict[str, Any] = {name: each._asdict() for name, each in _BEFORE.items()}
+
+    def others(of: dict[str, _Other]) -> dict[str, Any]:
+        return {name: each._asdict() | {"lines": lines_of(name)} for name, each in of.items()}
+
+    found = others(_BEFORE)
     for name, place in SYSTEMS.items():
         system = find_system(name)
         found[name] = {
@@ -71,7 +132,7 @@ def list_systems(config: SystemsConfig) -> dict[str, Any]:
             "settings": list(system.settings),
             "lines": lines_of(name, place),
         }
-    found |= {name: each._asdict() for name, each in _BEHIND.items()}
+    found |= others(_BEHIND)
     if config.json:
         tell(json.dumps(found))
     else:
@@ -82,22 +143,28 @@ def list_systems(config: SystemsConfig) -> dict[str, Any]:
     return found
 
 
-def lines_of(name: str, place: str) -> dict[str, int]:
+def lines_of(name: str, place: str | None = None) -> dict[str, int]:
     """Return how many lines of files a system has of its own, comments and blank ones too.
 
     Args:
         name: Of the system, and of its preset.
-        place: Of its recipe, ``module:attribute``. Recipes of one paper share a module, which is
-            counted for each of them.
+        place: Of its recipe, ``module:attribute``; None for what a verb of its own runs. Recipes of
+            one paper share a module, which is counted for each of them.
 
     Returns:
-        Of the ``recipe``, its module, and of its ``preset``. Environments, networks and trainings
-        that it has in common with others are counted in none.
+        Of the ``recipe``, its module, and of its ``preset``, where there is a recipe; and of
+        ``own``, environments, networks and trainings that are there for its paper, even where a
+        later one uses a part of them. What several papers have in common is counted in none.
     """
+    own = {file for pattern in OWN_FILES.get(name, ()) for file in _PACKAGE.glob(pattern)}
+    found = {"own": sum(_length(file) for file in own)}
+    if place is None:
+        return found
     module = import_module(place.partition(":")[0])
     assert module.__file__ is not None
-    texts = {
-        "recipe": Path(module.__file__).read_text(encoding="utf-8"),
-        "preset": (files("focusgym.runs.presets") / f"{name}.yaml").read_text(encoding="utf-8"),
-    }
-    return {what: len(text.splitlines()) for what, text in texts.items()}
+    preset = _PACKAGE / "runs" / "presets" / f"{name}.yaml"
+    return {"recipe": _length(Path(module.__file__)), "preset": _length(preset)} | found
+
+
+def _length(file: Path) -> int:
+    return len(file.read_text(encoding="utf-8").splitlines())

@@ -148,7 +148,7 @@ def test_by_name_or_by_its_place() -> None:
     sys.modules.setdefault("test_systems", sys.modules[__name__])
     assert find_system(f"{__name__}:OWN") is FRAMEEXIT
     with pytest.raises(
-        ValueError, match="no system 'frame_exit': the nearest names are frameexit, "
+        ValueError, match="no system 'frame_exit': did you mean 'frameexit'\\? `focusgym systems`"
     ):
         find_system("frame_exit")
     with pytest.raises(ValueError, match="an instance of .*System; got 'os:sep', which is '/'"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +17,16 @@ from sklearn.metrics import average_precision_score
 from support import add_frames, write_cache
 
 from focusgym.agents import read_segments
+from focusgym.agents.systems.adafocus_v2 import ADAFOCUS_V2_PPO, ADAFOCUS_V2_SAC
 from focusgym.agents.systems.adafocus_v3 import ADAFOCUS_V3
+from focusgym.agents.systems.gates import FRAMEEXIT_GATES
+from focusgym.agents.systems.listentolook import LISTENTOLOOK
+from focusgym.agents.systems.lite_eval import LITE_EVAL_GATES
+from focusgym.agents.systems.scsampler import SCSAMPLER
+from focusgym.agents.systems.system import Learner
 from focusgym.agents.systems.whole_frames import UNIFORM
 from focusgym.envs import EnvConfig, open_source
+from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import read_classifier
 from focusgym.runs.cli import main
 from focusgym.runs.evaluation.trace import read_played
@@ -30,6 +37,15 @@ TINY = ("--seeds=1", "--decisions=30", f"--learner={LEARNER}")
 OWN = UNIFORM  # found by its place below
 CENTRAL = replace(UNIFORM, name="central", settings=(1.0,))  # likewise
 CUBES = replace(ADAFOCUS_V3, conv_channels=2, hidden=5, epochs=1)  # likewise
+_SMALL = {"n_steps": 5, "batch_size": 5, "n_epochs": 1}
+_FEW = {"learning_starts": 5, "batch_size": 5, "buffer_size": 100}
+V2_PPO = replace(ADAFOCUS_V2_PPO, learner=Learner(policy="MlpPolicy", n_envs=3, keywords=_SMALL))
+V2_SAC = replace(ADAFOCUS_V2_SAC, learner=Learner("SAC", "MlpPolicy", n_envs=3, keywords=_FEW))
+NOISY = replace(LITE_EVAL_GATES, settings=(0.5,), epochs=2)
+RANKED = replace(SCSAMPLER, settings=(0.5,), epochs=2)
+ATTENTIVE = replace(LISTENTOLOOK, settings=(0.5,), epochs=2)
+GATED = replace(FRAMEEXIT_GATES, settings=(0.2,))
+EVERY_KIND = ("V2_PPO", "V2_SAC", "NOISY", "RANKED", "ATTENTIVE", "GATED")
 PRICES = ("price 0.05", "price 0.1", "price 0.2", "price 0.5")
 
 
@@ -148,11 +164,18 @@ def test_static_rows_are_f_c_on_those_segments(root: Path, compare: Callable[...
 
 @pytest.mark.usefixtures("no_page")
 def test_a_seed_fixes_every_figure(root: Path, compare: Callable[..., Any]) -> None:
-    """Trained twice in two folders."""
-    asked = ("--reward", "--seeds=1", "--systems", "adafocus_v2_ppo", *TINY)
+    """Trained twice in two folders: by PPO, SAC, gradient, with noise, and on labels."""
+    sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
+    names = [f"{__name__}:{name}" for name in EVERY_KIND]
+    asked = ("--reward", "--seeds=1", "--decisions=30", "--systems", *names)
     assert compare("a", *asked) == compare("b", *asked)
-    cell = "cells/systems/adafocus_v2_ppo/seed-0/played.npz"
-    assert (root / "a" / cell).read_bytes() == (root / "b" / cell).read_bytes()
+    cells = sorted((root / "a" / "cells").rglob("played.npz"))
+    assert len(cells) == len(EVERY_KIND)
+    for cell in cells:
+        assert cell.read_bytes() == (root / "b" / cell.relative_to(root / "a")).read_bytes()
+    for name in ("scsampler", "lite_eval_gates", "listentolook"):
+        recipe = json.loads((root / "a/cells/systems" / name / "seed-0/recipe.json").read_text())
+        assert recipe["hidden"] == 6, "the width that the comparison gives all policies"
 
 
 @pytest.mark.usefixtures("no_page")
@@ -169,6 +192,9 @@ def test_systems_beside_designs(root: Path, calls: Calls, compare: Callable[...,
     assert row["group"] == "p12_3x3"
     assert row["verdict"] in ("higher", "lower", "not apart")
     assert row["difference"]["final_accuracy"]["over_videos"]
+    train = FeatureCache.open(root / "cache", "p12_3x3").split("train")
+    told = f"increments: 2 epochs, {2 * 4 * len(train)} decisions for each training and seed"
+    assert any(note.startswith(told) for note in summary["notes"])
     first = [row for row in summary["rows"] if row["label"] == "increments"]
     assert first[0]["final_accuracy"] == before["rows"][0]["final_accuracy"]
 
@@ -206,9 +232,8 @@ def test_cubes_beside_the_same_by_reinforcement(
     assert all(0.25 <= rows[label]["kept_share"] <= 0.5 for label in prices)
     notes = " ".join(summary["notes"])
     assert "Approximate: what adafocus_v3 looked at was interpolated between" in notes
-    assert re.search(
-        r"2 settings without an environment, \d+ epochs each: [^.;]*adafocus_v3", notes
-    )
+    passes = "2 settings without an environment, 1 epoch each at a learning rate of 0.002"
+    assert f"{passes}: adafocus_v3;" in notes
 
 
 def test_several_labels(

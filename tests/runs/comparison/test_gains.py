@@ -67,14 +67,18 @@ STATIC = {name: StaticRow.of(row) for name, row in _CELLS.items()}
 
 
 def test_a_gain_by_hand_and_its_interval_by_all_draws() -> None:
-    """Between two static rows, and seeds, videos and costs drawn in all ways."""
-    ours = cells("row", [[1, 1, 0], [1, 1, 1]], [[1, 2, 3], [1, 1, 1]], "ours")  # 5/6 for 1.5
+    """Between two static rows, and seeds, videos and costs drawn in all ways.
+
+    Both seeds gain 1/6, so that Student's interval over seeds adds nothing.
+    """
+    spent = np.array([[1, 2, 3], [1, 1, 2.5]])
+    ours = cells("row", [[1, 1, 0], [1, 0, 1]], spent, "ours")  # 2/3 for 1.75
     found = gains_of(ours, STATIC, RESAMPLING)
-    assert found["same_classifier"]["value"] == pytest.approx(5 / 6 - (1 / 3 + 0.25 * (1 / 2)))
+    assert found["same_classifier"]["value"] == pytest.approx(2 / 3 - (1 / 3 + 0.375 * (1 / 2)))
     assert found["same_classifier"]["beside"] == ["cheap", "dear"]
-    assert found["any"]["value"] == pytest.approx(5 / 6 - (1 / 3 + 0.5 * (1 / 2)))
+    assert found["any"]["value"] == pytest.approx(2 / 3 - (1 / 3 + 0.75 * (1 / 2)))
     assert found["any"]["beside"] == ["cheap", "other"]
-    right, spent = np.array([cell.outcome[0] for cell in ours]), np.array([[1, 2, 3], [1, 1, 1]])
+    right = np.array([cell.outcome[0] for cell in ours])
     low, high = (np.array([c.outcome[0] for c in _CELLS[name]]) for name in ("cheap", "dear"))
     gains: list[float] = []
     for seeds in itertools.product(range(2), repeat=2):
@@ -91,7 +95,10 @@ def test_a_gain_by_hand_and_its_interval_by_all_draws() -> None:
 def test_beyond_the_ends_and_where_nothing_is_beside() -> None:
     rich = cells("rich", [[1, 1, 1], [1, 1, 1]], 9, "ours")
     poor = cells("poor", [[0, 0, 0], [0, 1, 0]], 0.5, "no such")
-    assert gains_of(rich, STATIC, RESAMPLING)["same_classifier"]["beside"] == ["dear"]
+    over_dear = gains_of(rich, STATIC, RESAMPLING)["same_classifier"]
+    assert over_dear["beside"] == ["dear"]
+    # Seeds gain 1/3 and 0, so the standard error is 1/6; 12.706 is Student's t of 95 % for two.
+    assert over_dear["interval"] == pytest.approx([(1 - 12.706) / 6, (1 + 12.706) / 6], abs=1e-4)
     found = gains_of(poor, STATIC, RESAMPLING)
     assert found["same_classifier"] is None
     assert found["any"]["beside"] == ["cheap"]

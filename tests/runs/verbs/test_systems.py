@@ -17,6 +17,7 @@ from focusgym.runs.comparison.systems import every_system
 from focusgym.runs.configs.compare import ClassifierFitConfig, CompareConfig
 from focusgym.runs.configs.train import PolicyTrainingConfig, SkipConfig
 from focusgym.runs.options.systems import groups_of_system
+from focusgym.runs.verbs.systems import OWN_FILES
 
 PACKAGE = Path(focusgym.__file__).parent
 
@@ -35,7 +36,16 @@ def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["gru"]["command"] == "focusgym train OUT --preset gru"
     arnet = [PACKAGE / "agents/systems/arnet.py", PACKAGE / "runs/presets/arnet.yaml"]
     lines = [path.read_bytes().count(b"\n") for path in arnet]
-    assert [*found["arnet"]["lines"].values()] == lines
+    assert [*found["arnet"]["lines"].values()] == [*lines, 0]
+    of_two = [PACKAGE / "agents/attention.py", PACKAGE / "recognizer/policies/attention.py"]
+    lines = [path.read_bytes().count(b"\n") for path in of_two]
+    assert found["listentolook"]["lines"]["own"] == sum(lines)
+    assert found["afnet"]["lines"].keys() == {"own"}
+
+
+def test_files_that_are_counted_are_there() -> None:
+    for patterns in OWN_FILES.values():
+        assert all([*PACKAGE.glob(pattern)] for pattern in patterns), patterns
 
 
 def config_of(cache: Path) -> CompareConfig:
