@@ -23,12 +23,13 @@ def write(out: Path, content: str, read: Path | None = None) -> str:
     return str(out)
 
 
-def taken() -> tuple[dict[str, float], int]:
-    """Return what Ray has given the unit, and how many threads torch uses."""
+def taken() -> tuple[dict[str, float], int, int]:
+    """Return what Ray has given the unit, how many threads torch uses, and the process."""
     import ray
     import torch
 
-    return ray.get_runtime_context().get_assigned_resources(), torch.get_num_threads()
+    given = ray.get_runtime_context().get_assigned_resources()
+    return given, torch.get_num_threads(), os.getpid()
 
 
 def wait(notes: Path, name: str, go: Path) -> str:

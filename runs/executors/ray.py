@@ -87,7 +87,9 @@ class RayExecutor:
         if not units:
             return {}
         ray = self._join()
-        anywhere = ray.remote(max_retries=0)(work)
+        # A process that has computed on a GPU keeps its memory, and the first GPU that it was given.
+        once = {"max_calls": 1} if self._gpus else {}
+        anywhere = ray.remote(max_retries=0, **once)(work)
         head, sent = Head(os.getcwd()), ray.put(_pickled(function))
         waiting = [*units][::-1]
         begun = dict.fromkeys(units, 0)
