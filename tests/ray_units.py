@@ -23,13 +23,13 @@ def write(out: Path, content: str, read: Path | None = None) -> str:
     return str(out)
 
 
-def taken() -> tuple[dict[str, float], int, int]:
-    """Return what Ray has given the unit, how many threads torch uses, and the process."""
+def taken() -> tuple[dict[str, float], int, int, str | None]:
+    """Return what Ray has given the unit, torch's threads, the process, and the GPUs it may see."""
     import ray
     import torch
 
     given = ray.get_runtime_context().get_assigned_resources()
-    return given, torch.get_num_threads(), os.getpid()
+    return given, torch.get_num_threads(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def wait(notes: Path, name: str, go: Path) -> str:

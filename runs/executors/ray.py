@@ -21,6 +21,7 @@ from .units import ExecutorError, Unit, check_failures
 _AHEAD = 2  # units that are given out for each CPU, so that none waits for this process
 _LOOK_S = 5.0  # between looks at how large the cluster is
 _ENVIRONMENT = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # of processes that do units
+_NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # else --device auto finds those that Ray gives to others
 
 
 class RayExecutor:
@@ -90,6 +91,7 @@ class RayExecutor:
         # A process that has computed on a GPU keeps its memory, and the first GPU that it was given.
         once = {"max_calls": 1} if self._gpus else {}
         anywhere = ray.remote(max_retries=0, **once)(work)
+        environment = _ENVIRONMENT if self._gpus else _ENVIRONMENT | _NO_GPU
         head, sent = Head(os.getcwd()), ray.put(_pickled(function))
         waiting = [*units][::-1]
         begun = dict.fromkeys(units, 0)
@@ -104,7 +106,7 @@ class RayExecutor:
                 task = anywhere.options(
                     num_cpus=self._cpus,
                     num_gpus=self._gpus,
-                    runtime_env={"env_vars": _ENVIRONMENT},
+                    runtime_env={"env_vars": environment},
                 )
                 while waiting and len(running) < self._at_once:
                     name = waiting.pop()
