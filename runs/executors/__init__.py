@@ -25,11 +25,11 @@ def executor_of(
         device: Where a unit computes, as of ``--device``.
         root: Folder of all that units leave and read of one another; None if they leave nothing.
         jobs: Units at a time; None for one per core.
-        one_cpu: Whether a unit on a GPU takes one CPU, and leaves the others of its node.
+        one_cpu: Whether a unit on a GPU leaves the CPUs of its node to tasks that decode.
 
     Raises:
         ExecutorError: If a device does not go together with a cluster, or is the CPU where a share
-            of a GPU is asked for.
+            of a GPU, or decoding for GPUs, is asked for; or if no CPU of the cluster could decode.
     """
     if config.executor == "local":
         return nullcontext(LocalExecutor(jobs))
@@ -42,5 +42,10 @@ def executor_of(
         raise ExecutorError(
             f"--gpu-share {config.gpu_share}: units compute on the CPU here, for --device or the "
             "cache says so: leave it out"
+        )
+    if device == "cpu" and one_cpu:
+        raise ExecutorError(
+            "--decoders: parts compute on the CPU here, for --device says so, or finds no GPU: "
+            "leave it out, and all CPUs decode; or give --device cuda"
         )
     return RayExecutor(config, root, jobs, device == "cuda", one_cpu)

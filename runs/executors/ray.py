@@ -46,7 +46,7 @@ class RayExecutor:
             root: Folder of all that units leave and read of one another.
             jobs: Units at a time; None for as many as the cluster has CPUs or GPUs for.
             gpu: Whether a unit takes a share of a GPU.
-            one_cpu: Whether it then takes one CPU, and not those that go with its share.
+            one_cpu: Whether it then leaves those that go with its share to tasks that decode.
         """
         self._config = config
         self._root = None if root is None else root.resolve()
@@ -103,8 +103,10 @@ class RayExecutor:
             while waiting or running:
                 self._look(bar, sum(times - 1 for times in begun.values() if times > 1))
                 there = replace(head, cpus=self._cpus)
+                # Whoever waits for tasks that decode must hold no CPU that they wait for: Ray lends
+                # a waiting task's CPU to others only if it waits in its main thread.
                 task = anywhere.options(
-                    num_cpus=self._cpus,
+                    num_cpus=0 if self._one_cpu else self._cpus,
                     num_gpus=self._gpus,
                     runtime_env={"env_vars": environment},
                 )
@@ -178,6 +180,11 @@ class RayExecutor:
             return
         self._looked_s = time.monotonic()
         there, nodes = self._ray.cluster_resources(), self._ray.nodes()
+        if self._one_cpu and not there.get("CPU"):
+            raise ExecutorError(
+                "--decoders: the cluster has no CPU that could decode: add a node with CPUs, or "
+                "start one with another `ray start --num-cpus`"
+            )
         self._nodes = sum(node["Alive"] for node in nodes)
         self._cpus = 1 if self._one_cpu else cpus_of_unit(nodes, self._gpus)
         slots = there.get("GPU", 0) / self._gpus if self._gpus else there.get("CPU", 0)

@@ -109,6 +109,8 @@ def test_ray_chooses_the_gpu() -> None:
         executor_of(ExecutorConfig("ray"), "cuda:1")
     with pytest.raises(ExecutorError, match="--gpu-share 2.0: units compute on the CPU here"):
         executor_of(ExecutorConfig("ray", gpu_share=2.0), "cpu")
+    with pytest.raises(ExecutorError, match="--decoders: parts compute on the CPU here"):
+        executor_of(ExecutorConfig("ray"), "cpu", one_cpu=True)
 
 
 @pytest.mark.usefixtures("has_ray")

@@ -290,13 +290,20 @@ def test_a_cache_is_the_same_whatever_becomes_of_a_node(
     assert one == many
     assert not parts.exists()
     main(["cache", "verify", str(tmp_path / "many"), "--sample", "2", *on_ray])
-    # Decoded by tasks on other CPUs, as is asked for where a part has a GPU.
+    # Decoded by tasks on other CPUs, for as many parts at a time as there are such CPUs.
+    config, node = ExecutorConfig("ray", gpu_share=0.25), {"num_cpus": 0, "num_gpus": 1}
+    monkeypatch.setattr(
+        "focusgym.runs.verbs.cache.executor_of",
+        lambda *_: RayExecutor(config, parts, gpu=True, one_cpu=True),
+    )
     monkeypatch.setattr(
         "focusgym.runs.verbs.cache.build_apart",
         lambda *given, **options: caches.build_apart(*given, **{**options, "decoders": 2}),
     )
     monkeypatch.setattr(caches, "merge_shards", merge)
-    main([*build, str(tmp_path / "fed"), *on_ray, "--shards", "1"])
+    added = cluster.add_node(object_store_memory=SMALL_STORE, **node)
+    main([*build, str(tmp_path / "fed"), *on_ray, "--shards", "4"])
+    cluster.remove_node(added)
     assert _content(tmp_path / "fed") == one
     gone = _decoded(Clip(str(tmp_path / "gone.mp4"), "gone"), FrameConfig(2, 64, None), None, 0)
     assert isinstance(gone, VideoError), "which travels as it is"
