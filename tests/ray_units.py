@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from focusgym.runs.comparison import grid
+from focusgym.runs.executors.units import LostError
 
 
 def note(path: Path, text: object) -> None:
@@ -60,3 +61,9 @@ def die(notes: Path) -> None:
     """Note that it was begun, and end without a word."""
     note(notes / "died", os.getpid())
     os._exit(3)
+
+
+def lose(notes: Path) -> None:
+    """Note that it was begun, and say that what it needs of another node is gone."""
+    note(notes / "lost", os.getpid())
+    raise LostError("clip.mp4 was not decoded")

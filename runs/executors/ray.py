@@ -88,7 +88,7 @@ class RayExecutor:
         if not units:
             return {}
         ray = self._join()
-        # A process that has computed on a GPU keeps its memory, and the first GPU that it was given.
+        # A process that has computed on a GPU keeps memory there, and the first GPU it was given.
         once = {"max_calls": 1} if self._gpus else {}
         anywhere = ray.remote(max_retries=0, **once)(work)
         environment = _ENVIRONMENT if self._gpus else _ENVIRONMENT | _NO_GPU
@@ -122,11 +122,11 @@ class RayExecutor:
                     except ray.exceptions.RayError as error:
                         # A task itself raises nothing, unless the node lacks focusgym.
                         is_lost = not isinstance(error, ray.exceptions.RayTaskError)
-                        if is_lost and begun[name] <= self._config.retries:
-                            waiting.append(name)
-                            continue
                         why = _lost(error, begun[name]) if is_lost else _refused(error)
-                        became = Done(failure=why)
+                        became = Done(failure=why, is_lost=is_lost)
+                    if became.is_lost and begun[name] <= self._config.retries:
+                        waiting.append(name)
+                        continue
                     self._take(became, units[name])
                     if became.failure:
                         failures[name] = became.failure
