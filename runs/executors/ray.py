@@ -187,8 +187,8 @@ class RayExecutor:
             )
         self._nodes = sum(node["Alive"] for node in nodes)
         self._cpus = 1 if self._one_cpu else cpus_of_unit(nodes, self._gpus)
-        slots = there.get("GPU", 0) / self._gpus if self._gpus else there.get("CPU", 0)
-        self._at_once = self._jobs or max(1, _AHEAD * int(slots))
+        slots = gpu_slots(nodes, self._gpus) if self._gpus else int(there.get("CPU", 0))
+        self._at_once = self._jobs or max(1, _AHEAD * slots)
         shown = [f"{self._nodes} node{'' if self._nodes == 1 else 's'}"]
         shown += [f"{again} begun again"] if again else []
         shown += [] if slots else [f"waiting for a {'GPU' if self._gpus else 'CPU'}"]
@@ -238,6 +238,19 @@ def cpus_of_unit(nodes: Iterable[Mapping[str, Any]], gpus: float) -> int:
     there = [node["Resources"] for node in nodes if node["Alive"]] if gpus else []
     per_gpu = [has.get("CPU", 0) / has["GPU"] for has in there if has.get("GPU")]
     return max(1, int(gpus * min(per_gpu, default=0)))
+
+
+def gpu_slots(nodes: Iterable[Mapping[str, Any]], gpus: float) -> int:
+    """Return how many units run at a time: none has GPUs of two nodes, or shares of two GPUs.
+
+    Args:
+        nodes: As Ray lists them.
+        gpus: That a unit takes, a share of one or a whole number.
+    """
+    there = [int(node["Resources"].get("GPU", 0)) for node in nodes if node["Alive"]]
+    if gpus >= 1:
+        return sum(n // int(gpus) for n in there)
+    return sum(there) * int(1 / gpus + 1e-9)  # 1 / (1 / 49) is rounded
 
 
 def _pickled(value: Any, root: Path | None = None) -> bytes:

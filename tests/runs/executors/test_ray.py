@@ -27,7 +27,7 @@ from focusgym.runs.comparison import grid
 from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.executors import caches, decoding
 from focusgym.runs.executors.local import in_turn
-from focusgym.runs.executors.ray import RayExecutor, _refused, cpus_of_unit
+from focusgym.runs.executors.ray import RayExecutor, _refused, cpus_of_unit, gpu_slots
 from focusgym.runs.executors.units import ExecutorError, FailedError, Unit
 
 pytest.importorskip("ray", reason='Ray is not installed: pip install ".[ray]"')
@@ -198,6 +198,9 @@ def test_a_unit_takes_the_cpus_of_its_share_of_a_gpu(cluster: Any) -> None:
     assert cpus_of_unit(nodes(large) + nodes(small, alive=False), 1) == 12
     assert cpus_of_unit(nodes(small), 0.1) == 1
     assert cpus_of_unit(nodes(large), 0) == cpus_of_unit(nodes({"CPU": 8.0}), 1) == 1
+    assert gpu_slots(nodes(large, small, small), 2) == 4  # those of the small ones go unused
+    assert gpu_slots(nodes(large, {"CPU": 64.0}) + nodes(small, alive=False), 1) == 8
+    assert [gpu_slots(nodes(large), share) for share in (0.3, 0.1, 0.6)] == [24, 80, 8]
 
 
 def test_what_is_sent_again_leaves_nothing(tmp_path: Path) -> None:
