@@ -17,6 +17,7 @@ def executor_of(
     root: Path | None = None,
     jobs: int | None = None,
     one_cpu: bool = False,
+    may_lack_gpu: bool = False,
 ) -> AbstractContextManager[Executor]:
     """Return what does units, as options say it, for a block.
 
@@ -26,6 +27,7 @@ def executor_of(
         root: Folder of all that units leave and read of one another; None if they leave nothing.
         jobs: Units at a time; None for one per core.
         one_cpu: Whether a unit on a GPU leaves the CPUs of its node to tasks that decode.
+        may_lack_gpu: Whether a unit computes on CPUs where no node of the cluster has a GPU.
 
     Raises:
         ExecutorError: If a device does not go together with a cluster, or is the CPU where a share
@@ -48,4 +50,4 @@ def executor_of(
             "--decoders: parts compute on the CPU here, for --device says so, or finds no GPU: "
             "leave it out, and all CPUs decode; or give --device cuda"
         )
-    return RayExecutor(config, root, jobs, device == "cuda", one_cpu)
+    return RayExecutor(config, root, jobs, device == "cuda", one_cpu, may_lack_gpu)

@@ -38,6 +38,7 @@ class RayExecutor:
         jobs: int | None = None,
         gpu: bool = False,
         one_cpu: bool = False,
+        may_lack_gpu: bool = False,
     ) -> None:
         """Say where, and how.
 
@@ -47,12 +48,14 @@ class RayExecutor:
             jobs: Units at a time; None for as many as the cluster has CPUs or GPUs for.
             gpu: Whether a unit takes a share of a GPU.
             one_cpu: Whether it then leaves those that go with its share to tasks that decode.
+            may_lack_gpu: Whether units take CPUs where no node has such a share.
         """
         self._config = config
         self._root = None if root is None else root.resolve()
         self._jobs = jobs
         self._gpus = config.gpu_share if gpu else 0.0
         self._one_cpu = one_cpu
+        self._may_lack_gpu = may_lack_gpu
         self._carrier = None if config.transfer == SHARED else Carrier(config.transfer)
         self._ray: Any = None
         self._leaves = False
@@ -88,6 +91,8 @@ class RayExecutor:
         if not units:
             return {}
         ray = self._join()
+        if self._gpus and self._may_lack_gpu and not gpu_slots(ray.nodes(), self._gpus):
+            self._gpus = 0.0
         # A process that has computed on a GPU keeps memory there, and the first GPU it was given.
         once = {"max_calls": 1} if self._gpus else {}
         anywhere = ray.remote(max_retries=0, **once)(work)

@@ -118,7 +118,9 @@ def test_a_cache_in_parts_is_a_cache(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parts are gone; what is wrong in one is told as of the whole."""
-    monkeypatch.setattr("focusgym.runs.verbs.cache.executor_of", lambda *_: nullcontext(in_turn))
+    monkeypatch.setattr(
+        "focusgym.runs.verbs.cache.executor_of", lambda *_, **__: nullcontext(in_turn)
+    )
     data = tmp_path / "data"
     table = make_digits(DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=4), data)
     for split, rows in table.groupby("split"):

@@ -174,18 +174,19 @@ def test_folders_come_from_nodes_that_share_none(
 def test_a_unit_takes_the_cpus_of_its_share_of_a_gpu(cluster: Any) -> None:
     """They are those of the node with the fewest for each GPU; a unit has as many threads.
 
-    One that takes no GPU sees none.
+    One that takes no GPU, for there is none and it may lack it, sees none.
     """
+    lacking = RayExecutor(ExecutorConfig("ray"), gpu=True, may_lack_gpu=True)
+    given, threads, _, seen = lacking(ray_units.taken, {"a": Unit(())}, "taken")["a"]
+    assert (given, threads, seen) == ({"CPU": 1}, 1, "")
     node = cluster.add_node(num_cpus=5, num_gpus=2, object_store_memory=SMALL_STORE)
     do = RayExecutor(ExecutorConfig("ray", gpu_share=1.0), gpu=True)
     found = do(ray_units.taken, {name: Unit(()) for name in "abc"}, "taken")
-    beside = RayExecutor(ExecutorConfig("ray"))(ray_units.taken, {"a": Unit(())}, "taken")
     cluster.remove_node(node)
     for given, threads, _, seen in found.values():
         assert (given["CPU"], given["GPU"], threads) == (2, 1, 2)
         assert seen in ("0", "1")
     assert len({process for _, _, process, _ in found.values()}) == 3, "each has its own"
-    assert beside["a"][3] == ""
 
     def nodes(*resources: dict[str, float], alive: bool = True) -> list[dict[str, Any]]:
         return [{"Alive": alive, "Resources": each} for each in resources]
