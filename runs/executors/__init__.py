@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ..configs.executor import ExecutorConfig
-from .local import LocalExecutor
+from .local import LocalExecutor, jobs_here
 from .ray import RayExecutor
 from .units import Executor, ExecutorError
 
@@ -25,7 +25,8 @@ def executor_of(
         config: The options.
         device: Where a unit computes, as of ``--device``.
         root: Folder of all that units leave and read of one another; None if they leave nothing.
-        jobs: Units at a time; None for one per core.
+        jobs: Units at a time; None for one per core, or on GPUs for one for each share of a GPU
+            of a cluster, and one on this machine.
         one_cpu: Whether a unit on a GPU leaves the CPUs of its node to tasks that decode.
         may_lack_gpu: Whether a unit computes on CPUs where no node of the cluster has a GPU.
 
@@ -34,7 +35,7 @@ def executor_of(
             of a GPU, or decoding for GPUs, is asked for; or if no CPU of the cluster could decode.
     """
     if config.executor == "local":
-        return nullcontext(LocalExecutor(jobs))
+        return nullcontext(LocalExecutor(jobs or jobs_here(device)))
     if device.startswith("cuda:"):
         raise ExecutorError(
             f"--device {device}: Ray says which GPU a unit gets: give --device cuda with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from focusgym.runs.configs.evaluate import EvaluateConfig
 from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.configs.tune import TuneConfig
 from focusgym.runs.executors import executor_of
-from focusgym.runs.executors.local import in_turn
+from focusgym.runs.executors.local import LocalExecutor, in_turn, jobs_here
 from focusgym.runs.executors.units import ExecutorError
 from focusgym.runs.options import checks
 from focusgym.runs.options.parse import UsageError
@@ -102,6 +103,14 @@ def test_options_of_zip_files_among_other_policies() -> None:
     assert _find([], asked) == []
     with pytest.raises(UsageError, match="--algorithm: it is of zip files, and none is given"):
         _find([], replace(asked, policies=(Path("run"),)))
+
+
+def test_one_unit_at_a_time_on_a_gpu_of_this_machine() -> None:
+    for device, jobs, expected in (("cuda", None, 1), ("cuda:1", 3, 3), ("cpu", 2, 2)):
+        with executor_of(ExecutorConfig(), device, jobs=jobs) as do:
+            assert isinstance(do, LocalExecutor)
+            assert do.jobs == expected
+    assert jobs_here("cpu") == os.cpu_count()
 
 
 def test_ray_chooses_the_gpu() -> None:
