@@ -73,8 +73,8 @@ def feeding(
     first = Path(moving_video(folder, length_s).path)
     paths = [shutil.copy(first, folder / f"copy_{i}.mp4") for i in range(n)]
     device = torch.device(content.device)
-    noise = torch.randint(0, 256, (content.frames.steps, 3, 224, 224), dtype=torch.uint8)
-    noise = noise[..., : content.frames.frame_px, : content.frames.frame_px]
+    shape = (content.frames.steps, 3, content.frames.frame_px, content.frames.frame_px)
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8)
     table: dict[str, Row] = {}
     for precision in ("float32", "bfloat16"):
         config = replace(content, precision=precision)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from focusgym.runs.comparison import grid
+from focusgym.runs.executors.units import LostError
 
 
 def note(path: Path, text: object) -> None:
@@ -23,12 +24,13 @@ def write(out: Path, content: str, read: Path | None = None) -> str:
     return str(out)
 
 
-def taken() -> tuple[dict[str, float], int]:
-    """Return what Ray has given the unit, and how many threads torch uses."""
+def taken() -> tuple[dict[str, float], int, int, str | None]:
+    """Return what Ray has given the unit, torch's threads, the process, and the GPUs it may see."""
     import ray
     import torch
 
-    return ray.get_runtime_context().get_assigned_resources(), torch.get_num_threads()
+    given = ray.get_runtime_context().get_assigned_resources()
+    return given, torch.get_num_threads(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def wait(notes: Path, name: str, go: Path) -> str:
@@ -59,3 +61,9 @@ def die(notes: Path) -> None:
     """Note that it was begun, and end without a word."""
     note(notes / "died", os.getpid())
     os._exit(3)
+
+
+def lose(notes: Path) -> None:
+    """Note that it was begun, and say that what it needs of another node is gone."""
+    note(notes / "lost", os.getpid())
+    raise LostError("clip.mp4 was not decoded")

@@ -174,7 +174,8 @@ def look_everywhere(
     """
     n_options, side_px = places.n_options, places.side_px
     n_images = n_options * math.prod(prepared.shape[1:-3])  # of a segment
-    at_once = max(1, round(LOCAL_PIXELS / (n_images * side_px**2)))
+    pixels = _pixels_at_once(LOCAL_PIXELS, prepared.device)
+    at_once = max(1, round(pixels / (n_images * side_px**2)))
     with autocast(prepared.device, computes_in):
         pooled = [
             pool(encoder.encode(images), dtype)
@@ -207,7 +208,8 @@ def look_in_turn(
     Returns:
         ``(M, K, L)``.
     """
-    at_once = max(1, round(LOCAL_PIXELS / (2 * places.n_options * places.side_px**2)))
+    pixels = _pixels_at_once(LOCAL_PIXELS, prepared.device)
+    at_once = max(1, round(pixels / (2 * places.n_options * places.side_px**2)))
     before = torch.cat([prepared[:1], prepared[:-1]])
     with autocast(prepared.device, computes_in):
         pooled = [
@@ -251,7 +253,7 @@ def crop_each(places: Places, prepared: Tensor, options: Tensor) -> Tensor:
 def batches(images: Tensor, pixels: int) -> tuple[Tensor, ...]:
     """Divide images into batches of nearly one size, ``pixels`` each; at least one segment each.
 
-    On CUDA 64 times as many: a GPU has to be given much at once, and memory stays bounded.
+    On CUDA they are 64 times as large.
 
     Args:
         images: ``(M, 3, side, side)``, or segments ``(M, F, 3, side, side)``, which stay whole.
@@ -301,5 +303,10 @@ def crop_all(places: Places, prepared: Tensor) -> Tensor:
 
 def _n_batches(shape: Sequence[int], side_px: int, pixels: int, device: torch.device) -> int:
     """Return into how many batches images ``(M,)`` or segments ``(M, F)`` are divided: 1 to M."""
-    at_once = pixels if device.type == "cpu" else 64 * pixels
+    at_once = _pixels_at_once(pixels, device)
     return max(1, min(shape[0], round(math.prod(shape) * side_px**2 / at_once)))
+
+
+def _pixels_at_once(pixels: int, device: torch.device) -> int:
+    """Return how large a batch is: a GPU has to be given much at once, and memory stays bounded."""
+    return pixels if device.type == "cpu" else 64 * pixels

@@ -84,7 +84,7 @@ class CacheBuildConfig:
         content: What is stored of each.
         shard: Build part i of n only, such as 2/4, to be merged later.
         shards: Of an executor that is not local: how many parts are built apart, each on a CPU or
-            a GPU, and merged; if not given, one for 16 rows, but at most 256.
+            a GPU, and merged; if not given, one for 16 rows, on GPUs for 512, but at most 256.
         decoders: Of Ray and --device cuda, for GPUs on nodes with few CPUs: how many videos are
             decoded at a time for a part, on any CPUs of the cluster, from which the frames travel;
             if not given, a part takes its share of its node's CPUs, which decode.

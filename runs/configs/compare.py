@@ -71,7 +71,7 @@ class CompareConfig:
             the policy's patches, and its control, fine-tuned as long on random patches.
         oracle: Set the greedy oracle beside, a bound: it knows the label and tries all options.
         keep_ratios: η of the AdaFocus+ curve: shares of the training frames to keep.
-        jobs: Trainings at a time; one per core if not given.
+        jobs: Trainings at a time; if not given one per core, or one on a GPU of this machine.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         videos_root: For --patch and --end-to-end: folder of the videos, where they are no longer
             where the cache, or the run, looks for them: the one that --videos named.

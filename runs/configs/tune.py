@@ -21,8 +21,8 @@ class TuneConfig:
             has a range in place of a value, such as {low: 1.0e-4, high: 1.0e-2, log: true}, or
             choices, {choose: [64, 128]}. preset: NAME takes the other options from a preset.
         trials: How many combinations are tried. The first ten are random.
-        jobs: Trials at a time; one per core if not given. Those that run together do not know of
-            each other.
+        jobs: Trials at a time; if not given one per core, or one on a GPU of this machine. Those
+            that run together do not know of each other.
         seed: Of what is tried; trainings have the seed that the space says.
         where: Where the trials are run.
         json: Print the content of results.json instead of a table.

@@ -21,7 +21,9 @@ from .decoding import read_anywhere
 from .parts import building_alone, parts_begun, parts_folder, parts_in, remove_parts
 from .units import Executor, Unit
 
-_ROWS, _MOST = 16, 256  # of a part; parts, each of which keeps the encoders' weights until the end
+# Rows of a part; on a GPU each part starts a process of its own, with CUDA and decoders.
+_ROWS, _ROWS_ON_CUDA = 16, 512
+_MOST = 256  # parts, each of which keeps the encoders' weights until the end
 
 
 def build_apart(
@@ -50,7 +52,8 @@ def build_apart(
         root: The cache's folder; the parts are in ``ROOT.shards`` until they are merged.
         encoders: f_G as ``glance``, and the encoders that the option groups name.
         config: What is stored of a video.
-        shards: How many parts; None for as many as were begun, or one for 16 rows, at most 256.
+        shards: How many parts; None for as many as were begun, or one for 16 rows, on CUDA for
+            512, at most 256.
         skip_missing: Go on without videos that cannot be read.
         restart: Throw away what was begun with other settings, or in another number of parts.
         videos_root: The folder of the videos.
@@ -92,7 +95,7 @@ def build_apart(
             _remove_merged(apart, identity)
             return root
         begun = parts_begun(apart, len(rows), shards, restart)
-        n = begun or shards or min(_MOST, -(-len(rows) // _ROWS))
+        n = begun or shards or min(_MOST, -(-len(rows) // _rows_of_part(config.device)))
         places = {(i, n): apart / f"{i}-of-{n}" for i in range(1, n + 1)}
         units = {
             f"shard {i}/{n}": Unit((place, (i, n)), place)
@@ -108,7 +111,7 @@ def build_apart(
 def verify_apart(do: Executor, config: CacheVerifyConfig) -> list[str]:
     """Check a cache in parts; what is wrong, one sentence each, as `verify_cache` says it."""
     n_rows = len(read_table(config.cache, read_manifest(config.cache), with_facts=False))
-    n = max(1, min(_MOST, n_rows // _ROWS))
+    n = max(1, min(_MOST, n_rows // _rows_of_part(device_of_cache(config.cache))))
     units = {f"part {i}/{n}": Unit((config, (i, n))) for i in range(1, n + 1)}
     wrong = do(_verify_part, units, "verify", 0, "part")
     return [*dict.fromkeys(sentence for part in wrong.values() for sentence in part)]
@@ -117,6 +120,10 @@ def verify_apart(do: Executor, config: CacheVerifyConfig) -> list[str]:
 def device_of_cache(root: Path) -> str:
     """Return where the features of a cache were computed, and are again: ``cpu`` or ``cuda``."""
     return str(read_manifest(root)["depends_on"]["device"])
+
+
+def _rows_of_part(device: str) -> int:
+    return _ROWS if device == "cpu" else _ROWS_ON_CUDA
 
 
 def _is_built(place: Path, identity: Mapping[str, Any], restart: bool) -> bool:

@@ -27,6 +27,15 @@ _NOT_BEGUN = "was not begun, for a process was killed"
 _begun: Any = None  # in a process that does units: what the others see of what was begun
 
 
+def jobs_here(device: str) -> int:
+    """Return how many units are done at a time where nobody says.
+
+    Args:
+        device: Where a unit computes. On a GPU it is one unit, for all would be on the same GPU.
+    """
+    return (os.cpu_count() or 1) if device == "cpu" else 1
+
+
 def in_turn(
     function: Callable[..., Any],
     units: Mapping[str, Unit],

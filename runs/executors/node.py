@@ -19,7 +19,7 @@ from ... import __version__
 from ...recognizer import FocusgymError
 from ...recognizer.files.disks import FULL
 from .transfer import Archive, BelowUnpickler, Carrier
-from .units import ExecutorError, call, told
+from .units import ExecutorError, LostError, call, told
 
 _LINES = 20  # of a unit's log that are told when it fails
 
@@ -78,12 +78,14 @@ class Done:
         result: What the function returned.
         archive: Of the folder that it left, where files are carried.
         failure: Why it failed; empty if it did not.
+        is_lost: Whether it failed for what ended on other nodes, and may be begun again.
         full: The number and the file of an error that says that a disk is full.
     """
 
     result: Any = None
     archive: Archive | None = None
     failure: str = ""
+    is_lost: bool = False
     full: tuple[int, str | None] | None = None
 
 
@@ -116,7 +118,8 @@ def work(
                 return Done(full=(error.errno, error.filename))
             if not isinstance(error, FocusgymError):
                 traceback.print_exc(limit=-3)
-            return Done(failure=f"{told(error)} (on {os.uname().nodename}){_end_of(log)}")
+            why = f"{told(error)} (on {os.uname().nodename}){_end_of(log)}"
+            return Done(failure=why, is_lost=isinstance(error, LostError))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from .units import ExecutorError, Unit, check_failures
 _AHEAD = 2  # units that are given out for each CPU, so that none waits for this process
 _LOOK_S = 5.0  # between looks at how large the cluster is
 _ENVIRONMENT = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # of processes that do units
+_NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # else --device auto finds those that Ray gives to others
 
 
 class RayExecutor:
@@ -37,6 +38,7 @@ class RayExecutor:
         jobs: int | None = None,
         gpu: bool = False,
         one_cpu: bool = False,
+        may_lack_gpu: bool = False,
     ) -> None:
         """Say where, and how.
 
@@ -45,13 +47,15 @@ class RayExecutor:
             root: Folder of all that units leave and read of one another.
             jobs: Units at a time; None for as many as the cluster has CPUs or GPUs for.
             gpu: Whether a unit takes a share of a GPU.
-            one_cpu: Whether it then takes one CPU, and not those that go with its share.
+            one_cpu: Whether it then leaves those that go with its share to tasks that decode.
+            may_lack_gpu: Whether units take CPUs where no node has such a share.
         """
         self._config = config
         self._root = None if root is None else root.resolve()
         self._jobs = jobs
         self._gpus = config.gpu_share if gpu else 0.0
         self._one_cpu = one_cpu
+        self._may_lack_gpu = may_lack_gpu
         self._carrier = None if config.transfer == SHARED else Carrier(config.transfer)
         self._ray: Any = None
         self._leaves = False
@@ -87,7 +91,12 @@ class RayExecutor:
         if not units:
             return {}
         ray = self._join()
-        anywhere = ray.remote(max_retries=0)(work)
+        if self._gpus and self._may_lack_gpu and not gpu_slots(ray.nodes(), self._gpus):
+            self._gpus = 0.0
+        # A process that has computed on a GPU keeps memory there, and the first GPU it was given.
+        once = {"max_calls": 1} if self._gpus else {}
+        anywhere = ray.remote(max_retries=0, **once)(work)
+        environment = _ENVIRONMENT if self._gpus else _ENVIRONMENT | _NO_GPU
         head, sent = Head(os.getcwd()), ray.put(_pickled(function))
         waiting = [*units][::-1]
         begun = dict.fromkeys(units, 0)
@@ -99,10 +108,12 @@ class RayExecutor:
             while waiting or running:
                 self._look(bar, sum(times - 1 for times in begun.values() if times > 1))
                 there = replace(head, cpus=self._cpus)
+                # Whoever waits for tasks that decode must hold no CPU that they wait for: Ray lends
+                # a waiting task's CPU to others only if it waits in its main thread.
                 task = anywhere.options(
-                    num_cpus=self._cpus,
+                    num_cpus=0 if self._one_cpu else self._cpus,
                     num_gpus=self._gpus,
-                    runtime_env={"env_vars": _ENVIRONMENT},
+                    runtime_env={"env_vars": environment},
                 )
                 while waiting and len(running) < self._at_once:
                     name = waiting.pop()
@@ -116,11 +127,11 @@ class RayExecutor:
                     except ray.exceptions.RayError as error:
                         # A task itself raises nothing, unless the node lacks focusgym.
                         is_lost = not isinstance(error, ray.exceptions.RayTaskError)
-                        if is_lost and begun[name] <= self._config.retries:
-                            waiting.append(name)
-                            continue
                         why = _lost(error, begun[name]) if is_lost else _refused(error)
-                        became = Done(failure=why)
+                        became = Done(failure=why, is_lost=is_lost)
+                    if became.is_lost and begun[name] <= self._config.retries:
+                        waiting.append(name)
+                        continue
                     self._take(became, units[name])
                     if became.failure:
                         failures[name] = became.failure
@@ -174,10 +185,15 @@ class RayExecutor:
             return
         self._looked_s = time.monotonic()
         there, nodes = self._ray.cluster_resources(), self._ray.nodes()
+        if self._one_cpu and not there.get("CPU"):
+            raise ExecutorError(
+                "--decoders: the cluster has no CPU that could decode: add a node with CPUs, or "
+                "start one with another `ray start --num-cpus`"
+            )
         self._nodes = sum(node["Alive"] for node in nodes)
         self._cpus = 1 if self._one_cpu else cpus_of_unit(nodes, self._gpus)
-        slots = there.get("GPU", 0) / self._gpus if self._gpus else there.get("CPU", 0)
-        self._at_once = self._jobs or max(1, _AHEAD * int(slots))
+        slots = gpu_slots(nodes, self._gpus) if self._gpus else int(there.get("CPU", 0))
+        self._at_once = self._jobs or max(1, _AHEAD * slots)
         shown = [f"{self._nodes} node{'' if self._nodes == 1 else 's'}"]
         shown += [f"{again} begun again"] if again else []
         shown += [] if slots else [f"waiting for a {'GPU' if self._gpus else 'CPU'}"]
@@ -227,6 +243,19 @@ def cpus_of_unit(nodes: Iterable[Mapping[str, Any]], gpus: float) -> int:
     there = [node["Resources"] for node in nodes if node["Alive"]] if gpus else []
     per_gpu = [has.get("CPU", 0) / has["GPU"] for has in there if has.get("GPU")]
     return max(1, int(gpus * min(per_gpu, default=0)))
+
+
+def gpu_slots(nodes: Iterable[Mapping[str, Any]], gpus: float) -> int:
+    """Return how many units run at a time: none has GPUs of two nodes, or shares of two GPUs.
+
+    Args:
+        nodes: As Ray lists them.
+        gpus: That a unit takes, a share of one or a whole number.
+    """
+    there = [int(node["Resources"].get("GPU", 0)) for node in nodes if node["Alive"]]
+    if gpus >= 1:
+        return sum(n // int(gpus) for n in there)
+    return sum(there) * int(1 / gpus + 1e-9)  # 1 / (1 / 49) is rounded
 
 
 def _pickled(value: Any, root: Path | None = None) -> bytes:

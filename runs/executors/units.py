@@ -21,6 +21,10 @@ class ExecutorError(FocusgymError):
     """There is nothing that could do the units; the message says why and what to do."""
 
 
+class LostError(ExecutorError):
+    """What a unit needed of other nodes was lost with them: begun again, it may find it."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """A piece of work, as a call of a function that all units of a kind share.

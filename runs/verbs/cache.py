@@ -121,7 +121,8 @@ def verify(config: CacheVerifyConfig, console: Console) -> None:
     if config.where.executor == "local":
         wrong = verify_cache(config.cache, config.sample, config.seed, config.videos_root)
     else:
-        with executor_of(config.where, device_of_cache(config.cache)) as do:
+        device = device_of_cache(config.cache)
+        with executor_of(config.where, device, may_lack_gpu=True) as do:
             wrong = verify_apart(do, config)
     if config.json:
         _print_json({"cache": str(config.cache), "problems": wrong})

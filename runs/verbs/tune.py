@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from ...feature_cache import read_manifest
 from ...recognizer.files.whole import write_whole
 from ..configs.tune import TuneConfig
 from ..executors import executor_of
+from ..executors.local import jobs_here
 from ..folders.run_folder import RESULTS, run_folder
 from ..options.console import PlainConsole
 from ..options.devices import device_of
@@ -43,14 +43,16 @@ def tune(config: TuneConfig) -> dict[str, Any]:
         space = read_space(config.space)
     except PresetError as error:
         raise UsageError(str(error)) from None
-    jobs = config.jobs or os.cpu_count() or 1
+    device = device_of(space.device)
+    is_local = config.where.executor == "local"
+    jobs = config.jobs or jobs_here(device if is_local else "cpu")
     may_change, data = ("trials", "jobs", "space"), {"space": space.fingerprint}
     if (cache := space.option("cache")) is not None:
         data |= {
             f"{cache} {name}": of for name, of in read_manifest(Path(cache))["fingerprints"].items()
         }
     with run_folder(config.out, "tune", config, data, resume=None, may_change=may_change):
-        with executor_of(config.where, device_of(space.device), config.out, jobs) as do:
+        with executor_of(config.where, device, config.out, jobs) as do:
             trials = search(space, config.out, config.trials, jobs, config.seed, do)
         best = best_of(trials)
         shutil.copyfile(folder_of(config.out, best.number) / RUN / CONFIG, config.out / BEST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from recognizers import (
@@ -25,6 +27,7 @@ from focusgym.recognizer import (
     FrameConfig,
     FullFrames,
     OnPixels,
+    PatchGrid,
     Recognition,
     count_gmacs,
     frame_cost,
@@ -33,6 +36,7 @@ from focusgym.recognizer import (
     look_everywhere,
     uniform_draws,
 )
+from focusgym.recognizer.pipeline import look
 
 B, T, F = 2, 5, 3
 FRAMES = make_frames(B, T * F).unflatten(1, (T, F))  # (B, T, F, 3, S, S)
@@ -201,3 +205,13 @@ def test_stages_on_pixels_see_what_the_recognizer_sees() -> None:
         )
         expected = whole.head(pooled).unflatten(0, (B, T)).mean(dim=1, keepdim=True)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gpu_is_given_much_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,024 patches of 128 px, 64 times what a CPU is; on a device that computes nothing."""
+    f_l = make_recognizer().local_encoder.to("meta")
+    monkeypatch.setattr(look, "autocast", lambda *_: nullcontext())  # which that device lacks
+    seen, segments = count_images(f_l), torch.empty(40, 3, 224, 224, device="meta")
+    looks = look_everywhere(f_l, PatchGrid(224, 128, 7), segments, torch.float32)
+    assert looks.shape == (40, 49, L)
+    assert seen == [21 * 49, 19 * 49]

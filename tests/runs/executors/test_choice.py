@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from focusgym.runs.configs.evaluate import EvaluateConfig
 from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.configs.tune import TuneConfig
 from focusgym.runs.executors import executor_of
-from focusgym.runs.executors.local import in_turn
+from focusgym.runs.executors.local import LocalExecutor, in_turn, jobs_here
 from focusgym.runs.executors.units import ExecutorError
 from focusgym.runs.options import checks
 from focusgym.runs.options.parse import UsageError
@@ -104,11 +105,21 @@ def test_options_of_zip_files_among_other_policies() -> None:
         _find([], replace(asked, policies=(Path("run"),)))
 
 
+def test_one_unit_at_a_time_on_a_gpu_of_this_machine() -> None:
+    for device, jobs, expected in (("cuda", None, 1), ("cuda:1", 3, 3), ("cpu", 2, 2)):
+        with executor_of(ExecutorConfig(), device, jobs=jobs) as do:
+            assert isinstance(do, LocalExecutor)
+            assert do.jobs == expected
+    assert jobs_here("cpu") == os.cpu_count()
+
+
 def test_ray_chooses_the_gpu() -> None:
     with pytest.raises(ExecutorError, match="--device cuda:1: Ray says which GPU a unit gets"):
         executor_of(ExecutorConfig("ray"), "cuda:1")
     with pytest.raises(ExecutorError, match="--gpu-share 2.0: units compute on the CPU here"):
         executor_of(ExecutorConfig("ray", gpu_share=2.0), "cpu")
+    with pytest.raises(ExecutorError, match="--decoders: parts compute on the CPU here"):
+        executor_of(ExecutorConfig("ray"), "cpu", one_cpu=True)
 
 
 @pytest.mark.usefixtures("has_ray")
@@ -116,7 +127,9 @@ def test_a_cache_in_parts_is_a_cache(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parts are gone; what is wrong in one is told as of the whole."""
-    monkeypatch.setattr("focusgym.runs.verbs.cache.executor_of", lambda *_: nullcontext(in_turn))
+    monkeypatch.setattr(
+        "focusgym.runs.verbs.cache.executor_of", lambda *_, **__: nullcontext(in_turn)
+    )
     data = tmp_path / "data"
     table = make_digits(DigitsConfig(n_train=3, n_val=2, n_test=2, n_frames=4), data)
     for split, rows in table.groupby("split"):

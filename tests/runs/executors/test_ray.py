@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,10 @@ from focusgym.recognizer import FrameConfig
 from focusgym.runs.cli import main
 from focusgym.runs.comparison import grid
 from focusgym.runs.configs.executor import ExecutorConfig
-from focusgym.runs.executors import caches
-from focusgym.runs.executors.decoding import _decoded
+from focusgym.runs.executors import caches, decoding
 from focusgym.runs.executors.local import in_turn
-from focusgym.runs.executors.ray import RayExecutor, _refused, cpus_of_unit
-from focusgym.runs.executors.units import FailedError, Unit
+from focusgym.runs.executors.ray import RayExecutor, _refused, cpus_of_unit, gpu_slots
+from focusgym.runs.executors.units import ExecutorError, FailedError, Unit
 
 pytest.importorskip("ray", reason='Ray is not installed: pip install ".[ray]"')
 PATIENCE_S = 600
@@ -124,6 +124,9 @@ def test_units_that_fail_are_told(cluster: Any, notes: Path) -> None:
         do(ray_units.die, {"gone": Unit((notes,))}, "stage X")
     assert "--retries" in str(caught.value)
     assert len((notes / "died").read_text().splitlines()) == 2
+    with pytest.raises(FailedError, match=r"gone: clip.mp4 was not decoded \(on "):
+        do(ray_units.lose, {"gone": Unit((notes,))}, "stage X")
+    assert len((notes / "lost").read_text().splitlines()) == 2
 
 
 def test_an_interruption_leaves_nothing_running(cluster: Any, notes: Path) -> None:
@@ -169,12 +172,21 @@ def test_folders_come_from_nodes_that_share_none(
 
 
 def test_a_unit_takes_the_cpus_of_its_share_of_a_gpu(cluster: Any) -> None:
-    """They are those of the node with the fewest for each GPU; a unit has as many threads."""
+    """They are those of the node with the fewest for each GPU; a unit has as many threads.
+
+    One that takes no GPU, for there is none and it may lack it, sees none.
+    """
+    lacking = RayExecutor(ExecutorConfig("ray"), gpu=True, may_lack_gpu=True)
+    given, threads, _, seen = lacking(ray_units.taken, {"a": Unit(())}, "taken")["a"]
+    assert (given, threads, seen) == ({"CPU": 1}, 1, "")
     node = cluster.add_node(num_cpus=5, num_gpus=2, object_store_memory=SMALL_STORE)
     do = RayExecutor(ExecutorConfig("ray", gpu_share=1.0), gpu=True)
-    given, threads = do(ray_units.taken, {"a": Unit(())}, "taken")["a"]
+    found = do(ray_units.taken, {name: Unit(()) for name in "abc"}, "taken")
     cluster.remove_node(node)
-    assert (given["CPU"], given["GPU"], threads) == (2, 1, 2)
+    for given, threads, _, seen in found.values():
+        assert (given["CPU"], given["GPU"], threads) == (2, 1, 2)
+        assert seen in ("0", "1")
+    assert len({process for _, _, process, _ in found.values()}) == 3, "each has its own"
 
     def nodes(*resources: dict[str, float], alive: bool = True) -> list[dict[str, Any]]:
         return [{"Alive": alive, "Resources": each} for each in resources]
@@ -187,6 +199,9 @@ def test_a_unit_takes_the_cpus_of_its_share_of_a_gpu(cluster: Any) -> None:
     assert cpus_of_unit(nodes(large) + nodes(small, alive=False), 1) == 12
     assert cpus_of_unit(nodes(small), 0.1) == 1
     assert cpus_of_unit(nodes(large), 0) == cpus_of_unit(nodes({"CPU": 8.0}), 1) == 1
+    assert gpu_slots(nodes(large, small, small), 2) == 4  # those of the small ones go unused
+    assert gpu_slots(nodes(large, {"CPU": 64.0}) + nodes(small, alive=False), 1) == 8
+    assert [gpu_slots(nodes(large), share) for share in (0.3, 0.1, 0.6)] == [24, 80, 8]
 
 
 def test_what_is_sent_again_leaves_nothing(tmp_path: Path) -> None:
@@ -282,16 +297,55 @@ def test_a_cache_is_the_same_whatever_becomes_of_a_node(
     assert one == many
     assert not parts.exists()
     main(["cache", "verify", str(tmp_path / "many"), "--sample", "2", *on_ray])
-    # Decoded by tasks on other CPUs, as is asked for where a part has a GPU.
+    # Decoded by tasks on other CPUs, for as many parts at a time as there are such CPUs.
+    config, node = ExecutorConfig("ray", gpu_share=0.25), {"num_cpus": 0, "num_gpus": 1}
+    monkeypatch.setattr(
+        "focusgym.runs.verbs.cache.executor_of",
+        lambda *_: RayExecutor(config, parts, gpu=True, one_cpu=True),
+    )
     monkeypatch.setattr(
         "focusgym.runs.verbs.cache.build_apart",
         lambda *given, **options: caches.build_apart(*given, **{**options, "decoders": 2}),
     )
     monkeypatch.setattr(caches, "merge_shards", merge)
-    main([*build, str(tmp_path / "fed"), *on_ray, "--shards", "1"])
+    added = cluster.add_node(object_store_memory=SMALL_STORE, **node)
+    main([*build, str(tmp_path / "fed"), *on_ray, "--shards", "4"])
+    cluster.remove_node(added)
     assert _content(tmp_path / "fed") == one
-    gone = _decoded(Clip(str(tmp_path / "gone.mp4"), "gone"), FrameConfig(2, 64, None), None, 0)
-    assert isinstance(gone, VideoError), "which travels as it is"
+
+
+def test_decoding_tasks_are_begun_elsewhere(
+    cluster: Any, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where their node is killed; what is wrong with a video, or a node, comes back as it is."""
+    right, frames = decoding._decoded, FrameConfig(2, 64, None)
+    clips = [Clip(str(notes / f"{i}.mp4"), f"{i}") for i in range(3)]
+
+    def slow(versions: Any, clip: Clip, *given: Any) -> Any:
+        ray_units.wait(notes, clip.key, notes / "go")
+        return right(versions, clip, *given)
+
+    def decode(clip: Clip) -> str:
+        with pytest.raises(VideoError) as caught:
+            decoding.read_anywhere(clip, frames)
+        return str(caught.value)
+
+    killed: list[str] = []
+    thread = Thread(target=kill_at_work, args=(cluster, notes, 3, killed))
+    thread.start()
+    with monkeypatch.context() as patch, ThreadPoolExecutor(3) as pool:
+        patch.setattr(decoding, "_decoded", slow)
+        decoding._task.cache_clear()
+        said = [*pool.map(decode, clips)]
+    decoding._task.cache_clear()
+    thread.join()
+    cluster.add_node(wait=False, **CPUS)  # in its place
+    assert all(clip.path in each for clip, each in zip(clips, said, strict=True))
+    times = {name: len(begun(notes, name)) for name in "012"}
+    assert times == {name: 1 + (name in killed) for name in times}
+    other = right({**decoding._versions(), "av": "0.1"}, clips[0], frames, None, 0)
+    assert isinstance(other, ExecutorError)
+    assert "has other libraries: av " in str(other)
 
 
 def test_what_a_dead_node_was_at_is_begun_elsewhere(
