@@ -51,9 +51,9 @@ def read_segments(
         plan_gmacs: Of naming the segments of a video after a glance at all of them, with which f_G
             is charged for all; None where they are known without.
     """
-    options = np.broadcast_to(np.asarray(option, dtype=np.int64), len(videos))
+    options = np.broadcast_to(np.asarray(option, dtype=np.int64), len(videos)).copy()
     n_read = np.shape(segments)[-1]
-    order = np.broadcast_to(np.asarray(segments, dtype=np.int64), (len(videos), n_read))
+    order = np.broadcast_to(np.asarray(segments, dtype=np.int64), (len(videos), n_read)).copy()
     attended = np.ones(n_read, dtype=bool) if looks is None else np.asarray(looks, dtype=bool)
     parts = []
     for start in range(0, len(videos), N_ENVS):
