@@ -33,7 +33,7 @@ os.fsync = _leave_in_memory  # thousands of files are written; tests of it put i
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: tests wait too, for browsers and for what they kill."""
+    """One more than there are cores: tests wait too, for browsers and for what they kill."""
     return (os.cpu_count() or 1) + 1
 
 
