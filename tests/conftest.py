@@ -31,12 +31,6 @@ def _leave_in_memory(descriptor: int) -> None:
 os.fsync = _leave_in_memory  # thousands of files are written; tests of it put in their own
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests wait too, for browsers and for what they kill."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no process waits for another at the end."""
     first = ("test_docs.py", "test_kinds.py", "runs", "recognizer")
