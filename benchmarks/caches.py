@@ -207,7 +207,7 @@ PEAK = """
 import re, sys
 import pandas as pd
 from focusgym.feature_cache import *
-from focusgym.recognizer import EncoderConfig, PatchGrid, option_group
+from focusgym.recognizer import EncoderConfig, FrameConfig, PatchGrid, option_group
 root, n = sys.argv[1], int(sys.argv[2])
 table = pd.read_csv(f"{root}/data/videos.csv")
 paths = [f"{root}/data/{path}" for path in table["path"]]
