@@ -44,6 +44,10 @@ SYSTEMS: dict[str, str] = {
 }
 
 
+# AdaFocus itself is what is trained where no system is named.
+_UNNAMED = {"adafocus": "`focusgym train`", "adafocus_plus": "`focusgym train --plus`"}
+
+
 def find_system(name: str) -> System:
     """Return a system.
 
@@ -53,6 +57,8 @@ def find_system(name: str) -> System:
     Raises:
         ValueError: If there is no such system.
     """
+    if name in _UNNAMED:
+        raise ValueError(f"{name} is what {_UNNAMED[name]} trains without a system: leave it out")
     if name not in SYSTEMS and ":" not in name:
         near = ", ".join(get_close_matches(name, SYSTEMS, 5, cutoff=0.0))
         close = get_close_matches(name, SYSTEMS, 1, cutoff=0.8)

@@ -81,5 +81,7 @@ def test_by_name_or_by_its_place() -> None:
         ValueError, match="no system 'frame_exit': did you mean 'frameexit'\\? `focusgym systems`"
     ):
         find_system("frame_exit")
+    with pytest.raises(ValueError, match="adafocus_plus is what `focusgym train --plus` trains"):
+        find_system("adafocus_plus")
     with pytest.raises(ValueError, match="an instance of .*System; got 'os:sep', which is '/'"):
         find_system("os:sep")
