@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,21 @@ from ...recognizer.devices import room_on, to_device
 _AT_ONCE = 64  # rows that are copied at a time
 
 
+class _Writable:
+    """An array's memory, told to be writable: torch warns of what is not."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._array = array  # kept, for the memory is its
+        where, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (where, False)}
+
+
 def stored_tensor(array: NDArray[Any]) -> Tensor:
-    """Return an array of a file as a tensor that must not be written to; nothing is copied."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array)
+    """Return an array of a file as a tensor that must not be written to; nothing is copied.
+
+    Several threads may do this at once, which Python's filters of warnings do not allow.
+    """
+    return torch.from_numpy(np.asarray(_Writable(array)))
 
 
 class ResidentRows:
