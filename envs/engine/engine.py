@@ -186,7 +186,7 @@ class FocusEngine:
         self, inputs: Tensor, segments: NDArray[np.int64], fed: NDArray[np.bool_] | None
     ) -> Tried:
         f_c, step = self.source.classifier, self._steps()
-        states = f_c.advance(self._state, self._recur(), inputs, step)
+        states = f_c.advance(self._state, self._recur(step), inputs, step)
         logits = f_c.logits(states, step)
         confidences = confidence(logits, self.labels)
         self._check(confidences, segments)
@@ -234,7 +234,8 @@ class FocusEngine:
         """
         self._check_running()
         block = max(1, _BLOCK_BYTES // self.source.row_bytes)
-        step, recurrent = self._steps(), self._recur()
+        step = self._steps()
+        recurrent = self._recur(step)
         found = []
         for start in range(0, len(self.videos), block):
             rows = slice(start, start + block)
@@ -347,9 +348,9 @@ class FocusEngine:
         self.commit(self.try_options(np.full(len(shown), t), shown, attended))
         return self.logits
 
-    def _recur(self) -> Tensor:
+    def _recur(self, step: Tensor) -> Tensor:
         if self._recurrent is None:
-            self._recurrent = self.source.classifier.recur(self._state, self._steps())
+            self._recurrent = self.source.classifier.recur(self._state, step)
         return self._recurrent
 
     def _steps(self) -> Tensor:
