@@ -128,7 +128,7 @@ def test_systems_alone(
         "was trained with --order gaps --skip-rate 0, and the f_C of adafuse with --order video "
         "--skip-rate 0: give --classifier, or train one: `focusgym fit classifier"
     ) in capsys.readouterr().err
-    recipe = next((root / "c" / "cells").rglob("recipe.json"))
+    recipe = root / "c/cells/systems/arnet/price-0.1/seed-0/recipe.json"
     recipe.write_text(recipe.read_text().replace("30", "31"))
     assert "was trained by another recipe of " in refused("c", *asked)
 
