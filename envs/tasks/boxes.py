@@ -107,7 +107,7 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
         self.pay(self.prices.of_segment(options, looks))
         random = None
         if draws is None:
-            random = self.engine.counterfactuals(segments)[:, : self.engine.cache.n_options]
+            random = self.engine.counterfactuals(segments).options
         elif draws:
             drawn = episodes.draws(self.t)
             random = self.engine.try_options(segments, drawn).confidences
@@ -126,15 +126,15 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
             previous=self._previous,
             logits=tried.logits[:, 0],
             options=options,
+            named=looks,
             last=last,
             random=random,
             skip=unseen,
         )
         self._previous = confidence
         boxes_px = self._boxes.boxes_at(torch.from_numpy(choice)).numpy()
-        look = Look(
-            segments, options, looks, looks, self.engine.logits, confidence, self.gmacs, boxes_px
-        )
+        taken = (segments, options, looks, looks, looks)
+        look = Look(*taken, self.engine.logits, confidence, self.gmacs, boxes_px)
         return Decision((look,), rewards, last)
 
 

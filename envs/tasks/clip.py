@@ -139,10 +139,13 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             others = [episodes.draws(self.t)] if draws else []
         unseen = self.rewarded and self.design.compares_skip
         if unseen:
-            others.append(np.full((n_envs, 1), -1))
+            others.append(choice[:, None])
         compared = None
         if others:
-            compared = try_clips(engine, np.concatenate(others, axis=1)).confidences
+            options = np.concatenate(others, axis=1)  # (N, M)
+            attended = np.ones(options.shape, dtype=bool)
+            attended[:, -1] = not unseen
+            compared = try_clips(engine, options, attended).confidences
         self.pay(np.full(n_envs, engine.cache.steps * cost.glance_gmacs + cost.policy_gmacs))
         looks = self._look(choice)
         self.t = self.t + 1
@@ -156,6 +159,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             previous=engine.confidence.new_zeros(n_envs),
             logits=engine.logits,
             options=choice,
+            named=over,
             last=over,
             random=random,
             skip=compared[:, -1] if compared is not None and unseen else None,
@@ -170,5 +174,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             self.engine.commit(self.engine.try_options(segments, options[:, None]))
             self.pay(self.prices.of_looks(options, every, every))
             logits, confidence = self.engine.logits, self.engine.confidence
-            looks.append(Look(segments, options, every, every, logits, confidence, self.gmacs))
+            looks.append(
+                Look(segments, options, every, every, every, logits, confidence, self.gmacs)
+            )
         return looks

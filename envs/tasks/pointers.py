@@ -149,7 +149,7 @@ class PointersTask(PricedTask[PointersConfig, NDArray[np.int64]]):
         segments, n_new = _new_first(choice, self.seen)
         self.pay(np.full(n_envs, prices.cost.policy_gmacs))
         looks, options = [], np.full(n_envs, self.config.option)
-        named = np.where(n_new > 0, options, -1)
+        named = n_new > 0
         for a in range(max(1, int(n_new.max()))):
             fed = a < n_new
             glances = np.where(fed & self._glances, prices.cost.glance_gmacs, 0.0)
@@ -158,10 +158,11 @@ class PointersTask(PricedTask[PointersConfig, NDArray[np.int64]]):
             self.seen[rows, segments[:, a]] |= fed
             shown = np.where(fed | (a == 0), segments[:, a], -1)  # each episode has one at least
             logits, confidence = engine.logits, engine.confidence
-            looks.append(Look(shown, named, fed, fed.copy(), logits, confidence, self.gmacs))
+            taken = (shown, options, named, fed, fed.copy())
+            looks.append(Look(*taken, logits, confidence, self.gmacs))
         self.t = self.t + 1
         over = (n_new == 0) | self.seen.all(axis=1) | (self.t == self.timeline.n_decisions)
-        rewards = self.reward_less_price(previous, named, over, self.gmacs - before)
+        rewards = self.reward_less_price(previous, options, named, over, self.gmacs - before)
         return Decision(tuple(looks), rewards, over, {"n_read": n_new})
 
 

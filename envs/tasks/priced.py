@@ -97,15 +97,16 @@ class PricedTask(Task[PricedT, ChoiceT]):
         self.t = self.t + 1
         self.seen[np.arange(len(segments)), segments] |= fed
         over = ends | (self.t == self.timeline.n_decisions)
-        named = np.where(attended, options, -1)
-        rewards = self.reward_less_price(previous, named, over, spent)
-        look = Look(segments, named, attended, fed, engine.logits, engine.confidence, self.gmacs)
+        rewards = self.reward_less_price(previous, options, attended, over, spent)
+        taken = (segments, options, attended, attended, fed)
+        look = Look(*taken, engine.logits, engine.confidence, self.gmacs)
         return Decision((look,), rewards, over, info)
 
     def reward_less_price(
         self,
         previous: Tensor,
-        named: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_],
         over: NDArray[np.bool_],
         spent_gmacs: NDArray[np.float64],
     ) -> Tensor:
@@ -113,7 +114,8 @@ class PricedTask(Task[PricedT, ChoiceT]):
 
         Args:
             previous: ``(N,)`` confidences before the decision.
-            named: ``(N,)`` options that were looked at, −1 where none was.
+            options: ``(N,)`` that were looked at; any where none was.
+            attended: ``(N,)`` whether one was.
             over: ``(N,)`` whether the episode ends with it.
             spent_gmacs: ``(N,)`` what it cost.
         """
@@ -121,7 +123,8 @@ class PricedTask(Task[PricedT, ChoiceT]):
             chosen=self.engine.confidence.clone(),
             previous=previous,
             logits=self.engine.logits,
-            options=named,
+            options=options,
+            named=attended,
             last=over,
         )
         if self.config.price_per_gmac:

@@ -128,6 +128,7 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
             previous=self.engine.confidence.new_zeros(n_envs),
             logits=self.engine.logits,
             options=np.full(n_envs, self.config.option),
+            named=over,
             last=over,
             random=random,
         )
@@ -143,5 +144,7 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
             if pays:
                 self.pay(self.prices.of_looks(options, every, every))
             logits, confidence = self.engine.logits, self.engine.confidence
-            looks.append(Look(segments, options, every, every, logits, confidence, self.gmacs))
+            looks.append(
+                Look(segments, options, every, every, every, logits, confidence, self.gmacs)
+            )
         return looks

@@ -29,7 +29,8 @@ class Look:
 
     Attributes:
         segments: ``(N,)`` int64; −1 where an episode has fewer looks in this decision than another.
-        options: ``(N,)`` int64, the option that was named; −1 where none was.
+        options: ``(N,)`` int64 in ``[0, K)``, the option that was named; any where none was.
+        named: ``(N,)`` bool, whether one was.
         attended: ``(N,)`` bool, whether f_L ran.
         fed: ``(N,)`` bool, whether f_C went on.
         logits: ``(N, C)`` after it.
@@ -41,6 +42,7 @@ class Look:
 
     segments: NDArray[np.int64]
     options: NDArray[np.int64]
+    named: NDArray[np.bool_]
     attended: NDArray[np.bool_]
     fed: NDArray[np.bool_]
     logits: Tensor
@@ -56,8 +58,7 @@ class Look:
         """
         if self.boxes_px is not None:
             return self.boxes_px.round().astype(np.int64)
-        every = np.append(options_px, np.zeros((1, 4), np.int64), axis=0)  # the last is that of −1
-        found: NDArray[np.int64] = every[self.options]
+        found: NDArray[np.int64] = np.where(self.named[:, None], options_px[self.options], 0)
         return found
 
 
@@ -213,6 +214,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         previous: Tensor,
         logits: Tensor,
         options: NDArray[np.int64],
+        named: NDArray[np.bool_],
         last: NDArray[np.bool_],
         random: Tensor | None = None,
         skip: Tensor | None = None,
@@ -223,7 +225,8 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
             chosen: ``(N,)`` confidence after it.
             previous: ``(N,)`` confidence before it.
             logits: ``(N, C)`` after it.
-            options: ``(N,)`` that were named, −1 where none was.
+            options: ``(N,)`` that were named; any in ``[0, K)`` where none was.
+            named: ``(N,)`` whether one was.
             last: ``(N,)`` whether the episode ends with it.
             random: ``(N, k)`` confidences after what the design compares with.
             skip: ``(N,)`` confidence after feeding the segment without a look.
@@ -240,6 +243,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
                 logits=logits.clone(),
                 labels=self.engine.labels.clone(),
                 options=torch.tensor(options, device=device),
+                named=torch.tensor(named, device=device),
                 step=torch.tensor(self.t - 1, device=device),
                 last=torch.tensor(last, device=device),
                 random=random,
