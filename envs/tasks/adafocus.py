@@ -105,8 +105,8 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         else:
             self.engine.commit(tried)
         self.seen[np.arange(len(segments)), segments] = True
-        self.t = self.t + 1
-        last = self.t == self.timeline.n_decisions
+        self.move_on()
+        last = self.timeline.is_over(self.place, self.t)
         confidence = self.engine.confidence.clone()  # a design may compute in place
         chosen, compares = tried.confidences[:, 0].clone(), self._tries_unseen
         skip = tried.confidences[:, -1] if compares else None

@@ -118,8 +118,8 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
         tried = self.engine.try_boxes(segments, torch.from_numpy(choice)[:, None])
         self.engine.commit(tried)
         self.seen[np.arange(len(segments)), segments] = True
-        self.t = self.t + 1
-        last = self.t == self.timeline.n_decisions
+        self.move_on()
+        last = self.timeline.is_over(self.place, self.t)
         confidence = self.engine.confidence.clone()  # a design may compute in place
         rewards = self.reward(
             chosen=tried.confidences[:, 0].clone(),

@@ -18,7 +18,7 @@ from .actions import PatchActions
 from .boxes import checked_centers
 from .prices import Prices
 from .task import Decision, Look, Task
-from .timelines import Timeline
+from .timelines import Timeline, once
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
 
     def make_timeline(self) -> Timeline:
         """Return the one decision."""
-        return Timeline(tuple(range(self.engine.cache.steps)), 1)
-
-    def glanced(self) -> NDArray[np.bool_]:
-        """Return all: f_G runs on the whole video first, ``(N, T)``."""
-        return np.ones_like(self.seen)
+        return once()
 
     def masks(self) -> NDArray[np.bool_]:
         """Return the allowed options ``(N, K)``.
@@ -131,7 +127,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
 
     def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:
         """Look at the option in all segments; compare with others, if the reward does."""
-        n_envs, cost = len(choice), self.prices.cost
+        n_envs = len(choice)
         draws, engine = self.design.draws, self.engine
         if draws is None:
             others = [np.tile(np.flatnonzero(self.allowed), (n_envs, 1))]
@@ -146,11 +142,11 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             attended = np.ones(options.shape, dtype=bool)
             attended[:, -1] = not unseen
             compared = try_clips(engine, options, attended).confidences
-        self.pay(np.full(n_envs, engine.cache.steps * cost.glance_gmacs + cost.policy_gmacs))
-        looks = self._look(choice)
-        self.t = self.t + 1
-        self.seen[:] = True
         over = np.ones(n_envs, dtype=bool)
+        self.pay(self.glance_gmacs(over) + self.prices.cost.policy_gmacs)
+        looks = self._look(choice)
+        self.move_on()
+        self.seen[:] = True
         random = compared
         if compared is not None and unseen:
             random = compared[:, :-1] if draws != 0 else None
