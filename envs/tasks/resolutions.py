@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..config import check_integer
 from ..episodes.order import Episodes
-from .actions import checked_actions
+from .actions import check_allowed, checked_actions
 from .priced import PricedConfig, PricedTask
 from .task import Decision
 from .timelines import Timeline, in_order
@@ -99,12 +99,7 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
         """
         n_options, n_actions = len(self.allowed), self._n_fed + len(self.config.skips)
         chosen = checked_actions(actions, (len(self.t),), (n_actions,))
-        forbidden = chosen[(chosen < n_options) & ~self.allowed[np.minimum(chosen, n_options - 1)]]
-        if len(forbidden):
-            raise ValueError(
-                f"expected options among options_allowed {np.flatnonzero(self.allowed).tolist()}; "
-                f"got {sorted({*forbidden.tolist()})}: use action_masks() with a maskable agent"
-            )
+        check_allowed(chosen[chosen < n_options], self.allowed)
         possible = self.masks()[np.arange(len(chosen)), chosen]
         price = np.where(self.allowed, self.prices.option_gmacs, np.inf)
         return np.where(possible, chosen, int(price.argmin()))

@@ -239,7 +239,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
             # One that f_C does not take is for the agent, which sees it before another decision.
             goes_on = (glances == "taken") & (self.t + 1 < self.timeline.n_decisions)
             n_segments = n_segments * goes_on
-        return n_segments * self.prices.cost.glance_gmacs
+        return np.asarray(n_segments * self.prices.cost.glance_gmacs, dtype=np.float64)
 
     @property
     def _reuses_glance(self) -> bool:
@@ -247,7 +247,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
 
     def can_stop(self) -> NDArray[np.bool_]:
         """Return which episodes a decision may end, ``(N,)``: those that have a prediction."""
-        return self.seen.any(axis=1) & self.timeline.may_stop
+        return np.asarray(self.seen.any(axis=1) & self.timeline.may_stop)
 
     def move_on(self, place: NDArray[np.int64] | None = None) -> None:
         """Count a decision, and stand at the next place of the order.

@@ -63,7 +63,8 @@ class Timeline:
             place: ``(N,)`` where they stand.
             t: ``(N,)`` decisions so far.
         """
-        return (place >= len(self.order)) | (t == self.n_decisions)
+        over: NDArray[np.bool_] = (place >= len(self.order)) | (t == self.n_decisions)
+        return over
 
     def skips_to_the_end(self, place: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of the skips leave nothing to come, ``(N, number of skips)``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ OPTIONS, LOOKS = np.array([0, 2, 1, 2]), np.array([True, False, False, True])
     ],
 )
 def test_an_action_means_what_it_is_made_for(
-    space: gymnasium.spaces.Space, expected: list[object]
+    space: gymnasium.spaces.Space[Any], expected: list[object]
 ) -> None:
     actions = actions_of(space, 3)
     said = actions.actions_for(OPTIONS, LOOKS)
