@@ -4,8 +4,7 @@ from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoin
 from .confident import MostConfidentAgent
 from .cross_fitted import CrossFittedBoxAgent, GlanceRuleAgent
 from .cube_actor import CubeActorCritic
-from .exits.controls import fixed_exits, random_exits
-from .exits.outcome import ExitOutcome, apply_exits
+from .exits.outcome import ExitOutcome, apply_exits, fixed_exits, random_exits
 from .exits.solvers import SOLVERS, solve_exits
 from .fixed import (
     Agent,

@@ -124,6 +124,7 @@ def _trace(
         videos=videos,
         segments=np.tile(np.arange(steps), (len(videos), 1)),
         options=nearest_options(grid, centers.numpy()),
+        named=everywhere,
         attended=everywhere,
         fed=everywhere.copy(),
         logits=every,

@@ -162,8 +162,7 @@ def _gains(engine: FocusEngine, videos: NDArray[np.int64], seed: int) -> Tensor:
     found = []
     for start in range(0, len(videos), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        tried = engine.rollout_counterfactuals(videos[rows], before.options[rows])
-        found.append(tried[..., :-1])  # the last one is no look
+        found.append(engine.rollout_counterfactuals(videos[rows], before.options[rows]).options)
     return torch.cat(found)
 
 

@@ -125,7 +125,8 @@ def read_cubes(source: Source, videos: NDArray[np.int64], policy: CubePolicy) ->
     return TaskTrace(
         videos=videos,
         segments=np.where(looks, holds.numpy()[:, held], -1),
-        options=np.where(looks, options[:, held], -1),
+        options=options[:, held],
+        named=looks,
         attended=looks,
         fed=looks.copy(),
         logits=every[:, torch.from_numpy(held)],  # (B, T, C)

@@ -181,4 +181,4 @@ class UniformFramesAgent:
             )
         frames = uniform_segments(self._k, steps)
         plan = self._where.plan(engine, videos)
-        return Plan(plan.options, plan.attended & np.isin(np.arange(steps), frames))
+        return Plan(plan.options, plan.attended & np.isin(np.arange(steps), frames), plan.named)

@@ -22,7 +22,8 @@ class Looks:
 
     Attributes:
         segments: ``(B, T)`` int64; −1 after the end.
-        options: ``(B, T)`` int64, the option that was named; −1 where none was.
+        options: ``(B, T)`` int64 in ``[0, K)``, the option that was named; any where none was.
+        named: ``(B, T)`` bool, whether one was.
         attended: ``(B, T)`` bool, whether f_L ran.
         fed: ``(B, T)`` bool, whether f_C went on.
         logits: ``(B, T, C)`` float32 after the look.
@@ -32,6 +33,7 @@ class Looks:
 
     segments: NDArray[np.int64]
     options: NDArray[np.int64]
+    named: NDArray[np.bool_]
     attended: NDArray[np.bool_]
     fed: NDArray[np.bool_]
     logits: Tensor
@@ -63,7 +65,8 @@ class LookTable:
         self._n = np.zeros(n_videos, dtype=np.int64)
         self.looks = Looks(
             segments=np.full(shape, -1),
-            options=np.full(shape, -1),
+            options=np.zeros(shape, dtype=np.int64),
+            named=np.zeros(shape, dtype=bool),
             attended=np.zeros(shape, dtype=bool),
             fed=np.zeros(shape, dtype=bool),
             logits=torch.zeros(*shape, n_classes),
@@ -76,7 +79,7 @@ class LookTable:
         for look in looks:
             rows = np.flatnonzero(running & (look.segments >= 0))
             at = rows, self._n[rows]
-            for name in ("segments", "options", "attended", "fed", "gmacs"):
+            for name in ("segments", "options", "named", "attended", "fed", "gmacs"):
                 getattr(self.looks, name)[at] = getattr(look, name)[rows]
             self.looks.logits[at] = look.logits.cpu()[torch.from_numpy(rows)]
             self._n[rows] += 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ..envs import FocusEngine, Plan
+from ..envs.tasks.actions import actions_of
 from ..feature_cache import FeatureCache
 from .learned import CHUNK
 
@@ -37,12 +40,13 @@ class ModelAgent:
     def plan(self, engine: FocusEngine, videos: NDArray[np.int64]) -> Plan:
         """Return what is done in videos ``(B,)``."""
         rows = [videos[start : start + CHUNK] for start in range(0, len(videos), CHUNK)]
-        plans = [self._play(engine.cache, few) for few in rows]
-        options = np.concatenate([plan.options for plan in plans])
-        return Plan(options, np.concatenate([plan.attended for plan in plans]))
+        parts = [self._play(engine.cache, few) for few in rows]
+        return Plan(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    def _play(self, cache: FeatureCache, videos: NDArray[np.int64]) -> Plan:
-        chosen, looks, state = [], [], None
+    def _play(self, cache: FeatureCache, videos: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """Return options, where they are looked at and where one is named, ``(B, T)`` each."""
+        choices, state = [], None
+        face = actions_of(self._model.action_space, cache.n_options)
         indexed = isinstance(self._model.observation_space, spaces.Dict)
         for t in range(cache.steps):
             steps = np.full(len(videos), t)
@@ -54,11 +58,6 @@ class ModelAgent:
             actions, state = self._model.predict(
                 observations, state, episode_start=steps == 0, deterministic=True
             )
-            if actions.ndim == 2:  # pairs: where, and whether
-                options, attended = actions[:, 0], actions[:, 1] == 1
-            else:  # K skips in the flat set, which names no option then
-                attended = actions < cache.n_options
-                options = np.where(attended, actions, -1)
-            chosen.append(options.astype(np.int64))
-            looks.append(attended)
-        return Plan(np.stack(chosen, axis=1), np.stack(looks, axis=1))
+            choices.append(face.choose(actions, len(videos)))
+        columns = zip(*((each.options, each.looks, each.named) for each in choices), strict=True)
+        return tuple(np.stack(column, axis=1) for column in columns)

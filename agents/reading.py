@@ -80,7 +80,8 @@ def read_segments(
     return TaskTrace(
         videos=videos,
         segments=np.where(there, np.pad(order, ((0, 0), ends)), -1),
-        options=np.where(looked, options[:, None], -1),
+        options=np.repeat(options[:, None], steps, axis=1),
+        named=looked,
         attended=looked,
         fed=there,
         logits=every[:, torch.from_numpy(np.minimum(columns, n_read - 1))],  # (B, T, C)

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ..envs import FocusEngine
+from ..envs.tasks.actions import actions_of
 from .fixed import Agent
 
 
@@ -34,22 +35,21 @@ class StepwiseAgent:
                 has to look everywhere.
 
         Raises:
-            ValueError: If the agent does not, and the actions cannot say so.
+            ValueError: If the agent does not, and the actions cannot say so; or they are no such
+                actions.
         """
         plan = agent.plan(engine, videos)
         self._row = {video: row for row, video in enumerate(videos.tolist())}
-        self._pairs = isinstance(space, spaces.MultiDiscrete)
-        n_options = engine.cache.n_options
-        skips = isinstance(space, spaces.Discrete) and space.n == n_options + 1
-        if not self._pairs and not skips and not plan.attended.all():
+        self._actions = actions_of(space, engine.cache.n_options)
+        if not self._actions.can_skip and not plan.attended.all():
             raise ValueError(
                 f"{agent.name} does not look everywhere, which actions of {space} cannot say: "
                 "play it in focusgym/AdaFocusPlus-v0"
             )
-        # Where it does not look, pairs still name an option: one that it names elsewhere.
-        unseen = n_options if skips else int(plan.options[plan.attended].min(initial=n_options - 1))
-        named = plan.attended | (self._pairs & (plan.options >= 0))
-        self._options, self._attended = np.where(named, plan.options, unseen), plan.attended
+        self._options, self._attended = plan.options, plan.attended
+        if plan.named is not None:  # pairs name an option everywhere: one that it names elsewhere
+            some = plan.options[plan.named].min(initial=engine.cache.n_options - 1)
+            self._options = np.where(plan.named, plan.options, some)
 
     def predict(
         self,
@@ -76,7 +76,5 @@ class StepwiseAgent:
                 f"expected videos that were planned; got {unknown}: give all that are played"
             )
         rows = np.array([self._row[video] for video in videos])
-        options = self._options[rows, segments]
-        if not self._pairs:
-            return options, state
-        return np.stack([options, self._attended[rows, segments]], axis=1), state
+        options, attended = self._options[rows, segments], self._attended[rows, segments]
+        return self._actions.actions_for(options, attended), state

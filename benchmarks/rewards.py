@@ -54,8 +54,7 @@ def confidences(
     engine: FocusEngine, videos: NDArray[np.int64], options: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ``(B, T)`` the confidence on what is played, and ``(B, T, K)`` on each option."""
-    found = engine.rollout_counterfactuals(videos, options)[..., :-1]  # the last one is skip
-    every = found.double().cpu().numpy()
+    every = engine.rollout_counterfactuals(videos, options).options.double().cpu().numpy()
     return np.take_along_axis(every, options[..., None], axis=-1)[..., 0], every
 
 

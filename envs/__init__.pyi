@@ -1,5 +1,5 @@
 from .config import EnvConfig, PlusConfig
-from .engine.engine import FocusEngine, Tried
+from .engine.engine import Counterfactuals, FocusEngine, Tried
 from .engine.interpolated import interpolated
 from .engine.pixels import PixelSource, pixel_sources
 from .engine.plan import Plan
@@ -30,6 +30,7 @@ __all__ = [
     "BoxesTask",
     "Caption",
     "Confidences",
+    "Counterfactuals",
     "CubesConfig",
     "CubesTask",
     "Decision",

@@ -197,13 +197,18 @@ class Player:
                     f"{name}: expected those of the position, {expected[name].tolist()}; got "
                     f"{rows[name].tolist()}"
                 )
-        for name, most in (("task.t", self.task.timeline.n_decisions), ("engine.step", steps)):
-            _check_range(name, rows[name].numpy(), most)
+        timeline = self.task.timeline
+        most = {
+            "task.t": timeline.n_decisions,
+            "task.place": len(timeline.order) - 1 + max((1, *timeline.skips)),  # behind the end
+            "engine.step": steps,
+        }
+        for name, largest in most.items():
+            _check_range(name, rows[name].numpy(), largest)
         for name, holder in self._holders().items():
             prefix = f"{name}."
             own = {k.removeprefix(prefix): v for k, v in rows.items() if k.startswith(prefix)}
             put_rows(holder, own)
-        _check_range("the next segments", self.task.upcoming(), steps - 1)
 
     def start(
         self,

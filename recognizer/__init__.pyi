@@ -113,7 +113,7 @@ from .policies.policy import (
     option_mask,
 )
 from .policies.registry import POLICIES, build_policy
-from .randomness import Purpose, generator
+from .randomness import Purpose, first_weights, generator
 from .stages import (
     GRADIENTS,
     AFNetStage,
@@ -264,6 +264,7 @@ __all__ = [
     "evenly_spread",
     "exit_scores",
     "exit_steps",
+    "first_weights",
     "fit",
     "fit_frames",
     "fixed_places",

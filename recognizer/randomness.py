@@ -1,10 +1,13 @@
-"""Every random number that is drawn with NumPy: what it is for is part of its seed."""
+"""Every random number that is drawn: with NumPy by purpose, and torch's of first weights."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum, unique
 
 import numpy as np
+import torch
 
 
 @unique
@@ -79,3 +82,22 @@ def generator(purpose: Purpose, seed: int, *key: int) -> np.random.Generator:
             or differ in the numbers that they share.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *key)))
+
+
+@contextmanager
+def first_weights(seed: int) -> Iterator[None]:
+    """Let networks that are built inside draw their first weights from a seed.
+
+    PyTorch's layers draw from its global generator on the CPU, which is afterwards as it was.
+
+    The seed is all that decides these draws: there is no purpose in it. Two blocks of one seed
+    begin with the same numbers, so that networks of the same layers get equal weights, and others
+    partly the same numbers before these are scaled. Networks that are to differ are built in one
+    block, one after the other, or from different seeds. No draw of `generator` is among them.
+
+    Args:
+        seed: At least 0, below 2**64.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,1 +1,1 @@
-"""Exits for any agent: thresholds for a budget, controls of the same cost, what they come to."""
+"""Exits for any agent: thresholds for a budget, what they come to, controls of the same cost."""

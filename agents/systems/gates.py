@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ...envs import FeatureSource
 from ...envs.config import check_integer
-from ...recognizer import coarse_to_fine, count_gmacs, read_bundle, restore
+from ...recognizer import coarse_to_fine, count_gmacs, first_weights, read_bundle, restore
 from ...recognizer.files.bundle import write_bundle
 from ...recognizer.files.typed import typed
 from ...recognizer.stages.samples import shuffled
@@ -133,8 +133,7 @@ class GatedSystem(DirectSystem):
         videos = source.cache.split("train")
         states, logits = read_states(source, videos, segments)
         wanted = should_stop(logits, source.cache.labels[videos], beta)[:, :-1]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with first_weights(seed):
             gates = Gates(GatesConfig(len(segments), states.shape[-1]))
         if len(segments) == 1:
             return gates.eval()  # without a gate there is nothing to train

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from ...envs import FeatureSource, Source
 from ...envs.config import check_integer, check_number
-from ...recognizer import FitConfig, Fitted, read_bundle, restore
+from ...recognizer import FitConfig, Fitted, first_weights, read_bundle, restore
 from ...recognizer.files.bundle import write_bundle
 from ..task_play import TaskTrace
 from .system import DirectSystem, Reader, share_of
@@ -99,8 +98,7 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
             policy = restore(kept, bundle, self.build)
         else:
             sizes = self.sizes(source, setting)
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(seed)
+            with first_weights(seed):
                 policy = self.build(asdict(sizes))
             self._fit(source, policy.to(cache.device), seed, kept)
         return partial(self.read, policy=policy.to(cache.device).eval())

@@ -24,7 +24,9 @@ class TriedClips(NamedTuple):
     confidences: Tensor
 
 
-def try_clips(engine: FocusEngine, options: NDArray[np.int64]) -> TriedClips:
+def try_clips(
+    engine: FocusEngine, options: NDArray[np.int64], attended: NDArray[np.bool_] | None = None
+) -> TriedClips:
     """Return what videos would come to that are looked at with one option in all segments.
 
     Nothing goes on; the episodes must have begun, and been fed nothing. Where a video is one
@@ -32,22 +34,23 @@ def try_clips(engine: FocusEngine, options: NDArray[np.int64]) -> TriedClips:
 
     Args:
         engine: Plays B episodes.
-        options: ``(B, M)`` in ``[0, K)``; −1 for no look in any segment.
+        options: ``(B, M)`` in ``[0, K)``.
+        attended: ``(B, M)`` whether f_L runs, in all segments or in none. None: everywhere.
 
     Raises:
         ValueError, RuntimeError, CacheError: As `FocusEngine.try_options`.
     """
-    steps, attended = engine.cache.steps, options >= 0
-    named = np.maximum(options, 0)
+    steps = engine.cache.steps
+    looks = np.ones(options.shape, dtype=bool) if attended is None else attended
     if steps == 1:
-        tried = engine.try_options(np.zeros(len(options), dtype=np.int64), named, attended)
+        tried = engine.try_options(np.zeros(len(options), dtype=np.int64), options, looks)
         return TriedClips(tried.logits, tried.confidences)
     logits, confidences = [], []
     for column in range(options.shape[1]):
         for t in range(steps):
             segments = np.full(len(options), t)
             these = slice(column, column + 1)
-            engine.commit(engine.try_options(segments, named[:, these], attended[:, these]))
+            engine.commit(engine.try_options(segments, options[:, these], looks[:, these]))
         logits.append(engine.logits)
         confidences.append(engine.confidence)
         engine.restart()

@@ -36,6 +36,19 @@ class Tried:
     fed: NDArray[np.bool_] | None = None
 
 
+@dataclass(frozen=True)
+class Counterfactuals:
+    """Confidences that every alternative would give, everything before being the same.
+
+    Attributes:
+        options: ``(B, K)`` of looking at each option; of whole episodes ``(B, D, K)``.
+        skip: ``(B,)`` of feeding the segment without a look; of whole episodes ``(B, D)``.
+    """
+
+    options: Tensor
+    skip: Tensor
+
+
 class FocusEngine:
     """B episodes at once: what would options of some segments give, and which of them is taken.
 
@@ -219,14 +232,11 @@ class FocusEngine:
         self._recurrent = None
         self.step = self.step + (1 if fed is None else fed.astype(np.int64))
 
-    def counterfactuals(self, segments: NDArray[np.int64]) -> Tensor:
-        """Return what each option of a segment of each episode would give now.
+    def counterfactuals(self, segments: NDArray[np.int64]) -> Counterfactuals:
+        """Return what each option of a segment of each episode would give now, and no look.
 
         Args:
             segments: ``(B,)``.
-
-        Returns:
-            ``(B, K + 1)`` confidences; the last is that of feeding the segment without a look.
 
         Raises:
             RuntimeError: If no episode was begun, or one is over.
@@ -245,7 +255,7 @@ class FocusEngine:
             found.append(confidence(f_c.logits(states, step[rows]), self.labels[rows]))
         confidences = torch.cat(found)
         self._check(confidences, segments)
-        return confidences
+        return Counterfactuals(confidences[:, :-1], confidences[:, -1])
 
     def rollout(
         self,
@@ -257,7 +267,7 @@ class FocusEngine:
 
         Args:
             videos: ``(B,)`` rows.
-            options: ``(B, D)`` in ``[0, K)``; any, or −1, where nothing is attended.
+            options: ``(B, D)`` in ``[0, K)``; any of them where nothing is attended.
             attended: ``(B, D)`` whether f_L runs; elsewhere f_C is fed the segment without a look.
                 None: everywhere.
 
@@ -276,7 +286,7 @@ class FocusEngine:
         videos: NDArray[np.int64],
         options: NDArray[np.int64],
         attended: NDArray[np.bool_] | None = None,
-    ) -> Tensor:
+    ) -> Counterfactuals:
         """Play whole episodes, and try every alternative of every decision on the way.
 
         Args:
@@ -285,8 +295,8 @@ class FocusEngine:
             attended: ``(B, D)``, see `rollout`.
 
         Returns:
-            ``(B, D, K + 1)`` confidences that each option and, last, skip would have given at each
-            decision, those before it being as played. `regret` compares with the best.
+            What each option, and skip, would have given at each decision, those before it being
+            as played. `regret` compares with the best.
 
         Raises:
             ValueError: If there are not D ≤ T options in ``[0, K)`` for each of the videos.
@@ -297,7 +307,10 @@ class FocusEngine:
         for t in range(plan.options.shape[1]):
             found.append(self.counterfactuals(np.full(len(videos), t)))
             self._play(t, plan)
-        return torch.stack(found, dim=1)
+        return Counterfactuals(
+            torch.stack([each.options for each in found], dim=1),
+            torch.stack([each.skip for each in found], dim=1),
+        )
 
     def oracle(self, videos: NDArray[np.int64], *, may_skip: bool = False) -> Plan:
         """Return what is best for the true label at each step: a bound.
@@ -306,19 +319,20 @@ class FocusEngine:
 
         Args:
             videos: ``(B,)`` rows.
-            may_skip: Whether looking at nothing is among the choices.
+            may_skip: Whether looking at nothing is among the choices; where it is the best one, no
+                option is named.
         """
         self.start(videos)
-        n_options = self.cache.n_options
-        options = np.full((len(videos), self.cache.steps), -1, dtype=np.int64)
-        attended = np.zeros(options.shape, dtype=np.bool_)
+        options = np.zeros((len(videos), self.cache.steps), dtype=np.int64)
+        attended = np.ones(options.shape, dtype=np.bool_)
         for t in range(self.cache.steps):
-            confidences = self.counterfactuals(np.full(len(videos), t))[:, : n_options + may_skip]
-            best = confidences.argmax(dim=1).cpu().numpy()
-            attended[:, t] = best < n_options
-            options[:, t] = np.where(attended[:, t], best, -1)
+            tried = self.counterfactuals(np.full(len(videos), t))
+            best, at = tried.options.max(dim=1)
+            options[:, t] = at.cpu().numpy()
+            if may_skip:
+                attended[:, t] = (best >= tried.skip).cpu().numpy()
             self._play(t, Plan(options, attended))
-        return Plan(options, attended)
+        return Plan(options, attended, attended.copy())
 
     def _begin(
         self,
@@ -343,9 +357,9 @@ class FocusEngine:
 
     def _play(self, t: int, plan: Plan) -> Tensor:
         """Feed segment ``t`` as planned; return the logits ``(B, C)``."""
-        attended = plan.attended[:, t, None]
-        shown = np.where(attended, plan.options[:, t, None], 0)
-        self.commit(self.try_options(np.full(len(shown), t), shown, attended))
+        segments = np.full(len(plan.options), t)
+        options, attended = plan.options[:, t, None], plan.attended[:, t, None]
+        self.commit(self.try_options(segments, options, attended))
         return self.logits
 
     def _recur(self, step: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...feature_cache import FeatureCache, clips_of, read_view
 from ..tasks.task import Decision
 from .outcome import Outcome
-from .record import EpisodeRecord
+from .record import EpisodeRecord, shown_options
 from .render import draw_decision, record_box, record_caption
 
 
@@ -61,6 +61,7 @@ class History:
             for look in of_one
         ]
         options = np.array([look.options[env] for look in looks], dtype=np.int64)
+        named = np.array([look.named[env] for look in looks], dtype=np.bool_)
         truth = cache.label_matrix.numpy()[video]
         if self._first_label:
             truth = np.arange(cache.n_classes) == int(cache.labels[video])
@@ -78,7 +79,7 @@ class History:
             map_cells=(height, width),
             cache_fingerprint=cache.fingerprint,
             segments=np.array([look.segments[env] for look in looks], dtype=np.int64),
-            options=options,
+            options=shown_options(options, named),
             attended=np.array([look.attended[env] for look in looks], dtype=np.bool_),
             fed=np.array([look.fed[env] for look in looks], dtype=np.bool_),
             boxes_px=np.array(boxes_px, dtype=np.int64).reshape(-1, 4),

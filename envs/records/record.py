@@ -179,6 +179,11 @@ class EpisodeRecord:
         return {"format": FORMAT, **plain, "decisions": rows}
 
 
+def shown_options(options: NDArray[np.int64], named: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return options as files hold them: −1 where none was named, ``named`` being False."""
+    return np.where(named, options, -1)
+
+
 def read_record(path: str | os.PathLike[str]) -> EpisodeRecord:
     """Read an episode record.
 

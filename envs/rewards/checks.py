@@ -88,6 +88,7 @@ def _even(
         logits=torch.zeros(n_envs, n_classes, device=device),
         labels=several if several_labels else first,
         options=first.clone(),
+        named=torch.ones(n_envs, dtype=torch.bool, device=device),
         step=first.clone(),
         last=torch.zeros(n_envs, dtype=torch.bool, device=device),
         random=even()[:, None].repeat(1, draws) if draws else None,

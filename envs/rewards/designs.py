@@ -28,7 +28,9 @@ class Confidences:
         logits: ``(B, C)`` of the classes, after looking at the chosen option, as ``chosen``.
         labels: ``(B,)`` int64, the true class; with the environment's ``labels="mean"``
             ``(B, C)`` bool, all true classes.
-        options: ``(B,)`` int64 in ``[0, K)``, the chosen option; −1 where none was chosen.
+        options: ``(B,)`` int64 in ``[0, K)``, the chosen option; any where none was chosen.
+        named: ``(B,)`` bool, whether an option was chosen. In AdaFocus+ it may be where the frame
+            was skipped.
         step: ``(B,)`` int64 in ``[0, D)``, which decision of the episode it is.
         last: ``(B,)`` bool, whether the episode ends with it.
         random: ``(B, k)`` after looking at k random options instead; k is the design's ``draws``.
@@ -43,6 +45,7 @@ class Confidences:
     logits: Tensor
     labels: Tensor
     options: Tensor
+    named: Tensor
     step: Tensor
     last: Tensor
     random: Tensor | None = None

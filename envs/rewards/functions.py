@@ -136,21 +136,33 @@ def regret(
     confidences: Tensor,
     options: Tensor | NDArray[np.int64],
     attended: Tensor | NDArray[np.bool_] | None = None,
+    skip: Tensor | None = None,
 ) -> Tensor:
     """Return how far below the best alternative of its step a decision stays.
 
     Args:
-        confidences: ``(..., K)`` of all options, or ``(..., K + 1)`` with skip as the last.
+        confidences: ``(..., K)`` of all options; see `Counterfactuals`.
         options: ``(...)`` int64 in ``[0, K)``, what was chosen; any where nothing was attended.
-        attended: ``(...)`` bool, whether it was looked at; elsewhere the last confidence is that of
-            the decision. None: everywhere.
+        attended: ``(...)`` bool, whether it was looked at. None: everywhere.
+        skip: ``(...)`` confidences without a look, if that is one of the alternatives.
 
     Returns:
         ``(...)`` in [0, 1]; 0 for what the greedy oracle chooses.
+
+    Raises:
+        ValueError: If something was not looked at, and there are no confidences without a look.
     """
-    index = torch.as_tensor(options, device=confidences.device)
-    if attended is not None:
-        skipped = ~torch.as_tensor(attended, device=confidences.device)
-        index = index.masked_fill(skipped, confidences.shape[-1] - 1)
-    chosen = confidences.gather(-1, index[..., None]).squeeze(-1)
-    return confidences.amax(dim=-1) - chosen
+    device = confidences.device
+    index = torch.as_tensor(options, device=device)
+    chosen, best = confidences.gather(-1, index[..., None]).squeeze(-1), confidences.amax(dim=-1)
+    looks = None if attended is None else torch.as_tensor(attended, device=device)
+    if skip is None:
+        if looks is not None and not looks.all():
+            raise ValueError(
+                "expected looks everywhere; got decisions without one: give `skip` as well, the "
+                "confidences without a look"
+            )
+        return best - chosen
+    if looks is not None:
+        chosen = torch.where(looks, chosen, skip)
+    return best.maximum(skip) - chosen

@@ -16,12 +16,14 @@ class Choice:
     """What N actions mean.
 
     Attributes:
-        options: ``(N,)`` int64 in ``[0, K)``; −1 where none was named (skip of the flat set).
+        options: ``(N,)`` int64 in ``[0, K)``; any where none was named.
         looks: ``(N,)`` bool, whether f_L is to run.
+        named: ``(N,)`` bool, whether an option was named: with skip of the flat set none is.
     """
 
     options: NDArray[np.int64]
     looks: NDArray[np.bool_]
+    named: NDArray[np.bool_]
 
 
 class ActionSet(Protocol):
@@ -43,6 +45,16 @@ class ActionSet(Protocol):
 
         Raises:
             ValueError: If they are not N actions of the space, or an option is not allowed.
+        """
+
+    def actions_for(
+        self, options: NDArray[np.int64], looks: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return the N actions that mean this: the other direction of `choose`.
+
+        Args:
+            options: ``(N,)`` in ``[0, K)``.
+            looks: ``(N,)`` whether f_L is to run; everywhere, if no action can say not to look.
         """
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
@@ -75,7 +87,14 @@ class PatchActions:
         """Return the options; every action looks."""
         options = checked_actions(actions, (n_envs,), (len(self._allowed),))
         check_allowed(options, self._allowed)
-        return Choice(options, np.ones(n_envs, dtype=bool))
+        every = np.ones(n_envs, dtype=bool)
+        return Choice(options, every, every)
+
+    def actions_for(
+        self, options: NDArray[np.int64], looks: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return the options ``(N,)``."""
+        return options
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
         """Return the choice: where every action looks, there is no budget."""
@@ -104,11 +123,17 @@ class PairActions:
         """Return the options, and whether to look."""
         pairs = checked_actions(actions, (n_envs, 2), (len(self._allowed), 2))
         check_allowed(pairs[:, 0], self._allowed)
-        return Choice(pairs[:, 0], pairs[:, 1] == 1)
+        return Choice(pairs[:, 0], pairs[:, 1] == 1, np.ones(n_envs, dtype=bool))
+
+    def actions_for(
+        self, options: NDArray[np.int64], looks: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return the pairs ``(N, 2)``."""
+        return np.stack([options, looks], axis=1)
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
         """Keep the options, and look only where there is room."""
-        return Choice(choice.options, choice.looks & _room(choice, affordable))
+        return Choice(choice.options, choice.looks & _room(choice, affordable), choice.named)
 
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return ``(N, K + 2)``: the allowed options, then skip and look."""
@@ -125,20 +150,26 @@ class FlatActions:
 
     def __init__(self, allowed: NDArray[np.bool_]) -> None:
         """Take which of the K options are allowed, ``(K,)``."""
-        self._allowed = np.append(allowed, True)
+        self._allowed, self._skip = np.append(allowed, True), len(allowed)
         self.space = spaces.Discrete(len(self._allowed))
 
     def choose(self, actions: ArrayLike, n_envs: int) -> Choice:
-        """Return the options, none for skip, and whether to look."""
-        options = checked_actions(actions, (n_envs,), (len(self._allowed),))
-        check_allowed(options, self._allowed)
-        looks = options < len(self._allowed) - 1
-        return Choice(np.where(looks, options, -1), looks)
+        """Return the options, of which skip names none, and whether to look."""
+        chosen = checked_actions(actions, (n_envs,), (len(self._allowed),))
+        check_allowed(chosen, self._allowed)
+        looks = chosen < self._skip
+        return Choice(np.where(looks, chosen, 0), looks, looks)
+
+    def actions_for(
+        self, options: NDArray[np.int64], looks: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return the options ``(N,)``, K where not to look."""
+        return np.where(looks, options, self._skip)
 
     def without(self, choice: Choice, affordable: NDArray[np.bool_]) -> Choice:
-        """Look only where there is room; elsewhere nothing is chosen."""
+        """Look only where there is room; elsewhere no option is named."""
         looks = choice.looks & _room(choice, affordable)
-        return Choice(np.where(looks, choice.options, -1), looks)
+        return Choice(choice.options, looks, looks)
 
     def masks(self, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return ``(N, K + 1)``: the allowed options where there is room for a look, and skip."""
@@ -148,7 +179,7 @@ class FlatActions:
 
 def _room(choice: Choice, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return ``(N,)``, whether the budget has room for the chosen looks; any for those of none."""
-    found: NDArray[np.bool_] = affordable[np.arange(len(affordable)), np.maximum(choice.options, 0)]
+    found: NDArray[np.bool_] = affordable[np.arange(len(affordable)), choice.options]
     return found
 
 
@@ -167,6 +198,29 @@ def action_set(kind: str, allowed: NDArray[np.bool_]) -> ActionSet:
         allowed: ``(K,)`` which options may be chosen.
     """
     return _KINDS[kind](allowed)
+
+
+def action_sets(n_options: int) -> tuple[ActionSet, ...]:
+    """Return every action set of K options that are all allowed."""
+    every = np.ones(n_options, dtype=bool)
+    return PatchActions(every), FlatActions(every), PairActions(every)
+
+
+def actions_of(space: spaces.Space[Any], n_options: int) -> ActionSet:
+    """Return the action set of a space, all K options being allowed.
+
+    Raises:
+        ValueError: If it is that of none.
+    """
+    known = action_sets(n_options)
+    for each in known:
+        if space == each.space:
+            return each
+    expected = ", ".join(str(each.space) for each in known)
+    raise ValueError(
+        f"expected one of the spaces of actions on {n_options} options, {expected}; got {space}: "
+        "use the cache and the group that the actions were made for"
+    )
 
 
 def checked_actions(

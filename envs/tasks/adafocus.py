@@ -96,7 +96,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         self.pay(self.prices.of_segment(choice.options, choice.looks))
         every = None
         if draws is None:
-            every = self.engine.counterfactuals(segments)[:, self._allowed]
+            every = self.engine.counterfactuals(segments).options[:, self._allowed]
         drawn = episodes.draws(self.t) if draws else None
         tried = self._try(segments, choice, drawn)
         n_alternatives = tried.confidences.shape[1]
@@ -105,8 +105,8 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         else:
             self.engine.commit(tried)
         self.seen[np.arange(len(segments)), segments] = True
-        self.t = self.t + 1
-        last = self.t == self.timeline.n_decisions
+        self.move_on()
+        last = self.timeline.is_over(self.place, self.t)
         confidence = self.engine.confidence.clone()  # a design may compute in place
         chosen, compares = tried.confidences[:, 0].clone(), self._tries_unseen
         skip = tried.confidences[:, -1] if compares else None
@@ -114,14 +114,14 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         gain = None
         if self.actions.can_skip and skip is not None:
             looks = torch.from_numpy(choice.looks).to(chosen.device)
-            named = np.maximum(choice.options, 0)  # the price counts where f_L runs alone
-            penalties = torch.from_numpy(self.prices.penalties(named))
+            penalties = torch.from_numpy(self.prices.penalties(choice.options))  # where f_L runs
             gain = skip_gain(chosen, skip, looks, penalties.to(chosen.device, chosen.dtype))
         rewards = self.reward(
             chosen=chosen,
             previous=self._previous,
             logits=tried.logits[:, 0],
             options=choice.options,
+            named=choice.named,
             last=last,
             random=every if drawn is None else tried.confidences[:, 1 : 1 + drawn.shape[1]],
             skip=skip,
@@ -131,9 +131,8 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
             rewards = rewards + gain
         self._previous = confidence
         fed = np.ones(len(segments), dtype=bool)
-        look = Look(
-            segments, choice.options, choice.looks, fed, self.engine.logits, confidence, self.gmacs
-        )
+        taken = (segments, choice.options, choice.named, choice.looks, fed)
+        look = Look(*taken, self.engine.logits, confidence, self.gmacs)
         return Decision((look,), rewards, last, info)
 
     @property
@@ -146,12 +145,11 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         """Try the chosen option, random ones and, last and if it is needed, no look at all."""
         columns = [choice.options[:, None], *([] if drawn is None else [drawn])]
         if self._tries_unseen:
-            columns.append(np.full((len(segments), 1), -1))
+            columns.append(columns[0])  # any option: it is not looked at
         options = np.concatenate(columns, axis=1)  # (N, M)
         if not self._tries_unseen:  # a skip is then not compared with a look
-            if choice.looks.all():
-                return self.engine.try_options(segments, options)
-            looks = choice.looks[:, None]
-            return self.engine.try_options(segments, np.where(looks, options, 0), looks)
-        named = options >= 0
-        return self.engine.try_options(segments, np.where(named, options, 0), named)
+            looks = None if choice.looks.all() else choice.looks[:, None]
+            return self.engine.try_options(segments, options, looks)
+        attended = np.ones(options.shape, dtype=bool)
+        attended[:, 0], attended[:, -1] = choice.named, False
+        return self.engine.try_options(segments, options, attended)

@@ -107,7 +107,7 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
         self.pay(self.prices.of_segment(options, looks))
         random = None
         if draws is None:
-            random = self.engine.counterfactuals(segments)[:, : self.engine.cache.n_options]
+            random = self.engine.counterfactuals(segments).options
         elif draws:
             drawn = episodes.draws(self.t)
             random = self.engine.try_options(segments, drawn).confidences
@@ -118,23 +118,23 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
         tried = self.engine.try_boxes(segments, torch.from_numpy(choice)[:, None])
         self.engine.commit(tried)
         self.seen[np.arange(len(segments)), segments] = True
-        self.t = self.t + 1
-        last = self.t == self.timeline.n_decisions
+        self.move_on()
+        last = self.timeline.is_over(self.place, self.t)
         confidence = self.engine.confidence.clone()  # a design may compute in place
         rewards = self.reward(
             chosen=tried.confidences[:, 0].clone(),
             previous=self._previous,
             logits=tried.logits[:, 0],
             options=options,
+            named=looks,
             last=last,
             random=random,
             skip=unseen,
         )
         self._previous = confidence
         boxes_px = self._boxes.boxes_at(torch.from_numpy(choice)).numpy()
-        look = Look(
-            segments, options, looks, looks, self.engine.logits, confidence, self.gmacs, boxes_px
-        )
+        taken = (segments, options, looks, looks, looks)
+        look = Look(*taken, self.engine.logits, confidence, self.gmacs, boxes_px)
         return Decision((look,), rewards, last)
 
 

@@ -18,7 +18,7 @@ from .actions import PatchActions
 from .boxes import checked_centers
 from .prices import Prices
 from .task import Decision, Look, Task
-from .timelines import Timeline
+from .timelines import Timeline, once
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
 
     def make_timeline(self) -> Timeline:
         """Return the one decision."""
-        return Timeline(tuple(range(self.engine.cache.steps)), 1)
-
-    def glanced(self) -> NDArray[np.bool_]:
-        """Return all: f_G runs on the whole video first, ``(N, T)``."""
-        return np.ones_like(self.seen)
+        return once()
 
     def masks(self) -> NDArray[np.bool_]:
         """Return the allowed options ``(N, K)``.
@@ -131,7 +127,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
 
     def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:
         """Look at the option in all segments; compare with others, if the reward does."""
-        n_envs, cost = len(choice), self.prices.cost
+        n_envs = len(choice)
         draws, engine = self.design.draws, self.engine
         if draws is None:
             others = [np.tile(np.flatnonzero(self.allowed), (n_envs, 1))]
@@ -139,15 +135,18 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             others = [episodes.draws(self.t)] if draws else []
         unseen = self.rewarded and self.design.compares_skip
         if unseen:
-            others.append(np.full((n_envs, 1), -1))
+            others.append(choice[:, None])
         compared = None
         if others:
-            compared = try_clips(engine, np.concatenate(others, axis=1)).confidences
-        self.pay(np.full(n_envs, engine.cache.steps * cost.glance_gmacs + cost.policy_gmacs))
-        looks = self._look(choice)
-        self.t = self.t + 1
-        self.seen[:] = True
+            options = np.concatenate(others, axis=1)  # (N, M)
+            attended = np.ones(options.shape, dtype=bool)
+            attended[:, -1] = not unseen
+            compared = try_clips(engine, options, attended).confidences
         over = np.ones(n_envs, dtype=bool)
+        self.pay(self.glance_gmacs(over) + self.prices.cost.policy_gmacs)
+        looks = self._look(choice)
+        self.move_on()
+        self.seen[:] = True
         random = compared
         if compared is not None and unseen:
             random = compared[:, :-1] if draws != 0 else None
@@ -156,6 +155,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             previous=engine.confidence.new_zeros(n_envs),
             logits=engine.logits,
             options=choice,
+            named=over,
             last=over,
             random=random,
             skip=compared[:, -1] if compared is not None and unseen else None,
@@ -170,5 +170,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             self.engine.commit(self.engine.try_options(segments, options[:, None]))
             self.pay(self.prices.of_looks(options, every, every))
             logits, confidence = self.engine.logits, self.engine.confidence
-            looks.append(Look(segments, options, every, every, logits, confidence, self.gmacs))
+            looks.append(
+                Look(segments, options, every, every, every, logits, confidence, self.gmacs)
+            )
         return looks

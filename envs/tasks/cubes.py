@@ -15,7 +15,7 @@ from .actions import check_allowed, checked_actions
 from .free_order import FreeOrderTask
 from .priced import PricedConfig
 from .task import Decision
-from .timelines import Timeline
+from .timelines import Timeline, free
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,19 @@ class CubesTask(FreeOrderTask[CubesConfig, NDArray[np.int64]]):
 
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
-        return self.timeline_of("n_cubes", self.config.n_cubes)
+        return free(self.engine.cache.steps, self.config.n_cubes, name="n_cubes")
 
     def masks(self) -> NDArray[np.bool_]:
         """Return ``(N, T·K + 1)``: allowed options of segments that were not taken, and stop."""
         cubes = ~self.seen[:, :, None] & self.allowed  # (N, T, K)
-        stop = self.seen.any(axis=1, keepdims=True)
-        return np.concatenate([cubes.reshape(len(cubes), -1), stop], axis=1)
+        return np.column_stack([cubes.reshape(len(cubes), -1), self.can_stop()])
 
     def read(self, actions: ArrayLike) -> NDArray[np.int64]:
         """Return ``(N,)`` K·t + k for option k of segment t, T·K to stop."""
         stop, n_options = self._stop, self.engine.cache.n_options
         chosen = checked_actions(actions, (len(self.t),), (stop + 1,))
         check_allowed(chosen[chosen < stop] % n_options, self.allowed)
-        too_early = (chosen == stop) & ~self.seen.any(axis=1)
+        too_early = (chosen == stop) & ~self.can_stop()
         options = np.flatnonzero(self.allowed)
         first = self.engine.cache.steps // 2 * n_options + options[len(options) // 2]
         return np.where(too_early, first, chosen)

@@ -14,7 +14,7 @@ from ..episodes.order import Episodes
 from .actions import checked_actions
 from .priced import OneOptionConfig, PricedTask, check_option
 from .task import Decision
-from .timelines import Timeline
+from .timelines import Timeline, given_order
 
 STOP, GO_ON = 0, 1
 
@@ -63,46 +63,24 @@ class ExitTask(PricedTask[ExitConfig, NDArray[np.bool_]]):
 
     def make_timeline(self) -> Timeline:
         """Return the given order, or coarse to fine."""
-        steps = self.engine.cache.steps
-        order = coarse_to_fine(steps)
-        if self.config.frame_order is not None:
-            order = tuple(self.config.frame_order)
-            if not order or len({*order}) < len(order) or not {*order} <= {*range(steps)}:
-                raise ValueError(
-                    f"frame_order must be different segments in [0, {steps}), at least one; got "
-                    f"{list(order)}"
-                )
+        steps, order = self.engine.cache.steps, self.config.frame_order
         check_option(self.config.option, self.allowed)
-        return Timeline(order, len(order))
-
-    def glanced(self) -> NDArray[np.bool_]:
-        """Return the segments that were taken, ``(N, T)``: f_G has run on no other."""
-        return self.seen.copy()
+        return given_order(coarse_to_fine(steps) if order is None else order, steps)
 
     def masks(self) -> NDArray[np.bool_]:
         """Return which of stop and go on are possible, ``(N, 2)``."""
         masks = np.ones((len(self.t), 2), dtype=bool)
-        masks[:, STOP] = self.t > 0
+        masks[:, STOP] = self.can_stop()
         return masks
 
     def read(self, actions: ArrayLike) -> NDArray[np.bool_]:
         """Return whether each episode goes on, ``(N,)``."""
         n_envs = len(self.t)
         goes_on: NDArray[np.bool_] = checked_actions(actions, (n_envs,), (2,)) == GO_ON
-        return np.where(self.t == 0, True, goes_on)
+        return goes_on | ~self.can_stop()
 
     def decide(self, choice: NDArray[np.bool_], episodes: Episodes) -> Decision:
         """Take the next segment, or stop."""
-        segments = self.upcoming()
-        # The last segment's glance is seen by nobody but an f_C that takes glance vectors.
-        glances = choice
-        if not self.engine.source.classifier.config.reuse_glance:
-            glances = choice & (self.t + 1 < self.timeline.n_decisions)
-        return self.take(
-            segments,
-            np.full(len(segments), self.config.option),
-            choice,
-            glance_gmacs=np.where(glances, self.prices.cost.glance_gmacs, 0.0),
-            ends=~choice,
-            info={"stopped": ~choice},
-        )
+        options = np.full(len(choice), self.config.option)
+        stops = ~choice
+        return self.take(self.upcoming(), options, choice, stops=stops, info={"stopped": stops})

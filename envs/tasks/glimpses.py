@@ -15,7 +15,7 @@ from .actions import checked_numbers
 from .free_order import FreeOrderTask
 from .priced import OneOptionConfig, check_option
 from .task import Decision
-from .timelines import Timeline
+from .timelines import Timeline, free
 
 _MOST = 6  # glimpses of the paper
 
@@ -79,8 +79,6 @@ class GlimpsesTask(FreeOrderTask[GlimpsesConfig, Glimpse]):
         0.08 of the video is 0.16 here.
     """
 
-    glances_first = False
-
     @property
     def space(self) -> spaces.Space[NDArray[np.float32]]:
         """A place, and whether to stop."""
@@ -89,10 +87,9 @@ class GlimpsesTask(FreeOrderTask[GlimpsesConfig, Glimpse]):
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
         check_option(self.config.option, self.allowed)
-        most = self.config.n_glimpses
-        return self.timeline_of(
-            "n_glimpses", min(_MOST, self.engine.cache.steps) if most is None else most
-        )
+        steps, most = self.engine.cache.steps, self.config.n_glimpses
+        most = min(_MOST, steps) if most is None else most
+        return free(steps, most, name="n_glimpses", glances="needed")
 
     def masks(self) -> NDArray[np.bool_]:
         """Return both numbers as possible, ``(N, 2)``."""
@@ -107,7 +104,7 @@ class GlimpsesTask(FreeOrderTask[GlimpsesConfig, Glimpse]):
         numbers, steps = checked_numbers(actions, (len(self.t), 2)), self.engine.cache.steps
         place = (numbers[:, 0].clip(-1, 1) + 1) / 2
         segments = np.minimum((place * steps).astype(np.int64), steps - 1)
-        return Glimpse(segments, (numbers[:, 1] > 0) & self.seen.any(axis=1))
+        return Glimpse(segments, (numbers[:, 1] > 0) & self.can_stop())
 
     def decide(self, choice: Glimpse, episodes: Episodes) -> Decision:
         """Take the segments, or stop."""

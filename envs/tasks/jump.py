@@ -14,7 +14,7 @@ from .actions import checked_actions
 from .free_order import FreeOrderTask
 from .priced import OneOptionConfig, check_option
 from .task import Decision
-from .timelines import Timeline
+from .timelines import Timeline, free
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,17 @@ class JumpTask(FreeOrderTask[JumpConfig, NDArray[np.int64]]):
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
         check_option(self.config.option, self.allowed)
-        return self.timeline_of("n_jumps", self.config.n_jumps)
+        return free(self.engine.cache.steps, self.config.n_jumps, name="n_jumps")
 
     def masks(self) -> NDArray[np.bool_]:
         """Return ``(N, T + 1)``: the segments that were not taken, and stop."""
-        stop = self.seen.any(axis=1, keepdims=True)
-        return np.concatenate([~self.seen, stop], axis=1)
+        return np.column_stack([~self.seen, self.can_stop()])
 
     def read(self, actions: ArrayLike) -> NDArray[np.int64]:
         """Return the segments ``(N,)``, T to stop."""
         steps = self.engine.cache.steps
         chosen = checked_actions(actions, (len(self.t),), (steps + 1,))
-        too_early = (chosen == steps) & ~self.seen.any(axis=1)
+        too_early = (chosen == steps) & ~self.can_stop()
         return np.where(too_early, steps // 2, chosen)
 
     def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:

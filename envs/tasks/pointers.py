@@ -15,7 +15,7 @@ from .actions import checked_actions
 from .priced import OneOptionConfig, PricedTask, check_option
 from .prices import Prices
 from .task import Decision, Look
-from .timelines import Timeline, uniform_segments
+from .timelines import Timeline, free, uniform_segments
 
 BACK, STAY, AHEAD = 0, 1, 2
 
@@ -101,30 +101,18 @@ class PointersTask(PricedTask[PointersConfig, NDArray[np.int64]]):
                 f"{self.config.n_pointers}"
             )
         check_option(self.config.option, self.allowed)
-        return Timeline(tuple(range(steps)), steps)
+        return free(steps, begins=int(self._beginning[0]), glances="needed")
 
     def begin(self, which: NDArray[np.bool_]) -> None:
         """Begin anew in the episodes ``which``, with the pointers spread uniformly."""
         super().begin(which)
         self._at = np.where(which[:, None], self._beginning, self._at)
 
-    def upcoming(self) -> NDArray[np.int64]:
-        """Return where the first pointers are, ``(N,)``."""
-        return self._at[:, 0]
-
     def pointed(self) -> NDArray[np.bool_]:
         """Return where pointers are, ``(N, T)``."""
         pointed = np.zeros_like(self.seen)
         np.put_along_axis(pointed, self._at, True, axis=1)
         return pointed
-
-    def glanced(self) -> NDArray[np.bool_]:
-        """Return the segments that f_G has run on, ``(N, T)``."""
-        return self.seen & self._glances
-
-    @property
-    def _glances(self) -> bool:
-        return self.engine.source.classifier.config.reuse_glance
 
     def masks(self) -> NDArray[np.bool_]:
         """Return ``(N, 3 A)``: for each pointer whether it can go back, stay, go ahead."""
@@ -149,19 +137,19 @@ class PointersTask(PricedTask[PointersConfig, NDArray[np.int64]]):
         segments, n_new = _new_first(choice, self.seen)
         self.pay(np.full(n_envs, prices.cost.policy_gmacs))
         looks, options = [], np.full(n_envs, self.config.option)
-        named = np.where(n_new > 0, options, -1)
+        named = n_new > 0
         for a in range(max(1, int(n_new.max()))):
             fed = a < n_new
-            glances = np.where(fed & self._glances, prices.cost.glance_gmacs, 0.0)
-            self.pay(glances + prices.of_looks(options, fed, fed))
+            self.pay(self.glance_gmacs(fed) + prices.of_looks(options, fed, fed))
             engine.commit(engine.try_options(segments[:, a], options[:, None], fed=fed))
             self.seen[rows, segments[:, a]] |= fed
             shown = np.where(fed | (a == 0), segments[:, a], -1)  # each episode has one at least
             logits, confidence = engine.logits, engine.confidence
-            looks.append(Look(shown, named, fed, fed.copy(), logits, confidence, self.gmacs))
-        self.t = self.t + 1
-        over = (n_new == 0) | self.seen.all(axis=1) | (self.t == self.timeline.n_decisions)
-        rewards = self.reward_less_price(previous, named, over, self.gmacs - before)
+            taken = (shown, options, named, fed, fed.copy())
+            looks.append(Look(*taken, logits, confidence, self.gmacs))
+        self.move_on(choice[:, 0])  # where the first pointer is
+        over = (n_new == 0) | self.seen.all(axis=1) | self.timeline.is_over(self.place, self.t)
+        rewards = self.reward_less_price(previous, options, named, over, self.gmacs - before)
         return Decision(tuple(looks), rewards, over, {"n_read": n_new})
 
 

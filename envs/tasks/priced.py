@@ -71,41 +71,44 @@ class PricedTask(Task[PricedT, ChoiceT]):
         fed: NDArray[np.bool_],
         *,
         attended: NDArray[np.bool_] | None = None,
-        glance_gmacs: NDArray[np.float64] | float,
-        ends: NDArray[np.bool_],
+        stops: NDArray[np.bool_] | None = None,
+        place: NDArray[np.int64] | None = None,
         info: Mapping[str, NDArray[Any]],
     ) -> Decision:
-        """Run f_L and f_C on the segments that are fed; pay, and reward.
+        """Run f_L and f_C on the segments that are fed; pay, go on, and reward.
 
         Args:
             segments: ``(N,)`` that the decision is about.
             options: ``(N,)`` that f_L runs on; any in ``[0, K)`` where it does not.
             fed: ``(N,)`` bool, whether the segment is taken.
             attended: ``(N,)`` bool, whether f_L runs; of what is fed alone. None: wherever it is.
-            glance_gmacs: ``(N,)`` that f_G spends for this decision.
-            ends: ``(N,)`` bool, whether the episode ends with it. It also does with the last
-                decision of the timeline.
+            stops: ``(N,)`` bool, whether the episode ends here. It also does at the end of the
+                timeline. None: nowhere.
+            place: ``(N,)`` where in the order each episode stands then; None: at the next place.
             info: More columns of the info, ``(N,)`` each.
         """
         engine, prices = self.engine, self.prices
         attended = fed if attended is None else attended
-        spent = glance_gmacs + prices.cost.policy_gmacs + prices.of_looks(options, attended, fed)
+        looks_gmacs = prices.of_looks(options, attended, fed)
+        spent = self.glance_gmacs(fed) + prices.cost.policy_gmacs + looks_gmacs
         self.pay(spent)
         previous = engine.confidence
         looks = None if attended is fed else attended[:, None]
         engine.commit(engine.try_options(segments, options[:, None], looks, fed))
-        self.t = self.t + 1
+        self.move_on(place)
         self.seen[np.arange(len(segments)), segments] |= fed
-        over = ends | (self.t == self.timeline.n_decisions)
-        named = np.where(attended, options, -1)
-        rewards = self.reward_less_price(previous, named, over, spent)
-        look = Look(segments, named, attended, fed, engine.logits, engine.confidence, self.gmacs)
+        over = self.timeline.is_over(self.place, self.t)
+        over = over if stops is None else over | stops
+        rewards = self.reward_less_price(previous, options, attended, over, spent)
+        taken = (segments, options, attended, attended, fed)
+        look = Look(*taken, engine.logits, engine.confidence, self.gmacs)
         return Decision((look,), rewards, over, info)
 
     def reward_less_price(
         self,
         previous: Tensor,
-        named: NDArray[np.int64],
+        options: NDArray[np.int64],
+        attended: NDArray[np.bool_],
         over: NDArray[np.bool_],
         spent_gmacs: NDArray[np.float64],
     ) -> Tensor:
@@ -113,7 +116,8 @@ class PricedTask(Task[PricedT, ChoiceT]):
 
         Args:
             previous: ``(N,)`` confidences before the decision.
-            named: ``(N,)`` options that were looked at, −1 where none was.
+            options: ``(N,)`` that were looked at; any where none was.
+            attended: ``(N,)`` whether one was.
             over: ``(N,)`` whether the episode ends with it.
             spent_gmacs: ``(N,)`` what it cost.
         """
@@ -121,7 +125,8 @@ class PricedTask(Task[PricedT, ChoiceT]):
             chosen=self.engine.confidence.clone(),
             previous=previous,
             logits=self.engine.logits,
-            options=named,
+            options=options,
+            named=attended,
             last=over,
         )
         if self.config.price_per_gmac:

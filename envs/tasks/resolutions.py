@@ -10,11 +10,9 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from ..config import check_integer
-from ..engine.engine import FocusEngine
 from ..episodes.order import Episodes
-from .actions import checked_actions
+from .actions import check_allowed, checked_actions
 from .priced import PricedConfig, PricedTask
-from .prices import Prices
 from .task import Decision
 from .timelines import Timeline, in_order
 
@@ -73,19 +71,6 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
         Gumbel-softmax; the price per GMAC is ours.
     """
 
-    def __init__(
-        self,
-        config: ResolutionConfig,
-        engine: FocusEngine,
-        prices: Prices,
-        allowed: NDArray[np.bool_],
-        n_envs: int,
-    ) -> None:
-        """Set up N episodes; see `Task`."""
-        super().__init__(config, engine, prices, allowed, n_envs)
-        self._now = np.zeros(n_envs, dtype=np.int64)
-        self._reached = np.zeros_like(self.seen)
-
     @property
     def space(self) -> spaces.Space[np.int64]:
         """An option, no look, or a skip."""
@@ -97,31 +82,14 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
         return len(self.allowed) + self.config.coarse
 
     def make_timeline(self) -> Timeline:
-        """Return the segments in order."""
-        return in_order(self.engine.cache.steps)
-
-    def begin(self, which: NDArray[np.bool_]) -> None:
-        """Begin anew in the episodes ``which``, at the first segment."""
-        super().begin(which)
-        self._now = np.where(which, 0, self._now)
-        self._reached = self._reached & ~which[:, None]
-
-    def upcoming(self) -> NDArray[np.int64]:
-        """Return the segments ``(N,)`` that are reached; after the end the last one."""
-        return np.minimum(self._now, self.engine.cache.steps - 1)
-
-    def glanced(self) -> NDArray[np.bool_]:
-        """Return the segments that a decision was made at, and the next one, ``(N, T)``."""
-        next_one = self.upcoming()[:, None] == np.arange(self.engine.cache.steps)
-        glanced: NDArray[np.bool_] = self._reached | next_one
-        return glanced
+        """Return the segments in order, of which some may be skipped."""
+        return in_order(self.engine.cache.steps, self.config.skips)
 
     def masks(self) -> NDArray[np.bool_]:
         """Return which actions are possible: the allowed options, no look, and some skips."""
-        to_the_end = self._now[:, None] + np.asarray(self.config.skips) >= self.engine.cache.steps
-        possible: NDArray[np.bool_] = self.seen.any(axis=1, keepdims=True) | ~to_the_end
+        skips = self.can_stop()[:, None] | ~self.timeline.skips_to_the_end(self.place)
         feeds = np.append(self.allowed, np.ones(int(self.config.coarse), dtype=bool))
-        return np.concatenate([np.tile(feeds, (len(self.t), 1)), possible], axis=1)
+        return np.concatenate([np.tile(feeds, (len(self.t), 1)), skips], axis=1)
 
     def read(self, actions: ArrayLike) -> NDArray[np.int64]:
         """Return the actions ``(N,)``; a skip that is not possible is the cheapest option.
@@ -131,29 +99,20 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
         """
         n_options, n_actions = len(self.allowed), self._n_fed + len(self.config.skips)
         chosen = checked_actions(actions, (len(self.t),), (n_actions,))
-        forbidden = chosen[(chosen < n_options) & ~self.allowed[np.minimum(chosen, n_options - 1)]]
-        if len(forbidden):
-            raise ValueError(
-                f"expected options among options_allowed {np.flatnonzero(self.allowed).tolist()}; "
-                f"got {sorted({*forbidden.tolist()})}: use action_masks() with a maskable agent"
-            )
+        check_allowed(chosen[chosen < n_options], self.allowed)
         possible = self.masks()[np.arange(len(chosen)), chosen]
         price = np.where(self.allowed, self.prices.option_gmacs, np.inf)
         return np.where(possible, chosen, int(price.argmin()))
 
     def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:
         """Read the segments, or skip some."""
-        n_options, steps = len(self.allowed), self.engine.cache.steps
-        segments, fed = self.upcoming(), choice < self._n_fed
-        self._reached[np.arange(len(choice)), segments] = True
-        goes_on = np.asarray([1] * self._n_fed + list(self.config.skips), dtype=np.int64)[choice]
-        self._now = self._now + goes_on
+        attended, fed = choice < len(self.allowed), choice < self._n_fed
+        by = np.asarray([1] * self._n_fed + list(self.config.skips), dtype=np.int64)[choice]
         return self.take(
-            segments,
-            np.where(choice < n_options, choice, 0),
+            self.upcoming(),
+            np.where(attended, choice, 0),
             fed,
-            attended=choice < n_options,
-            glance_gmacs=self.prices.cost.glance_gmacs,
-            ends=self._now >= steps,
-            info={"skipped": np.where(fed, 0, goes_on)},
+            attended=attended,
+            place=self.place + by,
+            info={"skipped": np.where(fed, 0, by)},
         )

@@ -14,7 +14,7 @@ from ..episodes.order import Episodes
 from .actions import checked_numbers
 from .priced import check_option
 from .task import Decision, Look, Task
-from .timelines import Timeline, uniform_segments
+from .timelines import Timeline, once, uniform_segments
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,7 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
                 "draws 1, or one that compares with nothing"
             )
         check_option(self.config.option, self.allowed)
-        return Timeline(tuple(range(steps)), 1)
-
-    def glanced(self) -> NDArray[np.bool_]:
-        """Return all: f_G runs on the whole video first, ``(N, T)``."""
-        return np.ones_like(self.seen)
+        return once()
 
     def masks(self) -> NDArray[np.bool_]:
         """Return all scores as possible, ``(N, T)``."""
@@ -111,23 +107,22 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
     def decide(self, choice: NDArray[np.int64], episodes: Episodes) -> Decision:
         """Feed f_C the segments one after the other; compare with the uniform subset."""
         n_envs, steps = self.seen.shape
-        cost, rows = self.prices.cost, np.arange(n_envs)
-        random = None
+        over, random = np.ones(n_envs, dtype=bool), None
         if self.design.draws:
             uniform = uniform_segments(self.config.n_segments, steps)
             self._feed(np.tile(uniform, (n_envs, 1)))
             random = self.engine.confidence[:, None]
             self.engine.restart()
-        self.pay(np.full(n_envs, steps * cost.glance_gmacs + cost.policy_gmacs))
+        self.pay(self.glance_gmacs(over) + self.prices.cost.policy_gmacs)
         looks = self._feed(choice, pays=True)
-        self.t = self.t + 1
-        self.seen[rows[:, None], choice] = True
-        over = np.ones(n_envs, dtype=bool)
+        self.move_on()
+        self.seen[np.arange(n_envs)[:, None], choice] = True
         rewards = self.reward(
             chosen=self.engine.confidence.clone(),
             previous=self.engine.confidence.new_zeros(n_envs),
             logits=self.engine.logits,
             options=np.full(n_envs, self.config.option),
+            named=over,
             last=over,
             random=random,
         )
@@ -143,5 +138,7 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
             if pays:
                 self.pay(self.prices.of_looks(options, every, every))
             logits, confidence = self.engine.logits, self.engine.confidence
-            looks.append(Look(segments, options, every, every, logits, confidence, self.gmacs))
+            looks.append(
+                Look(segments, options, every, every, every, logits, confidence, self.gmacs)
+            )
         return looks

@@ -29,7 +29,8 @@ class Look:
 
     Attributes:
         segments: ``(N,)`` int64; −1 where an episode has fewer looks in this decision than another.
-        options: ``(N,)`` int64, the option that was named; −1 where none was.
+        options: ``(N,)`` int64 in ``[0, K)``, the option that was named; any where none was.
+        named: ``(N,)`` bool, whether one was.
         attended: ``(N,)`` bool, whether f_L ran.
         fed: ``(N,)`` bool, whether f_C went on.
         logits: ``(N, C)`` after it.
@@ -41,6 +42,7 @@ class Look:
 
     segments: NDArray[np.int64]
     options: NDArray[np.int64]
+    named: NDArray[np.bool_]
     attended: NDArray[np.bool_]
     fed: NDArray[np.bool_]
     logits: Tensor
@@ -56,8 +58,7 @@ class Look:
         """
         if self.boxes_px is not None:
             return self.boxes_px.round().astype(np.int64)
-        every = np.append(options_px, np.zeros((1, 4), np.int64), axis=0)  # the last is that of −1
-        found: NDArray[np.int64] = every[self.options]
+        found: NDArray[np.int64] = np.where(self.named[:, None], options_px[self.options], 0)
         return found
 
 
@@ -96,11 +97,13 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         prices: What segments and options cost.
         allowed: ``(K,)`` bool, the options that may be chosen.
         design: The reward design.
-        timeline: Which segment comes next.
+        timeline: Which segment comes next, and when an episode ends.
         space: The actions of one environment.
         t: ``(N,)`` int64, decisions so far.
+        place: ``(N,)`` int64, where in the order of the timeline each episode stands.
         gmacs: ``(N,)`` float64, cost of the episodes so far.
         seen: ``(N, T)`` bool, the segments that f_C was fed.
+        passed: ``(N, T)`` bool, those that decisions with skips were about.
         rewarded: Whether rewards are asked for; if not, no alternative need be tried for them.
     """
 
@@ -142,8 +145,10 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         self.allowed = allowed
         self.timeline = self.make_timeline()
         self.t = np.zeros(n_envs, dtype=np.int64)
+        self.place = np.full(n_envs, self.timeline.begins, dtype=np.int64)
         self.gmacs = np.zeros(n_envs)
         self.seen = np.zeros((n_envs, engine.cache.steps), dtype=bool)
+        self.passed = np.zeros_like(self.seen)
         self.rewarded = True
 
     @property
@@ -153,7 +158,11 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
 
     @abstractmethod
     def make_timeline(self) -> Timeline:
-        """Return which segment comes next, and how many decisions there are at most."""
+        """Return which segment comes next, and when an episode ends.
+
+        Raises:
+            ValueError: If the keywords do not fit the cache or the reward design.
+        """
 
     @abstractmethod
     def read(self, actions: ArrayLike) -> ChoiceT:
@@ -186,14 +195,16 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
     def begin(self, which: NDArray[np.bool_]) -> None:
         """Begin anew in the episodes ``which``, ``(N,)``; the engine has begun them."""
         self.t = np.where(which, 0, self.t)
+        self.place = np.where(which, self.timeline.begins, self.place)
         self.gmacs = np.where(which, 0.0, self.gmacs)
         self.seen = self.seen & ~which[:, None]
+        self.passed = self.passed & ~which[:, None]
         begins = torch.from_numpy(which).to(self._best_margin.device)
         self._best_margin = self._best_margin.masked_fill(begins, 0.0)
 
     def upcoming(self) -> NDArray[np.int64]:
-        """Return the segments ``(N,)`` that the next decision is about; after the last, that."""
-        return self.timeline.segment(np.minimum(self.t, self.timeline.n_decisions - 1))
+        """Return the segments ``(N,)`` that the next decision is about, or that were taken last."""
+        return self.timeline.segment(self.place)
 
     def pointed(self) -> NDArray[np.bool_]:
         """Return the segments that observations call ``now``, ``(N, T)``: the upcoming one."""
@@ -201,10 +212,53 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         return found
 
     def glanced(self) -> NDArray[np.bool_]:
-        """Return the segments that f_G has run on, ``(N, T)``: those before and the next one."""
-        ahead = self.seen.copy()
-        ahead[np.arange(len(ahead)), self.upcoming()] = True
-        return ahead
+        """Return the segments that f_G has run on, ``(N, T)``, as the timeline says."""
+        glances = self.timeline.glances
+        if glances == "all":
+            return np.ones_like(self.seen)
+        if glances == "needed":
+            return self.seen & self._reuses_glance
+        glanced = self.seen | self.passed
+        if glances == "next":
+            glanced[np.arange(len(glanced)), self.upcoming()] = True
+        return glanced
+
+    def glance_gmacs(self, fed: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return what f_G spends for the next decision, ``(N,)``, as the timeline says.
+
+        Args:
+            fed: ``(N,)`` whether f_C is fed the segment that it is about.
+        """
+        glances = self.timeline.glances
+        n_segments = fed.astype(np.int64)
+        if glances == "next":
+            n_segments = np.ones_like(n_segments)
+        elif glances == "all":
+            n_segments = np.where(self.t == 0, self.engine.cache.steps, 0)
+        elif not self._reuses_glance:
+            # One that f_C does not take is for the agent, which sees it before another decision.
+            goes_on = (glances == "taken") & (self.t + 1 < self.timeline.n_decisions)
+            n_segments = n_segments * goes_on
+        return np.asarray(n_segments * self.prices.cost.glance_gmacs, dtype=np.float64)
+
+    @property
+    def _reuses_glance(self) -> bool:
+        return self.engine.source.classifier.config.reuse_glance
+
+    def can_stop(self) -> NDArray[np.bool_]:
+        """Return which episodes a decision may end, ``(N,)``: those that have a prediction."""
+        return np.asarray(self.seen.any(axis=1) & self.timeline.may_stop)
+
+    def move_on(self, place: NDArray[np.int64] | None = None) -> None:
+        """Count a decision, and stand at the next place of the order.
+
+        Args:
+            place: ``(N,)`` another one, where decisions skip or name segments.
+        """
+        if self.timeline.skips:
+            self.passed[np.arange(len(self.t)), self.upcoming()] = True
+        self.t = self.t + 1
+        self.place = self.place + 1 if place is None else place
 
     def reward(
         self,
@@ -213,6 +267,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         previous: Tensor,
         logits: Tensor,
         options: NDArray[np.int64],
+        named: NDArray[np.bool_],
         last: NDArray[np.bool_],
         random: Tensor | None = None,
         skip: Tensor | None = None,
@@ -223,7 +278,8 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
             chosen: ``(N,)`` confidence after it.
             previous: ``(N,)`` confidence before it.
             logits: ``(N, C)`` after it.
-            options: ``(N,)`` that were named, −1 where none was.
+            options: ``(N,)`` that were named; any in ``[0, K)`` where none was.
+            named: ``(N,)`` whether one was.
             last: ``(N,)`` whether the episode ends with it.
             random: ``(N, k)`` confidences after what the design compares with.
             skip: ``(N,)`` confidence after feeding the segment without a look.
@@ -240,6 +296,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
                 logits=logits.clone(),
                 labels=self.engine.labels.clone(),
                 options=torch.from_numpy(options.copy()).to(device),
+                named=torch.from_numpy(named.copy()).to(device),
                 step=torch.from_numpy(self.t - 1).to(device),
                 last=torch.from_numpy(last.copy()).to(device),
                 random=random,

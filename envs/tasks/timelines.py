@@ -1,21 +1,35 @@
-"""Timelines: which segment a decision is about, and how many decisions an episode has."""
+"""Timelines: which segment a decision is about, when an episode ends, and when f_G runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Glances = Literal["next", "all", "taken", "needed"]
+
 
 @dataclass(frozen=True)
 class Timeline:
-    """Which segment comes next, and when an episode ends at the latest.
+    """Which segment comes next, and when an episode ends.
+
+    Made by `in_order`, `given_order`, `free` and `once`. Where an episode stands is a place in the
+    order: the next one after every decision, unless the decision skips some or names it.
 
     Attributes:
-        order: The segments in the order in which decisions are about them. Where the action itself
-            names segments, the one that is shown before each decision.
+        order: The segments in the order in which decisions are about them. Where decisions name
+            segments, all of them; the place is then the segment that was taken last.
         n_decisions: D, the most decisions of an episode.
+        begins: At which place an episode begins.
+        may_stop: Whether a decision may end an episode before that, once f_C was fed something.
+        skips: By how many places a decision may go on without feeding any; a skip to the end is a
+            stop.
+        glances: On which segments f_G runs: ``next``, the one that a decision is about, before it;
+            ``all``, when an episode begins; ``taken``, those that f_C is fed, which are observed
+            from then on; ``needed``, these only if f_C takes glance vectors.
 
     Raises:
         ValueError: If there are no decisions, or more than segments in the order.
@@ -23,6 +37,10 @@ class Timeline:
 
     order: tuple[int, ...]
     n_decisions: int
+    begins: int = 0
+    may_stop: bool = False
+    skips: tuple[int, ...] = ()
+    glances: Glances = "next"
 
     def __post_init__(self) -> None:
         """Check the number of decisions."""
@@ -32,19 +50,87 @@ class Timeline:
                 f"most; got {self.n_decisions}"
             )
 
-    def segment(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the segments ``(N,)`` of decisions ``t``, ``(N,)`` in ``[0, D)``."""
-        found: NDArray[np.int64] = np.asarray(self.order, dtype=np.int64)[t]
+    def segment(self, place: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the segments ``(N,)`` at places ``(N,)``; behind the last place, that."""
+        order = np.asarray(self.order, dtype=np.int64)
+        found: NDArray[np.int64] = order[np.minimum(place, len(order) - 1)]
+        return found
+
+    def is_over(self, place: NDArray[np.int64], t: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which episodes are at their end without a stop, ``(N,)``.
+
+        Args:
+            place: ``(N,)`` where they stand.
+            t: ``(N,)`` decisions so far.
+        """
+        over: NDArray[np.bool_] = (place >= len(self.order)) | (t == self.n_decisions)
+        return over
+
+    def skips_to_the_end(self, place: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of the skips leave nothing to come, ``(N, number of skips)``."""
+        found: NDArray[np.bool_] = place[:, None] + np.asarray(self.skips) >= len(self.order)
         return found
 
 
-def in_order(steps: int) -> Timeline:
+def in_order(steps: int, skips: Sequence[int] = ()) -> Timeline:
     """Return the timeline of a video played from its first segment to its last.
 
     Args:
         steps: T.
+        skips: By how many segments a decision may go on instead of feeding one.
     """
-    return Timeline(tuple(range(steps)), steps)
+    return Timeline(tuple(range(steps)), steps, may_stop=bool(skips), skips=tuple(skips))
+
+
+def given_order(frame_order: Sequence[int], steps: int) -> Timeline:
+    """Return the timeline of segments in an order of its own, which may stop before each.
+
+    Args:
+        frame_order: The segments.
+        steps: T.
+
+    Raises:
+        ValueError: If they are not different segments of a video.
+    """
+    order = tuple(frame_order)
+    if not order or len({*order}) < len(order) or not {*order} <= {*range(steps)}:
+        raise ValueError(
+            f"frame_order must be different segments in [0, {steps}), at least one; got "
+            f"{list(order)}"
+        )
+    return Timeline(order, len(order), may_stop=True, glances="taken")
+
+
+def free(
+    steps: int,
+    n_decisions: int | None = None,
+    *,
+    name: str = "n_decisions",
+    begins: int | None = None,
+    glances: Glances = "all",
+) -> Timeline:
+    """Return the timeline of decisions that name the segments, or stop.
+
+    Args:
+        steps: T.
+        n_decisions: D, at most T; None for T.
+        name: What the message calls it.
+        begins: The segment that stands for the one taken last before any was; None for the middle.
+        glances: See `Timeline`.
+
+    Raises:
+        ValueError: If there are more decisions than segments.
+    """
+    most = steps if n_decisions is None else n_decisions
+    if most > steps:
+        raise ValueError(f"{name} must be in 1..{steps}, the segments of a video; got {most}")
+    first = steps // 2 if begins is None else begins
+    return Timeline(tuple(range(steps)), most, first, may_stop=True, glances=glances)
+
+
+def once() -> Timeline:
+    """Return the timeline of one decision about the whole video; the first segment is shown."""
+    return Timeline((0,), 1, glances="all")
 
 
 def uniform_segments(k: int, steps: int) -> NDArray[np.int64]:

@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...recognizer import Encoder, EncoderConfig, WeightsError, in_words, load_weights
+from ...recognizer import (
+    Encoder,
+    EncoderConfig,
+    WeightsError,
+    first_weights,
+    in_words,
+    load_weights,
+)
 from ...recognizer.encoders.masks import without_masks
 from ...recognizer.encoders.quantised import without_bits
 from ...recognizer.encoders.shift import without_shift
@@ -43,8 +50,7 @@ def make_encoder(config: EncoderConfig, weights: str) -> Encoder:
         WeightsError: If there are no such weights, they cannot be had, or do not fit.
     """
     state = None if weights == "random" else _find(config.name, weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with first_weights(0):
         encoder = Encoder(config)
     if state is not None:
         load_weights(encoder, state)

@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ...agents import GlanceGruExtractor, ModelAgent
 from ...agents.systems.algorithms import find_algorithm
+from ...envs.tasks.actions import action_sets
 from ...feature_cache import FeatureCache
 from ...recognizer import FocusgymError, count_gmacs
 from ..options.parse import UsageError
@@ -128,13 +129,12 @@ def _check_spaces(path: Path, model: BaseAlgorithm, cache: FeatureCache) -> None
     seen, acts, k = model.observation_space, model.action_space, cache.n_options
     maps = (int(np.prod(cache.map_shape)),)
     sees = set(seen) == {"video", "t"} if isinstance(seen, spaces.Dict) else seen.shape == maps
-    discrete = isinstance(acts, spaces.Discrete) and acts.n in (k, k + 1)
-    pairs = isinstance(acts, spaces.MultiDiscrete) and acts.nvec.tolist() == [k, 2]
-    if not sees or not (discrete or pairs):
+    known = [each.space for each in action_sets(k)]
+    if not sees or acts not in known:
         raise UsageError(
             f"{path} sees {seen} and acts in {acts}; on {cache.root} ({cache.group.name}) expected "
-            f"glance maps {maps}, or video and t, and Discrete({k}), Discrete({k + 1}) or "
-            f"MultiDiscrete([{k} 2]): give the --cache and --group that it was trained on"
+            f"glance maps {maps}, or video and t, and {known[0]}, {known[1]} or {known[2]}: give "
+            "the --cache and --group that it was trained on"
         )
     for part in model.policy.modules():
         if isinstance(part, GlanceGruExtractor) and part.cache.fingerprint != cache.fingerprint:

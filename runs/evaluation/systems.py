@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...agents import TaskTrace
+from ...envs.records.record import shown_options
 from ...feature_cache import FeatureCache
 from ...recognizer import confidence, measure
 from .outcome import Outcome
@@ -32,7 +33,7 @@ def played_of(trace: TaskTrace, cache: FeatureCache) -> Played:
         predictions=predictions.numpy(),
         correct=right & _has_predicted(trace),
         confidences=confidence(trace.logits, labels).float().numpy(),
-        options=trace.options,
+        options=shown_options(trace.options, trace.named),
         attended=trace.attended,
         gmacs=trace.gmacs,
         precision=precision_of(trace.logits[:, -1], labels),
@@ -63,7 +64,8 @@ def of_fed(trace: TaskTrace) -> TaskTrace:
     return replace(
         trace,
         segments=np.where(fed, trace.segments[rows, at], -1),
-        options=np.where(fed, trace.options[rows, at], -1),
+        options=trace.options[rows, at],
+        named=fed & trace.named[rows, at],
         attended=fed & trace.attended[rows, at],
         fed=fed,
         logits=trace.logits[torch.from_numpy(rows), torch.from_numpy(at)],

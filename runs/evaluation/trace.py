@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...agents import Agent
 from ...envs import FocusEngine
+from ...envs.records.record import shown_options
 from ...feature_cache import FeatureCache
 from ...recognizer import (
     FocusgymError,
@@ -189,7 +190,7 @@ def play(
         predictions=predictions.numpy(),
         correct=cache.label_matrix[videos].gather(1, predictions).numpy(),
         confidences=confidence(logits, labels).float().numpy(),
-        options=plan.options,
+        options=plan.options if plan.named is None else shown_options(plan.options, plan.named),
         attended=plan.attended,
         gmacs=np.cumsum(spent, axis=1),
         precision=precision_of(logits[:, -1], labels),

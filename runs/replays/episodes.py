@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...agents import Agent, LearnedAgent, RandomAgent, keep_probabilities
-from ...envs import EpisodeRecord, FocusEngine, FocusVectorEnv, regret, render_record
+from ...envs import (
+    Counterfactuals,
+    EpisodeRecord,
+    FocusEngine,
+    FocusVectorEnv,
+    regret,
+    render_record,
+)
 from ...recognizer import FrameCost, Policy
 from ..evaluation.trained import Trained, find_trained, policy_folder
 from .contract import outcome_facts, rounded
@@ -121,8 +128,9 @@ class Episode:
         record: What the environment says of it.
         probabilities: ``(T, K)`` float32, π's.
         keep: ``(T,)`` float32, p^B of π′; None without one.
-        alternatives: ``(T, K + 1)`` float32, confidence that each option and, last, skip would have
-            given, everything before being as it was.
+        alternatives: ``(T, K)`` float32, confidence that each option would have given, everything
+            before being as it was.
+        skip_alternatives: ``(T,)`` float32, that skip would have given.
         class_probabilities: ``(T, C)`` float32, f_C's after each decision.
         regrets: ``(T,)`` float32, confidence lost to the best of what could have been done.
         location_rewards: ``(T,)`` float64, r: what the reward design gives, where a frame is
@@ -134,6 +142,7 @@ class Episode:
     probabilities: NDArray[np.float32]
     keep: NDArray[np.float32] | None
     alternatives: NDArray[np.float32]
+    skip_alternatives: NDArray[np.float32]
     class_probabilities: NDArray[np.float32]
     regrets: NDArray[np.float32]
     location_rewards: NDArray[np.float64]
@@ -186,7 +195,7 @@ class Episode:
         """Return it as JSON-able values, lists by decision.
 
         Besides what the attributes and `outcome_facts` say it has ``random``, the confidence that a
-        random patch would have given instead, on average.
+        random patch would have given instead, on average. In its ``alternatives`` skip is the last.
 
         Args:
             classes: Names of the C classes.
@@ -195,13 +204,13 @@ class Episode:
         return outcome_facts(self, classes, labels) | {
             "options": self.record.options.tolist(),
             "keep": None if self.keep is None else rounded(self.keep),
-            "random": rounded(self.alternatives[:, :-1].mean(axis=1)),
+            "random": rounded(self.alternatives.mean(axis=1)),
             "rewards": rounded(self.record.rewards),
             "location_rewards": rounded(self.location_rewards),
             "skip_rewards": None if self.skip_rewards is None else rounded(self.skip_rewards),
             "regrets": rounded(self.regrets),
             "probabilities": rounded(self.probabilities),
-            "alternatives": rounded(self.alternatives),
+            "alternatives": rounded(np.column_stack([self.alternatives, self.skip_alternatives])),
         }
 
 
@@ -258,14 +267,17 @@ def watch(
     plans = [(videos[rows], decided.options[rows], decided.attended[rows]) for rows in parts]
     logits = torch.cat([engine.rollout(*plan).cpu() for plan in plans])
     probabilities = logits.softmax(dim=-1).numpy()
-    alternatives = torch.cat([engine.rollout_counterfactuals(*plan).cpu() for plan in plans])
-    lost = _lost(alternatives, decided, looker.can_skip)
+    tried = [engine.rollout_counterfactuals(*plan) for plan in plans]
+    alternatives = torch.cat([each.options for each in tried]).cpu()
+    skip_alternatives = torch.cat([each.skip for each in tried]).cpu()
+    lost = _lost(Counterfactuals(alternatives, skip_alternatives), decided, looker.can_skip)
     return [
         Episode(
             env.record(i),
             decided.probabilities[i],
             None if decided.keep is None else decided.keep[i],
             alternatives[i].numpy(),
+            skip_alternatives[i].numpy(),
             probabilities[i],
             lost[i],
             locations[i],
@@ -287,14 +299,13 @@ def summed_regrets(
     for start in range(0, len(videos), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(videos)))
         few = decided.rows(rows)
-        alternatives = looker.engine.rollout_counterfactuals(
-            videos[rows], few.options, few.attended
-        ).cpu()
-        found.append(_lost(alternatives, few, looker.can_skip).sum(axis=1))
+        tried = looker.engine.rollout_counterfactuals(videos[rows], few.options, few.attended)
+        found.append(_lost(tried, few, looker.can_skip).sum(axis=1))
     return np.concatenate(found)
 
 
-def _lost(alternatives: torch.Tensor, decided: Decided, can_skip: bool) -> NDArray[np.float32]:
-    possible = alternatives if can_skip else alternatives[..., :-1]
-    lost: NDArray[np.float32] = regret(possible, decided.options, decided.attended).numpy()
-    return lost
+def _lost(tried: Counterfactuals, decided: Decided, can_skip: bool) -> NDArray[np.float32]:
+    skip = tried.skip if can_skip else None
+    lost = regret(tried.options, decided.options, decided.attended, skip)
+    found: NDArray[np.float32] = lost.cpu().numpy()
+    return found

@@ -15,13 +15,14 @@ from ...recognizer import (
     AFNetStage,
     Samples,
     afnet_cost,
+    first_weights,
     rank_and_world,
 )
 from ..configs.fit import AFNetTrainingConfig, FitAFNetConfig
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
 from .afnet_weights import begin_from, tell_start
-from .stage_parts import digest_of, seeded
+from .stage_parts import digest_of
 from .stage_run import AFNET, VALIDATION, train_stage
 from .stages import Training
 
@@ -51,7 +52,7 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
         training = replace(training, lr_gates=_GATES_FASTER * training.lr_afnet)
     settings = settings_of(training, ("afnet", "gates"))
     videos = StageVideos.read(config)
-    with usage(), seeded(training.seed):
+    with usage(), first_weights(training.seed):
         network = AFNet(
             AFNetConfig(
                 config.backbone,

@@ -18,6 +18,7 @@ from ...recognizer import (
     CubesEndToEnd,
     Encoder,
     Recognition,
+    first_weights,
     read_recognizer,
 )
 from ..configs.fit import FitCubesConfig
@@ -26,7 +27,7 @@ from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import classifier_of, digest_of, map_sizes, seeded
+from .stage_parts import classifier_of, digest_of, map_sizes
 from .stage_run import CUBES, VALIDATION, train_stage
 from .stages import Training
 
@@ -60,7 +61,7 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
     videos = StageVideos.read(config)
     glance, local, classifier = _networks(config, videos, device)
     height, width, channels = map_sizes(glance, videos.frames)
-    with usage(), seeded(config.training.seed):
+    with usage(), first_weights(config.training.seed):
         sizes = CubePolicyConfig(
             height,
             width,

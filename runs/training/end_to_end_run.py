@@ -17,6 +17,7 @@ from ...recognizer import (
     PolicyConfig,
     build_policy,
     check_clips,
+    first_weights,
 )
 from ..configs.fit import FitEndToEndConfig
 from ..evaluation.budgets import write_predictions
@@ -24,7 +25,7 @@ from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import classifier_of, digest_of, map_sizes, seeded
+from .stage_parts import classifier_of, digest_of, map_sizes
 from .stage_run import END_TO_END, VALIDATION, train_stage
 from .stages import Training
 
@@ -72,7 +73,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         "glance-encoder": digest_of(glance),
         "local-encoder": digest_of(local),
     }
-    with seeded(config.training.seed):
+    with first_weights(config.training.seed):
         stage = EndToEnd(
             glance,
             local,
@@ -110,7 +111,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
 def _policy(config: FitEndToEndConfig, glance: Encoder, frames: FrameConfig) -> Policy:
     """Return π with random weights, for the maps that f_G gives."""
     height, width, channels = map_sizes(glance, frames)
-    with usage(), seeded(config.training.seed):
+    with usage(), first_weights(config.training.seed):
         return build_policy(
             PolicyConfig(
                 height,

@@ -26,6 +26,7 @@ from ...recognizer import (
     Policy,
     TensorSamples,
     build_classifier,
+    first_weights,
     read_classifier,
     read_encoder,
     torch_threads,
@@ -35,7 +36,6 @@ from ...recognizer import (
 from ..configs.fit import FitEncoderConfig, FitPatchesConfig
 from ..folders.steps import Calls
 from .recipes import Recipe, parsed
-from .stage_parts import seeded
 from .stage_run import encoder_stage, patches_stage
 from .stages import classifier_training, encoder_training, looks, patches_training
 
@@ -101,7 +101,7 @@ def make_encoders(
 
 def _networks(recipe: Recipe, n_classes: int, seed: int) -> tuple[list[FullFrames], Classifier]:
     """Return f_G and f_L with heads for full frames, and f_C, all with random weights."""
-    with seeded(seed):
+    with first_weights(seed):
         glance, local = Encoder(recipe.glance), Encoder(recipe.local)
         stages = [FullFrames(encoder, n_classes) for encoder in (glance, local)]
         return stages, build_classifier(classifier_config(recipe, glance, local, n_classes))
@@ -215,7 +215,7 @@ def make_classifier(
     Frames are skipped at ``skip_rate``, so that f_C knows what a zero local vector means. The epoch
     is selected on random patches of the validation videos, nothing skipped.
     """
-    with seeded(seed):
+    with first_weights(seed):
         classifier = read_classifier(start) if start.exists() else build_classifier(config)
     samples = (
         looks(cache, "train", None, skip_rate, [seed, CACHE]),

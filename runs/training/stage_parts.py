@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from ...recognizer import (
     PatchGrid,
     Policy,
     build_classifier,
+    first_weights,
     glance_maps,
     read_bundle,
     read_classifier,
@@ -84,7 +83,7 @@ def classifier_of(
 ) -> Classifier:
     """Return f_C to begin with; one that was trained on a cache goes on with that cache only."""
     if start is None:
-        with usage(), seeded(training.seed):
+        with usage(), first_weights(training.seed):
             config = ClassifierConfig(
                 *sizes, head.hidden, head.dropout, head.reuse_glance, head.aggregation, steps
             )
@@ -117,11 +116,3 @@ def map_sizes(glance: Encoder, frames: FrameConfig) -> tuple[int, int, int]:
         maps, _ = glance_maps(glance, black.to(glance.mean.device))
     channels, height, width = maps.shape[1:]
     return height, width, channels
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw random weights from a seed; torch's global generator is left as it is."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

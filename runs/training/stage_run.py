@@ -21,6 +21,7 @@ from ...recognizer import (
     FullFrames,
     PatchGrid,
     check_clips,
+    first_weights,
     format_gmacs,
     rank_and_world,
     read_bundle,
@@ -45,7 +46,6 @@ from .stage_parts import (
     check_policy,
     classifier_of,
     digest_of,
-    seeded,
     what_else,
 )
 from .stages import (
@@ -88,7 +88,7 @@ def encoder_stage(
     with usage():
         check_clips("the encoder", encoder, videos.frames.read_frames)
     data = {"videos": videos.fingerprint(), "weights": digest_of(encoder)}
-    with seeded(config.training.seed):
+    with first_weights(config.training.seed):
         stage = FullFrames(encoder, videos.n_classes).to(device)
     key = [config.training.seed, _STAGE_ZERO]
     return encoder_training(stage, videos.samples(), settings, key, "stage 0"), data

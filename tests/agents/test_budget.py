@@ -117,9 +117,11 @@ def test_another_threshold_is_a_copy_of_the_weights(cache: FeatureCache) -> None
 
 
 def test_the_kept_share_by_hand() -> None:
-    options = np.array([[0, -1, 9], [-1, 8, 3]])
+    options = np.array([[0, 5, 9], [6, 8, 3]])
     attended = np.array([[True, False, False], [False, True, False]])
     assert Plan(options, attended).kept_share == pytest.approx(2 / 6)
+    with pytest.raises(ValueError, match=r"expected named \(2, 3\), true wherever f_L runs"):
+        Plan(options, attended, ~attended)
     assert Plan.everywhere(np.zeros((2, 3), dtype=int)).kept_share == 1.0
 
 

@@ -193,7 +193,8 @@ def test_what_is_played(source: FeatureSource, monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(trace.logits[:, :3], expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(trace.logits[:, 3], expected[:, 2], rtol=0, atol=1e-5)
     assert trace.segments.tolist() == [[*segments, -1]] * n
-    assert trace.options.tolist() == [[6, 1, 4, -1]] * n
+    assert trace.options[:, :3].tolist() == [[6, 1, 4]] * n
+    assert trace.named.tolist() == [[True] * 3 + [False]] * n
     assert trace.fed.tolist() == trace.attended.tolist() == [[True] * 3 + [False]] * n
     cost = source.frame_cost
     glances, each = T * 0.3 + cube_policy_gmacs(policy), 1.5 + cost.classifier_gmacs
@@ -257,7 +258,9 @@ def test_pixels_and_cache(tmp_path: Path) -> None:
     on_cache, on_pixels, pixels = play([[0.0, 0.5, 1.0], [1.0, 1.0, 0.0], [0.5, 0.0, 0.9]])
     torch.testing.assert_close(on_pixels.logits, on_cache.logits, rtol=0, atol=1e-4)
     assert on_pixels.segments.tolist() == on_cache.segments.tolist() == [[3, 0, 2, -1]] * 4
-    assert on_pixels.options.tolist() == on_cache.options.tolist() == [[3, 8, 1, -1]] * 4
+    assert on_pixels.named.tolist() == on_cache.named.tolist() == [[True] * 3 + [False]] * 4
+    assert on_pixels.options.tolist() == on_cache.options.tolist()
+    assert on_cache.options[:, :3].tolist() == [[3, 8, 1]] * 4
     np.testing.assert_allclose(on_pixels.gmacs, on_cache.gmacs)
     cost = digits.frame_cost
     np.testing.assert_allclose(pixels.encoder_gmacs, T * cost.glance_gmacs + 3 * cost.local_gmacs)

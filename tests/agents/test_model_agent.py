@@ -29,7 +29,7 @@ VIDEOS = np.array([0, 3, 1, 2])
 def played(model: Any, files: dict[str, Any], env_id: str, **config: Any) -> Plan:
     """Step an environment through VIDEOS by predict alone; what it did."""
     env = make_sb3(env_id, len(VIDEOS), videos=VIDEOS.tolist(), order="listed", **files, **config)
-    observations, state, chosen, attended = env.reset(), None, [], []
+    observations, state, chosen, attended, named = env.reset(), None, [], [], []
     for t in range(T):
         starts = np.full(len(VIDEOS), t == 0)
         actions, state = model.predict(observations, state, starts, deterministic=True)
@@ -37,14 +37,18 @@ def played(model: Any, files: dict[str, Any], env_id: str, **config: Any) -> Pla
         options = actions[:, 0] if actions.ndim == 2 else actions
         looks = np.array([info.get("attended", True) for info in infos])
         attended.append(looks)
-        chosen.append(options if actions.ndim == 2 else np.where(looks, options, -1))
+        named.append(looks | (actions.ndim == 2))
+        chosen.append(np.where(named[-1], options, 0))
     assert [info["video_id"] for info in infos] == VIDEOS.tolist()
-    return Plan(np.stack(chosen, axis=1), np.stack(attended, axis=1))
+    return Plan(*(np.stack(each, axis=1) for each in (chosen, attended, named)))
 
 
 def assert_same_plan(found: Plan, expected: Plan) -> None:
-    assert np.array_equal(found.options, expected.options)
     assert np.array_equal(found.attended, expected.attended)
+    everywhere = np.ones_like(found.attended)
+    named = [everywhere if plan.named is None else plan.named for plan in (found, expected)]
+    assert np.array_equal(*named)
+    assert np.array_equal(found.options[named[0]], expected.options[named[0]])
 
 
 @pytest.mark.parametrize(

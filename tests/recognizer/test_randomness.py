@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import focusgym.recognizer
-from focusgym.recognizer import Purpose, generator
+from focusgym.recognizer import Purpose, first_weights, generator
 
 ROOT = Path(focusgym.recognizer.__file__).parent.parent
 KEYS = [(), (0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]
@@ -52,6 +53,18 @@ def test_nothing_else_in_the_package_makes_a_generator() -> None:
         for path in (ROOT / room).resolve().rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-                if name in ("default_rng", "PCG64", "Philox"):
+                if name in ("default_rng", "PCG64", "Philox", "manual_seed"):
                     made.add(path.name)
     assert made == {"randomness.py"}
+
+
+def test_first_weights_are_those_of_the_seed_and_leave_the_global_generator() -> None:
+    expected = torch.empty(3, 2)
+    bound = 2**-0.5  # Linear's: one over the square root of its inputs
+    expected.uniform_(-bound, bound, generator=torch.Generator().manual_seed(7))
+    before = torch.get_rng_state()
+    with first_weights(7):
+        one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(one.weight.data, expected)
+    assert not torch.equal(one.weight, other.weight)

@@ -116,7 +116,8 @@ def test_a_teacher_looks_at_a_part(root: Path) -> None:
     looks = np.array([False, True, False, True])  # as `uniform` reads (1, 3) of four
     assert trace.attended.tolist() == [looks.tolist()] * 4
     assert trace.fed.all()
-    assert (trace.options == np.where(looks, 0, -1)).all()
+    assert (trace.named == looks).all()
+    assert (trace.options[looks] == 0).all()
     local = cache.local_vectors(videos[:, None], np.arange(T)[None], 0)
     with torch.no_grad():
         expected = source.classifier(

@@ -165,6 +165,7 @@ def test_a_rollout_is_stepping_and_is_the_classifier_on_whole_sequences(
     literal = Literal(folder, aggregation=aggregation, reuse_glance=reuse)
     videos, options, attended = as_plan(played)
     engine = engine_of(literal)
+    options = np.maximum(options, 0)  # any where nothing is attended
     logits = engine.rollout(videos, options, attended)
     assert logits.shape == (len(videos), T, C)
     engine.start(videos)
@@ -181,22 +182,25 @@ def test_a_rollout_is_stepping_and_is_the_classifier_on_whole_sequences(
 
 
 def test_counterfactuals_are_all_the_steps_not_taken(literal: Literal) -> None:
-    videos, options = np.array([0, 5]), np.array([[1, -1, 3, 8], [2, 0, 4, -1]])
+    videos, options = np.array([0, 5]), np.array([[1, 6, 3, 8], [2, 0, 4, 0]])
     attended = np.array([[True, False, True, True], [True, True, False, False]])
     engine = engine_of(literal)
     found = engine.rollout_counterfactuals(videos, options, attended)
-    assert found.shape == (2, T, K + 1)
+    assert (found.options.shape, found.skip.shape) == ((2, T, K), (2, T))
     for i, video in enumerate(videos):
         for t in range(T):
             for k in range(K + 1):
                 before = as_looks(options[i, :t], attended[i, :t])
                 p = literal.confidence(video, [*before, (k % K, int(k < K))])
-                assert float(found[i, t, k]) == pytest.approx(p, abs=1e-6)
+                one = found.options[i, t, k] if k < K else found.skip[i, t]
+                assert float(one) == pytest.approx(p, abs=1e-6)
     engine.start(videos)
     for t in range(T):
-        assert torch.equal(engine.counterfactuals(engine.step), engine.counterfactuals(engine.step))
+        now, again = (engine.counterfactuals(engine.step) for _ in range(2))
+        assert torch.equal(now.options, again.options)
         assert engine.step.tolist() == [t, t], "asking does not step"
-        close(engine.counterfactuals(engine.step), found[:, t], rtol=0, atol=0)
+        close(now.options, found.options[:, t], rtol=0, atol=0)
+        close(now.skip, found.skip[:, t], rtol=0, atol=0)
         advance(engine, options[:, t], attended[:, t])
 
 
@@ -209,7 +213,9 @@ def test_counterfactuals_of_more_videos_than_a_block_holds(literal: Literal) -> 
     few = engine.counterfactuals(engine.step)
     engine.start(videos)
     advance(engine, videos % K)
-    close(engine.counterfactuals(engine.step), few[videos], rtol=0, atol=1e-6)
+    many = engine.counterfactuals(engine.step)
+    close(many.options, few.options[videos], rtol=0, atol=1e-6)
+    close(many.skip, few.skip[videos], rtol=0, atol=1e-6)
 
 
 def test_the_exact_expectation_is_the_mean_of_all_single_draws(literal: Literal) -> None:
@@ -245,15 +251,17 @@ def test_the_oracle_is_the_best_of_all_and_alone_without_regret(
             found = best[video, t] if attended[video, t] else K
             assert found == int(np.argmax(tried))
     assert (~attended).any() == may_skip, "skipping is the best somewhere"
-    assert (best[~attended] == -1).all()
-    confidences = engine.rollout_counterfactuals(videos, best, attended)[..., : K + may_skip]
-    assert (regret(confidences, best, attended) == 0).all()
+    assert plan.named is not None
+    assert np.array_equal(plan.named, attended)
+    tried = engine.rollout_counterfactuals(videos, best, attended)
+    confidences, skip = tried.options, tried.skip if may_skip else None
+    assert (regret(confidences, best, attended, skip) == 0).all()
     for option in range(K):
-        others = regret(confidences, torch.full((N, T), option))
+        others = regret(confidences, torch.full((N, T), option), skip=skip)
         assert (others >= 0).all()
-        assert torch.equal(others == 0, torch.from_numpy(best == option))
+        assert torch.equal(others == 0, torch.from_numpy(attended & (best == option)))
     if may_skip:
-        others = regret(confidences, best, np.zeros((N, T), dtype=bool))
+        others = regret(confidences, best, np.zeros((N, T), dtype=bool), skip)
         assert torch.equal(others == 0, torch.from_numpy(~attended))
 
 
@@ -262,14 +270,17 @@ def test_regret_by_hand() -> None:
     found = regret(confidences, np.array([[0, 0], [2, 1]]))
     close(found, torch.tensor([[0.6, 0.4], [0.0, 0.0]]))
     close(regret(confidences[0, 0], torch.tensor(2)), torch.tensor(0.3))
-    looks = np.array([[True, False], [False, True]])  # elsewhere the last of the alternatives
-    found = regret(confidences, np.array([[0, -1], [0, 1]]), looks)
-    close(found, torch.tensor([[0.6, 0.0], [0.0, 0.0]]))
+    looks, skip = np.array([[True, False], [False, True]]), torch.tensor([[0.8, 0.6], [0.3, 0.9]])
+    found = regret(confidences, np.array([[0, 2], [0, 1]]), looks, skip)
+    close(found, torch.tensor([[0.7, 0.3], [0.0, 0.0]]))
+    with pytest.raises(ValueError, match="expected looks everywhere; got decisions without one"):
+        regret(confidences, np.array([[0, 2], [0, 1]]), looks)
 
 
 def test_beginning_some_episodes_leaves_the_others_as_they_are(literal: Literal) -> None:
-    options = np.array([[1, 5, 0, 8], [2, -1, 3, 4], [6, 7, -1, 1]])
-    attended = options >= 0
+    options = np.array([[1, 5, 0, 8], [2, 0, 3, 4], [6, 7, 0, 1]])
+    attended = np.ones((3, T), dtype=bool)
+    attended[1, 1] = attended[2, 2] = False
     engine = engine_of(literal)
     expected = engine.rollout(np.array([0, 4, 9]), options, attended)
     again = engine.rollout(np.array([0, 7, 9]), options, attended)

@@ -50,12 +50,12 @@ def test_another_player_goes_on(files: dict[str, str], name: str) -> None:
 
 
 def test_of_another_number_or_task(files: dict[str, str]) -> None:
-    envs = {name: make(files, name) for name in ("Jump", "Exit")}
+    envs = {name: make(files, name) for name in ("Jump", "Pointers")}
     for env in envs.values():
         env.reset()
-    jump, exits = (envs[name].player for name in ("Jump", "Exit"))
-    with pytest.raises(ValueError, match=r"task\._now: expected none; got .*int64 of shape \(4,\)"):
-        exits.go_on(jump.position(), jump.rows())
+    jump, pointers = (envs[name].player for name in ("Jump", "Pointers"))
+    with pytest.raises(ValueError, match=r"task\._at: expected none; got .*int64 of shape \(4, 2"):
+        jump.go_on(pointers.position(), pointers.rows())
     fewer = make(files, "Jump", 2).player
     with pytest.raises(ValueError, match="expected the position of 2 environments; got that of 4"):
         fewer.go_on(jump.position(), jump.rows())
@@ -69,7 +69,7 @@ def test_of_another_number_or_task(files: dict[str, str]) -> None:
         ("task.t", [0, 0, 0, 100], r"expected numbers in \[0, \d+\]; got \[0, 0, 0, 100\]"),
         ("engine.step", [0, 0, 0, -1], r"expected numbers in \[0, \d+\]; got \[0, 0, 0, -1\]"),
         ("task.t", [0.0] * 4, "expected torch.int64 of shape .4,.; got torch.float32 of shape"),
-        ("task._now", [0, 0, 0, 99], r"expected numbers in \[0, \d+\]; got \[0, 0, 0, 99\]"),
+        ("task.place", [0, 0, 0, 99], r"expected numbers in \[0, \d+\]; got \[0, 0, 0, 99\]"),
     ],
 )
 def test_where_no_episode_stands(
@@ -80,8 +80,7 @@ def test_where_no_episode_stands(
     env.reset()
     position, rows = env.player.position(), env.player.rows()
     env.player.go_on(position, rows)
-    name_said = "the next segments" if name == "task._now" else name
-    with pytest.raises(ValueError, match=f"{name_said}: {message}"):
+    with pytest.raises(ValueError, match=f"{name}: {message}"):
         env.player.go_on(position, {**rows, name: torch.tensor(row)})
 
 

@@ -40,7 +40,8 @@ def surprise(p: Confidences, weight: float = 1.0) -> Tensor:
     several = p.labels.dtype == torch.bool
     true = p.labels if several else torch.nn.functional.one_hot(p.labels, C).bool()
     logs = p.logits.log_softmax(-1).masked_fill(~true, -torch.inf).amax(-1)
-    return weight * logs + 0.1 * p.options + 0.01 * p.step + 5 * p.last
+    shown = torch.where(p.named, p.options, -1)
+    return weight * logs + 0.1 * shown + 0.01 * p.step + 5 * p.last
 
 
 def literal_surprise(probabilities: Tensor, true: list[int], option: int, t: int) -> float:
@@ -157,7 +158,17 @@ def test_what_is_wrong_with_a_function_is_told_before_it_is_played(
 
 def test_a_function_that_changes_its_inputs_changes_nothing_else(tmp_path: Path) -> None:
     def spoil(p: Confidences) -> Tensor:
-        for value in (p.chosen, p.previous, p.gmacs, p.logits, p.labels, p.options, p.step, p.last):
+        for value in (
+            p.chosen,
+            p.previous,
+            p.gmacs,
+            p.logits,
+            p.labels,
+            p.options,
+            p.named,
+            p.step,
+            p.last,
+        ):
             value.zero_()
         return p.chosen
 

@@ -21,7 +21,8 @@ def test_nothing_is_right_before_anything_is_fed(tmp_path: Path) -> None:
     after = torch.from_numpy(np.logical_or.accumulate(fed, axis=1))
     trace = TaskTrace(
         segments=np.tile(np.arange(T), (3, 1)),
-        options=np.where(fed, 0, -1),
+        options=np.zeros((3, T), dtype=np.int64),
+        named=fed,
         attended=fed,
         fed=fed,
         logits=after[..., None] * torch.tensor([2.0, 1.0, 0.0]),

@@ -56,8 +56,9 @@ def test_a_loop_over_videos_and_frames(
     monkeypatch.setattr(module, "_CHUNK", chunk)
     rng = np.random.default_rng(0)
     options, attended = rng.integers(K, size=(10, T)), rng.random((10, T)) < 0.7
-    options[0, 0], attended[0, 0] = -1, False
-    played, logits = played_by(literal, Given(Plan(options, attended), runs_policy))
+    named = attended.copy()
+    named[1:] = True  # those of one video are not named where they are not looked at
+    played, logits = played_by(literal, Given(Plan(options, attended, named), runs_policy))
     assert logits.shape == (10, T, C)
     labels = literal.cache.videos["label"].to_numpy()
     for video in range(10):
@@ -73,7 +74,7 @@ def test_a_loop_over_videos_and_frames(
             assert played.gmacs[video, t] == pytest.approx(spent, rel=1e-12)
     assert played.names.tolist() == [f"{i}.mp4" for i in range(10)]
     assert played.labels.tolist() == labels.tolist()
-    assert played.options.tolist() == options.tolist()
+    assert played.options.tolist() == np.where(named, options, -1).tolist()
     assert played.attended.tolist() == attended.tolist()
     assert played.kept_share == attended.sum() / options.size
     assert played.accuracy_by_step.tolist() == played.correct.mean(axis=0).tolist()
