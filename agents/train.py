@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
 from ..envs import EnvConfig, FocusVecEnv, PlusConfig, open_source
@@ -20,6 +19,7 @@ from .budget import keep_threshold
 from .checkpoints.checkpoint import Checkpoints, load_checkpoint
 from .ppo.focus_ppo import FocusPPO
 from .presets import PPOConfig
+from .training_log import TrainingLog
 from .validation import Validation
 
 
@@ -100,8 +100,8 @@ def train_model(
         seed: As of `make_model`.
         checkpoint: As of `train_policy`.
         checkpoint_s: As of `train_policy`.
-        logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, a row per
-            rollout; None writes none.
+        logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, see
+            `TrainingLog`; None writes none.
 
     Returns:
         As `train_policy`.
@@ -117,7 +117,7 @@ def train_model(
     if checkpoint is not None and Path(checkpoint).exists():
         load_checkpoint(checkpoint, model, identity)
     if logs is not None:
-        model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
+        model.set_logger(TrainingLog(logs, features.steps * config.n_envs, total))
     progress = Progress(rollouts, model.n_rollouts)
     callbacks: list[BaseCallback] = [progress]
     if checkpoint is not None:  # before those whose work is done anew after it was loaded

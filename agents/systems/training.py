@@ -11,7 +11,6 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -23,6 +22,7 @@ from ...feature_cache import fingerprint
 from ...recognizer import count_gmacs
 from ...recognizer.registry import find
 from ..checkpoints.on_policy import OnPolicyCheckpoints, load_on_policy
+from ..training_log import TrainingLog
 from .algorithms import find_algorithm
 from .system import LearnedSystem, Learner, Table
 
@@ -116,9 +116,14 @@ def make_system(
     asked["policy_gmacs"] = model_gmacs(model, env)
     env = make_sb3(name, learner.n_envs, **asked)
     model.set_env(env)
-    # Off-policy algorithms have no rollouts: their n_steps, if any, is another thing.
-    rollout = learner.n_envs * (model.n_steps if isinstance(model, OnPolicyAlgorithm) else 1)
+    rollout = _rollout_steps(model, learner)
     return SystemModel(name, asked, learner, model, -(-learner.decisions // rollout) * rollout)
+
+
+def _rollout_steps(model: BaseAlgorithm, learner: Learner) -> int:
+    """Return the decisions of a rollout; of an off-policy algorithm those of one step."""
+    # Off-policy algorithms have no rollouts: their n_steps, if any, is another thing.
+    return learner.n_envs * (model.n_steps if isinstance(model, OnPolicyAlgorithm) else 1)
 
 
 def _policy(name: str) -> str | type[BasePolicy]:
@@ -155,9 +160,9 @@ def train_system(
         checkpoint: File for checkpoints: a training that was interrupted goes on from it; None
             keeps none. An off-policy algorithm has none either, and begins again.
         checkpoint_s: Least time between two, seconds; 0 writes before each rollout.
-        logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, a row per
-            rollout, or of an off-policy algorithm per hundred episodes and at the end; None writes
-            none.
+        logs: Folder for Stable-Baselines3's ``progress.csv`` and TensorBoard's events, see
+            `TrainingLog`; an off-policy algorithm has a row per hundred episodes and at the end.
+            None writes none.
         callbacks: More of them.
 
     Raises:
@@ -173,7 +178,7 @@ def train_system(
             load_on_policy(checkpoint, model, identity)
         every.insert(0, OnPolicyCheckpoints(checkpoint, checkpoint_s, identity))
     if logs is not None:
-        model.set_logger(configure(os.fspath(logs), ["csv", "tensorboard"]))
+        model.set_logger(TrainingLog(logs, _rollout_steps(model, made.learner), made.total))
     try:
         left = made.total - model.num_timesteps
         interval = 1 if isinstance(model, OnPolicyAlgorithm) else 100  # in rollouts, in episodes

@@ -175,7 +175,7 @@ def new_logs(out: Path) -> Path:
 
 
 def learning_curve(out: Path) -> pd.DataFrame:
-    """Return the learning curve of a run, a row per rollout.
+    """Return the learning curve of a run, a row per rollout; see `TrainingLog` of long ones.
 
     It has ``steps``, decisions so far; ``mean_return``; ``correct``, the share of the training
     episodes that end right; ``gmacs``, their mean cost; NaN as long as no episode has ended. A
