@@ -25,6 +25,7 @@ from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
 from .reading import read_segments
 from .stepwise import StepwiseAgent
+from .system_recognizer import SystemRecognition, SystemRecognizer
 from .systems.registry import SYSTEMS, find_system
 from .systems.system import (
     ClassifierKind,
@@ -38,7 +39,7 @@ from .systems.system import (
 )
 from .systems.training import SystemModel, make_system, train_system
 from .task_play import TaskTrace, play_task, trace_task
-from .task_recognizer import TaskRecognition, TaskRecognizer
+from .task_recognizer import TaskRecognizer
 from .train import make_environment, train_policy
 from .validation import Validation
 
@@ -76,8 +77,9 @@ __all__ = [
     "StepwiseAgent",
     "System",
     "SystemModel",
+    "SystemRecognition",
+    "SystemRecognizer",
     "Table",
-    "TaskRecognition",
     "TaskRecognizer",
     "TaskTrace",
     "TrueBoxAgent",

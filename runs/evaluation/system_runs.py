@@ -18,13 +18,14 @@ from tqdm import tqdm
 from ...agents import (
     DirectSystem,
     System,
+    SystemRecognizer,
     TaskRecognizer,
     TaskTrace,
     find_system,
     trace_task,
 )
 from ...agents.systems.system import Reader
-from ...envs import EnvConfig, FeatureSource, PixelSource, make_sb3, open_source
+from ...envs import EnvConfig, FeatureSource, make_sb3, open_source
 from ...feature_cache import read_many
 from ...recognizer import FocusgymError, in_words
 from ...recognizer.files.documents import read_json
@@ -104,19 +105,27 @@ class SystemRun:
         It takes frames ``(B, T, 3, S, S)`` uint8, or with F behind T; `FeatureCache.frames` says
         how they are prepared.
         """
-        cache, f_c = self.source.cache, self.source.classifier
+        recognizer = self.recognizer()
+        return lambda frames: recognizer.look(frames).logits
+
+    def recognizer(self, precision: str = "float32") -> SystemRecognizer:
+        """Return what recognizes any video.
+
+        Args:
+            precision: In which the encoders compute: ``float32``, ``bfloat16`` or ``float16``.
+
+        Raises:
+            ValueError: If the precision is unknown.
+            BundleError, CacheError: If an encoder cannot be read, or was changed.
+        """
         if self.model is not None:
             env_id, keywords = self.environment
-            recognizer = TaskRecognizer(self.model, env_id, **keywords)
-            return lambda frames: recognizer(frames).logits
-        reader, encoders = self.reader, cache.fused_encoders()
-        assert reader is not None
-
-        def read(frames: Tensor) -> Tensor:
-            source = PixelSource(cache, f_c, encoders, frames)
-            return reader(source, np.arange(len(frames))).logits
-
-        return read
+            return TaskRecognizer(self.model, env_id, **keywords, precision=precision)
+        assert self.reader is not None
+        source = self.source
+        return SystemRecognizer.reading(
+            source.cache, source.classifier, self.reader, precision=precision
+        )
 
     def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""
