@@ -18,6 +18,7 @@ from .fixed import (
 )
 from .learned import LearnedAgent, policy_plan, read_penalty, read_policy, write_policy
 from .model_agent import ModelAgent
+from .portable import is_portable, read_system, write_system
 from .ppo.diagnostics import CollapseWarning
 from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
@@ -89,6 +90,7 @@ __all__ = [
     "best_fixed_option",
     "find_system",
     "fixed_exits",
+    "is_portable",
     "keep_probabilities",
     "keep_threshold",
     "load_checkpoint",
@@ -100,6 +102,7 @@ __all__ = [
     "read_penalty",
     "read_policy",
     "read_segments",
+    "read_system",
     "save_checkpoint",
     "solve_exits",
     "trace_task",
@@ -107,4 +110,5 @@ __all__ = [
     "train_system",
     "with_threshold",
     "write_policy",
+    "write_system",
 ]
