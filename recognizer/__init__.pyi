@@ -63,6 +63,7 @@ from .files.checkpoint_file import (
     read_checkpoint,
     write_checkpoint,
 )
+from .files.typed import typed
 from .pipeline.adafocus import AdaptiveRecognizer
 from .pipeline.afnet import AFNetRecognizer
 from .pipeline.afnet_stream import AFNetStream
@@ -85,6 +86,7 @@ from .pipeline.look import (
 from .pipeline.reading import read_recognizer
 from .pipeline.recognition import Recognition, RecognizerConfig
 from .pipeline.recognizer import Recognizer
+from .pipeline.registry import RECOGNIZERS
 from .pipeline.released import convert_released
 from .pipeline.released_afnet import convert_released_afnet, is_released_afnet
 from .pipeline.released_parts import RELEASED_ENTRIES, Released, ReleasedReport
@@ -150,6 +152,7 @@ __all__ = [
     "NEVER",
     "PLACES",
     "POLICIES",
+    "RECOGNIZERS",
     "RELEASED_ENTRIES",
     "RELEASED_V2_ENTRY",
     "SHIFT_KINDS",
@@ -310,6 +313,7 @@ __all__ = [
     "shuffled",
     "top_k_by_step",
     "torch_threads",
+    "typed",
     "uniform_draws",
     "weights_digest",
     "without_shift",

@@ -67,12 +67,12 @@ def write_bundle(
     metrics: Mapping[str, float] | None = None,
     training: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a network's weights and its frozen-dataclass config into a folder.
+    """Write a network's weights and its config into a folder.
 
     Args:
         path: The folder; its parent must exist.
         kind: ``encoder``, ``classifier``, ``policy`` or ``recognizer``.
-        config: The dataclass that the network was built from.
+        config: The dataclass that the network was built from, or the same as a mapping.
         module: The network.
         cache_fingerprint: Of the cache that it was trained on.
         metrics: Numbers that were measured on it.
@@ -80,7 +80,7 @@ def write_bundle(
     """
     root = Path(path)
     root.mkdir(exist_ok=True)
-    # Copies, for safetensors refuse weights that share memory, as those of a shared part do.
+    # Copies: safetensors refuse weights that share memory, as those of an encoder used twice do.
     weights = {
         name: value.detach().clone(memory_format=torch.contiguous_format)
         for name, value in module.state_dict().items()
@@ -91,7 +91,7 @@ def write_bundle(
     write_whole(root / _WEIGHTS, save(weights))
     content = {
         "kind": kind,
-        "config": asdict(config),
+        "config": dict(config) if isinstance(config, Mapping) else asdict(config),
         "cache_fingerprint": cache_fingerprint,
         "metrics": dict(metrics or {}),
         "training": dict(training or {}),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..accounting.compute import FrameCost, frame_cost
+from ..accounting.compute import FrameCost, encoder_gmacs, frame_cost
 from ..classifiers.base import Classifier
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
-from ..files.bundle import read_bundle, restore
+from ..files.bundle import BundleError
 from ..places.places import Places
 from ..policies.base import Policy, PolicyState
 from ..policies.registry import build_policy
@@ -32,9 +32,13 @@ from .checks import (
 )
 from .clip_stream import ClipStream
 from .look import autocast_dtype, glance_at, look_at
+from .reading import read_recognizer
 from .recognition import Recognition, RecognizerConfig
 from .recognizer import Recognizer
 from .stream import RecognizerStream
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class AdaptiveRecognizer(Recognizer):
@@ -132,7 +136,7 @@ class AdaptiveRecognizer(Recognizer):
         precision: str = "float32",
         *,
         fuse: bool = True,
-    ) -> AdaptiveRecognizer:
+    ) -> Self:
         """Read a recognizer from a bundle; nothing in it is executed.
 
         Args:
@@ -142,15 +146,32 @@ class AdaptiveRecognizer(Recognizer):
             fuse: Fuse the encoders, for inference; not if it is to be trained or saved again.
 
         Raises:
-            BundleError: If the folder is not a readable recognizer bundle.
+            BundleError: If the folder is not a readable recognizer bundle, or that of another kind.
             ValueError: If the precision is unknown.
         """
-        bundle = read_bundle(path, "recognizer")
-        recognizer = restore(path, bundle, assemble)
-        autocast_dtype(precision)  # refused here if it is unknown
-        recognizer.precision = precision
-        recognizer = recognizer.to(device)
-        return recognizer.fused() if fuse else recognizer
+        recognizer = read_recognizer(path, device, precision, fuse=fuse)
+        if not isinstance(recognizer, cls):
+            raise BundleError(
+                f"{os.fspath(path)} holds a recognizer of the kind {type(recognizer).__name__}, "
+                f"expected {cls.__name__}: give another path, or call `read_recognizer`"
+            )
+        return recognizer
+
+    @classmethod
+    def assemble(cls, content: Mapping[str, Any]) -> Self:
+        """Build a recognizer with random weights from a bundle's config."""
+        config = RecognizerConfig.of(content)
+        return cls(
+            Encoder(config.glance, trusted=False),
+            Encoder(config.local, trusted=False),
+            build_classifier(config.classifier, trusted=False),
+            config.places,
+            None if config.policy is None else build_policy(config.policy, trusted=False),
+            getattr(torch, config.feature_dtype),
+            frames=config.frames,
+            classes=config.classes,
+            exits=config.exits,
+        )
 
     def describe(self) -> RecognizerConfig:
         """Return what it is built from; see `Recognizer.describe`."""
@@ -177,6 +198,16 @@ class AdaptiveRecognizer(Recognizer):
         return self.policy is None and not self._only_option
 
     @property
+    def obstacle(self) -> str | None:
+        """That it has to be told where to look, if it has."""
+        if not self.must_be_told:
+            return None
+        return (
+            "has no policy, so it has to be told where to look: give a recognizer with one, or "
+            "pass `options` to AdaptiveRecognizer in Python"
+        )
+
+    @property
     def _only_option(self) -> bool:
         """Whether there is nothing to choose: a whole frame, and no policy."""
         index = not self.places.empty().ndim
@@ -189,6 +220,15 @@ class AdaptiveRecognizer(Recognizer):
             networks = self.glance_encoder, self.local_encoder, self.classifier, self.policy
             self._cost = frame_cost(*networks, self.places, self.frames)
         return self._cost
+
+    def full_frames_gmacs(self) -> float:
+        """Return the GMACs of a video with f_G and f_L on all frames S×S, and f_C; no policy.
+
+        Source: AdaFocus (arXiv:2105.03245) Table 3: the baseline TSM+, here without TSM.
+        """
+        local = encoder_gmacs(self.local_encoder, self.places.frame_px, self.segment_frames)
+        of_segment = self.cost.glance_gmacs + local + self.cost.classifier_gmacs
+        return max(1, self.predictions) * of_segment
 
     @torch.no_grad()
     def forward(
@@ -332,19 +372,3 @@ class AdaptiveRecognizer(Recognizer):
                 autocast_dtype(self.precision),
             )
         return local
-
-
-def assemble(content: Mapping[str, Any]) -> AdaptiveRecognizer:
-    """Build a recognizer with random weights from a bundle's config."""
-    config = RecognizerConfig.of(content)
-    return AdaptiveRecognizer(
-        Encoder(config.glance, trusted=False),
-        Encoder(config.local, trusted=False),
-        build_classifier(config.classifier, trusted=False),
-        config.places,
-        None if config.policy is None else build_policy(config.policy, trusted=False),
-        getattr(torch, config.feature_dtype),
-        frames=config.frames,
-        classes=config.classes,
-        exits=config.exits,
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from ..afnet.compute import AFNetCost, afnet_cost
 from ..afnet.config import AFNetConfig
 from ..afnet.network import AFNet, AFNetOutput
 from ..encoders.frames import FrameConfig
-from ..files.bundle import write_bundle
 from ..files.typed import typed
 from .afnet_stream import AFNetStream
 from .base import VideoRecognizer
@@ -118,6 +116,24 @@ class AFNetRecognizer(VideoRecognizer):
             self._cost = afnet_cost(self.network, self.frames.frame_px)
         return self._cost
 
+    @property
+    def predictions(self) -> int:
+        """One, of all frames."""
+        return 1
+
+    def full_frames_gmacs(self) -> float:
+        """Return the GMACs of a video of which all gates keep all frames."""
+        return self.cost.at_ratio(1.0, self.frames.steps)
+
+    def branch_shares(self, gmacs: float) -> dict[str, float]:
+        """Return what share of the compute of the focal branches a video ran."""
+        return {"focal": self.cost.share_of(gmacs, self.frames.steps)}
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether it is a copy that `fused` made."""
+        return self._is_fused
+
     def fused(self) -> Self:
         """Return a copy for inference, with batch norms folded into convolutions."""
         recognizer = copy.copy(self)
@@ -177,54 +193,19 @@ class AFNetRecognizer(VideoRecognizer):
     def concluded(self, found: AFNetOutput) -> Recognition:
         """Return one prediction for each video, of all its frames, and what it cost.
 
-        It has no places: options and segments are −1, and nothing is attended.
-
         Raises:
             PredictionError: If a prediction is not finite.
         """
-        logits = found.logits[:, None]
-        check_finite(logits, self.precision, torch.float32)
-        shape = logits.shape[:2]
-        none = torch.full(shape, -1, device=self.device)
-        return Recognition(
-            logits,
-            options=none,
-            boxes_px=none.new_zeros(*shape, 4),
-            attended=torch.zeros(shape, dtype=torch.bool, device=self.device),
-            gmacs=self.cost.of_videos(found.ran)[:, None],
-            segments=none,
-        )
+        recognition = Recognition.of_videos(found.logits, self.cost.of_videos(found.ran))
+        check_finite(recognition.logits, self.precision, torch.float32)
+        return recognition
+
+    @classmethod
+    def assemble(cls, content: Mapping[str, Any]) -> Self:
+        """Build a recognizer with random weights from a bundle's config."""
+        config = AFNetRecognizerConfig.of(content)
+        return cls(AFNet(config.afnet), frames=config.frames, classes=config.classes)
 
     def describe(self) -> AFNetRecognizerConfig:
         """Return what it is built from."""
         return AFNetRecognizerConfig(self.network.config, self.frames, self.classes)
-
-    def save(
-        self, path: str | os.PathLike[str], metrics: Mapping[str, float] | None = None
-    ) -> None:
-        """Write the network, and what is needed to run it on any video, as a safe bundle.
-
-        Args:
-            path: The folder; its parent must exist.
-            metrics: Numbers that were measured on the recognizer, by name.
-
-        Raises:
-            ValueError: If it is fused.
-        """
-        if self._is_fused:
-            raise ValueError(
-                "expected a network as it was built or trained; got a fused one: save the "
-                "recognizer that it was fused from"
-            )
-        write_bundle(path, "recognizer", self.describe(), self, None, metrics)
-
-
-def assemble_afnet(content: Mapping[str, Any]) -> AFNetRecognizer:
-    """Build a recognizer with random weights from a bundle's config.
-
-    Raises:
-        TypeError: If keys are missing or unknown.
-        ValueError: If a value is wrong.
-    """
-    config = AFNetRecognizerConfig.of(content)
-    return AFNetRecognizer(AFNet(config.afnet), frames=config.frames, classes=config.classes)

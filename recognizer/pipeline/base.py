@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig, fit_frames
+from ..exits import ExitRule
+from ..files.bundle import write_bundle
 from .look import autocast_dtype
+from .recognition import Recognition
+from .registry import name_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class VideoRecognizer(nn.Module, ABC):
-    """A module that recognizes videos, and says how their frames are prepared.
+    """A module that recognizes videos, says how their frames are prepared, and what it can do.
+
+    A kind of your own implements `forward`, `cost`, `full_frames_gmacs`, `describe` and `assemble`;
+    what it can do beside recognizing is said by overriding the others.
 
     Attributes:
+        n_classes: C.
         frames: Which frames it was made for, and how frames of any size are prepared; None if that
             is not known, and a segment is then one frame.
         classes: Names of the C classes; empty if they are not known.
         precision: In which the encoders compute.
+        exits: When a video stops; None if never before its end.
+        can_stop: Whether there may be `exits`.
+        has_boxes: Whether it looks at boxes in frames, and says at which.
+        glances: How many predictions come before the first look.
     """
+
+    can_stop: ClassVar[bool] = False
+    has_boxes: ClassVar[bool] = False
+    glances: ClassVar[int] = 0
 
     def __init__(
         self,
         n_classes: int,
         *,
         frames: FrameConfig | None,
-        classes: Sequence[str],
-        precision: str,
+        classes: Sequence[str] = (),
+        precision: str = "float32",
+        exits: ExitRule | None = None,
     ) -> None:
         """Take what is no network.
 
@@ -46,23 +67,104 @@ class VideoRecognizer(nn.Module, ABC):
                 f"{len(classes)}: give one each, or none"
             )
         autocast_dtype(precision)  # refused here if it is unknown
+        self.n_classes = n_classes
         self.frames = None if frames is None else frames.for_any_size()
         self.classes = tuple(classes)
         self.precision = precision
+        self.exits = exits
+
+    @abstractmethod
+    def forward(self, frames: Tensor) -> Recognition:
+        """Recognize videos whose frames are all given.
+
+        Args:
+            frames: ``(B, T, 3, S, S)`` uint8, as `prepare` makes them; ``(B, T, F, 3, S, S)`` where
+                a segment has several frames.
+
+        Raises:
+            PredictionError: If a prediction is not finite.
+        """
 
     @property
     @abstractmethod
     def cost(self) -> Any:
         """Multiply-adds by part, counted once on the real modules."""
 
+    @abstractmethod
+    def full_frames_gmacs(self) -> float:
+        """Return the GMACs of a video of which nothing is left out: all networks on whole frames.
+
+        It is what savings are compared with, and has no policy in it.
+        """
+
+    @abstractmethod
+    def describe(self) -> Any:
+        """Return the dataclass that the recognizer is built from again; see `assemble`.
+
+        Raises:
+            ValueError: If it is not known how frames are prepared.
+        """
+
+    @classmethod
+    @abstractmethod
+    def assemble(cls, content: Mapping[str, Any]) -> Self:
+        """Build a recognizer with random weights from what a bundle says of it.
+
+        Args:
+            content: What `describe` returned, made plain by ``dataclasses.asdict`` and JSON. It may
+                be somebody else's: check every value, as `typed` does, and build networks by name
+                as not ``trusted``.
+
+        Raises:
+            TypeError: If keys are missing or unknown.
+            ValueError: If a value is wrong.
+        """
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot recognize a video from its frames alone, in words that follow its name.
+
+        None if it can.
+        """
+        return None
+
+    @property
+    def predictions(self) -> int:
+        """How many predictions a video has: one for each segment; 0 if that is not known."""
+        return 0 if self.frames is None else self.frames.steps
+
+    @property
+    def units(self) -> str:
+        """What is looked at, many of them, in a word."""
+        several = self.frames is not None and self.frames.segment_frames > 1
+        return "segments" if several else "frames"
+
+    def branch_shares(self, gmacs: float) -> dict[str, float]:
+        """Return what share of each branch that may be left out a video ran; none if there is none.
+
+        Args:
+            gmacs: What the video cost.
+        """
+        return {}
+
     @property
     def device(self) -> torch.device:
         """Where the networks are, and where results are returned."""
         return next(self.parameters()).device
 
-    @abstractmethod
+    @property
+    def is_fused(self) -> bool:
+        """Whether it is a copy that `fused` made."""
+        return any(each.is_fused for each in self.modules() if isinstance(each, Encoder))
+
     def fused(self) -> Self:
-        """Return a copy for inference, with batch norms folded into convolutions."""
+        """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
+        recognizer = copy.copy(self)
+        recognizer._modules = dict(self._modules)
+        for name, network in self.named_children():
+            fused = network.fused() if isinstance(network, Encoder) else copy.deepcopy(network)
+            setattr(recognizer, name, fused)
+        return recognizer
 
     def prepare(self, frames: Tensor) -> Tensor:
         """Turn frames of any size into those that the recognizer reads.
@@ -83,10 +185,27 @@ class VideoRecognizer(nn.Module, ABC):
             )
         return fit_frames(frames, self.frames)
 
-    @abstractmethod
-    def describe(self) -> Any:
-        """Return the dataclass that the recognizer is built from again.
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        cache_fingerprint: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write all networks, and what is needed to run them on any video, as a safe bundle.
+
+        Args:
+            path: The folder; its parent must exist.
+            cache_fingerprint: Of the cache that parts of it were trained on, if any.
+            metrics: Numbers that were measured on the recognizer, by name.
 
         Raises:
-            ValueError: If it is not known how frames are prepared.
+            ValueError: If it is fused, no name finds its class again, or it is not known how frames
+                are prepared.
         """
+        config = {"recognizer": name_of(type(self)), **asdict(self.describe())}
+        if self.is_fused:
+            raise ValueError(
+                "expected networks as they were built or trained; got fused ones: save the "
+                "recognizer that they were fused from"
+            )
+        write_bundle(path, "recognizer", config, self, cache_fingerprint, metrics)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..accounting.compute import Cost, cube_cost
+from ..accounting.compute import Cost, cube_cost, encoder_gmacs
 from ..classifiers.base import Classifier
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder
@@ -20,6 +20,9 @@ from .checks import check_clips, check_finite, check_named, check_pixels
 from .look import LOCAL_PIXELS, autocast, autocast_dtype, batches, glance_at_frames, pool
 from .recognition import CubeRecognizerConfig, Recognition
 from .recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class CubeRecognizer(Recognizer):
@@ -37,6 +40,9 @@ class CubeRecognizer(Recognizer):
     Source: AdaFocusV3 (arXiv:2209.13465) Figure 1, sections 3.1 and 3.4.
     """
 
+    glances: ClassVar[int] = 1
+
+    frames: FrameConfig
     policy: CubePolicy
     places: Cubes
 
@@ -129,9 +135,51 @@ class CubeRecognizer(Recognizer):
         first = cost.glance_gmacs + policy * cost.policy_gmacs + each
         return (first, *[cost.local_gmacs / n + each] * n)
 
+    @property
+    def predictions(self) -> int:
+        """D + 1: one after the glance, and one after each cube."""
+        return self.policy.config.cubes + 1
+
+    @property
+    def units(self) -> str:
+        """Cubes."""
+        return "cubes"
+
+    @property
+    def obstacle(self) -> str | None:
+        """That its cubes are placed at random, if they are."""
+        if not self.policy.config.draws:
+            return None
+        return (
+            "looks at random: it is a control; give a recognizer that has learned where to look, "
+            "or pass `draws` to CubeRecognizer in Python"
+        )
+
+    def full_frames_gmacs(self) -> float:
+        """Return the GMACs of a video with the glance, f_L on all frames S×S, and f_C; no policy.
+
+        Source: as of `AdaptiveRecognizer.full_frames_gmacs`.
+        """
+        local = self.cubes.steps * encoder_gmacs(self.local_encoder, self.cubes.frame_px)
+        return self.cost.glance_gmacs + local + self.cost.classifier_gmacs
+
+    @classmethod
+    def assemble(cls, content: Mapping[str, Any]) -> Self:
+        """Build a recognizer with random weights from a bundle's config."""
+        config = CubeRecognizerConfig.of(content)
+        return cls(
+            Encoder(config.glance, trusted=False),
+            Encoder(config.local, trusted=False),
+            build_classifier(config.classifier, trusted=False),
+            config.cubes,
+            CubePolicy(config.policy),
+            frames=config.frames,
+            classes=config.classes,
+            exits=config.exits,
+        )
+
     def describe(self) -> CubeRecognizerConfig:
         """Return what it is built from."""
-        assert self.frames is not None
         return CubeRecognizerConfig(
             glance=self.glance_encoder.config,
             local=self.local_encoder.config,
@@ -295,23 +343,3 @@ def _of_frames(glance: Tensor, cubes: Cubes, holds: Tensor) -> Tensor:
     nearest = (every - torch.from_numpy(evenly(cubes.steps, glance.shape[1]))).abs().argmin(dim=1)
     rows = torch.arange(len(glance), device=glance.device)[:, None, None]
     return glance[rows, nearest.to(glance.device)[holds]].mean(dim=2)
-
-
-def assemble_cubes(content: Mapping[str, Any]) -> CubeRecognizer:
-    """Build a recognizer with random weights from a bundle's config.
-
-    Raises:
-        TypeError: If keys are missing or unknown.
-        ValueError: If a value is wrong.
-    """
-    config = CubeRecognizerConfig.of(content)
-    return CubeRecognizer(
-        Encoder(config.glance, trusted=False),
-        Encoder(config.local, trusted=False),
-        build_classifier(config.classifier, trusted=False),
-        config.cubes,
-        CubePolicy(config.policy),
-        frames=config.frames,
-        classes=config.classes,
-        exits=config.exits,
-    )

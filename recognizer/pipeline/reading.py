@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from ..files.bundle import read_bundle, restore
-from .adafocus import assemble
-from .afnet import assemble_afnet
+from ..files.typed import typed_value
+from ..registry import find_class
 from .base import VideoRecognizer
-from .cubes import assemble_cubes
 from .look import autocast_dtype
+from .registry import RECOGNIZERS
 
 
 def read_recognizer(
@@ -32,8 +32,8 @@ def read_recognizer(
         fuse: Fuse the encoders, for inference; not if it is to be trained or saved again.
 
     Returns:
-        An `AdaptiveRecognizer`; or a `CubeRecognizer` or an `AFNetRecognizer`, if the bundle is of
-        one.
+        A recognizer of the kind that the bundle names: an `AdaptiveRecognizer`, a `CubeRecognizer`,
+        an `AFNetRecognizer`, or one of your own, whose module has been imported.
 
     Raises:
         BundleError: If the folder is not a readable recognizer bundle.
@@ -48,6 +48,7 @@ def read_recognizer(
 
 
 def _assemble(content: Mapping[str, Any]) -> VideoRecognizer:
-    if "afnet" in content:
-        return assemble_afnet(content)
-    return assemble_cubes(content) if "cubes" in content else assemble(content)
+    parts = dict(content)
+    name = typed_value(str, parts.pop("recognizer", None), "recognizer")
+    base: type[VideoRecognizer] = VideoRecognizer  # type: ignore[type-abstract]
+    return find_class("recognizer", name, RECOGNIZERS, base, trusted=False).assemble(parts)

@@ -174,6 +174,26 @@ class Recognition:
             object.__setattr__(self, "segments", every.expand_as(self.attended))
 
     @staticmethod
+    def of_videos(logits: Tensor, gmacs: Tensor) -> Recognition:
+        """Return one prediction for each video, of all that was read of it, without a place.
+
+        Options and segments are −1, and nothing is attended.
+
+        Args:
+            logits: ``(B, C)`` float32.
+            gmacs: ``(B,)`` float64: what each video cost.
+        """
+        none = torch.full((len(logits), 1), -1, device=logits.device)
+        return Recognition(
+            logits[:, None],
+            options=none,
+            boxes_px=none.new_zeros(len(logits), 1, 4),
+            attended=none >= 0,
+            gmacs=gmacs[:, None],
+            segments=none,
+        )
+
+    @staticmethod
     def join(parts: Sequence[Recognition], dim: int = 0) -> Recognition:
         """Return several as one: of other videos (``dim`` 0), or of frames in turn (1)."""
         columns = zip(*(vars(part).values() for part in parts), strict=True)

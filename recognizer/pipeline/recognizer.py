@@ -1,12 +1,10 @@
-"""What recognizers with f_G, f_L and f_C are: networks assembled, and written as a bundle."""
+"""What recognizers with f_G, f_L and f_C are: networks assembled."""
 
 from __future__ import annotations
 
-import copy
-import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
 
 from torch import nn
 
@@ -15,12 +13,8 @@ from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
-from ..files.bundle import write_bundle
 from .base import VideoRecognizer
 from .checks import check_channels
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class Framed(Protocol):
@@ -40,8 +34,10 @@ class Recognizer(VideoRecognizer):
         classifier: f_C.
         policy: π; None where it has to be told where to look.
         places: Where f_L may be run.
-        exits: When a video stops; None if never before its end.
     """
+
+    can_stop: ClassVar[bool] = True
+    has_boxes: ClassVar[bool] = True
 
     policy: nn.Module | None
     places: Framed
@@ -64,13 +60,16 @@ class Recognizer(VideoRecognizer):
                 or the precision is unknown.
         """
         super().__init__(
-            classifier.config.n_classes, frames=frames, classes=classes, precision=precision
+            classifier.config.n_classes,
+            frames=frames,
+            classes=classes,
+            precision=precision,
+            exits=exits,
         )
         check_channels(classifier.config, glance_encoder, local_encoder)
         self.glance_encoder = glance_encoder
         self.local_encoder = local_encoder
         self.classifier = classifier
-        self.exits = exits
 
     @property
     @abstractmethod
@@ -86,42 +85,3 @@ class Recognizer(VideoRecognizer):
     def read_frames(self) -> int:
         """Frames of a segment that are given: F, and those that f_G has for itself."""
         return 1 if self.frames is None else self.frames.read_frames
-
-    def fused(self) -> Self:
-        """Return a copy for inference, its encoders fused; see `Encoder.fused`."""
-        recognizer = copy.copy(self)
-        recognizer._modules = dict(self._modules)
-        for name, network in self.named_children():
-            fused = network.fused() if isinstance(network, Encoder) else copy.deepcopy(network)
-            setattr(recognizer, name, fused)
-        return recognizer
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        cache_fingerprint: str | None = None,
-        metrics: Mapping[str, float] | None = None,
-    ) -> None:
-        """Write all networks, and what is needed to run them on any video, as a safe bundle.
-
-        Args:
-            path: The folder; its parent must exist.
-            cache_fingerprint: Of the cache that f_C and π were trained on, if any.
-            metrics: Numbers that were measured on the recognizer, by name.
-
-        Raises:
-            ValueError: If the encoders are fused, or it is not known how
-                frames are prepared.
-        """
-        config = self.describe()
-        for encoder in (self.glance_encoder, self.local_encoder):
-            if encoder.is_fused:
-                raise ValueError(
-                    "expected encoders as they were built or trained; got a fused one: save the "
-                    "recognizer that it was fused from"
-                )
-        # Safetensors refuse weights that share memory, as those of one encoder for both parts do.
-        networks = nn.ModuleDict(
-            {**dict(self.named_children()), "local_encoder": copy.deepcopy(self.local_encoder)}
-        )
-        write_bundle(path, "recognizer", config, networks, cache_fingerprint, metrics)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...recognizer import AFNetOutput, AFNetRecognizer, Cost, Recognition
+from ...recognizer import AFNetOutput, AFNetRecognizer, Cost, Recognition, VideoRecognizer
 from .pixel_runs import PixelRun
 from .trace import Played
 
@@ -29,7 +29,7 @@ class AFNetRun(PixelRun):
     """
 
     what: ClassVar[str] = "masks of frames"
-
+    of: ClassVar[type[VideoRecognizer]] = AFNetRecognizer
     recognizer: AFNetRecognizer
 
     @property

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...recognizer import FIXED_KINDS, AdaptiveRecognizer, Cost, Recognition, fixed_places
+from ...recognizer import (
+    FIXED_KINDS,
+    AdaptiveRecognizer,
+    Cost,
+    Recognition,
+    VideoRecognizer,
+    fixed_places,
+)
 from ...recognizer.places.fixed import FixedKind
 from .pixel_runs import PixelRun, encoder_names
 from .trace import Played
@@ -24,7 +31,7 @@ class BoxRun(PixelRun):
     """
 
     what: ClassVar[str] = "boxes"
-
+    of: ClassVar[type[VideoRecognizer]] = AdaptiveRecognizer
     recognizer: AdaptiveRecognizer
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...agents import solve_exits
-from ...recognizer import CubeRecognizer, ExitRule, Recognizer, Samples
+from ...recognizer import ExitRule, Recognition, Samples, VideoRecognizer
 from ...recognizer.files.declared import DeclaredError, read_tensors
 from ...recognizer.files.whole import write_whole
 from ..options.parse import UsageError
@@ -22,29 +23,28 @@ _BATCH = 32
 
 
 @torch.no_grad()
-def write_predictions(folder: Path, recognizer: Recognizer, validation: Samples) -> None:
+def write_predictions(
+    folder: Path, recognize: Callable[[Tensor, Tensor], Recognition], validation: Samples
+) -> None:
     """Write what a recognizer predicts of its validation videos, on which exits can be solved.
 
     Args:
         folder: Of the recognizer.
-        recognizer: Without exits.
+        recognize: The recognizer, without exits: of frames and draws, which it may pass over.
         validation: Frames, draws and labels.
     """
     columns: list[tuple[Tensor, ...]] = []
     rows = torch.arange(validation.n).split(_BATCH)
     loaded = validation.batches(0, rows)
     for frames, draws, labels in tqdm(loaded, "validation videos", len(rows), unit="batch"):
-        if isinstance(recognizer, CubeRecognizer):
-            found = recognizer(frames, draws=draws[..., :3])
-        else:
-            found = recognizer(frames)
+        found = recognize(frames, draws)
         columns.append((found.logits.cpu(), found.gmacs.cpu(), labels))
     names = ("logits", "gmacs", "labels")
     tensors = (torch.cat(column).contiguous() for column in zip(*columns, strict=True))
     write_whole(folder / VALIDATION_FILE, save(dict(zip(names, tensors, strict=True))))
 
 
-def exits_within(folder: Path, recognizer: Recognizer, budget_gmacs: float) -> ExitRule:
+def exits_within(folder: Path, recognizer: VideoRecognizer, budget_gmacs: float) -> ExitRule:
     """Return exits by entropy for which videos cost a budget on average.
 
     Args:
@@ -67,7 +67,7 @@ def exits_within(folder: Path, recognizer: Recognizer, budget_gmacs: float) -> E
     try:
         content = read_tensors(path)
         logits, costs, labels = (content[name] for name in ("logits", "gmacs", "labels"))
-        expected = (_predictions(recognizer), recognizer.classifier.config.n_classes)
+        expected = (recognizer.predictions, recognizer.n_classes)
         n = len(labels)
         if tuple(logits.shape) != (n, *expected) or tuple(costs.shape) != (n, expected[0]):
             raise RuntimeError(
@@ -81,10 +81,3 @@ def exits_within(folder: Path, recognizer: Recognizer, budget_gmacs: float) -> E
         ) from error
     except ValueError as error:
         raise UsageError(f"--gmacs: {error}") from error
-
-
-def _predictions(recognizer: Recognizer) -> int:
-    """Return how many predictions a video has."""
-    if isinstance(recognizer, CubeRecognizer):
-        return recognizer.policy.config.cubes + 1
-    return 0 if recognizer.frames is None else recognizer.frames.steps

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...recognizer import Cost, CubeRecognizer, Recognition, evenly_spread
+from ...recognizer import Cost, CubeRecognizer, Recognition, VideoRecognizer, evenly_spread
 from .pixel_runs import PixelRun, encoder_names
 from .trace import Played
 
@@ -25,8 +25,8 @@ class CubeRun(PixelRun):
     """
 
     what: ClassVar[str] = "cubes"
+    of: ClassVar[type[VideoRecognizer]] = CubeRecognizer
     glances: ClassVar[int] = 1
-
     recognizer: CubeRecognizer
 
     @property

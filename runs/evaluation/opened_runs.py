@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from ...recognizer import VideoRecognizer, read_recognizer
+from ...recognizer import read_recognizer
 from ..configs.fit import FitAFNetConfig, JointConfig
 from ..folders.atomic import OutputError
 from ..folders.run_folder import is_run, verb_of
@@ -55,7 +55,7 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
     verb = str(verb_of(path))
     config: JointConfig | FitAFNetConfig = config_of(path, videos_root)
     recognizer = read_recognizer(path, device)
-    if not isinstance(recognizer, VideoRecognizer):
+    if not isinstance(recognizer, KINDS[verb].of):
         raise OutputError(
             f"{path} holds the recognizer of another verb than 'focusgym {verb}': put its own back"
         )

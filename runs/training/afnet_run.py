@@ -81,7 +81,7 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
     def write(folder: Path, metrics: dict[str, float]) -> None:
         recognizer = AFNetRecognizer(network, frames=videos.frames, classes=videos.classes)
         metrics["kept_share"], metrics["gmacs"] = _measured(recognizer, samples[1])
-        recognizer.save(folder, metrics)
+        recognizer.save(folder, metrics=metrics)
 
     data = {"videos": videos.fingerprint()}
     if config.weights is not None and report is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...recognizer import (
     Classifier,
@@ -16,6 +17,7 @@ from ...recognizer import (
     Cubes,
     CubesEndToEnd,
     Encoder,
+    Recognition,
     read_recognizer,
 )
 from ..configs.fit import FitCubesConfig
@@ -107,7 +109,11 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
             classes=videos.classes,
         )
         recognizer.save(folder, metrics=metrics)
-        write_predictions(folder, recognizer, samples[1])
+
+        def recognize(pixels: Tensor, draws: Tensor) -> Recognition:
+            return recognizer(pixels, draws=draws[..., :3])  # type: ignore[no-any-return]
+
+        write_predictions(folder, recognize, samples[1])
 
     data = {"videos": videos.fingerprint(), **digests}
     train_stage(config, Training(stage, samples, settings, key, "cubes", write), data)

@@ -101,7 +101,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         )
         recognizer.save(folder, metrics=metrics)
         if learns:  # controls have no exits that anybody wants
-            write_predictions(folder, recognizer, samples[1])
+            write_predictions(folder, lambda pixels, _: recognizer(pixels), samples[1])
 
     key = [seed, END_TO_END]
     train_stage(config, Training(stage, samples, settings, key, "end to end", write), data)

@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...feature_cache import RecognizedVideo, VideoError, recognize_videos
-from ...recognizer import (
-    AdaptiveRecognizer,
-    AFNetRecognizer,
-    CubeRecognizer,
-    Recognizer,
-    VideoRecognizer,
-    encoder_gmacs,
-    format_gmacs,
-    read_recognizer,
-)
+from ...recognizer import VideoRecognizer, format_gmacs, read_recognizer
 from ..configs.recognize import RecognizeConfig
 from ..evaluation.budgets import exits_within
 from ..options.devices import device_of
@@ -45,27 +36,18 @@ def recognize(config: RecognizeConfig) -> None:
     if config.annotate is not None:
         outputs = annotated_paths(config.annotate, config.videos)
     recognizer = read_recognizer(config.bundle, device, config.precision)
-    if isinstance(recognizer, CubeRecognizer) and recognizer.policy.config.draws:
-        raise UsageError(
-            f"{config.bundle} looks at random: it is a control; give a recognizer that has learned "
-            "where to look, or pass `draws` to CubeRecognizer in Python"
-        )
-    if isinstance(recognizer, AdaptiveRecognizer) and recognizer.must_be_told:
-        raise UsageError(
-            f"{config.bundle} has no policy, so it has to be told where to look: give a "
-            "recognizer with one, or pass `options` to AdaptiveRecognizer in Python"
-        )
-    if not isinstance(recognizer, Recognizer):
-        for option in ("gmacs", "annotate"):
-            if getattr(config, option) is not None:
-                raise UsageError(
-                    f"--{option}: {config.bundle} predicts once for a video, without exits and "
-                    f"without boxes: leave --{option} out, or give a recognizer of boxes or cubes"
-                )
-    elif config.gmacs is not None:
+    if recognizer.obstacle is not None:
+        raise UsageError(f"{config.bundle} {recognizer.obstacle}")
+    for option, able in (("gmacs", recognizer.can_stop), ("annotate", recognizer.has_boxes)):
+        if getattr(config, option) is not None and not able:
+            raise UsageError(
+                f"--{option}: {config.bundle} {_lacking(recognizer)}: leave --{option} out, or "
+                "give a recognizer of boxes or cubes"
+            )
+    if config.gmacs is not None:
         recognizer.exits = exits_within(config.bundle, recognizer, config.gmacs)
     folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
-    full_gmacs = full_frames_gmacs(recognizer)
+    full_gmacs = recognizer.full_frames_gmacs()
     unreadable = 0
     recognized = recognize_videos(recognizer, config.videos)
     with folder:
@@ -81,29 +63,9 @@ def recognize(config: RecognizeConfig) -> None:
             except VideoError as error:
                 unreadable += 1
                 line = {"video": str(path), "error": str(error)}
-            tell(json.dumps(line) if config.json else _sentences(line, _units(recognizer)))
+            tell(json.dumps(line) if config.json else _sentences(line, recognizer))
     if unreadable:
         raise SystemExit(1)
-
-
-def full_frames_gmacs(recognizer: VideoRecognizer) -> float:
-    """Return the GMACs of a video with f_G and f_L on all frames S×S, and f_C; no policy.
-
-    Of an AF network those with all frames kept by all gates.
-
-    Source: AdaFocus (arXiv:2105.03245) Table 3: the baseline TSM+, here without TSM.
-    """
-    if isinstance(recognizer, AFNetRecognizer):
-        return recognizer.cost.at_ratio(1.0, recognizer.frames.steps)
-    assert isinstance(recognizer, Recognizer)
-    cost, side_px = recognizer.cost, recognizer.places.frame_px
-    if isinstance(recognizer, CubeRecognizer):
-        local_gmacs = encoder_gmacs(recognizer.local_encoder, side_px)
-        steps = recognizer.places.steps
-        return cost.glance_gmacs + steps * local_gmacs + cost.classifier_gmacs
-    local_gmacs = encoder_gmacs(recognizer.local_encoder, side_px, recognizer.segment_frames)
-    of_segment = cost.glance_gmacs + local_gmacs + cost.classifier_gmacs
-    return 1 if recognizer.frames is None else recognizer.frames.steps * of_segment
 
 
 def facts(
@@ -118,13 +80,13 @@ def facts(
     segment of several, its index in the file, the box (pixels of the prepared frame; null where it
     was skipped or not taken), the class so far with its probability, and the GMACs spent so far. A
     recognizer with cubes has that for the glance, without a frame and a box, and for every cube;
-    that of an AF network once, for the whole video, and beside it the share of its focal branches'
-    compute that was run.
+    one that predicts once, for the whole video. Beside it stands the share that was run of branches
+    that may be left out.
 
     Args:
         recognizer: What recognized it.
         video: What it found.
-        full_gmacs: Of full frames; see `full_frames_gmacs`.
+        full_gmacs: Of full frames; see `VideoRecognizer.full_frames_gmacs`.
         top: How many classes.
     """
     found, indices = video.recognition, video.frame_indices
@@ -144,9 +106,7 @@ def facts(
         for t, segment in enumerate(found.segments[0].tolist())
     ]
     gmacs = float(found.gmacs[0, -1])
-    kept = {}
-    if isinstance(recognizer, AFNetRecognizer):
-        kept["focal_share"] = recognizer.cost.share_of(gmacs, recognizer.frames.steps)
+    shares = recognizer.branch_shares(gmacs)
     return {
         "classes": [
             {"class": names[index], "probability": value}
@@ -154,7 +114,7 @@ def facts(
         ],
         "fed": int(found.fed.sum()),
         "attended": int(found.attended.sum()),
-        **kept,
+        **{f"{name}_share": share for name, share in shares.items()},
         "gmacs": gmacs,
         "full_frames_gmacs": full_gmacs,
         "times_less": full_gmacs / gmacs,
@@ -166,32 +126,32 @@ def facts(
 
 def _shown(recognizer: VideoRecognizer, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the steps that were taken, of cubes with the number of each; see `annotate`."""
-    if isinstance(recognizer, CubeRecognizer):
-        glance, *cubes = steps
-        return [glance, *({**step, "cube": d} for d, step in enumerate(cubes, 1) if step["box_px"])]
+    if n := recognizer.glances:
+        cubes = enumerate(steps[n:], 1)
+        return [*steps[:n], *({**step, "cube": d} for d, step in cubes if step["box_px"])]
     return [step for step in steps if step["frame"] is not None]
 
 
-def _units(recognizer: VideoRecognizer) -> str:
-    """Return what f_L looks at, many of them."""
-    if isinstance(recognizer, CubeRecognizer):
-        return "cubes"
-    several = isinstance(recognizer, Recognizer) and recognizer.segment_frames > 1
-    return "segments" if several else "frames"
+def _lacking(recognizer: VideoRecognizer) -> str:
+    """Return how often it predicts, and what it lacks, in words that follow its name."""
+    n = recognizer.predictions
+    able = {"exits": recognizer.can_stop, "boxes": recognizer.has_boxes}
+    without = " and ".join(f"without {what}" for what, has in able.items() if not has)
+    return f"predicts {'once' if n == 1 else f'{n} times'} for a video, {without}"
 
 
-def _sentences(line: dict[str, Any], what: str) -> str:
+def _sentences(line: dict[str, Any], recognizer: VideoRecognizer) -> str:
     if "error" in line:
         return str(line["error"])  # it names the file
     classes = ", ".join(f"{c['class']} {100 * c['probability']:.1f} %" for c in line["classes"])
     ratio = line["times_less"]
     compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
-    glance = what == "cubes"  # their first prediction is that after the glance
-    n_looks, fed = len(line["steps"]) - glance, line["fed"] - glance
+    n_looks, fed = (n - recognizer.glances for n in (len(line["steps"]), line["fed"]))
     stopped = f"stopped after {fed}, " if fed < n_looks else ""
-    looked = f"{line['attended']} of {n_looks} {what} looked at, {stopped}"
-    if "focal_share" in line:
-        looked = f"{100 * line['focal_share']:.0f} % of the focal branches run, "
+    looked = f"{line['attended']} of {n_looks} {recognizer.units} looked at, {stopped}"
+    if shares := recognizer.branch_shares(line["gmacs"]):
+        run = (f"{100 * share:.0f} % of the {name} branches" for name, share in shares.items())
+        looked = f"{', '.join(run)} run, "
     recognizing = f"{line['recognize_ms']:.1f} ms recognizing (mean of its batch)"
     lines = [
         f"{line['video']}: {classes}",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +18,14 @@ from recognizers import S, assert_recognized, make_frames, make_recognizer
 
 from focusgym.feature_cache import Clip, VideoError, read_frames, recognize_videos
 from focusgym.feature_cache.videos.mp4 import write_mp4
-from focusgym.recognizer import Recognition
+from focusgym.recognizer import (
+    BundleError,
+    FrameConfig,
+    Recognition,
+    VideoRecognizer,
+    read_recognizer,
+    typed,
+)
 
 N_VIDEOS, BATCH = 5, 2
 
@@ -110,3 +122,79 @@ def test_frames_of_an_unknown_kind_are_refused(videos: list[Path]) -> None:
     recognizer.frames = None
     with pytest.raises(ValueError, match="does not know how its frames are prepared: load it from"):
         list(recognize_videos(recognizer, videos))
+
+
+@dataclass(frozen=True)
+class ColoursConfig:
+    n_classes: int
+    frames: FrameConfig
+
+
+class Colours(VideoRecognizer):
+    """A user's own kind: it predicts once, from the mean colour of a video."""
+
+    frames: FrameConfig
+
+    def __init__(self, config: ColoursConfig) -> None:
+        super().__init__(config.n_classes, frames=config.frames)
+        self.config = config
+        self.head = torch.nn.Linear(3, config.n_classes)
+
+    @torch.no_grad()
+    def forward(self, frames: torch.Tensor) -> Recognition:
+        logits = self.head(frames.float().mean(dim=(1, 3, 4)) / 255)
+        return Recognition.of_videos(logits, torch.full((len(frames),), self.cost).double())
+
+    @property
+    def cost(self) -> float:
+        return 3 * self.n_classes / 1e9
+
+    def full_frames_gmacs(self) -> float:
+        return self.cost
+
+    def describe(self) -> ColoursConfig:
+        return self.config
+
+    @classmethod
+    def assemble(cls, content: Mapping[str, Any]) -> Colours:
+        return cls(typed(ColoursConfig, content))
+
+
+def test_a_recognizer_of_your_own_is_read_by_its_name(videos: list[Path], tmp_path: Path) -> None:
+    """A bundle does not import it: it may be somebody else's bundle."""
+    sys.modules.setdefault(__name__, sys.modules[Colours.__module__])
+    recognizer = Colours(ColoursConfig(4, FrameConfig(3, S, S)))
+    recognizer.save(tmp_path / "mine", metrics={"accuracy": 0.5})
+    again = read_recognizer(tmp_path / "mine")
+    assert type(again) is Colours
+    weight, bias = (parameter.detach().double() for parameter in recognizer.head.parameters())
+    for video, found in zip(videos[2:], recognize_videos(again, videos[2:]), strict=True):
+        assert not isinstance(found, VideoError)
+        frames, _ = read_frames(Clip(str(video)), recognizer.frames)
+        colour = torch.tensor([frames[:, channel].double().mean() / 255 for channel in range(3)])
+        expected = [float(row @ colour + b) for row, b in zip(weight, bias, strict=True)]
+        assert found.recognition.logits[0, 0].tolist() == pytest.approx(expected, abs=1e-5)
+        assert found.recognition.gmacs.tolist() == [[pytest.approx(12e-9)]]
+        assert found.recognition.segments.tolist() == [[-1]]
+    path = tmp_path / "mine" / "bundle.json"
+    content = json.loads(path.read_text())
+    assert content["config"]["recognizer"] == f"{__name__}:Colours"
+    for name, message in (
+        ("antigravity:Mine", "which a file may not import: import antigravity first"),
+        (f"{__name__}:BundleError", "must be a class derived from focusgym.recognizer.VideoRec"),
+        ("cube", "did you mean 'cubes'"),
+        (None, "recognizer must be a text; got None"),
+        ("cubes", "cubes must be of the kind cubes; got None"),
+    ):
+        content["config"]["recognizer"] = name
+        path.write_text(json.dumps(content))
+        with pytest.raises(BundleError, match=f"do not make a recognizer .*{message}"):
+            read_recognizer(tmp_path / "mine")
+    assert "antigravity" not in sys.modules
+
+    class Hidden(Colours):
+        """No name finds it."""
+
+    with pytest.raises(ValueError, match="define the class at the top of a module"):
+        Hidden(recognizer.config).save(tmp_path / "hidden")
+    assert not (tmp_path / "hidden").exists()

@@ -57,7 +57,7 @@ def test_a_bundle_is_the_recognizer_again(tmp_path: Path) -> None:
     torch.testing.assert_close(near.logits, expected.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(near.gmacs, expected.gmacs)
     assert isinstance(fused, AFNetRecognizer)
-    with pytest.raises(ValueError, match="got a fused one: save the recognizer"):
+    with pytest.raises(ValueError, match="got fused ones: save the recognizer"):
         fused.save(tmp_path / "fused")
 
 

@@ -187,7 +187,7 @@ def test_a_bundle_comes_back(kind: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-4)
         assert torch.equal(found.segments, expected.segments)
         assert again.cost == recognizer.cost
-    with pytest.raises(ValueError, match="encoders as they were built or trained; got a fused"):
+    with pytest.raises(ValueError, match="networks as they were built or trained; got fused"):
         again.save(tmp_path / "other")
-    with pytest.raises(BundleError, match="do not make a recognizer"):
+    with pytest.raises(BundleError, match="of the kind CubeRecognizer, expected Adapt"):
         AdaptiveRecognizer.from_bundle(tmp_path / "bundle")

@@ -213,14 +213,14 @@ def test_a_bundle_is_read_to_cuda(bundle: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_saved_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "bundle"
-    unfused = "save the recognizer that it was fused from"
+    unfused = "save the recognizer that they were fused from"
     with pytest.raises(
         ValueError,
-        match=rf"expected encoders as they were built or trained; got a fused one: {unfused}",
+        match=rf"expected networks as they were built or trained; got fused ones: {unfused}",
     ):
         make_recognizer().fused().save(path)
     make_recognizer().save(tmp_path / "good")
-    with pytest.raises(ValueError, match="got a fused one"):
+    with pytest.raises(ValueError, match="got fused ones"):
         AdaptiveRecognizer.from_bundle(tmp_path / "good").save(path)
     recognizer = make_recognizer()
     recognizer.frames = None
