@@ -4,6 +4,7 @@ from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoin
 from .confident import MostConfidentAgent
 from .cross_fitted import CrossFittedBoxAgent, GlanceRuleAgent
 from .cube_actor import CubeActorCritic
+from .direct_recognizer import DirectRecognizer
 from .exits.controls import fixed_exits, random_exits
 from .exits.outcome import ExitOutcome, apply_exits
 from .exits.solvers import SOLVERS, solve_exits
@@ -18,14 +19,15 @@ from .fixed import (
 )
 from .learned import LearnedAgent, policy_plan, read_penalty, read_policy, write_policy
 from .model_agent import ModelAgent
-from .portable import is_portable, read_system, write_system
 from .ppo.diagnostics import CollapseWarning
 from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
+from .read_recognizer import read_system_recognizer
 from .reading import read_segments
 from .stepwise import StepwiseAgent
+from .system_files import is_system_folder
 from .system_recognizer import SystemRecognition, SystemRecognizer
 from .systems.registry import SYSTEMS, find_system
 from .systems.system import (
@@ -55,6 +57,7 @@ __all__ = [
     "CollapseWarning",
     "CrossFittedBoxAgent",
     "CubeActorCritic",
+    "DirectRecognizer",
     "DirectSystem",
     "EpisodeBuffer",
     "ExitOutcome",
@@ -90,7 +93,7 @@ __all__ = [
     "best_fixed_option",
     "find_system",
     "fixed_exits",
-    "is_portable",
+    "is_system_folder",
     "keep_probabilities",
     "keep_threshold",
     "load_checkpoint",
@@ -102,7 +105,7 @@ __all__ = [
     "read_penalty",
     "read_policy",
     "read_segments",
-    "read_system",
+    "read_system_recognizer",
     "save_checkpoint",
     "solve_exits",
     "trace_task",
@@ -110,5 +113,4 @@ __all__ = [
     "train_system",
     "with_threshold",
     "write_policy",
-    "write_system",
 ]

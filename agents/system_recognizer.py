@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,23 +16,24 @@ from torch import Tensor
 
 from ..envs import PixelSource, pixel_sources
 from ..envs.engine.source import cached_cost
-from ..feature_cache import CacheError, Clip, FeatureCache
+from ..feature_cache import CacheError, Clip, FeatureCache, write_bare_cache
 from ..recognizer import (
     Classifier,
     FrameCost,
     PredictionError,
     Recognition,
     VideoRecognizer,
+    WholeFrame,
     autocast_dtype,
+    encoder_gmacs,
 )
+from ..recognizer.files.bundle import write_bundle
 from ..recognizer.pipeline.checks import check_finite
 from .looks import Looks
-from .systems.system import Reader
+from .system_files import CACHE, CLASSIFIER, POLICY, Played, PlayedIn, write_description
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
-
-Plays = Callable[[PixelSource], Looks]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class SystemRecognition(Looks):
 
 
 class SystemRecognizer(VideoRecognizer):
-    """f_G, f_L, f_C and what decides, on videos whose frames are all given.
+    """f_G, f_L, f_C and a system that decides, on videos whose frames are all given.
 
     Encoders run when their features are asked for: what the system does not look at, and all that
     comes after its stop, is not computed. Networks stay on the device of the cache.
@@ -60,20 +64,15 @@ class SystemRecognizer(VideoRecognizer):
         classifier: f_C.
     """
 
-    def __init__(
-        self,
-        cache: FeatureCache,
-        classifier: Classifier,
-        plays: Plays,
-        *,
-        precision: str = "float32",
-    ) -> None:
+    has_boxes: ClassVar[bool] = True
+    in_turn: ClassVar[bool] = False
+
+    def __init__(self, cache: FeatureCache, classifier: Classifier, *, precision: str) -> None:
         """Read the encoders.
 
         Args:
             cache: On which f_C and the system were trained; opened where networks are to compute.
             classifier: f_C.
-            plays: Plays all videos of a source of pixels once.
             precision: In which the encoders compute: ``float32``, ``bfloat16`` or ``float16``.
 
         Raises:
@@ -85,20 +84,15 @@ class SystemRecognizer(VideoRecognizer):
         self.cache = cache
         self.classifier = classifier.to(cache.device).eval()
         self._encoders = cache.fused_encoders()
-        self._plays = plays
         self._cost: FrameCost | None = None
 
-    @classmethod
-    def reading(
-        cls, cache: FeatureCache, classifier: Classifier, reader: Reader, *, precision: str
-    ) -> SystemRecognizer:
-        """Return that of a system without an environment; see `DirectSystem.reader`."""
-        return SystemRecognizer(
-            cache,
-            classifier,
-            lambda source: reader(source, np.arange(len(source.running))),
-            precision=precision,
-        )
+    @abstractmethod
+    def play(self, source: PixelSource) -> Looks:
+        """Decide in all videos of a source once."""
+
+    @abstractmethod
+    def _save_decider(self, folder: Path) -> PlayedIn | Played:
+        """Write what decides as a bundle, if it has learned anything; return what else it is."""
 
     @property
     def device(self) -> torch.device:
@@ -112,9 +106,101 @@ class SystemRecognizer(VideoRecognizer):
             self._cost = cached_cost(self.cache, self.classifier)
         return self._cost
 
+    def full_frames_gmacs(self) -> float:
+        """Return the GMACs of a video whose every segment is read as a whole and fed to f_C.
+
+        By the dearest encoder, at the side that it reads whole frames at where these are options,
+        and else S×S; and by f_G where f_C takes its vectors.
+        """
+        frames = self.cache.frames
+        whole = [
+            each.group.gmacs
+            if isinstance(each.group.places, WholeFrame)
+            else encoder_gmacs(
+                self._encoders[each.group.encoder], frames.frame_px, frames.segment_frames
+            )
+            for each in self.cache.opened
+        ]
+        glance = self.cost.glance_gmacs if self.classifier.config.reuse_glance else 0.0
+        return frames.steps * (glance + max(whole) + self.cost.classifier_gmacs)
+
+    def step_facts(self, found: Recognition, step: int) -> dict[str, Any]:
+        """Return which segment a step was about, whether f_C was fed, and which option was read.
+
+        Args:
+            found: Of one video.
+            step: Which of its T steps.
+        """
+        segment, option = (int(each[0, step]) for each in (found.segments, found.options))
+        looked = bool(found.attended[0, step])
+        return {
+            "segment": segment if segment >= 0 else None,
+            "fed": bool(found.fed[0, step]),
+            "option": self._option_name(option) if looked else None,
+        }
+
+    def _option_name(self, option: int) -> str:
+        """Return the name of an option's group, with the number of its place where it has more."""
+        (of,) = (
+            each
+            for each in self.cache.opened
+            if each.first <= option < each.first + each.group.places.n_options
+        )
+        several = of.group.places.n_options > 1
+        return f"{of.group.name} {option - of.first}" if several else of.group.name
+
     def fused(self) -> Self:
         """Return itself: its encoders are fused."""
         return self
+
+    def describe(self) -> Any:
+        """Refuse: what decides in an environment is more than a dataclass and weights.
+
+        Raises:
+            ValueError: Always; see `save`.
+        """
+        raise ValueError(f"a system is not written as one bundle: {_IN_A_FOLDER}")
+
+    @classmethod
+    def assemble(cls, content: Mapping[str, Any]) -> Self:
+        """Refuse, as `describe` does.
+
+        Raises:
+            ValueError: Always; see `save`.
+        """
+        raise ValueError(f"a system is not read from one bundle: {_IN_A_FOLDER}")
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        cache_fingerprint: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write all that recognizes any video as a system does, without the features of its cache.
+
+        The folder holds the encoders, f_C, what decides, and what the cache says of frames, options
+        and classes; `read_system_recognizer` reads it wherever it is. All files are safe:
+        safetensors, ``.npy`` and JSON.
+
+        Args:
+            path: A new folder, or an empty one; its parent must exist.
+            cache_fingerprint: Of no use: it is that of the cache.
+            metrics: Numbers that were measured on it, kept with f_C.
+
+        Raises:
+            ValueError: If the folder is not empty, or what decides cannot be kept as a safe file.
+            BundleError, CacheError: If an encoder cannot be read, or was changed.
+        """
+        root, cache, f_c = Path(path), self.cache, self.classifier
+        root.mkdir(exist_ok=True)
+        if any(root.iterdir()):
+            raise ValueError(f"{root} is not empty: give the name of a new folder")
+        (root / CACHE).mkdir()
+        write_bare_cache(cache, root / CACHE)
+        of_f_c = (f_c.config, f_c, cache.fingerprint, metrics)
+        write_bundle(root / CLASSIFIER, "classifier", *of_f_c)
+        decides = self._save_decider(root / POLICY)
+        write_description(root, decides, tuple(each.group.name for each in cache.opened))
 
     def look(self, frames: Tensor) -> SystemRecognition:
         """Recognize videos, and tell of every look.
@@ -168,17 +254,13 @@ class SystemRecognizer(VideoRecognizer):
         check_finite(found.logits, self.precision, self.cache.dtype)
         return recognition_of(found, self.cache.boxes_px)
 
-    def describe(self) -> Any:
-        """Refuse: a system is no network that a dataclass describes."""
-        raise ValueError(
-            "a system is not described by one dataclass: keep its run, or write it with "
-            "`focusgym recognize --save`"
-        )
-
     def _seen(self, source: PixelSource) -> SystemRecognition:
-        looks = self._plays(source)
+        looks = self.play(source)
         columns = {each.name: getattr(looks, each.name) for each in fields(Looks)}
         return SystemRecognition(**columns, encoder_gmacs=source.encoder_gmacs)
+
+
+_IN_A_FOLDER = "`save` and read_system_recognizer (focusgym.agents) do, in a folder of several"
 
 
 def recognition_of(looks: Looks, options_px: NDArray[np.int64]) -> Recognition:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ..envs import PixelSource
 from ..envs.tasks.registry import config_of
 from ..feature_cache import FeatureCache
 from ..recognizer import ExitRule, read_classifier
 from .looks import Looks
+from .saved_policy import write_sb3_policy
+from .system_files import PlayedIn
 from .system_recognizer import SystemRecognizer
 from .task_play import Predictor, play_rules
+
+# Keywords of an environment that only its training, or its files, need.
+_LEFT_OUT = (
+    *("cache", "classifier", "group", "device", "videos_root", "projection_bytes"),
+    *("split", "videos", "order", "seed", "reward"),
+)
 
 
 class TaskRecognizer(SystemRecognizer):
@@ -23,8 +33,9 @@ class TaskRecognizer(SystemRecognizer):
 
     Attributes, beside those of `SystemRecognizer`:
         config: The keywords of the environment.
-        exits: When a video stops before the agent ends it; None for never.
     """
+
+    can_stop: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -66,10 +77,25 @@ class TaskRecognizer(SystemRecognizer):
                 f"{exits.steps}: solve the rule on this cache"
             )
         classifier = read_classifier(asked.classifier, cache.fingerprint, cache.root)
-
-        def plays(source: PixelSource) -> Looks:
-            return play_rules(model, asked, source, np.arange(len(source.running)), exits=exits)
-
-        super().__init__(cache, classifier, plays, precision=precision)
+        super().__init__(cache, classifier, precision=precision)
         self.config = asked
         self.exits = exits
+        self._model = model
+        kept = {name: value for name, value in config.items() if name not in _LEFT_OUT}
+        self._environment = env_id, kept
+
+    def play(self, source: PixelSource) -> Looks:
+        """Let the agent decide in all videos of a source once, by the rules of its environment."""
+        videos = np.arange(len(source.running))
+        return play_rules(self._model, self.config, source, videos, exits=self.exits)
+
+    def _save_decider(self, folder: Path) -> PlayedIn:
+        if not isinstance(self._model, BaseAlgorithm):
+            raise ValueError(
+                "expected a model of Stable-Baselines3, whose policy is built again from its "
+                f"keywords; got {type(self._model).__name__}: a folder that was written once can "
+                "be copied"
+            )
+        write_sb3_policy(folder, self._model, self.cache.fingerprint)
+        env_id, keywords = self._environment
+        return PlayedIn(env_id, keywords, self.exits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...agents import (
+    DirectRecognizer,
     DirectSystem,
     System,
     SystemRecognizer,
@@ -23,14 +24,13 @@ from ...agents import (
     TaskTrace,
     find_system,
     trace_task,
-    write_system,
 )
 from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, make_sb3, open_source
 from ...feature_cache import read_many
 from ...recognizer import FocusgymError, in_words
 from ...recognizer.files.documents import read_json
-from ..folders.atomic import OutputError, check_free, whole
+from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError
 from ..options.systems import groups_of_system
@@ -55,16 +55,16 @@ class SystemRun:
         model: What decides in an environment; else None.
         environment: Id and keywords of that environment, files included.
         system: The recipe.
-        trained: Arguments of `write_system` that say what it has learned.
+        played: Arguments of `DirectRecognizer` for a system without an environment.
     """
 
     name: str
     source: FeatureSource
     system: System
-    trained: Mapping[str, Any]
     reader: Reader | None = None
     model: BaseAlgorithm | None = None
     environment: tuple[str, dict[str, Any]] = ("", {})
+    played: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, split: str, *, pixels: bool) -> list[dict[str, Any]]:
         """Return what is told of a split, as of other policies.
@@ -124,38 +124,8 @@ class SystemRun:
         if self.model is not None:
             env_id, keywords = self.environment
             return TaskRecognizer(self.model, env_id, **keywords, precision=precision)
-        assert self.reader is not None
-        source = self.source
-        return SystemRecognizer.reading(
-            source.cache, source.classifier, self.reader, precision=precision
-        )
-
-    def save(self, folder: Path) -> None:
-        """Write its recognizer, which needs neither the run nor its cache; see `write_system`.
-
-        Args:
-            folder: A new one.
-
-        Raises:
-            UsageError: If the system cannot be written so.
-            OutputError: If the folder is there already, or cannot be written.
-            BundleError, CacheError: If encoders cannot be read.
-        """
-        check_free(folder)
-        environment = None if self.model is None else self.environment
-        with whole(folder) as beside:
-            try:
-                write_system(
-                    beside,
-                    source=self.source,
-                    model=self.model,
-                    environment=environment,
-                    **self.trained,
-                )
-            except ValueError as error:
-                if isinstance(error, FocusgymError):
-                    raise
-                raise UsageError(f"{self.name}: {error}") from error
+        assert isinstance(self.system, DirectSystem)
+        return DirectRecognizer(self.system, source=self.source, **self.played, precision=precision)
 
     def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""
@@ -206,7 +176,6 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     files = {"cache": said["cache"], "classifier": said["classifier"], "group": groups}
     files |= {"device": device, "videos_root": videos_root}
     source, name = open_source(EnvConfig(**files)), path.resolve().name
-    trained: dict[str, Any] = {"system": said["system"], "seed": seed}
     if isinstance(system, DirectSystem):
         # What is gone would be trained again, with other settings perhaps.
         if system.keeps and not (path / TRAINED / "bundle.json").is_file():
@@ -216,8 +185,9 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             )
         try:
             read = system.reader(source, setting, seed, path / TRAINED)
-            trained |= {"setting": setting, "kept": path / TRAINED}
-            return SystemRun(name, source, system, trained, read)
+            played = {"known_as": said["system"], "setting": setting, "seed": seed}
+            played |= {"kept": path / TRAINED}
+            return SystemRun(name, source, system, read, played=played)
         except FocusgymError:
             raise
         except ValueError as error:  # a setting that is none
@@ -240,7 +210,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
                 f"{of_env}; got {of_model}: put both files back, or train the system again"
             )
     environment = (env_id, keywords)
-    return SystemRun(name, source, system, trained, model=model, environment=environment)
+    return SystemRun(name, source, system, model=model, environment=environment)
 
 
 def _damaged(run: Path, error: Exception) -> OutputError:
