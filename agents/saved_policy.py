@@ -56,8 +56,9 @@ def write_sb3_policy(
         for name, value in model.policy_kwargs.items()
         if name not in _ONLY_TRAINED_WITH
     }
-    if isinstance(model, OnPolicyAlgorithm):  # others have it among the keywords
-        keywords["use_sde"] = bool(model.use_sde)
+    # Off-policy algorithms have it among the keywords, and not every policy knows it.
+    if isinstance(model, OnPolicyAlgorithm) and model.use_sde:
+        keywords["use_sde"] = True
     config = SavedPolicyConfig(_name(type(model.policy)), keywords)
     write_bundle(path, "policy", config, model.policy, cache_fingerprint)
     spaces = model.observation_space, model.action_space
