@@ -148,10 +148,9 @@ def trained_penalty(model: FocusPPO) -> dict[str, float] | None:
     Where the training adapted it to a target it is the one that it came to. None without π′.
     """
     player = model.players[0]
-    if not isinstance(player.config, PlusConfig):
-        return None
-    if model.target_gmacs is None:
-        return dict(player.config.penalty)
+    price = player.config.look_price
+    if price is None or model.target_gmacs is None:
+        return None if price is None else dict(price)
     return {"per_px2": player.prices.penalty / player.cache.places.side_px**2}
 
 

@@ -76,6 +76,21 @@ class EnvConfig:
             check_integer("projection_bytes", self.projection_bytes, 0)
         check_integer("seed", self.seed, 0)
 
+    @property
+    def action_kind(self) -> str:
+        """Which set of actions it has, of ``envs.tasks.actions``; other tasks have their own."""
+        return "patches"
+
+    @property
+    def look_price(self) -> Mapping[str, float] | None:
+        """The price of a look in Eq. 10 by its unit, as `PlusConfig.penalty`; None for none."""
+        return None
+
+    @property
+    def most_gmacs(self) -> float:
+        """Most GMACs of an episode; infinite for no limit."""
+        return math.inf
+
 
 @dataclass(frozen=True)
 class PlusConfig(EnvConfig):
@@ -114,6 +129,21 @@ class PlusConfig(EnvConfig):
             check_number(f"penalty {name}", price)
         if self.budget_gmacs is not None:
             check_number("budget_gmacs", self.budget_gmacs)
+
+    @property
+    def action_kind(self) -> str:
+        """``pairs`` or ``flat``."""
+        return self.action_set
+
+    @property
+    def look_price(self) -> Mapping[str, float]:
+        """The penalty."""
+        return self.penalty
+
+    @property
+    def most_gmacs(self) -> float:
+        """The budget."""
+        return math.inf if self.budget_gmacs is None else self.budget_gmacs
 
 
 ConfigT = TypeVar("ConfigT", bound=EnvConfig)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...envs import PlusConfig
 from ...envs.core import Player
 
 
@@ -40,7 +39,7 @@ class DualAscent:
         Raises:
             ValueError: If they cannot, or no share of looks costs that much.
         """
-        if not isinstance(player.config, PlusConfig):
+        if player.config.look_price is None:
             raise ValueError(
                 "target_gmacs wants frames that can be skipped: make focusgym/AdaFocusPlus-v0"
             )

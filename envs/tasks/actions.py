@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
-
-from ..config import EnvConfig, PlusConfig
 
 
 @dataclass(frozen=True)
@@ -153,11 +152,21 @@ def _room(choice: Choice, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return found
 
 
-def action_set(config: EnvConfig, allowed: NDArray[np.bool_]) -> ActionSet:
-    """Return the action set of an environment; ``allowed`` says which of the K options may be."""
-    if not isinstance(config, PlusConfig):
-        return PatchActions(allowed)
-    return PairActions(allowed) if config.action_set == "pairs" else FlatActions(allowed)
+_KINDS: dict[str, Callable[[NDArray[np.bool_]], ActionSet]] = {
+    "patches": PatchActions,
+    "pairs": PairActions,
+    "flat": FlatActions,
+}
+
+
+def action_set(kind: str, allowed: NDArray[np.bool_]) -> ActionSet:
+    """Return an action set.
+
+    Args:
+        kind: ``patches`` (where), ``pairs`` (where, and whether) or ``flat`` (where, or skip).
+        allowed: ``(K,)`` which options may be chosen.
+    """
+    return _KINDS[kind](allowed)
 
 
 def checked_actions(

@@ -61,7 +61,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
     ) -> None:
         """Set up N episodes; see `Task`."""
         super().__init__(config, engine, prices, allowed, n_envs)
-        self.actions: ActionSet = action_set(config, allowed)
+        self.actions: ActionSet = action_set(config.action_kind, allowed)
         self._allowed = np.flatnonzero(allowed)
         self._previous = torch.zeros(n_envs, device=engine.cache.device)
 

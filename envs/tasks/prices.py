@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...recognizer import FrameCost
-from ..config import EnvConfig, PlusConfig
+from ..config import EnvConfig
 
 # Sums of costs are rounded: a budget of exactly n looks has room for n.
 SLACK = 1 + 1e-9
@@ -69,13 +69,12 @@ class Prices:
             sides_px: ``(K,)``, P of each option.
         """
         cost = replace(cost, policy_gmacs=config.policy_gmacs)
-        if not isinstance(config, PlusConfig):
-            return cls(cost, option_gmacs, steps)
-        ((unit, price),) = config.penalty.items()
+        if config.look_price is None:
+            return cls(cost, option_gmacs, steps, config.most_gmacs)
+        ((unit, price),) = config.look_price.items()
         units = option_gmacs if unit == "per_gmac" else sides_px.astype(np.float64) ** 2
-        budget = np.inf if config.budget_gmacs is None else config.budget_gmacs
         dearest = float(units.max())
-        return cls(cost, option_gmacs, steps, budget, price * dearest, units / dearest)
+        return cls(cost, option_gmacs, steps, config.most_gmacs, price * dearest, units / dearest)
 
     @cached_property
     def frame_gmacs(self) -> float:

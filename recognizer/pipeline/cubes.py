@@ -285,8 +285,7 @@ class CubeRecognizer(Recognizer):
         pooled = []
         for some in batches(cut[:, 0] if cut.shape[1] == 1 else cut, LOCAL_PIXELS):
             with autocast(frames.device, autocast_dtype(self.precision)):
-                maps = self.local_encoder(some)
-            pooled.append(pool(maps, torch.float32))
+                pooled.append(cube_vectors(self.local_encoder, self.local_encoder.prepare(some)))
         vectors: Tensor = torch.cat(pooled).unflatten(0, where.shape[:2])
         return vectors
 
@@ -312,6 +311,16 @@ class CubeRecognizer(Recognizer):
 def glanced_frames(cubes: Cubes, policy: CubePolicy) -> list[int]:
     """Return which of a video's frames f_G reads: as many as π is for, spread evenly."""
     return [int(frame) for frame in evenly(cubes.steps, policy.config.steps)]
+
+
+def cube_vectors(encoder: Encoder, cut: Tensor) -> Tensor:
+    """Return local vectors ``(M, L)`` of cubes, in one batch; f_L may be trained through it.
+
+    Args:
+        encoder: f_L.
+        cut: ``(M, F, 3, P, P)``, as the encoder prepares images, or ``(M, 3, P, P)`` of one frame.
+    """
+    return pool(encoder.encode(cut), torch.float32)
 
 
 def cube_inputs(

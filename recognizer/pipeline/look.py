@@ -89,9 +89,23 @@ def glance_at_frames(
     found = []
     for some in batches(frames, GLANCE_PIXELS):
         with autocast(frames.device, computes_in):
-            found.append(encoder.encode_frames(encoder.prepare(some)).float())
-    of_frames = torch.cat(found)  # (B, T, G, h, w)
-    return of_frames.permute(0, 1, 3, 4, 2), of_frames.mean(dim=(3, 4))
+            found.append(frame_maps(encoder, some))
+    of_frames, vectors = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return of_frames.permute(0, 1, 3, 4, 2), vectors
+
+
+def frame_maps(encoder: Encoder, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what f_G makes of each frame of videos, in one batch; it may be trained through it.
+
+    Args:
+        encoder: f_G; one that shifts sees a video's frames as one clip.
+        frames: ``(B, T, 3, S, S)`` uint8.
+
+    Returns:
+        Maps ``(B, T, G, h, w)`` float32, and their spatial means ``(B, T, G)``.
+    """
+    of_frames = encoder.encode_frames(encoder.prepare(frames)).float()
+    return of_frames, of_frames.mean(dim=(3, 4))
 
 
 def glance_maps(encoder: Encoder, frames: Tensor) -> tuple[Tensor, Tensor]:

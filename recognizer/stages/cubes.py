@@ -10,7 +10,8 @@ from torch import Tensor
 from ..classifiers.base import Classifier
 from ..encoders.encoder import Encoder
 from ..pipeline.checks import check_clips, check_named
-from ..pipeline.cubes import cube_inputs, glanced_frames
+from ..pipeline.cubes import cube_inputs, cube_vectors, glanced_frames
+from ..pipeline.look import frame_maps
 from ..places.cubes import Cubes
 from ..policies.cubes import CubePolicy
 from .deep_features import cell_px, deep_gradient
@@ -107,18 +108,17 @@ class CubesEndToEnd(Joint):
             PredictionError: If the policy names no numbers.
         """
         glanced = frames[:, glanced_frames(self._cubes, self._places)]  # (B, T', 3, S, S)
-        batch = glanced.shape[:2]
-        read = self.glance_encoder.encode_frames(self.glance_encoder.prepare(glanced))
-        maps = read.float().flatten(0, 1)  # (B·T', G, h, w)
-        glance = maps.mean(dim=(2, 3)).unflatten(0, batch)
+        maps, glance = frame_maps(self.glance_encoder, glanced)
         own, beside = draws.float().split(3, dim=-1)
         with torch.autocast(maps.device.type, enabled=False):  # π computes in float32 everywhere
-            where = self._places(self._seen(maps).unflatten(0, batch), own)
+            seen = self._seen(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+            where = self._places(seen, own)
         check_named(where)
         branches = [where, beside] if self.training and self._diversity else [where]
         holds = [self._cubes.frames_at(each, distinct=not self.training) for each in branches]
         cut = [self._cut(frames, *each) for each in zip(branches, holds, strict=True)]
-        found = [*self._read(torch.cat(cut)).unflatten(0, (len(branches), -1))]  # (B, D, L) each
+        local = cube_vectors(self.local_encoder, torch.cat(cut).flatten(0, 1))
+        found = [*local.unflatten(0, (len(branches), *where.shape[:2]))]  # (B, D, L) each
         if self.training and self._cell_px:
             found[0] = found[0] + deep_gradient(
                 self.local_encoder, self._cubes, frames, where, self._cell_px
@@ -135,10 +135,3 @@ class CubesEndToEnd(Joint):
             return self._cubes.crop_between(self.local_encoder.prepare(frames), where)
         # Cut out first: what f_L does not see need not be normalised.
         return self.local_encoder.prepare(self._cubes.crop(frames, where, holds))
-
-    def _read(self, cut: Tensor) -> Tensor:
-        """Return the local vectors ``(M, D, L)`` of cubes ``(M, D, F, 3, P, P)``."""
-        shape = cut.shape[:2]
-        maps = self.local_encoder.encode(cut.flatten(0, 1))
-        vectors: Tensor = maps.float().mean(dim=(2, 3)).unflatten(0, shape)
-        return vectors

@@ -200,6 +200,7 @@ def test_a_backbone_without_gates_is_for_a_training(
 def test_the_config_names_everything_that_is_kept(imported: tuple[Path, list[str]]) -> None:
     content = json.loads((imported[0] / "recognizer" / "bundle.json").read_text())["config"]
     assert content == {
+        "recognizer": "afnet",
         "afnet": asdict(AFNetConfig("resnet50", C, T)),
         "frames": asdict(FRAMES),
         "classes": [],
