@@ -14,6 +14,7 @@ from ..configs.recognize import RecognizeConfig
 from ..evaluation.budgets import exits_within
 from ..evaluation.system_runs import find_system_run, is_system_run
 from ..folders.atomic import check_free, whole
+from ..folders.run_folder import is_run, verb_of
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
 from ..pictures.annotate import annotate, annotated_paths, annotation_folder
@@ -79,14 +80,19 @@ def _read(bundle: Path, device: str, precision: str) -> VideoRecognizer:
     """Read a recognizer of any kind: a bundle, a system's folder, or a run of a system."""
     if is_system_folder(bundle):
         return read_system_recognizer(bundle, device, precision)
-    if is_system_run(bundle):
+    if _is_run_of_system(bundle):
         return find_system_run(bundle, device=device).recognizer(precision)
     return read_recognizer(bundle, device, precision)
 
 
+def _is_run_of_system(bundle: Path) -> bool:
+    """Say whether a folder is a run of a system; runs of other verbs may be bundles."""
+    return is_run(bundle) and verb_of(bundle) == "train" and is_system_run(bundle)
+
+
 def _save(recognizer: VideoRecognizer, bundle: Path, out: Path) -> None:
     """Write the recognizer of a run of a system into a new folder."""
-    if not is_system_run(bundle):
+    if not _is_run_of_system(bundle):
         raise UsageError(
             f"--save: {bundle} is no run of a system, and can be copied as it is: leave --save out"
         )
