@@ -4,6 +4,7 @@ from .checkpoints.checkpoint import Checkpoints, load_checkpoint, save_checkpoin
 from .confident import MostConfidentAgent
 from .cross_fitted import CrossFittedBoxAgent, GlanceRuleAgent
 from .cube_actor import CubeActorCritic
+from .direct_recognizer import DirectRecognizer
 from .exits.outcome import ExitOutcome, apply_exits, fixed_exits, random_exits
 from .exits.solvers import SOLVERS, solve_exits
 from .fixed import (
@@ -22,8 +23,11 @@ from .ppo.focus_ppo import FocusPPO
 from .ppo.gru_policy import GruPolicy
 from .ppo.sb3_parts import EpisodeBuffer, GlanceGruExtractor
 from .presets import PRESETS, PlusTraining, PPOConfig
+from .read_recognizer import read_system_recognizer
 from .reading import read_segments
 from .stepwise import StepwiseAgent
+from .system_files import is_system_folder
+from .system_recognizer import SystemRecognition, SystemRecognizer
 from .systems.registry import SYSTEMS, find_system
 from .systems.system import (
     ClassifierKind,
@@ -37,7 +41,7 @@ from .systems.system import (
 )
 from .systems.training import SystemModel, make_system, train_system
 from .task_play import TaskTrace, play_task, trace_task
-from .task_recognizer import TaskRecognition, TaskRecognizer
+from .task_recognizer import TaskRecognizer
 from .train import make_environment, train_policy
 from .validation import Validation
 
@@ -52,6 +56,7 @@ __all__ = [
     "CollapseWarning",
     "CrossFittedBoxAgent",
     "CubeActorCritic",
+    "DirectRecognizer",
     "DirectSystem",
     "EpisodeBuffer",
     "ExitOutcome",
@@ -75,8 +80,9 @@ __all__ = [
     "StepwiseAgent",
     "System",
     "SystemModel",
+    "SystemRecognition",
+    "SystemRecognizer",
     "Table",
-    "TaskRecognition",
     "TaskRecognizer",
     "TaskTrace",
     "TrueBoxAgent",
@@ -86,6 +92,7 @@ __all__ = [
     "best_fixed_option",
     "find_system",
     "fixed_exits",
+    "is_system_folder",
     "keep_probabilities",
     "keep_threshold",
     "load_checkpoint",
@@ -97,6 +104,7 @@ __all__ = [
     "read_penalty",
     "read_policy",
     "read_segments",
+    "read_system_recognizer",
     "save_checkpoint",
     "solve_exits",
     "trace_task",

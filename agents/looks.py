@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class Looks:
         logits: ``(B, T, C)`` float32 after the look.
         gmacs: ``(B, T)`` float64, what the video has cost after it.
         decisions: ``(B,)`` int64, how many there were.
+        boxes_px: ``(B, T, 4)`` float32, where f_L ran, (left, top, right, bottom), of boxes at any
+            place of the frame, also between pixels; None where options are chosen.
     """
 
     segments: NDArray[np.int64]
@@ -39,6 +41,7 @@ class Looks:
     logits: Tensor
     gmacs: NDArray[np.float64]
     decisions: NDArray[np.int64]
+    boxes_px: NDArray[np.float32] | None = field(default=None, kw_only=True)
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -63,6 +66,8 @@ class LookTable:
         """
         shape = n_videos, steps
         self._n = np.zeros(n_videos, dtype=np.int64)
+        self._boxes_px = np.zeros((*shape, 4), dtype=np.float32)
+        self._names_boxes = False
         self.looks = Looks(
             segments=np.full(shape, -1),
             options=np.zeros(shape, dtype=np.int64),
@@ -82,6 +87,8 @@ class LookTable:
             for name in ("segments", "options", "named", "attended", "fed", "gmacs"):
                 getattr(self.looks, name)[at] = getattr(look, name)[rows]
             self.looks.logits[at] = look.logits.cpu()[torch.from_numpy(rows)]
+            if look.boxes_px is not None:
+                self._boxes_px[at], self._names_boxes = look.boxes_px[rows], True
             self._n[rows] += 1
         self.looks.decisions[running] += 1
 
@@ -92,3 +99,5 @@ class LookTable:
         self.looks.gmacs[:] = np.take_along_axis(self.looks.gmacs, last, axis=1)
         logits = self.looks.logits
         logits[:] = logits.gather(1, torch.from_numpy(last)[..., None].expand_as(logits))
+        if self._names_boxes:
+            self.looks = replace(self.looks, boxes_px=self._boxes_px)

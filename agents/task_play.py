@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Protocol
 
@@ -43,15 +44,12 @@ class TaskTrace(Looks):
         returns: ``(B,)`` float64, sums of rewards.
         confidence: ``(B,)`` float64 on the true label, at the end.
         correct: ``(B,)`` bool, whether the prediction at the end is right.
-        boxes_px: ``(B, T, 4)`` float32, where f_L ran, (left, top, right, bottom), of boxes at any
-            place of the frame, also between pixels; None where options are chosen.
     """
 
     videos: NDArray[np.int64]
     returns: NDArray[np.float64]
     confidence: NDArray[np.float64]
     correct: NDArray[np.bool_]
-    boxes_px: NDArray[np.float32] | None = None
 
 
 def play_task(
@@ -120,14 +118,15 @@ def trace_task(
         asked = {**config, "split": None, "videos": some.tolist(), "order": "listed"}
         player = make_sb3(env_id, len(some), **asked).player
         parts.append(_play(model, player, some, deterministic))
-    columns = {name: [getattr(part, name) for part in parts] for name in _NAMES}
+    return TaskTrace(**_joined([vars(part) for part in parts]))
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the columns of several parts as one; those that are None in all of them stay so."""
+    columns = {name: [part[name] for part in parts] for name in parts[0]}
     logits = torch.cat(columns.pop("logits"))
-    if any(of is None for of in columns["boxes_px"]):
-        del columns["boxes_px"]
-    return TaskTrace(**{name: np.concatenate(of) for name, of in columns.items()}, logits=logits)
-
-
-_NAMES = [each.name for each in fields(TaskTrace)]
+    found = {name: None if of[0] is None else np.concatenate(of) for name, of in columns.items()}
+    return {**found, "logits": logits}
 
 
 def trace_source(
@@ -151,12 +150,11 @@ def trace_source(
         vars(play_rules(model, config, source, videos[start : start + N_ENVS]))
         for start in range(0, len(videos), N_ENVS)
     ]
-    logits = torch.cat([part.pop("logits") for part in parts])
-    looks = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    looks = _joined(parts)
+    logits = looks["logits"]
     labels = source.labels[torch.from_numpy(videos)].cpu()
     return TaskTrace(
         **looks,
-        logits=logits,
         videos=videos,
         returns=np.zeros(len(videos)),
         confidence=confidence(logits[:, -1], labels).double().numpy(),
@@ -171,7 +169,6 @@ def play_rules(
     source: Source,
     videos: NDArray[np.int64],
     *,
-    deterministic: bool = True,
     exits: ExitRule | None = None,
 ) -> Looks:
     """Let a model play videos ``(B,)`` together by the rules of an environment; see `trace_source`.
@@ -192,9 +189,7 @@ def play_rules(
     n_fed = np.zeros(n_videos, dtype=np.int64)
     while running.any():
         masks = {"action_masks": task.masks()} if masked else {}
-        actions, state = model.predict(
-            observe(task), state, begins, deterministic=deterministic, **masks
-        )
+        actions, state = model.predict(observe(task), state, begins, deterministic=True, **masks)
         decision = task.decide(task.read(actions), episodes)
         table.add(decision.looks, running)
         begins = decision.over  # those that are over begin again, and nothing is computed
@@ -226,7 +221,6 @@ def _play(
     """Play each video in an environment of its own; what begins after its end is not looked at."""
     n = len(videos)
     table = LookTable(n, player.cache.steps, player.cache.n_classes)
-    boxes_px: list[NDArray[np.float32] | None] = []  # of tasks with a box in each of T decisions
     returns, confidence, correct = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
     masked = "action_masks" in signature(model.predict).parameters
     player.start()
@@ -239,7 +233,6 @@ def _play(
         outcome = player.step(actions)
         begins = outcome.done
         table.add(player.looks, running)
-        boxes_px += [look.boxes_px for look in player.looks]
         if (ends := begins & running).any():
             info = outcome.info
             returns[ends] = info["episode_return"][ends]
@@ -248,12 +241,10 @@ def _play(
         if begins.any() and running.any():
             player.start(begins)
     table.hold()
-    boxes = [each for each in boxes_px if each is not None]
     return TaskTrace(
         **vars(table.looks),
         videos=videos,
         returns=returns,
         confidence=confidence,
         correct=correct,
-        boxes_px=np.stack(boxes, axis=1) if boxes else None,
     )

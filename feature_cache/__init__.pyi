@@ -6,6 +6,7 @@ from .building.plan import Plan, plan_cache
 from .building.regroup import build_regrouped
 from .building.verify import verify_cache
 from .building.weights import make_encoder, read_checkpoint, read_state_dict
+from .reading.bare import write_bare_cache
 from .reading.group_features import GroupFeatures
 from .reading.manifest import (
     GLANCE,
@@ -96,4 +97,5 @@ __all__ = [
     "targets",
     "verify_cache",
     "video_table",
+    "write_bare_cache",
 ]

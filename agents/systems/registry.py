@@ -48,11 +48,12 @@ SYSTEMS: dict[str, str] = {
 _UNNAMED = {"adafocus": "`focusgym train`", "adafocus_plus": "`focusgym train --plus`"}
 
 
-def find_system(name: str) -> System:
+def find_system(name: str, *, trusted: bool = True) -> System:
     """Return a system.
 
     Args:
         name: One of `SYSTEMS`, or ``module:attribute`` of a recipe of your own.
+        trusted: Whether a module that is not this project's may be imported; see `find`.
 
     Raises:
         ValueError: If there is no such system.
@@ -67,7 +68,7 @@ def find_system(name: str) -> System:
             f"there is no system {name!r}: {hint} `focusgym systems` lists all, and "
             "'module:attribute' names one of your own"
         )
-    found = find("system", name, SYSTEMS, trusted=True)
+    found = find("system", name, SYSTEMS, trusted=trusted)
     if not isinstance(found, System):
         raise ValueError(
             f"system must be an instance of focusgym.agents.systems.system.System; got {name!r}, "

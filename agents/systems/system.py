@@ -133,6 +133,7 @@ class DirectSystem(System):
     """A system that is played without an environment: what it reads comes in a known order."""
 
     keeps: ClassVar[bool] = False  # whether it writes what it has trained, see `reader`
+    reads_features: ClassVar[bool] = False  # whether `reader` does, of a cache, without training
 
     def check_setting(self, steps: int, setting: float) -> None:
         """Check a setting before anything is trained.

@@ -69,7 +69,7 @@ def open_arrays(
                 )
             schemas[name].check(name, array)
         maps, vectors = arrays["glance_maps"].shape, arrays["glance_vectors"].shape
-        if 0 in (*maps, *vectors) or maps[-1] % vectors[-1]:
+        if 0 in (*maps[1:], *vectors[1:]) or maps[-1] % vectors[-1]:
             raise ValueError(f"glance maps of {maps} and glance vectors of {vectors} do not fit")
     except (OSError, ValueError) as error:
         if isinstance(error, CacheError):

@@ -154,8 +154,10 @@ def read_rows(path: Path, n_classes: int, with_facts: bool) -> pd.DataFrame:
     needed = [*_TEXTS, *_INTEGERS, *_TIMES, *((_SIZE, *_FACT_TEXTS) if with_facts else ())]
     if missing := [name for name in needed if name not in table]:
         raise ValueError(f"{path.name} has no column {missing[0]}")
-    if not len(table) or not isinstance(table.index, pd.RangeIndex):
-        raise ValueError(f"{path.name} has no rows, or some with more cells than columns")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"{path.name} has rows with more cells than columns")
+    if table.empty:  # see `write_bare_cache`
+        return table.astype({name: np.int64 for name in integers if name in table})
     for name in integers:
         if name in table and table[name].dtype != np.int64:
             raise ValueError(f"the column {name} of {path.name} must be of integers")

@@ -259,7 +259,7 @@ class FeatureCache:
         """
         rows = np.flatnonzero(self.videos["split"].to_numpy() == name)
         if not len(rows):
-            there = ", ".join(sorted(self.videos["split"].unique()))
+            there = ", ".join(sorted(self.videos["split"].unique())) or "none"
             raise CacheError(f"split {name!r} has no videos in {self.root}; there are: {there}")
         return rows
 

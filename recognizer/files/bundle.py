@@ -187,7 +187,9 @@ def _without_memory(
     try:
         with torch.device("meta"):
             return build(config)
-    except RuntimeError:  # RegNets compute their widths with tensors, whose values they then need
+    # RegNets compute their widths with tensors, whose values they then need; policies of
+    # Stable-Baselines3 move their layers to a device while they are built.
+    except RuntimeError:
         with _Unallocated():
             return build(config)
 
@@ -206,6 +208,8 @@ class _Unallocated(TorchFunctionMode):
     ) -> Any:
         """Call a function of torch; what weights are made of is made on the device ``meta``."""
         keywords = kwargs or {}
+        if func is Tensor.to and args[0].is_meta:  # there is nothing to move
+            return args[0]
         if func in self._WEIGHTS and keywords.get("device") is None:
             keywords = {**keywords, "device": "meta"}
         return func(*args, **keywords)

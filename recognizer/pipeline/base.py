@@ -40,11 +40,13 @@ class VideoRecognizer(nn.Module, ABC):
         can_stop: Whether there may be `exits`.
         has_boxes: Whether it looks at boxes in frames, and says at which.
         glances: How many predictions come before the first look.
+        in_turn: Whether only an exit leaves segments out.
     """
 
     can_stop: ClassVar[bool] = False
     has_boxes: ClassVar[bool] = False
     glances: ClassVar[int] = 0
+    in_turn: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -144,6 +146,15 @@ class VideoRecognizer(nn.Module, ABC):
 
         Args:
             gmacs: What the video cost.
+        """
+        return {}
+
+    def step_facts(self, found: Recognition, step: int) -> dict[str, Any]:
+        """Return what a kind tells of a step beside what all do, by name, as plain values.
+
+        Args:
+            found: Of one video.
+            step: Which of its predictions.
         """
         return {}
 

@@ -13,11 +13,12 @@ from .devices import Device
 
 @dataclass(frozen=True)
 class RecognizeConfig:
-    """Recognize video files with a recognizer bundle.
+    """Recognize video files with a recognizer bundle, or with a system that was trained.
 
     Attributes:
         videos: Video files.
-        bundle: Folder of the recognizer.
+        bundle: Folder of the recognizer; or of a run of 'focusgym train --system', whose cache and
+            classifier are where they were.
         top: How many classes to tell.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         precision: In which the encoders compute.
@@ -27,6 +28,8 @@ class RecognizeConfig:
             exits count, if it has any.
         annotate: Folder for a copy of each video, named like it, that shows where was looked, the
             class so far and the compute so far.
+        save: New folder for the recognizer of a run of a system, which needs neither the run nor
+            its cache: give it as the bundle wherever it is.
         json: Print one JSON object per video, with the prediction after every frame.
     """
 
@@ -37,4 +40,5 @@ class RecognizeConfig:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     gmacs: float | None = None
     annotate: Path | None = None
+    save: Path | None = None
     json: bool = False

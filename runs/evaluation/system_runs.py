@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...agents import (
+    DirectRecognizer,
     DirectSystem,
     System,
+    SystemRecognizer,
     TaskRecognizer,
     TaskTrace,
     find_system,
     trace_task,
 )
 from ...agents.systems.system import Reader
-from ...envs import EnvConfig, FeatureSource, PixelSource, make_sb3, open_source
+from ...envs import EnvConfig, FeatureSource, make_sb3, open_source
 from ...feature_cache import read_many
 from ...recognizer import FocusgymError, in_words
 from ...recognizer.files.documents import read_json
@@ -53,6 +55,7 @@ class SystemRun:
         model: What decides in an environment; else None.
         environment: Id and keywords of that environment, files included.
         system: The recipe.
+        played: Arguments of `DirectRecognizer` for a system without an environment.
     """
 
     name: str
@@ -61,6 +64,7 @@ class SystemRun:
     reader: Reader | None = None
     model: BaseAlgorithm | None = None
     environment: tuple[str, dict[str, Any]] = ("", {})
+    played: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, split: str, *, pixels: bool) -> list[dict[str, Any]]:
         """Return what is told of a split, as of other policies.
@@ -104,19 +108,24 @@ class SystemRun:
         It takes frames ``(B, T, 3, S, S)`` uint8, or with F behind T; `FeatureCache.frames` says
         how they are prepared.
         """
-        cache, f_c = self.source.cache, self.source.classifier
+        recognizer = self.recognizer()
+        return lambda frames: recognizer.look(frames).logits
+
+    def recognizer(self, precision: str = "float32") -> SystemRecognizer:
+        """Return what recognizes any video.
+
+        Args:
+            precision: In which the encoders compute: ``float32``, ``bfloat16`` or ``float16``.
+
+        Raises:
+            ValueError: If the precision is unknown.
+            BundleError, CacheError: If an encoder cannot be read, or was changed.
+        """
         if self.model is not None:
             env_id, keywords = self.environment
-            recognizer = TaskRecognizer(self.model, env_id, **keywords)
-            return lambda frames: recognizer(frames).logits
-        reader, encoders = self.reader, cache.fused_encoders()
-        assert reader is not None
-
-        def read(frames: Tensor) -> Tensor:
-            source = PixelSource(cache, f_c, encoders, frames)
-            return reader(source, np.arange(len(frames))).logits
-
-        return read
+            return TaskRecognizer(self.model, env_id, **keywords, precision=precision)
+        assert isinstance(self.system, DirectSystem)
+        return DirectRecognizer(self.system, source=self.source, **self.played, precision=precision)
 
     def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""
@@ -176,7 +185,9 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             )
         try:
             read = system.reader(source, setting, seed, path / TRAINED)
-            return SystemRun(name, source, system, read)
+            played = {"known_as": said["system"], "setting": setting, "seed": seed}
+            played |= {"kept": path / TRAINED}
+            return SystemRun(name, source, system, read, played=played)
         except FocusgymError:
             raise
         except ValueError as error:  # a setting that is none

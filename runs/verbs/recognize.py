@@ -7,10 +7,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from ...agents import is_system_folder, read_system_recognizer
 from ...feature_cache import RecognizedVideo, VideoError, recognize_videos
-from ...recognizer import VideoRecognizer, format_gmacs, read_recognizer
+from ...recognizer import FocusgymError, VideoRecognizer, format_gmacs, read_recognizer
 from ..configs.recognize import RecognizeConfig
 from ..evaluation.budgets import exits_within
+from ..evaluation.system_runs import find_system_run, is_system_run
+from ..folders.atomic import check_free, whole
+from ..folders.run_folder import is_run, verb_of
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
 from ..pictures.annotate import annotate, annotated_paths, annotation_folder
@@ -35,7 +39,9 @@ def recognize(config: RecognizeConfig) -> None:
     outputs: list[Path] | list[None] = [None] * len(config.videos)
     if config.annotate is not None:
         outputs = annotated_paths(config.annotate, config.videos)
-    recognizer = read_recognizer(config.bundle, device, config.precision)
+    if config.save is not None:
+        check_free(config.save, "give another --save")
+    recognizer = _read(config.bundle, device, config.precision)
     if recognizer.obstacle is not None:
         raise UsageError(f"{config.bundle} {recognizer.obstacle}")
     for option, able in (("gmacs", recognizer.can_stop), ("annotate", recognizer.has_boxes)):
@@ -44,6 +50,8 @@ def recognize(config: RecognizeConfig) -> None:
                 f"--{option}: {config.bundle} {_lacking(recognizer)}: leave --{option} out, or "
                 "give a recognizer of boxes or cubes"
             )
+    if config.save is not None:
+        _save(recognizer, config.bundle, config.save)
     if config.gmacs is not None:
         recognizer.exits = exits_within(config.bundle, recognizer, config.gmacs)
     folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
@@ -68,6 +76,35 @@ def recognize(config: RecognizeConfig) -> None:
         raise SystemExit(1)
 
 
+def _read(bundle: Path, device: str, precision: str) -> VideoRecognizer:
+    """Read a recognizer of any kind: a bundle, a system's folder, or a run of a system."""
+    if is_system_folder(bundle):
+        return read_system_recognizer(bundle, device, precision)
+    if _is_run_of_system(bundle):
+        return find_system_run(bundle, device=device).recognizer(precision)
+    return read_recognizer(bundle, device, precision)
+
+
+def _is_run_of_system(bundle: Path) -> bool:
+    """Say whether a folder is a run of a system; runs of other verbs may be bundles."""
+    return is_run(bundle) and verb_of(bundle) == "train" and is_system_run(bundle)
+
+
+def _save(recognizer: VideoRecognizer, bundle: Path, out: Path) -> None:
+    """Write the recognizer of a run of a system into a new folder."""
+    if not _is_run_of_system(bundle):
+        raise UsageError(
+            f"--save: {bundle} is no run of a system, and can be copied as it is: leave --save out"
+        )
+    try:
+        with whole(out) as beside:
+            recognizer.save(beside)
+    except FocusgymError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"--save: {error}") from error
+
+
 def facts(
     recognizer: VideoRecognizer, video: RecognizedVideo, full_gmacs: float, top: int
 ) -> dict[str, Any]:
@@ -80,8 +117,9 @@ def facts(
     segment of several, its index in the file, the box (pixels of the prepared frame; null where it
     was skipped or not taken), the class so far with its probability, and the GMACs spent so far. A
     recognizer with cubes has that for the glance, without a frame and a box, and for every cube;
-    one that predicts once, for the whole video. Beside it stands the share that was run of branches
-    that may be left out.
+    one that predicts once, for the whole video; a system also the segment, whether f_C was fed, and
+    the option that f_L read. Beside it stands the share that was run of branches that may be left
+    out.
 
     Args:
         recognizer: What recognized it.
@@ -102,6 +140,7 @@ def facts(
             "class": names[int(probabilities[t].argmax())],
             "probability": float(probabilities[t].max()),
             "gmacs": float(found.gmacs[0, t]),
+            **recognizer.step_facts(found, t),
         }
         for t, segment in enumerate(found.segments[0].tolist())
     ]
@@ -147,7 +186,7 @@ def _sentences(line: dict[str, Any], recognizer: VideoRecognizer) -> str:
     ratio = line["times_less"]
     compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
     n_looks, fed = (n - recognizer.glances for n in (len(line["steps"]), line["fed"]))
-    stopped = f"stopped after {fed}, " if fed < n_looks else ""
+    stopped = f"stopped after {fed}, " if fed < n_looks and recognizer.in_turn else ""
     looked = f"{line['attended']} of {n_looks} {recognizer.units} looked at, {stopped}"
     if shares := recognizer.branch_shares(line["gmacs"]):
         run = (f"{100 * share:.0f} % of the {name} branches" for name, share in shares.items())
@@ -159,6 +198,10 @@ def _sentences(line: dict[str, Any], recognizer: VideoRecognizer) -> str:
         f"({format_gmacs(line['full_frames_gmacs'])})",
         f"  {line['decode_ms']:.1f} ms decoding, {recognizing}",
     ]
+    read = [step for step in line["steps"] if step.get("option")]
+    if read:
+        looks = ", ".join(f"frame {step['frame']} ({step['option']})" for step in read)
+        lines.insert(2, f"  read in this order: {looks}")
     if "annotated" in line:
         lines.append(f"  annotated in {line['annotated']}")
     return "\n".join(lines)

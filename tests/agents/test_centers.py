@@ -364,6 +364,6 @@ def test_on_pixels_boxes_are_cut_out_where_they_are(digits: FeatureSource) -> No
     root = digits.cache.root
     files = {"cache": root, "classifier": root.parent / "classifier", "observation": "map"}
     agent = TaskRecognizer(Agent(), "focusgym/Boxes-v0", **files)
-    played = agent(frames)
+    played = agent.look(frames)
     torch.testing.assert_close(played.logits, expected.logits, rtol=0, atol=1e-4)
     assert played.options.tolist() == found.options.tolist()

@@ -129,7 +129,7 @@ def test_actions_on_pixels(source: FeatureSource, actions: np.ndarray) -> None:
     path = Path(cache.root).parent / "f_c"
     config: Any = {"cache": str(cache.root), "classifier": str(path), "actions": kind}
     played = play_task(Named(actions), "focusgym/Clip-v0", split="test", **config)
-    found = TaskRecognizer(Named(actions), "focusgym/Clip-v0", **config)(frames_of(cache))
+    found = TaskRecognizer(Named(actions), "focusgym/Clip-v0", **config).look(frames_of(cache))
     labels = cache.labels[cache.split("test")]
     sure = found.logits[:, -1].softmax(-1)[torch.arange(N_TEST), labels]
     np.testing.assert_allclose(sure, played["confidence"], atol=1e-3)

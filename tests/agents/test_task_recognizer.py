@@ -116,7 +116,7 @@ def test_pixels_and_cache_agree(files: dict[str, Any], name: str, keywords: dict
     model = Stranger(space, len(videos))
     expected = play_task(model, env_id(name), split="test", **config)
     recognizer = TaskRecognizer(model, env_id(name), **config)
-    found = recognizer(frames_of(cache, "test"))
+    found = recognizer.look(frames_of(cache, "test"))
     assert found.decisions.tolist() == expected["decisions"].tolist()
     np.testing.assert_allclose(found.gmacs[:, -1], expected["gmacs"])
     sure = found.logits[:, -1].softmax(-1)[torch.arange(len(videos)), cache.labels[videos]]
@@ -132,10 +132,10 @@ def test_exits_stop_the_work(files: dict[str, Any], name: str) -> None:
     cache = FeatureCache.open(files["cache"], files["group"])
     frames, space = frames_of(cache, "test"), gymnasium.make(env_id(name), **config).action_space
     recognizer = TaskRecognizer(Stranger(space, 7), env_id(name), **config)
-    alone = recognizer(frames)
+    alone = recognizer.look(frames)
     sure = alone.logits.double().softmax(-1).amax(-1).numpy()
     rule = ExitRule("confidence", tuple(np.quantile(sure, [0.9, 0.4, 0.6, 0.5, 0.5]).tolist()))
-    found = TaskRecognizer(Stranger(space, 7), env_id(name), exits=rule, **config)(frames)
+    found = TaskRecognizer(Stranger(space, 7), env_id(name), exits=rule, **config).look(frames)
     earlier = 0
     for video, fed in enumerate(alone.fed):
         looks = np.flatnonzero(fed).tolist()
@@ -178,7 +178,7 @@ def test_what_is_charged_is_what_runs(
     recognizer = TaskRecognizer(Stranger(space, 7), env_id(name), **config)
     frames = frames_of(cache, "test")
     monkeypatch.setattr(Encoder, "_encode_images", counted)
-    found = recognizer(frames)
+    found = recognizer.look(frames)
     glances = (found.encoder_gmacs - _looks_gmacs(found, cache)) / cache.glance_gmacs
     f = cache.frames.segment_frames
     assert ran["images"] == round(float(glances.sum())) + f * int(found.attended.sum())
@@ -200,7 +200,7 @@ def test_files_are_read_in_batches(files: dict[str, Any]) -> None:
     clips = cache.clips(cache.split("test"))
     found = list(recognizer.recognize(clips, batch_size=3))
     assert [len(each.decisions) for each in found] == [3, 3, 1]
-    alone = recognizer(frames_of(cache, "test")[3:6])
+    alone = recognizer.look(frames_of(cache, "test")[3:6])
     assert found[1].decisions.tolist() == alone.decisions.tolist()
     np.testing.assert_allclose(found[1].logits, alone.logits, atol=1e-5)
 
@@ -218,7 +218,7 @@ def test_maps_that_are_not_finite(files: dict[str, Any], monkeypatch: pytest.Mon
     space = gymnasium.make(env_id("AdaFocus"), split=None, **files).action_space
     recognizer = TaskRecognizer(Stranger(space, 7), env_id("AdaFocus"), **files)
     with pytest.raises(CacheError, match="video 6 of the batch, segment 0: an encoder gives NaN"):
-        recognizer(frames_of(recognizer.cache, "test"))
+        recognizer.look(frames_of(recognizer.cache, "test"))
 
 
 def test_another_observation_is_refused(files: dict[str, Any]) -> None:
@@ -231,4 +231,4 @@ def test_other_frames_are_refused(files: dict[str, Any]) -> None:
     space = gymnasium.spaces.Discrete(2)
     recognizer = TaskRecognizer(Stranger(space, 1), EXIT, **files)
     with pytest.raises(ValueError, match="expected videos of 5 segments, as the cache's; got 4"):
-        recognizer(frames_of(recognizer.cache, "test")[:, :4])
+        recognizer.look(frames_of(recognizer.cache, "test")[:, :4])

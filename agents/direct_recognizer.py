@@ -1,0 +1,63 @@
+"""A system without an environment plugged back: what it reads comes in an order that it knows."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ..envs import FeatureSource, PixelSource
+from .looks import Looks
+from .system_files import Played
+from .system_recognizer import SystemRecognizer
+from .systems.system import DirectSystem
+
+
+class DirectRecognizer(SystemRecognizer):
+    """f_G, f_L, f_C and a system that is played without an environment."""
+
+    def __init__(
+        self,
+        system: DirectSystem,
+        known_as: str,
+        source: FeatureSource,
+        setting: float,
+        seed: int,
+        kept: Path | None,
+        *,
+        precision: str = "float32",
+    ) -> None:
+        """Read the encoders, and what the system has learned.
+
+        Args:
+            system: The recipe.
+            known_as: The name by which `find_system` finds it.
+            source: Its cache and f_C.
+            setting: Its setting.
+            seed: Of its training.
+            kept: Folder of what it has learned; trained anew where that is missing.
+            precision: In which the encoders compute: ``float32``, ``bfloat16`` or ``float16``.
+
+        Raises:
+            ValueError: If the setting or the precision is none.
+            BundleError, CacheError: If an encoder or what was learned cannot be read.
+        """
+        super().__init__(source.cache, source.classifier, precision=precision)
+        self._reader = system.reader(source, setting, seed, kept)
+        self._system, self._kept = system, kept
+        self._played = Played(known_as, setting, seed)
+
+    def play(self, source: PixelSource) -> Looks:
+        """Read the segments of all videos of a source once."""
+        return self._reader(source, np.arange(len(source.running)))
+
+    def _save_decider(self, folder: Path) -> Played:
+        if self._system.reads_features:
+            raise ValueError(
+                f"{self._system.name} asks the features of its cache what to read: recognize with "
+                "its run, where the cache is"
+            )
+        if self._kept is not None and self._system.keeps:
+            shutil.copytree(self._kept, folder)
+        return self._played

@@ -1,0 +1,249 @@
+"""The verb ``recognize`` on systems: from their runs, and from folders without their cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fused_once import fused_once
+from sb3_contrib import MaskablePPO, RecurrentPPO
+from system_runs import STEPS, make_cache, train
+
+from focusgym.agents import (
+    DirectRecognizer,
+    DirectSystem,
+    SystemRecognizer,
+    TaskRecognizer,
+    TaskTrace,
+    find_system,
+    read_system_recognizer,
+    trace_task,
+)
+from focusgym.envs import make_sb3
+from focusgym.feature_cache import read_many
+from focusgym.recognizer import BundleError, encoder_gmacs
+from focusgym.runs.cli import main
+from focusgym.runs.evaluation.system_runs import find_system_run
+
+# Learned among several groups; with a stop; in one decision; with a policy of our own; by
+# supervision; with gates; in a fixed order.
+RUNS = (
+    *("arnet", "frameexit", "ocsampler", "adafocus_v3_ppo"),
+    *("scsampler", "frameexit_gates", "dynamic_ste"),
+)
+# Of sb3-contrib: with a state of its own, and with masks of the possible actions.
+AGENTS = {"MultiInputLstmPolicy": RecurrentPPO, "MultiInputPolicy": MaskablePPO}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def encoders_once() -> Iterator[None]:
+    with fused_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds a cache of digit videos, and runs."""
+    root = tmp_path_factory.mktemp("systems")
+    make_cache(root)
+    for name in RUNS:
+        train(root, name)
+    return root
+
+
+def plugged_back(root: Path, name: str) -> tuple[SystemRecognizer, TaskTrace]:
+    """Return the recognizer of a run or an agent, and what that does in cached test videos."""
+    if name in RUNS:
+        run = find_system_run(root / name)
+        return run.recognizer(), run.watch(run.source.cache.split("test"))
+    env_id, how = "focusgym/Jump-v0", {"cache": root / "cache", "group": "full32"}
+    how |= {"classifier": root / "f_c_ocsampler", "observation": "state"}
+    kwargs = {"net_arch": {"pi": [7], "vf": [5]}, "activation_fn": torch.nn.ReLU}
+    env = make_sb3(env_id, 2, **how)
+    model = AGENTS[name](name, env, n_steps=4, batch_size=4, seed=3, policy_kwargs=kwargs)
+    return TaskRecognizer(model, env_id, **how), trace_task(model, env_id, **how)
+
+
+@pytest.mark.parametrize("name", [*RUNS, *AGENTS])
+def test_a_recognizer_without_its_cache(root: Path, tmp_path: Path, name: str) -> None:
+    """It does on pixels, elsewhere and without cache and run, what is done on the cache."""
+    recognizer, expected = plugged_back(root, name)
+    cache = recognizer.cache
+    clips = cache.clips(cache.split("test"))
+    frames = torch.stack([each for each, _ in read_many(clips, cache.frames)])
+    recognizer.save(tmp_path / "written")
+    shutil.move(tmp_path / "written", tmp_path / "elsewhere")
+    files = [each.suffix for each in (tmp_path / "elsewhere").rglob("*") if each.is_file()]
+    assert set(files) == {".json", ".npy", ".csv", ".safetensors"}
+    (root / "cache").rename(root / "gone")
+    try:
+        alone = read_system_recognizer(tmp_path / "elsewhere")
+        found = alone(frames)
+    finally:
+        (root / "gone").rename(root / "cache")
+    for column in ("segments", "options", "attended", "fed"):
+        assert getattr(found, column).tolist() == getattr(expected, column).tolist(), column
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-3)
+    np.testing.assert_allclose(found.gmacs, expected.gmacs)
+    assert (alone.cache.fingerprint, alone.cache.n_videos) == (cache.fingerprint, 0)
+
+
+def test_what_the_verb_tells(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a run and of the folder written from it, against what the run does on the cache."""
+    run = find_system_run(root / "arnet")
+    cache = run.source.cache
+    rows = cache.split("test")[:2]
+    paths = [str(path) for path in cache.videos["path"].iloc[rows]]
+    out = tmp_path / "arnet"
+    capsys.readouterr()
+    main(["recognize", *paths, f"--bundle={root / 'arnet'}", f"--save={out}", "--json"])
+    main(["recognize", *paths, f"--bundle={out}", "--json"])
+    main(["recognize", *paths, f"--bundle={out}", f"--annotate={tmp_path / 'seen'}"])
+    assert len([*(tmp_path / "seen").iterdir()]) == 2
+    *lines, said = capsys.readouterr().out.split("\n", 4)
+    told: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    for line in told:
+        del line["decode_ms"], line["recognize_ms"]
+    assert told[:2] == told[2:]
+    trace, groups = run.watch(rows), [each.group.name for each in cache.opened]
+    # Every segment in full: the dearer encoder, and f_C, which takes no glance.
+    full = STEPS * (
+        encoder_gmacs(cache.encoders_by_name()["large"], 32)
+        + run.source.frame_cost.classifier_gmacs
+    )
+    for video, line in enumerate(told[:2]):
+        best = trace.logits[video, -1].softmax(-1)
+        assert line["classes"][0]["class"] == cache.classes[int(best.argmax())]
+        assert line["classes"][0]["probability"] == pytest.approx(float(best.max()), abs=1e-3)
+        assert line["full_frames_gmacs"] == pytest.approx(full)
+        assert line["times_less"] == pytest.approx(full / trace.gmacs[video, -1])
+        middle = cache.frame_indices(rows)[video]
+        read = []
+        for t, step in enumerate(line["steps"]):
+            segment, looked = trace.segments[video, t], trace.attended[video, t]
+            assert step["segment"] == (None if segment < 0 else segment)
+            assert step["frame"] == (None if segment < 0 else middle[segment])
+            assert step["option"] == (groups[trace.options[video, t]] if looked else None)
+            assert step["fed"] == trace.fed[video, t]
+            if looked:
+                read.append(f"frame {step['frame']} ({step['option']})")
+        assert f"read in this order: {', '.join(read)}\n" in said
+
+
+@pytest.fixture
+def written(root: Path, tmp_path: Path) -> Path:
+    """Return the folder of a system's recognizer."""
+    find_system_run(root / "frameexit").recognizer().save(tmp_path / "system")
+    return tmp_path / "system"
+
+
+def _rewrite(folder: Path, name: str, change: Callable[[Any], None]) -> None:
+    """Change a JSON file of a folder, and its digest, as somebody may who writes the folder."""
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+    if name != "system.json":
+        digest = sha256((folder / name).read_bytes()).hexdigest()
+        _rewrite(folder, "system.json", lambda entry: entry["files"].update({name: digest}))
+
+
+def test_files_that_are_none_of_it(root: Path, written: Path) -> None:
+    """A pickle beside its files or in place of one; a file that was changed, or is gone."""
+    pickled = (root / "frameexit" / "model.zip").read_bytes()
+    weights = written / "policy" / "weights.safetensors"
+    kept = weights.read_bytes()
+    (written / "model.zip").write_bytes(pickled)
+    with pytest.raises(BundleError, match=r"system \(model.zip is none of its files\): copy it"):
+        read_system_recognizer(written)
+    (written / "model.zip").unlink()
+    for content, said in ((pickled, "was changed"), (kept[:-1] + b"\1", "was changed")):
+        weights.write_bytes(content)
+        with pytest.raises(BundleError, match=f"policy/weights.safetensors {said}"):
+            read_system_recognizer(written)
+    weights.unlink()
+    with pytest.raises(BundleError, match="policy/weights.safetensors is missing"):
+        read_system_recognizer(written)
+    weights.write_bytes(pickled)
+    name = "policy/weights.safetensors"
+    digest = sha256(pickled).hexdigest()
+    _rewrite(written, "system.json", lambda entry: entry["files"].update({name: digest}))
+    with pytest.raises(BundleError, match="is not a readable bundle .* no safetensors file"):
+        read_system_recognizer(written)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("system.json", {"decides": {"id": "Nope-v0", "keywords": {}, "exits": None}}, "env_id"),
+        ("system.json", {"decides": {"system": "os:system", "setting": 1, "seed": 0}}, "instance"),
+        ("system.json", {"decides": {"system": "wsgiref:x", "setting": 1, "seed": 0}}, "import"),
+        ("system.json", {"decides": {"system": "tsn", "setting": 7, "seed": 0}}, "share of the"),
+        ("system.json", {"decides": {"system": "arnet", "setting": 1, "seed": 0}}, "environment"),
+        ("system.json", {"groups": 3}, "groups must be a list; got 3"),
+        ("policy/bundle.json", {"config": {"network": "os:system", "keywords": {}}}, "BasePolicy"),
+        ("policy/bundle.json", {"config": {"network": "wsgiref:x", "keywords": {}}}, "import"),
+        ("policy/bundle.json", {"config": {"network": 3, "keywords": {}}}, "must be a text"),
+    ],
+)
+def test_content_of_others(written: Path, name: str, change: dict[str, Any], said: str) -> None:
+    """What a file names is found among networks and systems, and nothing else is imported."""
+    _rewrite(written, name, lambda content: content.update(change))
+    with pytest.raises(BundleError, match=said):
+        read_system_recognizer(written)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--bundle={written}", "--save={new}"), "--save: {written} is no run of a system, and"),
+        (("--bundle={run}", "--save={written}"), "{written} exists: nothing was touched; give ano"),
+        (("--bundle={gates}", "--gmacs=1"), "--gmacs: {gates} predicts 4 times for a video, witho"),
+        (("--bundle={run}", "--gmacs=1"), "--gmacs: {run} has no validation.safetensors"),
+    ],
+)
+def test_mistakes(
+    root: Path,
+    written: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    said: str,
+) -> None:
+    places = {"written": written, "run": root / "frameexit", "new": tmp_path / "new"}
+    places["gates"] = root / "frameexit_gates"
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["recognize", "a.mp4", *(each.format(**places) for each in options)])
+    assert capsys.readouterr().err.startswith(f"focusgym: {said.format(**places)}")
+    assert not places["new"].exists()
+
+
+def test_what_cannot_be_written(root: Path, tmp_path: Path) -> None:
+    """What is no model, parts that no safe file holds, what needs its cache; a full folder."""
+    run = find_system_run(root / "frameexit")
+    assert run.model is not None
+    env_id, keywords = run.environment
+    stranger = TaskRecognizer(run.model.policy, env_id, **keywords)
+    with pytest.raises(ValueError, match="expected a model of Stable-Baselines3, .* got MultiInp"):
+        stranger.save(tmp_path / "stranger")
+    run.model.policy_kwargs = {"activation_fn": max}
+    with pytest.raises(ValueError, match="got activation_fn = <built-in function max>, which no"):
+        run.recognizer().save(tmp_path / "function")
+    of_patches = find_system_run(root / "adafocus_v3_ppo").source
+    fixed = find_system("clip_fixed")
+    assert isinstance(fixed, DirectSystem)
+    with pytest.raises(ValueError, match="clip_fixed asks the features of its cache what to read"):
+        DirectRecognizer(fixed, "clip_fixed", of_patches, 1.0, 0, None).save(tmp_path / "fixed")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(ValueError, match="full is not empty: give the name of a new folder"):
+        run.recognizer().save(tmp_path / "full")
