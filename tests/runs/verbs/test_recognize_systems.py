@@ -27,10 +27,11 @@ from focusgym.agents import (
     trace_task,
 )
 from focusgym.envs import make_sb3
-from focusgym.feature_cache import read_many
+from focusgym.feature_cache import RecognizedVideo, read_many, recognize_videos
 from focusgym.recognizer import BundleError, encoder_gmacs
 from focusgym.runs.cli import main
 from focusgym.runs.evaluation.system_runs import find_system_run
+from focusgym.runs.verbs.recognize import facts
 
 # Learned among several groups; with a stop; in one decision; with a policy of our own; by
 # supervision; with gates; in a fixed order.
@@ -139,6 +140,31 @@ def test_what_the_verb_tells(
             if looked:
                 read.append(f"frame {step['frame']} ({step['option']})")
         assert f"read in this order: {', '.join(read)}\n" in said
+
+
+class SkipsFirst:
+    """In ``Resolution-v0`` with one option: skips two segments, then looks at all."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, **_: Any
+    ) -> tuple[np.ndarray, Any]:
+        return np.where(episode_start, 2, 0), state
+
+
+def test_nothing_is_predicted_before_a_look(root: Path) -> None:
+    """Logits of zeros before the first look are no prediction."""
+    how = {"cache": root / "cache", "classifier": root / "f_c_frameexit", "group": "full32"}
+    recognizer = TaskRecognizer(SkipsFirst(), "focusgym/Resolution-v0", **how)
+    (video,) = recognize_videos(recognizer, [Path(recognizer.cache.videos["path"].iloc[0])])
+    assert isinstance(video, RecognizedVideo)
+    told = facts(recognizer, video, recognizer.full_frames_gmacs(), 1)
+    first, *rest = told["steps"]
+    assert (first["fed"], first["class"], first["probability"]) == (False, None, None)
+    names = recognizer.classes
+    for t, step in enumerate(rest, 1):
+        sure = video.recognition.logits[0, t].softmax(-1).max()
+        assert step["class"] in names
+        assert step["probability"] == pytest.approx(float(sure))
 
 
 @pytest.fixture
