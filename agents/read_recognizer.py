@@ -11,7 +11,15 @@ from ..envs.tasks.registry import config_of, make_task
 from ..recognizer import FocusgymError
 from .direct_recognizer import DirectRecognizer
 from .saved_policy import read_sb3_policy
-from .system_files import CACHE, CLASSIFIER, POLICY, Played, PlayedIn, damaged, read_description
+from .system_files import (
+    CACHE,
+    CLASSIFIER,
+    POLICY,
+    PlayedAlone,
+    PlayedIn,
+    damaged,
+    read_description,
+)
 from .system_recognizer import SystemRecognizer
 from .systems.registry import find_system
 from .systems.system import DirectSystem
@@ -64,7 +72,7 @@ def _of_agent(
 
 
 def _of_system(
-    root: Path, decides: Played, source: FeatureSource, precision: str
+    root: Path, decides: PlayedAlone, source: FeatureSource, precision: str
 ) -> DirectRecognizer:
     system, kept = find_system(decides.system, trusted=False), root / POLICY
     if not isinstance(system, DirectSystem):
@@ -72,4 +80,4 @@ def _of_system(
     if system.keeps and not (kept / "bundle.json").is_file():
         raise ValueError(f"what {decides.system} has learned is missing")
     how = (decides.system, source, decides.setting, decides.seed)
-    return DirectRecognizer(system, *how, kept, precision=precision)
+    return DirectRecognizer(system, *how, kept, precision=precision, exits=decides.exits)

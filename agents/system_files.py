@@ -32,18 +32,20 @@ class PlayedIn:
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedAlone:
     """A system without an environment.
 
     Attributes:
         system: Its name; see `find_system`.
         setting: Its setting.
         seed: Of its training.
+        exits: When a video stops before the system ends it; None for never.
     """
 
     system: str
     setting: float
     seed: int
+    exits: ExitRule | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class SystemFolder:
         files: SHA-256 of every other file, by its name from the folder, with slashes.
     """
 
-    decides: PlayedIn | Played
+    decides: PlayedIn | PlayedAlone
     groups: tuple[str, ...]
     files: dict[str, str]
 
@@ -66,7 +68,7 @@ def is_system_folder(path: Path) -> bool:
     return (path / NAME).is_file()
 
 
-def write_description(root: Path, decides: PlayedIn | Played, groups: tuple[str, ...]) -> None:
+def write_description(root: Path, decides: PlayedIn | PlayedAlone, groups: tuple[str, ...]) -> None:
     """Write ``system.json`` beside the other files, which are all there."""
     entry = SystemFolder(decides, groups, _digests(root))
     (root / NAME).write_text(json.dumps(asdict(entry), indent=2))

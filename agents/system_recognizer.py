@@ -31,7 +31,7 @@ from ..recognizer import (
 from ..recognizer.files.bundle import write_bundle
 from ..recognizer.pipeline.checks import check_finite
 from .looks import Looks
-from .system_files import CACHE, CLASSIFIER, POLICY, Played, PlayedIn, write_description
+from .system_files import CACHE, CLASSIFIER, POLICY, PlayedAlone, PlayedIn, write_description
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -92,7 +92,7 @@ class SystemRecognizer(VideoRecognizer):
         """Decide in all videos of a source once."""
 
     @abstractmethod
-    def _save_decider(self, folder: Path) -> PlayedIn | Played:
+    def _save_decider(self, folder: Path) -> PlayedIn | PlayedAlone:
         """Write what decides as a bundle, if it has learned anything; return what else it is."""
 
     @property

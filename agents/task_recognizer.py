@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -34,8 +34,6 @@ class TaskRecognizer(SystemRecognizer):
     Attributes, beside those of `SystemRecognizer`:
         config: The keywords of the environment.
     """
-
-    can_stop: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -71,11 +69,6 @@ class TaskRecognizer(SystemRecognizer):
                 "agent reads features from the cache: train it with another one to use it on pixels"
             )
         cache = FeatureCache.open(asked.cache, asked.group, asked.device, asked.videos_root)
-        if exits is not None and exits.steps != cache.steps:
-            raise ValueError(
-                f"expected exits of {cache.steps} segments, as the cache's videos; got "
-                f"{exits.steps}: solve the rule on this cache"
-            )
         classifier = read_classifier(asked.classifier, cache.fingerprint, cache.root)
         super().__init__(cache, classifier, precision=precision)
         self.config = asked
@@ -83,6 +76,11 @@ class TaskRecognizer(SystemRecognizer):
         self._model = model
         kept = {name: value for name, value in config.items() if name not in _LEFT_OUT}
         self._environment = env_id, kept
+
+    @property
+    def can_stop(self) -> bool:
+        """Always: after a decision about one segment."""
+        return True
 
     def play(self, source: PixelSource) -> Looks:
         """Let the agent decide in all videos of a source once, by the rules of its environment."""

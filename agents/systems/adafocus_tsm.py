@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, FocusEngine, Source
-from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
+from ...recognizer import ExitRule, FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ...recognizer.files.typed import typed
 from ..clips import read_clips, train_clips
 from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_option
@@ -83,6 +83,7 @@ class OnePlace(DirectSystem):
     """
 
     knob: ClassVar[str] = "setting"
+    takes_exits: ClassVar[bool] = True
 
     agent: Callable[[FeatureSource, int], Agent] = field(kw_only=True)
 
@@ -92,9 +93,9 @@ class OnePlace(DirectSystem):
         """Return what looks there."""
         agent, engine = self.agent(source, seed), FocusEngine(source)
 
-        def read(of: Source, videos: NDArray[np.int64]) -> TaskTrace:
+        def read(of: Source, videos: NDArray[np.int64], exits: ExitRule | None = None) -> TaskTrace:
             options = agent.plan(engine, videos).options[:, 0]
-            return read_segments(of, videos, range(source.cache.steps), options)
+            return read_segments(of, videos, range(source.cache.steps), options, exits=exits)
 
         return read
 

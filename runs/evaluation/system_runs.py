@@ -125,7 +125,8 @@ class SystemRun:
             env_id, keywords = self.environment
             return TaskRecognizer(self.model, env_id, **keywords, precision=precision)
         assert isinstance(self.system, DirectSystem)
-        return DirectRecognizer(self.system, source=self.source, **self.played, precision=precision)
+        how: dict[str, Any] = {"precision": precision, "reader": self.reader}
+        return DirectRecognizer(self.system, source=self.source, **self.played, **how)
 
     def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""

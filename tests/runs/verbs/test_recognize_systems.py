@@ -28,7 +28,7 @@ from focusgym.agents import (
 )
 from focusgym.envs import make_sb3
 from focusgym.feature_cache import RecognizedVideo, read_many, recognize_videos
-from focusgym.recognizer import BundleError, encoder_gmacs
+from focusgym.recognizer import BundleError, ExitRule, encoder_gmacs
 from focusgym.runs.cli import main
 from focusgym.runs.evaluation.system_runs import find_system_run
 from focusgym.runs.verbs.recognize import facts
@@ -165,6 +165,46 @@ def test_nothing_is_predicted_before_a_look(root: Path) -> None:
         sure = video.recognition.logits[0, t].softmax(-1).max()
         assert step["class"] in names
         assert step["probability"] == pytest.approx(float(sure))
+
+
+@pytest.mark.parametrize("name", ["dynamic_ste", "frameexit_gates"])
+def test_exits_of_systems_without_an_environment(root: Path, tmp_path: Path, name: str) -> None:
+    """Against what they do without, up to a sure prediction; and again from a folder."""
+    recognizer = find_system_run(root / name).recognizer()
+    cache = recognizer.cache
+    clips = cache.clips(cache.split("test"))
+    frames = torch.stack([each for each, _ in read_many(clips, cache.frames)])
+    alone = recognizer.look(frames)
+    sure = alone.logits.double().softmax(-1).amax(-1).numpy()
+    thresholds = np.quantile(sure[:, :-1], [0.7, 0.4, 0.3], axis=0).diagonal()
+    recognizer.exits = ExitRule("confidence", (*thresholds.tolist(), 0.0))
+    found = recognizer.look(frames)
+    ends = found.fed.sum(axis=1) - 1
+    for video, end in enumerate(ends):
+        stops = np.flatnonzero(sure[video, :-1] >= thresholds)
+        assert end == min([*stops, alone.fed[video].sum() - 1])
+        np.testing.assert_allclose(found.logits[video, -1], alone.logits[video, end], atol=1e-5)
+    assert (found.encoder_gmacs <= alone.encoder_gmacs).all()
+    assert found.encoder_gmacs.sum() < alone.encoder_gmacs.sum()
+    if name == "dynamic_ste":  # which asks nobody
+        f_c = (ends + 1) * recognizer.cost.classifier_gmacs
+        np.testing.assert_allclose(found.gmacs[:, -1], found.encoder_gmacs + f_c, rtol=1e-6)
+    recognizer.save(tmp_path / "stopping")
+    again = read_system_recognizer(tmp_path / "stopping")
+    assert again.exits == recognizer.exits
+    assert again.look(frames).fed.tolist() == found.fed.tolist()
+
+
+def test_exits_that_cannot_be(root: Path) -> None:
+    for name, steps, said in (
+        ("scsampler", STEPS, "cannot stop a video before its end, and exits would change nothing"),
+        ("dynamic_ste", 7, "expected exits of 4 steps, .* got 7: solve the rule for as many"),
+        ("frameexit", 7, "expected exits of 4 steps, .* got 7: solve the rule for as many"),
+    ):
+        recognizer = find_system_run(root / name).recognizer()
+        with pytest.raises(ValueError, match=said):
+            recognizer.exits = ExitRule("confidence", (0.5,) * steps)
+        assert recognizer.exits is None
 
 
 @pytest.fixture
