@@ -8,7 +8,7 @@ from pathlib import Path
 from ..envs import EnvConfig, FeatureSource, FocusEngine, open_source
 from ..envs.tasks.observations import observation_space
 from ..envs.tasks.registry import config_of, make_task
-from ..recognizer import FocusgymError
+from ..recognizer import FocusgymError, autocast_dtype
 from .direct_recognizer import DirectRecognizer
 from .saved_policy import read_sb3_policy
 from .system_files import (
@@ -41,6 +41,7 @@ def read_system_recognizer(
         CacheError: If what the folder says of the cache is damaged.
         ValueError: If the precision is unknown.
     """
+    autocast_dtype(precision)  # refused here if it is unknown
     root = Path(path)
     entry = read_description(root)
     config = EnvConfig(root / CACHE, root / CLASSIFIER, group=entry.groups, device=device)
@@ -68,7 +69,8 @@ def _of_agent(
     spaces = observation_space(config.observation, engine), task.space
     fingerprint, device = source.cache.fingerprint, files.device
     policy = read_sb3_policy(root / POLICY, *spaces, fingerprint, device)
-    return TaskRecognizer(policy, decides.id, precision=precision, exits=decides.exits, **keywords)
+    how = {"precision": precision, "exits": decides.exits, "kept": root / POLICY}
+    return TaskRecognizer(policy, decides.id, **how, **keywords)
 
 
 def _of_system(

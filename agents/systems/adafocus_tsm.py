@@ -75,7 +75,7 @@ class ClipByGradient(PlacesByGradient[Policy]):
 class OnePlace(DirectSystem):
     """A place for a whole video that depends on nothing that is seen in it.
 
-    Its setting means nothing. On pixels a random one is another than on the cache.
+    Its setting means nothing.
 
     Attributes:
         agent: Gives who names it, from the cache with f_C and a seed: what it names in the first
@@ -101,9 +101,14 @@ class OnePlace(DirectSystem):
 
 
 class RandomPlace(OnePlace):
-    """A place that a seed changes."""
+    """A random place, by a seed and the place of a video among those that are read together.
+
+    On pixels these are the videos of a batch, so that a video is looked at elsewhere than on a
+    cache, and elsewhere again in another place of its batch.
+    """
 
     learns: ClassVar[bool] = True
+    random_places: ClassVar[bool] = True
 
 
 class BestPlace(OnePlace):

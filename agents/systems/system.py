@@ -89,6 +89,7 @@ class System(ABC):
     knob: ClassVar[str]  # what a setting is, in a word
     learns: ClassVar[bool] = False  # whether a seed changes it
     whole_segments: ClassVar[bool] = False  # whether a setting is a share, rounded to whole ones
+    random_places: ClassVar[bool] = False  # whether it looks elsewhere on pixels than on a cache
 
     name: str
     about: str
@@ -185,6 +186,17 @@ class FixedSystem(DirectSystem):
     ) -> Reader:
         """Return what reads the segments of every video."""
         return partial(read_segments, segments=self.segments(source.cache.steps, setting))
+
+    def reads_everything(self, setting: float) -> bool:
+        """Say whether f_C is fed the glance vector and the look of every segment.
+
+        `AdaptiveRecognizer` without a policy does that where there is one option, so that a run may
+        be written as its bundle, for streams.
+
+        Args:
+            setting: The share.
+        """
+        return self.classifier.reuse_glance and setting == 1
 
     def segments(self, steps: int, setting: float) -> tuple[int, ...]:
         """Return the segments that are read, in order.

@@ -240,10 +240,16 @@ class VideoRecognizer(nn.Module, ABC):
             metrics: Numbers that were measured on the recognizer, by name.
 
         Raises:
-            ValueError: If it is fused, no name finds its class again, or it is not known how frames
-                are prepared.
+            ValueError: If it is fused, no name finds its class again, what it is built from has a
+                field ``recognizer``, or it is not known how frames are prepared.
         """
-        config = {"recognizer": name_of(type(self)), **asdict(self.describe())}
+        described = asdict(self.describe())
+        if "recognizer" in described:
+            raise ValueError(
+                "expected what `describe` returns without a field 'recognizer', which says what "
+                f"kind it is; got {described['recognizer']!r:.80}: give the field another name"
+            )
+        config = {"recognizer": name_of(type(self)), **described}
         if self.is_fused:
             raise ValueError(
                 "expected networks as they were built or trained; got fused ones: save the "

@@ -73,7 +73,8 @@ class SystemRun:
 
         Args:
             split: Of the cache.
-            pixels: Whether the video files are read too, and the predictions compared.
+            pixels: Whether the video files are read too, and the predictions compared; not of a
+                system of random places, which looks elsewhere on them.
 
         Raises:
             VideoError: If a video is gone, another one, or cannot be read.
@@ -81,6 +82,7 @@ class SystemRun:
         cache = self.source.cache
         videos = cache.split(split)
         trace = self.watch(videos)
+        pixels = pixels and not self.system.random_places
         row: dict[str, Any] = system_results(self.name, trace, cache)["test"]
         if pixels:
             logits = torch.cat(list(self._on_pixels(videos)))

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ...agents import is_system_folder, read_system_recognizer
+from ...agents import SystemRecognizer, is_system_folder, read_system_recognizer
 from ...feature_cache import RecognizedVideo, VideoError, recognize_videos
 from ...recognizer import FocusgymError, VideoRecognizer, format_gmacs, read_recognizer
 from ..configs.recognize import RecognizeConfig
@@ -44,16 +44,23 @@ def recognize(config: RecognizeConfig) -> None:
     recognizer = _read(config.bundle, device, config.precision)
     if recognizer.obstacle is not None:
         raise UsageError(f"{config.bundle} {recognizer.obstacle}")
+    if config.gmacs is not None and isinstance(recognizer, SystemRecognizer):
+        raise UsageError(
+            f"--gmacs: {config.bundle} is a system, of which no predictions of validation videos "
+            "are kept, to solve exits on; runs of 'focusgym fit cubes' and 'focusgym fit "
+            "end-to-end' keep them. Leave --gmacs out: 'focusgym evaluate RUN --exit-at 0.6' "
+            "solves exits of a system's run, and measures them"
+        )
     for option, able in (("gmacs", recognizer.can_stop), ("annotate", recognizer.has_boxes)):
         if getattr(config, option) is not None and not able:
             raise UsageError(
                 f"--{option}: {config.bundle} {_lacking(recognizer)}: leave --{option} out, or "
                 "give a recognizer of boxes or cubes"
             )
-    if config.save is not None:
-        _save(recognizer, config.bundle, config.save)
     if config.gmacs is not None:
         recognizer.exits = exits_within(config.bundle, recognizer, config.gmacs)
+    if config.save is not None:
+        _save(recognizer, config.bundle, config.save)
     folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
     full_gmacs = recognizer.full_frames_gmacs()
     unreadable = 0

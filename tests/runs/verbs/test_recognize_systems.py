@@ -207,6 +207,29 @@ def test_exits_that_cannot_be(root: Path) -> None:
         assert recognizer.exits is None
 
 
+def test_keywords_of_numpy(root: Path, tmp_path: Path) -> None:
+    """They are kept as numbers; what was read from a folder is written again, with its exits."""
+    run = find_system_run(root / "frameexit")
+    env_id, keywords = run.environment
+    how = {**keywords, "frame_order": np.arange(STEPS)[::-1], "option": np.int64(0)}
+    recognizer = TaskRecognizer(run.model, env_id, **how)
+    recognizer.save(tmp_path / "first")
+    first = read_system_recognizer(tmp_path / "first")
+    first.exits = ExitRule("margin", (0.5,) * STEPS)
+    (tmp_path / "second").mkdir()  # an empty folder is taken
+    first.save(tmp_path / "second")
+    entry = json.loads((tmp_path / "second" / "system.json").read_text())
+    assert entry["decides"]["keywords"] == {"frame_order": [3, 2, 1, 0], "option": 0}
+    assert read_system_recognizer(tmp_path / "second").exits == first.exits
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["first", "second"]
+    with pytest.raises(ValueError, match="precision must be one of float32"):
+        read_system_recognizer(tmp_path / "second", precision="float99")
+    assert first.to("cpu") is first
+    for change in (torch.nn.Module.half, lambda module: module.to("meta")):
+        with pytest.raises(ValueError, match="the networks of a system stay in torch.float32 on"):
+            change(first)
+
+
 @pytest.fixture
 def written(root: Path, tmp_path: Path) -> Path:
     """Return the folder of a system's recognizer."""
@@ -274,8 +297,8 @@ def test_content_of_others(written: Path, name: str, change: dict[str, Any], sai
     [
         (("--bundle={written}", "--save={new}"), "--save: {written} is no run of a system, and"),
         (("--bundle={run}", "--save={written}"), "{written} exists: nothing was touched; give ano"),
-        (("--bundle={gates}", "--gmacs=1"), "--gmacs: {gates} predicts 4 times for a video, witho"),
-        (("--bundle={run}", "--gmacs=1"), "--gmacs: {run} has no validation.safetensors"),
+        (("--bundle={run}", "--gmacs=1", "--save={new}"), "--gmacs: {run} is a system, of which n"),
+        (("--bundle={written}", "--gmacs=1"), "--gmacs: {written} is a system, of which no predic"),
     ],
 )
 def test_mistakes(
@@ -287,7 +310,6 @@ def test_mistakes(
     said: str,
 ) -> None:
     places = {"written": written, "run": root / "frameexit", "new": tmp_path / "new"}
-    places["gates"] = root / "frameexit_gates"
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["recognize", "a.mp4", *(each.format(**places) for each in options)])
@@ -300,6 +322,7 @@ def test_what_cannot_be_written(root: Path, tmp_path: Path) -> None:
     run = find_system_run(root / "frameexit")
     assert run.model is not None
     env_id, keywords = run.environment
+    before = sorted(tmp_path.iterdir())
     stranger = TaskRecognizer(run.model.policy, env_id, **keywords)
     with pytest.raises(ValueError, match="expected a model of Stable-Baselines3, .* got MultiInp"):
         stranger.save(tmp_path / "stranger")
@@ -311,6 +334,10 @@ def test_what_cannot_be_written(root: Path, tmp_path: Path) -> None:
     assert isinstance(fixed, DirectSystem)
     with pytest.raises(ValueError, match="clip_fixed asks the features of its cache what to read"):
         DirectRecognizer(fixed, "clip_fixed", of_patches, 1.0, 0, None).save(tmp_path / "fixed")
+    orders = TaskRecognizer(run.model, env_id, **keywords, frame_order={1, 0})
+    with pytest.raises(ValueError, match=r"lists of them; got frame_order = \{0, 1\}, which no"):
+        orders.save(tmp_path / "orders")
+    assert sorted(tmp_path.iterdir()) == before, "nothing is half written"
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(ValueError, match="full is not empty: give the name of a new folder"):
