@@ -26,6 +26,7 @@ from focusgym.agents import (
     read_system_recognizer,
     trace_task,
 )
+from focusgym.agents.systems.dynamic_ste import ScheduledSystem
 from focusgym.envs import make_sb3
 from focusgym.feature_cache import RecognizedVideo, read_many, recognize_videos
 from focusgym.recognizer import BundleError, ExitRule, encoder_gmacs
@@ -195,6 +196,21 @@ def test_exits_of_systems_without_an_environment(root: Path, tmp_path: Path, nam
     assert again.look(frames).fed.tolist() == found.fed.tolist()
 
 
+def test_what_reads_is_made_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take long, such as a search for the best place."""
+    made, plain = [], ScheduledSystem.reader
+
+    def counted(self: ScheduledSystem, *args: Any) -> Any:
+        made.append(args)
+        return plain(self, *args)
+
+    monkeypatch.setattr(ScheduledSystem, "reader", counted)
+    run = find_system_run(root / "dynamic_ste")
+    run.recognizer()
+    run.on_frames()
+    assert len(made) == 1
+
+
 def test_exits_that_cannot_be(root: Path) -> None:
     for name, steps, said in (
         ("scsampler", STEPS, "cannot stop a video before its end, and exits would change nothing"),
@@ -213,13 +229,21 @@ def test_keywords_of_numpy(root: Path, tmp_path: Path) -> None:
     env_id, keywords = run.environment
     how = {**keywords, "frame_order": np.arange(STEPS)[::-1], "option": np.int64(0)}
     recognizer = TaskRecognizer(run.model, env_id, **how)
-    recognizer.save(tmp_path / "first")
+    assert run.model is not None
+    space, drawn = run.model.observation_space, []
+    for folder in ("unused", "first"):
+        space.seed(3)
+        if folder == "first":  # which takes no draw of the model's
+            recognizer.save(tmp_path / folder)
+        drawn.append(space.sample()["glances"])
+    np.testing.assert_array_equal(*drawn)
     first = read_system_recognizer(tmp_path / "first")
     first.exits = ExitRule("margin", (0.5,) * STEPS)
     (tmp_path / "second").mkdir()  # an empty folder is taken
     first.save(tmp_path / "second")
     entry = json.loads((tmp_path / "second" / "system.json").read_text())
-    assert entry["decides"]["keywords"] == {"frame_order": [3, 2, 1, 0], "option": 0}
+    kept = entry["decides"]["keywords"]
+    assert (kept["frame_order"], kept["option"]) == ([3, 2, 1, 0], 0)
     assert read_system_recognizer(tmp_path / "second").exits == first.exits
     assert sorted(each.name for each in tmp_path.iterdir()) == ["first", "second"]
     with pytest.raises(ValueError, match="precision must be one of float32"):
