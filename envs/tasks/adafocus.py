@@ -16,7 +16,7 @@ from ..rewards.functions import skip_gain
 from .actions import ActionSet, Choice, action_set
 from .prices import Prices
 from .task import Decision, Look, Task
-from .timelines import Timeline, in_order
+from .timelines import Timeline
 
 
 class AdaFocusTask(Task[EnvConfig, Choice]):
@@ -72,7 +72,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
 
     def make_timeline(self) -> Timeline:
         """Return the segments in order."""
-        return in_order(self.engine.cache.steps)
+        return Timeline.in_order(self.engine.cache.steps)
 
     def masks(self) -> NDArray[np.bool_]:
         """Return which actions are possible, ``(N, number of actions)``; see `ActionSet`."""

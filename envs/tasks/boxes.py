@@ -17,7 +17,7 @@ from ..engine.interpolated import grid_of, nearest_options
 from ..episodes.order import Episodes
 from .prices import Prices
 from .task import Decision, Look, Task
-from .timelines import Timeline, in_order
+from .timelines import Timeline
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
 
     def make_timeline(self) -> Timeline:
         """Return the segments in order."""
-        return in_order(self.engine.cache.steps)
+        return Timeline.in_order(self.engine.cache.steps)
 
     def masks(self) -> NDArray[np.bool_]:
         """Refuse: there are no actions to be counted.

@@ -18,7 +18,7 @@ from .actions import PatchActions
 from .boxes import checked_centers
 from .prices import Prices
 from .task import Decision, Look, Task
-from .timelines import Timeline, once
+from .timelines import Timeline
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
 
     def make_timeline(self) -> Timeline:
         """Return the one decision."""
-        return once()
+        return Timeline.once()
 
     def masks(self) -> NDArray[np.bool_]:
         """Return the allowed options ``(N, K)``.

@@ -15,7 +15,7 @@ from .actions import check_allowed, checked_actions
 from .free_order import FreeOrderTask
 from .priced import PricedConfig
 from .task import Decision
-from .timelines import Timeline, free
+from .timelines import Timeline
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class CubesTask(FreeOrderTask[CubesConfig, NDArray[np.int64]]):
 
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
-        return free(self.engine.cache.steps, self.config.n_cubes, name="n_cubes")
+        return Timeline.free(self.engine.cache.steps, self.config.n_cubes, name="n_cubes")
 
     def masks(self) -> NDArray[np.bool_]:
         """Return ``(N, T·K + 1)``: allowed options of segments that were not taken, and stop."""

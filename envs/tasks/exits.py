@@ -14,7 +14,7 @@ from ..episodes.order import Episodes
 from .actions import checked_actions
 from .priced import OneOptionConfig, PricedTask, check_option
 from .task import Decision
-from .timelines import Timeline, given_order
+from .timelines import Timeline
 
 STOP, GO_ON = 0, 1
 
@@ -65,7 +65,7 @@ class ExitTask(PricedTask[ExitConfig, NDArray[np.bool_]]):
         """Return the given order, or coarse to fine."""
         steps, order = self.engine.cache.steps, self.config.frame_order
         check_option(self.config.option, self.allowed)
-        return given_order(coarse_to_fine(steps) if order is None else order, steps)
+        return Timeline.given_order(coarse_to_fine(steps) if order is None else order, steps)
 
     def masks(self) -> NDArray[np.bool_]:
         """Return which of stop and go on are possible, ``(N, 2)``."""

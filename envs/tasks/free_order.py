@@ -10,7 +10,9 @@ from .task import ChoiceT, Decision
 
 
 class FreeOrderTask(PricedTask[PricedT, ChoiceT]):
-    """A task that goes to any segment that was not taken yet, or stops; its timeline is `free`.
+    """A task that goes to any segment that was not taken yet, or stops.
+
+    Its timeline is `Timeline.free`.
 
     A segment that was taken before is not taken again: such a decision changes nothing and spends
     the agent's own cost. Stopping before anything was taken is not possible.

@@ -15,7 +15,7 @@ from .actions import checked_numbers
 from .free_order import FreeOrderTask
 from .priced import OneOptionConfig, check_option
 from .task import Decision
-from .timelines import Timeline, free
+from .timelines import Timeline
 
 _MOST = 6  # glimpses of the paper
 
@@ -89,7 +89,7 @@ class GlimpsesTask(FreeOrderTask[GlimpsesConfig, Glimpse]):
         check_option(self.config.option, self.allowed)
         steps, most = self.engine.cache.steps, self.config.n_glimpses
         most = min(_MOST, steps) if most is None else most
-        return free(steps, most, name="n_glimpses", glances="needed")
+        return Timeline.free(steps, most, name="n_glimpses", glances="needed")
 
     def masks(self) -> NDArray[np.bool_]:
         """Return both numbers as possible, ``(N, 2)``."""

@@ -14,7 +14,7 @@ from .actions import checked_actions
 from .free_order import FreeOrderTask
 from .priced import OneOptionConfig, check_option
 from .task import Decision
-from .timelines import Timeline, free
+from .timelines import Timeline
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class JumpTask(FreeOrderTask[JumpConfig, NDArray[np.int64]]):
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
         check_option(self.config.option, self.allowed)
-        return free(self.engine.cache.steps, self.config.n_jumps, name="n_jumps")
+        return Timeline.free(self.engine.cache.steps, self.config.n_jumps, name="n_jumps")
 
     def masks(self) -> NDArray[np.bool_]:
         """Return ``(N, T + 1)``: the segments that were not taken, and stop."""

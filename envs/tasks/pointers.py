@@ -15,7 +15,7 @@ from .actions import checked_actions
 from .priced import OneOptionConfig, PricedTask, check_option
 from .prices import Prices
 from .task import Decision, Look
-from .timelines import Timeline, free, uniform_segments
+from .timelines import Timeline, uniform_segments
 
 BACK, STAY, AHEAD = 0, 1, 2
 
@@ -101,7 +101,7 @@ class PointersTask(PricedTask[PointersConfig, NDArray[np.int64]]):
                 f"{self.config.n_pointers}"
             )
         check_option(self.config.option, self.allowed)
-        return free(steps, begins=int(self._beginning[0]), glances="needed")
+        return Timeline.free(steps, begins=int(self._beginning[0]), glances="needed")
 
     def begin(self, which: NDArray[np.bool_]) -> None:
         """Begin anew in the episodes ``which``, with the pointers spread uniformly."""

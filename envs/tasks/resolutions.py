@@ -14,7 +14,7 @@ from ..episodes.order import Episodes
 from .actions import check_allowed, checked_actions
 from .priced import PricedConfig, PricedTask
 from .task import Decision
-from .timelines import Timeline, in_order
+from .timelines import Timeline
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ResolutionTask(PricedTask[ResolutionConfig, NDArray[np.int64]]):
 
     def make_timeline(self) -> Timeline:
         """Return the segments in order, of which some may be skipped."""
-        return in_order(self.engine.cache.steps, self.config.skips)
+        return Timeline.in_order(self.engine.cache.steps, self.config.skips)
 
     def masks(self) -> NDArray[np.bool_]:
         """Return which actions are possible: the allowed options, no look, and some skips."""

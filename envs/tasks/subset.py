@@ -14,7 +14,7 @@ from ..episodes.order import Episodes
 from .actions import checked_numbers
 from .priced import check_option
 from .task import Decision, Look, Task
-from .timelines import Timeline, once, uniform_segments
+from .timelines import Timeline, uniform_segments
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
                 "draws 1, or one that compares with nothing"
             )
         check_option(self.config.option, self.allowed)
-        return once()
+        return Timeline.once()
 
     def masks(self) -> NDArray[np.bool_]:
         """Return all scores as possible, ``(N, T)``."""

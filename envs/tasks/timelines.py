@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 Glances = Literal["next", "all", "taken", "needed"]
 
@@ -50,6 +53,69 @@ class Timeline:
                 f"most; got {self.n_decisions}"
             )
 
+    @classmethod
+    def in_order(cls, steps: int, skips: Sequence[int] = ()) -> Self:
+        """Return the timeline of a video played from its first segment to its last.
+
+        Args:
+            steps: T.
+            skips: By how many segments a decision may go on instead of feeding one.
+        """
+        return cls(tuple(range(steps)), steps, may_stop=bool(skips), skips=tuple(skips))
+
+    @classmethod
+    def given_order(cls, frame_order: Sequence[int], steps: int) -> Self:
+        """Return the timeline of segments in an order of its own, which may stop before each.
+
+        Args:
+            frame_order: The segments.
+            steps: T.
+
+        Raises:
+            ValueError: If they are not different segments of a video.
+        """
+        order = tuple(frame_order)
+        if not order or len({*order}) < len(order) or not {*order} <= {*range(steps)}:
+            raise ValueError(
+                f"frame_order must be different segments in [0, {steps}), at least one; got "
+                f"{list(order)}"
+            )
+        return cls(order, len(order), may_stop=True, glances="taken")
+
+    @classmethod
+    def free(
+        cls,
+        steps: int,
+        n_decisions: int | None = None,
+        *,
+        name: str = "n_decisions",
+        begins: int | None = None,
+        glances: Glances = "all",
+    ) -> Self:
+        """Return the timeline of decisions that name the segments, or stop.
+
+        Args:
+            steps: T.
+            n_decisions: D, at most T; None for T.
+            name: What the message calls it.
+            begins: The segment that stands for the one taken last before any was; None for the
+                middle one.
+            glances: See `Timeline`.
+
+        Raises:
+            ValueError: If there are more decisions than segments.
+        """
+        most = steps if n_decisions is None else n_decisions
+        if most > steps:
+            raise ValueError(f"{name} must be in 1..{steps}, the segments of a video; got {most}")
+        first = steps // 2 if begins is None else begins
+        return cls(tuple(range(steps)), most, first, may_stop=True, glances=glances)
+
+    @classmethod
+    def once(cls) -> Self:
+        """Return the timeline of one decision about the whole video; the first segment is shown."""
+        return cls((0,), 1, glances="all")
+
     def segment(self, place: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the segments ``(N,)`` at places ``(N,)``; behind the last place, that."""
         order = np.asarray(self.order, dtype=np.int64)
@@ -70,67 +136,6 @@ class Timeline:
         """Return which of the skips leave nothing to come, ``(N, number of skips)``."""
         found: NDArray[np.bool_] = place[:, None] + np.asarray(self.skips) >= len(self.order)
         return found
-
-
-def in_order(steps: int, skips: Sequence[int] = ()) -> Timeline:
-    """Return the timeline of a video played from its first segment to its last.
-
-    Args:
-        steps: T.
-        skips: By how many segments a decision may go on instead of feeding one.
-    """
-    return Timeline(tuple(range(steps)), steps, may_stop=bool(skips), skips=tuple(skips))
-
-
-def given_order(frame_order: Sequence[int], steps: int) -> Timeline:
-    """Return the timeline of segments in an order of its own, which may stop before each.
-
-    Args:
-        frame_order: The segments.
-        steps: T.
-
-    Raises:
-        ValueError: If they are not different segments of a video.
-    """
-    order = tuple(frame_order)
-    if not order or len({*order}) < len(order) or not {*order} <= {*range(steps)}:
-        raise ValueError(
-            f"frame_order must be different segments in [0, {steps}), at least one; got "
-            f"{list(order)}"
-        )
-    return Timeline(order, len(order), may_stop=True, glances="taken")
-
-
-def free(
-    steps: int,
-    n_decisions: int | None = None,
-    *,
-    name: str = "n_decisions",
-    begins: int | None = None,
-    glances: Glances = "all",
-) -> Timeline:
-    """Return the timeline of decisions that name the segments, or stop.
-
-    Args:
-        steps: T.
-        n_decisions: D, at most T; None for T.
-        name: What the message calls it.
-        begins: The segment that stands for the one taken last before any was; None for the middle.
-        glances: See `Timeline`.
-
-    Raises:
-        ValueError: If there are more decisions than segments.
-    """
-    most = steps if n_decisions is None else n_decisions
-    if most > steps:
-        raise ValueError(f"{name} must be in 1..{steps}, the segments of a video; got {most}")
-    first = steps // 2 if begins is None else begins
-    return Timeline(tuple(range(steps)), most, first, may_stop=True, glances=glances)
-
-
-def once() -> Timeline:
-    """Return the timeline of one decision about the whole video; the first segment is shown."""
-    return Timeline((0,), 1, glances="all")
 
 
 def uniform_segments(k: int, steps: int) -> NDArray[np.int64]:

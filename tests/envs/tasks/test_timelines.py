@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from focusgym.envs import Timeline
-from focusgym.envs.tasks.timelines import free, given_order, in_order, once
 
 
 def test_a_timeline_has_a_segment_for_each_decision() -> None:
@@ -18,7 +17,7 @@ def test_a_timeline_has_a_segment_for_each_decision() -> None:
 
 
 def test_skips_go_on_and_may_leave_nothing() -> None:
-    timeline, place = in_order(5, (1, 2, 4)), np.array([0, 1, 3, 4])
+    timeline, place = Timeline.in_order(5, (1, 2, 4)), np.array([0, 1, 3, 4])
     ends = [[False] * 3, [False, False, True], [False, True, True], [True] * 3]
     assert timeline.skips_to_the_end(place).tolist() == ends
     assert timeline.is_over(place + 1, np.array([1, 1, 5, 2])).tolist() == [
@@ -27,21 +26,27 @@ def test_skips_go_on_and_may_leave_nothing() -> None:
         True,
         True,
     ]
-    assert (timeline.may_stop, in_order(5).may_stop) == (True, False)
-    assert in_order(5).skips_to_the_end(place).shape == (4, 0)
+    assert (timeline.may_stop, Timeline.in_order(5).may_stop) == (True, False)
+    assert Timeline.in_order(5).skips_to_the_end(place).shape == (4, 0)
 
 
 def test_kinds_of_timelines() -> None:
     """Each with its segments, most decisions, beginning, whether it may stop, and glances."""
-    found = [in_order(4), given_order([2, 0], 4), free(4), free(4, 3, begins=1), once()]
+    found = [
+        Timeline.in_order(4),
+        Timeline.given_order([2, 0], 4),
+        Timeline.free(4),
+        Timeline.free(4, 3, begins=1),
+        Timeline.once(),
+    ]
     assert [each.order for each in found] == [(0, 1, 2, 3), (2, 0), *[(0, 1, 2, 3)] * 2, (0,)]
     assert [each.n_decisions for each in found] == [4, 2, 4, 3, 1]
     assert [each.begins for each in found] == [0, 0, 2, 1, 0]
     assert [each.may_stop for each in found] == [False, True, True, True, False]
     assert [each.glances for each in found] == ["next", "taken", "all", "all", "all"]
     with pytest.raises(ValueError, match=r"frame_order must be different segments in \[0, 4\)"):
-        given_order([1, 1], 4)
+        Timeline.given_order([1, 1], 4)
     with pytest.raises(
         ValueError, match=r"n_jumps must be in 1..4, the segments of a video; got 5"
     ):
-        free(4, 5, name="n_jumps")
+        Timeline.free(4, 5, name="n_jumps")
