@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ..envs import EnvConfig, FeatureSource, FocusEngine, open_source
 from ..envs.tasks.observations import observation_space
@@ -69,7 +70,7 @@ def _of_agent(
     spaces = observation_space(config.observation, engine), task.space
     fingerprint, device = source.cache.fingerprint, files.device
     policy = read_sb3_policy(root / POLICY, *spaces, fingerprint, device)
-    how = {"precision": precision, "exits": decides.exits, "kept": root / POLICY}
+    how: dict[str, Any] = {"precision": precision, "exits": decides.exits, "kept": root / POLICY}
     return TaskRecognizer(policy, decides.id, **how, **keywords)
 
 

@@ -198,8 +198,8 @@ class SystemRecognizer(VideoRecognizer):
         """
         root, cache, f_c = Path(path).resolve(), self.cache, self.classifier
         if root.exists() and not (root.is_dir() and not any(root.iterdir())):
-            raise ValueError(f"{path} is not empty: give the name of a new folder")
-        with whole_folder(root, lambda e: BundleError(refusal(path, e)), replace=True) as folder:
+            raise ValueError(f"{root} is not empty: give the name of a new folder")
+        with whole_folder(root, lambda e: BundleError(refusal(root, e)), replace=True) as folder:
             decides = self._save_decider(folder / POLICY)  # first, for it may refuse
             (folder / CACHE).mkdir()
             write_bare_cache(cache, folder / CACHE)

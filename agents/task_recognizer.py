@@ -78,8 +78,8 @@ class TaskRecognizer(SystemRecognizer):
         self.config = asked
         self.exits = exits
         self._model, self._kept = model, kept
-        kept = {name: value for name, value in config.items() if name not in _LEFT_OUT}
-        self._environment = env_id, kept
+        named = {name: value for name, value in config.items() if name not in _LEFT_OUT}
+        self._environment = env_id, named
 
     @property
     def can_stop(self) -> bool:
