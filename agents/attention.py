@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..envs import FeatureSource, Source
-from ..recognizer import FitConfig, Fitted, count_gmacs
+from ..recognizer import ExitRule, FitConfig, Fitted, count_gmacs
 from ..recognizer.policies.attention import AttentionPolicy
 from .gradient import PolicyOnFeatures, train_on_features
 from .reading import read_segments
@@ -66,13 +66,19 @@ def train_attention(
 
 
 @torch.no_grad()
-def read_attention(source: Source, videos: NDArray[np.int64], policy: AttentionPolicy) -> TaskTrace:
+def read_attention(
+    source: Source,
+    videos: NDArray[np.int64],
+    policy: AttentionPolicy,
+    exits: ExitRule | None = None,
+) -> TaskTrace:
     """Glance at all segments of every video, then read those that a policy names.
 
     Args:
         source: Features and classifier.
         videos: ``(B,)`` rows of the source.
         policy: In evaluation mode.
+        exits: When a video stops before; see `read_segments`.
     """
     named = []
     for start in range(0, len(videos), N_ENVS):
@@ -80,7 +86,8 @@ def read_attention(source: Source, videos: NDArray[np.int64], policy: AttentionP
         glance = source.glances(some, np.ones((len(some), source.cache.steps), dtype=bool))
         named.append(policy(glance).argmax(dim=-1).cpu().numpy())
     segments = np.concatenate(named)  # (B, D)
-    return read_segments(source, videos, segments, plan_gmacs=attention_gmacs(policy))
+    gmacs = attention_gmacs(policy)
+    return read_segments(source, videos, segments, exits=exits, plan_gmacs=gmacs)
 
 
 def attention_gmacs(policy: AttentionPolicy) -> float:

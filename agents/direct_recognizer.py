@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..envs import FeatureSource, PixelSource
+from ..recognizer import ExitRule
 from .looks import Looks
-from .system_files import Played
+from .system_files import PlayedAlone
 from .system_recognizer import SystemRecognizer
-from .systems.system import DirectSystem
+from .systems.system import DirectSystem, Reader
 
 
 class DirectRecognizer(SystemRecognizer):
@@ -27,6 +29,8 @@ class DirectRecognizer(SystemRecognizer):
         kept: Path | None,
         *,
         precision: str = "float32",
+        exits: ExitRule | None = None,
+        reader: Reader | None = None,
     ) -> None:
         """Read the encoders, and what the system has learned.
 
@@ -38,21 +42,32 @@ class DirectRecognizer(SystemRecognizer):
             seed: Of its training.
             kept: Folder of what it has learned; trained anew where that is missing.
             precision: In which the encoders compute: ``float32``, ``bfloat16`` or ``float16``.
+            exits: When a video stops before the system ends it; None for never.
+            reader: What ``system.reader`` gave of all this, where it was asked before; None to ask
+                it here.
 
         Raises:
-            ValueError: If the setting or the precision is none.
+            ValueError: If the setting or the precision is none, or the system cannot have such
+                exits.
             BundleError, CacheError: If an encoder or what was learned cannot be read.
         """
         super().__init__(source.cache, source.classifier, precision=precision)
-        self._reader = system.reader(source, setting, seed, kept)
+        self._reader = reader or system.reader(source, setting, seed, kept)
         self._system, self._kept = system, kept
-        self._played = Played(known_as, setting, seed)
+        self._played = PlayedAlone(known_as, setting, seed)
+        self.exits = exits
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether the system takes exits."""
+        return self._system.takes_exits
 
     def play(self, source: PixelSource) -> Looks:
         """Read the segments of all videos of a source once."""
-        return self._reader(source, np.arange(len(source.running)))
+        exits = {"exits": self.exits} if self.can_stop else {}
+        return self._reader(source, np.arange(len(source.running)), **exits)
 
-    def _save_decider(self, folder: Path) -> Played:
+    def _save_decider(self, folder: Path) -> PlayedAlone:
         if self._system.reads_features:
             raise ValueError(
                 f"{self._system.name} asks the features of its cache what to read: recognize with "
@@ -60,4 +75,4 @@ class DirectRecognizer(SystemRecognizer):
             )
         if self._kept is not None and self._system.keeps:
             shutil.copytree(self._kept, folder)
-        return self._played
+        return replace(self._played, exits=self.exits)

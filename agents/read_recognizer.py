@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ..envs import EnvConfig, FeatureSource, FocusEngine, open_source
 from ..envs.tasks.observations import observation_space
 from ..envs.tasks.registry import config_of, make_task
-from ..recognizer import FocusgymError
+from ..recognizer import FocusgymError, autocast_dtype
 from .direct_recognizer import DirectRecognizer
 from .saved_policy import read_sb3_policy
-from .system_files import CACHE, CLASSIFIER, POLICY, Played, PlayedIn, damaged, read_description
+from .system_files import (
+    CACHE,
+    CLASSIFIER,
+    POLICY,
+    PlayedAlone,
+    PlayedIn,
+    damaged,
+    read_description,
+)
 from .system_recognizer import SystemRecognizer
 from .systems.registry import find_system
 from .systems.system import DirectSystem
@@ -33,6 +42,7 @@ def read_system_recognizer(
         CacheError: If what the folder says of the cache is damaged.
         ValueError: If the precision is unknown.
     """
+    autocast_dtype(precision)  # refused here if it is unknown
     root = Path(path)
     entry = read_description(root)
     config = EnvConfig(root / CACHE, root / CLASSIFIER, group=entry.groups, device=device)
@@ -60,11 +70,12 @@ def _of_agent(
     spaces = observation_space(config.observation, engine), task.space
     fingerprint, device = source.cache.fingerprint, files.device
     policy = read_sb3_policy(root / POLICY, *spaces, fingerprint, device)
-    return TaskRecognizer(policy, decides.id, precision=precision, exits=decides.exits, **keywords)
+    how: dict[str, Any] = {"precision": precision, "exits": decides.exits, "kept": root / POLICY}
+    return TaskRecognizer(policy, decides.id, **how, **keywords)
 
 
 def _of_system(
-    root: Path, decides: Played, source: FeatureSource, precision: str
+    root: Path, decides: PlayedAlone, source: FeatureSource, precision: str
 ) -> DirectRecognizer:
     system, kept = find_system(decides.system, trusted=False), root / POLICY
     if not isinstance(system, DirectSystem):
@@ -72,4 +83,4 @@ def _of_system(
     if system.keeps and not (kept / "bundle.json").is_file():
         raise ValueError(f"what {decides.system} has learned is missing")
     how = (decides.system, source, decides.setting, decides.seed)
-    return DirectRecognizer(system, *how, kept, precision=precision)
+    return DirectRecognizer(system, *how, kept, precision=precision, exits=decides.exits)

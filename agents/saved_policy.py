@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ def write_sb3_policy(
         policy = read_sb3_policy(path, *spaces, cache_fingerprint)
     except BundleError as error:
         raise ValueError(f"the policy cannot be kept as a safe file: {error}") from error
-    seen = spaces[0].sample()
+    space = copy.deepcopy(spaces[0])
+    space.seed(0)  # the same observation every time, and without a draw of the model's own
+    seen = space.sample()
     expected, got = (each.predict(seen, deterministic=True)[0] for each in (model, policy))
     if not np.allclose(expected, got, atol=1e-5):
         raise ValueError(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..recognizer import BundleError, ExitRule, in_words
 from ..recognizer.files.documents import read_json
 from ..recognizer.files.regular import file_digest
 from ..recognizer.files.typed import typed
+from ..recognizer.files.whole import write_whole
 
 NAME = "system.json"
 CACHE, CLASSIFIER, POLICY = "cache", "classifier", "policy"  # folders in it
@@ -32,18 +36,20 @@ class PlayedIn:
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedAlone:
     """A system without an environment.
 
     Attributes:
         system: Its name; see `find_system`.
         setting: Its setting.
         seed: Of its training.
+        exits: When a video stops before the system ends it; None for never.
     """
 
     system: str
     setting: float
     seed: int
+    exits: ExitRule | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class SystemFolder:
         files: SHA-256 of every other file, by its name from the folder, with slashes.
     """
 
-    decides: PlayedIn | Played
+    decides: PlayedIn | PlayedAlone
     groups: tuple[str, ...]
     files: dict[str, str]
 
@@ -66,10 +72,34 @@ def is_system_folder(path: Path) -> bool:
     return (path / NAME).is_file()
 
 
-def write_description(root: Path, decides: PlayedIn | Played, groups: tuple[str, ...]) -> None:
+def plain(name: str, value: Any) -> Any:
+    """Return the value of a keyword as JSON has it.
+
+    Args:
+        name: Of the keyword, for the message.
+        value: A number, a text, a sequence or a mapping of them, of Python or of NumPy.
+
+    Raises:
+        ValueError: If there is something else in it.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: plain(name, each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [plain(name, each) for each in value]
+    raise ValueError(
+        f"expected keywords of the environment that are numbers, texts or lists of them; got "
+        f"{name} = {value!r:.80}, which no safe file holds"
+    )
+
+
+def write_description(root: Path, decides: PlayedIn | PlayedAlone, groups: tuple[str, ...]) -> None:
     """Write ``system.json`` beside the other files, which are all there."""
     entry = SystemFolder(decides, groups, _digests(root))
-    (root / NAME).write_text(json.dumps(asdict(entry), indent=2))
+    write_whole(root / NAME, json.dumps(asdict(entry), indent=2))
 
 
 def read_description(root: Path) -> SystemFolder:

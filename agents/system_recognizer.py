@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +19,7 @@ from ..envs.engine.source import cached_cost
 from ..envs.records.record import shown_options
 from ..feature_cache import CacheError, Clip, FeatureCache, write_bare_cache
 from ..recognizer import (
+    BundleError,
     Classifier,
     FrameCost,
     PredictionError,
@@ -29,9 +30,11 @@ from ..recognizer import (
     encoder_gmacs,
 )
 from ..recognizer.files.bundle import write_bundle
+from ..recognizer.files.disks import refusal
+from ..recognizer.files.whole import whole_folder
 from ..recognizer.pipeline.checks import check_finite
 from .looks import Looks
-from .system_files import CACHE, CLASSIFIER, POLICY, Played, PlayedIn, write_description
+from .system_files import CACHE, CLASSIFIER, POLICY, PlayedAlone, PlayedIn, write_description
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -92,7 +95,7 @@ class SystemRecognizer(VideoRecognizer):
         """Decide in all videos of a source once."""
 
     @abstractmethod
-    def _save_decider(self, folder: Path) -> PlayedIn | Played:
+    def _save_decider(self, folder: Path) -> PlayedIn | PlayedAlone:
         """Write what decides as a bundle, if it has learned anything; return what else it is."""
 
     @property
@@ -184,24 +187,41 @@ class SystemRecognizer(VideoRecognizer):
         safetensors, ``.npy`` and JSON.
 
         Args:
-            path: A new folder, or an empty one; its parent must exist.
+            path: A new folder, or an empty one. It appears when it is complete.
             cache_fingerprint: Of no use: it is that of the cache.
             metrics: Numbers that were measured on it, kept with f_C.
 
         Raises:
             ValueError: If the folder is not empty, or what decides cannot be kept as a safe file.
-            BundleError, CacheError: If an encoder cannot be read, or was changed.
+            BundleError, CacheError: If an encoder cannot be read, or was changed; BundleError also
+                if the folder cannot be written.
         """
-        root, cache, f_c = Path(path), self.cache, self.classifier
-        root.mkdir(exist_ok=True)
-        if any(root.iterdir()):
+        root, cache, f_c = Path(path).resolve(), self.cache, self.classifier
+        if root.exists() and not (root.is_dir() and not any(root.iterdir())):
             raise ValueError(f"{root} is not empty: give the name of a new folder")
-        (root / CACHE).mkdir()
-        write_bare_cache(cache, root / CACHE)
-        of_f_c = (f_c.config, f_c, cache.fingerprint, metrics)
-        write_bundle(root / CLASSIFIER, "classifier", *of_f_c)
-        decides = self._save_decider(root / POLICY)
-        write_description(root, decides, tuple(each.group.name for each in cache.opened))
+        with whole_folder(root, lambda e: BundleError(refusal(root, e)), replace=True) as folder:
+            decides = self._save_decider(folder / POLICY)  # first, for it may refuse
+            (folder / CACHE).mkdir()
+            write_bare_cache(cache, folder / CACHE)
+            of_f_c = (f_c.config, f_c, cache.fingerprint, metrics)
+            write_bundle(folder / CLASSIFIER, "classifier", *of_f_c)
+            write_description(folder, decides, tuple(each.group.name for each in cache.opened))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Change nothing: the encoders belong to the cache, and would not be changed with f_C.
+
+        Raises:
+            ValueError: If something would change.
+        """
+        like = torch.empty(0, device=self.device)
+        changed = fn(like)
+        if (changed.device, changed.dtype) != (like.device, like.dtype):
+            raise ValueError(
+                f"the networks of a system stay in {like.dtype} on {like.device}, where its cache "
+                f"was opened; asked for {changed.dtype} on {changed.device}: open it again with "
+                "another device or precision"
+            )
+        return self
 
     def look(self, frames: Tensor) -> SystemRecognition:
         """Recognize videos, and tell of every look.

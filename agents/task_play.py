@@ -130,7 +130,12 @@ def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def trace_source(
-    model: Predictor, config: EnvConfig, source: Source, videos: NDArray[np.int64]
+    model: Predictor,
+    config: EnvConfig,
+    source: Source,
+    videos: NDArray[np.int64],
+    *,
+    exits: ExitRule | None = None,
 ) -> TaskTrace:
     """Let a model play videos of any source once, by the rules of an environment.
 
@@ -141,13 +146,14 @@ def trace_source(
         config: Keywords of the environment; the source has the files, and these are not opened.
         source: Features and classifier, of a cache or of pixels.
         videos: ``(B,)`` different rows of the source.
+        exits: When a video stops before its episode ends, see `play_rules`; None for never.
 
     Raises:
         ValueError: If the keywords do not fit the source.
         CacheError: If features are not finite.
     """
     parts = [
-        vars(play_rules(model, config, source, videos[start : start + N_ENVS]))
+        vars(play_rules(model, config, source, videos[start : start + N_ENVS], exits=exits))
         for start in range(0, len(videos), N_ENVS)
     ]
     looks = _joined(parts)

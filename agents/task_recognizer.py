@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -14,7 +15,7 @@ from ..feature_cache import FeatureCache
 from ..recognizer import ExitRule, read_classifier
 from .looks import Looks
 from .saved_policy import write_sb3_policy
-from .system_files import PlayedIn
+from .system_files import PlayedIn, plain
 from .system_recognizer import SystemRecognizer
 from .task_play import Predictor, play_rules
 
@@ -35,8 +36,6 @@ class TaskRecognizer(SystemRecognizer):
         config: The keywords of the environment.
     """
 
-    can_stop: ClassVar[bool] = True
-
     def __init__(
         self,
         model: Predictor,
@@ -44,6 +43,7 @@ class TaskRecognizer(SystemRecognizer):
         *,
         precision: str = "float32",
         exits: ExitRule | None = None,
+        kept: Path | None = None,
         **config: Any,
     ) -> None:
         """Read encoders and classifier.
@@ -54,6 +54,8 @@ class TaskRecognizer(SystemRecognizer):
             env_id: Such as ``focusgym/Exit-v0``.
             precision: In which the encoders compute: ``float32``, ``bfloat16`` or ``float16``.
             exits: When a video stops before the agent ends it, see `play_rules`; None for never.
+            kept: Folder that the model was read from, which `save` copies; None if it is one of
+                Stable-Baselines3.
             **config: Keywords of the environment that the model was trained with.
 
         Raises:
@@ -71,18 +73,18 @@ class TaskRecognizer(SystemRecognizer):
                 "agent reads features from the cache: train it with another one to use it on pixels"
             )
         cache = FeatureCache.open(asked.cache, asked.group, asked.device, asked.videos_root)
-        if exits is not None and exits.steps != cache.steps:
-            raise ValueError(
-                f"expected exits of {cache.steps} segments, as the cache's videos; got "
-                f"{exits.steps}: solve the rule on this cache"
-            )
         classifier = read_classifier(asked.classifier, cache.fingerprint, cache.root)
         super().__init__(cache, classifier, precision=precision)
         self.config = asked
         self.exits = exits
-        self._model = model
-        kept = {name: value for name, value in config.items() if name not in _LEFT_OUT}
-        self._environment = env_id, kept
+        self._model, self._kept = model, kept
+        named = {name: value for name, value in config.items() if name not in _LEFT_OUT}
+        self._environment = env_id, named
+
+    @property
+    def can_stop(self) -> bool:
+        """Always: after a decision about one segment."""
+        return True
 
     def play(self, source: PixelSource) -> Looks:
         """Let the agent decide in all videos of a source once, by the rules of its environment."""
@@ -90,12 +92,17 @@ class TaskRecognizer(SystemRecognizer):
         return play_rules(self._model, self.config, source, videos, exits=self.exits)
 
     def _save_decider(self, folder: Path) -> PlayedIn:
+        env_id, keywords = self._environment
+        entry = PlayedIn(
+            env_id, {name: plain(name, value) for name, value in keywords.items()}, self.exits
+        )
+        if self._kept is not None:
+            shutil.copytree(self._kept, folder)
+            return entry
         if not isinstance(self._model, BaseAlgorithm):
             raise ValueError(
                 "expected a model of Stable-Baselines3, whose policy is built again from its "
-                f"keywords; got {type(self._model).__name__}: a folder that was written once can "
-                "be copied"
+                f"keywords; got {type(self._model).__name__}: give the model itself"
             )
         write_sb3_policy(folder, self._model, self.cache.fingerprint)
-        env_id, keywords = self._environment
-        return PlayedIn(env_id, keywords, self.exits)
+        return entry

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, FocusEngine, Source
-from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
+from ...recognizer import ExitRule, FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ...recognizer.files.typed import typed
 from ..clips import read_clips, train_clips
 from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_option
@@ -75,7 +75,7 @@ class ClipByGradient(PlacesByGradient[Policy]):
 class OnePlace(DirectSystem):
     """A place for a whole video that depends on nothing that is seen in it.
 
-    Its setting means nothing. On pixels a random one is another than on the cache.
+    Its setting means nothing.
 
     Attributes:
         agent: Gives who names it, from the cache with f_C and a seed: what it names in the first
@@ -83,6 +83,7 @@ class OnePlace(DirectSystem):
     """
 
     knob: ClassVar[str] = "setting"
+    takes_exits: ClassVar[bool] = True
 
     agent: Callable[[FeatureSource, int], Agent] = field(kw_only=True)
 
@@ -92,17 +93,22 @@ class OnePlace(DirectSystem):
         """Return what looks there."""
         agent, engine = self.agent(source, seed), FocusEngine(source)
 
-        def read(of: Source, videos: NDArray[np.int64]) -> TaskTrace:
+        def read(of: Source, videos: NDArray[np.int64], exits: ExitRule | None = None) -> TaskTrace:
             options = agent.plan(engine, videos).options[:, 0]
-            return read_segments(of, videos, range(source.cache.steps), options)
+            return read_segments(of, videos, range(source.cache.steps), options, exits=exits)
 
         return read
 
 
 class RandomPlace(OnePlace):
-    """A place that a seed changes."""
+    """A random place, by a seed and the place of a video among those that are read together.
+
+    On pixels these are the videos of a batch, so that a video is looked at elsewhere than on a
+    cache, and elsewhere again in another place of its batch.
+    """
 
     learns: ClassVar[bool] = True
+    random_places: ClassVar[bool] = True
 
 
 class BestPlace(OnePlace):

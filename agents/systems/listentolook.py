@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...envs import FeatureSource, Source
-from ...recognizer import FitConfig, Fitted
+from ...recognizer import ExitRule, FitConfig, Fitted
 from ...recognizer.policies.attention import AttentionPolicy, AttentionPolicyConfig
 from ..attention import read_attention, train_attention
 from ..task_play import TaskTrace
@@ -33,6 +33,7 @@ class AttentionSystem(SegmentsByGradient[AttentionPolicy]):
 
     stage: ClassVar[int] = 26
     whole_segments: ClassVar[bool] = True
+    takes_exits: ClassVar[bool] = True
     network = AttentionPolicy
     sizes_of = AttentionPolicyConfig
 
@@ -62,9 +63,15 @@ class AttentionSystem(SegmentsByGradient[AttentionPolicy]):
         """Train π in place."""
         return train_attention(source, policy, how, seed, checkpoint)
 
-    def read(self, source: Source, videos: NDArray[np.int64], policy: AttentionPolicy) -> TaskTrace:
+    def read(
+        self,
+        source: Source,
+        videos: NDArray[np.int64],
+        policy: AttentionPolicy,
+        exits: ExitRule | None = None,
+    ) -> TaskTrace:
         """Read the segments that π names."""
-        return read_attention(source, videos, policy)
+        return read_attention(source, videos, policy, exits)
 
 
 LISTENTOLOOK = AttentionSystem(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...envs import FeatureSource, ResolutionConfig, Source
 from ...envs.config import check_integer
-from ...recognizer import FitConfig, Fitted, count_gmacs
+from ...recognizer import ExitRule, FitConfig, Fitted, count_gmacs
 from ...recognizer.afnet.gates import select
 from ...recognizer.stages.stage import sequence_losses
 from ..gradient import PolicyOnFeatures, train_on_features
@@ -180,6 +180,7 @@ class GatesByGumbel(SegmentsByGradient[Gate]):
     """
 
     stage: ClassVar[int] = 24
+    takes_exits: ClassVar[bool] = True
     network = Gate
     sizes_of = GateConfig
 
@@ -202,13 +203,19 @@ class GatesByGumbel(SegmentsByGradient[Gate]):
         stage = GateOnFeatures(source, policy, how.batch_size)
         return train_on_features(stage, how, seed, checkpoint, draws=True)
 
-    def read(self, source: Source, videos: NDArray[np.int64], policy: Gate) -> TaskTrace:
+    def read(
+        self,
+        source: Source,
+        videos: NDArray[np.int64],
+        policy: Gate,
+        exits: ExitRule | None = None,
+    ) -> TaskTrace:
         """Read every segment as the gate says, by the rules of ``focusgym/Resolution-v0``."""
         weights, sizes = policy.margin.weight, policy.config
         glance, state = (weights.new_zeros(1, n) for n in (sizes.glance_channels, sizes.state))
         gate_gmacs = count_gmacs(lambda: policy(glance, state))
         config = ResolutionConfig(source.cache.root, "", policy_gmacs=gate_gmacs, **_TASK)
-        return trace_source(policy, config, source, videos)
+        return trace_source(policy, config, source, videos, exits=exits)
 
 
 LITE_EVAL = PricedSystem(

@@ -9,16 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...envs import FeatureSource, Source, uniform_segments
+from ...envs import FeatureSource, uniform_segments
 from ...envs.config import check_integer
 from ..reading import read_segments
 from ..task_play import TaskTrace
 from .order import Order
 
-Reader = Callable[[Source, NDArray[np.int64]], TaskTrace]
+# Of a source, rows of it (B,), and `exits` by name where the system takes them.
+Reader = Callable[..., TaskTrace]
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ class System(ABC):
     knob: ClassVar[str]  # what a setting is, in a word
     learns: ClassVar[bool] = False  # whether a seed changes it
     whole_segments: ClassVar[bool] = False  # whether a setting is a share, rounded to whole ones
+    random_places: ClassVar[bool] = False  # whether it looks elsewhere on pixels than on a cache
 
     name: str
     about: str
@@ -134,6 +133,7 @@ class DirectSystem(System):
 
     keeps: ClassVar[bool] = False  # whether it writes what it has trained, see `reader`
     reads_features: ClassVar[bool] = False  # whether `reader` does, of a cache, without training
+    takes_exits: ClassVar[bool] = False  # whether what it gives stops videos by a rule of exits
 
     def check_setting(self, steps: int, setting: float) -> None:
         """Check a setting before anything is trained.
@@ -160,7 +160,9 @@ class DirectSystem(System):
                 that goes on where it was interrupted. None keeps nothing.
 
         Returns:
-            A function of a source, of the same cache or of pixels, and of rows of it ``(B,)``.
+            A function of a source, of the same cache or of pixels, and of rows of it ``(B,)``;
+            where the system ``takes_exits``, also of ``exits``, an `ExitRule` by which a video
+            stops before its end, or None.
         """
 
 
@@ -173,6 +175,7 @@ class FixedSystem(DirectSystem):
 
     knob: ClassVar[str] = "share"
     whole_segments: ClassVar[bool] = True
+    takes_exits: ClassVar[bool] = True
 
     def check_setting(self, steps: int, setting: float) -> None:
         """Refuse a share that is none."""
@@ -183,6 +186,17 @@ class FixedSystem(DirectSystem):
     ) -> Reader:
         """Return what reads the segments of every video."""
         return partial(read_segments, segments=self.segments(source.cache.steps, setting))
+
+    def reads_everything(self, setting: float) -> bool:
+        """Say whether f_C is fed the glance vector and the look of every segment.
+
+        `AdaptiveRecognizer` without a policy does that where there is one option, so that a run may
+        be written as its bundle, for streams.
+
+        Args:
+            setting: The share.
+        """
+        return self.classifier.reuse_glance and setting == 1
 
     def segments(self, steps: int, setting: float) -> tuple[int, ...]:
         """Return the segments that are read, in order.

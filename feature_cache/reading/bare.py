@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...recognizer import write_bundle
+from ...recognizer.files.whole import whole_file, write_whole
 from .arrays import ENCODERS, open_arrays
 from .store import FeatureCache
 from .tables import COLUMNS, tables_digest
@@ -40,9 +41,10 @@ def write_bare_cache(cache: FeatureCache, folder: Path) -> None:
     table = pd.DataFrame(columns=COLUMNS)
     manifest["tables"] = tables_digest(manifest, table)
     for name, array in open_arrays(cache.root, cache.manifest, names, cache.n_videos).items():
-        np.save(folder / f"{name}.npy", np.empty((0, *array.shape[1:]), array.dtype))
-    table.to_csv(folder / "videos.csv", index=False)
+        with whole_file(folder / f"{name}.npy") as beside, beside.open("wb") as file:
+            np.save(file, np.empty((0, *array.shape[1:]), array.dtype))
+    write_whole(folder / "videos.csv", table.to_csv(index=False))
     (folder / ENCODERS).mkdir()
     for name, encoder in encoders.items():
         write_bundle(folder / ENCODERS / name, "encoder", encoder.config, encoder)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    write_whole(folder / "manifest.json", json.dumps(manifest, indent=2))

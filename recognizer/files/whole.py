@@ -1,11 +1,13 @@
-"""Files that appear whole: written beside, put on disk, renamed."""
+"""Files and folders that appear whole: written beside, put on disk, renamed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 
 @contextmanager
@@ -37,6 +39,44 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a text file in UTF-8, or bytes, that appears complete or not at all."""
     with whole_file(path) as beside:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_folder(
+    path: Path, refused: Callable[[OSError], Exception], *, replace: bool = False
+) -> Iterator[Path]:
+    """Give a new, empty folder, which becomes ``path`` at the end of the block.
+
+    An error in the block leaves what was there before, and nothing else.
+
+    Args:
+        path: The folder; those above it are made if needed.
+        refused: Returns what is raised where it cannot be made, of the reason.
+        replace: Whether a ``path`` that is there is replaced.
+
+    Yields:
+        The folder, beside ``path``.
+    """
+    beside = path.with_name(f"{path.name}.partial-{token_hex(4)}")
+    try:
+        beside.mkdir(parents=True)
+    except OSError as error:
+        raise refused(error) from error
+    try:
+        yield beside
+        # Renamed before it is deleted: what is half deleted is never taken for complete.
+        replaced = path.with_name(f"{path.name}.replaced")
+        try:
+            if replace:
+                shutil.rmtree(replaced, ignore_errors=True)
+                if path.exists():
+                    path.rename(replaced)
+            beside.rename(path)
+        except OSError as error:
+            raise refused(error) from error
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -117,11 +117,6 @@ class AdaptiveRecognizer(Recognizer):
         if frames is not None:
             check_clips("f_G", glance_encoder, len(frames.glanced))
             check_clips("f_L", local_encoder, frames.segment_frames)
-        if frames is not None and exits is not None and exits.steps != frames.steps:
-            raise ValueError(
-                f"the exits are for videos of {exits.steps} frames, {frames.steps} are read: solve "
-                "them for as many"
-            )
         self.policy = policy
         self.places = places
         self.feature_dtype = feature_dtype

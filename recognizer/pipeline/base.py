@@ -36,14 +36,11 @@ class VideoRecognizer(nn.Module, ABC):
             is not known, and a segment is then one frame.
         classes: Names of the C classes; empty if they are not known.
         precision: In which the encoders compute.
-        exits: When a video stops; None if never before its end.
-        can_stop: Whether there may be `exits`.
         has_boxes: Whether it looks at boxes in frames, and says at which.
         glances: How many predictions come before the first look.
         in_turn: Whether only an exit leaves segments out.
     """
 
-    can_stop: ClassVar[bool] = False
     has_boxes: ClassVar[bool] = False
     glances: ClassVar[int] = 0
     in_turn: ClassVar[bool] = True
@@ -60,7 +57,8 @@ class VideoRecognizer(nn.Module, ABC):
         """Take what is no network.
 
         Raises:
-            ValueError: If names are not as many as classes, or the precision is unknown.
+            ValueError: If names are not as many as classes, the precision is unknown, or it cannot
+                have such exits.
         """
         super().__init__()
         if classes and len(classes) != n_classes:
@@ -73,7 +71,9 @@ class VideoRecognizer(nn.Module, ABC):
         self.frames = None if frames is None else frames.for_any_size()
         self.classes = tuple(classes)
         self.precision = precision
-        self.exits = exits
+        self._exits: ExitRule | None = None
+        if exits is not None:
+            self.exits = exits
 
     @abstractmethod
     def forward(self, frames: Tensor) -> Recognition:
@@ -121,6 +121,36 @@ class VideoRecognizer(nn.Module, ABC):
             TypeError: If keys are missing or unknown.
             ValueError: If a value is wrong.
         """
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether there may be `exits`."""
+        return False
+
+    @property
+    def exits(self) -> ExitRule | None:
+        """When a video stops; None if never before its end.
+
+        Raises:
+            ValueError: If it is set where videos cannot stop, or for another number of predictions
+                than a video has.
+        """
+        return self._exits
+
+    @exits.setter
+    def exits(self, rule: ExitRule | None) -> None:
+        if rule is not None and not self.can_stop:
+            raise ValueError(
+                "this recognizer cannot stop a video before its end, and exits would change "
+                "nothing: leave them out"
+            )
+        n = self.predictions
+        if rule is not None and n and rule.steps != n:
+            raise ValueError(
+                f"expected exits of {n} steps, one for each prediction of a video; got "
+                f"{rule.steps}: solve the rule for as many"
+            )
+        self._exits = rule
 
     @property
     def obstacle(self) -> str | None:
@@ -210,10 +240,16 @@ class VideoRecognizer(nn.Module, ABC):
             metrics: Numbers that were measured on the recognizer, by name.
 
         Raises:
-            ValueError: If it is fused, no name finds its class again, or it is not known how frames
-                are prepared.
+            ValueError: If it is fused, no name finds its class again, what it is built from has a
+                field ``recognizer``, or it is not known how frames are prepared.
         """
-        config = {"recognizer": name_of(type(self)), **asdict(self.describe())}
+        described = asdict(self.describe())
+        if "recognizer" in described:
+            raise ValueError(
+                "expected what `describe` returns without a field 'recognizer', which says what "
+                f"kind it is; got {described['recognizer']!r:.80}: give the field another name"
+            )
+        config = {"recognizer": name_of(type(self)), **described}
         if self.is_fused:
             raise ValueError(
                 "expected networks as they were built or trained; got fused ones: save the "

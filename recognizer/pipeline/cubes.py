@@ -84,7 +84,7 @@ class CubeRecognizer(Recognizer):
             frames=frames,
             classes=classes,
             precision=precision,
-            exits=exits,
+            exits=None,
         )
         there, expected = (frames.frame_px, frames.steps), (cubes.frame_px, cubes.steps)
         if there != expected or frames.segment_frames != 1 or frames.order != "video":
@@ -98,11 +98,6 @@ class CubeRecognizer(Recognizer):
                 f"the policy is for a glance at {policy.config.steps} frames, and the cubes are of "
                 f"{cubes.steps}: glance at no more frames than there are"
             )
-        if exits is not None and exits.steps != n_cubes + 1:
-            raise ValueError(
-                f"the exits are for {exits.steps} predictions, and {n_cubes} cubes give "
-                f"{n_cubes + 1}, the first after the glance: solve them for as many"
-            )
         sizes = classifier.config
         if not sizes.reuse_glance or (sizes.aggregation == "max_pool" and sizes.steps <= n_cubes):
             raise ValueError(
@@ -112,6 +107,7 @@ class CubeRecognizer(Recognizer):
         check_clips("f_G", glance_encoder, policy.config.steps)
         check_clips("f_L", local_encoder, cubes.frames)
         self.policy = policy
+        self.exits = exits  # as many as the policy's cubes, and one
         self.cubes = self.places = cubes
         self._cost: Cost | None = None
         self.eval()

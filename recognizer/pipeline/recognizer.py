@@ -36,7 +36,6 @@ class Recognizer(VideoRecognizer):
         places: Where f_L may be run.
     """
 
-    can_stop: ClassVar[bool] = True
     has_boxes: ClassVar[bool] = True
 
     policy: nn.Module | None
@@ -57,7 +56,7 @@ class Recognizer(VideoRecognizer):
 
         Raises:
             ValueError: If names are not as many as classes, the classifier is for other encoders,
-                or the precision is unknown.
+                the precision is unknown, or the exits are for another number of predictions.
         """
         super().__init__(
             classifier.config.n_classes,
@@ -70,6 +69,11 @@ class Recognizer(VideoRecognizer):
         self.glance_encoder = glance_encoder
         self.local_encoder = local_encoder
         self.classifier = classifier
+
+    @property
+    def can_stop(self) -> bool:
+        """Always: it predicts after every look."""
+        return True
 
     @property
     @abstractmethod

@@ -75,7 +75,8 @@ class SystemRun:
 
         Args:
             split: Of the cache.
-            pixels: Whether the video files are read too, and the predictions compared.
+            pixels: Whether the video files are read too, and the predictions compared; not of a
+                system of random places, which looks elsewhere on them.
 
         Raises:
             VideoError: If a video is gone, another one, or cannot be read.
@@ -83,6 +84,7 @@ class SystemRun:
         cache = self.source.cache
         videos = cache.split(split)
         trace = self.watch(videos)
+        pixels = pixels and not self.system.random_places
         row: dict[str, Any] = system_results(self.name, trace, cache)["test"]
         if pixels:
             logits = torch.cat(list(self._on_pixels(videos)))
@@ -127,7 +129,8 @@ class SystemRun:
             env_id, keywords = self.environment
             return TaskRecognizer(self.model, env_id, **keywords, precision=precision)
         assert isinstance(self.system, DirectSystem)
-        return DirectRecognizer(self.system, source=self.source, **self.played, precision=precision)
+        how: dict[str, Any] = {"precision": precision, "reader": self.reader}
+        return DirectRecognizer(self.system, source=self.source, **self.played, **how)
 
     def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""

@@ -6,15 +6,14 @@ of `run_folder`.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 
 from ...recognizer import FocusgymError
 from ...recognizer.files.disks import refusal
 from ...recognizer.files.locks import locked
+from ...recognizer.files.whole import whole_folder
 
 LOCK = ".lock"
 
@@ -66,26 +65,9 @@ def whole(out: Path, *, replace: bool = False, called: Path | None = None) -> It
     Raises:
         OutputError: If it cannot be made.
     """
-    beside = out.with_name(f"{out.name}.partial-{token_hex(4)}")
-    try:
-        beside.mkdir(parents=True)
-    except OSError as error:
-        raise _cannot_write(called or out, error) from error
-    try:
+    place = called or out
+    with whole_folder(out, lambda error: _cannot_write(place, error), replace=replace) as beside:
         yield beside
-        # Renamed before it is deleted: what is half deleted is never taken for complete.
-        replaced = out.with_name(f"{out.name}.replaced")
-        try:
-            if replace:
-                shutil.rmtree(replaced, ignore_errors=True)
-                if out.exists():
-                    out.rename(replaced)
-            beside.rename(out)
-        except OSError as error:
-            raise _cannot_write(called or out, error) from error
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _cannot_write(out: Path, error: Exception) -> OutputError:

@@ -95,8 +95,9 @@ def annotate(video: Path, out: Path, steps: Sequence[Step], frames: FrameConfig)
         out: The new file; it appears when it is complete.
         steps: The T decisions, each with ``frame`` (index in the file; None for the glance),
             ``box_px`` in the prepared frame (None where it was skipped), ``class`` and
-            ``probability`` so far, and ``gmacs`` so far; these three are of the order in which the
-            frames were read. Of cubes also ``cube``: the number of the cube in that order, from 1.
+            ``probability`` so far (both None where nothing was predicted yet), and ``gmacs`` so
+            far; these three are of the order in which the frames were read. Of cubes also ``cube``:
+            the number of the cube in that order, from 1.
         frames: How frames were prepared.
 
     Raises:
@@ -191,20 +192,22 @@ def _draw_band(done: Sequence[Step], width: int) -> NDArray[np.uint8]:
     font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
     image = Image.new("RGB", (width, 2 * (3 * size // 2)), BAND)
     draw = ImageDraw.Draw(image)
-    says, verdict, colour = "no prediction yet", "", GREY
+    name, says, verdict, colour = "", "no prediction yet", "", GREY
     looks = sum(step["box_px"] is not None for step in done)
     n_frames = sum(step["frame"] is not None for step in done)
     gmacs = 0.0
     if done:
         last = done[-1]
-        says, gmacs = f" {100 * last['probability']:.1f} %", last["gmacs"]
+        gmacs = last["gmacs"]
+        if last["class"] is not None:
+            name, says = str(last["class"]), f" {100 * last['probability']:.1f} %"
         verdict, colour = ("looked", GREEN) if last["box_px"] is not None else ("skipped", GREY)
         if last["frame"] is None:
             verdict = "glanced"
         elif "cube" in last:
             verdict = f"cube {last['cube']}"
     room = width - 3 * size - font.getlength(says + verdict)
-    name = _shorten(str(done[-1]["class"]), font, room) if done else ""
+    name = _shorten(name, font, room)
     for line, left, right in (
         (0, (name + says, TEXT), (verdict, colour)),
         (1, (f"looked at {looks} of {n_frames}", FAINT), (format_gmacs(gmacs, 3), TEXT)),

@@ -186,7 +186,7 @@ def _play(
         read = system.reader(source, setting, config.seed, out / TRAINED)
         if isinstance(system, GradientSystem):
             _plug_back(system, source, out)
-        elif isinstance(system, FixedSystem) and system.classifier.reuse_glance and setting == 1:
+        elif isinstance(system, FixedSystem) and system.reads_everything(setting):
             _write_recognizer(source, None, out)
         return read(source, source.cache.split("test"))
     train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))

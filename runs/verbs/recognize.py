@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ...agents import is_system_folder, read_system_recognizer
+from ...agents import SystemRecognizer, is_system_folder, read_system_recognizer
 from ...feature_cache import RecognizedVideo, VideoError, recognize_videos
 from ...recognizer import FocusgymError, VideoRecognizer, format_gmacs, read_recognizer
 from ..configs.recognize import RecognizeConfig
@@ -44,16 +44,23 @@ def recognize(config: RecognizeConfig) -> None:
     recognizer = _read(config.bundle, device, config.precision)
     if recognizer.obstacle is not None:
         raise UsageError(f"{config.bundle} {recognizer.obstacle}")
+    if config.gmacs is not None and isinstance(recognizer, SystemRecognizer):
+        raise UsageError(
+            f"--gmacs: {config.bundle} is a system, of which no predictions of validation videos "
+            "are kept, to solve exits on; runs of 'focusgym fit cubes' and 'focusgym fit "
+            "end-to-end' keep them. Leave --gmacs out: 'focusgym evaluate RUN --exit-at 0.6' "
+            "solves exits of a system's run, and measures them"
+        )
     for option, able in (("gmacs", recognizer.can_stop), ("annotate", recognizer.has_boxes)):
         if getattr(config, option) is not None and not able:
             raise UsageError(
                 f"--{option}: {config.bundle} {_lacking(recognizer)}: leave --{option} out, or "
                 "give a recognizer of boxes or cubes"
             )
-    if config.save is not None:
-        _save(recognizer, config.bundle, config.save)
     if config.gmacs is not None:
         recognizer.exits = exits_within(config.bundle, recognizer, config.gmacs)
+    if config.save is not None:
+        _save(recognizer, config.bundle, config.save)
     folder = nullcontext() if config.annotate is None else annotation_folder(config.annotate)
     full_gmacs = recognizer.full_frames_gmacs()
     unreadable = 0
@@ -115,11 +122,11 @@ def facts(
     frames, and how many times less that is; the milliseconds, of the networks as the mean over the
     videos of its batch, which are recognized at once; and for every frame, or the middle one of a
     segment of several, its index in the file, the box (pixels of the prepared frame; null where it
-    was skipped or not taken), the class so far with its probability, and the GMACs spent so far. A
-    recognizer with cubes has that for the glance, without a frame and a box, and for every cube;
-    one that predicts once, for the whole video; a system also the segment, whether f_C was fed, and
-    the option that f_L read. Beside it stands the share that was run of branches that may be left
-    out.
+    was skipped or not taken), the class so far with its probability (null before f_C was first
+    fed), and the GMACs spent so far. A recognizer with cubes has that for the glance, without a
+    frame and a box, and for every cube; one that predicts once, for the whole video; a system also
+    the segment, whether f_C was fed, and the option that f_L read. Beside it stands the share that
+    was run of branches that may be left out.
 
     Args:
         recognizer: What recognized it.
@@ -132,13 +139,14 @@ def facts(
         indices = recognizer.frames.middle(indices)
     names = recognizer.classes or [str(c) for c in range(found.logits.shape[-1])]
     probabilities = found.logits[0].softmax(dim=-1)
+    predicted = found.fed[0].cumsum(dim=0) > 0  # (T,)
     best = probabilities[-1].topk(min(top, len(names)))
     steps = [
         {
             "frame": int(indices[segment]) if segment >= 0 else None,
             "box_px": found.boxes_px[0, t].tolist() if found.attended[0, t] else None,
-            "class": names[int(probabilities[t].argmax())],
-            "probability": float(probabilities[t].max()),
+            "class": names[int(probabilities[t].argmax())] if predicted[t] else None,
+            "probability": float(probabilities[t].max()) if predicted[t] else None,
             "gmacs": float(found.gmacs[0, t]),
             **recognizer.step_facts(found, t),
         }

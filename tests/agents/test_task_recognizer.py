@@ -149,7 +149,7 @@ def test_exits_stop_the_work(files: dict[str, Any], name: str) -> None:
     cost = FeatureSource(cache, recognizer.classifier).frame_cost
     f_c = found.fed.sum(axis=1) * cost.classifier_gmacs
     np.testing.assert_allclose(found.gmacs[:, -1], found.encoder_gmacs + f_c, rtol=1e-6)
-    with pytest.raises(ValueError, match="expected exits of 5 segments, .* got 4: solve the rule"):
+    with pytest.raises(ValueError, match="expected exits of 5 steps, .* got 4: solve the rule"):
         TaskRecognizer(
             Stranger(space, 7), env_id(name), exits=ExitRule("margin", (0.5,) * 4), **config
         )

@@ -298,7 +298,7 @@ def test_the_rule_goes_with_the_bundle(tmp_path: Path) -> None:
     assert content["config"]["exits"] == json.loads(json.dumps(asdict(rule)))
     for wrong, message in (
         ({"measure": "margin"}, "finite threshold for each step"),
-        ({"measure": "margin", "thresholds": [0.5]}, "for videos of 1 frames, 5 are read"),
+        ({"measure": "margin", "thresholds": [0.5]}, "expected exits of 5 steps, .* got 1"),
         (["margin"], "exits"),
         ({"measure": "margin", "thresholds": [0.5] * 5, "more": 1}, "more"),
     ):
@@ -317,7 +317,7 @@ def test_a_rule_for_other_videos_is_refused() -> None:
         getattr(recognizer, name)
         for name in ("glance_encoder", "local_encoder", "classifier", "places")
     ]
-    with pytest.raises(ValueError, match="videos of 2 frames, 5 are read: solve them for as many"):
+    with pytest.raises(ValueError, match="expected exits of 5 steps, .* got 2: solve the rule"):
         AdaptiveRecognizer(
             *parts, frames=recognizer.frames, exits=ExitRule("confidence", (0.5, 0.5))
         )

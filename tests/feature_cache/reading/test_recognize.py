@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,9 @@ class Colours(VideoRecognizer):
         return cls(typed(ColoursConfig, content))
 
 
-def test_a_recognizer_of_your_own_is_read_by_its_name(videos: list[Path], tmp_path: Path) -> None:
+def test_a_recognizer_of_your_own_is_read_by_its_name(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bundle does not import it: it may be somebody else's bundle."""
     sys.modules.setdefault(__name__, sys.modules[Colours.__module__])
     recognizer = Colours(ColoursConfig(4, FrameConfig(3, S, S)))
@@ -195,6 +197,13 @@ def test_a_recognizer_of_your_own_is_read_by_its_name(videos: list[Path], tmp_pa
     class Hidden(Colours):
         """No name finds it."""
 
-    with pytest.raises(ValueError, match="define the class at the top of a module"):
-        Hidden(recognizer.config).save(tmp_path / "hidden")
+    # Of a program that is run: another one has another main module.
+    own = type("Own", (Colours,), {"__module__": "__main__", "__qualname__": "Own"})
+    for kind in (Hidden, own):
+        with pytest.raises(ValueError, match="define the class at the top of a module"):
+            kind(recognizer.config).save(tmp_path / "hidden")
+    taken = make_dataclass("Taken", [("recognizer", str)])("blue")
+    monkeypatch.setattr(Colours, "describe", lambda self: taken)
+    with pytest.raises(ValueError, match="without a field 'recognizer', .* got 'blue': give the"):
+        recognizer.save(tmp_path / "hidden")
     assert not (tmp_path / "hidden").exists()

@@ -59,7 +59,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "another encoder": (put("local", "name", "small_glance"), "64 channels of f_L, which has 32"),
     "exits": (
         put("exits", {"measure": "margin", "thresholds": [0.1, 0.2]}),
-        "the exits are for 2 predictions, and 3 cubes give 4, the first after the glance",
+        "expected exits of 4 steps, one for each prediction of a video; got 2: solve the rule",
     ),
     "a number for the exits": (put("exits", 0.5), "exits must be a measure and thresholds"),
 }

@@ -139,6 +139,11 @@ def test_what_the_band_says(video: Path, tmp_path: Path, monkeypatch: pytest.Mon
         ["cat 100.0 %", "skipped", "looked at 2 of 4", "1.5 GMACs"],
     ]
     said.clear()
+    # An agent that skips first: nothing is predicted before it looks.
+    skips = {"box_px": None, "class": None, "probability": None, "gmacs": 0.0}
+    annotate(video, tmp_path / "skipped.mp4", [STEPS[0] | skips, *STEPS[1:]], FRAMES)
+    assert said[4:8] == ["no prediction yet", "skipped", "looked at 0 of 1", "0 GMACs"]
+    said.clear()
     # A short video: its last frame stands for three; and a name that is too long for a line.
     late = [step | {"frame": 9, "class": "very " * 9 + "\nlong"} for step in STEPS]
     annotate(video, tmp_path / "late.mp4", [STEPS[0], *late[1:]], FRAMES)

@@ -26,11 +26,13 @@ from focusgym.agents import (
     read_system_recognizer,
     trace_task,
 )
+from focusgym.agents.systems.dynamic_ste import ScheduledSystem
 from focusgym.envs import make_sb3
-from focusgym.feature_cache import read_many
-from focusgym.recognizer import BundleError, encoder_gmacs
+from focusgym.feature_cache import RecognizedVideo, read_many, recognize_videos
+from focusgym.recognizer import BundleError, ExitRule, encoder_gmacs
 from focusgym.runs.cli import main
 from focusgym.runs.evaluation.system_runs import find_system_run
+from focusgym.runs.verbs.recognize import facts
 
 # Learned among several groups; with a stop; in one decision; with a policy of our own; by
 # supervision; with gates; in a fixed order.
@@ -141,6 +143,117 @@ def test_what_the_verb_tells(
         assert f"read in this order: {', '.join(read)}\n" in said
 
 
+class SkipsFirst:
+    """In ``Resolution-v0`` with one option: skips two segments, then looks at all."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, **_: Any
+    ) -> tuple[np.ndarray, Any]:
+        return np.where(episode_start, 2, 0), state
+
+
+def test_nothing_is_predicted_before_a_look(root: Path) -> None:
+    """Logits of zeros before the first look are no prediction."""
+    how = {"cache": root / "cache", "classifier": root / "f_c_frameexit", "group": "full32"}
+    recognizer = TaskRecognizer(SkipsFirst(), "focusgym/Resolution-v0", **how)
+    (video,) = recognize_videos(recognizer, [Path(recognizer.cache.videos["path"].iloc[0])])
+    assert isinstance(video, RecognizedVideo)
+    told = facts(recognizer, video, recognizer.full_frames_gmacs(), 1)
+    first, *rest = told["steps"]
+    assert (first["fed"], first["class"], first["probability"]) == (False, None, None)
+    names = recognizer.classes
+    for t, step in enumerate(rest, 1):
+        sure = video.recognition.logits[0, t].softmax(-1).max()
+        assert step["class"] in names
+        assert step["probability"] == pytest.approx(float(sure))
+
+
+@pytest.mark.parametrize("name", ["dynamic_ste", "frameexit_gates"])
+def test_exits_of_systems_without_an_environment(root: Path, tmp_path: Path, name: str) -> None:
+    """Against what they do without, up to a sure prediction; and again from a folder."""
+    recognizer = find_system_run(root / name).recognizer()
+    cache = recognizer.cache
+    clips = cache.clips(cache.split("test"))
+    frames = torch.stack([each for each, _ in read_many(clips, cache.frames)])
+    alone = recognizer.look(frames)
+    sure = alone.logits.double().softmax(-1).amax(-1).numpy()
+    thresholds = np.quantile(sure[:, :-1], [0.7, 0.4, 0.3], axis=0).diagonal()
+    recognizer.exits = ExitRule("confidence", (*thresholds.tolist(), 0.0))
+    found = recognizer.look(frames)
+    ends = found.fed.sum(axis=1) - 1
+    for video, end in enumerate(ends):
+        stops = np.flatnonzero(sure[video, :-1] >= thresholds)
+        assert end == min([*stops, alone.fed[video].sum() - 1])
+        np.testing.assert_allclose(found.logits[video, -1], alone.logits[video, end], atol=1e-5)
+    assert (found.encoder_gmacs <= alone.encoder_gmacs).all()
+    assert found.encoder_gmacs.sum() < alone.encoder_gmacs.sum()
+    if name == "dynamic_ste":  # which asks nobody
+        f_c = (ends + 1) * recognizer.cost.classifier_gmacs
+        np.testing.assert_allclose(found.gmacs[:, -1], found.encoder_gmacs + f_c, rtol=1e-6)
+    recognizer.save(tmp_path / "stopping")
+    again = read_system_recognizer(tmp_path / "stopping")
+    assert again.exits == recognizer.exits
+    assert again.look(frames).fed.tolist() == found.fed.tolist()
+
+
+def test_what_reads_is_made_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take long, such as a search for the best place."""
+    made, plain = [], ScheduledSystem.reader
+
+    def counted(self: ScheduledSystem, *args: Any) -> Any:
+        made.append(args)
+        return plain(self, *args)
+
+    monkeypatch.setattr(ScheduledSystem, "reader", counted)
+    run = find_system_run(root / "dynamic_ste")
+    run.recognizer()
+    run.on_frames()
+    assert len(made) == 1
+
+
+def test_exits_that_cannot_be(root: Path) -> None:
+    for name, steps, said in (
+        ("scsampler", STEPS, "cannot stop a video before its end, and exits would change nothing"),
+        ("dynamic_ste", 7, "expected exits of 4 steps, .* got 7: solve the rule for as many"),
+        ("frameexit", 7, "expected exits of 4 steps, .* got 7: solve the rule for as many"),
+    ):
+        recognizer = find_system_run(root / name).recognizer()
+        with pytest.raises(ValueError, match=said):
+            recognizer.exits = ExitRule("confidence", (0.5,) * steps)
+        assert recognizer.exits is None
+
+
+def test_keywords_of_numpy(root: Path, tmp_path: Path) -> None:
+    """They are kept as numbers; what was read from a folder is written again, with its exits."""
+    run = find_system_run(root / "frameexit")
+    env_id, keywords = run.environment
+    how = {**keywords, "frame_order": np.arange(STEPS)[::-1], "option": np.int64(0)}
+    recognizer = TaskRecognizer(run.model, env_id, **how)
+    assert run.model is not None
+    space, drawn = run.model.observation_space, []
+    for folder in ("unused", "first"):
+        space.seed(3)
+        if folder == "first":  # which takes no draw of the model's
+            recognizer.save(tmp_path / folder)
+        drawn.append(space.sample()["glances"])
+    np.testing.assert_array_equal(*drawn)
+    first = read_system_recognizer(tmp_path / "first")
+    first.exits = ExitRule("margin", (0.5,) * STEPS)
+    (tmp_path / "second").mkdir()  # an empty folder is taken
+    first.save(tmp_path / "second")
+    entry = json.loads((tmp_path / "second" / "system.json").read_text())
+    kept = entry["decides"]["keywords"]
+    assert (kept["frame_order"], kept["option"]) == ([3, 2, 1, 0], 0)
+    assert read_system_recognizer(tmp_path / "second").exits == first.exits
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["first", "second"]
+    with pytest.raises(ValueError, match="precision must be one of float32"):
+        read_system_recognizer(tmp_path / "second", precision="float99")
+    assert first.to("cpu") is first
+    for change in (torch.nn.Module.half, lambda module: module.to("meta")):
+        with pytest.raises(ValueError, match="the networks of a system stay in torch.float32 on"):
+            change(first)
+
+
 @pytest.fixture
 def written(root: Path, tmp_path: Path) -> Path:
     """Return the folder of a system's recognizer."""
@@ -208,8 +321,8 @@ def test_content_of_others(written: Path, name: str, change: dict[str, Any], sai
     [
         (("--bundle={written}", "--save={new}"), "--save: {written} is no run of a system, and"),
         (("--bundle={run}", "--save={written}"), "{written} exists: nothing was touched; give ano"),
-        (("--bundle={gates}", "--gmacs=1"), "--gmacs: {gates} predicts 4 times for a video, witho"),
-        (("--bundle={run}", "--gmacs=1"), "--gmacs: {run} has no validation.safetensors"),
+        (("--bundle={run}", "--gmacs=1", "--save={new}"), "--gmacs: {run} is a system, of which n"),
+        (("--bundle={written}", "--gmacs=1"), "--gmacs: {written} is a system, of which no predic"),
     ],
 )
 def test_mistakes(
@@ -221,7 +334,6 @@ def test_mistakes(
     said: str,
 ) -> None:
     places = {"written": written, "run": root / "frameexit", "new": tmp_path / "new"}
-    places["gates"] = root / "frameexit_gates"
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["recognize", "a.mp4", *(each.format(**places) for each in options)])
@@ -234,6 +346,7 @@ def test_what_cannot_be_written(root: Path, tmp_path: Path) -> None:
     run = find_system_run(root / "frameexit")
     assert run.model is not None
     env_id, keywords = run.environment
+    before = sorted(tmp_path.iterdir())
     stranger = TaskRecognizer(run.model.policy, env_id, **keywords)
     with pytest.raises(ValueError, match="expected a model of Stable-Baselines3, .* got MultiInp"):
         stranger.save(tmp_path / "stranger")
@@ -245,6 +358,10 @@ def test_what_cannot_be_written(root: Path, tmp_path: Path) -> None:
     assert isinstance(fixed, DirectSystem)
     with pytest.raises(ValueError, match="clip_fixed asks the features of its cache what to read"):
         DirectRecognizer(fixed, "clip_fixed", of_patches, 1.0, 0, None).save(tmp_path / "fixed")
+    orders = TaskRecognizer(run.model, env_id, **keywords, frame_order={1, 0})
+    with pytest.raises(ValueError, match=r"lists of them; got frame_order = \{0, 1\}, which no"):
+        orders.save(tmp_path / "orders")
+    assert sorted(tmp_path.iterdir()) == before, "nothing is half written"
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(ValueError, match="full is not empty: give the name of a new folder"):
