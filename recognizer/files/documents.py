@@ -63,8 +63,9 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         DocumentError: If it is no YAML, is longer than `MOST_YAML_BYTES`, is nested deeper than
-            `MOST_DEPTH`, has an integer of hundreds of digits, or has more than `MOST_YAML_VALUES` values where aliases (``*name``), with
-            which a short text can stand for gigabytes, are written out.
+            `MOST_DEPTH`, has an integer of hundreds of digits, or has more than `MOST_YAML_VALUES`
+            values where aliases (``*name``), with which a short text can stand for gigabytes, are
+            written out.
     """
     if len(text) > MOST_YAML_BYTES:
         raise DocumentError(f"it has more than {MOST_YAML_BYTES} characters")

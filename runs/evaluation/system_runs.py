@@ -30,6 +30,7 @@ from ...envs import EnvConfig, FeatureSource, make_sb3, open_source
 from ...feature_cache import read_many
 from ...recognizer import FocusgymError, in_words
 from ...recognizer.files.documents import read_json
+from ...recognizer.files.typed import is_finite
 from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError
@@ -168,7 +169,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         setting, environment = results.get("setting"), results.get("environment")
         if environment is None and not isinstance(system, DirectSystem):
             raise ValueError("there is no environment in it")
-        if isinstance(system, DirectSystem) and not isinstance(setting, int | float):
+        if isinstance(system, DirectSystem) and not is_finite(setting):
             raise ValueError(f"setting must be a number; got {setting!r:.80}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
