@@ -16,6 +16,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig, fit_frames
 from ..exits import ExitRule
 from ..files.bundle import write_bundle
+from ..limits import check_names
 from .look import autocast_dtype
 from .recognition import Recognition
 from .registry import name_of
@@ -60,7 +61,8 @@ class VideoRecognizer(nn.Module, ABC):
         """Take what is no network.
 
         Raises:
-            ValueError: If names are not as many as classes, or the precision is unknown.
+            ValueError: If names are not as many as classes, one is too long, or the precision is
+                unknown.
         """
         super().__init__()
         if classes and len(classes) != n_classes:
@@ -68,6 +70,7 @@ class VideoRecognizer(nn.Module, ABC):
                 f"expected names of the classifier's {n_classes} classes; got "
                 f"{len(classes)}: give one each, or none"
             )
+        check_names(classes)
         autocast_dtype(precision)  # refused here if it is unknown
         self.n_classes = n_classes
         self.frames = None if frames is None else frames.for_any_size()

@@ -1,4 +1,4 @@
-"""Numbers that no float can hold, and what a search reads of its trials."""
+"""Numbers that no float can hold, names that fill pages, and trials of a search that cannot be."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from af_networks import make
+from support import touch, write_cache
 
 from focusgym.agents.systems.system import share_of
 from focusgym.envs.config import check_number
+from focusgym.feature_cache import CacheError, FeatureCache, VideoListError, read_videos
+from focusgym.recognizer import AFNetRecognizer, BundleError, FrameConfig, read_recognizer
 from focusgym.recognizer.files.typed import is_finite
+from focusgym.recognizer.limits import MOST_NAME
 from focusgym.runs.cli import main
 from focusgym.runs.options.presets import PresetError
 from focusgym.runs.options.space import Range, Space, read_space
@@ -118,3 +123,29 @@ def test_the_options_of_the_best_trial_are_gone(tmp_path: Path) -> None:
     (run / "config.yaml").unlink()
     (run / "config.yaml").write_text("train:\n")
     assert options_of(tmp_path, trial) == b"train:\n"
+
+
+def test_names_of_classes_are_not_endless(tmp_path: Path) -> None:
+    """A name may be so long; with a letter more, bundle, cache and list are refused."""
+    most, over = "a" * MOST_NAME, "a" * (MOST_NAME + 1)
+    AFNetRecognizer(make(), frames=FrameConfig(4, 32), classes=["b", "c", "d", "e", most]).save(
+        tmp_path / "bundle"
+    )
+    assert read_recognizer(tmp_path / "bundle").classes[4] == most
+    longer(tmp_path / "bundle" / "bundle.json", most, over)
+    with pytest.raises(BundleError, match="that of class 4 has 1025: aaa") as refused:
+        read_recognizer(tmp_path / "bundle")
+    assert len(str(refused.value)) < 600
+    cache = write_cache(tmp_path / "cache")
+    longer(tmp_path / "cache" / "manifest.json", cache.classes[1], over)
+    with pytest.raises(CacheError, match="that of class 1 has 1025: aaa"):
+        FeatureCache.open(tmp_path / "cache")
+    for name in "xy":
+        touch(tmp_path / f"{name}.mp4")
+    (tmp_path / "videos.csv").write_text(f"path,label,split\nx.mp4,{over},train\ny.mp4,b,val\n")
+    with pytest.raises(VideoListError, match="that of class 0 has 1025: aaa.*a shorter name"):
+        read_videos(tmp_path)
+
+
+def longer(path: Path, name: str, other: str) -> None:
+    path.write_text(path.read_text().replace(f'"{name}"', f'"{other}"', 1))
