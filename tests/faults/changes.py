@@ -220,7 +220,8 @@ def other_tensor(rng: Rng, content: bytes) -> bytes:
         kinds = (torch.float16, torch.float64, torch.int64, torch.bool, torch.complex64)
         changed = changed.to(kinds[int(rng.integers(len(kinds)))])
     elif how < 0.9:
-        shapes = (changed[None], changed[:1], changed[:0], changed.flatten(), torch.tensor(1.0))
+        flat = changed.flatten()
+        shapes = (changed[None], flat[:1].reshape(()), flat[:0], flat, flat[: len(flat) // 2])
         changed = shapes[int(rng.integers(len(shapes)))].contiguous()
     if how < 0.95:
         tensors[name] = changed
