@@ -65,16 +65,20 @@ def right(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def check_costs(logits: Tensor, costs: Tensor) -> None:
-    """Check that there is a cost for every prediction, one at least.
+    """Check that there is a cost for every prediction, one at least, and that all are numbers.
 
     Raises:
-        ValueError: If not.
+        ValueError: If not, or a cost is negative.
     """
     if logits.ndim != 3 or 0 in logits.shape or costs.shape != logits.shape[:2]:
         raise ValueError(
             f"expected logits (N, T, C) and costs (N, T) of the same videos, one at least; got "
             f"{tuple(logits.shape)} and {tuple(costs.shape)}"
         )
+    if not logits.isfinite().all():
+        raise ValueError("expected finite logits; got NaN or infinity")
+    if not (costs.isfinite() & (costs >= 0)).all():
+        raise ValueError("expected finite costs of at least 0; got others")
 
 
 def random_exits(steps: Tensor, seed: int) -> Tensor:

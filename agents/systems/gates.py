@@ -14,11 +14,13 @@ from torch.nn import functional
 
 from ...envs import FeatureSource
 from ...envs.config import check_integer
-from ...recognizer import coarse_to_fine, count_gmacs, first_weights, read_bundle, restore
+from ...recognizer import coarse_to_fine, count_gmacs, first_weights
 from ...recognizer.files.bundle import write_bundle
 from ...recognizer.files.typed import typed
+from ...recognizer.limits import MOST_STEPS
 from ...recognizer.stages.samples import shuffled
 from ..reading import read_segments, read_states
+from .kept import is_kept, read_kept
 from .system import ClassifierKind, DirectSystem, Reader
 
 # Which stage of training the order of samples is drawn for; the stages of the verb ``fit`` have 10
@@ -36,7 +38,8 @@ class GatesConfig:
         hidden: Units of a gate.
 
     Raises:
-        ValueError: If a number is no integer of at least 1.
+        ValueError: If a number is no integer of at least 1, or there are more gates than heads of a
+            classifier may be.
     """
 
     steps: int
@@ -47,6 +50,8 @@ class GatesConfig:
         """Check the values."""
         for name in ("steps", "state", "hidden"):
             check_integer(name, getattr(self, name), 1)
+        if self.steps > MOST_STEPS:
+            raise ValueError(f"steps must be at most {MOST_STEPS}; got {self.steps}")
 
 
 class Gates(nn.Module):
@@ -101,11 +106,15 @@ class GatedSystem(DirectSystem):
 
         The reader that is returned reads segments of videos until a gate stops them. A training
         takes seconds: one that was interrupted begins again.
+
+        Raises:
+            BundleError: If those that are kept cannot be read, or are of other sizes than the cache
+                and f_C ask for.
         """
-        cache, segments = source.cache, coarse_to_fine(source.cache.steps)
-        if kept is not None and (kept / "bundle.json").is_file():
-            bundle = read_bundle(kept, "policy", cache.fingerprint, cache.root)
-            gates = restore(kept, bundle, _build)
+        cache, segments, f_c = source.cache, coarse_to_fine(source.cache.steps), source.classifier
+        if kept is not None and is_kept(kept):
+            sizes = GatesConfig(len(segments), f_c.summary(f_c.start(1)).shape[1])
+            gates = read_kept(kept, cache, _build, sizes, ("hidden",))
         else:
             gates = self.fit(source, segments, setting, seed)
             if kept is not None:

@@ -15,9 +15,11 @@ from torch import nn
 
 from ...envs import FeatureSource, Source
 from ...envs.config import check_integer, check_number
-from ...recognizer import FitConfig, Fitted, first_weights, read_bundle, restore
+from ...recognizer import FitConfig, Fitted, first_weights
 from ...recognizer.files.bundle import write_bundle
+from ...recognizer.files.typed import typed
 from ..task_play import TaskTrace
+from .kept import is_kept, read_kept
 from .system import DirectSystem, Reader, share_of
 
 if TYPE_CHECKING:
@@ -91,13 +93,16 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None
     ) -> Reader:
-        """Train π on the split ``train``, or read the one that is kept; return what plays it."""
-        cache = source.cache
-        if kept is not None and (kept / "bundle.json").is_file():
-            bundle = read_bundle(kept, "policy", cache.fingerprint, cache.root)
-            policy = restore(kept, bundle, self.build)
+        """Train π on the split ``train``, or read the one that is kept; return what plays it.
+
+        Raises:
+            BundleError: If the one that is kept cannot be read, or is of other sizes than the
+                cache, f_C and the setting ask for.
+        """
+        cache, sizes = source.cache, self.sizes(source, setting)
+        if kept is not None and is_kept(kept):
+            policy = read_kept(kept, cache, self.build, sizes, self.sizes_by_name)
         else:
-            sizes = self.sizes(source, setting)
             with first_weights(seed):
                 policy = self.build(asdict(sizes))
             self._fit(source, policy.to(cache.device), seed, kept)
@@ -151,5 +156,5 @@ class SegmentsByGradient(GradientSystem[PolicyT]):
 
     def build(self, config: Mapping[str, Any]) -> PolicyT:
         """Return the network of sizes."""
-        network: PolicyT = self.network(self.sizes_of(**config))
+        network: PolicyT = self.network(typed(self.sizes_of, config))
         return network

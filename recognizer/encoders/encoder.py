@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..limits import check_side
 from .masks import MaskProfile, ReuseMemory
 from .shift import ClipShift, Shift, ShiftMemory
 from .trunks import build_trunk, check_name
@@ -35,8 +36,8 @@ class EncoderConfig:
             anti-aliased: what lies between is not seen.
 
     Raises:
-        ValueError: If the name or the reduction is unknown, ``input_px`` is not positive, or a
-            reduction is asked for without it.
+        ValueError: If the name or the reduction is unknown, ``input_px`` is not positive or larger
+            than sides of frames may be, or a reduction is asked for without it.
 
     Source: ``bilinear`` is how the released code of AdaFocusV2 (arXiv:2112.14238) reduces frames to
         the 96 px of its ResNet-50 glance.
@@ -53,6 +54,7 @@ class EncoderConfig:
             raise ValueError(
                 f"input_px must be at least 1, or None to keep the size; got {self.input_px}"
             )
+        check_side(self.input_px or 0)
         if self.reduction not in REDUCTIONS:
             raise ValueError(
                 f"reduction must be one of {', '.join(REDUCTIONS)}; got {self.reduction!r}"

@@ -25,7 +25,7 @@ from ..encoders.encoder import Encoder, EncoderConfig
 from ..errors import FocusgymError, in_words, shortened
 from .declared import read_tensors
 from .documents import read_json
-from .typed import typed
+from .typed import typed, typed_value
 from .whole import write_whole
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -264,10 +264,12 @@ def _check_types(bundle: Bundle) -> None:
         raise TypeError(f"config must be an object; got {bundle.config!r:.80}")
     for name in ("metrics", "training"):
         numbers = getattr(bundle, name)
-        if not isinstance(numbers, dict) or not all(
-            isinstance(value, int | float) for value in numbers.values()
-        ):
-            raise TypeError(f"{name} must be numbers by name; got {numbers!r:.80}")
+        try:
+            typed_value(dict[str, float], numbers, name)
+        except ValueError as error:
+            raise TypeError(
+                f"{name} must be finite numbers by name; got {numbers!r:.80}"
+            ) from error
     if fingerprint is not None and not isinstance(fingerprint, str):
         raise TypeError(f"cache_fingerprint must be a text or null; got {fingerprint!r:.80}")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from ...recognizer import FocusgymError
+from ...recognizer.files.typed import typed
 from ..evaluation.trace import Played
+from ..training.policy_run import damaged_results, read_results
 from .statistics import Array
 
 CURVE = {"steps", "mean_return", "correct"}
@@ -97,3 +100,26 @@ def other_videos(ours: Cell, theirs: Cell) -> str | None:
     if not np.array_equal(x.labels, y.labels):
         return f"other true classes in {int((x.labels != y.labels).sum())} videos"
     return None
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What a comparison takes from the results of a system: see `Cell.usage`."""
+
+    usage: dict[str, float]
+
+    def __post_init__(self) -> None:
+        if not all(0 <= each <= 1 + 1e-6 for each in self.usage.values()):
+            raise ValueError(f"usage must be shares in [0, 1]; got {self.usage!r:.200}")
+
+
+def read_usage(out: Path) -> dict[str, float]:
+    """Return the share of all segments that each option group has read.
+
+    Raises:
+        OutputError: If the results of the run do not say.
+    """
+    try:
+        return typed(_Results, read_results(out), others=True).usage
+    except ValueError as error:
+        raise damaged_results(out, error) from error

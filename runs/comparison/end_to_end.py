@@ -18,7 +18,7 @@ from ..evaluation.plug_back import CENTRAL
 from ..evaluation.trace import Played, read_played
 from ..options.parse import UsageError
 from ..training.policy_run import PLAYED
-from .cells import Cell
+from .cells import Cell, ComparisonError
 
 ALONE = "end to end"  # the group of these rows, where there are no others
 _SPLIT = "test"
@@ -37,11 +37,13 @@ class SplitVideos:
         names: ``(B,)``.
         labels: ``(B,)`` int64, the (first) true class.
         source: Whose videos they are, in words.
+        n_classes: C, where it is known.
     """
 
     names: NDArray[np.str_]
     labels: NDArray[np.int64]
     source: str
+    n_classes: int | None = None
 
     @classmethod
     def of_cache(cls, root: Path, split: str = _SPLIT) -> SplitVideos:
@@ -51,9 +53,15 @@ class SplitVideos:
             CacheError: If it cannot be opened, or has none.
         """
         cache = FeatureCache.open(root, next(iter(read_manifest(root)["groups"])))
+        return cls.of_opened(cache, split)
+
+    @classmethod
+    def of_opened(cls, cache: FeatureCache, split: str = _SPLIT) -> SplitVideos:
+        """Return those of a split of an opened cache; raises as `of_cache`."""
         rows = cache.split(split)
         names = cache.videos["name"].to_numpy()[rows].astype(np.str_)
-        return cls(names, cache.labels[rows].cpu().numpy(), f"the cache {root}")
+        labels = cache.labels[rows].cpu().numpy()
+        return cls(names, labels, f"the cache {cache.root}", cache.n_classes)
 
     @classmethod
     def of_run(cls, run: PixelRun) -> SplitVideos:
@@ -64,7 +72,8 @@ class SplitVideos:
         """
         rows = run.videos.table.iloc[run.rows(_SPLIT)]
         names = rows["name"].to_numpy().astype(np.str_)
-        return cls(names, rows["label"].to_numpy(np.int64), f"{run.folder}")
+        labels = rows["label"].to_numpy(np.int64)
+        return cls(names, labels, f"{run.folder}", len(run.videos.classes))
 
     def difference(self, other: SplitVideos) -> str | None:
         """Say in what the other's videos differ; None if they are the same, in the same order.
@@ -80,6 +89,27 @@ class SplitVideos:
         if differs := int((self.labels != other.labels).sum()):
             return f"other true classes in {differs} of {len(self.labels)} videos"
         return None
+
+    def check(self, played: Played, whose: str) -> None:
+        """Refuse what a file says that a policy did, if that was not in these videos.
+
+        Args:
+            played: What the file says.
+            whose: The policy, or the file.
+
+        Raises:
+            ComparisonError: If it has other videos or true classes, or predicts a class that is
+                none.
+        """
+        problem = self.difference(SplitVideos(played.names, played.labels, whose))
+        largest = int(played.predictions.max())
+        if problem is None and self.n_classes is not None and largest >= self.n_classes:
+            problem = f"a prediction {largest}, where there are {self.n_classes} classes"
+        if problem is not None:
+            raise ComparisonError(
+                f"{whose}: expected what was done in the test videos of {self.source}; got "
+                f"{problem}: the file of what it did was changed; put it back, or train it again"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,4 +284,6 @@ def _played(run: PixelRun, out: Path) -> Played:
         (found,) = run.play(_SPLIT, seed=run.seed)
         kept.parent.mkdir(parents=True, exist_ok=True)
         found.played.write(kept)
-    return read_played(kept)
+    played = read_played(kept)
+    SplitVideos.of_run(run).check(played, f"{kept}")
+    return played

@@ -13,6 +13,7 @@ from ..evaluation.trained import Trained, at_keep_ratio, find_trained
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError, reward_label
 from ..training.policy_run import PLAYED, learning_curve
+from .end_to_end import SplitVideos
 from .summary import Cell
 
 # What tells a cell from the others of its row, or where things are.
@@ -30,6 +31,7 @@ def cells_of_runs(
         device: Where that is computed.
 
     Raises:
+        ComparisonError: If what a run did was not done in the test videos of its cache.
         UsageError: If a run is not finished, or was trained end to end, two are the same, or two of
             one seed on one option group have other features or another f_C.
         OutputError: If a folder is no run of ``focusgym train``.
@@ -55,6 +57,7 @@ def cells_of_runs(
             found = [Cell(*who, _played(trained, share), "plus", share) for share in keep_ratios]
         else:
             found = [Cell(*who, read_played(run / PLAYED), curve=learning_curve(run))]
+            SplitVideos.of_opened(trained.cache).check(found[0].played, f"--runs {run}")
         for cell in found:
             key = (cell.label, cell.group, cell.seed)
             if key in cells:

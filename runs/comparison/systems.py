@@ -12,6 +12,9 @@ from ...agents.systems.adafocus_tsm import RandomPlace
 from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
+from ...recognizer import in_words
+from ...recognizer.files.documents import MOST_JSON_BYTES
+from ...recognizer.files.regular import read_limited
 from ...recognizer.files.whole import write_whole
 from ..configs.compare import CompareConfig
 from ..configs.train import (
@@ -27,8 +30,9 @@ from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run
 from ..options.parse import UsageError
 from ..options.systems import groups_of_system, own_groups, setting_of, system_of
-from ..training.policy_run import PLAYED, learning_curve, read_results
+from ..training.policy_run import PLAYED, learning_curve
 from ..training.system_run import run_system
+from .cells import read_usage
 from .end_to_end import SplitVideos
 from .grid import SPLITS, Group, Job, slug, train_f_c
 from .summary import Cell
@@ -164,7 +168,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
     cells = []
     for job in jobs:
         out = job.config.out
-        results, played = read_results(out), read_played(out / PLAYED)
+        usage, played = read_usage(out), read_played(out / PLAYED)
         curve = learning_curve(out) if isinstance(job.system, LearnedSystem) else None
         cells += [
             Cell(
@@ -176,7 +180,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
                 "fixed" if _decides_nothing(job.system) else "trained",
                 curve=curve,
                 setting=job.label,
-                usage=results["usage"],
+                usage=usage,
                 milliseconds=milliseconds(out),
                 classifier=job.config.classifier.parent.name if job.config.classifier else None,
             )
@@ -347,12 +351,21 @@ def _is_done(job: SystemJob) -> bool:
     """Return whether a cell is there, which has to be of the recipe of today.
 
     Raises:
-        OutputError: If the recipe was changed since.
+        OutputError: If the recipe was changed since, or its file cannot be read.
     """
     out = job.config.out
     if not (out / RESULTS).is_file():
         return False
-    if (out / _RECIPE).is_file() and (out / _RECIPE).read_text() != _recipe(job):
+    if not (out / _RECIPE).is_file():
+        return True
+    try:
+        trained = read_limited(out / _RECIPE, MOST_JSON_BYTES).decode()
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{out / _RECIPE} is damaged ({in_words(error)}): put it back, or remove {out}, which "
+            "is then trained again"
+        ) from error
+    if trained != _recipe(job):
         raise OutputError(
             f"{out} was trained by another recipe of {job.system.name} than that of today "
             f"({_RECIPE} in it says which): put that back, or remove this folder and those of its "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import process_time
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ...feature_cache import FeatureCache, read_manifest, read_many
 from ...recognizer import in_words, torch_threads
 from ...recognizer.files.documents import read_json
+from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
 from ..configs.compare import CompareConfig
 from ..evaluation.plug_back import recognizer_of
@@ -26,6 +27,27 @@ from ..options.parse import UsageError
 
 TIMES = "times.json"  # in a run's folder
 Recognize = Callable[[Tensor], object]  # of frames of videos (B, T, …, 3, S, S)
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long a run takes with a video.
+
+    Attributes:
+        videos: Of how many that is the median; 0 where it was not measured.
+        milliseconds: By η, as a text; of others than AdaFocus+ by an empty one.
+
+    Raises:
+        ValueError: If a number is negative.
+    """
+
+    videos: int
+    milliseconds: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.videos < 0 or any(each < 0 for each in self.milliseconds.values()):
+            raise ValueError(f"expected no negative numbers; got {self!r:.200}")
 
 
 def check_times(config: CompareConfig) -> None:
@@ -71,7 +93,7 @@ def time_runs(
                 name: _median_ms(recognize, cache, n_videos)
                 for name, recognize, cache in _recognizers(run, shares, videos_root)
             }
-            write_whole(run / TIMES, json.dumps({"videos": n_videos, "milliseconds": found}))
+            write_whole(run / TIMES, json.dumps(asdict(Times(n_videos, found))))
 
 
 def milliseconds(run: Path, share: float | None = None) -> float | None:
@@ -80,35 +102,26 @@ def milliseconds(run: Path, share: float | None = None) -> float | None:
     Raises:
         OutputError: If the file is damaged.
     """
-    try:
-        found = _known(run).get("milliseconds", {}).get(_name(share))
-        return None if found is None else float(found)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise _damaged(run, error) from error
+    return _known(run).milliseconds.get(_name(share))
 
 
 def _is_timed(run: Path, shares: Sequence[float], n_videos: int) -> bool:
     """Return whether a run, of AdaFocus+ at all of these η, was timed with as many videos."""
     names = {_name(share) for share in shares or (None,)}
     known = _known(run)
-    return known.get("videos") == n_videos and names <= {*known.get("milliseconds", {})}
+    return known.videos == n_videos and names <= {*known.milliseconds}
 
 
-def _known(run: Path) -> dict[str, Any]:
+def _known(run: Path) -> Times:
     if not (run / TIMES).is_file():
-        return {}
+        return Times(0, {})
     try:
-        found: dict[str, Any] = read_json(run / TIMES)
-        return {"videos": found["videos"], "milliseconds": {**found["milliseconds"]}}
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        raise _damaged(run, error) from error
-
-
-def _damaged(run: Path, error: Exception) -> OutputError:
-    return OutputError(
-        f"{run / TIMES} does not say how long a video took ({in_words(error)}): remove it, and "
-        "--time measures it again"
-    )
+        return typed(Times, read_json(run / TIMES))
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{run / TIMES} does not say how long a video took ({in_words(error)}): remove it, and "
+            "--time measures it again"
+        ) from error
 
 
 def _name(share: float | None) -> str:

@@ -12,8 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...agents import solve_exits
+from ...agents.exits.outcome import check_costs
 from ...recognizer import ExitRule, Recognition, Samples, VideoRecognizer
-from ...recognizer.files.declared import DeclaredError, read_tensors
+from ...recognizer.files.declared import read_tensors
 from ...recognizer.files.whole import write_whole
 from ..options.parse import UsageError
 
@@ -74,10 +75,22 @@ def exits_within(folder: Path, recognizer: VideoRecognizer, budget_gmacs: float)
                 f"expected {expected[0]} predictions of {expected[1]} classes and a cost for each "
                 f"of {n} videos; got {tuple(logits.shape)} and {tuple(costs.shape)}"
             )
-        return solve_exits(logits, labels, costs, budget_gmacs, "entropy")
-    except (OSError, SafetensorError, DeclaredError, LookupError, RuntimeError) as error:
+        check_costs(logits, costs)
+        _check_labels(labels, n, expected[1])
+    except (OSError, SafetensorError, LookupError, RuntimeError, ValueError) as error:
         raise UsageError(
             f"--gmacs: {path} is damaged: copy it again, or train the run anew ({error})"
         ) from error
-    except ValueError as error:
+    try:
+        return solve_exits(logits, labels, costs, budget_gmacs, "entropy")
+    except ValueError as error:  # the budget
         raise UsageError(f"--gmacs: {error}") from error
+
+
+def _check_labels(labels: Tensor, n_videos: int, n_classes: int) -> None:
+    if labels.dtype == torch.bool and labels.shape == (n_videos, n_classes):
+        return
+    if labels.dtype != torch.int64 or labels.shape != (n_videos,):
+        raise ValueError(f"labels are {labels.dtype} of shape {tuple(labels.shape)}")
+    if not ((labels >= 0) & (labels < n_classes)).all():
+        raise ValueError(f"labels are beyond the {n_classes} classes")

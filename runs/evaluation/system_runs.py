@@ -27,10 +27,11 @@ from ...agents import (
 )
 from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, make_sb3, open_source
+from ...envs.tasks.registry import config_of
 from ...feature_cache import read_many
 from ...recognizer import FocusgymError, in_words
 from ...recognizer.files.documents import read_json
-from ...recognizer.files.typed import is_finite
+from ...recognizer.files.typed import typed_value
 from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError
@@ -169,8 +170,8 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         setting, environment = results.get("setting"), results.get("environment")
         if environment is None and not isinstance(system, DirectSystem):
             raise ValueError("there is no environment in it")
-        if isinstance(system, DirectSystem) and not is_finite(setting):
-            raise ValueError(f"setting must be a number; got {setting!r:.80}")
+        if isinstance(system, DirectSystem):
+            setting = typed_value(float, setting, "setting")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
     groups = groups_of_system(system, Path(said["cache"]), groups)
@@ -195,6 +196,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             raise _damaged(path, error) from error
     try:
         env_id, keywords = environment["id"], {**environment["keywords"], **files}
+        config_of(env_id, keywords)  # no others, such as how many environments there are
         algorithm, env = environment["algorithm"], make_sb3(env_id, **keywords)
     except FocusgymError:
         raise

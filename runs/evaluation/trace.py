@@ -113,6 +113,8 @@ def read_played(path: str | os.PathLike[str]) -> Played:
         ) from error
 
 
+_ROUND = 1e-6
+_LEAST = {"labels": 0, "predictions": 0, "confidences": 0, "options": -1, "gmacs": 0}
 _KINDS = {"names": "U", "correct": "b", "attended": "b", "confidences": "f", "gmacs": "f"}
 
 
@@ -120,7 +122,8 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
     """Return what arrays of a file say, after checking their types and shapes.
 
     Raises:
-        ValueError: If one is missing, or of another type or shape than `Played` says.
+        ValueError: If one is missing, or of another type or shape than `Played` says, there are no
+            videos or no steps, or a number is none that it can be.
     """
     for name in _ARRAYS:
         if name not in arrays:
@@ -130,14 +133,21 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
         if found.dtype.kind != kind or found.ndim != ndim or len(found) != len(arrays["names"]):
             raise ValueError(f"{name} has values of {found.dtype} and shape {found.shape}")
     steps = arrays["predictions"].shape
+    if not all(steps) or not arrays["attended"].size:
+        raise ValueError(f"predictions has the shape {steps}, which is of no videos or no steps")
     for name in ("correct", "confidences", "gmacs"):
         if arrays[name].shape != steps:
             raise ValueError(f"{name} has the shape {arrays[name].shape}, predictions {steps}")
+    for name, least in _LEAST.items():
+        if not (np.isfinite(arrays[name]) & (arrays[name] >= least)).all():
+            raise ValueError(f"{name} has values that are no finite numbers of at least {least}")
+    if (arrays["confidences"] > 1 + _ROUND).any():
+        raise ValueError("confidences has values above 1")
     glances = arrays.get("glances", np.zeros((), np.int64))
     if glances.dtype.kind != "i" or glances.shape or not 0 <= glances <= steps[1]:
         raise ValueError(f"glances must be a number of steps; got {glances!s:.80}")
     precision = arrays.get("precision", np.array(math.nan))
-    if precision.dtype.kind != "f" or precision.shape:
+    if precision.dtype.kind != "f" or precision.shape or precision < 0 or precision > 1 + _ROUND:
         raise ValueError(f"precision must be a number; got {precision!s:.80}")
     return Played(
         **{name: arrays[name] for name in _ARRAYS},

@@ -162,10 +162,15 @@ def read_results(out: Path) -> dict[str, Any]:
             raise ValueError("it is no object")
         return found
     except (OSError, ValueError) as error:
-        raise OutputError(
-            f"{out / RESULTS} is damaged ({in_words(error)}): remove it, and `focusgym train {out} "
-            "--resume` writes it again"
-        ) from error
+        raise damaged_results(out, error) from error
+
+
+def damaged_results(out: Path, error: Exception) -> OutputError:
+    """Return the error of a run whose ``results.json`` does not say what it has to."""
+    return OutputError(
+        f"{out / RESULTS} is damaged ({in_words(error)}): remove it, and `focusgym train {out} "
+        "--resume` writes it again"
+    )
 
 
 def new_logs(out: Path) -> Path:

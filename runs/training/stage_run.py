@@ -52,6 +52,7 @@ from .stages import (
     Training,
     classifier_training,
     encoder_training,
+    kept_of,
     looks,
     patches_training,
 )
@@ -239,10 +240,10 @@ def was_done(config: StageConfig) -> bool:
     if rank == 0:
         with exclusive(partial):
             check_settings(out, _verb(config), config, _MAY_CHANGE)
-            metrics = read_bundle(*_bundle(config)).metrics
+            bundle = read_bundle(*_bundle(config))
+            kept = kept_of(_bundle(config)[0], bundle)
             _remove(partial)
-        kept = Fitted(int(metrics["epoch"]), metrics["val_accuracy"], metrics["val_loss"])
-        _tell(kept, out, metrics, config.training.json)
+        _tell(kept, out, bundle.metrics, config.training.json)
     return True
 
 

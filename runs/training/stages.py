@@ -14,6 +14,7 @@ from typing import Any
 
 from ...feature_cache import FeatureCache
 from ...recognizer import (
+    BundleError,
     Classifier,
     Encoder,
     FitConfig,
@@ -30,6 +31,7 @@ from ...recognizer import (
     rank_and_world,
     write_bundle,
 )
+from ...recognizer.files.bundle import Bundle
 from .chance import chance_note
 from .samples import policy_samples, random_samples
 
@@ -85,6 +87,26 @@ class Training:
     def into(self, folder: Path) -> None:
         """Train at one stretch, and write the bundles."""
         self.keep(folder, self.run())
+
+
+def kept_of(path: Path, bundle: Bundle) -> Fitted:
+    """Return what a bundle that `Training.keep` wrote says of its epoch.
+
+    Args:
+        path: Its folder, for the message.
+        bundle: Its content.
+
+    Raises:
+        BundleError: If it does not say.
+    """
+    try:
+        said = bundle.metrics
+        return Fitted(int(said["epoch"]), said["val_accuracy"], said["val_loss"])
+    except KeyError as error:
+        raise BundleError(
+            f"{path}: its metrics do not say {error} of the epoch that was kept: the bundle was "
+            "changed; copy it again, or train it anew"
+        ) from error
 
 
 def encoder_training(

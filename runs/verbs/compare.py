@@ -144,6 +144,9 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                     "alone: look at equal cost, on the plane."
                 ]
             alike = static_cells(static)
+            tested = SplitVideos.of_cache(config.cache)
+            for each in (*cells, *alike):
+                tested.check(each.played, f"{each.label} on {each.group}, seed {each.seed}")
             summary = _summarise(config, cells, beside, reference, notes, alike)
     if config.json:
         tell(json.dumps(summary))

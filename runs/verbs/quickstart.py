@@ -37,10 +37,9 @@ from ...recognizer import (
     read_encoder,
     torch_threads,
 )
-from ...recognizer.files.declared import map_array
-from ...recognizer.files.documents import read_json
 from ...recognizer.files.regular import file_digest
 from ..configs.quickstart import QuickstartConfig
+from ..evaluation.measured import read_measured
 from ..evaluation.plug_back import compare_policies, recognizer_of
 from ..evaluation.report import clear_report, write_report
 from ..executors.local import LocalExecutor
@@ -58,6 +57,7 @@ from ..training.quickstart_steps import (
     make_policy,
 )
 from ..training.recipes import DIGITS, Recipe, clips
+from ..training.stages import kept_of
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def run_pipeline(
 
     tuned = steps.run("finetuned", training["finetune"], finetune)
     for name in ("adafocus", "random"):
-        if read_bundle(tuned / name, "classifier").metrics["epoch"] == 0:
+        if kept_of(tuned / name, read_bundle(tuned / name, "classifier")).epoch == 0:
             console.print(
                 f"[yellow]finetuned/{name}: no epoch was better on the validation videos than f_C "
                 "before; it is kept as it was, and its row repeats adafocus[/]"
@@ -255,8 +255,7 @@ def run_pipeline(
         (folder / "options.npy").write_bytes(content.getvalue())
 
     evaluation = steps.run("evaluation", {}, evaluate)
-    results: dict[str, Any] = read_json(evaluation / "results.json")
+    results, options = read_measured(evaluation, cache)
     results["seconds"] = steps.seconds
-    options = np.array(map_array(evaluation / "options.npy"))
     write_report(results, cache, options, data.boxes, config, console)
     return results

@@ -207,14 +207,16 @@ def test_what_is_played(source: FeatureSource, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_is_kept_is_read(source: FeatureSource, tmp_path: Path) -> None:
-    """Whatever the setting is; a seed decides; and no policy of another kind is taken."""
+    """A seed decides; and no policy of another kind, or for another setting, is taken."""
     system = replace(ADAFOCUS_V3, conv_channels=2, hidden=5, epochs=2, batch_size=4)
     videos, kept = source.cache.split("test"), tmp_path / "kept"
     first = system.reader(source, 0.5, 3, kept)(source, videos)
     assert first.fed.sum(axis=1).tolist() == [2] * len(videos)
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "f_c", "kept"}
-    again = ADAFOCUS_V3.reader(source, 0.08, 3, kept)(source, videos)
+    again = ADAFOCUS_V3.reader(source, 0.5, 3, kept)(source, videos)
     torch.testing.assert_close(again.logits, first.logits, rtol=0, atol=0)
+    with pytest.raises(BundleError, match="policy whose cubes is 1, as the cache, .*; got 2"):
+        ADAFOCUS_V3.reader(source, 0.08, 3, kept)
     another = system.reader(source, 0.5, 4)(source, videos)
     assert not torch.equal(another.logits, first.logits)
     for before, after, message in (

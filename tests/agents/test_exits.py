@@ -240,6 +240,11 @@ def test_wrong_use_is_refused() -> None:
         solve_exits(*data, 9.0, solver=wrong)
     with pytest.raises(ValueError, match=r"logits \(N, T, C\) and costs \(N, T\) of the same"):
         solve_exits(data[0], data[1], data[2][:, :2], 9.0)
+    with pytest.raises(ValueError, match="expected finite logits; got NaN or infinity"):
+        solve_exits(data[0] * float("nan"), *data[1:], 9.0)
+    for costs in (-data[2], data[2] * float("nan")):
+        with pytest.raises(ValueError, match="expected finite costs of at least 0; got others"):
+            solve_exits(*data[:2], costs, 9.0)
     for exits in (steps[:4], steps + 3, steps - 1):
         with pytest.raises(ValueError, match=r"expected exits \(5,\) in \[0, 3\), a step for each"):
             apply_exits(*data, exits)

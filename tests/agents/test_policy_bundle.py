@@ -144,10 +144,10 @@ def test_what_is_no_file(bundle: Path, tmp_path: Path) -> None:
 CONTENT: list[tuple[str, Any, str]] = [
     ("config", [1], "config must be an object; got [1]"),
     ("config", None, "config must be an object; got None"),
-    ("metrics", 3, "metrics must be numbers by name; got 3"),
-    ("metrics", {"a": "b"}, "metrics must be numbers by name; got {'a': 'b'}"),
+    ("metrics", 3, "metrics must be finite numbers by name; got 3"),
+    ("metrics", {"a": "b"}, "metrics must be finite numbers by name; got {'a': 'b'}"),
     ("metrics", "del", "Bundle.__init__() missing 1 required positional argument: 'metrics'"),
-    ("training", {"a": "b"}, "training must be numbers by name; got {'a': 'b'}"),
+    ("training", {"a": "b"}, "training must be finite numbers by name; got {'a': 'b'}"),
     ("cache_fingerprint", [1], "cache_fingerprint must be a text or null; got [1]"),
     ("weights", {}, ""),
     ("surprise", 1, "Bundle.__init__() got an unexpected keyword argument 'surprise'"),

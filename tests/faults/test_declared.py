@@ -22,6 +22,7 @@ from focusgym.feature_cache.videos.images import read_images
 from focusgym.recognizer import (
     BundleError,
     ClassifierConfig,
+    EncoderConfig,
     FocusgymError,
     FrameConfig,
     GruClassifier,
@@ -134,6 +135,8 @@ def test_frames_that_fill_the_memory_are_refused(sizes: tuple[int, int]) -> None
         FrameConfig(*sizes)
     with pytest.raises(ValueError, match="at most 8192 px"):
         PatchGrid(60_000, 128)
+    with pytest.raises(ValueError, match="at most 8192 px; got 16384"):
+        EncoderConfig("small_glance", 16_384)
 
 
 def test_a_bundle_of_many_heads_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,19 @@ from focusgym.agents import (
 )
 from focusgym.agents.reading import read_states
 from focusgym.agents.systems.dynamic_ste import DYNAMIC_STE
-from focusgym.agents.systems.gates import FRAMEEXIT_GATES, should_stop
+from focusgym.agents.systems.gates import FRAMEEXIT_GATES, Gates, GatesConfig, should_stop
+from focusgym.agents.systems.gradient import GradientSystem
 from focusgym.agents.systems.training import table_of, with_learner
 from focusgym.envs import FeatureSource
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
+    BundleError,
     CheckpointError,
     ExitRule,
     coarse_to_fine,
     hold,
     read_classifier,
+    write_bundle,
 )
 
 TINY = {"n_envs": 3, "decisions": 60, "n_steps": 5, "batch_size": 5, "n_epochs": 2}
@@ -68,6 +72,10 @@ def source_of(root: Path, name: str) -> FeatureSource:
     files = files_of(root, name)
     cache = FeatureCache.open(files["cache"], files["group"])
     return FeatureSource(cache, read_classifier(files["classifier"], cache.fingerprint))
+
+
+def gates_of(config: dict[str, Any]) -> Gates:
+    return Gates(GatesConfig(**config))
 
 
 def learned(name: str, changes: dict[str, Any]) -> LearnedSystem:
@@ -169,6 +177,38 @@ def test_gates_are_kept(root: Path, tmp_path: Path) -> None:
     for beta in (0.0, 1e9):
         read = system.reader(source, beta, 0, tmp_path / "kept")
         assert read(source, source.cache.split("test")).attended.all()
+
+
+@pytest.mark.parametrize(
+    "name", ["adafocus_tsm", "frameexit_gates", "listentolook", "lite_eval_gates", "scsampler"]
+)
+def test_what_is_kept_is_of_the_sizes_of_its_cache(root: Path, name: str) -> None:
+    """Whatever else a bundle says is refused, though its weights are of the sizes that it says."""
+    source, kept = source_of(root, name), root / "kept"
+    own = {"hidden": 5, "key_channels": 2, "conv_channels": 2}
+    found: Any = find_system(name)
+    few = {key: n for key, n in own.items() if hasattr(found, key)}
+    system: Any = replace(found, epochs=1, **few)
+    system.reader(source, 0.5, 0, kept)
+    good = json.loads((kept / "bundle.json").read_text())
+    build = system.build if isinstance(system, GradientSystem) else gates_of
+    others = {k: v + 1 for k, v in good["config"].items() if type(v) is int and k not in own}
+    if name == "listentolook":
+        others["reads"] = good["config"]["reads"] - 1
+    for key, value in {**others, **({"share": 0.4} if "share" in good["config"] else {})}.items():
+        network = build({**good["config"], key: value})
+        write_bundle(kept, "policy", network.config, network, good["cache_fingerprint"])
+        asked = f"{kept}: expected a policy whose {key} is {good['config'][key]}, .*; got {value}:"
+        with pytest.raises(BundleError, match=asked):
+            system.reader(source, 0.5, 0, kept)
+    network = build({**good["config"], "hidden": 3})
+    write_bundle(kept, "policy", network.config, network, good["cache_fingerprint"])
+    system.reader(source, 0.5, 0, kept)
+
+
+def test_gates_without_end_are_refused() -> None:
+    with pytest.raises(ValueError, match="steps must be at most 4096; got 1000000000"):
+        GatesConfig(10**9, 4)
 
 
 def test_without_a_gate(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -210,8 +211,10 @@ def test_other_json_is_refused(content: Any, bundle: Path) -> None:
     ("change", "message"),
     [
         ({"config": []}, "config must be an object; got"),
-        ({"metrics": []}, "metrics must be numbers by name; got"),
-        ({"metrics": {"accuracy": "high"}}, "metrics must be numbers by name; got"),
+        ({"metrics": []}, "metrics must be finite numbers by name; got"),
+        ({"metrics": {"accuracy": "high"}}, "metrics must be finite numbers by name; got"),
+        ({"metrics": {"accuracy": math.nan}}, "metrics must be finite numbers by name; got"),
+        ({"metrics": {"accuracy": True}}, "metrics must be finite numbers by name; got"),
         ({"cache_fingerprint": 3}, "cache_fingerprint must be a text or null; got 3"),
         ({"author": "me"}, "unexpected keyword argument 'author'"),
     ],

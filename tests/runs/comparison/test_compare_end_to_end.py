@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from comparisons import CLASSES, make_played
 from end_to_end_runs import D, P, T, command, cubes_command
 from support import write_cache
 from verbs import run_fit
 
 from focusgym.runs.cli import main
+from focusgym.runs.comparison.cells import ComparisonError
 from focusgym.runs.comparison.end_to_end import SplitVideos
 from focusgym.runs.evaluation.pixel_runs import PixelRun
 
@@ -226,3 +229,16 @@ def test_videos_that_are_told_apart() -> None:
         (SplitVideos(names[:1], labels[:1], "y"), "1 videos instead of 2"),
     ):
         assert wanted in str(tested.difference(other))
+
+
+def test_what_a_file_says_of_other_videos_or_classes() -> None:
+    played = make_played([0.5, 0.5], seed=0, n=7)
+    tested = SplitVideos(played.names, played.labels, "the cache", CLASSES)
+    tested.check(played, "a")
+    for other, wanted in (
+        (played.rows(slice(1)), "a: expected .* test videos of the cache; got 1 videos instead"),
+        (replace(played, labels=played.labels + 9), "other true classes in 7 of 7 videos"),
+        (replace(played, predictions=played.predictions + 5), "a prediction 9, where there are 5"),
+    ):
+        with pytest.raises(ComparisonError, match=wanted):
+            tested.check(other, "a")

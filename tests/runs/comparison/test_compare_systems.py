@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +30,9 @@ from focusgym.envs import EnvConfig, open_source
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import read_classifier
 from focusgym.runs.cli import main
+from focusgym.runs.comparison.cells import read_usage
 from focusgym.runs.evaluation.trace import read_played
+from focusgym.runs.folders.atomic import OutputError
 
 Calls = list[list[str]]
 LEARNER = "{n_envs: 3, n_steps: 5, batch_size: 5, n_epochs: 1}"
@@ -131,6 +134,28 @@ def test_systems_alone(
     recipe = root / "c/cells/systems/arnet/price-0.1/seed-0/recipe.json"
     recipe.write_text(recipe.read_text().replace("30", "31"))
     assert "was trained by another recipe of " in refused("c", *asked)
+    recipe.write_bytes(b"\xff\xfe\x00")
+    assert "recipe.json is damaged (" in refused("c", *asked)
+
+
+@pytest.mark.parametrize(
+    ("usage", "wanted"),
+    [
+        (None, "usage must be an object"),
+        ([1], "usage must be an object"),
+        ({"full32": "x"}, "usage.full32 must be a finite number"),
+        ({"full32": math.nan}, "usage.full32 must be a finite number"),
+        ({"full32": -1}, r"usage must be shares in \[0, 1\]"),
+    ],
+)
+def test_results_that_are_damaged(usage: Any, wanted: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"usage": usage, "name": "tsn"}))
+    with pytest.raises(OutputError, match=f"{path} is damaged .*{wanted}"):
+        read_usage(tmp_path)
+    path.write_text("{}")
+    with pytest.raises(OutputError, match="usage is missing"):
+        read_usage(tmp_path)
 
 
 @pytest.mark.usefixtures("no_page")

@@ -37,7 +37,8 @@ def test_a_share_that_is_added_is_timed(tmp_path: Path, monkeypatch: pytest.Monk
     assert [times.milliseconds(plus, share) for share in (0.5, 0.75)] == [0.5, 0.75]
     times.time_runs([(alone, ())], 21, None)
     assert asked == [plus, alone]
-    for damaged in ("[]", "{}", '{"videos": 20, "milliseconds": 3}'):
+    wrong = ("3", '{"0.5": NaN}', '{"0.5": -5}', '{"0.5": true}', f'{{"0.5": {10**300}}}')
+    for damaged in ("[]", "{}", *(f'{{"videos": 20, "milliseconds": {each}}}' for each in wrong)):
         (plus / "times.json").write_text(damaged)
         with pytest.raises(OutputError, match="does not say how long a video took"):
             times.time_runs([(plus, (0.5,))], 20, None)

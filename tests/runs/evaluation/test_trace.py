@@ -207,6 +207,19 @@ def test_the_file(literal: Literal, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     np.savez(other, **{"looked" if name == "attended" else name: arrays[name] for name in arrays})
     with pytest.raises(PlayedError, match="attended"):  # as versions wrote it that had an option K
         read_played(other)
+    for change, wanted in (
+        ({"gmacs": np.full_like(played.gmacs, np.nan)}, "gmacs has values that are no finite"),
+        ({"gmacs": played.gmacs - 1000}, "gmacs has values that are no finite numbers of at leas"),
+        ({"confidences": played.confidences + 1}, "confidences has values above 1"),
+        ({"labels": played.labels - 100}, "labels has values that are no finite numbers of at l"),
+        ({"options": played.options - 100}, "options has values that are no finite numbers of a"),
+        ({name: arrays[name][:0] for name in module._ARRAYS}, "of no videos"),
+        ({n: arrays[n][:, :0] for n in module._ARRAYS if arrays[n].ndim == 2}, "or no steps"),
+        ({"precision": 1.5}, "precision must be a number"),
+    ):
+        np.savez(other, **{**arrays, **change})
+        with pytest.raises(PlayedError, match=wanted):
+            read_played(other)
     np.savez(other, names=np.zeros(3))
     with pytest.raises(PlayedError, match="names has values of float64"):
         read_played(other)

@@ -240,7 +240,13 @@ def test_results_that_are_damaged(root: Path, said_of: Callable[..., str]) -> No
         ("frameexit", {"environment": {**played, "id": "Nope-v0"}}, "env_id must be one of "),
         ("frameexit", {"environment": {**played, "id": 3}}, "removeprefix"),
         ("frameexit", {"environment": {**played, "keywords": {"nope": 1}}}, "nope"),
-        ("uniform", {"setting": None}, "setting must be a number; got None"),
+        (
+            "frameexit",
+            {"environment": {**played, "keywords": {**played["keywords"], "n_envs": 10**9}}},
+            "got an unexpected keyword argument 'n_envs'",
+        ),
+        ("uniform", {"setting": None}, "setting must be a finite number; got None"),
+        ("uniform", {"setting": True}, "setting must be a finite number; got True"),
         ("uniform", {"setting": 7}, "7"),
     ):
         content = json.dumps({**results[name], **changed}).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -204,7 +205,7 @@ def test_what_a_budget_refuses(
 ) -> None:
     copy = shutil.copytree(run, tmp_path / "copy")
     path = copy / "validation.safetensors"
-    whole = load_file(path)
+    whole = {name: value.clone() for name, value in load_file(path).items()}  # it maps the file
 
     def said(gmacs: float = 1.0) -> str:
         lines, error = run_recognize(
@@ -224,6 +225,10 @@ def test_what_a_budget_refuses(
         lambda: save_file({key: whole[key] for key in ("logits", "labels")}, path),
         lambda: save_file({**whole, "gmacs": whole["gmacs"][:, :2].contiguous()}, path),
         lambda: shutil.copy(end_to_end_run[0] / path.name, path),
+        lambda: save_file({**whole, "logits": whole["logits"] * math.nan}, path),
+        lambda: save_file({**whole, "gmacs": -whole["gmacs"]}, path),
+        lambda: save_file({**whole, "gmacs": whole["gmacs"] * math.nan}, path),
+        lambda: save_file({**whole, "labels": whole["labels"] + 99}, path),
     ):
         damage()  # type: ignore[no-untyped-call]
         assert f"--gmacs: {path} is damaged: copy it again, or train the run anew (" in said()
