@@ -25,6 +25,8 @@ def find(what: str, name: str, known: Mapping[str, Any], *, trusted: bool) -> An
         ValueError: If there is no such thing, or its module was not imported and the name is not
             trusted.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"{what} must be a name; got {name!r:.80}")
     place = known.get(name, name)
     if not isinstance(place, str):
         return place
@@ -34,15 +36,33 @@ def find(what: str, name: str, known: Mapping[str, Any], *, trusted: bool) -> An
         close = difflib.get_close_matches(name, known, 1)
         hint = f"{what} {name!r}: did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"{hint}{expected} of your own; got {name!r}")
-    if not trusted and name not in known and module not in sys.modules:
-        raise ValueError(
-            f"{what} {name!r} is of another module, which a file may not import: import {module} "
-            "first"
-        )
+    if not trusted and name not in known:
+        check_imported(what, name, module)
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    # TypeError: a module that begins with a point.
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ValueError(f"{expected} that Python finds; got {name!r} ({error})") from error
+
+
+def check_imported(what: str, name: str, module: str) -> None:
+    """Refuse a name from a file whose module was not imported before, or is Python's own.
+
+    Args:
+        what: What messages call it.
+        name: ``module:attribute``.
+        module: That of the name.
+
+    Raises:
+        ValueError: If it is to be refused.
+    """
+    if module not in sys.modules:
+        raise ValueError(
+            f"{what} {name!r} is of another module, which a file may not import: import {module} "
+            f"first, if it is yours (--trust {module} of evaluate, recognize and replay does)"
+        )
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise ValueError(f"{what} {name!r} is of Python's own module, which no file may name")
 
 
 def find_class(

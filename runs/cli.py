@@ -37,6 +37,7 @@ from .configs.train import TrainConfig
 from .configs.tune import TuneConfig
 from .options.checks import OptionError, check_options
 from .options.mistakes import mistake
+from .options.own import check_named_again, import_own
 from .options.paths import check_paths
 from .options.presets import CONFIG, PresetError, with_preset
 from .options.terminal import take_any_text
@@ -106,7 +107,11 @@ def main(args: Sequence[str] | None = None) -> None:
         except OptionError as error:
             _fail(str(error))
         if isinstance(config, TrainConfig) and config.resume and (config.out / CONFIG).is_file():
-            config = _parse(args, config.out / CONFIG)
+            given, config = config, _parse(args, config.out / CONFIG)
+            try:
+                check_named_again(given, config, config.out / CONFIG)
+            except OptionError as error:
+                _fail(str(error))
         _run(config)
     except KeyboardInterrupt:
         kept = "nothing was begun" if config is None else _what_is_kept(config)
@@ -149,6 +154,10 @@ def _run(config: Any) -> None:
     module, function = RUNNERS[type(config)]
     if "" not in sys.path:  # a reward design of the user's own is found where the command is typed
         sys.path.append("")
+    try:
+        import_own(getattr(config, "trust", ()))
+    except OptionError as error:
+        _fail(str(error))
     # Nothing heavy is imported before the command line is understood.
     verb = getattr(import_module(f".verbs.{module}", __package__), function)
     from ..recognizer import CheckpointError, FocusgymError

@@ -8,26 +8,34 @@ from types import ModuleType
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from ...recognizer.registry import check_imported
+
 # Where algorithms are looked for by their names alone.
 _LIBRARIES = ("stable_baselines3", "sb3_contrib", "focusgym.agents")
 
 
-def find_algorithm(name: str) -> type[BaseAlgorithm]:
+def find_algorithm(name: str, *, trusted: bool = True) -> type[BaseAlgorithm]:
     """Return an algorithm class.
 
     Args:
         name: Of a class of Stable-Baselines3, sb3-contrib or focusgym, such as ``PPO``; or
             ``module:attribute`` of any other subclass of SB3's ``BaseAlgorithm``.
+        trusted: Whether a module that is not this project's may be imported; see `find`.
 
     Raises:
-        ValueError: If there is no such algorithm.
+        ValueError: If there is no such algorithm, or its module was not imported and the name is
+            not trusted.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"algorithm must be a name; got {name!r:.80}")
     module, separator, attribute = name.rpartition(":")
+    if separator and not trusted:
+        check_imported("algorithm", name, module)
     known: dict[str, type[BaseAlgorithm]] = {}
     for library in [module] if separator else _LIBRARIES:
         try:
             known |= _algorithms(import_module(library))
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, TypeError) as error:  # TypeError: it begins with a point
             if separator:
                 raise ValueError(f"algorithm {name}: {error}") from error
     if attribute not in known:

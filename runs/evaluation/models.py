@@ -83,45 +83,42 @@ def find_model(
             f"{path} does not say which algorithm saved it: give --algorithm, such as PPO, "
             "RecurrentPPO, or module:attribute of your own"
         )
-    _algorithm(algorithm)  # refused before the cache is opened
+    try:
+        load = find_algorithm(algorithm)  # refused before the cache is opened
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
     usual = {name: path.parent / name for name in ("cache", "classifier")}
     folders = named_or(usual, path, cache, classifier)
     features = FeatureCache.open(folders["cache"], group, device, videos_root)
     advice = "give the --algorithm that it was saved by, and install what its policy is made of"
-    model = load_model(path, algorithm, device, advice)
+    model = load_model(path, load, device, advice)
     _check_spaces(path, model, features)
     return TrainedModel(path.stem, features, folders["classifier"], model)
 
 
-def load_model(path: Path, algorithm: str, device: str, advice: str) -> BaseAlgorithm:
+def load_model(
+    path: Path, algorithm: type[BaseAlgorithm], device: str, advice: str
+) -> BaseAlgorithm:
     """Open the file of a model's ``save``, which can run code.
 
     Args:
         path: The zip file.
-        algorithm: What saved it; see `find_algorithm`.
+        algorithm: What saved it.
         device: Where it is played.
         advice: What to do if it cannot be opened.
 
     Raises:
-        UsageError: If there is no such algorithm, or the file is no model of it.
+        UsageError: If the file is no model of it.
     """
-    load = _algorithm(algorithm)
     try:
-        return load.load(path, device=device)
+        return algorithm.load(path, device=device)
     except FocusgymError:
         raise
     except Exception as error:  # unpickling does anything
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
-            f"{path} cannot be opened as a model of {algorithm} ({said:.300}): {advice}"
+            f"{path} cannot be opened as a model of {algorithm.__name__} ({said:.300}): {advice}"
         ) from error
-
-
-def _algorithm(name: str) -> type[BaseAlgorithm]:
-    try:
-        return find_algorithm(name)
-    except ValueError as error:
-        raise UsageError(f"--{error}") from error
 
 
 def _check_spaces(path: Path, model: BaseAlgorithm, cache: FeatureCache) -> None:

@@ -25,6 +25,7 @@ from ...agents import (
     find_system,
     trace_task,
 )
+from ...agents.systems.algorithms import find_algorithm
 from ...agents.systems.system import Reader
 from ...envs import EnvConfig, FeatureSource, make_sb3, open_source
 from ...envs.tasks.registry import config_of
@@ -35,6 +36,7 @@ from ...recognizer.files.typed import typed_value
 from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run, stored_settings
 from ..options.parse import UsageError
+from ..options.presets import CONFIG
 from ..options.systems import groups_of_system
 from .models import load_model
 from .outcome import Outcome
@@ -155,7 +157,8 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
 
     Raises:
         UsageError: If the run is not finished, or its model cannot be opened, or plays something
-            else than the run's environment.
+            else than the run's environment; or if the run names something in a module of
+            somebody's own that was not imported before.
         OutputError: If a file of the run is damaged.
         CacheError, BundleError: If cache or classifier cannot be opened.
     """
@@ -165,8 +168,12 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
         )
     try:
+        system = find_system(said["system"], trusted=False)
+    except ValueError as error:
+        raise UsageError(f"{path / CONFIG}: {error}") from error
+    try:
         results = read_json(path / RESULTS)
-        groups, system, seed = tuple(said["group"]), find_system(said["system"]), said["seed"]
+        groups, seed = tuple(said["group"]), said["seed"]
         setting, environment = results.get("setting"), results.get("environment")
         if environment is None and not isinstance(system, DirectSystem):
             raise ValueError("there is no environment in it")
@@ -195,13 +202,19 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         except ValueError as error:  # a setting that is none
             raise _damaged(path, error) from error
     try:
-        env_id, keywords = environment["id"], {**environment["keywords"], **files}
+        # No reward is told, so none that the file names is sought.
+        keywords = {**environment["keywords"], **files, "reward": "confidence"}
+        env_id, named = environment["id"], environment["algorithm"]
         config_of(env_id, keywords)  # no others, such as how many environments there are
-        algorithm, env = environment["algorithm"], make_sb3(env_id, **keywords)
+        env = make_sb3(env_id, **keywords)
     except FocusgymError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
+    try:
+        algorithm = find_algorithm(named, trusted=False)
+    except ValueError as error:
+        raise UsageError(f"{path / RESULTS}: environment: {error}") from error
     model = load_model(path / MODEL, algorithm, device, "put it back, or train the system again")
     for of_model, of_env in (
         (model.observation_space, env.observation_space),

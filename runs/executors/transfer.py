@@ -18,7 +18,9 @@ from .units import ExecutorError
 
 SHARED, OBJECT_STORE = "shared", "object-store"
 _BELOW = "below"  # marks a path that is told from the root of the units' files
-_NAMES = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
+# What names, times and sizes raise that no folder can hold.
+_NO_FILE = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+_NO_NUMBER = (errno.EINVAL, errno.EOVERFLOW)
 Archive = bytes | str  # the content itself, or the address of the file that has it
 
 
@@ -58,16 +60,16 @@ class Carrier:
         """Fill a folder, which is made if needed, from an archive.
 
         Raises:
-            ExecutorError: If the archive is damaged, or holds what would leave the folder.
+            ExecutorError: If the archive is damaged, holds links, or what would leave the folder.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with self._open(archive) as file:
             try:
                 with tarfile.open(fileobj=file, mode="r|") as tar:
-                    tar.extractall(folder, filter="data")
-            # What names and links raise that no folder can hold, beside those of the archive.
-            except (tarfile.TarError, ValueError, LookupError, OSError) as error:
-                if isinstance(error, OSError) and error.errno not in _NAMES:
+                    tar.extractall(folder, filter=_plain)
+            # Beside those of the archive, what no folder can hold: an OverflowError is of times.
+            except (tarfile.TarError, ValueError, LookupError, OverflowError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in (*_NO_FILE, *_NO_NUMBER):
                     raise
                 raise ExecutorError(
                     f"the files of a unit came damaged ({in_words(error)}): run the same command "
@@ -106,8 +108,15 @@ class Carrier:
         return opened
 
 
+def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """Refuse all but files and folders: links may leave the folder, whatever tarfile checks."""
+    if not (member.isfile() or member.isdir()) or member.issparse():
+        raise ValueError(f"{member.name} is neither a file nor a folder")
+    return tarfile.data_filter(member, folder)
+
+
 def _pack(folder: Path, file: IO[bytes]) -> None:
-    with tarfile.open(fileobj=file, mode="w|") as tar:
+    with tarfile.open(fileobj=file, mode="w|", dereference=True) as tar:  # links arrive as files
         for path in sorted(folder.iterdir()):
             tar.add(path, path.name)
 

@@ -175,8 +175,12 @@ def damaged_results(out: Path, error: Exception) -> OutputError:
 
 def new_logs(out: Path) -> Path:
     """Return the folder for the logs of a training that begins, or goes on: a new number."""
-    numbers = [int(path.name) for path in (out / LOGS).glob("*") if path.name.isdigit()]
+    numbers = [int(path.name) for path in (out / LOGS).glob("*") if _is_number(path.name)]
     return out / LOGS / f"{max(numbers, default=0) + 1}"
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()  # ² is a digit, and none that int takes
 
 
 def learning_curve(out: Path) -> pd.DataFrame:
@@ -189,7 +193,7 @@ def learning_curve(out: Path) -> pd.DataFrame:
     Raises:
         OutputError: If the run has no logs, or they are damaged.
     """
-    parts = [path for path in (out / LOGS).glob("*/progress.csv") if path.parent.name.isdigit()]
+    parts = [path for path in (out / LOGS).glob("*/progress.csv") if _is_number(path.parent.name)]
     files = sorted(parts, key=lambda path: int(path.parent.name))
     # A line that a killed process began has no end.
     read = []

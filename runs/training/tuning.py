@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...recognizer import FocusgymError, Purpose, generator, in_words
 from ...recognizer.files.disks import FULL, disk_error
-from ...recognizer.files.documents import MOST_YAML_BYTES, read_json
-from ...recognizer.files.regular import read_limited
+from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
 from ..executors.units import Executor, Unit, told
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 _RANDOM = 10  # trials before the first that is proposed from others
 _INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
-_TRIAL, _RUN, _LOG = "trial.json", "run", "log.txt"
+_TRIAL, RUN, _LOG = "trial.json", "run", "log.txt"
 
 
 class TuningError(FocusgymError):
@@ -146,7 +145,7 @@ def propose(space: Space, known: Sequence[Trial], number: int, seed: int) -> Tri
 
 def run_trial(space: Space, place: Path, trial: Trial) -> None:
     """Run a trial and measure it on val; what it says, or why it failed, is kept in its folder."""
-    run = place / _RUN
+    run = place / RUN
     if space.verb == "train":
         if not (run / RESULTS).is_file():
             resume = ["--resume"] if (run / CONFIG).is_file() else []
@@ -213,23 +212,6 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     if not measured:
         raise TuningError(f"all {len(trials)} trials failed: {trials[0].failed}")
     return max(measured, key=lambda each: (each.accuracy, -each.number))
-
-
-def options_of(out: Path, trial: Trial) -> bytes:
-    """Return the content of the file with all options of a trial.
-
-    Raises:
-        TuningError: If it is gone or cannot be read.
-    """
-    path = folder_of(out, trial.number) / _RUN / CONFIG
-    try:
-        return read_limited(path, MOST_YAML_BYTES)
-    except (OSError, ValueError) as error:
-        raise TuningError(
-            f"{path}, the options of the best trial, cannot be read ({in_words(error)}): put it "
-            "back; or remove the folders of this trial and of all later ones, which are then tried "
-            "again"
-        ) from error
 
 
 def _focusgym(words: Sequence[str], place: Path) -> tuple[str, str]:

@@ -35,6 +35,7 @@ from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..executors import executor_of
 from ..executors.units import Unit
 from ..options.devices import device_of
+from ..options.own import import_own
 from ..options.parse import UsageError, tell
 
 Plays = Callable[[NDArray[np.int64]], Outcome]  # of rows of a cache
@@ -144,6 +145,7 @@ def _rows_there(
     path: Path, name: str, beside: str | None, config: EvaluateConfig
 ) -> list[dict[str, Any]]:
     """Return the rows of a player that is opened where this is called."""
+    import_own(config.trust)
     (player,) = _open([path], config, {path: name})
     player = replace(player, beside=beside)
     return _rows(player, config, _solve(player, config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from ..folders.run_folder import RESULTS, run_folder
 from ..options.console import PlainConsole
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
-from ..options.presets import PresetError
+from ..options.presets import CONFIG, PresetError
 from ..options.space import read_space
-from ..training.tuning import best_of, options_of, search
+from ..training.tuning import RUN, best_of, folder_of, search
 
 BEST = "best.yaml"
 _SHOWN = 10  # trials in the table
@@ -54,7 +55,7 @@ def tune(config: TuneConfig) -> dict[str, Any]:
         with executor_of(config.where, device, config.out, jobs) as do:
             trials = search(space, config.out, config.trials, jobs, config.seed, do)
         best = best_of(trials)
-        write_whole(config.out / BEST, options_of(config.out, best))
+        shutil.copyfile(folder_of(config.out, best.number) / RUN / CONFIG, config.out / BEST)
         results = {
             "verb": space.verb,
             "best": best.number,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +25,6 @@ from focusgym.runs.training.tuning import (
     Trial,
     TuningError,
     folder_of,
-    options_of,
     propose,
     read_trials,
 )
@@ -110,19 +108,6 @@ def test_a_trial_between_the_steps_is_refused(tmp_path: Path) -> None:
         else:
             with pytest.raises(TuningError, match="in ranges that do not hold that"):
                 read_trials(tmp_path, space)
-
-
-def test_the_options_of_the_best_trial_are_gone(tmp_path: Path) -> None:
-    trial, run = Trial(2, {}, 0.5), folder_of(tmp_path, 2) / "run"
-    with pytest.raises(TuningError, match=r"0002/run/config\.yaml, the options .*No such file"):
-        options_of(tmp_path, trial)
-    run.mkdir(parents=True)
-    os.mkfifo(run / "config.yaml")
-    with pytest.raises(TuningError, match="it is a named pipe.*put it back"):
-        options_of(tmp_path, trial)
-    (run / "config.yaml").unlink()
-    (run / "config.yaml").write_text("train:\n")
-    assert options_of(tmp_path, trial) == b"train:\n"
 
 
 def test_names_of_classes_are_not_endless(tmp_path: Path) -> None:

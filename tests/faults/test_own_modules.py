@@ -1,0 +1,189 @@
+"""Modules that files of a run name: none is imported unless the command line names it too."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import add_frames, write_cache, write_classifier
+from system_runs import TINY
+
+from focusgym.agents import find_system
+from focusgym.agents.systems.algorithms import find_algorithm
+from focusgym.feature_cache import FeatureCache
+from focusgym.runs.cli import main
+
+OWN = """
+from pathlib import Path
+from dataclasses import replace
+from stable_baselines3 import PPO
+from focusgym.agents import find_system
+Path(__file__).with_name("was_imported").touch()
+Own = replace(find_system("frameexit"), name="own")
+class Mine(PPO): pass
+def reward(p): return p.chosen
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("own")
+    add_frames(write_cache(root / "cache", n=20))
+    kind, f_c = find_system("frameexit").classifier, root / "f_c"
+    cache = FeatureCache.open(root / "cache", "full32")
+    write_classifier(cache, f_c, aggregation=kind.aggregation, reuse_glance=kind.reuse_glance)
+    files = (f"--cache={cache.root}", f"--classifier={f_c}")
+    main(["train", str(root / "frameexit"), "--system=frameexit", *files, *TINY])
+    return root
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module beside which a file appears when it is imported; Python finds it."""
+    (tmp_path / "own_module.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "was_imported"
+    sys.modules.pop("own_module", None)
+
+
+@pytest.fixture
+def changed(root: Path) -> Iterator[Callable[[str, Callable[[str], str]], None]]:
+    """Write a file of the run anew; afterwards all are as they were."""
+    run = root / "frameexit"
+    kept = {name: (run / name).read_text() for name in ("config.yaml", "results.json")}
+
+    def change(name: str, by: Callable[[str], str]) -> None:
+        put_back()
+        (run / name).write_text(by(kept[name]))
+
+    def put_back() -> None:
+        for name, text in kept.items():
+            (run / name).write_text(text)
+
+    yield change
+    put_back()
+
+
+def _environment(text: str, **changes: object) -> str:
+    results = json.loads(text)
+    results["environment"] |= changes
+    return json.dumps(results)
+
+
+def _refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_system_and_an_algorithm(
+    root: Path,
+    own: Path,
+    changed: Callable[[str, Callable[[str], str]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The message says in which file they are named, and how to go on; then it does."""
+    run = str(root / "frameexit")
+    advice = "which a file may not import: import own_module first, if it is yours (--trust own"
+    for name, by, said in (
+        (
+            "config.yaml",
+            lambda text: text.replace("system: frameexit", "system: own_module:Own"),
+            "config.yaml: system 'own_module:Own' is of another module",
+        ),
+        (
+            "results.json",
+            lambda text: _environment(text, algorithm="own_module:Mine"),
+            "results.json: environment: algorithm 'own_module:Mine' is of another module",
+        ),
+    ):
+        changed(name, by)
+        for verb in (["evaluate", run], ["recognize", "none.mp4", "--bundle", run]):
+            refused = _refused(capsys, *verb)
+            assert said in refused
+            assert advice in refused
+        assert not own.exists()
+        main(["evaluate", run, "--trust", "own_module", "--json"])
+        assert "accuracy" in json.loads(capsys.readouterr().out)["policies"][0]
+        own.unlink()
+        del sys.modules["own_module"]
+
+
+def test_a_reward(
+    root: Path,
+    own: Path,
+    changed: Callable[[str, Callable[[str], str]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No verb that opens a run tells rewards, so it is left alone, and the run can be used."""
+    run = root / "frameexit"
+    keywords = json.loads((run / "results.json").read_text())["environment"]["keywords"]
+    main(["evaluate", str(run), "--json"])
+    before = json.loads(capsys.readouterr().out)
+    of_own = {**keywords, "reward": {"name": "own_module:reward"}}
+    changed("results.json", lambda text: _environment(text, keywords=of_own))
+    main(["evaluate", str(run), "--json"])
+    assert json.loads(capsys.readouterr().out) == before
+    assert not own.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("system", "own_module:Own"),
+        ("reward", "own_module:reward"),
+        ("reward", "{name: own_module:reward, draws: 1}"),
+        ("learner", "{algorithm: own_module:Mine}"),
+        ("learner", "{policy: own_module:Mine}"),
+    ],
+)
+def test_a_run_that_goes_on(
+    root: Path,
+    own: Path,
+    changed: Callable[[str, Callable[[str], str]], None],
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+) -> None:
+    """Its settings need not be given again, but such a name."""
+
+    def named(text: str) -> str:
+        kept = [line for line in text.splitlines() if not line.startswith(f"  {option}:")]
+        return "\n".join([*kept, f"  {option}: '{value}'\n"])
+
+    changed("config.yaml", named)
+    run = str(root / "frameexit")
+    said = _refused(capsys, "train", run, "--resume")
+    assert f"config.yaml: {option} names own_module:" in said
+    assert f"--resume --{option} " in said
+    assert not own.exists()
+    said = _refused(capsys, "train", run, "--resume", "--system", "own_module:Other")
+    assert own.exists() == (option == "system")
+
+
+def test_names_that_are_none(
+    root: Path,
+    changed: Callable[[str, Callable[[str], str]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = str(root / "frameexit")
+    for algorithm, said in (
+        (5, "algorithm must be a name; got 5"),
+        (".x:PPO", "'.x:PPO' is of an"),
+    ):
+        changed("results.json", lambda text: _environment(text, algorithm=algorithm))  # noqa: B023
+        assert said in _refused(capsys, "evaluate", run)
+    changed("results.json", lambda text: _environment(text, algorithm="os:abort"))
+    assert "is of Python's own module" in _refused(capsys, "evaluate", run)
+    for name in (".x:y", "..:y", ":y"):
+        for find in (find_system, find_algorithm):
+            for trusted in (True, False):
+                with pytest.raises(ValueError, match=r"(system|algorithm)"):
+                    find(name, trusted=trusted)
+    assert "system must be one of " in _refused(capsys, "train", f"{run}_2", "--system=.x:y")
+    assert "--trust .x: " in _refused(capsys, "evaluate", run, "--trust", ".x")
