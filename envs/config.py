@@ -6,8 +6,10 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from ..recognizer.files.typed import is_finite
 
 if TYPE_CHECKING:
     from .rewards.designs import Reward
@@ -185,8 +187,7 @@ def check_number(name: str, value: Any) -> None:
     Raises:
         ValueError: If it is not finite, or negative.
     """
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not 0 <= float(value) < math.inf:
+    if not is_finite(value) or value < 0:
         raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from .files.typed import is_finite
 
 Measure = Literal["confidence", "entropy", "margin"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -175,4 +176,4 @@ def _check_measure(measure: str) -> None:
 
 
 def _is_finite(number: object) -> bool:
-    return type(number) in (int, float) and math.isfinite(number)  # type: ignore[arg-type]
+    return type(number) in (int, float) and is_finite(number)

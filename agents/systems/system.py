@@ -326,5 +326,5 @@ def share_of(steps: int, share: float) -> int:
         ValueError: If the share is not in (0, 1].
     """
     if not 0 < share <= 1:
-        raise ValueError(f"expected a share of the segments in (0, 1]; got {share:g}")
+        raise ValueError(f"expected a share of the segments in (0, 1]; got {share!r:.80}")
     return max(1, round(share * steps))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...feature_cache import Clip, View
 from ...recognizer import FocusgymError, FrameConfig, in_words
 from ...recognizer.files.documents import read_json
+from ...recognizer.files.typed import is_finite
 from ...recognizer.files.whole import write_whole
 
 FORMAT = 5
@@ -256,5 +257,5 @@ def _check(where: str, value: Any, expected: Any) -> None:
         if type(value) not in (*allowed, *([int] if float in allowed else [])):
             names = " or ".join(kind.__name__ for kind in allowed)
             raise ValueError(f"{where} must be {names}; got {reprlib.repr(value)}")
-        if float in allowed and value is not None and not math.isfinite(value):
-            raise ValueError(f"{where} must be finite; got {value}")
+        if float in allowed and value is not None and not is_finite(value):
+            raise ValueError(f"{where} must be finite; got {value!r:.80}")

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...recognizer import Encoder, ahead, describe, library_versions, torch_threads
+from ...recognizer.limits import check_names
 from ...recognizer.pipeline.look import repeatable_on_cuda
 from ..reading.arrays import checksum
 from ..reading.journal import NOTHING, RowFacts
@@ -92,12 +93,13 @@ def build_cache(
             with other settings, if the disk is full, if videos cannot be read (all are named, the
             others kept), or if features are not finite.
         ShardError: If there is no such part.
-        ValueError: As `check_encoders`.
+        ValueError: As `check_encoders`; or if the name of a class is too long.
     """
     root = Path(root)
     rows = cache_rows(videos, config.augment)
     chosen = np.arange(len(rows)) if shard is None else shard_rows(len(rows), shard)
     check_encoders(encoders, config)
+    check_names(classes)
     identity = identity_of(rows, classes, encoders, config, shard)
     if is_complete(root, identity):
         return root

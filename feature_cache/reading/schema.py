@@ -16,6 +16,7 @@ import pandas as pd
 from ...recognizer import FrameConfig, OptionGroup
 from ...recognizer.files.regular import open_regular
 from ...recognizer.files.typed import typed
+from ...recognizer.limits import check_names
 from ...recognizer.places.option_group import is_file_name
 from ..videos.paths import IMAGE_TEMPLATE
 from ..videos.sampling import AugmentConfig
@@ -117,6 +118,7 @@ def check_manifest(content: Any) -> None:
     """
     manifest = typed(ManifestEntry, content, others=True)
     depends_on = typed(DependsOn, manifest.depends_on, "depends_on", others=True)
+    check_names(depends_on.classes)
     for name, described in manifest.groups.items():
         group = OptionGroup.read(name, described)
         if group.encoder not in manifest.encoders:

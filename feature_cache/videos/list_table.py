@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...recognizer import FocusgymError
+from ...recognizer.limits import check_names
 from .list_formats import ListRow, Problem, from_1, read_labels
 from .paths import Found, VideoFinder
 
@@ -93,6 +94,10 @@ def resolve(
     if wrong and not first and from_1(written, classes):
         problems = [*problems, FROM_1]
     refuse(problems, n_missing)
+    try:
+        check_names(names)
+    except ValueError as error:
+        raise VideoListError(f"{root}: {error}: give it a shorter name") from error
     if len(names) < 2:
         raise VideoListError(f"{root} has {len(names)} class; recognition needs at least 2")
     types = {"label": np.int64, "start_s": np.float64, "end_s": np.float64, "n_images": np.int64}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from ..encoders.shift import SHIFT_KINDS, ShiftKind
+from ..files.typed import is_finite
 from ..limits import MOST_FRAMES
 
 FusionKind = Literal["dynamic", "addition"]
@@ -111,7 +111,7 @@ class AFNetConfig:
             raise ValueError(f"n_classes and n_frames must be at most {MOST_FRAMES}; got {self}")
         if type(self.spatial) is not bool:
             raise ValueError(f"spatial must be True or False; got {self.spatial!r}")
-        if not math.isfinite(self.keep_score):
+        if not is_finite(self.keep_score):
             raise ValueError(f"keep_score must be a finite number; got {self.keep_score}")
         for name, known in (("fusion", FUSIONS), ("selection", SELECTIONS)):
             if getattr(self, name) not in known:

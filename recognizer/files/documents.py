@@ -17,7 +17,7 @@ MOST_JSON_BYTES = 2**24
 MOST_YAML_BYTES = 2**18  # YAML is for what people write: a preset has a few thousand
 MOST_YAML_VALUES = 20_000  # with every alias written out
 MOST_DEPTH = 64
-_DIGITS = 400  # of a number: more than the largest float has
+_DIGITS = 308  # of an integer: the most with which each of them has a float
 
 
 class DocumentError(ValueError):
@@ -42,7 +42,7 @@ def parse_json(text: str | bytes) -> Any:
     """Return what a JSON text says.
 
     Raises:
-        ValueError: If it is no JSON, is nested deeper than `MOST_DEPTH`, or has a number of
+        ValueError: If it is no JSON, is nested deeper than `MOST_DEPTH`, or has an integer of
             hundreds of digits.
     """
     try:
@@ -63,8 +63,9 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         DocumentError: If it is no YAML, is longer than `MOST_YAML_BYTES`, is nested deeper than
-            `MOST_DEPTH`, or has more than `MOST_YAML_VALUES` values where aliases (``*name``), with
-            which a short text can stand for gigabytes, are written out.
+            `MOST_DEPTH`, has an integer of hundreds of digits, or has more than `MOST_YAML_VALUES`
+            values where aliases (``*name``), with which a short text can stand for gigabytes, are
+            written out.
     """
     if len(text) > MOST_YAML_BYTES:
         raise DocumentError(f"it has more than {MOST_YAML_BYTES} characters")
@@ -109,6 +110,17 @@ class _Loader(yaml.SafeLoader):
         finally:
             self._depth -= 1
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Return an integer; hexadecimal ones have no limit of Python's own."""
+        if len(node.value) <= 4 * _DIGITS:  # in base 2 an integer has 3.3 times as many digits
+            number: int = super().construct_yaml_int(node)
+            if abs(number) < 10**_DIGITS:
+                return number
+        raise DocumentError(f"it has an integer of more than {_DIGITS} digits")
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
 
 def _expanded(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
     """Return how many values a node stands for, and how deep, with every alias written out.
@@ -139,8 +151,8 @@ def _expanded(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, 
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > _DIGITS:
-        raise DocumentError(f"it has a number of {len(digits)} digits")
+    if len(digits.removeprefix("-")) > _DIGITS:
+        raise DocumentError(f"it has an integer of more than {_DIGITS} digits")
     return int(digits)
 
 

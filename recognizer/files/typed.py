@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -86,6 +87,14 @@ def typed_value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return value if isinstance(value, hint) else typed(hint, value, where)  # type: ignore[arg-type]
     return _scalar(hint, value, where)
+
+
+def is_finite(value: object) -> bool:
+    """Say whether a value is a number that a float can hold; a boolean is none."""
+    try:
+        return isinstance(value, Real) and type(value) is not bool and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def _one_of(hints: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -16,6 +16,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.frames import FrameConfig, fit_frames
 from ..exits import ExitRule
 from ..files.bundle import write_bundle
+from ..limits import check_names
 from .look import autocast_dtype
 from .recognition import Recognition
 from .registry import name_of
@@ -57,8 +58,8 @@ class VideoRecognizer(nn.Module, ABC):
         """Take what is no network.
 
         Raises:
-            ValueError: If names are not as many as classes, the precision is unknown, or it cannot
-                have such exits.
+            ValueError: If names are not as many as classes, one is too long, the precision is
+                unknown, or it cannot have such exits.
         """
         super().__init__()
         if classes and len(classes) != n_classes:
@@ -66,6 +67,7 @@ class VideoRecognizer(nn.Module, ABC):
                 f"expected names of the classifier's {n_classes} classes; got "
                 f"{len(classes)}: give one each, or none"
             )
+        check_names(classes)
         autocast_dtype(precision)  # refused here if it is unknown
         self.n_classes = n_classes
         self.frames = None if frames is None else frames.for_any_size()

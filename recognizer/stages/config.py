@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ..files.typed import is_finite
+
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "one_cycle")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -71,7 +73,7 @@ class FitConfig:
                 "a stage needs epochs >= 1 and batch_size >= 1; got "
                 f"{self.epochs}, {self.batch_size}"
             )
-        if not self.lr or not all(0 < rate < math.inf for rate in self.lr.values()):
+        if not self.lr or not all(is_finite(rate) and rate > 0 for rate in self.lr.values()):
             raise ValueError(
                 "lr must name at least one network, each with a rate > 0; got "
                 f"{dict(self.lr)}: leave a network out to keep it fixed"
@@ -95,7 +97,9 @@ class FitConfig:
                 f"its own way; got {list(self.decay_epochs)} and {self.warmup_epochs}: leave them "
                 "out, or train with SGD"
             )
-        if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf:
+        if not 0 <= self.momentum < 1 or not (
+            is_finite(self.weight_decay) and self.weight_decay >= 0
+        ):
             raise ValueError(
                 "momentum must be in [0, 1) and weight_decay not negative; got "
                 f"{self.momentum}, {self.weight_decay}"

@@ -18,6 +18,7 @@ from ..configs.recognize import RecognizeConfig
 
 _CPUS = os.cpu_count() or 1
 _MOST = max(64, 4 * _CPUS)  # threads or processes; a machine like this one is not meant to run more
+_MOST_INTEGER = 2**63 - 1
 _SEEDS = 2**32  # what torch's generators take
 
 # In words and as a rule.
@@ -114,9 +115,11 @@ def _check_ranges(config: Any) -> None:
             if each.name == "jobs" and getattr(config, "where", _HERE).executor != "local":
                 expected, is_right = _AT_LEAST_ONE  # a cluster is larger than this machine
             for one in value if isinstance(value, tuple) else (value,):
+                option = each.name.replace("_", "-")
                 if not is_right(one):
-                    option = each.name.replace("_", "-")
-                    raise OptionError(f"--{option} must be {expected}; got {one}")
+                    raise OptionError(f"--{option} must be {expected}; got {one!s:.80}")
+                if isinstance(one, int) and one > _MOST_INTEGER:
+                    raise OptionError(f"--{option} must be an integer of 64 bits; got {one!s:.80}")
 
 
 def _device_beside(config: Any) -> str | None:

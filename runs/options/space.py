@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ...recognizer.files.typed import is_finite
 from .presets import (
     VERBS,
     PresetError,
@@ -24,6 +24,8 @@ from .presets import (
 # Those that leave a validation accuracy behind.
 TUNED = ("fit encoder", "fit patches", "fit classifier", "fit end-to-end", "fit cubes", "train")
 _RANGE = {"low", "high", "log", "step"}
+_MOST_INTEGER = 2**53
+_LEAST_STEP = 1e-6  # of the larger of low and high
 _EXPECTED = (
     "expected {low: NUMBER, high: NUMBER} with 'log: true' or 'step: NUMBER' if wanted, or "
     "{choose: [VALUE, VALUE, ...]}"
@@ -57,9 +59,12 @@ class Range:
         """Return whether a value is one of these."""
         if self.choices:
             return value in self.choices
-        kinds = int if self.is_integer else (int, float)
-        right = isinstance(value, kinds) and not isinstance(value, bool)
-        return right and self.low <= value <= self.high
+        if not is_finite(value) or not self.low <= value <= self.high:
+            return False
+        if self.is_integer:
+            return isinstance(value, int) and (value - self.low) % (self.step or 1) == 0
+        steps = (value - self.low) / self.step if self.step else 0
+        return abs(steps - round(steps)) < 1e-8  # as Optuna has it
 
 
 @dataclass(frozen=True)
@@ -164,10 +169,7 @@ def _range(path: Path, verb: str, name: str, given: Mapping[str, Any]) -> Range:
 
 def _numbers(where: str, given: Mapping[str, Any]) -> Range:
     numbers = [given[name] for name in ("low", "high", "step") if name in given]
-    are_numbers = all(
-        isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
-        for x in numbers
-    )
+    are_numbers = all(map(is_finite, numbers))
     log, step = given.get("log", False), given.get("step")
     if not {"low", "high"} <= given.keys() <= _RANGE or not are_numbers or log not in (True, False):
         hint = " (YAML reads 1e-4 as a text, and 1.0e-4 as a number)"
@@ -179,7 +181,7 @@ def _numbers(where: str, given: Mapping[str, Any]) -> Range:
             f"{where}: expected low below high, both positive where log is true, and a positive "
             f"step or log, not both; got {given!r}"
         )
-    if not math.isfinite(high - low) or (step is not None and step > high - low):
+    if not is_finite(high - low) or (step is not None and step > high - low):
         raise PresetError(
             f"{where}: expected a finite range, and a step of at most high less low; got {given!r}"
         )
@@ -188,4 +190,15 @@ def _numbers(where: str, given: Mapping[str, Any]) -> Range:
             f"{where}: expected an integer as the step of integers; got {given!r}: make low a "
             f"number with a point, such as {float(low)}, if others are meant"
         )
-    return Range(low=low, high=high, step=step, log=log)
+    found, largest = Range(low=low, high=high, step=step, log=log), max(abs(low), abs(high))
+    if found.is_integer and largest > _MOST_INTEGER:
+        raise PresetError(
+            f"{where}: expected integers of at most 2^53, more of which floats do not tell apart; "
+            f"got {given!r}"
+        )
+    if step is not None and not found.is_integer and step < _LEAST_STEP * largest:
+        raise PresetError(
+            f"{where}: expected a step of at least a millionth of low and high, smaller ones are "
+            f"lost in rounding; got {given!r}"
+        )
+    return found

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from hostile import alias_bomb, npy_of
+from safetensors.torch import load, save
 
 HOSTILE: list[Any] = [
     *(None, True, -1, 0, 1, 7, 2**31, 2**63, 10**30, 1e308, -0.5, float("nan"), float("inf")),
     *("", "x", "../x", "/etc/passwd", "\0", "[/x] $\\frac{", "\x1b[2J", "a" * 100_000, "%s%s"),
     *([], {}, [[]], [1] * 1000, {"a": 1}, [{"a": None}], "1e5", "nan"),
 ]
+NUMBERS = (0, -1, 7, 1e4, -1e30, 1e38, float("nan"), float("inf"))
 Rng = np.random.Generator
 Change = Callable[[Rng, bytes], bytes]
 
@@ -204,6 +207,32 @@ def tensors_header(rng: Rng, content: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + content[8 + size :]
 
 
+def other_tensor(rng: Rng, content: bytes) -> bytes:
+    """Let a tensor of a safetensors file have other values, another shape or type, or be gone."""
+    tensors = load(content)
+    name, how = str(rng.choice([*tensors])), rng.random()
+    changed = tensors.pop(name).clone()
+    if how < 0.4 and changed.numel():
+        values = NUMBERS if changed.is_floating_point() else (0, -1, 7, 2**62)
+        at = int(rng.integers(changed.numel()))
+        changed.view(-1)[at] = values[int(rng.integers(len(values)))]
+    elif how < 0.6:
+        kinds = (torch.float16, torch.float64, torch.int64, torch.bool, torch.complex64)
+        changed = changed.to(kinds[int(rng.integers(len(kinds)))])
+    elif how < 0.9:
+        flat = changed.flatten()
+        shapes = (changed[None], flat[:1].reshape(()), flat[:0], flat, flat[: len(flat) // 2])
+        changed = shapes[int(rng.integers(len(shapes)))].contiguous()
+    if how < 0.95:
+        tensors[name] = changed
+    return save(tensors)
+
+
+def tensors_change(rng: Rng, content: bytes) -> bytes:
+    """Change the header of a safetensors file, or a tensor."""
+    return (tensors_header if rng.random() < 0.5 else other_tensor)(rng, content)
+
+
 VALUES: dict[str, Change] = {
     ".json": json_value,
     ".jsonl": json_value,
@@ -213,7 +242,7 @@ VALUES: dict[str, Change] = {
     ".npy": npy_header,
     ".npz": npz_member,
     ".tar": tar_member,
-    ".safetensors": tensors_header,
+    ".safetensors": tensors_change,
 }
 
 

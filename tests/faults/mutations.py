@@ -28,7 +28,8 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import numpy as np
 import torch
 from changes import change
-from readers import KINDS
+from readers import KINDS as FILES
+from system_readers import KINDS as SYSTEMS
 
 from focusgym.recognizer import FocusgymError
 from focusgym.runs.options.checks import OptionError
@@ -36,6 +37,7 @@ from focusgym.runs.options.presets import PresetError
 
 REFUSED, SAME, OTHER = "refused", "same meaning", "other content"
 TRACEBACK, HANG, CRASH, MEMORY = "traceback", "hang", "crash", "memory"
+KINDS = {**FILES, **SYSTEMS}
 OUTCOMES = (REFUSED, SAME, OTHER, TRACEBACK, HANG, CRASH, MEMORY)
 FAILURES = (TRACEBACK, HANG, CRASH, MEMORY)
 REFUSALS = (FocusgymError, OptionError, PresetError)

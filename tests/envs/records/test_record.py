@@ -189,7 +189,7 @@ Edit = Callable[[dict[str, Any]], Any]
         (lambda c: c["decisions"][0].update(reward=True), "reward must be float; got True"),
         (lambda c: c["decisions"][2].update(gmacs=np.nan), "2: gmacs must be finite; got nan"),
         (lambda c: c["clip"].update(end_s=np.inf), "clip: end_s must be finite; got inf"),
-        (lambda c: c["clip"].update(end_s=10**400), "a number of 401 digits"),
+        (lambda c: c["clip"].update(end_s=10**400), "an integer of more than 308 digits"),
         (lambda c: c["decisions"][0].update(option=2**64), "too (large|big)"),
         (lambda c: c["decisions"].extend(c["decisions"]), "at most 4 decisions; got 6"),
     ],
