@@ -92,7 +92,7 @@ def typed_value(hint: Any, value: Any, where: str) -> Any:
 def is_finite(value: object) -> bool:
     """Say whether a value is a number that a float can hold; a boolean is none."""
     try:
-        return isinstance(value, Real) and type(value) is not bool and math.isfinite(value)
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer of hundreds of digits
         return False
 

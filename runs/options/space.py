@@ -64,7 +64,7 @@ class Range:
         if self.is_integer:
             return isinstance(value, int) and (value - self.low) % (self.step or 1) == 0
         steps = (value - self.low) / self.step if self.step else 0
-        return abs(steps - round(steps)) < 1e-8  # as Optuna has it
+        return bool(abs(steps - round(steps)) < 1e-8)  # as Optuna has it
 
 
 @dataclass(frozen=True)
