@@ -58,6 +58,8 @@ def find_system(name: str, *, trusted: bool = True) -> System:
     Raises:
         ValueError: If there is no such system.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"system must be a name; got {name!r:.80}")
     if name in _UNNAMED:
         raise ValueError(f"{name} is what {_UNNAMED[name]} trains without a system: leave it out")
     if name not in SYSTEMS and ":" not in name:

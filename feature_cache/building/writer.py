@@ -105,6 +105,7 @@ class CacheWriter:
                     f"{self._root} was finished by another process meanwhile: run the same command "
                     "again, which checks it"
                 )
+            self._check_links()
             self._journal = self._go_on() or self._begin()
             self.rows = self._journal.rows
             self._check_space(self._n_rows - len(self.rows))
@@ -182,6 +183,15 @@ class CacheWriter:
         self._partial.rename(self._root)
         # Last, so that whatever is cut short here is either begun or complete.
         (self._root / journal.NAME).unlink()
+
+    def _check_links(self) -> None:
+        """Refuse links among what is written to where it is, which would change other files."""
+        there = self._partial.iterdir() if self._partial.is_dir() else ()
+        if links := sorted(path.name for path in there if path.is_symlink()):
+            raise CacheError(
+                f"{self._partial / links[0]} is a symbolic link, and builds write files: remove "
+                f"{self._partial} and build again"
+            )
 
     def _go_on(self) -> Journal | None:
         """Return the journal of a build that was begun, unless there is none."""

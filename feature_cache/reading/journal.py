@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...recognizer.files.documents import parse_json
-from ...recognizer.files.regular import check_regular
+from ...recognizer.files.regular import check_regular, open_in_place
 from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
 
@@ -58,7 +58,7 @@ class Journal:
         """Use `Journal.begin` or `Journal.read`."""
         self.identity = identity
         self.rows = rows
-        self._file = (folder / NAME).open("a", encoding="utf-8")
+        self._file = open_in_place(folder / NAME, "a")
 
     @classmethod
     def begin(cls, folder: Path, identity: Mapping[str, Any]) -> Journal:
@@ -74,7 +74,7 @@ class Journal:
             return None
         check_regular(path)
         good, identity, rows = 0, None, {}
-        with path.open("rb+") as file:
+        with open_in_place(path, "rb+") as file:
             for line in file:
                 content = _parse(line)
                 if content is None:

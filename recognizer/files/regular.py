@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -43,6 +43,18 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def open_in_place(path: str | os.PathLike[str], mode: str) -> IO[Any]:
+    """Open a file that is changed where it is, as `open` does; a symbolic link is not followed.
+
+    Raises:
+        OSError: If it cannot be opened, or is a symbolic link.
+    """
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a symbolic link, not a file", os.fspath(path))
+    encoding = None if "b" in mode else "utf-8"
+    return open(path, mode, encoding=encoding, opener=_unlinked)
+
+
 def check_regular(path: str | os.PathLike[str]) -> int:
     """Return the length of a regular file in bytes; raises as `open_regular`."""
     with open_regular(path) as file:
@@ -70,6 +82,10 @@ def file_digest(path: str | os.PathLike[str]) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _unlinked(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _no_file(kind: int) -> str:

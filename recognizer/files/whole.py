@@ -14,14 +14,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The content is on disk before the name is: a reader, and a machine that lost its power, finds
     the former file or the new one. An error in the block leaves the former file and nothing else.
+    The new file is made here: what a killed process left in its place is removed, and no link that
+    stands there is followed.
 
     Args:
         path: The file; its folder must exist.
 
     Yields:
-        The name to write to, in the same folder.
+        The name to write to, of an empty file in the same folder.
     """
     beside = path.with_name(f"{path.name}.partial")
+    beside.unlink(missing_ok=True)
+    os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield beside
         _sync(beside)

@@ -27,6 +27,7 @@ from ...recognizer import (
     read_bundle,
     read_encoder,
 )
+from ...recognizer.files.whole import write_whole
 from ..configs.fit import (
     FitClassifierConfig,
     FitEncoderConfig,
@@ -213,7 +214,7 @@ def train_stage(
         if rank == 0:
             metrics = training.keep(partial / "bundle", kept)
             for name in (CONFIG, RUN):
-                shutil.copyfile(partial / name, partial / "bundle" / name)
+                write_whole(partial / "bundle" / name, (partial / name).read_bytes())
             (partial / "bundle").rename(out)
             _remove(partial)
             _tell(kept, out, metrics, config.training.json)

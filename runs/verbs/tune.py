@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from ...feature_cache import read_manifest
+from ...recognizer.files.documents import MOST_YAML_BYTES
+from ...recognizer.files.regular import read_limited
 from ...recognizer.files.whole import write_whole
 from ..configs.tune import TuneConfig
 from ..executors import executor_of
@@ -19,9 +20,9 @@ from ..folders.run_folder import RESULTS, run_folder
 from ..options.console import PlainConsole
 from ..options.devices import device_of
 from ..options.parse import UsageError, tell
-from ..options.presets import CONFIG, PresetError
+from ..options.presets import CONFIG, PresetError, preset_options
 from ..options.space import read_space
-from ..training.tuning import RUN, best_of, folder_of, search
+from ..training.tuning import RUN, TuningError, best_of, folder_of, search
 
 BEST = "best.yaml"
 _SHOWN = 10  # trials in the table
@@ -55,7 +56,7 @@ def tune(config: TuneConfig) -> dict[str, Any]:
         with executor_of(config.where, device, config.out, jobs) as do:
             trials = search(space, config.out, config.trials, jobs, config.seed, do)
         best = best_of(trials)
-        shutil.copyfile(folder_of(config.out, best.number) / RUN / CONFIG, config.out / BEST)
+        write_whole(config.out / BEST, _preset_of(config.out, best.number, space.verb))
         results = {
             "verb": space.verb,
             "best": best.number,
@@ -76,6 +77,19 @@ def tune(config: TuneConfig) -> dict[str, Any]:
         f"next: focusgym {space.verb} OUT --preset {config.out / BEST}"
     )
     return results
+
+
+def _preset_of(out: Path, number: int, verb: str) -> bytes:
+    """Return the options of a trial's run as they were written; refuse what is no preset."""
+    path = folder_of(out, number) / RUN / CONFIG
+    try:
+        preset_options(str(path), verb)
+        return read_limited(path, MOST_YAML_BYTES)
+    except (PresetError, OSError, ValueError) as error:
+        said = str(error).removeprefix("--preset ")
+        raise TuningError(
+            f"{said}: remove {folder_of(out, number)}, and the same command does it again"
+        ) from error
 
 
 def _shown(value: Any) -> str:

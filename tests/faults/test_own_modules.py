@@ -185,5 +185,7 @@ def test_names_that_are_none(
             for trusted in (True, False):
                 with pytest.raises(ValueError, match=r"(system|algorithm)"):
                     find(name, trusted=trusted)
+    with pytest.raises(ValueError, match="system must be a name; got 3"):
+        find_system(3)  # type: ignore[arg-type]
     assert "system must be one of " in _refused(capsys, "train", f"{run}_2", "--system=.x:y")
     assert "--trust .x: " in _refused(capsys, "evaluate", run, "--trust", ".x")
