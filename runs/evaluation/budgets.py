@@ -77,7 +77,7 @@ def exits_within(folder: Path, recognizer: VideoRecognizer, budget_gmacs: float)
             )
         check_costs(logits, costs)
         _check_labels(labels, n, expected[1])
-    except (OSError, SafetensorError, LookupError, RuntimeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
             f"--gmacs: {path} is damaged: copy it again, or train the run anew ({error})"
         ) from error

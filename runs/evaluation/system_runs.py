@@ -174,6 +174,8 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         system = find_system(said["system"], trusted=False)
     except ValueError as error:
         raise UsageError(f"{path / CONFIG}: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path / CONFIG} names no system ({in_words(error)})") from error
     try:
         results = read_json(path / RESULTS)
         groups, seed = tuple(said["group"]), said["seed"]

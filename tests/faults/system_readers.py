@@ -103,10 +103,14 @@ def make_runs(root: Path) -> None:
     shutil.copytree(systems_in(root.parent), root, dirs_exist_ok=True)
 
 
-def read_runs(root: Path) -> Any:
-    """Play runs as ``focusgym evaluate`` does."""
-    runs = [find_system_run(root / name) for name in SHORT]
-    return digest(*(run.rows("test", pixels=False) for run in runs))
+def play(*names: str) -> Callable[[Path], Any]:
+    """Return what plays runs as ``focusgym evaluate`` does."""
+
+    def read(root: Path) -> Any:
+        runs = [find_system_run(root / name) for name in names]
+        return digest(*(run.rows("test", pixels=False) for run in runs))
+
+    return read
 
 
 def make_folders(root: Path) -> None:
@@ -120,8 +124,7 @@ def read_folders(root: Path) -> Any:
     for folder in sorted(root.iterdir()):
         _put_digests(folder)
         recognizer = read_system_recognizer(folder)
-        cost = recognizer.full_frames_gmacs(), recognizer.cost
-        found.append((recognizer.classes, recognizer.frames, cost))
+        found.append((recognizer.classes, recognizer.frames))
         found.append(digest(*recognizer.classifier.state_dict().values()))
     return digest(found)
 
@@ -178,11 +181,11 @@ KINDS: dict[str, Kind] = {
     "cubes": Kind(("bundle/*",), make_cubes, read_recognizer_bundle),
     "afnet": Kind(("bundle/*",), make_afnet, read_recognizer_bundle),
     "exits": Kind(("bundle/validation.safetensors",), make_exits, read_exits),
-    "kept": Kind(("*/trained/*",), make_runs, read_runs),
+    "kept": Kind(("*/trained/*",), make_runs, play("frameexit_gates", "scsampler")),
     "system": Kind(
-        tuple(f"{name}/{file}" for name in SHORT for file in ("*.yaml", "*.json")),
+        ("scsampler/*.yaml", "scsampler/*.json", "frameexit/*.yaml", "frameexit/*.json"),
         make_runs,
-        read_runs,
+        play("scsampler", "frameexit"),
     ),
     "portable": Kind(("*/**/*.*",), make_folders, read_folders),
     "cell": Kind(
