@@ -172,10 +172,13 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         )
     try:
         system = find_system(said["system"], trusted=False)
+        files = {name: said[name] for name in ("cache", "classifier")}
     except ValueError as error:
         raise UsageError(f"{path / CONFIG}: {error}") from error
     except (KeyError, TypeError) as error:
-        raise UsageError(f"{path / CONFIG} names no system ({in_words(error)})") from error
+        raise UsageError(
+            f"{path / CONFIG} does not say what was trained ({in_words(error)})"
+        ) from error
     try:
         results = read_json(path / RESULTS)
         groups, seed = tuple(said["group"]), said["seed"]
@@ -186,9 +189,8 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             setting = typed_value(float, setting, "setting")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
-    groups = groups_of_system(system, Path(said["cache"]), groups)
-    files = {"cache": said["cache"], "classifier": said["classifier"], "group": groups}
-    files |= {"device": device, "videos_root": videos_root}
+    groups = groups_of_system(system, Path(files["cache"]), groups)
+    files |= {"group": groups, "device": device, "videos_root": videos_root}
     source, name = open_source(EnvConfig(**files)), path.resolve().name
     if isinstance(system, DirectSystem):
         # What is gone would be trained again, with other settings perhaps.
