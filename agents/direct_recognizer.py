@@ -73,6 +73,10 @@ class DirectRecognizer(SystemRecognizer):
                 f"{self._system.name} asks the features of its cache what to read: recognize with "
                 "its run, where the cache is"
             )
+        if self._system.keeps and self._kept is None:
+            raise ValueError(
+                f"what {self._system.name} has learned was not kept: give `kept`, a folder for it"
+            )
         if self._kept is not None and self._system.keeps:
             shutil.copytree(self._kept, folder)
         return replace(self._played, exits=self.exits)

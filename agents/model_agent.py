@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ..envs import FocusEngine, Plan
-from ..envs.tasks.actions import actions_of
+from ..envs.tasks.actions import action_set_of
 from ..feature_cache import FeatureCache
 from .learned import CHUNK
 
@@ -46,7 +46,7 @@ class ModelAgent:
     def _play(self, cache: FeatureCache, videos: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Return options, where they are looked at and where one is named, ``(B, T)`` each."""
         choices, state = [], None
-        face = actions_of(self._model.action_space, cache.n_options)
+        face = action_set_of(self._model.action_space, cache.n_options)
         indexed = isinstance(self._model.observation_space, spaces.Dict)
         for t in range(cache.steps):
             steps = np.full(len(videos), t)

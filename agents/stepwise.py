@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ..envs import FocusEngine
-from ..envs.tasks.actions import actions_of
+from ..envs.tasks.actions import action_set_of
 from .fixed import Agent
 
 
@@ -40,7 +40,7 @@ class StepwiseAgent:
         """
         plan = agent.plan(engine, videos)
         self._row = {video: row for row, video in enumerate(videos.tolist())}
-        self._actions = actions_of(space, engine.cache.n_options)
+        self._actions = action_set_of(space, engine.cache.n_options)
         if not self._actions.can_skip and not plan.attended.all():
             raise ValueError(
                 f"{agent.name} does not look everywhere, which actions of {space} cannot say: "

@@ -188,7 +188,7 @@ class SystemRecognizer(VideoRecognizer):
 
         Args:
             path: A new folder, or an empty one. It appears when it is complete.
-            cache_fingerprint: Of no use: it is that of the cache.
+            cache_fingerprint: Not used: the fingerprint is that of the cache.
             metrics: Numbers that were measured on it, kept with f_C.
 
         Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ..envs import PixelSource
-from ..envs.tasks.registry import config_of
+from ..envs.tasks.registry import config_of, task_class
 from ..feature_cache import FeatureCache
 from ..recognizer import ExitRule, read_classifier
 from .looks import Looks
@@ -83,8 +83,8 @@ class TaskRecognizer(SystemRecognizer):
 
     @property
     def can_stop(self) -> bool:
-        """Always: after a decision about one segment."""
-        return True
+        """Whether there are several decisions: a video stops after one of them."""
+        return not task_class(self.config).decides_once
 
     def play(self, source: PixelSource) -> Looks:
         """Let the agent decide in all videos of a source once, by the rules of its environment."""

@@ -14,15 +14,19 @@ MOST_NAME = 1 << 10  # characters of the name of a class
 MOST_STEPS = 1 << 12  # for each of which a classifier has a head of its own
 
 
-def check_side(side_px: int) -> None:
+def check_side(side_px: int, what: str = "frames") -> None:
     """Check the side of frames, pixels, as they are decoded or as an encoder sees them.
+
+    Args:
+        side_px: The side.
+        what: What has it, in the message.
 
     Raises:
         ValueError: If it is larger than `MOST_SIDE_PX`.
     """
     if side_px > MOST_SIDE_PX:
         raise ValueError(
-            f"frames must have a side of at most {MOST_SIDE_PX} px; got {side_px}: resize them"
+            f"{what} must have a side of at most {MOST_SIDE_PX} px; got {side_px}: resize them"
         )
 
 

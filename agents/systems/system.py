@@ -132,7 +132,8 @@ class DirectSystem(System):
     """A system that is played without an environment: what it reads comes in a known order."""
 
     keeps: ClassVar[bool] = False  # whether it writes what it has trained, see `reader`
-    reads_features: ClassVar[bool] = False  # whether `reader` does, of a cache, without training
+    # Whether `reader` asks features of its cache though nothing is trained: see `clip_fixed`.
+    reads_features: ClassVar[bool] = False
     takes_exits: ClassVar[bool] = False  # whether what it gives stops videos by a rule of exits
 
     def check_setting(self, steps: int, setting: float) -> None:

@@ -206,7 +206,7 @@ def action_sets(n_options: int) -> tuple[ActionSet, ...]:
     return PatchActions(every), FlatActions(every), PairActions(every)
 
 
-def actions_of(space: spaces.Space[Any], n_options: int) -> ActionSet:
+def action_set_of(space: spaces.Space[Any], n_options: int) -> ActionSet:
     """Return the action set of a space, all K options being allowed.
 
     Raises:

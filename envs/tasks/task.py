@@ -108,6 +108,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
     """
 
     compares: ClassVar[bool] = False  # whether designs may compare with other options
+    decides_once: ClassVar[bool] = False  # whether an episode is one decision
 
     def __init__(
         self,

@@ -54,7 +54,7 @@ class EncoderConfig:
             raise ValueError(
                 f"input_px must be at least 1, or None to keep the size; got {self.input_px}"
             )
-        check_side(self.input_px or 0)
+        check_side(self.input_px or 0, "the images that an encoder sees (input_px)")
         if self.reduction not in REDUCTIONS:
             raise ValueError(
                 f"reduction must be one of {', '.join(REDUCTIONS)}; got {self.reduction!r}"

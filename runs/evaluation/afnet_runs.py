@@ -29,7 +29,7 @@ class AFNetRun(PixelRun):
     """
 
     what: ClassVar[str] = "masks of frames"
-    of: ClassVar[type[VideoRecognizer]] = AFNetRecognizer
+    recognizer_kind: ClassVar[type[VideoRecognizer]] = AFNetRecognizer
     recognizer: AFNetRecognizer
 
     @property

@@ -31,7 +31,7 @@ class BoxRun(PixelRun):
     """
 
     what: ClassVar[str] = "boxes"
-    of: ClassVar[type[VideoRecognizer]] = AdaptiveRecognizer
+    recognizer_kind: ClassVar[type[VideoRecognizer]] = AdaptiveRecognizer
     recognizer: AdaptiveRecognizer
 
     @property

@@ -25,7 +25,7 @@ class CubeRun(PixelRun):
     """
 
     what: ClassVar[str] = "cubes"
-    of: ClassVar[type[VideoRecognizer]] = CubeRecognizer
+    recognizer_kind: ClassVar[type[VideoRecognizer]] = CubeRecognizer
     glances: ClassVar[int] = 1
     recognizer: CubeRecognizer
 

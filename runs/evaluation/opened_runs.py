@@ -55,7 +55,7 @@ def find_pixel_run(path: Path, videos_root: Path | None = None, device: str = "c
     verb = str(verb_of(path))
     config: JointConfig | FitAFNetConfig = config_of(path, videos_root)
     recognizer = read_recognizer(path, device)
-    if not isinstance(recognizer, KINDS[verb].of):
+    if not isinstance(recognizer, KINDS[verb].recognizer_kind):
         raise OutputError(
             f"{path} holds the recognizer of another verb than 'focusgym {verb}': put its own back"
         )

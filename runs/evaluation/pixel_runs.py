@@ -42,7 +42,7 @@ class PixelRun(ABC):
     """
 
     what: ClassVar[str]  # its places, in a word, many of them
-    of: ClassVar[type[VideoRecognizer]]  # what its recognizer is
+    recognizer_kind: ClassVar[type[VideoRecognizer]]  # what its recognizer is
     glances: ClassVar[int] = 0  # predictions before the first look; see `Played`
 
     name: str

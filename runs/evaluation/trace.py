@@ -134,7 +134,10 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
             raise ValueError(f"{name} has values of {found.dtype} and shape {found.shape}")
     steps = arrays["predictions"].shape
     if not all(steps) or not arrays["attended"].size:
-        raise ValueError(f"predictions has the shape {steps}, which is of no videos or no steps")
+        raise ValueError(
+            f"there are no videos, steps or looks: predictions has the shape {steps}, attended "
+            f"{arrays['attended'].shape}"
+        )
     for name in ("correct", "confidences", "gmacs"):
         if arrays[name].shape != steps:
             raise ValueError(f"{name} has the shape {arrays[name].shape}, predictions {steps}")
@@ -148,7 +151,7 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
         raise ValueError(f"glances must be a number of steps; got {glances!s:.80}")
     precision = arrays.get("precision", np.array(math.nan))
     if precision.dtype.kind != "f" or precision.shape or precision < 0 or precision > 1 + _ROUND:
-        raise ValueError(f"precision must be a number; got {precision!s:.80}")
+        raise ValueError(f"precision must be a number in [0, 1]; got {precision!s:.80}")
     return Played(
         **{name: arrays[name] for name in _ARRAYS},
         glances=int(glances),

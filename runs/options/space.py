@@ -193,7 +193,7 @@ def _numbers(where: str, given: Mapping[str, Any]) -> Range:
     found, largest = Range(low=low, high=high, step=step, log=log), max(abs(low), abs(high))
     if found.is_integer and largest > _MOST_INTEGER:
         raise PresetError(
-            f"{where}: expected integers of at most 2^53, more of which floats do not tell apart; "
+            f"{where}: expected integers of at most 2^53: floats do not tell larger ones apart; "
             f"got {given!r}"
         )
     if step is not None and not found.is_integer and step < _LEAST_STEP * largest:

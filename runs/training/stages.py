@@ -104,8 +104,8 @@ def kept_of(path: Path, bundle: Bundle) -> Fitted:
         return Fitted(int(said["epoch"]), said["val_accuracy"], said["val_loss"])
     except KeyError as error:
         raise BundleError(
-            f"{path}: its metrics do not say {error} of the epoch that was kept: the bundle was "
-            "changed; copy it again, or train it anew"
+            f"{path}: {error} is missing in its metrics: the bundle was changed; copy it again, or "
+            "train it anew"
         ) from error
 
 

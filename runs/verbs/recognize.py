@@ -184,6 +184,8 @@ def _lacking(recognizer: VideoRecognizer) -> str:
     n = recognizer.predictions
     able = {"exits": recognizer.can_stop, "boxes": recognizer.has_boxes}
     without = " and ".join(f"without {what}" for what, has in able.items() if not has)
+    if n == 0:  # that is not known
+        return f"is {without}"
     return f"predicts {'once' if n == 1 else f'{n} times'} for a video, {without}"
 
 
@@ -195,7 +197,9 @@ def _sentences(line: dict[str, Any], recognizer: VideoRecognizer) -> str:
     compared = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
     n_looks, fed = (n - recognizer.glances for n in (len(line["steps"]), line["fed"]))
     stopped = f"stopped after {fed}, " if fed < n_looks and recognizer.in_turn else ""
-    looked = f"{line['attended']} of {n_looks} {recognizer.units} looked at, {stopped}"
+    looked = stopped
+    if recognizer.has_boxes:
+        looked = f"{line['attended']} of {n_looks} {recognizer.units} looked at, {stopped}"
     if shares := recognizer.branch_shares(line["gmacs"]):
         run = (f"{100 * share:.0f} % of the {name} branches" for name, share in shares.items())
         looked = f"{', '.join(run)} run, "

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from focusgym.envs.tasks.actions import action_sets, actions_of
+from focusgym.envs.tasks.actions import action_set_of, action_sets
 
 OPTIONS, LOOKS = np.array([0, 2, 1, 2]), np.array([True, False, False, True])
 
@@ -23,7 +23,7 @@ OPTIONS, LOOKS = np.array([0, 2, 1, 2]), np.array([True, False, False, True])
 def test_an_action_means_what_it_is_made_for(
     space: gymnasium.spaces.Space[Any], expected: list[object]
 ) -> None:
-    actions = actions_of(space, 3)
+    actions = action_set_of(space, 3)
     said = actions.actions_for(OPTIONS, LOOKS)
     assert said.tolist() == expected
     choice = actions.choose(said, 4)
@@ -34,7 +34,7 @@ def test_an_action_means_what_it_is_made_for(
 
 
 def test_where_every_action_looks_it_is_the_option() -> None:
-    actions = actions_of(gymnasium.spaces.Discrete(3), 3)
+    actions = action_set_of(gymnasium.spaces.Discrete(3), 3)
     assert actions.actions_for(OPTIONS, LOOKS | True).tolist() == OPTIONS.tolist()
     assert actions.choose(OPTIONS, 4).named.all()
 
@@ -44,4 +44,4 @@ def test_a_space_of_other_options_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"actions on 3 options, Discrete\(3\), .*; got Discrete\(9"
     ):
-        actions_of(gymnasium.spaces.Discrete(9), 3)
+        action_set_of(gymnasium.spaces.Discrete(9), 3)

@@ -94,5 +94,5 @@ def test_what_a_bundle_says_of_its_epoch() -> None:
     kept = kept_of(Path("a"), Bundle("classifier", {}, {}, None, metrics))
     assert (kept.epoch, kept.val_accuracy, kept.val_loss) == (3, 0.5, 1.25)
     del metrics["epoch"]
-    with pytest.raises(BundleError, match="a: its metrics do not say 'epoch' of the epoch"):
+    with pytest.raises(BundleError, match="a: 'epoch' is missing in its metrics"):
         kept_of(Path("a"), Bundle("classifier", {}, {}, None, metrics))

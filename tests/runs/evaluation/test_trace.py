@@ -213,9 +213,12 @@ def test_the_file(literal: Literal, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"confidences": played.confidences + 1}, "confidences has values above 1"),
         ({"labels": played.labels - 100}, "labels has values that are no finite numbers of at l"),
         ({"options": played.options - 100}, "options has values that are no finite numbers of a"),
-        ({name: arrays[name][:0] for name in module._ARRAYS}, "of no videos"),
-        ({n: arrays[n][:, :0] for n in module._ARRAYS if arrays[n].ndim == 2}, "or no steps"),
-        ({"precision": 1.5}, "precision must be a number"),
+        ({name: arrays[name][:0] for name in module._ARRAYS}, "there are no videos"),
+        (
+            {n: arrays[n][:, :0] for n in module._ARRAYS if arrays[n].ndim == 2},
+            "there are no videos, steps",
+        ),
+        ({"precision": 1.5}, r"precision must be a number in \[0, 1\]"),
     ):
         np.savez(other, **{**arrays, **change})
         with pytest.raises(PlayedError, match=wanted):

@@ -299,12 +299,16 @@ def test_files_that_are_none_of_it(root: Path, written: Path) -> None:
     ("name", "change", "said"),
     [
         ("system.json", {"decides": {"id": "Nope-v0", "keywords": {}, "exits": None}}, "env_id"),
-        ("system.json", {"decides": {"system": "os:system", "setting": 1, "seed": 0}}, "instance"),
+        ("system.json", {"decides": {"system": "os:system", "setting": 1, "seed": 0}}, "Python's"),
         ("system.json", {"decides": {"system": "wsgiref:x", "setting": 1, "seed": 0}}, "import"),
         ("system.json", {"decides": {"system": "tsn", "setting": 7, "seed": 0}}, "share of the"),
         ("system.json", {"decides": {"system": "arnet", "setting": 1, "seed": 0}}, "environment"),
         ("system.json", {"groups": 3}, "groups must be a list; got 3"),
-        ("policy/bundle.json", {"config": {"network": "os:system", "keywords": {}}}, "BasePolicy"),
+        (
+            "policy/bundle.json",
+            {"config": {"network": "os:system", "keywords": {}}},
+            "Python's own",
+        ),
         ("policy/bundle.json", {"config": {"network": "wsgiref:x", "keywords": {}}}, "import"),
         ("policy/bundle.json", {"config": {"network": 3, "keywords": {}}}, "must be a text"),
     ],
