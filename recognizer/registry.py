@@ -11,6 +11,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class NotImported(ValueError):
+    """A file names a module that was not imported; the file is not wrong, and the message helps."""
+
+
 def find(what: str, name: str, known: Mapping[str, Any], *, trusted: bool) -> Any:
     """Return what a name stands for.
 
@@ -54,12 +58,13 @@ def check_imported(what: str, name: str, module: str) -> None:
         module: That of the name.
 
     Raises:
-        ValueError: If it is to be refused.
+        NotImported: If its module was not imported.
+        ValueError: If it is Python's own.
     """
     if module not in sys.modules:
-        raise ValueError(
+        raise NotImported(
             f"{what} {name!r} is of another module, which a file may not import: import {module} "
-            f"first, if it is yours (--trust {module} of evaluate, recognize and replay does)"
+            f"first, if it is yours (--trust {module} does)"
         )
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise ValueError(f"{what} {name!r} is of Python's own module, which no file may name")
