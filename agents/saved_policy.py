@@ -18,7 +18,7 @@ from torch import nn
 from ..recognizer import BundleError, read_bundle, restore
 from ..recognizer.files.bundle import write_bundle
 from ..recognizer.files.typed import typed
-from ..recognizer.registry import find
+from ..recognizer.registry import find, place_of
 
 # What a file may import: they define networks, and are there wherever a policy is played.
 _LIBRARIES = ("stable_baselines3", "sb3_contrib", "focusgym", "torch")
@@ -50,7 +50,8 @@ def write_sb3_policy(
 
     Raises:
         ValueError: If the policy is built from something else than numbers, texts and classes of
-            networks, or does not act alike when it is built from these again.
+            networks, if a class cannot be found by its name, or if the policy does not act alike
+            when it is built from these again.
     """
     keywords = {
         name: _plain(name, value)
@@ -60,7 +61,7 @@ def write_sb3_policy(
     # Off-policy algorithms have it among the keywords, and not every policy knows it.
     if isinstance(model, OnPolicyAlgorithm) and model.use_sde:
         keywords["use_sde"] = True
-    config = SavedPolicyConfig(_name(type(model.policy)), keywords)
+    config = SavedPolicyConfig(place_of("a policy", type(model.policy)), keywords)
     write_bundle(path, "policy", config, model.policy, cache_fingerprint)
     spaces = model.observation_space, model.action_space
     try:
@@ -119,16 +120,12 @@ def _no_rate(progress: float) -> float:
     return 0.0
 
 
-def _name(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
-
-
 def _plain(name: str, value: Any) -> Any:
     """Return a keyword as JSON has it."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, type) and issubclass(value, nn.Module):
-        return {"class": _name(value)}
+        return {"class": place_of("networks of a policy", value)}
     if isinstance(value, list | tuple):
         return [_plain(name, each) for each in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):

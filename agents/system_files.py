@@ -15,6 +15,7 @@ from ..recognizer.files.documents import read_json
 from ..recognizer.files.regular import file_digest
 from ..recognizer.files.typed import typed
 from ..recognizer.files.whole import write_whole
+from ..recognizer.registry import NotImported
 
 NAME = "system.json"
 CACHE, CLASSIFIER, POLICY = "cache", "classifier", "policy"  # folders in it
@@ -123,6 +124,8 @@ def read_description(root: Path) -> SystemFolder:
 
 def damaged(root: Path, error: Exception | str) -> BundleError:
     """Return the error of a folder whose files make no recognizer."""
+    if isinstance(error, NotImported):  # the folder is not to blame
+        return BundleError(f"{root}: {error}")
     why = error if isinstance(error, str) else in_words(error)
     return BundleError(
         f"{root} is no readable recognizer of a system ({why}): copy it again, or write it anew "

@@ -6,9 +6,14 @@ import difflib
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class NotImported(ValueError):
+    """A file names a module that was not imported; the file is not wrong, and the message helps."""
 
 
 def find(what: str, name: str, known: Mapping[str, Any], *, trusted: bool) -> Any:
@@ -39,10 +44,41 @@ def find(what: str, name: str, known: Mapping[str, Any], *, trusted: bool) -> An
     if not trusted and name not in known:
         check_imported(what, name, module)
     try:
-        return getattr(import_module(module), attribute)
-    # TypeError: a module that begins with a point.
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        return getattr(import_named(module), attribute)
+    except (ImportError, AttributeError) as error:
         raise ValueError(f"{expected} that Python finds; got {name!r} ({error})") from error
+
+
+def import_named(module: str) -> ModuleType:
+    """Import a module that somebody names.
+
+    Raises:
+        ImportError: If Python does not find it, or what is named can be no module.
+    """
+    try:
+        return import_module(module)
+    except (ValueError, TypeError) as error:  # an empty name; one that begins with a point
+        raise ImportError(str(error)) from error
+
+
+def place_of(what: str, kind: type) -> str:
+    """Return the name ``module:attribute`` by which a file holds a class.
+
+    Args:
+        what: What messages call it.
+        kind: The class.
+
+    Raises:
+        ValueError: If it is a class inside a function or a class, or of a program's main module,
+            which no name finds again.
+    """
+    place = f"{kind.__module__}:{kind.__qualname__}"
+    if "." in kind.__qualname__ or kind.__module__ == "__main__":
+        raise ValueError(
+            f"a bundle holds {what} by name, and {place} cannot be found by its own: "
+            "define the class at the top of a module that is imported"
+        )
+    return place
 
 
 def check_imported(what: str, name: str, module: str) -> None:
@@ -54,12 +90,13 @@ def check_imported(what: str, name: str, module: str) -> None:
         module: That of the name.
 
     Raises:
-        ValueError: If it is to be refused.
+        NotImported: If its module was not imported.
+        ValueError: If it is Python's own.
     """
     if module not in sys.modules:
-        raise ValueError(
+        raise NotImported(
             f"{what} {name!r} is of another module, which a file may not import: import {module} "
-            f"first, if it is yours (--trust {module} of evaluate, recognize and replay does)"
+            f"first, if it is yours (--trust {module} does)"
         )
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise ValueError(f"{what} {name!r} is of Python's own module, which no file may name")

@@ -155,7 +155,7 @@ def _run(config: Any) -> None:
     if "" not in sys.path:  # a reward design of the user's own is found where the command is typed
         sys.path.append("")
     try:
-        import_own(getattr(config, "trust", ()))
+        import_own(getattr(getattr(config, "verb", config), "trust", ()))
     except OptionError as error:
         _fail(str(error))
     # Nothing heavy is imported before the command line is understood.

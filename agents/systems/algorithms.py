@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from importlib import import_module
 from types import ModuleType
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from ...recognizer.registry import check_imported
+from ...recognizer.registry import check_imported, import_named
 
 # Where algorithms are looked for by their names alone.
 _LIBRARIES = ("stable_baselines3", "sb3_contrib", "focusgym.agents")
@@ -34,8 +33,8 @@ def find_algorithm(name: str, *, trusted: bool = True) -> type[BaseAlgorithm]:
     known: dict[str, type[BaseAlgorithm]] = {}
     for library in [module] if separator else _LIBRARIES:
         try:
-            known |= _algorithms(import_module(library))
-        except (ImportError, ValueError, TypeError) as error:  # TypeError: it begins with a point
+            known |= _algorithms(import_named(library))
+        except ImportError as error:
             if separator:
                 raise ValueError(f"algorithm {name}: {error}") from error
     if attribute not in known:

@@ -6,11 +6,11 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from torch import Tensor
 
+from ...recognizer.registry import import_named
 from .functions import final, increment_over_random, increments, margin, margin_gain, padding
 
 
@@ -329,14 +329,13 @@ def _find(name: str) -> Any:
     places = [module]
     try:
         if not _is_pythons(module):
-            found = getattr(import_module(module), attribute)
+            found = getattr(import_named(module), attribute)
             if not (inspect.isclass(found) or inspect.isroutine(found)):
                 return found
             places.append(found.__module__ or "builtins")  # it may have been imported there
             if not _is_pythons(places[-1]):
                 return found
-    # TypeError: a module that begins with a point.
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except (ImportError, AttributeError) as error:
         raise ValueError(
             f"reward {name!r} cannot be imported ({error}): expected 'module:attribute' of a "
             "module that Python finds"

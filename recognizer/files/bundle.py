@@ -23,6 +23,7 @@ from ..classifiers.base import Classifier, ClassifierConfig
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from ..errors import FocusgymError, in_words, shortened
+from ..registry import NotImported
 from .declared import read_tensors
 from .documents import read_json
 from .typed import typed, typed_value
@@ -154,13 +155,16 @@ def restore(
         build: Makes the network from the config.
 
     Raises:
-        BundleError: If the config or the weights are not this network's, or a weight is not finite.
+        BundleError: If the config or the weights are not this network's, a weight is not finite, or
+            the network is of a module that was not imported.
     """
     try:
         _without_memory(bundle.config, build).load_state_dict(dict(bundle.weights), assign=True)
         with _Undrawn():
             network = build(bundle.config)
         network.load_state_dict(dict(bundle.weights))
+    except NotImported as error:  # the bundle is not to blame
+        raise BundleError(f"{path}: {error}") from error
     # What a config of wrong values raises wherever a network is built from it.
     except (
         *(TypeError, ValueError, RuntimeError, AttributeError, LookupError),

@@ -10,6 +10,7 @@ from tyro.conf import Positional, UseAppendAction, subcommand
 
 from .devices import Device
 from .executor import ExecutorConfig
+from .own import OwnConfig
 from .videos import GlancedFramesConfig, VideosConfig
 
 
@@ -52,7 +53,7 @@ class ContentConfig:
 
 
 @dataclass(frozen=True)
-class CachePlanConfig:
+class CachePlanConfig(OwnConfig):
     """Tell what building a cache would take: videos, space, hours, and what would be wrong.
 
     Attributes:
@@ -75,7 +76,7 @@ class CachePlanConfig:
 
 
 @dataclass(frozen=True)
-class CacheBuildConfig:
+class CacheBuildConfig(OwnConfig):
     """Encode every video and all its options; an interrupted build goes on where it was.
 
     Attributes:
@@ -107,7 +108,7 @@ class CacheBuildConfig:
 
 
 @dataclass(frozen=True)
-class CacheVerifyConfig:
+class CacheVerifyConfig(OwnConfig):
     """Check a cache: checksums, finite values, and some videos encoded again.
 
     Attributes:
@@ -142,7 +143,7 @@ class CacheInfoConfig:
 
 
 @dataclass(frozen=True)
-class CacheMergeConfig:
+class CacheMergeConfig(OwnConfig):
     """Join the shards of a cache.
 
     Attributes:
@@ -157,7 +158,7 @@ class CacheMergeConfig:
 
 
 @dataclass(frozen=True)
-class CacheHeadroomConfig:
+class CacheHeadroomConfig(OwnConfig):
     """Tell whether looking can pay, before any policy is trained.
 
     On the split val, rules that are blind to the video stand beside those that see it: the best

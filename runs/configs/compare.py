@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from .devices import Device
 from .executor import ExecutorConfig
+from .own import OwnConfig
 from .train import QUICKSTART, LearnerConfig, PolicyTrainingConfig, SkipConfig
 
 DESIGNS = (
@@ -49,7 +50,7 @@ class ClassifierFitConfig:
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(OwnConfig):
     """Compare reward designs, patch sizes and seeds (the paper's Table 5); or runs that are there.
 
     Attributes:

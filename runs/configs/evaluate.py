@@ -10,10 +10,11 @@ from tyro.conf import Positional, arg
 
 from .devices import Device
 from .executor import ExecutorConfig
+from .own import OwnConfig
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(OwnConfig):
     """Measure trained policies on a split, beside policies that do not learn.
 
     Attributes:
@@ -44,8 +45,6 @@ class EvaluateConfig:
             whether its predictions are those on the cache.
         videos_root: For what is read from the video files: their folder now, where it is no longer
             the one that --videos named when the cache was built, or the run was made.
-        trust: Modules of your own that runs may name, such as my_systems: they are imported first.
-            A run may come from somebody else, so its files import none by themselves.
         seed: Of the random and the Gaussian policy, and of exits that do not look.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.
@@ -67,7 +66,6 @@ class EvaluateConfig:
     oracle: bool = False
     pixels: bool = False
     videos_root: Path | None = None
-    trust: tuple[str, ...] = ()
     seed: int = 0
     device: Device = "cpu"
     json: bool = False

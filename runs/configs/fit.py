@@ -10,6 +10,7 @@ from tyro.conf import Positional, UseAppendAction, subcommand
 
 from ...agents.systems.order import Order
 from .devices import Device
+from .own import OwnConfig
 from .videos import FramesConfig, GlancedFramesConfig, VideosConfig
 
 
@@ -115,7 +116,7 @@ class FitEncoderConfig:
 
 
 @dataclass(frozen=True)
-class FitPatchesConfig:
+class FitPatchesConfig(OwnConfig):
     """Stages I and III on pixels: train f_L and f_C on patches, f_G fixed.
 
     Random patches, stage I; or with --policy its patches, stage III.
@@ -160,7 +161,7 @@ class FitPatchesConfig:
 
 
 @dataclass(frozen=True)
-class FitClassifierConfig:
+class FitClassifierConfig(OwnConfig):
     """Stages I and III on a cache: train f_C on random patches, or with --policy on its patches.
 
     Attributes:
@@ -191,7 +192,7 @@ class FitClassifierConfig:
 
 
 @dataclass(frozen=True)
-class JointConfig:
+class JointConfig(OwnConfig):
     """What trainings of all networks together have in common.
 
     Attributes:

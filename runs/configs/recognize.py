@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from .devices import Device
+from .own import OwnConfig
 
 
 @dataclass(frozen=True)
-class RecognizeConfig:
+class RecognizeConfig(OwnConfig):
     """Recognize video files with a recognizer bundle, or with a system that was trained.
 
     Attributes:
@@ -30,8 +31,6 @@ class RecognizeConfig:
             class so far and the compute so far.
         save: New folder for the recognizer of a run of a system, which needs neither the run nor
             its cache: give it as the bundle wherever it is.
-        trust: Modules of your own that the bundle may name, such as my_networks: they are imported
-            first. A bundle may come from somebody else, so its files import none by themselves.
         json: Print one JSON object per video, with the prediction after every frame.
     """
 
@@ -43,5 +42,4 @@ class RecognizeConfig:
     gmacs: float | None = None
     annotate: Path | None = None
     save: Path | None = None
-    trust: tuple[str, ...] = ()
     json: bool = False

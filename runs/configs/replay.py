@@ -9,12 +9,13 @@ from typing import Literal
 from tyro.conf import Positional
 
 from .devices import Device
+from .own import OwnConfig
 
 Kind = Literal["turned_right", "gain", "regret", "skipped"]
 
 
 @dataclass(frozen=True)
-class ReplayConfig:
+class ReplayConfig(OwnConfig):
     """Show what a policy does in videos: pages, films and a strip of pictures.
 
     Attributes:
@@ -48,8 +49,6 @@ class ReplayConfig:
         boxes: CSV file of true boxes; if it is not given, 'boxes.csv' in the folder of the videos,
             or 'data/boxes.csv' beside the cache.
         mp4: Write a film of each video.
-        trust: Modules of your own that runs may name, such as my_systems: they are imported first.
-            A run may come from somebody else, so its files import none by themselves.
         seed: Of random patches, boxes or cubes and of the reward's draws.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print what was written and the figures as one JSON object.
@@ -70,7 +69,6 @@ class ReplayConfig:
     gmacs: float | None = None
     boxes: Path | None = None
     mp4: bool = True
-    trust: tuple[str, ...] = ()
     seed: int = 0
     device: Device = "cpu"
     json: bool = False

@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from ...agents.ppo.settings import PPOSettings
 from .devices import Device
+from .own import OwnConfig
 
 QUICKSTART = Path("outputs/quickstart")
 
@@ -91,7 +92,7 @@ class LearnerConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(OwnConfig):
     """Train a policy on a feature cache, and measure it on the test videos.
 
     That of AdaFocus, with PPO (stage II); or with --system that of another published method.

@@ -9,10 +9,11 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from .executor import ExecutorConfig
+from .own import OwnConfig
 
 
 @dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(OwnConfig):
     """Search for the options of a verb that are best on the split val, with Optuna.
 
     Attributes:

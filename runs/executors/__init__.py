@@ -18,6 +18,7 @@ def executor_of(
     jobs: int | None = None,
     one_cpu: bool = False,
     may_lack_gpu: bool = False,
+    trust: tuple[str, ...] = (),
 ) -> AbstractContextManager[Executor]:
     """Return what does units, as options say it, for a block.
 
@@ -29,13 +30,14 @@ def executor_of(
             of a cluster, and one on this machine.
         one_cpu: Whether a unit on a GPU leaves the CPUs of its node to tasks that decode.
         may_lack_gpu: Whether a unit computes on CPUs where no node of the cluster has a GPU.
+        trust: Modules that units import first, as of ``--trust``.
 
     Raises:
         ExecutorError: If a device does not go together with a cluster, or is the CPU where a share
             of a GPU, or decoding for GPUs, is asked for; or if no CPU of the cluster could decode.
     """
     if config.executor == "local":
-        return nullcontext(LocalExecutor(jobs or jobs_here(device)))
+        return nullcontext(LocalExecutor(jobs or jobs_here(device), trust))
     if device.startswith("cuda:"):
         raise ExecutorError(
             f"--device {device}: Ray says which GPU a unit gets: give --device cuda with "
@@ -51,4 +53,4 @@ def executor_of(
             "--decoders: parts compute on the CPU here, for --device says so, or finds no GPU: "
             "leave it out, and all CPUs decode; or give --device cuda"
         )
-    return RayExecutor(config, root, jobs, device == "cuda", one_cpu, may_lack_gpu)
+    return RayExecutor(config, root, jobs, device == "cuda", one_cpu, may_lack_gpu, trust)

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from ...recognizer.files.disks import FULL, leave_to_main_thread
+from ..options.own import import_own
 from .units import Unit, call, check_failures, told
 
 _RAN = (
@@ -53,9 +54,11 @@ class LocalExecutor:
 
     Attributes:
         jobs: Units at a time; None for one per core.
+        trust: Modules that the processes import first.
     """
 
     jobs: int | None = None
+    trust: tuple[str, ...] = ()
 
     def __call__(
         self,
@@ -75,9 +78,8 @@ class LocalExecutor:
         context = get_context("spawn")
         begun = context.RawArray("b", len(units))  # of each unit, whether it was
         with _environment(TQDM_DISABLE="1", OMP_NUM_THREADS="1"):  # of the processes it starts
-            pool = ProcessPoolExecutor(
-                min(self.jobs or os.cpu_count() or 1, len(units)), context, _begin, (begun,)
-            )
+            at_once = min(self.jobs or os.cpu_count() or 1, len(units))
+            pool = ProcessPoolExecutor(at_once, context, _begin, (begun, self.trust))
             bar = tqdm(total=done + len(units), initial=done, desc=title, unit=kind)
             try:
                 names: dict[Future[Any], str] = {}
@@ -115,7 +117,7 @@ class LocalExecutor:
         return {name: results[name] for name in units}
 
 
-def _begin(begun: Any) -> None:
+def _begin(begun: Any, trust: tuple[str, ...]) -> None:
     """Prepare a process: one thread, silent, not interrupted by itself, no life without parent."""
     global _begun
     _begun = begun
@@ -123,6 +125,7 @@ def _begin(begun: Any) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is printed is the parent's alone
     torch.set_num_threads(1)
     leave_to_main_thread()
+    import_own(trust)
     Thread(target=_end_with_parent, daemon=True).start()
 
 

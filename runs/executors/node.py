@@ -18,6 +18,7 @@ import torch
 from ... import __version__
 from ...recognizer import FocusgymError
 from ...recognizer.files.disks import FULL
+from ..options.own import import_own
 from .transfer import Archive, BelowUnpickler, Carrier
 from .units import ExecutorError, LostError, call, told
 
@@ -32,17 +33,20 @@ class Head:
         folder: In which its command was typed.
         version: Of focusgym there.
         cpus: That it has a unit given, which has as many threads.
+        trust: Modules that a unit imports first.
     """
 
     folder: str
     version: str = __version__
     cpus: int = 1
+    trust: tuple[str, ...] = ()
 
     def join(self) -> None:
         """Make this process like the head's.
 
         Raises:
             ExecutorError: If the node has another focusgym.
+            OptionError: If it lacks a module.
         """
         if self.version != __version__:
             raise ExecutorError(
@@ -53,6 +57,7 @@ class Head:
         if "" not in sys.path:  # a reward design of the user's own is found there
             sys.path.append("")
         torch.set_num_threads(self.cpus)
+        import_own(self.trust)
 
 
 @dataclass(frozen=True)

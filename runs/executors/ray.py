@@ -39,6 +39,7 @@ class RayExecutor:
         gpu: bool = False,
         one_cpu: bool = False,
         may_lack_gpu: bool = False,
+        trust: tuple[str, ...] = (),
     ) -> None:
         """Say where, and how.
 
@@ -49,6 +50,7 @@ class RayExecutor:
             gpu: Whether a unit takes a share of a GPU.
             one_cpu: Whether it then leaves those that go with its share to tasks that decode.
             may_lack_gpu: Whether units take CPUs where no node has such a share.
+            trust: Modules that units import first.
         """
         self._config = config
         self._root = None if root is None else root.resolve()
@@ -56,6 +58,7 @@ class RayExecutor:
         self._gpus = config.gpu_share if gpu else 0.0
         self._one_cpu = one_cpu
         self._may_lack_gpu = may_lack_gpu
+        self._trust = trust
         self._carrier = None if config.transfer == SHARED else Carrier(config.transfer)
         self._ray: Any = None
         self._leaves = False
@@ -97,7 +100,7 @@ class RayExecutor:
         once = {"max_calls": 1} if self._gpus else {}
         anywhere = ray.remote(max_retries=0, **once)(work)
         environment = _ENVIRONMENT if self._gpus else _ENVIRONMENT | _NO_GPU
-        head, sent = Head(os.getcwd()), ray.put(_pickled(function))
+        head, sent = Head(os.getcwd(), trust=self._trust), ray.put(_pickled(function))
         waiting = [*units][::-1]
         begun = dict.fromkeys(units, 0)
         running: dict[Any, str] = {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 
 from ...recognizer.files.documents import parse_yaml
+from ...recognizer.registry import import_named
 from ..configs.train import TrainConfig
 from .checks import OptionError
 
@@ -20,9 +20,8 @@ def import_own(modules: Sequence[str]) -> None:
     """
     for module in modules:
         try:
-            import_module(module)
-        # TypeError: a module that begins with a point.
-        except (ImportError, ValueError, TypeError) as error:
+            import_named(module)
+        except ImportError as error:
             raise OptionError(
                 f"--trust {module}: {error}: expected a module that Python finds, such as "
                 "my_systems"

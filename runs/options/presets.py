@@ -44,7 +44,7 @@ VERBS: Mapping[str, type[Any]] = {
 CONFIG = "config.yaml"  # the resolved options of a run, in its folder
 RUN = "run.json"  # beside it: what it was made by, on which data, and where
 # Said anew with every command: not part of what a run is.
-_OF_THE_COMMAND = ("preset", "resume", "json", "videos_root", "where")
+_OF_THE_COMMAND = ("preset", "resume", "json", "videos_root", "trust", "where")
 
 
 class PresetError(Exception):

@@ -104,7 +104,14 @@ def build(config: CacheBuildConfig, console: Console) -> None:
         root = build_cache(*given, shard=shard, **options)
     else:
         decoders, parts = config.decoders, parts_folder(config.out)
-        with executor_of(config.where, content.device, parts, None, decoders is not None) as do:
+        where = executor_of(
+            config.where,
+            content.device,
+            parts,
+            one_cpu=decoders is not None,
+            trust=config.trust,
+        )
+        with where as do:
             root = build_apart(do, *given, shards=config.shards, decoders=decoders, **options)
     if config.json:
         _print_json(_made(root))
@@ -122,7 +129,7 @@ def verify(config: CacheVerifyConfig, console: Console) -> None:
         wrong = verify_cache(config.cache, config.sample, config.seed, config.videos_root)
     else:
         device = device_of_cache(config.cache)
-        with executor_of(config.where, device, may_lack_gpu=True) as do:
+        with executor_of(config.where, device, may_lack_gpu=True, trust=config.trust) as do:
             wrong = verify_apart(do, config)
     if config.json:
         _print_json({"cache": str(config.cache), "problems": wrong})

@@ -121,7 +121,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         with run_folder(
             config.out, "compare", config, data, resume=None, may_change=_GROWS, device=device
         ):
-            with executor_of(config.where, device, config.out, config.jobs) as do:
+            where = executor_of(config.where, device, config.out, config.jobs, trust=config.trust)
+            with where as do:
                 make_groups(groups, config, do)
                 run_jobs(jobs, config, do)
                 fine_tune(tuned, config, do)

@@ -35,7 +35,6 @@ from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..executors import executor_of
 from ..executors.units import Unit
 from ..options.devices import device_of
-from ..options.own import import_own
 from ..options.parse import UsageError, tell
 
 Plays = Callable[[NDArray[np.int64]], Outcome]  # of rows of a cache
@@ -70,7 +69,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             f"{player.path}": Unit((player.path, player.run.name, player.beside, config))
             for player in players
         }
-        with executor_of(config.where, device_of(config.device)) as do:
+        with executor_of(config.where, device_of(config.device), trust=config.trust) as do:
             parts = [*do(_rows_there, units, "evaluate", 0, "policy").values()]
     rows = [row for part in parts for row in part]
     results = {"split": config.split, "policies": rows}
@@ -145,7 +144,6 @@ def _rows_there(
     path: Path, name: str, beside: str | None, config: EvaluateConfig
 ) -> list[dict[str, Any]]:
     """Return the rows of a player that is opened where this is called."""
-    import_own(config.trust)
     (player,) = _open([path], config, {path: name})
     player = replace(player, beside=beside)
     return _rows(player, config, _solve(player, config))

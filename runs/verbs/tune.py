@@ -53,7 +53,8 @@ def tune(config: TuneConfig) -> dict[str, Any]:
             f"{cache} {name}": of for name, of in read_manifest(Path(cache))["fingerprints"].items()
         }
     with run_folder(config.out, "tune", config, data, resume=None, may_change=may_change):
-        with executor_of(config.where, device, config.out, jobs) as do:
+        where = executor_of(config.where, device, config.out, jobs, trust=config.trust)
+        with where as do:
             trials = search(space, config.out, config.trials, jobs, config.seed, do)
         best = best_of(trials)
         write_whole(config.out / BEST, _preset_of(config.out, best.number, space.verb))

@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from support import add_frames, write_cache, write_classifier
 from system_runs import TINY
 
 from focusgym.agents import find_system
+from focusgym.agents.system_files import damaged
 from focusgym.agents.systems.algorithms import find_algorithm
 from focusgym.feature_cache import FeatureCache
+from focusgym.recognizer import BundleError
+from focusgym.recognizer.registry import NotImported
 from focusgym.runs.cli import main
 
 OWN = """
@@ -21,9 +25,11 @@ from pathlib import Path
 from dataclasses import replace
 from stable_baselines3 import PPO
 from focusgym.agents import find_system
+from focusgym.recognizer.classifiers.average import AverageClassifier
 Path(__file__).with_name("was_imported").touch()
 Own = replace(find_system("frameexit"), name="own")
 class Mine(PPO): pass
+class Mean(AverageClassifier): pass
 def reward(p): return p.chosen
 """
 
@@ -112,6 +118,46 @@ def test_a_system_and_an_algorithm(
         assert "accuracy" in json.loads(capsys.readouterr().out)["policies"][0]
         own.unlink()
         del sys.modules["own_module"]
+
+
+def test_a_classifier(
+    root: Path, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bundle of one's own f_C goes through later verbs where its module is named."""
+    cache = FeatureCache.open(root / "cache", "p12_3x3")
+    f_c = write_classifier(cache, tmp_path / "f_c", aggregation="own_module:Mean")
+    out, files = tmp_path / "out", (f"--cache={cache.root}", "--group=p12_3x3")
+    tiny = ("--epochs=1", "--n-envs=6", "--minibatch=3", "--conv-channels=2", "--hidden=6")
+    for args in (
+        ("train", str(out), *files, f"--classifier={f_c}", *tiny),
+        ("fit", "classifier", str(tmp_path / "fit"), *files, f"--classifier={f_c}", "--epochs=1"),
+        ("evaluate", str(out), "--no-fixed"),
+    ):
+        del sys.modules["own_module"]
+        own.unlink()
+        said = _refused(capsys, *args)
+        assert said == (
+            f"focusgym: {f_c}: aggregation 'own_module:Mean' is of another module, which a file "
+            "may not import: import own_module first, if it is yours (--trust own_module does)\n"
+        )
+        assert not own.exists()
+        main([*args, "--trust", "own_module"])
+    for made in (f_c, tmp_path / "fit"):
+        config = json.loads((made / "bundle.json").read_text())["config"]
+        assert config["aggregation"] == "own_module:Mean"
+    settings = out / "config.yaml"
+    assert "trust" not in yaml.safe_load(settings.read_text())["train"]  # it is named again
+    settings.write_text(f"{settings.read_text()}  trust: [own_module]\n")
+    del sys.modules["own_module"]
+    own.unlink()
+    assert "has no option 'trust'" in _refused(capsys, "train", str(out), "--resume")
+    assert not own.exists()
+
+
+def test_a_folder_of_a_system() -> None:
+    """One that names what was not imported is not called damaged."""
+    assert str(damaged(Path("folder"), NotImported("import x first"))) == "folder: import x first"
+    assert isinstance(damaged(Path("folder"), NotImported()), BundleError)
 
 
 def test_a_reward(

@@ -190,7 +190,7 @@ def test_a_recognizer_of_your_own_is_read_by_its_name(
     ):
         content["config"]["recognizer"] = name
         path.write_text(json.dumps(content))
-        with pytest.raises(BundleError, match=f"do not make a recognizer .*{message}"):
+        with pytest.raises(BundleError, match=f"mine: .*{message}"):
             read_recognizer(tmp_path / "mine")
     assert "antigravity" not in sys.modules
 

@@ -121,6 +121,25 @@ def test_a_call_that_ends_its_process_on_a_node(
 
 
 @pytest.mark.usefixtures("forked")
+def test_modules_that_are_imported_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of this machine and on a node, which tells if it lacks one."""
+    (tmp_path / "own_to_units.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    trust, code = ("own_to_units",), "import sys; sys.modules['own_to_units']"
+    LocalExecutor(1, trust)(exec, {"first": Unit((code,))}, "stage X")
+    assert "own_to_units" not in sys.modules
+    try:
+        here = str(tmp_path)
+        given = pickle.dumps(exec), pickle.dumps((code,)), None
+        monkeypatch.chdir(tmp_path)  # put back: a node goes where the command was typed
+        assert not work(Head(here, trust=trust), *given).failure
+        failure = work(Head(here, trust=("no_module_of_mine",)), *given).failure
+        assert "--trust no_module_of_mine: No module named" in failure
+    finally:
+        sys.modules.pop("own_to_units", None)
+
+
+@pytest.mark.usefixtures("forked")
 def test_a_full_disk_ends_it(tmp_path: Path) -> None:
     """Those that had begun end as they do; others are not begun, for they would fail alike."""
     full = (

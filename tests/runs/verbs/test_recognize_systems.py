@@ -357,6 +357,10 @@ def test_what_cannot_be_written(root: Path, tmp_path: Path) -> None:
     run.model.policy_kwargs = {"activation_fn": max}
     with pytest.raises(ValueError, match="got activation_fn = <built-in function max>, which no"):
         run.recognizer().save(tmp_path / "function")
+    nested = type("Nested", (torch.nn.ReLU,), {"__qualname__": "Outer.Nested"})
+    run.model.policy_kwargs = {"activation_fn": nested}
+    with pytest.raises(ValueError, match=r"Outer\.Nested cannot be found by its own: define the"):
+        run.recognizer().save(tmp_path / "nested")
     of_patches = find_system_run(root / "adafocus_v3_ppo").source
     fixed = find_system("clip_fixed")
     assert isinstance(fixed, DirectSystem)
