@@ -8,9 +8,11 @@ itself; ``fit`` in one beside it, for its result appears whole. What is done aga
 
 from __future__ import annotations
 
+import glob
 import json
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -75,6 +77,7 @@ def run_folder(
         check(out)
         _make(out, verb, config, fingerprints, device, check)
     with _locked(out):
+        _remove_unfinished(out)
         if goes_on:
             check_settings(out, verb, config, may_change)
             record = _read_record(out)
@@ -196,9 +199,17 @@ def _make(
             record = _record_of(verb, fingerprints, device)
             record[FOLDER] = str(config.out.resolve())
             write_whole(folder / RUN, json.dumps(record, indent=2))
-    except OutputError:
-        check(out)  # another process was quicker
+    except (OutputError, OSError):
+        check(out)  # another process was quicker, and may have removed what was begun here
         raise
+
+
+def _remove_unfinished(out: Path) -> None:
+    """Remove what processes that were killed while they made the folder have left beside it."""
+    made = {CONFIG, RUN, f"{CONFIG}.partial", f"{RUN}.partial"}
+    for left in out.parent.glob(f"{glob.escape(out.name)}.partial-*"):
+        if left.is_dir() and {path.name for path in left.iterdir()} <= made:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -235,6 +237,22 @@ def test_a_kill_while_settings_are_written(tmp_path: Path, monkeypatch: pytest.M
     assert {name: content_of(out)[name] for name in before} == before
     begin(config_of(out), resume=True)
     assert not (out / "config.yaml.partial").exists()
+
+
+def test_a_kill_while_the_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leaves is removed by the next call; another's folder of such a name is not."""
+    out, others = tmp_path / "out", tmp_path / "out.partial-results"
+    others.mkdir()
+    (others / "notes.txt").touch()
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(module, "_record_of", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        begin(config_of(out))
+    os.waitpid(child, 0)
+    (left,) = set(tmp_path.iterdir()) - {others}
+    assert left.name.startswith("out.partial-")
+    begin(config_of(out))
+    assert {*tmp_path.iterdir()} == {out, others}
 
 
 def test_options_that_no_longer_exist(tmp_path: Path) -> None:
