@@ -205,7 +205,7 @@ def in_short() -> None:
     digits.make_digits = lambda config, root: make_digits(replace(config, **few), root)
 
     # Trainings in processes of their own, each of which imports torch again.
-    compare.executor_of = lambda *_: contextlib.nullcontext(in_turn)
+    compare.executor_of = lambda *_, **__: contextlib.nullcontext(in_turn)
 
 
 def run_documents(folders: list[Path]) -> None:

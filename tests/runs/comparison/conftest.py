@@ -38,7 +38,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
         with redirect_stdout(io.StringIO()):  # as in processes, where nobody hears it
             in_turn(function, units, title)
 
-    monkeypatch.setattr("focusgym.runs.verbs.compare.executor_of", lambda *_: nullcontext(serially))
+    monkeypatch.setattr(
+        "focusgym.runs.verbs.compare.executor_of", lambda *_, **__: nullcontext(serially)
+    )
     return found
 
 

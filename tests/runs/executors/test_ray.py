@@ -236,7 +236,9 @@ def test_a_comparison_is_the_same(
     compare = ["--cache", str(tmp_path / "cache"), *HOW, "--seeds", "2", "--reward", "increments"]
     on_ray = ["--executor", "ray", "--transfer", "object-store"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("focusgym.runs.verbs.compare.executor_of", lambda *_: nullcontext(in_turn))
+        patch.setattr(
+            "focusgym.runs.verbs.compare.executor_of", lambda *_, **__: nullcontext(in_turn)
+        )
         main(["compare", str(tmp_path / "here"), *compare])
     killed: list[str] = []
     thread = Thread(target=kill_at_work, args=(cluster, notes, 2, killed))
@@ -301,7 +303,7 @@ def test_a_cache_is_the_same_whatever_becomes_of_a_node(
     config, node = ExecutorConfig("ray", gpu_share=0.25), {"num_cpus": 0, "num_gpus": 1}
     monkeypatch.setattr(
         "focusgym.runs.verbs.cache.executor_of",
-        lambda *_: RayExecutor(config, parts, gpu=True, one_cpu=True),
+        lambda *_, **__: RayExecutor(config, parts, gpu=True, one_cpu=True),
     )
     monkeypatch.setattr(
         "focusgym.runs.verbs.cache.build_apart",

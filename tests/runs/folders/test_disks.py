@@ -55,7 +55,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 @pytest.fixture(autouse=True)
 def serially(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of comparisons are trained in this process, and hooks of the command are undone."""
-    monkeypatch.setattr("focusgym.runs.verbs.compare.executor_of", lambda *_: nullcontext(in_turn))
+    monkeypatch.setattr(
+        "focusgym.runs.verbs.compare.executor_of", lambda *_, **__: nullcontext(in_turn)
+    )
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
 
