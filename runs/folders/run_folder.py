@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -208,8 +208,9 @@ def _remove_unfinished(out: Path) -> None:
     """Remove what processes that were killed while they made the folder have left beside it."""
     made = {CONFIG, RUN, f"{CONFIG}.partial", f"{RUN}.partial"}
     for left in out.parent.glob(f"{glob.escape(out.name)}.partial-*"):
-        if left.is_dir() and {path.name for path in left.iterdir()} <= made:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # another process removes its own
+            if {path.name for path in left.iterdir()} <= made:
+                shutil.rmtree(left)
 
 
 @contextmanager
