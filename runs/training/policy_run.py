@@ -64,6 +64,12 @@ def run_training(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, A
     settings = ppo_config(config.policy, config.skip, reward_of(config.reward))
     group = group_of(config)
     cache = FeatureCache.open(config.cache, group)
+    if cache.n_options < 2:
+        raise UsageError(
+            "AdaFocus learns at which of several places to look; the option group of "
+            f"{config.cache} that was opened has one: give a --group of patches, or --system for a "
+            "method that reads whole frames"
+        )
     for split in ("train", "test", *(("val",) if config.policy.validations else ())):
         cache.split(split)  # refused where it is empty
     if not f_c.exists():

@@ -360,6 +360,15 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "build a cache that has them: `focusgym cache build --group full:ENCODER:SIDE`" in said
 
 
+def test_adafocus_on_whole_frames(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a system it is AdaFocus that learns, which chooses among places."""
+    read = (f"--cache={root}/cache", f"--classifier={root}/f_c_frameexit", "--group=full32")
+    assert "has one: give a --group of patches" in refused(capsys, tmp_path / "out", *read)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_of_a_system_has_no_patches(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
