@@ -23,8 +23,8 @@ def import_own(modules: Sequence[str]) -> None:
             import_named(module)
         except ImportError as error:
             raise OptionError(
-                f"--trust {module}: {error}: expected a module that Python finds by its whole name, "
-                "such as my_systems"
+                f"--trust {module}: {error}: expected a module that Python finds by its whole "
+                "name, such as my_systems"
             ) from error
 
 
