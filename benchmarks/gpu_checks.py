@@ -23,7 +23,8 @@ from focusgym.feature_cache import FeatureCache, video_table
 from focusgym.feature_cache.building.encode import config_of
 from focusgym.recognizer import Encoder, devices, read_classifier
 from focusgym.runs.configs.executor import ExecutorConfig
-from focusgym.runs.configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
+from focusgym.runs.configs.fit import FitClassifierConfig, HeadConfig
+from focusgym.runs.configs.stages import TrainingConfig
 from focusgym.runs.executors.caches import build_apart
 from focusgym.runs.executors.ray import RayExecutor
 from focusgym.runs.training.stage_run import fit_classifier

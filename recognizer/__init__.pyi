@@ -116,6 +116,7 @@ from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, first_weights, generator
 from .stages import (
     GRADIENTS,
+    STAGES,
     AFNetStage,
     CubesEndToEnd,
     EndToEnd,
@@ -136,6 +137,7 @@ from .stages import (
     rank_and_world,
     sequence_losses,
     shuffled,
+    stage_class,
     uniform_draws,
 )
 from .threads import ahead, torch_threads
@@ -156,6 +158,7 @@ __all__ = [
     "RELEASED_ENTRIES",
     "RELEASED_V2_ENTRY",
     "SHIFT_KINDS",
+    "STAGES",
     "TRUNKS",
     "AFNet",
     "AFNetConfig",
@@ -312,6 +315,7 @@ __all__ = [
     "shift_frames",
     "shortened",
     "shuffled",
+    "stage_class",
     "top_k_by_step",
     "torch_threads",
     "typed",

@@ -7,6 +7,7 @@ from .end_to_end import EndToEnd
 from .fit import FitError, Fitted, fit
 from .networks import FullFrames, OnFeatures, OnPixels, policy_choice
 from .processes import process_group, rank_and_world
+from .registry import STAGES, stage_class
 from .samples import (
     Samples,
     TensorSamples,
@@ -19,6 +20,7 @@ from .stage import Stage, sequence_losses
 
 __all__ = [
     "GRADIENTS",
+    "STAGES",
     "AFNetStage",
     "CubesEndToEnd",
     "EndToEnd",
@@ -39,5 +41,6 @@ __all__ = [
     "rank_and_world",
     "sequence_losses",
     "shuffled",
+    "stage_class",
     "uniform_draws",
 ]

@@ -23,7 +23,8 @@ from ...envs import EnvConfig, FeatureSource, FocusEngine, open_source
 from ...feature_cache import FeatureCache, build_regrouped, read_manifest, stored_groups
 from ...recognizer import PatchGrid, Places, read_classifier
 from ..configs.compare import CompareConfig
-from ..configs.fit import FitClassifierConfig, HeadConfig, TrainingConfig
+from ..configs.fit import FitClassifierConfig, HeadConfig
+from ..configs.stages import TrainingConfig
 from ..configs.train import TrainConfig
 from ..evaluation.trace import play, read_played
 from ..evaluation.trained import at_keep_ratio, find_trained

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...agents import read_policy
 from ...feature_cache import FeatureCache
 from ..configs.compare import CompareConfig
-from ..configs.fit import TrainingConfig
+from ..configs.stages import TrainingConfig
 from ..evaluation.trace import play, read_played
 from ..evaluation.trained import find_trained, policy_folder
 from ..executors.units import Executor, Unit

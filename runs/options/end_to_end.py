@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from ...recognizer import rank_and_world
-from ..configs.fit import FitCubesConfig, FitEndToEndConfig, TrainingConfig
+from ..configs.fit import FitCubesConfig, FitEndToEndConfig
+from ..configs.stages import TrainingConfig
 from .parse import UsageError
 from .presets import options_of, preset_options
 

@@ -12,7 +12,7 @@ from typing import Any
 from ...feature_cache import AugmentConfig, VideoList, read_lists, read_videos
 from ...recognizer import FitConfig, FocusgymError, FrameConfig
 from ...recognizer.files.documents import parse_yaml
-from ..configs.fit import AFNetTrainingConfig, TrainingConfig
+from ..configs.stages import AFNetTrainingConfig, TrainingConfig
 from ..configs.videos import FramesConfig, GlancedFramesConfig, VideosConfig
 from .console import PlainConsole
 

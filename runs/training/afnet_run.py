@@ -18,11 +18,12 @@ from ...recognizer import (
     first_weights,
     rank_and_world,
 )
-from ..configs.fit import AFNetTrainingConfig, FitAFNetConfig
+from ..configs.fit import FitAFNetConfig
+from ..configs.stages import AFNetTrainingConfig
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
 from .afnet_weights import begin_from, tell_start
-from .stage_parts import digest_of
+from .stage_parts import digest_of, stage_kind
 from .stage_run import AFNET, VALIDATION, train_stage
 from .stages import Training
 
@@ -51,6 +52,7 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
     if training.lr_gates is None and training.lr_afnet is not None:
         training = replace(training, lr_gates=_GATES_FASTER * training.lr_afnet)
     settings = settings_of(training, ("afnet", "gates"))
+    kind = stage_kind(training, AFNetStage)
     videos = StageVideos.read(config)
     with usage(), first_weights(training.seed):
         network = AFNet(
@@ -68,7 +70,7 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
         )
         report = None if config.weights is None else begin_from(config.weights, network)
         ratio, cost = _target(config, network)
-        stage = AFNetStage(
+        stage = kind(
             network,
             ratio=ratio,
             spatial_ratio=config.spatial_ratio,

@@ -27,7 +27,7 @@ from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import classifier_of, digest_of, map_sizes
+from .stage_parts import classifier_of, digest_of, map_sizes, stage_kind
 from .stage_run import CUBES, VALIDATION, train_stage
 from .stages import Training
 
@@ -56,6 +56,7 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
     others = {"glance", "local", "classifier", "policy"} - {*trained}
     without: Any = {f"lr_{name}": None for name in others}
     settings = settings_of(replace(config.training, **without), trained)
+    kind = stage_kind(config.training, CubesEndToEnd)
     with usage():
         cubes = Cubes(config.frames.frame, config.patch, config.frames.steps, config.cube_frames)
     videos = StageVideos.read(config)
@@ -78,7 +79,7 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
                 f"--glance-steps: f_G reads at most the {cubes.steps} frames; got {sizes.steps}: "
                 "give no more"
             )
-        stage = CubesEndToEnd(
+        stage = kind(
             glance,
             local,
             classifier,

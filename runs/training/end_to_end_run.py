@@ -25,7 +25,7 @@ from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import classifier_of, digest_of, map_sizes
+from .stage_parts import classifier_of, digest_of, map_sizes, stage_kind
 from .stage_run import END_TO_END, VALIDATION, train_stage
 from .stages import Training
 
@@ -48,6 +48,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
     else:  # a preset has its rate all the same
         training = replace(training, lr_policy=None)
     settings = settings_of(training, trained)
+    kind = stage_kind(training, EndToEnd)
     with usage():
         places = Boxes(config.frames.frame, config.patch)
     videos = StageVideos.read(config)
@@ -74,7 +75,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
         "local-encoder": digest_of(local),
     }
     with first_weights(config.training.seed):
-        stage = EndToEnd(
+        stage = kind(
             glance,
             local,
             classifier,

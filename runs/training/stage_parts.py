@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -16,20 +17,34 @@ from ...recognizer import (
     FrameConfig,
     PatchGrid,
     Policy,
+    Stage,
     build_classifier,
     first_weights,
     glance_maps,
     read_bundle,
     read_classifier,
+    stage_class,
     weights_digest,
 )
 from ..configs.fit import (
     FitClassifierConfig,
     FitPatchesConfig,
     HeadConfig,
-    TrainingConfig,
 )
+from ..configs.stages import TrainingConfig
 from ..options.parse import UsageError, usage
+
+S = TypeVar("S", bound=Stage)
+
+
+def stage_kind(training: TrainingConfig, own: type[S]) -> type[S]:
+    """Return the class of the stage to be trained: the verb's own, or that of ``--stage``.
+
+    Raises:
+        UsageError: If there is no such class, or it is not derived from the verb's own.
+    """
+    with usage():
+        return own if training.stage is None else stage_class(training.stage, own)
 
 
 def check_choices(config: FitPatchesConfig | FitClassifierConfig) -> None:

@@ -19,6 +19,8 @@ from ...recognizer import (
     EncoderConfig,
     Fitted,
     FullFrames,
+    OnFeatures,
+    OnPixels,
     PatchGrid,
     check_clips,
     first_weights,
@@ -47,6 +49,7 @@ from .stage_parts import (
     check_policy,
     classifier_of,
     digest_of,
+    stage_kind,
     what_else,
 )
 from .stages import (
@@ -83,6 +86,7 @@ def encoder_stage(
         WeightsError: If the weights cannot.
     """
     settings = settings_of(config.training, ("encoder",))
+    kind = stage_kind(config.training, FullFrames)
     with usage():
         network = EncoderConfig(config.network, config.input_px)
     videos = StageVideos.read(config)
@@ -91,7 +95,7 @@ def encoder_stage(
         check_clips("the encoder", encoder, videos.frames.read_frames)
     data = {"videos": videos.fingerprint(), "weights": digest_of(encoder)}
     with first_weights(config.training.seed):
-        stage = FullFrames(encoder, videos.n_classes).to(device)
+        stage = kind(encoder, videos.n_classes).to(device)
     key = [config.training.seed, _STAGE_ZERO]
     return encoder_training(stage, videos.samples(), settings, key, "stage 0"), data
 
@@ -106,6 +110,7 @@ def patches_stage(
 ) -> tuple[Training, dict[str, str]]:
     """Return stage I or III on pixels as it was asked for; and, as errors, see `encoder_stage`."""
     settings = settings_of(config.training, ("local", "classifier"))
+    kind = stage_kind(config.training, OnPixels)
     check_choices(config)
     with usage():
         grid = PatchGrid(config.frames.frame, config.patch, config.grid)
@@ -139,6 +144,7 @@ def patches_stage(
         settings,
         key,
         f"stage {'I' if policy is None else 'III'} on pixels",
+        kind,
         policy=policy,
         sample=config.sample_policy,
         skip_rate=config.skip_rate,
@@ -150,6 +156,7 @@ def patches_stage(
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     """Stages I and III on a cache: f_C."""
     settings = settings_of(config.training, ("classifier",))
+    kind = stage_kind(config.training, OnFeatures)
     check_choices(config)
     if config.policy is not None and config.order != "video":
         raise UsageError(
@@ -175,7 +182,7 @@ def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     )
     data = {"cache": cache.fingerprint, **what_else(config, classifier, policy)}
     title = f"stage {'I' if policy is None else 'III'} on the cache"
-    training = classifier_training(classifier, cache, samples, settings, key, title)
+    training = classifier_training(classifier, cache, samples, settings, key, title, kind)
     train_stage(config, training, data)
 
 

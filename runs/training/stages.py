@@ -142,6 +142,7 @@ def patches_training(
     settings: FitConfig,
     key: Sequence[int],
     title: str,
+    kind: type[OnPixels] = OnPixels,
     **how: Any,
 ) -> Training:
     """Return stage I or III on pixels: f_L and f_C, the bundles ``local`` and ``classifier``.
@@ -155,6 +156,7 @@ def patches_training(
         settings: How it is trained.
         key: Of its draws.
         title: What progress bars call it.
+        kind: The stage's class.
         **how: Keywords of `OnPixels`.
     """
 
@@ -164,7 +166,7 @@ def patches_training(
         f_c = classifier
         write_bundle(folder / "classifier", "classifier", f_c.config, f_c, metrics=metrics)
 
-    stage = OnPixels(glance, local, classifier, grid, **how)
+    stage = kind(glance, local, classifier, grid, **how)
     return Training(stage, samples, settings, key, title, write)
 
 
@@ -175,6 +177,7 @@ def classifier_training(
     settings: FitConfig,
     key: Sequence[int],
     title: str,
+    kind: type[OnFeatures] = OnFeatures,
 ) -> Training:
     """Return stage I or III on a cache: f_C, a bundle of its own.
 
@@ -185,13 +188,14 @@ def classifier_training(
         settings: How it is trained.
         key: Of its draws.
         title: What progress bars call it.
+        kind: The stage's class.
     """
 
     def write(folder: Path, metrics: dict[str, float]) -> None:
         f_c = classifier
         write_bundle(folder, "classifier", f_c.config, f_c, cache.fingerprint, metrics)
 
-    return Training(OnFeatures(classifier), samples, settings, key, title, write)
+    return Training(kind(classifier), samples, settings, key, title, write)
 
 
 def looks(

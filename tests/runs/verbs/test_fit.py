@@ -42,7 +42,8 @@ from focusgym.recognizer import (
     write_bundle,
 )
 from focusgym.runs.cli import _parse
-from focusgym.runs.configs.fit import HeadConfig, TrainingConfig
+from focusgym.runs.configs.fit import HeadConfig
+from focusgym.runs.configs.stages import TrainingConfig
 from focusgym.runs.options.parse import UsageError, settings_of
 
 S, P, N, K = 64, 28, 3, 9
