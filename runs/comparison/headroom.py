@@ -25,7 +25,7 @@ from ...envs import FocusEngine
 from ...recognizer import Purpose, compute_unit, generator
 from ..evaluation.measures import SHOWN, accuracy_interval, plain_table, print_whole
 from ..evaluation.trace import play
-from ..options.parse import tell
+from ..options.parse import print_line
 from .statistics import bootstrap_videos, interval
 
 # Rules that look nowhere, or where they look whatever the video shows.
@@ -236,7 +236,7 @@ def print_headroom(headroom: Mapping[str, Any]) -> None:
             unit.number(row["gmacs_per_video"]),
         )
     print_whole(table)
-    tell(headroom["verdict"])
+    print_line(headroom["verdict"])
 
 
 def _means(values: NDArray[np.floating], seed: int) -> tuple[list[float], list[list[float]]]:

@@ -222,10 +222,10 @@ def budget(jobs: Sequence[SystemJob], designs: Sequence[Job] = ()) -> list[str]:
         alike.setdefault(what, []).append(name)
     trials_text = "; ".join(f"{what}: {', '.join(names)}" for what, names in alike.items())
     sentence = (
-        f"The budget of systems that learn, for every seed: {trials_text}. Each setting has a "
-        "row of its own: none was selected by what it did in the test videos. A training by gradient keeps "
-        "the epoch that is best in the validation videos, if its system does not say otherwise, "
-        "and one in an environment its last weights."
+        f"The budget of systems that learn, for every seed: {trials_text}. Each setting has a row "
+        "of its own: none was selected by what it did in the test videos. A training by gradient "
+        "keeps the epoch that is best in the validation videos, if its system does not say "
+        "otherwise, and one in an environment its last weights."
     )
     return ([sentence] if trials else []) + (_budget_of_designs(designs) if jobs else [])
 

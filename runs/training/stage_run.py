@@ -38,7 +38,7 @@ from ..evaluation.trained import policy_folder
 from ..folders.atomic import exclusive
 from ..folders.run_folder import check_settings, run_folder
 from ..options.groups import encoder_of
-from ..options.parse import UsageError, settings_of, tell, usage
+from ..options.parse import UsageError, print_line, settings_of, usage
 from ..options.presets import CONFIG, RUN, VERBS
 from ..options.stage_videos import StageVideos
 from .samples import in_order
@@ -281,17 +281,17 @@ def _remove(partial: Path) -> None:
 def _tell(kept: Fitted, out: Path, metrics: Mapping[str, float], as_json: bool) -> None:
     """Print what was kept, and what else was measured on it."""
     if as_json:
-        tell(json.dumps({"out": str(out), **metrics, **asdict(kept)}))
+        print_line(json.dumps({"out": str(out), **metrics, **asdict(kept)}))
         return
     what = f"epoch {kept.epoch} of the training"
     if not kept.epoch:
         what = "as it was before the training, for no epoch was better"
-    tell(
+    print_line(
         f"{out}: {what}; {100 * kept.val_accuracy:.1f} % right on the validation videos, loss "
         f"{kept.val_loss:.3f}"
     )
     if "kept_share" in metrics:
-        tell(
+        print_line(
             f"gates kept {100 * metrics['kept_share']:.1f} % of the frames of these videos, "
             f"{format_gmacs(metrics['gmacs'])} per video on average"
         )

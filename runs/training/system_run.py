@@ -34,7 +34,7 @@ from ..evaluation.plug_back import recognizer_of
 from ..evaluation.system_runs import MODEL, RECOGNIZER
 from ..evaluation.systems import played_of, system_results
 from ..evaluation.trained import TRAINED
-from ..folders.atomic import whole
+from ..folders.atomic import output_folder
 from ..folders.run_folder import (
     RESULTS,
     check_new,
@@ -215,7 +215,7 @@ def _write_recognizer(source: FeatureSource, policy: Policy | None, out: Path) -
         print(f"focusgym: no recognizer is written: {error}", file=sys.stderr)
         return
     recognizer = recognizer_of(cache, encoders, source.classifier, policy)
-    with whole(out / RECOGNIZER, replace=True) as folder:
+    with output_folder(out / RECOGNIZER, replace=True) as folder:
         recognizer.save(folder, cache.fingerprint)
 
 

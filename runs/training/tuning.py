@@ -24,7 +24,7 @@ from ...recognizer.files.disks import FULL, disk_error
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
-from ..executors.units import Executor, Unit, told
+from ..executors.units import Executor, Unit, error_text
 from ..folders.run_folder import RESULTS
 from ..options.presets import CONFIG
 from ..options.space import Range, Space
@@ -236,7 +236,7 @@ def _focusgym(words: Sequence[str], place: Path) -> tuple[str, str]:
             lines = said.getvalue().strip().splitlines() or ["nothing was said"]
             failed = lines[-1].removeprefix("focusgym: ")
     except Exception as error:  # such as memory that a GPU lacks for these sizes
-        failed = told(error)
+        failed = error_text(error)
         said.write(traceback.format_exc())
     finally:
         with (place / _LOG).open("a", encoding="utf-8") as log:

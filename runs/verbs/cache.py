@@ -43,7 +43,7 @@ from ..executors.parts import parts_folder
 from ..options.console import PlainConsole
 from ..options.devices import device_of
 from ..options.groups import groups_of_options
-from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of
+from ..options.parse import UsageError, augmentation, frames_of, print_line, usage, videos_of
 
 
 def run_cache_verb(config: Any) -> None:
@@ -193,7 +193,7 @@ def headroom(config: CacheHeadroomConfig) -> None:
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
-    tell(json.dumps(content))
+    print_line(json.dumps(content))
 
 
 def _made(root: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from ..folders.atomic import OutputError, check_free
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
 from ..options.console import PlainConsole
 from ..options.devices import device_of
-from ..options.parse import UsageError, reward_label, reward_of, tell
+from ..options.parse import UsageError, print_line, reward_label, reward_of
 from ..options.ppo import ppo_config
 from ..options.presets import resolved
 
@@ -150,10 +150,10 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                 tested.check(each.played, f"{each.label} on {each.group}, seed {each.seed}")
             summary = _summarise(config, cells, beside, reference, notes, alike)
     if config.json:
-        tell(json.dumps(summary))
+        print_line(json.dumps(summary))
     else:
         print_comparison(summary, PlainConsole())
-        tell(f"{config.out}/index.html has the plots, results.csv the table")
+        print_line(f"{config.out}/index.html has the plots, results.csv the table")
     return summary
 
 

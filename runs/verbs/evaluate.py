@@ -35,7 +35,7 @@ from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..executors import executor_of
 from ..executors.units import Unit
 from ..options.devices import device_of
-from ..options.parse import UsageError, tell
+from ..options.parse import UsageError, print_line
 
 Plays = Callable[[NDArray[np.int64]], Outcome]  # of rows of a cache
 NamedT = TypeVar("NamedT", PixelRun, Decider)
@@ -74,13 +74,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     rows = [row for part in parts for row in part]
     results = {"split": config.split, "policies": rows}
     if config.json:
-        tell(json.dumps(results))
+        print_line(json.dumps(results))
     else:
         print_measures(rows)
         for row in rows:
             if "parity" in row:
                 agree = 100 * row["parity"]["prediction_agreement"]
-                tell(f"{row['name']}: pixels and cache agree in {agree:.2f} % of the predictions")
+                print_line(
+                    f"{row['name']}: pixels and cache agree in {agree:.2f} % of the predictions"
+                )
     return results
 
 

@@ -46,7 +46,7 @@ from ..executors.local import LocalExecutor
 from ..executors.units import Unit
 from ..folders.run_folder import run_folder
 from ..folders.steps import Steps, in_turn
-from ..options.parse import UsageError, tell, tell_notes
+from ..options.parse import UsageError, print_line, tell_notes
 from ..training.quickstart_steps import (
     classifier_config,
     fit_encoders,
@@ -108,7 +108,7 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         )
         results = run_pipeline(steps, data, recipe, config, console)
     if config.json:
-        tell(json.dumps(results))
+        print_line(json.dumps(results))
     return results
 
 

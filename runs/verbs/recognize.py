@@ -13,10 +13,10 @@ from ...recognizer import FocusgymError, VideoRecognizer, format_gmacs, read_rec
 from ..configs.recognize import RecognizeConfig
 from ..evaluation.budgets import exits_within
 from ..evaluation.system_runs import find_system_run, is_system_run
-from ..folders.atomic import check_free, whole
+from ..folders.atomic import check_free, output_folder
 from ..folders.run_folder import is_run, verb_of
 from ..options.devices import device_of
-from ..options.parse import UsageError, tell
+from ..options.parse import UsageError, print_line
 from ..pictures.annotate import annotate, annotated_paths, annotation_folder
 
 
@@ -78,7 +78,7 @@ def recognize(config: RecognizeConfig) -> None:
             except VideoError as error:
                 unreadable += 1
                 line = {"video": str(path), "error": str(error)}
-            tell(json.dumps(line) if config.json else _sentences(line, recognizer))
+            print_line(json.dumps(line) if config.json else _sentences(line, recognizer))
     if unreadable:
         raise SystemExit(1)
 
@@ -104,7 +104,7 @@ def _save(recognizer: VideoRecognizer, bundle: Path, out: Path) -> None:
             f"--save: {bundle} is no run of a system, and can be copied as it is: leave --save out"
         )
     try:
-        with whole(out) as beside:
+        with output_folder(out) as beside:
             recognizer.save(beside)
     except FocusgymError:
         raise

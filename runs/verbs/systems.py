@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ...agents import find_system
 from ...agents.systems.registry import SYSTEMS
 from ..configs.systems import SystemsConfig
-from ..options.parse import tell
+from ..options.parse import print_line
 
 _PACKAGE = Path(__file__).parents[2]
 
@@ -134,12 +134,12 @@ def list_systems(config: SystemsConfig) -> dict[str, Any]:
         }
     found |= others(_BEHIND)
     if config.json:
-        tell(json.dumps(found))
+        print_line(json.dumps(found))
     else:
         width = max(map(len, found))
         for name, of in found.items():
             command = "" if name in SYSTEMS else f": {of['command']}"
-            tell(f"{name:{width}}  {of['decides']} ({of['source']}){command}")
+            print_line(f"{name:{width}}  {of['decides']} ({of['source']}){command}")
     return found
 
 
