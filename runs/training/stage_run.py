@@ -217,7 +217,7 @@ def train_stage(
                 write_whole(partial / "bundle" / name, (partial / name).read_bytes())
             (partial / "bundle").rename(out)
             _remove(partial)
-            _tell(kept, out, metrics, config.training.json)
+            _print_kept(kept, out, metrics, config.training.json)
 
 
 def was_done(config: StageConfig) -> bool:
@@ -244,7 +244,7 @@ def was_done(config: StageConfig) -> bool:
             bundle = read_bundle(*_bundle(config))
             kept = kept_of(_bundle(config)[0], bundle)
             _remove(partial)
-        _tell(kept, out, bundle.metrics, config.training.json)
+        _print_kept(kept, out, bundle.metrics, config.training.json)
     return True
 
 
@@ -278,7 +278,7 @@ def _remove(partial: Path) -> None:
     shutil.rmtree(partial)
 
 
-def _tell(kept: Fitted, out: Path, metrics: Mapping[str, float], as_json: bool) -> None:
+def _print_kept(kept: Fitted, out: Path, metrics: Mapping[str, float], as_json: bool) -> None:
     """Print what was kept, and what else was measured on it."""
     if as_json:
         print_line(json.dumps({"out": str(out), **metrics, **asdict(kept)}))

@@ -83,8 +83,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     left_out: list[str] = []
     if ALL in config.systems:
         served, left_out = every_system(config)
-        asked = (each for each in config.systems if each != ALL)
-        config = replace(config, systems=tuple(dict.fromkeys([*asked, *served])))
+        requested = (each for each in config.systems if each != ALL)
+        config = replace(config, systems=tuple(dict.fromkeys([*requested, *served])))
     if is_run(config.out):
         _check_grows(config)
     else:
@@ -169,17 +169,19 @@ def _check_grows(config: CompareConfig) -> None:
         OutputError: If something would be gone.
     """
     check_settings(config.out, "compare", config, _GROWS)
-    there, here = stored_settings(config.out, "compare"), resolved(config)
-    sets = _SETS if there["plus"] else [name for name in _SETS if name != "keep-ratios"]
-    gone = [f"{each}" for name in sets for each in there.get(name) or () if each not in here[name]]
-    if there["seeds"] > here["seeds"]:
-        gone.append(f"seeds {here['seeds']} to {there['seeds'] - 1}")
-    if there["plus"] and not here["plus"]:
+    stored, current = stored_settings(config.out, "compare"), resolved(config)
+    sets = _SETS if stored["plus"] else [name for name in _SETS if name != "keep-ratios"]
+    gone = [
+        f"{each}" for name in sets for each in stored.get(name) or () if each not in current[name]
+    ]
+    if stored["seeds"] > current["seeds"]:
+        gone.append(f"seeds {current['seeds']} to {stored['seeds'] - 1}")
+    if stored["plus"] and not current["plus"]:
         gone.append("AdaFocus+")
-    if there.get("oracle") and not here["oracle"]:
+    if stored.get("oracle") and not current["oracle"]:
         gone.append("the oracle")
-    if there["variants"] and there["reward"][0] != here["reward"][0]:
-        gone.append(f"variants of {there['reward'][0]}, which came first")
+    if stored["variants"] and stored["reward"][0] != current["reward"][0]:
+        gone.append(f"variants of {stored['reward'][0]}, which came first")
     if gone and (config.out / RESULTS).is_file():
         raise OutputError(
             f"{config.out} compares more than is asked for now ({', '.join(gone)}): a comparison "

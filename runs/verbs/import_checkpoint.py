@@ -268,11 +268,11 @@ def _check_maps(released: Released) -> None:
     with torch.no_grad():
         segment = torch.zeros(1, 1, 3, FRAME_PX, FRAME_PX, dtype=torch.uint8)
         maps = released.glance(segment)
-    expected, found = (policy.config.map_height, policy.config.map_width), tuple(maps.shape[2:])
-    if expected != found:
+    expected, actual = (policy.config.map_height, policy.config.map_width), tuple(maps.shape[2:])
+    if expected != actual:
         raise UsageError(
             f"the policy reads glance maps of {expected[0]}×{expected[1]}, frames of {FRAME_PX} px "
-            f"give {found[0]}×{found[1]}: it was trained with another glance size, which this "
+            f"give {actual[0]}×{actual[1]}: it was trained with another glance size, which this "
             "import does not know"
         )
 
@@ -326,11 +326,11 @@ def _cache(
     """
     cache = FeatureCache.open(path, places.name)
     for name, encoder in ((GLANCE, released.glance), (cache.group.encoder, released.local)):
-        said, found = cache.manifest["encoders"][name], describe(encoder)
-        if said != found:
+        stored, described = cache.manifest["encoders"][name], describe(encoder)
+        if stored != described:
             raise CacheError(
-                f"{path} was made with the encoder {name}, {in_short(said)}, the "
-                f"checkpoint has {in_short(found)}: build a cache with the bundles that this "
+                f"{path} was made with the encoder {name}, {in_short(stored)}, the "
+                f"checkpoint has {in_short(described)}: build a cache with the bundles that this "
                 "verb writes without --cache (--glance OUT/glance --group patches:OUT/local:SIDE)"
             )
     if cache.frames != frames:

@@ -154,7 +154,7 @@ def run_pipeline(
     def at_once(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
         processes = min(recipe.processes or os.cpu_count() or 1, len(calls))
         if processes > 1:
-            units = {name: Unit(given) for name, given in calls.items()}
+            units = {name: Unit(arguments) for name, arguments in calls.items()}
             LocalExecutor(processes)(function, units, " and ".join(calls))
         else:
             in_turn(function, calls)

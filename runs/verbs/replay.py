@@ -83,7 +83,7 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
         _write(folder, facts, episodes, shots, n_selected, config.mp4)
     written = sorted(str(p.relative_to(config.out)) for p in config.out.rglob("*") if p.is_file())
     result = {"out": str(config.out), "files": written, **facts}
-    print_line(json.dumps(result) if config.json else _told(result))
+    print_line(json.dumps(result) if config.json else _summary(result))
     return result
 
 
@@ -160,7 +160,7 @@ def _write(
     )
 
 
-def _told(result: dict[str, Any]) -> str:
+def _summary(result: dict[str, Any]) -> str:
     """Return what is said at the end: the videos and why, and where to look."""
     lines = []
     for video in result["videos"]:

@@ -87,9 +87,9 @@ def _preset_of(out: Path, number: int, verb: str) -> bytes:
         preset_options(str(path), verb)
         return read_limited(path, MOST_YAML_BYTES)
     except (PresetError, OSError, ValueError) as error:
-        said = str(error).removeprefix("--preset ")
+        message = str(error).removeprefix("--preset ")
         raise TuningError(
-            f"{said}: remove {folder_of(out, number)}, and the same command does it again"
+            f"{message}: remove {folder_of(out, number)}, and the same command does it again"
         ) from error
 
 
