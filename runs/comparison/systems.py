@@ -143,7 +143,7 @@ def run_systems(jobs: Sequence[SystemJob], config: CompareConfig, do: Executor) 
         return
     wanted = {job.config.classifier: job for job in jobs}
     missing = {
-        f"{path}": Unit((job, config), path) for path, job in wanted.items() if not _is_there(path)
+        f"{path}": Unit((job, config), path) for path, job in wanted.items() if not _exists(path)
     }
     for path in wanted:
         assert path is not None
@@ -324,7 +324,7 @@ def _check_names(systems: Mapping[str, System]) -> None:
             )
 
 
-def _is_there(path: Path | None) -> bool:
+def _exists(path: Path | None) -> bool:
     return path is not None and path.exists()
 
 

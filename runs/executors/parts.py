@@ -62,14 +62,14 @@ def parts_in(apart: Path) -> dict[Path, tuple[int, int]]:
 
 
 def parts_begun(
-    apart: Path, n_rows: int, asked: int | None = None, restart: bool = False
+    apart: Path, n_rows: int, n_parts: int | None = None, restart: bool = False
 ) -> int | None:
     """Return of how many parts a cache was begun; None if none was.
 
     Args:
         apart: The folder of the parts.
         n_rows: Rows of the cache: there is no part without one.
-        asked: How many parts are asked for; None for as many as were begun.
+        n_parts: How many parts are asked for; None for as many as were begun.
         restart: Remove parts of another number, instead of refusing.
 
     Raises:
@@ -91,14 +91,14 @@ def parts_begun(
     if n is None:
         return None
     go_together = len(numbers) == 1 and all(i <= n for i, _ in parts.values()) and n <= n_rows
-    if go_together and asked in (None, n):
+    if go_together and n_parts in (None, n):
         return n
     if restart:
         remove_parts(parts)
         return None
     if go_together:
         raise CacheError(
-            f"{apart}: the cache was begun in {n} parts, and --shards asks for {asked}: leave "
+            f"{apart}: the cache was begun in {n} parts, and --shards asks for {n_parts}: leave "
             "--shards out to go on with those, or begin anew (--restart)"
         )
     raise CacheError(

@@ -35,11 +35,11 @@ def videos_of(config: VideosConfig, skip_missing: bool) -> VideoList:
         listed = read_lists(
             config.videos, lists, config.format, config.classes, config.images, skip_missing
         )
-    tell_notes(listed)
+    print_notes(listed)
     return listed
 
 
-def tell_notes(listed: VideoList) -> None:
+def print_notes(listed: VideoList) -> None:
     """Print what a user should know of how the videos were found, beside what a verb prints."""
     for note in listed.notes:
         print(f"focusgym: {note}", file=sys.stderr)

@@ -70,7 +70,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             for player in players
         }
         with executor_of(config.where, device_of(config.device), trust=config.trust) as do:
-            parts = [*do(_rows_there, units, "evaluate", 0, "policy").values()]
+            parts = [*do(_opened_rows, units, "evaluate", 0, "policy").values()]
     rows = [row for part in parts for row in part]
     results = {"split": config.split, "policies": rows}
     if config.json:
@@ -142,7 +142,7 @@ def _named(run: NamedT, path: Path, names: Mapping[Path, str] | None) -> NamedT:
     return replace(run, name=(names or {}).get(path, f"{path}"))
 
 
-def _rows_there(
+def _opened_rows(
     path: Path, name: str, beside: str | None, config: EvaluateConfig
 ) -> list[dict[str, Any]]:
     """Return the rows of a player that is opened where this is called."""
