@@ -107,9 +107,9 @@ def main(args: Sequence[str] | None = None) -> None:
         except OptionError as error:
             _fail(str(error))
         if isinstance(config, TrainConfig) and config.resume and (config.out / CONFIG).is_file():
-            given, config = config, _parse(args, config.out / CONFIG)
+            from_command_line, config = config, _parse(args, config.out / CONFIG)
             try:
-                check_named_again(given, config, config.out / CONFIG)
+                check_named_again(from_command_line, config, config.out / CONFIG)
             except OptionError as error:
                 _fail(str(error))
         _run(config)
@@ -121,13 +121,13 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
     """Return the config of the verb; settings of a run that goes on are those it has stored."""
-    if said := mistake(args, Command):
-        _fail(said)
+    if problem := mistake(args, Command):
+        _fail(problem)
     try:
-        given = with_preset(args, stored)
+        all_args = with_preset(args, stored)
     except PresetError as error:
-        found = str(error)
-        _fail(found.replace(f"--preset {stored}", f"{stored}") if stored else found)
+        message = str(error)
+        _fail(message.replace(f"--preset {stored}", f"{stored}") if stored else message)
     try:
         try:
             if args == ["--version"]:
@@ -137,7 +137,7 @@ def _parse(args: Sequence[str], stored: Path | None = None) -> Any:
                 cast(Any, Command),
                 prog="focusgym",
                 description=_DESCRIPTION,
-                args=given,
+                args=all_args,
                 config=(OmitArgPrefixes, OmitSubcommandPrefixes),
             )
         finally:
@@ -170,11 +170,11 @@ def _run(config: Any) -> None:
         if isinstance(error, FocusgymError) and not (
             isinstance(error, CheckpointError) and is_full
         ):
-            said = str(error)
+            message = str(error)
         elif refused is not None:
-            said = _refusal(error, refused, config)
+            message = _refusal(error, refused, config)
         elif isinstance(error, UnicodeEncodeError):  # output takes any text: it names a file
-            said = (
+            message = (
                 f"{error.object!a} cannot be named in the encoding {error.encoding} of this "
                 "environment: set PYTHONUTF8=1"
             )
@@ -182,7 +182,7 @@ def _run(config: Any) -> None:
             raise
         # Suspended loops end now: their progress bars end before the message begins.
         traceback.clear_frames(error.__traceback__)
-        _fail(said)
+        _fail(message)
 
 
 def _what_is_kept(config: Any) -> str:
@@ -206,7 +206,7 @@ def _refusal(error: Exception, refused: OSError, config: Any) -> str:
     return f"{refusal(str(out if is_out else name or Path.cwd()), refused)}{kept}"
 
 
-def _fail(said: str) -> NoReturn:
+def _fail(message: str) -> NoReturn:
     with suppress(OSError):  # of the standard error output, where there is no other to tell it
-        print(f"focusgym: {printable(said)}", file=sys.stderr)
+        print(f"focusgym: {printable(message)}", file=sys.stderr)
     raise SystemExit(2) from None

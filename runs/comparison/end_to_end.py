@@ -213,18 +213,18 @@ class EndToEndRuns:
         """Say how they were measured."""
         if not self.runs:
             return []
-        found = [
+        sentences = [
             f"Trained end to end, from pixels: {', '.join(dict.fromkeys(self.names))}. Their "
             "encoders are their own, and they were measured on the video files."
         ]
         named = zip(self.runs, self.names, strict=True)
         if glancing := dict.fromkeys(name for run, name in named if run.glances):
-            found.append(
+            sentences.append(
                 f"First a glance at the whole video, then cubes: {', '.join(glancing)}. Their mean "
                 "is over the prediction after the glance and those after the cubes, and what they "
                 "keep is a share of the cubes."
             )
-        return found
+        return sentences
 
 
 def _one_video(name: str, other: str) -> bool:
@@ -281,9 +281,9 @@ def _played(run: PixelRun, out: Path) -> Played:
     )
     kept = out / "cells" / ALONE.replace(" ", "-") / key[:16] / PLAYED
     if not kept.is_file():
-        (found,) = run.play(_SPLIT, seed=run.seed)
+        (outcome,) = run.play(_SPLIT, seed=run.seed)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        found.played.write(kept)
+        outcome.played.write(kept)
     played = read_played(kept)
     SplitVideos.of_run(run).check(played, f"{kept}")
     return played

@@ -50,16 +50,16 @@ def styles(summary: dict[str, Any]) -> dict[str, Style]:
     kinds = {row["design"]: row["kind"] for row in rows}
     learned = [design for design, kind in kinds.items() if kind in LEARNED]
     grey = [design for design in kinds if design not in learned]
-    found = {}
+    by_design = {}
     for names, colours in ((learned, _COLOURS), (grey, (_GREY,))):
         for i, name in enumerate(names):
             color = colours[i % len(colours)]
             # Where colours begin anew, dashes go on.
             dash = _DASHES[i // len(colours) % len(_DASHES)]
-            found[name] = Style(color, _SYMBOLS[i % len(_SYMBOLS)], dash)
+            by_design[name] = Style(color, _SYMBOLS[i % len(_SYMBOLS)], dash)
     if summary["static"]:
-        found[STATIC] = Style(_STATIC, "hexagon", "dot")
-    return found
+        by_design[STATIC] = Style(_STATIC, "hexagon", "dot")
+    return by_design
 
 
 def accuracies(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.Figure:
@@ -68,7 +68,7 @@ def accuracies(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.Fi
     figure = _dots(rows, "accuracy after all frames, %")
     for row in rows:
         style = styles(summary)[row["design"]]
-        name, found = _wrapped(row["label"]), row["final_accuracy"]
+        name, estimate = _wrapped(row["label"]), row["final_accuracy"]
         if "final_accuracy_by_seed" in row:  # not over all groups
             each = list(zip(row["seeds"], row["final_accuracy_by_seed"], strict=True))
             figure.add_scatter(
@@ -79,9 +79,9 @@ def accuracies(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.Fi
                 mode="markers",
                 marker={"color": style.color, "size": 5, "opacity": 0.45},
             )
-        text = f"<b>{row['label']}</b><br>{number(found['value'])} %"
-        text += f"<br>95 % over {len(row['seeds'])} seeds: {span(found['interval'])}"
-        _dot(figure, name, style, found["value"], found["interval"], text)
+        text = f"<b>{row['label']}</b><br>{number(estimate['value'])} %"
+        text += f"<br>95 % over {len(row['seeds'])} seeds: {span(estimate['interval'])}"
+        _dot(figure, name, style, estimate["value"], estimate["interval"], text)
     return figure
 
 
@@ -93,12 +93,12 @@ def differences(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.F
     rows = [row for row in _compared(rows) if row["difference"]]
     figure = _dots(rows, "points above the reference")
     figure.add_vline(x=0, line={"width": 1, "color": _GREY})
-    found = [row["difference"]["final_accuracy"] for row in rows]
-    ends = [0.0, *(each["value"] for each in found)]
-    ends += [end for each in found for over in DECIDING for end in each[over] or []]
+    estimates = [row["difference"]["final_accuracy"] for row in rows]
+    ends = [0.0, *(each["value"] for each in estimates)]
+    ends += [end for each in estimates for over in DECIDING for end in each[over] or []]
     pad = 0.06 * np.ptp(ends) or 0.01
     figure.update_xaxes(range=[100 * (min(ends) - pad), 100 * (max(ends) + pad)])
-    for row, each in zip(rows, found, strict=True):
+    for row, each in zip(rows, estimates, strict=True):
         style = styles(summary)[row["design"]]
         name = _wrapped(row["label"])
         text = f"<b>{row['label']}</b>: {row['verdict']}<br>"
@@ -128,11 +128,11 @@ def improvement(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> go.F
     figure.add_vline(x=50, line={"width": 1, "color": _GREY})
     figure.update_xaxes(range=[-4, 104])
     for row in rows:
-        found = row["probability_of_improvement"]
-        text = f"<b>{row['label']}</b><br>{number(found['value'])} %"
-        text += f"<br>95 % over seeds: {span(found['interval'])}"
+        estimate = row["probability_of_improvement"]
+        text = f"<b>{row['label']}</b><br>{number(estimate['value'])} %"
+        text += f"<br>95 % over seeds: {span(estimate['interval'])}"
         style = styles(summary)[row["design"]]
-        _dot(figure, _wrapped(row["label"]), style, found["value"], found["interval"], text)
+        _dot(figure, _wrapped(row["label"]), style, estimate["value"], estimate["interval"], text)
     return figure
 
 
@@ -196,10 +196,10 @@ def plane(
         rows = sorted(rows, key=lambda row: row["gmacs_per_video"])
         texts = []
         for row in rows:
-            found, cost = row[quality], unit.number(row["gmacs_per_video"])
+            estimate, cost = row[quality], unit.number(row["gmacs_per_video"])
             texts.append(
-                f"<b>{row['label']}</b>, {row['group']}<br>{number(found['value'])} % "
-                f"({span(found['interval'])})<br>{cost} {unit.name}, "
+                f"<b>{row['label']}</b>, {row['group']}<br>{number(estimate['value'])} % "
+                f"({span(estimate['interval'])})<br>{cost} {unit.name}, "
                 f"{100 * row['kept_share']:.0f} % of {'cubes' if row['glances'] else 'frames'} kept"
             )
         spent = [unit.per_gmac * row["gmacs_per_video"] for row in rows]

@@ -46,19 +46,21 @@ def cells_of_runs(
                 f"--runs {run}: is not finished: `focusgym train {run} --resume` goes on"
             )
     settings = [stored_settings(run, "train") for run in runs]
-    found_runs = [find_trained(run, device=device) for run in runs]
-    _check_features(runs, found_runs, settings)
+    trained_runs = [find_trained(run, device=device) for run in runs]
+    _check_features(runs, trained_runs, settings)
     names = _names(settings)
     cells: dict[tuple[Any, ...], Cell] = {}
-    for run, trained, name, options in zip(runs, found_runs, names, settings, strict=True):
+    for run, trained, name, options in zip(runs, trained_runs, names, settings, strict=True):
         group = trained.cache.group
         who = (name, group.name, group.places.side_px, int(options["seed"]))
         if options["plus"] and options["target-gmacs"] is None:
-            found = [Cell(*who, _played(trained, share), "plus", share) for share in keep_ratios]
+            cells_of_run = [
+                Cell(*who, _played(trained, share), "plus", share) for share in keep_ratios
+            ]
         else:
-            found = [Cell(*who, read_played(run / PLAYED), curve=learning_curve(run))]
-            SplitVideos.of_opened(trained.cache).check(found[0].played, f"--runs {run}")
-        for cell in found:
+            cells_of_run = [Cell(*who, read_played(run / PLAYED), curve=learning_curve(run))]
+            SplitVideos.of_opened(trained.cache).check(cells_of_run[0].played, f"--runs {run}")
+        for cell in cells_of_run:
             key = (cell.label, cell.group, cell.seed)
             if key in cells:
                 raise UsageError(
@@ -70,15 +72,15 @@ def cells_of_runs(
 
 
 def _check_features(
-    runs: Sequence[Path], found: Sequence[Trained], settings: Sequence[dict[str, Any]]
+    runs: Sequence[Path], trained_runs: Sequence[Trained], settings: Sequence[dict[str, Any]]
 ) -> None:
     """Refuse to pair what differs in more than the policy; f_C may be another for each seed."""
     first: dict[tuple[str, int | None], tuple[Path, str]] = {}
-    for run, trained, options in zip(runs, found, settings, strict=True):
+    for run, trained, options in zip(runs, trained_runs, settings, strict=True):
         cache = trained.cache
         classifier = read_classifier(trained.classifier, cache.fingerprint, cache.root)
         seed, name = int(options["seed"]), cache.group.name
-        for key, what, said in (
+        for key, what, template in (
             ((name, None), cache.fingerprint, "other features than {}, on the option group"),
             (
                 (name, seed),
@@ -89,8 +91,8 @@ def _check_features(
             other, expected = first.setdefault(key, (run, what))
             if what != expected:
                 raise UsageError(
-                    f"--runs {run}: has {said.format(other)} {name}: compare runs with the same "
-                    "cache and classifier"
+                    f"--runs {run}: has {template.format(other)} {name}: compare runs with the "
+                    "same cache and classifier"
                 )
 
 
@@ -100,8 +102,8 @@ def _names(settings: Sequence[dict[str, Any]]) -> list[str]:
     differ = [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
     differ = differ or ["reward"]
 
-    def value(key: str, given: Any) -> str:
-        return reward_label(given) if key == "reward" else f"{key}={given}"
+    def value(key: str, option_value: Any) -> str:
+        return reward_label(option_value) if key == "reward" else f"{key}={option_value}"
 
     return [", ".join(value(key, each.get(key)) for key in differ) for each in settings]
 

@@ -115,11 +115,11 @@ def _standing(
         return []
     every = np.stack([*means.values()])  # (N, 2)
     front = dict(zip(means, on_front(every[:, 0], every[:, 1]), strict=True))
-    most, found = float(every[:, 1].max()), []
+    most, standings = float(every[:, 1].max()), []
     for design in dict.fromkeys(designs.values()):
         keys = [key for key in means if designs[key] == design]
         quality, gmacs = np.stack([means[key] for key in keys], axis=1)
-        found.append(
+        standings.append(
             {
                 "design": design,
                 "hypervolume": {
@@ -129,7 +129,7 @@ def _standing(
                 "front": [list(key) for key in keys if front[key]],
             }
         )
-    return found
+    return standings
 
 
 def _point(row: Sequence[Cell]) -> Array:

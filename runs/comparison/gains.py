@@ -87,7 +87,7 @@ def gains_of(
         rows that it is set ``beside``; or None where there are no static rows.
     """
     seeds = [cell.seed for cell in row]
-    found: dict[str, Any] = {SAME: None, ANY: None}
+    gains: dict[str, Any] = {SAME: None, ANY: None}
     beside = {
         label: np.stack([each.by_seed[seed] for seed in seeds], axis=1)  # (2, S, B)
         for label, each in static.items()
@@ -111,13 +111,13 @@ def gains_of(
         bounds = [interval(_gain(drawn[which]))] if values.shape[-1] > 1 else []
         if len(seeds) > 1:
             bounds.append(t_interval([_gain(values[which].mean(axis=-1))], [seeds]))
-        found[name] = {
+        gains[name] = {
             "value": float(_gain(means[which])),
             "interval": _widest(bounds),
             "beside": two,
         }
         first += len(two)
-    return found
+    return gains
 
 
 def _widest(bounds: Sequence[Array]) -> list[float] | None:

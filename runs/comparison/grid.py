@@ -104,21 +104,21 @@ def groups_of(config: CompareConfig) -> list[Group]:
     """
     if not config.reward:
         return []
-    there = list(stored_groups(read_manifest(config.cache)).values())
-    patches = [group for group in there if isinstance(group.places, PatchGrid)]
-    cache = FeatureCache.open(config.cache, there[0].name)
+    stored = list(stored_groups(read_manifest(config.cache)).values())
+    patches = [group for group in stored if isinstance(group.places, PatchGrid)]
+    cache = FeatureCache.open(config.cache, stored[0].name)
     for split in SPLITS:
         cache.split(split)  # refused where it is empty
     if len({*config.patch}) < len(config.patch):
         raise UsageError(f"--patch: each size once; got {', '.join(map(str, config.patch))}")
-    found: list[Group] = []
+    groups: list[Group] = []
 
     def add(name: str, places: Places, root: Path) -> None:
         kind = _GRU if config.classifier.fit_reuse_glance else _NO_GLANCE
-        found.append(Group(name, places, root.resolve(), config.out / "classifiers" / name, kind))
+        groups.append(Group(name, places, root.resolve(), config.out / "classifiers" / name, kind))
 
     if not config.patch:
-        for group in sorted(patches or there, key=lambda group: group.places.side_px):
+        for group in sorted(patches or stored, key=lambda group: group.places.side_px):
             add(group.name, group.places, config.cache)
     for side_px in config.patch:
         known = [group for group in patches if group.places.side_px == side_px]
@@ -128,7 +128,7 @@ def groups_of(config: CompareConfig) -> list[Group]:
             with usage():
                 grid = PatchGrid(cache.frames.frame_px, side_px, _GRID)
             add(grid.name, grid, config.out / "caches" / grid.name)
-    return found
+    return groups
 
 
 def make_groups(groups: Sequence[Group], config: CompareConfig, do: Executor) -> None:

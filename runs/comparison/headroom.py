@@ -25,7 +25,7 @@ from ...envs import FocusEngine
 from ...recognizer import Purpose, compute_unit, generator
 from ..evaluation.measures import SHOWN, accuracy_interval, plain_table, print_whole
 from ..evaluation.trace import play
-from ..options.parse import tell
+from ..options.parse import print_line
 from .statistics import bootstrap_videos, interval
 
 # Rules that look nowhere, or where they look whatever the video shows.
@@ -178,47 +178,47 @@ def verdict(over: Mapping[str, Margin], best: str, worth: Margin, n_videos: int)
             "hundred tell differences of some points."
         )
     if rule.low > 0:
-        said = (
+        text = (
             "Looking can pay here: a linear rule that sees the glance alone gains "
             f"{rule} points over {blind}, on videos that it was not fitted to."
         )
     elif surest.low > 0:
-        said = (
+        text = (
             "Looking may pay here: who tries all patches and keeps the one after which f_C is most "
             f"confident gains {surest} points over {blind} without the label; but a linear rule "
             f"that sees the glance alone gains {rule}, so a policy has to find more in the glance "
             "than a linear rule does."
         )
     elif oracle.low > 0:
-        said = (
+        text = (
             f"No rule tried here is clearly better than {blind}: the linear rule on the glance "
             f"gains {rule} points, the most confident of all patches {surest}. The oracle's "
             f"{oracle} is no evidence: it knows the label."
         )
     else:
-        said = (
+        text = (
             "Nothing here shows that looking can pay: not even the oracle, which knows the label, "
             f"is clearly better than {blind}: it gains {oracle} points."
         )
         if oracle.high > SMALL:
-            said += " The interval is wide: more validation videos could tell."
+            text += " The interval is wide: more validation videos could tell."
     if best == "no_patch":
-        said += " Mind that no rule that is blind to the video is better than no patch at all."
+        text += " Mind that no rule that is blind to the video is better than no patch at all."
     elif worth.low <= 0:
-        said += (
+        text += (
             f" Mind that the best blind rule is not clearly better than no patch at all: {worth} "
             "points."
         )
-    return said
+    return text
 
 
-def print_headroom(found: Mapping[str, Any]) -> None:
+def print_headroom(headroom: Mapping[str, Any]) -> None:
     """Print what `measure_headroom` returned: accuracies in percent, differences in points."""
-    rows = found["rows"]
+    rows = headroom["rows"]
     steps = len(rows[0]["accuracy_by_step"])
     shown = np.unique(np.linspace(1, steps, min(steps, SHOWN)).round().astype(int))
     unit = compute_unit(*(row["gmacs_per_video"] for row in rows))
-    title = f"accuracy (%) on {found['n_videos']} videos, after t frames; 95 % intervals"
+    title = f"accuracy (%) on {headroom['n_videos']} videos, after t frames; 95 % intervals"
     table = plain_table(title, "rule")
     for name in (*(f"t={n}" for n in shown), "mean", "95 %", "over random", "95 %", unit.name):
         table.add_column(name, justify="right", no_wrap=True)
@@ -236,13 +236,13 @@ def print_headroom(found: Mapping[str, Any]) -> None:
             unit.number(row["gmacs_per_video"]),
         )
     print_whole(table)
-    tell(found["verdict"])
+    print_line(headroom["verdict"])
 
 
 def _means(values: NDArray[np.floating], seed: int) -> tuple[list[float], list[list[float]]]:
     """Return means over videos of values ``(M, B)``, and their intervals, each low and high."""
     rng = generator(Purpose.RESAMPLING, seed)  # the same videos are drawn for all
-    whole = np.asarray(values, dtype=np.float64)
-    resampled = bootstrap_videos([whole], [1.0], rng, _RESAMPLES)
+    values_f64 = np.asarray(values, dtype=np.float64)
+    resampled = bootstrap_videos([values_f64], [1.0], rng, _RESAMPLES)
     bounds: Sequence[list[float]] = interval(resampled).T.tolist()
-    return whole.mean(axis=-1).tolist(), [*bounds]
+    return values_f64.mean(axis=-1).tolist(), [*bounds]

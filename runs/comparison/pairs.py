@@ -109,7 +109,7 @@ def against(
     """
     scores: list[Array] = []
     runs: list[Hashable] = []
-    found: dict[str, _Pairs] = {}
+    pairs_by_group: dict[str, _Pairs] = {}
     reasons = []
     for row in strata:
         group, theirs = row[0].group, references.get(row[0].group)
@@ -122,11 +122,13 @@ def against(
             runs += [("ours", runs_of(row)), ("theirs", runs_of(theirs))]
             pairs = _pair(row, theirs, reference)
             if isinstance(pairs, _Pairs):
-                found[group] = pairs
+                pairs_by_group[group] = pairs
             else:
                 reasons.append(f"{group}: {pairs}")
-    if reasons and found:
-        reasons.insert(0, f"paired in {', '.join(found)} alone: no difference over all groups")
+    if reasons and pairs_by_group:
+        reasons.insert(
+            0, f"paired in {', '.join(pairs_by_group)} alone: no difference over all groups"
+        )
     result: dict[str, Any] = {
         "difference": None,
         "probability_of_improvement": None,
@@ -139,7 +141,7 @@ def against(
         value, bounds = resampling.over_seeds(mean_probability, scores, runs)
         result["probability_of_improvement"] = {"value": value, "interval": bounds}
     if not reasons:
-        everywhere = list(found.values())
+        everywhere = list(pairs_by_group.values())
         result["seeds_compared"] = sorted({s for pairs in everywhere for s in pairs.seeds})
         result["seeds_left_out"] = sorted({s for pairs in everywhere for s in pairs.left_out})
         videos = [row[0].played.names.tobytes() for row in strata]

@@ -12,7 +12,7 @@ from ..configs.stages import TrainingConfig
 from ..evaluation.trace import play, read_played
 from ..evaluation.trained import find_trained, policy_folder
 from ..executors.units import Executor, Unit
-from ..folders.atomic import whole
+from ..folders.atomic import output_folder
 from ..options.devices import device_of
 from ..options.parse import settings_of
 from ..training.policy_run import PLAYED
@@ -92,7 +92,7 @@ def _fine_tune(job: Job, config: CompareConfig) -> None:
         cache = FeatureCache.open(job.group.cache, job.group.name, device)
         policy = read_policy(policy_folder(run.out), cache.fingerprint, cache.root).to(device)
         settings = settings_of(training, ("classifier",))
-        with whole(out) as partial:
+        with output_folder(out) as partial:
             partial.rmdir()  # it is there for what follows to create
             make_finetuned(
                 partial, cache, run.classifier, policy, settings, how.fit_skip_rate, run.seed

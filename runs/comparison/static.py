@@ -109,7 +109,7 @@ def static_looks(cache: FeatureCache, order: str, skips: bool) -> list[StaticLoo
         order: In which the f_C was fed the segments in training.
         skips: Whether it was trained with segments that were fed without a look.
     """
-    steps, found = cache.steps, []
+    steps, rows = cache.steps, []
     numbers = np.linspace(1, steps, min(steps, _COUNTS)).round().astype(int).tolist()
     for opened in cache.opened:
         places = opened.group.places
@@ -117,17 +117,17 @@ def static_looks(cache: FeatureCache, order: str, skips: bool) -> list[StaticLoo
         name = opened.group.name + (", centre," if places.n_options > 1 else "")
         for n in numbers:
             uniform = tuple(uniform_segments(n, steps).tolist())
-            found.append(StaticLook(f"{name} in {n} of {steps}", uniform, option))
+            rows.append(StaticLook(f"{name} in {n} of {steps}", uniform, option))
         fewer = [n for n in numbers if n < steps]
         if order == "coarse_to_fine":
             for n in fewer:
                 first = tuple(coarse_to_fine(steps)[:n])
-                found.append(StaticLook(f"{name} in the first {n} of {steps}", first, option))
+                rows.append(StaticLook(f"{name} in the first {n} of {steps}", first, option))
         for n in (0, *fewer) if skips else ():
             looks = tuple(np.isin(range(steps), uniform_segments(n, steps)).tolist())
             label = f"{name} in {n} of {steps}, glance in all"
-            found.append(StaticLook(label, tuple(range(steps)), option, looks))
-    return found
+            rows.append(StaticLook(label, tuple(range(steps)), option, looks))
+    return rows
 
 
 def run_static(jobs: Sequence[StaticJob], config: CompareConfig, do: Executor) -> None:
@@ -176,9 +176,9 @@ def _files(job: StaticJob, cache: FeatureCache) -> dict[str, Path]:
 
 def _measure(job: StaticJob, config: CompareConfig) -> None:
     device = device_of(config.device)
-    asked = EnvConfig(job.cache, job.classifier, group=job.groups, device=device)
+    env_config = EnvConfig(job.cache, job.classifier, group=job.groups, device=device)
     with torch_threads(config.policy.threads or 1):
-        source = open_source(asked)
+        source = open_source(env_config)
         files, videos = _files(job, source.cache), source.cache.split("test")
         job.out.mkdir(parents=True, exist_ok=True)
         for look in static_looks(source.cache, job.order, job.skips):

@@ -217,7 +217,7 @@ def deciding(difference: Mapping[str, Any]) -> tuple[float, float] | None:
     Returns:
         Low and high; None where there is neither.
     """
-    found = [difference[name] for name in DECIDING if difference[name]]
-    if not found:
+    intervals = [difference[name] for name in DECIDING if difference[name]]
+    if not intervals:
         return None
-    return min(low for low, _ in found), max(high for _, high in found)
+    return min(low for low, _ in intervals), max(high for _, high in intervals)

@@ -89,17 +89,17 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
     if len({*config.systems}) < len(config.systems):
         raise UsageError(f"--systems: each once; got {', '.join(config.systems)}")
     usual = LearnerConfig()
-    given = {name: system_of(SystemConfig(name), usual) for name in config.systems}
-    learned = [name for name, system in given.items() if isinstance(system, LearnedSystem)]
-    _check_names(given)
+    systems = {name: system_of(SystemConfig(name), usual) for name in config.systems}
+    learned = [name for name, system in systems.items() if isinstance(system, LearnedSystem)]
+    _check_names(systems)
     if not learned and config.learning != usual:
         raise UsageError(
             "--decisions, --learner: of systems that learn in an environment, and --systems names "
-            f"{', '.join(given) or 'none'}: leave them out"
+            f"{', '.join(systems) or 'none'}: leave them out"
         )
     jobs = []
-    for name in given:
-        learning = config.learning if name in learned else _sizes(given[name], config)
+    for name in systems:
+        learning = config.learning if name in learned else _sizes(systems[name], config)
         system = system_of(SystemConfig(name), learning)
         root = _cache_of(system, config)
         groups = groups_of_system(system, root, ())
@@ -143,7 +143,7 @@ def run_systems(jobs: Sequence[SystemJob], config: CompareConfig, do: Executor) 
         return
     wanted = {job.config.classifier: job for job in jobs}
     missing = {
-        f"{path}": Unit((job, config), path) for path, job in wanted.items() if not _is_there(path)
+        f"{path}": Unit((job, config), path) for path, job in wanted.items() if not _exists(path)
     }
     for path in wanted:
         assert path is not None
@@ -220,14 +220,14 @@ def budget(jobs: Sequence[SystemJob], designs: Sequence[Job] = ()) -> list[str]:
     alike: dict[str, list[str]] = {}
     for name, what in trials.items():
         alike.setdefault(what, []).append(name)
-    given = "; ".join(f"{what}: {', '.join(names)}" for what, names in alike.items())
-    said = (
-        f"The budget of systems that learn, for every seed: {given}. Each setting has a row of its "
-        "own: none was selected by what it did in the test videos. A training by gradient keeps "
-        "the epoch that is best in the validation videos, if its system does not say otherwise, "
-        "and one in an environment its last weights."
+    trials_text = "; ".join(f"{what}: {', '.join(names)}" for what, names in alike.items())
+    sentence = (
+        f"The budget of systems that learn, for every seed: {trials_text}. Each setting has a row "
+        "of its own: none was selected by what it did in the test videos. A training by gradient "
+        "keeps the epoch that is best in the validation videos, if its system does not say "
+        "otherwise, and one in an environment its last weights."
     )
-    return ([said] if trials else []) + (_budget_of_designs(designs) if jobs else [])
+    return ([sentence] if trials else []) + (_budget_of_designs(designs) if jobs else [])
 
 
 def _budget_of_designs(designs: Sequence[Job]) -> list[str]:
@@ -273,10 +273,10 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
 
 def _read(jobs: Sequence[SystemJob]) -> list[tuple[System, tuple[str, ...], Path]]:
     """Return each system once, with the option groups and the cache that it reads."""
-    found = {
+    by_name = {
         job.system.name: (job.system, tuple(job.config.group), job.config.cache) for job in jobs
     }
-    return [*found.values()]
+    return [*by_name.values()]
 
 
 def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
@@ -285,12 +285,12 @@ def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
         return LearnerConfig()
     policy = config.policy
     sizes = {"conv_channels": policy.conv_channels, "hidden": policy.hidden}
-    asked = [
+    sizes_set = [
         f"{name}: {size}"
         for name, size in sizes.items()
         if size is not None and name in system.sizes_by_name
     ]
-    return LearnerConfig(learner=f"{{{', '.join(asked)}}}") if asked else LearnerConfig()
+    return LearnerConfig(learner=f"{{{', '.join(sizes_set)}}}") if sizes_set else LearnerConfig()
 
 
 def _cache_of(system: System, config: CompareConfig) -> Path:
@@ -311,10 +311,10 @@ def _check_clips(cache: Path, clips: Path) -> None:
             )
 
 
-def _check_names(given: Mapping[str, System]) -> None:
+def _check_names(systems: Mapping[str, System]) -> None:
     """Refuse two systems of one name, whose runs would be in the same folders."""
     places: dict[str, list[str]] = {}
-    for place, system in given.items():
+    for place, system in systems.items():
         places.setdefault(slug(system.name), []).append(place)
     for name, several in places.items():
         if len(several) > 1:
@@ -324,7 +324,7 @@ def _check_names(given: Mapping[str, System]) -> None:
             )
 
 
-def _is_there(path: Path | None) -> bool:
+def _exists(path: Path | None) -> bool:
     return path is not None and path.exists()
 
 
@@ -377,9 +377,9 @@ def _is_done(job: SystemJob) -> bool:
 def _recipe(job: SystemJob) -> str:
     """Return what a system is at a setting, but for its code, as JSON."""
     system = job.system
-    said = {each.name: getattr(system, each.name) for each in fields(system)}
-    said["settings"] = setting_of(system, job.config.method)
-    return json.dumps(said, indent=2, default=_plain, sort_keys=True)
+    recipe = {each.name: getattr(system, each.name) for each in fields(system)}
+    recipe["settings"] = setting_of(system, job.config.method)
+    return json.dumps(recipe, indent=2, default=_plain, sort_keys=True)
 
 
 def _plain(value: object) -> object:

@@ -46,10 +46,10 @@ def table(summary: dict[str, Any]) -> pd.DataFrame:
             record |= _bounds(name, estimate.get("interval"))
         record |= _bounds("final_accuracy_over_videos", row["final_over_videos"])
         for name in MEASURES:
-            found = difference.get(name, {})
-            record[f"{name}_difference"] = found.get("value")
+            measure_difference = difference.get(name, {})
+            record[f"{name}_difference"] = measure_difference.get("value")
             for over in ("over_videos", "over_seeds", "over_seeds_t"):
-                record |= _bounds(f"{name}_difference_{over}", found.get(over))
+                record |= _bounds(f"{name}_difference_{over}", measure_difference.get(over))
         record |= {name: row[name] for name in ("verdict", "gmacs_per_video", "milliseconds")}
         for name, gain in row["gains"].items():
             record[f"gain_over_static_{name}"] = (gain or {}).get("value")
@@ -174,10 +174,10 @@ def _differences(rows: Sequence[dict[str, Any]], title: str) -> Table:
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("so", no_wrap=True)
     for row in rows:
-        found = (row["difference"] or {}).get("final_accuracy", {})
+        difference = (row["difference"] or {}).get("final_accuracy", {})
         chance = row["probability_of_improvement"] or {}
-        cells = [number(found.get("value"), signed=True)]
-        cells.append(span(deciding(found) if found else None, signed=True))
+        cells = [number(difference.get("value"), signed=True)]
+        cells.append(span(deciding(difference) if difference else None, signed=True))
         cells += [number(chance.get("value"), digits=0), span(chance.get("interval"), digits=0)]
         if row["verdict"] == "reference":
             cells = [""] * 4

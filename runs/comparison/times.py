@@ -89,11 +89,11 @@ def time_runs(
         return
     with torch_threads(1):
         for run, shares in tqdm(todo, desc="times", unit="run"):
-            found = {
+            medians_ms = {
                 name: _median_ms(recognize, cache, n_videos)
                 for name, recognize, cache in _recognizers(run, shares, videos_root)
             }
-            write_whole(run / TIMES, json.dumps(asdict(Times(n_videos, found))))
+            write_whole(run / TIMES, json.dumps(asdict(Times(n_videos, medians_ms))))
 
 
 def milliseconds(run: Path, share: float | None = None) -> float | None:

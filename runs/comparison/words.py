@@ -47,18 +47,18 @@ def conclusions(summary: dict[str, Any]) -> list[str]:
 
 def _verdicts(rows: Sequence[dict[str, Any]]) -> str:
     """Return a sentence for each verdict that rows have, each after a space."""
-    said = ""
+    text = ""
     for verdict, name in _VERDICTS.items():
-        if found := [_named(row) for row in rows if row["verdict"] == verdict]:
+        if designs := [_named(row) for row in rows if row["verdict"] == verdict]:
             unit = "" if verdict == "unpaired" else ", by points"
-            said += f" {name.capitalize()}{unit}: {'; '.join(found)}."
-    return said
+            text += f" {name.capitalize()}{unit}: {'; '.join(designs)}."
+    return text
 
 
 def _missing(summary: dict[str, Any], label: str) -> str:
     """Return the groups in which a design has no run."""
-    there = {row["group"] for row in summary["rows"] if row["label"] == label}
-    return ", ".join(group for group in summary["groups"] if group not in there)
+    groups_with_runs = {row["group"] for row in summary["rows"] if row["label"] == label}
+    return ", ".join(group for group in summary["groups"] if group not in groups_with_runs)
 
 
 def _named(row: dict[str, Any]) -> str:
@@ -67,8 +67,8 @@ def _named(row: dict[str, Any]) -> str:
     difference = row["difference"]["final_accuracy"]
     by = number(difference["value"], signed=True)
     bounds = deciding(difference)
-    said = "" if bounds is None else ", " + " to ".join(number(b, signed=True) for b in bounds)
-    return f"{row['label']} ({by}{said}{'' if difference['over_seeds_t'] else ', one seed'})"
+    ends = "" if bounds is None else ", " + " to ".join(number(b, signed=True) for b in bounds)
+    return f"{row['label']} ({by}{ends}{'' if difference['over_seeds_t'] else ', one seed'})"
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
@@ -76,7 +76,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     rows = summary["rows"]
     learned = [row for row in rows if row["kind"] in LEARNED]
     level = f"{100 * summary['level']:.0f}"
-    found = [
+    sentences = [
         f"Intervals are {level} %: seeds (in each group by itself), or videos, are drawn "
         f"{summary['resamples']} times with replacement. Differences are paired, by seed and by "
         "video, and have two intervals: over videos, and Student's t interval over seeds. Higher "
@@ -93,34 +93,34 @@ def notes(summary: dict[str, Any]) -> list[str]:
         )
         if fewest == 2:
             few += " Over two seeds it is so wide that hardly anything is higher or lower."
-        found.append(few)
+        sentences.append(few)
     single = [
         f"{row['label']} ({row['group']})"
         for row in learned
         if len(row["seeds"]) == 1 or len(row["seeds_compared"]) == 1
     ]
     if single:
-        found.append(
+        sentences.append(
             "One seed, so no interval over seeds: higher, lower and not apart are about these very "
             "runs on other videos, and say nothing about another training: "
             f"{', '.join(single)}."
         )
-    return found + _pairing(summary) + _compared(rows)
+    return sentences + _pairing(summary) + _compared(rows)
 
 
 def _pairing(summary: dict[str, Any]) -> list[str]:
     """Return what is compared in part only, or not at all."""
-    found, reference = [], summary["reference"]
+    sentences, reference = [], summary["reference"]
     for row in summary["rows"]:
         if row["seeds_left_out"]:
-            found.append(
+            sentences.append(
                 f"{row['label']} ({row['group']}): the difference and what follows from it rest "
                 f"on seeds {_listed(row['seeds_compared'])}, which {reference} has as well; "
                 f"accuracies and chances also on {_listed(row['seeds_left_out'])}."
             )
     for label in summary["labels"]:
         if missing := _missing(summary, label):
-            found.append(f"{label} has no run in {missing}: it has no row over all groups.")
+            sentences.append(f"{label} has no run in {missing}: it has no row over all groups.")
         ours = [row for row in summary["rows"] if row["label"] == label]
         if reasons := [row["unpaired"] for row in ours if row["unpaired"]]:
             text = f"{label} is not paired"
@@ -128,8 +128,8 @@ def _pairing(summary: dict[str, Any]) -> list[str]:
                 text = (
                     f"{label} is paired in {', '.join(paired)} alone: no difference over all groups"
                 )
-            found.append(f"{text}. {'; '.join(reasons)}.")
-    return found
+            sentences.append(f"{text}. {'; '.join(reasons)}.")
+    return sentences
 
 
 def _compared(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -71,8 +71,8 @@ class AFNetRun(PixelRun):
 
     def look(self, frames: Tensor, kind: str | None, draws: Tensor) -> Recognition:
         """Recognize videos; see `PixelRun.look`."""
-        found = self.output(frames, kind, draws)
-        return replace(self.recognizer.concluded(found), attended=found.ran.flatten(1))
+        output = self.output(frames, kind, draws)
+        return replace(self.recognizer.concluded(output), attended=output.ran.flatten(1))
 
     def output(self, frames: Tensor, kind: str | None, draws: Tensor) -> AFNetOutput:
         """Return what the network gives of videos; see `PixelRun.look`."""
@@ -87,13 +87,13 @@ class AFNetRun(PixelRun):
         self, rows: pd.DataFrame, kinds: Sequence[str | None], title: str
     ) -> list[AFNetOutput]:
         """Return what the network gives of videos, on the CPU; see `PixelRun.recognize`."""
-        found: list[list[AFNetOutput]] = [[] for _ in kinds]
+        by_kind: list[list[AFNetOutput]] = [[] for _ in kinds]
         for frames, draws in self.batches(rows, 0, title):
-            for kind, outputs in zip(kinds, found, strict=True):
+            for kind, outputs in zip(kinds, by_kind, strict=True):
                 outputs.append(self.output(frames, kind, draws))
         return [
             AFNetOutput(*(torch.cat(parts).cpu() for parts in zip(*outputs, strict=True)))
-            for outputs in found
+            for outputs in by_kind
         ]
 
     def cost_of(self, played: Played, *, policy: bool) -> Cost:

@@ -38,8 +38,8 @@ def write_predictions(
     rows = torch.arange(validation.n).split(_BATCH)
     loaded = validation.batches(0, rows)
     for frames, draws, labels in tqdm(loaded, "validation videos", len(rows), unit="batch"):
-        found = recognize(frames, draws)
-        columns.append((found.logits.cpu(), found.gmacs.cpu(), labels))
+        recognition = recognize(frames, draws)
+        columns.append((recognition.logits.cpu(), recognition.gmacs.cpu(), labels))
     names = ("logits", "gmacs", "labels")
     tensors = (torch.cat(column).contiguous() for column in zip(*columns, strict=True))
     write_whole(folder / VALIDATION_FILE, save(dict(zip(names, tensors, strict=True))))

@@ -67,7 +67,7 @@ def check_exits(
 def exit_rows(
     name: str,
     solving: Outcome,
-    found: Outcome,
+    outcome: Outcome,
     shares: Sequence[float],
     measure: Measure,
     solver: Solver,
@@ -82,7 +82,7 @@ def exit_rows(
     Args:
         name: Who decides where to look.
         solving: What came of playing the videos of the split `SOLVED_ON` to their ends.
-        found: What came of playing those that are reported on, of another split.
+        outcome: What came of playing those that are reported on, of another split.
         shares: Of the mean full cost of a video of the split val, whose videos may spend it.
         measure: How sure a prediction is.
         solver: What solves the thresholds; see `solve_exits`.
@@ -94,7 +94,7 @@ def exit_rows(
             there is no such number of frames; see `check_exits`.
     """
     costs = torch.from_numpy(solving.played.gmacs)
-    spent = torch.from_numpy(found.played.gmacs)
+    spent = torch.from_numpy(outcome.played.gmacs)
     rows = []
     for share in shares:
         with usage():
@@ -104,23 +104,23 @@ def exit_rows(
             )
         # No video stops later than it has ended by itself, for the cost of the random exits.
         ends = (spent < spent[:, -1:]).sum(dim=1)
-        steps = rule.exit_steps(found.logits).minimum(ends)
+        steps = rule.exit_steps(outcome.logits).minimum(ends)
         mean_gmacs = float(hold(spent, steps)[:, -1].mean())
         controls = {
             "random": random_exits(steps, seed),
             "fixed": fixed_exits(spent, mean_gmacs, seed),
         }
-        row = _stopped(found, steps).row(f"{name} exits at {share:g}")
+        row = _stopped(outcome, steps).row(f"{name} exits at {share:g}")
         rows.append(row | {"exits": asdict(rule)})
         for kind, chosen in controls.items():
-            rows.append(_stopped(found, chosen).row(f"{name} {kind} at {share:g}"))
+            rows.append(_stopped(outcome, chosen).row(f"{name} {kind} at {share:g}"))
     return rows
 
 
-def _stopped(found: Outcome, steps: Tensor) -> Outcome:
+def _stopped(outcome: Outcome, steps: Tensor) -> Outcome:
     """Return what comes of videos that stop after steps ``(B,)``."""
-    played = found.played
-    fed = np.arange(found.logits.shape[1]) <= steps.numpy()[:, None]
+    played = outcome.played
+    fed = np.arange(outcome.logits.shape[1]) <= steps.numpy()[:, None]
     gmacs = hold(torch.from_numpy(played.gmacs), steps).numpy()
     stopped = replace(played, gmacs=gmacs, attended=played.attended & fed)
-    return Outcome(stopped, hold(found.logits, steps), found.labels)
+    return Outcome(stopped, hold(outcome.logits, steps), outcome.labels)

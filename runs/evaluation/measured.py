@@ -67,13 +67,14 @@ def read_measured(folder: Path, cache: FeatureCache) -> tuple[dict[str, Any], ND
     shape = (len(cache.split("test")), cache.steps)
     try:
         results: dict[str, Any] = read_json(folder / "results.json")
-        said = typed(Measured, results, others=True)
-        rows = [typed(Row, each, "policies", others=True) for each in said.policies]
+        measured = typed(Measured, results, others=True)
+        rows = [typed(Row, each, "policies", others=True) for each in measured.policies]
         lengths = {len(each.accuracy_by_step) for each in rows}
-        if (said.n_videos, said.steps) != shape or lengths != {said.steps}:
+        if (measured.n_videos, measured.steps) != shape or lengths != {measured.steps}:
             raise ValueError(
-                f"expected policies in {shape[0]} videos of {shape[1]} steps; got {said.n_videos} "
-                f"of {said.steps}, with accuracies after {sorted(lengths)} of them"
+                f"expected policies in {shape[0]} videos of {shape[1]} steps; got "
+                f"{measured.n_videos} of {measured.steps}, with accuracies after "
+                f"{sorted(lengths)} of them"
             )
         options = np.array(map_array(folder / "options.npy"))
         if options.dtype != np.int64 or options.shape != shape:

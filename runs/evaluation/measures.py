@@ -35,16 +35,16 @@ def measures(
         step, likewise the top-5 accuracy and the mean average precision, the share of the frames,
         or cubes, that were looked at, and ``glances``.
     """
-    found = measure(logits, labels)
-    by_step = found.top1
+    scores = measure(logits, labels)
+    by_step = scores.top1
     return {
         "name": name,
         "n_videos": len(labels),
         "accuracy": by_step[-1],
         "accuracy_interval": accuracy_interval(by_step[-1], len(labels)),
         "accuracy_by_step": by_step,
-        "top5_by_step": found.top5,
-        "map_by_step": found.mean_average_precision,
+        "top5_by_step": scores.top5,
+        "map_by_step": scores.mean_average_precision,
         "kept_share": float(attended[:, glances:].mean()),
         "glances": glances,
     }

@@ -115,9 +115,9 @@ def load_model(
     except FocusgymError:
         raise
     except Exception as error:  # unpickling does anything
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        message = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
-            f"{path} cannot be opened as a model of {algorithm.__name__} ({said:.300}): {advice}"
+            f"{path} cannot be opened as a model of {algorithm.__name__} ({message:.300}): {advice}"
         ) from error
 
 

@@ -25,6 +25,6 @@ class Outcome(NamedTuple):
 
     def row(self, name: str) -> dict[str, Any]:
         """Return how right the predictions are, and what they cost; see `measures`."""
-        found = self.played
-        row = measures(name, self.logits, self.labels, found.attended, found.glances)
-        return row | gmacs_of(found)
+        played = self.played
+        row = measures(name, self.logits, self.labels, played.attended, played.glances)
+        return row | gmacs_of(played)

@@ -134,9 +134,9 @@ class PixelRun(ABC):
             VideoError: If a video cannot be read.
         """
         rows = self.videos.table.iloc[self.rows(split)].reset_index(drop=True)
-        found = self.recognize(rows, kinds, seed, f"{self.name} on {split}")
+        recognitions = self.recognize(rows, kinds, seed, f"{self.name} on {split}")
         labels = targets(rows["labels"], self.videos.n_classes)
-        return [outcome(each, rows, labels, self.glances) for each in found]
+        return [outcome(each, rows, labels, self.glances) for each in recognitions]
 
     def recognize(
         self, rows: pd.DataFrame, kinds: Sequence[str | None], seed: int, title: str
@@ -153,11 +153,11 @@ class PixelRun(ABC):
         Raises:
             VideoError: If a video cannot be read.
         """
-        found: list[list[Recognition]] = [[] for _ in kinds]
+        by_kind: list[list[Recognition]] = [[] for _ in kinds]
         for frames, draws in self.batches(rows, seed, title):
-            for kind, recognitions in zip(kinds, found, strict=True):
+            for kind, recognitions in zip(kinds, by_kind, strict=True):
                 recognitions.append(self.look(frames, kind, draws))
-        return [Recognition.join(each) for each in found]
+        return [Recognition.join(each) for each in by_kind]
 
     def batches(self, rows: pd.DataFrame, seed: int, title: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the frames of some videos at a time, and their draws; see `recognize` and `look`.
@@ -195,16 +195,20 @@ def encoder_names(glance: Encoder, local: Encoder) -> dict[str, str]:
     return {"glance-encoder": glance.config.name, "local-encoder": local.config.name}
 
 
-def outcome(found: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int = 0) -> Outcome:
+def outcome(
+    recognition: Recognition, rows: pd.DataFrame, labels: Tensor, glances: int = 0
+) -> Outcome:
     """Return what was recognized in the videos of rows of the table.
 
     Args:
-        found: What the recognizer made of B videos.
+        recognition: What the recognizer made of B videos.
         rows: B rows of the table of videos.
         labels: ``(B,)`` int64; or ``(B, C)`` bool, where videos have several.
         glances: See `Played`.
     """
-    return came_of(found.logits, found.attended, found.gmacs, rows, labels, glances)
+    return came_of(
+        recognition.logits, recognition.attended, recognition.gmacs, rows, labels, glances
+    )
 
 
 def came_of(

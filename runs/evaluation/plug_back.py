@@ -94,7 +94,7 @@ def compare_policies(
     agent, plus_agent = LearnedAgent(policy_of(learned)), LearnedAgent(policy_of(plus))
     cost, plus_cost = learned.cost, plus.cost
 
-    def given(agent: Agent) -> Contender:
+    def planned(agent: Agent) -> Contender:
         patches = cache.n_options if agent.tries_all else 1
         plan = agent.plan(engine, test)
         return Contender(agent.name, learned, plan, cost, agent.runs_policy, patches)
@@ -109,11 +109,11 @@ def compare_policies(
     uniform = UniformFramesAgent(round(keep_ratio * cache.steps), agent)
 
     contenders = [
-        *(given(agent) for agent in fixed),
+        *(planned(agent) for agent in fixed),
         *(choosing(name, r, cost) for name, r in {agent.name: learned, **finetuned}.items()),
         choosing(plus_agent.name, plus, plus_cost),
-        replace(given(uniform), name="uniform_frames"),
-        *(given(agent) for agent in bounds),
+        replace(planned(uniform), name="uniform_frames"),
+        *(planned(agent) for agent in bounds),
     ]
     recognitions = dict(
         zip((c.name for c in contenders), recognize_files(contenders, cache, test), strict=True)
@@ -202,8 +202,8 @@ def recognize_files(
         rows = slice(start, start + len(batch))
         for contender, recognitions in zip(contenders, seen, strict=True):
             plan = contender.plan
-            given = () if plan is None else (plan.options[rows], plan.attended[rows])
-            recognitions.append(contender.recognizer(torch.stack(batch), *given))
+            looks = () if plan is None else (plan.options[rows], plan.attended[rows])
+            recognitions.append(contender.recognizer(torch.stack(batch), *looks))
         start += len(batch)
     return [Recognition.join(recognitions) for recognitions in seen]
 
@@ -299,7 +299,7 @@ def true_centers(cache: FeatureCache, boxes: pd.DataFrame) -> NDArray[np.float64
 
     They are NaN where no box is known; see `true_boxes`.
     """
-    found = true_boxes(cache, boxes)
-    x = (found["left"] + found["right"]).to_numpy() / 2
-    y = (found["top"] + found["bottom"]).to_numpy() / 2
+    frame_boxes = true_boxes(cache, boxes)
+    x = (frame_boxes["left"] + frame_boxes["right"]).to_numpy() / 2
+    y = (frame_boxes["top"] + frame_boxes["bottom"]).to_numpy() / 2
     return np.stack([x, y], axis=-1).reshape(cache.n_videos, cache.steps, 2)

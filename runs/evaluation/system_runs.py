@@ -165,14 +165,14 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         OutputError: If a file of the run is damaged.
         CacheError, BundleError: If cache or classifier cannot be opened.
     """
-    said = stored_settings(path, "train")
+    options = stored_settings(path, "train")
     if not (path / RESULTS).is_file():
         raise UsageError(
             f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
         )
     try:
-        system = find_system(said["system"], trusted=False)
-        files = {name: said[name] for name in ("cache", "classifier")}
+        system = find_system(options["system"], trusted=False)
+        files = {name: options[name] for name in ("cache", "classifier")}
     except ValueError as error:
         raise UsageError(f"{path / CONFIG}: {error}") from error
     except (KeyError, TypeError) as error:
@@ -181,7 +181,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         ) from error
     try:
         results = read_json(path / RESULTS)
-        groups, seed = tuple(said["group"]), said["seed"]
+        groups, seed = tuple(options["group"]), options["seed"]
         setting, environment = results.get("setting"), results.get("environment")
         if environment is None and not isinstance(system, DirectSystem):
             raise ValueError("there is no environment in it")
@@ -201,7 +201,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
             )
         try:
             read = system.reader(source, setting, seed, path / TRAINED)
-            played = {"known_as": said["system"], "setting": setting, "seed": seed}
+            played = {"known_as": options["system"], "setting": setting, "seed": seed}
             played |= {"kept": path / TRAINED}
             return SystemRun(name, source, system, read, played=played)
         except FocusgymError:
@@ -211,7 +211,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     try:
         # No reward is told, so none that the file names is sought.
         keywords = {**environment["keywords"], **files, "reward": "confidence"}
-        env_id, named = environment["id"], environment["algorithm"]
+        env_id, algorithm_name = environment["id"], environment["algorithm"]
         config_of(env_id, keywords)  # no others, such as how many environments there are
         env = make_sb3(env_id, **keywords)
     except FocusgymError:
@@ -219,7 +219,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
     try:
-        algorithm = find_algorithm(named, trusted=False)
+        algorithm = find_algorithm(algorithm_name, trusted=False)
     except ValueError as error:
         raise UsageError(f"{path / RESULTS}: environment: {error}") from error
     model = load_model(path / MODEL, algorithm, device, "put it back, or train the system again")

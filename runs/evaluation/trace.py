@@ -129,9 +129,9 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
         if name not in arrays:
             raise ValueError(f"{name!r} is missing")
         kind, ndim = _KINDS.get(name, "i"), 1 if name in ("names", "labels") else 2
-        found = arrays[name]
-        if found.dtype.kind != kind or found.ndim != ndim or len(found) != len(arrays["names"]):
-            raise ValueError(f"{name} has values of {found.dtype} and shape {found.shape}")
+        array = arrays[name]
+        if array.dtype.kind != kind or array.ndim != ndim or len(array) != len(arrays["names"]):
+            raise ValueError(f"{name} has values of {array.dtype} and shape {array.shape}")
     steps = arrays["predictions"].shape
     if not all(steps) or not arrays["attended"].size:
         raise ValueError(

@@ -116,12 +116,12 @@ def find_trained(
     bundle = policy_folder(path)
     known = {"cache": path.parent / "cache", "classifier": path.parent / "classifier"}
     if is_run(path):
-        said = stored_settings(path, "train")
+        options = stored_settings(path, "train")
         if not (path / RESULTS).is_file():
             raise UsageError(
                 f"{path} is a run that is not finished: `focusgym train {path} --resume` goes on"
             )
-        known = {name: Path(said[name]) for name in known}
+        known = {name: Path(options[name]) for name in known}
     elif not (path / "bundle.json").is_file():
         raise UsageError(
             f"{path} is no trained policy: give a folder that `focusgym train` wrote, or a policy "
@@ -189,12 +189,12 @@ def named_or(
     return folders
 
 
-def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
+def find_boxes(cache: FeatureCache, file: Path | None) -> pd.DataFrame | None:
     """Return the true boxes of frames, where the data set has some.
 
     Args:
         cache: The feature cache.
-        given: A CSV file with the columns ``path`` (relative to the file's folder), ``frame``
+        file: A CSV file with the columns ``path`` (relative to the file's folder), ``frame``
             (index in the video), ``left``, ``top``, ``right``, ``bottom`` (pixels of the S×S frame)
             and ``visible``; None looks for ``boxes.csv`` in the folder of the videos, as in a
             quickstart, or for ``data/boxes.csv`` beside the cache.
@@ -202,7 +202,7 @@ def find_boxes(cache: FeatureCache, given: Path | None) -> pd.DataFrame | None:
     Raises:
         UsageError: If the file is not there, or has other columns.
     """
-    path = given or usual_boxes(cache)
+    path = file or usual_boxes(cache)
     return None if path is None else read_boxes(path)
 
 

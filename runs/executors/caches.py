@@ -139,14 +139,14 @@ def _is_built(place: Path, identity: Mapping[str, Any], restart: bool) -> bool:
 
 def _remove_merged(apart: Path, identity: Mapping[str, Any]) -> None:
     """Remove what is left where a build was interrupted after the merge; nothing of others."""
-    there = parts_in(apart)
+    parts = parts_in(apart)
     with suppress(CacheError):  # parts of another cache, which stay
-        for place, part in there.items():
+        for place, part in parts.items():
             if not place.suffix:
                 is_complete(place, {**identity, "shard": [*part]})
             elif place.suffix == ".partial":  # merged parts have none
                 return
-        remove_parts(there)
+        remove_parts(parts)
 
 
 def _build_part(

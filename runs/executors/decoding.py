@@ -34,7 +34,7 @@ def read_anywhere(
     import ray
 
     try:
-        found = ray.get(_task().remote(_versions(), clip, config, augment, view))
+        decoded = ray.get(_task().remote(_versions(), clip, config, augment, view))
     except ray.exceptions.RayTaskError as error:
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
         raise ExecutorError(f"{clip.path} was not decoded on another node: {last}") from error
@@ -44,9 +44,9 @@ def read_anywhere(
             f"{clip.path} was not decoded: each task that began it ended with its process or its "
             f"node: {first}"
         ) from error
-    if isinstance(found, FocusgymError):
-        raise found
-    frames, taken, decoder = found
+    if isinstance(decoded, FocusgymError):
+        raise decoded
+    frames, taken, decoder = decoded
     return stored_tensor(frames), taken, decoder
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ...recognizer.files.disks import FULL, leave_to_main_thread
 from ..options.own import import_own
-from .units import Unit, call, check_failures, told
+from .units import Unit, call, check_failures, error_text
 
 _RAN = (
     "ran when a process was killed, as is done where memory is short, and was ended with it: do "
@@ -45,7 +45,7 @@ def in_turn(
     kind: str = "training",
 ) -> dict[str, Any]:
     """Do all units in this process, without a bar; an error ends it. See `Executor`."""
-    return {name: function(*unit.given) for name, unit in units.items()}
+    return {name: function(*unit.arguments) for name, unit in units.items()}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class LocalExecutor:
                 names: dict[Future[Any], str] = {}
                 for i, (name, unit) in enumerate(units.items()):
                     try:
-                        names[pool.submit(_call, i, function, *unit.given)] = name
+                        names[pool.submit(_call, i, function, *unit.arguments)] = name
                     except BrokenProcessPool:  # so soon: no process takes this one any more
                         lost.append(name)
                         bar.update()
@@ -97,7 +97,7 @@ class LocalExecutor:
                     if isinstance(error, BrokenProcessPool):
                         lost.append(names[future])
                     elif error is not None:
-                        failures[names[future]] = told(error)
+                        failures[names[future]] = error_text(error)
                     else:
                         results[names[future]] = future.result()
                     bar.update()
@@ -129,10 +129,10 @@ def _begin(begun: Any, trust: tuple[str, ...]) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _call(i: int, function: Callable[..., Any], *given: Any) -> Any:
+def _call(i: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Note that a unit was begun, and do it."""
     _begun[i] = 1
-    return call(function, *given)
+    return call(function, *arguments)
 
 
 def _end_with_parent() -> None:

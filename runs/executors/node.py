@@ -20,7 +20,7 @@ from ...recognizer import FocusgymError
 from ...recognizer.files.disks import FULL
 from ..options.own import import_own
 from .transfer import Archive, BelowUnpickler, Carrier
-from .units import ExecutorError, LostError, call, told
+from .units import ExecutorError, LostError, call, error_text
 
 _LINES = 20  # of a unit's log that are told when it fails
 
@@ -95,14 +95,14 @@ class Done:
 
 
 def work(
-    head: Head, function: bytes, given: bytes, carried: Carried | None, *reads: Archive
+    head: Head, function: bytes, pickled_arguments: bytes, carried: Carried | None, *reads: Archive
 ) -> Done:
     """Do a unit, and tell what became of it: no error is raised, for it might not travel.
 
     Args:
         head: Who gave it out.
         function: Pickled.
-        given: Its arguments, pickled.
+        pickled_arguments: Of the function.
         carried: Its files, where they are carried.
         reads: The archives of ``carried.reads``, which Ray has fetched.
     """
@@ -113,7 +113,7 @@ def work(
             if carried is not None:
                 for place, archive in zip(carried.reads, reads, strict=True):
                     carried.by.unpack(archive, root / place)
-            arguments = BelowUnpickler(given, root).load()
+            arguments = BelowUnpickler(pickled_arguments, root).load()
             result = call(pickle.loads(function), *arguments)
             if carried is None or carried.out is None:
                 return Done(result)
@@ -123,7 +123,7 @@ def work(
                 return Done(full=(error.errno, error.filename))
             if not isinstance(error, FocusgymError):
                 traceback.print_exc(limit=-3)
-            why = f"{told(error)} (on {os.uname().nodename}){_end_of(log)}"
+            why = f"{error_text(error)} (on {os.uname().nodename}){_end_of(log)}"
             return Done(failure=why, is_lost=isinstance(error, LostError))
 
 

@@ -53,23 +53,23 @@ def building_alone(root: Path) -> Iterator[None]:
 
 def parts_in(apart: Path) -> dict[Path, tuple[int, int]]:
     """Return what a build in parts has left in a folder, each with i and n of its part."""
-    found = {path: _NAME.fullmatch(path.name) for path in _all_in(apart)}
+    matches = {path: _NAME.fullmatch(path.name) for path in _all_in(apart)}
     return {
         path: (int(name[1]), int(name[2]))
-        for path, name in found.items()
+        for path, name in matches.items()
         if name is not None and _is_part(path)
     }
 
 
 def parts_begun(
-    apart: Path, n_rows: int, asked: int | None = None, restart: bool = False
+    apart: Path, n_rows: int, n_parts: int | None = None, restart: bool = False
 ) -> int | None:
     """Return of how many parts a cache was begun; None if none was.
 
     Args:
         apart: The folder of the parts.
         n_rows: Rows of the cache: there is no part without one.
-        asked: How many parts are asked for; None for as many as were begun.
+        n_parts: How many parts are asked for; None for as many as were begun.
         restart: Remove parts of another number, instead of refusing.
 
     Raises:
@@ -78,32 +78,32 @@ def parts_begun(
     """
     if (apart.exists() or apart.is_symlink()) and not apart.is_dir():
         raise CacheError(f"{apart} is no folder, and the cache's parts go there: move it away")
-    there = parts_in(apart)
-    others = [path.name for path in _all_in(apart) if path not in there]
+    parts = parts_in(apart)
+    others = [path.name for path in _all_in(apart) if path not in parts]
     if others:
         raise CacheError(
             f"{apart} holds what no build has made: {_shown(others)}; nothing was touched: this is "
             "where the parts of the cache are until they are merged, in folders such as 1-of-4: "
             "move the rest away, or give another folder for the cache"
         )
-    numbers = {n for _, n in there.values()}
+    numbers = {n for _, n in parts.values()}
     n = next(iter(numbers), None)
     if n is None:
         return None
-    go_together = len(numbers) == 1 and all(i <= n for i, _ in there.values()) and n <= n_rows
-    if go_together and asked in (None, n):
+    go_together = len(numbers) == 1 and all(i <= n for i, _ in parts.values()) and n <= n_rows
+    if go_together and n_parts in (None, n):
         return n
     if restart:
-        remove_parts(there)
+        remove_parts(parts)
         return None
     if go_together:
         raise CacheError(
-            f"{apart}: the cache was begun in {n} parts, and --shards asks for {asked}: leave "
+            f"{apart}: the cache was begun in {n} parts, and --shards asks for {n_parts}: leave "
             "--shards out to go on with those, or begin anew (--restart)"
         )
     raise CacheError(
         f"{apart} holds parts that are not of one cache of {n_rows} rows: "
-        f"{_shown([path.name for path in there])}; nothing was touched: move away those that are "
+        f"{_shown([path.name for path in parts])}; nothing was touched: move away those that are "
         "wrong, or begin anew (--restart)"
     )
 

@@ -110,7 +110,7 @@ class RayExecutor:
         try:
             while waiting or running:
                 self._look(bar, sum(times - 1 for times in begun.values() if times > 1))
-                there = replace(head, cpus=self._cpus)
+                sized_head = replace(head, cpus=self._cpus)
                 # Whoever waits for tasks that decode must hold no CPU that they wait for: Ray lends
                 # a waiting task's CPU to others only if it waits in its main thread.
                 task = anywhere.options(
@@ -121,7 +121,7 @@ class RayExecutor:
                 while waiting and len(running) < self._at_once:
                     name = waiting.pop()
                     begun[name] += 1
-                    running[self._submit(task, there, sent, units[name])] = name
+                    running[self._submit(task, sized_head, sent, units[name])] = name
                 ready, _ = ray.wait([*running], timeout=_LOOK_S)
                 for each in ready:
                     name = running.pop(each)
@@ -187,15 +187,15 @@ class RayExecutor:
         if time.monotonic() - self._looked_s < _LOOK_S:
             return
         self._looked_s = time.monotonic()
-        there, nodes = self._ray.cluster_resources(), self._ray.nodes()
-        if self._one_cpu and not there.get("CPU"):
+        resources, nodes = self._ray.cluster_resources(), self._ray.nodes()
+        if self._one_cpu and not resources.get("CPU"):
             raise ExecutorError(
                 "--decoders: the cluster has no CPU that could decode: add a node with CPUs, or "
                 "start one with another `ray start --num-cpus`"
             )
         self._nodes = sum(node["Alive"] for node in nodes)
         self._cpus = 1 if self._one_cpu else cpus_of_unit(nodes, self._gpus)
-        slots = gpu_slots(nodes, self._gpus) if self._gpus else int(there.get("CPU", 0))
+        slots = gpu_slots(nodes, self._gpus) if self._gpus else int(resources.get("CPU", 0))
         self._at_once = self._jobs or max(1, _AHEAD * slots)
         shown = [f"{self._nodes} node{'' if self._nodes == 1 else 's'}"]
         shown += [f"{again} begun again"] if again else []
@@ -205,7 +205,7 @@ class RayExecutor:
     def _submit(self, task: Any, head: Any, function: Any, unit: Unit) -> Any:
         """Give out a unit; return Ray's reference to what becomes of it."""
         if self._carrier is None or self._root is None:
-            return task.remote(head, function, _pickled(unit.given), None)
+            return task.remote(head, function, _pickled(unit.arguments), None)
         out = None if unit.out is None else self._place(unit.out)
         begun = [unit.out] if unit.out is not None and unit.out.exists() else []  # it goes on
         paths = [*dict.fromkeys((*unit.reads, *begun))]
@@ -217,8 +217,10 @@ class RayExecutor:
                     self._carrier.remove(self._sent[path])
                 self._sent[path] = archive if by_url else self._ray.put(archive)
         carried = Carried(self._carrier, out, tuple(map(self._place, paths)))
-        given = _pickled(unit.given, self._root)
-        return task.remote(head, function, given, carried, *(self._sent[path] for path in paths))
+        arguments = _pickled(unit.arguments, self._root)
+        return task.remote(
+            head, function, arguments, carried, *(self._sent[path] for path in paths)
+        )
 
     def _place(self, path: Path) -> str:
         assert self._root is not None
@@ -243,8 +245,8 @@ def cpus_of_unit(nodes: Iterable[Mapping[str, Any]], gpus: float) -> int:
         nodes: As Ray lists them.
         gpus: That a unit takes.
     """
-    there = [node["Resources"] for node in nodes if node["Alive"]] if gpus else []
-    per_gpu = [has.get("CPU", 0) / has["GPU"] for has in there if has.get("GPU")]
+    resources = [node["Resources"] for node in nodes if node["Alive"]] if gpus else []
+    per_gpu = [has.get("CPU", 0) / has["GPU"] for has in resources if has.get("GPU")]
     return max(1, int(gpus * min(per_gpu, default=0)))
 
 
@@ -255,10 +257,10 @@ def gpu_slots(nodes: Iterable[Mapping[str, Any]], gpus: float) -> int:
         nodes: As Ray lists them.
         gpus: That a unit takes, a share of one or a whole number.
     """
-    there = [int(node["Resources"].get("GPU", 0)) for node in nodes if node["Alive"]]
+    gpu_counts = [int(node["Resources"].get("GPU", 0)) for node in nodes if node["Alive"]]
     if gpus >= 1:
-        return sum(n // int(gpus) for n in there)
-    return sum(there) * int(1 / gpus + 1e-9)  # 1 / (1 / 49) is rounded
+        return sum(n // int(gpus) for n in gpu_counts)
+    return sum(gpu_counts) * int(1 / gpus + 1e-9)  # 1 / (1 / 49) is rounded
 
 
 def _pickled(value: Any, root: Path | None = None) -> bytes:

@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import IO, Any
 
 from ...recognizer import in_words
-from ..folders.atomic import whole
+from ..folders.atomic import output_folder
 from .units import ExecutorError
 
 SHARED, OBJECT_STORE = "shared", "object-store"
@@ -78,7 +78,7 @@ class Carrier:
 
     def place(self, archive: Archive, folder: Path) -> None:
         """Let a folder appear from an archive at once, in place of what is there."""
-        with whole(folder, replace=True) as partial:
+        with output_folder(folder, replace=True) as partial:
             self.unpack(archive, partial)
         self.remove(archive)
 

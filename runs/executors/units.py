@@ -33,12 +33,12 @@ class Unit:
     arguments are `Path`, so that an executor can put the unit's files elsewhere.
 
     Attributes:
-        given: Arguments of the function.
+        arguments: Of the function.
         out: The folder that it leaves, which holds all that it writes; None if it writes nothing.
         reads: Folders beside ``out``, made by earlier units, that it needs.
     """
 
-    given: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     out: Path | None = None
     reads: tuple[Path, ...] = ()
 
@@ -73,10 +73,10 @@ class Executor(Protocol):
         """
 
 
-def call(function: Callable[..., Any], *given: Any) -> Any:
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call, and let a full disk be told as such: on the way from a process causes are lost."""
     try:
-        return function(*given)
+        return function(*arguments)
     except Exception as error:
         refused = disk_error(error)
         if refused is not None and refused.errno in FULL:
@@ -84,7 +84,7 @@ def call(function: Callable[..., Any], *given: Any) -> Any:
         raise
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return an error in words."""
     if isinstance(error, FocusgymError):
         return str(error)

@@ -49,7 +49,9 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole(out: Path, *, replace: bool = False, called: Path | None = None) -> Iterator[Path]:
+def output_folder(
+    out: Path, *, replace: bool = False, called: Path | None = None
+) -> Iterator[Path]:
     """Give a new, empty folder, which becomes ``out`` at the end of the block.
 
     An error in the block leaves what was there before, and nothing else.

@@ -32,7 +32,7 @@ from ...recognizer.files.whole import write_whole
 from ..options.devices import device_name
 from ..options.moved import FOLDER, with_moved_paths
 from ..options.presets import CONFIG, RUN, VERBS, check_types, resolved, write_config
-from .atomic import OutputError, check_free, exclusive, whole
+from .atomic import OutputError, check_free, exclusive, output_folder
 
 RESULTS = "results.json"
 # Where a run computes, and where its parts are done, decides no more than rounding: it may go on
@@ -105,16 +105,16 @@ def check_settings(out: Path, verb: str, config: Any, may_change: Collection[str
     Raises:
         OutputError: If it was, or if there is no run of this verb.
     """
-    there, here = stored_settings(out, verb), resolved(config)
-    if stale := [name for name in there if name not in here]:
+    stored, current = stored_settings(out, verb), resolved(config)
+    if stale := [name for name in stored if name not in current]:
         raise OutputError(
             f"{out} was begun with options that no longer exist ({', '.join(stale)}): give another "
             "folder"
         )
     other = [
-        f"{name} was {there.get(name)!r}, is {here[name]!r}"
-        for name in here
-        if here[name] != there.get(name) and name not in (*may_change, *_ELSEWHERE)
+        f"{name} was {stored.get(name)!r}, is {current[name]!r}"
+        for name in current
+        if current[name] != stored.get(name) and name not in (*may_change, *_ELSEWHERE)
     ]
     if other:
         raise OutputError(
@@ -194,7 +194,7 @@ def _make(
 ) -> None:
     """Let the folder appear with its settings; of two at the same moment one is refused."""
     try:
-        with whole(out, called=config.out) as folder:
+        with output_folder(out, called=config.out) as folder:
             write_config(folder / CONFIG, verb, config, _command())
             record = _record_of(verb, fingerprints, device)
             record[FOLDER] = str(config.out.resolve())
@@ -272,7 +272,7 @@ def _git_revision() -> str | None:
     It is asked for once: what this process has imported is what it runs.
     """
     source = Path(__file__).resolve()
-    asked = (
+    commands = (
         ("ls-files", "--error-unmatch", source.name),  # else installed inside another repository
         ("rev-parse", "HEAD"),
         ("status", "--porcelain", "--", "../.."),
@@ -282,7 +282,7 @@ def _git_revision() -> str | None:
             subprocess.run(
                 ["git", "-C", source.parent, *what], capture_output=True, text=True, check=True
             ).stdout.strip()
-            for what in asked
+            for what in commands
         )
     except (OSError, subprocess.CalledProcessError):
         return None

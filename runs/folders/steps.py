@@ -23,7 +23,7 @@ from ...recognizer import in_words
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
-from .atomic import OutputError, whole
+from .atomic import OutputError, output_folder
 
 Calls = Callable[[Callable[..., None], Mapping[str, tuple[Any, ...]]], None]
 ROOMS = ("recognizer", "feature_cache", "envs", "agents", "runs")
@@ -154,14 +154,14 @@ def _record(folder: Path) -> _Done | None:
 
 def in_turn(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
     """Call a function several times, in this process; the calls have names."""
-    for given in calls.values():
-        function(*given)
+    for arguments in calls.values():
+        function(*arguments)
 
 
 def _make(folder: Path, make: Callable[[Path], object], chain: str) -> None:
     """Make a step, and write down what it is."""
     start = time.perf_counter()
-    with whole(folder, replace=True) as partial:
+    with output_folder(folder, replace=True) as partial:
         partial.rmdir()  # it is there for `make` to create
         make(partial)
         done = _Done(chain, time.perf_counter() - start)

@@ -26,17 +26,17 @@ def device_of(option: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if option == "cpu":
         return option
-    asked = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", option)
-    if asked is None:
+    match = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", option)
+    if match is None:
         raise UsageError(
             f"--device must be auto, cpu, cuda, or cuda:N for one of several; got {option!r}"
         )
     if not torch.cuda.is_available():
         raise UsageError(f"--device {option}: torch finds no CUDA device here; give --device cpu")
     n = torch.cuda.device_count()
-    if asked[1] and int(asked[1]) >= n:
-        there = ", ".join(f"cuda:{i}" for i in range(n))
-        raise UsageError(f"--device {option}: torch finds no such device here; there is {there}")
+    if match[1] and int(match[1]) >= n:
+        devices = ", ".join(f"cuda:{i}" for i in range(n))
+        raise UsageError(f"--device {option}: torch finds no such device here; there is {devices}")
     return option
 
 

@@ -38,11 +38,11 @@ def check_policy_options(config: FitEndToEndConfig | FitCubesConfig) -> None:
     if learns:
         return
     preset, known = config.training.preset, options_of(type(config))
-    said = preset_options(preset, f"fit {verb}")
+    of_preset = preset_options(preset, f"fit {verb}")
     for option in (each for each in _OF_A_POLICY if each in known):
         name = option.replace("-", "_")
         value = getattr(config if hasattr(config, name) else config.training, name)
-        usual = said.get(option, known[option].field.default)
+        usual = of_preset.get(option, known[option].field.default)
         is_number = isinstance(value, float) and isinstance(usual, str)  # YAML reads 1e-3 as text
         if value != (float(usual) if is_number else usual):
             shown = f"no-{option}" if value is False else option

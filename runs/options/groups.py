@@ -60,10 +60,10 @@ def groups_of_options(
             given twice or of no network, or two encoders would have one name.
         WeightsError, BundleError, EncoderError: If an encoder cannot be had.
     """
-    asked = [read_group(text, frames.frame_px) for text in config.group or USUAL]
-    if len(set(asked)) < len(asked):
+    parsed = [read_group(text, frames.frame_px) for text in config.group or USUAL]
+    if len(set(parsed)) < len(parsed):
         raise UsageError(f"--group: each once; got {', '.join(config.group)}")
-    sources = [config.glance, *(each.source for each in asked)]
+    sources = [config.glance, *(each.source for each in parsed)]
     networks = [each for each in sources if not _is_bundle(each)]
     with usage():
         for network in networks:
@@ -71,7 +71,7 @@ def groups_of_options(
     weights = _weights(config.weights, networks)
     glance = _encoder(config.glance, weights, config.glance_px)
     encoders, described, names = {GLANCE: glance}, {GLANCE: describe(glance)}, {}
-    for source in dict.fromkeys(each.source for each in asked):
+    for source in dict.fromkeys(each.source for each in parsed):
         encoder = _encoder(source, weights, None)
         content = describe(encoder)
         name = next((known for known, of in described.items() if of == content), _name(source))
@@ -81,9 +81,9 @@ def groups_of_options(
             )
         encoders.setdefault(name, encoder)
         names[source] = name
-    shared = Counter(each.places.name for each in asked)
+    shared = Counter(each.places.name for each in parsed)
     groups = []
-    for each in asked:
+    for each in parsed:
         name, encoder_name = each.places.name, names[each.source]
         if shared[name] > 1:
             name = f"{name}_{encoder_name}"
@@ -166,10 +166,10 @@ def encoder_of(source: str, weights: tuple[str, ...]) -> Encoder:
     return _encoder(source, _weights(weights, networks), None)
 
 
-def _weights(given: tuple[str, ...], networks: list[str]) -> dict[str, str]:
+def _weights(texts: tuple[str, ...], networks: list[str]) -> dict[str, str]:
     """Return which weights each network has."""
     weights: dict[str, str] = {}
-    for text in given:
+    for text in texts:
         name, equals, where = text.partition("=")
         if not equals or not where:
             raise UsageError(

@@ -48,9 +48,9 @@ def _verbs_of(command: Any) -> Mapping[str, Any]:
 
 def _meant(word: str, verb: str, known: Mapping[str, Any]) -> str:
     """Return a question whether another verb was meant, if one is near, and what comes next."""
-    there = dict(_leaves(verb, known))
-    near = get_close_matches(word, there, 1, _NEAR)
-    return f"did you mean `{there[near[0]]}`? The verbs are" if near else "the verbs are"
+    verbs = dict(_leaves(verb, known))
+    near = get_close_matches(word, verbs, 1, _NEAR)
+    return f"did you mean `{verbs[near[0]]}`? The verbs are" if near else "the verbs are"
 
 
 def _leaves(verb: str, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -28,22 +28,22 @@ def import_own(modules: Sequence[str]) -> None:
             ) from error
 
 
-def check_named_again(given: TrainConfig, stored: TrainConfig, path: Path) -> None:
+def check_named_again(config: TrainConfig, stored: TrainConfig, path: Path) -> None:
     """Refuse what the settings of a run that goes on name in a module of somebody's own.
 
     The command line has to name it again, for the run may come from somebody else.
 
     Args:
-        given: What the command line says.
+        config: What the command line says.
         stored: The same with the run's settings.
         path: Of these.
 
     Raises:
         OptionError: If the command line does not name it.
     """
-    said = _places(given)
+    named = _places(config)
     for option, (value, places) in _places(stored).items():
-        if places and said[option][0] != value:
+        if places and named[option][0] != value:
             raise OptionError(
                 f"{path}: {option} names {', '.join(places)}, which a file may not import: if it "
                 f"is yours, name it again: `focusgym train {shlex.quote(str(stored.out))} --resume "
@@ -54,14 +54,14 @@ def check_named_again(given: TrainConfig, stored: TrainConfig, path: Path) -> No
 def _places(config: TrainConfig) -> Mapping[str, tuple[str | None, list[str]]]:
     """Return by option its value, and what it names as ``module:attribute``."""
     reward, learner = _read(config.reward), _read(config.learning.learner)
-    found: dict[str, tuple[str | None, list[object]]] = {
+    by_option: dict[str, tuple[str | None, list[object]]] = {
         "system": (config.method.system, [config.method.system]),
         "reward": (config.reward, [reward.get("name")]),
         "learner": (config.learning.learner, [learner.get("algorithm"), learner.get("policy")]),
     }
     return {
         option: (value, [each for each in places if isinstance(each, str) and ":" in each])
-        for option, (value, places) in found.items()
+        for option, (value, places) in by_option.items()
     }
 
 

@@ -23,8 +23,8 @@ class UsageError(FocusgymError):
 
 def videos_of(config: VideosConfig, skip_missing: bool) -> VideoList:
     """Read the lists of videos, or look for the videos in a folder; tell what was passed over."""
-    given = {"train": config.train, "val": config.val, "test": config.test}
-    lists = {split: path for split, path in given.items() if path is not None}
+    paths = {"train": config.train, "val": config.val, "test": config.test}
+    lists = {split: path for split, path in paths.items() if path is not None}
     if not lists:
         if config.classes is not None or config.images is not None:
             raise UsageError(
@@ -35,11 +35,11 @@ def videos_of(config: VideosConfig, skip_missing: bool) -> VideoList:
         listed = read_lists(
             config.videos, lists, config.format, config.classes, config.images, skip_missing
         )
-    tell_notes(listed)
+    print_notes(listed)
     return listed
 
 
-def tell_notes(listed: VideoList) -> None:
+def print_notes(listed: VideoList) -> None:
     """Print what a user should know of how the videos were found, beside what a verb prints."""
     for note in listed.notes:
         print(f"focusgym: {note}", file=sys.stderr)
@@ -81,7 +81,7 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
         UsageError: If a rate is given for a network that the stage does not train, or is needed and
             neither given nor in the preset, or a number is out of range.
     """
-    given = {
+    learning_rates = {
         "encoder": config.lr_encoder,
         "glance": config.lr_glance,
         "local": config.lr_local,
@@ -89,8 +89,8 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
         "policy": config.lr_policy,
     }
     if isinstance(config, AFNetTrainingConfig):
-        given |= {"afnet": config.lr_afnet, "gates": config.lr_gates}
-    for name, rate in given.items():
+        learning_rates |= {"afnet": config.lr_afnet, "gates": config.lr_gates}
+    for name, rate in learning_rates.items():
         if rate and name not in networks:
             raise UsageError(f"--lr-{name}: this stage does not train it: leave the option out")
         if rate is not None and name in networks and not 0 <= rate < math.inf:
@@ -99,7 +99,7 @@ def settings_of(config: TrainingConfig, networks: Sequence[str]) -> FitConfig:
         raise UsageError(f"the preset {config.preset} does not train this stage: give --epochs")
     rates = {}
     for name in networks:
-        rate = given[name]
+        rate = learning_rates[name]
         if rate is None:
             raise UsageError(
                 f"the preset {config.preset} does not train {name} in this stage: give "
@@ -158,8 +158,8 @@ def reward_label(text: str) -> str:
     reward = reward_of(text)
     if isinstance(reward, str):
         return reward
-    given = ", ".join(f"{k}={json.dumps(v)}" for k, v in reward.items() if k != "name")
-    return f"{reward['name']}({given})" if given else str(reward["name"])
+    arguments = ", ".join(f"{k}={json.dumps(v)}" for k, v in reward.items() if k != "name")
+    return f"{reward['name']}({arguments})" if arguments else str(reward["name"])
 
 
 @contextmanager
@@ -171,6 +171,6 @@ def usage() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def tell(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line as it is."""
     PlainConsole(soft_wrap=True).print(text)

@@ -82,18 +82,18 @@ def options_of(config: type[Any]) -> Mapping[str, Option]:
     if config in _OPTIONS:
         return _OPTIONS[config]
     hints = get_type_hints(config)
-    found: dict[str, Option] = {}
+    options: dict[str, Option] = {}
     for each in fields(config):
         hint = hints[each.name]
         if is_dataclass(hint):
-            found.update(options_of(hint))  # type: ignore[arg-type]
+            options.update(options_of(hint))  # type: ignore[arg-type]
         else:
             how = str(each.type)
-            found[each.name.replace("_", "-")] = Option(
+            options[each.name.replace("_", "-")] = Option(
                 each, hint is bool, "UseAppendAction[" in how, "Positional[" in how
             )
-    _OPTIONS[config] = found
-    return found
+    _OPTIONS[config] = options
+    return options
 
 
 def check_types(config: type[Any], settings: Mapping[str, Any]) -> None:
@@ -131,9 +131,9 @@ def with_preset(args: Sequence[str], stored: Path | None = None) -> list[str]:
     chosen = _value_of(args, "--preset") or stored or default
     if "preset" not in options or chosen in (None, MISSING):
         return [*args]
-    given = {_name(arg) for arg in args if arg.startswith("--")}
-    read = _read(str(chosen), verb, given).items()
-    left = {key: value for key, value in read if key not in given}
+    option_names = {_name(arg) for arg in args if arg.startswith("--")}
+    read = _read(str(chosen), verb, option_names).items()
+    left = {key: value for key, value in read if key not in option_names}
     return [*args, *as_tokens(str(chosen), left, verb)]
 
 
@@ -157,16 +157,16 @@ def preset_args(preset: str, verb: str) -> list[str]:
 
 def resolved(config: Any) -> dict[str, Any]:
     """Return the options of a verb's config as plain values by name, but those of the command."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for each in fields(config):
         value = getattr(config, each.name)
         if each.name in _OF_THE_COMMAND:
             continue
         if is_dataclass(value):
-            found |= resolved(value)
+            options |= resolved(value)
         elif "Positional[" not in str(each.type):
-            found[each.name.replace("_", "-")] = _plain(value)
-    return found
+            options[each.name.replace("_", "-")] = _plain(value)
+    return options
 
 
 def write_config(path: Path, verb: str, config: Any, command: str) -> None:
@@ -210,7 +210,7 @@ def read_preset(preset: str) -> dict[str, Any]:
     return content
 
 
-def _read(preset: str, verb: str, given: set[str]) -> dict[str, Any]:
+def _read(preset: str, verb: str, option_names: set[str]) -> dict[str, Any]:
     """Return what a preset says for a verb, with checked keys.
 
     Of sections such as ``fit patches`` and ``fit patches --policy`` the one with most words counts
@@ -225,7 +225,7 @@ def _read(preset: str, verb: str, given: set[str]) -> dict[str, Any]:
                 f"--preset {preset}: unknown section {section!r}: the verbs are {', '.join(VERBS)}"
             )
         check_keys(preset, section, options, options_of(VERBS[of]))
-        if of == verb and {*wanted} <= given:
+        if of == verb and {*wanted} <= option_names:
             fitting.append(section)
     if not fitting:
         raise PresetError(
@@ -287,13 +287,13 @@ def _name(arg: str) -> str:
 
 
 def _value_of(args: Sequence[str], option: str) -> str | None:
-    found = None
+    value = None
     for i, arg in enumerate(args):
         if arg == option and i + 1 < len(args):
-            found = args[i + 1]
+            value = args[i + 1]
         if arg.startswith(f"{option}="):
-            found = arg.split("=", 1)[1]
-    return found
+            value = arg.split("=", 1)[1]
+    return value
 
 
 def _plain(value: Any) -> Any:

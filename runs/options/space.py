@@ -86,8 +86,8 @@ class Space:
     @property
     def fingerprint(self) -> str:
         """Tells spaces apart by what they and the preset say, however it is written."""
-        said = asdict(self) | {"preset": self._of_preset()}
-        return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+        content = asdict(self) | {"preset": self._of_preset()}
+        return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
     @property
     def device(self) -> str:
@@ -149,56 +149,61 @@ def read_space(path: Path) -> Space:
     return Space(verb, fixed, searched, None if preset is None else str(preset))
 
 
-def _range(path: Path, verb: str, name: str, given: Mapping[str, Any]) -> Range:
+def _range(path: Path, verb: str, name: str, mapping: Mapping[str, Any]) -> Range:
     """Return a range that is written as a mapping, of an option of a verb."""
     where = f"{path}: {verb}: {name}"
-    if given.keys() == {"choose"}:
-        values = given["choose"]
+    if mapping.keys() == {"choose"}:
+        values = mapping["choose"]
         if not isinstance(values, list) or len({repr(each) for each in values}) < 2:
             raise PresetError(f"{where}: choose: expected two values or more; got {values!r}")
-        found = Range(choices=tuple(values))
+        parsed = Range(choices=tuple(values))
     else:
-        found = _numbers(where, given)
+        parsed = _numbers(where, mapping)
     try:
-        for value in found.choices or (found.low, found.high):
+        for value in parsed.choices or (parsed.low, parsed.high):
             check_types(VERBS[verb], {name: value})
     except ValueError as error:
         raise PresetError(f"{path}: {verb}: {error}") from None
-    return found
+    return parsed
 
 
-def _numbers(where: str, given: Mapping[str, Any]) -> Range:
-    numbers = [given[name] for name in ("low", "high", "step") if name in given]
+def _numbers(where: str, mapping: Mapping[str, Any]) -> Range:
+    numbers = [mapping[name] for name in ("low", "high", "step") if name in mapping]
     are_numbers = all(map(is_finite, numbers))
-    log, step = given.get("log", False), given.get("step")
-    if not {"low", "high"} <= given.keys() <= _RANGE or not are_numbers or log not in (True, False):
+    log, step = mapping.get("log", False), mapping.get("step")
+    if (
+        not {"low", "high"} <= mapping.keys() <= _RANGE
+        or not are_numbers
+        or log not in (True, False)
+    ):
         hint = " (YAML reads 1e-4 as a text, and 1.0e-4 as a number)"
         texts = any(isinstance(x, str) for x in numbers)
-        raise PresetError(f"{where}: {_EXPECTED}; got {given!r}{hint if texts else ''}")
-    low, high = given["low"], given["high"]
+        raise PresetError(f"{where}: {_EXPECTED}; got {mapping!r}{hint if texts else ''}")
+    low, high = mapping["low"], mapping["high"]
     if not low < high or (log and low <= 0) or (step is not None and (log or step <= 0)):
         raise PresetError(
             f"{where}: expected low below high, both positive where log is true, and a positive "
-            f"step or log, not both; got {given!r}"
+            f"step or log, not both; got {mapping!r}"
         )
     if not is_finite(high - low) or (step is not None and step > high - low):
         raise PresetError(
-            f"{where}: expected a finite range, and a step of at most high less low; got {given!r}"
+            f"{where}: expected a finite range, and a step of at most high less low; got "
+            f"{mapping!r}"
         )
     if not isinstance(step or 1, int) and isinstance(low, int) and isinstance(high, int):
         raise PresetError(
-            f"{where}: expected an integer as the step of integers; got {given!r}: make low a "
+            f"{where}: expected an integer as the step of integers; got {mapping!r}: make low a "
             f"number with a point, such as {float(low)}, if others are meant"
         )
-    found, largest = Range(low=low, high=high, step=step, log=log), max(abs(low), abs(high))
-    if found.is_integer and largest > _MOST_INTEGER:
+    parsed, largest = Range(low=low, high=high, step=step, log=log), max(abs(low), abs(high))
+    if parsed.is_integer and largest > _MOST_INTEGER:
         raise PresetError(
             f"{where}: expected integers of at most 2^53: floats do not tell larger ones apart; "
-            f"got {given!r}"
+            f"got {mapping!r}"
         )
-    if step is not None and not found.is_integer and step < _LEAST_STEP * largest:
+    if step is not None and not parsed.is_integer and step < _LEAST_STEP * largest:
         raise PresetError(
             f"{where}: expected a step of at least a millionth of low and high, smaller ones are "
-            f"lost in rounding; got {given!r}"
+            f"lost in rounding; got {mapping!r}"
         )
-    return found
+    return parsed

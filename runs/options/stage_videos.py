@@ -10,7 +10,7 @@ import pandas as pd
 from ...feature_cache import AugmentConfig, VideoSamples, fingerprint, rows_digest
 from ...recognizer import FrameConfig, Samples, rank_and_world
 from ..configs.fit import FitAFNetConfig, FitEncoderConfig, FitPatchesConfig, JointConfig
-from .parse import UsageError, augmentation, frames_of, tell, videos_of
+from .parse import UsageError, augmentation, frames_of, print_line, videos_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class StageVideos:
         listed = videos_of(videos, videos.skip_missing)
         missing = listed.videos["missing"] != ""
         if missing.any() and rank_and_world()[0] == 0:
-            tell(f"left out, for they are missing: {', '.join(listed.videos['name'][missing])}")
+            print_line(
+                f"left out, for they are missing: {', '.join(listed.videos['name'][missing])}"
+            )
         return cls(listed.videos[~missing], tuple(listed.classes), frames, augment)
 
     @property

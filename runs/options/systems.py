@@ -109,13 +109,13 @@ def setting_of(system: System, method: SystemConfig) -> float:
     return system.usual_setting if method.setting is None else method.setting
 
 
-def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple[str, ...]:
+def groups_of_system(system: System, cache: Path, requested: Sequence[str]) -> tuple[str, ...]:
     """Return the option groups that a system reads.
 
     Args:
         system: The recipe.
         cache: Folder of the cache.
-        given: Those that are asked for; none for the dearest of `own_groups`, or if it chooses
+        requested: Those that are asked for; none for the dearest of `own_groups`, or if it chooses
             among several for all of them, the dearest first. A cache whose encoders are all of
             other kinds serves those.
 
@@ -129,8 +129,8 @@ def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple
     frames = sorted((g for g in groups if isinstance(g.places, kind)), key=lambda g: -g.gmacs)
     names = [group.name for group in own_groups(system, cache) or frames]
     needed = 2 if system.several_groups else 1
-    if given:
-        names = [*given]
+    if requested:
+        names = [*requested]
         if other := [name for name in names if name not in {group.name for group in frames}]:
             raise UsageError(
                 f"--group {other[0]}: {system.name} reads {reads}, and {cache} has "
@@ -143,7 +143,7 @@ def groups_of_system(system: System, cache: Path, given: Sequence[str]) -> tuple
             f"{system.name} reads {many}, and there is {', '.join(names) or 'none'} in {cache}: "
             f"{_NEEDS.format(system.places)}"
         )
-    if given and needed == 1 and len(names) > 1:
+    if requested and needed == 1 and len(names) > 1:
         raise UsageError(f"--group: {system.name} reads one group, got {' '.join(names)}: name it")
     return tuple(names if needed > 1 else names[:1])
 
@@ -166,14 +166,14 @@ def own_groups(system: System, cache: Path) -> list[OptionGroup]:
     masks = [g for g in groups if without_masks(networks[g.name])[1] is not None]
     if system.of_encoders == "bit":
         full = {(without_bits(networks[g.name])[0], g.places.side_px) for g in few_bits}
-        found = [g for g in groups if (networks[g.name], g.places.side_px) in full]
-        found = few_bits + found if found else []
+        matching = [g for g in groups if (networks[g.name], g.places.side_px) in full]
+        matching = few_bits + matching if matching else []
     elif system.of_encoders == "_reuse":
-        found = masks
+        matching = masks
     else:
-        found = [g for g in groups if g not in few_bits and g not in masks]
-        found = [g for g in found if system.of_encoders in networks[g.name]]
-    return sorted(found, key=lambda group: -group.gmacs)
+        matching = [g for g in groups if g not in few_bits and g not in masks]
+        matching = [g for g in matching if system.of_encoders in networks[g.name]]
+    return sorted(matching, key=lambda group: -group.gmacs)
 
 
 def check_kind(
@@ -185,11 +185,11 @@ def check_kind(
         UsageError: If it is, with the command that trains one.
     """
     kind, config = system.classifier, classifier.config
-    there = (config.aggregation, config.reuse_glance)
-    if there != (kind.aggregation, kind.reuse_glance):
+    classifier_kind = (config.aggregation, config.reuse_glance)
+    if classifier_kind != (kind.aggregation, kind.reuse_glance):
         raise UsageError(
-            f"{path} is of the kind {there[0]} {_glances(there[1])}, and the f_C of {system.name} "
-            f"is {kind.aggregation} {_glances(kind.reuse_glance)}: "
+            f"{path} is of the kind {classifier_kind[0]} {_glances(classifier_kind[1])}, and the "
+            f"f_C of {system.name} is {kind.aggregation} {_glances(kind.reuse_glance)}: "
             + fit_command(system, cache, groups)
         )
 
@@ -210,8 +210,8 @@ def check_other_options(config: TrainConfig) -> None:
     """
     usual = {**asdict(PolicyTrainingConfig(threads=config.policy.threads)), **asdict(SkipConfig())}
     usual["reward"] = TrainConfig(config.out, config.policy, config.skip).reward
-    given = {**asdict(config.policy), **asdict(config.skip), "reward": config.reward}
-    if other := [name for name, value in given.items() if value != usual[name]]:
+    options = {**asdict(config.policy), **asdict(config.skip), "reward": config.reward}
+    if other := [name for name, value in options.items() if value != usual[name]]:
         shown = ", ".join(f"--{name.replace('_', '-')}" for name in other[:3])
         raise UsageError(
             f"{shown}: of AdaFocus, and --system {config.method.system} is another method: leave "

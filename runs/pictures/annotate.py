@@ -39,22 +39,22 @@ def annotated_paths(folder: Path, videos: Sequence[Path]) -> list[Path]:
         UsageError: If two of the videos would have the same file.
         OutputError: If something is there already, or nothing can be.
     """
-    found: dict[Path, Path] = {}
+    video_of_output: dict[Path, Path] = {}
     for video in videos:
         out = folder / f"{video.stem}.mp4"
-        if out in found:
+        if out in video_of_output:
             raise UsageError(
-                f"{found[out]} and {video} would both be annotated in {out}: give them in two "
-                "commands, each with another --annotate"
+                f"{video_of_output[out]} and {video} would both be annotated in {out}: give "
+                "them in two commands, each with another --annotate"
             )
         try:
-            there = out.exists() or out.is_symlink()
+            exists = out.exists() or out.is_symlink()
         except OSError as error:
             raise _cannot_write(out, error) from error
-        if there:
+        if exists:
             raise OutputError(f"{out} exists: nothing was touched; give another --annotate")
-        found[out] = video
-    return list(found)
+        video_of_output[out] = video
+    return list(video_of_output)
 
 
 @contextmanager
@@ -165,10 +165,10 @@ def _pictures(
                 picture[top:bottom, left:right], thickness, steps[done - 1]["box_px"] is not None
             )
         # H.264 wants even sides: what is missing is of the band's colour.
-        whole = np.full((len(band) + height + height % 2, width + width % 2, 3), BAND, np.uint8)
-        whole[: len(band), :width] = band
-        whole[len(band) : len(band) + height, :width] = picture
-        yield whole
+        canvas = np.full((len(band) + height + height % 2, width + width % 2, 3), BAND, np.uint8)
+        canvas[: len(band), :width] = band
+        canvas[len(band) : len(band) + height, :width] = picture
+        yield canvas
 
 
 def _made_at(step: Step) -> int:
@@ -192,7 +192,7 @@ def _draw_band(done: Sequence[Step], width: int) -> NDArray[np.uint8]:
     font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
     image = Image.new("RGB", (width, 2 * (3 * size // 2)), BAND)
     draw = ImageDraw.Draw(image)
-    name, says, verdict, colour = "", "no prediction yet", "", GREY
+    name, probability_text, verdict, colour = "", "no prediction yet", "", GREY
     looks = sum(step["box_px"] is not None for step in done)
     n_frames = sum(step["frame"] is not None for step in done)
     gmacs = 0.0
@@ -200,16 +200,16 @@ def _draw_band(done: Sequence[Step], width: int) -> NDArray[np.uint8]:
         last = done[-1]
         gmacs = last["gmacs"]
         if last["class"] is not None:
-            name, says = str(last["class"]), f" {100 * last['probability']:.1f} %"
+            name, probability_text = str(last["class"]), f" {100 * last['probability']:.1f} %"
         verdict, colour = ("looked", GREEN) if last["box_px"] is not None else ("skipped", GREY)
         if last["frame"] is None:
             verdict = "glanced"
         elif "cube" in last:
             verdict = f"cube {last['cube']}"
-    room = width - 3 * size - font.getlength(says + verdict)
+    room = width - 3 * size - font.getlength(probability_text + verdict)
     name = _shorten(name, font, room)
     for line, left, right in (
-        (0, (name + says, TEXT), (verdict, colour)),
+        (0, (name + probability_text, TEXT), (verdict, colour)),
         (1, (f"looked at {looks} of {n_frames}", FAINT), (format_gmacs(gmacs, 3), TEXT)),
     ):
         y = (1.3 * line + 1.2) * size

@@ -100,18 +100,18 @@ def strip(
                 axes.add_patch(edge)
                 edge.set(edgecolor=_GREEN, linewidth=2)
             else:
-                said = episode.unseen[t]
-                axes.text(left + side / 2, side / 2, said, ha="center", va="center")
-            said = f"{_short(classes[predicted[t]])}\n{100 * sure[t]:.0f} %"
+                caption = episode.unseen[t]
+                axes.text(left + side / 2, side / 2, caption, ha="center", va="center")
+            caption = f"{_short(classes[predicted[t]])}\n{100 * sure[t]:.0f} %"
             colour = _GREEN if episode.correct[t] else "0.35"
             place = (left + side / 2, side * 1.04)
-            axes.text(*place, said, ha="center", va="top", color=colour, size=9, clip_on=True)
+            axes.text(*place, caption, ha="center", va="top", color=colour, size=9, clip_on=True)
         axes.set(xlim=(0, pitch * steps), ylim=(row, 0), aspect="equal")
         axes.set_axis_off()
         label = textwrap.fill(episode.label, 14, max_lines=4, placeholder="…")
         axes.text(-0.06 * side, side / 2, label, ha="right", va="center", size=10)
-    said = f"green box: {box}   dimmed: not looked at   below: predicted so far"
-    figure.text(0.5, 1 - 0.15 / height, said, ha="center", va="top", size=9)
+    caption = f"green box: {box}   dimmed: not looked at   below: predicted so far"
+    figure.text(0.5, 1 - 0.15 / height, caption, ha="center", va="top", size=9)
     return figure
 
 

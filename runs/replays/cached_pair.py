@@ -38,7 +38,7 @@ class CachedPair:
         rows: ``(B,)``, those of the split first.
         n_split: How many these are.
         reward: A reward design by name or with parameters, which works with these policies.
-        reward_said: The same, as it was asked for.
+        reward_text: The same, as it was asked for.
         seed: Of the reward's draws.
     """
 
@@ -47,7 +47,7 @@ class CachedPair:
     rows: NDArray[np.int64]
     n_split: int
     reward: str | Mapping[str, Any]
-    reward_said: str
+    reward_text: str
     seed: int
 
     @classmethod
@@ -100,7 +100,7 @@ class CachedPair:
         """The cache, its options, and the reward."""
         cache = self._cache
         return {
-            "reward": self.reward_said,
+            "reward": self.reward_text,
             "cache": cache.fingerprint,
             "patch_px": cache.places.side_px,
             "grid": math.isqrt(cache.n_options),

@@ -295,17 +295,17 @@ def summed_regrets(
 
     The best of a step is the best option, or, with π′, the best of these and skip.
     """
-    found = []
+    summed = []
     for start in range(0, len(videos), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(videos)))
         few = decided.rows(rows)
         tried = looker.engine.rollout_counterfactuals(videos[rows], few.options, few.attended)
-        found.append(_lost(tried, few, looker.can_skip).sum(axis=1))
-    return np.concatenate(found)
+        summed.append(_lost(tried, few, looker.can_skip).sum(axis=1))
+    return np.concatenate(summed)
 
 
 def _lost(tried: Counterfactuals, decided: Decided, can_skip: bool) -> NDArray[np.float32]:
     skip = tried.skip if can_skip else None
     lost = regret(tried.options, decided.options, decided.attended, skip)
-    found: NDArray[np.float32] = lost.cpu().numpy()
-    return found
+    regrets: NDArray[np.float32] = lost.cpu().numpy()
+    return regrets

@@ -50,14 +50,14 @@ def pick(
     Returns:
         What was chosen, and the picks, kind by kind; of equal videos the one that comes first.
     """
-    found = list(chosen)
+    picks = list(chosen)
     for kind in kinds:
-        taken = {each.position for each in found}
-        values, says = _figures(kind, first, second, regrets)
+        taken = {each.position for each in picks}
+        values, reason_of = _figures(kind, first, second, regrets)
         order = np.argsort(-values, kind="stable")
         of_kind = [i for i in order.tolist() if np.isfinite(values[i]) and i not in taken]
-        found += [Pick(i, kind, says(float(values[i]))) for i in of_kind[:count]]
-    return found
+        picks += [Pick(i, kind, reason_of(float(values[i]))) for i in of_kind[:count]]
+    return picks
 
 
 def following(picks: Sequence[Pick], count: int, n_videos: int) -> list[Pick]:

@@ -166,7 +166,7 @@ def _watch(
     listed = table.reset_index(drop=True)
 
     def recognized(run: PixelRun, *kinds: str | None) -> list[Seen]:
-        found = run.recognize(listed, kinds, config.seed, f"{run.name} on {config.split}")
+        recognitions = run.recognize(listed, kinds, config.seed, f"{run.name} on {config.split}")
         return [
             Seen(
                 in_thousandths(each.boxes_px.cpu().numpy()),
@@ -174,7 +174,7 @@ def _watch(
                 partial(run.cost_of, policy=kind is None),
                 each.segments.cpu().numpy() if run.glances else None,
             )
-            for kind, each in zip(kinds, found, strict=True)
+            for kind, each in zip(kinds, recognitions, strict=True)
         ]
 
     if first is second:

@@ -22,14 +22,14 @@ def rows_of(videos: Sequence[int], footage: Footage, split: NDArray[np.int64]) -
     Raises:
         UsageError: If a chosen row cannot be shown, or is chosen twice.
     """
-    asked, n_videos = np.array(videos, dtype=np.int64), len(footage.table)
-    known = asked[(asked >= 0) & (asked < n_videos)]
+    by_hand, n_videos = np.array(videos, dtype=np.int64), len(footage.table)
+    known = by_hand[(by_hand >= 0) & (by_hand < n_videos)]
     skipped = known[footage.table["split"].to_numpy()[known] == "skipped"]
-    if len(known) < len(asked) or len(skipped):
+    if len(known) < len(by_hand) or len(skipped):
         raise UsageError(
             f"--videos must be rows of {footage.listed_in} in [0, {n_videos}) that could be read; "
             f"got {list(videos)}: see the rows in {footage.rows_in}, from 0"
         )
-    if len(np.unique(asked)) < len(asked):
+    if len(np.unique(by_hand)) < len(by_hand):
         raise UsageError(f"--videos must be different rows; got {list(videos)}: give each once")
-    return np.concatenate([split, np.setdiff1d(asked, split)])
+    return np.concatenate([split, np.setdiff1d(by_hand, split)])

@@ -138,7 +138,7 @@ def _measured(recognizer: AFNetRecognizer, samples: Samples) -> tuple[float, flo
     """Return the share of frames that gates keep, and the GMACs of a video, on average."""
     kept, gmacs = [], []
     for frames, *_ in samples.batches(0, torch.arange(samples.n).split(_BATCH)):
-        found = recognizer.look(frames)
-        kept.append(found.ran.double().mean(dim=(1, 2)))
-        gmacs.append(recognizer.cost.of_videos(found.ran))
+        output = recognizer.look(frames)
+        kept.append(output.ran.double().mean(dim=(1, 2)))
+        gmacs.append(recognizer.cost.of_videos(output.ran))
     return float(torch.cat(kept).mean()), float(torch.cat(gmacs).mean())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...feature_cache import read_state_dict
 from ...recognizer import AFNet, StartReport, begin_with, read_bundle
-from ..options.parse import UsageError, tell
+from ..options.parse import UsageError, print_line
 
 
 def begin_from(path: Path, network: AFNet) -> StartReport:
@@ -34,6 +34,6 @@ def tell_start(path: Path, report: StartReport) -> None:
     """Print what was used of some weights, and what was not."""
     for part, n in report.used.items():
         if n:
-            tell(f"used      {part}: {n} tensors of {path}")
+            print_line(f"used      {part}: {n} tensors of {path}")
     for part, why in report.left_out.items():
-        tell(f"left out  {part}, which begin at random: {why}")
+        print_line(f"left out  {part}, which begin at random: {why}")

@@ -127,21 +127,21 @@ def _networks(
     """Return f_G, f_L and f_C: those of another run, or new ones."""
     steps = config.cubes + 1
     if config.networks is not None:
-        found = read_recognizer(config.networks, device, fuse=False)
-        if not isinstance(found, CubeRecognizer):
+        recognizer = read_recognizer(config.networks, device, fuse=False)
+        if not isinstance(recognizer, CubeRecognizer):
             raise UsageError(
                 f"--networks {config.networks} is a recognizer without cubes: give a run of "
                 "'focusgym fit cubes'"
             )
         expected = {
-            "--cubes": (config.cubes, found.policy.config.cubes),
-            "--classes": (videos.n_classes, found.classifier.config.n_classes),
-            "--cube-frames": (config.cube_frames, found.cubes.frames),
-            "--patch": (config.patch, found.cubes.side_px),
-            "--steps": (config.frames.steps, found.cubes.steps),
-            "--frame": (config.frames.frame, found.cubes.frame_px),
-            "--hidden": (config.head.hidden, found.classifier.config.hidden),
-            "--aggregation": (config.head.aggregation, found.classifier.config.aggregation),
+            "--cubes": (config.cubes, recognizer.policy.config.cubes),
+            "--classes": (videos.n_classes, recognizer.classifier.config.n_classes),
+            "--cube-frames": (config.cube_frames, recognizer.cubes.frames),
+            "--patch": (config.patch, recognizer.cubes.side_px),
+            "--steps": (config.frames.steps, recognizer.cubes.steps),
+            "--frame": (config.frames.frame, recognizer.cubes.frame_px),
+            "--hidden": (config.head.hidden, recognizer.classifier.config.hidden),
+            "--aggregation": (config.head.aggregation, recognizer.classifier.config.aggregation),
         }
         for option, (ours, theirs) in expected.items():
             if ours != theirs:
@@ -149,12 +149,12 @@ def _networks(
                     f"{option}: {config.networks} was trained with {theirs}; got {ours}: give the "
                     "same"
                 )
-        if found.classes and found.classes != tuple(videos.classes):
+        if recognizer.classes and recognizer.classes != tuple(videos.classes):
             raise UsageError(
                 f"--classes: {config.networks} was trained for other classes, or in another order: "
                 "give the same list"
             )
-        return found.glance_encoder, found.local_encoder, found.classifier
+        return recognizer.glance_encoder, recognizer.local_encoder, recognizer.classifier
     if not config.head.reuse_glance:
         raise UsageError(
             "--no-reuse-glance: f_C predicts from the glance alone before the first cube: leave "

@@ -163,10 +163,10 @@ def read_results(out: Path) -> dict[str, Any]:
         OutputError: If it is damaged.
     """
     try:
-        found: dict[str, Any] = read_json(out / RESULTS)
-        if not isinstance(found, dict):
+        results: dict[str, Any] = read_json(out / RESULTS)
+        if not isinstance(results, dict):
             raise ValueError("it is no object")
-        return found
+        return results
     except (OSError, ValueError) as error:
         raise damaged_results(out, error) from error
 
@@ -229,10 +229,10 @@ def _progress(lines: bytes) -> pd.DataFrame:
         "rollout/correct": "correct",
         "rollout/gmacs": "gmacs",
     }
-    found = pd.read_csv(BytesIO(lines)).reindex(columns=list(columns)).rename(columns=columns)
-    found = found.astype(np.float64)
-    if not ((found["steps"] >= 0) & (found["steps"] < 2**53)).all() or np.isinf(found).any(
+    curve = pd.read_csv(BytesIO(lines)).reindex(columns=list(columns)).rename(columns=columns)
+    curve = curve.astype(np.float64)
+    if not ((curve["steps"] >= 0) & (curve["steps"] < 2**53)).all() or np.isinf(curve).any(
         axis=None
     ):
         raise ValueError("it has numbers that no training tells")
-    return found.astype({"steps": np.int64})
+    return curve.astype({"steps": np.int64})

@@ -162,19 +162,19 @@ def fit_encoders(folder: Path, recipe: Recipe, videos: Path, weights: Path, seed
     folder.mkdir()
     preset = folder / "preset.yaml"
     preset.write_text(yaml.safe_dump(recipe.from_weights))
-    given = ("--videos", str(videos), "--seed", str(seed))
+    shared_options = ("--videos", str(videos), "--seed", str(seed))
     glance = folder / "glance"
     make_encoder(recipe.local, str(weights))  # refused now, and not after f_G was trained
     if "fit encoder" in recipe.from_weights:
         network = ("--network", recipe.glance.name, "--weights", str(weights))
-        stage_zero = parsed(FitEncoderConfig, str(preset), str(glance), *given, *network)
+        stage_zero = parsed(FitEncoderConfig, str(preset), str(glance), *shared_options, *network)
         encoder_stage(stage_zero, device)[0].into(glance)
     else:
         encoder = make_encoder(recipe.glance, str(weights))
         write_bundle(glance, "encoder", encoder.config, encoder)
     network = ("--local-encoder", recipe.local.name, "--weights", f"{recipe.local.name}={weights}")
     out, glances = str(folder / "stage1"), ("--glance-encoder", str(glance))
-    stage_one = parsed(FitPatchesConfig, str(preset), out, *given, *network, *glances)
+    stage_one = parsed(FitPatchesConfig, str(preset), out, *shared_options, *network, *glances)
     patches_stage(stage_one, device)[0].into(folder)
     shutil.rmtree(folder / "classifier")
 

@@ -119,8 +119,8 @@ def parsed(kind: type[Config], preset: str, *args: str) -> Config:
         PresetError: As `with_preset`.
     """
     verb = next(name for name, each in VERBS.items() if each is kind).split()
-    given = with_preset([*verb, *args, "--preset", preset])
-    return tyro.cli(kind, args=given[len(verb) :], config=(tyro.conf.OmitArgPrefixes,))
+    command = with_preset([*verb, *args, "--preset", preset])
+    return tyro.cli(kind, args=command[len(verb) :], config=(tyro.conf.OmitArgPrefixes,))
 
 
 DIGITS = Recipe(

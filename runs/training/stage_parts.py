@@ -63,11 +63,11 @@ def check_policy(
 ) -> None:
     """Refuse a policy for other maps or another grid."""
     sizes = policy.config
-    there = (sizes.map_height, sizes.map_width, sizes.glance_channels, sizes.n_options)
+    trained_for = (sizes.map_height, sizes.map_width, sizes.glance_channels, sizes.n_options)
     expected = (*map_sizes(glance, frames), grid.n_options)
-    if there != expected:
+    if trained_for != expected:
         raise UsageError(
-            f"--policy {path} is for (h, w, G, K) = {there}, expected {expected}: give the "
+            f"--policy {path} is for (h, w, G, K) = {trained_for}, expected {expected}: give the "
             "--glance-encoder, --frame and --grid that it was trained with"
         )
 
@@ -78,8 +78,8 @@ def what_else(
     policy: Policy | None,
 ) -> dict[str, str]:
     """Return the digests of the networks that a stage with f_C begins with, where it does."""
-    found = {} if config.classifier is None else {"classifier": digest_of(classifier)}
-    return found if policy is None else {**found, "policy": digest_of(policy)}
+    digests = {} if config.classifier is None else {"classifier": digest_of(classifier)}
+    return digests if policy is None else {**digests, "policy": digest_of(policy)}
 
 
 def digest_of(network: Encoder | Classifier | Policy | AFNet) -> str:
@@ -108,12 +108,12 @@ def classifier_of(
         classifier = read_classifier(start)
     else:
         classifier = read_classifier(start, cache.fingerprint, cache.root)
-    found = classifier.config
-    there = (found.glance_channels, found.local_channels, found.n_classes)
-    if there != sizes:
+    kept_config = classifier.config
+    trained_for = (kept_config.glance_channels, kept_config.local_channels, kept_config.n_classes)
+    if trained_for != sizes:
         raise UsageError(
-            f"--classifier {start} is for (glance, local, classes) = {there}, expected {sizes}: "
-            "give the one of these encoders and videos, or none"
+            f"--classifier {start} is for (glance, local, classes) = {trained_for}, expected "
+            f"{sizes}: give the one of these encoders and videos, or none"
         )
     return classifier
 

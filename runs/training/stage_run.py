@@ -40,7 +40,7 @@ from ..evaluation.trained import policy_folder
 from ..folders.atomic import exclusive
 from ..folders.run_folder import check_settings, run_folder
 from ..options.groups import encoder_of
-from ..options.parse import UsageError, settings_of, tell, usage
+from ..options.parse import UsageError, print_line, settings_of, usage
 from ..options.presets import CONFIG, RUN, VERBS
 from ..options.stage_videos import StageVideos
 from .samples import in_order
@@ -224,7 +224,7 @@ def train_stage(
                 write_whole(partial / "bundle" / name, (partial / name).read_bytes())
             (partial / "bundle").rename(out)
             _remove(partial)
-            _tell(kept, out, metrics, config.training.json)
+            _print_kept(kept, out, metrics, config.training.json)
 
 
 def was_done(config: StageConfig) -> bool:
@@ -251,7 +251,7 @@ def was_done(config: StageConfig) -> bool:
             bundle = read_bundle(*_bundle(config))
             kept = kept_of(_bundle(config)[0], bundle)
             _remove(partial)
-        _tell(kept, out, bundle.metrics, config.training.json)
+        _print_kept(kept, out, bundle.metrics, config.training.json)
     return True
 
 
@@ -285,20 +285,20 @@ def _remove(partial: Path) -> None:
     shutil.rmtree(partial)
 
 
-def _tell(kept: Fitted, out: Path, metrics: Mapping[str, float], as_json: bool) -> None:
+def _print_kept(kept: Fitted, out: Path, metrics: Mapping[str, float], as_json: bool) -> None:
     """Print what was kept, and what else was measured on it."""
     if as_json:
-        tell(json.dumps({"out": str(out), **metrics, **asdict(kept)}))
+        print_line(json.dumps({"out": str(out), **metrics, **asdict(kept)}))
         return
     what = f"epoch {kept.epoch} of the training"
     if not kept.epoch:
         what = "as it was before the training, for no epoch was better"
-    tell(
+    print_line(
         f"{out}: {what}; {100 * kept.val_accuracy:.1f} % right on the validation videos, loss "
         f"{kept.val_loss:.3f}"
     )
     if "kept_share" in metrics:
-        tell(
+        print_line(
             f"gates kept {100 * metrics['kept_share']:.1f} % of the frames of these videos, "
             f"{format_gmacs(metrics['gmacs'])} per video on average"
         )

@@ -100,8 +100,8 @@ def kept_of(path: Path, bundle: Bundle) -> Fitted:
         BundleError: If it does not say.
     """
     try:
-        said = bundle.metrics
-        return Fitted(int(said["epoch"]), said["val_accuracy"], said["val_loss"])
+        metrics = bundle.metrics
+        return Fitted(int(metrics["epoch"]), metrics["val_accuracy"], metrics["val_loss"])
     except KeyError as error:
         raise BundleError(
             f"{path}: {error} is missing in its metrics: the bundle was changed; copy it again, or "

@@ -34,7 +34,7 @@ from ..evaluation.plug_back import recognizer_of
 from ..evaluation.system_runs import MODEL, RECOGNIZER
 from ..evaluation.systems import played_of, system_results
 from ..evaluation.trained import TRAINED
-from ..folders.atomic import whole
+from ..folders.atomic import output_folder
 from ..folders.run_folder import (
     RESULTS,
     check_new,
@@ -97,12 +97,12 @@ def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any
     cache, classifier = source.cache, source.classifier
     fingerprints = {"cache": cache.fingerprint, "classifier": weights_digest(classifier)}
     with torch_threads(config.policy.threads):
-        made = _make(system, config, source)  # refused before a file is written
+        system_model = _make(system, config, source)  # refused before a file is written
         how: Any = {"resume": config.resume, "may_change": MAY_CHANGE}
         with run_folder(out, "train", config, fingerprints, device=str(cache.device), **how):
             if not (out / RESULTS).is_file():
-                trace = _play(system, config, source, made, checkpoint_s)
-                _write(system, config, trace, source, made)
+                trace = _play(system, config, source, system_model, checkpoint_s)
+                _write(system, config, trace, source, system_model)
             return read_results(out)
 
 
@@ -163,24 +163,24 @@ def _make(system: System, config: TrainConfig, source: FeatureSource) -> SystemM
         "group": tuple(each.group.name for each in cache.opened),
     }
     with usage():
-        made = make_system(
+        system_model = make_system(
             system, files, keywords, cache.steps, config.seed, device_of(config.device)
         )
-    if isinstance(made.model, OnPolicyAlgorithm):
-        check_kept(made.model)
-    return made
+    if isinstance(system_model.model, OnPolicyAlgorithm):
+        check_kept(system_model.model)
+    return system_model
 
 
 def _play(
     system: System,
     config: TrainConfig,
     source: FeatureSource,
-    made: SystemModel | None,
+    system_model: SystemModel | None,
     checkpoint_s: float,
 ) -> TaskTrace:
     """Train what learns, and play the test videos."""
     out = config.out
-    if made is None:
+    if system_model is None:
         assert isinstance(system, DirectSystem)
         setting = setting_of(system, config.method)
         read = system.reader(source, setting, config.seed, out / TRAINED)
@@ -189,10 +189,12 @@ def _play(
         elif isinstance(system, FixedSystem) and system.reads_everything(setting):
             _write_recognizer(source, None, out)
         return read(source, source.cache.split("test"))
-    train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
+    train_system(system_model, out / CHECKPOINT, checkpoint_s, new_logs(out))
     with whole_file(out / MODEL) as beside, beside.open("wb") as file:
-        made.model.save(file)
-    return trace_task(made.model, made.env_id, split="test", **made.keywords)
+        system_model.model.save(file)
+    return trace_task(
+        system_model.model, system_model.env_id, split="test", **system_model.keywords
+    )
 
 
 def _plug_back(system: GradientSystem[Any], source: FeatureSource, out: Path) -> None:
@@ -213,7 +215,7 @@ def _write_recognizer(source: FeatureSource, policy: Policy | None, out: Path) -
         print(f"focusgym: no recognizer is written: {error}", file=sys.stderr)
         return
     recognizer = recognizer_of(cache, encoders, source.classifier, policy)
-    with whole(out / RECOGNIZER, replace=True) as folder:
+    with output_folder(out / RECOGNIZER, replace=True) as folder:
         recognizer.save(folder, cache.fingerprint)
 
 
@@ -222,7 +224,7 @@ def _write(
     config: TrainConfig,
     trace: TaskTrace,
     source: FeatureSource,
-    made: SystemModel | None,
+    system_model: SystemModel | None,
 ) -> None:
     out, cache = config.out, source.cache
     played_of(trace, cache).write(out / PLAYED)
@@ -232,13 +234,17 @@ def _write(
     if isinstance(system, LearnedSystem):
         returns = learning_curve(out)["mean_return"].tolist()
         results["mean_returns"] = [None if isnan(each) else each for each in returns]
-    if made is not None:
-        results["environment"] = environment_of(made)
+    if system_model is not None:
+        results["environment"] = environment_of(system_model)
     write_whole(out / RESULTS, json.dumps(results, indent=2))
 
 
-def environment_of(made: SystemModel) -> dict[str, Any]:
+def environment_of(system_model: SystemModel) -> dict[str, Any]:
     """Return what a model decides in, besides files, and what loads it; JSON-able."""
     files = ("cache", "classifier", "group", "device")
-    keywords = {name: value for name, value in made.keywords.items() if name not in files}
-    return {"id": made.env_id, "algorithm": made.learner.algorithm, "keywords": keywords}
+    keywords = {name: value for name, value in system_model.keywords.items() if name not in files}
+    return {
+        "id": system_model.env_id,
+        "algorithm": system_model.learner.algorithm,
+        "keywords": keywords,
+    }

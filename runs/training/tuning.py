@@ -24,7 +24,7 @@ from ...recognizer.files.disks import FULL, disk_error
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
 from ...recognizer.files.whole import write_whole
-from ..executors.units import Executor, Unit, told
+from ..executors.units import Executor, Unit, error_text
 from ..folders.run_folder import RESULTS
 from ..options.presets import CONFIG
 from ..options.space import Range, Space
@@ -83,28 +83,28 @@ def search(space: Space, out: Path, trials: int, jobs: int, seed: int, do: Execu
         FailedError: If the process of a trial ended; the others are kept.
         OSError: If a disk is full.
     """
-    found = read_trials(out, space)[:trials]
-    while (done := sum(each.is_done for each in found)) < trials:
-        first = next((each.number for each in found if not each.is_done), len(found))
+    all_trials = read_trials(out, space)[:trials]
+    while (done := sum(each.is_done for each in all_trials)) < trials:
+        first = next((each.number for each in all_trials if not each.is_done), len(all_trials))
         begin = first - first % jobs  # trials of a batch know of those before it alone
-        for number in range(len(found), min(begin + jobs, trials)):
-            found.append(propose(space, found[:begin], number, seed))
-            _write(folder_of(out, number), found[-1])
+        for number in range(len(all_trials), min(begin + jobs, trials)):
+            all_trials.append(propose(space, all_trials[:begin], number, seed))
+            _write(folder_of(out, number), all_trials[-1])
         units = {
             f"trial {each.number}": Unit((space, place, each), place)
-            for each in found[begin:]
+            for each in all_trials[begin:]
             if not each.is_done
             for place in (folder_of(out, each.number),)
         }
         do(run_trial, units, "trials", done, "trial")
-        found = read_trials(out, space)[:trials]
-        if len(found) >= min(trials, _RANDOM) and all(each.failed for each in found):
+        all_trials = read_trials(out, space)[:trials]
+        if len(all_trials) >= min(trials, _RANDOM) and all(each.failed for each in all_trials):
             raise TuningError(
-                f"all of the first {len(found)} trials failed; the first one said: "
-                f"{found[0].failed}\n{folder_of(out, 0) / _LOG} has all that it said; mend that, "
-                "and give another folder"
+                f"all of the first {len(all_trials)} trials failed; the first one said: "
+                f"{all_trials[0].failed}\n{folder_of(out, 0) / _LOG} has all that it said; mend "
+                "that, and give another folder"
             )
-    return found
+    return all_trials
 
 
 def folder_of(out: Path, number: int) -> Path:
@@ -138,9 +138,9 @@ def propose(space: Space, known: Sequence[Trial], number: int, seed: int) -> Tri
     study = optuna.create_study(direction="maximize", sampler=sampler)
     ranges = {name: _distribution(each) for name, each in space.searched.items()}
     for each in known:
-        study.add_trial(_told(each, space, ranges))
-    asked = study.ask(ranges).params
-    return Trial(number, {name: _value(space.searched[name], of) for name, of in asked.items()})
+        study.add_trial(_frozen(each, space, ranges))
+    proposed = study.ask(ranges).params
+    return Trial(number, {name: _value(space.searched[name], of) for name, of in proposed.items()})
 
 
 def run_trial(space: Space, place: Path, trial: Trial) -> None:
@@ -157,13 +157,13 @@ def run_trial(space: Space, place: Path, trial: Trial) -> None:
     else:
         shutil.rmtree(run, ignore_errors=True)  # trained, but its accuracy was not kept
         command = [*space.command(run, trial.chosen), "--json"]
-    failed, said = _focusgym(command, place)
+    failed, printed = _focusgym(command, place)
     if failed:
         return _write(place, replace(trial, failed=failed))
-    found = json.loads(said)
-    accuracy = found.get("val_accuracy")
+    measured = json.loads(printed)
+    accuracy = measured.get("val_accuracy")
     if accuracy is None:  # of a policy
-        accuracy = fmean(found["policies"][0]["accuracy_by_step"])
+        accuracy = fmean(measured["policies"][0]["accuracy_by_step"])
     return _write(place, replace(trial, accuracy=float(accuracy)))
 
 
@@ -173,7 +173,7 @@ def read_trials(out: Path, space: Space) -> list[Trial]:
     Raises:
         TuningError: If a file is damaged or gone, or is of another space.
     """
-    found: list[Trial] = []
+    trials: list[Trial] = []
     names = [each.parent.name for each in out.glob(f"trials/*/{_TRIAL}")]
     numbers = [int(name) for name in names if name.isdecimal()]  # others are not ours
     for number in range(max(numbers, default=-1) + 1):
@@ -198,8 +198,8 @@ def read_trials(out: Path, space: Space) -> list[Trial]:
                 f"{trial.accuracy}, expected trial {number} and a share): put it back; or remove "
                 "the folders of this trial and of all later ones, which are then tried again"
             )
-        found.append(trial)
-    return found
+        trials.append(trial)
+    return trials
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
@@ -222,9 +222,9 @@ def _focusgym(words: Sequence[str], place: Path) -> tuple[str, str]:
     """
     from ..cli import main
 
-    printed, said, failed = StringIO(), StringIO(), ""
+    printed, errors, failed = StringIO(), StringIO(), ""
     try:
-        with redirect_stdout(printed), redirect_stderr(said):
+        with redirect_stdout(printed), redirect_stderr(errors):
             main(words)
     except SystemExit as end:
         refused = disk_error(end.__context__) if end.__context__ is not None else None
@@ -233,14 +233,14 @@ def _focusgym(words: Sequence[str], place: Path) -> tuple[str, str]:
         if end.code == _INTERRUPTED:  # it goes on later
             raise KeyboardInterrupt from None
         if end.code:
-            lines = said.getvalue().strip().splitlines() or ["nothing was said"]
+            lines = errors.getvalue().strip().splitlines() or ["nothing was said"]
             failed = lines[-1].removeprefix("focusgym: ")
     except Exception as error:  # such as memory that a GPU lacks for these sizes
-        failed = told(error)
-        said.write(traceback.format_exc())
+        failed = error_text(error)
+        errors.write(traceback.format_exc())
     finally:
         with (place / _LOG).open("a", encoding="utf-8") as log:
-            log.write(f"$ focusgym {shlex.join(words)}\n{said.getvalue()}{printed.getvalue()}\n")
+            log.write(f"$ focusgym {shlex.join(words)}\n{errors.getvalue()}{printed.getvalue()}\n")
     return failed, printed.getvalue()
 
 
@@ -249,22 +249,26 @@ def _write(place: Path, trial: Trial) -> None:
     write_whole(place / _TRIAL, json.dumps(asdict(trial), indent=2))
 
 
-def _distribution(given: Range) -> optuna.distributions.BaseDistribution:
+def _distribution(option_range: Range) -> optuna.distributions.BaseDistribution:
     from optuna import distributions
 
-    if given.choices:  # by their index: Optuna keeps numbers and texts alone
-        return distributions.CategoricalDistribution(range(len(given.choices)))
-    if given.is_integer:
-        step = int(given.step or 1)
-        return distributions.IntDistribution(int(given.low), int(given.high), given.log, step)
-    return distributions.FloatDistribution(given.low, given.high, given.log, given.step)
+    if option_range.choices:  # by their index: Optuna keeps numbers and texts alone
+        return distributions.CategoricalDistribution(range(len(option_range.choices)))
+    if option_range.is_integer:
+        step = int(option_range.step or 1)
+        return distributions.IntDistribution(
+            int(option_range.low), int(option_range.high), option_range.log, step
+        )
+    return distributions.FloatDistribution(
+        option_range.low, option_range.high, option_range.log, option_range.step
+    )
 
 
-def _value(given: Range, asked: Any) -> Any:
-    return given.choices[asked] if given.choices else asked
+def _value(option_range: Range, suggested: Any) -> Any:
+    return option_range.choices[suggested] if option_range.choices else suggested
 
 
-def _told(
+def _frozen(
     trial: Trial, space: Space, ranges: Mapping[str, optuna.distributions.BaseDistribution]
 ) -> optuna.trial.FrozenTrial:
     """Return a trial as Optuna knows it."""

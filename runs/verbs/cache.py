@@ -43,7 +43,7 @@ from ..executors.parts import parts_folder
 from ..options.console import PlainConsole
 from ..options.devices import device_of
 from ..options.groups import groups_of_options
-from ..options.parse import UsageError, augmentation, frames_of, tell, usage, videos_of
+from ..options.parse import UsageError, augmentation, frames_of, print_line, usage, videos_of
 
 
 def run_cache_verb(config: Any) -> None:
@@ -69,12 +69,12 @@ def plan(config: CachePlanConfig, console: Console) -> None:
     encoders, content = _content(config.content, config.videos.format)
     listed = videos_of(config.videos, skip_missing=True)
     encoder = VideoEncoder(encoders, content)
-    found = plan_cache(listed.videos, config.out, encoder, config.sample)
+    planned = plan_cache(listed.videos, config.out, encoder, config.sample)
     facts = {
         "cache": str(config.out),
-        **asdict(found),
-        "total_bytes": found.total_bytes,
-        "hours": found.hours,
+        **asdict(planned),
+        "total_bytes": planned.total_bytes,
+        "hours": planned.hours,
         "option_gmacs": {group.name: group.gmacs for group in content.groups},
         "device": content.device,
         "workers": torch.get_num_threads(),
@@ -84,7 +84,7 @@ def plan(config: CachePlanConfig, console: Console) -> None:
         _print_json(facts)
     else:
         _print_plan(facts, console)
-    if found.problems:
+    if planned.problems:
         raise SystemExit(1)
 
 
@@ -94,14 +94,14 @@ def build(config: CacheBuildConfig, console: Console) -> None:
     is_local = config.where.executor == "local"
     encoders, content = _content(config.content, config.videos.format, is_local)
     listed = videos_of(config.videos, config.videos.skip_missing)
-    given = listed.videos, listed.classes, config.out, encoders, content
+    arguments = listed.videos, listed.classes, config.out, encoders, content
     options: dict[str, Any] = {
         "skip_missing": config.videos.skip_missing,
         "restart": config.restart,
         "videos_root": config.videos.videos.resolve(),  # as `read_lists` does: paths are below it
     }
     if is_local:
-        root = build_cache(*given, shard=shard, **options)
+        root = build_cache(*arguments, shard=shard, **options)
     else:
         decoders, parts = config.decoders, parts_folder(config.out)
         where = executor_of(
@@ -112,7 +112,7 @@ def build(config: CacheBuildConfig, console: Console) -> None:
             trust=config.trust,
         )
         with where as do:
-            root = build_apart(do, *given, shards=config.shards, decoders=decoders, **options)
+            root = build_apart(do, *arguments, shards=config.shards, decoders=decoders, **options)
     if config.json:
         _print_json(_made(root))
     else:
@@ -184,16 +184,16 @@ def headroom(config: CacheHeadroomConfig) -> None:
     classifier = read_classifier(config.classifier, cache.fingerprint, cache.root)
     with usage():
         engine = FocusEngine(FeatureSource(cache, classifier))
-    found = measure_headroom(engine, videos, config.seed)
+    measured = measure_headroom(engine, videos, config.seed)
     if config.json:
-        named = {"cache": str(config.cache), "classifier": str(config.classifier), "split": "val"}
-        _print_json(named | found)
+        inputs = {"cache": str(config.cache), "classifier": str(config.classifier), "split": "val"}
+        _print_json(inputs | measured)
     else:
-        print_headroom(found)
+        print_headroom(measured)
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
-    tell(json.dumps(content))
+    print_line(json.dumps(content))
 
 
 def _made(root: Path) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def _content(
 def _shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None:
         raise UsageError(f"--shard must be i/n, such as 2/4; got {text!r}")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])

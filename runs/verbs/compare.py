@@ -42,7 +42,7 @@ from ..folders.atomic import OutputError, check_free
 from ..folders.run_folder import RESULTS, check_settings, is_run, run_folder, stored_settings
 from ..options.console import PlainConsole
 from ..options.devices import device_of
-from ..options.parse import UsageError, reward_label, reward_of, tell
+from ..options.parse import UsageError, print_line, reward_label, reward_of
 from ..options.ppo import ppo_config
 from ..options.presets import resolved
 
@@ -83,8 +83,8 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     left_out: list[str] = []
     if ALL in config.systems:
         served, left_out = every_system(config)
-        asked = (each for each in config.systems if each != ALL)
-        config = replace(config, systems=tuple(dict.fromkeys([*asked, *served])))
+        requested = (each for each in config.systems if each != ALL)
+        config = replace(config, systems=tuple(dict.fromkeys([*requested, *served])))
     if is_run(config.out):
         _check_grows(config)
     else:
@@ -150,10 +150,10 @@ def compare(config: CompareConfig) -> dict[str, Any]:
                 tested.check(each.played, f"{each.label} on {each.group}, seed {each.seed}")
             summary = _summarise(config, cells, beside, reference, notes, alike)
     if config.json:
-        tell(json.dumps(summary))
+        print_line(json.dumps(summary))
     else:
         print_comparison(summary, PlainConsole())
-        tell(f"{config.out}/index.html has the plots, results.csv the table")
+        print_line(f"{config.out}/index.html has the plots, results.csv the table")
     return summary
 
 
@@ -169,17 +169,19 @@ def _check_grows(config: CompareConfig) -> None:
         OutputError: If something would be gone.
     """
     check_settings(config.out, "compare", config, _GROWS)
-    there, here = stored_settings(config.out, "compare"), resolved(config)
-    sets = _SETS if there["plus"] else [name for name in _SETS if name != "keep-ratios"]
-    gone = [f"{each}" for name in sets for each in there.get(name) or () if each not in here[name]]
-    if there["seeds"] > here["seeds"]:
-        gone.append(f"seeds {here['seeds']} to {there['seeds'] - 1}")
-    if there["plus"] and not here["plus"]:
+    stored, current = stored_settings(config.out, "compare"), resolved(config)
+    sets = _SETS if stored["plus"] else [name for name in _SETS if name != "keep-ratios"]
+    gone = [
+        f"{each}" for name in sets for each in stored.get(name) or () if each not in current[name]
+    ]
+    if stored["seeds"] > current["seeds"]:
+        gone.append(f"seeds {current['seeds']} to {stored['seeds'] - 1}")
+    if stored["plus"] and not current["plus"]:
         gone.append("AdaFocus+")
-    if there.get("oracle") and not here["oracle"]:
+    if stored.get("oracle") and not current["oracle"]:
         gone.append("the oracle")
-    if there["variants"] and there["reward"][0] != here["reward"][0]:
-        gone.append(f"variants of {there['reward'][0]}, which came first")
+    if stored["variants"] and stored["reward"][0] != current["reward"][0]:
+        gone.append(f"variants of {stored['reward'][0]}, which came first")
     if gone and (config.out / RESULTS).is_file():
         raise OutputError(
             f"{config.out} compares more than is asked for now ({', '.join(gone)}): a comparison "

@@ -13,7 +13,7 @@ import pandas as pd
 from ...feature_cache import DigitPairsConfig, DigitsConfig, make_digit_pairs, make_digits
 from ..configs.data import DataDigitsConfig, DataPairsConfig
 from ..folders.atomic import check_free
-from ..options.parse import tell, usage
+from ..options.parse import print_line, usage
 
 
 def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
@@ -51,10 +51,10 @@ def write_data(config: DataDigitsConfig | DataPairsConfig) -> None:
     counts = make(config.out)["split"].value_counts(sort=False).to_dict()
     if config.json:
         rest = {"n_frames": config.n_frames, "n_classes": n_classes, "seed": config.seed}
-        tell(json.dumps({"data": str(config.out), "rows": counts, **rest}))
+        print_line(json.dumps({"data": str(config.out), "rows": counts, **rest}))
         return
     rows = ", ".join(f"{split} {n}" for split, n in counts.items())
-    tell(
+    print_line(
         f"{config.out} holds {sum(counts.values())} videos ({rows}) of {config.n_frames} frames "
         f"and {n_classes} classes: {files}\nnext: {next_command}"
     )

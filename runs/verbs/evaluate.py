@@ -35,7 +35,7 @@ from ..evaluation.trained import Decider, Trained, at_keep_ratio, find_trained
 from ..executors import executor_of
 from ..executors.units import Unit
 from ..options.devices import device_of
-from ..options.parse import UsageError, tell
+from ..options.parse import UsageError, print_line
 
 Plays = Callable[[NDArray[np.int64]], Outcome]  # of rows of a cache
 NamedT = TypeVar("NamedT", PixelRun, Decider)
@@ -70,17 +70,19 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             for player in players
         }
         with executor_of(config.where, device_of(config.device), trust=config.trust) as do:
-            parts = [*do(_rows_there, units, "evaluate", 0, "policy").values()]
+            parts = [*do(_opened_rows, units, "evaluate", 0, "policy").values()]
     rows = [row for part in parts for row in part]
     results = {"split": config.split, "policies": rows}
     if config.json:
-        tell(json.dumps(results))
+        print_line(json.dumps(results))
     else:
         print_measures(rows)
         for row in rows:
             if "parity" in row:
                 agree = 100 * row["parity"]["prediction_agreement"]
-                tell(f"{row['name']}: pixels and cache agree in {agree:.2f} % of the predictions")
+                print_line(
+                    f"{row['name']}: pixels and cache agree in {agree:.2f} % of the predictions"
+                )
     return results
 
 
@@ -122,14 +124,14 @@ def _open(
     if names or len({run.name for run in pixel_runs}) < len(pixel_runs):
         pixel_runs = [_named(*each, names) for each in zip(pixel_runs, on_pixels, strict=True)]
     systems = _find_systems(of_systems, config)
-    found = _find(paths, config)
-    if names or len({each.name for each in found}) < len(found):
-        found = [_named(*each, names) for each in zip(found, paths, strict=True)]
-    features = [_features(each) for each in found]
+    deciders = _find(paths, config)
+    if names or len({each.name for each in deciders}) < len(deciders):
+        deciders = [_named(*each, names) for each in zip(deciders, paths, strict=True)]
+    features = [_features(each) for each in deciders]
     several = len({*features}) > 1
     players = [_Player(*each) for each in zip(of_systems, systems, strict=True)]
     players += [_Player(*each) for each in zip(on_pixels, pixel_runs, strict=True)]
-    for i, (path, run) in enumerate(zip(paths, found, strict=True)):
+    for i, (path, run) in enumerate(zip(paths, deciders, strict=True)):
         beside = f", as {run.name}" if several else ""
         others = None if features[i] in features[:i] else beside
         players.append(_Player(path, run, others, _at_shares(run, config.keep_ratio)))
@@ -140,7 +142,7 @@ def _named(run: NamedT, path: Path, names: Mapping[Path, str] | None) -> NamedT:
     return replace(run, name=(names or {}).get(path, f"{path}"))
 
 
-def _rows_there(
+def _opened_rows(
     path: Path, name: str, beside: str | None, config: EvaluateConfig
 ) -> list[dict[str, Any]]:
     """Return the rows of a player that is opened where this is called."""
@@ -198,8 +200,8 @@ def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
     """Open what is measured; refuse options that mean nothing for it."""
     models = [path for path in paths if path.suffix == SUFFIX]
     any_model = any(path.suffix == SUFFIX for path in config.policies)  # this may be a part of them
-    for option, given in (("--algorithm", config.algorithm), ("--group", config.group)):
-        if given is not None and not any_model:
+    for option, value in (("--algorithm", config.algorithm), ("--group", config.group)):
+        if value is not None and not any_model:
             raise UsageError(f"{option}: it is of zip files, and none is given: leave it out")
     for option, is_given in (("--keep-ratio", config.keep_ratio), ("--pixels", config.pixels)):
         if is_given and models:
@@ -219,13 +221,13 @@ def _find(paths: list[Path], config: EvaluateConfig) -> list[Decider]:
 
 def _find_systems(paths: Sequence[Path], config: EvaluateConfig) -> list[SystemRun]:
     """Open runs of systems; refuse options that mean nothing for them."""
-    named = {
+    options = {
         "--keep-ratio": config.keep_ratio,
         "--cache": config.cache,
         "--classifier": config.classifier,
     }
-    for option, given in named.items():
-        if given and paths:
+    for option, value in options.items():
+        if value and paths:
             raise UsageError(
                 f"{option}: {paths[0]} is a run of a system, which has what it was trained with: "
                 "leave the option out, or evaluate the others by themselves"
@@ -236,13 +238,13 @@ def _find_systems(paths: Sequence[Path], config: EvaluateConfig) -> list[SystemR
 
 def _find_pixel_runs(paths: Sequence[Path], config: EvaluateConfig) -> list[PixelRun]:
     """Open runs that were trained end to end; refuse options that mean nothing for them."""
-    for option, given in (
+    for option, value in (
         ("--keep-ratio", config.keep_ratio),
         ("--cache", config.cache),
         ("--classifier", config.classifier),
         ("--oracle", config.oracle),
     ):
-        if given and paths:
+        if value and paths:
             raise UsageError(
                 f"{option}: {paths[0]} was trained end to end, and is played on the video files: "
                 "leave the option out, or evaluate the others by themselves"
@@ -258,27 +260,27 @@ def _find_pixel_runs(paths: Sequence[Path], config: EvaluateConfig) -> list[Pixe
 def _pixel_rows(run: PixelRun, config: EvaluateConfig) -> list[dict[str, Any]]:
     """Return the row of a run, those of its exits, and those of other places in its networks."""
     kinds = run.beside if config.fixed else ()
-    found, *others = run.play(config.split, (None, *kinds), config.seed)
-    rows = [found.row(run.name)]
+    outcome, *others = run.play(config.split, (None, *kinds), config.seed)
+    rows = [outcome.row(run.name)]
     if config.exit_at:
         (solving,) = run.play(SOLVED_ON, seed=config.seed)
-        rows += _exits(run.name, solving, found, config)
+        rows += _exits(run.name, solving, outcome, config)
     pairs = zip(kinds, others, strict=True)
     return rows + [each.row(f"{kind}, as {run.name}") for kind, each in pairs]
 
 
 def _exits(
-    name: str, solving: Outcome, found: Outcome, config: EvaluateConfig
+    name: str, solving: Outcome, outcome: Outcome, config: EvaluateConfig
 ) -> list[dict[str, Any]]:
     how = (config.exit_measure, config.exit_solver, config.seed, config.exit_after)
-    return exit_rows(name, solving, found, config.exit_at, *how)
+    return exit_rows(name, solving, outcome, config.exit_at, *how)
 
 
 def _solving(name: str, cache: FeatureCache, plays: Plays, config: EvaluateConfig) -> Outcome:
     """Return what comes of the videos that exits are solved on; refuse too small a share."""
-    found = plays(cache.split(SOLVED_ON))
-    check_exits(name, config.exit_at, config.exit_after, found.played.gmacs)
-    return found
+    outcome = plays(cache.split(SOLVED_ON))
+    check_exits(name, config.exit_at, config.exit_after, outcome.played.gmacs)
+    return outcome
 
 
 def _features(trained: Decider) -> tuple[str, str]:

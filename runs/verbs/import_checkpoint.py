@@ -36,8 +36,8 @@ from ...recognizer import (
 from ...recognizer.files.regular import read_limited
 from ...recognizer.limits import MOST_TEXT_BYTES
 from ..configs.import_checkpoint import ImportConfig
-from ..folders.atomic import check_free, whole
-from ..options.parse import UsageError, tell, usage
+from ..folders.atomic import check_free, output_folder
+from ..options.parse import UsageError, print_line, usage
 
 # The released code's: short side 256 by Pillow, central crop 224, patches on a 7×7 grid. That of
 # AdaFocusV2 has boxes at any place, and reads the frames in another order.
@@ -93,7 +93,7 @@ def import_checkpoint(config: ImportConfig) -> None:
         frames=frames,
         classes=classes,
     )
-    with whole(config.out) as folder:
+    with output_folder(config.out) as folder:
         recognizer.save(folder / "recognizer", fingerprint)
         for name, encoder in (("glance", released.glance), ("local", released.local)):
             write_bundle(folder / name, "encoder", encoder.config, encoder)
@@ -107,7 +107,7 @@ def import_checkpoint(config: ImportConfig) -> None:
     cost = recognizer.cost.of_video(frames.steps, policy=released.policy is not None)
     if config.json:
         costs = {"steps": frames.steps, "gmacs_per_video": cost.total_gmacs}
-        tell(json.dumps({"out": str(config.out), **report, **costs}))
+        print_line(json.dumps({"out": str(config.out), **report, **costs}))
     else:
         _tell_report(config, released, frames, cost.total_gmacs)
 
@@ -137,16 +137,16 @@ def _import_afnet(config: ImportConfig, checkpoint: Mapping[str, Any], classes: 
     recognizer = AFNetRecognizer(network, frames=frames, classes=classes)
     most = recognizer.cost.at_ratio(1.0, frames.steps)
     costs = {"gmacs_always": recognizer.cost.always_gmacs, "gmacs_all_kept": most}
-    with whole(config.out) as folder:
+    with output_folder(config.out) as folder:
         recognizer.save(folder / "recognizer")
         content = {**asdict(report), **costs}
         (folder / "report.json").write_text(json.dumps(content, indent=2))
     if config.json:
-        tell(json.dumps({"out": str(config.out), **content, "steps": frames.steps}))
+        print_line(json.dumps({"out": str(config.out), **content, "steps": frames.steps}))
         return
     _tell_parts(report)
     shift = "without temporal shift" if sizes.shift is None else "with temporal shift"
-    tell(
+    print_line(
         f"{config.out}: a recognizer {shift} of {format_gmacs(costs['gmacs_always'])} to "
         f"{format_gmacs(most)} per video of {frames.steps} frames, as many as its gates keep"
     )
@@ -268,11 +268,11 @@ def _check_maps(released: Released) -> None:
     with torch.no_grad():
         segment = torch.zeros(1, 1, 3, FRAME_PX, FRAME_PX, dtype=torch.uint8)
         maps = released.glance(segment)
-    expected, found = (policy.config.map_height, policy.config.map_width), tuple(maps.shape[2:])
-    if expected != found:
+    expected, actual = (policy.config.map_height, policy.config.map_width), tuple(maps.shape[2:])
+    if expected != actual:
         raise UsageError(
             f"the policy reads glance maps of {expected[0]}×{expected[1]}, frames of {FRAME_PX} px "
-            f"give {found[0]}×{found[1]}: it was trained with another glance size, which this "
+            f"give {actual[0]}×{actual[1]}: it was trained with another glance size, which this "
             "import does not know"
         )
 
@@ -284,23 +284,23 @@ def _tell_report(
     report = released.report
     _tell_parts(report)
     if released.policy is None:
-        tell(
+        print_line(
             "there is no policy in it, which is expected in an entry 'policy' (it holds "
             f"{', '.join(report.entries)}): the recognizer has to be told where to look"
         )
     read = " + ".join(str(frames.steps * count) for count in frames.counts)
     per_video = f"{format_gmacs(gmacs_per_video)} per video of {read} frames"
-    tell(f"{config.out}: a recognizer of {per_video}")
+    print_line(f"{config.out}: a recognizer of {per_video}")
 
 
 def _tell_parts(report: ReleasedReport) -> None:
     """Print what was used, what was left out, and what was read from names and shapes."""
     for entry, n in report.used.items():
-        tell(f"used      {entry}: {n} tensors")
+        print_line(f"used      {entry}: {n} tensors")
     for what, why in report.left_out.items():
-        tell(f"left out  {what}: {why}")
+        print_line(f"left out  {what}: {why}")
     for name, value in report.inferred.items():
-        tell(f"inferred  {name} = {value}")
+        print_line(f"inferred  {name} = {value}")
 
 
 def _class_names(path: Path) -> list[str]:
@@ -326,11 +326,11 @@ def _cache(
     """
     cache = FeatureCache.open(path, places.name)
     for name, encoder in ((GLANCE, released.glance), (cache.group.encoder, released.local)):
-        said, found = cache.manifest["encoders"][name], describe(encoder)
-        if said != found:
+        stored, described = cache.manifest["encoders"][name], describe(encoder)
+        if stored != described:
             raise CacheError(
-                f"{path} was made with the encoder {name}, {in_short(said)}, the "
-                f"checkpoint has {in_short(found)}: build a cache with the bundles that this "
+                f"{path} was made with the encoder {name}, {in_short(stored)}, the "
+                f"checkpoint has {in_short(described)}: build a cache with the bundles that this "
                 "verb writes without --cache (--glance OUT/glance --group patches:OUT/local:SIDE)"
             )
     if cache.frames != frames:

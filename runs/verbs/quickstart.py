@@ -46,7 +46,7 @@ from ..executors.local import LocalExecutor
 from ..executors.units import Unit
 from ..folders.run_folder import run_folder
 from ..folders.steps import Steps, in_turn
-from ..options.parse import UsageError, tell, tell_notes
+from ..options.parse import UsageError, print_line, print_notes
 from ..training.quickstart_steps import (
     classifier_config,
     fit_encoders,
@@ -96,7 +96,7 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
     recipe = recipe or (clips(config.preset) if config.videos else DIGITS)
     own = read_videos(config.videos) if config.videos else None
     if own is not None:
-        tell_notes(own)
+        print_notes(own)
     console = Console(stderr=config.json)
     with run_folder(config.out, "quickstart", config, {}, resume=None, may_change=("out",)):
         steps = Steps(config.out.resolve(), console)
@@ -108,7 +108,7 @@ def quickstart(config: QuickstartConfig, recipe: Recipe | None = None) -> dict[s
         )
         results = run_pipeline(steps, data, recipe, config, console)
     if config.json:
-        tell(json.dumps(results))
+        print_line(json.dumps(results))
     return results
 
 
@@ -154,7 +154,7 @@ def run_pipeline(
     def at_once(function: Callable[..., None], calls: Mapping[str, tuple[Any, ...]]) -> None:
         processes = min(recipe.processes or os.cpu_count() or 1, len(calls))
         if processes > 1:
-            units = {name: Unit(given) for name, given in calls.items()}
+            units = {name: Unit(arguments) for name, arguments in calls.items()}
             LocalExecutor(processes)(function, units, " and ".join(calls))
         else:
             in_turn(function, calls)

@@ -13,10 +13,10 @@ from ...recognizer import FocusgymError, VideoRecognizer, format_gmacs, read_rec
 from ..configs.recognize import RecognizeConfig
 from ..evaluation.budgets import exits_within
 from ..evaluation.system_runs import find_system_run, is_system_run
-from ..folders.atomic import check_free, whole
+from ..folders.atomic import check_free, output_folder
 from ..folders.run_folder import is_run, verb_of
 from ..options.devices import device_of
-from ..options.parse import UsageError, tell
+from ..options.parse import UsageError, print_line
 from ..pictures.annotate import annotate, annotated_paths, annotation_folder
 
 
@@ -66,19 +66,19 @@ def recognize(config: RecognizeConfig) -> None:
     unreadable = 0
     recognized = recognize_videos(recognizer, config.videos)
     with folder:
-        for path, out, found in zip(config.videos, outputs, recognized, strict=True):
+        for path, out, video in zip(config.videos, outputs, recognized, strict=True):
             line: dict[str, Any] = {"video": str(path)}
             try:
-                if isinstance(found, VideoError):
-                    raise found
-                line |= facts(recognizer, found, full_gmacs, config.top)
+                if isinstance(video, VideoError):
+                    raise video
+                line |= facts(recognizer, video, full_gmacs, config.top)
                 if out is not None and recognizer.frames is not None:
                     annotate(path, out, _shown(recognizer, line["steps"]), recognizer.frames)
                     line["annotated"] = str(out)
             except VideoError as error:
                 unreadable += 1
                 line = {"video": str(path), "error": str(error)}
-            tell(json.dumps(line) if config.json else _sentences(line, recognizer))
+            print_line(json.dumps(line) if config.json else _sentences(line, recognizer))
     if unreadable:
         raise SystemExit(1)
 
@@ -104,7 +104,7 @@ def _save(recognizer: VideoRecognizer, bundle: Path, out: Path) -> None:
             f"--save: {bundle} is no run of a system, and can be copied as it is: leave --save out"
         )
     try:
-        with whole(out) as beside:
+        with output_folder(out) as beside:
             recognizer.save(beside)
     except FocusgymError:
         raise
@@ -134,33 +134,33 @@ def facts(
         full_gmacs: Of full frames; see `VideoRecognizer.full_frames_gmacs`.
         top: How many classes.
     """
-    found, indices = video.recognition, video.frame_indices
+    recognition, indices = video.recognition, video.frame_indices
     if recognizer.frames is not None:
         indices = recognizer.frames.middle(indices)
-    names = recognizer.classes or [str(c) for c in range(found.logits.shape[-1])]
-    probabilities = found.logits[0].softmax(dim=-1)
-    predicted = found.fed[0].cumsum(dim=0) > 0  # (T,)
+    names = recognizer.classes or [str(c) for c in range(recognition.logits.shape[-1])]
+    probabilities = recognition.logits[0].softmax(dim=-1)
+    predicted = recognition.fed[0].cumsum(dim=0) > 0  # (T,)
     best = probabilities[-1].topk(min(top, len(names)))
     steps = [
         {
             "frame": int(indices[segment]) if segment >= 0 else None,
-            "box_px": found.boxes_px[0, t].tolist() if found.attended[0, t] else None,
+            "box_px": recognition.boxes_px[0, t].tolist() if recognition.attended[0, t] else None,
             "class": names[int(probabilities[t].argmax())] if predicted[t] else None,
             "probability": float(probabilities[t].max()) if predicted[t] else None,
-            "gmacs": float(found.gmacs[0, t]),
-            **recognizer.step_facts(found, t),
+            "gmacs": float(recognition.gmacs[0, t]),
+            **recognizer.step_facts(recognition, t),
         }
-        for t, segment in enumerate(found.segments[0].tolist())
+        for t, segment in enumerate(recognition.segments[0].tolist())
     ]
-    gmacs = float(found.gmacs[0, -1])
+    gmacs = float(recognition.gmacs[0, -1])
     shares = recognizer.branch_shares(gmacs)
     return {
         "classes": [
             {"class": names[index], "probability": value}
             for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ],
-        "fed": int(found.fed.sum()),
-        "attended": int(found.attended.sum()),
+        "fed": int(recognition.fed.sum()),
+        "attended": int(recognition.attended.sum()),
         **{f"{name}_share": share for name, share in shares.items()},
         "gmacs": gmacs,
         "full_frames_gmacs": full_gmacs,

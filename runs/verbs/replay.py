@@ -13,8 +13,8 @@ import numpy as np
 from ...recognizer import compute_unit
 from ..configs.replay import ReplayConfig
 from ..evaluation.trained import read_boxes
-from ..folders.atomic import check_free, whole
-from ..options.parse import UsageError, tell
+from ..folders.atomic import check_free, output_folder
+from ..options.parse import UsageError, print_line
 from ..pages.page import write_page
 from ..pictures.film import strip, write_film
 from ..replays.content import describe_video, mean_picture, pictures
@@ -79,11 +79,11 @@ def replay(config: ReplayConfig) -> dict[str, Any]:
             )
         ],
     }
-    with whole(config.out) as folder:
+    with output_folder(config.out) as folder:
         _write(folder, facts, episodes, shots, n_selected, config.mp4)
     written = sorted(str(p.relative_to(config.out)) for p in config.out.rglob("*") if p.is_file())
     result = {"out": str(config.out), "files": written, **facts}
-    tell(json.dumps(result) if config.json else _told(result))
+    print_line(json.dumps(result) if config.json else _summary(result))
     return result
 
 
@@ -160,7 +160,7 @@ def _write(
     )
 
 
-def _told(result: dict[str, Any]) -> str:
+def _summary(result: dict[str, Any]) -> str:
     """Return what is said at the end: the videos and why, and where to look."""
     lines = []
     for video in result["videos"]:

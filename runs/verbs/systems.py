@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ...agents import find_system
 from ...agents.systems.registry import SYSTEMS
 from ..configs.systems import SystemsConfig
-from ..options.parse import tell
+from ..options.parse import print_line
 
 _PACKAGE = Path(__file__).parents[2]
 
@@ -121,10 +121,10 @@ def list_systems(config: SystemsConfig) -> dict[str, Any]:
     def others(of: dict[str, _Other]) -> dict[str, Any]:
         return {name: each._asdict() | {"lines": lines_of(name)} for name, each in of.items()}
 
-    found = others(_BEFORE)
+    by_name = others(_BEFORE)
     for name, place in SYSTEMS.items():
         system = find_system(name)
-        found[name] = {
+        by_name[name] = {
             "decides": system.about,
             "source": system.source,
             "command": f"focusgym train OUT --preset {name}",
@@ -132,15 +132,15 @@ def list_systems(config: SystemsConfig) -> dict[str, Any]:
             "settings": list(system.settings),
             "lines": lines_of(name, place),
         }
-    found |= others(_BEHIND)
+    by_name |= others(_BEHIND)
     if config.json:
-        tell(json.dumps(found))
+        print_line(json.dumps(by_name))
     else:
-        width = max(map(len, found))
-        for name, of in found.items():
+        width = max(map(len, by_name))
+        for name, of in by_name.items():
             command = "" if name in SYSTEMS else f": {of['command']}"
-            tell(f"{name:{width}}  {of['decides']} ({of['source']}){command}")
-    return found
+            print_line(f"{name:{width}}  {of['decides']} ({of['source']}){command}")
+    return by_name
 
 
 def lines_of(name: str, place: str | None = None) -> dict[str, int]:
@@ -157,13 +157,13 @@ def lines_of(name: str, place: str | None = None) -> dict[str, int]:
         later one uses a part of them. What several papers have in common is counted in none.
     """
     own = {file for pattern in OWN_FILES.get(name, ()) for file in _PACKAGE.glob(pattern)}
-    found = {"own": sum(_length(file) for file in own)}
+    lines = {"own": sum(_length(file) for file in own)}
     if place is None:
-        return found
+        return lines
     module = import_module(place.partition(":")[0])
     assert module.__file__ is not None
     preset = _PACKAGE / "runs" / "presets" / f"{name}.yaml"
-    return {"recipe": _length(Path(module.__file__)), "preset": _length(preset)} | found
+    return {"recipe": _length(Path(module.__file__)), "preset": _length(preset)} | lines
 
 
 def _length(file: Path) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from ..configs.train import LearnerConfig, SystemConfig, TrainConfig
 from ..evaluation.measures import print_measures
 from ..evaluation.system_runs import RECOGNIZER
-from ..options.parse import UsageError, tell
+from ..options.parse import UsageError, print_line
 from ..training.policy_run import run_training
 from ..training.system_run import run_system
 
@@ -43,11 +43,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
             holds = "its recognizer, for any video, what it did and results.json"
             after = f"\nnext: focusgym recognize VIDEO --bundle {config.out / RECOGNIZER}"
     if config.json:
-        tell(json.dumps(results))
+        print_line(json.dumps(results))
     else:
         print_measures([results["test"]])
         if "usage" in results:
             shares = [f"{name} {100 * of:.0f} %" for name, of in results["usage"].items()]
-            tell(f"of the segments of a video it reads {', '.join(shares)}")
-        tell(f"{config.out} holds {holds}{after}")
+            print_line(f"of the segments of a video it reads {', '.join(shares)}")
+        print_line(f"{config.out} holds {holds}{after}")
     return results

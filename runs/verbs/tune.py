@@ -19,7 +19,7 @@ from ..executors.local import jobs_here
 from ..folders.run_folder import RESULTS, run_folder
 from ..options.console import PlainConsole
 from ..options.devices import device_of
-from ..options.parse import UsageError, tell
+from ..options.parse import UsageError, print_line
 from ..options.presets import CONFIG, PresetError, preset_options
 from ..options.space import read_space
 from ..training.tuning import RUN, TuningError, best_of, folder_of, search
@@ -65,14 +65,14 @@ def tune(config: TuneConfig) -> dict[str, Any]:
         }
         write_whole(config.out / RESULTS, json.dumps(results, indent=2))
     if config.json:
-        tell(json.dumps(results))
+        print_line(json.dumps(results))
         return results
     table = Table("trial", *space.searched, "right on val, %")
     for each in sorted(trials, key=lambda each: -(each.accuracy or 0))[:_SHOWN]:
         right = each.failed or f"{100 * (each.accuracy or 0):.1f}"
         table.add_row(str(each.number), *map(_shown, each.chosen.values()), right)
     PlainConsole().print_whole(table)
-    tell(
+    print_line(
         f"{config.out / BEST} is a preset with the best of {len(trials)} trials. It was chosen on "
         "val, whose accuracy therefore flatters it: measure it on test, with other seeds.\n"
         f"next: focusgym {space.verb} OUT --preset {config.out / BEST}"
@@ -87,9 +87,9 @@ def _preset_of(out: Path, number: int, verb: str) -> bytes:
         preset_options(str(path), verb)
         return read_limited(path, MOST_YAML_BYTES)
     except (PresetError, OSError, ValueError) as error:
-        said = str(error).removeprefix("--preset ")
+        message = str(error).removeprefix("--preset ")
         raise TuningError(
-            f"{said}: remove {folder_of(out, number)}, and the same command does it again"
+            f"{message}: remove {folder_of(out, number)}, and the same command does it again"
         ) from error
 
 

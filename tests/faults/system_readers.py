@@ -169,7 +169,7 @@ def read_cells(root: Path) -> Any:
 
 
 def in_turn(do: Callable[..., None], units: Mapping[str, Any], *_: object) -> dict[str, Any]:
-    return {name: do(*unit.given) for name, unit in units.items()}
+    return {name: do(*unit.arguments) for name, unit in units.items()}
 
 
 def nothing_to_do(do: object, units: Mapping[str, Any], *_: object) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def imported(file: Path, root: Path) -> tuple[Path, list[str]]:
     """The folder, and what was printed."""
     out, printed = root / "released", list[str]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("focusgym.runs.verbs.import_checkpoint.tell", printed.append)
+        patch.setattr("focusgym.runs.verbs.import_checkpoint.print_line", printed.append)
         run(COMMAND, file, out)
     return out, printed
 

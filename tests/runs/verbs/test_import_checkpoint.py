@@ -117,7 +117,7 @@ def imported(file: Path, root: Path) -> tuple[Path, str]:
     out, classes = root / "deep" / "released", root / "classes.txt"
     with pytest.MonkeyPatch.context() as patch:
         said: list[str] = []
-        patch.setattr("focusgym.runs.verbs.import_checkpoint.tell", said.append)
+        patch.setattr("focusgym.runs.verbs.import_checkpoint.print_line", said.append)
         run("import-checkpoint", file, out, "--patch", 128, "--classes", classes)
     assert [path.name for path in out.parent.iterdir()] == ["released"]
     return out, "\n".join(said)

@@ -70,7 +70,7 @@ def imported(file: Path, root: Path) -> tuple[Path, list[str]]:
     out = root / "released"
     with pytest.MonkeyPatch.context() as patch:
         printed: list[str] = []
-        patch.setattr("focusgym.runs.verbs.import_checkpoint.tell", printed.append)
+        patch.setattr("focusgym.runs.verbs.import_checkpoint.print_line", printed.append)
         run(COMMAND, file, out, *SIZES)
     return out, printed
 

@@ -72,7 +72,7 @@ def imported(file: Path, root: Path) -> tuple[Path, list[str]]:
     out, sizes = root / "released", ("--patch", PATCH, "--steps", T)
     with pytest.MonkeyPatch.context() as patch:
         printed: list[str] = []
-        patch.setattr("focusgym.runs.verbs.import_checkpoint.tell", printed.append)
+        patch.setattr("focusgym.runs.verbs.import_checkpoint.print_line", printed.append)
         run(COMMAND, file, out, *sizes, "--classes", root / "classes.txt")
     return out, printed
 

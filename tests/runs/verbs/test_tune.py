@@ -118,7 +118,7 @@ def test_what_is_proposed() -> None:
 
 
 def in_turn(function: Callable[..., None], units: dict[str, Unit], *_: object) -> dict[str, Any]:
-    return {name: function(*unit.given) for name, unit in units.items()}
+    return {name: function(*unit.arguments) for name, unit in units.items()}
 
 
 def test_a_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
