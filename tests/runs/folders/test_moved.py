@@ -160,8 +160,8 @@ def test_a_run_that_was_moved_with_its_cache(
     Literal(trained, seed=1)  # another cache where the first one was
     (row,) = run(capsys, "evaluate", new / "pi", "--no-fixed")["policies"]
     assert row == results["test"]
-    settings = stored_settings(new / "pi", "train")
-    assert (settings["cache"], settings["classifier"]) == (
+    stored = stored_settings(new / "pi", "train")
+    assert (stored["cache"], stored["classifier"]) == (
         str(new / "cache"),
         str(new / "classifier"),
     )
