@@ -29,7 +29,7 @@ def test_a_reduction_needs_a_side_and_no_bundle(
     with pytest.raises(UsageError, match="the reduction 'bilinear' needs input_px, the side to"):
         encoders_of("small_glance", "small_local", RANDOM, None, "bilinear")
     bundle = str(encoders / "glance")
-    videos = (
+    arguments = (
         "--preset",
         "activitynet_v2",
         "--format",
@@ -41,7 +41,7 @@ def test_a_reduction_needs_a_side_and_no_bundle(
     networks = ("--glance-encoder", bundle, "--local-encoder", "small_local")
     weights = ("--weights", RANDOM[1], "--glance-reduction", "bilinear")
     with pytest.raises(SystemExit) as caught:
-        main(["fit", "end-to-end", str(tmp_path / "out"), *videos, *networks, *weights])
+        main(["fit", "end-to-end", str(tmp_path / "out"), *arguments, *networks, *weights])
     assert caught.value.code == 2
     assert (
         f"--glance-reduction: the bundle {bundle} says itself how its input is reduced: leave the "
