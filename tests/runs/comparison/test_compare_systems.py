@@ -192,8 +192,8 @@ def test_a_seed_fixes_every_figure(root: Path, compare: Callable[..., Any]) -> N
     """Trained twice in two folders: by PPO, SAC, gradient, with noise, and on labels."""
     sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
     names = [f"{__name__}:{name}" for name in EVERY_KIND]
-    asked = ("--reward", "--seeds=1", "--decisions=30", "--systems", *names)
-    assert compare("a", *asked) == compare("b", *asked)
+    arguments = ("--reward", "--seeds=1", "--decisions=30", "--systems", *names)
+    assert compare("a", *arguments) == compare("b", *arguments)
     cells = sorted((root / "a" / "cells").rglob("played.npz"))
     assert len(cells) == len(EVERY_KIND)
     for cell in cells:

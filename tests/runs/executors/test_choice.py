@@ -101,10 +101,10 @@ def test_a_cluster_may_be_larger_than_this_machine() -> None:
 
 def test_options_of_zip_files_among_other_policies() -> None:
     """On a node the others are opened alone: what is asked for is not refused there."""
-    asked = EvaluateConfig((Path("run"), Path("model.zip")), algorithm="PPO")
-    assert _find([], asked) == []
+    config = EvaluateConfig((Path("run"), Path("model.zip")), algorithm="PPO")
+    assert _find([], config) == []
     with pytest.raises(UsageError, match="--algorithm: it is of zip files, and none is given"):
-        _find([], replace(asked, policies=(Path("run"),)))
+        _find([], replace(config, policies=(Path("run"),)))
 
 
 def test_one_unit_at_a_time_on_a_gpu_of_this_machine() -> None:

@@ -36,8 +36,8 @@ def shown(
 ) -> tuple[Path, dict[str, Any]]:
     """A run beside random cubes in its networks: two test videos."""
     out = tmp_path_factory.mktemp("replay") / "pages"
-    asked = {"videos": ROWS, "select": ("skipped",), "seed": SEED}
-    return out, replay(ReplayConfig(out, cube_run[0], **asked))  # type: ignore[arg-type]
+    options = {"videos": ROWS, "select": ("skipped",), "seed": SEED}
+    return out, replay(ReplayConfig(out, cube_run[0], **options))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

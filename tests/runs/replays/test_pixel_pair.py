@@ -43,8 +43,8 @@ def shown(
 ) -> tuple[Path, dict[str, Any]]:
     """A run beside random boxes in its networks: a stranger, and two test videos."""
     out = tmp_path_factory.mktemp("replay") / "pages"
-    asked = {"videos": (stranger, 20), "select": ("regret",), "more": 1, "seed": SEED}
-    return out, replay(ReplayConfig(out, end_to_end_run[0], **asked))  # type: ignore[arg-type]
+    options = {"videos": (stranger, 20), "select": ("regret",), "more": 1, "seed": SEED}
+    return out, replay(ReplayConfig(out, end_to_end_run[0], **options))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -85,8 +85,8 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     system = find_system(name)
     assert isinstance(system, LearnedSystem)
     setting = 0.5 if len(system.settings) > 1 else 1.0
-    asked = (f"--setting={setting}",) if len(system.settings) > 1 else ()
-    main(["train", str(out), *options(root, name), *tiny(name), *asked, "--json"])
+    arguments = (f"--setting={setting}",) if len(system.settings) > 1 else ()
+    main(["train", str(out), *options(root, name), *tiny(name), *arguments, "--json"])
     results = json.loads(capsys.readouterr().out)
     assert results == json.loads((out / "results.json").read_text())
     assert (results["system"], results["setting"]) == (name, setting)
