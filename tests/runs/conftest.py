@@ -119,13 +119,13 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def maps(digits: Digits, encoders: Path) -> Tensor:
     """f_G's of the videos, ``(12, T, h, w, G)``."""
     with torch.no_grad():
-        found = read_encoder(encoders / "glance")(digits.pixels().flatten(0, 1))
-    return found.permute(0, 2, 3, 1).unflatten(0, (12, 2))
+        glance_maps = read_encoder(encoders / "glance")(digits.pixels().flatten(0, 1))
+    return glance_maps.permute(0, 2, 3, 1).unflatten(0, (12, 2))
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """What the verb ``fit`` calls `fit` with, filled as it does."""
-    found: list[Call] = []
-    monkeypatch.setattr("focusgym.runs.training.stages.fit", Call.spy(found))
-    return found
+    recorded_calls: list[Call] = []
+    monkeypatch.setattr("focusgym.runs.training.stages.fit", Call.spy(recorded_calls))
+    return recorded_calls

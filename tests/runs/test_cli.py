@@ -31,9 +31,9 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "--preset is of your clips: give" in fails_with(capsys, "--preset", "clips_sharp")
     weights = tmp_path / "w.pth"
     weights.write_text("no weights")
-    given = ("--videos", tmp_path, "--weights", weights)
+    arguments = ("--videos", tmp_path, "--weights", weights)
     assert "--preset tsn: expected one option group, of patches" in fails_with(
-        capsys, *given, "--preset", "tsn"
+        capsys, *arguments, "--preset", "tsn"
     )
     nowhere = fails_with(capsys, "--videos", tmp_path / "x", "--weights", weights)
     assert "is not a folder: give the folder that holds your videos" in nowhere
@@ -43,7 +43,7 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (
             ("trian", "out"),
@@ -58,14 +58,14 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ],
 )
 def test_verbs_that_there_are_not(
-    args: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+    args: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         main(args)
     assert caught.value.code == 2
-    found = capsys.readouterr().err
-    assert found.startswith(f"focusgym: {said}")
-    assert found.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(f"focusgym: {message}")
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_a_quickstart_takes_over_nothing_else(
     (tmp_path / "run.json").write_text(json.dumps(record))
     (tmp_path / "results.json").write_text("{}")
     settings = {"seed": 0, "out": "x", "videos": None, "weights": None}
-    for section, said in (
+    for section, message in (
         ("train", "is a run of `focusgym train`, not of `focusgym quickstart`: give another"),
         ("quickstart", "was begun with other settings (seed was 0, is 1): go on with those it was"),
     ):
         (tmp_path / "config.yaml").write_text(yaml.safe_dump({section: settings}))
-        assert f"{tmp_path} {said}" in fails_with(capsys, "--out", tmp_path, "--seed", "1")
+        assert f"{tmp_path} {message}" in fails_with(capsys, "--out", tmp_path, "--seed", "1")
         assert json.loads((tmp_path / "run.json").read_text()) == record
         assert (tmp_path / "results.json").exists()
 

@@ -74,8 +74,8 @@ def test_all_verbs_of_cache_are_offered(script: Path, tmp_path: Path) -> None:
 def test_files_are_completed_where_an_option_takes_one(script: Path, tmp_path: Path) -> None:
     for name in ("weights.pth", "weights.safetensors", "other.txt"):
         (tmp_path / name).touch()
-    found = completed(script, "quickstart --weights we", tmp_path)
-    assert sorted(found) == ["weights.pth", "weights.safetensors"]
+    completions = completed(script, "quickstart --weights we", tmp_path)
+    assert sorted(completions) == ["weights.pth", "weights.safetensors"]
 
 
 def test_no_help_text_is_broken_in_the_middle() -> None:

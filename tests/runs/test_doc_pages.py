@@ -34,7 +34,7 @@ def test_no_two_pages_make_one_folder() -> None:
             for name in re.findall(r"outputs/(\w+)", block) if language else []:
                 pages.setdefault(name, set()).add(page.name)
     assert len(pages) > 30
-    assert {name: found for name, found in pages.items() if len(found) > 1}.keys() <= shared
+    assert {name: makers for name, makers in pages.items() if len(makers) > 1}.keys() <= shared
     compare = f"{FOCUSGYM} compare outputs/table5 --preset digits"
     assert all(compare in PAGES_BY[name].read_text() for name in ("README", "compare"))
 
@@ -71,10 +71,10 @@ def test_links_lead_somewhere() -> None:
 
 def attribute(path: str, name: str) -> Any:
     """What a module of the repository has under a name, such as ``Class.method``."""
-    found = importlib.import_module(f"focusgym.{path.removesuffix('.py').replace('/', '.')}")
+    member = importlib.import_module(f"focusgym.{path.removesuffix('.py').replace('/', '.')}")
     for part in name.split("."):
-        found = getattr(found, part)
-    return found
+        member = getattr(member, part)
+    return member
 
 
 def test_code_that_pages_name_exists() -> None:
@@ -86,9 +86,9 @@ def test_code_that_pages_name_exists() -> None:
         for name in re.findall(r"`([\w.]+)`", names):
             assert attribute(path, name), f"{path}: {name}"
     choices = prose(PAGES_BY["choices"])
-    found = re.findall(r"((?:`\w[\w.]*`(?:, )?)+) in ([\w/]+\.py)", choices)
-    assert len(found) >= 15
-    for names, path in found:
+    mentions = re.findall(r"((?:`\w[\w.]*`(?:, )?)+) in ([\w/]+\.py)", choices)
+    assert len(mentions) >= 15
+    for names, path in mentions:
         for name in re.findall(r"`([\w.]+)`", names):
             assert attribute(path, name), f"{path}: {name}"
     for path in re.findall(r"\b[a-z_]+/[\w/]+\.py", choices):

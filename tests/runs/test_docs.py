@@ -51,29 +51,29 @@ def folders(
     yours: Path, tiny_run: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """Execute all pages, each in a folder of its own; return the folders."""
-    found = {}
+    roots = {}
     for page in PAGES:
-        found[page.name] = root = tmp_path_factory.mktemp(page.stem)
+        roots[page.name] = root = tmp_path_factory.mktemp(page.stem)
         (root / "outputs").mkdir()
         (root / "outputs" / "quickstart").symlink_to(tiny_run[0])
-        for given in yours.iterdir():
-            (root / given.name).symlink_to(given)
+        for entry in yours.iterdir():
+            (root / entry.name).symlink_to(entry)
         (root / "steps.json").write_text(json.dumps(steps_of(page)))
     # What a page begins goes on, or is found complete, on another page with the same command.
     for page, name, first, folder in (
         ("compare.md", "table5", "README.md", "table5"),
         ("your-data.md", "clips", "recognize.md", "gestures"),
     ):
-        (found[page] / "outputs" / name).symlink_to(found[first] / "outputs" / folder)
+        (roots[page] / "outputs" / name).symlink_to(roots[first] / "outputs" / folder)
 
     def read() -> None:
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
         os.environ.update(PATH=path, COLUMNS="100")
-        run_documents([*found.values()])
+        run_documents([*roots.values()])
 
     ended = in_children(read)
     assert ended.codes == [0], ended.err
-    return found
+    return roots
 
 
 def printed(folders: dict[str, Path], page: str, begins: str) -> str:
@@ -81,8 +81,8 @@ def printed(folders: dict[str, Path], page: str, begins: str) -> str:
     root = folders[page]
     steps = json.loads((root / "steps.json").read_text())
     outputs = json.loads((root / "printed.json").read_text())
-    (found,) = (out for (_, text), out in zip(steps, outputs, strict=True) if begins in text)
-    return str(found)
+    (output,) = (out for (_, text), out in zip(steps, outputs, strict=True) if begins in text)
+    return str(output)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -142,13 +142,13 @@ def test_tables_that_are_shown_are_of_the_form_that_is_printed(folders: dict[str
     tables = [block for _, block in blocks(ROOT / "docs" / "train.md") if "accuracy (%)" in block]
     lines = ["focusgym train outputs/first --preset", "focusgym evaluate outputs/plus"]
     for shown, line in zip(tables, lines, strict=True):
-        found = printed(folders, "train.md", line)
+        output = printed(folders, "train.md", line)
 
         def form(text: str) -> list[str]:
-            said = re.sub(r"on \d+ videos", "on N videos", text)
-            return [re.sub(r"─+|\d[\d.]*", "0", " ".join(x.split())) for x in said.splitlines()]
+            masked = re.sub(r"on \d+ videos", "on N videos", text)
+            return [re.sub(r"─+|\d[\d.]*", "0", " ".join(x.split())) for x in masked.splitlines()]
 
-        assert form(shown) == form(found)
+        assert form(shown) == form(output)
 
 
 def test_outputs_that_pages_name_are_there(folders: dict[str, Path]) -> None:

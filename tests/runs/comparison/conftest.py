@@ -29,19 +29,19 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, root: Path) -> Calls:
     """Make calls in this process, one after the other; note which."""
-    found: Calls = []
+    unit_names: Calls = []
 
     def serially(
         function: Callable[..., None], units: Mapping[str, Unit], title: str, done: int = 0
     ) -> None:
-        found.append([str(Path(name).relative_to(root)) for name in units])
+        unit_names.append([str(Path(name).relative_to(root)) for name in units])
         with redirect_stdout(io.StringIO()):  # as in processes, where nobody hears it
             in_turn(function, units, title)
 
     monkeypatch.setattr(
         "focusgym.runs.verbs.compare.executor_of", lambda *_, **__: nullcontext(serially)
     )
-    return found
+    return unit_names
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def compare(root: Path, calls: Calls, capsys: pytest.CaptureFixture[str]) -> Cal
         capsys.readouterr()
         more = () if "--runs" in args else (f"--cache={root}/cache", *HOW)
         main(["compare", str(root / out), *map(str, (*more, *args)), "--json"])
-        said = capsys.readouterr().out
-        found: dict[str, Any] = json.loads(said, parse_constant=int)  # fails on NaN: no JSON
-        assert json.loads((root / out / "results.json").read_text()) == found
-        return found
+        stdout = capsys.readouterr().out
+        summary: dict[str, Any] = json.loads(stdout, parse_constant=int)  # fails on NaN: no JSON
+        assert json.loads((root / out / "results.json").read_text()) == summary
+        return summary
 
     return run
 
@@ -78,10 +78,10 @@ def refused(root: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str
         with pytest.raises(SystemExit) as caught:
             main(["compare", str(root / out), f"--cache={root}/cache", *HOW, *map(str, args)])
         assert caught.value.code == 2
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert said.err.startswith("focusgym: ")
-        assert said.err.count("\n") == 1
-        return said.err.removeprefix("focusgym: ").strip().replace(str(root), "ROOT")
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("focusgym: ")
+        assert captured.err.count("\n") == 1
+        return captured.err.removeprefix("focusgym: ").strip().replace(str(root), "ROOT")
 
     return run

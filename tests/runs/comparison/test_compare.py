@@ -113,11 +113,11 @@ def test_only_what_is_missing(root: Path, calls: Calls, compare: Callable[..., A
     )
     for args, trained in zip(grown, wanted, strict=True):
         weights = root / cells / trained[0] / "policy" / "weights.safetensors"
-        there = weights.read_bytes() if weights.exists() else None
+        stored_bytes = weights.read_bytes() if weights.exists() else None
         summary = compare("c", *args)
         f_c = ["c/classifiers/p12_3x3/seed-1"] if args is grown[0] else []
         assert calls == [f_c, [f"{cells}/{name}" for name in trained]]
-        assert there in (None, weights.read_bytes())
+        assert stored_bytes in (None, weights.read_bytes())
         assert before.items() <= content_of(root / cells).items()
     assert summary == compare("c", *args)
     assert calls == [[], []]
@@ -152,8 +152,8 @@ def test_a_comparison_only_grows(
 @pytest.mark.usefixtures("no_page")
 def test_the_reference(compare: Callable[..., Any], refused: Callable[..., str]) -> None:
     reward = ("--reward", "increments", "{name: increment_over_random, draws: null}", "--seeds=1")
-    said = refused("c", *reward, "--reference=nope")
-    assert said == (
+    message = refused("c", *reward, "--reference=nope")
+    assert message == (
         "--reference nope: no such row; choose one of increments, "
         "increment_over_random(draws=null), central, random, gaussian, fixed"
     )
@@ -229,18 +229,18 @@ def test_other_settings(
         "--lr=0.5": "lr was 0.001, is 0.5",
         "--fit-epochs=3": "fit-epochs was 2, is 3",
     }.items():
-        said = refused("c", "--reward", "increments", option)
-        assert said == (
+        message = refused("c", "--reward", "increments", option)
+        assert message == (
             f"ROOT/c was begun with other settings ({wanted}): go on with those it was begun with, "
             "or give another folder"
         )
     shutil.rmtree(root / "cache")
     write_cache(root / "cache", n=20, seed=1)
-    said = refused("c", "--reward", "increments")
-    assert "ROOT/c was begun on other data (p12_3x3 in ROOT/cache had the fingerprint " in said
+    message = refused("c", "--reward", "increments")
+    assert "ROOT/c was begun on other data (p12_3x3 in ROOT/cache had the fingerprint " in message
     cell = "c/cells/p12_3x3/increments/seed-0"
-    said = refused(cell, "--reward", "increments")
-    assert f"ROOT/{cell} is a run of `focusgym train`, not of `focusgym compare`" in said
+    message = refused(cell, "--reward", "increments")
+    assert f"ROOT/{cell} is a run of `focusgym train`, not of `focusgym compare`" in message
     assert content_of(root / "c") == before
 
 
@@ -259,8 +259,8 @@ def test_a_cell_that_fails(
     with pytest.raises(SystemExit) as caught:
         main(args)
     assert isinstance(caught.value.__context__, FailedError)
-    said = str(caught.value.__context__)
-    assert said.splitlines()[:2] == [
+    message = str(caught.value.__context__)
+    assert message.splitlines()[:2] == [
         "stage II: 1 of 2 failed, the others are kept:",
         f"  {cell}: {cell} exists: nothing was touched; --resume goes on with an interrupted run, "
         "or give another folder",
@@ -272,7 +272,7 @@ def test_a_cell_that_fails(
 def test_killed_and_gone_on_with(root: Path, compare: Callable[..., Any], calls: Calls) -> None:
     """In the second cell, at its first checkpoint; the same command ends with the same numbers."""
     args = ("--reward", "increments", "--seeds=2", "--jobs=1")
-    whole = compare("whole", *args)
+    uninterrupted = compare("whole", *args)
     cells = [name.replace("whole", "c", 1) for name in calls[1]]
 
     def killed(config: TrainConfig) -> Any:
@@ -291,7 +291,7 @@ def test_killed_and_gone_on_with(root: Path, compare: Callable[..., Any], calls:
     assert (root / cells[1] / "checkpoint.safetensors").exists()
     weights = done.with_name("policy") / "weights.safetensors"
     before = weights.stat().st_mtime_ns
-    assert compare("c", *args) == whole
+    assert compare("c", *args) == uninterrupted
     assert calls[1] == [cells[1]]
     assert weights.stat().st_mtime_ns == before
     same = ("played.npz", "weights.safetensors", "results.csv")
@@ -338,7 +338,7 @@ def test_an_interrupted_f_c_goes_on(
     root: Path, compare: Callable[..., Any], calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     args = ("--reward", "increments", "--seeds=1")
-    whole = compare("whole", *args)
+    uninterrupted = compare("whole", *args)
 
     def stop(config: Any, device: Any) -> None:
         fit_classifier(config, device)
@@ -349,7 +349,7 @@ def test_an_interrupted_f_c_goes_on(
         compare("c", *args)
     assert caught.value.code == 130
     monkeypatch.setattr("focusgym.runs.comparison.grid.fit_classifier", fit_classifier)
-    assert compare("c", *args) == whole
+    assert compare("c", *args) == uninterrupted
     assert calls[0] == []
 
 

@@ -28,16 +28,16 @@ Runs = dict[str, Path]
 @pytest.fixture(scope="module")
 def runs(end_to_end_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Two of one row, one without auxiliary heads, and one with random boxes."""
-    root, found = tmp_path_factory.mktemp("runs"), Runs()
+    root, folders = tmp_path_factory.mktemp("runs"), Runs()
     for name, more in {
         "learned": (),
         "seed": ("--seed", 4),
         "plain": ("--no-auxiliary",),
         "random": ("--boxes", "random"),
     }.items():
-        found[name] = root / name
+        folders[name] = root / name
         run_fit(*command(root / name, end_to_end_digits, "--epochs", 1, *more))
-    return found
+    return folders
 
 
 @pytest.fixture
@@ -84,11 +84,11 @@ def test_runs_alone(
     assert {row["patch_px"] for row in rows.values()} == {P}
     for label, of_row in zip(labels, (("learned", "seed"), ("plain",), ("random",)), strict=True):
         seeds = rows[label]["seeds"]
-        found = [evaluated(runs[n], s, capsys) for n, s in zip(of_row, seeds, strict=True)]
-        by_step = np.mean([each["accuracy_by_step"] for each in found], axis=0)
+        results = [evaluated(runs[n], s, capsys) for n, s in zip(of_row, seeds, strict=True)]
+        by_step = np.mean([each["accuracy_by_step"] for each in results], axis=0)
         row = rows[label]
         assert row["accuracy_by_step"]["value"] == pytest.approx(by_step.tolist())
-        assert row["gmacs_by_step"] == pytest.approx(found[0]["gmacs_by_step"])
+        assert row["gmacs_by_step"] == pytest.approx(results[0]["gmacs_by_step"])
         assert bool(row["accuracy_by_step"]["interval"]) == (len(seeds) == 2)
         low, high = row["final_over_videos"]
         assert low <= by_step[-1] <= high
@@ -141,12 +141,12 @@ def test_beside_designs_and_finished_runs(
     assert shown == {label: rows[label]["final_accuracy"]["value"] for label in shown}
 
     run = f"--end-to-end {runs['random']}: expected the test videos of "
-    said = refused("d", *designs, "--end-to-end", runs["random"])
-    assert said.startswith(f"{run}the cache ROOT/nine/cache; got other true classes in ")
-    said = refused("d", "--reward", "increments", "--end-to-end", runs["random"])
-    assert said.startswith(f"{run}the cache ROOT/cache; got 9 videos instead of 4: give runs on")
-    said = refused("d", "--runs", *cells, "--end-to-end", runs["random"])
-    assert f"{run}increments in --runs; got other true classes in " in said
+    message = refused("d", *designs, "--end-to-end", runs["random"])
+    assert message.startswith(f"{run}the cache ROOT/nine/cache; got other true classes in ")
+    message = refused("d", "--reward", "increments", "--end-to-end", runs["random"])
+    assert message.startswith(f"{run}the cache ROOT/cache; got 9 videos instead of 4: give runs on")
+    message = refused("d", "--runs", *cells, "--end-to-end", runs["random"])
+    assert f"{run}increments in --runs; got other true classes in " in message
     assert not (root / "d").exists()
     gone = refused("c", *designs, *where)
     assert f"compares more than is asked for now ({runs['random']})" in gone
@@ -181,20 +181,20 @@ def test_cubes_beside_boxes(
         how = ("--epochs", 1, "--seed", seed)
         run_fit(*cubes_command(one, end_to_end_digits, *axes, *how))
         run_fit(*cubes_command(other, end_to_end_digits, "--networks", one, *how))
-    given = (runs["learned"], runs["seed"], *second, *first)
-    summary = compare("v3", "--reward", "--end-to-end", *given, "--reference", "AdaFocusV3")
+    run_folders = (runs["learned"], runs["seed"], *second, *first)
+    summary = compare("v3", "--reward", "--end-to-end", *run_folders, "--reference", "AdaFocusV3")
     assert summary["labels"] == ["AdaFocusV2", "AdaFocusV3", "random cubes"]
     rows = {row["label"]: row for row in summary["rows"]}
     assert [row["seeds"] for row in rows.values()] == [[3, 4]] * 3
     for label, of_row in (("AdaFocusV3", second), ("random cubes", first)):
-        found = [evaluated(run, s, capsys) for run, s in zip(of_row, (3, 4), strict=True)]
-        row, by_step = rows[label], np.mean([f["accuracy_by_step"] for f in found], axis=0)
+        results = [evaluated(run, s, capsys) for run, s in zip(of_row, (3, 4), strict=True)]
+        row, by_step = rows[label], np.mean([f["accuracy_by_step"] for f in results], axis=0)
         assert len(by_step) == D + 1
         assert row["accuracy_by_step"]["value"] == pytest.approx(by_step.tolist())
         assert row["final_accuracy"]["value"] == pytest.approx(by_step[-1])
         assert row["mean_accuracy"]["value"] == pytest.approx(by_step.mean())
-        assert row["gmacs_by_step"] == pytest.approx(found[0]["gmacs_by_step"])
-        assert row["gmacs_per_video"] == pytest.approx(found[0]["gmacs_per_video"])
+        assert row["gmacs_by_step"] == pytest.approx(results[0]["gmacs_by_step"])
+        assert row["gmacs_per_video"] == pytest.approx(results[0]["gmacs_per_video"])
         assert row["kept_share"] == 1
     boxes = rows["AdaFocusV2"]
     assert len(boxes["accuracy_by_step"]["value"]) == T

@@ -66,8 +66,8 @@ def test_systems_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What stands in the table is what the runs did; a second call trains nothing again."""
-    asked = ("--reward", "--systems", "frameexit,arnet", "uniform", "tsn", *TINY)
-    summary = compare("c", *asked)
+    arguments = ("--reward", "--systems", "frameexit,arnet", "uniform", "tsn", *TINY)
+    summary = compare("c", *arguments)
     learned = [f"{name} {price}" for name in ("frameexit", "arnet") for price in PRICES]
     fixed = [f"uniform share {share}" for share in (0.8, 0.6, 0.2)]
     assert summary["labels"] == [*learned, *fixed, "tsn"]
@@ -120,22 +120,22 @@ def test_systems_alone(
     assert rows["tsn"]["gains"] == {"same_classifier": None, "any": None}
     gains = table["gain_over_static_any"].notna()
     assert gains.tolist() == [row["kind"] == "trained" for row in every]
-    again = compare("c", *asked)
+    again = compare("c", *arguments)
     assert again == summary
     assert not any(calls)
     gaps = root / classifiers[1]
-    given = ("train", root / "d", "--system=adafuse", f"--cache={root}/cache")
+    train_arguments = ("train", root / "d", "--system=adafuse", f"--cache={root}/cache")
     with pytest.raises(SystemExit):
-        main([*map(str, given), f"--classifier={gaps}"])
+        main([*map(str, train_arguments), f"--classifier={gaps}"])
     assert (
         "was trained with --order gaps --skip-rate 0, and the f_C of adafuse with --order video "
         "--skip-rate 0: give --classifier, or train one: `focusgym fit classifier"
     ) in capsys.readouterr().err
     recipe = root / "c/cells/systems/arnet/price-0.1/seed-0/recipe.json"
     recipe.write_text(recipe.read_text().replace("30", "31"))
-    assert "was trained by another recipe of " in refused("c", *asked)
+    assert "was trained by another recipe of " in refused("c", *arguments)
     recipe.write_bytes(b"\xff\xfe\x00")
-    assert "recipe.json is damaged (" in refused("c", *asked)
+    assert "recipe.json is damaged (" in refused("c", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_a_seed_fixes_every_figure(root: Path, compare: Callable[..., Any]) -> N
     """Trained twice in two folders: by PPO, SAC, gradient, with noise, and on labels."""
     sys.modules.setdefault("test_compare_systems", sys.modules[__name__])
     names = [f"{__name__}:{name}" for name in EVERY_KIND]
-    asked = ("--reward", "--seeds=1", "--decisions=30", "--systems", *names)
-    assert compare("a", *asked) == compare("b", *asked)
+    arguments = ("--reward", "--seeds=1", "--decisions=30", "--systems", *names)
+    assert compare("a", *arguments) == compare("b", *arguments)
     cells = sorted((root / "a" / "cells").rglob("played.npz"))
     assert len(cells) == len(EVERY_KIND)
     for cell in cells:
@@ -218,8 +218,8 @@ def test_systems_beside_designs(root: Path, calls: Calls, compare: Callable[...,
     assert row["verdict"] in ("higher", "lower", "not apart")
     assert row["difference"]["final_accuracy"]["over_videos"]
     train = FeatureCache.open(root / "cache", "p12_3x3").split("train")
-    told = f"increments: 2 epochs, {2 * 4 * len(train)} decisions for each training and seed"
-    assert any(note.startswith(told) for note in summary["notes"])
+    note_start = f"increments: 2 epochs, {2 * 4 * len(train)} decisions for each training and seed"
+    assert any(note.startswith(note_start) for note in summary["notes"])
     first = [row for row in summary["rows"] if row["label"] == "increments"]
     assert first[0]["final_accuracy"] == before["rows"][0]["final_accuracy"]
 
@@ -268,8 +268,8 @@ def test_several_labels(
     labels = [[i % 3, (i + 1) % 3] if i % 2 else [i % 3] for i in range(20)]
     cache = write_cache(tmp_path_factory.mktemp("several") / "cache", n=20, all_labels=labels)
     add_frames(cache)
-    asked = ("--reward", "--systems", "uniform", "tsn", "--seeds=2", f"--cache={cache.root}")
-    summary = compare("c", *asked)
+    arguments = ("--reward", "--systems", "uniform", "tsn", "--seeds=2", f"--cache={cache.root}")
+    summary = compare("c", *arguments)
     expected = []
     for seed in range(2):
         f_c = root / f"c/classifiers/full32_average_logits_video/seed-{seed}"
@@ -281,9 +281,9 @@ def test_several_labels(
         expected.append(average_precision_score(hot[:, hot.any(0)], scores))
     (row,) = (row for row in summary["rows"] if row["label"] == "tsn")
     assert row["seeds"] == [0, 1]
-    found = row["mean_average_precision"]
-    assert found["value"] == pytest.approx(np.mean(expected))
-    assert found["interval"] == pytest.approx(sorted(expected))
+    precision = row["mean_average_precision"]
+    assert precision["value"] == pytest.approx(np.mean(expected))
+    assert precision["interval"] == pytest.approx(sorted(expected))
     of_rows = {r["label"]: r["mean_average_precision"]["value"] for r in summary["rows"]}
     best = max(of_rows, key=lambda label: of_rows[label])
     front = [label for each in summary["precision_plane"] for label, _ in each["front"]]
@@ -302,15 +302,15 @@ def test_a_cache_of_clips(
     """What shifts reads it; other videos are refused, in any split."""
     clips = write_cache(tmp_path_factory.mktemp("clips") / "cache", n=20, steps=1)
     add_frames(clips)
-    said = refused("c", "--systems", "tsm", f"--clips-cache={clips.root}")
-    assert "other true classes" in said
+    message = refused("c", "--systems", "tsm", f"--clips-cache={clips.root}")
+    assert "other true classes" in message
     table = (root / "cache" / "videos.csv").read_text()
     for split in ("train", "val"):
         first = next(line for line in table.splitlines() if f",{split}," in line)
         other = table.replace(first, first.replace(first.split(",")[0], "other.mp4", 1))
         (clips.root / "videos.csv").write_text(other)
-        said = refused("c", "--systems", "tsm", f"--clips-cache={clips.root}")
-        assert f"expected the {split} videos of ROOT/cache; got other.mp4 where" in said
+        message = refused("c", "--systems", "tsm", f"--clips-cache={clips.root}")
+        assert f"expected the {split} videos of ROOT/cache; got other.mp4 where" in message
     (clips.root / "videos.csv").write_text(table)
     summary = compare("c", "--reward", "--seeds=1", "--systems", "tsm", "tsn")
     clips_cache = f"--clips-cache={clips.root}"
@@ -348,5 +348,5 @@ def test_a_cache_without_whole_frames(
     tmp_path_factory: pytest.TempPathFactory, refused: Callable[..., str]
 ) -> None:
     other = write_cache(tmp_path_factory.mktemp("other") / "cache")
-    said = refused("c", "--systems", "tsn", f"--cache={other.root}")
-    assert "tsn reads a group of whole frames, and there is none in" in said
+    message = refused("c", "--systems", "tsn", f"--cache={other.root}")
+    assert "tsn reads a group of whole frames, and there is none in" in message

@@ -33,8 +33,8 @@ def test_runs_that_are_there(
         "d": ("--lr=0.2", "--reward={name: increment_over_random, draws: null}"),
         "e": ("--lr=0.1", "--plus"),
     }
-    for name, given in settings.items():
-        main(["train", str(root / name), *files, *HOW[:5], *given])
+    for name, options in settings.items():
+        main(["train", str(root / name), *files, *HOW[:5], *options])
     monkeypatch.chdir(root)
     summary = compare("r", "--runs", "a", "b", "d")
     lr = ["lr=0.1, increment_over_random", "lr=0.2, increment_over_random(draws=null)"]

@@ -16,26 +16,26 @@ from focusgym.runs.comparison.summary import summarise, table
 def test_the_front_is_what_no_other_point_beats() -> None:
     rng = np.random.default_rng(0)
     accuracy, gmacs = rng.integers(0, 6, (2, 40)) / 5  # with equals
-    found = on_front(accuracy, gmacs)
+    is_on_front = on_front(accuracy, gmacs)
     for i in range(40):
         beaten = any(
             (accuracy[j] >= accuracy[i] and gmacs[j] < gmacs[i])
             or (accuracy[j] > accuracy[i] and gmacs[j] <= gmacs[i])
             for j in range(40)
         )
-        assert found[i] == (not beaten)
-    assert found.any()
+        assert is_on_front[i] == (not beaten)
+    assert is_on_front.any()
 
 
 def test_the_share_of_the_plane_is_what_random_budgets_can_expect() -> None:
     rng = np.random.default_rng(1)
     accuracy, gmacs = rng.random((2, 3, 5))
-    found = hypervolume(accuracy, gmacs, 1.2)
+    shares = hypervolume(accuracy, gmacs, 1.2)
     budgets = 1.2 * (np.arange(20_000) + 0.5) / 20_000
     for row in range(3):
         allowed = [accuracy[row][gmacs[row] <= budget] for budget in budgets]
         expected = np.mean([each.max() if len(each) else 0 for each in allowed])
-        assert found[row] == pytest.approx(expected, abs=1e-3)
+        assert shares[row] == pytest.approx(expected, abs=1e-3)
     # What lies beyond the end counts nothing; by hand: half of the plane at 0.6.
     assert hypervolume(np.array([0.6, 0.9]), np.array([1.0, 3.0]), 2.0) == pytest.approx(0.3)
 

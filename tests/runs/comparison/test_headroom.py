@@ -26,14 +26,14 @@ def literal(tmp_path_factory: pytest.TempPathFactory) -> Literal:
 
 
 @pytest.fixture(scope="module")
-def found(literal: Literal) -> dict[str, Any]:
+def headroom(literal: Literal) -> dict[str, Any]:
     return measure_headroom(engine_of(literal), EVERY, 1)
 
 
-def test_rows_are_those_of_the_equations(literal: Literal, found: dict[str, Any]) -> None:
+def test_rows_are_those_of_the_equations(literal: Literal, headroom: dict[str, Any]) -> None:
     """The plan of each rule, and every video through f_C as the paper writes it."""
     labels = literal.cache.labels.tolist()
-    for row, (name, agent) in zip(found["rows"], agents_by_rule(1).items(), strict=True):
+    for row, (name, agent) in zip(headroom["rows"], agents_by_rule(1).items(), strict=True):
         assert row["name"] == name
         plan = agent.plan(engine_of(literal), EVERY)
         assert plan.attended.all() == (name != "no_patch")
@@ -45,20 +45,20 @@ def test_rows_are_those_of_the_equations(literal: Literal, found: dict[str, Any]
                 right[video, t] = int(p.argmax()) == labels[video]
         np.testing.assert_allclose(row["accuracy_by_step"], right.mean(axis=0))
         assert row["mean"] == pytest.approx(right.mean())
-    gmacs = {row["name"]: row["gmacs_per_video"] for row in found["rows"]}
+    gmacs = {row["name"]: row["gmacs_per_video"] for row in headroom["rows"]}
     assert gmacs["random"] - gmacs["no_patch"] == pytest.approx(T * 1.5)
     assert gmacs["glance_rule"] == gmacs["fixed_box"] == gmacs["random"]
     assert gmacs["most_confident"] == gmacs["oracle"] > gmacs["random"] + 8 * T * 1.5
 
 
-def test_the_best_blind_rule_is_what_others_are_measured_against(found: dict[str, Any]) -> None:
-    means = {row["name"]: row["mean"] for row in found["rows"]}
+def test_the_best_blind_rule_is_what_others_are_measured_against(headroom: dict[str, Any]) -> None:
+    means = {row["name"]: row["mean"] for row in headroom["rows"]}
     blind = ("no_patch", "random", "central", "gaussian", "fixed_box")
-    assert means[found["best_blind"]] == max(means[name] for name in blind)
-    assert found["over_best_blind"].keys() == {"glance_rule", "most_confident", "oracle"}
-    for name, over in found["over_best_blind"].items():
-        assert over["mean"] == pytest.approx(100 * (means[name] - means[found["best_blind"]]))
-    assert found["verdict"].startswith("10 validation videos are too few to tell")
+    assert means[headroom["best_blind"]] == max(means[name] for name in blind)
+    assert headroom["over_best_blind"].keys() == {"glance_rule", "most_confident", "oracle"}
+    for name, over in headroom["over_best_blind"].items():
+        assert over["mean"] == pytest.approx(100 * (means[name] - means[headroom["best_blind"]]))
+    assert headroom["verdict"].startswith("10 validation videos are too few to tell")
 
 
 def test_differences_are_paired() -> None:
@@ -95,7 +95,7 @@ def test_differences_are_paired() -> None:
 UP, DOWN, NONE = Margin(5.12, 3.2, 7), Margin(-2.0, -4.0, -0.1), Margin(0.5, -1.0, 2.0)
 
 
-def said(
+def verdict_text(
     rule: Margin, surest: Margin, oracle: Margin, worth: Margin = UP, best: str = "fixed_box"
 ) -> str:
     over = {"glance_rule": rule, "most_confident": surest, "oracle": oracle}
@@ -104,31 +104,31 @@ def said(
 
 def test_verdicts() -> None:
     blind = "the best rule that is blind to the video (best fixed box, cross-validated)"
-    assert said(UP, NONE, UP) == (
+    assert verdict_text(UP, NONE, UP) == (
         "Looking can pay here: a linear rule that sees the glance alone gains +5.1 [+3.2, +7.0] "
         f"points over {blind}, on videos that it was not fitted to."
     )
-    found = said(NONE, UP, UP)
-    assert found.startswith("Looking may pay here: who tries all patches")
-    assert f"gains +5.1 [+3.2, +7.0] points over {blind} without the label" in found
-    assert "alone gains +0.5 [-1.0, +2.0], so a policy has to find more" in found
-    assert said(DOWN, NONE, UP) == (
+    text = verdict_text(NONE, UP, UP)
+    assert text.startswith("Looking may pay here: who tries all patches")
+    assert f"gains +5.1 [+3.2, +7.0] points over {blind} without the label" in text
+    assert "alone gains +0.5 [-1.0, +2.0], so a policy has to find more" in text
+    assert verdict_text(DOWN, NONE, UP) == (
         f"No rule tried here is clearly better than {blind}: the linear rule on the glance gains "
         "-2.0 [-4.0, -0.1] points, the most confident of all patches +0.5 [-1.0, +2.0]. The "
         "oracle's +5.1 [+3.2, +7.0] is no evidence: it knows the label."
     )
-    assert said(DOWN, DOWN, NONE) == (
+    assert verdict_text(DOWN, DOWN, NONE) == (
         "Nothing here shows that looking can pay: not even the oracle, which knows the label, is "
         f"clearly better than {blind}: it gains +0.5 [-1.0, +2.0] points."
     )
     wide = Margin(8.0, -1.0, 17.0)
-    assert said(DOWN, DOWN, wide).endswith(
+    assert verdict_text(DOWN, DOWN, wide).endswith(
         "The interval is wide: more validation videos could tell."
     )
-    assert said(UP, UP, UP, NONE).endswith(
+    assert verdict_text(UP, UP, UP, NONE).endswith(
         "Mind that the best blind rule is not clearly better than no patch at all: +0.5 [-1.0, "
         "+2.0] points."
     )
-    assert said(UP, UP, UP, Margin(0, 0, 0), "no_patch").endswith(
+    assert verdict_text(UP, UP, UP, Margin(0, 0, 0), "no_patch").endswith(
         "no rule that is blind to the video is better than no patch at all."
     )

@@ -43,8 +43,8 @@ def test_patches_that_the_cache_lacks(
     np.testing.assert_array_equal(encoded.glance_maps(rows), direct.glance_maps(rows))
     calls.clear()
     main([arg for arg in args if arg != "--json"])
-    said = capsys.readouterr().out
-    assert "p32_7x7: accuracy (%) on 3 test videos" in said
-    assert said.splitlines()[-1] == f"{out}/index.html has the plots, results.csv the table"
+    stdout = capsys.readouterr().out
+    assert "p32_7x7: accuracy (%) on 3 test videos" in stdout
+    assert stdout.splitlines()[-1] == f"{out}/index.html has the plots, results.csv the table"
     assert calls == [[], []]
     assert json.loads((out / "results.json").read_text()) == summary

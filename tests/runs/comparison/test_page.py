@@ -68,8 +68,8 @@ def page(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with open_browser() as found:
-        yield found
+    with open_browser() as opened:
+        yield opened
 
 
 def open_drawn(browser: Browser, path: Path, width: int = 1280, *, dark: bool = False) -> None:
@@ -125,9 +125,9 @@ def test_the_page_draws_everything_and_asks_no_network(
         follow(browser, dark=now_dark)
         assert (brightness(browser) > 200) != now_dark
         browser.check(TEXTS)
-        found = browser.run(DRAWN)
-        assert len(found) == 3 * 3 + 2 + 1 + 2 * 2
-        for traces, drawn, paths, wide in found:
+        plots = browser.run(DRAWN)
+        assert len(plots) == 3 * 3 + 2 + 1 + 2 * 2
+        for traces, drawn, paths, wide in plots:
             assert traces == drawn
             assert paths >= traces
             assert 250 < wide <= width
@@ -299,13 +299,13 @@ def lines(figure: Any, design: str) -> list[Any]:
 def test_accuracy_is_drawn_against_what_was_spent(summary: dict[str, Any]) -> None:
     figure = figures.against_compute(summary, rows_of(summary))
     for row in rows_of(summary):
-        found = [
+        drawn_lines = [
             t for t in lines(figure, row["design"]) if list(t.x) == in_mmacs(row["gmacs_by_step"])
         ]
         if row["kind"] == "bound":
-            assert found == []
+            assert drawn_lines == []
             continue
-        (line,) = found
+        (line,) = drawn_lines
         np.testing.assert_allclose(line.y, 100 * np.array(row["accuracy_by_step"]["value"]))
 
 
@@ -379,6 +379,6 @@ def test_long_learning_curves_are_thinned() -> None:
 def test_many_designs_look_different() -> None:
     cells = [make_cell(f"design {i}") for i in range(14)]
     cells += [make_cell(f"fixed {i}", kind="fixed") for i in range(4)]
-    found = figures.styles(summarise(cells, "design 0", resamples=50))
-    assert len(set(found.values())) == 18
-    assert {style.color for name, style in found.items() if "fixed" in name} == {"#808080"}
+    styles = figures.styles(summarise(cells, "design 0", resamples=50))
+    assert len(set(styles.values())) == 18
+    assert {style.color for name, style in styles.items() if "fixed" in name} == {"#808080"}

@@ -66,11 +66,11 @@ def test_the_verdict_takes_the_t_interval_over_seeds(gains: tuple[int, int], ver
             cells.append(replace(cell, played=did))
     summary = summarise(cells, "a")
     row = find_row(summary, "b", TWO[0])
-    found = row["difference"]["final_accuracy"]
-    assert found["over_seeds"] == pytest.approx([min(gains) / 100, max(gains) / 100])
+    margin = row["difference"]["final_accuracy"]
+    assert margin["over_seeds"] == pytest.approx([min(gains) / 100, max(gains) / 100])
     half = 12.7062 * (max(gains) - min(gains)) / 200
     middle = sum(gains) / 200
-    assert found["over_seeds_t"] == pytest.approx([middle - half, middle + half], abs=1e-5)
+    assert margin["over_seeds_t"] == pytest.approx([middle - half, middle + half], abs=1e-5)
     assert row["verdict"] == verdict
     assert any("Over two seeds it is so wide that hardly" in note for note in summary["notes"])
 
@@ -79,7 +79,7 @@ def test_over_groups_differences_of_a_seed_are_averaged_first() -> None:
     cells, summary = two_designs()
     for n_first in (3, 2):  # the second group has two seeds
         kept = [c for c in cells if c.seed < n_first]
-        found = find_row(summarise(kept, "a", resamples=50), "b")["difference"]["final_accuracy"]
+        margin = find_row(summarise(kept, "a", resamples=50), "b")["difference"]["final_accuracy"]
         gaps = []
         for group in TWO:
             pairs = zip(of(kept, "b", group), of(kept, "a", group), strict=True)
@@ -88,7 +88,7 @@ def test_over_groups_differences_of_a_seed_are_averaged_first() -> None:
         if n_first == 2:
             gaps = [np.mean(gaps, axis=0).tolist()]
         ends = [stats.ttest_1samp(each, 0).confidence_interval(0.95) for each in gaps]
-        assert found["over_seeds_t"] == pytest.approx(np.mean(ends, axis=0).tolist())
+        assert margin["over_seeds_t"] == pytest.approx(np.mean(ends, axis=0).tolist())
     assert find_row(summary, "b")["seeds_compared"] == [0, 1, 2]
 
 

@@ -61,11 +61,11 @@ def test_probability_of_improvement_is_that_of_a_loop_and_of_mann_whitney(
     ours: np.ndarray, theirs: np.ndarray
 ) -> None:
     wins = sum((x > y) + 0.5 * (x == y) for x, y in itertools.product(ours, theirs))
-    found = probability_of_improvement(ours, theirs)
-    assert found == pytest.approx(wins / (len(ours) * len(theirs)))
+    probability = probability_of_improvement(ours, theirs)
+    assert probability == pytest.approx(wins / (len(ours) * len(theirs)))
     u = stats.mannwhitneyu(ours, theirs, method="asymptotic").statistic
-    assert found == pytest.approx(u / (len(ours) * len(theirs)))
-    assert found + probability_of_improvement(theirs, ours) == pytest.approx(1)
+    assert probability == pytest.approx(u / (len(ours) * len(theirs)))
+    assert probability + probability_of_improvement(theirs, ours) == pytest.approx(1)
     assert probability_of_improvement(ours, ours) == 0.5
 
 
@@ -77,16 +77,16 @@ def test_probability_of_improvement_of_known_values() -> None:
 
 def test_seeds_are_drawn_in_each_group_as_in_a_loop() -> None:
     groups = [rng(1).normal(size=(2, 4)), rng(2).normal(size=(2, 3))]
-    found = bootstrap_seeds(mean_over_groups, groups, rng(), 50)
+    resampled_means = bootstrap_seeds(mean_over_groups, groups, rng(), 50)
     middles = bootstrap_seeds(pooled_interquartile_mean, groups, rng(), 50)
     wins = bootstrap_seeds(mean_probability, groups, rng(), 50)
     again = rng()
     draws = [again.integers(size, size=(50, size)) for size in (4, 3)]
-    assert found.shape == middles.shape == wins.shape == (2, 50)
+    assert resampled_means.shape == middles.shape == wins.shape == (2, 50)
     for measure, r in itertools.product(range(2), range(50)):
         drawn = [[g[measure, i] for i in d[r]] for g, d in zip(groups, draws, strict=True)]
         means = [sum(values) / len(values) for values in drawn]
-        assert found[measure, r] == pytest.approx(sum(means) / 2)
+        assert resampled_means[measure, r] == pytest.approx(sum(means) / 2)
         pooled = sorted(drawn[0] + drawn[1])
         assert middles[measure, r] == pytest.approx(np.mean(pooled[1:-1]))
         pairs = list(itertools.product(*drawn))
@@ -97,7 +97,7 @@ def test_seeds_are_drawn_in_each_group_as_in_a_loop() -> None:
 
 def test_videos_are_drawn_in_each_set_as_in_a_loop() -> None:
     sets = [rng(1).normal(size=(2, 7)), rng(2).normal(size=(2, 5))]
-    found = bootstrap_videos(sets, [2 / 3, 1 / 3], rng(), 30)
+    resampled_means = bootstrap_videos(sets, [2 / 3, 1 / 3], rng(), 30)
     again = rng()
     draws = [again.integers(size, size=(30, size)) for size in (7, 5)]
     for measure, r in itertools.product(range(2), range(30)):
@@ -105,16 +105,16 @@ def test_videos_are_drawn_in_each_set_as_in_a_loop() -> None:
             np.mean([values[measure, i] for i in drawn[r]])
             for values, drawn in zip(sets, draws, strict=True)
         )
-        assert found[measure, r] == pytest.approx(2 / 3 * first + 1 / 3 * second)
+        assert resampled_means[measure, r] == pytest.approx(2 / 3 * first + 1 / 3 * second)
 
 
 def test_videos_drawn_in_parts_have_the_error_of_a_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "_DRAWS", 1000)  # ten resamples at a time
     values = rng().normal(size=100)
-    found = bootstrap_videos([values], [1.0], rng(), 4005)
-    assert found.shape == (4005,)
-    assert found.mean() == pytest.approx(values.mean(), abs=0.01)
-    assert found.std() == pytest.approx(values.std() / 10, rel=0.05)
+    resampled_means = bootstrap_videos([values], [1.0], rng(), 4005)
+    assert resampled_means.shape == (4005,)
+    assert resampled_means.mean() == pytest.approx(values.mean(), abs=0.01)
+    assert resampled_means.std() == pytest.approx(values.std() / 10, rel=0.05)
 
 
 @pytest.mark.parametrize("n", [8, 200])
@@ -138,24 +138,24 @@ def test_the_interval_of_a_probability_is_scipys(ours: np.ndarray, theirs: np.nd
         assert axis == -1
         return probability_of_improvement(x, y)
 
-    found = bootstrap_seeds(mean_probability, [ours, theirs], rng(), 3000)
+    resampled_probabilities = bootstrap_seeds(mean_probability, [ours, theirs], rng(), 3000)
     with np.errstate(all="ignore"):
         expected = stats.bootstrap(
             (ours, theirs), chance, n_resamples=3000, method="percentile", **{SEED: rng(1)}
         ).bootstrap_distribution
-    assert found.mean() == pytest.approx(expected.mean(), abs=0.04)
-    assert found.std() == pytest.approx(expected.std(), abs=0.04)
+    assert resampled_probabilities.mean() == pytest.approx(expected.mean(), abs=0.04)
+    assert resampled_probabilities.std() == pytest.approx(expected.std(), abs=0.04)
 
 
 @given(SCORES)
 @settings(max_examples=50, deadline=None)
 def test_a_design_with_itself_shows_no_difference(scores: np.ndarray) -> None:
     nothing = scores - scores
-    for found in (
+    for resampled_differences in (
         bootstrap_seeds(mean_over_groups, [nothing], rng(), 200),
         bootstrap_videos([nothing], [1.0], rng(), 200),
     ):
-        assert interval(found).tolist() == [0, 0]
+        assert interval(resampled_differences).tolist() == [0, 0]
 
 
 @given(SCORES, st.integers(-8, 8), st.integers(0, 100))
@@ -180,8 +180,8 @@ def test_intervals_hold_the_mean_turn_and_shift_with_the_scores(
 def test_of_two_or_three_seeds_the_interval_is_their_range(n: int) -> None:
     """The smallest score alone is drawn with probability n^-n: 25 %, or 3.7 %; both above 2.5 %."""
     scores = np.array([0.2, 0.9, 0.5])[:n]
-    found = interval(bootstrap_seeds(mean_over_groups, [scores], rng(), 5000))
-    np.testing.assert_allclose(found, [scores.min(), scores.max()])
+    bounds = interval(bootstrap_seeds(mean_over_groups, [scores], rng(), 5000))
+    np.testing.assert_allclose(bounds, [scores.min(), scores.max()])
 
 
 @pytest.mark.parametrize(("n", "percent"), [*COVERAGE.items(), (60, 94.2)])
@@ -199,16 +199,16 @@ def test_the_t_interval_is_scipys() -> None:
     """Of one group, and of two with the same seeds: then of the seeds' means over the groups."""
     x, y = rng(1).normal(size=(2, 5)), rng(2).normal(size=(2, 5))
     for groups, scores in (([x], x), ([x, y], (x + y) / 2)):
-        found = t_interval(groups, [range(5)] * len(groups))
+        bounds = t_interval(groups, [range(5)] * len(groups))
         expected = stats.ttest_1samp(scores, 0, axis=-1).confidence_interval(0.95)
-        np.testing.assert_allclose(found, [expected.low, expected.high])
+        np.testing.assert_allclose(bounds, [expected.low, expected.high])
 
 
 def test_the_t_interval_of_groups_with_other_seeds_is_the_mean_of_theirs() -> None:
     x, y = rng(1).normal(size=5), rng(2).normal(size=3)
-    found = t_interval([x, y], [range(5), range(3)])
+    bounds = t_interval([x, y], [range(5), range(3)])
     ends = [stats.ttest_1samp(each, 0).confidence_interval(0.95) for each in (x, y)]
-    np.testing.assert_allclose(found, np.mean(ends, axis=0))
+    np.testing.assert_allclose(bounds, np.mean(ends, axis=0))
     # The same number of seeds is not the same seeds.
     apart = t_interval([x, -x], [range(5), range(5, 10)])
     assert apart[1] - apart[0] > 1

@@ -78,9 +78,9 @@ def test_differences_are_paired_by_seed_and_video_as_in_loops(groups: tuple[str,
         pairs = list(zip(of(cells, "b", group), of(cells, "a", group), strict=True))
         by_seed.append([])
         for ours, theirs in pairs:
-            found = [x[-1] - y[-1] for x, y in zip(right(ours), right(theirs), strict=True)]
-            by_seed[-1].append(sum(found) / 25)
-            by_video += np.array(found) / len(pairs) / len(groups)
+            differences = [x[-1] - y[-1] for x, y in zip(right(ours), right(theirs), strict=True)]
+            by_seed[-1].append(sum(differences) / 25)
+            by_video += np.array(differences) / len(pairs) / len(groups)
     row = find_row(summary, "b", TWO[0] if len(groups) == 1 else "all")
     difference = row["difference"]["final_accuracy"]
     assert difference["value"] == pytest.approx(by_video.mean())
@@ -104,11 +104,17 @@ def test_probability_of_improvement_is_that_of_loops() -> None:
         scores = [[c.played.correct[:, -1].mean() for c in of(cells, d, group)] for d in "ba"]
         pairs = list(itertools.product(*scores))
         chances.append(sum((x > y) + 0.5 * (x == y) for x, y in pairs) / len(pairs))
-        found = find_row(summary, "b", group)["probability_of_improvement"]
-        assert found["value"] == pytest.approx(chances[-1])
-        assert 0 <= found["interval"][0] <= found["value"] <= found["interval"][1] <= 1
-    found = find_row(summary, "b")["probability_of_improvement"]
-    assert found["value"] == pytest.approx(sum(chances) / 2)
+        improvement = find_row(summary, "b", group)["probability_of_improvement"]
+        assert improvement["value"] == pytest.approx(chances[-1])
+        assert (
+            0
+            <= improvement["interval"][0]
+            <= improvement["value"]
+            <= improvement["interval"][1]
+            <= 1
+        )
+    improvement = find_row(summary, "b")["probability_of_improvement"]
+    assert improvement["value"] == pytest.approx(sum(chances) / 2)
 
 
 def test_groups_with_other_videos_are_drawn_apart() -> None:
@@ -141,9 +147,9 @@ def test_a_design_with_itself_shows_no_difference() -> None:
     again = [replace(cell, design="the same") for cell in cells if cell.design == "a"]
     for group in (TWO[0], "all"):
         row = find_row(summarise([*cells, *again], "a"), "the same", group)
-        for found in row["difference"].values():
+        for difference in row["difference"].values():
             nothing = {over: [0, 0] for over in ("over_videos", "over_seeds", "over_seeds_t")}
-            assert found == {"value": 0} | nothing
+            assert difference == {"value": 0} | nothing
         assert row["probability_of_improvement"]["value"] == 0.5
         assert row["verdict"] == "not apart"
 
@@ -152,11 +158,11 @@ def test_swapping_the_reference_turns_differences_round() -> None:
     cells, summary = two_designs()
     turned = find_row(summarise(cells, "b", seed=5, resamples=RESAMPLES), "a")
     row = find_row(summary, "b")
-    for name, found in row["difference"].items():
+    for name, difference in row["difference"].items():
         other = turned["difference"][name]
-        assert other["value"] == pytest.approx(-found["value"])
+        assert other["value"] == pytest.approx(-difference["value"])
         for over in ("over_videos", "over_seeds", "over_seeds_t"):
-            assert other[over] == pytest.approx([-found[over][1], -found[over][0]])
+            assert other[over] == pytest.approx([-difference[over][1], -difference[over][0]])
     chances = [r["probability_of_improvement"]["value"] for r in (row, turned)]
     assert sum(chances) == pytest.approx(1)
 
@@ -164,9 +170,9 @@ def test_swapping_the_reference_turns_differences_round() -> None:
 def test_a_figure_does_not_depend_on_what_else_is_compared_or_in_which_order() -> None:
     cells, summary = two_designs()
     more = [*(make_cell("c", s, group=TWO[0], n=25, draws=9) for s in range(4)), *cells[::-1]]
-    found = summarise(more, "a", seed=5, resamples=RESAMPLES)
+    summary_of_more = summarise(more, "a", seed=5, resamples=RESAMPLES)
     for group in TWO:
-        assert find_row(found, "b", group) == find_row(summary, "b", group)
+        assert find_row(summary_of_more, "b", group) == find_row(summary, "b", group)
 
 
 def test_both_intervals_must_leave_out_zero() -> None:
@@ -189,8 +195,8 @@ def test_both_intervals_must_leave_out_zero() -> None:
     assert find_row(summarise(cells, "steady"), "a", TWO[0])["verdict"] == "lower"
     ends = {}
     for label in ("steady", "varies"):
-        found = find_row(summary, label, TWO[0])["difference"]["final_accuracy"]
-        low, high = np.transpose([found["over_videos"], found["over_seeds_t"]])
+        difference = find_row(summary, label, TWO[0])["difference"]["final_accuracy"]
+        low, high = np.transpose([difference["over_videos"], difference["over_seeds_t"]])
         ends[label] = f"{100 * low.min():+.1f} to {100 * high.max():+.1f}"
     assert summary["conclusions"] == [
         "p28_7x7: a is right in 50.0 % after all frames. Higher, by points: steady (+16.0, "
@@ -205,12 +211,12 @@ def test_in_short_also_says_what_policies_do_that_do_not_learn() -> None:
     for name, kind in (("central", "fixed"), ("random", "fixed"), ("oracle", "bound")):
         accuracy = 1.0 if kind == "bound" else 0.1
         cells.append(make_cell(name, 0, (accuracy,), n=200, kind=kind, draws=50))  # type: ignore[arg-type]
-    (said,) = summarise(cells, "a")["conclusions"]
-    learned, fixed = said.split(" Policies that do not learn. ")
+    (conclusion,) = summarise(cells, "a")["conclusions"]
+    learned, fixed = conclusion.split(" Policies that do not learn. ")
     assert "Not apart, by points: b (0.0, 0.0 to 0.0)." in learned
     assert fixed.startswith("Lower, by points: central (-")
     assert "; random (-" in fixed
-    assert "oracle" not in said
+    assert "oracle" not in conclusion
 
 
 def test_the_interval_that_is_printed_decides() -> None:
@@ -226,8 +232,8 @@ def test_the_interval_that_is_printed_decides() -> None:
         ]
         summary = summarise(cells, "a", resamples=50)
         row = find_row(summary, "b", TWO[0])
-        (said,) = re.findall(r"b \([^,]+, (\S+) to (\S+?)\)", summary["conclusions"][0])
-        low, high = map(float, said)
+        (bounds,) = re.findall(r"b \([^,]+, (\S+) to (\S+?)\)", summary["conclusions"][0])
+        low, high = map(float, bounds)
         verdict = "higher" if low > 0 else "lower" if high < 0 else "not apart"
         assert row["verdict"] == verdict
         seen.add(verdict)
@@ -253,9 +259,9 @@ def test_one_seed_gives_no_interval_over_seeds_and_says_so() -> None:
 
 def test_one_video_gives_no_interval_over_videos() -> None:
     cells = [make_cell(design, 0, (1.0,), n=1) for design in "ab"]
-    found = find_row(summarise(cells, "a"), "b", TWO[0])
-    assert found["difference"]["final_accuracy"]["over_videos"] is None
-    assert found["verdict"] == "not apart"
+    row = find_row(summarise(cells, "a"), "b", TWO[0])
+    assert row["difference"]["final_accuracy"]["over_videos"] is None
+    assert row["verdict"] == "not apart"
 
 
 def test_few_seeds_are_said_to_be_few() -> None:

@@ -13,12 +13,12 @@ from focusgym.runs.folders.atomic import OutputError
 
 def test_a_share_that_is_added_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And so is another number of videos; nothing that is known of all is measured again."""
-    asked: list[Path] = []
+    timed_runs: list[Path] = []
 
     def recognizers(
         run: Path, shares: Sequence[float], *_: object
     ) -> Iterator[tuple[str, str, str]]:
-        asked.append(run)
+        timed_runs.append(run)
         for share in shares or (None,):
             yield times._name(share), f"{share or 7}", ""
 
@@ -30,13 +30,13 @@ def test_a_share_that_is_added_is_timed(tmp_path: Path, monkeypatch: pytest.Monk
     times.time_runs([(alone, ()), (plus, (0.5,))], 20, None)
     assert (times.milliseconds(alone), times.milliseconds(plus, 0.5)) == (7, 0.5)
     assert times.milliseconds(plus, 0.75) is None
-    asked.clear()
+    timed_runs.clear()
     for _ in range(2):
         times.time_runs([(alone, ()), (plus, (0.5, 0.75))], 20, None)
-    assert asked == [plus]
+    assert timed_runs == [plus]
     assert [times.milliseconds(plus, share) for share in (0.5, 0.75)] == [0.5, 0.75]
     times.time_runs([(alone, ())], 21, None)
-    assert asked == [plus, alone]
+    assert timed_runs == [plus, alone]
     wrong = ("3", '{"0.5": NaN}', '{"0.5": -5}', '{"0.5": true}', f'{{"0.5": {10**300}}}')
     for damaged in ("[]", "{}", *(f'{{"videos": 20, "milliseconds": {each}}}' for each in wrong)):
         (plus / "times.json").write_text(damaged)

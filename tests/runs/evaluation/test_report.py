@@ -81,10 +81,10 @@ def test_lines_are_named_at_their_ends_and_have_intervals() -> None:
     for band, end in zip(bands, ends, strict=True):
         drawn = band.get_paths()[0].vertices
         for frame, accuracy in ((1, 0.5), (2, end)):
-            found = binomtest(round(200 * accuracy), 200).proportion_ci(method="wilson")
+            interval = binomtest(round(200 * accuracy), 200).proportion_ci(method="wilson")
             at_frame = drawn[drawn[:, 0] == frame][:, 1]
             assert (at_frame.min(), at_frame.max()) == pytest.approx(
-                (100 * found.low, 100 * found.high)
+                (100 * interval.low, 100 * interval.high)
             )
 
 

@@ -36,8 +36,8 @@ def test_nothing_is_right_before_anything_is_fed(tmp_path: Path) -> None:
     played = played_of(trace, cache)
     assert played.correct.tolist() == [[True] * T, [False, False, True, True], [False] * T]
     np.testing.assert_allclose(played.confidences[2], 1 / C)
-    found = system_results("name", trace, cache)["test"]
-    assert found["accuracy_by_step"] == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["top5_by_step"] == [1.0] * T  # there are three classes
-    assert found["map_by_step"] == [1.0] * T  # all videos are of the only class that occurs
+    results = system_results("name", trace, cache)["test"]
+    assert results["accuracy_by_step"] == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    assert results["accuracy"] == pytest.approx(2 / 3)
+    assert results["top5_by_step"] == [1.0] * T  # there are three classes
+    assert results["map_by_step"] == [1.0] * T  # all videos are of the only class that occurs

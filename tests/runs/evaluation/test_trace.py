@@ -93,8 +93,8 @@ def test_the_oracle_is_charged_for_all_it_tries(literal: Literal) -> None:
         wanted = steps * (0.3 + tries * (F_C + 1.5))
         np.testing.assert_allclose(played.gmacs, np.broadcast_to(wanted, (10, T)), rtol=1e-12)
     for video in range(10):  # greedy: no other first look is better
-        found = [literal.confidence(video, [(option, 1)]) for option in range(K)]
-        assert oracle.confidences[video, 0] == pytest.approx(max(found), abs=1e-5)
+        confidences = [literal.confidence(video, [(option, 1)]) for option in range(K)]
+        assert oracle.confidences[video, 0] == pytest.approx(max(confidences), abs=1e-5)
 
 
 def test_videos_with_several_labels(tmp_path: Path) -> None:
@@ -200,9 +200,9 @@ def test_the_file(literal: Literal, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         other.write_bytes(content)
         with pytest.raises(PlayedError) as caught:
             read_played(other)
-        said = str(caught.value)
-        assert said.startswith(f"{other} is not readable as what a policy did ("), name
-        assert said.endswith("): evaluate the run again")
+        message = str(caught.value)
+        assert message.startswith(f"{other} is not readable as what a policy did ("), name
+        assert message.endswith("): evaluate the run again")
     arrays = vars(played)
     np.savez(other, **{"looked" if name == "attended" else name: arrays[name] for name in arrays})
     with pytest.raises(PlayedError, match="attended"):  # as versions wrote it that had an option K

@@ -42,21 +42,21 @@ def test_without_ray_it_says_what_to_install(
     """At once, before anything is opened."""
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     for verb in ("compare", "evaluate"):
-        said = refusal(capsys, verb, tmp_path / "nothing", "--executor", "ray")
-        assert said.startswith('--executor ray: Ray is not installed: `pip install ".[ray]"` in')
+        message = refusal(capsys, verb, tmp_path / "nothing", "--executor", "ray")
+        assert message.startswith('--executor ray: Ray is not installed: `pip install ".[ray]"` in')
 
 
 def test_without_ray_client_it_says_what_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "grpc" else name)
-    said = refusal(capsys, "compare", tmp_path / "nothing", "--executor", "ray://head:10001")
-    assert said.startswith("--executor ray://head:10001: Ray Client is not installed: `pip inst")
+    message = refusal(capsys, "compare", tmp_path / "nothing", "--executor", "ray://head:10001")
+    assert message.startswith("--executor ray://head:10001: Ray Client is not installed: `pip inst")
 
 
 @pytest.mark.usefixtures("has_ray")
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--executor", "dask"), "--executor must be local, ray, or ray://HOST:PORT"),
         (("--executor", "ray://head"), "--executor must be local, ray, or ray://HOST:PORT"),
@@ -80,10 +80,12 @@ def test_without_ray_client_it_says_what_to_install(
     ],
 )
 def test_what_cannot_be(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
 ) -> None:
     videos = ("--videos", tmp_path, "--train", tmp_path / "none.csv")
-    assert refusal(capsys, "cache", "build", tmp_path / "out", *videos, *options).startswith(said)
+    assert refusal(capsys, "cache", "build", tmp_path / "out", *videos, *options).startswith(
+        message
+    )
 
 
 @pytest.mark.usefixtures("has_ray")
@@ -99,10 +101,10 @@ def test_a_cluster_may_be_larger_than_this_machine() -> None:
 
 def test_options_of_zip_files_among_other_policies() -> None:
     """On a node the others are opened alone: what is asked for is not refused there."""
-    asked = EvaluateConfig((Path("run"), Path("model.zip")), algorithm="PPO")
-    assert _find([], asked) == []
+    config = EvaluateConfig((Path("run"), Path("model.zip")), algorithm="PPO")
+    assert _find([], config) == []
     with pytest.raises(UsageError, match="--algorithm: it is of zip files, and none is given"):
-        _find([], replace(asked, policies=(Path("run"),)))
+        _find([], replace(config, policies=(Path("run"),)))
 
 
 def test_one_unit_at_a_time_on_a_gpu_of_this_machine() -> None:
@@ -140,13 +142,13 @@ def test_a_cache_in_parts_is_a_cache(
     parts = tmp_path / "many.shards"
     (parts / "1-of-3").mkdir(parents=True)
     (parts / "1-of-3" / "thesis.txt").touch()
-    said = run(capsys, *build, tmp_path / "many", *on_ray, status=2)
-    assert f"{parts} holds what no build has made: 1-of-3; nothing was touched" in said
+    message = run(capsys, *build, tmp_path / "many", *on_ray, status=2)
+    assert f"{parts} holds what no build has made: 1-of-3; nothing was touched" in message
     (parts / "1-of-3" / "thesis.txt").unlink()
     (parts / "1-of-3").rmdir()
     with FileLock(f"{parts}.lock"):
-        said = run(capsys, *build, tmp_path / "many", *on_ray, status=2)
-    assert f"{tmp_path / 'many'} is being built by another process: wait for it" in said
+        message = run(capsys, *build, tmp_path / "many", *on_ray, status=2)
+    assert f"{tmp_path / 'many'} is being built by another process: wait for it" in message
     run(capsys, *build, tmp_path / "many", *on_ray, "--shards", "3")
     for path in (tmp_path / "one").rglob("*"):
         if path.is_file():
@@ -160,9 +162,9 @@ def test_a_cache_in_parts_is_a_cache(
     assert [path.name for path in parts.iterdir()] == ["thesis.txt"]
     array = tmp_path / "many" / "glance_vectors.npy"
     array.write_bytes(array.read_bytes()[:-1] + b"\7")
-    whole = verify_cache(tmp_path / "many", sample=3)
+    all_problems = verify_cache(tmp_path / "many", sample=3)
     parts = [verify_cache(tmp_path / "many", 3, part=(i, 3)) for i in (1, 2, 3)]
-    assert len(whole) == 2  # its checksum, and what is encoded now
-    assert sorted(sentence for part in parts for sentence in part) == sorted(whole)
-    said = run(capsys, "verify", tmp_path / "many", "--sample", "3", *on_ray, status=1)
-    assert whole[0] in said
+    assert len(all_problems) == 2  # its checksum, and what is encoded now
+    assert sorted(sentence for part in parts for sentence in part) == sorted(all_problems)
+    message = run(capsys, "verify", tmp_path / "many", "--sample", "3", *on_ray, status=1)
+    assert all_problems[0] in message

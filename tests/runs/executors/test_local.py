@@ -32,7 +32,9 @@ def forked(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
 
 def do(calls: dict[str, tuple[str]], jobs: int, done: int = 0) -> None:
     """Execute code as units."""
-    LocalExecutor(jobs)(exec, {name: Unit(given) for name, given in calls.items()}, "stage X", done)
+    LocalExecutor(jobs)(
+        exec, {name: Unit(arguments) for name, arguments in calls.items()}, "stage X", done
+    )
 
 
 def test_all_calls_are_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -55,10 +57,10 @@ def test_all_calls_are_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert end == "mend what they say and run the same command, which does only those"
     assert (tmp_path / "a").exists()
     assert (tmp_path / "b").read_text() == "(1, '1')"
-    said = capfd.readouterr()
-    assert said.out == ""  # what is printed is the caller's alone
-    assert "stage X: 100%" in said.err
-    assert "8/8" in said.err
+    captured = capfd.readouterr()
+    assert captured.out == ""  # what is printed is the caller's alone
+    assert "stage X: 100%" in captured.err
+    assert "8/8" in captured.err
     assert "TQDM_DISABLE" not in os.environ
     assert not active_children()
 
@@ -87,8 +89,8 @@ def test_a_process_that_dies_while_units_are_handed_in(monkeypatch: pytest.Monke
     """Those that come too late are named too."""
 
     class Slow(ProcessPoolExecutor):
-        def submit(self, *given: Any, **more: Any) -> Future[Any]:
-            future = super().submit(*given, **more)
+        def submit(self, *arguments: Any, **more: Any) -> Future[Any]:
+            future = super().submit(*arguments, **more)
             wait([future])
             return future
 
@@ -109,15 +111,15 @@ def test_a_call_that_ends_its_process() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(3, "3"), (None, "0"), ("no such file", "1: no such file")]
+    ("status", "reason"), [(3, "3"), (None, "0"), ("no such file", "1: no such file")]
 )
 def test_a_call_that_ends_its_process_on_a_node(
-    monkeypatch: pytest.MonkeyPatch, status: object, said: str
+    monkeypatch: pytest.MonkeyPatch, status: object, reason: str
 ) -> None:
     """It fails likewise, and Ray does not take its process for lost."""
     monkeypatch.setattr(Head, "join", lambda head: None)
     became = work(Head(""), pickle.dumps(sys.exit), pickle.dumps((status,)), None)
-    assert became.failure.startswith(f"ended with status {said} (on ")
+    assert became.failure.startswith(f"ended with status {reason} (on ")
 
 
 @pytest.mark.usefixtures("forked")
@@ -130,10 +132,10 @@ def test_modules_that_are_imported_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert "own_to_units" not in sys.modules
     try:
         here = str(tmp_path)
-        given = pickle.dumps(exec), pickle.dumps((code,)), None
+        pickled_call = pickle.dumps(exec), pickle.dumps((code,)), None
         monkeypatch.chdir(tmp_path)  # put back: a node goes where the command was typed
-        assert not work(Head(here, trust=trust), *given).failure
-        failure = work(Head(here, trust=("no_module_of_mine",)), *given).failure
+        assert not work(Head(here, trust=trust), *pickled_call).failure
+        failure = work(Head(here, trust=("no_module_of_mine",)), *pickled_call).failure
         assert "--trust no_module_of_mine: No module named" in failure
     finally:
         sys.modules.pop("own_to_units", None)

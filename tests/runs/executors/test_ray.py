@@ -114,12 +114,12 @@ def test_units_that_fail_are_told(cluster: Any, notes: Path) -> None:
     units = {"bad": Unit(("no such thing",)), "worse": Unit((1,))}
     with pytest.raises(FailedError) as caught:
         do(ray_units.fail, units, "stage X")
-    said = str(caught.value)
-    assert said.startswith("stage X: 2 of 2 failed, the others are kept:\n")
-    assert "  bad: RuntimeError: no such thing (on " in said
-    assert "    | working on it\n" in said
-    assert "    | a library says something\n" in said
-    assert "    | RuntimeError: no such thing\n" in said
+    message = str(caught.value)
+    assert message.startswith("stage X: 2 of 2 failed, the others are kept:\n")
+    assert "  bad: RuntimeError: no such thing (on " in message
+    assert "    | working on it\n" in message
+    assert "    | a library says something\n" in message
+    assert "    | RuntimeError: no such thing\n" in message
     with pytest.raises(FailedError, match="gone: was begun 2 times and never came back") as caught:
         do(ray_units.die, {"gone": Unit((notes,))}, "stage X")
     assert "--retries" in str(caught.value)
@@ -163,8 +163,8 @@ def test_folders_come_from_nodes_that_share_none(
     config = ExecutorConfig("ray", transfer.format(tmp_path))
     with RayExecutor(config, root) as do:
         first = do(ray_units.write, {"a": Unit((root / "a", "A"), root / "a")}, "first")
-        given = root / "b", "B", root / "a"
-        do(ray_units.write, {"b": Unit(given, root / "b", (root / "a",))}, "second")
+        arguments = root / "b", "B", root / "a"
+        do(ray_units.write, {"b": Unit(arguments, root / "b", (root / "a",))}, "second")
     assert not Path(first["a"]).is_relative_to(root)
     assert (root / "b" / "content").read_text() == "AB"
     assert sorted(path.name for path in root.iterdir()) == ["a", "b"]
@@ -177,16 +177,16 @@ def test_a_unit_takes_the_cpus_of_its_share_of_a_gpu(cluster: Any) -> None:
     One that takes no GPU, for there is none and it may lack it, sees none.
     """
     lacking = RayExecutor(ExecutorConfig("ray"), gpu=True, may_lack_gpu=True)
-    given, threads, _, seen = lacking(ray_units.taken, {"a": Unit(())}, "taken")["a"]
-    assert (given, threads, seen) == ({"CPU": 1}, 1, "")
+    assigned, threads, _, seen = lacking(ray_units.taken, {"a": Unit(())}, "taken")["a"]
+    assert (assigned, threads, seen) == ({"CPU": 1}, 1, "")
     node = cluster.add_node(num_cpus=5, num_gpus=2, object_store_memory=SMALL_STORE)
     do = RayExecutor(ExecutorConfig("ray", gpu_share=1.0), gpu=True)
-    found = do(ray_units.taken, {name: Unit(()) for name in "abc"}, "taken")
+    outcomes = do(ray_units.taken, {name: Unit(()) for name in "abc"}, "taken")
     cluster.remove_node(node)
-    for given, threads, _, seen in found.values():
-        assert (given["CPU"], given["GPU"], threads) == (2, 1, 2)
+    for assigned, threads, _, seen in outcomes.values():
+        assert (assigned["CPU"], assigned["GPU"], threads) == (2, 1, 2)
         assert seen in ("0", "1")
-    assert len({process for _, _, process, _ in found.values()}) == 3, "each has its own"
+    assert len({process for _, _, process, _ in outcomes.values()}) == 3, "each has its own"
 
     def nodes(*resources: dict[str, float], alive: bool = True) -> list[dict[str, Any]]:
         return [{"Alive": alive, "Resources": each} for each in resources]
@@ -208,7 +208,7 @@ def test_what_is_sent_again_leaves_nothing(tmp_path: Path) -> None:
     """A unit that has begun takes its folder with it, each time that it is begun."""
 
     class Task:
-        def remote(self, *given: object) -> None:
+        def remote(self, *arguments: object) -> None:
             assert len([*tmp_path.glob("carried/*")]) == 1
 
     unit = Unit((tmp_path / "root" / "a",), tmp_path / "root" / "a")
@@ -220,10 +220,10 @@ def test_what_is_sent_again_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_node_that_cannot_begin() -> None:
-    said = _refused(
+    message = _refused(
         Exception("\x1b[36mray::work()\x1b[39m (pid=1)\n  ...\nModuleNotFoundError: No x\n")
     )
-    assert said == (
+    assert message == (
         "could not be begun on its node: ModuleNotFoundError: No x: install focusgym there, as here"
     )
 
@@ -250,15 +250,15 @@ def test_a_comparison_is_the_same(
     cluster.add_node(wait=False, **CPUS)  # in its place
     times = {name: len(begun(notes, name)) for name in ("0", "1")}
     assert times == {name: 1 + (name in killed) for name in times}
-    here, there = ((tmp_path / name / "results.csv").read_text() for name in ("here", "there"))
-    assert here == there
+    here, on_nodes = ((tmp_path / name / "results.csv").read_text() for name in ("here", "there"))
+    assert here == on_nodes
     cells = sorted(map(str, (tmp_path / "there" / "cells").glob("*/*/*")))
     assert len(cells) == 2
     capsys.readouterr()
     main(["evaluate", *cells, "--json"])
     main(["evaluate", *cells, "--json", *on_ray])
-    here, there = capsys.readouterr().out.splitlines()
-    assert json.loads(here) == json.loads(there)
+    here, on_nodes = capsys.readouterr().out.splitlines()
+    assert json.loads(here) == json.loads(on_nodes)
 
 
 def test_a_cache_is_the_same_whatever_becomes_of_a_node(
@@ -307,7 +307,7 @@ def test_a_cache_is_the_same_whatever_becomes_of_a_node(
     )
     monkeypatch.setattr(
         "focusgym.runs.verbs.cache.build_apart",
-        lambda *given, **options: caches.build_apart(*given, **{**options, "decoders": 2}),
+        lambda *arguments, **options: caches.build_apart(*arguments, **{**options, "decoders": 2}),
     )
     monkeypatch.setattr(caches, "merge_shards", merge)
     added = cluster.add_node(object_store_memory=SMALL_STORE, **node)
@@ -323,9 +323,9 @@ def test_decoding_tasks_are_begun_elsewhere(
     right, frames = decoding._decoded, FrameConfig(2, 64, None)
     clips = [Clip(str(notes / f"{i}.mp4"), f"{i}") for i in range(3)]
 
-    def slow(versions: Any, clip: Clip, *given: Any) -> Any:
+    def slow(versions: Any, clip: Clip, *arguments: Any) -> Any:
         ray_units.wait(notes, clip.key, notes / "go")
-        return right(versions, clip, *given)
+        return right(versions, clip, *arguments)
 
     def decode(clip: Clip) -> str:
         with pytest.raises(VideoError) as caught:
@@ -338,11 +338,11 @@ def test_decoding_tasks_are_begun_elsewhere(
     with monkeypatch.context() as patch, ThreadPoolExecutor(3) as pool:
         patch.setattr(decoding, "_decoded", slow)
         decoding._task.cache_clear()
-        said = [*pool.map(decode, clips)]
+        messages = [*pool.map(decode, clips)]
     decoding._task.cache_clear()
     thread.join()
     cluster.add_node(wait=False, **CPUS)  # in its place
-    assert all(clip.path in each for clip, each in zip(clips, said, strict=True))
+    assert all(clip.path in each for clip, each in zip(clips, messages, strict=True))
     times = {name: len(begun(notes, name)) for name in "012"}
     assert times == {name: 1 + (name in killed) for name in times}
     other = right({**decoding._versions(), "av": "0.1"}, clips[0], frames, None, 0)
@@ -358,11 +358,11 @@ def test_what_a_dead_node_was_at_is_begun_elsewhere(
     thread = Thread(target=kill_at_work, args=(cluster, notes, 3, killed))
     thread.start()
     do = RayExecutor(ExecutorConfig("ray"), jobs=3)
-    found = do(ray_units.wait, waiters(notes, 6), "waiting", 2, "unit")
+    outcomes = do(ray_units.wait, waiters(notes, 6), "waiting", 2, "unit")
     thread.join()
-    assert found == {str(i): str(i) for i in range(6)}
-    times = {name: len(begun(notes, name)) for name in found}
-    assert times == {name: 1 + (name in killed) for name in found}
+    assert outcomes == {str(i): str(i) for i in range(6)}
+    times = {name: len(begun(notes, name)) for name in outcomes}
+    assert times == {name: 1 + (name in killed) for name in outcomes}
     assert all((notes / f"{i}.done").read_text().count("\n") == 1 for i in range(6))
     bar = capfd.readouterr().err
     assert "8/8" in bar

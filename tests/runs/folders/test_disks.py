@@ -80,8 +80,8 @@ def focusgym(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
             status = 0
         except SystemExit as ended:
             status = int(ended.code or 0)
-        said = capsys.readouterr().err
-        lines = [line for line in said.splitlines() if line.strip()]
+        stderr = capsys.readouterr().err
+        lines = [line for line in stderr.splitlines() if line.strip()]
         return status, "\n".join(
             line
             for line in lines
@@ -182,7 +182,7 @@ def test_a_full_disk(
                 patch.setattr(
                     "focusgym.feature_cache.building.writer.free_bytes", lambda root: 2**40
                 )
-            status, said = focusgym(*command)
+            status, message = focusgym(*command)
         assert status == 2
         if verb.startswith("cache"):
             plans = (
@@ -194,9 +194,9 @@ def test_a_full_disk(
                 meets: "and run the same command, which goes on from there",
             }
             first = meets if pages == needed - 1 else plans
-            assert re.fullmatch(f"focusgym: {first}{rest[first]}", said)
+            assert re.fullmatch(f"focusgym: {first}{rest[first]}", message)
         else:
-            assert said == (
+            assert message == (
                 f"focusgym: {out}: the disk is full (No space left on device): free some space, or "
                 f"give another folder; {again.replace('OUT', str(out))}"
             )
@@ -208,10 +208,10 @@ def test_a_full_disk(
         goes_on = [*command[:2], "--resume"] if again == RESUMES else command
         assert focusgym(*goes_on) == (0, "")
         assert not [path for path in disk.place.rglob("*") if ".partial" in path.name]
-        found = content_of(out)
-        assert found.keys() == wanted.keys()
+        content = content_of(out)
+        assert content.keys() == wanted.keys()
         if verb != "compare":  # its page tells its own command
-            differ = [name for name in wanted if found[name] != wanted[name]]
+            differ = [name for name in wanted if content[name] != wanted[name]]
             assert all(name.endswith(("run.json", "checkpoint.safetensors")) for name in differ)
 
 
@@ -225,10 +225,10 @@ def test_a_full_disk_where_a_cache_would_be(
         main(["cache", "plan", *map(str, content)])
     assert caught.value.code == 1
     assert "GB, and the disk has 1.23e-05 GB free" in capsys.readouterr().out
-    status, said = focusgym("cache", "build", *content)
+    status, message = focusgym("cache", "build", *content)
     assert status == 2
-    assert said.startswith(f"focusgym: {disk.place}/out needs ")
-    assert said.endswith(
+    assert message.startswith(f"focusgym: {disk.place}/out needs ")
+    assert message.endswith(
         "free some, build on another disk, or store less (views, patch sizes, frames)"
     )
     assert not list(disk.place.iterdir())
@@ -292,12 +292,12 @@ def test_a_read_only_disk(
 ) -> None:
     disk.change("ro")
     out = disk.place / "out"
-    said = _read_only(out)
+    message = _read_only(out)
     if verb.startswith("cache"):
-        said = (
+        message = (
             f"nothing can be written in {disk.place} (Read-only file system): give another folder"
         )
-    assert focusgym(*commands(root, digits, encoders, out)[verb]) == (2, f"focusgym: {said}")
+    assert focusgym(*commands(root, digits, encoders, out)[verb]) == (2, f"focusgym: {message}")
 
 
 def test_a_plan_tells_of_a_read_only_disk(
@@ -309,8 +309,8 @@ def test_a_plan_tells_of_a_read_only_disk(
     with pytest.raises(SystemExit) as end:
         main(["cache", "plan", str(out), *map(str, content), "--sample=1", "--json"])
     assert end.value.code == 1
-    said = f"{disk.place} cannot be written to: give another folder than {out}"
-    assert said in json.loads(capsys.readouterr().out)["problems"]
+    problem = f"{disk.place} cannot be written to: give another folder than {out}"
+    assert problem in json.loads(capsys.readouterr().out)["problems"]
 
 
 def test_what_is_read_may_be_read_only(disk: Disk, root: Path, focusgym: Command) -> None:
@@ -331,15 +331,15 @@ def test_what_is_read_may_be_read_only(disk: Disk, root: Path, focusgym: Command
 @pytest.mark.parametrize("options", ["nr_blocks=1", "ro"])
 def test_recognize(options: str, disk: Disk, root: Path, focusgym: Command) -> None:
     disk.change(options)
-    status, said = focusgym(
+    status, message = focusgym(
         *("recognize", root / "clip.mp4", "--bundle", root / "recognizer"),
         *("--annotate", disk.place / "out"),
     )
     assert status == 2
-    assert said.startswith(f"focusgym: {disk.place}/out")
-    assert ("No space left on device" if "nr" in options else "Read-only file system") in said
-    assert said.endswith("give another --annotate")
-    assert "\n" not in said
+    assert message.startswith(f"focusgym: {disk.place}/out")
+    assert ("No space left on device" if "nr" in options else "Read-only file system") in message
+    assert message.endswith("give another --annotate")
+    assert "\n" not in message
     assert not list(disk.place.iterdir())
 
 
@@ -357,15 +357,15 @@ def test_what_is_printed_on_a_full_disk(disk: Disk, root: Path, focusgym: Comman
         (("train", pi, "--resume"), RESUMES.replace("OUT", str(pi))),
     ):
         with suppress(OSError), (disk.place / "printed").open("w") as file, redirect_stdout(file):
-            found = focusgym(*command)
-        assert found == (
+            outcome = focusgym(*command)
+        assert outcome == (
             2,
             "focusgym: what is printed: the disk is full (No space left on device): free some "
             f"space, or send it elsewhere; {kept}",
         ), command
     with suppress(OSError), (disk.place / "printed").open("w") as file, redirect_stdout(file):
-        status, said = focusgym("train", "--help")
-    assert (status, said[:27]) == (2, "focusgym: what is printed: ")
+        status, message = focusgym("train", "--help")
+    assert (status, message[:27]) == (2, "focusgym: what is printed: ")
 
 
 def test_no_traceback_after_the_end(disk: Disk, root: Path) -> None:
@@ -378,6 +378,6 @@ def test_no_traceback_after_the_end(disk: Disk, root: Path) -> None:
     assert ran.returncode == 2
     assert "Traceback" not in ran.stderr
     assert ran.stdout == ""
-    *bars, said = ran.stderr.splitlines()
-    assert said.startswith(f"focusgym: {out}: the disk is full (No space left on device): free")
+    *bars, message = ran.stderr.splitlines()
+    assert message.startswith(f"focusgym: {out}: the disk is full (No space left on device): free")
     assert all("rollout" in bar for bar in bars if bar)

@@ -32,13 +32,15 @@ def moved(tiny_run: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
 
     It is a copy, since tests in other processes read the original meanwhile.
     """
-    out, there = tiny_run[0], tmp_path / "other" / "demo"
-    shutil.copytree(out, there)
-    for file in [*there.glob("*.*"), *there.glob("cache/*.json")]:
+    out, new_root = tiny_run[0], tmp_path / "other" / "demo"
+    shutil.copytree(out, new_root)
+    for file in [*new_root.glob("*.*"), *new_root.glob("cache/*.json")]:
         content = file.read_bytes()
         file.write_bytes(content.replace(bytes(out), bytes(tmp_path / "gone")))
-    assert not any(bytes(out) in file.read_bytes() for file in there.rglob("*") if file.is_file())
-    return there
+    assert not any(
+        bytes(out) in file.read_bytes() for file in new_root.rglob("*") if file.is_file()
+    )
+    return new_root
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> Any:
@@ -63,8 +65,8 @@ def test_a_quickstart_that_was_moved(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = run(capsys, "cache", "verify", moved / "cache", "--sample=2")
-    assert found["problems"] == []
+    report = run(capsys, "cache", "verify", moved / "cache", "--sample=2")
+    assert report["problems"] == []
     (row,) = run(capsys, "evaluate", moved / "policy", "--pixels", "--no-fixed")["policies"]
     assert row["parity"]["prediction_agreement"] == 1.0
     shown = replay(ReplayConfig(tmp_path / "out", moved / "policy", videos=(99,), mp4=False))
@@ -89,10 +91,10 @@ def test_its_videos_are_elsewhere(
     (moved / "data").rename(data)
     try:
         gone = f"no such video; {moved / 'cache'} looks for its videos in {moved / 'data'}"
-        asked = ("evaluate", moved / "policy", "--pixels", "--no-fixed")
-        said = refused(capsys, *asked)
-        assert gone in said
-        assert said.endswith("with --videos-root (videos_root in Python)")
+        evaluate_command = ("evaluate", moved / "policy", "--pixels", "--no-fixed")
+        message = refused(capsys, *evaluate_command)
+        assert gone in message
+        assert message.endswith("with --videos-root (videos_root in Python)")
         config = ReplayConfig(tmp_path / "out", moved / "policy", videos=(99,), mp4=False)
         with pytest.raises(VideoError, match=gone):
             replay(config)
@@ -101,11 +103,18 @@ def test_its_videos_are_elsewhere(
             main(["cache", "verify", str(moved / "cache"), "--sample=1"])
         assert "--videos-root" in capsys.readouterr().out
         where = f"--videos-root={data}"
-        (row,) = run(capsys, *asked, where)["policies"]
+        (row,) = run(capsys, *evaluate_command, where)["policies"]
         assert row["parity"]["prediction_agreement"] == 1.0
         assert not run(capsys, "cache", "verify", moved / "cache", "--sample=1", where)["problems"]
-        given = ("replay", tmp_path / "out", f"--policy={moved / 'policy'}", "--videos", 99, where)
-        shown = run(capsys, *given, "--no-mp4")
+        replay_command = (
+            "replay",
+            tmp_path / "out",
+            f"--policy={moved / 'policy'}",
+            "--videos",
+            99,
+            where,
+        )
+        shown = run(capsys, *replay_command, "--no-mp4")
         assert all(shown["videos"][0]["true_boxes"])
         paths = {"cache": moved / "cache", "classifier": moved / "classifier"}
         kind = "focusgym.envs:focusgym/AdaFocus-v0"
@@ -151,8 +160,11 @@ def test_a_run_that_was_moved_with_its_cache(
     Literal(trained, seed=1)  # another cache where the first one was
     (row,) = run(capsys, "evaluate", new / "pi", "--no-fixed")["policies"]
     assert row == results["test"]
-    said = stored_settings(new / "pi", "train")
-    assert (said["cache"], said["classifier"]) == (str(new / "cache"), str(new / "classifier"))
+    stored = stored_settings(new / "pi", "train")
+    assert (stored["cache"], stored["classifier"]) == (
+        str(new / "cache"),
+        str(new / "classifier"),
+    )
     (new / "pi" / "results.json").unlink()
     (new / "pi" / "checkpoint.safetensors").unlink()
     assert run(capsys, "train", new / "pi", "--resume") == results

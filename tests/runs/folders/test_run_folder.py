@@ -88,7 +88,7 @@ def test_a_source_outside_a_repository(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_names_do_not_collide(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    said = (
+    message = (
         f"{out} exists: nothing was touched; --resume goes on with an interrupted run, or give "
         "another folder"
     )
@@ -96,7 +96,7 @@ def test_names_do_not_collide(tmp_path: Path) -> None:
     def refused() -> None:
         with pytest.raises(OutputError) as caught:
             begin(config_of(out))
-        assert str(caught.value) == said
+        assert str(caught.value) == message
 
     begin(config_of(out))
     before = content_of(out)
@@ -187,9 +187,9 @@ def test_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert "seed was 0, is 1" in refused(other, may_change=("group",))
     monkeypatch.setitem(DATA, "cache", "0" * 64)
-    said = refused(config_of(out))
-    assert f"{out} was begun on other data (cache in {config_of(out).cache} had the fing" in said
-    assert f"has {'0' * 12}… now): put those back, or give another folder" in said
+    message = refused(config_of(out))
+    assert f"{out} was begun on other data (cache in {config_of(out).cache} had the fing" in message
+    assert f"has {'0' * 12}… now): put those back, or give another folder" in message
     monkeypatch.undo()
     begin(other, resume=True, may_change=("seed", "group"))
     assert stored_settings(out, "train")["group"] == ["g"]
@@ -211,16 +211,16 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     for gone in ((out / "run.json").unlink, (out / "config.yaml").unlink, partial(rmtree, out)):
         assert refused(gone) == f"{out} is no run: leave --resume out to begin one"
     for text in ("train: {a", "[]", "1"):
-        said = refused(lambda text=text: (out / "config.yaml").write_text(text))
-        assert f"{out}/config.yaml is damaged (" in said
-        assert said.endswith("): put it back, or begin another run")
-    said = refused(lambda: (out / "config.yaml").write_text(yaml.safe_dump({"compare": {}})))
-    assert said == (
+        message = refused(lambda text=text: (out / "config.yaml").write_text(text))
+        assert f"{out}/config.yaml is damaged (" in message
+        assert message.endswith("): put it back, or begin another run")
+    message = refused(lambda: (out / "config.yaml").write_text(yaml.safe_dump({"compare": {}})))
+    assert message == (
         f"{out} is a run of `focusgym compare`, not of `focusgym train`: give another folder"
     )
     for text in ("{", "[]", "{}", '{"commands": 3, "fingerprints": {}}'):
-        said = refused(lambda text=text: (out / "run.json").write_text(text))
-        assert f"{out}/run.json is damaged (" in said
+        message = refused(lambda text=text: (out / "run.json").write_text(text))
+        assert f"{out}/run.json is damaged (" in message
     with pytest.raises(OutputError, match="is no run of `focusgym train`: give a folder that"):
         stored_settings(tmp_path, "train")
 

@@ -26,9 +26,9 @@ def gpus(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
 
 def test_what_a_device_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 2)
-    found = {option: device_of(option) for option in ("auto", "cpu", "cuda", "cuda:0", "cuda:1")}
-    assert found.pop("auto") == "cuda"
-    assert all(option == device for option, device in found.items())
+    devices = {option: device_of(option) for option in ("auto", "cpu", "cuda", "cuda:0", "cuda:1")}
+    assert devices.pop("auto") == "cuda"
+    assert all(option == device for option, device in devices.items())
     with pytest.raises(UsageError, match="--device cuda:2: torch finds no such device here; there"):
         device_of("cuda:2")
     for option in ("gpu", "cuda:", "cuda:x", "mps", ""):
@@ -74,9 +74,9 @@ def test_all_that_is_played_is_on_the_device(
     """Under another name of the CPU, by which it is seen that nothing is left elsewhere."""
     root, opened = classifier_path.parent, list[str]()
 
-    def noted(self: FeatureCache, *given: Any) -> None:
-        opened.append(given[3])
-        made(self, *given)
+    def noted(self: FeatureCache, *arguments: Any) -> None:
+        opened.append(arguments[3])
+        made(self, *arguments)
 
     made = FeatureCache.__init__
     monkeypatch.setattr(FeatureCache, "__init__", noted)

@@ -19,7 +19,7 @@ from focusgym.runs.options.parse import UsageError
 def test_boxes_without_a_policy_have_none_of_its_options(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for more, told in (
+    for more, message in (
         (
             ("--boxes", "random", "--policy-hidden", 7),
             "--policy-hidden: of a policy, and --boxes random has none: expected what the preset "
@@ -28,12 +28,12 @@ def test_boxes_without_a_policy_have_none_of_its_options(
         (("--boxes", "central", "--no-diversity"), "--no-diversity: of a policy, and --boxes cent"),
         (("--boxes", "central", "--lr-policy", 0.1), "--lr-policy: of a policy, and --boxes centr"),
     ):
-        assert told in refused(capsys, *command(tmp_path / "out", tmp_path, *more)), more
+        assert message in refused(capsys, *command(tmp_path / "out", tmp_path, *more)), more
     random = ("--time", "random", "--space", "uniform")
     for option, value in (("policy-hidden", 7), ("gradient", "pixel")):
-        given = cubes_command(tmp_path / "out", tmp_path, *random, f"--{option}", value)
-        told = f"--{option}: of a policy, and --time random --space uniform has none: expected"
-        assert told in refused(capsys, *given), option
+        arguments = cubes_command(tmp_path / "out", tmp_path, *random, f"--{option}", value)
+        message = f"--{option}: of a policy, and --time random --space uniform has none: expected"
+        assert message in refused(capsys, *arguments), option
     assert not [*tmp_path.iterdir()]
 
 
@@ -43,8 +43,8 @@ def test_a_batch_of_one_frame_is_refused(tmp_path: Path) -> None:
     for n in range(1, 10):
         for size in range(1, 6):
             sizes = [len(rows) for rows in shuffled(n, size, [0])]
-            given = command(tmp_path, tmp_path, "--steps", 1, "--batch-size", size)
-            config = _parse(["fit", *given]).verb
+            arguments = command(tmp_path, tmp_path, "--steps", 1, "--batch-size", size)
+            config = _parse(["fit", *arguments]).verb
             fails = []
             for length in sizes:
                 try:

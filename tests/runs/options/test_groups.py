@@ -29,11 +29,19 @@ def test_a_reduction_needs_a_side_and_no_bundle(
     with pytest.raises(UsageError, match="the reduction 'bilinear' needs input_px, the side to"):
         encoders_of("small_glance", "small_local", RANDOM, None, "bilinear")
     bundle = str(encoders / "glance")
-    given = ("--preset", "activitynet_v2", "--format", "kinetics", *digits.options, "--patch", "20")
+    arguments = (
+        "--preset",
+        "activitynet_v2",
+        "--format",
+        "kinetics",
+        *digits.options,
+        "--patch",
+        "20",
+    )
     networks = ("--glance-encoder", bundle, "--local-encoder", "small_local")
     weights = ("--weights", RANDOM[1], "--glance-reduction", "bilinear")
     with pytest.raises(SystemExit) as caught:
-        main(["fit", "end-to-end", str(tmp_path / "out"), *given, *networks, *weights])
+        main(["fit", "end-to-end", str(tmp_path / "out"), *arguments, *networks, *weights])
     assert caught.value.code == 2
     assert (
         f"--glance-reduction: the bundle {bundle} says itself how its input is reduced: leave the "

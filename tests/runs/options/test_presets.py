@@ -51,14 +51,14 @@ NEEDED = {
 
 def parsed(verb: str, *args: object) -> Any:
     """The config that a command line gives."""
-    found = _parse([*verb.split(), "out", *map(str, args)])
-    return getattr(found, "verb", found)
+    config = _parse([*verb.split(), "out", *map(str, args)])
+    return getattr(config, "verb", config)
 
 
 @cache
-def of_preset(name: str, verb: str, *given: str) -> Any:
+def of_preset(name: str, verb: str, *options: str) -> Any:
     """The config that a preset gives for a verb, where these options are given as well."""
-    args = [arg for option in given for arg in (f"--{option}", "x")]
+    args = [arg for option in options for arg in (f"--{option}", "x")]
     return parsed(verb, *NEEDED.get(verb, ()), *args, "--preset", name)
 
 
@@ -77,10 +77,10 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     with pytest.raises(SystemExit) as caught:
         cli.main([*map(str, args)])
     assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("focusgym: ")
-    assert said.count("\n") == 1
-    return said.removeprefix("focusgym: ").strip()
+    message = capsys.readouterr().err
+    assert message.startswith("focusgym: ")
+    assert message.count("\n") == 1
+    return message.removeprefix("focusgym: ").strip()
 
 
 @pytest.mark.parametrize("name", ["activitynet", "fcvid", "mini_kinetics"])
@@ -96,14 +96,14 @@ def test_the_papers_policy(name: str) -> None:
 def test_defaults_are_those_of_the_room_below() -> None:
     assert policy_of() == PRESETS["ppo"]
     assert policy_of("--plus") == PRESETS["ppo_plus"]
-    said = {f.name: f.default for f in fields(PPOConfig) if f.default is not MISSING}
-    here = {f.name: f.default for f in fields(PolicyTrainingConfig)}
-    assert here.pop("conv_channels") is here.pop("hidden") is None  # those that go with f_C
-    assert (said.pop("conv_channels"), said.pop("hidden")) == (64, 1024)
-    assert here.keys() - said.keys() == {"threads"}
-    assert said.keys() - here.keys() == {"reward", "plus"}
-    assert {name: here[name] for name in said if name in here} == {
-        name: value for name, value in said.items() if name in here
+    ppo_defaults = {f.name: f.default for f in fields(PPOConfig) if f.default is not MISSING}
+    defaults = {f.name: f.default for f in fields(PolicyTrainingConfig)}
+    assert defaults.pop("conv_channels") is defaults.pop("hidden") is None  # those that go with f_C
+    assert (ppo_defaults.pop("conv_channels"), ppo_defaults.pop("hidden")) == (64, 1024)
+    assert defaults.keys() - ppo_defaults.keys() == {"threads"}
+    assert ppo_defaults.keys() - defaults.keys() == {"reward", "plus"}
+    assert {name: defaults[name] for name in ppo_defaults if name in defaults} == {
+        name: value for name, value in ppo_defaults.items() if name in defaults
     }
 
 
@@ -126,10 +126,10 @@ def test_every_key_of_a_preset_decides(name: str) -> None:
     # AdaFocus's nine, V2's six, V3's six, AFNet's six, the pairs'
     assert len(preset_names()) == 28 + len(SYSTEMS)
     for section, options in read_preset(name).items():
-        verb, *given = section.split(" --")
-        found = resolved(of_preset(name, verb, *given))
+        verb, *conditions = section.split(" --")
+        effective = resolved(of_preset(name, verb, *conditions))
         for key, value in options.items():
-            assert found[key] == value, (section, key)
+            assert effective[key] == value, (section, key)
 
 
 def test_sharp_clips_differ_from_clips_in_what_is_cached() -> None:
@@ -156,7 +156,7 @@ def test_sharp_clips_differ_from_clips_in_what_is_cached() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "said"),
+    ("right", "wrong", "message"),
     [
         ("skip-rate: 0.25", "skip-rate: 1.5", "skip_rate must be in"),
         ("glance: mobilenet_v2", "glance: nonet", "unknown encoder 'nonet'"),
@@ -165,11 +165,11 @@ def test_sharp_clips_differ_from_clips_in_what_is_cached() -> None:
     ],
 )
 def test_a_wrong_preset_of_clips_is_refused_at_once(
-    right: str, wrong: str, said: str, tmp_path: Path
+    right: str, wrong: str, message: str, tmp_path: Path
 ) -> None:
     text = (files("focusgym.runs.presets") / "clips_sharp.yaml").read_text()
     (tmp_path / "own.yaml").write_text(text.replace(right, wrong))
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         clips(str(tmp_path / "own.yaml"))
 
 
@@ -179,9 +179,9 @@ def test_sections_for_what_is_given(tmp_path: Path) -> None:
         tmp_path / "p.yaml",
         {"fit classifier --policy": {"epochs": 3}, "fit classifier": {"epochs": 5, "seed": 7}},
     )
-    given = ("--cache", "c", "--preset", file)
+    arguments = ("--cache", "c", "--preset", file)
     one, three = (
-        parsed("fit classifier", *given, *more).training for more in ((), ("--policy", "p"))
+        parsed("fit classifier", *arguments, *more).training for more in ((), ("--policy", "p"))
     )
     assert (one.epochs, one.seed) == (5, 7)
     assert (three.epochs, three.seed) == (3, 0)
@@ -269,7 +269,7 @@ comparisons = st.builds(
     paths,
     st.lists(st.integers()).map(tuple),
     st.lists(texts.filter(lambda text: not text.startswith("-"))).map(tuple),
-    keep_ratios=st.lists(numbers).map(lambda found: tuple(abs(each) for each in found)),
+    keep_ratios=st.lists(numbers).map(lambda ratios: tuple(abs(each) for each in ratios)),
     end_to_end=st.lists(paths.filter(lambda path: not str(path).startswith("-"))).map(tuple),
 )
 
@@ -297,45 +297,45 @@ def test_what_is_written_gives_the_same_config(
 
 
 def test_what_cannot_be_a_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def said(content: object, *args: str) -> str:
+    def refusal(content: object, *args: str) -> str:
         file = preset(tmp_path / "p.yaml", content)
-        found = refused(capsys, "train", tmp_path / "out", "--preset", file, *args)
+        message = refused(capsys, "train", tmp_path / "out", "--preset", file, *args)
         assert not (tmp_path / "out").exists()
-        return found.replace(str(file), "P")
+        return message.replace(str(file), "P")
 
-    assert said({"train": {"epoch": 3}}) == (
+    assert refusal({"train": {"epoch": 3}}) == (
         "--preset P: train has no option 'epoch', did you mean 'epochs'? `focusgym train --help` "
         "tells which there are"
     )
     # A key of an old config that is gone; also in a section of another verb.
-    assert said({"train": {}, "compare": {"zzz": 1}}) == (
+    assert refusal({"train": {}, "compare": {"zzz": 1}}) == (
         "--preset P: compare has no option 'zzz': remove it, or `focusgym compare --help` tells "
         "which there are"
     )
     for key in ("out", "resume", "json", "preset", "no-plus"):
-        assert f"train has no option {key!r}" in said({"train": {key: True}})
-    assert said({"trian": {}}) == (
+        assert f"train has no option {key!r}" in refusal({"train": {key: True}})
+    assert refusal({"trian": {}}) == (
         "--preset P: unknown section 'trian': the verbs are " + ", ".join(VERBS)
     )
-    assert "unknown section 'train --polcy'" in said({"train --polcy": {}})
-    assert "unknown section 1" in said({1: {}})
-    assert said({"compare": {"seeds": 2}}) == (
+    assert "unknown section 'train --polcy'" in refusal({"train --polcy": {}})
+    assert "unknown section 1" in refusal({1: {}})
+    assert refusal({"compare": {"seeds": 2}}) == (
         "--preset P says nothing for `focusgym train`: it has the sections compare; choose another "
         "preset, or leave --preset out"
     )
     for wrong in ("no", "false", 0, None, [True]):
-        assert said({"train": {"lr-decay": wrong}}) == (
+        assert refusal({"train": {"lr-decay": wrong}}) == (
             f"--preset P: train: lr-decay must be true or false; got {wrong!r}"
         )
     for wrong in ([1], "text", None, {"train": None}, {"train": [1]}):
-        found = said(wrong)
-        assert found.startswith("--preset P: expected sections of options, such as 'train:' with")
+        message = refusal(wrong)
+        assert message.startswith("--preset P: expected sections of options, such as 'train:' with")
     for damaged in ("train: {a", "\t- x", "train: &a [*b]"):
-        assert said(damaged).startswith("--preset P cannot be read: ")
+        assert refusal(damaged).startswith("--preset P cannot be read: ")
     binary = tmp_path / "b.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
-    found = refused(capsys, "train", tmp_path / "out", "--preset", binary)
-    assert found.startswith(f"--preset {binary} cannot be read: ")
+    message = refused(capsys, "train", tmp_path / "out", "--preset", binary)
+    assert message.startswith(f"--preset {binary} cannot be read: ")
 
 
 def test_no_such_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,12 +84,12 @@ def printed(tmp_path: Path, digits: Digits) -> dict[str, str]:
         exec(CODE, {})
 
     ended = in_children(act)
-    said = ended.err
-    assert ended.codes == [0], said
-    assert (ended.out + said).isascii()
-    assert "Traceback" not in said
+    stderr = ended.err
+    assert ended.codes == [0], stderr
+    assert (ended.out + stderr).isascii()
+    assert "Traceback" not in stderr
     _, *parts = re.split(r"^##\n", ended.out, flags=re.MULTILINE)
-    return dict(zip((*commands, "quickstart", "said"), (*parts, said), strict=True))
+    return dict(zip((*commands, "quickstart", "said"), (*parts, stderr), strict=True))
 
 
 def test_every_verb_prints_in_ascii(printed: dict[str, str]) -> None:
@@ -126,13 +126,13 @@ def test_utf8_is_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", streams[0])
     monkeypatch.setattr(sys, "stderr", streams[1])
     take_any_text()
-    found = []
+    texts = []
     for stream in streams:
         stream.write("σ – ± × ✓ → π′ \udcff\n")
         stream.flush()
         assert isinstance(stream.buffer, io.BytesIO)
-        found.append(stream.buffer.getvalue().decode(stream.encoding))
-    assert found == ["σ – ± × ✓ → π′ \\udcff\n", "\\u03c3 - ± × + > \\u03c0' \\udcff\n"]
+        texts.append(stream.buffer.getvalue().decode(stream.encoding))
+    assert texts == ["σ – ± × ✓ → π′ \\udcff\n", "\\u03c3 - ± × + > \\u03c0' \\udcff\n"]
 
 
 def test_a_name_that_the_environment_cannot_have(

@@ -65,8 +65,8 @@ def video(tmp_path: Path) -> Path:
 
 def green(picture: NDArray[np.int64]) -> NDArray[np.bool_]:
     red, level, blue = np.moveaxis(picture, -1, 0)
-    found: NDArray[np.bool_] = (level > red + 70) & (level > blue + 50)
-    return found
+    is_green: NDArray[np.bool_] = (level > red + 70) & (level > blue + 50)
+    return is_green
 
 
 @pytest.mark.parametrize("size", [(90, 60), (61, 97), (36, 36), (640, 360)])
@@ -79,8 +79,8 @@ def test_a_painted_square_is_where_its_box_says(size: tuple[int, int]) -> None:
     source[..., painted[1] : painted[3], painted[0] : painted[2]] = 255
     y, x = (fit_frames(source, FRAMES)[0, 0] > 127).nonzero().T
     seen = [int(each) for each in (x.min(), y.min(), x.max() + 1, y.max() + 1)]
-    found = source_box(seen, width, height, FRAMES)
-    np.testing.assert_allclose(found, painted, atol=0.6 * short / 36 + 0.5)
+    box = source_box(seen, width, height, FRAMES)
+    np.testing.assert_allclose(box, painted, atol=0.6 * short / 36 + 0.5)
 
 
 def test_frames_that_are_left_as_they_are_need_no_mapping() -> None:
@@ -122,35 +122,35 @@ def test_every_frame_shows_the_last_decision(video: Path, tmp_path: Path) -> Non
 
 
 def test_what_the_band_says(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    texts: list[str] = []
     draw = ImageDraw.ImageDraw.text
 
     def text(self: ImageDraw.ImageDraw, at: Any, words: str, *args: Any, **keywords: Any) -> None:
-        said.append(words)
+        texts.append(words)
         draw(self, at, words, *args, **keywords)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     annotate(video, tmp_path / "out.mp4", STEPS, FRAMES)
-    assert [said[i : i + 4] for i in range(0, len(said), 4)] == [
+    assert [texts[i : i + 4] for i in range(0, len(texts), 4)] == [
         ["no prediction yet", "", "looked at 0 of 0", "0 GMACs"],
         ["cat 50.0 %", "looked", "looked at 1 of 1", "250 MMACs"],
         ["dog 62.5 %", "skipped", "looked at 1 of 2", "500 MMACs"],
         ["cat 75.0 %", "looked", "looked at 2 of 3", "1.25 GMACs"],
         ["cat 100.0 %", "skipped", "looked at 2 of 4", "1.5 GMACs"],
     ]
-    said.clear()
+    texts.clear()
     # An agent that skips first: nothing is predicted before it looks.
     skips = {"box_px": None, "class": None, "probability": None, "gmacs": 0.0}
     annotate(video, tmp_path / "skipped.mp4", [STEPS[0] | skips, *STEPS[1:]], FRAMES)
-    assert said[4:8] == ["no prediction yet", "skipped", "looked at 0 of 1", "0 GMACs"]
-    said.clear()
+    assert texts[4:8] == ["no prediction yet", "skipped", "looked at 0 of 1", "0 GMACs"]
+    texts.clear()
     # A short video: its last frame stands for three; and a name that is too long for a line.
     late = [step | {"frame": 9, "class": "very " * 9 + "\nlong"} for step in STEPS]
     annotate(video, tmp_path / "late.mp4", [STEPS[0], *late[1:]], FRAMES)
-    assert said[4:8] == ["cat 50.0 %", "looked", "looked at 1 of 1", "250 MMACs"]
-    assert said[9:] == ["skipped", "looked at 2 of 4", "1.5 GMACs"]
-    assert said[8].startswith("very very very")
-    assert said[8].endswith("… 100.0 %")
+    assert texts[4:8] == ["cat 50.0 %", "looked", "looked at 1 of 1", "250 MMACs"]
+    assert texts[9:] == ["skipped", "looked at 2 of 4", "1.5 GMACs"]
+    assert texts[8].startswith("very very very")
+    assert texts[8].endswith("… 100.0 %")
 
 
 def test_large_videos_are_not_enlarged(tmp_path: Path) -> None:

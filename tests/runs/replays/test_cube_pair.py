@@ -36,8 +36,8 @@ def shown(
 ) -> tuple[Path, dict[str, Any]]:
     """A run beside random cubes in its networks: two test videos."""
     out = tmp_path_factory.mktemp("replay") / "pages"
-    asked = {"videos": ROWS, "select": ("skipped",), "seed": SEED}
-    return out, replay(ReplayConfig(out, cube_run[0], **asked))  # type: ignore[arg-type]
+    options = {"videos": ROWS, "select": ("skipped",), "seed": SEED}
+    return out, replay(ReplayConfig(out, cube_run[0], **options))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def recognized(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with open_browser() as found:
-        yield found
+    with open_browser() as opened:
+        yield opened
 
 
 def test_numbers_are_the_recognizers(
@@ -71,15 +71,15 @@ def test_numbers_are_the_recognizers(
         at = video["row"] - 19
         assert video["frame_indices"] == [*range(T)]
         assert len(video["true_boxes"]) == T
-        for episode, found in zip(video["episodes"], both, strict=True):
-            p = found.logits[at].softmax(dim=-1)
-            assert episode["segments"] == [None, *found.segments[at, 1:].tolist()]
-            assert episode["boxes_px"] == found.boxes_px[at].tolist()
+        for episode, recognition in zip(video["episodes"], both, strict=True):
+            p = recognition.logits[at].softmax(dim=-1)
+            assert episode["segments"] == [None, *recognition.segments[at, 1:].tolist()]
+            assert episode["boxes_px"] == recognition.boxes_px[at].tolist()
             assert episode["attended"] == [False] + [True] * D
             label = int(labels[at])
             assert episode["confidences"] == pytest.approx(p[:, label].tolist(), abs=1e-5)
             assert episode["correct"] == (p.argmax(dim=-1) == label).tolist()
-            assert episode["gmacs"] == pytest.approx(found.gmacs[at].tolist())
+            assert episode["gmacs"] == pytest.approx(recognition.gmacs[at].tolist())
             assert {key: episode[key] for key in OF_OPTIONS} == dict.fromkeys(OF_OPTIONS)
     assert result["absent"].startswith("A cube of these runs may be at any place of the video")
     assert result["notes"] == ["AdaFocusV3 has no π′: it skips no cubes"]
@@ -91,18 +91,18 @@ def test_the_overview_is_of_the_split(
 ) -> None:
     result, (labels, both) = shown[1], recognized
     assert {looks for each in result["listing"]["policies"] for looks in each["looks"]} == {D}
-    for each, found in zip(result["overview"]["policies"], both, strict=True):
-        right = found.logits.argmax(dim=-1) == labels[:, None]
+    for each, recognition in zip(result["overview"]["policies"], both, strict=True):
+        right = recognition.logits.argmax(dim=-1) == labels[:, None]
         assert each["accuracy_by_step"] == pytest.approx(right.double().mean(dim=0).tolist())
         assert each["kept_share"] == 1
         assert sum(each["gmacs_by_network"].values()) == pytest.approx(each["gmacs_by_step"][-1])
-        segments = found.segments[:, 1:].tolist()
+        segments = recognition.segments[:, 1:].tolist()
         taken = [np.mean([t in of_video for of_video in segments]) for t in range(T)]
         first = [np.mean([of_video[0] == t for of_video in segments]) for t in range(T)]
         assert each["taken_by_frame"] == pytest.approx(taken)
         assert each["first_by_frame"] == pytest.approx(first)
         assert np.mean(each["coverage"]) == pytest.approx(P**2 / S**2, abs=1e-4)
-        corners = found.boxes_px[:, 1:, :2].double()
+        corners = recognition.boxes_px[:, 1:, :2].double()
         moves = (corners[:, 1:] - corners[:, :-1]).norm(dim=-1)
         assert each["path_px"] == pytest.approx(float(moves.mean()))
 
@@ -195,18 +195,18 @@ def test_the_page(browser: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
     browser.click('.times [data-policy="2"][data-step="2"] text')
     assert browser.texts("#where") == [f"cube 2 of {D}"]
     assert browser.run("return location.hash") == f"#video={ROWS[0]}&cube=2"
-    said = browser.run(SEEN)
+    page_text = browser.run(SEEN)
     for wrong in ("frame by frame", "frames looked at", "after all frames", "skipped"):
-        assert wrong not in said
+        assert wrong not in page_text
     browser.check(TEXTS)
     browser.open(out / "index.html", 420, 800)
     browser.check(TEXTS)
 
     browser.open(out / "overview.html")
-    said = browser.run(SEEN)
+    page_text = browser.run(SEEN)
     for words in ("accuracy after all cubes", "cubes looked at", "any cube", "the first cube"):
-        assert words in said
-    assert "skipped" not in said
+        assert words in page_text
+    assert "skipped" not in page_text
     browser.check(TEXTS)
 
 

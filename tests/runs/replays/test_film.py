@@ -25,12 +25,12 @@ def episodes(tiny_run: tuple[Path, dict[str, Any]]) -> list[list[Episode]]:
     """Of π′ and of random patches, in two videos."""
     trained = find_trained(tiny_run[0] / "policy_plus")
     lookers = [Looker("plus", trained), Looker("random", trained, random_seed=1)]
-    found = [watch(each, ROWS, decide(each, ROWS), "confidence", 0) for each in lookers]
-    record = found[0][0].record
+    watched = [watch(each, ROWS, decide(each, ROWS), "confidence", 0) for each in lookers]
+    record = watched[0][0].record
     attended = record.attended.copy()
     attended[:2] = [True, False]  # both kinds are in the first video
-    found[0][0] = replace(found[0][0], record=replace(record, attended=attended))
-    return found
+    watched[0][0] = replace(watched[0][0], record=replace(record, attended=attended))
+    return watched
 
 
 def test_a_film_shows_the_pictures_of_both_policies(
@@ -90,7 +90,7 @@ def test_a_strip_has_a_row_per_video_with_boxes_where_it_looked(
         assert texts[-1] == record.label
         for probabilities in episode.class_probabilities:
             name, sure = probabilities.argmax(), f"{100 * probabilities.max():.0f} %"
-            said = classes[name] if name < 9 else "a name that i…"
-            assert f"{said}\n{sure}" in texts
+            shown_name = classes[name] if name < 9 else "a name that i…"
+            assert f"{shown_name}\n{sure}" in texts
     figure.savefig(tmp_path / "strip.png", dpi=50)
     assert (tmp_path / "strip.png").read_bytes()[:4] == b"\x89PNG"

@@ -89,25 +89,25 @@ def test_numbers_are_the_recognizers(
     looked: tuple[Tensor, AFNetRecognizer, AFNetOutput],
     data: Path,
 ) -> None:
-    (out, result), (labels, recognizer, found) = shown, looked
+    (out, result), (labels, recognizer, output) = shown, looked
     names = [f"stage {i}, block {j}" for i in (1, 2) for j in (1, 2)]
     assert json.loads((out / "episodes.json").read_text())["gates"] == [names, names]
     assert [each["name"] for each in result["policies"]] == ["AFNet", "every frame kept"]
-    assert 0 < found.masks.mean() < 1
+    assert 0 < output.masks.mean() < 1
     frames, _ = videos_of(data, None, FRAMES)
     assert [video["row"] for video in result["videos"]] == [*ROWS, 19]
     for video in result["videos"]:
         row = video["row"]
         own, full = video["episodes"]
-        assert own["masks"] == found.masks[row].tolist()
-        assert own["ran"] == found.ran[row].tolist()
-        assert own["attended"] == found.ran[row].any(dim=1).tolist()
+        assert own["masks"] == output.masks[row].tolist()
+        assert own["ran"] == output.ran[row].tolist()
+        assert own["attended"] == output.ran[row].any(dim=1).tolist()
         assert own["positions"] is None
-        p, label = found.logits[row].softmax(dim=-1), int(labels[row])
+        p, label = output.logits[row].softmax(dim=-1), int(labels[row])
         assert own["confidences"][-1] == pytest.approx(float(p[label]), abs=1e-5)
         assert own["certainties"][-1] == pytest.approx(float(p.max()), abs=1e-5)
         assert own["correct"][-1] == (int(p.argmax()) == label)
-        half = found.by_frame[row, :2].mean(dim=0).softmax(dim=-1)
+        half = output.by_frame[row, :2].mean(dim=0).softmax(dim=-1)
         assert own["confidences"][1] == pytest.approx(float(half[label]), abs=1e-5)
         assert own["gmacs"][-1] == pytest.approx(float(recognizer(frames[row : row + 1]).gmacs))
         assert np.diff([0, *own["gmacs"]]).min() > 0
@@ -126,22 +126,22 @@ def test_numbers_are_the_recognizers(
 def test_the_overview_is_of_the_split(
     shown: tuple[Path, dict[str, Any]], looked: tuple[Tensor, AFNetRecognizer, AFNetOutput]
 ) -> None:
-    result, (labels, recognizer, found) = shown[1], looked
+    result, (labels, recognizer, output) = shown[1], looked
     test = slice(19, 28)
     own = result["overview"]["policies"][0]
-    shares = found.masks[test].mean(dim=0)
+    shares = output.masks[test].mean(dim=0)
     assert torch.tensor(own["gates"]).allclose(shares, atol=1e-5)
-    right = found.logits[test].argmax(dim=-1) == labels[test]
+    right = output.logits[test].argmax(dim=-1) == labels[test]
     assert own["accuracy_by_step"][-1] == pytest.approx(float(right.double().mean()))
-    assert own["kept_share"] == pytest.approx(float(found.ran[test].double().mean()))
-    spent = recognizer.cost.of_videos(found.ran[test]).mean()
+    assert own["kept_share"] == pytest.approx(float(output.ran[test].double().mean()))
+    spent = recognizer.cost.of_videos(output.ran[test]).mean()
     assert own["gmacs_by_step"][-1] == pytest.approx(float(spent))
     assert sum(own["gmacs_by_network"].values()) == pytest.approx(float(spent))
     for of_class in own["classes"]:
         assert np.array(of_class["gates"]).shape == (T, GATES)
-    ran = found.ran[test].sum(dim=(1, 2)).tolist()
+    ran = output.ran[test].sum(dim=(1, 2)).tolist()
     assert result["listing"]["policies"][0]["looks"] == ran
-    skipped = (~found.ran[test].any(dim=2)).double().mean(dim=0)
+    skipped = (~output.ran[test].any(dim=2)).double().mean(dim=0)
     assert own["skipped_by_step"] == pytest.approx(skipped.tolist())
 
 
@@ -160,11 +160,11 @@ def test_the_page(browser: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
         assert browser.texts("#timeline .of") == shares
         assert f"{100 * np.mean(masks):.0f} % kept, over all" in browser.texts("figcaption")[0]
         ran = [sum(frame) for frame in video["episodes"][0]["ran"]]
-        said = browser.run(
+        captions = browser.run(
             "return [...document.querySelectorAll('#row button')].map((e) => "
             "e.querySelectorAll('small')[1].textContent)"
         )
-        assert said == [f"{n} of {GATES}" for n in ran]
+        assert captions == [f"{n} of {GATES}" for n in ran]
         facts = '#facts [data-policy="1"]'
         terms = dict(zip(browser.texts(f"{facts} dt"), browser.texts(f"{facts} dd"), strict=True))
         assert terms["blocks that keep it"] == f"{ran[0]} of {GATES}"
@@ -208,9 +208,9 @@ def test_the_overview_page(
     assert len(browser.run(CELLS, "#classes .gate")) == len(own["classes"]) * T * GATES
     table = browser.texts("#table tbody td")
     assert f"{100 * own['kept_share']:.1f} %" in table[table.index("focal branches run") + 1]
-    said = browser.run("return document.querySelector('main').innerText")
+    page_text = browser.run("return document.querySelector('main').innerText")
     for wrong in ("patches", "path ", "Where it looks", "of the looks", "Undecidedness"):
-        assert wrong not in said, wrong
+        assert wrong not in page_text, wrong
     assert browser.run("return document.querySelectorAll('img[src=x]').length") == 0
     browser.check(TEXTS)
 
@@ -223,14 +223,14 @@ def test_soft_gates_are_shown_as_weights(data: Path, tmp_path: Path, browser: Br
     run_fit(*map(str, ("afnet", soft, "--videos", data, *how, *gates, "--keep-score", 1.5)))
     recognizer = read_recognizer(soft)
     assert isinstance(recognizer, AFNetRecognizer)
-    asked: dict[str, Any] = {"videos": (20,), "select": ("skipped",), "mp4": False}
-    result = replay(ReplayConfig(out, soft, **asked))
+    options: dict[str, Any] = {"videos": (20,), "select": ("skipped",), "mp4": False}
+    result = replay(ReplayConfig(out, soft, **options))
     assert result["notes"] == ["AFNet weights frames, and skips none"]
     assert result["absent"].endswith("the frame after contributes through the shift")
     frames, _ = videos_of(data, None, FRAMES)
-    found, (episode, _) = recognizer.look(frames[20:21]), result["videos"][0]["episodes"]
-    assert torch.tensor(episode["masks"]).allclose(found.masks[0], atol=1e-4)
-    assert torch.tensor(episode["positions"]).allclose(found.positions[0], atol=1e-4)
+    output, (episode, _) = recognizer.look(frames[20:21]), result["videos"][0]["episodes"]
+    assert torch.tensor(episode["masks"]).allclose(output.masks[0], atol=1e-4)
+    assert torch.tensor(episode["positions"]).allclose(output.positions[0], atol=1e-4)
     assert 0.3 < np.mean(episode["masks"]) < 0.9
     assert all(map(all, episode["ran"]))
     browser.open(out / "index.html")

@@ -31,10 +31,10 @@ def options() -> NDArray[np.int64]:
 @pytest.fixture
 def attended() -> NDArray[np.bool_]:
     """Some frames are skipped, all of one video, and all but one of another."""
-    found = np.random.default_rng(1).random((40, 5)) < 0.6
-    found[3] = False
-    found[4] = [False, False, True, False, False]
-    return found
+    mask = np.random.default_rng(1).random((40, 5)) < 0.6
+    mask[3] = False
+    mask[4] = [False, False, True, False, False]
+    return mask
 
 
 def test_heat_counts_looks(options: NDArray[np.int64], attended: NDArray[np.bool_]) -> None:
@@ -71,8 +71,8 @@ def test_a_path_goes_from_look_to_look_of_a_video(
 
 def test_the_path_of_random_looking_is_what_many_draws_give() -> None:
     drawn = np.random.default_rng(2).integers(K, size=(20_000, 6))
-    found = path_px(GRID.boxes_px[drawn], np.ones(drawn.shape, dtype=bool))
-    assert random_path_px(GRID.boxes_px) == pytest.approx(found, rel=0.01)
+    mean_path_px = path_px(GRID.boxes_px[drawn], np.ones(drawn.shape, dtype=bool))
+    assert random_path_px(GRID.boxes_px) == pytest.approx(mean_path_px, rel=0.01)
     # Two by two boxes: a quarter of the pairs stays, a half moves by 24 px, a quarter aslant.
     four = PatchGrid(32, 8, 2).boxes_px
     assert random_path_px(four) == pytest.approx(0.5 * 24 + 0.25 * 24 * math.sqrt(2))
@@ -108,14 +108,14 @@ def test_coverage_is_that_of_tiny_points(
         for left, top, right, bottom in boxes_px[attended]
     ]
     expected = np.mean(inside, axis=0).reshape(n, per_side, n, per_side).mean(axis=(1, 3))
-    found = coverage(boxes_px, attended, 50, n)
-    np.testing.assert_allclose(found, expected, atol=0.01)
-    assert found.mean() == pytest.approx(17**2 / 50**2), "all of every box is somewhere"
+    covered = coverage(boxes_px, attended, 50, n)
+    np.testing.assert_allclose(covered, expected, atol=0.01)
+    assert covered.mean() == pytest.approx(17**2 / 50**2), "all of every box is somewhere"
     assert not coverage(boxes_px, np.zeros_like(attended), 50, n).any()
 
 
 def test_the_path_of_boxes_put_at_random_is_what_many_draws_give() -> None:
     corner = np.random.default_rng(4).uniform(0, 36, size=(20_000, 6, 2))
     drawn = np.concatenate([corner, corner + 28], axis=-1)
-    found = path_px(drawn, np.ones(drawn.shape[:2], dtype=bool))
-    assert random_box_path_px(36) == pytest.approx(found, rel=0.01)
+    mean_path_px = path_px(drawn, np.ones(drawn.shape[:2], dtype=bool))
+    assert random_box_path_px(36) == pytest.approx(mean_path_px, rel=0.01)

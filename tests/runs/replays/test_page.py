@@ -58,8 +58,8 @@ def test_it_shows_the_numbers_of_the_frame(
             left, top, right, bottom = episode["boxes_px"][t]
             size = [left, top, right - left, bottom - top]
             assert drawn == ([size] if episode["attended"][t] else [])
-            said = page.texts(f"{side} .said")
-            assert said == ([] if episode["attended"][t] else ["skipped"])
+            captions = page.texts(f"{side} .said")
+            assert captions == ([] if episode["attended"][t] else ["skipped"])
         page.press(Keys.ARROW_RIGHT)
     page.check(TEXTS)
 
@@ -192,8 +192,8 @@ def test_what_is_drawn_is_also_said(page: Browser, shown: tuple[Path, dict[str, 
     video = shown[1]["videos"][0]
     names = [policy["name"] for policy in shown[1]["policies"]]
     ends = ["right" if each["correct"][-1] else "wrong" for each in video["episodes"]]
-    said = f"({names[0]}: {ends[0]}, {names[1]}: {ends[1]})"
-    assert said in page.texts('[data-video="0"]')[0]
+    verdicts = f"({names[0]}: {ends[0]}, {names[1]}: {ends[1]})"
+    assert verdicts in page.texts('[data-video="0"]')[0]
     label = page.run("return document.querySelector('#curve svg').getAttribute('aria-label')")
     sure = video["episodes"][1]["confidences"]
     figures = dict(
@@ -211,8 +211,8 @@ def test_what_is_drawn_is_also_said(page: Browser, shown: tuple[Path, dict[str, 
 
 
 def test_axes_have_at_least_three_ticks(page: Browser) -> None:
-    found = page.run("return ticks(-0.0055, 0.0035).values")
-    assert found == pytest.approx([-0.004, -0.002, 0, 0.002])
+    ticks = page.run("return ticks(-0.0055, 0.0035).values")
+    assert ticks == pytest.approx([-0.004, -0.002, 0, 0.002])
     script = """
     const counts = [];
     for (let low = -3; low < 3; low += 0.37) for (let wide = 1e-4; wide < 50; wide *= 1.13) {
@@ -229,12 +229,12 @@ def test_skipped_frames_are_dimmed(page: Browser, shown: tuple[Path, dict[str, A
     for video in shown[1]["videos"]:
         page.press("1")
         attended = video["episodes"][0]["attended"]
-        found = page.run(
+        is_dimmed = page.run(
             "return [...document.querySelectorAll('#row image')]"
             ".map((e) => Number(e.getAttribute('opacity')) < 0.5)"
         )
-        assert found == [not look for look in attended]
-        dimmed += sum(found)
+        assert is_dimmed == [not look for look in attended]
+        dimmed += sum(is_dimmed)
         page.press("n")
     assert dimmed > 0
 

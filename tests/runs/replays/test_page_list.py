@@ -16,8 +16,8 @@ def entry(row: int, label: str, right: tuple[bool, bool], sure: tuple[float, flo
         for ok, p in zip(right, sure, strict=True)
     ]
     text = "\n".join([str(row), f"clip{row}.mp4", label, *(end["prediction"] for end in ends)])
-    found = {"row": row, "name": f"clip{row}.mp4", "label": label, "ends": ends, "text": text}
-    return found | ({"shown": (7 - row) // 2} if row % 2 else {})
+    facts = {"row": row, "name": f"clip{row}.mp4", "label": label, "ends": ends, "text": text}
+    return facts | ({"shown": (7 - row) // 2} if row % 2 else {})
 
 
 def test_videos_are_searched_filtered_and_sorted(page: Browser) -> None:

@@ -91,8 +91,10 @@ def test_overview(browser: Browser, shown: tuple[Path, dict[str, Any]]) -> None:
             expected[true][predicted] = count
         assert counts == expected
         wrong = [count for true, predicted, count in each["confusion"] if true != predicted]
-        told = [int(text.split(": ")[1].split(" of ")[0]) for text in browser.texts("#mistakes li")]
-        assert told == sorted(wrong, reverse=True)[:12]
+        listed_counts = [
+            int(text.split(": ")[1].split(" of ")[0]) for text in browser.texts("#mistakes li")
+        ]
+        assert listed_counts == sorted(wrong, reverse=True)[:12]
     browser.check(TEXTS)
     browser.click('a[href="index.html"]')
     assert browser.texts("#where")
@@ -129,14 +131,14 @@ def test_heat_maps_cover_what_patches_cover(
         assert scale == f"0 %{100 * highest:.0f} %"
         image = browser.run(f"return {figure}.querySelector('image').getAttribute('href')")
         data = base64.b64decode(image.removeprefix("data:image/jpeg;base64,"))
-        found = np.asarray(Image.open(io.BytesIO(data)), dtype=np.float64)
+        mean_frame = np.asarray(Image.open(io.BytesIO(data)), dtype=np.float64)
         page = json.loads(re.findall(DATA, (shown[0] / "index.html").read_text())[0])
         frames = [uri for video in page["videos"] for uri in video["frames"]]
         every = [
             np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))), dtype=float)
             for uri in frames
         ]
-        assert np.abs(found - np.mean(every, axis=0)).mean() < 3, "but for what JPEG loses"
+        assert np.abs(mean_frame - np.mean(every, axis=0)).mean() < 3, "but for what JPEG loses"
 
 
 def test_many_classes_are_a_picture(browser: Browser, shown: tuple[Path, dict[str, Any]]) -> None:

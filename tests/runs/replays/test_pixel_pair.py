@@ -43,8 +43,8 @@ def shown(
 ) -> tuple[Path, dict[str, Any]]:
     """A run beside random boxes in its networks: a stranger, and two test videos."""
     out = tmp_path_factory.mktemp("replay") / "pages"
-    asked = {"videos": (stranger, 20), "select": ("regret",), "more": 1, "seed": SEED}
-    return out, replay(ReplayConfig(out, end_to_end_run[0], **asked))  # type: ignore[arg-type]
+    options = {"videos": (stranger, 20), "select": ("regret",), "more": 1, "seed": SEED}
+    return out, replay(ReplayConfig(out, end_to_end_run[0], **options))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,8 @@ def recognized(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with open_browser() as found:
-        yield found
+    with open_browser() as opened:
+        yield opened
 
 
 def test_numbers_are_the_recognizers(
@@ -82,9 +82,9 @@ def test_numbers_are_the_recognizers(
         at = int(np.flatnonzero(table["index"] == video["row"])[0])
         label = int(table["label"][at])
         assert (video["labels"], video["frame_indices"]) == ([label], READ)
-        for episode, found in zip(video["episodes"], both, strict=True):
-            p = found.logits[at].softmax(dim=-1)
-            np.testing.assert_allclose(episode["boxes_px"], found.boxes_px[at], atol=6e-4)
+        for episode, recognition in zip(video["episodes"], both, strict=True):
+            p = recognition.logits[at].softmax(dim=-1)
+            np.testing.assert_allclose(episode["boxes_px"], recognition.boxes_px[at], atol=6e-4)
             width = [right - left for left, _, right, _ in episode["boxes_px"]]
             assert width == pytest.approx([P] * T, abs=2e-3)
             assert episode["attended"] == [True] * T
@@ -93,7 +93,7 @@ def test_numbers_are_the_recognizers(
             best = p.argmax(dim=-1)
             assert episode["predictions"] == [result["classes"][int(each)] for each in best]
             assert episode["correct"] == (best == label).tolist()
-            assert episode["gmacs"] == pytest.approx(found.gmacs[at].tolist())
+            assert episode["gmacs"] == pytest.approx(recognition.gmacs[at].tolist())
             assert {key: episode[key] for key in OF_OPTIONS} == dict.fromkeys(OF_OPTIONS)
     absent = ("cache", "grid", "boxes_px", "reward")
     assert {key: result[key] for key in absent} == dict.fromkeys(absent)
@@ -110,14 +110,14 @@ def test_the_list_and_the_overview_are_of_the_split(
     assert listing["rows"] == table["index"][:-1].tolist()
     assert result["overview"]["n_videos"] == 9
     of_policies = zip(result["overview"]["policies"], listing["policies"], both, strict=True)
-    for i, (each, ends, found) in enumerate(of_policies):
-        right = found.logits[:-1].argmax(dim=-1) == labels[:, None]
+    for i, (each, ends, recognition) in enumerate(of_policies):
+        right = recognition.logits[:-1].argmax(dim=-1) == labels[:, None]
         assert each["accuracy_by_step"] == pytest.approx(right.double().mean(dim=0).tolist())
-        assert ends["predictions"] == found.logits[:-1, -1].argmax(dim=-1).tolist()
-        assert each["gmacs_by_step"][-1] == pytest.approx(float(found.gmacs[0, -1]))
+        assert ends["predictions"] == recognition.logits[:-1, -1].argmax(dim=-1).tolist()
+        assert each["gmacs_by_step"][-1] == pytest.approx(float(recognition.gmacs[0, -1]))
         assert sum(each["gmacs_by_network"].values()) == pytest.approx(each["gmacs_by_step"][-1])
         assert (each["gmacs_by_network"]["policy_gmacs"] > 0) == (i == 0)
-        corners = found.boxes_px[:-1, :, :2].double()
+        corners = recognition.boxes_px[:-1, :, :2].double()
         moves = (corners[:, 1:] - corners[:, :-1]).norm(dim=-1)
         assert each["path_px"] == pytest.approx(float(moves.mean()), abs=2e-3)
         nothing = ("heat", "entropy_bits_by_step", "used_bits_by_step")
@@ -219,9 +219,9 @@ def _check_hidden(browser: Browser) -> None:
     parts = browser.run(visible, '[data-of="options"]')
     assert len(parts) >= 2
     assert not any(parts)
-    said = "there are no probabilities of options, no alternatives, no regrets and no rewards"
+    reason = "there are no probabilities of options, no alternatives, no regrets and no rewards"
     (sentence,) = browser.texts("[data-absent]")
-    assert said in sentence
+    assert reason in sentence
     assert browser.run(visible, "[data-absent]") == [True]
 
 

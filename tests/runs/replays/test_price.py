@@ -30,16 +30,16 @@ def test_a_look_costs_what_it_did_in_training(run: Path, tmp_path: Path) -> None
     area, local_gmacs = cache.places.side_px**2, cache.local_gmacs
     rows, policy = np.array([99, 90]), read_policy(run / "policy_plus")
     per_px2 = "per pixel of the patch (λ)"
-    for penalty, price, said in (
+    for penalty, price, price_text in (
         ({"per_px2": 2e-5}, 2e-5 * area, f"2e-05 {per_px2}, as in its training"),
         ({"per_gmac": 3.0}, 3 * local_gmacs, "3 per GMAC of f_L, as in its training"),
         (None, 1e-6 * area, f"1e-06 {per_px2}, the default; its bundle has none"),
     ):
-        bundle = tmp_path / said[:4]
+        bundle = tmp_path / price_text[:4]
         write_policy(bundle, policy, cache, penalty=penalty)
         assert read_penalty(bundle) == penalty
         looker = Looker.find(bundle, run / "cache", run / "classifier")
-        assert str(looker.price) == said
+        assert str(looker.price) == price_text
         for episode in watch(looker, rows, decide(looker, rows), "confidence", 0):
             facts = episode.facts(cache.classes, [0])
             k = len(facts["alternatives"][0]) - 1

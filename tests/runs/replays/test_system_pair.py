@@ -131,9 +131,9 @@ def test_the_pages_say_that_they_come_near(
     out, result = shown
     for page in ("index.html", "overview.html"):
         browser.open(out / page)
-        (said,) = browser.texts("#about")
-        assert f"{result['approximate']}." in said
-        assert "are approximate: the features of a box were interpolated" in said
+        (about,) = browser.texts("#about")
+        assert f"{result['approximate']}." in about
+        assert "are approximate: the features of a box were interpolated" in about
         assert "may be at any place of the frame" in browser.texts("[data-absent]")[0]
 
 

@@ -83,12 +83,14 @@ def test_any_of_several_labels_is_right(run: Path, tmp_path: Path) -> None:
     result = replay(replace(config, videos=(row, 98), mp4=False))
     assert result["several_labels"]
     several, other = result["videos"]
-    found = several["episodes"][0]
+    episode = several["episodes"][0]
     expected = p[:, [first, second]].mean(dim=1).tolist()
-    assert found["confidences"] == pytest.approx(expected, abs=1e-5)
-    played = [tried[k] for tried, k in zip(found["alternatives"], found["options"], strict=True)]
+    assert episode["confidences"] == pytest.approx(expected, abs=1e-5)
+    played = [
+        tried[k] for tried, k in zip(episode["alternatives"], episode["options"], strict=True)
+    ]
     assert played == pytest.approx(expected, abs=1e-5)
-    assert found["correct"] == [best in (first, second) for best in p.argmax(dim=1).tolist()]
+    assert episode["correct"] == [best in (first, second) for best in p.argmax(dim=1).tolist()]
     usual = replay(ReplayConfig(tmp_path / "one", run / "policy", videos=(row, 98), mp4=False))
     assert not usual["several_labels"]
     assert usual["videos"][1]["episodes"][0] == other["episodes"][0]

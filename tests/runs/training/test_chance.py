@@ -36,10 +36,10 @@ def wilson(share: float, n: int) -> float:
 @pytest.mark.parametrize("n", [40, 400])
 def test_it_is_told_just_where_the_interval_reaches_chance(n: int) -> None:
     labels = torch.arange(n) % 4  # chance is a quarter
-    told = [chance_note("stage I", right / n, labels) is not None for right in range(n + 1)]
-    assert told == [wilson(right / n, n) <= 0.25 for right in range(n + 1)]
-    assert told[0]
-    assert not told[-1]
+    noted = [chance_note("stage I", right / n, labels) is not None for right in range(n + 1)]
+    assert noted == [wilson(right / n, n) <= 0.25 for right in range(n + 1)]
+    assert noted[0]
+    assert not noted[-1]
 
 
 def test_what_is_told() -> None:
@@ -66,8 +66,8 @@ def test_at_the_end_of_a_training(tells: bool, capsys: pytest.CaptureFixture[str
     labels = torch.arange(60) % 3
 
     def load(_: int, rows: Tensor) -> tuple[Tensor, ...]:
-        said = torch.nn.functional.one_hot(labels[rows] * (not tells), 3).float()
-        glance = said[:, None].repeat(1, 2, 1)  # (B, T, G)
+        one_hot = torch.nn.functional.one_hot(labels[rows] * (not tells), 3).float()
+        glance = one_hot[:, None].repeat(1, 2, 1)  # (B, T, G)
         return glance, torch.zeros(len(rows), 2, 2), labels[rows]
 
     torch.manual_seed(0)
@@ -78,8 +78,8 @@ def test_at_the_end_of_a_training(tells: bool, capsys: pytest.CaptureFixture[str
         both = samples, TensorSamples(60, load, known)
         kept = Training(stage, both, settings, [0], "stage X", lambda *_: None).run()
         assert kept.val_accuracy == (pytest.approx(1 / 3) if tells else 1.0)
-        said = capsys.readouterr()
-        assert said.out == ""
-        told = "focusgym: stage X: 33.3 % right on 60 validation videos" in said.err
-        assert told == (tells and known is not None)
-        assert ("focusgym:" in said.err) == told
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        noted = "focusgym: stage X: 33.3 % right on 60 validation videos" in captured.err
+        assert noted == (tells and known is not None)
+        assert ("focusgym:" in captured.err) == noted

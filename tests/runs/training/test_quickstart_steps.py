@@ -97,8 +97,8 @@ def test_encoders_are_the_same_in_processes_of_their_own(
 
     make_encoders(tmp_path / "encoders", tiny, videos, 10, 0, elsewhere)
     for name, kind in (("glance", "encoder"), ("local", "encoder"), ("classifier", "classifier")):
-        found = weights(tmp_path / "encoders" / name, kind)
-        assert torch.equal(found, weights(out / "encoders" / name, kind)), name
+        made_weights = weights(tmp_path / "encoders" / name, kind)
+        assert torch.equal(made_weights, weights(out / "encoders" / name, kind)), name
 
 
 Seen = dict[tuple[str, int], tuple[torch.Tensor, ...]]

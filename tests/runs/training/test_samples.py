@@ -84,20 +84,20 @@ def test_random_patches(cache: FeatureCache) -> None:
     for rate in (0.0, 0.4):
         samples = random_samples(cache, "train", rate, [5, 1])
         assert samples.n == 6
-        found = []
+        options_by_epoch = []
         for epoch in (0, 1):
             options = chosen(samples, cache, "train", epoch)
             for row in range(6):
                 drawn = generator(Purpose.SAMPLE_DRAWS, 5, 1, epoch, row).random((T, 2))
                 expected = [K if skip < rate else int(K * where) for where, skip in drawn]
                 assert options[row].tolist() == expected
-            found.append(options)
+            options_by_epoch.append(options)
             batch = samples.load(epoch, torch.tensor([4, 0]))
             for i, row in enumerate((4, 0)):
                 alone = samples.load(epoch, torch.tensor([row]))
                 assert all(torch.equal(a[i], b[0]) for a, b in zip(batch, alone, strict=True))
-        assert not torch.equal(*found)
-        assert bool((found[0] == K).any()) == (rate > 0)
+        assert not torch.equal(*options_by_epoch)
+        assert bool((options_by_epoch[0] == K).any()) == (rate > 0)
 
 
 @pytest.mark.parametrize("sample", [False, True])
@@ -111,8 +111,8 @@ def test_a_policys_patches(threshold: float | None, sample: bool, cache: Feature
             policy.keep.actor.bias -= policy.keep(maps).logit().median()
         p = policy(maps).double().softmax(-1).numpy()
         keep = policy.keep(maps).numpy() if policy.keep else np.ones(maps.shape[:2])
-    found: dict[int, list[Tensor]] = {0: [], 1: []}
-    for split, epoch in itertools.product(("train", "val"), found):
+    options_by_epoch: dict[int, list[Tensor]] = {0: [], 1: []}
+    for split, epoch in itertools.product(("train", "val"), options_by_epoch):
         samples = policy_samples(cache, split, policy, 0.3, [5, 2], sample=sample)
         options = chosen(samples, cache, split, epoch)
         for row, video in enumerate(cache.split(split)):
@@ -126,8 +126,8 @@ def test_a_policys_patches(threshold: float | None, sample: bool, cache: Feature
                 if threshold is None:  # no π′: skipped at random
                     looks = whether >= 0.3
                 assert options[row, t] == (option if looks else K)
-        found[epoch].append(options)
-    first, second = (torch.cat(each) for each in found.values())
+        options_by_epoch[epoch].append(options)
+    first, second = (torch.cat(each) for each in options_by_epoch.values())
     assert bool((first == K).any())
     assert len(first.unique()) > 2
     assert torch.equal(first, second) == (not sample and threshold is not None)

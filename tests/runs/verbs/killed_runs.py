@@ -33,8 +33,8 @@ def main(root: Path) -> None:
     """Kill each run at all moments; print what its folder held then."""
     report: dict[str, list[list[str]]] = {}
     for name in RUNS:
-        whole, killed = root / "whole" / name, root / "killed" / name
-        assert in_a_child(partial(run, root, whole)) == 0
+        uninterrupted, killed = root / "whole" / name, root / "killed" / name
+        assert in_a_child(partial(run, root, uninterrupted)) == 0
         report[name] = []
         for moment in KILLS[name]:
             ended = in_a_child(partial(run, root, killed, moment))
@@ -42,9 +42,11 @@ def main(root: Path) -> None:
             report[name].append(sorted(each.name for each in killed.glob("*")))
         assert in_a_child(partial(run, root, killed)) == 0
         for file in SAME:
-            assert (whole / file).read_bytes() == (killed / file).read_bytes(), (name, file)
-        assert train.learning_curve(whole).equals(train.learning_curve(killed)), name
-        assert {each.name for each in whole.glob("*")} == {each.name for each in killed.glob("*")}
+            assert (uninterrupted / file).read_bytes() == (killed / file).read_bytes(), (name, file)
+        assert train.learning_curve(uninterrupted).equals(train.learning_curve(killed)), name
+        assert {each.name for each in uninterrupted.glob("*")} == {
+            each.name for each in killed.glob("*")
+        }
     print(json.dumps(report))
 
 

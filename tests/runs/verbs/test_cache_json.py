@@ -16,14 +16,14 @@ def test_json_is_what_the_cache_says(
 ) -> None:
     """From the plan to a damaged cache: one object each, with the figures of the files."""
     out = tmp_path / "c"
-    given = (*lists(data, "txt"), *SMALL)
-    planned = told(capsys, "plan", out, *given, "--sample", "2")
+    arguments = (*lists(data, "txt"), *SMALL)
+    planned = told(capsys, "plan", out, *arguments, "--sample", "2")
     assert planned["rows"] == {"train": 20, "val": 4, "test": 4}
     assert (planned["cache"], planned["n_classes"], planned["device"]) == (str(out), 2, "cpu")
     assert planned["problems"] == []
     assert list(planned["option_gmacs"]) == ["p28_7x7"]
     assert planned["hours"] == pytest.approx(28 * planned["seconds_per_row"] / 3600)
-    built = told(capsys, "build", out, *given)
+    built = told(capsys, "build", out, *arguments)
     cache = FeatureCache.open(out)
     arrays = [(name, out / f"{name}.npy") for name in planned["array_bytes"]]
     for name, path in arrays:
@@ -52,9 +52,9 @@ def test_json_is_what_the_cache_says(
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    found = told(capsys, "verify", out, "--sample", "0", status=1)
-    assert found["problems"] == verify_cache(out, sample=0)
-    assert len(found["problems"]) == 1
+    report = told(capsys, "verify", out, "--sample", "0", status=1)
+    assert report["problems"] == verify_cache(out, sample=0)
+    assert len(report["problems"]) == 1
     capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
         main(["cache", "info", str(data), "--json"])
@@ -71,14 +71,14 @@ def test_json_of_shards_and_of_problems(
     (data / lines[2].split()[0]).unlink()
     more = [*lines, *(f"nowhere/{i}.mp4 6 0" for i in range(59))]
     (data / "train.txt").write_text("\n".join(more))
-    given = (*lists(data, "txt"), *SMALL)
-    planned = told(capsys, "plan", tmp_path / "m", *given, "--sample", "1", status=1)
+    arguments = (*lists(data, "txt"), *SMALL)
+    planned = told(capsys, "plan", tmp_path / "m", *arguments, "--sample", "1", status=1)
     assert len(planned["problems"]) == 60
     assert "nowhere/58.mp4" in planned["problems"][-1]
     (data / "train.txt").write_text("\n".join(lines))
     parts = [tmp_path / f"part{i}" for i in (1, 2)]
     for i, part in enumerate(parts, 1):
-        built = told(capsys, "build", part, *given, "--skip-missing", "--shard", f"{i}/2")
+        built = told(capsys, "build", part, *arguments, "--skip-missing", "--shard", f"{i}/2")
         assert sum(built["rows"].values()) == 14
     merged = told(capsys, "merge", *parts, "--out", tmp_path / "merged")
     cache = FeatureCache.open(tmp_path / "merged")

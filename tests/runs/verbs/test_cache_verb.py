@@ -18,7 +18,7 @@ def test_plan_build_verify_info(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "c"
-    given = (
+    arguments = (
         out,
         *lists(data, "txt"),
         *SMALL,
@@ -27,22 +27,22 @@ def test_plan_build_verify_info(
         "--views",
         "2",
     )
-    said = run(capsys, "plan", *given)
-    assert "rows 48 (train 40, val 4, test 4), 2 classes" in said
-    assert "local_vectors_p40_3x3" in said
-    assert "weights of all encoders 0.000 GB" in said
-    assert "problem" not in said
+    printed = run(capsys, "plan", *arguments)
+    assert "rows 48 (train 40, val 4, test 4), 2 classes" in printed
+    assert "local_vectors_p40_3x3" in printed
+    assert "weights of all encoders 0.000 GB" in printed
+    assert "problem" not in printed
     assert not out.exists()
-    assert "is complete" in run(capsys, "build", *given, "--flip", "False", "--seed", "3")
+    assert "is complete" in run(capsys, "build", *arguments, "--flip", "False", "--seed", "3")
     cache = FeatureCache.open(out, "p40_3x3")
     assert (cache.n_videos, cache.steps, cache.n_options) == (48, 2, 9)
     assert not any(cache.view(row).flipped for row in range(48))
     assert cache.manifest["depends_on"]["augment"] == {"views": 2, "flip": False, "seed": 3}
     assert "all checksums right" in run(capsys, "verify", out, "--sample", "3")
-    said = run(capsys, "info", out)
-    assert "group p40_3x3 K = 9 read at 40 px by small_local, L = 64, " in said
-    assert f"fingerprint {cache.fingerprint} glance_maps" in said
-    assert "views 2, flip False, seed 3" in said
+    printed = run(capsys, "info", out)
+    assert "group p40_3x3 K = 9 read at 40 px by small_local, L = 64, " in printed
+    assert f"fingerprint {cache.fingerprint} glance_maps" in printed
+    assert "views 2, flip False, seed 3" in printed
     path = out / "glance_maps.npy"
     data_bytes = bytearray(path.read_bytes())
     data_bytes[-1] ^= 1
@@ -55,37 +55,37 @@ def test_segments_of_several_frames(
 ) -> None:
     encoder = Encoder(EncoderConfig("small_local"))
     out, several = tmp_path / "c", ("--segment-frames", "3", "--glance-frames", "1")
-    given = (out, *lists(data, "txt"), *SMALL, *several)
-    price = told(capsys, "plan", *given)["option_gmacs"]["p28_7x7"]
-    run(capsys, "build", *given)
+    arguments = (out, *lists(data, "txt"), *SMALL, *several)
+    price = told(capsys, "plan", *arguments)["option_gmacs"]["p28_7x7"]
+    run(capsys, "build", *arguments)
     cache = FeatureCache.open(out)
     assert cache.group.gmacs == price == pytest.approx(3 * encoder_gmacs(encoder, 28))
     assert cache.frame_indices(np.array([0])).tolist() == [[[0, 1, 2], [3, 4, 5]]]
     assert cache.glance_frame_indices(np.array([0])).tolist() == [[[1], [4]]]
-    said = run(capsys, "info", out)
-    assert "frames 2 segments of 3 frames, the glance reads 1 of them, each of 64 px" in said
+    printed = run(capsys, "info", out)
+    assert "frames 2 segments of 3 frames, the glance reads 1 of them, each of 64 px" in printed
     assert "all checksums right" in run(capsys, "verify", out, "--sample", "2")
     for extra, message in (
         (("--segment-frames", "0"), "segment_frames must be at least 1; got 0"),
         (("--glance-frames", "4"), "glance_frames must be in 1..3, the frames of a segment; got 4"),
     ):
-        assert message in run(capsys, "plan", *given, *extra, status=2)
+        assert message in run(capsys, "plan", *arguments, *extra, status=2)
 
 
 def test_shards_of_a_csv_are_merged(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = (*lists(data, "csv"), "--format", "csv", *SMALL)
+    arguments = (*lists(data, "csv"), "--format", "csv", *SMALL)
     parts = [tmp_path / f"part{i}" for i in (1, 2)]
     for i, part in enumerate(parts, 1):
-        run(capsys, "build", part, *given, "--shard", f"{i}/2")
+        run(capsys, "build", part, *arguments, "--shard", f"{i}/2")
     run(capsys, "merge", *parts, "--out", tmp_path / "merged")
-    run(capsys, "build", tmp_path / "whole", *given)
+    run(capsys, "build", tmp_path / "whole", *arguments)
     for path in (tmp_path / "whole").rglob("*.*"):
         other = tmp_path / "merged" / path.relative_to(tmp_path / "whole")
         assert other.read_bytes() == path.read_bytes()
-    said = run(capsys, "build", tmp_path / "x", *given, "--shard", "1of2", status=2)
-    assert "--shard must be i/n, such as 2/4; got '1of2'" in said
+    message = run(capsys, "build", tmp_path / "x", *arguments, "--shard", "1of2", status=2)
+    assert "--shard must be i/n, such as 2/4; got '1of2'" in message
 
 
 def test_problems_are_told_before_and_skipped_when_asked(
@@ -94,15 +94,15 @@ def test_problems_are_told_before_and_skipped_when_asked(
     lines = (data / "train.txt").read_text().splitlines()
     (data / lines[0].split()[0]).unlink()
     (data / lines[3].split()[0]).write_text("text")
-    given = (tmp_path / "c", *lists(data, "txt"), *SMALL)
-    said = run(capsys, "plan", *given, status=1)
-    assert "no such video" in said
-    assert "cannot be decoded" in said
-    assert "2 problem(s)" in said
-    said = run(capsys, "build", *given, status=2)
-    assert "train.txt:1: no such video" in said
+    arguments = (tmp_path / "c", *lists(data, "txt"), *SMALL)
+    printed = run(capsys, "plan", *arguments, status=1)
+    assert "no such video" in printed
+    assert "cannot be decoded" in printed
+    assert "2 problem(s)" in printed
+    printed = run(capsys, "build", *arguments, status=2)
+    assert "train.txt:1: no such video" in printed
     assert not list(tmp_path.glob("c*")), "nothing was begun"
-    assert "is complete" in run(capsys, "build", *given, "--skip-missing")
+    assert "is complete" in run(capsys, "build", *arguments, "--skip-missing")
     cache = FeatureCache.open(tmp_path / "c")
     assert len(cache.split("skipped")) == len(cache.manifest["skipped"]) == 2
 
@@ -110,7 +110,7 @@ def test_problems_are_told_before_and_skipped_when_asked(
 def test_what_cannot_be_is_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = (tmp_path / "c", "--videos", data, *SMALL)
+    arguments = (tmp_path / "c", "--videos", data, *SMALL)
     for extra, message in (
         (("--views", "-1"), "--views must be an integer of at least 0; got -1"),
         (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
@@ -119,9 +119,9 @@ def test_what_cannot_be_is_one_line(
         (("--short-videos", "loop"), "invalid choice"),
         (("--images", "%05d.jpg"), "--classes and --images go with lists: give --train"),
     ):
-        said = run(capsys, "build", *given, *extra, status=2)
-        assert message in said, said
-    given = (tmp_path / "c", "--videos", data, *FRAMES)
+        printed = run(capsys, "build", *arguments, *extra, status=2)
+        assert message in printed, printed
+    arguments = (tmp_path / "c", "--videos", data, *FRAMES)
     usual = ("--glance", "small_glance", "--weights", "small_glance=random")
     folder = tmp_path / "nowhere" / "encoder"
     small = ("--group", "patches:small_local:28")
@@ -145,12 +145,14 @@ def test_what_cannot_be_is_one_line(
         (("--glance", "vgg", "--weights", "vgg=random", *small), "unknown encoder 'vgg'"),
         (("--glance", folder, "--glance-px", "12", *small), "--glance-px: the bundle"),
     ):
-        said = run(capsys, "build", *given, *extra, status=2)
-        assert message in said, said
+        printed = run(capsys, "build", *arguments, *extra, status=2)
+        assert message in printed, printed
     before = sorted(data.rglob("*"))
-    said = run(capsys, "build", data, "--videos", data, *SMALL, status=2)
-    assert f"{data} exists and is no feature cache: nothing was touched; give the name of a" in said
-    assert "remove" not in said
+    printed = run(capsys, "build", data, "--videos", data, *SMALL, status=2)
+    assert (
+        f"{data} exists and is no feature cache: nothing was touched; give the name of a" in printed
+    )
+    assert "remove" not in printed
     assert sorted(data.rglob("*")) == before
     assert "required" in run(capsys, "build", tmp_path / "c", status=2).lower()
     assert "is not a complete feature cache" in run(capsys, "info", data, status=2)
@@ -188,8 +190,8 @@ def test_the_format_of_gestures_does_not_flip(
 ) -> None:
     depends_on = {}
     for format in ("kinetics", "something"):
-        given = (*lists(data, "txt"), "--format", format, *SMALL, "--views", "1")
-        run(capsys, "build", tmp_path / format, *given)
+        arguments = (*lists(data, "txt"), "--format", format, *SMALL, "--views", "1")
+        run(capsys, "build", tmp_path / format, *arguments)
         depends_on[format] = FeatureCache.open(tmp_path / format).manifest["depends_on"]
     for format, flip, short in (
         ("kinetics", True, "repeat_last"),
@@ -204,12 +206,12 @@ def test_a_shard_may_hold_nothing_but_missing_videos(
 ) -> None:
     for line in (data / "train.txt").read_text().splitlines()[:14]:
         (data / line.split()[0]).unlink()
-    given = (*lists(data, "txt"), *SMALL, "--skip-missing")
-    said = run(capsys, "build", tmp_path / "1", *given, "--shard", "1/2")
-    assert "but for 14 rows that were skipped" in said
-    run(capsys, "build", tmp_path / "2", *given, "--shard", "2/2")
+    arguments = (*lists(data, "txt"), *SMALL, "--skip-missing")
+    printed = run(capsys, "build", tmp_path / "1", *arguments, "--shard", "1/2")
+    assert "but for 14 rows that were skipped" in printed
+    run(capsys, "build", tmp_path / "2", *arguments, "--shard", "2/2")
     run(capsys, "merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "merged")
-    run(capsys, "build", tmp_path / "whole", *given)
+    run(capsys, "build", tmp_path / "whole", *arguments)
     for path in (tmp_path / "whole").rglob("*.*"):
         other = tmp_path / "merged" / path.relative_to(tmp_path / "whole")
         assert other.read_bytes() == path.read_bytes()
@@ -220,8 +222,8 @@ def test_grids_of_equal_boxes_are_refused_first(
     verb: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before a video is looked for, and before anything is written."""
-    given = (verb, tmp_path / "c", "--videos", tmp_path / "nowhere", *BARE)
-    for more, said in (
+    arguments = (verb, tmp_path / "c", "--videos", tmp_path / "nowhere", *BARE)
+    for more, message in (
         (
             ("--group", "patches:small_local:64"),
             "focusgym: a patch of 64 px has 1 different place per axis in a frame of 64 px; got "
@@ -234,7 +236,7 @@ def test_grids_of_equal_boxes_are_refused_first(
             "axis",
         ),
     ):
-        assert run(capsys, *given, *more, status=2) == said
+        assert run(capsys, *arguments, *more, status=2) == message
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     if verb == "plan":  # as many as there are
         most = ("--group", "patches:small_local:28:37")
@@ -255,13 +257,15 @@ def test_groups_of_several_encoders(
         f"patches:{tmp_path / 'own'}:28:2",
         "full:small_glance:32",
     ]
-    given = [part for group in groups for part in ("--group", group)]
+    group_arguments = [part for group in groups for part in ("--group", group)]
     weights = ("--weights", "small_local=random")
     out = tmp_path / "c"
-    built = told(capsys, "build", out, *lists(data, "txt"), *glance, *FRAMES, *weights, *given)
+    built = told(
+        capsys, "build", out, *lists(data, "txt"), *glance, *FRAMES, *weights, *group_arguments
+    )
     assert list(built["fingerprints"]) == ["p28_2x2_small_local", "p28_2x2_own", "full32"]
-    found = FeatureCache.open(out, "full32").groups
-    assert [group.encoder for group in found.values()] == ["small_local", "own", "glance"]
+    groups_by_name = FeatureCache.open(out, "full32").groups
+    assert [group.encoder for group in groups_by_name.values()] == ["small_local", "own", "glance"]
     assert sorted(path.name for path in (out / "encoders").iterdir()) == [
         "glance",
         "own",

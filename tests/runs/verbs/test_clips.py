@@ -64,13 +64,15 @@ def test_the_recognizer_gives_what_the_run_gave(root: Path) -> None:
     videos = cache.split("test")
     clips: list[Clip] = cache.clips(videos)
     frames = torch.stack([read_frames(clip, recognizer.frames)[0] for clip in clips])
-    found = recognizer(frames)
-    right = found.logits[:, -1].argmax(dim=-1) == cache.labels[videos]
+    recognition = recognizer(frames)
+    right = recognition.logits[:, -1].argmax(dim=-1) == cache.labels[videos]
     assert float(right.double().mean()) == pytest.approx(results["test"]["accuracy"])
-    assert float(found.gmacs[0, -1]) == pytest.approx(results["test"]["gmacs_per_video"], rel=1e-6)
+    assert float(recognition.gmacs[0, -1]) == pytest.approx(
+        results["test"]["gmacs_per_video"], rel=1e-6
+    )
     policy = read_policy(root / "policy" / "trained")
     options, _ = policy.choose(cache.stored_glance_maps(videos))
-    assert torch.equal(found.options, options)
+    assert torch.equal(recognition.options, options)
 
 
 def test_it_is_recognized_and_replayed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,9 +123,9 @@ def test_whole_frames_are_a_recognizer_too(root: Path, capsys: pytest.CaptureFix
     assert not recognizer.must_be_told
     video = next((root / "data" / "videos" / "test").glob("*.mp4"))
     focusgym("recognize", video, "--bundle", root / "plus" / "recognizer", "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert told["attended"] == 1
-    assert told["gmacs"] == pytest.approx(results["test"]["gmacs_per_video"], rel=1e-6)
+    recognized = json.loads(capsys.readouterr().out)
+    assert recognized["attended"] == 1
+    assert recognized["gmacs"] == pytest.approx(results["test"]["gmacs_per_video"], rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -148,12 +150,12 @@ def test_a_shift_along_one_frame_is_refused(
     words: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    given = [str(out) if word == "OUT" else word for word in words.split()]
+    arguments = [str(out) if word == "OUT" else word for word in words.split()]
     with pytest.raises(SystemExit) as end:
-        focusgym(*given, "--videos", root / "data", "--frame", 48, "--resize", 0)
+        focusgym(*arguments, "--videos", root / "data", "--frame", 48, "--resize", 0)
     assert end.value.code == 2
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "shifts channels along the frames of a segment; got 1 frame of each" in told
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "shifts channels along the frames of a segment; got 1 frame of each" in message
     assert not list(tmp_path.iterdir())
 
 
@@ -171,8 +173,8 @@ def test_what_ppo_learned_is_no_policy_bundle(
             *("fit", "classifier", root / "from_ppo", "--preset", "digit_pairs"),
             *("--cache", root / "cache", "--policy", root / "ppo"),
         )
-    told = capsys.readouterr().err
-    assert "is a run of the system adafocus_tsm_gaussian, and no policy by itself" in told
+    message = capsys.readouterr().err
+    assert "is a run of the system adafocus_tsm_gaussian, and no policy by itself" in message
 
 
 def test_f_l_begins_from_a_network_of_its_name(
@@ -204,9 +206,9 @@ def test_a_run_needs_no_encoders_but_for_its_recognizer(
         *("--classifier", root / "f_c", "--json"),
         *("--learner", "{conv_channels: 4, hidden: 16, epochs: 1, batch_size: 6}"),
     )
-    told = capsys.readouterr()
-    assert "focusgym: no recognizer is written: " in told.err
-    assert json.loads(told.out)["test"]["n_videos"] == 6
+    captured = capsys.readouterr()
+    assert "focusgym: no recognizer is written: " in captured.err
+    assert json.loads(captured.out)["test"]["n_videos"] == 6
     assert not (tmp_path / "run" / "recognizer").exists()
 
 

@@ -34,9 +34,12 @@ def test_a_data_set_is_written_and_read(
     out = tmp_path / "some where" / "data"
     main(["data", name, str(out), *FEW])
     printed = capsys.readouterr().out
-    told, next_line = printed.splitlines()
-    assert f"{out} holds 9 videos (train 4, val 2, test 3) of 4 frames and {n_classes} cla" in told
-    files = re.findall(r"\w+\.\w+", told.partition("classes: ")[2])
+    summary_line, next_line = printed.splitlines()
+    assert (
+        f"{out} holds 9 videos (train 4, val 2, test 3) of 4 frames and {n_classes} cla"
+        in summary_line
+    )
+    files = re.findall(r"\w+\.\w+", summary_line.partition("classes: ")[2])
     assert sorted(files) == sorted(path.name for path in out.iterdir() if path.is_file())
     command = shlex.split(next_line.removeprefix("next: "))
     verb, trained = ("encoder", "tsm") if name == "digit-pairs" else ("end-to-end", "v2")
@@ -80,9 +83,11 @@ def test_defaults_are_the_librarys() -> None:
 def test_what_is_there_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.txt").write_text("precious")
     for name in ("digits", "digit-pairs"):
-        for there in (tmp_path, tmp_path / "mine.txt"):
-            said = refused(capsys, name, there, *FEW)
-            assert said == (f"focusgym: {there} exists: nothing was touched; give another folder\n")
+        for place in (tmp_path, tmp_path / "mine.txt"):
+            message = refused(capsys, name, place, *FEW)
+            assert message == (
+                f"focusgym: {place} exists: nothing was touched; give another folder\n"
+            )
     assert (tmp_path / "mine.txt").read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -90,10 +95,12 @@ def test_what_is_there_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_wrong_sizes_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "data"
     for option in ("--n-train", "--n-val", "--n-test", "--n-frames"):
-        said = refused(capsys, "digits", out, option, "0")
-        assert said == f"focusgym: {option} must be an integer of at least 1; got 0\n"
-    said = refused(capsys, "digit-pairs", out, "--n-frames", "1")
-    assert said == ("focusgym: digit_pairs needs at least two frames, one for each digit; got 1\n")
+        message = refused(capsys, "digits", out, option, "0")
+        assert message == f"focusgym: {option} must be an integer of at least 1; got 0\n"
+    message = refused(capsys, "digit-pairs", out, "--n-frames", "1")
+    assert message == (
+        "focusgym: digit_pairs needs at least two frames, one for each digit; got 1\n"
+    )
     assert "did you mean `focusgym data digit-pairs`?" in refused(capsys, "digit-pair", out)
     assert not out.exists()
 

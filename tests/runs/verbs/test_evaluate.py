@@ -53,9 +53,9 @@ def evaluate(capsys: pytest.CaptureFixture[str]) -> Evaluate:
         def no_number(name: str) -> None:
             raise AssertionError(f"{name} is no JSON")
 
-        found = json.loads(capsys.readouterr().out, parse_constant=no_number)
-        assert found.keys() == {"split", "policies"}
-        return list(found["policies"])
+        report = json.loads(capsys.readouterr().out, parse_constant=no_number)
+        assert report.keys() == {"split", "policies"}
+        return list(report["policies"])
 
     return run
 
@@ -65,10 +65,10 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", *map(str, args)])
     assert caught.value.code == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    return said.err.removeprefix("focusgym: ").strip()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err.removeprefix("focusgym: ").strip()
 
 
 def test_rows(root: Path, evaluate: Evaluate) -> None:
@@ -102,14 +102,14 @@ def test_shares_of_the_frames(root: Path, evaluate: Evaluate) -> None:
     cache = FeatureCache.open(root / "cache")
     policy = read_policy(root / "plus" / "policy")
     shares = (0.25, 0.5, 1.0)
-    given = (root / "plus", "--no-fixed", "--keep-ratio", *shares)
-    rows = evaluate(*given, "--split=train")
+    arguments = (root / "plus", "--no-fixed", "--keep-ratio", *shares)
+    rows = evaluate(*arguments, "--split=train")
     assert [row["name"] for row in rows] == [f"plus η={share:g}" for share in shares]
     probabilities = keep_probabilities(policy, cache, cache.split("train"))
     assert len(np.unique(probabilities)) == probabilities.size
     assert [row["kept_share"] for row in rows] == [pytest.approx(share) for share in shares]
     test = keep_probabilities(policy, cache, cache.split("test"))
-    for row, share in zip(evaluate(*given), shares, strict=True):
+    for row, share in zip(evaluate(*arguments), shares, strict=True):
         least = np.sort(probabilities.ravel())[::-1][round(share * probabilities.size) - 1]
         # Frames of the test videos that lie between the last kept and the first skipped may go
         # either way: there are none here.
@@ -193,9 +193,9 @@ def test_of_another_cache(root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     other = write_cache(tmp_path / "cache", seed=1)
     trained = find_trained(root / "where").cache.fingerprint
     for _ in range(2):
-        said = refused(capsys, root / "where", f"--cache={other.root}")
-        assert trained[:12] in said
-        assert other.fingerprint[:12] in said
+        message = refused(capsys, root / "where", f"--cache={other.root}")
+        assert trained[:12] in message
+        assert other.fingerprint[:12] in message
         add_group(other)
 
 
@@ -205,8 +205,8 @@ def test_augmented_copies_are_not_read_as_they_are(
     cache = shutil.copytree(root / "cache", tmp_path / "cache")
     table = cache / "videos.csv"
     table.write_text(table.read_text().replace(",-1\n", ",0\n"))
-    said = refused(capsys, root / "where", f"--cache={cache}", "--pixels", "--split=train")
-    assert said == (
+    message = refused(capsys, root / "where", f"--cache={cache}", "--pixels", "--split=train")
+    assert message == (
         f"--pixels: {cache} holds augmented copies of the split train, and the recognizer reads "
         "videos as they are: choose another --split"
     )
@@ -220,13 +220,13 @@ def test_finding_a_policy(root: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     for name in ("cache", "classifier"):
         shutil.copytree(root / name, tmp_path / name)
     add_group(FeatureCache.open(tmp_path / "cache"))
-    found = find_trained(alone)
-    assert found.cache.root == tmp_path / "cache"
-    assert found.cache.group.name == "p12_3x3"
-    assert found.policy.config.n_options == 9
-    assert found.engine.cache.n_classes == C
+    trained = find_trained(alone)
+    assert trained.cache.root == tmp_path / "cache"
+    assert trained.cache.group.name == "p12_3x3"
+    assert trained.policy.config.n_options == 9
+    assert trained.engine.cache.n_classes == C
     weights = find_trained(root / "where").policy.state_dict()
-    assert all(torch.equal(v, weights[k]) for k, v in found.policy.state_dict().items())
+    assert all(torch.equal(v, weights[k]) for k, v in trained.policy.state_dict().items())
 
 
 def test_boxes(tmp_path: Path) -> None:
@@ -235,8 +235,8 @@ def test_boxes(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     header = "path,frame,left,top,right,bottom,visible,more\n"
     (tmp_path / "data" / "boxes.csv").write_text(header + "a.mp4,3,1,2,3,4,True,x\n")
-    for given in (None, tmp_path / "data" / "boxes.csv"):
-        boxes = find_boxes(cache, given)
+    for boxes_path in (None, tmp_path / "data" / "boxes.csv"):
+        boxes = find_boxes(cache, boxes_path)
         assert boxes is not None
         (row,) = boxes.to_dict("records")
         assert row["path"] == str(tmp_path / "data" / "a.mp4")
@@ -253,12 +253,12 @@ def test_boxes(tmp_path: Path) -> None:
 def test_exits(root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]) -> None:
     """Solved on val, reported on test; the rows beside are those of the whole videos."""
     shares = (0.5, 1.0)
-    given = (root / "where", "--no-fixed", "--exit-measure=margin", "--exit-at", *shares)
-    whole, *rows = evaluate(*given)
+    arguments = (root / "where", "--no-fixed", "--exit-measure=margin", "--exit-at", *shares)
+    full_row, *rows = evaluate(*arguments)
     assert [row["name"] for row in rows] == [
         f"where {kind} at {share:g}" for share in shares for kind in ("exits", "random", "fixed")
     ]
-    assert evaluate(root / "where", "--no-fixed") == [whole]
+    assert evaluate(root / "where", "--no-fixed") == [full_row]
     trained = find_trained(root / "where")
     cache = trained.cache
     logits, margins = {}, {}
@@ -269,7 +269,7 @@ def test_exits(root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str
         best = logits[split].double().softmax(-1).sort(-1).values
         margins[split] = (best[..., -1] - best[..., -2]).tolist()
     labels = cache.labels[cache.split("test")].tolist()
-    frame = whole["gmacs_per_video"] / 4
+    frame = full_row["gmacs_per_video"] / 4
     for row in rows[::3]:
         thresholds = row["exits"]["thresholds"]
         exits = {
@@ -291,24 +291,24 @@ def test_exits(root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str
     for row in rows[1:3]:
         half_a_frame = frame / 2 / len(labels)
         assert row["gmacs_per_video"] == pytest.approx(rows[0]["gmacs_per_video"], abs=half_a_frame)
-    assert all(row["accuracy"] == whole["accuracy"] for row in rows[3:])
+    assert all(row["accuracy"] == full_row["accuracy"] for row in rows[3:])
     _, row, *_ = evaluate(root / "where", "--no-fixed", "--exit-at=0.6", "--exit-after=2")
     before, may_stop, later, _ = row["exits"]["thresholds"]
     assert before == later == NEVER > may_stop
-    said = refused(capsys, root / "where", "--exit-at=0.6", "--exit-after", 2, 5)
-    assert said == (
+    message = refused(capsys, root / "where", "--exit-at=0.6", "--exit-after", 2, 5)
+    assert message == (
         "--exit-after 5: where predicts 4 times in a video: expected numbers in 1..4; give smaller "
         "ones"
     )
-    said = refused(capsys, root / "where", "--exit-after=2")
-    assert said == "--exit-after is for videos that stop: give --exit-at as well"
+    message = refused(capsys, root / "where", "--exit-after=2")
+    assert message == "--exit-after is for videos that stop: give --exit-at as well"
     assert refused(capsys, root / "where", "--exit-at=0.5", "--split=val") == (
         "--exit-at: thresholds are solved on the split val, and --split val would report what they "
         "were made for: choose another --split"
     )
-    said = refused(capsys, root / "where", "--exit-at", 0.5, 1.5)
-    assert said == "--exit-at must be in (0, 1], a share of the full cost; got 1.5"
-    said = refused(capsys, root / "where", "--exit-at=0.2")
-    assert said.startswith(
+    message = refused(capsys, root / "where", "--exit-at", 0.5, 1.5)
+    assert message == "--exit-at must be in (0, 1], a share of the full cost; got 1.5"
+    message = refused(capsys, root / "where", "--exit-at=0.2")
+    assert message.startswith(
         "--exit-at 0.2: the first frame alone costs where 0.25 of a whole video: "
     )

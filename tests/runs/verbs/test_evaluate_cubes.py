@@ -51,8 +51,8 @@ def test_rows(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None
     uniform = evenly_spread(D).expand(9, -1, -1)
     others = (None, uniform_draws(range(9), D, [5, 20, 0], 3).float(), uniform)
     for row, where in zip(rows, others, strict=True):
-        found = recognizer(frames, where)
-        right = (found.logits.argmax(-1) == labels[:, None]).double().mean(0)
+        recognition = recognizer(frames, where)
+        right = (recognition.logits.argmax(-1) == labels[:, None]).double().mean(0)
         assert row["accuracy_by_step"] == pytest.approx(right.tolist())
         assert (row["n_videos"], row["glances"]) == (9, 1)
         assert row["kept_share"] == 1, "all cubes: the glance is none"
@@ -67,8 +67,8 @@ def test_a_control_has_no_other_at_random_beside_it(
     assert [row["name"] for row in rows] == ["random", "uniform, as random"]
     frames, labels = videos_of(data, "test", CUBE_FRAMES)
     draws = uniform_draws(range(9), D, [5, 20, 0], 3)
-    found = opened(random_cubes_run)(frames, draws=draws)
-    right = (found.logits.argmax(-1) == labels[:, None]).double().mean(0)
+    recognition = opened(random_cubes_run)(frames, draws=draws)
+    right = (recognition.logits.argmax(-1) == labels[:, None]).double().mean(0)
     assert rows[0]["accuracy_by_step"] == pytest.approx(right.tolist())
 
 
@@ -79,18 +79,18 @@ def test_exits(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> Non
     share = f"{(1 + least) / 2:.3f}"
     how = ("--exit-at", share, "--exit-measure", "entropy", "--no-fixed")
     rows = {row["name"]: row for row in evaluated(capsys, run, *how)}
-    found = rows[f"run exits at {share}"]
+    exit_row = rows[f"run exits at {share}"]
     full = recognizer(videos_of(data, "test", CUBE_FRAMES)[0])
     scores = -torch.distributions.Categorical(logits=full.logits.double()).entropy()
-    thresholds = found["exits"]["thresholds"]
+    thresholds = exit_row["exits"]["thresholds"]
     steps = [next((t for t in range(D) if row[t] >= thresholds[t]), D) for row in scores.tolist()]
-    assert found["gmacs_per_video"] == pytest.approx(np.mean(spent[steps]))
-    assert found["kept_share"] == pytest.approx(np.mean(steps) / D)
+    assert exit_row["gmacs_per_video"] == pytest.approx(np.mean(spent[steps]))
+    assert exit_row["kept_share"] == pytest.approx(np.mean(steps) / D)
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", str(run), "--exit-at", f"{0.9 * least:.4f}"])
     assert caught.value.code == 2
-    told = f"the glance alone costs run {least:.3g} of a whole video: expected at least that"
-    assert told in capsys.readouterr().err
+    message = f"the glance alone costs run {least:.3g} of a whole video: expected at least that"
+    assert message in capsys.readouterr().err
 
 
 def test_tables(
@@ -111,9 +111,9 @@ def test_tables(
 def test_what_was_done_comes_back_from_its_file(run: Path, tmp_path: Path) -> None:
     opened_run = find_pixel_run(run)
     assert isinstance(opened_run, PixelRun)
-    (found,) = opened_run.play("val")
-    found.played.write(tmp_path / "played.npz")
+    (outcome,) = opened_run.play("val")
+    outcome.played.write(tmp_path / "played.npz")
     again = read_played(tmp_path / "played.npz")
     assert (again.glances, again.kept_share) == (1, 1.0)
-    assert np.array_equal(again.rows(slice(2)).correct, found.played.correct[:2])
+    assert np.array_equal(again.rows(slice(2)).correct, outcome.played.correct[:2])
     assert again.rows(slice(2)).glances == 1

@@ -121,42 +121,48 @@ def test_the_table_and_algorithms_by_their_names(
 
 def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ppo = root / "ppo.zip"
-    said = refused(capsys, ppo)
-    assert said.startswith(
+    message = refused(capsys, ppo)
+    assert message.startswith(
         f"{ppo} does not say which algorithm saved it: give --algorithm, such as"
     )
-    said = refused(capsys, ppo, "--algorithm=PPPO")
-    assert "no such algorithm in Stable-Baselines3, sb3-contrib (if installed) or focusgym" in said
-    assert all(name in said for name in ("DQN", "RecurrentPPO", "FocusPPO", "module:attribute"))
+    message = refused(capsys, ppo, "--algorithm=PPPO")
+    assert (
+        "no such algorithm in Stable-Baselines3, sb3-contrib (if installed) or focusgym" in message
+    )
+    assert all(name in message for name in ("DQN", "RecurrentPPO", "FocusPPO", "module:attribute"))
     assert "No module named 'nowhere'" in refused(capsys, ppo, "--algorithm=nowhere:PPO")
-    said = refused(capsys, ppo, "--algorithm=DQN")
-    assert said.startswith(f"{ppo} cannot be opened as a model of DQN (")
-    assert said.endswith("and install what its policy is made of")
+    message = refused(capsys, ppo, "--algorithm=DQN")
+    assert message.startswith(f"{ppo} cannot be opened as a model of DQN (")
+    assert message.endswith("and install what its policy is made of")
     assert "is not there" in refused(capsys, root / "nowhere.zip", "--algorithm=PPO")
     (tmp_path / "text.zip").write_text("text")
     files = (f"--cache={root / 'cache'}", f"--classifier={root / 'classifier'}")
-    said = refused(capsys, tmp_path / "text.zip", "--algorithm=PPO", *files)
-    assert "cannot be opened as a model of PPO (" in said
+    message = refused(capsys, tmp_path / "text.zip", "--algorithm=PPO", *files)
+    assert "cannot be opened as a model of PPO (" in message
     for option in ("--pixels", "--keep-ratio=0.5"):
-        said = refused(capsys, ppo, "--algorithm=PPO", option)
-        assert f"{option.partition('=')[0]}: {ppo} is a model of Stable-Baselines3" in said
+        message = refused(capsys, ppo, "--algorithm=PPO", option)
+        assert f"{option.partition('=')[0]}: {ppo} is a model of Stable-Baselines3" in message
     for option in ("--algorithm=PPO", "--group=p12_3x3"):
         assert "it is of zip files, and none is given" in refused(capsys, root, option)
-    said = refused(capsys, ppo, "--algorithm=PPO", f"--cache={tmp_path / 'x'}")
-    assert f"{ppo}: there is no cache in {tmp_path / 'x'}: give --cache" in said
+    message = refused(capsys, ppo, "--algorithm=PPO", f"--cache={tmp_path / 'x'}")
+    assert f"{ppo}: there is no cache in {tmp_path / 'x'}: give --cache" in message
 
 
 def test_of_another_cache(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By what it sees and does; and where it reads a cache itself, by that one's fingerprint."""
     other = Literal(tmp_path, seed=1)
-    given = ("--algorithm=PPO", f"--cache={tmp_path}/cache", f"--classifier={tmp_path}/classifier")
-    said = refused(capsys, root / "gru.zip", *given)
-    assert other.cache.fingerprint in said
-    assert "was trained on cache" in said
+    arguments = (
+        "--algorithm=PPO",
+        f"--cache={tmp_path}/cache",
+        f"--classifier={tmp_path}/classifier",
+    )
+    message = refused(capsys, root / "gru.zip", *arguments)
+    assert other.cache.fingerprint in message
+    assert "was trained on cache" in message
     add_group(other.cache)
-    assert "holds 2 option groups: say which" in refused(capsys, root / "ppo.zip", *given)
-    said = refused(capsys, root / "ppo.zip", *given, "--group=p8_2x2")
-    assert "acts in Discrete(9); on" in said
-    assert "expected glance maps (45,), or video and t, and Discrete(4), Discrete(5) or" in said
-    row, *_ = evaluate(capsys, root / "ppo.zip", *given, "--group=p12_3x3")
+    assert "holds 2 option groups: say which" in refused(capsys, root / "ppo.zip", *arguments)
+    message = refused(capsys, root / "ppo.zip", *arguments, "--group=p8_2x2")
+    assert "acts in Discrete(9); on" in message
+    assert "expected glance maps (45,), or video and t, and Discrete(4), Discrete(5) or" in message
+    row, *_ = evaluate(capsys, root / "ppo.zip", *arguments, "--group=p12_3x3")
     assert row["name"] == "ppo"

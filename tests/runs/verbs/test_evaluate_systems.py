@@ -116,8 +116,8 @@ def test_an_approximate_system_on_pixels(root: Path, capsys: pytest.CaptureFixtu
             assert row[key] == pytest.approx((ranks < n).double().mean(0).tolist()), key
         confidences.append(trace.logits.softmax(-1)[torch.arange(len(videos)), :, labels])
     difference = (confidences[1] - confidences[0]).abs().max()
-    found = on_cache["parity"]["max_abs_confidence_difference"]
-    assert found == pytest.approx(float(difference), abs=1e-4)
+    reported = on_cache["parity"]["max_abs_confidence_difference"]
+    assert reported == pytest.approx(float(difference), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["adafocus_v3", "adafocus_v3_ppo", "adafuse", "clip_random"])
@@ -126,25 +126,25 @@ def test_systems_that_put_no_boxes_in_frames_in_turn_are_not_replayed(
 ) -> None:
     with pytest.raises(SystemExit):
         main(["replay", str(tmp_path / "out"), "--policy", str(root / name)])
-    said = capsys.readouterr().err
-    assert f"{root / name} is a run of the system {name}, which is not replayed: of sys" in said
+    message = capsys.readouterr().err
+    assert f"{root / name} is a run of the system {name}, which is not replayed: of sys" in message
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--keep-ratio", "0.5"), "--keep-ratio: {run} is a run of a system"),
         (("--cache", "elsewhere"), "--cache: {run} is a run of a system"),
     ],
 )
 def test_what_means_nothing_for_a_system(
-    root: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+    root: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
 ) -> None:
     run = root / "tsn"
     with pytest.raises(SystemExit):
         main(["evaluate", str(run), *options])
-    assert said.format(run=run) in capsys.readouterr().err
+    assert message.format(run=run) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_exits_of_a_system(
 
 
 @pytest.fixture
-def said_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def message_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Write a file of a run anew, evaluate the run, and put the file back."""
 
     def refused(run: Path, name: str, content: bytes) -> str:
@@ -212,26 +212,26 @@ def said_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
                 main(["evaluate", str(run)])
         finally:
             (run / name).write_bytes(kept)
-        said = capsys.readouterr().err
-        assert said.startswith(f"focusgym: {run / name} ")
-        assert said.endswith("put it back, or train the system again\n")
-        return said
+        message = capsys.readouterr().err
+        assert message.startswith(f"focusgym: {run / name} ")
+        assert message.endswith("put it back, or train the system again\n")
+        return message
 
     return refused
 
 
-def test_a_model_that_is_damaged(root: Path, said_of: Callable[..., str]) -> None:
+def test_a_model_that_is_damaged(root: Path, message_of: Callable[..., str]) -> None:
     run = root / "frameexit"
-    whole = (run / "model.zip").read_bytes()
+    model_bytes = (run / "model.zip").read_bytes()
     garbage = io.BytesIO()
-    with ZipFile(io.BytesIO(whole)) as source, ZipFile(garbage, "w") as target:
+    with ZipFile(io.BytesIO(model_bytes)) as source, ZipFile(garbage, "w") as target:
         for name in source.namelist():
             target.writestr(name, b"garbage" if name == "policy.pth" else source.read(name))
-    for content in (b"{}", whole[: len(whole) // 2], garbage.getvalue()):
-        assert "cannot be opened as a model of PPO (" in said_of(run, "model.zip", content)
+    for content in (b"{}", model_bytes[: len(model_bytes) // 2], garbage.getvalue()):
+        assert "cannot be opened as a model of PPO (" in message_of(run, "model.zip", content)
 
 
-def test_results_that_are_damaged(root: Path, said_of: Callable[..., str]) -> None:
+def test_results_that_are_damaged(root: Path, message_of: Callable[..., str]) -> None:
     results = {
         name: json.loads((root / name / "results.json").read_text())
         for name in ("frameexit", "uniform")
@@ -253,10 +253,10 @@ def test_results_that_are_damaged(root: Path, said_of: Callable[..., str]) -> No
         ("uniform", {"setting": 7}, "7"),
     ):
         content = json.dumps({**results[name], **changed}).encode()
-        said = said_of(root / name, "results.json", content)
-        assert "results.json does not say what the system reads (" in said
-        assert wanted in said
-    assert "does not say" in said_of(root / "uniform", "results.json", b"{}")
+        message = message_of(root / name, "results.json", content)
+        assert "results.json does not say what the system reads (" in message
+        assert wanted in message
+    assert "does not say" in message_of(root / "uniform", "results.json", b"{}")
 
 
 def test_a_model_of_another_environment(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,6 +268,6 @@ def test_a_model_of_another_environment(root: Path, capsys: pytest.CaptureFixtur
             main(["evaluate", str(run)])
     finally:
         (run / "model.zip").write_bytes(kept)
-    said = capsys.readouterr().err
-    assert "model.zip does not play focusgym/Exit-v0, which" in said
-    assert "expected Discrete(2); got Discrete(" in said
+    message = capsys.readouterr().err
+    assert "model.zip does not play focusgym/Exit-v0, which" in message
+    assert "expected Discrete(2); got Discrete(" in message

@@ -107,11 +107,11 @@ def test_stage_zero(
     assert (settings["lr-encoder"], settings["batch-size"], settings["seed"]) == (0.5, 4, 3)
     record = json.loads((out / "run.json").read_text())
     assert record["fingerprints"].keys() == {"videos", "weights"}
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     scaled = "batches of 4 instead of 64: learning rates times 0.0625: encoder 0.03125"
-    assert f"stage 0: {scaled}" in said
+    assert f"stage 0: {scaled}" in printed
     share = f"{100 * kept.val_accuracy:.1f} % right on the validation videos"
-    assert f"{out}: epoch {kept.epoch} of the training; {share}" in said
+    assert f"{out}: epoch {kept.epoch} of the training; {share}" in printed
 
 
 CASES: dict[str, tuple[str, ...]] = {
@@ -265,20 +265,24 @@ def test_presets_are_the_papers() -> None:
             ((*cached, *policy), 10, {"classifier": lr}),
         ):
             config = fit_config(*command, "--preset", preset)
-            found = settings_of(config.training, list(rates))
-            assert found == FitConfig(epochs, 64, rates, lr_batch_size=64)
-            assert (found.momentum, found.nesterov, found.weight_decay) == (0.9, True, 1e-4)
+            settings = settings_of(config.training, list(rates))
+            assert settings == FitConfig(epochs, 64, rates, lr_batch_size=64)
+            assert (settings.momentum, settings.nesterov, settings.weight_decay) == (
+                0.9,
+                True,
+                1e-4,
+            )
             if command != stage_zero:
                 assert (config.head, config.skip_rate) == (HeadConfig(1024, 0.5), 0.0)
     assert fit_config(*cached) == fit_config(*cached, "--preset", "activitynet")
     config = TrainingConfig(
         epochs=3, batch_size=96, lr_local=0.25, lr_classifier=5e-3, precision="bfloat16"
     )
-    found = settings_of(config, ["local", "classifier"])
-    assert found == FitConfig(
+    settings = settings_of(config, ["local", "classifier"])
+    assert settings == FitConfig(
         3, 96, {"local": 0.25, "classifier": 5e-3}, lr_batch_size=64, precision="bfloat16"
     )
-    assert found.scaled_lr == pytest.approx({"local": 0.375, "classifier": 7.5e-3})
+    assert settings.scaled_lr == pytest.approx({"local": 0.375, "classifier": 7.5e-3})
     with pytest.raises(UsageError, match=r"does not train local in this stage: give --lr-local, 0"):
         settings_of(fit_config(*pixels, *policy).training, ["local", "classifier"])
 
@@ -346,11 +350,11 @@ def test_mistakes_are_one_line_and_leave_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
-    given = [others.get(str(each), each) for each in options]
-    said = refused(
-        capsys, "patches", tmp_path / "out", *digits.options, *networks, *PATCHES, *given
+    arguments = [others.get(str(each), each) for each in options]
+    message = refused(
+        capsys, "patches", tmp_path / "out", *digits.options, *networks, *PATCHES, *arguments
     )
-    assert text in said
+    assert text in message
     assert not list(tmp_path.iterdir())
 
 
@@ -359,12 +363,12 @@ def test_a_loss_that_is_not_finite_leaves_nothing(
 ) -> None:
     """So that the advice to train with other rates can be followed in the same place."""
     networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
-    given = (tmp_path / "out", *digits.options, *networks, *PATCHES)
-    said = refused(capsys, "patches", *given, "--lr-classifier", "1e30")
-    assert "stage I on pixels: the loss of epoch" in said
-    assert "lower the learning rates" in said
+    arguments = (tmp_path / "out", *digits.options, *networks, *PATCHES)
+    message = refused(capsys, "patches", *arguments, "--lr-classifier", "1e30")
+    assert "stage I on pixels: the loss of epoch" in message
+    assert "lower the learning rates" in message
     assert not list(tmp_path.iterdir())
-    run_fit("patches", *given)
+    run_fit("patches", *arguments)
 
 
 def test_missing_videos_are_named_and_left_out_if_asked(
@@ -377,13 +381,13 @@ def test_missing_videos_are_named_and_left_out_if_asked(
     root = Path(digits.options[1])
     train = tmp_path / "train.txt"
     train.write_text((root / "train.txt").read_text() + "\ngone/away.mp4 6 1\n")
-    given = (*digits.options, "--train", train, *PATCHES[4:])
+    arguments = (*digits.options, "--train", train, *PATCHES[4:])
     network = ("--network", "small_local", "--weights", "random")
     with pytest.raises(SystemExit) as caught:
-        run_fit("encoder", tmp_path / "out", *given, *network)
+        run_fit("encoder", tmp_path / "out", *arguments, *network)
     assert caught.value.code == 2
     assert "train.txt:13: no such video" in capsys.readouterr().err
-    run_fit("encoder", tmp_path / "out", *given, *network, "--skip-missing")
+    run_fit("encoder", tmp_path / "out", *arguments, *network, "--skip-missing")
     assert "left out, for they are missing: gone/away.mp4" in capsys.readouterr().out
     assert calls[0].train.n == calls[0].validation.n == 12
     assert json.loads((tmp_path / "out" / "bundle.json").read_text())["kind"] == "encoder"

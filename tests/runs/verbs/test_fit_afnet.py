@@ -32,9 +32,9 @@ FRAMES = FrameConfig(3, 32, 32)
 
 def command(out: Path, data: Path, *more: object) -> list[str]:
     """Return the arguments behind ``focusgym fit`` for a run on digits."""
-    given = ("afnet", out, "--videos", data, "--preset", "afnet_digits", "--steps", 3)
+    arguments = ("afnet", out, "--videos", data, "--preset", "afnet_digits", "--steps", 3)
     how = ("--epochs", 2, "--batch-size", 5, "--seed", 3, "--lr-afnet", 0.01, "--keep-score", 1.5)
-    return [*map(str, (*given, *how, *more))]
+    return [*map(str, (*arguments, *how, *more))]
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +77,12 @@ def test_what_is_kept_and_told(
     assert recognizer.frames == FRAMES.for_any_size()
     assert recognizer.classes == tuple("0123456789")
     frames, labels = videos_of(data, "val", FRAMES)
-    found, metrics = recognizer(frames), read_bundle(out, "recognizer").metrics
+    recognition, metrics = recognizer(frames), read_bundle(out, "recognizer").metrics
     assert metrics is not None
-    right = (found.logits[:, 0].argmax(-1) == labels).double().mean()
+    right = (recognition.logits[:, 0].argmax(-1) == labels).double().mean()
     assert call.kept.val_accuracy == pytest.approx(float(right))
     assert metrics["val_accuracy"] == call.kept.val_accuracy
-    assert metrics["gmacs"] == pytest.approx(found.gmacs.mean().item())
+    assert metrics["gmacs"] == pytest.approx(recognition.gmacs.mean().item())
     kept = recognizer.look(frames).masks.mean().item()
     assert metrics["kept_share"] == pytest.approx(kept)
     assert json.loads((out / "run.json").read_text())["verb"] == "fit afnet"
@@ -114,9 +114,9 @@ def test_rows_of_an_evaluation(
     recognizer = read_recognizer(out)
     assert isinstance(recognizer, AFNetRecognizer)
     frames, labels = videos_of(data, "test", FRAMES)
-    found = recognizer.look(frames)
-    shape = found.masks.shape
-    for name, masks in (("run", found.masks), ("all, as run", torch.ones(shape))):
+    output = recognizer.look(frames)
+    shape = output.masks.shape
+    for name, masks in (("run", output.masks), ("all, as run", torch.ones(shape))):
         logits = recognizer.look(frames, masks=masks).logits
         row = rows[name]
         assert row["accuracy"] == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
@@ -160,8 +160,8 @@ def test_a_budget_of_compute(
         sizes = ("--steps", 3, "--frame", 32, "--resize", 32, "--backbone", "small", "--dropout", 0)
         jester = ("--preset", "afnet_jester", "--format", "csv", "--decay-epochs", "--epochs", 1)
         how = (*jester, "--no-augment", "--lr-afnet", 0.01, "--loss-weight", 1)
-        given = ("afnet", tmp_path / "out", "--videos", data, "--gmacs", half, "--keep-score", 1.5)
-        run_fit(*map(str, (*given, *sizes, *how)))
+        budget = ("afnet", tmp_path / "out", "--videos", data, "--gmacs", half, "--keep-score", 1.5)
+        run_fit(*map(str, (*budget, *sizes, *how)))
     lr = calls[0].settings.lr
     assert lr == {"afnet": 0.01, "gates": pytest.approx(0.1)}, "ten times as fast, if not given"
     stage, prices = calls[0].stage, torch.tensor(recognizer.cost.focal_gmacs)
@@ -175,8 +175,8 @@ def test_a_budget_of_compute(
     entropy = torch.nn.functional.cross_entropy(outputs.logits, labels)
     loss = (stage.losses(outputs, labels).mean() - entropy).detach()
     assert loss.item() == pytest.approx((0.5 - spent) ** 2, abs=1e-5)
-    said = refused(capsys, *command(tmp_path / "other", data, "--gmacs", 1000))
-    assert "--gmacs 1000: a video costs between" in said
+    message = refused(capsys, *command(tmp_path / "other", data, "--gmacs", 1000))
+    assert "--gmacs 1000: a video costs between" in message
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(
@@ -187,15 +187,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 ) -> None:
     out, data = tmp_path / "out", run[2]
     interrupt(monkeypatch, command(out, data))
-    said = refused(capsys, *command(out, data, "--ratio", 0.3))
-    assert "ratio was 0.5, is 0.3" in said
+    message = refused(capsys, *command(out, data, "--ratio", 0.3))
+    assert "ratio was 0.5, is 0.3" in message
     run_fit(*command(out, data, "--json"))
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert {"val_accuracy", "kept_share", "gmacs"} <= told.keys()
-    found, expected = contents(out), contents(run[0])
-    assert found.keys() == expected.keys()
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"val_accuracy", "kept_share", "gmacs"} <= printed.keys()
+    files, expected = contents(out), contents(run[0])
+    assert files.keys() == expected.keys()
     for name in set(expected) - {"config.yaml", "run.json"}:
-        assert found[name] == expected[name], name
+        assert files[name] == expected[name], name
 
 
 def test_what_does_not_go_together(
@@ -236,20 +236,20 @@ def test_a_training_that_begins_with_weights(
     torch.save(expected, tmp_path / "same.pth")
     torch.save({**expected, "head.bias": expected["head.bias"] + 1}, tmp_path / "other.pth")
     interrupt(monkeypatch, command(out, data, "--weights", bundle))
-    told = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     n_gates = sum(".navigation." in name for name in expected)
-    assert told[:3] == [
+    assert lines[:3] == [
         f"used      backbone: {len(expected) - n_gates - 2} tensors of {bundle}",
         f"used      gates: {n_gates} tensors of {bundle}",
         f"used      head: 2 tensors of {bundle}",
     ]
     for weights in (("--weights", tmp_path / "other.pth"), ()):
-        said = refused(capsys, *command(out, data, *weights))
-        assert "was begun on other data (weights " in said
-    said = refused(capsys, *command(out, data, "--weights", tmp_path / "none"))
-    assert f"--weights {tmp_path / 'none'}: there is no such file or folder: give the" in said
-    said = refused(capsys, *command(tmp_path / "new", data, "--weights", data))
-    assert "is not a readable bundle" in said
+        message = refused(capsys, *command(out, data, *weights))
+        assert "was begun on other data (weights " in message
+    message = refused(capsys, *command(out, data, "--weights", tmp_path / "none"))
+    assert f"--weights {tmp_path / 'none'}: there is no such file or folder: give the" in message
+    message = refused(capsys, *command(tmp_path / "new", data, "--weights", data))
+    assert "is not a readable bundle" in message
     monkeypatch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
     run_fit(*command(out, data, "--weights", tmp_path / "same.pth", "--json"))
     assert "tensors" not in capsys.readouterr().out
@@ -267,13 +267,13 @@ def test_images_as_videos_of_one_frame(tmp_path: Path, monkeypatch: pytest.Monke
     for split, some in (("train", range(8)), ("val", range(8, 12))):
         lines = [f"{i}.png 1 {i % 2}" for i in some]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines))
-    given = ("--videos", tmp_path, "--train", tmp_path / "train.txt", "--val", tmp_path / "val.txt")
+    lists = ("--videos", tmp_path, "--train", tmp_path / "train.txt", "--val", tmp_path / "val.txt")
     sizes = ("--frame", 64, "--resize", 0, "--backbone", "small", "--batch-size", 4)
     how = ("--epochs", 3, "--decay-epochs", 1, 2, "--warmup-epochs", 1, "--lr-afnet", 0.5)
     calls = list[Call]()
     monkeypatch.setattr("focusgym.runs.training.stages.fit", Call.spy(calls))
     out = tmp_path / "out"
-    run_fit("afnet", out, "--preset", "afnet_imagenet", *map(str, (*given, *sizes, *how)))
+    run_fit("afnet", out, "--preset", "afnet_imagenet", *map(str, (*lists, *sizes, *how)))
     settings = calls[0].settings
     assert (settings.decay_epochs, settings.warmup_epochs) == ((1, 2), 1)
     assert settings.scaled_lr == {"afnet": pytest.approx(0.5 * 4 / 64)}

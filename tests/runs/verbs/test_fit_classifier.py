@@ -52,11 +52,11 @@ def policy_of(path: Path, cache: FeatureCache, threshold: float | None = None) -
 def vectors(cache: FeatureCache, split: str, options: np.ndarray, looks: np.ndarray) -> Tensor:
     """Return the local vectors ``(B, T, L)`` of options ``(B, T)``, straight from the file."""
     local = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float32)
-    found = np.zeros((len(options), T, L), np.float32)
+    chosen = np.zeros((len(options), T, L), np.float32)
     for row, video in enumerate(cache.split(split)):
         for t, option in enumerate(options[row].tolist()):
-            found[row, t] = local[video, t, option] if looks[row, t] else 0
-    return torch.from_numpy(found)
+            chosen[row, t] = local[video, t, option] if looks[row, t] else 0
+    return torch.from_numpy(chosen)
 
 
 def test_stage_one(
@@ -108,8 +108,8 @@ def test_stage_one(
         torch.arange(8)[:, None], torch.arange(T), labels[:, None]
     ]
     assert kept.val_loss == pytest.approx(float(-log_p.mean()), rel=1e-6)
-    said = capsys.readouterr().out
-    assert "stage I on the cache: batches of 8 instead of 64: learning rates times 0.125" in said
+    printed = capsys.readouterr().out
+    assert "stage I on the cache: batches of 8 instead of 64: learning rates times 0.125" in printed
 
 
 @pytest.mark.parametrize("threshold", [None, 0.5])
@@ -120,24 +120,26 @@ def test_stage_three(
     """The policy's best patches, or drawn ones, others in every epoch; its best in validation."""
     policy = policy_of(tmp_path / "pi", cache, threshold)
     run_fit("classifier", tmp_path / "f_c", "--cache", cache.root, *HOW)
-    given = ("--cache", cache.root, "--classifier", tmp_path / "f_c", "--policy", tmp_path / "pi")
+    folders = ("--cache", cache.root, "--classifier", tmp_path / "f_c", "--policy", tmp_path / "pi")
     more = ("--sample-policy",) if sample else ()
-    run_fit("classifier", tmp_path / "tuned", *given, *HOW[:4], *more, "--preset", "mini_kinetics")
+    run_fit(
+        "classifier", tmp_path / "tuned", *folders, *HOW[:4], *more, "--preset", "mini_kinetics"
+    )
     stage_one, call = calls
     assert call.settings.lr == {"classifier": 5e-4}
     assert call.seed != stage_one.seed, "other draws"
     start = read_bundle(tmp_path / "f_c", "classifier").weights
     for name, value in call.stage.classifier.state_dict().items():
         assert torch.equal(value, start[name])
-    found = []
+    local_by_epoch = []
     for epoch in (0, 1):
         drawn = uniform_draws(range(24), T, [*call.seed, epoch]) if sample else None
         plan = policy_plan(policy, cache, cache.split("train"), drawn)
         assert len(np.unique(plan.options)) > 3
         assert (~plan.attended).any() == (threshold is not None)
-        found.append(whole(call.train, epoch)[1])
-        assert torch.equal(found[-1], vectors(cache, "train", plan.options, plan.attended))
-    assert torch.equal(*found) == (not sample)
+        local_by_epoch.append(whole(call.train, epoch)[1])
+        assert torch.equal(local_by_epoch[-1], vectors(cache, "train", plan.options, plan.attended))
+    assert torch.equal(*local_by_epoch) == (not sample)
     best = policy_plan(policy, cache, cache.split("val"))
     expected = vectors(cache, "val", best.options, best.attended)
     assert torch.equal(whole(call.validation)[1], expected)
@@ -152,28 +154,30 @@ def test_what_is_of_another_cache_is_refused(
     policy_of(tmp_path / "pi", other)
     torch.manual_seed(0)
     f_c = GruClassifier(ClassifierConfig(G, L, C, hidden=7))
-    given = ("classifier", tmp_path / "out", "--cache", cache.root, *HOW[:4])
+    arguments = ("classifier", tmp_path / "out", "--cache", cache.root, *HOW[:4])
     write_bundle(tmp_path / "theirs", "classifier", f_c.config, f_c, other.fingerprint)
     for option, path in (("--policy", "pi"), ("--classifier", "theirs")):
-        said = refused(capsys, *given, option, tmp_path / path)
-        assert f"in {tmp_path / path} was trained on another cache (fingerprint " in said
-        assert f"{other.fingerprint[:12]}…) than {cache.root} (fingerprint " in said
+        message = refused(capsys, *arguments, option, tmp_path / path)
+        assert f"in {tmp_path / path} was trained on another cache (fingerprint " in message
+        assert f"{other.fingerprint[:12]}…) than {cache.root} (fingerprint " in message
     wide = GruClassifier(ClassifierConfig(G, L + 1, C, hidden=7))
     write_bundle(tmp_path / "wide", "classifier", wide.config, wide)
-    said = refused(capsys, *given, "--classifier", tmp_path / "wide")
-    assert f"for (glance, local, classes) = ({G}, {L + 1}, {C}), expected ({G}, {L}, {C})" in said
+    message = refused(capsys, *arguments, "--classifier", tmp_path / "wide")
+    assert (
+        f"for (glance, local, classes) = ({G}, {L + 1}, {C}), expected ({G}, {L}, {C})" in message
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("cache", "other", "pi", "theirs", "wide")
     ]
     write_bundle(tmp_path / "pixels", "classifier", f_c.config, f_c)
-    run_fit(*given, "--classifier", tmp_path / "pixels")
+    run_fit(*arguments, "--classifier", tmp_path / "pixels")
     assert read_bundle(tmp_path / "out", "classifier").cache_fingerprint == cache.fingerprint
 
 
 def test_mistakes_are_one_line(
     tmp_path: Path, cache: FeatureCache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ("classifier", tmp_path / "out", "--cache", cache.root, *HOW)
+    arguments = ("classifier", tmp_path / "out", "--cache", cache.root, *HOW)
     for options, text in (
         (("--lr-local", 1), "--lr-local: this stage does not train it: leave the option out"),
         (("--skip-rate", -0.1), "--skip-rate must be in [0, 1), a share of the frames; got -0.1"),
@@ -182,10 +186,10 @@ def test_mistakes_are_one_line(
         (("--cache", tmp_path), "is not a complete feature cache"),
         (("--group", "p9_9x9"), "holds no option group 'p9_9x9': choose one of ['p12_3x3']"),
     ):
-        assert text in refused(capsys, *given, *options)
+        assert text in refused(capsys, *arguments, *options)
     add_group(cache)
-    assert "holds 2 option groups: say which of" in refused(capsys, *given)
-    run_fit(*given, "--group", "p12_3x3")
+    assert "holds 2 option groups: say which of" in refused(capsys, *arguments)
+    run_fit(*arguments, "--group", "p12_3x3")
     assert read_bundle(tmp_path / "out", "classifier").cache_fingerprint == cache.fingerprint
 
 
@@ -205,6 +209,6 @@ def test_averaging(reuse: bool, tmp_path: Path, cache: FeatureCache) -> None:
     x = torch.cat([glance, local], -1) if reuse else local
     frames = (x @ weights["head.weight"].T + weights["head.bias"]).softmax(-1)
     with torch.no_grad():
-        found = read_classifier(tmp_path / "out")(glance, local).softmax(-1)
+        predictions = read_classifier(tmp_path / "out")(glance, local).softmax(-1)
     for t in range(T):
-        torch.testing.assert_close(found[:, t], frames[:, : t + 1].mean(1), rtol=0, atol=1e-6)
+        torch.testing.assert_close(predictions[:, t], frames[:, : t + 1].mean(1), rtol=0, atol=1e-6)

@@ -47,8 +47,8 @@ def opened(out: Path, *, fuse: bool = False) -> CubeRecognizer:
 
 
 def weights(out: Path, network: str) -> dict[str, Tensor]:
-    found = read_bundle(out, "recognizer").weights
-    return {name: value for name, value in found.items() if name.startswith(f"{network}.")}
+    all_weights = read_bundle(out, "recognizer").weights
+    return {name: value for name, value in all_weights.items() if name.startswith(f"{network}.")}
 
 
 def test_what_is_trained(cube_run: tuple[Path, Call], data: Path) -> None:
@@ -98,12 +98,12 @@ def test_what_is_kept(cube_run: tuple[Path, Call], data: Path) -> None:
     assert recognizer.exits is None
     # What was measured in selection is what the recognizer does, after the glance and every cube.
     frames, labels = videos_of(data, "val", CUBE_FRAMES)
-    found = recognizer(frames)
-    right = (found.logits.argmax(-1) == labels[:, None]).double().mean()
+    recognition = recognizer(frames)
+    right = (recognition.logits.argmax(-1) == labels[:, None]).double().mean()
     assert call.kept.val_accuracy == pytest.approx(float(right))
     kept = load_file(out / "validation.safetensors")
-    torch.testing.assert_close(kept["logits"], found.logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(kept["gmacs"], found.gmacs)
+    torch.testing.assert_close(kept["logits"], recognition.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(kept["gmacs"], recognition.gmacs)
     assert torch.equal(kept["labels"], labels)
     again = _parse(["fit", "cubes", "x", "--preset", str(out / "config.yaml")]).verb
     assert (again.head.hidden, again.training.lr_policy, again.cubes) == (8, 0.1, D)
@@ -129,16 +129,16 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         (("--time", "random"), "time was 'learned', is 'random'"),
         (("--glance-steps", 3), "glance-steps was None, is 3"),
     ):
-        said = refused(capsys, *cubes_command(out, data, *more))
-        assert f"{partial} was begun with other settings (" in said
-        assert differs in said
+        message = refused(capsys, *cubes_command(out, data, *more))
+        assert f"{partial} was begun with other settings (" in message
+        assert differs in message
     assert contents(partial) == before, "nothing was touched"
     run_fit(*cubes_command(out, data))
-    found, expected = contents(out), contents(cube_run[0])
+    files, expected = contents(out), contents(cube_run[0])
     networks = [name for name in expected if name not in ("config.yaml", "run.json")]
     assert "validation.safetensors" in networks
-    assert {name: found[name] for name in networks} == {n: expected[n] for n in networks}
-    assert found.keys() == expected.keys()
+    assert {name: files[name] for name in networks} == {n: expected[n] for n in networks}
+    assert files.keys() == expected.keys()
 
 
 def test_a_control_has_a_policy_that_places_cubes_at_random(
@@ -163,8 +163,8 @@ def test_the_second_stage_trains_the_policy_alone(
 ) -> None:
     """f_G, f_L and f_C stay as the run with random cubes has left them, to the last bit."""
     out = tmp_path / "second"
-    given = ("--networks", random_cubes_run, "--epochs", 1, "--glance-steps", 3)
-    run_fit(*cubes_command(out, data, *given))
+    arguments = ("--networks", random_cubes_run, "--epochs", 1, "--glance-steps", 3)
+    run_fit(*cubes_command(out, data, *arguments))
     (call,) = calls
     assert call.settings.lr == {"policy": 0.1}
     assert not [*call.stage.heads]
@@ -195,7 +195,7 @@ def test_what_cannot_be_trained_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     first, alone = cube_run[0], ("--networks", random_cubes_run)
-    for more, told in (
+    for more, message in (
         (("--patch", 65), "side of a cube must be in 1..64 (the frame side); got 65"),
         (("--cube-frames", 7), "a cube must have 1..6 frames (those of the video); got 7"),
         (("--cubes", 0), "cubes must be an integer of at least 1; got 0"),
@@ -225,12 +225,12 @@ def test_what_cannot_be_trained_is_refused(
         ),
         (("--networks", tmp_path / "nowhere"), "nowhere is not a readable bundle"),
     ):
-        assert told in refused(capsys, *cubes_command(tmp_path / "out", data, *more)), more
+        assert message in refused(capsys, *cubes_command(tmp_path / "out", data, *more)), more
     assert not [*tmp_path.iterdir()]
     damaged = shutil.copytree(first, tmp_path / "damaged")
     (damaged / "weights.safetensors").write_bytes(b"nothing")
-    said = refused(capsys, *cubes_command(tmp_path / "out", data, "--networks", damaged))
-    assert "damaged is not a readable bundle" in said
+    refusal = refused(capsys, *cubes_command(tmp_path / "out", data, "--networks", damaged))
+    assert "damaged is not a readable bundle" in refusal
 
 
 def test_presets_of_the_paper() -> None:

@@ -142,15 +142,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         (("--order", "video"), "order was 'halving', is 'video'"),
         (("--policy-hidden", 7), "policy-hidden was 6, is 7"),
     ):
-        said = refused(capsys, *command(out, data, *more))
-        assert f"{partial} was begun with other settings (" in said
-        assert differs in said
+        message = refused(capsys, *command(out, data, *more))
+        assert f"{partial} was begun with other settings (" in message
+        assert differs in message
     assert contents(partial) == before, "nothing was touched"
     run_fit(*command(out, data))
-    found, expected = contents(out), contents(trained[0])
+    files, expected = contents(out), contents(trained[0])
     networks = [name for name in expected if name not in ("config.yaml", "run.json")]
-    assert {name: found[name] for name in networks} == {n: expected[n] for n in networks}
-    assert found.keys() == expected.keys()
+    assert {name: files[name] for name in networks} == {n: expected[n] for n in networks}
+    assert files.keys() == expected.keys()
 
 
 def test_two_processes_are_one(tmp_path: Path, data: Path) -> None:
@@ -200,8 +200,8 @@ def test_rows_of_an_evaluation(
     gmacs = cost.glance_gmacs + cost.local_gmacs + cost.classifier_gmacs
     for row, kind in zip(rows, (None, "random", "central", "gaussian"), strict=True):
         where = None if kind is None else fixed_places(kind, recognizer.places, draws)  # type: ignore[arg-type]
-        found = recognizer(frames, where)
-        right = (found.logits.argmax(-1) == labels[:, None]).double().mean(0)
+        recognition = recognizer(frames, where)
+        right = (recognition.logits.argmax(-1) == labels[:, None]).double().mean(0)
         assert row["accuracy_by_step"] == pytest.approx(right.tolist())
         assert (row["n_videos"], row["kept_share"]) == (9, 1)
         each = gmacs + (cost.policy_gmacs if kind is None else 0)
@@ -225,16 +225,16 @@ def test_exits_of_an_evaluation(
     full = AdaptiveRecognizer.from_bundle(run)(frames)
     p = full.logits.double().softmax(-1)
     scores = (p * p.log()).sum(-1)
-    found = by_name["run exits at 0.5"]
-    thresholds = found["exits"]["thresholds"]
-    assert found["exits"]["measure"] == "entropy"
+    exit_row = by_name["run exits at 0.5"]
+    thresholds = exit_row["exits"]["thresholds"]
+    assert exit_row["exits"]["measure"] == "entropy"
     steps = [
         next((t for t in range(T - 1) if scores[b, t] >= thresholds[t]), T - 1) for b in range(9)
     ]
     spent = [float(full.gmacs[b, steps[b]]) for b in range(9)]
-    assert found["gmacs_per_video"] == pytest.approx(np.mean(spent))
+    assert exit_row["gmacs_per_video"] == pytest.approx(np.mean(spent))
     right = [int(full.logits[b, steps[b]].argmax()) == int(labels[b]) for b in range(9)]
-    assert found["accuracy"] == pytest.approx(np.mean(right))
+    assert exit_row["accuracy"] == pytest.approx(np.mean(right))
     whole_cost = rows[0]["gmacs_per_video"]
     assert by_name["run exits at 1"]["gmacs_per_video"] <= whole_cost * (1 + 1e-9)
     assert by_name["run random at 0.5"]["gmacs_per_video"] == pytest.approx(np.mean(spent))
@@ -252,28 +252,30 @@ def test_what_an_evaluation_refuses(
 ) -> None:
     run, _ = trained
 
-    def said(*args: object) -> str:
+    def refusal(*args: object) -> str:
         with pytest.raises(SystemExit) as caught:
             main(["evaluate", str(run), *map(str, args)])
         assert caught.value.code == 2
         return capsys.readouterr().err
 
     for option in (("--cache", "c"), ("--keep-ratio", "0.5"), ("--classifier", "f"), ("--oracle",)):
-        assert f"{option[0]}: {run} was trained end to end, and is played on the" in said(*option)
-    assert "--split night: run was trained for videos without that split; it has" in said(
+        assert f"{option[0]}: {run} was trained end to end, and is played on the" in refusal(
+            *option
+        )
+    assert "--split night: run was trained for videos without that split; it has" in refusal(
         "--split", "night"
     )
-    assert "--split val would report what they were made for" in said(
+    assert "--split val would report what they were made for" in refusal(
         "--split", "val", "--exit-at", 0.5
     )
     with monkeypatch.context() as patch:  # before any video is played
         patch.delattr(PixelRun, "recognize")
         text = "--exit-at 0.3: the first frame alone costs run 0.333 of a whole video: expected at"
-        assert text in said("--exit-at", 0.5, 0.3)
+        assert text in refusal("--exit-at", 0.5, 0.3)
     # Videos that moved, without those that exits are solved on.
     moved = tmp_path / "moved"
     shutil.copytree(data, moved)
-    assert f"{tmp_path}/nowhere is not a folder" in said("--videos-root", tmp_path / "nowhere")
+    assert f"{tmp_path}/nowhere is not a folder" in refusal("--videos-root", tmp_path / "nowhere")
     rows = evaluated(capsys, run, "--videos-root", moved, "--split", "val", "--no-fixed")
     assert rows[0]["n_videos"] == 7
 
@@ -287,9 +289,9 @@ def test_damaged_settings_are_one_line(
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", str(run)])
     assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert f"focusgym: {run}/config.yaml is damaged: put it back, or train the run again" in said
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert f"focusgym: {run}/config.yaml is damaged: put it back, or train the run again" in message
+    assert "Traceback" not in message
 
 
 def test_two_runs_of_one_name_are_told_apart(
@@ -314,8 +316,8 @@ def test_a_control_that_does_not_learn_where(
     rows = evaluated(capsys, out)
     assert [row["name"] for row in rows] == ["run", "random, as run", "gaussian, as run"]
     frames, labels = videos_of(data, "test")
-    found = recognizer(frames, torch.full((9, T, 2), 0.5))
-    right = (found.logits.argmax(-1) == labels[:, None]).double().mean(0)
+    recognition = recognizer(frames, torch.full((9, T, 2), 0.5))
+    right = (recognition.logits.argmax(-1) == labels[:, None]).double().mean(0)
     assert rows[0]["accuracy_by_step"] == pytest.approx(right.tolist())
     assert "run has no policy, so it has to be told where to look" in _no_policy(out, data, capsys)
 
@@ -336,9 +338,9 @@ def test_its_recognizer_recognizes(
     film = ("--annotate", str(tmp_path / "films"))
     main(["recognize", str(path), "--bundle", str(run), "--json", *film])
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
-    found = AdaptiveRecognizer.from_bundle(run)(videos_of(data, "test")[0][:1])
+    recognition = AdaptiveRecognizer.from_bundle(run)(videos_of(data, "test")[0][:1])
     assert [step["frame"] for step in line["steps"]] == [3, 1, 5]
-    for step, box in zip(line["steps"], found.boxes_px[0].tolist(), strict=True):
+    for step, box in zip(line["steps"], recognition.boxes_px[0].tolist(), strict=True):
         assert step["box_px"] == pytest.approx(box, abs=1e-3)
         assert box[2] - box[0] == pytest.approx(P, abs=1e-3)
     assert (tmp_path / "films" / f"{path.stem}.mp4").stat().st_size > 0
@@ -347,7 +349,7 @@ def test_its_recognizer_recognizes(
 def test_what_cannot_be_trained_is_refused(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for more, told in (
+    for more, message in (
         (("--patch", 65), "side of a box must be in 1..64 (the frame side); got 65"),
         (("--lr-encoder", 1), "--lr-encoder: this stage does not train it: leave the option out"),
         (("--lr-policy", -1), "--lr-policy must be 0, to keep it fixed, or more; got -1"),
@@ -359,15 +361,15 @@ def test_what_cannot_be_trained_is_refused(
             "of 12 training videos of one segment each the smallest",
         ),
     ):
-        assert told in refused(capsys, *command(tmp_path / "out", data, *more)), more
+        assert message in refused(capsys, *command(tmp_path / "out", data, *more)), more
     assert not [*tmp_path.iterdir()]
 
 
 def test_rates_of_the_paper() -> None:
     """At its batch size; the presets' are for batches of 64. The command's own is ActivityNet's."""
     for preset, batch_size in (("activitynet_v2", 32), ("fcvid_v2", 32), ("mini_kinetics_v2", 48)):
-        given = ["fit", "end-to-end", "out", "--videos", "v", "--preset", preset]
-        config = _parse(given).verb
+        arguments = ["fit", "end-to-end", "out", "--videos", "v", "--preset", preset]
+        config = _parse(arguments).verb
         settings = settings_of(config.training, ("glance", "local", "classifier", "policy"))
         expected = {"glance": 1e-3, "local": 2e-3, "classifier": 1e-2, "policy": 2e-4}
         scale = batch_size / 32

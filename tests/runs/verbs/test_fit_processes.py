@@ -61,8 +61,8 @@ def command(out: Path, digits: Digits, encoders: Path, *more: object) -> list[st
     networks = ("--glance-encoder", encoders / "glance", "--local-encoder", encoders / "local")
     sizes = ("--patch", 28, "--grid", 3, "--hidden", 8, "--batch-size", 5)
     rates = ("--lr-local", 0.5, "--lr-classifier", 2)
-    given = ("patches", out, *digits.options, *networks, *sizes, *rates, *more)
-    return [str(each) for each in given]
+    arguments = ("patches", out, *digits.options, *networks, *sizes, *rates, *more)
+    return [str(each) for each in arguments]
 
 
 def networks(folder: Path) -> dict[str, bytes]:
@@ -97,8 +97,8 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     ):
         assert f"{partial} was begun with other {differs}" in refused(capsys, *arguments, *more)
     other = ("--local-encoder", encoders / "glance")
-    said = refused(capsys, *arguments, *other)
-    assert f"{partial} was begun on other data (local-encoder in {other[1]} had the fing" in said
+    message = refused(capsys, *arguments, *other)
+    assert f"{partial} was begun on other data (local-encoder in {other[1]} had the fing" in message
     assert contents(partial) == before, "nothing was touched"
     moved = tmp_path / "moved"
     shutil.copytree(encoders, moved)
@@ -118,8 +118,8 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
         shutil.copy(out / "run.json", partial)
         for name in left:
             (partial / name).write_text("of the last epoch")
-        said = refused(capsys, *again, "--seed", 1)
-        assert f"{out} was begun with other settings (seed was 0, is 1)" in said
+        message = refused(capsys, *again, "--seed", 1)
+        assert f"{out} was begun with other settings (seed was 0, is 1)" in message
         run_fit(*again)
         assert f"{out}: epoch {metrics['epoch']:.0f} of the training; " in capsys.readouterr().out
         assert not partial.exists()
@@ -208,12 +208,12 @@ def test_two_processes_are_one(
 
 def test_several_processes_tell_an_error_once(folder: Path, ended: dict[str, Ended]) -> None:
     """Of a video that one of them reads, while the other waits for it."""
-    codes, _, said = ended["damaged"]
-    assert codes == [2, 2], said
-    told = [line for line in said.splitlines() if line.startswith("focusgym: ")]
-    assert len(told) == 1
-    assert f"{folder}/digits/again/3.mp4 cannot be decoded" in told[0]
-    assert "Traceback" not in said
+    codes, _, stderr = ended["damaged"]
+    assert codes == [2, 2], stderr
+    errors = [line for line in stderr.splitlines() if line.startswith("focusgym: ")]
+    assert len(errors) == 1
+    assert f"{folder}/digits/again/3.mp4 cannot be decoded" in errors[0]
+    assert "Traceback" not in stderr
     assert not any((folder / "damaged").iterdir())
 
 
@@ -224,23 +224,23 @@ def test_one_process_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = command(tmp_path / "out", digits, encoders, "--epochs", 1)
-    real, said = stages.fit, []
+    arguments = command(tmp_path / "out", digits, encoders, "--epochs", 1)
+    real, messages = stages.fit, []
 
     def fit_twice(*args: Any, **keywords: Any) -> Any:
-        said.append(refused(capsys, *given))
+        messages.append(refused(capsys, *arguments))
         return real(*args, **keywords)
 
     monkeypatch.setattr(stages, "fit", fit_twice)
-    run_fit(*given)
+    run_fit(*arguments)
     busy = "another process is at it: wait for it, or stop it"
-    assert said == [f"focusgym: {tmp_path / 'out.partial'}: {busy}"]
+    assert messages == [f"focusgym: {tmp_path / 'out.partial'}: {busy}"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_torchrun_leaves_our_options_alone(digits: Digits, encoders: Path) -> None:
     """It takes what could be an abbreviation of its own, though it stands behind the command."""
     arguments = command(Path("out"), digits, encoders, *TOGETHER, "--device", "cpu", "--seed", 1)
-    found = parse_args(["--no-python", "--nproc-per-node=2", "focusgym", "fit", *arguments])
-    assert found.training_script == "focusgym"
-    assert found.training_script_args == ["fit", *arguments]
+    parsed = parse_args(["--no-python", "--nproc-per-node=2", "focusgym", "fit", *arguments])
+    assert parsed.training_script == "focusgym"
+    assert parsed.training_script_args == ["fit", *arguments]

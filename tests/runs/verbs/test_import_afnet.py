@@ -76,9 +76,9 @@ def test_the_network_computes_what_the_released_one_does(
         assert recognizer.frames == FRAMES
         logits, masks = model(frames, shift=shift is not None)
         for gather in (False, True):
-            found = recognizer.network(frames, gather=gather)
-            torch.testing.assert_close(found.masks, masks, rtol=0, atol=0)
-            torch.testing.assert_close(found.logits, logits, rtol=1e-3, atol=1e-3)
+            output = recognizer.network(frames, gather=gather)
+            torch.testing.assert_close(output.masks, masks, rtol=0, atol=0)
+            torch.testing.assert_close(output.logits, logits, rtol=1e-3, atol=1e-3)
         assert 0 < masks.mean() < 1
         seen.append(logits)
     assert (seen[0] - seen[1]).abs().max() > 0.01, "the shift decides"
@@ -128,8 +128,8 @@ def test_options_that_do_not_fit(
     ):
         assert expected in refused(capsys, file, tmp_path / "out", *more)
     torch.save({"glancer": {}}, tmp_path / "other.pth.tar")
-    said = refused(capsys, tmp_path / "other.pth.tar", tmp_path / "out", "--shift", "offline")
-    assert "--shift offline: this is for AFNet; the file is none of its: leave it out" in said
+    message = refused(capsys, tmp_path / "other.pth.tar", tmp_path / "out", "--shift", "offline")
+    assert "--shift offline: this is for AFNet; the file is none of its: leave it out" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -192,9 +192,9 @@ def test_a_backbone_without_gates_is_for_a_training(
     model: ReleasedAFNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(checkpoint_images(model), tmp_path / "images.pth.tar")
-    said = refused(capsys, tmp_path / "images.pth.tar", tmp_path / "out")
-    assert "the checkpoint has no navigation modules (list_gen)" in said
-    assert "begin a training with it (focusgym fit afnet --weights FILE)" in said
+    message = refused(capsys, tmp_path / "images.pth.tar", tmp_path / "out")
+    assert "the checkpoint has no navigation modules (list_gen)" in message
+    assert "begin a training with it (focusgym fit afnet --weights FILE)" in message
 
 
 def test_the_config_names_everything_that_is_kept(imported: tuple[Path, list[str]]) -> None:

@@ -116,23 +116,23 @@ def imported(file: Path, root: Path) -> tuple[Path, str]:
     (root / "classes.txt").write_text("\n".join(NAMES) + "\n\n")
     out, classes = root / "deep" / "released", root / "classes.txt"
     with pytest.MonkeyPatch.context() as patch:
-        said: list[str] = []
-        patch.setattr("focusgym.runs.verbs.import_checkpoint.print_line", said.append)
+        lines: list[str] = []
+        patch.setattr("focusgym.runs.verbs.import_checkpoint.print_line", lines.append)
         run("import-checkpoint", file, out, "--patch", 128, "--classes", classes)
     assert [path.name for path in out.parent.iterdir()] == ["released"]
-    return out, "\n".join(said)
+    return out, "\n".join(lines)
 
 
 def test_the_bundles_are_the_parts_of_the_recognizer(imported: tuple[Path, str]) -> None:
     out, _ = imported
     names = {"recognizer", "policy", "classifier", "glance", "local", "report.json"}
     assert {path.name for path in out.iterdir()} == names
-    whole = read_bundle(out / "recognizer", "recognizer")
-    assert whole.cache_fingerprint is None
-    assert whole.config["classes"] == NAMES
-    assert whole.config["feature_dtype"] == "float32"
-    assert whole.config["frames"] == asdict(FrameConfig(16, 224, 256, resizer="pillow"))
-    assert whole.config["places"] == asdict(PatchGrid(224, 128, 7))
+    recognizer_bundle = read_bundle(out / "recognizer", "recognizer")
+    assert recognizer_bundle.cache_fingerprint is None
+    assert recognizer_bundle.config["classes"] == NAMES
+    assert recognizer_bundle.config["feature_dtype"] == "float32"
+    assert recognizer_bundle.config["frames"] == asdict(FrameConfig(16, 224, 256, resizer="pillow"))
+    assert recognizer_bundle.config["places"] == asdict(PatchGrid(224, 128, 7))
     seen = 0
     for folder, part, kind in (
         ("glance", "glance_encoder", "encoder"),
@@ -143,9 +143,9 @@ def test_the_bundles_are_the_parts_of_the_recognizer(imported: tuple[Path, str])
         bundle = read_bundle(out / folder, kind)
         assert bundle.cache_fingerprint is None
         for name, value in bundle.weights.items():
-            assert torch.equal(value, whole.weights[f"{part}.{name}"])
+            assert torch.equal(value, recognizer_bundle.weights[f"{part}.{name}"])
         seen += len(bundle.weights)
-    assert seen == len(whole.weights)
+    assert seen == len(recognizer_bundle.weights)
 
 
 @torch.no_grad()
@@ -156,13 +156,13 @@ def test_policy_and_classifier_are_the_released_ones(
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(2, 3, 1280, 7, 7, generator=generator)
     features = torch.rand(2, 3, 1280 + 2048, generator=generator)
-    found = read_policy(out / "policy")(maps.permute(0, 1, 3, 4, 2))
+    outputs = read_policy(out / "policy")(maps.permute(0, 1, 3, 4, 2))
     expected = literal_policy(checkpoint["policy"], maps)
     assert expected.std() > 1
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    found = read_classifier(out / "classifier")(features[..., :1280], features[..., 1280:])
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-4)
+    outputs = read_classifier(out / "classifier")(features[..., :1280], features[..., 1280:])
     torch.testing.assert_close(
-        found, literal_classifier(checkpoint["fc"], features), rtol=0, atol=1e-5
+        outputs, literal_classifier(checkpoint["fc"], features), rtol=0, atol=1e-5
     )
 
 
@@ -182,19 +182,19 @@ def test_a_video_is_recognized_as_by_the_released_networks(
     margins = where[0].topk(2).values.diff(dim=-1).abs()
     assert margins.min() > 0.01, "no option is chosen by rounding"
     run("recognize", clip.path, "--bundle", out / "recognizer", "--json", "--top", "200")
-    found = json.loads(capsys.readouterr().out)
-    for t, (option, step) in enumerate(zip(options, found["steps"], strict=True)):
+    recognized = json.loads(capsys.readouterr().out)
+    for t, (option, step) in enumerate(zip(options, recognized["steps"], strict=True)):
         top, left = (int(each * 96 / 6) for each in divmod(option, 7))
         assert step["box_px"] == [left, top, left + 128, top + 128]
         assert step["class"] == NAMES[int(p[t].argmax())]
         assert step["probability"] == pytest.approx(float(p[t].max()), rel=2e-3)
-    last = {each["class"]: each["probability"] for each in found["classes"]}
+    last = {each["class"]: each["probability"] for each in recognized["classes"]}
     np.testing.assert_allclose([last[name] for name in NAMES], p[-1], rtol=2e-3)
-    assert found["gmacs"] == pytest.approx(26.52, abs=0.005)
+    assert recognized["gmacs"] == pytest.approx(26.52, abs=0.005)
 
 
 def test_the_report_is_printed_and_kept(imported: tuple[Path, str], checkpoint: Checkpoint) -> None:
-    out, said = imported
+    out, printed = imported
     report = json.loads((out / "report.json").read_text())
     assert report["entries"] == [name for name in checkpoint if name != "scaler"]
     assert report["used"] == {"glancer": 312, "focuser": 318, "fc": 6, "policy": 9}
@@ -204,7 +204,7 @@ def test_the_report_is_printed_and_kept(imported: tuple[Path, str], checkpoint: 
     lines += [f"left out  {what}: {why}" for what, why in report["left_out"].items()]
     lines += [f"inferred  {name} = {value}" for name, value in report["inferred"].items()]
     lines += [f"{out}: a recognizer of 26.52 GMACs per video of 16 frames"]
-    assert said.splitlines() == lines
+    assert printed.splitlines() == lines
     cost = report["gmacs_per_frame"]
     assert 16 * sum(cost.values()) == pytest.approx(26.52, abs=0.005)
 
@@ -215,8 +215,8 @@ def test_compute_at_other_patch_sizes(imported: tuple[Path, str]) -> None:
     parts = read_encoder(out / "glance"), read_encoder(out / "local")
     heads = read_classifier(out / "classifier"), read_policy(out / "policy")
     for side, gmacs in ((96, 17.18), (128, 26.52), (160, 38.53), (192, 53.21)):
-        whole = AdaptiveRecognizer(*parts, heads[0], PatchGrid(224, side), heads[1])
-        cost = whole.cost.of_video(16, policy=True)
+        assembled = AdaptiveRecognizer(*parts, heads[0], PatchGrid(224, side), heads[1])
+        cost = assembled.cost.of_video(16, policy=True)
         assert cost.total_gmacs == pytest.approx(gmacs, abs=0.006)
 
 
@@ -225,16 +225,16 @@ def test_before_stage_ii_there_is_no_policy(
 ) -> None:
     entries = {name: value for name, value in small[0].items() if name != "policy"}
     torch.save(entries, root / "stage1.pth.tar")
-    out, given = root / "stage1", (root / "stage1.pth.tar", "--patch", 128, "--steps", 8)
-    run("import-checkpoint", *given, out)
-    said = capsys.readouterr().out
+    out, arguments = root / "stage1", (root / "stage1.pth.tar", "--patch", 128, "--steps", 8)
+    run("import-checkpoint", *arguments, out)
+    printed = capsys.readouterr().out
     assert (
         "there is no policy in it, which is expected in an entry 'policy' (it holds epoch, "
         "model_state_dict, glancer, focuser, fc, acc, best_acc, optimizer): the recognizer "
         "has to be told where to look"
-    ) in said
+    ) in printed
     cost = json.loads((out / "report.json").read_text())["gmacs_per_frame"]
-    assert f"{8 * sum(cost.values()):.4g} GMACs per video of 8 frames" in said
+    assert f"{8 * sum(cost.values()):.4g} GMACs per video of 8 frames" in printed
     assert not (out / "policy").exists()
     with pytest.raises(SystemExit) as caught:
         run("recognize", digits.clips[0].path, "--bundle", out / "recognizer")
@@ -253,8 +253,8 @@ def test_nothing_in_a_file_is_executed(
 ) -> None:
     monkeypatch.setenv("FOCUSGYM_TEST_EVIL", str(tmp_path / "evil"))
     torch.save({"glancer": {}, "acc": Evil()}, tmp_path / "evil.pth.tar")
-    said = refused(capsys, tmp_path / "evil.pth.tar", tmp_path / "out", "--patch", 128)
-    assert "it asks for posix.system, which was not executed" in said
+    message = refused(capsys, tmp_path / "evil.pth.tar", tmp_path / "out", "--patch", 128)
+    assert "it asks for posix.system, which was not executed" in message
     assert [path.name for path in tmp_path.iterdir()] == ["evil.pth.tar"]
 
 
@@ -332,20 +332,20 @@ def test_a_policy_for_a_cache_of_its_encoders(
         *("--glance", parts / "glance", "--group", f"patches:{parts / 'local'}:32"),
     )
     cache = FeatureCache.open(root / "cache")
-    given = ("--patch", 32, "--steps", 2, "--cache", cache.root)
+    arguments = ("--patch", 32, "--steps", 2, "--cache", cache.root)
     out = root / "for_cache"
     capsys.readouterr()
-    run("import-checkpoint", path, out, *given, "--json")
-    found = json.loads(capsys.readouterr().out)
+    run("import-checkpoint", path, out, *arguments, "--json")
+    printed = json.loads(capsys.readouterr().out)
     report = json.loads((out / "report.json").read_text())
-    assert {key: found[key] for key in report} == report
-    assert (found["out"], found["steps"]) == (str(out), 2)
+    assert {key: printed[key] for key in report} == report
+    assert (printed["out"], printed["steps"]) == (str(out), 2)
     gmacs = 2 * sum(report["gmacs_per_frame"].values())
-    assert found["gmacs_per_video"] == pytest.approx(gmacs, rel=1e-9)
+    assert printed["gmacs_per_video"] == pytest.approx(gmacs, rel=1e-9)
     for name in ("recognizer", "policy", "classifier"):
         assert read_bundle(out / name, name).cache_fingerprint == cache.fingerprint
-    whole = read_bundle(out / "recognizer", "recognizer")
-    assert whole.config["feature_dtype"] == "float16", "what f_C is to go on with"
+    recognizer_bundle = read_bundle(out / "recognizer", "recognizer")
+    assert recognizer_bundle.config["feature_dtype"] == "float16", "what f_C is to go on with"
     policy, videos = read_policy(out / "policy", cache.fingerprint), np.arange(2)
     maps = cache.glance_maps(videos).permute(0, 1, 4, 2, 3)
     logits = literal_policy(checkpoint["policy"], maps)
@@ -359,16 +359,16 @@ def test_a_policy_for_a_cache_of_its_encoders(
     assert read_bundle(root / "tuned", "classifier").cache_fingerprint == cache.fingerprint
 
     capsys.readouterr()
-    said = refused(capsys, file, root / "no", *given)
-    assert "has 2 classes, the checkpoint 200: build a cache of the data set that it was" in said
-    said = refused(capsys, path, root / "no", "--patch", 48, "--cache", cache.root)
-    assert "holds no option group 'p48_7x7': choose one of ['p32_7x7']" in said
-    said = refused(capsys, path, root / "no", "--patch", 32, "--cache", cache.root)
-    assert f"{cache.root} was made of FrameConfig(steps=2, frame_px=224, resize_px=256" in said
-    assert "the checkpoint is for FrameConfig(steps=16" in said
+    message = refused(capsys, file, root / "no", *arguments)
+    assert "has 2 classes, the checkpoint 200: build a cache of the data set that it was" in message
+    message = refused(capsys, path, root / "no", "--patch", 48, "--cache", cache.root)
+    assert "holds no option group 'p48_7x7': choose one of ['p32_7x7']" in message
+    message = refused(capsys, path, root / "no", "--patch", 32, "--cache", cache.root)
+    assert f"{cache.root} was made of FrameConfig(steps=2, frame_px=224, resize_px=256" in message
+    assert "the checkpoint is for FrameConfig(steps=16" in message
     changed = checkpoint["focuser"] | {"net.bn1.weight": torch.ones(64)}
     torch.save({**checkpoint, "focuser": changed}, root / "changed.pth.tar")
-    said = refused(capsys, root / "changed.pth.tar", root / "no", *given)
-    assert f"{cache.root} was made with the encoder local, resnet50, weights " in said
-    assert "build a cache with the bundles that this verb writes" in said
+    message = refused(capsys, root / "changed.pth.tar", root / "no", *arguments)
+    assert f"{cache.root} was made with the encoder local, resnet50, weights " in message
+    assert "build a cache with the bundles that this verb writes" in message
     assert not (root / "no").exists()

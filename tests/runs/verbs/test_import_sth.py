@@ -116,10 +116,12 @@ def test_a_video_is_recognized_as_by_the_released_networks(
     assert not torch.equal(boxes[0], boxes[1])
     for clip, box, scores in zip(digits.clips[:2], boxes, logits, strict=True):
         run("recognize", clip.path, "--bundle", imported[0] / "recognizer", "--json", "--top", C)
-        found = json.loads(capsys.readouterr().out)
-        (step,) = found["steps"]
+        recognized = json.loads(capsys.readouterr().out)
+        (step,) = recognized["steps"]
         assert step["box_px"] == box.tolist()
-        probabilities = sorted((each["probability"] for each in found["classes"]), reverse=True)
+        probabilities = sorted(
+            (each["probability"] for each in recognized["classes"]), reverse=True
+        )
         expected = scores.softmax(-1).sort(descending=True).values
         np.testing.assert_allclose(probabilities, expected, rtol=2e-3)
 

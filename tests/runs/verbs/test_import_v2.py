@@ -136,14 +136,14 @@ def test_a_video_is_recognized_as_by_the_released_networks(
     logits, boxes = model(frames, PATCH)
     p = logits[0].softmax(-1)
     run("recognize", digits.clips[0].path, "--bundle", out / "recognizer", "--json", "--top", C)
-    found = json.loads(capsys.readouterr().out)
-    for t, step in enumerate(found["steps"]):
+    recognized = json.loads(capsys.readouterr().out)
+    for t, step in enumerate(recognized["steps"]):
         np.testing.assert_allclose(step["box_px"], boxes[0, t], atol=2e-3)
         assert step["class"] == NAMES[int(p[t].argmax())]
         assert step["probability"] == pytest.approx(float(p[t].max()), rel=2e-3)
     middles = [int(6 / T / 2 + 6 / T * k) for k in range(T)]  # of a video of 6 frames
-    assert [step["frame"] for step in found["steps"]] == [middles[k] for k in ORDER]
-    last = {each["class"]: each["probability"] for each in found["classes"]}
+    assert [step["frame"] for step in recognized["steps"]] == [middles[k] for k in ORDER]
+    last = {each["class"]: each["probability"] for each in recognized["classes"]}
     np.testing.assert_allclose([last[name] for name in NAMES], p[-1], rtol=2e-3)
 
 

@@ -210,8 +210,8 @@ def test_the_same_seed_gives_the_same_results(
         ("build_cache", "cache", 2),
     ):
 
-        def copy(*given: Any, step: str = step, place: int = place, **_: object) -> None:
-            shutil.copytree(out / step, given[place])
+        def copy(*arguments: Any, step: str = step, place: int = place, **_: object) -> None:
+            shutil.copytree(out / step, arguments[place])
 
         monkeypatch.setattr(f"focusgym.runs.verbs.quickstart.{name}", copy)
     monkeypatch.setattr(local, "get_context", lambda method: get_context("fork"))  # sooner
@@ -253,11 +253,11 @@ def test_true_centres_are_those_of_the_sampled_frames(tiny_run: Run) -> None:
 def test_parity_by_hand() -> None:
     on_pixels = torch.log(torch.tensor([[[0.6, 0.4], [0.7, 0.3]]]))
     on_cache = torch.log(torch.tensor([[[0.4, 0.6], [0.8, 0.2]]]))
-    found = parity(on_pixels, on_cache, torch.tensor([0]))
-    assert found["prediction_agreement"] == 0.5
-    assert found["max_abs_confidence_difference"] == pytest.approx(0.2)
+    measured = parity(on_pixels, on_cache, torch.tensor([0]))
+    assert measured["prediction_agreement"] == 0.5
+    assert measured["max_abs_confidence_difference"] == pytest.approx(0.2)
     same = parity(on_cache, on_cache, torch.tensor([0]))
-    assert worst_parity([same, found]) == found
+    assert worst_parity([same, measured]) == measured
     assert worst_parity([same, same]) == same
 
 
@@ -287,19 +287,19 @@ def test_encoders_are_trained_on_a_users_clips(own: Path, tmp_path: Path) -> Non
     }
     recipe = replace(clips("clips_sharp"), from_weights=sections)
     fit_encoders(tmp_path / "encoders", recipe, own / "clips", own / "weights.pth", 0)
-    given = torch.load(own / "weights.pth", weights_only=True)
+    weights = torch.load(own / "weights.pth", weights_only=True)
     for name in ("glance", "local"):
         encoder = read_encoder(tmp_path / "encoders" / name)
         assert encoder.config.name == "mobilenet_v2"
-        found = {key.removeprefix("trunk."): value for key, value in encoder.state_dict().items()}
-        assert torch.equal(found["features.0.1.running_var"], given["features.0.1.running_var"])
-        assert not torch.equal(found["features.0.0.weight"], given["features.0.0.weight"])
+        trunk = {key.removeprefix("trunk."): value for key, value in encoder.state_dict().items()}
+        assert torch.equal(trunk["features.0.1.running_var"], weights["features.0.1.running_var"])
+        assert not torch.equal(trunk["features.0.0.weight"], weights["features.0.0.weight"])
     del sections["fit encoder"]
     fit_encoders(tmp_path / "kept", recipe, own / "clips", own / "weights.pth", 0)
     kept = read_encoder(tmp_path / "kept" / "glance").state_dict()
-    assert torch.equal(kept["trunk.features.0.0.weight"], given["features.0.0.weight"])
-    there = {path.name for path in (tmp_path / "kept").iterdir()}
-    assert there == {"glance", "local", "preset.yaml"}
+    assert torch.equal(kept["trunk.features.0.0.weight"], weights["features.0.0.weight"])
+    names = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert names == {"glance", "local", "preset.yaml"}
 
 
 def test_a_users_clips_go_the_same_way(own: Path, tmp_path: Path) -> None:

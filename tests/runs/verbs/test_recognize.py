@@ -69,16 +69,16 @@ def by_hand(bundle: Path, digits: Digits, top: int) -> list[dict[str, Any]]:
     lines = []
     for clip in digits.clips:
         frames, view = read_frames(clip, recognizer.frames)
-        found = recognizer(frames[None])
-        p = found.logits[0].softmax(-1).tolist()
+        output = recognizer(frames[None])
+        p = output.logits[0].softmax(-1).tolist()
         order = sorted(range(4), key=lambda c: -p[-1][c])[:top]
         steps = [
             {
                 "frame": int(view.frame_indices[t]),
-                "box_px": found.boxes_px[0, t].tolist() if found.attended[0, t] else None,
+                "box_px": output.boxes_px[0, t].tolist() if output.attended[0, t] else None,
                 "class": CLASSES[p[t].index(max(p[t]))],
                 "probability": max(p[t]),
-                "gmacs": float(found.gmacs[0, t]),
+                "gmacs": float(output.gmacs[0, t]),
             }
             for t in range(5)
         ]
@@ -87,7 +87,7 @@ def by_hand(bundle: Path, digits: Digits, top: int) -> list[dict[str, Any]]:
                 "video": clip.path,
                 "classes": [{"class": CLASSES[c], "probability": p[-1][c]} for c in order],
                 "fed": 5,
-                "attended": int(found.attended.sum()),
+                "attended": int(output.attended.sum()),
                 "gmacs": steps[-1]["gmacs"],
                 "full_frames_gmacs": (full := full_frames(make_recognizer(skips=0.4))),
                 "times_less": full / float(str(steps[-1]["gmacs"])),
@@ -97,20 +97,20 @@ def by_hand(bundle: Path, digits: Digits, top: int) -> list[dict[str, Any]]:
     return lines
 
 
-def assert_near(found: Any, expected: Any) -> None:
+def assert_near(actual: Any, expected: Any) -> None:
     """Numbers within the rounding of another batch, by which a stored feature moves by 2⁻¹¹."""
     if isinstance(expected, dict):
-        assert list(found) == list(expected)
+        assert list(actual) == list(expected)
         for key, value in expected.items():
-            assert_near(found[key], value)
+            assert_near(actual[key], value)
     elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
             assert_near(one, other)
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=1e-6, abs=1e-3)
+        assert actual == pytest.approx(expected, rel=1e-6, abs=1e-3)
     else:
-        assert found == expected
+        assert actual == expected
 
 
 def test_json_is_what_the_recognizer_says(
@@ -119,11 +119,11 @@ def test_json_is_what_the_recognizer_says(
     """Twelve videos, in batches; each line is one object."""
     videos = [clip.path for clip in digits.clips]
     lines, _ = run_recognize(capsys, *videos, "--bundle", bundle, "--json", "--top", 2)
-    found = [without_times(json.loads(line)) for line in lines]
-    assert_near(found, by_hand(bundle, digits, top=2))
-    looks = [step["box_px"] is not None for line in found for step in line["steps"]]
+    recognized = [without_times(json.loads(line)) for line in lines]
+    assert_near(recognized, by_hand(bundle, digits, top=2))
+    looks = [step["box_px"] is not None for line in recognized for step in line["steps"]]
     assert 0 < sum(looks) < len(looks)
-    assert len({str(line["classes"]) for line in found}) > 3
+    assert len({str(line["classes"]) for line in recognized}) > 3
 
 
 def test_text(bundle: Path, digits: Digits, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,9 +208,9 @@ def test_what_cannot_be_read_is_named_and_the_others_are_told(
         assert (" %, " in line) == (video in good)
     assert "no such video" in firsts[3]
     lines, _ = run_recognize(capsys, *videos, "--bundle", bundle, "--json", status=1)
-    found = [json.loads(line) for line in lines]
-    assert [each["video"] for each in found] == [str(video) for video in videos]
-    assert ["error" in each for each in found] == [video in bad for video in videos]
+    recognized = [json.loads(line) for line in lines]
+    assert [each["video"] for each in recognized] == [str(video) for video in videos]
+    assert ["error" in each for each in recognized] == [video in bad for video in videos]
     lines, _ = run_recognize(capsys, *bad, "--bundle", bundle, status=1)
     assert len(lines) == 4
 
@@ -233,9 +233,9 @@ def test_predictions_that_are_no_numbers_are_no_success(
         assert "too large for the precision float32 or for features of float16: take" in line
     lines, _ = run_recognize(capsys, *videos, "--bundle", tmp_path / "large", "--json", status=1)
     assert [[*json.loads(line)] for line in lines] == [["video", "error"]] * 2
-    lines, said = run_recognize(capsys, *videos, "--bundle", tmp_path / "nan", status=2)
+    lines, message = run_recognize(capsys, *videos, "--bundle", tmp_path / "nan", status=2)
     assert not lines
-    assert "of the recognizer holds NaN or infinity: its training diverged, or the file" in said
+    assert "of the recognizer holds NaN or infinity: its training diverged, or the file" in message
 
 
 def test_a_name_that_is_not_utf8_is_read_like_any_other(
@@ -243,15 +243,15 @@ def test_a_name_that_is_not_utf8_is_read_like_any_other(
 ) -> None:
     good = digits.clips[0].path
     odd = shutil.copy(good, tmp_path / os.fsdecode(b"odd\xff.mp4"))
-    given = (good, odd, "--bundle", bundle, "--annotate", out := tmp_path / "new" / "out")
-    lines, said = run_recognize(capsys, *given, "--json")
-    assert not said
+    arguments = (good, odd, "--bundle", bundle, "--annotate", out := tmp_path / "new" / "out")
+    lines, message = run_recognize(capsys, *arguments, "--json")
+    assert not message
     first, second = map(json.loads, lines)
     assert {path.name for path in out.iterdir()} == {Path(good).name, "odd\udcff.mp4"}
     assert second["video"] == str(odd)
     assert second["steps"] == first["steps"]
-    lines, said = run_recognize(capsys, good, odd, "--bundle", bundle)
-    assert not said
+    lines, message = run_recognize(capsys, good, odd, "--bundle", bundle)
+    assert not message
     assert "odd\\udcff.mp4: " in lines[3]
 
 
@@ -275,10 +275,10 @@ def test_a_bundle_copied_elsewhere_works_alone(
     moved = shutil.copytree(bundle, tmp_path / "else where")
     hidden = bundle.rename(bundle.with_name("hidden"))
     try:
-        found, _ = run_recognize(capsys, video, "--bundle", moved, "--json")
+        moved_lines, _ = run_recognize(capsys, video, "--bundle", moved, "--json")
     finally:
         hidden.rename(bundle)
-    moved_line, line = (without_times(json.loads(lines[0])) for lines in (found, expected))
+    moved_line, line = (without_times(json.loads(lines[0])) for lines in (moved_lines, expected))
     assert moved_line == line
 
 
@@ -308,8 +308,10 @@ def test_annotated_videos_show_what_the_json_says(
             expected = [(edge + 2) * 64 / 36 * 6 for edge in step["box_px"]]
             np.testing.assert_allclose(edges, expected, atol=2)
     assert skipped
-    said, _ = run_recognize(capsys, videos[0], "--bundle", bundle, "--annotate", tmp_path / "other")
-    assert said[-1] == f"  annotated in {tmp_path / 'other' / Path(videos[0]).name}"
+    printed, _ = run_recognize(
+        capsys, videos[0], "--bundle", bundle, "--annotate", tmp_path / "other"
+    )
+    assert printed[-1] == f"  annotated in {tmp_path / 'other' / Path(videos[0]).name}"
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -320,8 +322,8 @@ def test_precision_is_the_encoders(
     lines, _ = run_recognize(capsys, video, "--bundle", bundle, "--json", "--precision", precision)
     recognizer = AdaptiveRecognizer.from_bundle(bundle, precision=precision)
     assert recognizer.frames is not None
-    found = recognizer(read_frames(digits.clips[0], recognizer.frames)[0][None])
-    expected = found.logits[0, -1].softmax(-1).max()
+    output = recognizer(read_frames(digits.clips[0], recognizer.frames)[0][None])
+    expected = output.logits[0, -1].softmax(-1).max()
     best = json.loads(lines[0])["classes"][0]["probability"]
     assert best == pytest.approx(float(expected), abs=1e-5)
     exact, _ = run_recognize(capsys, video, "--bundle", bundle, "--json")

@@ -51,9 +51,9 @@ def opened(run: Path) -> CubeRecognizer:
 
 def recognized(run: Path, data: Path) -> Recognition:
     """What the recognizer makes of the test videos, which have as many frames as it reads."""
-    found = opened(run)(videos_of(data, "test", CUBE_FRAMES)[0])
-    assert isinstance(found, Recognition)
-    return found
+    recognition = opened(run)(videos_of(data, "test", CUBE_FRAMES)[0])
+    assert isinstance(recognition, Recognition)
+    return recognition
 
 
 def full_frames(recognizer: CubeRecognizer) -> float:
@@ -66,8 +66,8 @@ def test_json_has_the_glance_and_the_cubes_in_the_policys_order(
     run: Path, videos: list[str], end_to_end_digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines, _ = run_recognize(capsys, *videos, "--bundle", run, "--json", "--top", 2)
-    found = recognized(run, end_to_end_digits)
-    p = found.logits.softmax(-1)
+    recognition = recognized(run, end_to_end_digits)
+    p = recognition.logits.softmax(-1)
     assert len(lines) == 9
     for b, line in enumerate(map(json.loads, lines)):
         assert line["video"] == videos[b]
@@ -77,12 +77,12 @@ def test_json_has_the_glance_and_the_cubes_in_the_policys_order(
         ]
         glance, *cubes = line["steps"]
         assert (glance["frame"], glance["box_px"]) == (None, None)
-        assert [step["frame"] for step in cubes] == found.segments[b, 1:].tolist()
-        assert [step["box_px"] for step in cubes] == found.boxes_px[b, 1:].tolist()
+        assert [step["frame"] for step in cubes] == recognition.segments[b, 1:].tolist()
+        assert [step["box_px"] for step in cubes] == recognition.boxes_px[b, 1:].tolist()
         for t, step in enumerate(line["steps"]):
             assert step["class"] == str(int(p[b, t].argmax()))
             assert step["probability"] == pytest.approx(float(p[b, t].max()), abs=1e-3)
-            assert step["gmacs"] == pytest.approx(float(found.gmacs[b, t]))
+            assert step["gmacs"] == pytest.approx(float(recognition.gmacs[b, t]))
         assert line["gmacs"] == line["steps"][-1]["gmacs"]
         assert line["full_frames_gmacs"] == pytest.approx(full_frames(opened(run)))
         assert line["times_less"] == pytest.approx(line["full_frames_gmacs"] / line["gmacs"])
@@ -114,12 +114,12 @@ def test_a_video_that_stops_is_said_to(
 ) -> None:
     thresholds = (*[NEVER] * stops, 0.0, *[NEVER] * (D - stops))
     out = exiting(run, tmp_path / "exiting", thresholds)
-    given = (videos[0], "--bundle", out, "--annotate")
-    lines, _ = run_recognize(capsys, *given, tmp_path / "text")
+    arguments = (videos[0], "--bundle", out, "--annotate")
+    lines, _ = run_recognize(capsys, *arguments, tmp_path / "text")
     spent = float(np.cumsum(opened(run).step_gmacs(policy=True))[stops])
-    said = f"  {stops} of 3 cubes looked at, stopped after {stops}, {format_gmacs(spent)}, "
-    assert lines[1].startswith(said)
-    lines, _ = run_recognize(capsys, *given, tmp_path / "json", "--json")
+    sentence = f"  {stops} of 3 cubes looked at, stopped after {stops}, {format_gmacs(spent)}, "
+    assert lines[1].startswith(sentence)
+    lines, _ = run_recognize(capsys, *arguments, tmp_path / "json", "--json")
     line = json.loads(lines[0])
     assert (line["fed"], line["attended"]) == (stops + 1, stops)
     assert [step["frame"] is not None for step in line["steps"][1:]] == [
@@ -160,8 +160,8 @@ def test_a_budget_is_met_by_exits_solved_on_the_validation_videos(
     kept = load_file(run / "validation.safetensors")
     costs = kept["gmacs"].mean(0)
     budget = float(0.5 * (costs[0] + costs[-1]))
-    given = (*videos, "--bundle", run, "--json", "--gmacs")
-    lines, _ = run_recognize(capsys, *given, budget)
+    arguments = (*videos, "--bundle", run, "--json", "--gmacs")
+    lines, _ = run_recognize(capsys, *arguments, budget)
     steps = torch.tensor([json.loads(line)["fed"] - 1 for line in lines])
     # The highest threshold that is within the budget on the validation videos: by trying all.
     entropies = torch.distributions.Categorical(logits=kept["logits"].double()).entropy()
@@ -174,15 +174,15 @@ def test_a_budget_is_met_by_exits_solved_on_the_validation_videos(
         for first in [stops(entropies, threshold)]
         if float(hold(kept["gmacs"], first)[:, -1].mean()) <= budget
     )
-    found = recognized(run, end_to_end_digits)
-    full = torch.distributions.Categorical(logits=found.logits.double()).entropy()
+    recognition = recognized(run, end_to_end_digits)
+    full = torch.distributions.Categorical(logits=recognition.logits.double()).entropy()
     assert best[0] > float(costs[0]), "some go on"
     near = (full - best[1]).abs() < 1e-4  # computed in another batch: within rounding
     expected = stops(full, best[1])
     assert torch.equal(steps[~near.any(1)], expected[~near.any(1)])
-    lines, _ = run_recognize(capsys, *given, 2 * float(costs[-1]))
+    lines, _ = run_recognize(capsys, *arguments, 2 * float(costs[-1]))
     assert {json.loads(line)["fed"] for line in lines} == {D + 1}
-    lines, _ = run_recognize(capsys, *given, float(costs[0]))
+    lines, _ = run_recognize(capsys, *arguments, float(costs[0]))
     assert {json.loads(line)["fed"] for line in lines} == {1}
 
 
@@ -205,9 +205,9 @@ def test_what_a_budget_refuses(
 ) -> None:
     copy = shutil.copytree(run, tmp_path / "copy")
     path = copy / "validation.safetensors"
-    whole = {name: value.clone() for name, value in load_file(path).items()}  # it maps the file
+    tensors = {name: value.clone() for name, value in load_file(path).items()}  # it maps the file
 
-    def said(gmacs: float = 1.0) -> str:
+    def refusal(gmacs: float = 1.0) -> str:
         lines, error = run_recognize(
             capsys, videos[0], "--bundle", copy, "--gmacs", gmacs, status=2
         )
@@ -215,30 +215,31 @@ def test_what_a_budget_refuses(
         assert "Traceback" not in error
         return error
 
-    first = float(whole["gmacs"][:, 0].mean())
-    assert f"--gmacs: a video costs {first:.4g} GMACs up to its first step, and the budget" in said(
-        0.9 * first
+    first = float(tensors["gmacs"][:, 0].mean())
+    assert (
+        f"--gmacs: a video costs {first:.4g} GMACs up to its first step, and the budget"
+        in refusal(0.9 * first)
     )
     for damage in (
         lambda: path.write_bytes(path.read_bytes()[:-7]),
         lambda: path.write_bytes(b"no tensors"),
-        lambda: save_file({key: whole[key] for key in ("logits", "labels")}, path),
-        lambda: save_file({**whole, "gmacs": whole["gmacs"][:, :2].contiguous()}, path),
+        lambda: save_file({key: tensors[key] for key in ("logits", "labels")}, path),
+        lambda: save_file({**tensors, "gmacs": tensors["gmacs"][:, :2].contiguous()}, path),
         lambda: shutil.copy(end_to_end_run[0] / path.name, path),
-        lambda: save_file({**whole, "logits": whole["logits"] * math.nan}, path),
-        lambda: save_file({**whole, "gmacs": -whole["gmacs"]}, path),
-        lambda: save_file({**whole, "gmacs": whole["gmacs"] * math.nan}, path),
-        lambda: save_file({**whole, "labels": whole["labels"] + 99}, path),
+        lambda: save_file({**tensors, "logits": tensors["logits"] * math.nan}, path),
+        lambda: save_file({**tensors, "gmacs": -tensors["gmacs"]}, path),
+        lambda: save_file({**tensors, "gmacs": tensors["gmacs"] * math.nan}, path),
+        lambda: save_file({**tensors, "labels": tensors["labels"] + 99}, path),
     ):
         damage()  # type: ignore[no-untyped-call]
-        assert f"--gmacs: {path} is damaged: copy it again, or train the run anew (" in said()
+        assert f"--gmacs: {path} is damaged: copy it again, or train the run anew (" in refusal()
     path.unlink()
-    assert f"--gmacs: {copy} has no validation.safetensors, the predictions that exits" in said()
+    assert f"--gmacs: {copy} has no validation.safetensors, the predictions that exits" in refusal()
 
 
 def test_a_control_that_looks_at_random_is_refused(
     random_cubes_run: Path, videos: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines, said = run_recognize(capsys, videos[0], "--bundle", random_cubes_run, status=2)
+    lines, message = run_recognize(capsys, videos[0], "--bundle", random_cubes_run, status=2)
     assert not lines
-    assert f"{random_cubes_run} looks at random: it is a control; give a recognizer that" in said
+    assert f"{random_cubes_run} looks at random: it is a control; give a recognizer that" in message

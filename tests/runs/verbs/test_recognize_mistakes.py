@@ -24,12 +24,12 @@ def test_mistakes_are_one_line(
     (tmp_path / "folder" / "sub").mkdir(parents=True)
     (tmp_path / "folder" / "there.mp4").touch()
     twin = tmp_path / "folder" / "sub" / f"{Path(video).stem}.avi"
-    given = (video, "--bundle", bundle)
+    arguments = (video, "--bundle", bundle)
     before = sorted(tmp_path.rglob("*"))
     for args, text in (
         (("--bundle", bundle), "give at least one video file"),
-        ((*given, "--top", 0), "--top must be an integer of at least 1; got 0"),
-        ((*given, "--device", "cuda"), "torch finds no CUDA device here"),
+        ((*arguments, "--top", 0), "--top must be an integer of at least 1; got 0"),
+        ((*arguments, "--device", "cuda"), "torch finds no CUDA device here"),
         (
             (video, "--bundle", tmp_path / "nowhere"),
             "is not a readable bundle (there is no file bundle.json)",
@@ -52,16 +52,16 @@ def test_mistakes_are_one_line(
             "there.mp4 exists: nothing was touched; give another --annotate",
         ),
         (
-            (*given, "--annotate", tmp_path / "changed" / "bundle.json" / "x"),
+            (*arguments, "--annotate", tmp_path / "changed" / "bundle.json" / "x"),
             "bundle.json/x cannot be written (",
         ),
-        ((*given, "--annotate", tmp_path / ("x" * 300)), "cannot be written (File name too"),
+        ((*arguments, "--annotate", tmp_path / ("x" * 300)), "cannot be written (File name too"),
     ):
-        lines, said = run_recognize(capsys, *args, status=2)
+        lines, message = run_recognize(capsys, *args, status=2)
         assert not lines
-        assert said.startswith("focusgym: ")
-        assert said.count("\n") == 1
-        assert text in said
+        assert message.startswith("focusgym: ")
+        assert message.count("\n") == 1
+        assert text in message
         assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -73,8 +73,8 @@ def test_without_a_quickstart_there_is_no_recognizer(
 ) -> None:
     """The one that it makes is taken where none is given."""
     monkeypatch.chdir(tmp_path)
-    _, said = run_recognize(capsys, digits.clips[0].path, status=2)
-    assert "run `focusgym quickstart` first, which makes one, or give --bundle" in said
+    _, message = run_recognize(capsys, digits.clips[0].path, status=2)
+    assert "run `focusgym quickstart` first, which makes one, or give --bundle" in message
     make_recognizer().save(made := tmp_path / "made")
     (tmp_path / "outputs/quickstart/recognizers").mkdir(parents=True)
     shutil.copytree(made, tmp_path / "outputs/quickstart/recognizers/adafocus_plus")

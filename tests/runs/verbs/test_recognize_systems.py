@@ -87,15 +87,15 @@ def test_a_recognizer_without_its_cache(root: Path, tmp_path: Path, name: str) -
     (root / "cache").rename(root / "gone")
     try:
         alone = read_system_recognizer(tmp_path / "elsewhere")
-        found = alone(frames)
+        recognition = alone(frames)
     finally:
         (root / "gone").rename(root / "cache")
     for column in ("segments", "attended", "fed"):
-        assert getattr(found, column).tolist() == getattr(expected, column).tolist(), column
+        assert getattr(recognition, column).tolist() == getattr(expected, column).tolist(), column
     named = np.where(expected.named, expected.options, -1)
-    assert found.options.tolist() == named.tolist()
-    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-3)
-    np.testing.assert_allclose(found.gmacs, expected.gmacs)
+    assert recognition.options.tolist() == named.tolist()
+    np.testing.assert_allclose(recognition.logits, expected.logits, atol=1e-3)
+    np.testing.assert_allclose(recognition.gmacs, expected.gmacs)
     assert (alone.cache.fingerprint, alone.cache.n_videos) == (cache.fingerprint, 0)
 
 
@@ -113,18 +113,18 @@ def test_what_the_verb_tells(
     main(["recognize", *paths, f"--bundle={out}", "--json"])
     main(["recognize", *paths, f"--bundle={out}", f"--annotate={tmp_path / 'seen'}"])
     assert len([*(tmp_path / "seen").iterdir()]) == 2
-    *lines, said = capsys.readouterr().out.split("\n", 4)
-    told: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    for line in told:
+    *lines, text = capsys.readouterr().out.split("\n", 4)
+    recognized: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    for line in recognized:
         del line["decode_ms"], line["recognize_ms"]
-    assert told[:2] == told[2:]
+    assert recognized[:2] == recognized[2:]
     trace, groups = run.watch(rows), [each.group.name for each in cache.opened]
     # Every segment in full: the dearer encoder, and f_C, which takes no glance.
     full = STEPS * (
         encoder_gmacs(cache.encoders_by_name()["large"], 32)
         + run.source.frame_cost.classifier_gmacs
     )
-    for video, line in enumerate(told[:2]):
+    for video, line in enumerate(recognized[:2]):
         best = trace.logits[video, -1].softmax(-1)
         assert line["classes"][0]["class"] == cache.classes[int(best.argmax())]
         assert line["classes"][0]["probability"] == pytest.approx(float(best.max()), abs=1e-3)
@@ -140,7 +140,7 @@ def test_what_the_verb_tells(
             assert step["fed"] == trace.fed[video, t]
             if looked:
                 read.append(f"frame {step['frame']} ({step['option']})")
-        assert f"read in this order: {', '.join(read)}\n" in said
+        assert f"read in this order: {', '.join(read)}\n" in text
 
 
 class SkipsFirst:
@@ -158,8 +158,8 @@ def test_nothing_is_predicted_before_a_look(root: Path) -> None:
     recognizer = TaskRecognizer(SkipsFirst(), "focusgym/Resolution-v0", **how)
     (video,) = recognize_videos(recognizer, [Path(recognizer.cache.videos["path"].iloc[0])])
     assert isinstance(video, RecognizedVideo)
-    told = facts(recognizer, video, recognizer.full_frames_gmacs(), 1)
-    first, *rest = told["steps"]
+    reported = facts(recognizer, video, recognizer.full_frames_gmacs(), 1)
+    first, *rest = reported["steps"]
     assert (first["fed"], first["class"], first["probability"]) == (False, None, None)
     names = recognizer.classes
     for t, step in enumerate(rest, 1):
@@ -179,21 +179,21 @@ def test_exits_of_systems_without_an_environment(root: Path, tmp_path: Path, nam
     sure = alone.logits.double().softmax(-1).amax(-1).numpy()
     thresholds = np.quantile(sure[:, :-1], [0.7, 0.4, 0.3], axis=0).diagonal()
     recognizer.exits = ExitRule("confidence", (*thresholds.tolist(), 0.0))
-    found = recognizer.look(frames)
-    ends = found.fed.sum(axis=1) - 1
+    stopped = recognizer.look(frames)
+    ends = stopped.fed.sum(axis=1) - 1
     for video, end in enumerate(ends):
         stops = np.flatnonzero(sure[video, :-1] >= thresholds)
         assert end == min([*stops, alone.fed[video].sum() - 1])
-        np.testing.assert_allclose(found.logits[video, -1], alone.logits[video, end], atol=1e-5)
-    assert (found.encoder_gmacs <= alone.encoder_gmacs).all()
-    assert found.encoder_gmacs.sum() < alone.encoder_gmacs.sum()
+        np.testing.assert_allclose(stopped.logits[video, -1], alone.logits[video, end], atol=1e-5)
+    assert (stopped.encoder_gmacs <= alone.encoder_gmacs).all()
+    assert stopped.encoder_gmacs.sum() < alone.encoder_gmacs.sum()
     if name == "dynamic_ste":  # which asks nobody
         f_c = (ends + 1) * recognizer.cost.classifier_gmacs
-        np.testing.assert_allclose(found.gmacs[:, -1], found.encoder_gmacs + f_c, rtol=1e-6)
+        np.testing.assert_allclose(stopped.gmacs[:, -1], stopped.encoder_gmacs + f_c, rtol=1e-6)
     recognizer.save(tmp_path / "stopping")
     again = read_system_recognizer(tmp_path / "stopping")
     assert again.exits == recognizer.exits
-    assert again.look(frames).fed.tolist() == found.fed.tolist()
+    assert again.look(frames).fed.tolist() == stopped.fed.tolist()
 
 
 def test_what_reads_is_made_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,13 +212,13 @@ def test_what_reads_is_made_once(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_exits_that_cannot_be(root: Path) -> None:
-    for name, steps, said in (
+    for name, steps, message in (
         ("scsampler", STEPS, "cannot stop a video before its end, and exits would change nothing"),
         ("dynamic_ste", 7, "expected exits of 4 steps, .* got 7: solve the rule for as many"),
         ("frameexit", 7, "expected exits of 4 steps, .* got 7: solve the rule for as many"),
     ):
         recognizer = find_system_run(root / name).recognizer()
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             recognizer.exits = ExitRule("confidence", (0.5,) * steps)
         assert recognizer.exits is None
 
@@ -280,9 +280,9 @@ def test_files_that_are_none_of_it(root: Path, written: Path) -> None:
     with pytest.raises(BundleError, match=r"system \(model.zip is none of its files\): copy it"):
         read_system_recognizer(written)
     (written / "model.zip").unlink()
-    for content, said in ((pickled, "was changed"), (kept[:-1] + b"\1", "was changed")):
+    for content, message in ((pickled, "was changed"), (kept[:-1] + b"\1", "was changed")):
         weights.write_bytes(content)
-        with pytest.raises(BundleError, match=f"policy/weights.safetensors {said}"):
+        with pytest.raises(BundleError, match=f"policy/weights.safetensors {message}"):
             read_system_recognizer(written)
     weights.unlink()
     with pytest.raises(BundleError, match="policy/weights.safetensors is missing"):
@@ -296,7 +296,7 @@ def test_files_that_are_none_of_it(root: Path, written: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "message"),
     [
         ("system.json", {"decides": {"id": "Nope-v0", "keywords": {}, "exits": None}}, "env_id"),
         ("system.json", {"decides": {"system": "os:system", "setting": 1, "seed": 0}}, "Python's"),
@@ -313,15 +313,15 @@ def test_files_that_are_none_of_it(root: Path, written: Path) -> None:
         ("policy/bundle.json", {"config": {"network": 3, "keywords": {}}}, "must be a text"),
     ],
 )
-def test_content_of_others(written: Path, name: str, change: dict[str, Any], said: str) -> None:
+def test_content_of_others(written: Path, name: str, change: dict[str, Any], message: str) -> None:
     """What a file names is found among networks and systems, and nothing else is imported."""
     _rewrite(written, name, lambda content: content.update(change))
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         read_system_recognizer(written)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--bundle={written}", "--save={new}"), "--save: {written} is no run of a system, and"),
         (("--bundle={run}", "--save={written}"), "{written} exists: nothing was touched; give ano"),
@@ -335,13 +335,13 @@ def test_mistakes(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     options: tuple[str, ...],
-    said: str,
+    message: str,
 ) -> None:
     places = {"written": written, "run": root / "frameexit", "new": tmp_path / "new"}
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["recognize", "a.mp4", *(each.format(**places) for each in options)])
-    assert capsys.readouterr().err.startswith(f"focusgym: {said.format(**places)}")
+    assert capsys.readouterr().err.startswith(f"focusgym: {message.format(**places)}")
     assert not places["new"].exists()
 
 

@@ -85,18 +85,18 @@ def f_c(run: Path) -> Any:
     return read_classifier(run / "classifier")
 
 
-def assert_episode(found: dict[str, Any], steps: list[dict[str, Any]]) -> None:
-    assert found["options"] == [step["option"] for step in steps]
-    assert found["attended"] == [step["look"] for step in steps]
-    assert found["correct"] == [step["correct"] for step in steps]
-    assert found["boxes_px"] == [step["box_px"].tolist() for step in steps]
+def assert_episode(episode: dict[str, Any], steps: list[dict[str, Any]]) -> None:
+    assert episode["options"] == [step["option"] for step in steps]
+    assert episode["attended"] == [step["look"] for step in steps]
+    assert episode["correct"] == [step["correct"] for step in steps]
+    assert episode["boxes_px"] == [step["box_px"].tolist() for step in steps]
     for key, name in (("confidences", "confidence"), ("rewards", "reward"), ("gmacs", "gmacs")):
-        assert found[key] == pytest.approx([step[name] for step in steps], abs=1e-5)
+        assert episode[key] == pytest.approx([step[name] for step in steps], abs=1e-5)
     plus = "reward_skip" in steps[0]
     r = [step["reward_location" if plus else "reward"] for step in steps]
-    assert found["location_rewards"] == pytest.approx(r, abs=1e-5)
+    assert episode["location_rewards"] == pytest.approx(r, abs=1e-5)
     skip = [step["reward_skip"] for step in steps] if plus else None
-    assert found["skip_rewards"] == (pytest.approx(skip, abs=1e-5) if plus else None)
+    assert episode["skip_rewards"] == (pytest.approx(skip, abs=1e-5) if plus else None)
 
 
 def test_numbers_are_the_environments(
@@ -126,28 +126,28 @@ def test_probabilities_alternatives_and_predictions(
     policy, k = read_policy(run / "policy_plus"), cache.n_options
     assert policy.keep is not None
     for row, video in zip(CHOSEN, shown[1]["videos"], strict=True):
-        found = video["episodes"][0]
+        episode = video["episodes"][0]
         maps = cache.glance_maps(np.array([row]))
         with torch.no_grad():
             expected = torch.softmax(policy(maps)[0], dim=-1)
             keep = policy.keep(maps)[0]
-        np.testing.assert_allclose(found["probabilities"], expected, atol=2e-6)
-        np.testing.assert_allclose(found["keep"], keep, atol=2e-6)
+        np.testing.assert_allclose(episode["probabilities"], expected, atol=2e-6)
+        np.testing.assert_allclose(episode["keep"], keep, atol=2e-6)
         # Every alternative of one step by whole episodes of its own, the last without a look.
         t = 2
-        plans = np.tile(found["options"][: t + 1], (k + 1, 1))
-        looks = np.tile(found["attended"][: t + 1], (k + 1, 1))
+        plans = np.tile(episode["options"][: t + 1], (k + 1, 1))
+        looks = np.tile(episode["attended"][: t + 1], (k + 1, 1))
         plans[:, t], looks[:, t] = np.arange(k + 1) % k, np.arange(k + 1) < k
         p = engine.rollout(np.full(k + 1, row), plans, looks)[:, t].softmax(dim=-1)
-        done = found["options"][t] if found["attended"][t] else k
+        done = episode["options"][t] if episode["attended"][t] else k
         tried = p[:, int(cache.labels[row])].numpy()
-        np.testing.assert_allclose(found["alternatives"][t], tried, atol=1e-5)
-        assert found["random"][t] == pytest.approx(tried[:-1].mean(), abs=1e-5)
-        assert found["regrets"][t] == pytest.approx(tried.max() - tried[done], abs=1e-5)
+        np.testing.assert_allclose(episode["alternatives"][t], tried, atol=1e-5)
+        assert episode["random"][t] == pytest.approx(tried[:-1].mean(), abs=1e-5)
+        assert episode["regrets"][t] == pytest.approx(tried.max() - tried[done], abs=1e-5)
         now = p[done]
-        assert found["predictions"][t] == cache.classes[int(now.argmax())]
-        assert found["certainties"][t] == pytest.approx(float(now.max()), abs=1e-5)
-        likeliest = dict(found["likeliest"][t])
+        assert episode["predictions"][t] == cache.classes[int(now.argmax())]
+        assert episode["certainties"][t] == pytest.approx(float(now.max()), abs=1e-5)
+        likeliest = dict(episode["likeliest"][t])
         best = now.topk(5).indices.tolist()
         assert list(likeliest)[:5] == best
         assert set(likeliest) == {*best, int(cache.labels[row])}
@@ -172,7 +172,7 @@ def test_regret_is_against_the_best_of_each_step(run: Path, name: str) -> None:
     looker = Looker(name, find_trained(run / name))
     rows = np.array([85, 97])
     decided = decide(looker, rows)
-    found = summed_regrets(looker, rows, decided)
+    regrets = summed_regrets(looker, rows, decided)
     engine = looker.trained.engine
     labels, k = engine.cache.labels, engine.cache.n_options
     for i, row in enumerate(rows):
@@ -186,7 +186,7 @@ def test_regret_is_against_the_best_of_each_step(run: Path, name: str) -> None:
                 best = max(best, float(p[labels[row]]))
             p = engine.rollout(rows[i : i + 1], options[None], looks[None])[0, t].softmax(dim=-1)
             lost += best - float(p[labels[row]])
-        assert found[i] == pytest.approx(lost, abs=1e-4)
+        assert regrets[i] == pytest.approx(lost, abs=1e-4)
 
 
 def test_most_interesting_videos_of_the_split(run: Path, tmp_path: Path) -> None:
@@ -255,8 +255,8 @@ def test_the_folder(shown: tuple[Path, dict[str, Any]]) -> None:
     out, result = shown
     films = [f"videos/{row}.mp4" for row in CHOSEN]
     pages = ["episodes.json", "index.html", "overview.html", "strip.png"]
-    there = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    assert there == sorted(pages + films) == result["files"]
+    files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert files == sorted(pages + films) == result["files"]
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     written = json.loads((out / "episodes.json").read_text())
     assert written == {key: result[key] for key in written}
@@ -300,11 +300,11 @@ def test_the_reward_is_the_one_asked_for(run: Path, tmp_path: Path) -> None:
         config = ReplayConfig(tmp_path / reward[:9], run / "policy", videos=(99,), mp4=False)
         return replay(replace(config, reward=reward))["videos"][0]["episodes"][0]
 
-    found = rewards("confidence")
-    assert found["rewards"] == pytest.approx(found["confidences"], abs=1e-6)
-    found = rewards("{name: increment_over_random, draws: null}")
-    gained = np.subtract(found["confidences"], found["random"])
-    assert found["rewards"] == pytest.approx(gained.tolist(), abs=2e-6)
+    episode = rewards("confidence")
+    assert episode["rewards"] == pytest.approx(episode["confidences"], abs=1e-6)
+    episode = rewards("{name: increment_over_random, draws: null}")
+    gained = np.subtract(episode["confidences"], episode["random"])
+    assert episode["rewards"] == pytest.approx(gained.tolist(), abs=2e-6)
 
 
 def test_policies_are_called_what_they_are(
@@ -341,13 +341,13 @@ def test_all_videos_are_listed_and_more_can_be_shown(run: Path, tmp_path: Path) 
     listing = result["listing"]
     assert listing["rows"] == cache.split("test").tolist()
     assert listing["labels"] == [[int(cache.labels[row])] for row in listing["rows"]]
-    for name, found in zip(("policy_plus", "policy"), listing["policies"], strict=True):
+    for name, listed in zip(("policy_plus", "policy"), listing["policies"], strict=True):
         for i in (0, 7, 19):
             row = np.array([listing["rows"][i]])
             options, attended = read_policy(run / name).choose(cache.glance_maps(row))
             p = engine.rollout(row, options.numpy(), attended.numpy())[0, -1].softmax(dim=-1)
-            assert found["predictions"][i] == int(p.argmax())
-            assert found["correct"][i] == int(p.argmax() == cache.labels[row[0]])
+            assert listed["predictions"][i] == int(p.argmax())
+            assert listed["correct"][i] == int(p.argmax() == cache.labels[row[0]])
             sure = float(p[cache.labels[row[0]]])
-            assert found["confidences"][i] == pytest.approx(sure, abs=6e-5)
-            assert found["looks"][i] == int(attended.sum())
+            assert listed["confidences"][i] == pytest.approx(sure, abs=6e-5)
+            assert listed["looks"][i] == int(attended.sum())

@@ -29,18 +29,18 @@ def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == ["adafocus", "adafocus_plus", *SYSTEMS, *beside]
     assert lines[1].endswith(": focusgym train OUT --plus")
     main(["systems", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert found["frameexit"]["settings"] == list(find_system("frameexit").settings)
-    assert found["frameexit"]["knob"] == "price"
-    assert found["gru"]["knob"] == ""
-    assert found["gru"]["command"] == "focusgym train OUT --preset gru"
+    systems = json.loads(capsys.readouterr().out)
+    assert systems["frameexit"]["settings"] == list(find_system("frameexit").settings)
+    assert systems["frameexit"]["knob"] == "price"
+    assert systems["gru"]["knob"] == ""
+    assert systems["gru"]["command"] == "focusgym train OUT --preset gru"
     arnet = [PACKAGE / "agents/systems/arnet.py", PACKAGE / "runs/presets/arnet.yaml"]
     lines = [path.read_bytes().count(b"\n") for path in arnet]
-    assert [*found["arnet"]["lines"].values()] == [*lines, 0]
+    assert [*systems["arnet"]["lines"].values()] == [*lines, 0]
     of_two = [PACKAGE / "agents/attention.py", PACKAGE / "recognizer/policies/attention.py"]
     lines = [path.read_bytes().count(b"\n") for path in of_two]
-    assert found["listentolook"]["lines"]["own"] == sum(lines)
-    assert found["afnet"]["lines"].keys() == {"own"}
+    assert systems["listentolook"]["lines"]["own"] == sum(lines)
+    assert systems["afnet"]["lines"].keys() == {"own"}
 
 
 def test_files_that_are_counted_are_there() -> None:

@@ -51,10 +51,10 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     with pytest.raises(SystemExit) as caught:
         main(["train", *map(str, args)])
     assert caught.value.code == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    return said.err.removeprefix("focusgym: ").strip()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err.removeprefix("focusgym: ").strip()
 
 
 @pytest.mark.parametrize("plus", [False, True])
@@ -102,9 +102,9 @@ def test_a_run(plus: bool, root: Path, capsys: pytest.CaptureFixture[str]) -> No
         actions = np.stack([chosen, attended], axis=1) if plus else chosen
         infos = env.step(actions)[3]
         for name in ("gmacs", "confidence"):
-            found = [info[name] for info in infos]
+            charged = [info[name] for info in infos]
             wanted = {"gmacs": played.gmacs, "confidence": played.confidences}[name][order, t]
-            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(charged, wanted, rtol=1e-5, atol=1e-6)
 
 
 def _policy_gmacs(out: Path, root: Path) -> float:
@@ -144,8 +144,8 @@ def test_what_is_not_given_goes_with_the_classifier(
     short = ("--n-envs=6", "--minibatch=3", "--epochs=1")
     monkeypatch.chdir(root / "cache")
     main(["train", "../out", "--cache=.", *short])
-    said = capsys.readouterr().err
-    assert "focusgym: --hidden 7 --conv-channels 1, which goes with the width of f_C" in said
+    message = capsys.readouterr().err
+    assert "focusgym: --hidden 7 --conv-channels 1, which goes with the width of f_C" in message
     stored = yaml.safe_load((root / "out" / "config.yaml").read_text())["train"]
     assert (stored["hidden"], stored["conv-channels"]) == (7, 1)
     assert stored["classifier"] == str(root / "classifier")
@@ -167,13 +167,13 @@ def test_presets_have_the_sizes_that_go_with_their_classifier(name: str) -> None
     preset = read_preset(name)
     channels = {"digits": (32, 64), "clips": (1280, 1280), "activitynet": (1280, 2048)}[name]
     hidden = preset["compare"]["fit-hidden"]
-    found = sized(PolicyTrainingConfig(), ClassifierConfig(*channels, 10, hidden))
+    sizes = sized(PolicyTrainingConfig(), ClassifierConfig(*channels, 10, hidden))
     expected = preset["train"]["hidden"], preset["train"]["conv-channels"]
-    assert (found.hidden, found.conv_channels) == expected
+    assert (sizes.hidden, sizes.conv_channels) == expected
     if name != "clips":  # of few videos
         assert usual_hidden(*channels) == hidden
         averaging = ClassifierConfig(*channels, 10, hidden=3, aggregation="average")
-        assert sized(PolicyTrainingConfig(), averaging) == found
+        assert sized(PolicyTrainingConfig(), averaging) == sizes
 
 
 def test_killed_at_its_steps(root: Path) -> None:
@@ -191,21 +191,21 @@ def test_killed_at_its_steps(root: Path) -> None:
 def test_going_on_and_what_is_finished(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = root / "out"
     main(["train", str(out), *options(root), "--seed=1", "--json"])
-    whole = json.loads(capsys.readouterr().out)
+    results = json.loads(capsys.readouterr().out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     main(["train", str(out), "--resume", "--json"])
-    assert json.loads(capsys.readouterr().out) == whole
+    assert json.loads(capsys.readouterr().out) == results
     shutil.move(root / "cache", root / "moved")  # not even read
     main(["train", str(out), "--resume"])
     assert "out" in capsys.readouterr().out
     shutil.move(root / "moved", root / "cache")
-    said = refused(capsys, out, "--resume", "--seed=2", "--lr=0.5")
-    assert said == (
+    message = refused(capsys, out, "--resume", "--seed=2", "--lr=0.5")
+    assert message == (
         f"{out} was begun with other settings (lr was 0.001, is 0.5; seed was 1, is 2): go on "
         "with those it was begun with, or give another folder"
     )
-    said = refused(capsys, out, *options(root))
-    assert said.startswith(f"{out} exists: nothing was touched; --resume goes on")
+    message = refused(capsys, out, *options(root))
+    assert message.startswith(f"{out} exists: nothing was touched; --resume goes on")
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     (out / "results.json").write_text("{")
     assert "results.json is damaged" in refused(capsys, out, "--resume")
@@ -215,7 +215,7 @@ def test_going_on_and_what_is_finished(root: Path, capsys: pytest.CaptureFixture
     (out / "logs" / "2").mkdir()
     (out / "logs" / "2" / "kept").touch()
     main(["train", str(out), "--resume", "--json"])
-    assert json.loads(capsys.readouterr().out) == whole
+    assert json.loads(capsys.readouterr().out) == results
     assert (out / "logs" / "2" / "kept").exists()
     assert (out / "logs" / "3" / "progress.csv").exists()
     with pytest.raises(OutputError, match="has no logs: train it again"):
@@ -228,8 +228,8 @@ def test_settings_of_an_older_run(root: Path, capsys: pytest.CaptureFixture[str]
     (out / "results.json").unlink()
     config = out / "config.yaml"
     config.write_text(config.read_text() + "  gone: 3\n")
-    said = refused(capsys, out, "--resume")
-    assert said == (
+    message = refused(capsys, out, "--resume")
+    assert message == (
         f"{config}: train has no option 'gone': remove it, or `focusgym train --help` tells which "
         "there are"
     )
@@ -309,9 +309,9 @@ WRONG = {
 def test_what_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In one line, before anything is written."""
     before = {path.name for path in root.iterdir()}
-    for wrong, said in WRONG.items():
+    for wrong, message in WRONG.items():
         args = [wrong] if wrong.startswith("--reward") else wrong.split()
-        assert said in refused(capsys, root / "out", *options(root), *args), wrong
+        assert message in refused(capsys, root / "out", *options(root), *args), wrong
     assert "is no run of `focusgym train`" in refused(capsys, root / "out", "--resume")
     assert "is no run of `focusgym train`" in refused(capsys, root / "cache", "--resume")
     assert {path.name for path in root.iterdir()} == before
@@ -319,11 +319,11 @@ def test_what_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_classifier_of_another_cache(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = write_cache(root / "other", seed=1)
-    said = refused(capsys, root / "out", *options(root), f"--cache={other.root}")
-    assert f"than {other.root} (fingerprint {other.fingerprint[:12]}…)" in said
+    message = refused(capsys, root / "out", *options(root), f"--cache={other.root}")
+    assert f"than {other.root} (fingerprint {other.fingerprint[:12]}…)" in message
     group = add_group(other)
-    said = refused(capsys, root / "out", *options(root), f"--cache={other.root}")
-    assert f"holds 2 option groups: say which of ['p12_3x3', '{group}']" in said
+    message = refused(capsys, root / "out", *options(root), f"--cache={other.root}")
+    assert f"holds 2 option groups: say which of ['p12_3x3', '{group}']" in message
     assert not (root / "out").exists()
 
 
@@ -355,8 +355,8 @@ def test_an_interruption_says_how_to_go_on(
 
     assert "the same command goes on" in interrupted("make_model", root / "a")
     out = root / "b"
-    said = interrupted("play", out)
-    assert said == f"focusgym: interrupted; `focusgym train {out} --resume` goes on with it"
+    message = interrupted("play", out)
+    assert message == f"focusgym: interrupted; `focusgym train {out} --resume` goes on with it"
     main(["train", str(out), "--resume"])
     assert (out / "results.json").is_file()
 

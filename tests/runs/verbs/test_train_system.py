@@ -73,9 +73,9 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     with pytest.raises(SystemExit) as caught:
         main(["train", *map(str, args)])
     assert caught.value.code == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    return said.err.removeprefix("focusgym: ").strip()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.removeprefix("focusgym: ").strip()
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -85,8 +85,8 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     system = find_system(name)
     assert isinstance(system, LearnedSystem)
     setting = 0.5 if len(system.settings) > 1 else 1.0
-    asked = (f"--setting={setting}",) if len(system.settings) > 1 else ()
-    main(["train", str(out), *options(root, name), *tiny(name), *asked, "--json"])
+    arguments = (f"--setting={setting}",) if len(system.settings) > 1 else ()
+    main(["train", str(out), *options(root, name), *tiny(name), *arguments, "--json"])
     results = json.loads(capsys.readouterr().out)
     assert results == json.loads((out / "results.json").read_text())
     assert (results["system"], results["setting"]) == (name, setting)
@@ -151,9 +151,9 @@ def test_a_system_that_decides_nothing(
 ) -> None:
     out = tmp_path / "out"
     main(["train", str(out), *options(root, name)])
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     share = 100 * len(segments) / T
-    assert f"of the segments of a video it reads full32 {share:.0f} %" in said
+    assert f"of the segments of a video it reads full32 {share:.0f} %" in printed
     results = json.loads((out / "results.json").read_text())
     assert results["segments"] == [float(t in segments) for t in range(T)]
     assert not (out / "model.zip").exists()
@@ -185,13 +185,13 @@ def test_a_system_trained_by_gradient(
     assert results["test"]["accuracy"] == pytest.approx(trace.correct.mean())
     assert results["test"]["gmacs_per_video"] == pytest.approx(trace.gmacs[:, -1].mean())
     assert results["usage"] == {"p12_3x3": 1.0}
-    said = refused(capsys, tmp_path / "other", *options(root, "adafocus_v2"), "--decisions=9")
-    assert "adafocus_v2 does not learn in an environment: leave it out; --learner says" in said
+    message = refused(capsys, tmp_path / "other", *options(root, "adafocus_v2"), "--decisions=9")
+    assert "adafocus_v2 does not learn in an environment: leave it out; --learner says" in message
     (out / "trained" / "bundle.json").unlink()
     with pytest.raises(SystemExit):
         main(["evaluate", str(out)])
-    said = capsys.readouterr().err
-    assert f"{out}/trained, what adafocus_v2 has learned, is gone: put it back, or" in said
+    message = capsys.readouterr().err
+    assert f"{out}/trained, what adafocus_v2 has learned, is gone: put it back, or" in message
 
 
 class _Stopped(Exception):
@@ -215,7 +215,7 @@ def test_going_on_with_a_training_by_gradient(
             **more,
         )
 
-    whole = run_system(config("whole"), 0)
+    uninterrupted = run_system(config("whole"), 0)
     plain, calls = CentersOnFeatures.forward, 0
 
     def interrupted(stage: CentersOnFeatures, videos: Any) -> Any:
@@ -230,14 +230,14 @@ def test_going_on_with_a_training_by_gradient(
         run_system(config("out"), 0)
     assert (tmp_path / "out" / "trained.safetensors").is_file()
     monkeypatch.setattr(CentersOnFeatures, "forward", plain)
-    found = run_system(config("out", resume=True), 0)
-    assert found.pop("test") == {**whole.pop("test"), "name": "out"}
-    assert found == whole
+    resumed = run_system(config("out", resume=True), 0)
+    assert resumed.pop("test") == {**uninterrupted.pop("test"), "name": "out"}
+    assert resumed == uninterrupted
     played = [(tmp_path / each / "played.npz").read_bytes() for each in ("out", "whole")]
     assert played[0] == played[1]
     (tmp_path / "out" / "results.json").unlink()
     monkeypatch.setattr(CentersOnFeatures, "forward", interrupted)
-    assert run_system(config("out", resume=True), 0)["usage"] == whole["usage"]
+    assert run_system(config("out", resume=True), 0)["usage"] == uninterrupted["usage"]
 
 
 @pytest.mark.parametrize("name", ["frameexit", "adaframe"])
@@ -256,7 +256,7 @@ def test_going_on(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.Mon
             **more,
         )
 
-    whole = run_system(config("whole"), 0)
+    uninterrupted = run_system(config("whole"), 0)
     train = system_run.train_system
 
     def stopped(made: Any, *args: Any) -> None:
@@ -275,12 +275,14 @@ def test_going_on(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.Mon
         run_system(config("out"), 0)
     assert not (tmp_path / "out" / "results.json").exists()
     monkeypatch.setattr(system_run, "train_system", train)
-    found = run_system(config("out", resume=True), 0)
-    assert found.pop("test") == {**whole.pop("test"), "name": "out"}
-    assert found == whole
+    resumed = run_system(config("out", resume=True), 0)
+    assert resumed.pop("test") == {**uninterrupted.pop("test"), "name": "out"}
+    assert resumed == uninterrupted
     played = [(tmp_path / each / "played.npz").read_bytes() for each in ("out", "whole")]
     assert played[0] == played[1]
-    assert run_system(config("out", resume=True), 0)["mean_returns"] == whole["mean_returns"]
+    assert (
+        run_system(config("out", resume=True), 0)["mean_returns"] == uninterrupted["mean_returns"]
+    )
 
 
 def test_no_episode_has_ended(root: Path, tmp_path: Path) -> None:
@@ -354,10 +356,12 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     for name in ("no_frames", "run"):
         (tmp_path / name).mkdir()
     write_cache(tmp_path / "no_frames" / "cache")
-    given = ("--system=tsn", f"--cache={tmp_path}/no_frames/cache")
-    said = refused(capsys, out, *given)
-    assert "tsn reads a group of whole frames, and there is none in" in said
-    assert "build a cache that has them: `focusgym cache build --group full:ENCODER:SIDE`" in said
+    arguments = ("--system=tsn", f"--cache={tmp_path}/no_frames/cache")
+    message = refused(capsys, out, *arguments)
+    assert "tsn reads a group of whole frames, and there is none in" in message
+    assert (
+        "build a cache that has them: `focusgym cache build --group full:ENCODER:SIDE`" in message
+    )
 
 
 def test_adafocus_on_whole_frames(

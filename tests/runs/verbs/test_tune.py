@@ -64,7 +64,7 @@ def test_a_space_becomes_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "options", "said"),
+    ("verb", "options", "message"),
     [
         ("train", {"lr": 1e-3}, "no option has a range to search in"),
         ("train", {"hidden": {"low": 1, "high": 9, "step": 1.5}}, "an integer as the step"),
@@ -86,12 +86,12 @@ def test_a_space_becomes_commands(tmp_path: Path) -> None:
         ("train", {"lr": RATE, "preset": "nope"}, "nope: there is no such preset"),
     ],
 )
-def test_a_wrong_space(verb: str, options: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_a_wrong_space(verb: str, options: dict[str, object], message: str, tmp_path: Path) -> None:
     path = space_file(tmp_path / "space.yaml", verb, **options)
     with pytest.raises(PresetError) as caught:
         read_space(path)
     assert str(caught.value).startswith("nope" if "preset" in options else str(path))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 SPACE = Space("train", {}, {"x": Range(low=0.0, high=1.0), "n": Range(choices=("a", 2, None))})
@@ -109,12 +109,12 @@ def test_what_is_proposed() -> None:
         for i, x in enumerate(rng.random(30))
     ]
     done.append(Trial(30, {"x": 0.1, "n": 2}, failed="no"))
-    found = [propose(SPACE, done, number, seed=0) for number in range(31, 71)]
-    assert [each.number for each in found] == [*range(31, 71)]
-    assert {each.chosen["n"] for each in found} <= {"a", 2, None}
-    assert all(0 <= each.chosen["x"] <= 1 for each in found)
+    proposals = [propose(SPACE, done, number, seed=0) for number in range(31, 71)]
+    assert [each.number for each in proposals] == [*range(31, 71)]
+    assert {each.chosen["n"] for each in proposals} <= {"a", 2, None}
+    assert all(0 <= each.chosen["x"] <= 1 for each in proposals)
     # Of uniform draws a fifth would lie within 0.1 of the best.
-    assert np.mean([abs(each.chosen["x"] - 0.8) < 0.1 for each in found]) > 0.3
+    assert np.mean([abs(each.chosen["x"] - 0.8) < 0.1 for each in proposals]) > 0.3
 
 
 def in_turn(function: Callable[..., None], units: dict[str, Unit], *_: object) -> dict[str, Any]:
@@ -140,20 +140,20 @@ def test_a_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         write(place, trial)
 
     monkeypatch.setattr(tuning, "run_trial", run)
-    whole = search(SPACE, tmp_path / "whole", 15, 3, 0, in_turn)
-    assert [each.number for each in whole] == ran == [*range(15)]
-    assert best_of(whole).accuracy == max(each.accuracy or 0 for each in whole)
-    assert whole[1].failed == "diverged"
+    uninterrupted = search(SPACE, tmp_path / "whole", 15, 3, 0, in_turn)
+    assert [each.number for each in uninterrupted] == ran == [*range(15)]
+    assert best_of(uninterrupted).accuracy == max(each.accuracy or 0 for each in uninterrupted)
+    assert uninterrupted[1].failed == "diverged"
     monkeypatch.setattr(tuning, "_write", cut)
     for n in (1, 2, 4, 5, 26, 27, 29):  # what is noted of a batch, and what came of a trial
         ran.clear()
         left[0] = n
         with pytest.raises(KeyboardInterrupt):
             search(SPACE, tmp_path / f"{n}", 15, 3, 0, in_turn)
-        assert search(SPACE, tmp_path / f"{n}", 15, 3, 0, in_turn) == whole
+        assert search(SPACE, tmp_path / f"{n}", 15, 3, 0, in_turn) == uninterrupted
         assert len(ran) - len({*ran}) <= 1, "the one that was interrupted"
     more = search(SPACE, tmp_path / "1", 17, 3, 0, in_turn)  # more are asked for
-    assert (more[:15], len(more)) == (whole, 17)
+    assert (more[:15], len(more)) == (uninterrupted, 17)
 
 
 def test_what_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,13 +167,13 @@ def test_what_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = search(SPACE, tmp_path, 4, 2, 0, in_turn)
     place, second = tmp_path / "trials" / "0001", trials[1]
     name = next(name for name, of in SPACE.searched.items() if not of.choices)
-    for other, said in (
+    for other, message in (
         (replace(second, number=2), "is of trial 2 with"),
         (replace(second, accuracy=7.0), "expected trial 1 and a share"),
         (replace(second, chosen={**second.chosen, name: 1e9}), "ranges that do not hold that"),
     ):
         tuning._write(place, other)
-        with pytest.raises(TuningError, match=said):
+        with pytest.raises(TuningError, match=message):
             search(SPACE, tmp_path, 4, 2, 0, in_turn)
     (place / "trial.json").unlink()
     with pytest.raises(TuningError, match=r"0001/trial.json is damaged .* and of all later ones"):
@@ -197,10 +197,10 @@ def test_all_fail(trials: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_trial_of_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is trained, or goes on, and is measured on val; a full disk is no failure of it."""
-    said: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def command(words: list[str]) -> None:
-        said.append(words)
+        commands.append(words)
         run = Path(words[1])
         if words[0] == "evaluate":
             print(json.dumps({"policies": [{"accuracy_by_step": [0.125, 0.375]}]}))
@@ -223,7 +223,7 @@ def test_a_trial_of_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         place.mkdir()
     run_trial(space, places[1], Trial(0, {"lr": 1}))
     run = str(places[1] / "run")
-    assert said == [
+    assert commands == [
         ["train", run, "--device=cuda", "--lr=1"],
         ["evaluate", run, "--split", "val", "--no-fixed", "--json", "--device=cuda"],
     ]
@@ -233,9 +233,9 @@ def test_a_trial_of_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     kept = json.loads((places[2] / "trial.json").read_text())
     assert (kept["accuracy"], kept["failed"]) == (None, "RuntimeError: out of memory")
     assert "out of memory" in (places[2] / "log.txt").read_text()
-    said.clear()
+    commands.clear()
     run_trial(replace(space, fixed={}), places[2], Trial(0, {"lr": 2}))  # it has begun
-    assert said == [["train", str(places[2] / "run"), "--lr=2", "--resume"]]
+    assert commands == [["train", str(places[2] / "run"), "--lr=2", "--resume"]]
     for lr, error in ((3, OSError), (4, KeyboardInterrupt)):
         with pytest.raises(error):
             run_trial(space, places[lr], Trial(0, {"lr": lr}))
@@ -284,9 +284,9 @@ def test_a_classifier_is_tuned(
         read_space(twice)
     out = tmp_path / "out"
     main(["tune", f"{out}", f"{space}", "--trials", "2", "--jobs", "2"])
-    said = capsys.readouterr().out
-    assert "right on val, %" in said
-    assert f"next: focusgym fit classifier OUT --preset {out / 'best.yaml'}" in said
+    printed = capsys.readouterr().out
+    assert "right on val, %" in printed
+    assert f"next: focusgym fit classifier OUT --preset {out / 'best.yaml'}" in printed
     results = json.loads((out / "results.json").read_text())
     tried = results["trials"]
     assert [each["failed"] for each in tried] == ["", ""]
