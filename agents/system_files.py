@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..recognizer import BundleError, ExitRule, in_words
+from ..recognizer.files.atomic import write_whole
 from ..recognizer.files.documents import read_json
 from ..recognizer.files.regular import file_digest
 from ..recognizer.files.typed import typed
-from ..recognizer.files.whole import write_whole
 from ..recognizer.registry import NotImported
 
 NAME = "system.json"

@@ -29,9 +29,9 @@ from ..recognizer import (
     autocast_dtype,
     encoder_gmacs,
 )
+from ..recognizer.files.atomic import whole_folder
 from ..recognizer.files.bundle import write_bundle
 from ..recognizer.files.disks import refusal
-from ..recognizer.files.whole import whole_folder
 from ..recognizer.pipeline.checks import check_finite
 from .looks import Looks
 from .system_files import CACHE, CLASSIFIER, POLICY, PlayedAlone, PlayedIn, write_description

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ...feature_cache import Clip, View
 from ...recognizer import FocusgymError, FrameConfig, in_words
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import is_finite
-from ...recognizer.files.whole import write_whole
 
 FORMAT = 5
 # The arrays of a record: the key of a decision in the file, and the type.

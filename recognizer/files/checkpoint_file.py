@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import FocusgymError, in_words, shortened
+from .atomic import write_whole
 from .declared import check_tensors
 from .documents import parse_json
-from .whole import write_whole
 
 
 class CheckpointError(FocusgymError):
