@@ -195,9 +195,9 @@ def _python_state(content: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _numpy_state(content: Mapping[str, Any]) -> tuple[Any, ...]:
     kind, keys, position, *gauss = content["numpy_random"]
-    if not natural(position) or position > len(keys):  # NumPy would read past the end
+    if not unsigned(position) or position > len(keys):  # NumPy would read past the end
         raise ValueError(f"position {position!r:.80} of {len(keys)} keys")
-    if not all(natural(key) and key < 2**32 for key in keys):  # NumPy 1 takes others as well
+    if not all(unsigned(key) and key < 2**32 for key in keys):  # NumPy 1 takes others as well
         raise ValueError("keys of other than 32 bits")
     return kind, np.array(keys, dtype=np.uint32), position, *gauss
 
@@ -207,7 +207,7 @@ def integer(value: Any) -> bool:
     return type(value) is int and abs(value) < 2**62
 
 
-def natural(value: Any) -> bool:
+def unsigned(value: Any) -> bool:
     """Say whether it is an integer of at least 0."""
     return integer(value) and value >= 0
 
