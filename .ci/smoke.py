@@ -40,8 +40,10 @@ def _check_content(wheel: Path) -> None:
     for room in ROOMS:
         files = (path.relative_to(ROOT) for path in (ROOT / room).rglob("*.*") if path.is_file())
         expected |= {f"focusgym/{f.as_posix()}" for f in files if f.suffix != ".pyc"}
-    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert found == expected, f"the wheel and the repository differ in {sorted(found ^ expected)}"
+    wheel_files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert wheel_files == expected, (
+        f"the wheel and the repository differ in {sorted(wheel_files ^ expected)}"
+    )
 
 
 def try_installed(site: Path) -> None:
@@ -62,8 +64,8 @@ def try_installed(site: Path) -> None:
 
     assert all(read_preset(name) for name in preset_names())
     command = site / "bin" / "focusgym" if os.name == "posix" else site / "Scripts" / "focusgym.exe"
-    said = subprocess.check_output([command, "--version"], text=True)
-    assert said == f"focusgym {focusgym.__version__}\n", said
+    version = subprocess.check_output([command, "--version"], text=True)
+    assert version == f"focusgym {focusgym.__version__}\n", version
     assert "quickstart" in subprocess.check_output([command, "--help"], text=True)
 
     import gymnasium

@@ -80,11 +80,11 @@ def keep_probabilities(
     """
     if policy.keep is None:
         raise ValueError(_NO_KEEP)
-    found = np.empty((len(videos), cache.steps), dtype=np.float32)
+    probabilities = np.empty((len(videos), cache.steps), dtype=np.float32)
     for start in range(0, len(videos), CHUNK):
         rows = slice(start, start + CHUNK)
-        found[rows] = policy.keep(cache.stored_glance_maps(videos[rows])).cpu().numpy()
-    return found
+        probabilities[rows] = policy.keep(cache.stored_glance_maps(videos[rows])).cpu().numpy()
+    return probabilities
 
 
 def with_threshold(policy: Policy, threshold: float) -> Policy:

@@ -139,13 +139,13 @@ def _trace(
 
 def _read(source: Source, videos: NDArray[np.int64], name: _Centers) -> tuple[Tensor, ...]:
     """Return logits ``(B, T, C)``, final confidences ``(B,)`` and centres ``(B, T, 2)``."""
-    engine, found, named = FocusEngine(source), [], []
+    engine, logits, named = FocusEngine(source), [], []
     engine.start(videos)
     for t in range(source.cache.steps):
         segments = np.full(len(videos), t)
         centers = name(t)
         engine.commit(engine.try_boxes(segments, centers))
-        found.append(engine.logits.cpu())
+        logits.append(engine.logits.cpu())
         named.append(centers[:, 0].cpu())
     sure = confidence(engine.logits.cpu(), source.labels[videos].cpu())
-    return torch.stack(found, dim=1), sure, torch.stack(named, dim=1)
+    return torch.stack(logits, dim=1), sure, torch.stack(named, dim=1)

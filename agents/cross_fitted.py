@@ -159,11 +159,11 @@ class _Frames:
 def _gains(engine: FocusEngine, videos: NDArray[np.int64], seed: int) -> Tensor:
     """Return the confidence ``(B, T, K)`` that each option gives after random ones."""
     before = RandomAgent(seed).plan(engine, videos)
-    found = []
+    gains = []
     for start in range(0, len(videos), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        found.append(engine.rollout_counterfactuals(videos[rows], before.options[rows]).options)
-    return torch.cat(found)
+        gains.append(engine.rollout_counterfactuals(videos[rows], before.options[rows]).options)
+    return torch.cat(gains)
 
 
 def _strengths(
@@ -182,8 +182,8 @@ def _strengths(
         outer = [fold for fold in range(n) if fold != inner]
         tried = [rule for fold in outer for rule in rules[min(fold, inner), max(fold, inner)]]
         for _, (glance, gains) in frames.of((folds == inner) & used):
-            given = gains.gather(1, _choices(glance, tried)).double().sum(dim=0)
-            worth[outer] += given.cpu().unflatten(0, (len(outer), -1))
+            chosen_gains = gains.gather(1, _choices(glance, tried)).double().sum(dim=0)
+            worth[outer] += chosen_gains.cpu().unflatten(0, (len(outer), -1))
     return [STRENGTHS[best] for best in worth.argmax(dim=1).tolist()]
 
 

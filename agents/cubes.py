@@ -142,7 +142,7 @@ def read_cubes(source: Source, videos: NDArray[np.int64], policy: CubePolicy) ->
 
 def _read(source: Source, videos: NDArray[np.int64], policy: CubePolicy) -> tuple[Tensor, ...]:
     """Return logits ``(B, D, C)``, final confidences ``(B,)``, centres and segments ``(B, D)``."""
-    engine, found = FocusEngine(source), []
+    engine, logits = FocusEngine(source), []
     grid, steps = grid_of(source.cache), source.cache.steps
     engine.start(videos)
     rows, every = np.repeat(videos, steps), np.tile(np.arange(steps), len(videos))
@@ -151,6 +151,6 @@ def _read(source: Source, videos: NDArray[np.int64], policy: CubePolicy) -> tupl
     holds = cubes.frames_at(where, distinct=True)[..., 0].cpu()  # (B, D)
     for d in range(where.shape[1]):
         engine.commit(engine.try_boxes(holds[:, d].numpy(), where[:, d, None, :2]))
-        found.append(engine.logits.cpu())
+        logits.append(engine.logits.cpu())
     sure = confidence(engine.logits.cpu(), source.labels[videos].cpu())
-    return torch.stack(found, dim=1), sure, where.cpu(), holds
+    return torch.stack(logits, dim=1), sure, where.cpu(), holds

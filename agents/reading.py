@@ -72,21 +72,21 @@ def read_segments(
     dearest = float(source.cache.option_gmacs[options].max())  # all of a group have one price
     each = glance_gmacs + agent_gmacs + attended * dearest + cost.classifier_gmacs  # (D,)
     columns = np.arange(steps)
-    there = columns <= stopped[:, None]  # (B, T)
+    fed = columns <= stopped[:, None]  # (B, T)
     held = np.minimum(columns, stopped[:, None])
-    asked = np.zeros_like(held) if stops is None else np.minimum(held + 1, n_read - 1)
+    decisions = np.zeros_like(held) if stops is None else np.minimum(held + 1, n_read - 1)
     ends = (0, steps - n_read)
-    looked = there & np.pad(attended, ends)
+    looked = fed & np.pad(attended, ends)
     return TaskTrace(
         videos=videos,
-        segments=np.where(there, np.pad(order, ((0, 0), ends)), -1),
+        segments=np.where(fed, np.pad(order, ((0, 0), ends)), -1),
         options=np.repeat(options[:, None], steps, axis=1),
         named=looked,
         attended=looked,
-        fed=there,
+        fed=fed,
         logits=every[:, torch.from_numpy(np.minimum(columns, n_read - 1))],  # (B, T, C)
-        gmacs=before_gmacs + each.cumsum()[held] + asked * decision_gmacs,
-        decisions=asked[:, -1],
+        gmacs=before_gmacs + each.cumsum()[held] + decisions * decision_gmacs,
+        decisions=decisions[:, -1],
         returns=np.zeros(len(videos)),
         confidence=sure.double().numpy(),
         correct=(every[:, -1].argmax(dim=-1) == source.labels[videos]).numpy(),
@@ -106,12 +106,12 @@ def _read(
     engine, n = FocusEngine(source), len(videos)
     engine.start(videos)
     running, ends = np.ones(n, dtype=bool), np.full(n, len(attended) - 1)
-    before, found = source.classifier.summary(engine.state), []
+    before, logits = source.classifier.summary(engine.state), []
     for d, looks in enumerate(attended):
         fed = None if stops is None and exits is None else running
         look = None if looks else np.zeros((n, 1), dtype=bool)
         engine.commit(engine.try_options(segments[:, d], options[:, None], look, fed=fed))
-        found.append(engine.logits.cpu())
+        logits.append(engine.logits.cpu())
         if d + 1 == len(attended):
             break
         now = np.zeros(n, dtype=bool)
@@ -119,11 +119,11 @@ def _read(
             after = source.classifier.summary(engine.state)
             now, before = stops(d, before, after).cpu().numpy(), after
         if exits is not None:
-            now = now | exits.stops(found[-1], d).numpy()
+            now = now | exits.stops(logits[-1], d).numpy()
         now = now & running
         ends[now], running = d, running & ~now
     sure = confidence(engine.logits.cpu(), source.labels[videos].cpu())
-    return torch.stack(found, dim=1), sure, torch.from_numpy(ends)
+    return torch.stack(logits, dim=1), sure, torch.from_numpy(ends)
 
 
 @torch.no_grad()
@@ -143,11 +143,11 @@ def read_states(
     logits: list[Tensor] = []
     for start in range(0, len(videos), N_ENVS):
         engine.start(videos[start : start + N_ENVS])
-        rows, found = len(engine.videos), []
+        rows, by_segment = len(engine.videos), []
         for segment in segments:
             tried = engine.try_options(np.full(rows, segment), np.full((rows, 1), option))
             engine.commit(tried)
-            found.append((source.classifier.summary(engine.state).cpu(), engine.logits.cpu()))
-        for parts, column in zip((states, logits), zip(*found, strict=True), strict=True):
+            by_segment.append((source.classifier.summary(engine.state).cpu(), engine.logits.cpu()))
+        for parts, column in zip((states, logits), zip(*by_segment, strict=True), strict=True):
             parts.append(torch.stack(column, dim=1))
     return torch.cat(states), torch.cat(logits)

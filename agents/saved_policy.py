@@ -71,11 +71,11 @@ def write_sb3_policy(
     space = copy.deepcopy(spaces[0])
     space.seed(0)  # the same observation every time, and without a draw of the model's own
     seen = space.sample()
-    expected, got = (each.predict(seen, deterministic=True)[0] for each in (model, policy))
-    if not np.allclose(expected, got, atol=1e-5):
+    expected, actual = (each.predict(seen, deterministic=True)[0] for each in (model, policy))
+    if not np.allclose(expected, actual, atol=1e-5):
         raise ValueError(
             f"the policy {config.network}, built again from {keywords}, acts otherwise than the "
-            f"model: expected {expected}; got {got}: its algorithm does more than ask it"
+            f"model: expected {expected}; got {actual}: its algorithm does more than ask it"
         )
 
 
@@ -152,7 +152,7 @@ def _network(name: Any, base: type[nn.Module]) -> type[nn.Module]:
     if not isinstance(name, str):
         raise ValueError(f"the name of a class must be a text; got {name!r:.80}")
     library = name.partition(":")[0].partition(".")[0]
-    found = find("a network of the policy", name, {}, trusted=library in _LIBRARIES)
-    if not (isinstance(found, type) and issubclass(found, base)):
+    network = find("a network of the policy", name, {}, trusted=library in _LIBRARIES)
+    if not (isinstance(network, type) and issubclass(network, base)):
         raise ValueError(f"expected a class derived from {base.__name__}; got {name!r:.80}")
-    return found
+    return network

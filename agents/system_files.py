@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..recognizer import BundleError, ExitRule, in_words
+from ..recognizer.files.atomic import write_whole
 from ..recognizer.files.documents import read_json
 from ..recognizer.files.regular import file_digest
 from ..recognizer.files.typed import typed
-from ..recognizer.files.whole import write_whole
 from ..recognizer.registry import NotImported
 
 NAME = "system.json"
@@ -112,13 +112,15 @@ def read_description(root: Path) -> SystemFolder:
     """
     try:
         entry = typed(SystemFolder, read_json(root / NAME))
-        found = _digests(root)
+        digests = _digests(root)
     except (OSError, ValueError) as error:
         raise damaged(root, error) from error
-    for name in (*entry.files, *found):
-        if found.get(name) != entry.files.get(name):
-            said = "is missing" if name not in found else "was changed"
-            raise damaged(root, f"{name} {said if name in entry.files else 'is none of its files'}")
+    for name in (*entry.files, *digests):
+        if digests.get(name) != entry.files.get(name):
+            problem = "is missing" if name not in digests else "was changed"
+            raise damaged(
+                root, f"{name} {problem if name in entry.files else 'is none of its files'}"
+            )
     return entry
 
 

@@ -29,9 +29,9 @@ from ..recognizer import (
     autocast_dtype,
     encoder_gmacs,
 )
+from ..recognizer.files.atomic import whole_folder
 from ..recognizer.files.bundle import write_bundle
 from ..recognizer.files.disks import refusal
-from ..recognizer.files.whole import whole_folder
 from ..recognizer.pipeline.checks import check_finite
 from .looks import Looks
 from .system_files import CACHE, CLASSIFIER, POLICY, PlayedAlone, PlayedIn, write_description
@@ -117,7 +117,7 @@ class SystemRecognizer(VideoRecognizer):
         and else S×S; and by f_G where f_C takes its vectors.
         """
         frames = self.cache.frames
-        whole = [
+        local_gmacs = [
             each.group.gmacs
             if isinstance(each.group.places, WholeFrame)
             else encoder_gmacs(
@@ -126,20 +126,22 @@ class SystemRecognizer(VideoRecognizer):
             for each in self.cache.opened
         ]
         glance = self.cost.glance_gmacs if self.classifier.config.reuse_glance else 0.0
-        return frames.steps * (glance + max(whole) + self.cost.classifier_gmacs)
+        return frames.steps * (glance + max(local_gmacs) + self.cost.classifier_gmacs)
 
-    def step_facts(self, found: Recognition, step: int) -> dict[str, Any]:
+    def step_facts(self, recognition: Recognition, step: int) -> dict[str, Any]:
         """Return which segment a step was about, whether f_C was fed, and which option was read.
 
         Args:
-            found: Of one video.
+            recognition: Of one video.
             step: Which of its T steps.
         """
-        segment, option = (int(each[0, step]) for each in (found.segments, found.options))
-        looked = bool(found.attended[0, step])
+        segment, option = (
+            int(each[0, step]) for each in (recognition.segments, recognition.options)
+        )
+        looked = bool(recognition.attended[0, step])
         return {
             "segment": segment if segment >= 0 else None,
-            "fed": bool(found.fed[0, step]),
+            "fed": bool(recognition.fed[0, step]),
             "option": self._option_name(option) if looked else None,
         }
 
@@ -269,11 +271,11 @@ class SystemRecognizer(VideoRecognizer):
             PredictionError: If features or predictions are not finite.
         """
         try:
-            found = self.look(frames)
+            recognition = self.look(frames)
         except CacheError as error:
             raise PredictionError(str(error)) from error
-        check_finite(found.logits, self.precision, self.cache.dtype)
-        return recognition_of(found, self.cache.boxes_px)
+        check_finite(recognition.logits, self.precision, self.cache.dtype)
+        return recognition_of(recognition, self.cache.boxes_px)
 
     def _seen(self, source: PixelSource) -> SystemRecognition:
         looks = self.play(source)

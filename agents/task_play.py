@@ -115,8 +115,8 @@ def trace_task(
     parts = []
     for start in range(0, len(rows), N_ENVS):
         some = rows[start : start + N_ENVS]
-        asked = {**config, "split": None, "videos": some.tolist(), "order": "listed"}
-        player = make_sb3(env_id, len(some), **asked).player
+        env_keywords = {**config, "split": None, "videos": some.tolist(), "order": "listed"}
+        player = make_sb3(env_id, len(some), **env_keywords).player
         parts.append(_play(model, player, some, deterministic))
     return TaskTrace(**_joined([vars(part) for part in parts]))
 
@@ -125,8 +125,8 @@ def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the columns of several parts as one; those that are None in all of them stay so."""
     columns = {name: [part[name] for part in parts] for name in parts[0]}
     logits = torch.cat(columns.pop("logits"))
-    found = {name: None if of[0] is None else np.concatenate(of) for name, of in columns.items()}
-    return {**found, "logits": logits}
+    joined = {name: None if of[0] is None else np.concatenate(of) for name, of in columns.items()}
+    return {**joined, "logits": logits}
 
 
 def trace_source(

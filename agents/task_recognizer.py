@@ -66,16 +66,18 @@ class TaskRecognizer(SystemRecognizer):
             CacheError: If the cache cannot be opened, or its encoders were changed.
             BundleError: If a bundle cannot be read, or belongs to another cache.
         """
-        asked = config_of(env_id, config)
-        if asked.observation == "index":
+        env_config = config_of(env_id, config)
+        if env_config.observation == "index":
             raise ValueError(
                 "expected observations of the kind map, state or maps; got index, by which an "
                 "agent reads features from the cache: train it with another one to use it on pixels"
             )
-        cache = FeatureCache.open(asked.cache, asked.group, asked.device, asked.videos_root)
-        classifier = read_classifier(asked.classifier, cache.fingerprint, cache.root)
+        cache = FeatureCache.open(
+            env_config.cache, env_config.group, env_config.device, env_config.videos_root
+        )
+        classifier = read_classifier(env_config.classifier, cache.fingerprint, cache.root)
         super().__init__(cache, classifier, precision=precision)
-        self.config = asked
+        self.config = env_config
         self.exits = exits
         self._model, self._kept = model, kept
         named = {name: value for name, value in config.items() if name not in _LEFT_OUT}

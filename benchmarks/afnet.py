@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from seeds import told
+from seeds import in_percent
 
 from focusgym.runs.evaluation.opened_runs import find_pixel_run
 
@@ -36,7 +36,7 @@ FIT = ("fit", "afnet")
 PRESET = ("--preset", "afnet_digits")
 
 
-class Found(NamedTuple):
+class Measurement(NamedTuple):
     """What became of a run in the test videos.
 
     Attributes:
@@ -54,40 +54,40 @@ def commands(root: Path, seed: int) -> list[tuple[str, list[str]]]:
     """Return the commands of a seed, each with what it makes."""
     of_seed = ["--seed", f"{seed}"]
     few = ["--n-train", "1200", *of_seed]
-    found = [
+    named_commands = [
         ("digits", ["data", "digits", f"{root}/digits", *of_seed]),
         ("few", ["data", "digits", f"{root}/few", "--visible-share", "0.3", *few]),
         ("pairs", ["data", "digit-pairs", f"{root}/pairs", *few]),
     ]
     videos = ["--videos", f"{root}/digits", "--ratio", "1", *of_seed]
-    found.append(("base", [*FIT, f"{root}/base", *PRESET, *videos]))
+    named_commands.append(("base", [*FIT, f"{root}/base", *PRESET, *videos]))
     tuned = [*PRESET, "--epochs", "8", "--lr-afnet", "0.008", "--lr-gates", "0.04", *of_seed]
     for ratio in RATIOS:
         name = f"few_{ratio:g}"
         more = ["--videos", f"{root}/few", "--weights", f"{root}/base", "--ratio", f"{ratio}"]
-        found.append((name, [*FIT, f"{root}/{name}", *tuned, *more]))
+        named_commands.append((name, [*FIT, f"{root}/{name}", *tuned, *more]))
     for name, words in ABLATIONS.items():
         more = ["--videos", f"{root}/few", "--weights", f"{root}/base", *words]
-        found.append((f"few_{name}", [*FIT, f"{root}/few_{name}", *tuned, *more]))
+        named_commands.append((f"few_{name}", [*FIT, f"{root}/few_{name}", *tuned, *more]))
     for ratio in RATIOS:
         name = f"pairs_{ratio:g}"
         more = ["--videos", f"{root}/pairs", "--weights", f"{root}/base", "--ratio", f"{ratio}"]
         shift = ["--shift", "offline", "--epochs", "10"]
-        found.append((name, [*FIT, f"{root}/{name}", *tuned, *more, *shift]))
-    return found
+        named_commands.append((name, [*FIT, f"{root}/{name}", *tuned, *more, *shift]))
+    return named_commands
 
 
-def measured(run: Path) -> dict[str, Found]:
+def measured(run: Path) -> dict[str, Measurement]:
     """Return what became of a run, by itself and with other masks in its network."""
     opened = find_pixel_run(run)
     kinds = (None, *opened.beside)
-    found = {}
+    measurements = {}
     for kind, outcome in zip(kinds, opened.play("test", kinds), strict=True):
         played = outcome.played
         correct, gmacs = played.correct[:, -1].astype(np.float64), played.gmacs_by_step[-1]
         name = run.name if kind is None else f"{run.name}, {kind}"
-        found[name] = Found(correct, played.kept_share, float(gmacs))
-    return found
+        measurements[name] = Measurement(correct, played.kept_share, float(gmacs))
+    return measurements
 
 
 def main() -> None:
@@ -96,11 +96,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
-    seeds: list[dict[str, Found]] = []
+    seeds: list[dict[str, Measurement]] = []
     for seed in range(args.seeds):
         root = args.folder / f"s{seed}"
         root.mkdir(parents=True, exist_ok=True)
-        of_seed: dict[str, Found] = {}
+        of_seed: dict[str, Measurement] = {}
         for name, words in commands(root, seed):
             if (
                 not (root / name / "bundle.json").exists()
@@ -113,11 +113,11 @@ def main() -> None:
         seeds.append(of_seed)
     for name in seeds[0]:
         each = [of_seed[name] for of_seed in seeds]
-        kept = [100 * found.kept for found in each]
+        kept = [100 * measurement.kept for measurement in each]
         print(
-            f"{name:20} {told([found.correct for found in each])}; kept {np.mean(kept):.1f} % "
-            f"({min(kept):.1f} to {max(kept):.1f}); "
-            f"{1e3 * np.mean([found.gmacs for found in each]):.1f} MMACs"
+            f"{name:20} {in_percent([measurement.correct for measurement in each])}; "
+            f"kept {np.mean(kept):.1f} % ({min(kept):.1f} to {max(kept):.1f}); "
+            f"{1e3 * np.mean([measurement.gmacs for measurement in each]):.1f} MMACs"
         )
     differences = [(f"few_{name}", "few_0.5") for name in ABLATIONS]
     for of_set in ("few", "pairs"):
@@ -125,7 +125,7 @@ def main() -> None:
         differences += [(f"{of_set}_{r:g}", f"{of_set}_{r:g}, random") for r in RATIOS[1:]]
     for one, other in differences:
         difference = [of_seed[one].correct - of_seed[other].correct for of_seed in seeds]
-        print(f"{one} less {other:20} {told(difference)}")
+        print(f"{one} less {other:20} {in_percent(difference)}")
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ def recognized(bundle: Path, frames: list[Tensor], device: str, precision: str) 
         bundle, device, precision="float32" if is_tf32 else precision
     )
     with repeatable_on_cuda(is_tf32), torch.inference_mode():
-        found = [recognizer(each[None].to(device)) for each in frames]
-    options = torch.cat([each.options for each in found])
-    return [options.cpu(), torch.cat([each.logits.argmax(2) for each in found]).cpu()]
+        recognitions = [recognizer(each[None].to(device)) for each in frames]
+    options = torch.cat([each.options for each in recognitions])
+    return [options.cpu(), torch.cat([each.logits.argmax(2) for each in recognitions]).cpu()]
 
 
 def main() -> None:
@@ -59,20 +59,20 @@ def main() -> None:
     parser.add_argument("quickstart", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--videos", type=int, default=200)
-    asked = parser.parse_args()
-    cache = FeatureCache.open(asked.quickstart / "cache")
-    rows = cache.split("test")[: asked.videos]
+    args = parser.parse_args()
+    cache = FeatureCache.open(args.quickstart / "cache")
+    rows = cache.split("test")[: args.videos]
     frames = [each for each, _ in read_many(cache.clips(rows), cache.frames)]
-    bundle = asked.quickstart / "recognizers" / "adafocus"
-    exact = encoded(cache, frames, asked.device, "float32")
-    options, predictions = recognized(bundle, frames, asked.device, "float32")
-    for precision in precisions(asked.device):
-        for name, other in encoded(cache, frames, asked.device, precision).items():
+    bundle = args.quickstart / "recognizers" / "adafocus"
+    exact = encoded(cache, frames, args.device, "float32")
+    options, predictions = recognized(bundle, frames, args.device, "float32")
+    for precision in precisions(args.device):
+        for name, other in encoded(cache, frames, args.device, precision).items():
             apart = np.abs(other - exact[name])
             error = np.sqrt((apart**2).mean() / (exact[name] ** 2).mean())
             largest = (apart / (1 + np.abs(exact[name]))).max()
             print(f"{precision} {name}: error {error:.2e}, largest difference {largest:.2e}")
-        others = recognized(bundle, frames, asked.device, precision)
+        others = recognized(bundle, frames, args.device, precision)
         same = [(a == b).double() for a, b in zip((options, predictions), others, strict=True)]
         print(
             f"{precision}, {len(rows)} videos of {cache.steps} frames: the same patch "

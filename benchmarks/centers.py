@@ -55,12 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Centres by gradient beside FocusPPO")
     parser.add_argument("quickstart", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    folder = asked.quickstart
+    folder = args.quickstart
     source = open_source(EnvConfig(folder / "cache", folder / "classifier"))
     ratios = []
-    for seed in range(asked.seeds):
+    for seed in range(args.seeds):
         (fast, ours), (slow, theirs) = by_gradient(source, seed), by_ppo(folder, source, seed)
         ratios.append(fast / slow)
         print(

@@ -49,11 +49,11 @@ def rows(out: Path) -> dict[str, dict[str, float | str]]:
     return {**shifts(), **speed_ups(), **building(out)}
 
 
-def spent_s(run: Callable[[Tensor], object], given: Tensor) -> float:
+def spent_s(run: Callable[[Tensor], object], frames: Tensor) -> float:
     """Return the CPU seconds of a run on one thread, which other work beside hardly changes."""
     with torch_threads(1):
         start = time.process_time()
-        run(given)
+        run(frames)
         return time.process_time() - start
 
 
@@ -101,7 +101,9 @@ def speed_ups() -> dict[str, dict[str, float | str]]:
             for n in (GLANCED + LOOKED, FULL)
         )
         only = torch.zeros(batch, 1, dtype=torch.int64)
-        own, other = (float(found.gmacs[0, -1]) for found in (adafocus(clips), plus(frames, only)))
+        own, other = (
+            float(recognition.gmacs[0, -1]) for recognition in (adafocus(clips), plus(frames, only))
+        )
         speed, shares = [], []
         for _ in range(REPEATS):
             faster = spent_s(lambda f: plus(f, only), frames) / spent_s(adafocus, clips)  # noqa: B023
@@ -160,5 +162,5 @@ def building(out: Path) -> dict[str, dict[str, float | str]]:
 if __name__ == "__main__":
     folder = Path("outputs/benchmarks")
     folder.mkdir(parents=True, exist_ok=True)
-    for key, found in rows(folder).items():
-        print(f"{key:44} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")
+    for key, entry in rows(folder).items():
+        print(f"{key:44} {entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]")

@@ -104,24 +104,27 @@ def val_accuracy(run: Path) -> float:
 
 def best_rate(out: Path, networks: Path, name: str) -> float:
     """Return the rate that is best on val with the first seed."""
-    found = {rate: val_accuracy(second_stage(out, networks, name, 0, rate)) for rate in RATES}
-    print(f"{name}: " + ", ".join(f"{r:g} gives {100 * a:.1f} % on val" for r, a in found.items()))
-    return max(found, key=lambda rate: found[rate])
+    accuracies = {rate: val_accuracy(second_stage(out, networks, name, 0, rate)) for rate in RATES}
+    print(
+        f"{name}: "
+        + ", ".join(f"{r:g} gives {100 * a:.1f} % on val" for r, a in accuracies.items())
+    )
+    return max(accuracies, key=lambda rate: accuracies[rate])
 
 
-def table_row(name: str, found: Sequence[Outcome]) -> str:
+def table_row(name: str, outcomes: Sequence[Outcome]) -> str:
     """Return accuracies after some cubes: mean over seeds and videos, interval, seeds' range."""
-    every = np.stack([by_step(each) for each in found])  # (seeds, B, D + 1)
+    every = np.stack([by_step(each) for each in outcomes])  # (seeds, B, D + 1)
     cells = []
     for n in SHOWN:
         seeds = every[:, :, n].mean(axis=1).tolist()
         cells.append(f"{interval(every[:, :, n].mean(axis=0))}{spread(seeds)}")
-    return f"| {name} | {len(found)} | {' | '.join(cells)} |"
+    return f"| {name} | {len(outcomes)} | {' | '.join(cells)} |"
 
 
-def points(found: Sequence[Outcome], cubes: int) -> Points:
+def points(outcomes: Sequence[Outcome], cubes: int) -> Points:
     """Return what is right of each video ``(B,)`` after some cubes, in percent over the seeds."""
-    both: Points = np.mean([by_step(each)[:, cubes] for each in found], axis=0)
+    both: Points = np.mean([by_step(each)[:, cubes] for each in outcomes], axis=0)
     return both
 
 
@@ -138,12 +141,12 @@ def stopped(
         "random": random_exits(steps, seed),
         "fixed": fixed_exits(spent, mean, seed),
     }
-    found = {}
+    by_rule = {}
     for name, each in chosen.items():
         done = apply_exits(test.logits, test.labels, spent, each)
         right = 100 * done.correct.numpy().astype(np.float64)
-        found[name] = (done.mean_gmacs / budget, right)
-    return found
+        by_rule[name] = (done.mean_gmacs / budget, right)
+    return by_rule
 
 
 def print_exits(runs: Sequence[Played]) -> None:
@@ -156,10 +159,10 @@ def print_exits(runs: Sequence[Played]) -> None:
         rights: dict[str, list[Points]] = {}
         spent = []
         for seed, (val, test) in enumerate(runs):
-            found = stopped(val, test, share, "entropy", seed)
-            found["confidence"] = stopped(val, test, share, "confidence", seed)["confidence"]
-            spent.append(found["entropy"][0])
-            for name, (_, right) in found.items():
+            by_rule = stopped(val, test, share, "entropy", seed)
+            by_rule["confidence"] = stopped(val, test, share, "confidence", seed)["confidence"]
+            spent.append(by_rule["entropy"][0])
+            for name, (_, right) in by_rule.items():
                 rights.setdefault(name, []).append(right)
         mean = {name: np.mean(each, axis=0) for name, each in rights.items()}
         gain = [interval(mean["entropy"] - mean[name], "+") for name in others]
@@ -228,21 +231,21 @@ def at_size() -> CubeRecognizer:
 
 def print_throughput(batch: int) -> None:
     """Print how time follows compute where videos of a batch stop after different cubes."""
-    whole, stopping = at_size(), at_size()
+    without_exits, stopping = at_size(), at_size()
     frames = torch.randint(0, 256, (batch, 18, 3, 224, 224), dtype=torch.uint8)
     # Random weights: thresholds at the videos' own scores let them stop here and there.
-    scores = exit_scores(whole(frames).logits, "entropy")
+    scores = exit_scores(without_exits(frames).logits, "entropy")
     levels = scores.quantile(torch.linspace(0.9, 0.5, 18, dtype=scores.dtype), dim=0)
     numbers = [float(levels[step, step]) for step in range(18)]
     stopping.exits = ExitRule("entropy", (*numbers, 0.0))
     shares, gmacs, stops = [], [0.0, 0.0], torch.zeros(batch)
     for turn in range(TURNS + 1):
         seconds = []
-        for i, recognizer in enumerate((whole, stopping)):
+        for i, recognizer in enumerate((without_exits, stopping)):
             start = time.process_time()
-            found = recognizer(frames)
+            recognition = recognizer(frames)
             seconds.append(time.process_time() - start)
-            gmacs[i], stops = float(found.gmacs[:, -1].mean()), found.fed.sum(dim=1)
+            gmacs[i], stops = float(recognition.gmacs[:, -1].mean()), recognition.fed.sum(dim=1)
         if turn:  # the first one warms up
             shares.append(seconds[1] / seconds[0])
     compute, median = gmacs[1] / gmacs[0], float(np.median(shares))
@@ -264,19 +267,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--at-once", action="store_true", help="print Figure 6 and Table 2 alone")
     parser.add_argument("--timing", action="store_true", help="print the throughput alone")
-    asked = parser.parse_args()
-    if asked.timing:
+    args = parser.parse_args()
+    if args.timing:
         for batch in (8, 32):
             print_throughput(batch)
         return
-    if not asked.quickstarts:
+    if not args.quickstarts:
         parser.error("give the folder of a quickstart")
-    out: Path = asked.out
+    out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "data").is_dir():
         make_digits(DIGITS, out / "data")
-    folders = [asked.quickstarts[s % len(asked.quickstarts)] for s in range(asked.seeds)]
-    if asked.at_once:
+    folders = [args.quickstarts[s % len(args.quickstarts)] for s in range(args.seeds)]
+    if args.at_once:
         beside(out, folders)
         return
     stages = [first_stage(out, folder, seed) for seed, folder in enumerate(folders)]
@@ -292,8 +295,8 @@ def main() -> None:
     }
     columns = " | ".join(f"after {n} cubes" for n in SHOWN)
     print(f"\n| gradient, axes | seeds | {columns} |\n|---|---|{'---|' * len(SHOWN)}")
-    for name, found in test.items():
-        print(table_row(name, found))
+    for name, outcomes in test.items():
+        print(table_row(name, outcomes))
     for name in (RANDOM, *list(POLICIES)[1:]):
         for n in (1, 8):
             gain = interval(points(test["deep"], n) - points(test[name], n), "+")
@@ -303,7 +306,7 @@ def main() -> None:
 
 def beside(out: Path, quickstarts: Sequence[Path]) -> None:
     """Train all networks at once, with a seed for each quickstart; print Figure 6 and Table 2."""
-    found = []
+    by_system = []
     for name, verb in (("AdaFocusV3", "cubes"), ("AdaFocusV2", "end-to-end")):
         runs: list[Played] = []
         for seed, folder in enumerate(quickstarts):
@@ -313,8 +316,8 @@ def beside(out: Path, quickstarts: Sequence[Path]) -> None:
         print(f"{name}, all networks at once: {steps.round(1).tolist()}", flush=True)
         if verb == "cubes":
             print_exits(runs)
-        found.append(runs)
-    print_beside(*found)
+        by_system.append(runs)
+    print_beside(*by_system)
 
 
 if __name__ == "__main__":

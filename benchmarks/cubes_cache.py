@@ -93,16 +93,16 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--prices", type=float, nargs="*", default=ADAFOCUS_V3_PPO.settings)
     parser.add_argument("--decisions", type=int, default=ADAFOCUS_V3_PPO.learner.decisions)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    folder, rows = asked.folder, []
+    folder, rows = args.folder, []
     source = open_source(EnvConfig(folder / "cache", folder / "classifier"))
-    for seed in range(asked.seeds):
+    for seed in range(args.seeds):
         for cubes in CUBES:
-            rows.append(by_gradient(source, cubes, seed, asked.split))
+            rows.append(by_gradient(source, cubes, seed, args.split))
             print(rows[-1], flush=True)
-        for price in asked.prices:
-            rows.append(by_ppo(folder, source, price, seed, asked.split, asked.decisions))
+        for price in args.prices:
+            rows.append(by_ppo(folder, source, price, seed, args.split, args.decisions))
             print(rows[-1], flush=True)
     table = with_differences(rows)
     print(table.round(3).to_string(index=False))

@@ -36,13 +36,13 @@ def rows(out: Path) -> dict[str, dict[str, float | str]]:
     table = make_digits(DigitsConfig(n_train=N_DIGITS - 2, n_val=1, n_test=1), root / "digits")
     paths = [str(root / "digits" / path) for path in table["path"]]
     digits = video_table(paths, table["label"].tolist(), table["split"].tolist())
-    found = measured("digits", digits, FrameConfig(12, 64), PatchGrid(64, 28), root)
+    figures = measured("digits", digits, FrameConfig(12, 64), PatchGrid(64, 28), root)
     if not (DATA / "gestures" / "videos").is_dir():
         print(f"no real clips at {DATA}: set FOCUSGYM_DATA to measure decoders of real clips")
-        return found
+        return figures
     clips = read_videos(DATA / "gestures" / "videos").videos[:N_CLIPS]
     frames = FrameConfig(16, 112, 128)
-    return {**found, **measured("clips", clips, frames, PatchGrid(112, 48, 3), root)}
+    return {**figures, **measured("clips", clips, frames, PatchGrid(112, 48, 3), root)}
 
 
 def measured(
@@ -85,5 +85,5 @@ def computed_s() -> float:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        for key, found in rows(Path(folder)).items():
-            print(f"{key:28} {found['value']:.4g} [{found['low']:.4g}, {found['high']:.4g}]")
+        for key, entry in rows(Path(folder)).items():
+            print(f"{key:28} {entry['value']:.4g} [{entry['low']:.4g}, {entry['high']:.4g}]")

@@ -79,9 +79,9 @@ def train(quickstart: Path, out: Path, name: str, seed: int, epochs: int) -> Pat
     return run
 
 
-def by_step(found: Outcome) -> Points:
+def by_step(outcome: Outcome) -> Points:
     """Return what is right ``(B, T)`` after each frame, in percent."""
-    return 100 * found.played.correct.astype(np.float64)
+    return 100 * outcome.played.correct.astype(np.float64)
 
 
 def interval(points: Points, sign: str = "") -> str:
@@ -92,16 +92,16 @@ def interval(points: Points, sign: str = "") -> str:
     return f"{points.mean():{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
-def row(name: str, found: list[Outcome]) -> str:
+def row(name: str, outcomes: list[Outcome]) -> str:
     """Return a row of accuracies after each frame, the mean over seeds; final and mean in turn."""
-    every = np.stack([by_step(each) for each in found])  # (seeds, B, T)
+    every = np.stack([by_step(each) for each in outcomes])  # (seeds, B, T)
     steps = " ".join(f"{a:.1f}" for a in every.mean(axis=(0, 1)))
     spread = every.mean(axis=1)
     final, mean = spread[:, -1], spread.mean(axis=1)
     ends = f"{final.mean():.1f} ({final.min():.1f}–{final.max():.1f})"
     means = interval(every.mean(axis=(0, 2)))
     means = f"{means} ({mean.min():.1f}–{mean.max():.1f})"
-    return f"| {name} | {len(found)} | {steps} | {ends} | {means} |"
+    return f"| {name} | {len(outcomes)} | {steps} | {ends} | {means} |"
 
 
 def print_exits(runs: list[PixelRun], every: list[Outcome]) -> None:
@@ -117,15 +117,15 @@ def print_exits(runs: list[PixelRun], every: list[Outcome]) -> None:
 
 
 def stopped(
-    val: Outcome, found: Outcome, share: float, measure: Measure
+    val: Outcome, test: Outcome, share: float, measure: Measure
 ) -> tuple[float, Points, Points]:
     """Return the cost as a share, what is right, and what of that no exits would not have given."""
-    costs, spent = (torch.from_numpy(each.played.gmacs) for each in (val, found))
+    costs, spent = (torch.from_numpy(each.played.gmacs) for each in (val, test))
     budget = share * float(costs[:, -1].mean())
     rule = solve_exits(val.logits, val.labels, costs, budget, measure)
-    done = apply_exits(found.logits, found.labels, spent, rule.exit_steps(found.logits))
+    done = apply_exits(test.logits, test.labels, spent, rule.exit_steps(test.logits))
     right = 100 * done.correct.numpy().astype(np.float64)
-    return done.mean_gmacs / float(spent[:, -1].mean()), right, right - by_step(found)[:, -1]
+    return done.mean_gmacs / float(spent[:, -1].mean()), right, right - by_step(test)[:, -1]
 
 
 def at_size() -> AdaptiveRecognizer:
@@ -150,8 +150,8 @@ def stopping_after(after: Sequence[int], stop: int) -> ExitRule:
 
     No score reaches the thresholds before, which a recognizer does not know beforehand.
     """
-    asked = {n: 0.0 if n >= stop else (1 + NEVER) / 2 for n in after}
-    return ExitRule("confidence", tuple(asked.get(n, NEVER) for n in range(1, STEPS + 1)))
+    thresholds = {n: 0.0 if n >= stop else (1 + NEVER) / 2 for n in after}
+    return ExitRule("confidence", tuple(thresholds.get(n, NEVER) for n in range(1, STEPS + 1)))
 
 
 def timed(batch: int) -> str:
@@ -160,16 +160,16 @@ def timed(batch: int) -> str:
     The last rows are of streams, which have their frames one after the other: what exits save
     there is beside the same stream to its end.
     """
-    whole = at_size()
+    recognizer = at_size()
     frames = torch.randint(0, 256, (batch, STEPS, 3, 224, 224), dtype=torch.uint8)
 
     def at_once(rule: ExitRule | None) -> Recognition:
-        whole.exits = rule
-        return whole(frames)
+        recognizer.exits = rule
+        return recognizer(frames)
 
     def streamed(rule: ExitRule | None) -> Recognition:
-        whole.exits = rule
-        stream = whole.stream(batch)
+        recognizer.exits = rule
+        stream = recognizer.stream(batch)
         return Recognition.join([stream.push(frames[:, t]) for t in range(STEPS)], dim=1)
 
     to_the_end, stream = partial(at_once, None), partial(streamed, None)
@@ -219,34 +219,34 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--timing", action="store_true", help="time the paper's sizes, no more")
-    asked = parser.parse_args()
-    if asked.timing:
+    args = parser.parse_args()
+    if args.timing:
         print("\n\n".join(timed(batch) for batch in (1, 8)))
         return
-    asked.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[Outcome]] = {}
+    args.out.mkdir(parents=True, exist_ok=True)
+    by_label: dict[str, list[Outcome]] = {}
     learned_runs: list[PixelRun] = []
     for name, (_, all_seeds) in TRAININGS.items():
-        for seed in range(asked.seeds if all_seeds else 1):
-            run = find_pixel_run(train(asked.quickstart, asked.out, name, seed, asked.epochs))
+        for seed in range(args.seeds if all_seeds else 1):
+            run = find_pixel_run(train(args.quickstart, args.out, name, seed, args.epochs))
             kinds = run.beside if name in BESIDE else ()
             outcomes = run.play("test", (None, *kinds), seed)
             for label, each in zip(
                 (name, *(f"{k} in {name}" for k in kinds)), outcomes, strict=True
             ):
-                found.setdefault(label, []).append(each)
+                by_label.setdefault(label, []).append(each)
             learned_runs += [run] if name == "learned" else []
     print(
         "\n| boxes | seeds | after t frames, % | final | mean over frames |\n|---|---|---|---|---|"
     )
-    for name, outcomes in found.items():
+    for name, outcomes in by_label.items():
         print(row(name, outcomes))
-    learned = np.stack([by_step(each) for each in found["learned"]]).mean(axis=(0, 2))
+    learned = np.stack([by_step(each) for each in by_label["learned"]]).mean(axis=(0, 2))
     for name in ("random", "central", "random in learned", "central in learned"):
-        other = np.stack([by_step(each) for each in found[name]]).mean(axis=(0, 2))
+        other = np.stack([by_step(each) for each in by_label[name]]).mean(axis=(0, 2))
         print(f"learned less {name}, mean over frames: {interval(learned - other, '+')} points")
     print(f"GMACs of a frame: {asdict(learned_runs[0].recognizer.cost)}")
-    print_exits(learned_runs, found["learned"])
+    print_exits(learned_runs, by_label["learned"])
     for batch in (1, 8):
         print(f"\n{timed(batch)}")
 

@@ -52,22 +52,24 @@ class Compared(NamedTuple):
 
 def rows(out: Path) -> dict[str, dict[str, float | str]]:
     """Compare the quickstarts that were run into ``out/quickstart-SEED``."""
-    found = []
+    comparisons = []
     for seed in SEEDS:
         val, test = splits(out / f"quickstart-{seed}")
-        found.append(compared(val, test, SHARE, "confidence", "common"))
+        comparisons.append(compared(val, test, SHARE, "confidence", "common"))
     how = f"quickstarts of seeds {', '.join(map(str, SEEDS))}; after all frames, test split"
     name = f"exits_{100 * SHARE:.0f}"
     return {
-        f"{name}_share": row([100 * each.share for each in found], "%", f"{how}; of the full cost"),
+        f"{name}_share": row(
+            [100 * each.share for each in comparisons], "%", f"{how}; of the full cost"
+        ),
         f"{name}_over_full": row(
-            [each.over_full.mean() for each in found], "points", f"{how}; less no exits"
+            [each.over_full.mean() for each in comparisons], "points", f"{how}; less no exits"
         ),
         f"{name}_over_random": row(
-            [each.over_random.mean() for each in found], "points", f"{how}; less random exits"
+            [each.over_random.mean() for each in comparisons], "points", f"{how}; less random exits"
         ),
         f"{name}_over_fixed": row(
-            [each.over_fixed.mean() for each in found], "points", f"{how}; less fixed exits"
+            [each.over_fixed.mean() for each in comparisons], "points", f"{how}; less fixed exits"
         ),
     }
 
@@ -120,20 +122,20 @@ def on_pixels(folder: Path, val: Split, test: Split) -> str:
     glance, local = (encoder.fused() for encoder in cache.encoders())
     parts = (glance, local, f_c, cache.places, trained.policy, cache.dtype)
     rule = solve_exits(*val, SHARE * float(val.costs[:, -1].mean()))
-    whole = AdaptiveRecognizer(*parts)
+    without_exits = AdaptiveRecognizer(*parts)
     stopping = AdaptiveRecognizer(*parts, exits=rule)
     clips = cache.clips(cache.split("test")[:TIMED])
     frames = torch.stack([pixels for pixels, _ in read_many(clips, cache.frames)])
     fed, gmacs, shares = torch.empty(0), torch.empty(0), []
     for _ in range(TURNS):
         seconds = []
-        for recognizer in (whole, stopping):
+        for recognizer in (without_exits, stopping):
             start = time.perf_counter()
-            found = [recognizer(batch) for batch in frames.split(BATCH)]
+            recognitions = [recognizer(batch) for batch in frames.split(BATCH)]
             seconds.append(time.perf_counter() - start)
         shares.append(seconds[1] / seconds[0])
-        fed = torch.cat([each.fed.sum(dim=1) for each in found])
-        gmacs = torch.cat([each.gmacs[:, -1] for each in found])
+        fed = torch.cat([each.fed.sum(dim=1) for each in recognitions])
+        gmacs = torch.cat([each.gmacs[:, -1] for each in recognitions])
     same = (fed - 1 == rule.exit_steps(test.logits[:TIMED])).double().mean()
     share = float(gmacs.mean() / test.costs[:TIMED, -1].mean())
     return (
@@ -166,10 +168,12 @@ def main(folder: Path) -> None:
     print("|---|---|---|---|---|---|")
     for measure in MEASURES:
         for solver in SOLVERS:
-            found = compared(val, test, SHARE, measure, solver)
-            cells = [interval(found.over_full), interval(found.over_random)]
-            cells += [interval(found.over_fixed)]
-            shown = f"{found.share:.3f} | {found.accuracy.mean():.1f} | {' | '.join(cells)}"
+            comparison = compared(val, test, SHARE, measure, solver)
+            cells = [interval(comparison.over_full), interval(comparison.over_random)]
+            cells += [interval(comparison.over_fixed)]
+            shown = (
+                f"{comparison.share:.3f} | {comparison.accuracy.mean():.1f} | {' | '.join(cells)}"
+            )
             print(f"| {measure}, {solver} | {shown} |")
     print(f"\n{on_pixels(folder, val, test)}")
 

@@ -63,9 +63,9 @@ def speed_ups() -> dict[str, dict[str, float | str]]:
             recognizer.look(frames[:1], masks=masks[:1])
             speed = []
             for _ in range(REPEATS):
-                whole = spent_s(lambda f: recognizer.look(f, masks=every), frames)  # noqa: B023
+                full_s = spent_s(lambda f: recognizer.look(f, masks=every), frames)  # noqa: B023
                 speed.append(
-                    whole / spent_s(lambda f: recognizer.look(f, masks=masks), frames)  # noqa: B023
+                    full_s / spent_s(lambda f: recognizer.look(f, masks=masks), frames)  # noqa: B023
                 )
             how = (
                 f"AF-ResNet-50 that shifts, {FRAMES} frames, RT {ratio:g} beside RT 1, batch "
@@ -107,5 +107,5 @@ def beside_plain() -> dict[str, dict[str, float | str]]:
 
 
 if __name__ == "__main__":
-    for key, found in rows(Path("outputs/benchmarks")).items():
-        print(f"{key:44} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")
+    for key, entry in rows(Path("outputs/benchmarks")).items():
+        print(f"{key:44} {entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]")

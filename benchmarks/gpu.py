@@ -123,8 +123,8 @@ def limits(_: Path, device: torch.device, sizes: Sizes) -> dict[str, Row]:
     moved = 2 * block.numel() * block.element_size() / 1e9
     taken = seconds(block.clone, device)
     table["gpu_memory_rate"] = row([moved / s for s in taken], "GB/s", "read and written")
-    there = torch.empty(block.shape, pin_memory=device.type == "cuda")
-    taken = seconds(lambda: block.copy_(there, non_blocking=True), device)
+    pinned = torch.empty(block.shape, pin_memory=device.type == "cuda")
+    taken = seconds(lambda: block.copy_(pinned, non_blocking=True), device)
     table["gpu_from_cpu"] = row([moved / 2 / s for s in taken], "GB/s", "from pinned memory")
     return table
 
@@ -294,25 +294,25 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes to try the script with")
-    asked = parser.parse_args()
-    device, sizes = torch.device(asked.device), SMALL if asked.small else Sizes()
+    args = parser.parse_args()
+    device, sizes = torch.device(args.device), SMALL if args.small else Sizes()
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("there is no CUDA device here: --device cpu --small tries the script")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"measured on {name}, torch {torch.__version__}")
-    asked.out.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     table: dict[str, Row] = {}
     wrong: list[str] = []
     for part in (limits, building, encoding, training, fits, rollouts, recognizing, tests):
         start = time.perf_counter()
         try:
-            table |= part(asked.out, device, sizes)
+            table |= part(args.out, device, sizes)
         except Exception:
             traceback.print_exc()
             wrong.append(f"{part.__name__} failed")
         print(f"{part.__name__}: {time.perf_counter() - start:.0f} s")
         table |= shares(table)
-        (asked.out / "results.json").write_text(json.dumps(table, indent=2))
+        (args.out / "results.json").write_text(json.dumps(table, indent=2))
     wrong += out_of_bounds(table)
     for key, each in table.items():
         spread = f"[{each['low']:.5g}, {each['high']:.5g}]"

@@ -53,12 +53,12 @@ AT_LEAST = {"gpu_same_patches": 0.9}
 
 def out_of_bounds(table: Mapping[str, Row]) -> list[str]:
     """Return what does not agree, one sentence each."""
-    found = [
+    problems = [
         f"{key} is {table[key]['value']:.3g}, and may be at most {bound:g}"
         for key, bound in AT_MOST.items()
         if key in table and not float(table[key]["value"]) <= bound
     ]
-    return found + [
+    return problems + [
         f"{key} is {table[key]['value']:.3g}, and must be at least {bound:g}"
         for key, bound in AT_LEAST.items()
         if key in table and not float(table[key]["value"]) >= bound
@@ -67,7 +67,7 @@ def out_of_bounds(table: Mapping[str, Row]) -> list[str]:
 
 def shares(table: Mapping[str, Row]) -> dict[str, Row]:
     """Return which share of the card's rate in its precision each rate of multiply-adds is."""
-    found: dict[str, Row] = {}
+    share_rows: dict[str, Row] = {}
     for key, each in table.items():
         if each["unit"] != "GMAC/s" or key.startswith("gpu_product"):
             continue
@@ -75,8 +75,8 @@ def shares(table: Mapping[str, Row]) -> dict[str, Row]:
         best = f"gpu_product_{precision}"
         if best in table:
             share = float(each["value"]) / float(table[best]["value"])
-            found[f"{key.removesuffix('_rate')}_share"] = row([share], "", f"of {best}")
-    return found
+            share_rows[f"{key.removesuffix('_rate')}_share"] = row([share], "", f"of {best}")
+    return share_rows
 
 
 def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -126,7 +126,7 @@ def fitting(out: Path, root: Path, device: torch.device, hidden: int) -> dict[st
 
 def sending(paths: Mapping[str, str], device: torch.device, n_envs: int) -> dict[str, Row]:
     """Train with tables on the device, and with none, as where they do not fit."""
-    before, found = devices.RESIDENT, []
+    before, trainings = devices.RESIDENT, []
     rows = np.arange(8)
     try:
         for share in (before, 0.0):
@@ -140,10 +140,10 @@ def sending(paths: Mapping[str, str], device: torch.device, n_envs: int) -> dict
             change = _weights(model.policy) - at_first
             taken = seconds(lambda m=model, s=steps: m.learn(s, reset_num_timesteps=False), device)
             maps = FeatureCache.open(paths["cache"], device=f"{device}").glance_maps(rows)
-            found.append((change, maps.float().cpu().numpy(), [steps / s for s in taken]))
+            trainings.append((change, maps.float().cpu().numpy(), [steps / s for s in taken]))
     finally:
         devices.RESIDENT = before
-    (ours, maps, _), (sent, sent_maps, rate) = found
+    (ours, maps, _), (sent, sent_maps, rate) = trainings
     how = f"FocusPPO, paper's sizes, {n_envs} episodes; nothing stays on the device"
     return {
         f"gpu_sent_train_steps_per_second_{n_envs}": row(rate, "1/s", how),

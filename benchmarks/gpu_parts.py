@@ -49,12 +49,14 @@ def precisions(encoders: dict[str, Encoder], content: CacheConfig, n: int) -> di
         encoder = VideoEncoder(encoders, replace(content, precision=precision, dtype="float32"))
         with encoding_workers(encoder.config):
             taken = seconds(lambda e=encoder: [e.encode(each) for each in videos], device)
-            found = [encoder.encode(each)["glance_maps"].astype(np.float64) for each in videos]
-        exact = exact or found
+            glance_maps = [
+                encoder.encode(each)["glance_maps"].astype(np.float64) for each in videos
+            ]
+        exact = exact or glance_maps
         name, how = f"gpu_encode_{precision}", f"{n} videos of noise in turn, in memory"
         table[f"{name}_rate"] = row([n * gmacs / s for s in taken], "GMAC/s", how)
         table[f"{name}_videos_per_second"] = row([n / s for s in taken], "1/s", how)
-        apart = np.sqrt(np.mean(np.subtract(found, exact) ** 2) / np.mean(np.square(exact)))
+        apart = np.sqrt(np.mean(np.subtract(glance_maps, exact) ** 2) / np.mean(np.square(exact)))
         table[f"{name}_apart"] = row(
             [float(apart)],
             "",
@@ -128,11 +130,11 @@ def compiled(n: int, device: torch.device) -> dict[str, Row]:
     }
     table: dict[str, Row] = {}
     with torch.inference_mode():
-        for name, (step, given, state) in steps.items():
-            expected = step(given, state)[0].clone()
+        for name, (step, step_input, state) in steps.items():
+            expected = step(step_input, state)[0].clone()
             fast = torch.compile(step, mode="reduce-overhead")
             try:
-                apart = float((fast(given, state)[0] - expected).abs().max())
+                apart = float((fast(step_input, state)[0] - expected).abs().max())
             except Exception as error:  # no compiler, or a network that it does not take
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 print(f"compiled steps of the {name} are left out: {reason}")
@@ -141,10 +143,10 @@ def compiled(n: int, device: torch.device) -> dict[str, Row]:
             for way, call in (("eager", step), ("compiled", fast)):
 
                 def sixteen(
-                    call: Step = call, given: Tensor = given, state: Tensor = state
+                    call: Step = call, step_input: Tensor = step_input, state: Tensor = state
                 ) -> None:
                     for _ in range(16):
-                        call(given, state)
+                        call(step_input, state)
 
                 taken = seconds(sixteen, device)
                 table[f"gpu_{name}_{way}_{n}"] = row([1e3 * s / 16 for s in taken], "ms", how)

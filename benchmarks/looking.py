@@ -38,21 +38,21 @@ def main() -> None:
     parser.add_argument("--patch", type=int, nargs="+", default=[48, 72], help="sides P, pixels")
     parser.add_argument("--grid", type=int, default=5, help="candidates per axis")
     parser.add_argument("--steps", type=int, default=4, help="T, frames of a clip")
-    given = sys.argv[1:]
-    end = given.index("--") if "--" in given else len(given)  # behind it: options of compare
-    args = parser.parse_args(given[:end])
+    argv = sys.argv[1:]
+    end = argv.index("--") if "--" in argv else len(argv)  # behind it: options of compare
+    args = parser.parse_args(argv[:end])
     args.out.mkdir(parents=True, exist_ok=True)
     make_cache(args)
     chosen = max(args.patch, key=lambda side: headroom(args, side))
     print(f"patches of {chosen} px, chosen on val")
-    blind = [f"{DESIGN} {NO_GLANCE}"] if NO_GLANCE in given[end:] else []
+    blind = [f"{DESIGN} {NO_GLANCE}"] if NO_GLANCE in argv[end:] else []
     for reference in (*blind, DESIGN):
         focusgym(
             *("compare", args.out / "compare", "--preset", "clips_sharp", "--patch", chosen),
             *("--cache", args.out / "cache", "--seeds", args.seeds, "--reward", DESIGN),
-            *("--reference", reference, "--no-plus", *given[end + 1 :]),
+            *("--reference", reference, "--no-plus", *argv[end + 1 :]),
         )
-        tell(json.loads((args.out / "compare" / "results.json").read_text()))
+        print_rows(json.loads((args.out / "compare" / "results.json").read_text()))
 
 
 def make_cache(args: argparse.Namespace) -> None:
@@ -77,15 +77,15 @@ def headroom(args: argparse.Namespace, side: int) -> float:
         focusgym(
             *("fit", "classifier", f_c, "--preset", "clips_sharp", "--cache", cache, *group),
         )
-    said = focusgym("cache", "headroom", cache, "--classifier", f_c, *group, "--json")
-    rules = {each["name"]: each for each in json.loads(said)["rows"]}
+    stdout = focusgym("cache", "headroom", cache, "--classifier", f_c, *group, "--json")
+    rules = {each["name"]: each for each in json.loads(stdout)["rows"]}
     print(f"patches of {side} px, on val, mean over frames:")
     for name, each in rules.items():
         print(f"  {name:14} {100 * each['mean']:.1f} %")
     return float(rules["glance_rule"]["mean"])
 
 
-def tell(summary: dict[str, Any]) -> None:
+def print_rows(summary: dict[str, Any]) -> None:
     """Print all rows, and by how much the reference is better than each."""
     print(
         f"{summary['reference']} less each row, in points: after one frame, after all, in the mean"
@@ -100,12 +100,12 @@ def tell(summary: dict[str, Any]) -> None:
 
 def difference(row: dict[str, Any], name: str) -> str:
     """Return by how much the reference is better, with the wider of its intervals, in points."""
-    found = (row["difference"] or {}).get(name)
-    if found is None or row["verdict"] == "reference":
+    entry = (row["difference"] or {}).get(name)
+    if entry is None or row["verdict"] == "reference":
         return "–"
-    bounds = [each for key in ("over_videos", "over_seeds_t") if (each := found[key])]
+    bounds = [each for key in ("over_videos", "over_seeds_t") if (each := entry[key])]
     low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
-    return f"{-100 * found['value']:+.1f} [{-100 * high:.1f}, {-100 * low:.1f}]"
+    return f"{-100 * entry['value']:+.1f} [{-100 * high:.1f}, {-100 * low:.1f}]"
 
 
 def focusgym(*words: object) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from seeds import told
+from seeds import in_percent
 
 from focusgym.runs.evaluation.trace import read_played
 
@@ -34,7 +34,7 @@ def commands(root: Path, seed: int) -> list[tuple[str, list[str]]]:
     random, cache = ["--weights", "random"], ["--cache", f"{root}/cache"]
     glance = ["--network", "small_residual_glance_tsm", *random, "--input-px", "8"]
     groups = [f"patches:{root}/patches/local:28", f"full:{root}/tsm:48", f"full:{root}/tsn:48"]
-    found = [
+    named_commands = [
         ("data", ["data", "digit-pairs", f"{root}/data", "--seed", f"{seed}"]),
         ("glance", ["fit", "encoder", f"{root}/glance", *videos, *glance]),
         ("tsm", ["fit", "encoder", f"{root}/tsm", *videos, "--network", "small_residual_tsm"]),
@@ -51,31 +51,33 @@ def commands(root: Path, seed: int) -> list[tuple[str, list[str]]]:
             *(word for group in groups for word in ("--group", group)),
         ],
     }
-    found = [(name, [*words, *more.get(name, [])]) for name, words in found]
+    named_commands = [(name, [*words, *more.get(name, [])]) for name, words in named_commands]
     for name, group, system, reuse in (
         ("tsm", "full48_tsm", "tsm", ["--no-reuse-glance"]),
         ("tsn", "full48_tsn", "tsm", ["--no-reuse-glance"]),
         ("plus", "full48_tsm", "tsm_plus", []),
     ):
         f_c, of = f"f_c_{name}", [*cache, "--group", group]
-        found.append((f_c, ["fit", "classifier", f"{root}/{f_c}", *PRESET, *of, *reuse]))
+        named_commands.append((f_c, ["fit", "classifier", f"{root}/{f_c}", *PRESET, *of, *reuse]))
         run = ["train", f"{root}/run_{name}", "--system", system, *of]
-        found.append((f"run_{name}", [*run, "--classifier", f"{root}/{f_c}"]))
+        named_commands.append((f"run_{name}", [*run, "--classifier", f"{root}/{f_c}"]))
     of = [*cache, "--group", "p28_7x7"]
-    found.append(("f_c", ["fit", "classifier", f"{root}/f_c", *PRESET, *of]))
+    named_commands.append(("f_c", ["fit", "classifier", f"{root}/f_c", *PRESET, *of]))
     for name in POLICIES:
         run = ["train", f"{root}/run_{name}", "--system", name, *of, "--seed", f"{seed}"]
-        found.append((f"run_{name}", [*run, "--classifier", f"{root}/f_c", "--threads", "1"]))
-    return found
+        named_commands.append(
+            (f"run_{name}", [*run, "--classifier", f"{root}/f_c", "--threads", "1"])
+        )
+    return named_commands
 
 
 def measured(root: Path) -> dict[str, NDArray[np.float64]]:
     """Return what was right in each test video, ``(B,)``, by the run."""
-    found = {}
+    correct_by_run = {}
     for name in RUNS:
         correct = read_played(root / f"run_{name}" / "played.npz").correct
-        found[name] = correct[:, -1].astype(np.float64)
-    return found
+        correct_by_run[name] = correct[:, -1].astype(np.float64)
+    return correct_by_run
 
 
 def main() -> None:
@@ -84,7 +86,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
-    found = []
+    by_seed = []
     for seed in range(args.seeds):
         root = args.folder / f"s{seed}"
         root.mkdir(parents=True, exist_ok=True)
@@ -92,15 +94,15 @@ def main() -> None:
             if not (root / name).exists():
                 print(f"seed {seed}: {name}", file=sys.stderr)
                 subprocess.run(["focusgym", *words], check=True)
-        found.append(measured(root))
+        by_seed.append(measured(root))
     for name in RUNS:
-        print(f"{name:24} {told([each[name] for each in found])}")
+        print(f"{name:24} {in_percent([each[name] for each in by_seed])}")
     for one, other in (
         ("tsm", "tsn"),
         *(("adafocus_tsm", name) for name in (*POLICIES[1:], "plus")),
     ):
-        difference = [each[one] - each[other] for each in found]
-        print(f"{one} less {other:24} {told(difference)}")
+        difference = [each[one] - each[other] for each in by_seed]
+        print(f"{one} less {other:24} {in_percent(difference)}")
     for name in ("plus", "tsm", "adafocus_tsm"):
         results = json.loads((args.folder / "s0" / f"run_{name}" / "results.json").read_text())
         print(f"{name}: {1e3 * results['test']['gmacs_per_video']:.1f} MMACs a video")

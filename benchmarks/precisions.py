@@ -71,5 +71,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network")
     parser.add_argument("side_px", type=int)
-    asked = parser.parse_args()
-    main(asked.network, asked.side_px)
+    args = parser.parse_args()
+    main(args.network, args.side_px)

@@ -31,12 +31,12 @@ def wait(device: torch.device) -> None:
 
 def seconds(run: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> list[float]:
     """Return how long each of some runs takes, after one that warms up."""
-    found = []
+    taken = []
     for repeat in range(repeats + 1):
         wait(device)
         start = time.perf_counter()
         run()
         wait(device)
         if repeat:
-            found.append(time.perf_counter() - start)
-    return found
+            taken.append(time.perf_counter() - start)
+    return taken

@@ -68,22 +68,22 @@ def main() -> None:
     parser.add_argument("--nodes", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--units", nargs="+", type=int, default=[*UNITS])
     parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "load": os.getloadavg(),  # of all that ran beside
     }
     parts: dict[str, Callable[[], Any]] = {
-        "overhead": lambda: overhead(given.out, given.repeats),
-        "growth": lambda: growth(given.nodes, given.units),
+        "overhead": lambda: overhead(args.out, args.repeats),
+        "growth": lambda: growth(args.nodes, args.units),
         "table": table,
         "feeding": feeding,
     }
-    for name in given.part:
-        found[name] = parts[name]()
-        print(json.dumps({name: found[name]}, indent=2), flush=True)
-        (given.out / "scale.json").write_text(json.dumps(found, indent=2))
+    for name in args.part:
+        results[name] = parts[name]()
+        print(json.dumps({name: results[name]}, indent=2), flush=True)
+        (args.out / "scale.json").write_text(json.dumps(results, indent=2))
 
 
 @contextmanager
@@ -161,19 +161,19 @@ def overhead(out: Path, repeats: int) -> dict[str, Any]:
         start_s = timed(lambda: do(rest, idle, "start"))
         for i in range(repeats + 1):  # the first one imports what is needed, and does not count
             place = root / f"{i}"
-            given = (encoders, config)
-            here = timed(partial(build_cache, videos, classes, place / "a", *given))
-            there = timed(
+            contents = (encoders, config)
+            local_s = timed(partial(build_cache, videos, classes, place / "a", *contents))
+            ray_s = timed(
                 partial(
                     build_apart,
-                    *(do, videos, classes, place / "b", *given),
+                    *(do, videos, classes, place / "b", *contents),
                     videos_root=root / "data",
                 )
             )
-            build.append((here, there))
+            build.append((local_s, ray_s))
             starts.append(timed(lambda: local_do(rest, idle, "start")))
-            here = timed(cells(local_do, place / "c")) - starts[-1]
-            compare.append((here, timed(cells(do, place / "d"))))
+            local_s = timed(cells(local_do, place / "c")) - starts[-1]
+            compare.append((local_s, timed(cells(do, place / "d"))))
     shutil.rmtree(root)
     return {
         "start_of_workers_s": start_s,
@@ -181,15 +181,15 @@ def overhead(out: Path, repeats: int) -> dict[str, Any]:
         "first_build_s_local_and_ray": build.pop(0),
         "first_cells_s_local_and_ray": compare.pop(0),
         "build_s_local_and_ray": build,
-        "build_ratio": float(np.median([there / here for here, there in build])),
+        "build_ratio": float(np.median([ray_s / local_s for local_s, ray_s in build])),
         "cells_s_local_and_ray": compare,
-        "cells_ratio": float(np.median([there / here for here, there in compare])),
+        "cells_ratio": float(np.median([ray_s / local_s for local_s, ray_s in compare])),
     }
 
 
 def growth(nodes: list[int], units: list[int]) -> list[dict[str, Any]]:
     """Run units that sleep on simulated nodes: a core can watch many of them."""
-    found = []
+    rows = []
     for n_nodes in nodes:
         with cluster(n_nodes, SLOTS):
             do = RayExecutor(RAY)
@@ -205,7 +205,7 @@ def growth(nodes: list[int], units: list[int]) -> list[dict[str, Any]]:
                 )
                 wall = time.perf_counter() - start
                 slots = SLOTS * n_nodes
-                found.append(
+                rows.append(
                     {
                         "nodes": n_nodes,
                         "units": n,
@@ -217,7 +217,7 @@ def growth(nodes: list[int], units: list[int]) -> list[dict[str, Any]]:
                         "worker_mb": _resident_mb("ray::"),
                     }
                 )
-    return found
+    return rows
 
 
 def _resident_mb(name: str) -> float:
@@ -306,17 +306,17 @@ def feeding(runs: int = 30) -> dict[str, Any]:
             "decoded_in_a_task": lambda: torch.from_numpy(ray.get(task.remote(clip)).copy()),
             "through_the_store_alone": lambda: torch.from_numpy(ray.get(ray.put(frames)).copy()),
         }
-        found: dict[str, Any] = {"mb_per_video": frames.nbytes / 1e6}
+        figures: dict[str, Any] = {"mb_per_video": frames.nbytes / 1e6}
         for name, act in acts.items():
             act()
-            found[f"{name}_ms"] = 1e3 * _best(act, time.perf_counter, runs)
-            found[f"{name}_own_cpu_ms"] = 1e3 * _best(act, time.process_time, runs)
+            figures[f"{name}_ms"] = 1e3 * _best(act, time.perf_counter, runs)
+            figures[f"{name}_own_cpu_ms"] = 1e3 * _best(act, time.process_time, runs)
         decode_s = {name: _decode_s(Path(folder), s) for name, (_, s) in SETS.items()}
-    found["cores_for_a_gpu"] = {
+    figures["cores_for_a_gpu"] = {
         f"{rate / 1e3:g} TMAC/s": {name: s * rate / GMACS for name, s in decode_s.items()}
         for rate in GPU_RATES
     }
-    return found
+    return figures
 
 
 def _write(path: Path, content: bytes) -> None:

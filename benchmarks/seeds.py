@@ -9,7 +9,7 @@ from focusgym.recognizer import Purpose, generator
 from focusgym.runs.comparison.statistics import bootstrap_videos, interval, t_interval
 
 
-def told(seeds: list[NDArray[np.float64]]) -> str:
+def in_percent(seeds: list[NDArray[np.float64]]) -> str:
     """Return a mean in percent, its interval over videos, and the smallest and largest seed."""
     rng = generator(Purpose.RESAMPLING, 0)
     low, high = interval(bootstrap_videos(seeds, [1 / len(seeds)] * len(seeds), rng, 2000))

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from seeds import told
+from seeds import in_percent
 from systems import NETWORK, Played, Points, at_cost, fit_encoder, focusgym, frames
 
 from focusgym.agents import find_system, read_segments
@@ -87,8 +87,8 @@ def sizes_of(args: argparse.Namespace, source: FeatureSource, split: str) -> NDA
     """Return the side of the digit of each video of a split ``(B,)``, pixels."""
     boxes = pd.read_csv(args.out / "data" / "boxes.csv").groupby("path").first()
     names = source.cache.videos["name"].to_numpy()[source.cache.split(split)]
-    found = boxes.loc[names]
-    return (found["right"] - found["left"]).to_numpy(np.int64)
+    split_boxes = boxes.loc[names]
+    return (split_boxes["right"] - split_boxes["left"]).to_numpy(np.int64)
 
 
 def by_cost(points: Sequence[Played]) -> list[Played]:
@@ -196,7 +196,7 @@ def print_singles(seeds: Sequence[Seed], sizes: NDArray[np.int64]) -> None:
     for points in zip(*(seed.line for seed in seeds), strict=True):
         rights = [point.right / 100 for point in points]
         cells = [f"{100 * np.mean(rights, axis=0)[part].mean():.1f}" for part in parts]
-        cells = [f"{1e3 * points[0].gmacs:.2f}", told(rights), *cells]
+        cells = [f"{1e3 * points[0].gmacs:.2f}", in_percent(rights), *cells]
         print(f"| {points[0].label} | {' | '.join(cells)} |")
 
 
@@ -210,11 +210,14 @@ def print_oracle(seeds: Sequence[Seed], val: NDArray[np.int64], test: NDArray[np
         for seed, points in zip(seeds, tried, strict=True):
             fits = [i for i, point in enumerate(points) if 1e3 * point.gmacs <= budget]
             best = max(fits, key=lambda i: float(points[i].right.mean()))
-            found = by_size(seed.line, test, limits[best])
-            costs.append(1e3 * found.gmacs)
-            rights.append(found.right / 100)
-            gains.append((found.right - at_cost(seed.line, found.gmacs)) / 100)
-        print(f"| at most {budget} | {np.mean(costs):.1f} | {told(rights)} | {told(gains)} |")
+            best_point = by_size(seed.line, test, limits[best])
+            costs.append(1e3 * best_point.gmacs)
+            rights.append(best_point.right / 100)
+            gains.append((best_point.right - at_cost(seed.line, best_point.gmacs)) / 100)
+        print(
+            f"| at most {budget} | {np.mean(costs):.1f} | {in_percent(rights)} | "
+            f"{in_percent(gains)} |"
+        )
 
 
 def print_runs(args: argparse.Namespace, seeds: Sequence[Seed], sizes: NDArray[np.int64]) -> None:
@@ -239,7 +242,7 @@ def print_runs(args: argparse.Namespace, seeds: Sequence[Seed], sizes: NDArray[n
             read += [of_video[:, part].mean(axis=1) / len(seeds) for part in thirds(sizes)]
         cells = [
             f"{np.mean(costs):.2f} ({min(costs):.2f} to {max(costs):.2f})",
-            *map(told, columns),
+            *map(in_percent, columns),
         ]
         print(f"| price {price:g} | {' | '.join(cells)} |")
         usage.append([" / ".join(f"{100 * share:.0f}" for share in of) for of in read])
@@ -278,8 +281,8 @@ def main() -> None:
     )
     seeds = []
     for seed in range(args.seeds):
-        said = stored_settings(run_of(args, PRICES[0], seed), "train")
-        seeds.append(Seed(args, seed, said["classifier"], said["group"]))
+        settings = stored_settings(run_of(args, PRICES[0], seed), "train")
+        seeds.append(Seed(args, seed, settings["classifier"], settings["group"]))
     val, test = (sizes_of(args, seeds[0].source, split) for split in ("val", "test"))
     print_singles(seeds, test)
     print_oracle(seeds, val, test)

@@ -34,7 +34,7 @@ def rows(out: Path) -> dict[str, dict[str, float | str]]:
             ratios[name].append(_seconds(statement)[0] / torch)
         for name, args in REFUSED.items():
             refusals[name].append(_seconds(FOCUSGYM, *args)[1])
-    found = {
+    import_rows = {
         name: row(
             values,
             "×",
@@ -43,7 +43,7 @@ def rows(out: Path) -> dict[str, dict[str, float | str]]:
         )
         for name, values in ratios.items()
     }
-    return found | {
+    return import_rows | {
         name: row(values, "s", f"`focusgym {' '.join(REFUSED[name])}`, refused; limit 1 or less")
         for name, values in refusals.items()
     }

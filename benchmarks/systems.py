@@ -108,11 +108,11 @@ def make_caches(args: argparse.Namespace, videos: Path) -> None:
         ("cache", False, groups),
         ("clips", True, [f"full:{made}/shifts:{SIDES[0]}"]),
     ):
-        given = [("--group", group) for group in of_cache]
-        given += [] if clips else [("--weights", f"{network}={weights}") for network in masked]
+        pairs = [("--group", group) for group in of_cache]
+        pairs += [] if clips else [("--weights", f"{network}={weights}") for network in masked]
         focusgym(
             *("cache", "build", args.out / name, "--videos", videos, *frames(clips)),
-            *("--glance", theirs / "glance", *(word for pair in given for word in pair)),
+            *("--glance", theirs / "glance", *(word for pair in pairs for word in pair)),
         )
 
 
@@ -175,11 +175,11 @@ def gain_of(row: dict[str, Any], over: str) -> str:
 
 def accuracy_of(row: dict[str, Any]) -> str:
     """Return an accuracy in percent, its interval over videos, and the extremes of seeds."""
-    said = f"{number(row['final_accuracy']['value'])} [{span(row['final_over_videos'])}]"
+    accuracy = f"{number(row['final_accuracy']['value'])} [{span(row['final_over_videos'])}]"
     scores = row["final_accuracy_by_seed"]
     if len(scores) == 1:
-        return said
-    return f"{said} ({number(min(scores))}–{number(max(scores))})"
+        return accuracy
+    return f"{accuracy} ({number(min(scores))}–{number(max(scores))})"
 
 
 def print_static(static: list[dict[str, Any]]) -> None:
@@ -214,9 +214,9 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=["all"])
     parser.add_argument("--pixels", action="store_true", help="AdaFocusV2, V3 and AFNet beside")
     parser.add_argument("--time", type=int, default=20, help="videos whose time is measured")
-    given = sys.argv[1:]
-    end = given.index("--") if "--" in given else len(given)
-    args = parser.parse_args(given[:end])
+    argv = sys.argv[1:]
+    end = argv.index("--") if "--" in argv else len(argv)
+    args = parser.parse_args(argv[:end])
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     videos = videos_of(args)
@@ -229,7 +229,7 @@ def main() -> None:
         *("--clips-cache", args.out / "clips", "--reward", "increment_over_random", "--oracle"),
         *("--patch", PATCH.partition(":")[0], "--systems", *args.systems),
         *("--decisions", args.decisions, "--seeds", args.seeds, "--time", args.time),
-        *(*beside, *given[end + 1 :]),
+        *(*beside, *argv[end + 1 :]),
     )
     summary = json.loads((compared / "results.json").read_text())
     print_systems(summary)

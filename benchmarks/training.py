@@ -162,7 +162,7 @@ def products(actors: list[int], branches: int) -> list[Product]:
         branches: Alternatives of a step that f_C predicts.
     """
     maps = torch.randn(STEPS * CELLS, G)
-    found = [
+    policy_products = [
         product
         for outputs in actors
         for product in (
@@ -176,7 +176,7 @@ def products(actors: list[int], branches: int) -> list[Product]:
     state, states = torch.randn(N_ENVS, H), torch.randn(N_ENVS * branches, H)
     w_hh, head = torch.randn(3 * H, H), torch.randn(C, H)
     f_c = [(state, w_hh.t()), (states, head.t())]
-    return found + [(a, b, torch.empty(len(a), b.shape[1]), T) for a, b in f_c]
+    return policy_products + [(a, b, torch.empty(len(a), b.shape[1]), T) for a, b in f_c]
 
 
 def layer(x: Tensor, outputs: int, *, input_gradient: bool = True) -> list[Product]:
@@ -200,20 +200,23 @@ def recurrence() -> list[Product]:
     ]
 
 
-def runner(found: list[Product]) -> Callable[[], None]:
+def runner(matrix_products: list[Product]) -> Callable[[], None]:
     """Return what does the products of an iteration, into memory that is there."""
 
     def run() -> None:
-        for a, b, to, times in found:
+        for a, b, to, times in matrix_products:
             for _ in range(times):
                 torch.mm(a, b, out=to)
 
     return run
 
 
-def bound_how(found: list[Product]) -> str:
+def bound_how(matrix_products: list[Product]) -> str:
     """Say what the bound is."""
-    gmacs = sum(a.shape[0] * a.shape[1] * b.shape[1] * times for a, b, _, times in found) / 1e9
+    gmacs = (
+        sum(a.shape[0] * a.shape[1] * b.shape[1] * times for a, b, _, times in matrix_products)
+        / 1e9
+    )
     f_c = T * N_ENVS * W_HH / 1e9
     return (
         f"the float32 matrix products of an iteration alone, {gmacs:.1f} G multiply-adds: policy "

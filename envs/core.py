@@ -155,11 +155,11 @@ class Player:
 
     def rows(self) -> dict[str, Tensor]:
         """Return where the running episodes stand, as tensors of N rows each; see `go_on`."""
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, holder in self._holders().items():
             rows = rows_of(holder, self.n_envs)
-            found |= {f"{name}.{key}": value for key, value in rows.items()}
-        return found
+            tensors |= {f"{name}.{key}": value for key, value in rows.items()}
+        return tensors
 
     def go_on(self, position: Mapping[str, Any], rows: Mapping[str, Tensor]) -> None:
         """Stand where another player stood, in the middle of its episodes.

@@ -61,8 +61,8 @@ def in_words(error: BaseException) -> str:
     cause = getattr(error, "reason", None)  # of urllib's errors
     if isinstance(cause, BaseException):
         return in_words(cause)
-    if said := getattr(error, "strerror", None):  # of OSError's, and of PyAV's errors
-        return str(said)
+    if strerror := getattr(error, "strerror", None):  # of OSError's, and of PyAV's errors
+        return str(strerror)
     if isinstance(error, UnicodeDecodeError):
         return f"it is not text in {error.encoding.upper()}"
     if isinstance(error, json.JSONDecodeError):

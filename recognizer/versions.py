@@ -8,10 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
     """Return the version of each library by name; ``none`` for one that is not installed here."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:  # decord has wheels for few platforms
-            found[name] = "none"
-    return found
+            versions[name] = "none"
+    return versions

@@ -63,15 +63,15 @@ def load_checkpoint(path: str | os.PathLike[str], model: FocusPPO, identity: str
     _check_has_environments(model)
     content, tensors = read_checkpoint(Path(path))
     here = {"format": _FORMAT, "settings": as_json(_settings(model)), "identity": identity}
-    found: list[str] = []
+    mismatches: list[str] = []
     for key, expected in here.items():  # what says most is told first, and then no more
-        found = found or list(differences(expected, content.get(key), key))
-    if found:
-        found = [each.removeprefix("settings.") for each in found]
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        mismatches = mismatches or list(differences(expected, content.get(key), key))
+    if mismatches:
+        mismatches = [each.removeprefix("settings.") for each in mismatches]
+        more = f"; and {len(mismatches) - _SHOWN} more" if len(mismatches) > _SHOWN else ""
         raise CheckpointError(
-            f"{path} is of another training ({'; '.join(found[:_SHOWN])}{more}): train with the "
-            "settings that it was begun with, or give another path"
+            f"{path} is of another training ({'; '.join(mismatches[:_SHOWN])}{more}): train with "
+            "the settings that it was begun with, or give another path"
         )
     misfit = progress_misfit(content, model) or tensor_misfit(tensors, model)
     if misfit:

@@ -31,7 +31,7 @@ from .parts import (
     restore_optimizer,
     torch_generator_misfit,
     torch_generators,
-    whole,
+    unsigned,
 )
 
 _FORMAT = "focusgym on-policy checkpoint 1"
@@ -177,10 +177,10 @@ def _content_misfit(content: Mapping[str, Any], model: OnPolicyAlgorithm) -> str
     counters, position = content.get("counters"), content.get("position")
     if not isinstance(counters, dict) or not isinstance(position, dict):
         return "counters or position are missing"
-    per_environment = list_of(whole, model.n_envs)
+    per_environment = list_of(unsigned, model.n_envs)
     checks: list[tuple[str, Any, Callable[[Any], bool]]] = [
-        *((name, counters.get(name), whole) for name in _COUNTERS),
-        ("seed", position.get("seed"), whole),
+        *((name, counters.get(name), unsigned) for name in _COUNTERS),
+        ("seed", position.get("seed"), unsigned),
         *((name, position.get(name), per_environment) for name in ("episodes", "n_chosen")),
         ("episode_infos", content.get("episode_infos"), list_of(episode_info)),
     ]

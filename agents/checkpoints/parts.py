@@ -81,7 +81,7 @@ def _stepped(optimizer: Optimizer) -> Optimizer:
 
 def _as_tensors(optimizer: Optimizer, state: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the state of a parameter with numbers as tensors without a dimension."""
-    found = {}
+    tensors = {}
     for name, value in state.items():
         if value is None:
             continue  # which the optimizer sets itself where it is missing
@@ -92,8 +92,8 @@ def _as_tensors(optimizer: Optimizer, state: Mapping[str, Any]) -> dict[str, Ten
             )
         is_float = isinstance(value, float)
         dtype = torch.float64 if is_float else torch.int64
-        found[name] = value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtype)
-    return found
+        tensors[name] = value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtype)
+    return tensors
 
 
 def misfit(
@@ -114,8 +114,8 @@ def misfit(
         if like is None:
             return f"a tensor {name!r:.80} is not known"
         if (value.shape, value.dtype) != (like.shape, like.dtype):
-            expected, got = ((t.dtype, list(t.shape)) for t in (like, value))
-            return f"{name}: expected {expected}, got {got}"
+            expected, actual = ((t.dtype, list(t.shape)) for t in (like, value))
+            return f"{name}: expected {expected}, got {actual}"
     for prefix, likes, needed in parts:
         missing = [prefix + name for name in likes if prefix + name not in tensors]
         if missing and (needed or len(missing) < len(likes)):
@@ -182,10 +182,10 @@ def numbered(value: Any) -> Any:
         return value
     if value["dtype"] not in _SCALARS:
         raise ValueError(f"no scalar: {value['dtype']}")
-    found = np.dtype(value["dtype"]).type(value["value"])
-    if found.dtype.kind in "iu" and found != value["value"]:  # NumPy 1 takes what does not fit
+    scalar = np.dtype(value["dtype"]).type(value["value"])
+    if scalar.dtype.kind in "iu" and scalar != value["value"]:  # NumPy 1 takes what does not fit
         raise OverflowError(f"{value['value']!r:.80} is no {value['dtype']}")
-    return found
+    return scalar
 
 
 def _python_state(content: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -195,9 +195,9 @@ def _python_state(content: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _numpy_state(content: Mapping[str, Any]) -> tuple[Any, ...]:
     kind, keys, position, *gauss = content["numpy_random"]
-    if not whole(position) or position > len(keys):  # NumPy would read past the end
+    if not unsigned(position) or position > len(keys):  # NumPy would read past the end
         raise ValueError(f"position {position!r:.80} of {len(keys)} keys")
-    if not all(whole(key) and key < 2**32 for key in keys):  # NumPy 1 takes others as well
+    if not all(unsigned(key) and key < 2**32 for key in keys):  # NumPy 1 takes others as well
         raise ValueError("keys of other than 32 bits")
     return kind, np.array(keys, dtype=np.uint32), position, *gauss
 
@@ -207,7 +207,7 @@ def integer(value: Any) -> bool:
     return type(value) is int and abs(value) < 2**62
 
 
-def whole(value: Any) -> bool:
+def unsigned(value: Any) -> bool:
     """Say whether it is an integer of at least 0."""
     return integer(value) and value >= 0
 

@@ -26,7 +26,7 @@ from .parts import (
     restore_optimizer,
     torch_generator_misfit,
     torch_generators,
-    whole,
+    unsigned,
 )
 
 
@@ -63,9 +63,9 @@ def progress_misfit(content: Mapping[str, Any], model: FocusPPO) -> str | None:
     checks = [(f"counters.{name}", counters.get(name), fits) for name, fits in _COUNTERS.items()]
     for player, position in zip(model.players, positions, strict=True):
         place = position if isinstance(position, dict) else {}
-        checks.append(("seed", place.get("seed"), whole))
+        checks.append(("seed", place.get("seed"), unsigned))
         for name in ("episodes", "n_chosen"):
-            checks.append((name, place.get(name), list_of(whole, player.n_envs)))
+            checks.append((name, place.get(name), list_of(unsigned, player.n_envs)))
     prices = list_of(lambda value: number(value) and value >= 0, len(model.players))
     checks += [
         ("penalties", content.get("penalties"), prices),
@@ -134,12 +134,12 @@ def _signs(value: Any) -> bool:
 
 
 _COUNTERS: dict[str, Callable[[Any], bool]] = {
-    "num_timesteps": whole,
-    "n_rollouts": whole,
-    "_n_updates": whole,
-    "_episode_num": whole,
+    "num_timesteps": unsigned,
+    "n_rollouts": unsigned,
+    "_n_updates": unsigned,
+    "_episode_num": unsigned,
     "_current_progress_remaining": number,
-    "draw_seed": whole,
+    "draw_seed": unsigned,
     "mean_returns": list_of(number),
     "best_score": lambda value: value is None or number(value),
 }

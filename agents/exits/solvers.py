@@ -169,7 +169,7 @@ def accurate_thresholds(
     Source: AdaFocusV3 (arXiv:2209.13465) Eq. 7, by Lagrangian relaxation and coordinate ascent,
         where the paper takes MSDNet's shares.
     """
-    found = [solve(scores, costs, budget_gmacs) for solve in (common_thresholds, msdnet_thresholds)]
+    rules = [solve(scores, costs, budget_gmacs) for solve in (common_thresholds, msdnet_thresholds)]
     cheaper, dearer = np.full(scores.shape[1], scores.min()), np.full(scores.shape[1], NEVER)
     # At the highest price even a video that turns right does not pay for its cheapest step. Those
     # after a video's own end cost nothing, and change nothing.
@@ -177,16 +177,16 @@ def accurate_thresholds(
     low, high = 0.0, 1 / max(float(steps[steps > 0].min()), 1e-12)
     for _ in range(_HALVINGS):
         price = (low + high) / 2
-        rule = _ascend(scores, correct - price * costs, found[0])
+        rule = _ascend(scores, correct - price * costs, rules[0])
         if _mean(costs, scores, rule) > budget_gmacs:
             low, dearer = price, rule
         else:
             high, cheaper = price, rule
     apart = dearer - cheaper
-    found.append(
+    rules.append(
         _dearest(lambda part: cheaper + part * apart, 0.0, 1.0, scores, costs, budget_gmacs)
     )
-    return max(found, key=lambda rule: _mean(correct, scores, rule))
+    return max(rules, key=lambda rule: _mean(correct, scores, rule))
 
 
 def _ascend(scores: Floats, payoffs: Floats, start: Floats) -> Floats:

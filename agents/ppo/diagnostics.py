@@ -82,7 +82,7 @@ class Watch:
             options: Of `option_use`.
             keep: Of `keep_use`, where π′ has joined.
         """
-        self._tell(
+        self._warn(
             "one option",
             self._n_allowed > 1 and options["largest_share"] > EXTREME,
             f"π has chosen one option in more than {EXTREME:.0%} of all decisions: raise ent_coef "
@@ -91,20 +91,20 @@ class Watch:
         if keep is None:
             return
         share, below, price = keep["share"], keep["gains_below_penalty"], keep["penalty"]
-        self._tell(
+        self._warn(
             "all or none",
             not 1 - EXTREME <= share <= EXTREME,
             f"π′ keeps {share:.1%} of the frames: change the penalty ({price:.3g} now), or give "
             "target_gmacs",
         )
-        self._tell(
+        self._warn(
             "no binding",
             not np.isnan(below) and not 1 - EXTREME <= below <= EXTREME,
             f"the penalty of a look, {price:.3g}, cannot bind: {below:.1%} of the looks gain less "
             f"(mean gain {keep['gain_mean']:.3g}); choose it among the gains, or give target_gmacs",
         )
 
-    def _tell(self, sign: str, shows: bool, message: str) -> None:
+    def _warn(self, sign: str, shows: bool, message: str) -> None:
         self._lasted[sign] = self._lasted[sign] + 1 if shows else min(self._lasted[sign], 0)
         if self._lasted[sign] == PATIENCE:
             warnings.warn(f"for {PATIENCE} rollouts {message}", CollapseWarning, stacklevel=4)

@@ -250,13 +250,13 @@ class FocusPPO(PPO):
             steps.append(step_columns(rewards, infos))
             returns += rewards
         self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
-        got = {name: np.stack([step[name] for step in steps], axis=1) for name in steps[0]}
+        columns = {name: np.stack([step[name] for step in steps], axis=1) for name in steps[0]}
         rollout.tracks = {
             name: make_track(
                 drawn[name].to(self.device),
                 log_probs_of(rollout.heads[name][0].detach(), drawn[name].to(self.device)),
                 rollout.heads[name][1],
-                torch.from_numpy(got[name]).float().to(self.device),
+                torch.from_numpy(columns[name]).float().to(self.device),
                 gamma=self.gamma,
                 gae_lambda=self.gae_lambda,
                 normalize_returns=self.normalize_returns,
@@ -266,7 +266,7 @@ class FocusPPO(PPO):
         self.rollout_buffer = rollout  # type: ignore[assignment]
         self.n_rollouts += 1
         self.mean_returns.append(float(returns.mean()))
-        self._report(rollout.heads, drawn[LOCATION].numpy(), got)
+        self._report(rollout.heads, drawn[LOCATION].numpy(), columns)
         rollout.heads = rollout.heads if shares else {}
         rollout.versions = self._versions()
         callback.update_locals(locals())
@@ -367,7 +367,7 @@ class FocusPPO(PPO):
         learners = cast(dict[str, Learner], self.policy.learners)
         return {name: learners[name].episodes(videos) for name in names}
 
-    def _report(self, heads: Heads, options: NDArray[np.int64], got: Columns) -> None:
+    def _report(self, heads: Heads, options: NDArray[np.int64], columns: Columns) -> None:
         """Log what the policies do, warn if it is nothing, and move the price."""
         use = option_use(options, self.policy.config.n_options)
         figures = {f"options/{key}": value for key, value in use.items()}
@@ -375,7 +375,7 @@ class FocusPPO(PPO):
         if KEEP in heads:
             probability = heads[KEEP][0].detach().softmax(dim=-1)[..., 1].cpu().numpy()
             penalty = self.players[0].prices.penalty
-            keep = keep_use(probability, got["attended"], got[KEEP] + penalty, penalty)
+            keep = keep_use(probability, columns["attended"], columns[KEEP] + penalty, penalty)
             figures |= {f"keep/{key}": value for key, value in keep.items()}
             if self._dual is not None:
                 remaining = 1 - self.num_timesteps / self._total_timesteps

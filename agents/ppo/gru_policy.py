@@ -130,11 +130,11 @@ class GruPolicy(BasePolicy):
 
         Of AdaFocus+, values and log-probabilities are sums over π and π′.
         """
-        found = {name: learner(obs) for name, learner in self.learners.items()}
+        outputs = {name: learner(obs) for name, learner in self.learners.items()}
         actions = [
-            _best(f[0], name) if deterministic else _sample(f[0]) for name, f in found.items()
+            _best(f[0], name) if deterministic else _sample(f[0]) for name, f in outputs.items()
         ]
-        heads = list(found.values())
+        heads = list(outputs.values())
         log_probs = [log_probs_of(f[0], action) for f, action in zip(heads, actions, strict=True)]
         return (
             actions[0] if len(actions) == 1 else torch.stack(actions, dim=-1),
@@ -148,10 +148,10 @@ class GruPolicy(BasePolicy):
         Of AdaFocus+, sums over π and π′.
         """
         columns = actions.long().reshape(len(actions), len(self.learners)).T
-        found = [learner(obs) for learner in self.learners.values()]
-        log_probs = [log_probs_of(f[0], column) for f, column in zip(found, columns, strict=True)]
-        entropies = [Categorical(logits=logits).entropy() for logits, _ in found]
-        values = [values for _, values in found]
+        outputs = [learner(obs) for learner in self.learners.values()]
+        log_probs = [log_probs_of(f[0], column) for f, column in zip(outputs, columns, strict=True)]
+        entropies = [Categorical(logits=logits).entropy() for logits, _ in outputs]
+        values = [values for _, values in outputs]
         return (
             torch.stack(values).sum(dim=0),
             torch.stack(log_probs).sum(dim=0),

@@ -44,12 +44,12 @@ def read_kept(
             depend on a choice is another one.
     """
     network = restore(kept, read_bundle(kept, "policy", cache.fingerprint, cache.root), build)
-    found: Any = network.config
+    config: Any = network.config
     for name, value in asdict(sizes).items():
-        if name not in chosen and getattr(found, name) != value:
+        if name not in chosen and getattr(config, name) != value:
             raise BundleError(
                 f"{kept}: expected a policy whose {name} is {value!r}, as the cache, f_C and the "
-                f"setting ask for; got {getattr(found, name)!r}: it was changed, or trained for "
+                f"setting ask for; got {getattr(config, name)!r}: it was changed, or trained for "
                 "something else; copy it again, or train it anew"
             )
     return network

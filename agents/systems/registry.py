@@ -70,10 +70,10 @@ def find_system(name: str, *, trusted: bool = True) -> System:
             f"there is no system {name!r}: {hint} `focusgym systems` lists all, and "
             "'module:attribute' names one of your own"
         )
-    found = find("system", name, SYSTEMS, trusted=trusted)
-    if not isinstance(found, System):
+    system = find("system", name, SYSTEMS, trusted=trusted)
+    if not isinstance(system, System):
         raise ValueError(
             f"system must be an instance of focusgym.agents.systems.system.System; got {name!r}, "
-            f"which is {found!r}"
+            f"which is {system!r}"
         )
-    return found
+    return system

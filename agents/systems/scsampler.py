@@ -135,11 +135,11 @@ def salience(engine: FocusEngine, videos: NDArray[np.int64]) -> Tensor:
     """
     engine.start(videos)
     option = np.zeros((len(videos), 1), dtype=np.int64)
-    found = [
+    confidences = [
         engine.try_options(np.full(len(videos), t), option).confidences
         for t in range(engine.cache.steps)
     ]
-    return torch.cat(found, dim=1)
+    return torch.cat(confidences, dim=1)
 
 
 def ranking_loss(scores: Tensor, salience: Tensor) -> Tensor:

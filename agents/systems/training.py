@@ -93,8 +93,8 @@ def make_system(
         CacheError, BundleError: As `make_sb3`.
     """
     learner, name = system.learner, env_id(system.task)
-    asked = {"observation": "state", **files, **keywords, "seed": seed, "device": device}
-    env = make_sb3(name, learner.n_envs, **asked)
+    env_keywords = {"observation": "state", **files, **keywords, "seed": seed, "device": device}
+    env = make_sb3(name, learner.n_envs, **env_keywords)
     algorithm = find_algorithm(learner.algorithm)
     rollouts = issubclass(algorithm, OnPolicyAlgorithm)
     if not rollouts and not issubclass(algorithm, OffPolicyAlgorithm):
@@ -102,22 +102,24 @@ def make_system(
             "algorithm must be an on-policy or off-policy one of Stable-Baselines3's kind; got "
             f"{learner.algorithm!r}, which is {algorithm!r}"
         )
-    given = {**({"n_steps": 4 * steps} if rollouts else {}), **learner.keywords}
+    settings = {**({"n_steps": 4 * steps} if rollouts else {}), **learner.keywords}
     on, policy = str(env.player.cache.device), _policy(learner.policy)
     for option, parameter in inspect.signature(algorithm).parameters.items():
-        value, usual = given.get(option, parameter.default), parameter.default
+        value, usual = settings.get(option, parameter.default), parameter.default
         if isinstance(usual, int | float) and isinstance(value, str):
             kind = "true or false" if isinstance(usual, bool) else "a number"
             raise ValueError(f"{learner.algorithm}: {option} must be {kind}; got {value!r}")
     try:
-        model = algorithm(policy, env, seed=seed, device=on, **given)
+        model = algorithm(policy, env, seed=seed, device=on, **settings)
     except (TypeError, AssertionError) as error:
         raise ValueError(f"{learner.algorithm} takes no such settings: {error}") from error
-    asked["policy_gmacs"] = model_gmacs(model, env)
-    env = make_sb3(name, learner.n_envs, **asked)
+    env_keywords["policy_gmacs"] = model_gmacs(model, env)
+    env = make_sb3(name, learner.n_envs, **env_keywords)
     model.set_env(env)
     rollout = _rollout_steps(model, learner)
-    return SystemModel(name, asked, learner, model, -(-learner.decisions // rollout) * rollout)
+    return SystemModel(
+        name, env_keywords, learner, model, -(-learner.decisions // rollout) * rollout
+    )
 
 
 def _rollout_steps(model: BaseAlgorithm, learner: Learner) -> int:
@@ -130,13 +132,13 @@ def _policy(name: str) -> str | type[BasePolicy]:
     """Return a policy's name in Stable-Baselines3, or a class of your own."""
     if ":" not in name:
         return name
-    found = find("policy", name, {}, trusted=True)
-    if not (isinstance(found, type) and issubclass(found, BasePolicy)):
+    policy = find("policy", name, {}, trusted=True)
+    if not (isinstance(policy, type) and issubclass(policy, BasePolicy)):
         raise ValueError(
             "policy must be a class derived from Stable-Baselines3's BasePolicy; got "
-            f"{name!r}, which is {found!r}"
+            f"{name!r}, which is {policy!r}"
         )
-    return found
+    return policy
 
 
 def model_gmacs(model: BaseAlgorithm, env: FocusVecEnv) -> float:

@@ -246,14 +246,14 @@ class FocusEngine:
         block = max(1, _BLOCK_BYTES // self.source.row_bytes)
         step = self._steps()
         recurrent = self._recur(step)
-        found = []
+        by_block = []
         for start in range(0, len(self.videos), block):
             rows = slice(start, start + block)
             inputs = self.source.gather_all(self.videos[rows], segments[rows])
             f_c = self.source.classifier
             states = f_c.advance(self._state[rows], recurrent[rows], inputs, step[rows])
-            found.append(confidence(f_c.logits(states, step[rows]), self.labels[rows]))
-        confidences = torch.cat(found)
+            by_block.append(confidence(f_c.logits(states, step[rows]), self.labels[rows]))
+        confidences = torch.cat(by_block)
         self._check(confidences, segments)
         return Counterfactuals(confidences[:, :-1], confidences[:, -1])
 
@@ -303,13 +303,13 @@ class FocusEngine:
             CacheError: If features are not finite.
         """
         plan = self._begin(videos, options, attended)
-        found = []
+        counterfactuals = []
         for t in range(plan.options.shape[1]):
-            found.append(self.counterfactuals(np.full(len(videos), t)))
+            counterfactuals.append(self.counterfactuals(np.full(len(videos), t)))
             self._play(t, plan)
         return Counterfactuals(
-            torch.stack([each.options for each in found], dim=1),
-            torch.stack([each.skip for each in found], dim=1),
+            torch.stack([each.options for each in counterfactuals], dim=1),
+            torch.stack([each.skip for each in counterfactuals], dim=1),
         )
 
     def oracle(self, videos: NDArray[np.int64], *, may_skip: bool = False) -> Plan:
@@ -341,14 +341,14 @@ class FocusEngine:
         attended: NDArray[np.bool_] | None,
     ) -> Plan:
         """Begin episodes of videos, and return what is played in them."""
-        given = (tuple(np.shape(videos)), tuple(np.shape(options)))
+        shapes = (tuple(np.shape(videos)), tuple(np.shape(options)))
         arrays = [x for x in (videos, options) if isinstance(x, np.ndarray)]
         integers = len(arrays) == 2 and all(x.dtype.kind in "iu" for x in arrays)
-        right = integers and len(given[1]) == 2 and given[0] == given[1][:1] and given[0] > (0,)
-        if not right or not 1 <= given[1][1] <= self.cache.steps:
+        right = integers and len(shapes[1]) == 2 and shapes[0] == shapes[1][:1] and shapes[0] > (0,)
+        if not right or not 1 <= shapes[1][1] <= self.cache.steps:
             raise ValueError(
                 f"expected integer arrays: videos (B,), options (B, D) with D in 1 to "
-                f"{self.cache.steps}; got shapes {given[0]} and {given[1]}"
+                f"{self.cache.steps}; got shapes {shapes[0]} and {shapes[1]}"
             )
         looks = np.ones(options.shape, dtype=np.bool_) if attended is None else attended
         check_plan(options, looks, self.cache.n_options)

@@ -107,10 +107,10 @@ class PixelSource:
     @property
     def encoder_gmacs(self) -> NDArray[np.float64]:
         """``(B,)``, what the encoders have computed for each video."""
-        found: NDArray[np.float64] = (
+        gmacs: NDArray[np.float64] = (
             self.n_glances * self.cache.glance_gmacs + self.n_looks @ self.cache.option_gmacs
         )
-        return found
+        return gmacs
 
     def prepare(self, videos: NDArray[np.int64]) -> None:
         """Do nothing: a feature is computed when it is asked for."""

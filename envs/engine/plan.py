@@ -69,12 +69,12 @@ def check_plan(
     integers = isinstance(options, np.ndarray) and options.dtype.kind in "iu" and options.ndim == 2
     masks = isinstance(attended, np.ndarray) and attended.dtype == np.bool_
     if not integers or not masks or options.shape != attended.shape:
-        found = " and ".join(
+        received = " and ".join(
             f"{getattr(each, 'dtype', type(each).__name__)} {np.shape(each)}"
             for each in (options, attended)
         )
         raise ValueError(
-            f"expected integer options (B, T) and bool attended of the same shape; got {found}"
+            f"expected integer options (B, T) and bool attended of the same shape; got {received}"
         )
     if not options.size:
         return

@@ -15,12 +15,12 @@ def rows_of(holder: object, n: int) -> dict[str, Tensor]:
     What an object keeps of n episodes it keeps in such attributes, so that a task of your own has
     nothing to declare. One that happens to have n rows of something else comes along, unchanged.
     """
-    found = {}
+    copies = {}
     for name, value in vars(holder).items():
         if isinstance(value, np.ndarray | Tensor) and value.ndim and len(value) == n:
             rows = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            found[name] = rows.detach().cpu().clone()
-    return found
+            copies[name] = rows.detach().cpu().clone()
+    return copies
 
 
 def put_rows(holder: object, rows: Mapping[str, Tensor]) -> None:

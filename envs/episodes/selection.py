@@ -24,15 +24,15 @@ def videos_to_play(cache: FeatureCache, config: EnvConfig) -> NDArray[np.int64]:
         rows = cache.split(config.split)
     if config.videos is None:
         return rows
-    asked = _integers("videos", config.videos)
-    strangers = np.setdiff1d(asked, rows)
-    if not len(asked) or len(strangers) or len(np.unique(asked)) < len(asked):
+    chosen = _integers("videos", config.videos)
+    strangers = np.setdiff1d(chosen, rows)
+    if not len(chosen) or len(strangers) or len(np.unique(chosen)) < len(chosen):
         raise ValueError(
             f"videos must be different rows of split {config.split!r}, at least one; got "
-            f"{len(asked)}, {len(np.unique(asked))} of them different, not in it: "
+            f"{len(chosen)}, {len(np.unique(chosen))} of them different, not in it: "
             f"{strangers[:5].tolist()}"
         )
-    return asked
+    return chosen
 
 
 def chosen_video(cache: FeatureCache, video: int) -> int:
@@ -59,21 +59,21 @@ def allowed_options(options: Sequence[int] | None, n_options: int) -> NDArray[np
     """
     mask = np.ones(n_options, dtype=bool)
     if options is not None:
-        asked = _integers("options_allowed", options)
-        if not len(asked) or asked.min() < 0 or asked.max() >= n_options:
+        allowed = _integers("options_allowed", options)
+        if not len(allowed) or allowed.min() < 0 or allowed.max() >= n_options:
             raise ValueError(
                 f"options_allowed must be options in [0, {n_options}), at least one; got "
                 f"{list(options)}"
             )
         mask[:] = False
-        mask[asked] = True
+        mask[allowed] = True
     return mask
 
 
 def _integers(name: str, values: Sequence[int]) -> NDArray[np.int64]:
-    asked = np.asarray(values)
-    if asked.ndim != 1 or (len(asked) and asked.dtype.kind not in "iu"):
+    integers = np.asarray(values)
+    if integers.ndim != 1 or (len(integers) and integers.dtype.kind not in "iu"):
         raise ValueError(
-            f"{name} must be a list of integers; got {asked.dtype} of shape {asked.shape}"
+            f"{name} must be a list of integers; got {integers.dtype} of shape {integers.shape}"
         )
-    return asked.astype(np.int64)
+    return integers.astype(np.int64)

@@ -95,9 +95,9 @@ class FocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
             raise ValueError(f"one seed fixes the order of all environments; got {len(seed)} seeds")
         super().reset(seed=seed)
         check_options(options, ("video", "reset_mask"))
-        given = options or {}
-        which = self._mask(given.get("reset_mask"))
-        chosen = given.get("video")
+        reset_options = options or {}
+        which = self._mask(reset_options.get("reset_mask"))
+        chosen = reset_options.get("video")
         if chosen is not None:
             rows = np.atleast_1d(np.asarray(chosen)).tolist()
             if len(rows) not in (1, self.num_envs):
@@ -161,10 +161,10 @@ class FocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
             "_final_info": over.copy(),
         }
 
-    def _mask(self, given: Any) -> NDArray[np.bool_]:
-        if given is None:
+    def _mask(self, reset_mask: Any) -> NDArray[np.bool_]:
+        if reset_mask is None:
             return np.ones(self.num_envs, dtype=bool)
-        mask = np.asarray(given)
+        mask = np.asarray(reset_mask)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
             raise ValueError(
                 f"reset_mask must be ({self.num_envs},) bool with at least one True; got "

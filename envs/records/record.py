@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ...feature_cache import Clip, View
 from ...recognizer import FocusgymError, FrameConfig, in_words
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import is_finite
-from ...recognizer.files.whole import write_whole
 
 FORMAT = 5
 # The arrays of a record: the key of a decision in the file, and the type.
@@ -131,8 +131,8 @@ class EpisodeRecord:
             raise ValueError(f"boxes_px must be {expected}; got {self.boxes_px.tolist()}")
         left, top, right, bottom = self.view.crop_px
         if not (0 <= left < right and 0 <= top < bottom) or min(self.map_cells) < 1:
-            got = f"{self.view.crop_px} and {self.map_cells}"
-            raise ValueError(f"view.crop_px must be a box and map_cells positive; got {got}")
+            received = f"{self.view.crop_px} and {self.map_cells}"
+            raise ValueError(f"view.crop_px must be a box and map_cells positive; got {received}")
 
     @property
     def n_decisions(self) -> int:
@@ -214,9 +214,9 @@ def _text(content: dict[str, Any]) -> bytes:
 
 def _from_json(content: Any) -> EpisodeRecord:
     """Build a record of a file's content; ValueError says what is wrong with it."""
-    found = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
-    if found != FORMAT:
-        raise ValueError(f"expected format {FORMAT}, got {found!r}: another version wrote it")
+    file_format = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
+    if file_format != FORMAT:
+        raise ValueError(f"expected format {FORMAT}, got {file_format!r}: another version wrote it")
     _check("the record", content, _FILE)
     images, view = content["clip"]["images"], content["view"]
     if images and not re.fullmatch(r"[^%/]*%(0?[1-9])?d[^%/]*", images):

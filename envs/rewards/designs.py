@@ -226,8 +226,8 @@ def make_design(reward: Reward) -> RewardDesign:
     """
     if callable(reward) and not isinstance(reward, str | Mapping):
         return _called(reward, {}, reward) if isinstance(reward, type) else _as_design(reward)
-    given: Any = {"name": reward} if isinstance(reward, str) else reward
-    parameters = dict(given) if isinstance(given, Mapping) else {}
+    mapping: Any = {"name": reward} if isinstance(reward, str) else reward
+    parameters = dict(mapping) if isinstance(mapping, Mapping) else {}
     name = parameters.pop("name", None)
     if not isinstance(name, str):
         raise ValueError(
@@ -306,14 +306,14 @@ def _as_design(rule: Any, keywords: Mapping[str, Any] | None = None) -> RewardDe
     return FunctionDesign(rule, keywords or {}, *asks, margin_too)
 
 
-def _takes(function: Callable[..., Any], keywords: Mapping[str, Any], *given: Any) -> bool:
+def _takes(function: Callable[..., Any], keywords: Mapping[str, Any], *arguments: Any) -> bool:
     """Return whether a function can be called so."""
     try:
-        inspect.signature(function).bind(*given, **keywords)
+        inspect.signature(function).bind(*arguments, **keywords)
     except TypeError:
         return False
     except ValueError:  # it does not say what it takes: some of those written in C
-        return bool(given)
+        return bool(arguments)
     return True
 
 
@@ -329,12 +329,12 @@ def _find(name: str) -> Any:
     places = [module]
     try:
         if not _is_pythons(module):
-            found = getattr(import_named(module), attribute)
-            if not (inspect.isclass(found) or inspect.isroutine(found)):
-                return found
-            places.append(found.__module__ or "builtins")  # it may have been imported there
+            definition = getattr(import_named(module), attribute)
+            if not (inspect.isclass(definition) or inspect.isroutine(definition)):
+                return definition
+            places.append(definition.__module__ or "builtins")  # it may have been imported there
             if not _is_pythons(places[-1]):
-                return found
+                return definition
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"reward {name!r} cannot be imported ({error}): expected 'module:attribute' of a "

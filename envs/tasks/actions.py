@@ -179,8 +179,8 @@ class FlatActions:
 
 def _room(choice: Choice, affordable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return ``(N,)``, whether the budget has room for the chosen looks; any for those of none."""
-    found: NDArray[np.bool_] = affordable[np.arange(len(affordable)), choice.options]
-    return found
+    has_room: NDArray[np.bool_] = affordable[np.arange(len(affordable)), choice.options]
+    return has_room
 
 
 _KINDS: dict[str, Callable[[NDArray[np.bool_]], ActionSet]] = {

@@ -45,8 +45,8 @@ def config_class(name: str) -> type[EnvConfig]:
     """
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}; got {name!r}")
-    found: type[EnvConfig] = _find(TASKS[name][0])
-    return found
+    keywords_class: type[EnvConfig] = _find(TASKS[name][0])
+    return keywords_class
 
 
 def config_of(id_: str, keywords: Mapping[str, Any]) -> EnvConfig:
@@ -71,8 +71,8 @@ def task_class(config: EnvConfig) -> type[Task[Any, Any]]:
     """Return the rules that belong to keywords."""
     for keywords, task in TASKS.values():
         if type(config) is _find(keywords):
-            found: type[Task[Any, Any]] = _find(task)
-            return found
+            rules_class: type[Task[Any, Any]] = _find(task)
+            return rules_class
     raise ValueError(f"no task has keywords of type {type(config).__name__}")
 
 

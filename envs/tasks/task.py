@@ -58,8 +58,8 @@ class Look:
         """
         if self.boxes_px is not None:
             return self.boxes_px.round().astype(np.int64)
-        found: NDArray[np.int64] = np.where(self.named[:, None], options_px[self.options], 0)
-        return found
+        boxes_px: NDArray[np.int64] = np.where(self.named[:, None], options_px[self.options], 0)
+        return boxes_px
 
 
 @dataclass(frozen=True)
@@ -209,8 +209,10 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
 
     def pointed(self) -> NDArray[np.bool_]:
         """Return the segments that observations call ``now``, ``(N, T)``: the upcoming one."""
-        found: NDArray[np.bool_] = self.upcoming()[:, None] == np.arange(self.engine.cache.steps)
-        return found
+        is_upcoming: NDArray[np.bool_] = self.upcoming()[:, None] == np.arange(
+            self.engine.cache.steps
+        )
+        return is_upcoming
 
     def glanced(self) -> NDArray[np.bool_]:
         """Return the segments that f_G has run on, ``(N, T)``, as the timeline says."""

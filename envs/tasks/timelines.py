@@ -119,8 +119,8 @@ class Timeline:
     def segment(self, place: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the segments ``(N,)`` at places ``(N,)``; behind the last place, that."""
         order = np.asarray(self.order, dtype=np.int64)
-        found: NDArray[np.int64] = order[np.minimum(place, len(order) - 1)]
-        return found
+        segments: NDArray[np.int64] = order[np.minimum(place, len(order) - 1)]
+        return segments
 
     def is_over(self, place: NDArray[np.int64], t: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which episodes are at their end without a stop, ``(N,)``.
@@ -134,8 +134,8 @@ class Timeline:
 
     def skips_to_the_end(self, place: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of the skips leave nothing to come, ``(N, number of skips)``."""
-        found: NDArray[np.bool_] = place[:, None] + np.asarray(self.skips) >= len(self.order)
-        return found
+        reaches_end: NDArray[np.bool_] = place[:, None] + np.asarray(self.skips) >= len(self.order)
+        return reaches_end
 
 
 def uniform_segments(k: int, steps: int) -> NDArray[np.int64]:

@@ -143,7 +143,7 @@ def build_cache(
         for row in failures:  # only now: a folder that is away for a while costs no rows
             writer.erase(row)
         writer.sync()
-        facts = {row: found for row, found in writer.rows.items() if row not in failures}
+        facts = {row: row_facts for row, row_facts in writer.rows.items() if row not in failures}
         writer.finish(
             lambda folder: write_tables(folder, identity, rows, facts, failures, encoders, below)
         )
@@ -256,10 +256,10 @@ def identity_of(
 def _state(clip: Clip) -> tuple[int, ...]:
     """Return what differs once a file or a folder is another, or written to; empty without one."""
     try:
-        found = os.stat(clip.path)
+        status = os.stat(clip.path)
     except (OSError, ValueError):  # whoever reads it says why
         return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is_done(facts: RowFacts | None, clip: Clip) -> bool:

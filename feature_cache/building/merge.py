@@ -73,17 +73,17 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], root: str | os.PathLi
         for row, (where, features) in enumerate(progress):
             if row in failures or row in writer.rows:
                 continue
-            found = checksum(features)
-            if found != rows["checksum"][row]:
+            row_checksum = checksum(features)
+            if row_checksum != rows["checksum"][row]:
                 raise CacheError(
-                    f"{where}: the checksum of {rows['name'][row]} is {found}, expected "
+                    f"{where}: the checksum of {rows['name'][row]} is {row_checksum}, expected "
                     f"{rows['checksum'][row]}: the shard is damaged; build it again"
                 )
             maps = features["glance_maps"]
             low, high = float(maps.min()), float(maps.max())
             source, decoder = rows["source"][row], rows["decoder"][row]
             size = int(rows["bytes"][row])
-            writer.write(row, features, RowFacts(found, source, size, decoder, low, high))
+            writer.write(row, features, RowFacts(row_checksum, source, size, decoder, low, high))
         writer.sync()
         facts = dict(writer.rows)
         writer.finish(
@@ -96,7 +96,7 @@ def _in_order(shards: list[Path]) -> list[Path]:
     """Return the shards by their number, after checking that they make one cache."""
     if not shards:
         raise CacheError("no shards were given: name the folders that `--shard i/n` built")
-    found: dict[int, Path] = {}
+    by_number: dict[int, Path] = {}
     first = {**identity_in(read_manifest(shards[0])), "shard": None}
     numbers: set[int] = set()
     for path in shards:
@@ -112,9 +112,11 @@ def _in_order(shards: list[Path]) -> list[Path]:
                 f"{path} and {shards[0]} are of different caches ({', '.join(other)} differ): "
                 "build all shards with the same videos and settings"
             )
-        if part in found:
-            raise CacheError(f"{path} and {found[part]} are both shard {part}/{parts}: give one")
-        found[part] = path
+        if part in by_number:
+            raise CacheError(
+                f"{path} and {by_number[part]} are both shard {part}/{parts}: give one"
+            )
+        by_number[part] = path
         numbers.add(parts)
     if len(numbers) > 1:
         raise CacheError(
@@ -123,14 +125,16 @@ def _in_order(shards: list[Path]) -> list[Path]:
         )
     (n,) = numbers
     # A damaged manifest may name any number.
-    missing = [*islice((f"{part}/{n}" for part in range(1, n + 1) if part not in found), _SHOWN)]
+    missing = [
+        *islice((f"{part}/{n}" for part in range(1, n + 1) if part not in by_number), _SHOWN)
+    ]
     if missing:
-        more = n - len(found) - len(missing)
+        more = n - len(by_number) - len(missing)
         others = f" and {more} others" if more else ""
         raise CacheError(
             f"shard(s) {', '.join(missing)}{others} are not among those given: build them"
         )
-    return [found[part] for part in sorted(found)]
+    return [by_number[part] for part in sorted(by_number)]
 
 
 def _rows_of(

@@ -70,7 +70,7 @@ def plan_cache(
     root = Path(root)
     rows = cache_rows(videos, encoder.config.augment)
     problems = [reason for reason in videos["missing"] if reason]
-    there = videos[videos["missing"] == ""]
+    present = videos[videos["missing"] == ""]
 
     def probe(clip: Clip) -> str:
         try:
@@ -80,10 +80,10 @@ def plan_cache(
         return ""
 
     workers = torch.get_num_threads()
-    clips = clips_of(there)
+    clips = clips_of(present)
     probed = list(tqdm(ahead(probe, clips, workers), "opening", len(clips), unit="video"))
     problems += [reason for reason in probed if reason]
-    readable = there[np.array([not reason for reason in probed], dtype=bool)]
+    readable = present[np.array([not reason for reason in probed], dtype=bool)]
     seconds, sampled = _time_rows(cache_rows(readable, encoder.config.augment), encoder, sample)
     shapes = encoder.shapes()
     array_bytes = {name: size_bytes({name: shape}, len(rows)) for name, shape in shapes.items()}

@@ -99,9 +99,11 @@ def _check_row(row: int, rows: pd.DataFrame, arrays: Arrays) -> str:
         return "" if empty else f"row {row} ({name}) was skipped, but is not zero: build it again"
     if not all(np.isfinite(values).all() for values in features.values()):
         return f"row {row} ({name}) holds values that are not finite: build it again"
-    found = checksum(features)
-    if found != expected:
-        return f"row {row} ({name}) has checksum {found}, expected {expected}: build it again"
+    row_checksum = checksum(features)
+    if row_checksum != expected:
+        return (
+            f"row {row} ({name}) has checksum {row_checksum}, expected {expected}: build it again"
+        )
     return ""
 
 

@@ -82,19 +82,19 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if _is_state_dict(content):
         return dict(content)
     entries = content.items() if isinstance(content, Mapping) else ()
-    found = {str(name): value for name, value in entries if _is_state_dict(value)}
-    named = [name for name in _WRAPPERS if name in found] or [*found]
-    if not found:
+    state_dicts = {str(name): value for name, value in entries if _is_state_dict(value)}
+    named = [name for name in _WRAPPERS if name in state_dicts] or [*state_dicts]
+    if not state_dicts:
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, expected a state dict of tensors: save "
             "model.state_dict(), not the model"
         )
-    if len(found) > 1 and named[0] not in _WRAPPERS:
+    if len(state_dicts) > 1 and named[0] not in _WRAPPERS:
         raise WeightsError(
-            f"{path} holds several state dicts ({', '.join(found)}): save the one that is wanted "
-            "in a file of its own"
+            f"{path} holds several state dicts ({', '.join(state_dicts)}): save the one that is "
+            "wanted in a file of its own"
         )
-    return dict(found[named[0]])
+    return dict(state_dicts[named[0]])
 
 
 def _is_state_dict(content: Any) -> bool:

@@ -186,8 +186,8 @@ class CacheWriter:
 
     def _check_links(self) -> None:
         """Refuse links among what is written to where it is, which would change other files."""
-        there = self._partial.iterdir() if self._partial.is_dir() else ()
-        if links := sorted(path.name for path in there if path.is_symlink()):
+        paths = self._partial.iterdir() if self._partial.is_dir() else ()
+        if links := sorted(path.name for path in paths if path.is_symlink()):
             raise CacheError(
                 f"{self._partial / links[0]} is a symbolic link, and builds write files: remove "
                 f"{self._partial} and build again"
@@ -195,19 +195,19 @@ class CacheWriter:
 
     def _go_on(self) -> Journal | None:
         """Return the journal of a build that was begun, unless there is none."""
-        found = Journal.read(self._partial)
-        if found is None or found.identity == self._identity:
-            return found
-        found.close()
+        begun_journal = Journal.read(self._partial)
+        if begun_journal is None or begun_journal.identity == self._identity:
+            return begun_journal
+        begun_journal.close()
         if self._restart:
             shutil.rmtree(self._partial)
             return None
-        keys = self._identity.keys() | found.identity.keys()
-        other = sorted(k for k in keys if self._identity.get(k) != found.identity.get(k))
+        keys = self._identity.keys() | begun_journal.identity.keys()
+        other = sorted(k for k in keys if self._identity.get(k) != begun_journal.identity.get(k))
         raise CacheError(
             f"{self._partial} was begun with other settings ({', '.join(other)}): go on with those "
-            f"({_count(found.rows)} of {self._n_rows} rows are there), give another folder, or "
-            "begin anew (build: --restart)"
+            f"({_count(begun_journal.rows)} of {self._n_rows} rows are there), give another "
+            "folder, or begin anew (build: --restart)"
         )
 
     def _begin(self) -> Journal:

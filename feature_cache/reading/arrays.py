@@ -98,12 +98,12 @@ def read_encoders(
     encoders = {}
     for name in manifest["encoders"] if names is None else names:
         encoders[name] = encoder = read_encoder(root / ENCODERS / name)
-        said, found = manifest["encoders"][name], describe(encoder)
-        if found != said:
+        expected, description = manifest["encoders"][name], describe(encoder)
+        if description != expected:
             raise CacheError(
-                f"{root / ENCODERS / name} holds {in_short(found)}, but the features were made "
-                f"with {in_short(said)}: the bundle was changed; put the former one back, or build "
-                "the cache again"
+                f"{root / ENCODERS / name} holds {in_short(description)}, but the features were "
+                f"made with {in_short(expected)}: the bundle was changed; put the former one back, "
+                "or build the cache again"
             )
     return encoders
 

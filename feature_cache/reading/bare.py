@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...recognizer import write_bundle
-from ...recognizer.files.whole import whole_file, write_whole
+from ...recognizer.files.atomic import whole_file, write_whole
 from .arrays import ENCODERS, open_arrays
 from .store import FeatureCache
 from .tables import COLUMNS, tables_digest

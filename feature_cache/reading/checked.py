@@ -53,12 +53,13 @@ class CheckedRows:
             self._arrays = self._arrays or open_arrays(
                 self._root, self._manifest, self._manifest["groups"], len(self._table)
             )
-            found = checksum({name: array[row] for name, array in self._arrays.items()})
+            row_checksum = checksum({name: array[row] for name, array in self._arrays.items()})
             name, expected = self._table["name"][row], self._table["checksum"][row]
-            if found != expected:
+            if row_checksum != expected:
                 raise CacheError(
-                    f"{self._root}: row {row} ({name}) has checksum {found}, expected {expected}: "
-                    "its features are damaged; build the cache again, or put its files back"
+                    f"{self._root}: row {row} ({name}) has checksum {row_checksum}, expected "
+                    f"{expected}: its features are damaged; build the cache again, or put its "
+                    "files back"
                 )
             self._left[row] = False
             self._n_left -= 1

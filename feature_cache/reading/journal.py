@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import parse_json
 from ...recognizer.files.regular import check_regular, open_in_place
 from ...recognizer.files.typed import typed
-from ...recognizer.files.whole import write_whole
 
 NAME = "journal.jsonl"
 

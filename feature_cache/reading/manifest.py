@@ -69,8 +69,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
                 "it again, in a new folder (focusgym cache build)"
             )
         check_manifest(manifest)
-        found = {name: group_fingerprint(manifest, name) for name in stored_groups(manifest)}
-        said = manifest["fingerprints"]
+        fingerprints = {name: group_fingerprint(manifest, name) for name in stored_groups(manifest)}
+        written = manifest["fingerprints"]
     except CacheError:
         raise
     except (OSError, ValueError) as error:
@@ -78,10 +78,10 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{root} is not a complete feature cache ({in_words(error)}): build it, or give "
             "another path"
         ) from error
-    if found != said:
+    if fingerprints != written:
         raise CacheError(
-            f"{root}: the manifest says fingerprints {_listed(said)}, but its content gives "
-            f"{_listed(found)}: it was edited; rebuild the cache"
+            f"{root}: the manifest says fingerprints {_listed(written)}, but its content gives "
+            f"{_listed(fingerprints)}: it was edited; rebuild the cache"
         )
     return manifest
 
@@ -105,10 +105,10 @@ def is_complete(root: Path, identity: Mapping[str, Any]) -> bool:
             f"{root} exists and is no feature cache: nothing was touched; give the name of a new "
             "folder, in which the cache will be"
         )
-    there, here = identity_in(read_manifest(root)), json.loads(json.dumps(identity))
-    if there != here:
-        keys = dict.fromkeys((*here, *there))
-        other = [key for key in keys if there.get(key) != here.get(key)]
+    stored, expected = identity_in(read_manifest(root)), json.loads(json.dumps(identity))
+    if stored != expected:
+        keys = dict.fromkeys((*expected, *stored))
+        other = [key for key in keys if stored.get(key) != expected.get(key)]
         raise CacheError(
             f"{root} is a complete cache of other videos or settings ({', '.join(other)} differ): "
             "nothing was touched; give the name of a new folder"

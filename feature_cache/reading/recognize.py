@@ -79,11 +79,11 @@ def recognize_videos(
                 yield each
                 continue
             _, view, decode_s = each
-            found = next(recognized)
-            if isinstance(found, PredictionError):
-                yield VideoError(f"{os.fspath(path)}: {found}")
+            recognition = next(recognized)
+            if isinstance(recognition, PredictionError):
+                yield VideoError(f"{os.fspath(path)}: {recognition}")
             else:
-                yield RecognizedVideo(found, view.frame_indices, decode_s, share_s)
+                yield RecognizedVideo(recognition, view.frame_indices, decode_s, share_s)
 
 
 def _recognized(

@@ -69,11 +69,11 @@ class VideosRoot:
 
     @classmethod
     def find(
-        cls, cache: Path, manifest: Mapping[str, Any], table: pd.DataFrame, given: Where | None
+        cls, cache: Path, manifest: Mapping[str, Any], table: pd.DataFrame, folder: Where | None
     ) -> VideosRoot:
         """Find the folder.
 
-        It is ``given``. Else it is looked for from the cache, as it lay when the cache was built,
+        It is ``folder``. Else it is looked for from the cache, as it lay when the cache was built,
         and then where it was at that time: the first of the two that holds the first video of the
         table counts. So the videos are found when they were moved or copied together with the
         cache, and when the cache alone was.
@@ -82,11 +82,11 @@ class VideosRoot:
             cache: Folder of the cache.
             manifest: Of the cache.
             table: Of rows, as it is on disk.
-            given: Where the folder is now.
+            folder: Where the folder is now.
         """
         names = table["path"].tolist()
-        if given is not None:
-            place = str(Path(given).absolute())
+        if folder is not None:
+            place = str(Path(folder).absolute())
             return cls(cache, place, (place,), tuple(names))
         places = _places(cache, manifest["videos_root"])
         kept = [name for name, split in zip(names, table["split"], strict=True) if split != SKIPPED]

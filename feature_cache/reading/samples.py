@@ -74,12 +74,12 @@ class VideoSamples:
         def read(row: int) -> Tensor:
             if row in self._kept:
                 return self._kept[row]
-            found = read_frames(self._clips[row], self._frames, self._augment, epoch)[0]
+            pixels = read_frames(self._clips[row], self._frames, self._augment, epoch)[0]
             with self._lock:  # several threads decode
-                if found.nbytes <= self._room and row not in self._kept:
-                    self._room -= found.nbytes
-                    self._kept[row] = found
-            return found
+                if pixels.nbytes <= self._room and row not in self._kept:
+                    self._room -= pixels.nbytes
+                    self._kept[row] = pixels
+            return pixels
 
         wanted = (row for some in rows for row in some.tolist())
         decoded = ahead(read, wanted, os.cpu_count() or 1)

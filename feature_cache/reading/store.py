@@ -259,8 +259,8 @@ class FeatureCache:
         """
         rows = np.flatnonzero(self.videos["split"].to_numpy() == name)
         if not len(rows):
-            there = ", ".join(sorted(self.videos["split"].unique())) or "none"
-            raise CacheError(f"split {name!r} has no videos in {self.root}; there are: {there}")
+            splits = ", ".join(sorted(self.videos["split"].unique())) or "none"
+            raise CacheError(f"split {name!r} has no videos in {self.root}; there are: {splits}")
         return rows
 
     def glance_maps(self, videos: NDArray[np.int64]) -> Tensor:
@@ -315,16 +315,16 @@ class FeatureCache:
             videos, steps = (np.asarray(each)[..., None] for each in (videos, steps))
             return self.local_vectors(videos, steps, every)
         rows, at, chosen = np.broadcast_arrays(videos, steps, options)
-        found = torch.zeros(*chosen.shape, self.local_channels, device=self.device)
+        joined = torch.zeros(*chosen.shape, self.local_channels, device=self.device)
         begins = 0
         for each in self.opened:
             inside = (chosen >= each.first) & (chosen < each.first + each.group.places.n_options)
             vectors = each.local_vectors(rows[inside], at[inside], chosen[inside] - each.first)
             ends = begins + each.group.channels
-            # Not `found[inside, begins:ends]`: torch 2.8 takes no slice beside a mask of two axes.
-            found[..., begins:ends][torch.from_numpy(inside).to(self.device)] = vectors
+            # Not `joined[inside, begins:ends]`: torch 2.8 takes no slice beside a mask of two axes.
+            joined[..., begins:ends][torch.from_numpy(inside).to(self.device)] = vectors
             begins = ends
-        return found
+        return joined
 
     def frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices ``(B, T)`` or ``(B, T, F)`` of the frames in their video files."""

@@ -56,10 +56,10 @@ def write_tables(
     """
     noted = [facts.get(row, NOTHING) for row in range(len(rows))]
     table = rows.assign(
-        bytes=[found.bytes for found in noted],
-        decoder=[found.decoder for found in noted],
-        source=[found.source for found in noted],
-        checksum=[found.checksum for found in noted],
+        bytes=[row_facts.bytes for row_facts in noted],
+        decoder=[row_facts.decoder for row_facts in noted],
+        source=[row_facts.source for row_facts in noted],
+        checksum=[row_facts.checksum for row_facts in noted],
         path=[path_from(videos_root, path) for path in rows["path"]],
         split=[SKIPPED if row in failures else split for row, split in enumerate(rows["split"])],
     )
@@ -78,11 +78,13 @@ def write_tables(
         "shard": identity["shard"],
         "videos_root": root_entry(videos_root, folder),
         "glance_map_range": [
-            min((found.low for found in facts.values()), default=0.0),
-            max((found.high for found in facts.values()), default=0.0),
+            min((row_facts.low for row_facts in facts.values()), default=0.0),
+            max((row_facts.high for row_facts in facts.values()), default=0.0),
         ],
         "glance_gmacs": encoder_gmacs(encoders[GLANCE], frames.frame_px, len(frames.glanced)),
-        "decoders": dict(sorted(Counter(found.decoder for found in facts.values()).items())),
+        "decoders": dict(
+            sorted(Counter(row_facts.decoder for row_facts in facts.values()).items())
+        ),
         "skipped": [
             {"row": row, "name": str(rows["name"][row]), "reason": reason}
             for row, reason in sorted(failures.items())

@@ -49,8 +49,8 @@ def parse_class_names(text: str) -> ClassNames:
         notes.append(f"line {lines[0][0]}, {lines[0][1]!r}, is taken for a header")
         lines = lines[1:]
     for pattern, number, name in ((_NUMBER_FIRST, 1, 2), (_NAME_FIRST, 2, 1)):
-        found = [pattern.fullmatch(line) for _, line in lines]
-        pairs = [(int(each[number]), _unquoted(each[name])) for each in found if each]
+        matches = [pattern.fullmatch(line) for _, line in lines]
+        pairs = [(int(each[number]), _unquoted(each[name])) for each in matches if each]
         numbers = sorted(n for n, _ in pairs)
         if not lines or len(pairs) < len(lines):
             continue

@@ -36,7 +36,7 @@ WAIT_S = 10  # times as long may it take in all, on a machine that does other th
 HAS_PROCESSES = os.name == "posix"  # elsewhere, files of memory are not handed over
 _ADVICE = "replace the file, or leave it out"
 _SERVES = "focusgym.feature_cache.videos.decoder_process"
-_SAID_BYTES = 2000
+_STDERR_BYTES = 2000
 _DYING_S = 5.0
 T = TypeVar("T")
 
@@ -47,15 +47,15 @@ def read_index(path: str) -> VideoIndex:
 
 
 def read_pictures(
-    found: VideoIndex, indices: NDArray[np.int64]
+    video_index: VideoIndex, indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], VideoIndex]:
     """Decode frames of a file; see `pictures.read_pictures`."""
-    return contained(found.path, pictures.read_pictures, found, indices)
+    return contained(video_index.path, pictures.read_pictures, video_index, indices)
 
 
-def count_in_order(found: VideoIndex) -> VideoIndex:
+def count_in_order(video_index: VideoIndex) -> VideoIndex:
     """Return the index that decoding all of a file tells; see `pictures.count_in_order`."""
-    return contained(found.path, pictures.count_in_order, found)
+    return contained(video_index.path, pictures.count_in_order, video_index)
 
 
 def read_every(path: str, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
@@ -89,8 +89,8 @@ def contained(path: str, function: Callable[..., T], *args: Any) -> T:
         return function(*args)
     with _POOL.decoder() as decoder:
         decoder.ask(path, function, args)
-        found: T = decoder.answer()[1]
-        return found
+        answer: T = decoder.answer()[1]
+        return answer
 
 
 def _items(path: str, function: Callable[..., Iterator[T]], *args: Any) -> Iterator[T]:
@@ -119,7 +119,7 @@ class _Decoder:
         """
         self.is_idle = True
         self._path, self._limit_s = "", LIMIT_S
-        self._said = TemporaryFile()  # noqa: SIM115 - what a library prints before it aborts
+        self._stderr = TemporaryFile()  # noqa: SIM115 - what a library prints before it aborts
         ours, its = socket.socketpair()
         code = f"import sys; sys.path[:] = {sys.path!r}; from {_SERVES} import serve; serve()"
         with its:
@@ -127,7 +127,7 @@ class _Decoder:
                 [sys.executable, "-c", code],
                 stdin=its.fileno(),
                 stdout=subprocess.DEVNULL,
-                stderr=self._said,
+                stderr=self._stderr,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # else memory for each core
             )
         self._receiver, self._line = ours, Connection(os.dup(ours.fileno()))
@@ -168,15 +168,15 @@ class _Decoder:
                 self.end()
                 raise self._refused(f"it takes more than {WAIT_S * self._limit_s:.0f} s")
             reply: Reply = self._line.recv()
-            found = pickle.loads(reply.content, buffers=self._arrays(reply.sizes))
+            content = pickle.loads(reply.content, buffers=self._arrays(reply.sizes))
         except (EOFError, ConnectionError):
             raise self._refused(self.end()) from None
         self.is_idle = reply.kind != "item"
-        if isinstance(found, MemoryError):
+        if isinstance(content, MemoryError):
             raise self._refused(f"that takes more than {MOST_BYTES >> 30} GiB of memory")
         if reply.kind == "error":
-            raise found
-        return reply.kind, found
+            raise content
+        return reply.kind, content
 
     def end(self) -> str:
         """End the process, if it has not ended by itself; returns how it did."""
@@ -186,22 +186,22 @@ class _Decoder:
             self.process.wait(_DYING_S)
         self.process.kill()
         status = self.process.wait()
-        size = self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(0, size - _SAID_BYTES))
-        said = self._said.read().decode(errors="replace").strip()
-        self._said.close()
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - _STDERR_BYTES))
+        printed = self._stderr.read().decode(errors="replace").strip()
+        self._stderr.close()
         if status == -signal.SIGPROF:
             return f"it takes more than {self._limit_s:.0f} s of computing"
         if status == -signal.SIGKILL:
             return "its decoder was killed, as is done where memory is short"
         name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        return f"its decoder ended with {name}" + (f": {said}" if said else "")
+        return f"its decoder ended with {name}" + (f": {printed}" if printed else "")
 
     def forget(self) -> None:
         """Leave the process to the one that this one was forked from."""
         self._line.close()
         self._receiver.close()
-        self._said.close()
+        self._stderr.close()
         self.process.returncode = 0  # it is not waited for here
 
     def _arrays(self, sizes: list[int]) -> list[memoryview]:

@@ -53,11 +53,11 @@ def walk_classes(root: Path, finder: VideoFinder) -> ClassFolders:
             walk.visit(entry.path, (os.path.realpath(root),), is_class=True)
             if walk.videos:
                 by_parts = sorted(walk.videos, key=lambda path: path.split(os.sep))
-                walk.found.videos[entry.name] = by_parts
+                walk.folders.videos[entry.name] = by_parts
             else:
                 walk.pass_over(entry.path, "a folder without a video")
     refuse(walk.loops)
-    return walk.found
+    return walk.folders
 
 
 class _Walk:
@@ -66,7 +66,7 @@ class _Walk:
     def __init__(self, root: Path, finder: VideoFinder) -> None:
         self.root = root
         self.finder = finder
-        self.found = ClassFolders()
+        self.folders = ClassFolders()
         self.videos: list[str] = []  # of the present class
         self.loops: list[str] = []
         self._visited: set[str] = set()
@@ -99,7 +99,7 @@ class _Walk:
             self.pass_over(entry.path, "no regular file")
 
     def pass_over(self, path: str, reason: str) -> None:
-        self.found.passed_over.setdefault(reason, []).append(self.shown(path))
+        self.folders.passed_over.setdefault(reason, []).append(self.shown(path))
 
     def shown(self, path: str) -> str:
         return os.path.relpath(path, self.root)

@@ -290,8 +290,8 @@ def _declared_end_s(container: InputContainer, stream: VideoStream) -> float:
 
 def _tagged_s(tag: str) -> float:
     """Return the seconds of a Matroska tag ``HH:MM:SS.fraction``; 0 if it is none."""
-    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag)
-    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else 0.0
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag)
+    return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) if match else 0.0
 
 
 def frame_seconds(stream: VideoStream) -> float:

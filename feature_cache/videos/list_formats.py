@@ -130,10 +130,10 @@ def _kinetics(number: int, line: str) -> ListRow | str:
 
 
 def _kinetics_without_count(number: int, line: str) -> ListRow | str:
-    found = _NO_COUNT.fullmatch(line)
-    if found is None:
+    match = _NO_COUNT.fullmatch(line)
+    if match is None:
         return "expected 'path label', or in all lines 'path num_frames label'"
-    return ListRow(number, found[1], found[2])
+    return ListRow(number, match[1], match[2])
 
 
 def _are_numbers(count: str, *labels: str) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 from ...recognizer import FocusgymError
 from ...recognizer.limits import check_names
 from .list_formats import ListRow, Problem, from_1, read_labels
-from .paths import Found, VideoFinder
+from .paths import Location, VideoFinder
 
 MOST_SHOWN = 50
 FROM_1 = (
@@ -79,17 +79,17 @@ def resolve(
     for one in listed:
         of_lines = [(line, f"{one.where(line)}: {text}") for line, text in one.problems]
         for row in one.rows:
-            found, where = finder.find(row.name, row.n_frames), one.where(row.line, row.name)
-            segment = (found.identity, row.start_s or 0.0, row.end_s)
-            texts = _wrong(row, found, wrong.get(row.labels), first_seen.get(segment))
-            if found.missing and not skip_missing and segment not in first_seen:
-                texts.append(found.missing)
+            location, where = finder.find(row.name, row.n_frames), one.where(row.line, row.name)
+            segment = (location.identity, row.start_s or 0.0, row.end_s)
+            texts = _wrong(row, location, wrong.get(row.labels), first_seen.get(segment))
+            if location.missing and not skip_missing and segment not in first_seen:
+                texts.append(location.missing)
                 n_missing += 1
             first_seen.setdefault(segment, where)
             of_lines += [(row.line, f"{where}: {text}") for text in texts]
             if row.labels in labels:
                 split = row.split or one.split
-                records.append(_record(row, found, labels[row.labels], split))
+                records.append(_record(row, location, labels[row.labels], split))
         problems = problems + [text for _, text in sorted(of_lines, key=lambda problem: problem[0])]
     if wrong and not first and from_1(written, classes):
         problems = [*problems, FROM_1]
@@ -104,24 +104,26 @@ def resolve(
     return pd.DataFrame(records, columns=COLUMNS).astype(types), names
 
 
-def _wrong(row: ListRow, found: Found, label: str | None, first: str | None) -> list[str]:
+def _wrong(row: ListRow, location: Location, label: str | None, first: str | None) -> list[str]:
     """Return what is wrong with a row, given its label's problem and its first place."""
     texts = [label] if label else []
-    if found.path != found.path.encode(errors="replace").decode():
+    if location.path != location.path.encode(errors="replace").decode():
         texts.append("the name of the file is not UTF-8: rename it")
-    if found.n_images and (row.start_s is not None or row.end_s is not None):
-        what = "a folder" if found.images else "an image"
-        texts.append(f"start_s and end_s are for video files; {found.path} is {what}")
+    if location.n_images and (row.start_s is not None or row.end_s is not None):
+        what = "a folder" if location.images else "an image"
+        texts.append(f"start_s and end_s are for video files; {location.path} is {what}")
     if first:
         texts.append(f"{row.name} is listed already at {first}")
     return texts
 
 
-def _record(row: ListRow, found: Found, labels: tuple[int, ...], split: str) -> tuple[object, ...]:
+def _record(
+    row: ListRow, location: Location, labels: tuple[int, ...], split: str
+) -> tuple[object, ...]:
     joined = ";".join(map(str, labels))
     segment = (row.start_s, row.end_s)
-    file = (found.images, found.n_images, found.missing)
-    return (row.name, found.path, labels[0], joined, split, *segment, *file)
+    file = (location.images, location.n_images, location.missing)
+    return (row.name, location.path, labels[0], joined, split, *segment, *file)
 
 
 def divide(videos: pd.DataFrame, classes: list[str], shares: tuple[str, ...]) -> pd.DataFrame:

@@ -95,8 +95,10 @@ def read_lists(
     if format is not None and format not in FORMATS:
         raise VideoListError(f"format must be one of {', '.join(FORMATS)}; got {format!r}")
     if not lists or set(lists) - set(SPLITS):
-        got = ", ".join(lists) or "none"
-        raise VideoListError(f"lists must name files for some of {', '.join(SPLITS)}; got {got}")
+        received = ", ".join(lists) or "none"
+        raise VideoListError(
+            f"lists must name files for some of {', '.join(SPLITS)}; got {received}"
+        )
     try:
         finder = VideoFinder(root, images)
     except ValueError as error:
@@ -200,25 +202,27 @@ def _listed(path: Path, root: Path, split: str, format: str | None) -> Listed:
 
 def _class_names(path: Path, root: Path) -> tuple[list[str], list[str], list[str], int]:
     """Return the names, problems, notes and first number of a file that names the classes."""
-    file, found = _shown(path, root), parse_class_names(_text(path))
+    file, content = _shown(path, root), parse_class_names(_text(path))
     problems = [
-        f"{file}:{line}: {text}" if line else f"{file}: {text}" for line, text in found.problems
+        f"{file}:{line}: {text}" if line else f"{file}: {text}" for line, text in content.problems
     ]
-    if len(found.names) < 2:
-        raise VideoListError(f"{file} names {len(found.names)} class; recognition needs at least 2")
-    return found.names, problems, [f"{file}: {note}" for note in found.notes], found.first
+    if len(content.names) < 2:
+        raise VideoListError(
+            f"{file} names {len(content.names)} class; recognition needs at least 2"
+        )
+    return content.names, problems, [f"{file}: {note}" for note in content.notes], content.first
 
 
 def _from_folders(root: Path, finder: VideoFinder) -> tuple[list[ListRow], list[str], list[str]]:
-    found = walk_classes(root, finder)
-    if not found.videos:
+    folders = walk_classes(root, finder)
+    if not folders.videos:
         raise VideoListError(
             f"{root} holds neither train.txt and val.txt nor a folder per class with videos "
             f"({', '.join(VIDEO_SUFFIXES[:5])} and the like, or folders of numbered images)"
         )
     rows = [
         ListRow(0, Path(path).as_posix(), str(label))
-        for label, paths in enumerate(found.videos.values())
+        for label, paths in enumerate(folders.videos.values())
         for path in paths
     ]
-    return rows, list(found.videos), found.notes()
+    return rows, list(folders.videos), folders.notes()

@@ -24,7 +24,7 @@ IMAGE_TEMPLATE = r"[^%/]*%(?:0?[1-9])?d[^%/]*"
 TEMPLATES = ("image_%05d.jpg", "%05d.jpg", "%06d.jpg")
 
 
-class Found(NamedTuple):
+class Location(NamedTuple):
     """Where a name leads.
 
     Attributes:
@@ -69,7 +69,7 @@ class VideoFinder:
         self._entries: dict[str, dict[str, bool]] = {}
         self._real: dict[str, str] = {}
 
-    def find(self, name: str, n_frames: int | None = None) -> Found:
+    def find(self, name: str, n_frames: int | None = None) -> Location:
         """Find a video: the file or folder itself, else with one of ``VIDEO_SUFFIXES`` appended.
 
         Args:
@@ -93,12 +93,12 @@ class VideoFinder:
                 is_image = path.lower().endswith(IMAGE_SUFFIXES)
                 if is_image and n_frames not in (None, 1):
                     missing = f"{path} is one image, but the list says {n_frames} frames"
-                return Found(path, self._identity(path), "", int(is_image), missing)
-            return Found(path, self._identity(path), missing=f"{path} is no regular file")
+                return Location(path, self._identity(path), "", int(is_image), missing)
+            return Location(path, self._identity(path), missing=f"{path} is no regular file")
         first = next(iter(places))
         usual = ", ".join(VIDEO_SUFFIXES[:5])
         reason = f"no such video: {' or '.join(places)}, nor with {usual} or the like"
-        return Found(first, os.path.normpath(first), missing=reason)
+        return Location(first, os.path.normpath(first), missing=reason)
 
     def template(self, folder: str) -> str | None:
         """Return the template whose number 1 is in the folder, if one is."""
@@ -130,18 +130,18 @@ class VideoFinder:
             self._real[folder] = os.path.realpath(folder)
         return os.path.join(self._real[folder], name)
 
-    def _images(self, folder: str, n_frames: int | None) -> Found:
+    def _images(self, folder: str, n_frames: int | None) -> Location:
         identity, template = self._identity(folder), self.template(folder)
         if template is None:
             expected = " or ".join(template % 1 for template in self._templates)
-            return Found(folder, identity, missing=f"{folder} holds no {expected}")
+            return Location(folder, identity, missing=f"{folder} holds no {expected}")
         if n_frames is None:
             numbers = image_numbers(folder, template)
             gap = next(n for n in range(1, len(numbers) + 2) if n not in numbers)
             last, missing = max(numbers), ""
             if gap < last:
                 missing = f"{folder}: {template % gap} is not there, but {template % last} is"
-            return Found(folder, identity, template, last, missing)
+            return Location(folder, identity, template, last, missing)
         missing = ""
         if n_frames == 0:
             missing = f"{folder}: the list says 0 frames"
@@ -150,7 +150,7 @@ class VideoFinder:
                 f"{folder}: the list says {n_frames} frames, but {template % n_frames} is not "
                 f"there ({len(image_numbers(folder, template))} are)"
             )
-        return Found(folder, identity, template, n_frames, missing)
+        return Location(folder, identity, template, n_frames, missing)
 
 
 def image_numbers(folder: str, template: str) -> set[int]:

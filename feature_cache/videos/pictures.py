@@ -107,13 +107,13 @@ def read_every(path: str, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8]
         frames the file has.
     """
     places = set(indices.tolist())
-    found: Pictures = {}
+    pictures: Pictures = {}
     n_frames = 0
     for place, picture in enumerate(every_picture(path)):
         n_frames = place + 1
         if place in places:
-            found[place] = picture
-    return stacked(path, [found[i] for i in indices.tolist() if i in found]), n_frames
+            pictures[place] = picture
+    return stacked(path, [pictures[i] for i in indices.tolist() if i in pictures]), n_frames
 
 
 def upright(path: str, place: int, frame: VideoFrame, converter: VideoReformatter) -> Picture:

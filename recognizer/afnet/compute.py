@@ -91,11 +91,11 @@ def afnet_cost(network: AFNet, side_px: int) -> AFNetCost:
     handles = [branch.register_forward_pre_hook(note) for branch in branches]
     n_frames = empty.config.n_frames
     frames = torch.zeros(1, n_frames, 3, side_px, side_px, dtype=torch.uint8, device="meta")
-    whole = count_gmacs(lambda: empty(frames))
+    total_gmacs = count_gmacs(lambda: empty(frames))
     for handle in handles:
         handle.remove()
     focal = [_branch_gmacs(branch, inputs[branch]) for branch in branches]
-    return AFNetCost(whole - n_frames * sum(focal), tuple(focal))
+    return AFNetCost(total_gmacs - n_frames * sum(focal), tuple(focal))
 
 
 def _branch_gmacs(branch: nn.Module, shape: tuple[int, ...]) -> float:

@@ -162,13 +162,13 @@ def _part(name: str) -> str:
 
 def _together(reasons: Mapping[str, str]) -> dict[str, str]:
     """Return reasons by part, those of gates as one."""
-    found: dict[str, str] = {}
+    by_kind: dict[str, str] = {}
     for part, why in sorted(reasons.items()):
         kind = part
         if part not in (_HEAD, _FUSION):
             kind = "gates of positions" if part.endswith(".spatial") else "gates"
-        found.setdefault(kind, why)
-    return found
+        by_kind.setdefault(kind, why)
+    return by_kind
 
 
 def _own(name: str) -> str:

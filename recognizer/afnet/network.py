@@ -127,10 +127,10 @@ class AFNet(nn.Module):
         if gather and self.training:
             raise RuntimeError(_NEEDS_EVAL)
         expected = (*frames.shape[:2], self.n_gates)
-        for name, given in (("draws", draws), ("masks", masks)):
-            if given is not None and given.shape != expected:
+        for name, gate_values in (("draws", draws), ("masks", masks)):
+            if gate_values is not None and gate_values.shape != expected:
                 raise ValueError(
-                    f"{name} must be (B, T, gates), {expected}; got {tuple(given.shape)}"
+                    f"{name} must be (B, T, gates), {expected}; got {tuple(gate_values.shape)}"
                 )
         is_hard = self.config.selection == "hard"
         if masks is not None and is_hard and not ((masks == 0) | (masks == 1)).all():

@@ -72,12 +72,12 @@ class MaxPoolClassifier(Classifier):
             ValueError: If a step has no head.
         """
         state = self.dropout(state)
-        found = state.new_empty(*state.shape[:-1], self.config.n_classes)
+        row_logits = state.new_empty(*state.shape[:-1], self.config.n_classes)
         for t in torch.unique(step).tolist():  # one, where all episodes take the same steps
             if t >= len(self.heads):
                 raise ValueError(
                     f"expected steps below {len(self.heads)}, the heads of this classifier; got {t}"
                 )
             rows = step == t
-            found[rows] = self.heads[t](state[rows])
-        return found
+            row_logits[rows] = self.heads[t](state[rows])
+        return row_logits

@@ -54,33 +54,33 @@ def load_weights(encoder: Encoder, state: Mapping[str, Tensor]) -> None:
     own = encoder.trunk.state_dict()
     names = _torchvision_names(state, own)
     prefix = _prefix(names.values(), own)
-    found, unexpected, shifted = {}, [], set()
+    weights, unexpected, shifted = {}, [], set()
     for key, value in state.items():
         name = names[key].removeprefix(prefix)
         before, net, after = name.partition(_SHIFTED)
         if name not in own and net and f"{before}.{after}" in own:
             name = f"{before}.{after}"
             shifted.add(before)
-        if name in own and name not in found and names[key].startswith(prefix):
-            found[name] = value
+        if name in own and name not in weights and names[key].startswith(prefix):
+            weights[name] = value
         elif not _of_head(names[key], prefix):
             unexpected.append(key)
     # Every BatchNorm counts its batches; inference does not use the count, and exports drop it.
-    missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
-    if problems := misfit(missing, unexpected, found, own):
+    missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
+    if problems := misfit(missing, unexpected, weights, own):
         raise WeightsError(
             f"the weights do not fit {encoder.config.name}: {problems}: give the state dict of "
             "this network, or choose the encoder that they were trained in"
         )
     if shifted:
         _check_shift(encoder, shifted)
-    encoder.trunk.load_state_dict(found, strict=False)
+    encoder.trunk.load_state_dict(weights, strict=False)
 
 
 def misfit(
     missing: Sequence[str],
     unexpected: Sequence[str],
-    found: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
 ) -> str:
     """Return in what weights do not fit a network, in words; empty if they fit.
@@ -88,12 +88,12 @@ def misfit(
     Args:
         missing: Names that the network has and the weights lack.
         unexpected: Names that it does not have.
-        found: The weights, by the network's names where it has them.
+        weights: Tensors, by the network's names where it has them.
         own: The network's own state dict.
     """
     differing = [
         f"{key} is {tuple(value.shape)}, expected {tuple(own[key].shape)}"
-        for key, value in found.items()
+        for key, value in weights.items()
         if key in own and value.shape != own[key].shape
     ]
     problems = []

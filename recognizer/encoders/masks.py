@@ -73,10 +73,10 @@ def without_masks(name: str) -> tuple[str, MaskProfile | None]:
     Raises:
         ValueError: If nothing would be computed.
     """
-    found = _SUFFIX.fullmatch(name) if isinstance(name, str) else None  # a file may hold anything
-    if found is None:
+    match = _SUFFIX.fullmatch(name) if isinstance(name, str) else None  # a file may hold anything
+    if match is None:
         return name, None
-    return found[1], MaskProfile(int(found[2]) / 100, int(found[3] or 0) / 100)
+    return match[1], MaskProfile(int(match[2]) / 100, int(match[3] or 0) / 100)
 
 
 def add_masks(

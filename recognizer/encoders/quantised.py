@@ -17,8 +17,8 @@ def without_bits(name: str) -> tuple[str, int | None]:
         name: Of an encoder. ``_2bit`` to ``_8bit`` at its end are the bits; what
             ``module:attribute`` stands for has those of its author.
     """
-    found = _SUFFIX.fullmatch(name) if isinstance(name, str) else None  # a file may hold anything
-    return (name, None) if found is None else (found[1], int(found[2]))
+    match = _SUFFIX.fullmatch(name) if isinstance(name, str) else None  # a file may hold anything
+    return (name, None) if match is None else (match[1], int(match[2]))
 
 
 def fake_quantise(values: Tensor, bits: int) -> Tensor:

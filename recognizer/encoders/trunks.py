@@ -130,18 +130,18 @@ def check_name(name: str) -> None:
         ValueError: If it is not, naming the small ones and torchvision's closest names. What
             ``module:attribute`` stands for is checked when it is built.
     """
-    asked, (name, bits) = name, without_bits(name)
+    full_name, (name, bits) = name, without_bits(name)
     name, profile = without_masks(name)
     name, kind = without_shift(name)
     if profile is not None and (not _can_shift(name) or bits is not None or kind is not None):
         raise ValueError(
-            f"there is no mask profile of {asked!r}: choose a network with residual branches, such "
-            f"as mobilenet_v2, resnet50 or {_SMALL_SHIFTED[0]}, without _tsm and of 32 bits"
+            f"there is no mask profile of {full_name!r}: choose a network with residual branches, "
+            f"such as mobilenet_v2, resnet50 or {_SMALL_SHIFTED[0]}, without _tsm and of 32 bits"
         )
     if kind is not None and not _can_shift(name):
         raise ValueError(
-            f"there is no temporal shift in {name!r}, of {asked!r}: choose a network with residual "
-            f"branches, such as mobilenet_v2, resnet18, resnet50 or {_SMALL_SHIFTED[0]}"
+            f"there is no temporal shift in {name!r}, of {full_name!r}: choose a network with "
+            f"residual branches, such as mobilenet_v2, resnet18, resnet50 or {_SMALL_SHIFTED[0]}"
         )
     if name in TRUNKS or ":" in name:
         return
@@ -290,13 +290,13 @@ def _cut(name: str, model: nn.Module) -> _Cut:
         shapes.run(zeros(1, 3, _TRACE_PX, _TRACE_PX))
     maps = [
         node
-        for node, shape in shapes.found.items()
+        for node, shape in shapes.by_node.items()
         if len(shape) == 4
         and min(shape[2:]) > 1
         and _top(tracer.node_to_qualname.get(node, "")) not in HEADS
         and not _is_pooling(node, model)
     ]
-    graph, channels = traced.graph, shapes.found[maps[-1]][1]
+    graph, channels = traced.graph, shapes.by_node[maps[-1]][1]
     graph.erase_node(graph.output_node())
     graph.output(maps[-1])
     graph.eliminate_dead_code()
@@ -316,12 +316,12 @@ class _Shapes(fx.Interpreter):
 
     def __init__(self, traced: fx.GraphModule) -> None:
         super().__init__(traced)
-        self.found: dict[fx.Node, tuple[int, ...]] = {}
+        self.by_node: dict[fx.Node, tuple[int, ...]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if isinstance(result, Tensor):
-            self.found[n] = tuple(result.shape)
+            self.by_node[n] = tuple(result.shape)
         return result
 
 

@@ -24,10 +24,10 @@ from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from ..errors import FocusgymError, in_words, shortened
 from ..registry import NotImported
+from .atomic import write_whole
 from .declared import read_tensors
 from .documents import read_json
 from .typed import typed, typed_value
-from .whole import write_whole
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 

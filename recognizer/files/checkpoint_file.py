@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import FocusgymError, in_words, shortened
+from .atomic import write_whole
 from .declared import check_tensors
 from .documents import parse_json
-from .whole import write_whole
 
 
 class CheckpointError(FocusgymError):
@@ -74,16 +74,16 @@ def as_json(content: Any) -> Any:
     return json.loads(json.dumps(content, default=_plain))
 
 
-def differences(here: Any, there: Any, where: str) -> Iterator[str]:
+def differences(expected: Any, actual: Any, where: str) -> Iterator[str]:
     """Yield where two JSON values of a name differ, as ``name.part: expected ..., got ...``."""
-    if isinstance(here, dict) and isinstance(there, dict):
-        for name in dict.fromkeys((*here, *there)):
-            yield from differences(here.get(name), there.get(name), f"{where}.{name}")
-    elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
-        for i, (one, other) in enumerate(zip(here, there, strict=True)):
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for name in dict.fromkeys((*expected, *actual)):
+            yield from differences(expected.get(name), actual.get(name), f"{where}.{name}")
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for i, (one, other) in enumerate(zip(expected, actual, strict=True)):
             yield from differences(one, other, f"{where}[{i}]")
-    elif here != there:
-        yield f"{where}: expected {_shown(here)}, got {_shown(there)}"
+    elif expected != actual:
+        yield f"{where}: expected {_shown(expected)}, got {_shown(actual)}"
 
 
 def _shown(value: Any) -> str:

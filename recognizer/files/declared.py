@@ -109,7 +109,7 @@ def read_npz(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, 
         ValueError: If it is no such file, it is damaged, or it declares arrays that its length
             cannot hold, or of more than `MOST_ARCHIVE_BYTES`.
     """
-    found = {}
+    arrays = {}
     with open_regular(path) as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
@@ -124,11 +124,11 @@ def read_npz(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, 
                         content = file.read(member.file_size)
                     order = "F" if header.is_fortran else "C"
                     flat = np.frombuffer(content, header.dtype, prod(header.shape))
-                    found[name] = flat.reshape(header.shape, order=order).copy()  # type: ignore[call-overload]
+                    arrays[name] = flat.reshape(header.shape, order=order).copy()  # type: ignore[call-overload]
         # RuntimeError: an encrypted one.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise DeclaredError(f"it is no intact archive: {error}") from error
-    return found
+    return arrays
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:

@@ -24,7 +24,7 @@ from ..policies.registry import build_policy
 from .checks import (
     check_clips,
     check_finite,
-    check_given,
+    check_looks,
     check_maps,
     check_named,
     check_pixels,
@@ -305,16 +305,16 @@ class AdaptiveRecognizer(Recognizer):
         batch, steps = frames.shape[:2]
         if options is None and self._only_option:
             options = self.places.empty(batch, steps).zero_()
-        given = check_given(options, attended, self.places, (batch, steps))
+        choice = check_looks(options, attended, self.places, (batch, steps))
         flat = frames.to(self.device).flatten(0, 1)
         computes_in = autocast_dtype(self.precision)
         glanced, looked = flat, flat
         if self.frames is not None:
             glanced, looked = self.frames.glance(flat), self.frames.look(flat)
         maps, glance = glance_at(self.glance_encoder, glanced, self.feature_dtype, computes_in)
-        if given is not None:
+        if choice is not None:
             # Copies: the caller may go on to use theirs.
-            chosen, looks = (each.to(self.device, copy=True) for each in given)
+            chosen, looks = (each.to(self.device, copy=True) for each in choice)
         elif self.policy is None:
             raise ValueError("this recognizer has no policy: give it one, or give `options`")
         else:
@@ -323,7 +323,7 @@ class AdaptiveRecognizer(Recognizer):
             chosen, looks, state = self.policy.advance(seen, state)
             check_named(chosen)
         local = self._look(looked, chosen.flatten(0, 1), looks.flatten())
-        costs = self.cost.of_frames(looks, policy=given is None)
+        costs = self.cost.of_frames(looks, policy=choice is None)
         glance, local = (part.float().unflatten(0, (batch, steps)) for part in (glance, local))
         return glance, local, chosen, looks, costs, state
 

@@ -157,17 +157,17 @@ class AFNetRecognizer(VideoRecognizer):
             ValueError: If the frames are not uint8, T and S×S, or masks or draws do not fit.
         """
         check_pixels(frames, self.frames.frame_px)
-        found, first = [], 0
+        outputs, first = [], 0
         for some in batches(frames.to(self.device), GLANCE_PIXELS):
-            given = {
+            gate_values = {
                 name: each[first : first + len(some)].to(self.device)
                 for name, each in (("masks", masks), ("draws", draws))
                 if each is not None
             }
             first += len(some)
             with autocast(self.device, autocast_dtype(self.precision)):
-                found.append(self.network(some, gather=True, **given))
-        output = AFNetOutput(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+                outputs.append(self.network(some, gather=True, **gate_values))
+        output = AFNetOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
         return output._replace(logits=output.logits.float(), by_frame=output.by_frame.float())
 
     def stream(self, batch: int = 1) -> AFNetStream:
@@ -190,13 +190,13 @@ class AFNetRecognizer(VideoRecognizer):
         """
         return self.concluded(self.look(frames))
 
-    def concluded(self, found: AFNetOutput) -> Recognition:
+    def concluded(self, output: AFNetOutput) -> Recognition:
         """Return one prediction for each video, of all its frames, and what it cost.
 
         Raises:
             PredictionError: If a prediction is not finite.
         """
-        recognition = Recognition.of_videos(found.logits, self.cost.of_videos(found.ran))
+        recognition = Recognition.of_videos(output.logits, self.cost.of_videos(output.ran))
         check_finite(recognition.logits, self.precision, torch.float32)
         return recognition
 

@@ -80,17 +80,17 @@ class AFNetStream:
         """
         recognizer, device = self._recognizer, self._recognizer.device
         steps = recognizer.frames.steps
-        given = frames[None] if frames.ndim == 3 and self._batch == 1 else frames
-        if given.ndim != 4 or len(given) != self._batch:
+        batched = frames[None] if frames.ndim == 3 and self._batch == 1 else frames
+        if batched.ndim != 4 or len(batched) != self._batch:
             raise ValueError(
                 f"expected a frame for each of {self._batch} streams; got {tuple(frames.shape)}: "
                 "give (B, 3, S, S), or begin a stream of another batch"
             )
-        check_pixels(given[:, None], recognizer.frames.frame_px)
+        check_pixels(batched[:, None], recognizer.frames.frame_px)
         with autocast(device, autocast_dtype(recognizer.precision)):
-            found = recognizer.network.next_frame(given.to(device), self.seen, self._memory)
-        logits, by_frame = found.logits.float(), found.by_frame.float()
-        self._frames.append(found._replace(logits=logits, by_frame=by_frame))
+            output = recognizer.network.next_frame(batched.to(device), self.seen, self._memory)
+        logits, by_frame = output.logits.float(), output.by_frame.float()
+        self._frames.append(output._replace(logits=logits, by_frame=by_frame))
         so_far = self.so_far
         logits = so_far.logits[:, None]
         check_finite(logits, recognizer.precision, torch.float32)

@@ -181,11 +181,11 @@ class VideoRecognizer(nn.Module, ABC):
         """
         return {}
 
-    def step_facts(self, found: Recognition, step: int) -> dict[str, Any]:
+    def step_facts(self, recognition: Recognition, step: int) -> dict[str, Any]:
         """Return what a kind tells of a step beside what all do, by name, as plain values.
 
         Args:
-            found: Of one video.
+            recognition: Of one video.
             step: Which of its predictions.
         """
         return {}

@@ -47,11 +47,11 @@ def check_maps(maps: Tensor, policy: PolicyConfig) -> None:
     Raises:
         ValueError: If they are not.
     """
-    found = tuple(maps.shape[2:])
+    shape = tuple(maps.shape[2:])
     expected = (policy.map_height, policy.map_width, policy.glance_channels)
-    if found != expected:
+    if shape != expected:
         raise ValueError(
-            f"the policy reads glance maps (h, w, G) = {expected}, f_G gives {found}: assemble "
+            f"the policy reads glance maps (h, w, G) = {expected}, f_G gives {shape}: assemble "
             "it with the encoder and the frame side that it was trained with"
         )
 
@@ -126,7 +126,7 @@ def check_named(where: Tensor) -> None:
         )
 
 
-def check_given(
+def check_looks(
     options: Tensor | NDArray[Any] | None,
     attended: Tensor | NDArray[np.bool_] | None,
     places: Places,
@@ -152,17 +152,17 @@ def check_given(
         if attended is None:
             return None
         raise ValueError("`attended` says which options are looked at: give `options` as well")
-    given = torch.as_tensor(options)
+    chosen = torch.as_tensor(options)
     name = places.empty()  # W, and the dtype
-    shape, wanted = tuple(given.shape), (*expected, *name.shape)
-    if given.dtype != name.dtype or shape != wanted:
+    shape, wanted = tuple(chosen.shape), (*expected, *name.shape)
+    if chosen.dtype != name.dtype or shape != wanted:
         what = f"option in [0, {places.n_options})" if not name.ndim else "centre (x, y) in [0, 1]"
         raise ValueError(
             f"expected {str(name.dtype).removeprefix('torch.')} {wanted} for every frame; got "
-            f"{given.dtype}, {shape}: give one {what} per frame"
+            f"{chosen.dtype}, {shape}: give one {what} per frame"
         )
-    looks = torch.ones(expected, dtype=torch.bool, device=given.device)
-    looks = looks if attended is None else torch.as_tensor(attended).to(given.device)
+    looks = torch.ones(expected, dtype=torch.bool, device=chosen.device)
+    looks = looks if attended is None else torch.as_tensor(attended).to(chosen.device)
     if looks.dtype != torch.bool or tuple(looks.shape) != expected:
         raise ValueError(
             f"expected a bool for every frame, {expected}, whether it is looked at; got "
@@ -170,10 +170,10 @@ def check_given(
         )
     unseen = looks.logical_not().view(*expected, *[1] * name.ndim)
     try:
-        places.check(given.masked_fill(unseen & (given == -1), 0))
+        places.check(chosen.masked_fill(unseen & (chosen == -1), 0))
     except ValueError as error:
         raise ValueError(f"{error}; -1 is for where `attended` is False") from error
-    return given, looks
+    return chosen, looks
 
 
 def check_finite(logits: Tensor, precision: str, feature_dtype: torch.dtype) -> None:

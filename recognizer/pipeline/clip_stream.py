@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..encoders.encoder import Encoder
 from ..encoders.shift import ShiftMemory
-from .checks import check_finite, check_given, check_pixels
+from .checks import check_finite, check_looks, check_pixels
 from .look import autocast, autocast_dtype
 from .recognition import Recognition
 
@@ -67,11 +67,11 @@ class ClipStream:
                     "stream"
                 )
             options = torch.zeros(batch, dtype=torch.int64)
-        given = check_given(options, None, recognizer.places, (batch,))
-        assert given is not None
+        choice = check_looks(options, None, recognizer.places, (batch,))
+        assert choice is not None
         self.seen = 0
         self._recognizer, self._batch = recognizer, batch
-        self._options = given[0].to(recognizer.device, copy=True)
+        self._options = choice[0].to(recognizer.device, copy=True)
         self._memories = {"glance": ShiftMemory(), "local": ShiftMemory()}
         self._sums: dict[str, Tensor] = {}
 

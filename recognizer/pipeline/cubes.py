@@ -86,8 +86,8 @@ class CubeRecognizer(Recognizer):
             precision=precision,
             exits=None,
         )
-        there, expected = (frames.frame_px, frames.steps), (cubes.frame_px, cubes.steps)
-        if there != expected or frames.segment_frames != 1 or frames.order != "video":
+        video_size, expected = (frames.frame_px, frames.steps), (cubes.frame_px, cubes.steps)
+        if video_size != expected or frames.segment_frames != 1 or frames.order != "video":
             raise ValueError(
                 f"{cubes.name} is for {expected[1]} frames of {expected[0]} px in the video's "
                 f"order, a segment each; got {frames}: read the frames that the cubes are for"
@@ -220,7 +220,7 @@ class CubeRecognizer(Recognizer):
             where = self.policy(maps, draws)  # (B, D, 3)
             check_named(where)
         else:
-            where = self._given(where, len(frames))
+            where = self._checked_centers(where, len(frames))
         holds = self.cubes.frames_at(where, distinct=True)
         if self.exits is None:
             local = self._look(frames, where, holds)
@@ -231,7 +231,7 @@ class CubeRecognizer(Recognizer):
         check_finite(logits, self.precision, torch.float32)
         return self._recognition(logits, where, holds, fed, policy=named)
 
-    def _given(self, where: Tensor, batch: int) -> Tensor:
+    def _checked_centers(self, where: Tensor, batch: int) -> Tensor:
         expected = (batch, self.policy.config.cubes, 3)
         if tuple(where.shape) != expected:
             raise ValueError(
@@ -260,9 +260,9 @@ class CubeRecognizer(Recognizer):
                 ahead = [*inputs.unbind(dim=1)]
             at = torch.full((len(rows),), step, device=self.device)
             state = f_c.advance(state, f_c.recur(state, at), ahead.pop(0), at)
-            found = f_c.logits(state, at)
-            logits = found if not step else so_far[-1].index_put((rows,), found)
-            goes_on = ~exits.stops(found, step)
+            row_logits = f_c.logits(state, at)
+            logits = row_logits if not step else so_far[-1].index_put((rows,), row_logits)
+            goes_on = ~exits.stops(row_logits, step)
             so_far.append(logits)
             fed.append(torch.zeros(batch, dtype=torch.bool, device=self.device))
             fed[-1][rows] = True

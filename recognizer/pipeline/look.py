@@ -86,11 +86,11 @@ def glance_at_frames(
     if encoder.shift is None:
         maps, vectors = glance_at(encoder, frames.flatten(0, 1), torch.float32, computes_in)
         return maps.unflatten(0, frames.shape[:2]), vectors.unflatten(0, frames.shape[:2])
-    found = []
+    glances = []
     for some in batches(frames, GLANCE_PIXELS):
         with autocast(frames.device, computes_in):
-            found.append(frame_maps(encoder, some))
-    of_frames, vectors = (torch.cat(parts) for parts in zip(*found, strict=True))
+            glances.append(frame_maps(encoder, some))
+    of_frames, vectors = (torch.cat(parts) for parts in zip(*glances, strict=True))
     return of_frames.permute(0, 1, 3, 4, 2), vectors
 
 

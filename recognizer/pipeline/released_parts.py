@@ -166,13 +166,13 @@ def take(
             )
         copies.setdefault(key.removesuffix(name), {})[name] = value
     prefix = max(copies, key=lambda prefix: len(copies[prefix]))
-    found = copies.pop(prefix)
-    missing = sorted(names - set(found))
+    tensors = copies.pop(prefix)
+    missing = sorted(names - set(tensors))
     if missing:
         raise misfit(entry, f"lacks {', '.join(prefix + name for name in missing)}")
     for other, copy in copies.items():
         for name, value in copy.items():
-            if name in found and not torch.equal(value, found[name]):
+            if name in tensors and not torch.equal(value, tensors[name]):
                 raise misfit(
                     entry,
                     f"holds two networks, which differ: {prefix}{name} is not {other}{name}: keep "
@@ -180,10 +180,10 @@ def take(
                 )
         leave_out(report, entry, [other + name for name in copy], "an equal copy")
     for reason in dict.fromkeys(unused.values()):
-        left = [prefix + name for name in found if unused.get(name) == reason]
+        left = [prefix + name for name in tensors if unused.get(name) == reason]
         leave_out(report, entry, left, reason)
     report.used[entry] = len(names)
-    return {name: found[name] for name in names}
+    return {name: tensors[name] for name in names}
 
 
 def sizes_of(entry: str, tensors: Mapping[str, Tensor], name: str, ndim: int) -> tuple[int, ...]:

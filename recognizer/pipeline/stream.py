@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..policies.base import PolicyState
-from .checks import check_given, check_pixels
+from .checks import check_looks, check_pixels
 from .recognition import Recognition
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class RecognizerStream:
                 f"expected a {what} for each of {self._batch} streams; got {tuple(frame.shape)}: "
                 f"give {shape}, or begin a stream of another batch"
             )
-        given = check_given(options, attended, recognizer.places, (self._batch,))
-        return self._take(frames[:, None], given and (given[0][:, None], given[1][:, None]))
+        choice = check_looks(options, attended, recognizer.places, (self._batch,))
+        return self._take(frames[:, None], choice and (choice[0][:, None], choice[1][:, None]))
 
     def push_all(
         self,
@@ -119,18 +119,20 @@ class RecognizerStream:
                 f"expected segments of each of {self._batch} streams; got {tuple(frames.shape)}: "
                 "begin a stream of another batch"
             )
-        given = check_given(options, attended, recognizer.places, (n_streams, n_segments))
+        choice = check_looks(options, attended, recognizer.places, (n_streams, n_segments))
         parts, first = [], 0
         while first < n_segments:
             rest = n_segments - first
             rule = recognizer.exits if self.running.any() else None
             n = rest if rule is None else min(rest, rule.until_exit(self.seen))
             now = slice(first, first + n)
-            parts.append(self._take(frames[:, now], given and (given[0][:, now], given[1][:, now])))
+            parts.append(
+                self._take(frames[:, now], choice and (choice[0][:, now], choice[1][:, now]))
+            )
             first += n
         return Recognition.join(parts, dim=1)
 
-    def _take(self, frames: Tensor, given: tuple[Tensor, Tensor] | None) -> Recognition:
+    def _take(self, frames: Tensor, choice: tuple[Tensor, Tensor] | None) -> Recognition:
         """Take the next n segments ``(B, n, ...)``; after the last of them a stream may stop."""
         recognizer, n = self._recognizer, frames.shape[1]
         fed = self.running[:, None].repeat(1, n)
@@ -140,7 +142,7 @@ class RecognizerStream:
         looks = torch.zeros_like(fed)
         rows = self.running.nonzero().squeeze(1)
         if len(rows):
-            logits[rows], chosen[rows], looks[rows], costs[rows] = self._go_on(frames, given, rows)
+            logits[rows], chosen[rows], looks[rows], costs[rows] = self._go_on(frames, choice, rows)
         costs[:, 0] += self._spent
         self.seen += n
         taken = recognizer.result(logits, chosen, looks, costs, fed)
@@ -148,19 +150,19 @@ class RecognizerStream:
         return taken
 
     def _go_on(
-        self, frames: Tensor, given: tuple[Tensor, Tensor] | None, rows: Tensor
+        self, frames: Tensor, choice: tuple[Tensor, Tensor] | None, rows: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Take segments of the running streams ``rows``; return logits, options, looks, costs."""
         recognizer, f_c = self._recognizer, self._recognizer.classifier
         if len(rows) < self._batch:
             frames = frames[rows.to(frames.device)]
-        options, attended = given or (None, None)
+        options, attended = choice or (None, None)
         if options is not None and attended is not None:
             options, attended = (x[rows.to(x.device)] for x in (options, attended))
         glance, local, chosen, looks, costs, policy_state = recognizer.observe(
             frames, options, attended, self._policy_state
         )
-        if self.seen and recognizer.policy and (given is None) != self._asks:
+        if self.seen and recognizer.policy and (choice is None) != self._asks:
             raise ValueError(
                 "a stream has either the policy's options or given ones, for the policy remembers "
                 "the frames before: give options for all frames, or for none"
@@ -170,7 +172,7 @@ class RecognizerStream:
             step = torch.full((len(rows),), self.seen + t, device=recognizer.device)
             state = f_c.advance(state, f_c.recur(state, step), inputs[:, t], step)
             predictions.append(f_c.logits(state, step))
-        self._asks = given is None
+        self._asks = choice is None
         if recognizer.exits is not None:
             last = self.seen + len(predictions) - 1
             goes_on = ~recognizer.exits.stops(predictions[-1], last)

@@ -103,16 +103,18 @@ class Cubes:
             return first.round().long()[..., None] + own
         middles = first + (self.frames - 1) / 2
         left = torch.arange(self.steps, device=where.device).expand(batch, -1)  # (B, frames left)
-        found = []
+        cube_frames = []
         for d in range(n_cubes):
             windows = left.unfold(1, self.frames, 1)  # (B, W, F): what may be taken
             gaps = (windows.double().mean(dim=-1) - middles[:, d, None]).abs()
             at = gaps.argmin(dim=1)  # (B,)
-            found.append(windows.gather(1, at[:, None, None].expand(-1, 1, self.frames))[:, 0])
+            cube_frames.append(
+                windows.gather(1, at[:, None, None].expand(-1, 1, self.frames))[:, 0]
+            )
             position = torch.arange(left.shape[1], device=where.device)
             kept = (position < at[:, None]) | (position >= at[:, None] + self.frames)
             left = left[kept].view(batch, -1)
-        return torch.stack(found, dim=1)
+        return torch.stack(cube_frames, dim=1)
 
     def crop(self, videos: Tensor, where: Tensor, frames: Tensor) -> Tensor:
         """Cut cubes out of videos, at whole pixels; no gradient goes to the centres.

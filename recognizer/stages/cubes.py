@@ -118,16 +118,16 @@ class CubesEndToEnd(Joint):
         holds = [self._cubes.frames_at(each, distinct=not self.training) for each in branches]
         cut = [self._cut(frames, *each) for each in zip(branches, holds, strict=True)]
         local = cube_vectors(self.local_encoder, torch.cat(cut).flatten(0, 1))
-        found = [*local.unflatten(0, (len(branches), *where.shape[:2]))]  # (B, D, L) each
+        vectors = [*local.unflatten(0, (len(branches), *where.shape[:2]))]  # (B, D, L) each
         if self.training and self._cell_px:
-            found[0] = found[0] + deep_gradient(
+            vectors[0] = vectors[0] + deep_gradient(
                 self.local_encoder, self._cubes, frames, where, self._cell_px
             )
         logits = [
             self.classifier(*cube_inputs(glance, each, self._cubes, of_each))
-            for each, of_each in zip(found, holds, strict=True)
+            for each, of_each in zip(vectors, holds, strict=True)
         ]
-        return self._outputs(logits, found, glance)
+        return self._outputs(logits, vectors, glance)
 
     def _cut(self, frames: Tensor, where: Tensor, holds: Tensor) -> Tensor:
         """Return cubes ``(B, D, F, 3, P, P)`` as f_L is shown them."""

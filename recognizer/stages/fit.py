@@ -134,12 +134,12 @@ def fit(
             shares = [share_of(rows, rank, world) for rows in batches]
             losses = []
             loaded = staged(train.batches(epoch, [rows for rows, _ in shares]), device)
-            for whole, (rows, weight), batch in zip(batches, shares, loaded, strict=True):
+            for all_rows, (rows, weight), batch in zip(batches, shares, loaded, strict=True):
                 *inputs, labels = batch
                 stage.counts = weight > 0
                 with stepper.autocast(), _keyed_dropout(stage, [*seed, epoch], rows):
                     each = stage.losses(model(*inputs), labels)
-                loss = each.sum() * (weight / len(whole))
+                loss = each.sum() * (weight / len(all_rows))
                 stepper.step(loss * world)  # what is averaged over the processes is to be summed
                 losses.append(loss.detach())
                 progress.step += 1

@@ -110,6 +110,6 @@ def rows_of_all(rows: Tensor) -> Tensor:
     most = int(torch.stack(counts).max())
     padded = rows.new_zeros(most, *rows.shape[1:])
     padded[: len(rows)] = rows
-    found = [torch.empty_like(padded) for _ in range(world)]
-    distributed.all_gather(found, padded)
-    return torch.cat([some[:n] for some, n in zip(found, counts, strict=True)])
+    gathered = [torch.empty_like(padded) for _ in range(world)]
+    distributed.all_gather(gathered, padded)
+    return torch.cat([some[:n] for some, n in zip(gathered, counts, strict=True)])

@@ -74,8 +74,8 @@ class Progress:
         networks = self._stepper.networks
         own = networks.state_dict()
         weights, best, steps = (_below(tensors, part) for part in ("weights", "best", "steps"))
-        for found in (weights, best):
-            shapes = {name: tuple(value.shape) for name, value in found.items()}
+        for state_dict in (weights, best):
+            shapes = {name: tuple(value.shape) for name, value in state_dict.items()}
             if shapes != {name: tuple(value.shape) for name, value in own.items()}:
                 raise ValueError("its weights are those of other networks")
         epoch, step, best_epoch = (int(plain[name]) for name in ("epoch", "step", "best_epoch"))
@@ -135,13 +135,13 @@ class StageCheckpoint:
         if self._path is None or not self._path.exists():
             return False
         content, tensors = read_checkpoint(self._path)
-        found = list(differences(self._identity, content.get("identity"), "training"))
-        if found:
-            found = [each.removeprefix("training.") for each in found]
-            more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        mismatches = list(differences(self._identity, content.get("identity"), "training"))
+        if mismatches:
+            mismatches = [each.removeprefix("training.") for each in mismatches]
+            more = f"; and {len(mismatches) - _SHOWN} more" if len(mismatches) > _SHOWN else ""
             raise CheckpointError(
-                f"{self._path} is of another training ({'; '.join(found[:_SHOWN])}{more}): train "
-                "with the settings that it was begun with, or give another path"
+                f"{self._path} is of another training ({'; '.join(mismatches[:_SHOWN])}{more}): "
+                "train with the settings that it was begun with, or give another path"
             )
         try:
             self._progress.load_state(content["progress"], tensors)

@@ -13,9 +13,9 @@ from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import MOST_JSON_BYTES
 from ...recognizer.files.regular import read_limited
-from ...recognizer.files.whole import write_whole
 from ..configs.compare import CompareConfig
 from ..configs.train import (
     LearnerConfig,

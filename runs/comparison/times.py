@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from ...feature_cache import FeatureCache, read_manifest, read_many
 from ...recognizer import in_words, torch_threads
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
-from ...recognizer.files.whole import write_whole
 from ..configs.compare import CompareConfig
 from ..evaluation.plug_back import recognizer_of
 from ..evaluation.system_runs import find_system_run, is_system_run

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from ...agents import solve_exits
 from ...agents.exits.outcome import check_costs
 from ...recognizer import ExitRule, Recognition, Samples, VideoRecognizer
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.declared import read_tensors
-from ...recognizer.files.whole import write_whole
 from ..options.parse import UsageError
 
 # In the folder of a recognizer.

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from ...feature_cache import FeatureCache, read_frames
 from ...recognizer import compute_unit
-from ...recognizer.files.whole import whole_file, write_whole
+from ...recognizer.files.atomic import whole_file, write_whole
 from ..configs.quickstart import QuickstartConfig
 from ..options.console import plainly
 from .measures import accuracy_interval

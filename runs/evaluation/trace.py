@@ -25,8 +25,8 @@ from ...recognizer import (
     in_words,
     mean_average_precision,
 )
+from ...recognizer.files.atomic import whole_file
 from ...recognizer.files.declared import read_npz
-from ...recognizer.files.whole import whole_file
 
 _CHUNK = 256  # videos at a time: memory does not grow with B
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...recognizer import FocusgymError
+from ...recognizer.files.atomic import whole_folder
 from ...recognizer.files.disks import refusal
 from ...recognizer.files.locks import locked
-from ...recognizer.files.whole import whole_folder
 
 LOCK = ".lock"
 

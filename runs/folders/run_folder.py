@@ -26,9 +26,9 @@ import torch
 
 from ... import __version__
 from ...recognizer import in_words, library_versions, shortened
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import read_json, read_yaml
 from ...recognizer.files.typed import typed
-from ...recognizer.files.whole import write_whole
 from ..options.devices import device_name
 from ..options.moved import FOLDER, with_moved_paths
 from ..options.presets import CONFIG, RUN, VERBS, check_types, resolved, write_config

@@ -20,9 +20,9 @@ from rich.console import Console
 
 from ...feature_cache import fingerprint
 from ...recognizer import in_words
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
-from ...recognizer.files.whole import write_whole
 from .atomic import OutputError, output_folder
 
 Calls = Callable[[Callable[..., None], Mapping[str, tuple[Any, ...]]], None]

@@ -12,9 +12,9 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import read_yaml
 from ...recognizer.files.typed import typed_value
-from ...recognizer.files.whole import write_whole
 from ..configs.cache import CacheBuildConfig, CachePlanConfig
 from ..configs.compare import CompareConfig
 from ..configs.fit import (

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ...recognizer.files.whole import whole_file
+from ...recognizer.files.atomic import whole_file
 
 # Nothing is fetched from anywhere: what a page shows is in it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

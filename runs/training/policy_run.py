@@ -18,9 +18,9 @@ from ...agents.train import make_model, train_model, trained_penalty
 from ...envs import FocusEngine, open_source
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words, policy_gmacs, read_classifier, torch_threads, weights_digest
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.regular import read_limited
-from ...recognizer.files.whole import write_whole
 from ...recognizer.limits import MOST_TEXT_BYTES
 from ..configs.train import TrainConfig
 from ..evaluation.measures import gmacs_of, measures

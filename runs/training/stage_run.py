@@ -29,7 +29,7 @@ from ...recognizer import (
     read_bundle,
     read_encoder,
 )
-from ...recognizer.files.whole import write_whole
+from ...recognizer.files.atomic import write_whole
 from ..configs.fit import (
     FitClassifierConfig,
     FitEncoderConfig,

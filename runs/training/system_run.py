@@ -28,7 +28,7 @@ from ...agents.systems.gradient import GradientSystem
 from ...agents.systems.training import table_of
 from ...envs import EnvConfig, FeatureSource, open_source
 from ...recognizer import BundleError, Policy, read_bundle, restore, torch_threads, weights_digest
-from ...recognizer.files.whole import whole_file, write_whole
+from ...recognizer.files.atomic import whole_file, write_whole
 from ..configs.train import TrainConfig
 from ..evaluation.plug_back import recognizer_of
 from ..evaluation.system_runs import MODEL, RECOGNIZER

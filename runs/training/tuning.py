@@ -20,10 +20,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...recognizer import FocusgymError, Purpose, generator, in_words
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.disks import FULL, disk_error
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed
-from ...recognizer.files.whole import write_whole
 from ..executors.units import Executor, Unit, error_text
 from ..folders.run_folder import RESULTS
 from ..options.presets import CONFIG

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...feature_cache import read_manifest
-from ...recognizer.files.whole import write_whole
+from ...recognizer.files.atomic import write_whole
 from ..comparison.cells import STATIC
 from ..comparison.end_to_end import EndToEndRuns, SplitVideos
 from ..comparison.finished import cells_of_runs

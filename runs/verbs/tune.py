@@ -10,9 +10,9 @@ from typing import Any
 from rich.table import Table
 
 from ...feature_cache import read_manifest
+from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import MOST_YAML_BYTES
 from ...recognizer.files.regular import read_limited
-from ...recognizer.files.whole import write_whole
 from ..configs.tune import TuneConfig
 from ..executors import executor_of
 from ..executors.local import jobs_here

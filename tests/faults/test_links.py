@@ -13,7 +13,7 @@ import pytest
 from focusgym.feature_cache import CacheError
 from focusgym.feature_cache.building.writer import CacheWriter
 from focusgym.feature_cache.reading.journal import Journal
-from focusgym.recognizer.files.whole import write_whole
+from focusgym.recognizer.files.atomic import write_whole
 from focusgym.runs.executors.transfer import OBJECT_STORE, Carrier
 from focusgym.runs.executors.units import ExecutorError
 from focusgym.runs.folders.atomic import OutputError, exclusive

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from disks import PAGE, Disk
 
+from focusgym.recognizer.files.atomic import write_whole
 from focusgym.recognizer.files.disks import disk_error
-from focusgym.recognizer.files.whole import write_whole
 
 
 def test_files_appear_whole(tmp_path: Path) -> None:

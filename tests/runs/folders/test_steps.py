@@ -62,7 +62,7 @@ def test_a_step_is_replaced_whole_or_not_at_all(
             raise KeyboardInterrupt
         delete(path, ignore_errors)
 
-    monkeypatch.setattr("focusgym.recognizer.files.whole.shutil.rmtree", interrupted)
+    monkeypatch.setattr("focusgym.recognizer.files.atomic.shutil.rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(1)
     monkeypatch.undo()
