@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from ...recognizer import FocusgymError, in_words
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed_value
 from ..folders.atomic import OutputError
-from ..folders.run_folder import RESULTS, is_run, stored_settings
+from ..folders.run_folder import RESULTS, is_run, stored_settings, verb_of
 from ..options.parse import UsageError
 from ..options.presets import CONFIG
 from ..options.systems import groups_of_system
@@ -49,26 +51,18 @@ RECOGNIZER = "recognizer"  # folder of its recognizer, for any video
 
 
 @dataclass(frozen=True, eq=False)
-class SystemRun:
+class SystemRun(ABC):
     """A finished run of ``focusgym train --system``.
 
     Attributes:
         name: Of its row.
         source: Its cache and f_C.
-        reader: What reads videos, of a system that is played without an environment; else None.
-        model: What decides in an environment; else None.
-        environment: Id and keywords of that environment, files included.
         system: The recipe.
-        played: Arguments of `DirectRecognizer` for a system without an environment.
     """
 
     name: str
     source: FeatureSource
     system: System
-    reader: Reader | None = None
-    model: BaseAlgorithm | None = None
-    environment: tuple[str, dict[str, Any]] = ("", {})
-    played: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, split: str, *, pixels: bool) -> list[dict[str, Any]]:
         """Return what is told of a split, as of other policies.
@@ -100,23 +94,11 @@ class SystemRun:
         """Return what comes of different rows of the cache ``(B,)``, look by look; see `of_fed`."""
         return outcome_of(of_fed(self.watch(videos)), self.source.cache)
 
+    @abstractmethod
     def watch(self, videos: NDArray[np.int64]) -> TaskTrace:
         """Return what it does in different rows of the cache ``(B,)``."""
-        if self.reader is not None:
-            return self.reader(self.source, videos)
-        assert self.model is not None
-        env_id, keywords = self.environment
-        return trace_task(self.model, env_id, rows=videos, **keywords)
 
-    def on_frames(self) -> Callable[[Tensor], Tensor]:
-        """Return what gives the logits ``(B, T, C)`` of videos, encoders running where it looks.
-
-        It takes frames ``(B, T, 3, S, S)`` uint8, or with F behind T; `FeatureCache.frames` says
-        how they are prepared.
-        """
-        recognizer = self.recognizer()
-        return lambda frames: recognizer.look(frames).logits
-
+    @abstractmethod
     def recognizer(self, precision: str = "float32") -> SystemRecognizer:
         """Return what recognizes any video.
 
@@ -127,12 +109,15 @@ class SystemRun:
             ValueError: If the precision is unknown.
             BundleError, CacheError: If an encoder cannot be read, or was changed.
         """
-        if self.model is not None:
-            env_id, keywords = self.environment
-            return TaskRecognizer(self.model, env_id, **keywords, precision=precision)
-        assert isinstance(self.system, DirectSystem)
-        how: dict[str, Any] = {"precision": precision, "reader": self.reader}
-        return DirectRecognizer(self.system, source=self.source, **self.played, **how)
+
+    def on_frames(self) -> Callable[[Tensor], Tensor]:
+        """Return what gives the logits ``(B, T, C)`` of videos, encoders running where it looks.
+
+        It takes frames ``(B, T, 3, S, S)`` uint8, or with F behind T; `FeatureCache.frames` says
+        how they are prepared.
+        """
+        recognizer = self.recognizer()
+        return lambda frames: recognizer.look(frames).logits
 
     def _on_pixels(self, videos: NDArray[np.int64]) -> Iterator[Tensor]:
         """Yield logits ``(B, T, C)`` of the video files, batch by batch."""
@@ -145,9 +130,66 @@ class SystemRun:
                 bar.update(len(batch))
 
 
+@dataclass(frozen=True, eq=False)
+class DirectRun(SystemRun):
+    """A run of a system that is played without an environment.
+
+    Attributes:
+        known_as: The name by which `find_system` finds the system.
+        setting: Its setting.
+        seed: Of its training.
+        kept: Folder of what it has learned.
+    """
+
+    system: DirectSystem
+    known_as: str
+    setting: float
+    seed: int
+    kept: Path
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What reads videos."""
+        return self.system.reader(self.source, self.setting, self.seed, self.kept)
+
+    def watch(self, videos: NDArray[np.int64]) -> TaskTrace:
+        """Return what it reads in different rows of the cache ``(B,)``."""
+        return self.reader(self.source, videos)
+
+    def recognizer(self, precision: str = "float32") -> DirectRecognizer:
+        """Return what recognizes any video; see `SystemRun`."""
+        how = (self.known_as, self.source, self.setting, self.seed, self.kept)
+        return DirectRecognizer(self.system, *how, precision=precision, reader=self.reader)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskRun(SystemRun):
+    """A run of a system that decides in an environment.
+
+    Attributes:
+        model: What decides.
+        env_id: The environment's id.
+        keywords: Those of the environment, files included.
+    """
+
+    model: BaseAlgorithm
+    env_id: str
+    keywords: Mapping[str, Any]
+
+    def watch(self, videos: NDArray[np.int64]) -> TaskTrace:
+        """Return what it decides in different rows of the cache ``(B,)``."""
+        return trace_task(self.model, self.env_id, rows=videos, **self.keywords)
+
+    def recognizer(self, precision: str = "float32") -> TaskRecognizer:
+        """Return what recognizes any video; see `SystemRun`."""
+        return TaskRecognizer(self.model, self.env_id, **self.keywords, precision=precision)
+
+
 def is_system_run(path: Path) -> bool:
     """Say whether a folder is a run of a system, finished or not."""
-    return is_run(path) and stored_settings(path, "train").get("system") is not None
+    if not is_run(path) or verb_of(path) != "train":
+        return False
+    return stored_settings(path, "train").get("system") is not None
 
 
 def find_system_run(path: Path, videos_root: Path | None = None, device: str = "cpu") -> SystemRun:
@@ -182,32 +224,52 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     try:
         results = read_json(path / RESULTS)
         groups, seed = tuple(options["group"]), options["seed"]
-        setting, environment = results.get("setting"), results.get("environment")
-        if environment is None and not isinstance(system, DirectSystem):
-            raise ValueError("there is no environment in it")
-        if isinstance(system, DirectSystem):
+        setting = results.get("setting")
+        environment = None if isinstance(system, DirectSystem) else results["environment"]
+        if environment is None:
             setting = typed_value(float, setting, "setting")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
     groups = groups_of_system(system, Path(files["cache"]), groups)
     files |= {"group": groups, "device": device, "videos_root": videos_root}
-    source, name = open_source(EnvConfig(**files)), path.resolve().name
+    source = open_source(EnvConfig(**files))
     if isinstance(system, DirectSystem):
-        # What is gone would be trained again, with other settings perhaps.
-        if system.keeps and not (path / TRAINED / "bundle.json").is_file():
-            raise OutputError(
-                f"{path / TRAINED}, what {system.name} has learned, is gone: put it back, or train "
-                "the system again"
-            )
-        try:
-            read = system.reader(source, setting, seed, path / TRAINED)
-            played = {"known_as": options["system"], "setting": setting, "seed": seed}
-            played |= {"kept": path / TRAINED}
-            return SystemRun(name, source, system, read, played=played)
-        except FocusgymError:
-            raise
-        except ValueError as error:  # a setting that is none
-            raise _damaged(path, error) from error
+        return _direct_run(path, source, system, options["system"], setting, seed)
+    return _task_run(path, source, system, environment, files)
+
+
+def _direct_run(
+    path: Path,
+    source: FeatureSource,
+    system: DirectSystem,
+    known_as: str,
+    setting: float,
+    seed: int,
+) -> DirectRun:
+    # What is gone would be trained again, with other settings perhaps.
+    kept = path / TRAINED
+    if system.keeps and not (kept / "bundle.json").is_file():
+        raise OutputError(
+            f"{kept}, what {system.name} has learned, is gone: put it back, or train the system "
+            "again"
+        )
+    run = DirectRun(path.resolve().name, source, system, known_as, setting, seed, kept)
+    try:
+        _ = run.reader
+    except FocusgymError:
+        raise
+    except ValueError as error:  # a setting that is none
+        raise _damaged(path, error) from error
+    return run
+
+
+def _task_run(
+    path: Path,
+    source: FeatureSource,
+    system: System,
+    environment: Mapping[str, Any],
+    files: Mapping[str, Any],
+) -> TaskRun:
     try:
         # No reward is told, so none that the file names is sought.
         keywords = {**environment["keywords"], **files, "reward": "confidence"}
@@ -222,6 +284,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
         algorithm = find_algorithm(algorithm_name, trusted=False)
     except ValueError as error:
         raise UsageError(f"{path / RESULTS}: environment: {error}") from error
+    device = str(files["device"])
     model = load_model(path / MODEL, algorithm, device, "put it back, or train the system again")
     for of_model, of_env in (
         (model.observation_space, env.observation_space),
@@ -232,8 +295,7 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
                 f"{path / MODEL} does not play {env_id}, which {path / RESULTS} names: expected "
                 f"{of_env}; got {of_model}: put both files back, or train the system again"
             )
-    environment = (env_id, keywords)
-    return SystemRun(name, source, system, model=model, environment=environment)
+    return TaskRun(path.resolve().name, source, system, model, env_id, keywords)
 
 
 def _damaged(run: Path, error: Exception) -> OutputError:

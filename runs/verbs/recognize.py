@@ -14,7 +14,6 @@ from ..configs.recognize import RecognizeConfig
 from ..evaluation.budgets import exits_within
 from ..evaluation.system_runs import find_system_run, is_system_run
 from ..folders.atomic import check_free, output_folder
-from ..folders.run_folder import is_run, verb_of
 from ..options.devices import device_of
 from ..options.parse import UsageError, print_line
 from ..pictures.annotate import annotate, annotated_paths, annotation_folder
@@ -94,7 +93,7 @@ def _read(bundle: Path, device: str, precision: str) -> VideoRecognizer:
 
 def _is_run_of_system(bundle: Path) -> bool:
     """Say whether a folder is a run of a system; runs of other verbs may be bundles."""
-    return is_run(bundle) and verb_of(bundle) == "train" and is_system_run(bundle)
+    return is_system_run(bundle)
 
 
 def _save(recognizer: VideoRecognizer, bundle: Path, out: Path) -> None:

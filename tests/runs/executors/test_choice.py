@@ -16,12 +16,12 @@ from focusgym.runs.cli import main
 from focusgym.runs.configs.evaluate import EvaluateConfig
 from focusgym.runs.configs.executor import ExecutorConfig
 from focusgym.runs.configs.tune import TuneConfig
+from focusgym.runs.evaluation.policy_candidate import find_deciders
 from focusgym.runs.executors import executor_of
 from focusgym.runs.executors.local import LocalExecutor, in_turn, jobs_here
 from focusgym.runs.executors.units import ExecutorError
 from focusgym.runs.options import checks
 from focusgym.runs.options.parse import UsageError
-from focusgym.runs.verbs.evaluate import _find
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_a_cluster_may_be_larger_than_this_machine() -> None:
 def test_options_of_zip_files_among_other_policies() -> None:
     """On a node the others are opened alone: what is asked for is not refused there."""
     config = EvaluateConfig((Path("run"), Path("model.zip")), algorithm="PPO")
-    assert _find([], config) == []
+    assert find_deciders([], config) == []
     with pytest.raises(UsageError, match="--algorithm: it is of zip files, and none is given"):
-        _find([], replace(config, policies=(Path("run"),)))
+        find_deciders([], replace(config, policies=(Path("run"),)))
 
 
 def test_one_unit_at_a_time_on_a_gpu_of_this_machine() -> None:

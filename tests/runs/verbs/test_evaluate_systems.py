@@ -21,7 +21,7 @@ from focusgym.envs import PixelSource
 from focusgym.feature_cache import read_many
 from focusgym.runs.cli import main
 from focusgym.runs.comparison import times
-from focusgym.runs.evaluation.system_runs import find_system_run
+from focusgym.runs.evaluation.system_runs import DirectRun, find_system_run
 from focusgym.runs.folders.atomic import OutputError
 
 
@@ -104,7 +104,7 @@ def test_an_approximate_system_on_pixels(root: Path, capsys: pytest.CaptureFixtu
     cache, f_c = run.source.cache, run.source.classifier
     videos = cache.split("train")
     frames = torch.stack([each for each, _ in read_many(cache.clips(videos), cache.frames)])
-    assert run.reader is not None
+    assert isinstance(run, DirectRun)
     pixels = PixelSource(cache, f_c, cache.fused_encoders(), frames)
     traces = run.reader(run.source, videos), run.reader(pixels, np.arange(len(videos)))
     labels, confidences = cache.labels[videos], []

@@ -31,7 +31,7 @@ from focusgym.envs import make_sb3
 from focusgym.feature_cache import RecognizedVideo, read_many, recognize_videos
 from focusgym.recognizer import BundleError, ExitRule, encoder_gmacs
 from focusgym.runs.cli import main
-from focusgym.runs.evaluation.system_runs import find_system_run
+from focusgym.runs.evaluation.system_runs import TaskRun, find_system_run
 from focusgym.runs.verbs.recognize import facts
 
 # Learned among several groups; with a stop; in one decision; with a policy of our own; by
@@ -226,10 +226,10 @@ def test_exits_that_cannot_be(root: Path) -> None:
 def test_keywords_of_numpy(root: Path, tmp_path: Path) -> None:
     """They are kept as numbers; what was read from a folder is written again, with its exits."""
     run = find_system_run(root / "frameexit")
-    env_id, keywords = run.environment
+    assert isinstance(run, TaskRun)
+    env_id, keywords = run.env_id, run.keywords
     how = {**keywords, "frame_order": np.arange(STEPS)[::-1], "option": np.int64(0)}
     recognizer = TaskRecognizer(run.model, env_id, **how)
-    assert run.model is not None
     space, drawn = run.model.observation_space, []
     for folder in ("unused", "first"):
         space.seed(3)
@@ -348,8 +348,8 @@ def test_mistakes(
 def test_what_cannot_be_written(root: Path, tmp_path: Path) -> None:
     """What is no model, parts that no safe file holds, what needs its cache; a full folder."""
     run = find_system_run(root / "frameexit")
-    assert run.model is not None
-    env_id, keywords = run.environment
+    assert isinstance(run, TaskRun)
+    env_id, keywords = run.env_id, run.keywords
     before = sorted(tmp_path.iterdir())
     stranger = TaskRecognizer(run.model.policy, env_id, **keywords)
     with pytest.raises(ValueError, match="expected a model of Stable-Baselines3, .* got MultiInp"):
