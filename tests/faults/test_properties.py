@@ -76,9 +76,9 @@ def read_or_refused(read: Callable[[], Any], *errors: type[Exception]) -> Any:
     try:
         return read()
     except errors as error:
-        said = str(error)
-    assert said
-    assert len(said) < 2000
+        message = str(error)
+    assert message
+    assert len(message) < 2000
     return None
 
 
@@ -145,11 +145,11 @@ TRAIN = {"epochs": 3, "lr": 1e-3, "reward": "increments", "lr-decay": True, "n-e
 def test_presets(tmp_path: Path, document: Any) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(yaml.safe_dump(document))
-    given = ["train", "out", "--preset", str(path)]
-    words = read_or_refused(lambda: with_preset(given), PresetError)
+    arguments = ["train", "out", "--preset", str(path)]
+    words = read_or_refused(lambda: with_preset(arguments), PresetError)
     if words is None:
         return
-    assert words[: len(given)] == given
+    assert words[: len(arguments)] == arguments
     for key, value in document["train"].items():
         if isinstance(value, bool):
             assert f"--{'' if value else 'no-'}{key}" in words

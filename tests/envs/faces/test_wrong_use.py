@@ -119,10 +119,10 @@ def test_options_of_a_reset_are_checked(files: dict[str, str]) -> None:
     sb3.set_options([{}, {"row": 3}])
     with pytest.raises(ValueError, match=r"unknown reset option\(s\) \['row'\]: expected video$"):
         sb3.reset()
-    for video, said in ((10, "10"), (-1, "-1"), (1.0, "1.0"), ("3", "'3'")):
+    for video, pattern in ((10, "10"), (-1, "-1"), (1.0, "1.0"), ("3", "'3'")):
         message = (
             r"a chosen video must be a row of the cache in \[0, 10\) that could be read when it "
-            rf"was built; got {said}"
+            rf"was built; got {pattern}"
         )
         for each in (env, vec):
             with pytest.raises(ValueError, match=message):
