@@ -88,7 +88,7 @@ def test_a_video_that_changes_while_it_is_read(change: str, cache: FeatureCache)
     right, path = build.read_told, Path(clip.path)
 
     def read(*args: object) -> object:
-        found = right(*args)  # type: ignore[arg-type]
+        decoded = right(*args)  # type: ignore[arg-type]
         if change == "replaced":  # by a file of the same size
             content = bytearray(path.read_bytes())
             content[-1] ^= 1
@@ -98,7 +98,7 @@ def test_a_video_that_changes_while_it_is_read(change: str, cache: FeatureCache)
             path.unlink()
         else:
             os.utime(path, ns=(0, 0))
-        return found
+        return decoded
 
     encoder = VideoEncoder(encoders(), CONFIG)
     assert build.encode_row(other, None, encoder)[1].bytes == Path(other.path).stat().st_size
