@@ -94,8 +94,8 @@ class Step(NamedTuple):
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Language and content of each block of a page."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [(language, content) for language, content in found]
+    matches = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [(language, content) for language, content in matches]
 
 
 def prose(page: Path) -> str:
@@ -135,8 +135,8 @@ def verb_of(text: str) -> str | None:
     """The verb of a command, or that a name in a sentence is."""
     words = text.split()
     words = words[1:] if words[0] == FOCUSGYM else words
-    found = [verb for verb in CONFIGS if words[: len(verb.split())] == verb.split()]
-    return found[0] if found else None
+    verbs = [verb for verb in CONFIGS if words[: len(verb.split())] == verb.split()]
+    return verbs[0] if verbs else None
 
 
 def execute(step: Step) -> str:

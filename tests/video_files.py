@@ -243,10 +243,10 @@ def shown_of(path: Path, written_ns: int) -> Shown | None:
 def upright(frame: av.VideoFrame, converter: VideoReformatter) -> NDArray[np.uint8]:
     """Return a frame as it is shown: its display matrix applied to every pixel's place."""
     pixels = converter.reformat(frame, format="rgb24").to_ndarray()
-    found = [each for each in frame.side_data if each.type.name == "DISPLAYMATRIX"]
-    if not found:
+    matrices = [each for each in frame.side_data if each.type.name == "DISPLAYMATRIX"]
+    if not matrices:
         return pixels
-    a, b, _, c, d, *_ = np.frombuffer(bytes(found[0]), dtype=np.int32) / ONE
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrices[0]), dtype=np.int32) / ONE
     height, width = pixels.shape[:2]
     y, x = np.mgrid[:height, :width]
     # Where each pixel goes: x' = a x + c y, y' = b x + d y, moved so that all are positive.
