@@ -28,7 +28,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str | Path, status: int | Non
     return " ".join((captured.out + captured.err).split())
 
 
-def told(
+def run_json(
     capsys: pytest.CaptureFixture[str], *args: str | Path, status: int | None = None
 ) -> dict[str, Any]:
     """Run the command with --json; return the object that is all of its standard output."""

@@ -151,7 +151,7 @@ def make_policy(path: Path, threshold: float | None, maps: Tensor, options: int 
     return path
 
 
-def whole(samples: Any, epoch: int = 0) -> tuple[Tensor, ...]:
+def single_batch(samples: Any, epoch: int = 0) -> tuple[Tensor, ...]:
     """All samples in one batch."""
     (batch,) = samples.batches(epoch, [torch.arange(samples.n)])
     return tuple(batch)
