@@ -171,7 +171,7 @@ def shorter(words: list[str]) -> list[str]:
         return SHORT_TRAINING
     if words[1] == "train" and {"adafocus_v2", "adafocus_v3", "adafocus_tsm"} & {*words}:
         return SHORT_GRADIENT
-    says = {"--resume", "--epochs", "--decisions"} & {*words} or any(
+    sets_length = {"--resume", "--epochs", "--decisions"} & {*words} or any(
         word.endswith(".yaml") for word in words
     )
     of_systems = SHORT_SYSTEMS.get(words[1], []) if "--decisions" in words else []
@@ -179,7 +179,7 @@ def shorter(words: list[str]) -> list[str]:
     if words[1] == "replay" and not {"--videos", "--select"} & {*words}:
         return ["--count", "1"]
     return [
-        *(SHORT_TRAINING if words[1] == "train" and not says else SHORTER.get(words[1], [])),
+        *(SHORT_TRAINING if words[1] == "train" and not sets_length else SHORTER.get(words[1], [])),
         *(ENCODED if "outputs/table5" in words else []),
         *(SMALL_FRAMES if encoding and "clips" in words else []),
         *of_systems,

@@ -264,12 +264,12 @@ def middles(n: int, steps: int) -> list[int]:
     return [int(n / steps / 2 + n / steps * k) for k in range(steps)]
 
 
-def compare(path: Path, asked: Sequence[int | None] = (1, 4, 16, None)) -> str:
+def compare(path: Path, numbers: Sequence[int | None] = (1, 4, 16, None)) -> str:
     """Hold what is read of a file to its plain decode.
 
     Args:
         path: The file.
-        asked: Numbers of segments T, of which the middle frames are read; None: 50 at random.
+        numbers: Numbers of segments T, of which the middle frames are read; None: 50 at random.
 
     Returns:
         What read it; or ``refused``, with words that name the file.
@@ -277,7 +277,7 @@ def compare(path: Path, asked: Sequence[int | None] = (1, 4, 16, None)) -> str:
     clip, ways = Clip(str(path)), set()
     shown = shown_of(path, path.stat().st_mtime_ns)
     rng = np.random.default_rng(0)
-    for steps in asked:
+    for steps in numbers:
 
         def choose(first: int, n: int, steps: int | None = steps) -> NDArray[np.int64]:
             if steps is None:

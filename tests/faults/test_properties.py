@@ -130,11 +130,11 @@ def test_rewards(data: st.DataObject) -> None:
     design = read_or_refused(lambda: make_design(reward_of(text)), UsageError, ValueError)
     if design is None:
         return
-    asked = parameters.pop("draws", 1)
+    draws = parameters.pop("draws", 1)
     assert not parameters, "no design has others"
     if name == "increment_over_random":
-        assert design.draws == asked
-        assert asked is None or (type(asked) is int and asked > 0)
+        assert design.draws == draws
+        assert draws is None or (type(draws) is int and draws > 0)
 
 
 TRAIN = {"epochs": 3, "lr": 1e-3, "reward": "increments", "lr-decay": True, "n-envs": 8}

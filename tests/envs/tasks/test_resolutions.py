@@ -115,10 +115,15 @@ def test_a_skip_by_several_is_not_glanced_at(files: dict[str, Any]) -> None:
     env = make(files)
     env.reset()
     env.step(0)
-    seen, _, over, _, _ = env.step(K + 1)  # two: segments 1 and 2
+    observation, _, over, _, _ = env.step(K + 1)  # two: segments 1 and 2
     assert not over
-    assert seen["now"].argmax() == 3
-    assert np.abs(seen["glances"]).sum(axis=1).astype(bool).tolist() == [True, True, False, True]
+    assert observation["now"].argmax() == 3
+    assert np.abs(observation["glances"]).sum(axis=1).astype(bool).tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_something_is_read(files: dict[str, Any]) -> None:
@@ -170,7 +175,7 @@ def test_a_coarse_segment_is_fed_without_a_look(files: dict[str, Any]) -> None:
     cost, f_c = player.prices.cost, player.task.engine.source.classifier
     label = int(FeatureCache.open(files["cache"], NAMES).labels[4])
     for segment, action in ((0, K), (1, 0), (2, K + 1), (3, K)):
-        seen, reward, over, _, info = env.step(action)
+        observation, reward, over, _, info = env.step(action)
         charged = cost.glance_gmacs + (0.25 if action == 0 else 0.0)
         if action <= K:
             zeros = np.zeros(WIDE + L, dtype=np.float32)
@@ -185,7 +190,7 @@ def test_a_coarse_segment_is_fed_without_a_look(files: dict[str, Any]) -> None:
         assert info["confidence"] == pytest.approx(p, abs=1e-5)
         assert reward == pytest.approx(p - before - 0.2 * charged, abs=1e-5)
         assert info["gmacs"] == pytest.approx(spent)
-        assert np.flatnonzero(seen["seen"]).tolist() == fed
+        assert np.flatnonzero(observation["seen"]).tolist() == fed
         before = p
     assert over
     record = env.record()

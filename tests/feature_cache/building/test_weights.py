@@ -89,17 +89,17 @@ def test_random_weights_are_drawn_from_seed_0_and_leave_torchs_generator() -> No
 def test_torchvisions_weights_are_downloaded_by_name(
     state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = []
+    downloads: list[tuple[str, dict[str, Any]]] = []
 
     def download(url: str, **options: Any) -> dict[str, Tensor]:
-        asked.append((url, options))
+        downloads.append((url, options))
         return state
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
     for name in ("default", "DEFAULT", "IMAGENET1K_V1"):
         assert same(make_encoder(SHUFFLENET, name), state)
-    assert len(asked) == 3
-    for url, options in asked:
+    assert len(downloads) == 3
+    for url, options in downloads:
         assert url.startswith("https://download.pytorch.org/models/shufflenetv2_x0.5")
         assert options["weights_only"]
         assert options["check_hash"]

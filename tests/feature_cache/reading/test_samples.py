@@ -181,10 +181,10 @@ def test_rows_of_a_cache(cache: FeatureCache) -> None:
     glance = np.load(cache.root / "glance_vectors.npy").astype(np.float32)
     local = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float32)
     videos = np.array([8, 2, 5, 1])
-    asked: list[tuple[int, list[int]]] = []
+    requests: list[tuple[int, list[int]]] = []
 
     def choose(epoch: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        asked.append((epoch, rows.tolist()))
+        requests.append((epoch, rows.tolist()))
         options = (rows[:, None] * 3 + torch.arange(4) + epoch) % 10 - 1
         return options, options >= 0
 
@@ -200,7 +200,7 @@ def test_rows_of_a_cache(cache: FeatureCache) -> None:
                 option = (row * 3 + t + 5) % 10 - 1
                 expected = local[video, t, option] if option >= 0 else np.zeros(local.shape[-1])
                 np.testing.assert_array_equal(e_l[t], expected)
-    assert asked == [(5, [2, 0, 3]), (5, [1])]
+    assert requests == [(5, [2, 0, 3]), (5, [1])]
 
 
 def test_several_labels_in_a_cache(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -269,7 +269,7 @@ def test_batch_norms_are_frozen_everywhere(frozen: bool) -> None:
     modes: list[tuple[bool, bool]] = []
     norms = [m for m in stage.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
-        norm.register_forward_hook(lambda it, *_: modes.append((stage.training, it.training)))
+        norm.register_forward_hook(lambda layer, *_: modes.append((stage.training, layer.training)))
     config = FitConfig(1, 4, rates, freeze_batch_norm=frozen)
     fit(stage, samples(4), samples(2), config, name="test", seed=[1])
     assert len(norms) == 3 + 4 + 1 + 2

@@ -251,7 +251,7 @@ def test_rates_for_another_batch_size_are_scaled_and_say_so(
 
 def test_what_the_samples_are_asked_for() -> None:
     """Training samples by epoch, in its order; those to select on always as in the first."""
-    asked: dict[str, list[tuple[int, list[int]]]] = {"train": [], "val": []}
+    requests: dict[str, list[tuple[int, list[int]]]] = {"train": [], "val": []}
     samples = {}
     for name, n in (("train", N_TRAIN), ("val", N_VAL)):
         data = make_features(n)
@@ -259,13 +259,15 @@ def test_what_the_samples_are_asked_for() -> None:
         def load(
             epoch: int, rows: Tensor, name: str = name, data: Any = data
         ) -> tuple[Tensor, ...]:
-            asked[name].append((epoch, rows.tolist()))
+            requests[name].append((epoch, rows.tolist()))
             return tuple(part[rows] for part in data)
 
         samples[name] = TensorSamples(n, load)
     fit(make_on_features(), *samples.values(), FEATURES, name="test", seed=SEED)
-    assert asked["train"] == [(epoch, rows) for epoch in range(4) for rows in batches_of(epoch, 3)]
-    assert asked["val"] == [(0, [0, 1, 2]), (0, [3, 4, 5])] * 5
+    assert requests["train"] == [
+        (epoch, rows) for epoch in range(4) for rows in batches_of(epoch, 3)
+    ]
+    assert requests["val"] == [(0, [0, 1, 2]), (0, [3, 4, 5])] * 5
 
 
 def test_every_sample_has_a_mask_of_its_own_in_every_epoch() -> None:
