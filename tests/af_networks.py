@@ -53,9 +53,9 @@ def masks_of(kind: str, network: AFNet, batch: int) -> Tensor | None:
     return MASKS[kind](drawn)
 
 
-def assert_near(found: Tensor, expected: Tensor, relative: float = 1e-5) -> None:
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) <= relative * float(expected.abs().max())
+def assert_near(actual: Tensor, expected: Tensor, relative: float = 1e-5) -> None:
+    assert actual.shape == expected.shape
+    assert float((actual - expected).abs().max()) <= relative * float(expected.abs().max())
 
 
 def norm(x: Tensor, layer: nn.BatchNorm2d) -> Tensor:

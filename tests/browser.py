@@ -89,8 +89,8 @@ class Browser:
     def texts(self, selector: str) -> list[str]:
         """Return what the elements of a selector say."""
         script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)"
-        found: list[str] = self.run(script, selector)
-        return found
+        contents: list[str] = self.run(script, selector)
+        return contents
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other, wherever the focus is."""
@@ -125,15 +125,15 @@ class Browser:
         Args:
             texts: Selector of elements whose texts must not lie on each other.
         """
-        said = self.errors()
-        assert not said, f"the console says {said}"
+        errors = self.errors()
+        assert not errors, f"the console says {errors}"
         outside = [url for url in self.requests() if not url.startswith(("file:", "data:"))]
         assert not outside, f"asked for {outside}"
         sizes = "const e = document.scrollingElement; return [e.scrollWidth, innerWidth]"
         wide, room = self.run(sizes)
         assert wide <= room, f"the page is {wide} px wide, the window {room}"
-        found = self.run(_OVERLAPS, texts)
-        assert not found, f"these texts lie on each other: {found}"
+        overlapping = self.run(_OVERLAPS, texts)
+        assert not overlapping, f"these texts lie on each other: {overlapping}"
 
     def screenshot(self, path: Path) -> None:
         """Write a picture of the whole page."""
@@ -147,10 +147,10 @@ class Browser:
         mark = f"everything up to {self._drained}"  # what was said before it comes before it
         self.run("console.warn(arguments[0])", mark)
         end = time.monotonic() + _WAIT_S
-        while not any(mark in said for said in self.logs):
+        while not any(mark in message for message in self.logs):
             assert time.monotonic() < end, f"the console never said {mark!r}"
             self.logs += [entry["message"] for entry in self.driver.get_log("browser")]
-        self.logs = [said for said in self.logs if "everything up to" not in said]
+        self.logs = [message for message in self.logs if "everything up to" not in message]
         entries = self.driver.get_log("performance")
         self._events += [json.loads(entry["message"])["message"] for entry in entries]
 

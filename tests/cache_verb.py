@@ -28,7 +28,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str | Path, status: int | Non
     return " ".join((captured.out + captured.err).split())
 
 
-def told(
+def run_json(
     capsys: pytest.CaptureFixture[str], *args: str | Path, status: int | None = None
 ) -> dict[str, Any]:
     """Run the command with --json; return the object that is all of its standard output."""
@@ -39,10 +39,10 @@ def told(
         with pytest.raises(SystemExit) as caught:
             main(["cache", *map(str, args), "--json"])
         assert caught.value.code == status
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return report
 
 
 def lists(data: Path, suffix: str) -> list[str | Path]:
-    given = [(f"--{split}", data / f"{split}.{suffix}") for split in ("train", "val", "test")]
-    return ["--videos", data, *[part for pair in given for part in pair]]
+    pairs = [(f"--{split}", data / f"{split}.{suffix}") for split in ("train", "val", "test")]
+    return ["--videos", data, *[part for pair in pairs for part in pair]]

@@ -49,8 +49,8 @@ class Disk:
 
     def used(self) -> int:
         """Return how many of its pages are used."""
-        found = os.statvfs(self.place)
-        return (found.f_blocks - found.f_bfree) * found.f_frsize // PAGE
+        file_system = os.statvfs(self.place)
+        return (file_system.f_blocks - file_system.f_bfree) * file_system.f_frsize // PAGE
 
     def has_pages(self, n: int) -> None:
         """Empty it, and let it have so many pages."""

@@ -94,8 +94,8 @@ class Step(NamedTuple):
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Language and content of each block of a page."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [(language, content) for language, content in found]
+    matches = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [(language, content) for language, content in matches]
 
 
 def prose(page: Path) -> str:
@@ -135,8 +135,8 @@ def verb_of(text: str) -> str | None:
     """The verb of a command, or that a name in a sentence is."""
     words = text.split()
     words = words[1:] if words[0] == FOCUSGYM else words
-    found = [verb for verb in CONFIGS if words[: len(verb.split())] == verb.split()]
-    return found[0] if found else None
+    verbs = [verb for verb in CONFIGS if words[: len(verb.split())] == verb.split()]
+    return verbs[0] if verbs else None
 
 
 def execute(step: Step) -> str:
@@ -171,7 +171,7 @@ def shorter(words: list[str]) -> list[str]:
         return SHORT_TRAINING
     if words[1] == "train" and {"adafocus_v2", "adafocus_v3", "adafocus_tsm"} & {*words}:
         return SHORT_GRADIENT
-    says = {"--resume", "--epochs", "--decisions"} & {*words} or any(
+    sets_length = {"--resume", "--epochs", "--decisions"} & {*words} or any(
         word.endswith(".yaml") for word in words
     )
     of_systems = SHORT_SYSTEMS.get(words[1], []) if "--decisions" in words else []
@@ -179,7 +179,7 @@ def shorter(words: list[str]) -> list[str]:
     if words[1] == "replay" and not {"--videos", "--select"} & {*words}:
         return ["--count", "1"]
     return [
-        *(SHORT_TRAINING if words[1] == "train" and not says else SHORTER.get(words[1], [])),
+        *(SHORT_TRAINING if words[1] == "train" and not sets_length else SHORTER.get(words[1], [])),
         *(ENCODED if "outputs/table5" in words else []),
         *(SMALL_FRAMES if encoding and "clips" in words else []),
         *of_systems,

@@ -27,21 +27,21 @@ _RATES = [arg for name in ("glance", "local", "classifier") for arg in (f"--lr-{
 
 def command(out: Path, data: Path, *more: object) -> list[str]:
     """Return the arguments behind ``focusgym fit`` for a run on digits."""
-    given = ("end-to-end", out, "--videos", data, "--preset", "digits_v2", *_SIZES, *_HOW, *_RATES)
+    common = ("end-to-end", out, "--videos", data, "--preset", "digits_v2", *_SIZES, *_HOW, *_RATES)
     of_a_policy = () if "--boxes" in more else _OF_A_POLICY
-    return [*map(str, (*given, *of_a_policy, *more))]
+    return [*map(str, (*common, *of_a_policy, *more))]
 
 
 def cubes_command(out: Path, data: Path, *more: object) -> list[str]:
     """Return the arguments behind ``focusgym fit`` for a run with cubes on digits."""
-    given = ("cubes", out, "--videos", data, "--preset", "digits_v3", "--hidden", 8)
+    common = ("cubes", out, "--videos", data, "--preset", "digits_v3", "--hidden", 8)
     sizes = ("--steps", 6, "--cubes", D)
     encoders = ("--glance-encoder", "small_glance", "--local-encoder", "small_local")
     weights = ("--weights", "small_glance=random", "--weights", "small_local=random")
     learns = not {"--time", "--space"} <= {*more}  # tests give both where nothing is learned
     of_a_policy = _OF_A_POLICY if learns else ()
     how = ("--glance-px", 8, *_HOW, *_RATES, *of_a_policy)
-    every = (*given, *sizes, *encoders, *weights, *how, *more)
+    every = (*common, *sizes, *encoders, *weights, *how, *more)
     return [*map(str, every)]
 
 

@@ -16,13 +16,13 @@ from focusgym.recognizer import Encoder
 def fused_once() -> Iterator[None]:
     """Let each cache, by its folder and its groups, give the same encoders whenever it is asked."""
     real = FeatureCache.fused_encoders
-    found: dict[Any, dict[str, Encoder]] = {}
+    encoders: dict[Any, dict[str, Encoder]] = {}
 
     def fused(self: FeatureCache) -> dict[str, Encoder]:
         key = self.fingerprint, str(self.root), *(each.group.name for each in self.opened)
-        if key not in found:
-            found[key] = real(self)
-        return found[key]
+        if key not in encoders:
+            encoders[key] = real(self)
+        return encoders[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FeatureCache, "fused_encoders", fused)

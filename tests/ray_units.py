@@ -29,8 +29,8 @@ def taken() -> tuple[dict[str, float], int, int, str | None]:
     import ray
     import torch
 
-    given = ray.get_runtime_context().get_assigned_resources()
-    return given, torch.get_num_threads(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    resources = ray.get_runtime_context().get_assigned_resources()
+    return resources, torch.get_num_threads(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def wait(notes: Path, name: str, go: Path) -> str:

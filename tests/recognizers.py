@@ -116,14 +116,16 @@ def make_recognizer(
 def spread(head: Any, recognizer: AdaptiveRecognizer, frames: Tensor) -> None:
     """Scale and shift a linear layer: its outputs on these frames have mean 0 and deviation 1."""
     outputs: list[Tensor] = []
-    hook = head.register_forward_hook(lambda _, inputs, found: outputs.append(found.flatten(0, -2)))
+    hook = head.register_forward_hook(
+        lambda _, inputs, output: outputs.append(output.flatten(0, -2))
+    )
     every = torch.arange(15).view(3, 5)
     recognizer(frames, *([] if recognizer.policy else [every % K, every % (K + 1) < K]))
     hook.remove()
-    found = torch.cat(outputs)[-15:]  # the first ones may be of zeros, for counting
-    scale = 1 / found.std(dim=0)
+    last_outputs = torch.cat(outputs)[-15:]  # the first ones may be of zeros, for counting
+    scale = 1 / last_outputs.std(dim=0)
     head.weight.mul_(scale[:, None])
-    head.bias.sub_(found.mean(dim=0)).mul_(scale)
+    head.bias.sub_(last_outputs.mean(dim=0)).mul_(scale)
 
 
 def rounded(values: Tensor, recognizer: AdaptiveRecognizer) -> Tensor:
@@ -172,12 +174,12 @@ def keep_probabilities(recognizer: AdaptiveRecognizer, frames: Tensor) -> Tensor
     assert recognizer.policy is not None
     keep = recognizer.policy.keep
     assert keep is not None
-    found = []
+    probabilities = []
     for video in frames:
         stepped = Stepped(keep.trunk, keep.actor)
         maps = [rounded(encode(recognizer.glance_encoder, frame), recognizer) for frame in video]
-        found.append(torch.stack([stepped(each)[0].sigmoid() for each in maps]))
-    return torch.stack(found)
+        probabilities.append(torch.stack([stepped(each)[0].sigmoid() for each in maps]))
+    return torch.stack(probabilities)
 
 
 @torch.no_grad()
@@ -190,21 +192,21 @@ def literal(
     """Recognize as the paper describes it: one video after the other, one frame after the other."""
     rows = []
     for b, video in enumerate(frames):
-        given = None
+        decisions = None
         if options is not None:
             looks = [True] * len(video) if attended is None else attended[b].tolist()
-            given = list(zip(options[b].tolist(), looks, strict=True))
-        rows.append(_literal_video(recognizer, video, given))
+            decisions = list(zip(options[b].tolist(), looks, strict=True))
+        rows.append(_literal_video(recognizer, video, decisions))
     return Recognition(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
 def _literal_video(
-    recognizer: AdaptiveRecognizer, video: Tensor, given: list[tuple[int, bool]] | None
+    recognizer: AdaptiveRecognizer, video: Tensor, decisions: list[tuple[int, bool]] | None
 ) -> tuple[Tensor, ...]:
     f_c: Any = recognizer.classifier
     average = f_c.config.aggregation == "average"
     policy: Any = recognizer.policy
-    if given is None:
+    if decisions is None:
         pi = Stepped(policy.trunk, policy.actor)
         pi_prime = policy.keep and Stepped(policy.keep.trunk, policy.keep.actor)
     cell = None if average else cell_of(f_c.gru)
@@ -214,14 +216,14 @@ def _literal_video(
     for t, frame in enumerate(video):
         exact = encode(recognizer.glance_encoder, frame)
         glance_map = rounded(exact, recognizer)
-        if given is None:
+        if decisions is None:
             logits = pi(glance_map).tolist()
             option, looks = logits.index(max(logits)), True
             if pi_prime:
                 looks = float(pi_prime(glance_map)[0].sigmoid()) >= policy.config.threshold
             spent += prices["policy"]
         else:
-            option, looks = given[t]
+            option, looks = decisions[t]
         box, local = (0, 0, 0, 0), torch.zeros(L)
         spent += prices["glance"] + prices["classifier"]
         if looks:
@@ -234,11 +236,11 @@ def _literal_video(
         x = x if f_c.config.reuse_glance else local
         if cell is None:
             mean = (t * mean + f_c.head(x).softmax(-1)) / (t + 1)
-            found = mean.log()
+            prediction = mean.log()
         else:
             state = cell(x[None], state)
-            found = f_c.head(state)[0]
-        for column, value in zip(columns, (found, option, box, looks, spent), strict=True):
+            prediction = f_c.head(state)[0]
+        for column, value in zip(columns, (prediction, option, box, looks, spent), strict=True):
             column.append(value)
     return (
         torch.stack(columns[0]),
@@ -270,16 +272,16 @@ def gmacs_by_hand(recognizer: AdaptiveRecognizer) -> dict[str, float]:
     return {name: number / 1e9 for name, number in macs.items()}
 
 
-def assert_recognized(found: Recognition, expected: Recognition, atol: float = 1e-5) -> None:
+def assert_recognized(recognition: Recognition, expected: Recognition, atol: float = 1e-5) -> None:
     """Compare what recognizers return: logits and GMACs within rounding, the rest exactly."""
-    assert found.logits.dtype == torch.float32
-    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=atol)
+    assert recognition.logits.dtype == torch.float32
+    torch.testing.assert_close(recognition.logits, expected.logits, rtol=0, atol=atol)
     for name in ("options", "boxes_px", "attended"):
-        one, other = getattr(found, name), getattr(expected, name)
+        one, other = getattr(recognition, name), getattr(expected, name)
         assert one.dtype == other.dtype, name
         assert torch.equal(one, other), name
-    assert found.gmacs.dtype == torch.float64
-    torch.testing.assert_close(found.gmacs, expected.gmacs, rtol=1e-12, atol=0)
+    assert recognition.gmacs.dtype == torch.float64
+    torch.testing.assert_close(recognition.gmacs, expected.gmacs, rtol=1e-12, atol=0)
 
 
 def watch(encoder: Encoder) -> list[Tensor]:

@@ -44,11 +44,11 @@ class SteppedNetwork(nn.Module):
 
     def gradients(self) -> Named:
         """Return the gradients by those names, in their shapes."""
-        found = {}
+        by_name = {}
         for name, parameter in self.learner_names().items():
             assert parameter.grad is not None
-            found[name] = parameter.grad.flatten(1) if parameter.dim() == 4 else parameter.grad
-        return found
+            by_name[name] = parameter.grad.flatten(1) if parameter.dim() == 4 else parameter.grad
+        return by_name
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return log-probabilities ``(B, T, actions)`` and values ``(B, T)``."""
@@ -284,9 +284,9 @@ class Spy(BaseCallback):
             self.played[-1].updates.append(Update(before, gradients, self._weights()))
 
         def spied_minibatches(epoch: int, n_episodes: int) -> list[Tensor]:
-            found: list[Tensor] = minibatches(epoch, n_episodes)
-            self.played[-1].batches += [rows.tolist() for rows in found]
-            return found
+            batches: list[Tensor] = minibatches(epoch, n_episodes)
+            self.played[-1].batches += [rows.tolist() for rows in batches]
+            return batches
 
         self.model.policy.optimizer.step = spied_step
         self.model._minibatches = spied_minibatches

@@ -165,8 +165,8 @@ def write_classifier(cache: FeatureCache, path: Path, seed: int = 0, **config: A
 def broken(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Damage three of the five files in three ways, and take one away."""
     folder.mkdir(exist_ok=True)
-    whole = Path(videos["path"][0]).read_bytes()
-    (folder / "1.mp4").write_bytes(whole[:500])
+    intact = Path(videos["path"][0]).read_bytes()
+    (folder / "1.mp4").write_bytes(intact[:500])
     (folder / "2.mp4").touch()
     (folder / "3.mp4").write_text("this is text")
     names = [str(folder / f"{i}.mp4") for i in range(1, 5)]
@@ -266,28 +266,28 @@ class Scaled:
         return self.factor * p.chosen
 
 
-def assert_same(found: Any, expected: Any, where: str = "it") -> None:
+def assert_same(actual: Any, expected: Any, where: str = "it") -> None:
     """Compare what environments return, all the way down: floats within 1e-5, the rest exactly."""
     if isinstance(expected, dict):
-        assert isinstance(found, dict), where
-        assert found.keys() == expected.keys(), where
+        assert isinstance(actual, dict), where
+        assert actual.keys() == expected.keys(), where
         for key, value in expected.items():
-            assert_same(found[key], value, f"{where}: {key}")
+            assert_same(actual[key], value, f"{where}: {key}")
     elif isinstance(expected, tuple | list):
-        assert len(found) == len(expected), where
+        assert len(actual) == len(expected), where
         for i, value in enumerate(expected):
-            assert_same(found[i], value, f"{where}: {i}")
+            assert_same(actual[i], value, f"{where}: {i}")
     elif isinstance(expected, np.ndarray) and expected.dtype != object:
-        assert (type(found), found.shape) == (np.ndarray, expected.shape), where
-        assert found.dtype == expected.dtype, where
+        assert (type(actual), actual.shape) == (np.ndarray, expected.shape), where
+        assert actual.dtype == expected.dtype, where
         atol = 1e-5 if expected.dtype.kind == "f" else 0
-        np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=where)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=atol, err_msg=where)
     elif isinstance(expected, np.ndarray):
-        assert (found.dtype, found.shape) == (object, expected.shape), where
-        assert_same(list(found), list(expected), where)
+        assert (actual.dtype, actual.shape) == (object, expected.shape), where
+        assert_same(list(actual), list(expected), where)
     else:
-        assert type(found) is type(expected), where
-        assert found == (pytest.approx(expected, abs=1e-5) if type(found) is float else expected)
+        assert type(actual) is type(expected), where
+        assert actual == (pytest.approx(expected, abs=1e-5) if type(actual) is float else expected)
 
 
 def engine_of(literal: Literal, labels: str = "first") -> FocusEngine:

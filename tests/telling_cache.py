@@ -28,12 +28,12 @@ def write_telling(root: Path, aggregation: str, *, reuse_glance: bool, n: int = 
     """
     cache = write_cache(root / "cache", n=n)
     add_frames(cache, (32,))
-    told, rows = telling_segments(cache), np.arange(n)
+    telling, rows = telling_segments(cache), np.arange(n)
     local = np.zeros((n, T, 1, L), np.float16)
-    local[rows, told, 0, cache.labels.numpy()] = 1
+    local[rows, telling, 0, cache.labels.numpy()] = 1
     np.save(root / "cache" / "local_vectors_full32.npy", local)
     glance = np.load(root / "cache" / "glance_vectors.npy")
-    glance[:, :, 0] = np.where(np.arange(T) == told[:, None], 1, -1)
+    glance[:, :, 0] = np.where(np.arange(T) == telling[:, None], 1, -1)
     np.save(root / "cache" / "glance_vectors.npy", glance)
     sizes = ClassifierConfig(G, L, C, C, 0.0, reuse_glance, aggregation)
     f_c = build_classifier(sizes).eval()

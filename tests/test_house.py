@@ -82,14 +82,14 @@ def test_verbs_are_imported_by_nothing() -> None:
 
 
 def test_few_arrows_among_the_inner_rooms_of_runs() -> None:
-    found = {
+    room_pairs = {
         (module[1], target[1])
         for module, targets in arrows().items()
         for target in targets
         if module[:1] == target[:1] == ("runs",) and len(module) > 1 and len(target) > 1
         if module[1] != target[1]
     }
-    assert len(found) <= 40, sorted(found)
+    assert len(room_pairs) <= 40, sorted(room_pairs)
 
 
 def test_modules_are_short() -> None:

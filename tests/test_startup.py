@@ -27,14 +27,14 @@ LATER = {
 def test_nothing_is_imported_before_it_is_needed() -> None:
     code = f"""
 import json, sys
-found = []
+modules = []
 for statement in {list(LATER)!r}:
     exec(statement)
-    found.append(sorted(sys.modules))
-print(json.dumps(found))
+    modules.append(sorted(sys.modules))
+print(json.dumps(modules))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    for (statement, later), found in zip(LATER.items(), json.loads(ran.stdout), strict=True):
-        assert later.isdisjoint(found), f"{statement} imports {later & set(found)}"
-    assert "torch" in found
+    for (statement, later), modules in zip(LATER.items(), json.loads(ran.stdout), strict=True):
+        assert later.isdisjoint(modules), f"{statement} imports {later & set(modules)}"
+    assert "torch" in modules

@@ -58,8 +58,8 @@ class Digits:
         table = make_digits(DigitsConfig(n_train=12, n_val=1, n_test=1, n_frames=6), root)
         paths = table["path"][table["split"] == "train"].tolist()
         (root / "again").mkdir()
-        seen = [read_frames(Clip(str(root / path)), FrameConfig(2, 64))[0] for path in paths]
-        bright = [float(frames.float().mean()) for frames in seen]
+        videos = [read_frames(Clip(str(root / path)), FrameConfig(2, 64))[0] for path in paths]
+        bright = [float(frames.float().mean()) for frames in videos]
         labels = [int(each > sorted(bright)[5]) for each in bright]
         for split in ("train", "val"):
             names = paths if split == "train" else [f"again/{i}.mp4" for i in range(len(paths))]
@@ -69,11 +69,11 @@ class Digits:
             lines = [f"{name} 6 {label}" for name, label in zip(names, labels, strict=True)]
             (root / f"{split}.txt").write_text("\n".join(lines))
         lists = {split: root / f"{split}.txt" for split in ("train", "val")}
-        given = ("--videos", root, "--train", lists["train"], "--val", lists["val"])
+        arguments = ("--videos", root, "--train", lists["train"], "--val", lists["val"])
         sizes = ("--steps", "2", "--frame", "64", "--resize", "0")
         listed = read_lists(root, lists).videos
         clips = clips_of(listed[listed["split"] == "train"])
-        return cls((*map(str, given), *sizes), FrameConfig(2, 64), tuple(clips), tuple(labels))
+        return cls((*map(str, arguments), *sizes), FrameConfig(2, 64), tuple(clips), tuple(labels))
 
     def pixels(self, augment: AugmentConfig | None = None, epoch: int = 0) -> Tensor:
         """Return the frames ``(12, T, 3, S, S)`` of an epoch."""
@@ -81,10 +81,10 @@ class Digits:
         return torch.stack(read)
 
 
-def assert_same_pixels(found: Tensor, expected: Tensor) -> None:
+def assert_same_pixels(pixels: Tensor, expected: Tensor) -> None:
     """Resizing in another thread may round another way: by one grey level."""
-    assert found.dtype == expected.dtype == torch.uint8
-    torch.testing.assert_close(found.int(), expected.int(), rtol=0, atol=1)
+    assert pixels.dtype == expected.dtype == torch.uint8
+    torch.testing.assert_close(pixels.int(), expected.int(), rtol=0, atol=1)
 
 
 @dataclass
@@ -99,13 +99,13 @@ class Call:
     kept: Fitted
 
     @staticmethod
-    def spy(found: list[Call]) -> Callable[..., Fitted]:
+    def spy(calls: list[Call]) -> Callable[..., Fitted]:
         """Return a `fit` that also notes its calls."""
 
         def spy(stage: Any, train: Any, val: Any, settings: FitConfig, **keywords: Any) -> Fitted:
             before = copy.deepcopy(stage)
             kept = fit(stage, train, val, settings, **keywords)
-            found.append(Call(before, train, val, settings, keywords["seed"], kept))
+            calls.append(Call(before, train, val, settings, keywords["seed"], kept))
             return kept
 
         return spy
@@ -129,10 +129,10 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
         run_fit(*args)
     assert caught.value.code == 2
     lines = capsys.readouterr().err.splitlines()
-    said = [line for line in lines if line and "epoch/s" not in line]
-    assert len(said) == 1
-    assert said[0].startswith("focusgym: ")
-    return said[0]
+    messages = [line for line in lines if line and "epoch/s" not in line]
+    assert len(messages) == 1
+    assert messages[0].startswith("focusgym: ")
+    return messages[0]
 
 
 @torch.no_grad()
@@ -151,7 +151,7 @@ def make_policy(path: Path, threshold: float | None, maps: Tensor, options: int 
     return path
 
 
-def whole(samples: Any, epoch: int = 0) -> tuple[Tensor, ...]:
+def single_batch(samples: Any, epoch: int = 0) -> tuple[Tensor, ...]:
     """All samples in one batch."""
     (batch,) = samples.batches(epoch, [torch.arange(samples.n)])
     return tuple(batch)

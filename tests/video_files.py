@@ -243,10 +243,10 @@ def shown_of(path: Path, written_ns: int) -> Shown | None:
 def upright(frame: av.VideoFrame, converter: VideoReformatter) -> NDArray[np.uint8]:
     """Return a frame as it is shown: its display matrix applied to every pixel's place."""
     pixels = converter.reformat(frame, format="rgb24").to_ndarray()
-    found = [each for each in frame.side_data if each.type.name == "DISPLAYMATRIX"]
-    if not found:
+    matrices = [each for each in frame.side_data if each.type.name == "DISPLAYMATRIX"]
+    if not matrices:
         return pixels
-    a, b, _, c, d, *_ = np.frombuffer(bytes(found[0]), dtype=np.int32) / ONE
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrices[0]), dtype=np.int32) / ONE
     height, width = pixels.shape[:2]
     y, x = np.mgrid[:height, :width]
     # Where each pixel goes: x' = a x + c y, y' = b x + d y, moved so that all are positive.
@@ -264,12 +264,12 @@ def middles(n: int, steps: int) -> list[int]:
     return [int(n / steps / 2 + n / steps * k) for k in range(steps)]
 
 
-def compare(path: Path, asked: Sequence[int | None] = (1, 4, 16, None)) -> str:
+def compare(path: Path, numbers: Sequence[int | None] = (1, 4, 16, None)) -> str:
     """Hold what is read of a file to its plain decode.
 
     Args:
         path: The file.
-        asked: Numbers of segments T, of which the middle frames are read; None: 50 at random.
+        numbers: Numbers of segments T, of which the middle frames are read; None: 50 at random.
 
     Returns:
         What read it; or ``refused``, with words that name the file.
@@ -277,7 +277,7 @@ def compare(path: Path, asked: Sequence[int | None] = (1, 4, 16, None)) -> str:
     clip, ways = Clip(str(path)), set()
     shown = shown_of(path, path.stat().st_mtime_ns)
     rng = np.random.default_rng(0)
-    for steps in asked:
+    for steps in numbers:
 
         def choose(first: int, n: int, steps: int | None = steps) -> NDArray[np.int64]:
             if steps is None:

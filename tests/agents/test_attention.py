@@ -82,9 +82,9 @@ def test_weights_by_a_loop(soft: bool) -> None:
     policy = make_policy().train(soft)
     glance = np.random.default_rng(1).normal(size=(6, T, G))
     with torch.no_grad():
-        found = policy(torch.from_numpy(glance).float())
+        weights = policy(torch.from_numpy(glance).float())
     expected = np.stack([loop(policy, each, soft=soft) for each in glance])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(weights, expected, atol=1e-5)
     assert len({tuple(each.argmax(axis=1)) for each in expected}) > 1, "videos differ"
 
 
@@ -93,14 +93,14 @@ def test_f_c_is_fed_means(source: FeatureSource) -> None:
     policy, cache = make_policy(), source.cache
     stage = AttentionOnFeatures(cache, source.classifier, policy).train()
     rows = np.array([3, 0, 7])
-    found = stage(torch.from_numpy(rows))
+    logits = stage(torch.from_numpy(rows))
     glance = np.load(cache.root / "glance_vectors.npy").astype(np.float64)[rows]
     local = np.load(cache.root / "local_vectors_full32.npy").astype(np.float64)[rows, :, 0]
     weights = np.stack([loop(policy, each, soft=True) for each in glance])
     fed = [torch.from_numpy(weights @ each).float() for each in (glance, local)]
     expected = source.classifier(*fed)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    found.sum().backward()
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+    logits.sum().backward()
     assert all(weights.grad is not None for weights in policy.parameters())
     assert not any(weights.requires_grad for weights in stage.classifier.parameters())
 

@@ -215,8 +215,8 @@ def test_a_training_that_was_interrupted(
 ) -> None:
     """Stopped in the third epoch, gone on with: the same bits; another f_C is another training."""
     how, file = replace(HOW, epochs=4), tmp_path / "checkpoint"
-    whole, stopped, other = make_policy(), make_policy(), make_policy(1)
-    train_centers(corners, whole, how, [0])
+    uninterrupted, stopped, other = make_policy(), make_policy(), make_policy(1)
+    train_centers(corners, uninterrupted, how, [0])
     plain, calls = CentersOnFeatures.forward, 0
 
     def interrupted(stage: CentersOnFeatures, videos: Tensor) -> Tensor:
@@ -231,8 +231,8 @@ def test_a_training_that_was_interrupted(
         train_centers(corners, stopped, how, [0], file)
     monkeypatch.setattr(CentersOnFeatures, "forward", plain)
     train_centers(corners, other, how, [0], file)  # whose weights come from the file
-    expected, found = whole.state_dict(), other.state_dict()
-    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    expected, weights = uninterrupted.state_dict(), other.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in expected.items())
     corners.classifier.get_submodule("head").bias.data += 1  # type: ignore[operator, union-attr]
     with pytest.raises(CheckpointError, match="of another training"):
         train_centers(corners, other, how, [0], file)
@@ -340,19 +340,19 @@ def test_on_pixels_boxes_are_cut_out_where_they_are(digits: FeatureSource) -> No
     """The recognizer on pixels, and an agent of the environment, do the same."""
     named = [[0.13, 0.9], [0.77, 0.31], [0.5, 0.26], [1.0, 0.62]]
     policy, pixels = listed(digits, named), pixels_of(digits)
-    found = read_centers(pixels, np.arange(4), policy)
+    on_pixels = read_centers(pixels, np.arange(4), policy)
     glance, local = (digits.cache.fused_encoders()[name] for name in ("glance", "local"))
     recognizer = AdaptiveRecognizer(
         glance, local, digits.classifier, Boxes(64, 28), policy, torch.float32
     )
     frames = pixels._frames
     expected = recognizer(frames)
-    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(on_pixels.logits, expected.logits, rtol=0, atol=1e-4)
     corners = 36 * np.array(named)  # of 64 − 28 pixels
     boxes = np.concatenate([corners, corners + 28], axis=1)
-    np.testing.assert_allclose(found.boxes_px, np.tile(boxes, (4, 1, 1)), atol=1e-4)
+    np.testing.assert_allclose(on_pixels.boxes_px, np.tile(boxes, (4, 1, 1)), atol=1e-4)
     on_cache = read_centers(digits, digits.cache.split("test"), policy)
-    assert (on_cache.logits - found.logits).abs().max() > 1e-3, "which comes near to it only"
+    assert (on_cache.logits - on_pixels.logits).abs().max() > 1e-3, "which comes near to it only"
 
     class Agent:
         def predict(
@@ -366,4 +366,4 @@ def test_on_pixels_boxes_are_cut_out_where_they_are(digits: FeatureSource) -> No
     agent = TaskRecognizer(Agent(), "focusgym/Boxes-v0", **files)
     played = agent.look(frames)
     torch.testing.assert_close(played.logits, expected.logits, rtol=0, atol=1e-4)
-    assert played.options.tolist() == found.options.tolist()
+    assert played.options.tolist() == on_pixels.options.tolist()

@@ -52,19 +52,19 @@ def test_features_are_the_layers_in_turn(files: dict[str, Any]) -> None:
     """A convolution of maps with their channels first, a linear layer, a mean over segments."""
     model = make(files)
     env: Any = model.env
-    seen = env.reset()
+    observation = env.reset()
     policy: Any = model.policy
     extractor = policy.features_extractor
-    found = policy.extract_features(policy.obs_to_tensor(seen)[0])
-    maps = torch.from_numpy(seen["maps"]).flatten(0, 1).permute(0, 3, 1, 2)
+    features = policy.extract_features(policy.obs_to_tensor(observation)[0])
+    maps = torch.from_numpy(observation["maps"]).flatten(0, 1).permute(0, 3, 1, 2)
     conv = nn.Conv2d(G, 4, 1, bias=False)
     conv.weight.copy_(extractor.conv.weight[:, :, None, None])
     cells = conv(maps).relu().permute(0, 2, 3, 1).flatten(1)
     linear = extractor.linear
     units = (cells @ linear.weight.t() + linear.bias).clamp(min=0)
-    torch.testing.assert_close(found, units.unflatten(0, (4, STEPS)).mean(1))
-    actions = policy.get_distribution(policy.obs_to_tensor(seen)[0]).distribution
-    logits = found @ policy.action_net.weight.t() + policy.action_net.bias
+    torch.testing.assert_close(features, units.unflatten(0, (4, STEPS)).mean(1))
+    actions = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution
+    logits = features @ policy.action_net.weight.t() + policy.action_net.bias
     torch.testing.assert_close(actions.probs, logits.softmax(-1))
 
 

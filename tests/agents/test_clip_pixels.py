@@ -71,10 +71,10 @@ def test_an_option_is_a_whole_pass_over_the_clip(source: FeatureSource) -> None:
     for k, (top, left) in enumerate((y, x) for y in (0, 18, 36) for x in (0, 18, 36)):
         clip = frames[:, 0, GLANCES:, :, top : top + P, left : left + P]
         expected = local.encode_frames(local.prepare(clip)).mean((1, 3, 4))
-        found = cache.local_vectors(videos, np.zeros(N_TEST, dtype=int), np.full(N_TEST, k))
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        local_vectors = cache.local_vectors(videos, np.zeros(N_TEST, dtype=int), np.full(N_TEST, k))
+        torch.testing.assert_close(local_vectors, expected, rtol=1e-3, atol=1e-4)
         plain = local.encode_frames(local.prepare(clip.flip(1))).mean((1, 3, 4))
-        assert float((found - plain).abs().max()) > 1e-3, "the order of frames matters"
+        assert float((local_vectors - plain).abs().max()) > 1e-3, "the order of frames matters"
 
 
 def test_a_policy_on_pixels(source: FeatureSource) -> None:
@@ -102,8 +102,8 @@ def test_a_policy_on_pixels(source: FeatureSource) -> None:
     cost = source.frame_cost
     encoders = cost.glance_gmacs + cost.local_gmacs
     np.testing.assert_allclose(pixels.encoder_gmacs, encoders)
-    whole = encoders + cost.classifier_gmacs + policy_gmacs(policy)
-    np.testing.assert_allclose(on_pixels.gmacs[:, -1], whole)
+    total_gmacs = encoders + cost.classifier_gmacs + policy_gmacs(policy)
+    np.testing.assert_allclose(on_pixels.gmacs[:, -1], total_gmacs)
 
 
 class Named:
@@ -129,9 +129,11 @@ def test_actions_on_pixels(source: FeatureSource, actions: np.ndarray) -> None:
     path = Path(cache.root).parent / "f_c"
     config: Any = {"cache": str(cache.root), "classifier": str(path), "actions": kind}
     played = play_task(Named(actions), "focusgym/Clip-v0", split="test", **config)
-    found = TaskRecognizer(Named(actions), "focusgym/Clip-v0", **config).look(frames_of(cache))
+    recognition = TaskRecognizer(Named(actions), "focusgym/Clip-v0", **config).look(
+        frames_of(cache)
+    )
     labels = cache.labels[cache.split("test")]
-    sure = found.logits[:, -1].softmax(-1)[torch.arange(N_TEST), labels]
+    sure = recognition.logits[:, -1].softmax(-1)[torch.arange(N_TEST), labels]
     np.testing.assert_allclose(sure, played["confidence"], atol=1e-3)
-    assert (found.predicted == labels).tolist() == played["correct"].tolist()
-    np.testing.assert_allclose(found.gmacs[:, -1], played["gmacs"])
+    assert (recognition.predicted == labels).tolist() == played["correct"].tolist()
+    np.testing.assert_allclose(recognition.gmacs[:, -1], played["gmacs"])

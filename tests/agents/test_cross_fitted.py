@@ -69,8 +69,8 @@ def naive_rule(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarra
     added = np.hstack([np.diag(np.sqrt(strength * squares)), np.zeros((len(squares), K))])
     rows = np.hstack([x.reshape(-1, x.shape[2]), np.tile(np.eye(K), (len(x), 1))])
     both = np.vstack([rows, added]), np.concatenate([y.ravel(), np.zeros(len(squares))])
-    found = np.linalg.lstsq(*both, rcond=None)[0]
-    return found[: len(squares)], found[len(squares) :]
+    solution = np.linalg.lstsq(*both, rcond=None)[0]
+    return solution[: len(squares)], solution[len(squares) :]
 
 
 def test_the_rule_is_that_of_a_naive_nested_cross_validation(literal: Literal) -> None:
@@ -107,8 +107,8 @@ def test_the_rule_is_that_of_a_naive_nested_cross_validation(literal: Literal) -
         w, b = naive_rule(*frames(folds != fold), strengths[-1])
         scores = frames(folds == fold)[0] @ w + b
         chosen = plan.options[folds == fold].ravel()
-        given = scores[np.arange(len(scores)), chosen]
-        np.testing.assert_allclose(given, scores.max(axis=1), atol=1e-5)
+        chosen_scores = scores[np.arange(len(scores)), chosen]
+        np.testing.assert_allclose(chosen_scores, scores.max(axis=1), atol=1e-5)
     assert min(strengths) < math.inf, "in a fold the glance counts"
 
 
@@ -117,10 +117,10 @@ def test_parts_of_the_videos_give_the_same(
 ) -> None:
     """As much memory as there is, or next to none."""
     agent = GlanceRuleAgent(3)
-    whole = agent.plan(engine_of(literal), VIDEOS).options
+    at_once = agent.plan(engine_of(literal), VIDEOS).options
     monkeypatch.setattr(cross_fitted, "_BLOCK_BYTES", 1)
     monkeypatch.setattr(cross_fitted, "_CHUNK", 3)
-    assert np.array_equal(agent.plan(engine_of(literal), VIDEOS).options, whole)
+    assert np.array_equal(agent.plan(engine_of(literal), VIDEOS).options, at_once)
 
 
 def test_few_videos_and_very_many_frames(literal: Literal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,11 +56,11 @@ def test_the_budget_is_met_and_the_better_solvers_are_not_worse(
     """On the split they are solved on: never dearer than the budget, and close to it."""
     data = videos(200, 6, seed=3)
     budget = share * float(data[2][:, -1].mean())
-    found = {s: outcome(solve_exits(*data, budget, measure, s), data) for s in SOLVERS}
-    for accuracy, spent in found.values():
+    outcomes = {s: outcome(solve_exits(*data, budget, measure, s), data) for s in SOLVERS}
+    for accuracy, spent in outcomes.values():
         assert 0.97 * budget < spent <= budget * (1 + 1e-9)
         assert accuracy > 0.3
-    assert found["accurate"][0] >= max(found["common"][0], found["msdnet"][0])
+    assert outcomes["accurate"][0] >= max(outcomes["common"][0], outcomes["msdnet"][0])
 
 
 def test_steps_after_the_own_end_of_a_video_cost_nothing() -> None:
@@ -69,10 +69,10 @@ def test_steps_after_the_own_end_of_a_video_cost_nothing() -> None:
     ends = torch.where(torch.arange(200) % 2 == 0, 2, 5)
     data = hold(logits, ends), labels, hold(costs, ends)
     budget = 0.7 * float(data[2][:, -1].mean())
-    found = {s: outcome(solve_exits(*data, budget, "confidence", s), data) for s in SOLVERS}
-    for _, spent in found.values():
+    outcomes = {s: outcome(solve_exits(*data, budget, "confidence", s), data) for s in SOLVERS}
+    for _, spent in outcomes.values():
         assert 0.9 * budget < spent <= budget * (1 + 1e-9)
-    assert found["accurate"][0] > max(found["common"][0], found["msdnet"][0])
+    assert outcomes["accurate"][0] > max(outcomes["common"][0], outcomes["msdnet"][0])
 
 
 def test_the_common_threshold_is_the_dearest_affordable_one_of_all() -> None:
@@ -106,8 +106,8 @@ def test_msdnets_rule_for_any_q(ties: bool) -> None:
     scores = exit_scores(videos(60, 5, seed=2)[0], "confidence").numpy()
     scores = scores.round(1) if ties else scores
     for q in (1e-9, 0.3, 0.5, 1.0, 1.7, 3.9, 1e9):
-        found = geometric_thresholds(scores, math.log(q)).tolist()
-        assert found == literal_msdnet(scores.tolist(), q)
+        thresholds = geometric_thresholds(scores, math.log(q)).tolist()
+        assert thresholds == literal_msdnet(scores.tolist(), q)
 
 
 def test_where_fewer_are_left_than_are_to_stop_all_of_them_stop() -> None:
@@ -166,22 +166,22 @@ def test_videos_stop_only_where_they_may(solver: Solver) -> None:
     budget = 0.7 * float(costs[:, -1].mean())
     for after, kept in (((4, 2), [1, 3, 5]), ((6, 3), [2, 5]), ((), [5]), (range(1, 7), range(6))):
         columns = list(kept)
-        seen = logits[:, columns], labels, costs[:, columns]
-        if float(seen[2][:, 0].mean()) > budget:
+        shown = logits[:, columns], labels, costs[:, columns]
+        if float(shown[2][:, 0].mean()) > budget:
             with pytest.raises(ValueError, match=r"GMACs up to its step 6, its first exit, and"):
                 solve_exits(logits, labels, costs, budget, solver=solver, after=after)
             continue
         rule = solve_exits(logits, labels, costs, budget, solver=solver, after=after)
-        expected = solve_exits(*seen, budget, solver=solver)
+        expected = solve_exits(*shown, budget, solver=solver)
         assert [rule.thresholds[t] for t in columns] == list(expected.thresholds)
         assert all(rule.thresholds[t] == NEVER for t in range(6) if t not in columns)
         steps = rule.exit_steps(logits)
         assert set(steps.tolist()) <= set(columns)
         assert apply_exits(logits, labels, costs, steps).mean_gmacs <= budget * (1 + 1e-9)
     for wrong in ((0, 2), (7,), (2.0,)):
-        given: Any = wrong
+        untyped: Any = wrong
         with pytest.raises(ValueError, match=r"videos of 6 steps may stop after 1 to 6 of them; g"):
-            solve_exits(logits, labels, costs, budget, after=given)
+            solve_exits(logits, labels, costs, budget, after=untyped)
 
 
 def test_one_step_is_all_there_is() -> None:
@@ -224,10 +224,10 @@ def test_fixed_exits_where_videos_cost_differently() -> None:
 def test_what_exits_come_to_by_hand() -> None:
     logits = torch.tensor([[[1.0, 0], [0, 1]], [[1, 0], [1, 0]]])
     costs = torch.tensor([[1.0, 3.0], [1.0, 2.0]])
-    found = apply_exits(logits, torch.tensor([1, 1]), costs, torch.tensor([1, 0]))
-    assert found.correct.tolist() == [True, False]
-    assert found.gmacs.tolist() == [3.0, 1.0]
-    assert (found.accuracy, found.mean_gmacs) == (0.5, 2.0)
+    exited = apply_exits(logits, torch.tensor([1, 1]), costs, torch.tensor([1, 0]))
+    assert exited.correct.tolist() == [True, False]
+    assert exited.gmacs.tolist() == [3.0, 1.0]
+    assert (exited.accuracy, exited.mean_gmacs) == (0.5, 2.0)
     several = torch.tensor([[False, True], [True, True]])
     assert apply_exits(logits, several, costs, torch.tensor([1, 0])).accuracy == 1.0
 

@@ -59,16 +59,16 @@ def test_the_best_fixed_box_is_that_of_a_brute_force(
 ) -> None:
     """Every box, every video and every step on its own, from the softmax of whole rollouts."""
     engine = FocusEngine(FeatureSource(cache, classifier))
-    found = []
+    best_options = []
     for videos in (VIDEOS, VIDEOS[:1], np.array([3, 8]), np.array([6])):
         mean = []
         for option in range(9):
             logits = engine.rollout(videos, np.full((len(videos), T), option))
             sure = [logits[b].softmax(-1)[:, cache.labels[v]] for b, v in enumerate(videos)]
             mean.append(float(torch.stack(sure).mean()))
-        found.append(best_fixed_option(engine, videos))
-        assert found[-1] == int(np.argmax(mean))
-    assert len(set(found)) > 1, "the answer depends on the videos"
+        best_options.append(best_fixed_option(engine, videos))
+        assert best_options[-1] == int(np.argmax(mean))
+    assert len(set(best_options)) > 1, "the answer depends on the videos"
     with pytest.raises(ValueError, match="expected videos to choose the best fixed option on"):
         best_fixed_option(engine, np.array([], dtype=np.int64))
 

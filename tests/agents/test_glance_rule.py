@@ -29,10 +29,10 @@ def test_cells_by_counting_pixels(side: int, height: int, width: int) -> None:
     frames = maps.repeat(side // height, axis=1).repeat(side // width, axis=2)
     shares = cell_shares(grid.boxes_px, side, height, width)
     assert shares.shape == (K, height, width)
-    found = glance_at(torch.from_numpy(maps), torch.from_numpy(shares)).numpy()
+    glances = glance_at(torch.from_numpy(maps), torch.from_numpy(shares)).numpy()
     for option, (left, top, right, bottom) in enumerate(grid.boxes_px):
         patch = frames[:, top:bottom, left:right]
-        np.testing.assert_allclose(found[:, option], patch.mean(axis=(1, 2)), atol=1e-12)
+        np.testing.assert_allclose(glances[:, option], patch.mean(axis=(1, 2)), atol=1e-12)
 
 
 def _frames(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,8 +76,8 @@ def test_the_strongest_penalty_is_the_best_fixed_box() -> None:
 
 def test_moments_of_parts_add_up() -> None:
     glance, gains = _frames()
-    whole = moments_of(glance, gains)
+    at_once = moments_of(glance, gains)
     parts = moments_of(glance[:7], gains[:7]) + moments_of(glance[7:], gains[7:])
-    assert whole.n_frames == parts.n_frames == M
+    assert at_once.n_frames == parts.n_frames == M
     for name in ("gram", "glance", "products", "gains"):
-        np.testing.assert_allclose(getattr(whole, name), getattr(parts, name), atol=1e-9)
+        np.testing.assert_allclose(getattr(at_once, name), getattr(parts, name), atol=1e-9)

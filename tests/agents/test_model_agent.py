@@ -43,12 +43,12 @@ def played(model: Any, files: dict[str, Any], env_id: str, **config: Any) -> Pla
     return Plan(*(np.stack(each, axis=1) for each in (chosen, attended, named)))
 
 
-def assert_same_plan(found: Plan, expected: Plan) -> None:
-    assert np.array_equal(found.attended, expected.attended)
-    everywhere = np.ones_like(found.attended)
-    named = [everywhere if plan.named is None else plan.named for plan in (found, expected)]
+def assert_same_plan(planned: Plan, expected: Plan) -> None:
+    assert np.array_equal(planned.attended, expected.attended)
+    everywhere = np.ones_like(planned.attended)
+    named = [everywhere if plan.named is None else plan.named for plan in (planned, expected)]
     assert np.array_equal(*named)
-    assert np.array_equal(found.options[named[0]], expected.options[named[0]])
+    assert np.array_equal(planned.options[named[0]], expected.options[named[0]])
 
 
 @pytest.mark.parametrize(

@@ -54,15 +54,15 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_what_is_cut_short(bundle: Path) -> None:
     for name in ("weights.safetensors", "bundle.json"):
-        whole = (bundle / name).read_bytes()
-        for size in (0, 1, 7, 8, 100, len(whole) // 2, len(whole) - 1):
-            (bundle / name).write_bytes(whole[:size])
+        intact = (bundle / name).read_bytes()
+        for size in (0, 1, 7, 8, 100, len(intact) // 2, len(intact) - 1):
+            (bundle / name).write_bytes(intact[:size])
             message = refused(bundle)
             assert message.startswith(f"{bundle} is not a readable bundle ("), (name, size)
             assert message.endswith(WAY_ON)
-        (bundle / name).write_bytes(random.Random(0).randbytes(len(whole)))
+        (bundle / name).write_bytes(random.Random(0).randbytes(len(intact)))
         assert refused(bundle).startswith(f"{bundle} is not a readable bundle (")
-        (bundle / name).write_bytes(whole)
+        (bundle / name).write_bytes(intact)
     read_policy(bundle, FINGERPRINT)
 
 
@@ -96,14 +96,14 @@ def test_code_is_not_executed(bundle: Path, tmp_path: Path) -> None:
     assert trace.exists(), "the payload works"
     trace.unlink()
     for name in ("weights.safetensors", "bundle.json"):
-        whole = (bundle / name).read_bytes()
+        intact = (bundle / name).read_bytes()
         for save in (pickle.dump, torch.save):
             with (bundle / name).open("wb") as file:
                 save(Payload(trace), file)
             message = refused(bundle)
             assert message.startswith(f"{bundle} is not a readable bundle (")
             assert message.endswith(WAY_ON)
-        (bundle / name).write_bytes(whole)
+        (bundle / name).write_bytes(intact)
     torch.save(Payload(trace), bundle / "weights.pth")  # nobody looks at it
     read_policy(bundle)
     assert not trace.exists()
@@ -155,9 +155,9 @@ CONTENT: list[tuple[str, Any, str]] = [
 
 
 def test_content_of_another_kind(bundle: Path) -> None:
-    whole = (bundle / "bundle.json").read_text()
+    intact = (bundle / "bundle.json").read_text()
     for name, value, expected in CONTENT:
-        (bundle / "bundle.json").write_text(whole)
+        (bundle / "bundle.json").write_text(intact)
         rewrite(bundle, lambda c: c.pop(name) if value == "del" else c.update({name: value}))  # noqa: B023
         message = refused(bundle)
         assert message.startswith(f"{bundle} is not a readable bundle ({expected}"), message
@@ -166,7 +166,7 @@ def test_content_of_another_kind(bundle: Path) -> None:
     assert "is not a readable bundle (" in refused(bundle)
     (bundle / "bundle.json").write_text(" " * 2**24 + "{}")
     assert "(bundle.json has more than 16777216 bytes): " in refused(bundle)
-    (bundle / "bundle.json").write_text(whole)
+    (bundle / "bundle.json").write_text(intact)
     rewrite(bundle, lambda content: content.update(kind="classifier"))
     expected = f"{bundle} holds a classifier, expected a policy: give another path"
     assert refused(bundle) == expected
@@ -206,15 +206,15 @@ CONFIG: list[tuple[dict[str, Any], str]] = [
 
 def test_configs_that_make_no_policy(bundle: Path) -> None:
     """At once, and without memory for what the config says."""
-    whole = (bundle / "bundle.json").read_text()
+    intact = (bundle / "bundle.json").read_text()
     for config, expected in CONFIG:
-        (bundle / "bundle.json").write_text(whole)
+        (bundle / "bundle.json").write_text(intact)
         rewrite(bundle, lambda content: content["config"].update(config))  # noqa: B023
         message = refused(bundle)
         begin = f"{bundle}: config and weights do not make a policy ({expected}"
         assert message.startswith(begin), (config, message)
         assert message.endswith(CHANGED)
-    (bundle / "bundle.json").write_text(whole)
+    (bundle / "bundle.json").write_text(intact)
     rewrite(bundle, lambda content: content["config"].pop("glance_channels"))
     assert "(glance_channels is missing)" in refused(bundle)
 

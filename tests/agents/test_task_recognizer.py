@@ -116,12 +116,12 @@ def test_pixels_and_cache_agree(files: dict[str, Any], name: str, keywords: dict
     model = Stranger(space, len(videos))
     expected = play_task(model, env_id(name), split="test", **config)
     recognizer = TaskRecognizer(model, env_id(name), **config)
-    found = recognizer.look(frames_of(cache, "test"))
-    assert found.decisions.tolist() == expected["decisions"].tolist()
-    np.testing.assert_allclose(found.gmacs[:, -1], expected["gmacs"])
-    sure = found.logits[:, -1].softmax(-1)[torch.arange(len(videos)), cache.labels[videos]]
+    recognition = recognizer.look(frames_of(cache, "test"))
+    assert recognition.decisions.tolist() == expected["decisions"].tolist()
+    np.testing.assert_allclose(recognition.gmacs[:, -1], expected["gmacs"])
+    sure = recognition.logits[:, -1].softmax(-1)[torch.arange(len(videos)), cache.labels[videos]]
     np.testing.assert_allclose(sure, expected["confidence"], atol=1e-4)
-    correct = (found.predicted == cache.labels[videos]).tolist()
+    correct = (recognition.predicted == cache.labels[videos]).tolist()
     assert correct == expected["correct"].tolist()
 
 
@@ -135,20 +135,24 @@ def test_exits_stop_the_work(files: dict[str, Any], name: str) -> None:
     alone = recognizer.look(frames)
     sure = alone.logits.double().softmax(-1).amax(-1).numpy()
     rule = ExitRule("confidence", tuple(np.quantile(sure, [0.9, 0.4, 0.6, 0.5, 0.5]).tolist()))
-    found = TaskRecognizer(Stranger(space, 7), env_id(name), exits=rule, **config).look(frames)
+    recognition = TaskRecognizer(Stranger(space, 7), env_id(name), exits=rule, **config).look(
+        frames
+    )
     earlier = 0
     for video, fed in enumerate(alone.fed):
         looks = np.flatnonzero(fed).tolist()
         stops = [at for t, at in enumerate(looks) if sure[video, at] >= rule.thresholds[t]]
         last = [*stops, STEPS - 1][0]
         earlier += last < alone.valid[video].sum() - 1
-        assert found.fed[video].tolist() == [f and t <= last for t, f in enumerate(fed)]
-        np.testing.assert_allclose(found.logits[video, -1], alone.logits[video, last], atol=1e-5)
-        assert found.gmacs[video, -1] == pytest.approx(alone.gmacs[video, last])
+        assert recognition.fed[video].tolist() == [f and t <= last for t, f in enumerate(fed)]
+        np.testing.assert_allclose(
+            recognition.logits[video, -1], alone.logits[video, last], atol=1e-5
+        )
+        assert recognition.gmacs[video, -1] == pytest.approx(alone.gmacs[video, last])
     assert earlier > 1
     cost = FeatureSource(cache, recognizer.classifier).frame_cost
-    f_c = found.fed.sum(axis=1) * cost.classifier_gmacs
-    np.testing.assert_allclose(found.gmacs[:, -1], found.encoder_gmacs + f_c, rtol=1e-6)
+    f_c = recognition.fed.sum(axis=1) * cost.classifier_gmacs
+    np.testing.assert_allclose(recognition.gmacs[:, -1], recognition.encoder_gmacs + f_c, rtol=1e-6)
     with pytest.raises(ValueError, match="expected exits of 5 steps, .* got 4: solve the rule"):
         TaskRecognizer(
             Stranger(space, 7), env_id(name), exits=ExitRule("margin", (0.5,) * 4), **config
@@ -178,39 +182,39 @@ def test_what_is_charged_is_what_runs(
     recognizer = TaskRecognizer(Stranger(space, 7), env_id(name), **config)
     frames = frames_of(cache, "test")
     monkeypatch.setattr(Encoder, "_encode_images", counted)
-    found = recognizer.look(frames)
-    glances = (found.encoder_gmacs - _looks_gmacs(found, cache)) / cache.glance_gmacs
+    recognition = recognizer.look(frames)
+    glances = (recognition.encoder_gmacs - _looks_gmacs(recognition, cache)) / cache.glance_gmacs
     f = cache.frames.segment_frames
-    assert ran["images"] == round(float(glances.sum())) + f * int(found.attended.sum())
+    assert ran["images"] == round(float(glances.sum())) + f * int(recognition.attended.sum())
     cost = FeatureSource(cache, recognizer.classifier).frame_cost
-    f_c = found.fed.sum(axis=1) * cost.classifier_gmacs
+    f_c = recognition.fed.sum(axis=1) * cost.classifier_gmacs
     if name not in ("Exit", "Resolution", "Glimpses", "Pointers"):  # else f_G ran on every segment
         np.testing.assert_allclose(glances, STEPS)
-    np.testing.assert_allclose(found.gmacs[:, -1], found.encoder_gmacs + f_c, rtol=1e-6)
+    np.testing.assert_allclose(recognition.gmacs[:, -1], recognition.encoder_gmacs + f_c, rtol=1e-6)
 
 
-def _looks_gmacs(found: Any, cache: FeatureCache) -> np.ndarray:
-    prices = np.append(cache.option_gmacs, 0.0)[found.options]
-    return (prices * found.attended).sum(axis=1)
+def _looks_gmacs(recognition: Any, cache: FeatureCache) -> np.ndarray:
+    prices = np.append(cache.option_gmacs, 0.0)[recognition.options]
+    return (prices * recognition.attended).sum(axis=1)
 
 
 def test_files_are_read_in_batches(files: dict[str, Any]) -> None:
     recognizer = TaskRecognizer(Stranger(gymnasium.spaces.Discrete(2), 3), EXIT, **files)
     cache = recognizer.cache
     clips = cache.clips(cache.split("test"))
-    found = list(recognizer.recognize(clips, batch_size=3))
-    assert [len(each.decisions) for each in found] == [3, 3, 1]
+    recognitions = list(recognizer.recognize(clips, batch_size=3))
+    assert [len(each.decisions) for each in recognitions] == [3, 3, 1]
     alone = recognizer.look(frames_of(cache, "test")[3:6])
-    assert found[1].decisions.tolist() == alone.decisions.tolist()
-    np.testing.assert_allclose(found[1].logits, alone.logits, atol=1e-5)
+    assert recognitions[1].decisions.tolist() == alone.decisions.tolist()
+    np.testing.assert_allclose(recognitions[1].logits, alone.logits, atol=1e-5)
 
 
 def test_maps_that_are_not_finite(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Told of the video and the frame, also where the mean over places is finite."""
     glance_at = pixels.glance_at
 
-    def broken(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        maps, vectors = glance_at(*given)
+    def broken(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        maps, vectors = glance_at(*arguments)
         maps[-1, 0, 0, 0] = torch.inf
         return maps, vectors
 

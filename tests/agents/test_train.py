@@ -131,11 +131,11 @@ def mean_confidence(files: Files, policy: Any, split: str) -> float:
     videos = cache.split(split)
     options = policy_plan(policy, cache, videos).options
     env = gymnasium.make("focusgym.envs:focusgym/AdaFocus-v0", split=split, order="listed", **files)
-    found = []
+    confidences = []
     for row in options:
         env.reset()
-        found += [env.step(option)[-1]["confidence"] for option in row]
-    return float(np.mean(found))
+        confidences += [env.step(option)[-1]["confidence"] for option in row]
+    return float(np.mean(confidences))
 
 
 def test_validation_keeps_the_best_weights(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +150,9 @@ def test_validation_keeps_the_best_weights(files: Files, monkeypatch: pytest.Mon
     def spy(self: Validation, model: FocusPPO) -> None:
         score(self, model)
         models.append(model)
-        found = mean_confidence(files, model.network(), "val")
-        assert model.logger.name_to_value["validation/score"] == pytest.approx(found, abs=1e-5)
-        scores.append(found)
+        confidence = mean_confidence(files, model.network(), "val")
+        assert model.logger.name_to_value["validation/score"] == pytest.approx(confidence, abs=1e-5)
+        scores.append(confidence)
         assert model.best_score == pytest.approx(max(scores), abs=1e-5)
 
     monkeypatch.setattr(Validation, "_score", spy)
@@ -186,9 +186,11 @@ def test_the_reward_of_the_settings_is_trained_on(files: Files) -> None:
     spy = Spy()
     model.learn(2 * config.n_envs * T, callback=spy)
     assert len(spy.played) == 2
-    for played, found in zip(spy.played, model.mean_returns, strict=True):
-        told = np.array([[info["confidence"] for info in step] for step in played.infos])  # (T, N)
-        assert found == pytest.approx(told.sum(axis=0).mean(), abs=1e-5)
+    for played, mean_return in zip(spy.played, model.mean_returns, strict=True):
+        confidences = np.array(
+            [[info["confidence"] for info in step] for step in played.infos]
+        )  # (T, N)
+        assert mean_return == pytest.approx(confidences.sum(axis=0).mean(), abs=1e-5)
     assert train(files, config)[1] == model.mean_returns
     exact = {"name": "increment_over_random", "draws": None}
     _, others = train(files, PPOConfig(epochs=2, **SMALL, reward=exact))

@@ -30,12 +30,12 @@ def steps_of(folder: Path, first: int, last: int, each: int = 30) -> list[int]:
 
 def test_an_interruption_changes_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_log, "_EACH", 4)
-    whole = steps_of(tmp_path / "whole", 1, 34)
+    uninterrupted = steps_of(tmp_path / "whole", 1, 34)
     # Rollouts 1 to 4; every second one to 8, every fourth to 16, every eighth to 32; the last one.
     expected = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 34]
-    assert whole == [30 * n for n in expected]
+    assert uninterrupted == [30 * n for n in expected]
     before, after = steps_of(tmp_path / "1", 1, 13), steps_of(tmp_path / "2", 11, 34)
-    assert sorted({*before, *after}) == whole
+    assert sorted({*before, *after}) == uninterrupted
 
 
 def test_steps_between_rollouts_have_rows_too(

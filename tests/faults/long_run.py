@@ -74,16 +74,16 @@ class Samples:
         self.files.append(files)
         self.processes.append(len(family))
 
-    def told(self) -> dict[str, float]:
+    def summary(self) -> dict[str, float]:
         """Return medians of the second fifth, when all is imported, and of the last."""
         n = max(1, len(self.memory_mb) // 5)
-        found: dict[str, float] = {"samples": len(self.memory_mb), "computed_s": self.computed_s}
+        figures: dict[str, float] = {"samples": len(self.memory_mb), "computed_s": self.computed_s}
         for name in ("memory_mb", "files", "processes"):
             values = getattr(self, name)
-            found[f"{name}_early"] = round(median(values[n : 2 * n] or values), 1)
-            found[f"{name}_late"] = round(median(values[-n:]), 1)
-            found[f"{name}_most"] = round(max(values), 1)
-        return found
+            figures[f"{name}_early"] = round(median(values[n : 2 * n] or values), 1)
+            figures[f"{name}_late"] = round(median(values[-n:]), 1)
+            figures[f"{name}_most"] = round(max(values), 1)
+        return figures
 
 
 def children_of(process: int) -> list[int]:
@@ -95,9 +95,9 @@ def children_of(process: int) -> list[int]:
         return []
 
 
-def watch(act: Callable[[], object], most_s: float | None, said: Path) -> Samples:
+def watch(act: Callable[[], object], most_s: float | None, output: Path) -> Samples:
     """Run in a process, for at most so long, and look at what it holds."""
-    child, found, done = begin(act, said), Samples(), threading.Event()
+    child, samples, done = begin(act, output), Samples(), threading.Event()
     status: list[int] = []
 
     def wait() -> None:
@@ -108,14 +108,16 @@ def watch(act: Callable[[], object], most_s: float | None, said: Path) -> Sample
     thread.start()
     begun = time.monotonic()
     while not done.wait(EVERY_S):
-        found.take(child)
+        samples.take(child)
         if most_s is not None and time.monotonic() - begun > most_s:
             os.kill(child, signal.SIGINT)
             break
     thread.join()
     if status[0] not in (0, 130):
-        raise SystemExit(f"ended with {status[0]}: {said.with_suffix('.err').read_text()[-2000:]}")
-    return found
+        raise SystemExit(
+            f"ended with {status[0]}: {output.with_suffix('.err').read_text()[-2000:]}"
+        )
+    return samples
 
 
 def train(root: Path) -> None:
@@ -153,10 +155,10 @@ def main() -> None:
         root = Path(folder)
         write_classifier(write_cache(root / "cache", n=50), root / "f_c")
         if options.videos:
-            held = watch(lambda: build(root, options.videos), None, root / "said build").told()
+            held = watch(lambda: build(root, options.videos), None, root / "said build").summary()
             print(json.dumps({"build": f"{options.videos} videos", **held}), flush=True)
         if options.minutes:
-            held = watch(lambda: train(root), 60 * options.minutes, root / "said train").told()
+            held = watch(lambda: train(root), 60 * options.minutes, root / "said train").summary()
             sizes = [path.stat().st_size for path in (root / "run").rglob("*") if path.is_file()]
             held |= {"run_files": len(sizes), "run_mb": round(sum(sizes) / 1e6, 2)}
             print(json.dumps({"train": f"{options.minutes} min", **held}), flush=True)

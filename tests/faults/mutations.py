@@ -167,17 +167,21 @@ def work(folder: Path, jobs: list[tuple[str, int]], seed: int, send: Connection)
 def read_one(kind: str, folder: Path, meaning: Any) -> tuple[str, str]:
     """Return what happened when files were read, and what was said."""
     try:
-        found = KINDS[kind].read(folder)
+        content = KINDS[kind].read(folder)
     except REFUSALS as error:
-        said = str(error)
-        if not said or len(said) > MOST_MESSAGE or not said.replace("\n", "").isprintable():
-            return TRACEBACK, f"a message that is not fit to print: {said[:200]!r}"
-        return REFUSED, said[:300]
+        message = str(error)
+        if (
+            not message
+            or len(message) > MOST_MESSAGE
+            or not message.replace("\n", "").isprintable()
+        ):
+            return TRACEBACK, f"a message that is not fit to print: {message[:200]!r}"
+        return REFUSED, message[:300]
     except BaseException as error:  # whatever a reader lets out
         where = traceback.extract_tb(error.__traceback__)
         ours = [f"{Path(each.filename).name}:{each.lineno}" for each in where][-4:]
         return TRACEBACK, f"{type(error).__name__}: {str(error)[:200]} ({' > '.join(ours)})"
-    return (SAME if found == meaning else OTHER), ""
+    return (SAME if content == meaning else OTHER), ""
 
 
 def reset_peak() -> int:

@@ -97,8 +97,8 @@ def train(files: Path, out: Path) -> None:
 
 def compare(files: Path, out: Path) -> None:
     def in_turn(function: Callable[..., None], calls: Mapping[str, Any], *_: Any) -> None:
-        for given in calls.values():
-            function(*given)
+        for arguments in calls.values():
+            function(*arguments)
 
     grid.in_processes = in_turn
     grid.run_training.__defaults__ = (0.0,)
@@ -193,28 +193,30 @@ def disturbed(
 ) -> list[dict[str, Any]]:
     """Run a verb with up to three signals, go on to the end, and compare; a result per signal."""
     with place_in(folder) as out:
-        said = folder / "said"
+        output = folder / "said"
         sent: list[dict[str, Any]] = []
         outcome = why = ""
         for _ in range(min(most, int(rng.integers(1, MOST_KILLS + 1)))):
             number = SIGNALS[int(rng.integers(len(SIGNALS)))]
             share = float(rng.uniform(0.02, 0.98))
-            child = begin(lambda: silently(name, files, out), said)
+            child = begin(lambda: silently(name, files, out), output)
             status, _ = wait(child, share * undisturbed.seconds, number)
             sent.append({"verb": name, "signal": number.name, "share": share, "status": status})
             if status not in (0, 130, -number):
-                outcome, why = FAILED, said.with_suffix(".err").read_text()[-300:]
+                outcome, why = FAILED, output.with_suffix(".err").read_text()[-300:]
                 break
             if status == 0:  # it was done before
                 break
         if not outcome:
-            status, _ = wait(begin(lambda: silently(name, files, out), said), None, signal.SIGKILL)
+            status, _ = wait(
+                begin(lambda: silently(name, files, out), output), None, signal.SIGKILL
+            )
             if status:
-                outcome, why = STUCK, said.with_suffix(".err").read_text()[-300:]
+                outcome, why = STUCK, output.with_suffix(".err").read_text()[-300:]
             else:
-                found = contents(out, VERBS[name].same)
-                keys = found.keys() | undisturbed.files.keys()
-                other = sorted(k for k in keys if found.get(k) != undisturbed.files.get(k))
+                file_contents = contents(out, VERBS[name].same)
+                keys = file_contents.keys() | undisturbed.files.keys()
+                other = sorted(k for k in keys if file_contents.get(k) != undisturbed.files.get(k))
                 outcome, why = (OTHER if other else SAME), ", ".join(other[:5])
         left = {path.name for path in out.parent.iterdir()} - {"out"}
         if left and outcome == SAME:

@@ -77,15 +77,15 @@ class Kind:
 
 def digest(*values: Any) -> str:
     """Return a digest of arrays, tensors and plain values."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for value in values:
         if isinstance(value, torch.Tensor):
             value = value.numpy()
         if isinstance(value, np.ndarray):
-            found.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+            hashed.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
         else:
-            found.update(repr(value).encode("utf-8", "backslashreplace"))
-    return found.hexdigest()
+            hashed.update(repr(value).encode("utf-8", "backslashreplace"))
+    return hashed.hexdigest()
 
 
 FRAMES = FrameConfig(2, 64)
@@ -320,14 +320,14 @@ def read_step(root: Path) -> Any:
 
 
 def make_preset(root: Path) -> None:
-    given = {k: v for k, v in resolved(options_of_a_run(root)).items() if v is not None}
-    text = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in given.items())
+    options = {k: v for k, v in resolved(options_of_a_run(root)).items() if v is not None}
+    text = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in options.items())
     (root / "p.yaml").write_text(f"train: &a\n{text}train --plus:\n  <<: *a\n  epochs: 3\n")
 
 
 def read_preset_file(root: Path) -> Any:
-    given = with_preset(["train", "out", "--preset", str(root / "p.yaml")])
-    return [part for part in given if not part.endswith("p.yaml")]
+    words = with_preset(["train", "out", "--preset", str(root / "p.yaml")])
+    return [part for part in words if not part.endswith("p.yaml")]
 
 
 def make_list(root: Path) -> None:

@@ -67,8 +67,12 @@ def make_exits(root: Path) -> None:
     recognizer = read_recognizer(root / "bundle")
     frames, n = cube_recognizers.FRAMES, len(cube_recognizers.FRAMES)
     with torch.no_grad():
-        found = recognizer(frames)
-    columns = {"logits": found.logits, "gmacs": found.gmacs, "labels": torch.arange(n) % 4}
+        recognition = recognizer(frames)
+    columns = {
+        "logits": recognition.logits,
+        "gmacs": recognition.gmacs,
+        "labels": torch.arange(n) % 4,
+    }
     save_file(columns, root / "bundle" / "validation.safetensors")
 
 
@@ -120,13 +124,13 @@ def make_folders(root: Path) -> None:
 
 def read_folders(root: Path) -> Any:
     """Read recognizers of systems, after giving them digests that are right."""
-    found = []
+    parts = []
     for folder in sorted(root.iterdir()):
         _put_digests(folder)
         recognizer = read_system_recognizer(folder)
-        found.append((recognizer.classes, recognizer.frames))
-        found.append(digest(*recognizer.classifier.state_dict().values()))
-    return digest(found)
+        parts.append((recognizer.classes, recognizer.frames))
+        parts.append(digest(*recognizer.classifier.state_dict().values()))
+    return digest(parts)
 
 
 def _put_digests(folder: Path) -> None:

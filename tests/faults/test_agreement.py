@@ -68,12 +68,12 @@ def test_numbers_of_threads_agree_in_a_network_of_usual_size() -> None:
         torch.manual_seed(0)
         encoder = Encoder(EncoderConfig("resnet18")).eval().fused()
         frames = torch.randint(256, (2, 3, 112, 112), dtype=torch.uint8)
-    found = []
+    maps = []
     for threads in (1, 2):
         with torch_threads(threads):
-            found.append(encoder(frames))
-    assert not found[0].allclose(torch.zeros(()))
-    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-5 * float(found[0].abs().max()))
+            maps.append(encoder(frames))
+    assert not maps[0].allclose(torch.zeros(()))
+    torch.testing.assert_close(maps[1], maps[0], rtol=0, atol=1e-5 * float(maps[0].abs().max()))
 
 
 def test_storage_in_half_precision_rounds_and_no_more(

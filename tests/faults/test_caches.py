@@ -69,13 +69,15 @@ def test_a_flipped_bit_is_found_where_it_is_read(cache: FeatureCache, name: str)
     )
     batches = samples.batches(0, [torch.tensor([0, 2]), torch.tensor([1])])
     next(batches)
-    said = rf"row {row} \({opened.videos['name'][row]}\) has checksum \w+, expected \w+: its feat"
-    with pytest.raises(CacheError, match=said):
+    message = (
+        rf"row {row} \({opened.videos['name'][row]}\) has checksum \w+, expected \w+: its feat"
+    )
+    with pytest.raises(CacheError, match=message):
         next(batches)
     network = GruClassifier(ClassifierConfig(opened.glance_channels, opened.local_channels, 10))
     engine = FocusEngine(FeatureSource(FeatureCache.open(cache.root, GROUPS[0]), network.eval()))
     engine.oracle(np.array([0, 2]))
-    with pytest.raises(CacheError, match=said):
+    with pytest.raises(CacheError, match=message):
         engine.oracle(np.array([0, 1]))
 
 
@@ -86,7 +88,7 @@ def test_a_video_that_changes_while_it_is_read(change: str, cache: FeatureCache)
     right, path = build.read_told, Path(clip.path)
 
     def read(*args: object) -> object:
-        found = right(*args)  # type: ignore[arg-type]
+        decoded = right(*args)  # type: ignore[arg-type]
         if change == "replaced":  # by a file of the same size
             content = bytearray(path.read_bytes())
             content[-1] ^= 1
@@ -96,7 +98,7 @@ def test_a_video_that_changes_while_it_is_read(change: str, cache: FeatureCache)
             path.unlink()
         else:
             os.utime(path, ns=(0, 0))
-        return found
+        return decoded
 
     encoder = VideoEncoder(encoders(), CONFIG)
     assert build.encode_row(other, None, encoder)[1].bytes == Path(other.path).stat().st_size

@@ -61,10 +61,10 @@ def test_npy_headers_are_held_against_the_file(tmp_path: Path) -> None:
 def test_npz_members_are_held_against_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, a=np.eye(3), b=np.arange(4))
-    found = read_npz(path, ("a", "b", "c"))
-    np.testing.assert_array_equal(found["a"], np.eye(3))
-    assert found["b"].tolist() == [0, 1, 2, 3]
-    assert "c" not in found
+    members = read_npz(path, ("a", "b", "c"))
+    np.testing.assert_array_equal(members["a"], np.eye(3))
+    assert members["b"].tolist() == [0, 1, 2, 3]
+    assert "c" not in members
     path.write_bytes(npz_of(npy_of((2**44,)), NAMES))
     with pytest.raises(PlayedError, match=r"a\.npz is not readable .*declares \(17592186044416,\)"):
         read_played(path)
@@ -271,7 +271,7 @@ def test_outputs_that_cannot_be(
     ):
         with pytest.raises(SystemExit) as left:
             main(args)
-        said = capsys.readouterr().err.strip()
+        message = capsys.readouterr().err.strip()
         assert left.value.code == 2, args
-        assert said.startswith("focusgym: "), (args, said)
-        assert "\n" not in said, (args, said)
+        assert message.startswith("focusgym: "), (args, message)
+        assert "\n" not in message, (args, message)

@@ -87,10 +87,10 @@ def test_pictures_come_as_they_were_decoded(video: str) -> None:
     here = list(every_picture_here(video))
     assert np.array_equal(list(every_picture(video)), here)
     for n_bytes in (1, 1 << 20, (1 << 22) + 5):
-        told = decoders.contained("", np.full, n_bytes, 7, np.uint8)
-        told += 1
-        assert told.shape == (n_bytes,)
-        assert (told == 8).all()
+        picture = decoders.contained("", np.full, n_bytes, 7, np.uint8)
+        picture += 1
+        assert picture.shape == (n_bytes,)
+        assert (picture == 8).all()
     some = every_picture(video)
     assert np.array_equal(next(some), here[0])
     some.close()  # type: ignore[attr-defined]
@@ -166,6 +166,6 @@ def test_what_the_system_writes_in_parts_arrives_whole(monkeypatch: pytest.Monke
             reply = line.recv()
             decoder = object.__new__(decoders._Decoder)
             decoder._receiver = ours
-            found = pickle.loads(reply.content, buffers=decoder._arrays(reply.sizes))
-    for each, expected in zip(found, arrays, strict=True):
+            received = pickle.loads(reply.content, buffers=decoder._arrays(reply.sizes))
+    for each, expected in zip(received, arrays, strict=True):
         np.testing.assert_array_equal(each, expected)

@@ -96,7 +96,7 @@ def test_a_system_and_an_algorithm(
     """The message says in which file they are named, and how to go on; then it does."""
     run = str(root / "frameexit")
     advice = "which a file may not import: import own_module first, if it is yours (--trust own"
-    for name, by, said in (
+    for name, by, expected in (
         (
             "config.yaml",
             lambda text: text.replace("system: frameexit", "system: own_module:Own"),
@@ -111,7 +111,7 @@ def test_a_system_and_an_algorithm(
         changed(name, by)
         for verb in (["evaluate", run], ["recognize", "none.mp4", "--bundle", run]):
             refused = _refused(capsys, *verb)
-            assert said in refused
+            assert expected in refused
             assert advice in refused
         assert not own.exists()
         main(["evaluate", run, "--trust", "own_module", "--json"])
@@ -135,8 +135,8 @@ def test_a_classifier(
     ):
         del sys.modules["own_module"]
         own.unlink()
-        said = _refused(capsys, *args)
-        assert said == (
+        message = _refused(capsys, *args)
+        assert message == (
             f"focusgym: {f_c}: aggregation 'own_module:Mean' is of another module, which a file "
             "may not import: import own_module first, if it is yours (--trust own_module does)\n"
         )
@@ -204,11 +204,11 @@ def test_a_run_that_goes_on(
 
     changed("config.yaml", named)
     run = str(root / "frameexit")
-    said = _refused(capsys, "train", run, "--resume")
-    assert f"config.yaml: {option} names own_module:" in said
-    assert f"--resume --{option} " in said
+    message = _refused(capsys, "train", run, "--resume")
+    assert f"config.yaml: {option} names own_module:" in message
+    assert f"--resume --{option} " in message
     assert not own.exists()
-    said = _refused(capsys, "train", run, "--resume", "--system", "own_module:Other")
+    message = _refused(capsys, "train", run, "--resume", "--system", "own_module:Other")
     assert own.exists() == (option == "system")
 
 
@@ -218,12 +218,12 @@ def test_names_that_are_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = str(root / "frameexit")
-    for algorithm, said in (
+    for algorithm, expected in (
         (5, "algorithm must be a name; got 5"),
         (".x:PPO", "'.x:PPO' is of an"),
     ):
         changed("results.json", lambda text: _environment(text, algorithm=algorithm))  # noqa: B023
-        assert said in _refused(capsys, "evaluate", run)
+        assert expected in _refused(capsys, "evaluate", run)
     changed("results.json", lambda text: _environment(text, algorithm="os:abort"))
     assert "is of Python's own module" in _refused(capsys, "evaluate", run)
     for name in (".x:y", "..:y", ":y"):

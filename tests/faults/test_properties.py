@@ -76,9 +76,9 @@ def read_or_refused(read: Callable[[], Any], *errors: type[Exception]) -> Any:
     try:
         return read()
     except errors as error:
-        said = str(error)
-    assert said
-    assert len(said) < 2000
+        message = str(error)
+    assert message
+    assert len(message) < 2000
     return None
 
 
@@ -130,11 +130,11 @@ def test_rewards(data: st.DataObject) -> None:
     design = read_or_refused(lambda: make_design(reward_of(text)), UsageError, ValueError)
     if design is None:
         return
-    asked = parameters.pop("draws", 1)
+    draws = parameters.pop("draws", 1)
     assert not parameters, "no design has others"
     if name == "increment_over_random":
-        assert design.draws == asked
-        assert asked is None or (type(asked) is int and asked > 0)
+        assert design.draws == draws
+        assert draws is None or (type(draws) is int and draws > 0)
 
 
 TRAIN = {"epochs": 3, "lr": 1e-3, "reward": "increments", "lr-decay": True, "n-envs": 8}
@@ -145,11 +145,11 @@ TRAIN = {"epochs": 3, "lr": 1e-3, "reward": "increments", "lr-decay": True, "n-e
 def test_presets(tmp_path: Path, document: Any) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(yaml.safe_dump(document))
-    given = ["train", "out", "--preset", str(path)]
-    words = read_or_refused(lambda: with_preset(given), PresetError)
+    arguments = ["train", "out", "--preset", str(path)]
+    words = read_or_refused(lambda: with_preset(arguments), PresetError)
     if words is None:
         return
-    assert words[: len(given)] == given
+    assert words[: len(arguments)] == arguments
     for key, value in document["train"].items():
         if isinstance(value, bool):
             assert f"--{'' if value else 'no-'}{key}" in words

@@ -52,18 +52,18 @@ def test_large_integers_among_the_options(
 ) -> None:
     preset = tmp_path / "p.yaml"
     preset.write_text(f"train:\n  epochs: 0x1{'0' * 9000}\n")
-    for option, said in (
+    for option, expected in (
         (f"--preset={preset}", "p.yaml cannot be read: it has an integer of more than 308 digits"),
         (f"--decisions={LARGE}", "--decisions must be an integer of 64 bits; got 1000"),
     ):
         with pytest.raises(SystemExit) as end:
             main(["train", str(tmp_path / "out"), "--system=tsn", option])
         assert end.value.code == 2
-        assert said in " ".join(capsys.readouterr().err.split())
+        assert expected in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("bounds", "message"),
     [
         (f"low: 1, high: 1{'0' * 1000}", "an integer of more than 308 digits"),
         (f"low: 1, high: 0x1{'0' * 1000}", "an integer of more than 308 digits"),
@@ -73,9 +73,9 @@ def test_large_integers_among_the_options(
         ("low: 1.0e+9, high: 1000000001.0, step: 1.0e-4", "a step of at least a millionth"),
     ],
 )
-def test_ranges_that_cannot_be_searched(given: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text(f"fit classifier:\n  hidden: {{{given}}}\n")
-    with pytest.raises(PresetError, match=f"s.yaml.*{said}"):
+def test_ranges_that_cannot_be_searched(bounds: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(f"fit classifier:\n  hidden: {{{bounds}}}\n")
+    with pytest.raises(PresetError, match=f"s.yaml.*{message}"):
         read_space(tmp_path / "s.yaml")
 
 
@@ -90,8 +90,8 @@ def test_a_range_holds_its_steps() -> None:
     assert rates == [0.1, 0.3, 0.5, 0.7, 0.9]
     assert not any(each.holds(x) for each in STEPS.values() for x in (True, "8", None, LARGE, 8.5))
     pytest.importorskip("optuna")
-    whole = {"hidden": replace(STEPS["hidden"], high=64), "lr": replace(STEPS["lr"], high=0.9)}
-    space = Space("fit classifier", {}, whole)
+    ranges = {"hidden": replace(STEPS["hidden"], high=64), "lr": replace(STEPS["lr"], high=0.9)}
+    space = Space("fit classifier", {}, ranges)
     for number in range(20):
         chosen = propose(space, [], number, 0).chosen
         assert all(STEPS[name].holds(value) for name, value in chosen.items())
@@ -101,8 +101,8 @@ def test_a_trial_between_the_steps_is_refused(tmp_path: Path) -> None:
     space = Space("fit classifier", {}, {"hidden": STEPS["hidden"]})
     folder_of(tmp_path, 0).mkdir(parents=True)
     for hidden, fits in ((8, True), (5, False)):
-        said = json.dumps(asdict(Trial(0, {"hidden": hidden}, 0.5)))
-        (folder_of(tmp_path, 0) / "trial.json").write_text(said)
+        text = json.dumps(asdict(Trial(0, {"hidden": hidden}, 0.5)))
+        (folder_of(tmp_path, 0) / "trial.json").write_text(text)
         if fits:
             assert read_trials(tmp_path, space)[0].chosen == {"hidden": 8}
         else:

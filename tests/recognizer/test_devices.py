@@ -60,16 +60,24 @@ def test_the_next_batch_travels_while_one_is_computed_on(n: int) -> None:
         (Fake(notes), ""),
     ):
         notes.clear()
-        found = []
+        arrived = []
         for ints, floats in staged(batches(), CPU, side):
             notes.append(f"computes {int(ints[0])}")
-            found.append((ints.tolist(), floats.tolist()))
-        assert found == [([i], [i, i]) for i in range(n)]
+            arrived.append((ints.tolist(), floats.tolist()))
+        assert arrived == [([i], [i, i]) for i in range(n)]
         if order:
             assert " ".join(notes) == " ".join(order.format(i) for i in range(n))
-    whole = ["asked 0", "arrives 0", "asked 1", "computes 0", "arrives 1", "asked 2", "computes 1"]
-    whole += ["arrives 2", "computes 2"]
-    assert notes == {0: [], 1: ["asked 0", "arrives 0", "computes 0"], 3: whole}[n]
+    notes_of_three = [
+        "asked 0",
+        "arrives 0",
+        "asked 1",
+        "computes 0",
+        "arrives 1",
+        "asked 2",
+        "computes 1",
+    ]
+    notes_of_three += ["arrives 2", "computes 2"]
+    assert notes == {0: [], 1: ["asked 0", "arrives 0", "computes 0"], 3: notes_of_three}[n]
 
 
 def test_on_the_cpu_tensors_stay_where_they_are() -> None:
@@ -83,9 +91,9 @@ def test_on_cuda_all_arrives() -> None:
     device = torch.device("cuda")
     batches = [(torch.randn(1000, 1000), torch.tensor([i])) for i in range(5)]
     sums = [(part.sum(), index) for part, index in staged(iter(batches), device)]
-    for (found, index), (part, i) in zip(sums, batches, strict=True):
+    for (total, index), (part, i) in zip(sums, batches, strict=True):
         assert int(index) == int(i)
-        assert float(found) == pytest.approx(float(part.double().sum()), abs=0.1)
+        assert float(total) == pytest.approx(float(part.double().sum()), abs=0.1)
     room = room_on(device, (10,), torch.float32)
     assert room is not None
     assert room_on(device, (free_bytes(device),), torch.uint8) is None

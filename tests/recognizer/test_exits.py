@@ -52,12 +52,12 @@ def test_scores_are_those_of_scipy() -> None:
         "margin": ordered[..., -1] - ordered[..., -2],
     }
     for measure in MEASURES:
-        found = exit_scores(logits, measure)
-        assert found.dtype == torch.float64
-        np.testing.assert_allclose(found.numpy(), expected[measure], rtol=1e-9, atol=1e-12)
+        scores = exit_scores(logits, measure)
+        assert scores.dtype == torch.float64
+        np.testing.assert_allclose(scores.numpy(), expected[measure], rtol=1e-9, atol=1e-12)
         shifted = exit_scores(logits.double() + 50, measure)
-        torch.testing.assert_close(shifted, found, rtol=0, atol=1e-9)
-        assert (found < NEVER).all()
+        torch.testing.assert_close(shifted, scores, rtol=0, atol=1e-9)
+        assert (scores < NEVER).all()
 
 
 def test_very_sure_predictions_are_still_told_apart() -> None:
@@ -88,10 +88,10 @@ def test_a_video_stops_at_the_first_score_that_reaches(case: Any) -> None:
         while step < len(row) - 1 and row[step] < thresholds[step]:
             step += 1
         expected.append(step)
-    found = exit_steps(torch.tensor(scores, dtype=torch.float64), thresholds)
-    assert found.tolist() == expected
+    steps = exit_steps(torch.tensor(scores, dtype=torch.float64), thresholds)
+    assert steps.tolist() == expected
     values = torch.arange(2 * len(scores) * len(thresholds)).view(len(scores), -1, 2)
-    held = hold(values, found)
+    held = hold(values, steps)
     for n, last in enumerate(expected):
         for t in range(len(thresholds)):
             assert torch.equal(held[n, t], values[n, min(t, last)])
@@ -134,13 +134,13 @@ def possible(recognizer: AdaptiveRecognizer) -> list[int]:
     return [{first: 0, second: 2}.get(b, 4) for b in range(3)]
 
 
-def stopped(whole: Recognition, steps: list[int]) -> Recognition:
+def stopped(recognition: Recognition, steps: list[int]) -> Recognition:
     """Return what a recognition becomes whose videos stop, video by video and frame by frame."""
-    columns = {name: value.clone() for name, value in vars(whole).items()}
+    columns = {name: value.clone() for name, value in vars(recognition).items()}
     for b, last in enumerate(steps):
-        for t in range(last + 1, whole.logits.shape[1]):
-            columns["logits"][b, t] = whole.logits[b, last]
-            columns["gmacs"][b, t] = whole.gmacs[b, last]
+        for t in range(last + 1, recognition.logits.shape[1]):
+            columns["logits"][b, t] = recognition.logits[b, last]
+            columns["gmacs"][b, t] = recognition.gmacs[b, last]
             columns["options"][b, t] = -1
             columns["boxes_px"][b, t] = 0
             columns["attended"][b, t] = columns["fed"][b, t] = False
@@ -153,25 +153,25 @@ def test_what_is_recognized_is_what_was_known_at_the_exit(config: dict[str, Any]
     expected = literal(recognizer, FRAMES)
     steps = possible(recognizer)
     rule = exiting(recognizer, steps)
-    found = recognizer(FRAMES)
+    recognition = recognizer(FRAMES)
     assert rule.exit_steps(expected.logits).tolist() == steps
-    assert_recognized(found, stopped(expected, steps), atol=2e-5)
-    assert found.fed.sum(dim=1).tolist() == [step + 1 for step in steps]
+    assert_recognized(recognition, stopped(expected, steps), atol=2e-5)
+    assert recognition.fed.sum(dim=1).tolist() == [step + 1 for step in steps]
     alone = Recognition.join([recognizer(video[None]) for video in FRAMES])
-    assert_recognized(alone, found, atol=2e-5)
+    assert_recognized(alone, recognition, atol=2e-5)
     rest = recognizer.fused()(FRAMES)
-    assert torch.equal(rest.fed, found.fed)
+    assert torch.equal(rest.fed, recognition.fed)
 
 
 def test_given_options_stop_too() -> None:
     recognizer = make_recognizer(policy=False, feature_dtype=torch.float32)
-    whole = recognizer(FRAMES, *GIVEN)
-    scores = exit_scores(whole.logits, "margin")
+    full = recognizer(FRAMES, *GIVEN)
+    scores = exit_scores(full.logits, "margin")
     middle = float(scores[:, 1].sort().values[:2].mean())
     recognizer.exits = ExitRule("margin", (NEVER, middle, NEVER, NEVER, NEVER))
-    steps = recognizer.exits.exit_steps(whole.logits).tolist()
+    steps = recognizer.exits.exit_steps(full.logits).tolist()
     assert sorted(steps) == [1, 1, 4]
-    assert_recognized(recognizer(FRAMES, *GIVEN), stopped(whole, steps), atol=2e-5)
+    assert_recognized(recognizer(FRAMES, *GIVEN), stopped(full, steps), atol=2e-5)
     with pytest.raises(ValueError, match=r"int64 \(3, 5\) for every frame; got"):
         recognizer(FRAMES, GIVEN[0][:, :2])
     with pytest.raises(ValueError, match=r"frames must be uint8"):
@@ -256,9 +256,9 @@ def test_what_is_charged_is_what_is_multiplied() -> None:
     recognizer = make_recognizer(skips=0.4)
     assert recognizer.cost.total_gmacs > 0  # counted beforehand
     exiting(recognizer, possible(recognizer))
-    found: list[Recognition] = []
-    spent = count_gmacs(lambda: found.append(recognizer(FRAMES)))
-    assert float(found[0].gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-12)
+    recognitions: list[Recognition] = []
+    spent = count_gmacs(lambda: recognitions.append(recognizer(FRAMES)))
+    assert float(recognitions[0].gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-12)
 
 
 def test_a_stream_that_has_exited_rests() -> None:
@@ -269,12 +269,14 @@ def test_a_stream_that_has_exited_rests() -> None:
     glance, local = watched(recognizer)
     stream = recognizer.stream(3)
     for t in range(7):
-        found = stream.push(FRAMES[:, min(t, 4)])
+        recognition = stream.push(FRAMES[:, min(t, 4)])
         assert stream.running.tolist() == [step > t for step in steps]
-        assert found.fed[:, 0].tolist() == [step >= t for step in steps]
+        assert recognition.fed[:, 0].tolist() == [step >= t for step in steps]
     assert sum(map(len, glance)) == sum(map(len, local)) == sum(steps) + 3
-    torch.testing.assert_close(found.logits, recognizer(FRAMES).logits[:, -1:], rtol=0, atol=1e-3)
-    assert not found.attended.any()
+    torch.testing.assert_close(
+        recognition.logits, recognizer(FRAMES).logits[:, -1:], rtol=0, atol=1e-3
+    )
+    assert not recognition.attended.any()
     with pytest.raises(ValueError, match=r"int64 \(3,\) for every frame; got torch.int64, \(2,\)"):
         stream.push(FRAMES[:, 0], torch.zeros(2, dtype=torch.int64))
 

@@ -35,8 +35,8 @@ def main(root: Path) -> None:
     """Kill each training; print how many rollouts its checkpoint had of how many."""
     report: dict[str, list[int]] = {}
     for name in CONFIGS:
-        whole, killed = root / f"{name}.whole", root / f"{name}.killed"
-        assert in_a_child(partial(train, root, whole, name)) == 0
+        uninterrupted, killed = root / f"{name}.whole", root / f"{name}.killed"
+        assert in_a_child(partial(train, root, uninterrupted, name)) == 0
         report[name] = []
         for n, half_written in KILLS:
             ended = in_a_child(partial(train, root, killed, name, n, half_written))
@@ -45,9 +45,11 @@ def main(root: Path) -> None:
             report[name].append(n_rollouts(killed))
         assert in_a_child(partial(train, root, killed, name)) == 0
         for suffix in ("", ".json", ".safetensors"):
-            pair = [path.with_name(path.name + suffix).read_bytes() for path in (whole, killed)]
+            pair = [
+                path.with_name(path.name + suffix).read_bytes() for path in (uninterrupted, killed)
+            ]
             assert pair[0] == pair[1], f"{name}: another {suffix or 'checkpoint'}"
-        report[name].append(n_rollouts(whole))
+        report[name].append(n_rollouts(uninterrupted))
     print(json.dumps(report))
 
 

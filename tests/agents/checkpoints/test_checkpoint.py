@@ -49,8 +49,8 @@ def test_killed_at_checkpoints(cache: FeatureCache, classifier_path: Path) -> No
     assert {cache.root, classifier_path} == {root / "cache", root / "classifier"}
     report = report_of(Path(__file__).with_name("killed_trainings.py"), root)
     assert [*report] == ["validated", "target"]
-    for killed, again, whole in report.values():
-        assert 0 < killed < again < whole
+    for killed, again, uninterrupted in report.values():
+        assert 0 < killed < again < uninterrupted
     assert not list(root.glob("*.partial")), "a finished training leaves nothing behind"
 
 
@@ -76,8 +76,8 @@ def test_an_interrupted_training_goes_on(kind: str, files: Files, tmp_path: Path
         model.learn(steps, [checkpoints, draws, *more], reset_num_timesteps=False)
         return draws
 
-    whole = make_model(make_env(files, **of_env), **of_model)
-    drawn = train(whole).drawn
+    uninterrupted = make_model(make_env(files, **of_env), **of_model)
+    drawn = train(uninterrupted).drawn
     stopped = make_model(make_env(files, **of_env), **of_model)
     with pytest.raises(Interrupted):
         train(stopped, Interruption(5))
@@ -85,38 +85,38 @@ def test_an_interrupted_training_goes_on(kind: str, files: Files, tmp_path: Path
     load_checkpoint(tmp_path / "checkpoint", resumed)
     assert (resumed.n_rollouts, resumed.num_timesteps) == (5, 5 * ROLLOUT)
     drawn_again = train(resumed).drawn
-    assert state_of(resumed) == state_of(whole)
+    assert state_of(resumed) == state_of(uninterrupted)
     assert drawn_again == drawn[-len(drawn_again) :]
     assert len(drawn_again) == 4 * (T + 2)
-    rows, rows_again = logged(whole)[5:], logged(resumed)
+    rows, rows_again = logged(uninterrupted)[5:], logged(resumed)
     first = {k: v for k, v in rows[0].items() if not k.startswith("train")}  # of the fifth update
     np.testing.assert_equal(rows_again, [first, *rows[1:]])
     assert "train/loss" in rows[1] or "train/value_loss" in rows[1]
     penalties = [player.prices.penalty for player in resumed.players]
-    assert penalties == [player.prices.penalty for player in whole.players]
+    assert penalties == [player.prices.penalty for player in uninterrupted.players]
     if kind == "target":
         at_start = make_env(files, plus=True).player.prices.penalty
         assert len({at_start, stopped.players[0].prices.penalty, *penalties}) == 3
     if kind in ("monitored", "singles"):
         assert len(resumed.ep_info_buffer) == 6
-    for left, right in zip(resumed.ep_info_buffer, whole.ep_info_buffer, strict=True):
+    for left, right in zip(resumed.ep_info_buffer, uninterrupted.ep_info_buffer, strict=True):
         assert {k: type(v) for k, v in left.items()} == {k: type(v) for k, v in right.items()}
 
 
 def test_learning_in_parts_is_learning_at_once(files: Files, tmp_path: Path) -> None:
     """A constant learning rate: what remains of the training decides nothing."""
-    whole, first, second = (make_model(make_env(files), learning_rate=1e-2) for _ in range(3))
-    whole.learn(TOTAL)
+    at_once, first, second = (make_model(make_env(files), learning_rate=1e-2) for _ in range(3))
+    at_once.learn(TOTAL)
     first.learn(4 * ROLLOUT)
     save_checkpoint(tmp_path / "c", first, "mine")
     load_checkpoint(tmp_path / "c", second, "mine")
     assert state_of(second) == state_of(first)
     second.learn(TOTAL - second.num_timesteps, reset_num_timesteps=False)
-    assert state_of(second) == state_of(whole)
+    assert state_of(second) == state_of(at_once)
     # Also into a model that has gone further, and elsewhere.
-    load_checkpoint(tmp_path / "c", whole, "mine")
-    whole.learn(TOTAL - whole.num_timesteps, reset_num_timesteps=False)
-    assert state_of(whole) == state_of(second)
+    load_checkpoint(tmp_path / "c", at_once, "mine")
+    at_once.learn(TOTAL - at_once.num_timesteps, reset_num_timesteps=False)
+    assert state_of(at_once) == state_of(second)
 
 
 def test_a_training_that_a_callback_stopped(files: Files, tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_the_best_weights_are_kept(files: Files, tmp_path: Path) -> None:
     def validation(model: FocusPPO) -> Validation:
         return Validation(open_source(model.players[0].config), every=2)
 
-    whole, second, third = (make_model(make_env(files)) for _ in range(3))
+    uninterrupted, second, third = (make_model(make_env(files)) for _ in range(3))
     path = tmp_path / "c"
-    whole.learn(TOTAL, [Checkpoints(path, 0), validation(whole)])
+    uninterrupted.learn(TOTAL, [Checkpoints(path, 0), validation(uninterrupted)])
     load_checkpoint(path, third)
     steps = TOTAL - third.num_timesteps
     assert steps == 0
@@ -164,7 +164,7 @@ def test_the_best_weights_are_kept(files: Files, tmp_path: Path) -> None:
     second.learn(steps, validation(second), reset_num_timesteps=False)
     for model in (second, third):
         assert model.best_weights is not None
-        assert state_of(model) == state_of(whole)
+        assert state_of(model) == state_of(uninterrupted)
 
 
 def test_a_finished_training_is_not_trained_again(files: Files, tmp_path: Path) -> None:

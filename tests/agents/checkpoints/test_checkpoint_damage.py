@@ -78,15 +78,15 @@ BAD_CONTENT: list[tuple[str, Any, str]] = [
 
 
 def test_content_that_does_not_fit(files: Files, path: Path) -> None:
-    model, whole = make_model(make_env(files)), path.read_bytes()
+    model, intact = make_model(make_env(files)), path.read_bytes()
     for where, value, expected in BAD_CONTENT:
-        path.write_bytes(whole)
+        path.write_bytes(intact)
         damage(path, put(where, value))
         message = why_refused(path, model)
         assert message.startswith(f"{path} is damaged ({expected}"), (where, value, message)
         assert message.endswith(f"): {DAMAGED}")
         assert len(message) < 400
-    path.write_bytes(whole)
+    path.write_bytes(intact)
     damage(path, put("extra", "not looked at"))
     load_checkpoint(path, model)
 
@@ -117,7 +117,7 @@ BAD_TENSORS: dict[str, tuple[str, torch.Tensor | None, str]] = {
 
 
 def test_tensors_that_do_not_fit(files: Files, path: Path) -> None:
-    model, whole = make_model(make_env(files)), path.read_bytes()
+    model, intact = make_model(make_env(files)), path.read_bytes()
     for what, (name, value, expected) in BAD_TENSORS.items():
 
         def change(content: Any, tensors: Any, name: str = name, value: Any = value) -> None:
@@ -125,7 +125,7 @@ def test_tensors_that_do_not_fit(files: Files, path: Path) -> None:
             if value is not None:
                 tensors[name] = value
 
-        path.write_bytes(whole)
+        path.write_bytes(intact)
         damage(path, change)
         message = why_refused(path, model)
         assert message.startswith(f"{path} is damaged ({expected}"), (what, message)

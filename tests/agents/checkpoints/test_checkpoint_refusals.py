@@ -46,17 +46,17 @@ def path(files: Files, tmp_path: Path) -> Path:
 
 
 def test_files_that_are_no_checkpoints(files: Files, path: Path, tmp_path: Path) -> None:
-    whole = path.read_bytes()
+    intact = path.read_bytes()
     torch_zip, archive = io.BytesIO(), io.BytesIO()
     torch.save({"a": torch.zeros(3)}, torch_zip)
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("data", "{}")
     contents = {
-        "truncated by a byte": whole[:-1],
-        "truncated in the tensors": whole[: len(whole) // 2],
-        "truncated in the header": whole[:1000],
+        "truncated by a byte": intact[:-1],
+        "truncated in the tensors": intact[: len(intact) // 2],
+        "truncated in the header": intact[:1000],
         "empty": b"",
-        "longer": whole + b"\0",
+        "longer": intact + b"\0",
         "torch's zip": torch_zip.getvalue(),
         "SB3's zip": archive.getvalue(),
         "random": random.Random(0).randbytes(5000),
@@ -216,17 +216,17 @@ def test_another_stride_another_price_another_target(files: Files, tmp_path: Pat
 def test_another_cache_another_classifier(files: Files, path: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     classifier = GruClassifier(ClassifierConfig(G, L, C, hidden=7)).eval()
-    here = FeatureCache.open(files["cache"])
-    there = write_cache(tmp_path / "other", seed=1)
-    for name, cache in (("here", here), ("there", there)):
+    own_cache = FeatureCache.open(files["cache"])
+    other_cache = write_cache(tmp_path / "other", seed=1)
+    for name, cache in (("here", own_cache), ("there", other_cache)):
         folder = tmp_path / f"classifier_{name}"
         write_bundle(folder, "classifier", classifier.config, classifier, cache.fingerprint)
     other = {**files, "classifier": str(tmp_path / "classifier_here")}
     message = why_refused(path, make_model(make_env(other)))
     assert "(environments[0].classifier: expected " in message
-    other = {"cache": str(there.root), "classifier": str(tmp_path / "classifier_there")}
+    other = {"cache": str(other_cache.root), "classifier": str(tmp_path / "classifier_there")}
     message = why_refused(path, make_model(make_env(other)))
-    one, other_one = (f"{each.fingerprint[:12]}…" for each in (there, here))
+    one, other_one = (f"{each.fingerprint[:12]}…" for each in (other_cache, own_cache))
     expected = f"cache_fingerprint: expected {one}, got {other_one}"
     assert expected in message
     moved = Path(files["cache"]).rename(tmp_path / "moved")

@@ -54,7 +54,7 @@ def test_use_of_looks_by_hand() -> None:
     probability = np.array([[0.9, 0.1], [0.5, 0.5]])
     attended = np.array([[True, False], [True, True]])
     gains = np.array([[0.3, 9.0], [-0.1, 0.25]])
-    found = keep_use(probability, attended, gains, 0.25)
+    use = keep_use(probability, attended, gains, 0.25)
     expected = {
         "probability": 0.5,
         "share": 0.75,
@@ -63,7 +63,7 @@ def test_use_of_looks_by_hand() -> None:
         "gain_median": 0.25,
         "gains_below_penalty": 1 / 3,
     }
-    assert found == pytest.approx(expected)
+    assert use == pytest.approx(expected)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nothing = keep_use(probability, np.zeros((2, 2), bool), gains, 0.25)
@@ -164,11 +164,11 @@ def test_a_policy_that_collapses_warns_and_a_healthy_one_does_not(tmp_path: Any)
     actor = model.policy.learners["location"].actor
     actor.bias.data[4] = 100
     log = logged(model)
-    with pytest.warns(CollapseWarning, match="one option in more than 99%") as told:
+    with pytest.warns(CollapseWarning, match="one option in more than 99%") as caught:
         model.learn(25 * ROLLOUT)
-    assert len(told) == 1
+    assert len(caught) == 1
     # Who reads it finds the call of learn(), or at least no line of the watch itself.
-    assert not told[0].filename.endswith("diagnostics.py")
+    assert not caught[0].filename.endswith("diagnostics.py")
     assert log["options/largest_share"] == 1
 
 

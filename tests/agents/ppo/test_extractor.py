@@ -75,7 +75,7 @@ def test_the_gradient_goes_through_whole_episodes(files: Files) -> None:
     videos = np.array([4, 1, 4])
     observation = {"video": torch.from_numpy(videos)[:, None], "t": torch.tensor([[3], [3], [1]])}
     extractor(observation).square().sum().backward()
-    found = [p.grad.clone() for p in extractor.parameters()]
+    gradients = [p.grad.clone() for p in extractor.parameters()]
     extractor.zero_grad()
     total, trunk = torch.zeros(()), extractor.trunk
     for video, last in zip(videos, (3, 3, 1), strict=True):
@@ -85,7 +85,7 @@ def test_the_gradient_goes_through_whole_episodes(files: Files) -> None:
             out, state = trunk.gru(x[:, None], state)
         total = total + out.square().sum()
     total.backward()
-    for one, p in zip(found, extractor.parameters(), strict=True):
+    for one, p in zip(gradients, extractor.parameters(), strict=True):
         torch.testing.assert_close(one, p.grad, rtol=1e-4, atol=1e-6)
 
 
@@ -108,8 +108,13 @@ class FirstLoss(BaseCallback):
         actions = torch.from_numpy(buffer.actions.reshape(ROLLOUT, -1))
         with torch.enable_grad():
             values, log_probs, _ = self.model.policy.evaluate_actions(observations, actions)
-        for found, then in ((log_probs, buffer.log_probs), (values.flatten(), buffer.values)):
-            self.differences.append(float(np.abs(found.detach().numpy() - then.ravel()).max()))
+        for evaluated, collected in (
+            (log_probs, buffer.log_probs),
+            (values.flatten(), buffer.values),
+        ):
+            self.differences.append(
+                float(np.abs(evaluated.detach().numpy() - collected.ravel()).max())
+            )
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])

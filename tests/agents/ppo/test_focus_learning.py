@@ -143,8 +143,8 @@ def test_the_price_moves_as_it_should(files: Files) -> None:
 def test_a_step_of_the_price(
     penalty: float, probability: float, remaining: float, expected: float
 ) -> None:
-    found = DualAscent(share=0.5, rate=0.2).step(penalty, probability, remaining)
-    assert found == pytest.approx(expected)
+    new_penalty = DualAscent(share=0.5, rate=0.2).step(penalty, probability, remaining)
+    assert new_penalty == pytest.approx(expected)
 
 
 def test_the_share_of_a_target(files: Files) -> None:

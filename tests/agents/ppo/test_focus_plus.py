@@ -48,23 +48,25 @@ def test_before_pi_prime_joins_it_is_adafocus(files: Files, keywords: dict[str, 
     spies, weights = (Spy(), Spy()), (Weights(), Weights())
     for model, spy, seen in zip((plus, plain), spies, weights, strict=True):
         model.learn(6 * ROLLOUT, callback=[spy, seen])
-    for i, (found, expected) in enumerate(zip(spies[0].played, spies[1].played, strict=True)):
+    for i, (with_keep, expected) in enumerate(zip(spies[0].played, spies[1].played, strict=True)):
         joined = i >= 3
-        assert set(found.rollout.tracks) == ({"location", "keep"} if joined else {"location"})
+        assert set(with_keep.rollout.tracks) == ({"location", "keep"} if joined else {"location"})
         if not joined:
-            assert np.array_equal(found.taken[..., 0], expected.taken)
-            assert (found.taken[..., 1] == 1).all()
-            rewards = [[info["reward_location"] for info in step] for step in found.infos]
+            assert np.array_equal(with_keep.taken[..., 0], expected.taken)
+            assert (with_keep.taken[..., 1] == 1).all()
+            rewards = [[info["reward_location"] for info in step] for step in with_keep.infos]
             np.testing.assert_allclose(rewards, np.stack(expected.rewards), rtol=0, atol=1e-6)
-            for update in found.updates:
+            for update in with_keep.updates:
                 assert not any(name.startswith("learners.keep") for name in update.gradients)
         else:
-            assert all("learners.keep.actor.bias" in update.gradients for update in found.updates)
+            assert all(
+                "learners.keep.actor.bias" in update.gradients for update in with_keep.updates
+            )
     of_plus, of_plain = weights[0].seen, weights[1].seen
     moved = float((of_plain["location"][3] - of_plain["location"][0]).abs().max())
     for i in range(4):
-        found, expected = of_plus["location"][i], of_plain["location"][i]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * moved)
+        with_keep, expected = of_plus["location"][i], of_plain["location"][i]
+        torch.testing.assert_close(with_keep, expected, rtol=0, atol=1e-3 * moved)
         assert torch.equal(of_plus["keep"][i], of_plus["keep"][0])
     assert (np.stack([p.taken[..., 1] for p in spies[0].played[3:]]) == 0).any()
     for i in (4, 5):
@@ -170,6 +172,6 @@ def test_tensorboard_is_told_of_both_networks(files: Files, tmp_path: Path) -> N
     model.learn(3 * ROLLOUT, tb_log_name="run")
     events = EventAccumulator(str(tmp_path / "run_1"))
     events.Reload()
-    told = {"train/entropy_loss", "train_keep/entropy_loss", "keep/share", "options/used"}
-    assert told <= set(events.Tags()["scalars"])
+    tags = {"train/entropy_loss", "train_keep/entropy_loss", "keep/share", "options/used"}
+    assert tags <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("keep/share")] == [20, 40, 60]

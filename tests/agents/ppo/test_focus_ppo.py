@@ -57,12 +57,12 @@ def play(model: FocusPPO, rollouts: int) -> list[Played]:
     return spy.played
 
 
-def largest_difference(found: Named, expected: Named) -> float:
+def largest_difference(gradients: Named, expected: Named) -> float:
     """Of gradients, as a share of the largest entry."""
-    assert found.keys() == expected.keys()
+    assert gradients.keys() == expected.keys()
     largest = max(float(g.abs().max()) for g in expected.values())
     assert largest > 0
-    worst = max(float((found[name] - g).abs().max()) for name, g in expected.items())
+    worst = max(float((gradients[name] - g).abs().max()) for name, g in expected.items())
     return worst / largest
 
 
@@ -88,8 +88,8 @@ def check_updates(played: Played, stepped: Episodes, learner: str, model: FocusP
     for name, expected in (
         ("log_probs", old), ("values", values), ("advantages", advantages), ("returns", returns)
     ):  # fmt: skip
-        found = getattr(track, name).double()
-        torch.testing.assert_close(found, expected, rtol=0, atol=2e-5, msg=name)
+        of_track = getattr(track, name).double()
+        torch.testing.assert_close(of_track, expected, rtol=0, atol=2e-5, msg=name)
     n_clipped = 0
     for update, rows in zip(played.updates, played.batches, strict=True):
         network = SteppedNetwork(update.of(learner, "before"))
@@ -122,10 +122,10 @@ def test_gradients_are_those_of_single_environments_and_a_stepped_gru(
     """Issue 5: within 1e-5 of the largest entry, for π and π′, in every update of two rollouts."""
     keywords = KEYWORDS[preset]
     model = make_model(kind, files, **keywords)
-    found = play(model, 2)
+    rollouts = play(model, 2)
     single = SingleEnvironments(IDS[kind], N_ENVS, 3, **files, **KINDS[kind])
     n_clipped = 0
-    for played in found:
+    for played in rollouts:
         stepped = single.play(played.taken)
         assert stepped.videos == played.rollout.videos.tolist()
         total = sum(stepped.rewards.values()).numpy()
@@ -141,7 +141,7 @@ def test_gradients_are_those_of_single_environments_and_a_stepped_gru(
         assert n_clipped == 0, "one epoch: the ratio is 1"
     else:
         assert n_clipped > 20, "the clip had something to do"
-        orders = [tuple(chain(*p.batches[i : i + 3])) for p in found for i in (0, 3, 6)]
+        orders = [tuple(chain(*p.batches[i : i + 3])) for p in rollouts for i in (0, 3, 6)]
         assert len(set(orders)) > 3, "minibatches are shuffled anew"
 
 
@@ -157,8 +157,8 @@ def test_the_shared_forward_pass_gives_the_gradients_of_a_new_one(
     anew = play(make_model(kind, files, **keywords), 2)
     for one, other in zip(shared, anew, strict=True):
         assert np.array_equal(one.taken, other.taken)
-        found, expected = one.updates[0].gradients, other.updates[0].gradients
-        assert largest_difference(found, expected) < 1e-6
+        gradients, expected = one.updates[0].gradients, other.updates[0].gradients
+        assert largest_difference(gradients, expected) < 1e-6
 
 
 def test_one_forward_and_no_other_where_one_update_uses_the_rollout(files: Files) -> None:
@@ -202,8 +202,8 @@ def test_weights_changed_by_a_callback_are_not_trained_with_the_old_forward_pass
         track.returns.double(), clip_range=0.2, ent_coef=0.01, vf_coef=0.5,
         normalize_advantage=False,
     ).backward()  # fmt: skip
-    found = played.updates[0].of("location", "gradients")
-    assert largest_difference(found, network.gradients()) < 1e-5
+    gradients = played.updates[0].of("location", "gradients")
+    assert largest_difference(gradients, network.gradients()) < 1e-5
 
 
 @every_preset

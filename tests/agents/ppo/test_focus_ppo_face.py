@@ -150,11 +150,11 @@ def test_predict_is_what_the_network_chooses(files: Files, kind: str) -> None:
         action, _ = model.predict(one, deterministic=True)
         assert action.shape == model.action_space.shape
         singles.insert(0, action[None])
-    for found, seen in ((np.stack(batches, 1), maps), (np.stack(singles, 1), maps[7:8])):
-        options, attended = found, np.ones(found.shape[:2], dtype=bool)
+    for predicted, glance_maps in ((np.stack(batches, 1), maps), (np.stack(singles, 1), maps[7:8])):
+        options, attended = predicted, np.ones(predicted.shape[:2], dtype=bool)
         if kind == "both":
-            options, attended = found[..., 0], found[..., 1] == 1
-        assert_choices(network, seen, options, attended)
+            options, attended = predicted[..., 0], predicted[..., 1] == 1
+        assert_choices(network, glance_maps, options, attended)
     chosen = np.stack(batches, 1)
     assert len(np.unique(chosen[..., 0] if kind == "both" else chosen)) > 1
     assert kind == "pi" or 0 < chosen[..., 1].sum() < chosen[..., 1].size
@@ -174,8 +174,8 @@ def test_predict_samples_from_the_policy(files: Files, kind: str) -> None:
             p = float(network.keep(maps)[0, t])
             shares["keep"] = np.array([1 - p, p])
     for column, p in zip(actions.reshape(m, -1).T, shares.values(), strict=True):
-        found = np.bincount(column, minlength=len(p)) / m
-        assert (np.abs(found - p) < 5 * np.sqrt(p * (1 - p) / m)).all()
+        frequencies = np.bincount(column, minlength=len(p)) / m
+        assert (np.abs(frequencies - p) < 5 * np.sqrt(p * (1 - p) / m)).all()
 
 
 @every_kind
@@ -327,11 +327,11 @@ def test_parameters_are_given_and_taken(files: Files) -> None:
     observation = {"video": np.array([[3]]), "t": np.array([[2]])}
     values = []
     for model in (one, other):
-        given = model.policy.obs_to_tensor(observation)[0]
+        tensors = model.policy.obs_to_tensor(observation)[0]
         with torch.no_grad():
-            model.policy.predict_values(given)
+            model.policy.predict_values(tensors)
             model.set_parameters(start)
-            values.append(model.policy.predict_values(given))
+            values.append(model.policy.predict_values(tensors))
             learners = model.policy.learners.values()
             by_hand = sum(learner.episodes(np.array([3]))[1][0, 2] for learner in learners)
         assert float(values[-1]) == pytest.approx(float(by_hand), abs=1e-6)

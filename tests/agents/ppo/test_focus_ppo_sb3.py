@@ -111,10 +111,10 @@ def test_rollouts_are_those_of_sb3s_own_loop(files: Files, gae_lambda: float) ->
         assert np.array_equal(buffer["actions"][rows, :, 0].T, track.actions.numpy())
         assert np.array_equal(buffer["rewards"][rows], np.stack(played.rewards))
         for name in ("returns", "advantages", "values", "log_probs"):
-            found = getattr(track, name).numpy().T
-            np.testing.assert_allclose(found, buffer[name][rows], rtol=0, atol=2e-6, err_msg=name)
-        for found, expected in zip(played.infos, replay.infos[rows], strict=True):
-            assert_same(found, expected, "infos")
+            ours = getattr(track, name).numpy().T
+            np.testing.assert_allclose(ours, buffer[name][rows], rtol=0, atol=2e-6, err_msg=name)
+        for ours, expected in zip(played.infos, replay.infos[rows], strict=True):
+            assert_same(ours, expected, "infos")
         assert played.dones[-1].all()
         assert not np.stack(played.dones[:-1]).any()
     assert list(model.ep_info_buffer) == list(stock.ep_info_buffer)
@@ -148,10 +148,10 @@ def test_an_update_is_that_of_sb3s_own_ppo(files: Files, n_epochs: int) -> None:
     names += ["approx_kl", "loss"] if n_epochs == 1 else []
     assert set(model.logger.name_to_value) >= {f"train/{name}" for name in names}
     for name in names:
-        found, expected = (
+        logged, expected = (
             m.logger.name_to_value[f"train/{name}"] for m in (model, stock)
         )  # fmt: skip
-        assert found == pytest.approx(expected, abs=1e-5), name
+        assert logged == pytest.approx(expected, abs=1e-5), name
     assert model.logger.name_to_value["train/clip_fraction"] > 0 or n_epochs == 1
 
 
@@ -175,9 +175,9 @@ def test_single_environments_train_to_the_same_weights(
     env = DummyVecEnv([lambda i=i: single(i) for i in range(N_ENVS)])
     other = make_model(kind, files, env, **keywords)
     other.learn(3 * ROLLOUT, callback=alone)
-    for found, expected in zip(alone.played, batch.played, strict=True):
-        assert found.rollout.videos.tolist() == expected.rollout.videos.tolist()
-        assert np.array_equal(found.taken, expected.taken)
+    for played, expected in zip(alone.played, batch.played, strict=True):
+        assert played.rollout.videos.tolist() == expected.rollout.videos.tolist()
+        assert np.array_equal(played.taken, expected.taken)
     torch.testing.assert_close(flat(other.policy), flat(model.policy), rtol=0, atol=2e-5)
 
 
@@ -191,9 +191,9 @@ def test_a_vecmonitor_changes_nothing(files: Files) -> None:
     other.learn(2 * ROLLOUT)
     assert torch.equal(flat(other.policy), flat(model.policy))
     assert len(other.ep_info_buffer) == len(model.ep_info_buffer) == 2 * N_ENVS
-    for found, expected in zip(other.ep_info_buffer, model.ep_info_buffer, strict=True):
-        assert found["l"] == expected["l"] == T
-        assert found["r"] == pytest.approx(expected["r"], abs=1e-5)
+    for info, expected in zip(other.ep_info_buffer, model.ep_info_buffer, strict=True):
+        assert info["l"] == expected["l"] == T
+        assert info["r"] == pytest.approx(expected["r"], abs=1e-5)
 
 
 def test_a_single_environment_is_wrapped(files: Files) -> None:

@@ -49,10 +49,10 @@ def test_returns_and_advantages_are_sums(
                 advantages[b, t] += (gamma * gae_lambda) ** (u - t) * delta
     r, v = torch.from_numpy(rewards), torch.from_numpy(values)
     before = r.clone(), v.clone()
-    found = discounted_returns(r, gamma)
-    np.testing.assert_allclose(found, returns, rtol=0, atol=1e-9)
-    found = generalized_advantages(r, v, gamma, gae_lambda)
-    np.testing.assert_allclose(found, advantages, rtol=0, atol=1e-9)
+    computed = discounted_returns(r, gamma)
+    np.testing.assert_allclose(computed, returns, rtol=0, atol=1e-9)
+    computed = generalized_advantages(r, v, gamma, gae_lambda)
+    np.testing.assert_allclose(computed, advantages, rtol=0, atol=1e-9)
     of_one = generalized_advantages(r, v, gamma, 1.0)
     np.testing.assert_allclose(of_one, returns - values, rtol=0, atol=1e-9)
     assert torch.equal(r, before[0])
@@ -64,19 +64,19 @@ def test_a_track_by_hand() -> None:
     rewards = torch.tensor([[1.0, 2.0], [0.0, 4.0]])
     values = torch.tensor([[1.0, 1.0], [2.0, 0.0]], requires_grad=True)
     actions, log_probs = torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2, 2)
-    given = {"gamma": 0.5, "gae_lambda": 1.0}
-    track = make_track(actions, log_probs, values, rewards, **given, normalize_returns=False)
+    discounts = {"gamma": 0.5, "gae_lambda": 1.0}
+    track = make_track(actions, log_probs, values, rewards, **discounts, normalize_returns=False)
     assert track.returns.tolist() == [[2.0, 2.0], [2.0, 4.0]]
     assert track.advantages.tolist() == [[1.0, 1.0], [0.0, 4.0]]
-    track = make_track(actions, log_probs, values, rewards, **given, normalize_returns=True)
+    track = make_track(actions, log_probs, values, rewards, **discounts, normalize_returns=True)
     # Returns 2, 2, 2, 4: mean 2.5, standard deviation 1 (of 3).
     expected = (torch.tensor([[2.0, 2.0], [2.0, 4.0]]) - 2.5) / (1 + 1e-5)
     torch.testing.assert_close(track.returns, expected, rtol=0, atol=1e-7)
     torch.testing.assert_close(track.advantages, expected - values.detach(), rtol=0, atol=1e-7)
     assert not track.values.requires_grad
     assert not track.advantages.requires_grad
-    given["gae_lambda"] = 0.0
-    track = make_track(actions, log_probs, values, rewards, **given, normalize_returns=False)
+    discounts["gae_lambda"] = 0.0
+    track = make_track(actions, log_probs, values, rewards, **discounts, normalize_returns=False)
     assert track.advantages.tolist() == [[0.5, 1.0], [-2.0, 4.0]], "r + γV' - V"
     assert track.returns.tolist() == [[1.5, 2.0], [0.0, 4.0]]
 
@@ -89,9 +89,9 @@ def test_draws_have_exactly_the_probabilities() -> None:
     uniform = (torch.arange(points, dtype=torch.float64) + 0.5) / points
     drawn = draw(logits.expand(points, -1), uniform)
     assert drawn.dtype == torch.int64
-    found = torch.bincount(drawn, minlength=7)
-    assert ((found - points * p).abs() <= 1).all()
-    assert found[3] == found[6] == 0
+    counts = torch.bincount(drawn, minlength=7)
+    assert ((counts - points * p).abs() <= 1).all()
+    assert counts[3] == counts[6] == 0
     assert (drawn.diff() >= 0).all(), "by inverting the cumulative sum"
 
 
@@ -108,8 +108,8 @@ def test_draws_pass_a_chi_square_test() -> None:
     uniform = torch.from_numpy(rng.random((3, 20_000)))
     drawn = draw(logits.expand(3, 20_000, 9), uniform)
     for row, p in zip(drawn, logits[:, 0].double().softmax(-1), strict=True):
-        found = np.bincount(row, minlength=9)
-        assert chisquare(found, p.numpy() * 20_000).pvalue > 1e-3
+        counts = np.bincount(row, minlength=9)
+        assert chisquare(counts, p.numpy() * 20_000).pvalue > 1e-3
 
 
 @given(
@@ -132,11 +132,11 @@ def test_what_has_no_probability_is_never_drawn(
 def test_log_probs_are_logarithms_of_the_softmax(data: Any, k: int) -> None:
     logits = data.draw(arrays(np.float64, (2, 3, k), elements=numbers))
     actions = data.draw(arrays(np.int64, (2, 3), elements=st.integers(0, k - 1)))
-    found = log_probs_of(torch.from_numpy(logits), torch.from_numpy(actions))
+    log_probs = log_probs_of(torch.from_numpy(logits), torch.from_numpy(actions))
     for b in range(2):
         for t in range(3):
             p = np.exp(logits[b, t]) / np.exp(logits[b, t]).sum()
-            assert float(found[b, t]) == pytest.approx(math.log(p[actions[b, t]]), abs=1e-9)
+            assert float(log_probs[b, t]) == pytest.approx(math.log(p[actions[b, t]]), abs=1e-9)
 
 
 def literal_loss(
@@ -244,6 +244,6 @@ def test_forbidden_options_have_a_finite_entropy_and_no_gradient() -> None:
 def test_rows_of_a_track() -> None:
     parts = [torch.arange(6).view(3, 2) + 10 * i for i in range(5)]
     track = Track(*parts).rows(torch.tensor([2, 0]))
-    found = [track.actions, track.log_probs, track.values, track.advantages, track.returns]
-    for part, of_rows in zip(parts, found, strict=True):
+    columns = [track.actions, track.log_probs, track.values, track.advantages, track.returns]
+    for part, of_rows in zip(parts, columns, strict=True):
         assert torch.equal(of_rows, part[[2, 0]])

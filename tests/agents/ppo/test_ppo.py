@@ -205,8 +205,8 @@ def test_ppo_learns_to_look_where_the_label_is(tmp_path: Path, classifier: GruCl
     assert len(returns) == 60
     test = cache.split("test")
     target = np.load(cache.root / "target.npy")[test]
-    found = policy(cache.glance_maps(test)).argmax(-1).numpy() == target
-    assert found.mean() > 0.9
+    correct = policy(cache.glance_maps(test)).argmax(-1).numpy() == target
+    assert correct.mean() > 0.9
     assert np.mean(returns[-10:]) > np.mean(returns[:5]) + 0.5
 
     write_bundle(tmp_path / "policy", "policy", policy.config, policy, cache.fingerprint)

@@ -18,11 +18,11 @@ def test_gates_by_hand() -> None:
     assert labels[0].tolist() == [True, False, False]
     gates = Gates(GatesConfig(steps=3, state=2, hidden=5))
     states = torch.randn(4, 3, 2)
-    found = gates(states)
-    assert found.shape == (4, 2)
+    outputs = gates(states)
+    assert outputs.shape == (4, 2)
     first, second = gates.gates
     nothing = torch.zeros(4, 2)
     expected = first(torch.cat([nothing, states[:, 0]], dim=1))
-    torch.testing.assert_close(found[:, :1], expected)
+    torch.testing.assert_close(outputs[:, :1], expected)
     expected = second(torch.cat([states[:, 0], states[:, 1]], dim=1))
-    torch.testing.assert_close(found[:, 1:], expected)
+    torch.testing.assert_close(outputs[:, 1:], expected)

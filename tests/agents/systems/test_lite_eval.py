@@ -87,8 +87,8 @@ def test_a_gate_learns_where_to_read(source: FeatureSource) -> None:
     cache, cost = source.cache, source.frame_cost
     videos = cache.split("test")
     trace = system.reader(source, 0.25, 0)(source, videos)
-    told = telling_segments(cache)[videos]
-    assert (trace.attended == (np.arange(T) == told[:, None])).mean() > 0.9
+    telling = telling_segments(cache)[videos]
+    assert (trace.attended == (np.arange(T) == telling[:, None])).mean() > 0.9
     assert trace.correct.mean() > 0.9
     assert trace.fed.all()
     state = source.classifier.start(1).shape[1]

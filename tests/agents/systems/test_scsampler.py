@@ -43,11 +43,11 @@ def test_the_ranking_loss_pair_by_pair() -> None:
 
 def test_salience_is_f_c_on_one_segment(source: FeatureSource) -> None:
     videos = np.array([3, 8, 20])
-    found = salience(FocusEngine(source), videos)
-    told = telling_segments(source.cache)[videos]
+    saliences = salience(FocusEngine(source), videos)
+    telling = telling_segments(source.cache)[videos]
     sure = float(np.exp(6) / (np.exp(6) + 2))
-    expected = np.where(np.arange(T) == told[:, None], sure, 1 / 3)
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    expected = np.where(np.arange(T) == telling[:, None], sure, 1 / 3)
+    np.testing.assert_allclose(saliences.numpy(), expected, atol=1e-5)
 
 
 def test_the_highest_scores_are_read(source: FeatureSource) -> None:

@@ -186,9 +186,9 @@ def test_what_is_kept_is_of_the_sizes_of_its_cache(root: Path, name: str) -> Non
     """Whatever else a bundle says is refused, though its weights are of the sizes that it says."""
     source, kept = source_of(root, name), root / "kept"
     own = {"hidden": 5, "key_channels": 2, "conv_channels": 2}
-    found: Any = find_system(name)
-    few = {key: n for key, n in own.items() if hasattr(found, key)}
-    system: Any = replace(found, epochs=1, **few)
+    original: Any = find_system(name)
+    few = {key: n for key, n in own.items() if hasattr(original, key)}
+    system: Any = replace(original, epochs=1, **few)
     system.reader(source, 0.5, 0, kept)
     good = json.loads((kept / "bundle.json").read_text())
     build = system.build if isinstance(system, GradientSystem) else gates_of
@@ -198,8 +198,10 @@ def test_what_is_kept_is_of_the_sizes_of_its_cache(root: Path, name: str) -> Non
     for key, value in {**others, **({"share": 0.4} if "share" in good["config"] else {})}.items():
         network = build({**good["config"], key: value})
         write_bundle(kept, "policy", network.config, network, good["cache_fingerprint"])
-        asked = f"{kept}: expected a policy whose {key} is {good['config'][key]}, .*; got {value}:"
-        with pytest.raises(BundleError, match=asked):
+        message = (
+            f"{kept}: expected a policy whose {key} is {good['config'][key]}, .*; got {value}:"
+        )
+        with pytest.raises(BundleError, match=message):
             system.reader(source, 0.5, 0, kept)
     network = build({**good["config"], "hidden": 3})
     write_bundle(kept, "policy", network.config, network, good["cache_fingerprint"])
@@ -302,8 +304,8 @@ def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[st
     def make() -> SystemModel:
         return make_system(system, files_of(root, name), keywords, T, 5)
 
-    whole, stopped = make(), make()
-    train_system(whole)
+    uninterrupted, stopped = make(), make()
+    train_system(uninterrupted)
     made = make()
     with pytest.raises(_Stopped):
         train_system(stopped, root / "checkpoint", 0, callbacks=[_Stop()])
@@ -312,11 +314,11 @@ def test_a_training_that_was_interrupted(root: Path, name: str, changes: dict[st
         assert len({*stopped.model.env.player.t.tolist()}) > 1, "episodes are at different places"
     torch.manual_seed(99)  # what was drawn since decides nothing
     train_system(made, root / "checkpoint", 0)
-    expected = whole.model.policy.state_dict()
-    found = made.model.policy.state_dict()
-    assert all(torch.equal(v, found[k]) for k, v in expected.items())
-    assert made.model.num_timesteps == whole.model.num_timesteps
-    players = [each.model.env.player for each in (made, whole)]
+    expected = uninterrupted.model.policy.state_dict()
+    weights = made.model.policy.state_dict()
+    assert all(torch.equal(v, weights[k]) for k, v in expected.items())
+    assert made.model.num_timesteps == uninterrupted.model.num_timesteps
+    players = [each.model.env.player for each in (made, uninterrupted)]
     assert players[0].position() == players[1].position()
     other = make_system(system, files_of(root, name), keywords, T, 6)
     with pytest.raises(CheckpointError, match="checkpoint is of another training: train with the"):
@@ -332,15 +334,15 @@ def test_an_off_policy_training_that_was_interrupted(root: Path) -> None:
     def make() -> SystemModel:
         return make_system(system, files_of(root, name), keywords, T, 5)
 
-    whole = make()
-    train_system(whole, root / "checkpoint", 0, root / "logs")
+    uninterrupted = make()
+    train_system(uninterrupted, root / "checkpoint", 0, root / "logs")
     with pytest.raises(_Stopped):
         train_system(make(), root / "checkpoint", 0, callbacks=[_Stop()])
     assert not (root / "checkpoint").exists()
     made = make()
     train_system(made, root / "checkpoint", 0)
-    expected, found = (each.model.policy.state_dict() for each in (whole, made))
-    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    expected, weights = (each.model.policy.state_dict() for each in (uninterrupted, made))
+    assert all(torch.equal(value, weights[key]) for key, value in expected.items())
     assert made.model.num_timesteps == made.total == 60
     assert made.model.replay_buffer.size() == 20, "of three environments"
     log = pd.read_csv(root / "logs" / "progress.csv")

@@ -177,30 +177,30 @@ def test_a_rollout_is_stepping_and_is_the_classifier_on_whole_sequences(
     local = np.load(root / "local_vectors_p12_3x3.npy").astype(np.float32)
     picked = local[videos[:, None], np.arange(T), options] * attended[..., None]
     with torch.no_grad():
-        whole = literal.classifier(torch.from_numpy(glance), torch.from_numpy(picked))
-    close(logits, whole, rtol=0, atol=1e-5)
+        at_once = literal.classifier(torch.from_numpy(glance), torch.from_numpy(picked))
+    close(logits, at_once, rtol=0, atol=1e-5)
 
 
 def test_counterfactuals_are_all_the_steps_not_taken(literal: Literal) -> None:
     videos, options = np.array([0, 5]), np.array([[1, 6, 3, 8], [2, 0, 4, 0]])
     attended = np.array([[True, False, True, True], [True, True, False, False]])
     engine = engine_of(literal)
-    found = engine.rollout_counterfactuals(videos, options, attended)
-    assert (found.options.shape, found.skip.shape) == ((2, T, K), (2, T))
+    counterfactuals = engine.rollout_counterfactuals(videos, options, attended)
+    assert (counterfactuals.options.shape, counterfactuals.skip.shape) == ((2, T, K), (2, T))
     for i, video in enumerate(videos):
         for t in range(T):
             for k in range(K + 1):
                 before = as_looks(options[i, :t], attended[i, :t])
                 p = literal.confidence(video, [*before, (k % K, int(k < K))])
-                one = found.options[i, t, k] if k < K else found.skip[i, t]
+                one = counterfactuals.options[i, t, k] if k < K else counterfactuals.skip[i, t]
                 assert float(one) == pytest.approx(p, abs=1e-6)
     engine.start(videos)
     for t in range(T):
         now, again = (engine.counterfactuals(engine.step) for _ in range(2))
         assert torch.equal(now.options, again.options)
         assert engine.step.tolist() == [t, t], "asking does not step"
-        close(now.options, found.options[:, t], rtol=0, atol=0)
-        close(now.skip, found.skip[:, t], rtol=0, atol=0)
+        close(now.options, counterfactuals.options[:, t], rtol=0, atol=0)
+        close(now.skip, counterfactuals.skip[:, t], rtol=0, atol=0)
         advance(engine, options[:, t], attended[:, t])
 
 
@@ -248,8 +248,8 @@ def test_the_oracle_is_the_best_of_all_and_alone_without_regret(
                 literal.confidence(video, [*before, (k % K, int(k < K))])
                 for k in range(K + may_skip)
             ]
-            found = best[video, t] if attended[video, t] else K
-            assert found == int(np.argmax(tried))
+            choice = best[video, t] if attended[video, t] else K
+            assert choice == int(np.argmax(tried))
     assert (~attended).any() == may_skip, "skipping is the best somewhere"
     assert plan.named is not None
     assert np.array_equal(plan.named, attended)
@@ -267,12 +267,12 @@ def test_the_oracle_is_the_best_of_all_and_alone_without_regret(
 
 def test_regret_by_hand() -> None:
     confidences = torch.tensor([[[0.1, 0.7, 0.4], [0.5, 0.2, 0.9]], [[0.3] * 3, [0.0, 1.0, 0.5]]])
-    found = regret(confidences, np.array([[0, 0], [2, 1]]))
-    close(found, torch.tensor([[0.6, 0.4], [0.0, 0.0]]))
+    regrets = regret(confidences, np.array([[0, 0], [2, 1]]))
+    close(regrets, torch.tensor([[0.6, 0.4], [0.0, 0.0]]))
     close(regret(confidences[0, 0], torch.tensor(2)), torch.tensor(0.3))
     looks, skip = np.array([[True, False], [False, True]]), torch.tensor([[0.8, 0.6], [0.3, 0.9]])
-    found = regret(confidences, np.array([[0, 2], [0, 1]]), looks, skip)
-    close(found, torch.tensor([[0.7, 0.3], [0.0, 0.0]]))
+    regrets = regret(confidences, np.array([[0, 2], [0, 1]]), looks, skip)
+    close(regrets, torch.tensor([[0.7, 0.3], [0.0, 0.0]]))
     with pytest.raises(ValueError, match="expected looks everywhere; got decisions without one"):
         regret(confidences, np.array([[0, 2], [0, 1]]), looks)
 

@@ -50,8 +50,8 @@ def test_features_that_are_not_numbers_name_the_video_and_the_frame(
         with pytest.raises(CacheError, match=message):
             try_it()
     if array != "glance_vectors":
-        found = advance(engine, np.array([0, -1]), np.array([True, False]))
-        assert found.isfinite().all(), "skipping reads nothing"
+        logits = advance(engine, np.array([0, -1]), np.array([True, False]))
+        assert logits.isfinite().all(), "skipping reads nothing"
 
 
 def test_a_broken_classifier_is_told(literal: Literal) -> None:

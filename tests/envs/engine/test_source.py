@@ -150,9 +150,9 @@ def test_training_a_classifier_on_changes_nothing(literal: Literal, projection_b
     with torch.no_grad():
         for weights in in_training.parameters():
             weights.add_(1)
-    found = FocusEngine(source).rollout(videos, options)
-    assert torch.equal(found, expected), "no dropout, and no later weights"
-    assert not found.requires_grad
+    logits = FocusEngine(source).rollout(videos, options)
+    assert torch.equal(logits, expected), "no dropout, and no later weights"
+    assert not logits.requires_grad
 
 
 def test_the_environments_of_a_process_share_a_source_while_there_are_any(

@@ -34,19 +34,19 @@ def files(cache: Any, classifier_path: Any) -> dict[str, str]:
 def test_another_player_goes_on(files: dict[str, str], name: str) -> None:
     """Observations, rewards, ends and infos are the same bits, into the episodes after."""
     rng = np.random.default_rng(0)
-    whole, other = make(files, name), make(files, name)
-    whole.reset()
+    uninterrupted, other = make(files, name), make(files, name)
+    uninterrupted.reset()
     for _ in range(5):  # episodes of different lengths are then at different places
-        whole.step(actions(whole, rng))
+        uninterrupted.step(actions(uninterrupted, rng))
     player = other.player
-    player.go_on(whole.player.position(), whole.player.rows())
-    there, here = whole.player.observe(), player.observe()
+    player.go_on(uninterrupted.player.position(), uninterrupted.player.rows())
+    expected_observation, observation = uninterrupted.player.observe(), player.observe()
     for _ in range(9):
-        np.testing.assert_equal(here, there)
-        chosen = actions(whole, rng)
-        there, *expected = whole.step(chosen)
-        here, *found = other.step(chosen)
-        np.testing.assert_equal(found, expected)
+        np.testing.assert_equal(observation, expected_observation)
+        chosen = actions(uninterrupted, rng)
+        expected_observation, *expected = uninterrupted.step(chosen)
+        observation, *outcome = other.step(chosen)
+        np.testing.assert_equal(outcome, expected)
 
 
 def test_of_another_number_or_task(files: dict[str, str]) -> None:

@@ -69,19 +69,19 @@ def both(kind: str, n: int, mode: str, **config: Any) -> tuple[VectorEnv, SyncVe
 
 def assert_same_step(ours: VectorEnv, theirs: VectorEnv, actions: Any) -> np.ndarray:
     """Step both, compare everything; returns which episodes are over."""
-    found, expected = ours.step(actions), theirs.step(actions)
-    assert_same(found, expected, "step")
-    assert found[0] in ours.observation_space
-    assert found[1].dtype == np.float64
-    return found[2]
+    returned, expected = ours.step(actions), theirs.step(actions)
+    assert_same(returned, expected, "step")
+    assert returned[0] in ours.observation_space
+    assert returned[1].dtype == np.float64
+    return returned[2]
 
 
 def assert_same_reset(ours: VectorEnv, theirs: VectorEnv, mask: Any = None) -> None:
     """Reset both, all or some, as a user does: with dicts of their own."""
-    given = [None if mask is None else {"reset_mask": mask.copy()} for _ in range(2)]
-    found, expected = ours.reset(options=given[0]), theirs.reset(options=given[1])
-    assert_same(found, expected, "reset")
-    assert found[0] in ours.observation_space
+    options = [None if mask is None else {"reset_mask": mask.copy()} for _ in range(2)]
+    returned, expected = ours.reset(options=options[0]), theirs.reset(options=options[1])
+    assert_same(returned, expected, "reset")
+    assert returned[0] in ours.observation_space
 
 
 @pytest.mark.parametrize(("kind", "n", "observation", "reward"), CASES)
@@ -149,12 +149,12 @@ def test_chosen_videos_and_seeds_reach_every_environment(files: dict[str, str], 
             assert_same_step(ours, theirs, np.array([1, 2, 3]))
     singles = theirs.envs
     for seed in (5, 6):
-        found, infos = ours.reset(seed=seed, options={"video": [7, None, 9]})
+        observations, infos = ours.reset(seed=seed, options={"video": [7, None, 9]})
         rows = [
             env.reset(seed=seed, options={"video": row})
             for env, row in zip(singles, (7, None, 9), strict=True)
         ]
-        assert_same(list(found), [row[0] for row in rows])
+        assert_same(list(observations), [row[0] for row in rows])
         assert infos["video_id"].tolist() == [row[1]["video_id"] for row in rows]
         rewards = [env.step(i)[1] for i, env in enumerate(singles)]
         assert_same(ours.step(np.array([0, 1, 2]))[1].tolist(), rewards)

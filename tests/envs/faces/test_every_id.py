@@ -45,8 +45,8 @@ def episode(env: Any, seed: int | None = None, **reset: Any) -> list[Any]:
 
 
 def test_all_that_are_registered_are_tasks() -> None:
-    found = {key for key in gymnasium.registry if key.startswith("focusgym/")}
-    assert found == {env_id(name) for name in TASKS}
+    ids = {key for key in gymnasium.registry if key.startswith("focusgym/")}
+    assert ids == {env_id(name) for name in TASKS}
 
 
 @every_observation

@@ -99,13 +99,13 @@ def test_skrl_wraps_one_and_many(wrap_env: Any, files: dict[str, str], plus: boo
         (gymnasium.make(f"focusgym/AdaFocus{'Plus' * plus}-v0", **files), vector(1, **files)),
     ):
         env, n = wrap_env(made, verbose=False), by_hand.num_envs
-        seen, _ = env.reset()
+        observations, _ = env.reset()
         by_hand.action_space.seed(0)
-        np.testing.assert_array_equal(seen.numpy(), by_hand.reset()[0])
+        np.testing.assert_array_equal(observations.numpy(), by_hand.reset()[0])
         for t in range(T):
             actions = by_hand.action_space.sample()
-            given = torch.from_numpy(actions).reshape(n, -1)
-            _, rewards, terminated, truncated, _ = env.step(given)
+            actions_tensor = torch.from_numpy(actions).reshape(n, -1)
+            _, rewards, terminated, truncated, _ = env.step(actions_tensor)
             expected = by_hand.step(actions)[1]
             np.testing.assert_allclose(rewards.numpy()[:, 0], expected, atol=1e-6)
             assert terminated.flatten().tolist() == [t == T - 1] * n
@@ -128,7 +128,7 @@ def test_gymnasium_records_a_video(real: dict[str, str], tmp_path: Path) -> None
     import av
 
     with av.open(str(tmp_path / "videos" / "rl-video-episode-0.mp4")) as file:
-        found = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
-    assert len(found) == len(frames) == shape + 1
-    for one, other in zip(found, frames, strict=True):
+        recorded = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(recorded) == len(frames) == shape + 1
+    for one, other in zip(recorded, frames, strict=True):
         assert np.abs(one.astype(float) - other).mean() < 8, "but for what H.264 loses"

@@ -70,10 +70,10 @@ def test_a_batch_is_stable_baselines3_s_batch_of_single_environments(
         assert_same(ours.reset_infos, theirs.reset_infos)
         for step in range(2 * T + 1):
             actions = sample(ours, rng)
-            (*found, infos), (*expected, their_infos) = ours.step(actions), theirs.step(actions)
-            assert_same(found, expected, "step")
-            assert found[1].dtype == expected[1].dtype == np.float32
-            assert found[2].tolist() == [step % T == T - 1] * n
+            (*returned, infos), (*expected, their_infos) = ours.step(actions), theirs.step(actions)
+            assert_same(returned, expected, "step")
+            assert returned[1].dtype == expected[1].dtype == np.float32
+            assert returned[2].tolist() == [step % T == T - 1] * n
             for info, theirs_info in zip(infos, their_infos, strict=True):
                 monitored = theirs_info.pop("episode", None)
                 if monitored is not None:

@@ -107,13 +107,13 @@ def test_an_algorithm_trains(
 def test_training_twice_from_a_seed_gives_the_same_weights(
     files: dict[str, str], algorithm: type[BaseAlgorithm]
 ) -> None:
-    found = []
+    trained = []
     for _ in range(2):
         env = make_sb3("focusgym/AdaFocus-v0", N_ENVS, **files)
         model = make_model(algorithm, env, "map")
         model.learn(128)
-        found.append(weights(model))
-    assert torch.equal(*found)
+        trained.append(weights(model))
+    assert torch.equal(*trained)
 
 
 @pytest.mark.parametrize("observation", ["map", "index"])

@@ -40,10 +40,10 @@ def test_a_batch_is_truncated_as_gymnasium_truncates_single_environments(
                 *(env.reset(options=m) for env, m in zip((ours, theirs), masks, strict=True))
             )
         actions = ours.action_space.sample()
-        found, expected = ours.step(actions), theirs.step(actions)
-        assert_same(found, expected)
-        over = found[2] | found[3]
-        ends.add((bool(found[2].any()), bool(found[3].any())))
+        returned, expected = ours.step(actions), theirs.step(actions)
+        assert_same(returned, expected)
+        over = returned[2] | returned[3]
+        ends.add((bool(returned[2].any()), bool(returned[3].any())))
         if mode == "Disabled" and over.any():
             masks = [{"reset_mask": over.copy()} for _ in range(2)]
             assert_same(
@@ -70,13 +70,13 @@ def test_observations_that_tell_the_time(files: dict[str, str], observation: str
         "focusgym/AdaFocus-v0", observation=observation, max_episode_steps=T, **files
     )
     env = TimeAwareObservation(limited, flatten=False, normalize_time=True)
-    seen, expected = env.reset(seed=0)[0], plain.reset(seed=0)[0]
+    observed, expected = env.reset(seed=0)[0], plain.reset(seed=0)[0]
     for t in range(T + 1):
-        assert seen in env.observation_space
-        assert seen["time"] == pytest.approx(t / T)
-        whole = expected if observation == "index" else {"obs": expected}
-        assert_same({key: value for key, value in seen.items() if key != "time"}, whole)
+        assert observed in env.observation_space
+        assert observed["time"] == pytest.approx(t / T)
+        wrapped = expected if observation == "index" else {"obs": expected}
+        assert_same({key: value for key, value in observed.items() if key != "time"}, wrapped)
         if t < T:
-            seen, _, terminated, _, _ = env.step(t)
+            observed, _, terminated, _, _ = env.step(t)
             expected = plain.step(t)[0]
             assert terminated == (t == T - 1)

@@ -70,14 +70,14 @@ def test_an_action_that_is_none_is_refused_and_changes_nothing(
 def test_actions_of_a_batch_are_checked(files: dict[str, str], make: Any) -> None:
     env = batch(**files) if make == "sb3" else make(2, **files)
     env.reset()
-    for actions, got in (
+    for actions, received in (
         (np.zeros(3, dtype=int), r"int64 of shape \(3,\)"),
         (np.zeros((2, 1), dtype=int), r"int64 of shape \(2, 1\)"),
         (np.zeros(2), r"float64 of shape \(2,\)"),
         (np.array([0, 12]), r"\[12\] among them"),
     ):
         with pytest.raises(
-            ValueError, match=rf"integer actions of shape \(2,\) in \[0, 9\); got {got}"
+            ValueError, match=rf"integer actions of shape \(2,\) in \[0, 9\); got {received}"
         ):
             env.step(actions)
 
@@ -119,10 +119,10 @@ def test_options_of_a_reset_are_checked(files: dict[str, str]) -> None:
     sb3.set_options([{}, {"row": 3}])
     with pytest.raises(ValueError, match=r"unknown reset option\(s\) \['row'\]: expected video$"):
         sb3.reset()
-    for video, said in ((10, "10"), (-1, "-1"), (1.0, "1.0"), ("3", "'3'")):
+    for video, received in ((10, "10"), (-1, "-1"), (1.0, "1.0"), ("3", "'3'")):
         message = (
             r"a chosen video must be a row of the cache in \[0, 10\) that could be read when it "
-            rf"was built; got {said}"
+            rf"was built; got {received}"
         )
         for each in (env, vec):
             with pytest.raises(ValueError, match=message):
@@ -144,12 +144,12 @@ def test_seeds_and_masks_of_a_vector_reset_are_checked(files: dict[str, str]) ->
     env.reset()
     with pytest.raises(ValueError, match="give it when all of them are reset, without reset_mask"):
         env.reset(seed=1, options={"reset_mask": some})
-    for mask, got in (
+    for mask, received in (
         (np.zeros(2, dtype=bool), r"bool of shape \(2,\)"),
         (np.ones(3, dtype=bool), r"bool of shape \(3,\)"),
         (np.ones(2), r"float64 of shape \(2,\)"),
     ):
-        message = rf"reset_mask must be \(2,\) bool with at least one True; got {got}"
+        message = rf"reset_mask must be \(2,\) bool with at least one True; got {received}"
         with pytest.raises(ValueError, match=message):
             env.reset(options={"reset_mask": mask})
 

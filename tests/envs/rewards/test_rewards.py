@@ -297,7 +297,7 @@ def test_what_is_no_reward_design_is_refused(reward: Any, message: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("rewards", "got"),
+    ("rewards", "received"),
     [
         ([[0.5]], r"shape \(1, 1\): \[0.5\]"),
         ([0.5, 0.5], r"shape \(2,\): \[0.5, 0.5\]"),
@@ -306,12 +306,12 @@ def test_what_is_no_reward_design_is_refused(reward: Any, message: str) -> None:
     ],
 )
 def test_rewards_of_a_wrong_design_are_refused(
-    tmp_path: Path, kind: str, rewards: Any, got: str
+    tmp_path: Path, kind: str, rewards: Any, received: str
 ) -> None:
     env_class, keywords = KINDS[kind]
     reward = {"name": f"{__name__}:Returns", "rewards": rewards}
     with pytest.raises(
-        ValueError, match=rf"reward .* must return \(1,\) finite numbers; got {got}"
+        ValueError, match=rf"reward .* must return \(1,\) finite numbers; got {received}"
     ):
         env_class(**Literal(tmp_path).files, **keywords, reward=reward)
 

@@ -24,11 +24,11 @@ def test_an_action_means_what_it_is_made_for(
     space: gymnasium.spaces.Space[Any], expected: list[object]
 ) -> None:
     actions = action_set_of(space, 3)
-    said = actions.actions_for(OPTIONS, LOOKS)
-    assert said.tolist() == expected
-    choice = actions.choose(said, 4)
+    chosen = actions.actions_for(OPTIONS, LOOKS)
+    assert chosen.tolist() == expected
+    choice = actions.choose(chosen, 4)
     assert choice.looks.tolist() == LOOKS.tolist()
-    assert choice.named.tolist() == (LOOKS | (said.ndim == 2)).tolist()
+    assert choice.named.tolist() == (LOOKS | (chosen.ndim == 2)).tolist()
     assert choice.options[choice.named].tolist() == OPTIONS[choice.named].tolist()
     assert ((choice.options >= 0) & (choice.options < 3)).all()
 

@@ -63,19 +63,19 @@ def test_at_the_centres_of_the_grid(files: dict[str, str], design: str) -> None:
     grid, boxes = (FocusVectorEnv(n, task=name, **how) for name in ("AdaFocus", "Boxes"))
     for _ in range(4):
         expected, _ = grid.reset()
-        found, _ = boxes.reset()
+        observations, _ = boxes.reset()
         for t in range(T):
-            assert_same(found, expected)
+            assert_same(observations, expected)
             options = rng.integers(K, size=n)
             centers = np.stack([options % GRID, options // GRID], axis=1) / (GRID - 1)
-            expected, wanted, *_, told = grid.step(options)
-            found, rewards, over, cut, info = boxes.step(centers)
-            np.testing.assert_allclose(rewards, wanted, rtol=0, atol=1e-6)
+            expected, expected_rewards, *_, grid_info = grid.step(options)
+            observations, rewards, over, cut, info = boxes.step(centers)
+            np.testing.assert_allclose(rewards, expected_rewards, rtol=0, atol=1e-6)
             assert (over.tolist(), cut.tolist()) == ([t == T - 1] * n, [False] * n)
             for key in ("video_id", "label", "correct", "box_px"):
-                np.testing.assert_array_equal(info[key], told[key])
+                np.testing.assert_array_equal(info[key], grid_info[key])
             for key in ("confidence", "gmacs"):
-                np.testing.assert_allclose(info[key], told[key], rtol=0, atol=1e-6)
+                np.testing.assert_allclose(info[key], grid_info[key], rtol=0, atol=1e-6)
         for env in range(n):
             record, other = (each.player.record(env) for each in (boxes, grid))
             np.testing.assert_array_equal(record.options, other.options)
@@ -123,7 +123,7 @@ def test_the_gradient_with_respect_to_the_centre(literal: Literal, dtype: torch.
     centers = torch.tensor(places, dtype=dtype, requires_grad=True)
     tried = engine.try_boxes(segments, centers)
     assert tried.confidences.shape == (2, 2)
-    (found,) = torch.autograd.grad(tried.confidences.sum(), centers)
+    (gradient,) = torch.autograd.grad(tried.confidences.sum(), centers)
     for axis in range(2):
         change = torch.zeros(2, dtype=dtype)
         change[axis] = step
@@ -132,8 +132,8 @@ def test_the_gradient_with_respect_to_the_centre(literal: Literal, dtype: torch.
             for sign in (1, -1)
         )
         expected = ((up - down) / (2 * step)).to(dtype)
-        torch.testing.assert_close(found[..., axis], expected, rtol=1e-2, atol=1e-3)
-    assert found.abs().min() > 1e-4
+        torch.testing.assert_close(gradient[..., axis], expected, rtol=1e-2, atol=1e-3)
+    assert gradient.abs().min() > 1e-4
 
 
 def test_options_that_are_no_grid(files: dict[str, str], tmp_path: Path) -> None:

@@ -88,19 +88,19 @@ def test_the_bill_is_the_sum_over_frames_and_looks(
 @settings(max_examples=40, deadline=None)
 @given(
     budget_gmacs=st.floats(T * FRAME_GMACS, 1.1 * T * (FRAME_GMACS + LOCAL_GMACS)),
-    asked=st.tuples(decisions, decisions, decisions),
+    played=st.tuples(decisions, decisions, decisions),
     action_set=ACTION_SETS,
     allowed=st.none() | st.sets(st.integers(0, K - 1), min_size=1),
 )
 def test_a_budget_is_never_exceeded_and_forbids_only_what_would(
     literal: Literal,
     budget_gmacs: float,
-    asked: tuple[list[tuple[int, bool]], ...],
+    played: tuple[list[tuple[int, bool]], ...],
     action_set: str,
     allowed: set[int] | None,
 ) -> None:
     options = sorted(allowed or range(K))
-    asked = tuple([(options[k % len(options)], b) for k, b in one] for one in asked)
+    played = tuple([(options[k % len(options)], b) for k, b in one] for one in played)
     env = FocusVectorEnv(
         3,
         task="AdaFocusPlus",
@@ -121,8 +121,8 @@ def test_a_budget_is_never_exceeded_and_forbids_only_what_would(
         else:
             mask[:, K] = True
         assert np.array_equal(env.action_masks(), mask)
-        wants = np.array([one[t][1] for one in asked])
-        actions = np.array([action_of(action_set, *one[t]) for one in asked])
+        wants = np.array([one[t][1] for one in played])
+        actions = np.array([action_of(action_set, *one[t]) for one in played])
         _, _, _, _, info = env.step(actions)
         attended = wants & room
         assert info["attended"].tolist() == attended.tolist()
@@ -131,8 +131,8 @@ def test_a_budget_is_never_exceeded_and_forbids_only_what_would(
         np.testing.assert_allclose(info["gmacs"], spent, rtol=1e-12)
     assert (info["gmacs"] <= budget_gmacs * (1 + 1e-9)).all()
     most = int((budget_gmacs - T * FRAME_GMACS) / LOCAL_GMACS)
-    wanted = [sum(b for _, b in one) for one in asked]
-    assert done_looks.tolist() == [min(n, most) for n in wanted]
+    n_looks = [sum(b for _, b in one) for one in played]
+    assert done_looks.tolist() == [min(n, most) for n in n_looks]
 
 
 @pytest.mark.parametrize("action_set", ["pairs", "flat"])

@@ -115,10 +115,10 @@ def test_pointers_of_a_batch_read_different_numbers(literal: Literal) -> None:
     assert info["n_read"].tolist() == [2, 1, 0]
     assert over.tolist() == [True, False, True]
     videos = info["video_id"].tolist()
-    for video, segments, found in zip(
+    for video, segments, confidence in zip(
         videos, ([1, 3, 0, 2], [1, 3, 0], [1, 3]), info["confidence"], strict=True
     ):
-        assert found == pytest.approx(sure(literal, video, segments)[-1], abs=1e-5)
+        assert confidence == pytest.approx(sure(literal, video, segments)[-1], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["Glimpses", "Pointers"])

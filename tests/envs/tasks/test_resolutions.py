@@ -62,11 +62,11 @@ def test_vectors_of_groups_stand_in_blocks_of_their_own(files: dict[str, Any]) -
     assert cache.option_gmacs.tolist() == [0.25] + [1.5] * 9
     assert cache.local_gmacs == 1.5, "of the dearest"
     videos, options = np.array([7, 2]), np.array([[0, 3, 9, 0], [1, 0, 5, 8]])
-    found = cache.local_vectors(videos[:, None], np.arange(T), options)
+    vectors = cache.local_vectors(videos[:, None], np.arange(T), options)
     for i, video in enumerate(videos):
         for t in range(T):
             expected = local_vector(files["cache"], video, t, options[i, t])
-            np.testing.assert_array_equal(found[i, t].numpy(), expected)
+            np.testing.assert_array_equal(vectors[i, t].numpy(), expected)
     every = cache.local_vectors(videos, np.array([1, 3]), slice(None))
     assert every.shape == (2, K, WIDE + L)
     for k in range(K):
@@ -88,7 +88,7 @@ def test_an_episode_of_options_and_skips(files: dict[str, Any], projection_bytes
     before, spent = 0.0, 0.0
     # The whole frame at 0; segment 1 skipped; a patch at 2; the last two... one skipped to the end.
     for segment, action in ((0, 0), (1, K), (2, 6), (3, K + 1)):
-        seen, reward, over, _, info = env.step(action)
+        observation, reward, over, _, info = env.step(action)
         charged = cost.glance_gmacs
         if action < K:
             taken.append((segment, action))
@@ -99,12 +99,12 @@ def test_an_episode_of_options_and_skips(files: dict[str, Any], projection_bytes
         f_c = player.task.engine.source.classifier
         features = torch.from_numpy(glance.astype(np.float32)), torch.from_numpy(local)
         with torch.no_grad():
-            whole = f_c(*(each[None] for each in features))
-        p = float(whole[0, -1].softmax(dim=-1)[label])
+            logits = f_c(*(each[None] for each in features))
+        p = float(logits[0, -1].softmax(dim=-1)[label])
         assert info["confidence"] == pytest.approx(p, abs=1e-5)
         assert reward == pytest.approx(p - before - 0.2 * charged, abs=1e-5)
         assert info["gmacs"] == pytest.approx(spent)
-        assert np.flatnonzero(seen["seen"]).tolist() == [s for s, _ in taken]
+        assert np.flatnonzero(observation["seen"]).tolist() == [s for s, _ in taken]
         before = p
     assert over
     assert info["skipped"] == 2
@@ -115,10 +115,15 @@ def test_a_skip_by_several_is_not_glanced_at(files: dict[str, Any]) -> None:
     env = make(files)
     env.reset()
     env.step(0)
-    seen, _, over, _, _ = env.step(K + 1)  # two: segments 1 and 2
+    observation, _, over, _, _ = env.step(K + 1)  # two: segments 1 and 2
     assert not over
-    assert seen["now"].argmax() == 3
-    assert np.abs(seen["glances"]).sum(axis=1).astype(bool).tolist() == [True, True, False, True]
+    assert observation["now"].argmax() == 3
+    assert np.abs(observation["glances"]).sum(axis=1).astype(bool).tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_something_is_read(files: dict[str, Any]) -> None:
@@ -170,7 +175,7 @@ def test_a_coarse_segment_is_fed_without_a_look(files: dict[str, Any]) -> None:
     cost, f_c = player.prices.cost, player.task.engine.source.classifier
     label = int(FeatureCache.open(files["cache"], NAMES).labels[4])
     for segment, action in ((0, K), (1, 0), (2, K + 1), (3, K)):
-        seen, reward, over, _, info = env.step(action)
+        observation, reward, over, _, info = env.step(action)
         charged = cost.glance_gmacs + (0.25 if action == 0 else 0.0)
         if action <= K:
             zeros = np.zeros(WIDE + L, dtype=np.float32)
@@ -185,7 +190,7 @@ def test_a_coarse_segment_is_fed_without_a_look(files: dict[str, Any]) -> None:
         assert info["confidence"] == pytest.approx(p, abs=1e-5)
         assert reward == pytest.approx(p - before - 0.2 * charged, abs=1e-5)
         assert info["gmacs"] == pytest.approx(spent)
-        assert np.flatnonzero(seen["seen"]).tolist() == fed
+        assert np.flatnonzero(observation["seen"]).tolist() == fed
         before = p
     assert over
     record = env.record()

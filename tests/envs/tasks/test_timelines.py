@@ -32,18 +32,18 @@ def test_skips_go_on_and_may_leave_nothing() -> None:
 
 def test_kinds_of_timelines() -> None:
     """Each with its segments, most decisions, beginning, whether it may stop, and glances."""
-    found = [
+    timelines = [
         Timeline.in_order(4),
         Timeline.given_order([2, 0], 4),
         Timeline.free(4),
         Timeline.free(4, 3, begins=1),
         Timeline.once(),
     ]
-    assert [each.order for each in found] == [(0, 1, 2, 3), (2, 0), *[(0, 1, 2, 3)] * 2, (0,)]
-    assert [each.n_decisions for each in found] == [4, 2, 4, 3, 1]
-    assert [each.begins for each in found] == [0, 0, 2, 1, 0]
-    assert [each.may_stop for each in found] == [False, True, True, True, False]
-    assert [each.glances for each in found] == ["next", "taken", "all", "all", "all"]
+    assert [each.order for each in timelines] == [(0, 1, 2, 3), (2, 0), *[(0, 1, 2, 3)] * 2, (0,)]
+    assert [each.n_decisions for each in timelines] == [4, 2, 4, 3, 1]
+    assert [each.begins for each in timelines] == [0, 0, 2, 1, 0]
+    assert [each.may_stop for each in timelines] == [False, True, True, True, False]
+    assert [each.glances for each in timelines] == ["next", "taken", "all", "all", "all"]
     with pytest.raises(ValueError, match=r"frame_order must be different segments in \[0, 4\)"):
         Timeline.given_order([1, 1], 4)
     with pytest.raises(

@@ -158,7 +158,7 @@ def test_the_fingerprint_follows_what_features_depend_on(
     assert fingerprint("same", videos, config) == built.fingerprint
     longer, others = tmp_path / "longer.mp4", videos["label"].iloc[::-1].to_numpy()
     longer.write_bytes(Path(videos["path"][0]).read_bytes() + b"\0\0\0\x08free")
-    found = {
+    fingerprints = {
         built.fingerprint,
         fingerprint("grid", videos, replace(config, groups=(small_group(PatchGrid(64, 27)),))),
         fingerprint("steps", videos, replace(config, frames=FrameConfig(2, 64))),
@@ -170,8 +170,8 @@ def test_the_fingerprint_follows_what_features_depend_on(
     }
     with torch.no_grad():
         next(encoders["local"].parameters()).add_(1e-3)
-    found.add(fingerprint("weights", videos, config))
-    assert len(found) == 9
+    fingerprints.add(fingerprint("weights", videos, config))
+    assert len(fingerprints) == 9
 
 
 def test_a_replaced_file_is_encoded_again(

@@ -46,13 +46,13 @@ def test_all_that_was_noted_comes_back(zipped: bool, tmp_path: Path) -> None:
         "optimizer": {"state": {0: {"momentum": torch.ones(2)}}, "lrs": [0.1, (0.2,)]},
     }
     save(content, path, zipped)
-    found = read_checkpoint(str(path), ENTRIES)
-    assert list(found) == list(content)
-    assert torch.equal(found["net"]["module.w"], content["net"]["module.w"])
-    assert found["epoch"] == 3
-    assert found["scaler"] is None
-    assert torch.equal(found["optimizer"]["state"][0]["momentum"], torch.ones(2))
-    assert found["optimizer"]["lrs"] == [0.1, (0.2,)]
+    checkpoint = read_checkpoint(str(path), ENTRIES)
+    assert list(checkpoint) == list(content)
+    assert torch.equal(checkpoint["net"]["module.w"], content["net"]["module.w"])
+    assert checkpoint["epoch"] == 3
+    assert checkpoint["scaler"] is None
+    assert torch.equal(checkpoint["optimizer"]["state"][0]["momentum"], torch.ones(2))
+    assert checkpoint["optimizer"]["lrs"] == [0.1, (0.2,)]
 
 
 NUMBERS: list[Any] = [
@@ -74,9 +74,9 @@ def test_numpys_numbers_become_pythons(module: bytes, tmp_path: Path) -> None:
         own = np.float64(0).__reduce__()[0].__module__.encode()  # it depends on numpy's version
         assert own in pickled
         path.write_bytes(pickled.replace(own, module))
-        found = read_checkpoint(path, ENTRIES)["acc"]
-        assert type(found) is type(number.item())
-        assert found == number.item()
+        restored = read_checkpoint(path, ENTRIES)["acc"]
+        assert type(restored) is type(number.item())
+        assert restored == number.item()
     assert set(torch.serialization.get_safe_globals()) == set(allowed)
 
 
@@ -123,9 +123,9 @@ def test_what_is_refused_is_named_and_the_copy_that_is_told_can_be_read(
     assert (python, option) == ("python", "-c")
     monkeypatch.setattr(sys, "argv", [option, *arguments])
     exec(code, {})
-    found = read_checkpoint(tmp_path / "clean-the best.pth.tar", ENTRIES)
-    assert list(found) == ["net"]
-    assert torch.equal(found["net"]["w"], torch.ones(2))
+    checkpoint = read_checkpoint(tmp_path / "clean-the best.pth.tar", ENTRIES)
+    assert list(checkpoint) == ["net"]
+    assert torch.equal(checkpoint["net"]["w"], torch.ones(2))
 
 
 def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:

@@ -105,9 +105,9 @@ def test_arrays_are_what_the_encoders_give(
     row, steps = np.array([3]), np.arange(2)
     for each in cache.opened:
         expected = by_hand(frames, each.group, networks[each.group.encoder])
-        found = each.local_vectors(row[:, None], steps, slice(None))[0]
-        assert found.shape == (2, each.group.places.n_options, each.group.channels)
-        torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-4)
+        vectors = each.local_vectors(row[:, None], steps, slice(None))[0]
+        assert vectors.shape == (2, each.group.places.n_options, each.group.channels)
+        torch.testing.assert_close(vectors, expected, rtol=2e-3, atol=2e-4)
     with torch.no_grad():  # f_G reads at its own side what patches are cut from
         small = functional.avg_pool2d(frames / 255, S // GLANCE_PX)
         glance = networks["glance"]
@@ -146,31 +146,31 @@ def test_fingerprints_follow_their_own_group(
     tmp_path: Path,
 ) -> None:
     """They change with the group's own encoder or places, with f_G, and with nothing else."""
-    patches, small, *_, whole = config_of_groups.groups
+    patches, small, *_, full_frame = config_of_groups.groups
     before = FeatureCache.open(root, NAMES).manifest["fingerprints"]
 
     def fingerprints(name: str, encoders: Encoders, *groups: OptionGroup) -> dict[str, str]:
         config = replace(config_of_groups, groups=groups)
         built = build_cache(videos[:1], CLASSES, tmp_path / name, encoders, config)
-        found = json.loads((built / "manifest.json").read_text())["fingerprints"]
-        return {group: value[:8] for group, value in found.items()}
+        stored = json.loads((built / "manifest.json").read_text())["fingerprints"]
+        return {group: value[:8] for group, value in stored.items()}
 
     def other(encoder: Encoder) -> Encoder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
             return Encoder(encoder.config).eval()
 
-    alike = fingerprints("alike", networks, patches, small, whole)
+    alike = fingerprints("alike", networks, patches, small, full_frame)
     assert not set(alike.values()) & {value[:8] for value in before.values()}, "fewer videos"
     narrow = {**networks, "narrow": other(networks["narrow"])}
-    found = fingerprints("narrow", narrow, patches, small, whole)
-    assert [found[name] == alike[name] for name in alike] == [True, False, True]
+    changed = fingerprints("narrow", narrow, patches, small, full_frame)
+    assert [changed[name] == alike[name] for name in alike] == [True, False, True]
     moved = replace(small, places=PatchGrid(S, 20, 3))
-    found = fingerprints("moved", networks, patches, moved, whole)
-    assert [found[name] == alike[name] for name in alike] == [True, False, True]
+    changed = fingerprints("moved", networks, patches, moved, full_frame)
+    assert [changed[name] == alike[name] for name in alike] == [True, False, True]
     glance = {**networks, "glance": other(networks["glance"])}
-    found = fingerprints("glance", glance, patches, small, whole)
-    assert not any(found[name] == alike[name] for name in alike)
+    changed = fingerprints("glance", glance, patches, small, full_frame)
+    assert not any(changed[name] == alike[name] for name in alike)
     without = {name: networks[name] for name in ("glance", "wide")}
     assert fingerprints("without", without, patches) == {"p28_3x3": alike["p28_3x3"]}
 

@@ -75,10 +75,10 @@ def test_merged_shards_are_one_build(
             skip_missing=True,
         )
 
-    whole = contents(build("whole", None))
+    unsharded = contents(build("whole", None))
     parts = [build(f"part{i}", (i, 3)) for i in (1, 2, 3)]
     merged = merge_shards([parts[2], parts[0], parts[1]], tmp_path / "merged")
-    assert contents(merged) == whole
+    assert contents(merged) == unsharded
     assert FeatureCache.open(merged, "p20_2x2").n_videos == 8
     assert merge_shards(parts, merged) == merged, "complete already"
 

@@ -46,8 +46,8 @@ def test_bfloat16_is_another_cache(
         (each.glance_maps(rows), each.local_vectors(rows, 0, slice(None)))
         for each in (cache, built)
     ]
-    for found, exact in zip(*pairs, strict=True):
-        error = float((found - exact).norm() / exact.norm())
+    for rounded, exact in zip(*pairs, strict=True):
+        error = float((rounded - exact).norm() / exact.norm())
         assert 2**-13 < error < 2**-4, "neither float32 nor something else"
     assert verify_cache(cache.root) == []
     with pytest.raises(CacheError, match="other videos or settings .precision differ"):

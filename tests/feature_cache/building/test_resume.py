@@ -45,7 +45,7 @@ def test_stopped_while_finishing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = contents(build_cache(videos, CLASSES, tmp_path / "whole", encoders, config))
+    uninterrupted = contents(build_cache(videos, CLASSES, tmp_path / "whole", encoders, config))
     real = getattr(Path, step)
 
     def stop(self: Path, *args: object, **options: object) -> object:
@@ -57,7 +57,7 @@ def test_stopped_while_finishing(
     with pytest.raises(KeyboardInterrupt):
         build_cache(videos, CLASSES, tmp_path / "c", encoders, config)
     monkeypatch.undo()
-    assert contents(build_cache(videos, CLASSES, tmp_path / "c", encoders, config)) == whole
+    assert contents(build_cache(videos, CLASSES, tmp_path / "c", encoders, config)) == uninterrupted
     assert [path.name for path in tmp_path.glob("c*")] == ["c"]
 
 
@@ -68,7 +68,7 @@ def test_an_interrupted_build_keeps_what_it_did(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = contents(build_cache(videos, CLASSES, tmp_path / "whole", encoders, config))
+    uninterrupted = contents(build_cache(videos, CLASSES, tmp_path / "whole", encoders, config))
     real, encoded = build.encode_row, []
 
     def count(*args: object) -> object:
@@ -83,7 +83,7 @@ def test_an_interrupted_build_keeps_what_it_did(
     before = len(encoded)
     build_cache(videos, CLASSES, tmp_path / "c", encoders, config)
     assert len(encoded) == before + 2, "three rows were done, and are not done again"
-    assert contents(tmp_path / "c") == whole
+    assert contents(tmp_path / "c") == uninterrupted
 
 
 def test_a_journal_drops_what_was_cut_short(tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_a_journal_drops_what_was_cut_short(tmp_path: Path) -> None:
     journal.add({2: facts[2]})
     journal.close()
     path = tmp_path / "journal.jsonl"
-    whole = path.read_bytes()
-    line_ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
-    for size in range(line_ends[0], len(whole) + 1):
-        path.write_bytes(whole[:size])
+    intact = path.read_bytes()
+    line_ends = [i + 1 for i, byte in enumerate(intact) if byte == ord("\n")]
+    for size in range(line_ends[0], len(intact) + 1):
+        path.write_bytes(intact[:size])
         again = Journal.read(tmp_path)
         assert again is not None
         kept = sum(end <= size for end in line_ends) - 1

@@ -98,24 +98,24 @@ def test_features_are_means_over_the_frames_of_a_segment(
     indices = middles(N_FRAMES, T * F)
     if glanced is None:
         own = middles(N_FRAMES, T * 2)
-        read = [own[:2], own[2:]]
-        stored = [[*read[t], *indices[t * F : (t + 1) * F]] for t in range(T)]
+        glance_indices = [own[:2], own[2:]]
+        stored = [[*glance_indices[t], *indices[t * F : (t + 1) * F]] for t in range(T)]
     else:
-        read = [[indices[t * F + f] for f in glanced] for t in range(T)]
+        glance_indices = [[indices[t * F + f] for f in glanced] for t in range(T)]
         stored = [indices[:F], indices[F:]]
     assert cache.frame_indices(everything).tolist() == [stored] * 3
-    assert (cache.map_shape[2], cache.glance_channels) == (len(read[0]) * 32, 32)
-    assert cache.glance_frame_indices(everything).tolist() == [read] * 3
+    assert (cache.map_shape[2], cache.glance_channels) == (len(glance_indices[0]) * 32, 32)
+    assert cache.glance_frame_indices(everything).tolist() == [glance_indices] * 3
     for row in range(3):
         shown = torch.from_numpy(plain_decode(Path(clips["path"][row])).pictures)
         images = shown.permute(0, 3, 1, 2) / 255
         for t in range(T):
-            maps = [by_hand(encoders["glance"], images[i]) for i in read[t]]
-            found = cache.glance_maps(everything)[row, t]
+            maps = [by_hand(encoders["glance"], images[i]) for i in glance_indices[t]]
+            features = cache.glance_maps(everything)[row, t]
             joined = torch.cat([each.permute(1, 2, 0) for each in maps], dim=2)
-            torch.testing.assert_close(found, joined, rtol=2e-3, atol=5e-4)
-            found = cache.glance_vectors(everything)[row, t]
-            torch.testing.assert_close(found, mean(maps).mean((1, 2)), rtol=2e-3, atol=5e-4)
+            torch.testing.assert_close(features, joined, rtol=2e-3, atol=5e-4)
+            features = cache.glance_vectors(everything)[row, t]
+            torch.testing.assert_close(features, mean(maps).mean((1, 2)), rtol=2e-3, atol=5e-4)
             segment = images[indices[t * F : (t + 1) * F]]
             cuts = [
                 segment[:, :, top : top + 28, left : left + 28]
@@ -137,14 +137,14 @@ def test_all_frames_are_paid_and_no_other_is_run(
 ) -> None:
     """Prices are as many times those of a frame; so many images go through the networks."""
     config = config_of(encoders, 1)
-    seen: dict[str, list[int]] = {"glance": [], "local": []}
+    counts: dict[str, list[int]] = {"glance": [], "local": []}
     encoder = VideoEncoder(encoders, config)
-    for name, images in seen.items():
+    for name, images in counts.items():
         trunk = encoder.encoders[name].trunk
-        trunk.register_forward_pre_hook(lambda _, given, to=images: to.append(len(given[0])))
+        trunk.register_forward_pre_hook(lambda _, inputs, to=images: to.append(len(inputs[0])))
     encoder.encode(torch.zeros(T, F, 3, S, S, dtype=torch.uint8))
-    assert sum(seen["glance"]) == T
-    assert sum(seen["local"]) == T * F * (9 + 1)
+    assert sum(counts["glance"]) == T
+    assert sum(counts["local"]) == T * F * (9 + 1)
     root = build_cache(clips, CLASSES, tmp_path / "cache", encoders, config)
     names = [group.name for group in config.groups]
     cache = FeatureCache.open(root, names)
@@ -158,9 +158,9 @@ def test_all_frames_are_paid_and_no_other_is_run(
         "2 segments of 3 frames, the glance reads 1 of them, each of 64"
     )
     assert facts["glance"].endswith("per segment")
-    told = read_manifest(root)["depends_on"]["frames"]
-    assert (told["segment_frames"], told["glance_frames"]) == (3, 1)
-    assert "own_glance" not in told
+    frame_settings = read_manifest(root)["depends_on"]["frames"]
+    assert (frame_settings["segment_frames"], frame_settings["glance_frames"]) == (3, 1)
+    assert "own_glance" not in frame_settings
 
 
 def test_frames_for_the_glance_alone_are_paid_and_told(

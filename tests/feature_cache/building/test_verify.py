@@ -79,9 +79,9 @@ def test_videos_that_changed_are_found(copy: FeatureCache, tmp_path: Path) -> No
     (tmp_path / "2.mp4").unlink()
     (tmp_path / "3.mp4").write_bytes((tmp_path / "0.mp4").read_bytes())
     wrong = verify_cache(copy.root, sample=100)
-    said = "\n".join(wrong)
-    assert said.count("cannot be encoded again: ") == said.count("no such video") == 2
-    assert said.count("3.mp4 is another file than the one that was encoded: put that back") == 1
+    text = "\n".join(wrong)
+    assert text.count("cannot be encoded again: ") == text.count("no such video") == 2
+    assert text.count("3.mp4 is another file than the one that was encoded: put that back") == 1
     assert len(wrong) == 3
 
 

@@ -26,9 +26,9 @@ def state() -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 
-def same(found: Encoder, state: dict[str, Tensor]) -> bool:
-    own = found.trunk.state_dict()
-    return not found.training and all(torch.equal(own[key], state[key]) for key in own)
+def same(encoder: Encoder, state: dict[str, Tensor]) -> bool:
+    own = encoder.trunk.state_dict()
+    return not encoder.training and all(torch.equal(own[key], state[key]) for key in own)
 
 
 def test_files_of_all_kinds_and_wrappings_load(state: dict[str, Tensor], tmp_path: Path) -> None:
@@ -59,11 +59,11 @@ def test_files_that_are_damaged_are_refused_in_words(
     """No keys of pickle's memory, such as a plain 101, and nothing of C++."""
     path = tmp_path / "w.pth"
     torch.save(state, path)
-    whole = path.read_bytes()
+    intact = path.read_bytes()
     for content, why in (
         (b"hello, this is text", "it is no file that torch wrote"),
         (b"", "it is no file that torch wrote"),
-        (whole[: len(whole) // 2], "it is cut short or damaged, or holds more than tensors"),
+        (intact[: len(intact) // 2], "it is cut short or damaged, or holds more than tensors"),
     ):
         path.write_bytes(content)
         with pytest.raises(WeightsError) as caught:
@@ -89,17 +89,17 @@ def test_random_weights_are_drawn_from_seed_0_and_leave_torchs_generator() -> No
 def test_torchvisions_weights_are_downloaded_by_name(
     state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = []
+    downloads: list[tuple[str, dict[str, Any]]] = []
 
     def download(url: str, **options: Any) -> dict[str, Tensor]:
-        asked.append((url, options))
+        downloads.append((url, options))
         return state
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
     for name in ("default", "DEFAULT", "IMAGENET1K_V1"):
         assert same(make_encoder(SHUFFLENET, name), state)
-    assert len(asked) == 3
-    for url, options in asked:
+    assert len(downloads) == 3
+    for url, options in downloads:
         assert url.startswith("https://download.pytorch.org/models/shufflenetv2_x0.5")
         assert options["weights_only"]
         assert options["check_hash"]
@@ -182,12 +182,12 @@ def test_weights_of_another_network_are_refused(state: dict[str, Tensor], tmp_pa
 def test_real_weights_load(name: str, file: str, real_data: Path) -> None:
     path = real_data / "weights" / file
     encoder = make_encoder(EncoderConfig(name), str(path))
-    whole = torchvision.models.get_model(name, weights=None).eval()
-    head = {key: value for key, value in whole.state_dict().items() if "classifier" in key}
-    whole.load_state_dict(head | read_state_dict(path))
+    network = torchvision.models.get_model(name, weights=None).eval()
+    head = {key: value for key, value in network.state_dict().items() if "classifier" in key}
+    network.load_state_dict(head | read_state_dict(path))
     x = (IMAGES / 255.0 - encoder.mean) / encoder.std
     with torch.no_grad():
-        torch.testing.assert_close(encoder(IMAGES), whole.features(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(encoder(IMAGES), network.features(x), rtol=1e-4, atol=1e-4)
     again = Encoder(EncoderConfig(name)).eval()
     load_weights(again, encoder.state_dict())
     assert same(again, dict(encoder.trunk.state_dict()))

@@ -67,10 +67,12 @@ def build_in(
 
 def files(folder: Path) -> dict[str, bytes]:
     """Return the files of a cache, but for what it says of the place of its videos."""
-    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    manifest = json.loads(found.pop("manifest.json"))
+    contents = {
+        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+    manifest = json.loads(contents.pop("manifest.json"))
     del manifest["videos_root"]
-    return {**found, "manifest": json.dumps(manifest).encode()}
+    return {**contents, "manifest": json.dumps(manifest).encode()}
 
 
 @pytest.fixture
@@ -122,8 +124,8 @@ def test_everything_is_moved(
         stored = cache.view(row)
         assert (taken.crop_px, taken.flipped) == (stored.crop_px, stored.flipped)
         assert taken.frame_indices.tolist() == stored.frame_indices.tolist()
-    there = pickle.loads(pickle.dumps(cache))
-    assert there.videos["path"].tolist() == cache.videos["path"].tolist()
+    unpickled = pickle.loads(pickle.dumps(cache))
+    assert unpickled.videos["path"].tolist() == cache.videos["path"].tolist()
     assert files(build_in(root, encoders, config, name="again")) == before
     assert build_in(root, encoders, config) == root / "cache", "complete already"
     grid = PatchGrid(64, 20, 2)
@@ -159,8 +161,8 @@ def test_the_videos_are_moved(project: Path, tmp_path: Path, outside: Path) -> N
     assert len(wrong) == 5
     assert all("--videos-root" in sentence for sentence in wrong)
     assert verify_cache(cache.root, sample=100, videos_root=moved) == []
-    found = FeatureCache.open(cache.root, videos_root=moved)
-    assert [Path(clip.path) for clip in found.clips(ALL)][3:] == [
+    opened = FeatureCache.open(cache.root, videos_root=moved)
+    assert [Path(clip.path) for clip in opened.clips(ALL)][3:] == [
         *(moved / "frames" / "x", moved / "1.mp4", outside)
     ]
     # In two places by turns, both are named.
@@ -184,9 +186,9 @@ def test_shards_from_several_machines(
     other = shutil.copytree(project / "clips", tmp_path / "b" / "deep" / "clips").parent
     parts = [build_in(project, encoders, config, (1, 2), "part1")]
     parts.append(build_in(other, encoders, config, (2, 2), "part2"))
-    whole = files(project / "cache")
+    unsharded = files(project / "cache")
     merged = merge_shards(parts, project / "merged")
-    assert files(merged) == whole
+    assert files(merged) == unsharded
     assert (merged / "manifest.json").read_text() == (
         project / "cache" / "manifest.json"
     ).read_text(), "byte for byte, where the place is the same"
@@ -195,7 +197,7 @@ def test_shards_from_several_machines(
     (project / "clips").rename(project / "away")
     merged = merge_shards(far, tmp_path / "x" / "y" / "merged")
     (project / "away").rename(project / "clips")
-    assert files(merged) == whole
+    assert files(merged) == unsharded
     assert verify_cache(merged, sample=100) == []
 
 
@@ -206,7 +208,7 @@ def test_a_build_goes_on_at_another_place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, real, encoded = files(project / "cache"), build.encode_row, []
+    uninterrupted, real, encoded = files(project / "cache"), build.encode_row, []
 
     def stop(*args: object) -> object:
         if len(encoded) == 3:
@@ -220,7 +222,7 @@ def test_a_build_goes_on_at_another_place(
         build_in(project, encoders, config)
     project.rename(tmp_path / "moved")
     monkeypatch.setattr(build, "encode_row", lambda *args: encoded.append(args) or real(*args))
-    assert files(build_in(tmp_path / "moved", encoders, config)) == whole
+    assert files(build_in(tmp_path / "moved", encoders, config)) == uninterrupted
     assert len(encoded) == 6, "rows that were kept are not encoded again"
 
 

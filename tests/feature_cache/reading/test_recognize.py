@@ -44,9 +44,9 @@ def videos(tmp_path: Path) -> list[Path]:
 def test_each_video_is_recognized_as_if_alone(videos: list[Path]) -> None:
     recognizer = make_recognizer(skips=0.4)
     assert recognizer.frames is not None
-    found = list(recognize_videos(recognizer, videos, BATCH))
-    assert len(found) == N_VIDEOS
-    for path, each in zip(videos, found, strict=True):
+    recognized = list(recognize_videos(recognizer, videos, BATCH))
+    assert len(recognized) == N_VIDEOS
+    for path, each in zip(videos, recognized, strict=True):
         if path.stem == "1":
             assert isinstance(each, VideoError)
             continue
@@ -70,8 +70,8 @@ def test_a_video_whose_predictions_are_no_numbers_does_not_stop_the_others(
         return logits.masked_fill(near[:, None, None], torch.inf)
 
     recognizer.classifier.register_forward_hook(spoil)
-    found = list(recognize_videos(recognizer, videos, BATCH))
-    for path, one, other in zip(videos, found, before, strict=True):
+    recognized = list(recognize_videos(recognizer, videos, BATCH))
+    for path, one, other in zip(videos, recognized, before, strict=True):
         if path.stem in "13":
             assert isinstance(one, VideoError)
         else:
@@ -79,8 +79,8 @@ def test_a_video_whose_predictions_are_no_numbers_does_not_stop_the_others(
             assert not isinstance(other, VideoError)
             assert_recognized(one.recognition, other.recognition)
     message = f"{videos[3]}: prediction 0, counted from 0, is NaN or infinite: a wei"
-    assert str(found[3]).startswith(message)
-    assert str(found[1]) == str(before[1])
+    assert str(recognized[3]).startswith(message)
+    assert str(recognized[1]) == str(before[1])
 
 
 def test_times_are_those_of_decoding_and_of_the_batch(
@@ -102,15 +102,15 @@ def test_times_are_those_of_decoding_and_of_the_batch(
     monkeypatch.setattr("focusgym.feature_cache.reading.recognize.read_frames", slow_read)
     monkeypatch.setattr(recognizer, "forward", slow_run)
     start = time.perf_counter()
-    found = [
+    recognized = [
         each
         for each in recognize_videos(recognizer, videos, BATCH)
         if not isinstance(each, VideoError)
     ]
     whole_s = time.perf_counter() - start
     assert sizes == [1, 2, 1], "the second of the first batch cannot be read"
-    assert all(0.05 <= each.decode_s < whole_s for each in found)
-    spent = [each.recognize_s for each in found]
+    assert all(0.05 <= each.decode_s < whole_s for each in recognized)
+    spent = [each.recognize_s for each in recognized]
     assert spent[1] == spent[2]
     for n, share in zip((1, 2, 2, 1), spent, strict=True):
         assert 0.2 <= n * share < whole_s
@@ -170,14 +170,14 @@ def test_a_recognizer_of_your_own_is_read_by_its_name(
     again = read_recognizer(tmp_path / "mine")
     assert type(again) is Colours
     weight, bias = (parameter.detach().double() for parameter in recognizer.head.parameters())
-    for video, found in zip(videos[2:], recognize_videos(again, videos[2:]), strict=True):
-        assert not isinstance(found, VideoError)
+    for video, recognized in zip(videos[2:], recognize_videos(again, videos[2:]), strict=True):
+        assert not isinstance(recognized, VideoError)
         frames, _ = read_frames(Clip(str(video)), recognizer.frames)
         colour = torch.tensor([frames[:, channel].double().mean() / 255 for channel in range(3)])
         expected = [float(row @ colour + b) for row, b in zip(weight, bias, strict=True)]
-        assert found.recognition.logits[0, 0].tolist() == pytest.approx(expected, abs=1e-5)
-        assert found.recognition.gmacs.tolist() == [[pytest.approx(12e-9)]]
-        assert found.recognition.segments.tolist() == [[-1]]
+        assert recognized.recognition.logits[0, 0].tolist() == pytest.approx(expected, abs=1e-5)
+        assert recognized.recognition.gmacs.tolist() == [[pytest.approx(12e-9)]]
+        assert recognized.recognition.segments.tolist() == [[-1]]
     path = tmp_path / "mine" / "bundle.json"
     content = json.loads(path.read_text())
     assert content["config"]["recognizer"] == f"{__name__}:Colours"

@@ -19,13 +19,13 @@ def test_resident_maps_are_those_of_the_file(
     n_bytes = (built.root / "glance_maps.npy").stat().st_size
     videos, steps = np.array([3, 1, 3]), np.array([2, 0, 1])
     weight = torch.randn(4, built.map_shape[-1])
-    found = {}
+    outputs = {}
     for name, free in (("file", 0), ("too little", n_bytes), ("resident", 2 * n_bytes)):
         monkeypatch.setattr(devices, "free_bytes", lambda device, free=free: free)
         cache = FeatureCache.open(built.root)
         stored = cache.stored_glance_maps(videos)
         assert all(each.dtype == cache.dtype for each in stored)
-        found[name] = [
+        outputs[name] = [
             cache.glance_maps(videos),
             cache.glance_map(videos, steps),
             torch.stack(stored),
@@ -34,15 +34,15 @@ def test_resident_maps_are_those_of_the_file(
         resident = cache._resident_maps
         assert (resident is None) == (name != "resident")
     for name in ("too little", "resident"):
-        assert all(a.equal(b) for a, b in zip(found[name], found["file"], strict=True))
-    assert not found["file"][0].equal(torch.zeros_like(found["file"][0]))
+        assert all(a.equal(b) for a, b in zip(outputs[name], outputs["file"], strict=True))
+    assert not outputs["file"][0].equal(torch.zeros_like(outputs["file"][0]))
 
 
 def test_chunks_that_are_sent_are_all_blocks_in_order() -> None:
     blocks = list(torch.arange(5 * 2 * 3).view(5, 2, 3).to(torch.float16))
-    found = list(_sent(blocks, torch.zeros(7, 3), 2))
-    assert [where for where, _ in found] == [slice(0, 2), slice(2, 4), slice(4, 5)]
-    for where, rows in found:
+    chunks = list(_sent(blocks, torch.zeros(7, 3), 2))
+    assert [where for where, _ in chunks] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    for where, rows in chunks:
         assert rows.equal(torch.cat(blocks[where]).float())
 
 

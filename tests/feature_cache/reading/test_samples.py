@@ -37,16 +37,16 @@ def batches(samples: VideoSamples, epoch: int = 0) -> list[tuple[Tensor, ...]]:
 def test_the_frames_of_each_video_in_the_order_asked_for(videos: pd.DataFrame) -> None:
     samples, clips = VideoSamples(videos, 10, FRAMES), clips_of(videos)
     assert samples.n == len(videos) == 5
-    found = batches(samples)
-    assert [len(batch) for batch in found] == [2, 2, 2], "frames and labels, no draws"
-    for rows, (frames, labels) in zip(ROWS, found, strict=True):
+    loaded = batches(samples)
+    assert [len(batch) for batch in loaded] == [2, 2, 2], "frames and labels, no draws"
+    for rows, (frames, labels) in zip(ROWS, loaded, strict=True):
         assert frames.dtype == torch.uint8
         assert tuple(frames.shape) == (len(rows), 3, 3, 64, 64)
         for row, one, label in zip(rows.tolist(), frames, labels, strict=True):
             assert torch.equal(one, read_frames(clips[row], FRAMES)[0])
             assert label == videos["label"][row]
-    assert len({frames.numpy().tobytes() for frames, _ in found}) == 3
-    for one, other in zip(found, batches(samples, epoch=1), strict=True):
+    assert len({frames.numpy().tobytes() for frames, _ in loaded}) == 3
+    for one, other in zip(loaded, batches(samples, epoch=1), strict=True):
         assert torch.equal(one[0], other[0]), "nothing is drawn"
 
 
@@ -72,14 +72,14 @@ def test_augmentation_is_keyed_by_video_and_epoch(videos: pd.DataFrame) -> None:
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what is filled with the path of each video that is decoded."""
-    found: list[str] = []
+    paths: list[str] = []
 
     def note(clip: Clip, *how: Any) -> Any:
-        found.append(clip.path)
+        paths.append(clip.path)
         return read_frames(clip, *how)
 
     monkeypatch.setattr("focusgym.feature_cache.reading.samples.read_frames", note)
-    return found
+    return paths
 
 
 def test_what_is_the_same_in_every_epoch_is_decoded_once(
@@ -87,21 +87,21 @@ def test_what_is_the_same_in_every_epoch_is_decoded_once(
 ) -> None:
     paths = videos["path"].tolist()
     every = [torch.tensor([3, 0, 1]), torch.tensor([4, 2])]
-    found = decoded(monkeypatch)
+    decoded_paths = decoded(monkeypatch)
     samples = VideoSamples(videos, 10, FRAMES, draws_key=[1])
     first, second = (list(samples.batches(epoch, every)) for epoch in (0, 1))
-    assert sorted(found) == sorted(paths), "nothing in the second epoch"
+    assert sorted(decoded_paths) == sorted(paths), "nothing in the second epoch"
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one[0], other[0])
         assert not torch.equal(one[1], other[1]), "draws are new"
         one[0].zero_()  # the caller's own: nothing that is kept changes
     third = list(samples.batches(2, every))
     assert torch.equal(third[0][0], second[0][0])
-    found.clear()
+    decoded_paths.clear()
     augmented = VideoSamples(videos, 10, FRAMES, augment=AugmentConfig(1))
     for epoch in (0, 1):
         list(augmented.batches(epoch, every))
-    assert sorted(found) == sorted(2 * paths)
+    assert sorted(decoded_paths) == sorted(2 * paths)
 
 
 def test_no_more_is_kept_than_there_is_room_for(
@@ -111,14 +111,14 @@ def test_no_more_is_kept_than_there_is_room_for(
     monkeypatch.setattr(
         "focusgym.feature_cache.reading.samples.KEPT_BYTES", 3 * 3 * 3 * 64 * 64 + 100
     )
-    found = decoded(monkeypatch)
+    decoded_paths = decoded(monkeypatch)
     samples = VideoSamples(videos, 10, FRAMES)
     expected = [frames for frames, _ in samples.batches(0, [*ROWS, torch.tensor([2])])]
-    assert {*found} == {*videos["path"]}
+    assert {*decoded_paths} == {*videos["path"]}
     for epoch in (1, 2):
-        found.clear()
+        decoded_paths.clear()
         again = [frames for frames, _ in samples.batches(epoch, [*ROWS, torch.tensor([2])])]
-        assert len({*found}) == 2
+        assert len({*decoded_paths}) == 2
         assert all(torch.equal(one, other) for one, other in zip(expected, again, strict=True))
 
 
@@ -134,9 +134,9 @@ def test_draws_are_keyed_by_row_and_epoch(videos: pd.DataFrame) -> None:
 
 def test_several_labels_are_a_matrix(videos: pd.DataFrame) -> None:
     several = videos.assign(labels=["1;3", "0", "2", "9", "4;0;5"])
-    found = [labels.tolist() for _, labels in batches(VideoSamples(several, 10, FRAMES))]
+    matrices = [labels.tolist() for _, labels in batches(VideoSamples(several, 10, FRAMES))]
     hot = [[{1, 3}, {0}, {2}, {9}, {0, 4, 5}][row] for rows in ROWS for row in rows.tolist()]
-    assert [row for rows in found for row in rows] == [
+    assert [row for rows in matrices for row in rows] == [
         [k in each for k in range(10)] for each in hot
     ]
 
@@ -181,10 +181,10 @@ def test_rows_of_a_cache(cache: FeatureCache) -> None:
     glance = np.load(cache.root / "glance_vectors.npy").astype(np.float32)
     local = np.load(cache.root / "local_vectors_p12_3x3.npy").astype(np.float32)
     videos = np.array([8, 2, 5, 1])
-    asked: list[tuple[int, list[int]]] = []
+    requests: list[tuple[int, list[int]]] = []
 
     def choose(epoch: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        asked.append((epoch, rows.tolist()))
+        requests.append((epoch, rows.tolist()))
         options = (rows[:, None] * 3 + torch.arange(4) + epoch) % 10 - 1
         return options, options >= 0
 
@@ -200,7 +200,7 @@ def test_rows_of_a_cache(cache: FeatureCache) -> None:
                 option = (row * 3 + t + 5) % 10 - 1
                 expected = local[video, t, option] if option >= 0 else np.zeros(local.shape[-1])
                 np.testing.assert_array_equal(e_l[t], expected)
-    assert asked == [(5, [2, 0, 3]), (5, [1])]
+    assert requests == [(5, [2, 0, 3]), (5, [1])]
 
 
 def test_several_labels_in_a_cache(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -90,9 +90,9 @@ def read_some(root: Path) -> None:
     """Read at random; print by how many bytes of memory this process grows at most."""
 
     def memory(mark: str) -> int:
-        found = re.search(rf"{mark}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        assert found is not None
-        return 1024 * int(found[1])
+        match = re.search(rf"{mark}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert match is not None
+        return 1024 * int(match[1])
 
     before, cache, rng = memory("VmRSS"), FeatureCache.open(root), np.random.default_rng(0)
     for _ in range(3):

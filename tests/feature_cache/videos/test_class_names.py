@@ -35,12 +35,14 @@ FROM_1 = f"{NUMBERS}, from 1: labels are taken to count from 1 too"
     ],
 )
 def test_names_in_the_order_of_their_numbers(text: str, notes: list[str]) -> None:
-    found = parse_class_names(text)
-    assert found.names == NAMES
-    assert found.problems == []
-    assert found.first == (FROM_1 in notes)
-    assert len(found.notes) == len(notes)
-    assert all(said.endswith(note) for said, note in zip(found.notes, notes, strict=True))
+    parsed = parse_class_names(text)
+    assert parsed.names == NAMES
+    assert parsed.problems == []
+    assert parsed.first == (FROM_1 in notes)
+    assert len(parsed.notes) == len(notes)
+    assert all(
+        parsed_note.endswith(note) for parsed_note, note in zip(parsed.notes, notes, strict=True)
+    )
 
 
 def test_names_that_begin_with_numbers_are_names() -> None:

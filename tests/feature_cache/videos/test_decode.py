@@ -57,18 +57,18 @@ def test_images_are_counted_from_one(tmp_path: Path) -> None:
 
 
 def test_segments_are_sampled_within_their_seconds(tmp_path: Path) -> None:
-    whole = clip(tmp_path / "a.mp4", n=12, height=64)
-    with av.open(whole.path) as container:
+    video = clip(tmp_path / "a.mp4", n=12, height=64)
+    with av.open(video.path) as container:
         fps = float(container.streams.video[0].average_rate or 0)
-    part = Clip(whole.path, start_s=4 / fps, end_s=10 / fps)
+    part = Clip(video.path, start_s=4 / fps, end_s=10 / fps)
     frames, view = read_frames(part, FrameConfig(3, 64))
     assert view.frame_indices.tolist() == [5, 7, 9]
     np.testing.assert_allclose(levels(frames), [110, 150, 190], atol=3)
-    assert (count_frames(whole), count_frames(part)) == (12, 6)
+    assert (count_frames(video), count_frames(part)) == (12, 6)
     assert count_frames(folder(tmp_path / "images", n=3)) == 3
     for start_s, end_s in ((100.0, None), (0.0, 100.0)):
         with pytest.raises(VideoError, match=r"the list asks for .* but the file lasts .* correct"):
-            read_frames(Clip(whole.path, start_s=start_s, end_s=end_s), FrameConfig(3, 64))
+            read_frames(Clip(video.path, start_s=start_s, end_s=end_s), FrameConfig(3, 64))
 
 
 def test_the_short_side_is_resized_and_the_centre_cropped(tmp_path: Path) -> None:
@@ -89,14 +89,14 @@ def test_augmented_views_are_the_stated_crop_and_flip(tmp_path: Path) -> None:
     noise = rng.integers(0, 256, (4, 8, 10, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
     write_mp4(noise, tmp_path / "a.mp4")  # 80×64 pixels
     source, config = Clip(str(tmp_path / "a.mp4"), "a"), FrameConfig(2, 48, resize_px=64)
-    whole, _ = read_frames(source, FrameConfig(4, 64, resize_px=64))
-    seen = []
+    plain_frames, _ = read_frames(source, FrameConfig(4, 64, resize_px=64))
+    views = []
     for number in range(12):
         frames, view = read_frames(source, config, AugmentConfig(12), number)
         left, top, right, bottom = view.crop_px
         # The middle 64 columns of the file, which the plain reading shows; area-like resizing.
         x0, x1 = max(left, 8), min(right, 72)
-        crop = whole[view.frame_indices][:, :, top:bottom, x0 - 8 : x1 - 8].float()
+        crop = plain_frames[view.frame_indices][:, :, top:bottom, x0 - 8 : x1 - 8].float()
         scale = 48 / (right - left)
         columns = slice(round((x0 - left) * scale), round((x1 - left) * scale))
         size = (48, columns.stop - columns.start)
@@ -107,12 +107,12 @@ def test_augmented_views_are_the_stated_crop_and_flip(tmp_path: Path) -> None:
         again, same = read_frames(source, config, AugmentConfig(12), number)
         assert torch.equal(again, frames)
         assert same.crop_px == view.crop_px
-        seen.append((view.crop_px, view.flipped, tuple(view.frame_indices)))
-    assert len(set(seen)) > 6
-    assert {flipped for _, flipped, _ in seen} == {True, False}
+        views.append((view.crop_px, view.flipped, tuple(view.frame_indices)))
+    assert len(set(views)) > 6
+    assert {flipped for _, flipped, _ in views} == {True, False}
     kept = [read_frames(source, config, AugmentConfig(12, flip=False), i)[1] for i in range(12)]
     assert not any(view.flipped for view in kept)
-    assert [view.crop_px for view in kept] == [crop for crop, _, _ in seen]
+    assert [view.crop_px for view in kept] == [crop for crop, _, _ in views]
 
 
 def test_with_pillow_frames_are_what_pillow_makes_of_them(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ def test_with_pillow_frames_are_what_pillow_makes_of_them(tmp_path: Path) -> Non
 
 def test_many_videos_come_in_order(tmp_path: Path) -> None:
     clips = [clip(tmp_path / f"{n}.mp4", n=n, height=64) for n in range(1, 10)]
-    found = [view.frame_indices.max() for _, view in read_many(clips, FrameConfig(9, 64))]
-    assert found == list(range(9))
+    last_indices = [view.frame_indices.max() for _, view in read_many(clips, FrameConfig(9, 64))]
+    assert last_indices == list(range(9))
 
 
 def test_unreadable_videos_are_named(tmp_path: Path) -> None:
@@ -158,12 +158,12 @@ def test_unreadable_videos_are_named(tmp_path: Path) -> None:
             read_frames(damaged, config)
         with pytest.raises(VideoError, match=message):
             count_frames(damaged)
-    whole = clip(tmp_path / "a.mp4")
+    readable = clip(tmp_path / "a.mp4")
     with pytest.raises(VideoError, match=r"a\.mp4: its frames are 64×48 px, expected 64×64.*made"):
-        read_frames(whole, config)
+        read_frames(readable, config)
     with pytest.raises(VideoError, match="gone"):
         list(read_many([Clip(str(tmp_path / "gone.mp4"))], config))
-    _, view = read_frames(whole, FrameConfig(2, 48, 48))
+    _, view = read_frames(readable, FrameConfig(2, 48, 48))
     shorter = clip(tmp_path / "a.mp4", n=2)
     with pytest.raises(
         VideoError, match=r"frame 6 was asked for, but there are 2: the file has changed; put"
@@ -218,34 +218,34 @@ def test_other_containers_that_end_early_are_named(
     suffix: str, share: float, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
-    whole = tmp_path / f"a.{suffix}"
-    write_mp4(rng.integers(0, 256, (60, 64, 64, 3), dtype=np.uint8), whole)
+    intact = tmp_path / f"a.{suffix}"
+    write_mp4(rng.integers(0, 256, (60, 64, 64, 3), dtype=np.uint8), intact)
     config = FrameConfig(4, 64)
-    read_frames(Clip(str(whole)), config)
+    read_frames(Clip(str(intact)), config)
     cut = tmp_path / f"cut.{suffix}"
-    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    cut.write_bytes(intact.read_bytes()[: int(intact.stat().st_size * share)])
     with pytest.raises(VideoError, match=r"cut\.\w+ (ends early|cannot be decoded)"):
         read_frames(Clip(str(cut)), config)
 
 
 def test_metadata_that_is_not_utf8_does_not_matter(tmp_path: Path) -> None:
-    whole = tmp_path / "a.avi"
-    write_mp4(np.zeros((8, 64, 64, 3), dtype=np.uint8), whole)
-    data = whole.read_bytes()
+    path = tmp_path / "a.avi"
+    write_mp4(np.zeros((8, 64, 64, 3), dtype=np.uint8), path)
+    data = path.read_bytes()
     at = data.index(b"ISFT") + 8
-    whole.write_bytes(data[:at] + b"Caf\xe9" + data[at + 4 :])
-    assert count_frames(Clip(str(whole))) == 8
+    path.write_bytes(data[:at] + b"Caf\xe9" + data[at + 4 :])
+    assert count_frames(Clip(str(path))) == 8
 
 
 def test_headers_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    whole = tmp_path / "a.avi"
-    write_mp4(np.zeros((8, 64, 64, 3), dtype=np.uint8), whole)
-    data = bytearray(whole.read_bytes())
+    path = tmp_path / "a.avi"
+    write_mp4(np.zeros((8, 64, 64, 3), dtype=np.uint8), path)
+    data = bytearray(path.read_bytes())
     at = data.index(b"strh") + 8 + 20  # scale and rate of the stream
     data[at : at + 8] = (2**31 - 1).to_bytes(4, "little") + (1).to_bytes(4, "little")
-    whole.write_bytes(data)
+    path.write_bytes(data)
     with pytest.raises(VideoError, match="has a damaged header .* frames per second.: replace"):
-        count_frames(Clip(str(whole)))
+        count_frames(Clip(str(path)))
 
 
 def test_odd_real_clips_are_read_whole(real_data: Path) -> None:

@@ -113,8 +113,8 @@ def test_verify_finds_frames_that_were_read_wrongly(
     """A decoder that is a frame late is found out, whether it still is or was only then."""
     right = clips.read_pictures
 
-    def late(found: VideoIndex, places: np.ndarray) -> tuple[np.ndarray, VideoIndex]:
-        return right(found, np.maximum(places - 1, 0))
+    def late(video_index: VideoIndex, places: np.ndarray) -> tuple[np.ndarray, VideoIndex]:
+        return right(video_index, np.maximum(places - 1, 0))
 
     monkeypatch.setattr(clips, "read_pictures", late)
     wrong_root = build_cache(kinds, CLASSES, tmp_path / "wrong", encoders, CONFIG)

@@ -221,14 +221,14 @@ def test_scans_of_the_splits_are_disjoint(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(
             f"focusgym.feature_cache.videos.{module}.load_scans", lambda: (Watched(), labels)
         )
-    found = {}
+    used_scans = {}
     for split in SPLITS:
         used.clear()
         for index in range(10):
             render_pair(SMALL, split, index)
-        found[split] = set(used)
+        used_scans[split] = set(used)
         assert used <= set(split_scans(0)[split].tolist())
         assert len(used) > 50
-    assert not found["train"] & found["test"]
-    assert not found["train"] & found["val"]
-    assert not found["val"] & found["test"]
+    assert not used_scans["train"] & used_scans["test"]
+    assert not used_scans["train"] & used_scans["val"]
+    assert not used_scans["val"] & used_scans["test"]

@@ -148,11 +148,11 @@ def test_one_size_is_the_video_without_sizes() -> None:
 def test_quarters_are_exchanged() -> None:
     image = np.arange(64.0).reshape(8, 8)
     for seed in range(6):
-        found = exchange_quarters(np.random.default_rng(seed), image)
-        assert sorted(found.ravel()) == sorted(image.ravel())
+        exchanged = exchange_quarters(np.random.default_rng(seed), image)
+        assert sorted(exchanged.ravel()) == sorted(image.ravel())
         for rows in (slice(0, 4), slice(4, 8)):
             for columns in (slice(0, 4), slice(4, 8)):
-                assert not (found[rows, columns] == image[rows, columns]).any()
+                assert not (exchanged[rows, columns] == image[rows, columns]).any()
 
 
 def test_the_digit_is_hidden_where_it_was_seen_often_enough() -> None:

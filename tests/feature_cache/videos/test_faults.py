@@ -70,8 +70,8 @@ def test_segments_are_presentation_times(tmp_path: Path) -> None:
     times = np.array([time or 0 for time in plain_decode(path).times_s])
     for start_s, end_s in ((0.0, 1.0), (0.5, 4.0), (1.2, 10.8), (4.0, 10.0)):
         inside = np.flatnonzero((times >= start_s - 1e-6) & (times < end_s - 1e-6))
-        found = indices(path, FrameConfig(200, 64, 64), start_s=start_s, end_s=end_s)
-        assert sorted(set(found)) == inside.tolist()
+        sampled = indices(path, FrameConfig(200, 64, 64), start_s=start_s, end_s=end_s)
+        assert sorted(set(sampled)) == inside.tolist()
     # No frame begins between these: the one that is on display stands for them.
     assert set(indices(path, start_s=2.0, end_s=2.1)) == {int((times <= 2.0).sum()) - 1}
     assert count_frames(Clip(str(path), start_s=9.0)) == int((times >= 9.0).sum())

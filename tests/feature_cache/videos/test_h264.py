@@ -17,9 +17,9 @@ from focusgym.feature_cache.videos.h264 import H264Scan
 def scan(path: Path) -> tuple[H264Scan, list[bool]]:
     """Return the scan of a file, and where decoding can begin."""
     with av.open(str(path)) as container:
-        found = H264Scan(container.streams.video[0].codec_context.extradata)
-        starts = [found.add(bytes(packet)) for packet in container.demux(video=0) if packet.size]
-    return found, starts
+        scanned = H264Scan(container.streams.video[0].codec_context.extradata)
+        starts = [scanned.add(bytes(packet)) for packet in container.demux(video=0) if packet.size]
+    return scanned, starts
 
 
 def without(path: Path, lost: range) -> Path:
@@ -47,8 +47,8 @@ def without(path: Path, lost: range) -> Path:
 def test_regular_streams(
     container: str, structure: str, starts: int, is_closed: bool, tmp_path: Path
 ) -> None:
-    found, clean = scan(write_video(tmp_path / f"a.{container}", "h264", container, structure))
-    assert (found.is_regular, found.is_closed) == (True, is_closed)
+    scanned, clean = scan(write_video(tmp_path / f"a.{container}", "h264", container, structure))
+    assert (scanned.is_regular, scanned.is_closed) == (True, is_closed)
     assert clean[0]
     assert sum(clean) == starts
 
@@ -90,9 +90,9 @@ def test_other_ways_of_coding(params: str, tmp_path: Path, monkeypatch: pytest.M
 def test_damage_is_no_error() -> None:
     for extradata in (None, b"", b"\x01", b"\x01dxx\xff\xe1\x00\x04\x67\x64\x00\x0a", bytes(40)):
         for packet in (b"", b"\0", bytes(9), b"\0\0\0\x01\x65", b"\0\0\1\x67", b"\xff" * 99):
-            found = H264Scan(extradata)
-            assert not found.add(packet) or packet == b"\0\0\0\x01\x65"
-            assert not found.is_regular
+            scanned = H264Scan(extradata)
+            assert not scanned.add(packet) or packet == b"\0\0\0\x01\x65"
+            assert not scanned.is_regular
 
 
 def test_all_frames_are_counted(tmp_path: Path) -> None:

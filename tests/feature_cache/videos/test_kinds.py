@@ -73,12 +73,12 @@ def test_usual_kinds_in_all_structures(
         except NotWritable:
             continue
         # In order all frames are decoded, whichever are asked for.
-        for longest, quick, asked in (
+        for longest, quick, numbers in (
             (5000, "pyav in order", (16, None)),
             (10, "pyav", (1, 4, 16, None)),
         ):
             monkeypatch.setattr(index, "SHORT_FRAMES", longest)
-            way = compare(path, asked)
+            way = compare(path, numbers)
             assert structure == "torn" or way in ("pyav", "pyav in order")
             if structure in ("closed_gop", "variable_rate", "rotated"):
                 assert way == quick or (codec, container) not in SOUGHT
@@ -88,7 +88,7 @@ def test_decord_reads_simple_files_alike(tmp_path: Path) -> None:
     """Of all that PyAV writes, whatever decord is asked for has the pictures of a plain decode."""
     pytest.importorskip("decord")
     rng = np.random.default_rng(0)
-    asked = set()
+    compared = set()
     for container, structure in itertools.product(("mp4", "mkv", "avi"), STRUCTURES):
         for codec in ("h264", "h264_10bit", "hevc") if container == "mp4" else ("h264",):
             path = tmp_path / f"{codec}_{structure}.{container}"
@@ -102,11 +102,11 @@ def test_decord_reads_simple_files_alike(tmp_path: Path) -> None:
             if pictures is not None:
                 apart = np.abs(pictures.astype(int) - shown[places]).mean((1, 2, 3))
                 assert apart.max() < 0.5, path.name
-                asked.add((codec, structure))
-    assert ("h264", "closed_gop") in asked
-    assert {codec for codec, _ in asked} == {"h264"}
+                compared.add((codec, structure))
+    assert ("h264", "closed_gop") in compared
+    assert {codec for codec, _ in compared} == {"h264"}
     assert not {"open_gop", "intra_refresh", "torn", "rotated", "mirrored"} & {
-        structure for _, structure in asked
+        structure for _, structure in compared
     }
 
 

@@ -207,6 +207,6 @@ def test_files_are_found_by_the_names_of_any_format(listed: list[tuple[str, list
         (root / "classes.txt").write_text("\n".join(f"c{label}" for label in range(1000)))
         for format, lines in lists.items():
             (root / "l.txt").write_text("\n".join(lines), encoding="utf-8")
-            found = read_lists(root, {"val": root / "l.txt"}, format, root / "classes.txt").videos
-            assert found["path"].tolist() == [str(root / "videos/in" / name) for name, _ in listed]
-            assert found["label"].tolist() == [labels[0] for _, labels in listed]
+            videos = read_lists(root, {"val": root / "l.txt"}, format, root / "classes.txt").videos
+            assert videos["path"].tolist() == [str(root / "videos/in" / name) for name, _ in listed]
+            assert videos["label"].tolist() == [labels[0] for _, labels in listed]

@@ -90,8 +90,8 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     for wrong in ("frame.jpg", "%s.jpg", "%d_%d.jpg", "sub/%05d.jpg", "%.2f.jpg", "%99999d", "%"):
         with pytest.raises(VideoListError, match="images must be a file name with one %d for the"):
             read_lists(tmp_path, lists, "csv", images=wrong)
-    found = problems_of(tmp_path, lists, "csv")
-    assert found[1] == (
+    problems = problems_of(tmp_path, lists, "csv")
+    assert problems[1] == (
         f"l.csv:2: {tmp_path / 'a'} holds no image_00001.jpg or 00001.jpg or 000001.jpg"
     )
 
@@ -169,8 +169,8 @@ def test_labels_out_of_range(tmp_path: Path) -> None:
         "path,label\n0.mp4,1\n1.mp4,2\n2.mp4,-1\n3.mp4,c\n4.mp4,0;;1\n5.mp4,0;7\n"
     )
     lists = {"val": tmp_path / "l.txt"}
-    found = problems_of(tmp_path, lists, "csv", tmp_path / "classes.txt")
-    assert found == [
+    problems = problems_of(tmp_path, lists, "csv", tmp_path / "classes.txt")
+    assert problems == [
         "5 problem(s) in the list of videos:",
         "l.txt:3: label 2 is beyond the 2 classes of the classes file",
         "l.txt:4: label -1 is negative",
@@ -186,8 +186,8 @@ def test_labels_out_of_range(tmp_path: Path) -> None:
         "l.txt:3: label -3 is negative",
     ]
     (tmp_path / "classes.txt").write_text("a\n\nb\na\n")
-    found = problems_of(tmp_path, lists, classes=tmp_path / "classes.txt")
-    assert found[1] == "classes.txt:4: class 'a' is named already in line 1"
+    problems = problems_of(tmp_path, lists, classes=tmp_path / "classes.txt")
+    assert problems[1] == "classes.txt:4: class 'a' is named already in line 1"
     (tmp_path / "classes.txt").write_text("a\n")
     with pytest.raises(VideoListError, match=r"classes\.txt names 1 class; recognition needs at"):
         read_lists(tmp_path, lists, classes=tmp_path / "classes.txt")
@@ -250,10 +250,10 @@ def test_all_problems_are_shown_at_once_with_line_numbers(tmp_path: Path) -> Non
 
 def test_at_most_fifty_problems_are_shown(tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("".join(f"{i}.mp4 9 {i}\n" for i in range(60)))
-    found = problems_of(tmp_path, {"train": tmp_path / "l.txt"})
-    assert found[0] == "60 problem(s) in the list of videos:"
-    assert found[50].startswith("l.txt:50: no such video")
-    assert found[51:] == [
+    problems = problems_of(tmp_path, {"train": tmp_path / "l.txt"})
+    assert problems[0] == "60 problem(s) in the list of videos:"
+    assert problems[50].startswith("l.txt:50: no such video")
+    assert problems[51:] == [
         "and 10 more",
         "Put the missing videos there, or go on without them: --skip-missing.",
     ]
@@ -269,8 +269,8 @@ def test_duplicates(tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("\n".join(train))
     (tmp_path / "m.txt").write_text("\n".join(test))
     lists = {"train": tmp_path / "l.txt", "test": tmp_path / "m.txt"}
-    found = problems_of(tmp_path, lists, skip_missing=True)
-    assert found[1:-1] == [
+    problems = problems_of(tmp_path, lists, skip_missing=True)
+    assert problems[1:-1] == [
         "l.txt:3: a/0 is listed already at l.txt:1",
         "l.txt:5: gone is listed already at l.txt:4",
         "m.txt:1: link.mp4 is listed already at l.txt:2",
@@ -279,8 +279,8 @@ def test_duplicates(tmp_path: Path) -> None:
         "m.txt:4: ./a/../1.mp4 is listed already at l.txt:2",
     ]
     (tmp_path / "m.txt").write_text("1.mp4 9 1\n")
-    found = problems_of(tmp_path, {"val": tmp_path / "m.txt", "test": tmp_path / "m.txt"})
-    assert found[1] == "m.txt:1: 1.mp4 is listed already at m.txt:1", "the same list twice"
+    problems = problems_of(tmp_path, {"val": tmp_path / "m.txt", "test": tmp_path / "m.txt"})
+    assert problems[1] == "m.txt:1: 1.mp4 is listed already at m.txt:1", "the same list twice"
 
 
 def test_missing_videos(tmp_path: Path) -> None:
@@ -309,10 +309,10 @@ def test_missing_videos(tmp_path: Path) -> None:
     listed = read_lists(tmp_path, lists, skip_missing=True)
     assert listed.videos["missing"].tolist() == expected
     assert listed.videos["path"].tolist() == [f"{root}/{line.split(' ')[0]}" for line in lines]
-    found = problems_of(tmp_path, lists)
-    told = [text.replace("\0", r"\x00") for text in expected]  # as a terminal can show it
-    assert found[1:-1] == [f"l.txt:{i}: {text}" for i, text in enumerate(told, 1) if text]
-    assert found[-1] == "Put the missing videos there, or go on without them: --skip-missing."
+    problems = problems_of(tmp_path, lists)
+    shown = [text.replace("\0", r"\x00") for text in expected]  # as a terminal can show it
+    assert problems[1:-1] == [f"l.txt:{i}: {text}" for i, text in enumerate(shown, 1) if text]
+    assert problems[-1] == "Put the missing videos there, or go on without them: --skip-missing."
 
 
 def test_counted_images(tmp_path: Path) -> None:
@@ -344,8 +344,8 @@ def test_missing_videos_do_not_move_the_others(tmp_path: Path) -> None:
     assert after[after["missing"] != ""]["name"].tolist() == ["3", "5", "18"]
     for i in (16, 17, 19):
         (tmp_path / f"{i}.mp4").unlink()
-    found = problems_of(tmp_path, lists, skip_missing=True)
-    assert found[1].startswith("all 4 videos of the val split are missing; 16: no such video: ")
+    problems = problems_of(tmp_path, lists, skip_missing=True)
+    assert problems[1].startswith("all 4 videos of the val split are missing; 16: no such video: ")
 
 
 def test_lists_that_cannot_be_used(tmp_path: Path) -> None:

@@ -100,10 +100,10 @@ def test_a_cache_in_another_order(
     data = Path(videos["path"][0]).parents[2]
     table = pd.read_csv(data / "boxes.csv")
     table["path"] = [str(data / path) for path in table["path"]]
-    found = true_boxes(cache, table)
-    assert len(found) == 25
+    boxes = true_boxes(cache, table)
+    assert len(boxes) == 25
     for row, at in enumerate(indices.ravel()):
         of_video = table[table["path"] == videos["path"][row // 5]]
         expected = of_video[of_video["frame"] == at].iloc[0]
-        assert found["left"][row] == expected["left"]
-        assert found["top"][row] == expected["top"]
+        assert boxes["left"][row] == expected["left"]
+        assert boxes["top"][row] == expected["top"]

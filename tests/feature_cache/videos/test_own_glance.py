@@ -34,13 +34,15 @@ def test_frames_by_hand() -> None:
 @given(st.integers(20, 300), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6))
 def test_both_are_the_middles_of_equal_parts(n: int, steps: int, own: int, frames: int) -> None:
     config = FrameConfig(steps, 64, segment_frames=frames, glance_frames=own, own_glance=True)
-    found = sample_frames(n, config)
-    assert found.shape == config.shape == (steps, own + frames)
-    for columns, count in ((found[:, :own], own), (found[:, own:], frames)):
+    indices = sample_frames(n, config)
+    assert indices.shape == config.shape == (steps, own + frames)
+    for columns, count in ((indices[:, :own], own), (indices[:, own:], frames)):
         expected = middles(n, steps * count)
-        for index, wanted, k in zip(columns.flatten(), expected, range(len(expected)), strict=True):
-            whole = Fraction(n * (2 * k + 1), 2 * steps * count).denominator == 1
-            assert int(index) in ((wanted, wanted - 1) if whole else (wanted,))  # floats round
+        for index, middle, k in zip(columns.flatten(), expected, range(len(expected)), strict=True):
+            is_whole_number = Fraction(n * (2 * k + 1), 2 * steps * count).denominator == 1
+            assert int(index) in (
+                (middle, middle - 1) if is_whole_number else (middle,)
+            )  # floats round
 
 
 def test_two_segments_by_hand() -> None:
@@ -116,15 +118,15 @@ def test_what_each_network_reads() -> None:
     ],
 )
 def test_what_manifests_say_comes_back(config: FrameConfig) -> None:
-    told = config.describe()
-    assert FrameConfig(**told) == config
-    assert ("own_glance" in told) == config.own_glance
+    description = config.describe()
+    assert FrameConfig(**description) == config
+    assert ("own_glance" in description) == config.own_glance
 
 
 @pytest.mark.parametrize("glance_frames", [None, 0, -1])
 def test_no_frames_for_the_glance_are_refused(glance_frames: Any) -> None:
-    said = f"own_glance needs glance_frames of at least 1, .*; got {glance_frames}"
-    with pytest.raises(ValueError, match=said):
+    message = f"own_glance needs glance_frames of at least 1, .*; got {glance_frames}"
+    with pytest.raises(ValueError, match=message):
         FrameConfig(1, 64, segment_frames=12, glance_frames=glance_frames, own_glance=True)
     with pytest.raises(ValueError, match=r"in 1\.\.4, .*; got 8: .* set own_glance"):
         FrameConfig(1, 64, segment_frames=4, glance_frames=8)

@@ -70,7 +70,7 @@ def test_the_shift_costs_no_multiply_adds(glance: Encoder, local: Encoder) -> No
 
 def test_tsm_and_tsm_plus(glance: Encoder, local: Encoder, classifier: Classifier) -> None:
     """Both on 8 whole frames, to the printed digit."""
-    whole = FrameConfig(1, S, 256, segment_frames=GLANCES)
-    cost = frame_cost(glance, local, classifier, None, WholeFrame(S, S), whole)
+    whole_frames = FrameConfig(1, S, 256, segment_frames=GLANCES)
+    cost = frame_cost(glance, local, classifier, None, WholeFrame(S, S), whole_frames)
     assert cost.local_gmacs == pytest.approx(32.7, abs=0.05)
     assert cost.of_video(1, policy=False).total_gmacs == pytest.approx(35.1, abs=0.05)

@@ -53,15 +53,15 @@ def counted_by_hooks(*roots: nn.Module) -> Iterator[list[float]]:
     """Add up the GMACs of layers as they run: from the sizes of what they take and give."""
     total = [0.0]
 
-    def convolution(module: Any, given: tuple[Tensor, ...], found: Tensor) -> None:
+    def convolution(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         height, width = module.kernel_size
-        total[0] += found.numel() * module.in_channels // module.groups * height * width / 1e9
+        total[0] += output.numel() * module.in_channels // module.groups * height * width / 1e9
 
-    def linear(module: Any, given: tuple[Tensor, ...], found: Tensor) -> None:
-        total[0] += found.numel() * module.in_features / 1e9
+    def linear(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        total[0] += output.numel() * module.in_features / 1e9
 
-    def gru(module: Any, given: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> None:
-        rows = found[0].numel() // module.hidden_size
+    def gru(module: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        rows = output[0].numel() // module.hidden_size
         of_row = 3 * module.hidden_size * (module.input_size + module.hidden_size)
         total[0] += rows * of_row / 1e9
 
@@ -92,7 +92,7 @@ def test_a_video_costs_what_is_published(
     assert total == pytest.approx(published, rel=0.005)
     by_frames = cost.of_frames(torch.ones(T, dtype=torch.bool), policy=True)
     assert float(by_frames.sum()) == pytest.approx(total, rel=1e-12)
-    found: list[float] = []
+    counted: list[float] = []
     with torch.no_grad():
         for module, inputs in (
             (networks["glance"], (torch.zeros(1, 3, 224, 224, dtype=torch.uint8),)),
@@ -102,9 +102,9 @@ def test_a_video_costs_what_is_published(
         ):
             with counted_by_hooks(module) as one:
                 module(*inputs)
-            found.append(one[0])
+            counted.append(one[0])
     names = ("glance", "policy", "local", "classifier")
-    assert [getattr(cost, f"{name}_gmacs") for name in names] == pytest.approx(found, rel=1e-9)
+    assert [getattr(cost, f"{name}_gmacs") for name in names] == pytest.approx(counted, rel=1e-9)
 
 
 def test_adafocus_plus_costs_what_its_frames_cost(networks: dict[str, Any]) -> None:
@@ -138,13 +138,13 @@ def test_the_real_networks_really_do_what_is_charged(networks: dict[str, Any]) -
     options = torch.tensor([[48, -1, 0]])
     for plan in ((options, options >= 0), (options, torch.zeros(1, 3).bool()), ()):
         with counted_by_hooks(fused) as spent:
-            found = fused(frames, *plan)
+            recognition = fused(frames, *plan)
         # π and π′ count what the linear layers and GRUs of both do.
-        assert float(found.gmacs[0, -1]) == pytest.approx(spent[0], rel=1e-9)
-        steps = torch.diff(found.gmacs[0], prepend=torch.zeros(1)).tolist()
+        assert float(recognition.gmacs[0, -1]) == pytest.approx(spent[0], rel=1e-9)
+        steps = torch.diff(recognition.gmacs[0], prepend=torch.zeros(1)).tolist()
         policy = 0 if plan else once.policy_gmacs
         every = once.glance_gmacs + once.classifier_gmacs + policy
-        attended = found.attended[0].tolist()
+        attended = recognition.attended[0].tolist()
         assert steps == pytest.approx([every + once.local_gmacs * look for look in attended])
 
 
@@ -180,8 +180,8 @@ def test_gmacs_are_multiply_adds(batch: int) -> None:
     x, weight = torch.randn(batch, 5, 7), torch.randn(7, 11)
     assert count_gmacs(lambda: x @ weight) == pytest.approx(batch * 5 * 7 * 11 / 1e9)
     images, filters = torch.randn(batch, 6, 9, 9), torch.randn(4, 3, 3, 3)
-    found = count_gmacs(lambda: nn.functional.conv2d(images, filters, padding=1, groups=2))
-    assert found == pytest.approx(batch * 4 * 81 * 3 * 9 / 1e9)
+    gmacs = count_gmacs(lambda: nn.functional.conv2d(images, filters, padding=1, groups=2))
+    assert gmacs == pytest.approx(batch * 4 * 81 * 3 * 9 / 1e9)
     assert count_gmacs(lambda: images + 1) == 0
 
 
@@ -215,11 +215,16 @@ def test_frames_add_up_to_the_video(
     prices: tuple[float, ...], looks: list[bool], policy: bool
 ) -> None:
     cost = FrameCost(*prices)
-    found = cost.of_frames(torch.tensor([looks, looks]), policy=policy)
-    assert (found.dtype, found.shape) == (torch.float64, (2, len(looks)))
-    whole = cost.of_video(len(looks), policy=policy, kept_share=sum(looks) / len(looks))
-    assert found.sum(dim=1).tolist() == pytest.approx([whole.total_gmacs] * 2)
-    parts = (whole.glance_gmacs, whole.policy_gmacs, whole.local_gmacs, whole.classifier_gmacs)
+    by_frames = cost.of_frames(torch.tensor([looks, looks]), policy=policy)
+    assert (by_frames.dtype, by_frames.shape) == (torch.float64, (2, len(looks)))
+    by_video = cost.of_video(len(looks), policy=policy, kept_share=sum(looks) / len(looks))
+    assert by_frames.sum(dim=1).tolist() == pytest.approx([by_video.total_gmacs] * 2)
+    parts = (
+        by_video.glance_gmacs,
+        by_video.policy_gmacs,
+        by_video.local_gmacs,
+        by_video.classifier_gmacs,
+    )
     n, n_attended = len(looks), sum(looks)
     expected = [n * prices[0], n * policy * prices[1], n_attended * prices[2], n * prices[3]]
     assert parts == pytest.approx(expected)

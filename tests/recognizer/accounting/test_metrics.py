@@ -73,12 +73,12 @@ def literal_official(logits: Tensor, hot: Tensor) -> float:
     total = 0.0
     for column in range(logits.shape[1]):
         scores = probabilities[:, column].tolist()
-        found, precisions = 0, 0.0
+        hits, precisions = 0, 0.0
         for rank, video in enumerate(sorted(range(len(scores)), key=lambda n: -scores[n]), 1):
             if column in of_video[video]:
-                found += 1
-                precisions += found / rank
-        total += precisions / max(found, 1)
+                hits += 1
+                precisions += hits / rank
+        total += precisions / max(hits, 1)
     return total / logits.shape[1]
 
 

@@ -8,7 +8,7 @@ from focusgym.recognizer import compute_unit, format_gmacs
 
 
 @pytest.mark.parametrize(
-    ("gmacs", "said"),
+    ("gmacs", "text"),
     [
         (26.5812, "26.58 GMACs"),
         (1.0, "1 GMACs"),
@@ -22,8 +22,8 @@ from focusgym.recognizer import compute_unit, format_gmacs
         (0.0, "0 GMACs"),
     ],
 )
-def test_no_amount_starts_with_zeros_that_need_not_be(gmacs: float, said: str) -> None:
-    assert format_gmacs(gmacs) == said
+def test_no_amount_starts_with_zeros_that_need_not_be(gmacs: float, text: str) -> None:
+    assert format_gmacs(gmacs) == text
 
 
 def test_amounts_beside_each_other_have_one_unit() -> None:

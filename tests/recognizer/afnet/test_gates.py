@@ -70,14 +70,14 @@ def test_a_gate_begins_by_keeping_and_has_weights_for_each_frame() -> None:
         gate.score.weight.zero_()
         assert gate(maps).tolist() == [[9, 9, 9]] * 2
         gate.score.weight.normal_()
-        found = gate(maps)
+        margins = gate(maps)
     for video in range(2):
         for frame in range(3):
             pooled = maps[3 * video + frame].mean(dim=(1, 2))
             reduced = (gate.reduce.weight[:, :, 0, 0] @ pooled) / math.sqrt(1 + gate.norm.eps)
             own = gate.score.weight[2 * frame : 2 * frame + 2, :, 0, 0]
             skip, keep = (own @ reduced.clamp(min=0)).tolist()
-            assert found[video, frame].item() == pytest.approx(keep + 10 - skip - 1, rel=1e-4)
+            assert margins[video, frame].item() == pytest.approx(keep + 10 - skip - 1, rel=1e-4)
 
 
 def test_selection_loss() -> None:
@@ -85,8 +85,8 @@ def test_selection_loss() -> None:
     expected = 0.5 * ((0.4 - 1) ** 2 + (0.4 - 0.25) ** 2) / 2
     assert selection_loss(shares, 0.4, weight=0.5).item() == pytest.approx(expected)
     # A frame of the second block costs three times as much: 1 + 0.75 of 4 is run.
-    found = selection_loss(shares, 0.4, weight=0.5, prices=torch.tensor([2.0, 6.0]))
-    assert found.item() == pytest.approx(0.5 * (0.4 - 1.75 / 4) ** 2)
+    loss = selection_loss(shares, 0.4, weight=0.5, prices=torch.tensor([2.0, 6.0]))
+    assert loss.item() == pytest.approx(0.5 * (0.4 - 1.75 / 4) ** 2)
 
 
 def test_a_threshold_keeps_as_many_frames_as_the_noise_does() -> None:

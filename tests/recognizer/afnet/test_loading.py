@@ -18,13 +18,13 @@ def fresh(backbone: str = "small", classes: int = 5, n_frames: int = T, **how: o
 
 def taken(network: AFNet, before: dict[str, Tensor], state: dict[str, Tensor]) -> set[str]:
     """The names whose tensors are those of a state dict; all others are as they were."""
-    found = set()
+    names = set()
     for name, value in network.state_dict().items():
         if name in state and torch.equal(value, state[name]):
-            found.add(name)
+            names.add(name)
         else:
             assert torch.equal(value, before[name]), name
-    return found
+    return names
 
 
 def copied(network: AFNet) -> dict[str, Tensor]:
@@ -42,12 +42,12 @@ def test_what_fits_is_taken(prefix: str) -> None:
     head = {"head.weight", "head.bias"}
     state = {f"{prefix}{name}": value for name, value in source.items()}
     n = len(source) - len(gates) - len(head)
-    for given, left, used, why in (
+    for changes, left, used, why in (
         ({}, set(), (n, len(gates), 2), {}),
         ({"classes": 7}, head, (n, len(gates), 0), {"head": "theirs are of other shapes"}),
         ({"n_frames": 2}, gates, (n, 0, 2), {"gates": "theirs are of other shapes"}),
     ):
-        network = fresh(**given)
+        network = fresh(**changes)
         before = copied(network)
         report = begin_with(network, state)
         assert report == StartReport(

@@ -112,11 +112,11 @@ def test_under_autocast_gathered_and_masked_are_close() -> None:
 @torch.no_grad()
 def test_a_video_does_not_depend_on_its_batch() -> None:
     network, frames = make(shift="offline"), clips(8)
-    whole = network(frames, gather=True)
+    together = network(frames, gather=True)
     for i in range(8):
         alone = network(frames[i : i + 1], gather=True)
-        assert_near(alone.logits[0], whole.logits[i])
-        assert torch.equal(alone.masks[0], whole.masks[i])
+        assert_near(alone.logits[0], together.logits[i])
+        assert torch.equal(alone.masks[0], together.masks[i])
 
 
 @torch.no_grad()

@@ -97,27 +97,27 @@ def normalised(pixels: Tensor) -> Tensor:
     return normalize(pixels / 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-def assert_near(found: Tensor, expected: Tensor, relative: float = 1e-5) -> None:
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) <= relative * float(expected.abs().max())
+def assert_near(actual: Tensor, expected: Tensor, relative: float = 1e-5) -> None:
+    assert actual.shape == expected.shape
+    assert float((actual - expected).abs().max()) <= relative * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
 def test_a_trunk_is_torchvisions_network_before_its_pooling(name: str) -> None:
-    encoder, whole, head = loaded(name), network(name), FAMILIES[name]
+    encoder, reference, head = loaded(name), network(name), FAMILIES[name]
     for side in (64, 96):
         pixels = images(side, n=1 if side == 96 else 2)
         maps = encoder(pixels)
         assert maps.shape[:2] == (len(pixels), encoder.channels)
         assert min(maps.shape[2:]) > 1
         if head is None:
-            assert_near(maps, whole.features(normalised(pixels)))
+            assert_near(maps, reference.features(normalised(pixels)))
             continue
         pooled = pool(maps, torch.float32)
         if name == "convnext_tiny":  # its head begins with a norm over maps
             pooled = pooled[..., None, None]
-        assert_near(whole.get_submodule(head)(pooled), whole(normalised(pixels)))
+        assert_near(reference.get_submodule(head)(pooled), reference(normalised(pixels)))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

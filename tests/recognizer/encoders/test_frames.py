@@ -59,9 +59,9 @@ def test_frames_of_segments_by_hand() -> None:
     assert glanced == [(2,), (1, 3), (0, 2, 4), (0, 1, 3, 4)]
     frames = torch.arange(4 * 5).reshape(4, 5, 1, 1, 1).expand(4, 5, 3, 2, 2)
     assert several.glance(frames) is frames
-    found = replace(several, glance_frames=2).glance(frames)
-    assert found.shape == (4, 2, 3, 2, 2)
-    assert found[:, :, 0, 0, 0].tolist() == [[1, 3], [6, 8], [11, 13], [16, 18]]
+    glanced_frames = replace(several, glance_frames=2).glance(frames)
+    assert glanced_frames.shape == (4, 2, 3, 2, 2)
+    assert glanced_frames[:, :, 0, 0, 0].tolist() == [[1, 3], [6, 8], [11, 13], [16, 18]]
     assert several.middle(frames)[:, 0, 0, 0].tolist() == [2, 7, 12, 17]
     assert torch.equal(one.middle(frames[:, 0]), frames[:, 0])
     for config in (one, several, replace(several, glance_frames=2)):
@@ -79,17 +79,17 @@ def test_the_short_side_is_resized(size: tuple[int, int], resized: tuple[int, in
     channels_last = frames.contiguous(memory_format=torch.channels_last)  # as they are decoded
     for resizer, levels in (("torchvision", 1), ("pillow", 0)):
         config = FrameConfig(1, 32, 36, resizer=resizer)
-        found = resize_frames(frames, config)
-        assert found.dtype == torch.uint8
-        assert tuple(found.shape) == (2, 3, *resized)
+        resized_frames = resize_frames(frames, config)
+        assert resized_frames.dtype == torch.uint8
+        assert tuple(resized_frames.shape) == (2, 3, *resized)
         assert torch.equal(frames, before)
-        for frame, expected in zip(found, frames, strict=True):
+        for frame, expected in zip(resized_frames, frames, strict=True):
             picture = Image.fromarray(expected.permute(1, 2, 0).numpy())
             by_pillow = picture.resize(resized[::-1], Image.Resampling.BILINEAR)
             difference = frame.permute(1, 2, 0).numpy().astype(int) - np.asarray(by_pillow)
             assert abs(difference).max() <= levels
         again = resize_frames(channels_last, config)
-        assert (again.int() - found.int()).abs().max() <= levels
+        assert (again.int() - resized_frames.int()).abs().max() <= levels
 
 
 def test_frames_of_the_right_size_are_not_touched() -> None:
@@ -144,9 +144,9 @@ def test_fitting_is_resizing_and_the_central_crop(resizer: str) -> None:
         (frames[0], fitted[0]),
         (frames[None, :, None], fitted[None, :, None]),
     ):
-        found = fit_frames(shaped, config)
-        assert found.shape == expected.shape
-        assert (found.int() - expected.int()).abs().max() <= 1
+        refitted = fit_frames(shaped, config)
+        assert refitted.shape == expected.shape
+        assert (refitted.int() - expected.int()).abs().max() <= 1
 
 
 def test_coarse_to_fine_is_the_published_order_of_ten() -> None:

@@ -41,17 +41,17 @@ def by_hand(plain: Encoder, prepared: Tensor, inside: Sequence[list[Tensor]]) ->
 
     Returns the map, and after it what each block has inside when nothing is masked.
     """
-    x, found = plain.trunk[0](prepared), []  # type: ignore[index]
-    for block, given in zip(plain.trunk[1:], inside, strict=True):  # type: ignore[index]
+    x, hidden = plain.trunk[0](prepared), []  # type: ignore[index]
+    for block, taken in zip(plain.trunk[1:], inside, strict=True):  # type: ignore[index]
         h = block.norm1(block.conv1(x)).relu()
-        found.append(h)
+        hidden.append(h)
         channels = h.shape[1]
-        if given:  # half of the channels are computed, a quarter reused, a quarter zeros
+        if taken:  # half of the channels are computed, a quarter reused, a quarter zeros
             h = h.clone()
-            h[:, channels // 2 : 3 * channels // 4] = given[0][:, channels // 2 : 3 * channels // 4]
+            h[:, channels // 2 : 3 * channels // 4] = taken[0][:, channels // 2 : 3 * channels // 4]
             h[:, 3 * channels // 4 :] = 0
         x = (block.norm2(block.conv2(h)) + block.beside_norm(block.beside(x))).relu()
-    return [x, *found]
+    return [x, *hidden]
 
 
 @torch.no_grad()
@@ -61,8 +61,8 @@ def test_channels_by_hand() -> None:
     now, before = prepared[:1], prepared[1:2]
     _, *earlier = by_hand(plain, before, [[], []])
     expected = by_hand(plain, now, [[each] for each in earlier])[0]
-    found = masked.encode_after(torch.cat([now, before]), torch.cat([now, now]))
-    torch.testing.assert_close(found[1:], expected, atol=1e-4, rtol=1e-4)
+    maps = masked.encode_after(torch.cat([now, before]), torch.cat([now, now]))
+    torch.testing.assert_close(maps[1:], expected, atol=1e-4, rtol=1e-4)
     fused = masked.fused()
     torch.testing.assert_close(fused.encode_after(before, now), expected, atol=1e-3, rtol=1e-3)
     assert not torch.allclose(plain.encode(now), expected, atol=1e-2)
@@ -80,11 +80,11 @@ def test_a_memory_keeps_what_was_last_computed() -> None:
     start = torch.cat([frames[:1], frames[3:]])
     full.encode_from(start, memory, rows)
     half.encode_from(torch.cat([frames[1:2], frames[3:]]), memory, rows)
-    found = half.encode_from(torch.cat([frames[2:3], frames[3:]]), memory, rows)
+    maps = half.encode_from(torch.cat([frames[2:3], frames[3:]]), memory, rows)
     expected = half.encode_after(start, torch.cat([frames[2:3], frames[3:]]))
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(maps, expected, atol=1e-4, rtol=1e-4)
     stale = half.encode_after(frames[1:2], frames[2:3])
-    assert not torch.allclose(found[:1], stale, atol=1e-3)
+    assert not torch.allclose(maps[:1], stale, atol=1e-3)
     new = half.encode_from(frames[:1], memory, torch.tensor([1]))
     torch.testing.assert_close(new, full.encode(frames[:1]), atol=1e-4, rtol=1e-4)
 
@@ -159,10 +159,10 @@ def test_on_a_cache_and_on_pixels(tmp_path: Path) -> None:
             for t, option in enumerate(options):
                 chosen = np.full((len(which), 1), option)
                 fed = source.gather(which, np.full(len(which), t), chosen)
-            found.append(fed[:, 0])
-        return found[-2], found[-1]
+            f_c_inputs.append(fed[:, 0])
+        return f_c_inputs[-2], f_c_inputs[-1]
 
-    found: list[Tensor] = []
+    f_c_inputs: list[Tensor] = []
     torch.testing.assert_close(*inputs([0, 1, 0]), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(*inputs([1, 0, 1]), atol=1e-3, rtol=1e-3)
     on_cache, on_pixels = inputs([0, 1, 1])  # the third takes channels of the first

@@ -27,13 +27,13 @@ def test_levels_by_hand(bits: int) -> None:
     rng = np.random.default_rng(bits)
     values = rng.normal(size=(6, 5, 7)) * np.array([1, 3, 0.01, 1, 1, 0])[:, None, None]
     values[3:5] = np.abs(values[3:5])  # as after a ReLU
-    given = torch.from_numpy(values).float().requires_grad_()
-    found = fake_quantise(given, bits)
-    np.testing.assert_allclose(found.detach(), by_hand(values, bits), atol=1e-5)
-    assert max(len(np.unique(row.round(6))) for row in found.detach().numpy()) <= 2**bits
-    found.sum().backward()
-    assert given.grad is not None
-    for row, gradient in zip(values, given.grad.numpy(), strict=True):
+    exact = torch.from_numpy(values).float().requires_grad_()
+    rounded = fake_quantise(exact, bits)
+    np.testing.assert_allclose(rounded.detach(), by_hand(values, bits), atol=1e-5)
+    assert max(len(np.unique(row.round(6))) for row in rounded.detach().numpy()) <= 2**bits
+    rounded.sum().backward()
+    assert exact.grad is not None
+    for row, gradient in zip(values, exact.grad.numpy(), strict=True):
         levels = by_hand(row[None], bits)[0]
         inside = np.abs(levels - row) <= np.diff(np.unique(levels)).min(initial=np.inf) / 2
         assert (gradient == inside).all(), "as if nothing were rounded, but beyond the last level"

@@ -54,9 +54,9 @@ def images(*shape: int) -> Tensor:
     return torch.randint(0, 256, (*shape[:-1], 3, shape[-1], shape[-1]), generator=generator).byte()
 
 
-def assert_near(found: Tensor, expected: Tensor, relative: float = 1e-4) -> None:
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) <= relative * float(expected.abs().max())
+def assert_near(actual: Tensor, expected: Tensor, relative: float = 1e-4) -> None:
+    assert actual.shape == expected.shape
+    assert float((actual - expected).abs().max()) <= relative * float(expected.abs().max())
 
 
 @every_kind
@@ -67,11 +67,11 @@ def test_each_channel_of_each_frame(kind: ShiftKind, n_frames: int, channels: in
     maps = numbers(2 * n_frames, channels, 2, 3)
     expected = literal(maps, n_frames, kind)
     for layout in (torch.contiguous_format, torch.channels_last):
-        given = maps.clone(memory_format=layout)
-        found = shift_frames(given, n_frames, kind)
-        assert torch.equal(found, expected)
-        assert torch.equal(given, maps)
-        assert found.stride() == given.stride()
+        original = maps.clone(memory_format=layout)
+        shifted = shift_frames(original, n_frames, kind)
+        assert torch.equal(shifted, expected)
+        assert torch.equal(original, maps)
+        assert shifted.stride() == original.stride()
     moved = not torch.equal(expected, maps)
     assert moved == (channels >= 8)
 
@@ -80,9 +80,9 @@ def test_each_channel_of_each_frame(kind: ShiftKind, n_frames: int, channels: in
 def test_clips_do_not_mix(kind: ShiftKind) -> None:
     maps, changed = numbers(6, 16, 2, 2), numbers(6, 16, 2, 2)
     changed[3:] += 1
-    found, others = (shift_frames(each, 3, kind) for each in (maps, changed))
-    assert torch.equal(found[:3], others[:3])
-    assert not torch.equal(found[3:], others[3:])
+    shifted, others = (shift_frames(each, 3, kind) for each in (maps, changed))
+    assert torch.equal(shifted[:3], others[:3])
+    assert not torch.equal(shifted[3:], others[3:])
 
 
 @every_kind
@@ -110,10 +110,10 @@ def test_frame_by_frame_with_a_memory() -> None:
     memory = ShiftMemory()
     for frame in range(5):
         memory.begin_frame()
-        for maps, wanted in zip(places, expected, strict=True):
-            given = maps[:, frame].clone()
-            assert torch.equal(memory(given), wanted[:, frame])
-            assert torch.equal(given, maps[:, frame])
+        for maps, shifted in zip(places, expected, strict=True):
+            frame_maps = maps[:, frame].clone()
+            assert torch.equal(memory(frame_maps), shifted[:, frame])
+            assert torch.equal(frame_maps, maps[:, frame])
 
 
 def test_names() -> None:
@@ -127,7 +127,7 @@ def test_names() -> None:
 
 
 @lru_cache
-def whole(name: str) -> nn.Module:
+def torchvision_network(name: str) -> nn.Module:
     """A network of torchvision's, with statistics that batch normalisation cannot ignore."""
     torch.manual_seed(0)
     return spread(torchvision.models.get_model(name, weights=None)).eval()
@@ -159,17 +159,17 @@ def encoder(name: str) -> Encoder:
     if plain == "small_residual":
         made.trunk.load_state_dict(small().state_dict())
     else:
-        load_weights(made, whole(plain).state_dict())
+        load_weights(made, torchvision_network(plain).state_dict())
     return made.eval()
 
 
 def shifting_hook(n_frames: int, kind: ShiftKind) -> Callable[..., Any]:
-    return lambda _, given: (literal(given[0], n_frames, kind),)
+    return lambda _, inputs: (literal(inputs[0], n_frames, kind),)
 
 
 def residual_branches(name: str) -> list[nn.Module]:
     """Where a network of torchvision's begins to shift, written out by hand."""
-    network: Any = whole(name)
+    network: Any = torchvision_network(name)
     if name == "mobilenet_v2":
         return [network.features[i].conv[0][0] for i in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)]
     stages = [network.layer1, network.layer2, network.layer3, network.layer4]
@@ -180,7 +180,7 @@ def residual_branches(name: str) -> list[nn.Module]:
 @torch.no_grad()
 def by_hand(name: str, kind: ShiftKind, frames: Tensor) -> Tensor:
     """Return the maps ``(F, channels, h, w)`` of a clip that was normalised."""
-    network: Any = whole(name)
+    network: Any = torchvision_network(name)
     hooks = [
         module.register_forward_pre_hook(shifting_hook(len(frames), kind))
         for module in residual_branches(name)
@@ -205,12 +205,12 @@ def test_maps_are_those_of_torchvisions_network_with_the_shift(name: str, kind: 
     """Two clips at once; the mean over frames is what `encode` gives."""
     shifting = encoder(f"{name}_tsm" + "_online" * (kind == "online"))
     prepared = shifting.prepare(images(2, 4, 64))
-    found = shifting.encode_frames(prepared)
-    for clip, maps in zip(prepared, found, strict=True):
+    clip_maps = shifting.encode_frames(prepared)
+    for clip, maps in zip(prepared, clip_maps, strict=True):
         assert_near(maps, by_hand(name, kind, clip))
-    assert_near(shifting.encode(prepared), found.mean(1))
+    assert_near(shifting.encode(prepared), clip_maps.mean(1))
     plain = encoder(name).encode_frames(prepared)
-    assert float((found - plain).abs().max()) > 0.05 * float(plain.abs().max())
+    assert float((clip_maps - plain).abs().max()) > 0.05 * float(plain.abs().max())
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_where_they_shift(name: str, count: int) -> None:
     shifts = [node for node in graph.nodes if node.op == "call_function" and "shifted" in node.name]  # type: ignore[union-attr]
     assert len(shifts) == count
     targets = [[user.target for user in node.users] for node in shifts]
-    names = {module: path for path, module in whole(name).named_modules()}
+    names = {module: path for path, module in torchvision_network(name).named_modules()}
     expected = [[names[module]] for module in residual_branches(name)]
     assert targets == expected
 
@@ -268,8 +268,8 @@ def test_a_stream_is_the_clip(name: str) -> None:
     expected = online.encode_frames(prepared)
     for each in (online, online.fused()):
         memory = ShiftMemory()
-        found = [each.encode_next(prepared[:, frame], memory) for frame in range(5)]
-        assert_near(torch.stack(found, 1), expected)
+        frame_maps = [each.encode_next(prepared[:, frame], memory) for frame in range(5)]
+        assert_near(torch.stack(frame_maps, 1), expected)
     other = prepared.clone()
     other[:, -1] = -other[:, -1]
     changed = online.encode_frames(other)
@@ -302,7 +302,7 @@ def test_it_is_trained_through_the_shift() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_weights_have_torchvisions_names(name: str) -> None:
     head = ("fc.", "classifier.")
-    expected = {key for key in whole(name).state_dict() if not key.startswith(head)}
+    expected = {key for key in torchvision_network(name).state_dict() if not key.startswith(head)}
     for suffix in ("_tsm", "_tsm_online"):
         keys = {key.removeprefix("trunk.") for key in encoder(name + suffix).state_dict()}
         assert keys == expected
@@ -322,8 +322,10 @@ def test_bundles_keep_the_shift(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["vgg11_tsm", "small_glance_tsm", "swin_t_tsm_online"])
 def test_networks_without_residual_branches_are_refused(name: str) -> None:
     plain = name.partition("_tsm")[0]
-    said = f"there is no temporal shift in '{plain}', of '{name}': choose a network with residual"
-    with pytest.raises(ValueError, match=said):
+    message = (
+        f"there is no temporal shift in '{plain}', of '{name}': choose a network with residual"
+    )
+    with pytest.raises(ValueError, match=message):
         EncoderConfig(name)
 
 
@@ -333,8 +335,8 @@ def test_what_cannot_be_encoded_is_refused() -> None:
         with pytest.raises(ValueError, match=r"reads segments of several frames, .*--segment-fram"):
             each(images(2, 32))
     for other in (offline, encoder("small_residual")):
-        said = f"shifts from the past alone; got {other.config.name}: .*ends in _tsm_online"
-        with pytest.raises(ValueError, match=said):
+        message = f"shifts from the past alone; got {other.config.name}: .*ends in _tsm_online"
+        with pytest.raises(ValueError, match=message):
             other.encode_next(other.prepare(images(2, 32)), ShiftMemory())
 
 

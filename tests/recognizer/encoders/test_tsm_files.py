@@ -34,8 +34,8 @@ def network() -> Any:
 @pytest.fixture(scope="module")
 def state(network: nn.Module) -> State:
     """Of a file of it; not to be changed."""
-    found: State = tsm_file(network, "fc")["state_dict"]
-    return found
+    weights: State = tsm_file(network, "fc")["state_dict"]
+    return weights
 
 
 @torch.no_grad()
@@ -47,11 +47,11 @@ def test_a_resnet_gives_the_same_maps(network: Any, images: Tensor, tmp_path: Pa
     path = tmp_path / "TSM_something_RGB_resnet18_shift8_blockres_avg_segment4.pth.tar"
     torch.save(tsm_file(network, "fc"), path)
     encoder = make_encoder(EncoderConfig("resnet18_tsm"), str(path))
-    found = encoder.encode_frames(images)
-    torch.testing.assert_close(found.flatten(0, 1), x, rtol=0, atol=1e-4)
+    maps = encoder.encode_frames(images)
+    torch.testing.assert_close(maps.flatten(0, 1), x, rtol=0, atol=1e-4)
     assert x.std() > 0.1
     apart = torch.cat([encoder.encode_frames(images[:, [t]]) for t in range(F)], dim=1)
-    assert (apart - found).abs().mean() > 0.1, "the frames of a clip are seen together"
+    assert (apart - maps).abs().mean() > 0.1, "the frames of a clip are seen together"
     online = make_encoder(EncoderConfig("resnet18_tsm_online"), str(path))
     for key, value in encoder.state_dict().items():
         assert torch.equal(online.state_dict()[key], value)
@@ -65,8 +65,8 @@ def test_a_mobilenet_of_flat_blocks_gives_the_same_maps(images: Tensor, tmp_path
     torch.save(tsm_file(network, "classifier"), path)
     encoder = make_encoder(EncoderConfig("mobilenet_v2_tsm"), str(path))
     expected = network(images.flatten(0, 1))
-    found = encoder.encode_frames(images).flatten(0, 1)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    maps = encoder.encode_frames(images).flatten(0, 1)
+    torch.testing.assert_close(maps, expected, rtol=0, atol=1e-4)
     assert expected.std() > 0.1
     state = tsm_file(network, "classifier")["state_dict"]
     with pytest.raises(

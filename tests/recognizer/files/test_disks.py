@@ -41,8 +41,8 @@ def test_what_stands_behind_an_error() -> None:
             return error
 
     for error in (full, raised(), raised(cause=False)):
-        found = disk_error(error)
-        assert found is not None
-        assert (found.errno, found.filename) == (errno.ENOSPC, "name")
+        os_error = disk_error(error)
+        assert os_error is not None
+        assert (os_error.errno, os_error.filename) == (errno.ENOSPC, "name")
     for other in (raised(hidden=True), FileNotFoundError(errno.ENOENT, "gone"), OSError("x"), None):
         assert disk_error(other) is None

@@ -33,24 +33,24 @@ FRAMES = make_frames(3, 5)
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_videos_are_recognized_as_frame_by_frame(kind: str) -> None:
     recognizer = make_recognizer(**KINDS[kind], feature_dtype=torch.float32)
-    found = recognizer(FRAMES)
-    assert_recognized(found, literal(recognizer, FRAMES), atol=2e-5)
-    assert found.logits.shape == (3, 5, C)
-    assert len(set(found.logits.argmax(-1).flatten().tolist())) > 1, "predictions vary"
-    assert not found.logits.requires_grad
+    recognition = recognizer(FRAMES)
+    assert_recognized(recognition, literal(recognizer, FRAMES), atol=2e-5)
+    assert recognition.logits.shape == (3, 5, C)
+    assert len(set(recognition.logits.argmax(-1).flatten().tolist())) > 1, "predictions vary"
+    assert not recognition.logits.requires_grad
     shares = {"all skipped": 0.0, "none skipped": 1.0, "pi": 1.0, "average of local vectors": 1.0}
-    assert float(found.attended.double().mean()) == pytest.approx(shares.get(kind, 0.6))
+    assert float(recognition.attended.double().mean()) == pytest.approx(shares.get(kind, 0.6))
     if kind != "all skipped":
-        assert len(set(found.options.flatten().tolist())) > 4, "options vary"
+        assert len(set(recognition.options.flatten().tolist())) > 4, "options vary"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_given_options_replace_the_policy_and_its_price(kind: str) -> None:
     config = {name: value for name, value in KINDS[kind].items() if name != "skips"}
     recognizer = make_recognizer(**config, policy=False, feature_dtype=torch.float32)
-    found = recognizer(FRAMES, *GIVEN)
-    assert_recognized(found, literal(recognizer, FRAMES, *GIVEN), atol=2e-5)
-    assert torch.equal(found.options, GIVEN[0])
+    recognition = recognizer(FRAMES, *GIVEN)
+    assert_recognized(recognition, literal(recognizer, FRAMES, *GIVEN), atol=2e-5)
+    assert torch.equal(recognition.options, GIVEN[0])
     choosing = make_recognizer(**KINDS[kind], feature_dtype=torch.float32)
     assert_recognized(choosing(FRAMES, *GIVEN), literal(choosing, FRAMES, *GIVEN), atol=2e-5)
     own = choosing(FRAMES)
@@ -64,14 +64,14 @@ def test_given_options_replace_the_policy_and_its_price(kind: str) -> None:
 def test_features_are_rounded_to_the_dtype_of_the_cache(dtype: torch.dtype) -> None:
     recognizer = make_recognizer(skips=0.4, feature_dtype=dtype)
     assert recognizer.policy is not None
-    seen: dict[str, tuple[Tensor, ...]] = {}
+    inputs_of: dict[str, tuple[Tensor, ...]] = {}
     watch: Callable[[str], Callable[..., None]]
-    watch = lambda name: lambda module, given: seen.update({name: given})  # noqa: E731
+    watch = lambda name: lambda module, inputs: inputs_of.update({name: inputs})  # noqa: E731
     recognizer.policy.trunk.register_forward_pre_hook(watch("policy"))
     recognizer.classifier.register_forward_pre_hook(watch("classifier"))
-    found = recognizer(FRAMES)
-    assert_recognized(found, literal(recognizer, FRAMES), atol=5e-4)
-    maps, glance, local = seen["policy"][0], *seen["classifier"]
+    recognition = recognizer(FRAMES)
+    assert_recognized(recognition, literal(recognizer, FRAMES), atol=5e-4)
+    maps, glance, local = inputs_of["policy"][0], *inputs_of["classifier"]
     assert maps.shape == (3, 5, 4, 4, G)
     for values in (maps, glance, local):
         assert values.dtype == torch.float32
@@ -80,8 +80,8 @@ def test_features_are_rounded_to_the_dtype_of_the_cache(dtype: torch.dtype) -> N
     with torch.no_grad():
         exact = recognizer.glance_encoder(FRAMES.flatten(0, 1)).mean((2, 3)).view(3, 5, G)
     torch.testing.assert_close(glance, exact.to(dtype).float(), rtol=1e-3, atol=1e-4)
-    assert torch.equal(local[~found.attended], torch.zeros(6, L))
-    assert (local[found.attended] != 0).any(dim=1).all()
+    assert torch.equal(local[~recognition.attended], torch.zeros(6, L))
+    assert (local[recognition.attended] != 0).any(dim=1).all()
 
 
 def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> None:
@@ -96,36 +96,36 @@ def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> Non
     some = float(keep_probabilities(recognizer, painted).quantile(0.4))
     policy.config = replace(policy.config, threshold=some)
     glance, local = watched(recognizer)
-    for given in ((), GIVEN):
+    for choices in ((), GIVEN):
         glance.clear()
         local.clear()
-        found = recognizer(painted, *given)
+        recognition = recognizer(painted, *choices)
         assert sum(map(len, glance)) == 15
         (patches,) = local
         assert patches.dtype == torch.uint8
-        assert patches.shape == (int(found.attended.sum()), 3, P, P)
-        rows = found.attended.flatten().nonzero().squeeze(1)
+        assert patches.shape == (int(recognition.attended.sum()), 3, P, P)
+        rows = recognition.attended.flatten().nonzero().squeeze(1)
         for patch, row in zip(patches, rows.tolist(), strict=True):
-            left, top, right, bottom = found.boxes_px.flatten(0, 1)[row].tolist()
+            left, top, right, bottom = recognition.boxes_px.flatten(0, 1)[row].tolist()
             assert patch[:, 0, 0].tolist() == [left, top, row]
             assert patch[:, -1, -1].tolist() == [right - 1, bottom - 1, row]
-            option = int(found.options.flatten()[row])
+            option = int(recognition.options.flatten()[row])
             assert (left, top) == (OFFSETS[option % 3], OFFSETS[option // 3])
-        assert (found.boxes_px[~found.attended] == 0).all()
-    assert torch.equal(found.attended, GIVEN[1])
-    assert found.attended.sum() == 5
+        assert (recognition.boxes_px[~recognition.attended] == 0).all()
+    assert torch.equal(recognition.attended, GIVEN[1])
+    assert recognition.attended.sum() == 5
 
 
 def test_long_videos_are_encoded_in_batches_that_change_nothing() -> None:
     recognizer = make_recognizer(skips=0.4)
     frames = make_frames(3, 200, seed=7)
     glance, local = watched(recognizer)
-    found = recognizer(frames)
+    recognition = recognizer(frames)
     assert len(glance) > 1
     assert sum(map(len, glance)) == 600
-    assert sum(map(len, local)) == found.attended.sum() > 100
+    assert sum(map(len, local)) == recognition.attended.sum() > 100
     alone = Recognition.join([recognizer(video[None]) for video in frames])
-    assert (found.options == alone.options).double().mean() > 0.995
+    assert (recognition.options == alone.options).double().mean() > 0.995
     same = recognizer(frames, alone.options, alone.attended)
     torch.testing.assert_close(same.logits, alone.logits, rtol=0, atol=1e-3)
 
@@ -135,12 +135,12 @@ def test_a_video_may_be_skipped_altogether() -> None:
     recognizer = make_recognizer()
     _, local = watched(recognizer)
     nowhere = torch.zeros(3, 5, dtype=torch.bool)
-    found = recognizer(FRAMES, torch.full((3, 5), -1), nowhere).logits
+    logits = recognizer(FRAMES, torch.full((3, 5), -1), nowhere).logits
     with torch.no_grad():
         vectors = recognizer.glance_encoder(FRAMES.flatten(0, 1)).mean((2, 3)).half().float()
         expected = recognizer.classifier(vectors.view(3, 5, G), torch.zeros(3, 5, L))
     assert local == []
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
     _, local = watched(plus := make_recognizer(skips=1.0))
     plus(FRAMES)
     assert local == []
@@ -151,10 +151,10 @@ def test_what_is_charged_is_what_is_multiplied(kind: str) -> None:
     """Torch counts the whole run: convolutions and products that really happened."""
     recognizer = make_recognizer(**KINDS[kind])
     assert recognizer.cost.total_gmacs > 0  # counted beforehand
-    for given in ((), GIVEN):
-        found = recognizer(FRAMES, *given)
-        spent = count_gmacs(lambda given=given: recognizer(FRAMES, *given))  # type: ignore[misc]
-        assert float(found.gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-12)
+    for choices in ((), GIVEN):
+        recognition = recognizer(FRAMES, *choices)
+        spent = count_gmacs(lambda choices=choices: recognizer(FRAMES, *choices))  # type: ignore[misc]
+        assert float(recognition.gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-12)
     once = recognizer.cost
     for other in (recognizer.fused(), make_recognizer(**KINDS[kind])):
         other.precision = "bfloat16"
@@ -169,11 +169,11 @@ def test_rho_is_the_threshold_of_the_keep_probabilities() -> None:
     everywhere = make_recognizer(skips=0.0)(FRAMES).options
     for rho in (0.2, 0.5, 0.8):
         recognizer.policy.config = replace(recognizer.policy.config, threshold=rho)
-        found = recognizer(FRAMES)
+        recognition = recognizer(FRAMES)
         near = (keep - rho).abs() < 1e-3  # computed in another way: within rounding
-        assert torch.equal(found.attended[~near], (keep >= rho)[~near])
+        assert torch.equal(recognition.attended[~near], (keep >= rho)[~near])
         assert near.sum() < 3
-        assert torch.equal(found.options, everywhere), "π names an option all the same"
+        assert torch.equal(recognition.options, everywhere), "π names an option all the same"
 
 
 def test_options_that_are_not_allowed_are_not_taken() -> None:
@@ -185,33 +185,37 @@ def test_options_that_are_not_allowed_are_not_taken() -> None:
 
 def test_recognitions_are_joined_as_videos_or_as_frames() -> None:
     recognizer = make_recognizer(skips=0.4)
-    whole = recognizer(FRAMES)
+    together = recognizer(FRAMES)
     by_videos = Recognition.join([recognizer(FRAMES[:1]), recognizer(FRAMES[1:])])
     # Other batches may round otherwise in the encoders: then a stored feature moves by 2⁻¹¹.
-    assert_recognized(by_videos, whole, atol=1e-3)
-    by_frames = Recognition.join([_frames(whole, slice(0, 2)), _frames(whole, slice(2, 5))], dim=1)
-    singly = whole.videos()
+    assert_recognized(by_videos, together, atol=1e-3)
+    by_frames = Recognition.join(
+        [_frames(together, slice(0, 2)), _frames(together, slice(2, 5))], dim=1
+    )
+    singly = together.videos()
     assert [len(single.logits) for single in singly] == [1, 1, 1]
     for field in fields(Recognition):
-        assert torch.equal(getattr(by_frames, field.name), getattr(whole, field.name))
+        assert torch.equal(getattr(by_frames, field.name), getattr(together, field.name))
         for b, single in enumerate(singly):
-            assert torch.equal(getattr(single, field.name)[0], getattr(whole, field.name)[b])
+            assert torch.equal(getattr(single, field.name)[0], getattr(together, field.name)[b])
 
 
-def _frames(whole: Recognition, steps: slice) -> Recognition:
-    return Recognition(*(getattr(whole, field.name)[:, steps] for field in fields(Recognition)))
+def _frames(recognition: Recognition, steps: slice) -> Recognition:
+    return Recognition(
+        *(getattr(recognition, field.name)[:, steps] for field in fields(Recognition))
+    )
 
 
 def test_nothing_that_is_given_is_changed_or_kept() -> None:
     recognizer = make_recognizer()
-    given = (FRAMES, *GIVEN)
-    frames, options, attended = (each.clone() for each in given)
-    found = recognizer(frames, options, attended)
-    for each, before in zip((frames, options, attended), given, strict=True):
+    originals = (FRAMES, *GIVEN)
+    frames, options, attended = (each.clone() for each in originals)
+    recognition = recognizer(frames, options, attended)
+    for each, before in zip((frames, options, attended), originals, strict=True):
         assert torch.equal(each, before)
         each.zero_()  # the caller's own: a recognition is not a view of it
-    assert torch.equal(found.options, GIVEN[0])
-    assert torch.equal(found.attended, GIVEN[1])
+    assert torch.equal(recognition.options, GIVEN[0])
+    assert torch.equal(recognition.attended, GIVEN[1])
 
 
 def test_frames_may_lie_in_memory_in_any_order() -> None:
@@ -251,7 +255,7 @@ def test_encoders_compute_in_lower_precision_and_nothing_else_does(
     assert lower.policy.keep is not None
     outputs: dict[str, torch.dtype] = {}
     watch: Callable[[str], Callable[..., None]]
-    watch = lambda name: lambda module, given, found: outputs.update({name: found.dtype})  # noqa: E731
+    watch = lambda name: lambda module, inputs, output: outputs.update({name: output.dtype})  # noqa: E731
     parts = {
         "glance": lower.glance_encoder.get_submodule("trunk.2.0"),
         "local": lower.local_encoder.get_submodule("trunk.3.0"),
@@ -264,17 +268,17 @@ def test_encoders_compute_in_lower_precision_and_nothing_else_does(
         module.register_forward_hook(watch(name))
     frames = make_frames(6, 5, seed=1)
     options = exact(frames).options
-    expected, found = exact(frames, options), lower(frames, options)
+    expected, recognition = exact(frames, options), lower(frames, options)
     chosen = lower(frames).options
     rounded = getattr(torch, precision)
     assert outputs == {
         name: rounded if name in ("glance", "local") else torch.float32 for name in parts
     }
-    difference = (found.logits.softmax(-1) - expected.logits.softmax(-1)).abs().max()
+    difference = (recognition.logits.softmax(-1) - expected.logits.softmax(-1)).abs().max()
     assert 0 < difference < 16 * dtype
-    assert (found.logits.argmax(-1) == expected.logits.argmax(-1)).double().mean() >= 0.9
+    assert (recognition.logits.argmax(-1) == expected.logits.argmax(-1)).double().mean() >= 0.9
     assert (chosen == options).double().mean() >= 0.9
-    assert found.logits.dtype == torch.float32
+    assert recognition.logits.dtype == torch.float32
     # In a stream, and in one that is built so from the beginning.
     parts_of = (lower.glance_encoder, lower.local_encoder, lower.classifier, lower.places)
     built = AdaptiveRecognizer(*parts_of, lower.policy, torch.float32, precision=precision)
@@ -302,10 +306,15 @@ def test_on_cuda_it_is_the_same(kind: str) -> None:
     assert on_cuda.cost == on_cpu.cost
     stream = on_cuda.stream(3)
     pushed = [stream.push(FRAMES[:, t]) for t in range(5)]
-    given = on_cuda.fused()(FRAMES.cuda(), expected.options, expected.attended)
-    for found in (on_cuda(FRAMES), on_cuda(FRAMES.cuda()), Recognition.join(pushed, dim=1), given):
-        assert all(value.device.type == "cuda" for value in vars(found).values())
-        torch.testing.assert_close(found.logits.cpu(), expected.logits, rtol=0, atol=2e-2)
-        assert torch.equal(found.options.cpu(), expected.options)
-        assert torch.equal(found.boxes_px.cpu(), expected.boxes_px)
+    on_choices = on_cuda.fused()(FRAMES.cuda(), expected.options, expected.attended)
+    for recognition in (
+        on_cuda(FRAMES),
+        on_cuda(FRAMES.cuda()),
+        Recognition.join(pushed, dim=1),
+        on_choices,
+    ):
+        assert all(value.device.type == "cuda" for value in vars(recognition).values())
+        torch.testing.assert_close(recognition.logits.cpu(), expected.logits, rtol=0, atol=2e-2)
+        assert torch.equal(recognition.options.cpu(), expected.options)
+        assert torch.equal(recognition.boxes_px.cpu(), expected.boxes_px)
     assert all(p.device.type == "cuda" for p in on_cuda.parameters()), "counting moves a copy"

@@ -37,9 +37,9 @@ def test_frames_of_any_size_are_prepared(size: tuple[int, int]) -> None:
     recognizer = make_recognizer()
     frames = make_frames(2, 2, side=400)[..., : size[0], : size[1]]
     before = frames.clone()
-    found = recognizer.prepare(frames)
+    prepared = recognizer.prepare(frames)
     assert torch.equal(frames, before)
-    assert (found.dtype, found.shape) == (torch.uint8, (2, 2, 3, 32, 32))
+    assert (prepared.dtype, prepared.shape) == (torch.uint8, (2, 2, 3, 32, 32))
     scale = 36 / min(size)
     resized = [max(36, int(side * scale)) for side in size]
     exact = nn.functional.interpolate(
@@ -47,15 +47,15 @@ def test_frames_of_any_size_are_prepared(size: tuple[int, int]) -> None:
     )
     top, left = (round((side - 32) / 2) for side in resized)
     expected = exact[..., top : top + 32, left : left + 32].unflatten(0, (2, 2))
-    assert (found.float() - expected).abs().max() < 1.01, "rounded in two steps"
+    assert (prepared.float() - expected).abs().max() < 1.01, "rounded in two steps"
     compose = torchvision.transforms.Compose(
         [torchvision.transforms.Resize(36), torchvision.transforms.CenterCrop(32)]
     )
     picture = Image.fromarray(frames[1, 0].permute(1, 2, 0).numpy())
     by_pillow = torch.from_numpy(np.array(compose(picture))).permute(2, 0, 1)
-    assert (found[1, 0].int() - by_pillow.int()).abs().max() <= 1
-    assert torch.equal(recognizer.prepare(frames[1, 0]), found[1, 0])
-    recognizer(found)
+    assert (prepared[1, 0].int() - by_pillow.int()).abs().max() <= 1
+    assert torch.equal(recognizer.prepare(frames[1, 0]), prepared[1, 0])
+    recognizer(prepared)
 
 
 def test_frames_that_were_square_from_the_start_stay_as_they_are() -> None:
@@ -73,7 +73,7 @@ def test_frames_that_were_square_from_the_start_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "got"),
+    ("frames", "received"),
     [
         (FRAMES.float(), r"torch.float32 \(3, 5, 3, 32, 32\): call `prepare` first where they"),
         (FRAMES[0], r"torch.uint8 \(5, 3, 32, 32\)"),
@@ -83,11 +83,11 @@ def test_frames_that_were_square_from_the_start_stay_as_they_are() -> None:
         (FRAMES.permute(0, 1, 3, 4, 2), r"torch.uint8 \(3, 5, 32, 32, 3\)"),
     ],
 )
-def test_frames_of_another_form_are_refused(frames: Tensor, got: str) -> None:
-    message = rf"frames must be uint8 \(B, T, 3, S, S\) with S = 32; got {got}"
-    for given in ((), GIVEN):
+def test_frames_of_another_form_are_refused(frames: Tensor, received: str) -> None:
+    message = rf"frames must be uint8 \(B, T, 3, S, S\) with S = 32; got {received}"
+    for choices in ((), GIVEN):
         with pytest.raises(ValueError, match=message):
-            make_recognizer()(frames, *given)
+            make_recognizer()(frames, *choices)
 
 
 @pytest.mark.parametrize("frames", [FRAMES[:0], FRAMES[:, :0]])
@@ -224,5 +224,5 @@ def test_a_fused_recognizer_shares_nothing_with_the_original() -> None:
 def test_options_may_be_an_array() -> None:
     recognizer = make_recognizer()
     options = np.arange(FRAMES[:, :, 0, 0, 0].numel()).reshape(FRAMES.shape[:2]) % 9
-    found = recognizer(FRAMES, options)
-    assert torch.equal(found.options, torch.from_numpy(options))
+    recognition = recognizer(FRAMES, options)
+    assert torch.equal(recognition.options, torch.from_numpy(options))

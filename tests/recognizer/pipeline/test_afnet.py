@@ -49,8 +49,8 @@ def test_a_bundle_is_the_recognizer_again(tmp_path: Path) -> None:
     again = read_recognizer(tmp_path / "r", fuse=False)
     assert isinstance(again, AFNetRecognizer)
     assert again.describe() == recognizer.describe()
-    expected, found = recognizer(videos()), again(videos())
-    for one, other in zip(vars(expected).values(), vars(found).values(), strict=True):
+    expected, recognition = recognizer(videos()), again(videos())
+    for one, other in zip(vars(expected).values(), vars(recognition).values(), strict=True):
         assert torch.equal(one, other)
     fused = read_recognizer(tmp_path / "r")
     near = fused(videos())
@@ -64,25 +64,25 @@ def test_a_bundle_is_the_recognizer_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("selection", ["hard", "soft"])
 def test_a_video_costs_what_torch_counts(selection: str) -> None:
     recognizer, frames = make_recognizer(selection), videos()
-    found = recognizer(frames)  # and what branches make of zeros, once
+    recognition = recognizer(frames)  # and what branches make of zeros, once
     kept = recognizer.look(frames).ran.double().mean()
     assert 0 < kept < 1 if selection == "hard" else kept == 1
-    for video, gmacs in zip(frames, found.gmacs[:, 0].tolist(), strict=True):
+    for video, gmacs in zip(frames, recognition.gmacs[:, 0].tolist(), strict=True):
         counted = count_gmacs(lambda video=video: recognizer.look(video[None]))
         assert gmacs == pytest.approx(counted, rel=1e-6)
 
 
 def test_one_prediction_without_a_place() -> None:
     recognizer, frames = make_recognizer(), videos()
-    found = recognizer(frames)
+    recognition = recognizer(frames)
     masked = recognizer.network(frames).logits[:, None]
-    torch.testing.assert_close(found.logits, masked, rtol=1e-4, atol=1e-4)
-    assert found.logits.shape == (3, 1, C)
-    assert (found.options == -1).all()
-    assert (found.segments == -1).all()
-    assert not found.attended.any()
-    assert found.fed.all()
-    assert [each.logits.shape for each in found.videos()] == [(1, 1, C)] * 3
+    torch.testing.assert_close(recognition.logits, masked, rtol=1e-4, atol=1e-4)
+    assert recognition.logits.shape == (3, 1, C)
+    assert (recognition.options == -1).all()
+    assert (recognition.segments == -1).all()
+    assert not recognition.attended.any()
+    assert recognition.fed.all()
+    assert [each.logits.shape for each in recognition.videos()] == [(1, 1, C)] * 3
     large = torch.zeros(T, 3, 80, 60, dtype=torch.uint8)
     assert recognizer.prepare(large).shape == (T, 3, S, S)
 
@@ -101,9 +101,9 @@ def test_refusals(tmp_path: Path) -> None:
         AFNetRecognizer(recognizer.network, frames=FRAMES, classes=["a"])
     recognizer.save(tmp_path / "r")
     path = tmp_path / "r" / "bundle.json"
-    whole = path.read_text()
+    intact = path.read_text()
     for key, value in (("afnet", {}), ("classes", [1, 2, 3]), ("afnet", 3), ("frames", None)):
-        content = json.loads(whole)
+        content = json.loads(intact)
         content["config"][key] = value
         path.write_text(json.dumps(content))
         with pytest.raises(BundleError):

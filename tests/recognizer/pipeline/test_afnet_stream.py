@@ -30,20 +30,20 @@ def test_it_is_the_recognizer_after_the_last_frame(
     shift: str | None, spatial: bool, selection: str
 ) -> None:
     recognizer = make_recognizer(shift=shift, spatial=spatial, selection=selection)
-    whole, expected = recognizer.look(FRAMES), recognizer(FRAMES)
+    looked, expected = recognizer.look(FRAMES), recognizer(FRAMES)
     if selection == "hard":
-        assert 0 < whole.masks.mean() < 1
+        assert 0 < looked.masks.mean() < 1
     stream = recognizer.stream(B)
     for t in range(T):
-        found = stream.push(FRAMES[:, t])
+        recognition = stream.push(FRAMES[:, t])
         assert stream.seen == t + 1
         assert stream.so_far.masks.shape == (B, t + 1, recognizer.network.n_gates)
-        assert (found.segments == t).all()
-        assert not found.attended.any()
-    assert_near(found.logits, expected.logits)
-    torch.testing.assert_close(found.gmacs, expected.gmacs)
-    assert torch.equal(stream.so_far.ran, whole.ran)
-    for one, other in zip(stream.so_far, whole, strict=True):
+        assert (recognition.segments == t).all()
+        assert not recognition.attended.any()
+    assert_near(recognition.logits, expected.logits)
+    torch.testing.assert_close(recognition.gmacs, expected.gmacs)
+    assert torch.equal(stream.so_far.ran, looked.ran)
+    for one, other in zip(stream.so_far, looked, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="expected frames 0 to 3 of a video.*got frame 4: begin"):
         stream.push(FRAMES[:, 0])
@@ -64,8 +64,8 @@ def test_after_each_frame_it_is_the_mean_of_the_frames_so_far(
     hook.remove()
     stream = recognizer.stream(B)
     for t in range(T):
-        found = stream.push(FRAMES[:, t]).logits[:, 0]
-        assert_near(found, sum(by_frame[0][:, i] for i in range(t + 1)) / (t + 1), 1e-4)  # type: ignore[arg-type]
+        logits = stream.push(FRAMES[:, t]).logits[:, 0]
+        assert_near(logits, sum(by_frame[0][:, i] for i in range(t + 1)) / (t + 1), 1e-4)  # type: ignore[arg-type]
 
 
 def test_a_frame_that_no_stream_keeps_is_remembered() -> None:
@@ -79,11 +79,11 @@ def test_a_frame_that_no_stream_keeps_is_remembered() -> None:
     masks = (keeps > 0).float()[None, :, None].expand(B, T, recognizer.network.n_gates)
     stream = recognizer.stream(B)
     for t in range(T):
-        found = stream.push(FRAMES[:, t])
+        recognition = stream.push(FRAMES[:, t])
     assert torch.equal(stream.so_far.masks, masks)
     with torch.no_grad():
         expected = literal(recognizer.network, FRAMES, masks)
-    assert_near(found.logits[:, 0], expected, 1e-4)
+    assert_near(recognition.logits[:, 0], expected, 1e-4)
 
 
 @pytest.mark.parametrize("shift", [None, "online"])
@@ -91,16 +91,16 @@ def test_what_is_charged_is_what_is_run(shift: str | None) -> None:
     recognizer = make_recognizer(shift=shift)
     recognizer(FRAMES)  # what branches make of zeros, once
     assert recognizer.cost.always_gmacs > 0  # counted once, now
-    stream, spent, found = recognizer.stream(), 0.0, None
+    stream, spent, recognition = recognizer.stream(), 0.0, None
     for t in range(T):
 
         def push(t: int = t) -> None:
-            nonlocal found
-            found = stream.push(FRAMES[0, t])
+            nonlocal recognition
+            recognition = stream.push(FRAMES[0, t])
 
         spent += count_gmacs(push)
-        assert found is not None
-        assert float(found.gmacs) == pytest.approx(spent, rel=1e-6)
+        assert recognition is not None
+        assert float(recognition.gmacs) == pytest.approx(spent, rel=1e-6)
 
 
 def test_what_cannot_be_a_stream_is_refused() -> None:

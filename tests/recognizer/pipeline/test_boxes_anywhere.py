@@ -81,85 +81,85 @@ def box_by_torch(image: Tensor, center: Tensor) -> Tensor:
 @torch.no_grad()
 def literal(recognizer: Any, frames: Tensor, centers: Tensor, looks: Tensor) -> Tensor:
     """Return logits ``(B, T, C)``, one frame after the other."""
-    f_c, found = recognizer.classifier, []
-    for video, where, wanted in zip(frames, centers, looks, strict=True):
+    f_c, rows = recognizer.classifier, []
+    for video, where, attended in zip(frames, centers, looks, strict=True):
         units, logits = torch.zeros(1, 8), []
         for t, frame in enumerate(video):
             glance, local = encode(recognizer.glance_encoder, frame).mean((1, 2)), torch.zeros(L)
-            if wanted[t]:
+            if attended[t]:
                 prepared = recognizer.local_encoder.prepare(frame[None])[0]
                 box = box_by_torch(prepared, where[t])
                 local = recognizer.local_encoder.trunk(box[None])[0].mean((1, 2))
             x = f_c.norm(f_c.layer(torch.cat([glance, local])[None])).relu()
             units = torch.maximum(units, x)
             logits.append(f_c.heads[t](units)[0])
-        found.append(torch.stack(logits))
-    return torch.stack(found)
+        rows.append(torch.stack(logits))
+    return torch.stack(rows)
 
 
-def assert_same(found: Recognition, expected: Recognition) -> None:
+def assert_same(recognition: Recognition, expected: Recognition) -> None:
     for name in ("attended", "fed"):
-        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+        assert torch.equal(getattr(recognition, name), getattr(expected, name)), name
     for name in ("logits", "options", "boxes_px", "gmacs"):
-        one, other = getattr(found, name), getattr(expected, name)
+        one, other = getattr(recognition, name), getattr(expected, name)
         assert one.dtype == other.dtype, name
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4, msg=name)
 
 
-def pushed(recognizer: AdaptiveRecognizer, frames: Tensor, *given: Tensor) -> Recognition:
+def pushed(recognizer: AdaptiveRecognizer, frames: Tensor, *choices: Tensor) -> Recognition:
     stream = recognizer.stream(len(frames))
     columns = range(frames.shape[1])
-    parts = [stream.push(frames[:, t], *(each[:, t] for each in given)) for t in columns]
+    parts = [stream.push(frames[:, t], *(each[:, t] for each in choices)) for t in columns]
     return Recognition.join(parts, dim=1)
 
 
 def test_where_the_policy_looks() -> None:
     recognizer = make()
     policy: Any = recognizer.policy
-    found = recognizer(FRAMES)
+    recognition = recognizer(FRAMES)
     with torch.no_grad():
         maps = torch.stack([encode(recognizer.glance_encoder, f) for f in FRAMES.flatten(0, 1)])
         centers = policy(maps.permute(0, 2, 3, 1).unflatten(0, (3, T)))
     assert float(centers.std(dim=(0, 1)).min()) > 0.05
-    assert found.options.dtype == torch.float32
-    torch.testing.assert_close(found.options, centers, rtol=1e-4, atol=1e-5)
+    assert recognition.options.dtype == torch.float32
+    torch.testing.assert_close(recognition.options, centers, rtol=1e-4, atol=1e-5)
     corner = (S - P) * centers
     boxes = torch.cat([corner, corner + P], -1)
-    assert found.boxes_px.dtype == torch.float32
-    torch.testing.assert_close(found.boxes_px, boxes, rtol=1e-4, atol=1e-4)
+    assert recognition.boxes_px.dtype == torch.float32
+    torch.testing.assert_close(recognition.boxes_px, boxes, rtol=1e-4, atol=1e-4)
     everywhere = torch.ones(3, T, dtype=torch.bool)
-    assert torch.equal(found.attended, everywhere)
+    assert torch.equal(recognition.attended, everywhere)
     expected = literal(recognizer, FRAMES, centers, everywhere)
-    torch.testing.assert_close(found.logits, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(recognition.logits, expected, rtol=1e-3, atol=1e-3)
     assert float(expected.std()) > 0.1
     of_frame = recognizer.cost
     each = of_frame.glance_gmacs + of_frame.policy_gmacs + of_frame.local_gmacs
     each += of_frame.classifier_gmacs
-    assert found.gmacs[0].tolist() == pytest.approx([each * (t + 1) for t in range(T)])
+    assert recognition.gmacs[0].tolist() == pytest.approx([each * (t + 1) for t in range(T)])
 
 
 def test_given_centres() -> None:
     recognizer = make()
     where = CENTERS.masked_fill(~LOOKS[..., None] & (CENTERS > 0.5), -1)  # some are not named
-    found = recognizer(FRAMES, where, LOOKS)
+    recognition = recognizer(FRAMES, where, LOOKS)
     expected = literal(recognizer, FRAMES, CENTERS, LOOKS)
-    torch.testing.assert_close(found.logits, expected, rtol=1e-3, atol=1e-3)
-    assert torch.equal(found.options, where)
-    assert found.boxes_px[~LOOKS].tolist() == [[0] * 4] * int((~LOOKS).sum())
-    assert torch.equal(found.boxes_px[LOOKS], BOXES.boxes_at(CENTERS[LOOKS]))
+    torch.testing.assert_close(recognition.logits, expected, rtol=1e-3, atol=1e-3)
+    assert torch.equal(recognition.options, where)
+    assert recognition.boxes_px[~LOOKS].tolist() == [[0] * 4] * int((~LOOKS).sum())
+    assert torch.equal(recognition.boxes_px[LOOKS], BOXES.boxes_at(CENTERS[LOOKS]))
     again = make(policy=False)(FRAMES, where.numpy(), LOOKS.numpy())
-    torch.testing.assert_close(again.logits, found.logits)
+    torch.testing.assert_close(again.logits, recognition.logits)
     spared = T * recognizer.cost.local_gmacs * float((~LOOKS).double().mean(1)[0])
     full = recognizer(FRAMES, CENTERS).gmacs[0, -1]
-    assert float(full - found.gmacs[0, -1]) == pytest.approx(spared)
+    assert float(full - recognition.gmacs[0, -1]) == pytest.approx(spared)
 
 
 def test_online_is_offline() -> None:
     recognizer = make()
     assert_same(pushed(recognizer, FRAMES), recognizer(FRAMES))
     assert_same(pushed(recognizer, FRAMES[1:2]), recognizer(FRAMES[1:2]))
-    given = CENTERS, LOOKS
-    assert_same(pushed(recognizer, FRAMES, *given), recognizer(FRAMES, *given))
+    choices = CENTERS, LOOKS
+    assert_same(pushed(recognizer, FRAMES, *choices), recognizer(FRAMES, *choices))
     stream = recognizer.stream()
     parts = [stream.push(f, CENTERS[0, t, None]) for t, f in enumerate(FRAMES[0])]
     assert_same(Recognition.join(parts, 1), recognizer(FRAMES[:1], CENTERS[:1]))
@@ -177,20 +177,20 @@ def test_exits_stop() -> None:
     images: list[int] = []
     assert recognizer.cost.total_gmacs > 0  # counted before
     recognizer.local_encoder.trunk.register_forward_pre_hook(
-        lambda _, given: images.append(len(given[0]))
+        lambda _, inputs: images.append(len(inputs[0]))
     )
-    found = recognizer(FRAMES)
+    recognition = recognizer(FRAMES)
     fed = torch.arange(T) <= steps[:, None]
-    assert torch.equal(found.fed, fed)
-    assert torch.equal(found.attended, fed)
+    assert torch.equal(recognition.fed, fed)
+    assert torch.equal(recognition.attended, fed)
     assert sum(images) == int(fed.sum())
-    torch.testing.assert_close(found.options[fed], full.options[fed], rtol=1e-4, atol=1e-5)
-    assert found.options[~fed].tolist() == [[-1, -1]] * int((~fed).sum())
-    assert not found.boxes_px[~fed].any()
+    torch.testing.assert_close(recognition.options[fed], full.options[fed], rtol=1e-4, atol=1e-5)
+    assert recognition.options[~fed].tolist() == [[-1, -1]] * int((~fed).sum())
+    assert not recognition.boxes_px[~fed].any()
     for b in range(3):
         held = full.logits[b, torch.arange(T).clamp(max=int(steps[b]))]
-        torch.testing.assert_close(found.logits[b], held, rtol=1e-4, atol=1e-4)
-    assert_same(pushed(recognizer, FRAMES), found)
+        torch.testing.assert_close(recognition.logits[b], held, rtol=1e-4, atol=1e-4)
+    assert_same(pushed(recognizer, FRAMES), recognition)
 
 
 def test_a_bundle_gives_the_same(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_bundle_gives_the_same(tmp_path: Path) -> None:
 
 def test_what_is_refused() -> None:
     recognizer = make()
-    for wrong, said in (
+    for wrong, message in (
         (CENTERS[..., 0], r"expected float32 \(3, 5, 2\).*one centre \(x, y\) in \[0, 1\] per fra"),
         (CENTERS.double(), "got torch.float64"),
         (torch.zeros(3, T, dtype=torch.int64), "got torch.int64"),
@@ -227,7 +227,7 @@ def test_what_is_refused() -> None:
         (torch.full_like(CENTERS, -1), "got -1 to -1"),
         (CENTERS.numpy() * np.float32("nan"), "got nan to nan"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             recognizer(FRAMES, wrong)
     with pytest.raises(ValueError, match="no policy: give it one, or give `options`"):
         make(policy=False)(FRAMES)
@@ -267,8 +267,8 @@ def test_stage_one_on_random_boxes() -> None:
     draws = uniform_draws(range(3), T, [7])
     stage = OnPixels(*parts, BOXES).eval()
     with torch.no_grad():
-        found = stage(FRAMES, draws)
-        torch.testing.assert_close(found, recognizer(FRAMES, draws.float()).logits)
+        logits = stage(FRAMES, draws)
+        torch.testing.assert_close(logits, recognizer(FRAMES, draws.float()).logits)
         of_policy = OnPixels(*parts, BOXES, recognizer.policy).eval()(FRAMES, draws)
         torch.testing.assert_close(of_policy, recognizer(FRAMES).logits, rtol=1e-4, atol=1e-4)
     skipping = OnPixels(*parts, BOXES, skip_rate=0.5).train()(FRAMES, draws)

@@ -43,20 +43,22 @@ def of_clips(
 def test_after_the_last_frame_it_is_the_prediction_of_the_clip(places: str) -> None:
     recognizer = of_clips(places=places)
     options = torch.tensor([[0], [4]]) if places == "patches" else torch.zeros(B, 1).long()
-    whole = recognizer(CLIPS[:, None], options)
+    at_once = recognizer(CLIPS[:, None], options)
     stream = recognizer.clip_stream(B, options[:, 0] if places == "patches" else None)
     for f in range(F):
-        found = stream.push(CLIPS[:, f])
+        recognition = stream.push(CLIPS[:, f])
         # What was predicted so far is what a clip of these frames would have given.
         if f:
             begin = of_clips(places=places, segment_frames=f + 1)
             begin.load_state_dict(recognizer.state_dict())
             expected = begin(CLIPS[:, None, : f + 1], options).logits
-            torch.testing.assert_close(found.logits, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.logits, whole.logits, rtol=1e-4, atol=1e-5)
-    assert torch.equal(found.boxes_px, whole.boxes_px)
+            torch.testing.assert_close(recognition.logits, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(recognition.logits, at_once.logits, rtol=1e-4, atol=1e-5)
+    assert torch.equal(recognition.boxes_px, at_once.boxes_px)
     f_c = recognizer.cost.classifier_gmacs
-    assert float(found.gmacs[0, 0]) == pytest.approx(float(whole.gmacs[0, 0]) + (F - 1) * f_c)
+    assert float(recognition.gmacs[0, 0]) == pytest.approx(
+        float(at_once.gmacs[0, 0]) + (F - 1) * f_c
+    )
 
 
 def test_what_is_charged_is_what_is_run() -> None:

@@ -38,30 +38,30 @@ from focusgym.recognizer import (
 @pytest.mark.parametrize("kind", KINDS)
 def test_videos_are_recognized_as_one_by_one(kind: str) -> None:
     recognizer = make_recognizer(**KINDS[kind])
-    found, where = recognizer(FRAMES, draws=DRAWS), centres(recognizer)
-    assert_literal(recognizer, found, where, gmacs_by_hand(recognizer)["policy"])
+    recognition, where = recognizer(FRAMES, draws=DRAWS), centres(recognizer)
+    assert_literal(recognizer, recognition, where, gmacs_by_hand(recognizer)["policy"])
     if recognizer.policy.config.learns:
-        assert len(set(found.logits.argmax(-1).flatten().tolist())) > 1, "predictions vary"
-        assert len({str(each) for each in found.boxes_px.tolist()}) > 2, "cubes vary"
+        assert len(set(recognition.logits.argmax(-1).flatten().tolist())) > 1, "predictions vary"
+        assert len({str(each) for each in recognition.boxes_px.tolist()}) > 2, "cubes vary"
     # The same places, named by somebody else: the policy does not run.
     other = DRAWS.flip(0, 1).float()
     assert_literal(recognizer, recognizer(FRAMES, other), other, 0)
 
 
 def assert_literal(
-    recognizer: CubeRecognizer, found: Recognition, where: Tensor, policy_gmacs: float
+    recognizer: CubeRecognizer, recognition: Recognition, where: Tensor, policy_gmacs: float
 ) -> None:
     rows = [literal(recognizer, *each) for each in zip(FRAMES, where, strict=True)]
     logits, boxes, middles, spent = zip(*rows, strict=True)
-    torch.testing.assert_close(found.logits, torch.stack(logits), rtol=0, atol=2e-5)
-    assert found.boxes_px.tolist() == list(boxes)
-    assert found.segments.tolist() == list(middles)
+    torch.testing.assert_close(recognition.logits, torch.stack(logits), rtol=0, atol=2e-5)
+    assert recognition.boxes_px.tolist() == list(boxes)
+    assert recognition.segments.tolist() == list(middles)
     expected = torch.tensor(spent, dtype=torch.float64) + policy_gmacs
-    torch.testing.assert_close(found.gmacs, expected, rtol=1e-9, atol=0)
-    assert (found.options[:, 0] == -1).all()
-    torch.testing.assert_close(found.options[:, 1:], where, rtol=0, atol=1e-5)
-    assert found.attended.tolist() == [[False] + [True] * D] * B
-    assert found.fed.all()
+    torch.testing.assert_close(recognition.gmacs, expected, rtol=1e-9, atol=0)
+    assert (recognition.options[:, 0] == -1).all()
+    torch.testing.assert_close(recognition.options[:, 1:], where, rtol=0, atol=1e-5)
+    assert recognition.attended.tolist() == [[False] + [True] * D] * B
+    assert recognition.fed.all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,11 +77,11 @@ def test_what_is_charged_is_what_is_multiplied(kind: str) -> None:
     for exits in (None, some_exits(recognizer)):
         recognizer.exits = exits
         for where in (None, DRAWS.float()):
-            found = recognizer(FRAMES, where, draws=DRAWS)
+            recognition = recognizer(FRAMES, where, draws=DRAWS)
             spent = count_gmacs(lambda w=where: recognizer(FRAMES, w, draws=DRAWS))  # type: ignore[misc]
             if exits is not None:  # the zeros beside the glance, which are not multiplied
                 spent += B * L * H / 1e9
-            assert float(found.gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-9)
+            assert float(recognition.gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-9)
 
 
 def some_exits(recognizer: CubeRecognizer) -> ExitRule:
@@ -106,30 +106,30 @@ def test_videos_that_are_sure_leave_the_batch(kind: str) -> None:
     full = recognizer(FRAMES, draws=DRAWS)
     steps = rule.exit_steps(full.logits)
     assert steps.sort().values.tolist() == [0, 0, 1, 2, 3, 3]
-    seen = watch(recognizer.local_encoder)
+    inputs = watch(recognizer.local_encoder)
     recognizer.exits = rule
-    found = recognizer(FRAMES, draws=DRAWS)
-    torch.testing.assert_close(found.logits, hold(full.logits, steps), rtol=0, atol=1e-5)
-    torch.testing.assert_close(found.gmacs, hold(full.gmacs, steps), rtol=1e-12, atol=0)
+    recognition = recognizer(FRAMES, draws=DRAWS)
+    torch.testing.assert_close(recognition.logits, hold(full.logits, steps), rtol=0, atol=1e-5)
+    torch.testing.assert_close(recognition.gmacs, hold(full.gmacs, steps), rtol=1e-12, atol=0)
     going = torch.arange(D + 1) <= steps[:, None]
-    assert torch.equal(found.fed, going)
-    assert torch.equal(found.attended, going & (torch.arange(D + 1) > 0))
+    assert torch.equal(recognition.fed, going)
+    assert torch.equal(recognition.attended, going & (torch.arange(D + 1) > 0))
     for name, none in (("segments", -1), ("boxes_px", 0), ("options", -1)):
-        ours, theirs = getattr(found, name), getattr(full, name)
-        assert torch.equal(ours[found.attended], theirs[found.attended]), name
-        assert (ours[~found.attended] == none).all(), name
+        ours, theirs = getattr(recognition, name), getattr(full, name)
+        assert torch.equal(ours[recognition.attended], theirs[recognition.attended]), name
+        assert (ours[~recognition.attended] == none).all(), name
     # The batch shrinks: a call for each cube, of the videos that go on.
     n = recognizer.cubes.frames
-    sizes = [each.shape[0] * (each.shape[1] if each.ndim == 5 else 1) for each in seen]
+    sizes = [each.shape[0] * (each.shape[1] if each.ndim == 5 else 1) for each in inputs]
     assert sizes == [n * int((steps > d).sum()) for d in range(D)]
-    assert sum(sizes) == n * int(found.attended.sum())
+    assert sum(sizes) == n * int(recognition.attended.sum())
     # And nothing is read once all are sure.
-    seen.clear()
+    inputs.clear()
     recognizer.exits = ExitRule("entropy", (-NEVER, NEVER, NEVER, NEVER))
-    found = recognizer(FRAMES, draws=DRAWS)
-    assert not seen
-    assert not found.attended.any()
-    torch.testing.assert_close(found.gmacs, full.gmacs[:, :1].expand(-1, D + 1))
+    recognition = recognizer(FRAMES, draws=DRAWS)
+    assert not inputs
+    assert not recognition.attended.any()
+    torch.testing.assert_close(recognition.gmacs, full.gmacs[:, :1].expand(-1, D + 1))
     # Exits that nobody meets change nothing.
     recognizer.exits = ExitRule("margin", (NEVER,) * (D + 1))
     never = recognizer(FRAMES, draws=DRAWS)
@@ -155,14 +155,14 @@ def test_what_is_cut_is_what_the_boxes_say() -> None:
     painted[:, :, 2] = torch.arange(2 * T, dtype=torch.uint8).view(2, T, 1, 1)
     assert recognizer.cost.total_gmacs > 0
     glance, local = watch(recognizer.glance_encoder), watch(recognizer.local_encoder)
-    found = recognizer(painted, DRAWS[:2].float())
+    recognition = recognizer(painted, DRAWS[:2].float())
     assert sum(map(len, glance)) == 2 * 4
     (cubes,) = local
     assert cubes.shape == (2 * D, 2, 3, P, P)
     for row, (one, other) in enumerate(cubes):
         b, d = divmod(row, D)
-        left, top, right, bottom = found.boxes_px[b, d + 1].tolist()
-        middle = b * T + int(found.segments[b, d + 1])
+        left, top, right, bottom = recognition.boxes_px[b, d + 1].tolist()
+        middle = b * T + int(recognition.segments[b, d + 1])
         assert other[:, 0, 0].tolist() == [left, top, middle]
         assert other[:, -1, -1].tolist() == [right - 1, bottom - 1, middle]
         assert one[:2].equal(other[:2])
@@ -183,9 +183,9 @@ def test_a_bundle_comes_back(kind: str, tmp_path: Path) -> None:
         assert again.policy.config == recognizer.policy.config
         assert again.classifier.config == recognizer.classifier.config
         assert again.glance_encoder.is_fused == fuse
-        found = again(FRAMES, draws=DRAWS)
-        torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-4)
-        assert torch.equal(found.segments, expected.segments)
+        recognition = again(FRAMES, draws=DRAWS)
+        torch.testing.assert_close(recognition.logits, expected.logits, rtol=0, atol=1e-4)
+        assert torch.equal(recognition.segments, expected.segments)
         assert again.cost == recognizer.cost
     with pytest.raises(ValueError, match="networks as they were built or trained; got fused"):
         again.save(tmp_path / "other")

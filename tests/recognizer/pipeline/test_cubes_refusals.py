@@ -75,15 +75,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", EDITS)
 def test_edited_configs_are_refused(name: str, bundle: Path) -> None:
     change, message = EDITS[name]
-    whole = (bundle / "bundle.json").read_text()
-    content = json.loads(whole)
+    intact = (bundle / "bundle.json").read_text()
+    content = json.loads(intact)
     change(content["config"])
     try:
         (bundle / "bundle.json").write_text(json.dumps(content))
         with pytest.raises(BundleError, match=f"(?s)not make a recognizer .*{message}") as caught:
             read_recognizer(bundle)
     finally:
-        (bundle / "bundle.json").write_text(whole)
+        (bundle / "bundle.json").write_text(intact)
     assert str(caught.value).endswith("copy it again, or train it anew")
     assert "allocate" not in str(caught.value)
 

@@ -144,7 +144,9 @@ def make_world(
 def spread(head: nn.Module, run: Any) -> None:
     """Scale and shift a linear layer: its outputs in a run have mean 0 and deviation 1.5."""
     outputs: list[Tensor] = []
-    hook = head.register_forward_hook(lambda _, given, found: outputs.append(found.flatten(0, -2)))
+    hook = head.register_forward_hook(
+        lambda _, inputs, output: outputs.append(output.flatten(0, -2))
+    )
     run()
     hook.remove()
     scale = 1.5 / outputs[0].std(dim=0)
@@ -201,8 +203,8 @@ WORLDS = ["digits", "segments", "gestures"]
 
 @pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest) -> World:
-    found: World = request.getfixturevalue(request.param)
-    return found
+    selected: World = request.getfixturevalue(request.param)
+    return selected
 
 
 def assert_agree(on_pixels: Tensor, on_cache: Tensor, labels: Tensor) -> None:
@@ -218,15 +220,15 @@ def assert_agree(on_pixels: Tensor, on_cache: Tensor, labels: Tensor) -> None:
 def test_pixels_agree_with_the_engine_on_the_cache(world: World, policy: str) -> None:
     """Each side chooses by itself: the recognizer from pixels, the agent from the cache."""
     recognizer, engine = world.recognizer(policy), world.engine
-    found = recognizer(world.frames)
+    recognition = recognizer(world.frames)
     plan = LearnedAgent(world.policies[policy]).plan(engine, world.videos)
-    assert (found.options.numpy() == plan.options).mean() >= 0.995
-    assert (found.attended.numpy() == plan.attended).mean() >= 0.995
+    assert (recognition.options.numpy() == plan.options).mean() >= 0.995
+    assert (recognition.attended.numpy() == plan.attended).mean() >= 0.995
     on_cache = engine.rollout(world.videos, plan.options, plan.attended)
-    assert_agree(found.logits, on_cache, world.labels)
+    assert_agree(recognition.logits, on_cache, world.labels)
     assert len(np.unique(plan.options)) > min(10, world.cache.n_options // 2), "choices vary"
-    assert len(found.logits.argmax(-1).unique()) > 4, "predictions vary"
-    share = float(found.attended.double().mean())
+    assert len(recognition.logits.argmax(-1).unique()) > 4, "predictions vary"
+    share = float(recognition.attended.double().mean())
     assert share == (1.0 if policy == "pi" else pytest.approx(KEEP_RATIO, abs=0.06))
 
 
@@ -236,9 +238,9 @@ def test_given_options_agree_too(world: World) -> None:
     n, k = world.frames.shape[:2], world.cache.n_options
     options = torch.randint(-1, k, n, generator=torch.Generator().manual_seed(0)).numpy()
     for attended in (options >= 0, np.zeros(n, dtype=bool)):
-        found = world.recognizer("pi", fused=False)(world.frames, options, attended)
+        recognition = world.recognizer("pi", fused=False)(world.frames, options, attended)
         on_cache = world.engine.rollout(world.videos, options.clip(0), attended)
-        assert_agree(found.logits, on_cache, world.labels)
+        assert_agree(recognition.logits, on_cache, world.labels)
 
 
 @pytest.mark.parametrize(
@@ -269,26 +271,26 @@ def test_online_agrees_with_the_environment_step_by_step(world: World, policy: s
             parts.append(stream.push(frames[len(parts)]))
             rows.append({"attended": True, **info})
         online.append(Recognition.join(parts, dim=1))
-    found = Recognition.join(online)
+    recognition = Recognition.join(online)
 
     def column(name: str) -> NDArray[Any]:
         values: NDArray[Any] = np.array([row[name] for row in rows])
         return values.reshape(*world.frames.shape[:2], *values.shape[1:])
 
     # Where two options are equally good, rounding decides; it does so in one video at most.
-    attended, boxes_px = found.attended.numpy(), found.boxes_px.numpy()
+    attended, boxes_px = recognition.attended.numpy(), recognition.boxes_px.numpy()
     other = (boxes_px != column("box_px")).any(axis=-1) & attended
     same = ~((attended != column("attended")) | other).any(axis=1)
     assert (~same).sum() <= 1
-    right = (found.logits.argmax(-1) == world.labels[:, None]).numpy()
+    right = (recognition.logits.argmax(-1) == world.labels[:, None]).numpy()
     assert (right == column("correct"))[same].mean() >= 0.995
-    confidences = confidence(found.logits, world.labels).numpy()
+    confidences = confidence(recognition.logits, world.labels).numpy()
     assert np.abs(confidences - column("confidence"))[same].max() <= 0.02
-    np.testing.assert_allclose(found.gmacs.numpy()[same], column("gmacs")[same], rtol=1e-9)
-    whole = recognizer(world.frames)
-    assert (found.options != whole.options).any(dim=1).sum() <= 1
-    given = recognizer(world.frames, found.options, found.attended)
-    torch.testing.assert_close(found.logits, given.logits, rtol=0, atol=5e-3)
+    np.testing.assert_allclose(recognition.gmacs.numpy()[same], column("gmacs")[same], rtol=1e-9)
+    offline = recognizer(world.frames)
+    assert (recognition.options != offline.options).any(dim=1).sum() <= 1
+    replayed = recognizer(world.frames, recognition.options, recognition.attended)
+    torch.testing.assert_close(recognition.logits, replayed.logits, rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize("world", ["gestures"], indirect=True)
@@ -309,14 +311,14 @@ def test_a_bundle_agrees_as_well(world: World, tmp_path: Path) -> None:
 def test_the_features_are_those_of_the_cache(world: World) -> None:
     """Within the storage dtype's rounding: vectors and maps, chosen patches, skipped ones zero."""
     recognizer = world.recognizer("plus")
-    found = recognizer(world.frames)
+    recognition = recognizer(world.frames)
     glance, local, options, attended, _, _ = recognizer.observe(world.frames, None, None, None)
-    assert torch.equal(options, found.options)
-    assert torch.equal(attended, found.attended)
+    assert torch.equal(options, recognition.options)
+    assert torch.equal(attended, recognition.attended)
     expected_glance, expected_local, _ = world.cache.sequences(
         world.videos, options.numpy(), attended.numpy()
     )
     for values, expected in ((glance, expected_glance), (local, expected_local)):
         scale = float(expected.abs().max())
         torch.testing.assert_close(values, expected, rtol=2e-3, atol=1e-3 * scale)
-    assert (local[~found.attended] == 0).all()
+    assert (local[~recognition.attended] == 0).all()

@@ -41,7 +41,7 @@ FRAMES = make_frames(3, 5)
 def test_everything_comes_back(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
     config = KINDS.get(kind, {"policy": False})
     recognizer = make_recognizer(**config, feature_dtype=dtype, seed=3)
-    given = GIVEN if recognizer.policy is None else ()
+    choices = GIVEN if recognizer.policy is None else ()
     recognizer.save(tmp_path / "bundle")
     again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
     assert again.frames == recognizer.frames == FrameConfig(5, S, 36)
@@ -67,8 +67,8 @@ def test_everything_comes_back(kind: str, dtype: torch.dtype, tmp_path: Path) ->
     assert not any(module.training for module in computing)
     assert again.cost == recognizer.cost
     # Bit for bit what fusing gives, and the unfused one within rounding.
-    assert_recognized(again(FRAMES, *given), recognizer.fused()(FRAMES, *given), atol=0)
-    assert_recognized(again(FRAMES, *given), recognizer(FRAMES, *given), atol=1e-3)
+    assert_recognized(again(FRAMES, *choices), recognizer.fused()(FRAMES, *choices), atol=0)
+    assert_recognized(again(FRAMES, *choices), recognizer(FRAMES, *choices), atol=1e-3)
 
 
 def test_the_weights_are_those_of_all_networks(bundle: Path) -> None:
@@ -165,12 +165,12 @@ def test_a_bundle_is_all_that_another_program_needs(
     assert recognizer.frames is not None
     frames, view = read_frames(Clip(str(video)), recognizer.frames)
     expected = recognizer(frames[None])
-    found = type(expected)(
+    recognition = type(expected)(
         torch.tensor(columns[0]),
         *(torch.tensor(column) for column in columns[1:4]),
         torch.tensor(columns[4], dtype=torch.float64),
     )
-    assert_recognized(found, expected, atol=1e-3)
+    assert_recognized(recognition, expected, atol=1e-3)
     assert best == recognizer.classes[int(expected.logits[0, -1].argmax())]
     # Frames decoded by others, prepared by the recognizer, are the same.
     with av.open(str(video)) as container:

@@ -75,9 +75,9 @@ def truncations(size: int) -> Iterator[int]:
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "bundle.json"])
 def test_truncated_and_missing_files_are_refused(name: str, bundle: Path) -> None:
-    whole = (bundle / name).read_bytes()
-    for size in truncations(len(whole)):
-        (bundle / name).write_bytes(whole[:size])
+    intact = (bundle / name).read_bytes()
+    for size in truncations(len(intact)):
+        (bundle / name).write_bytes(intact[:size])
         with pytest.raises(BundleError, match="is not a readable bundle") as caught:
             AdaptiveRecognizer.from_bundle(bundle)
         assert str(caught.value).endswith("copied again or trained anew")

@@ -71,12 +71,12 @@ def test_a_released_file_gives_what_the_released_networks_give(
     assert expected.std(dim=(0, 1)).mean() > 0.01  # the frames are told apart
 
     assert released.policy is not None
-    found_maps = released.glance(frames)
-    found = released.policy(found_maps.permute(0, 2, 3, 1).unflatten(0, (B, T)))
+    maps = released.glance(frames)
+    option_logits = released.policy(maps.permute(0, 2, 3, 1).unflatten(0, (B, T)))
     # These encoders magnify what float32 rounds: their maps are 4e-4 from float64's.
-    torch.testing.assert_close(found, expected_options, rtol=0, atol=2e-3)  # σ is 2
+    torch.testing.assert_close(option_logits, expected_options, rtol=0, atol=2e-3)  # σ is 2
     patches = PatchGrid(224, PATCH).crop(frames, options)
-    glance = pool(found_maps, torch.float32).unflatten(0, (B, T))
+    glance = pool(maps, torch.float32).unflatten(0, (B, T))
     local = pool(released.local(patches), torch.float32).unflatten(0, (B, T))
     logits = released.classifier(glance, local)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-3)  # σ is 0.4
@@ -125,13 +125,13 @@ def test_prefixes_of_parallel_training_are_stripped(
         "fc": prefixed("module.", checkpoint["fc"]),
         "policy": prefixed("module.module.", checkpoint["policy"]),
     }
-    found = convert_released(wrapped)
+    converted = convert_released(wrapped)
     assert torch.equal(torch.get_rng_state(), before)
-    for one, two in zip(states(found), states(released), strict=True):
+    for one, two in zip(states(converted), states(released), strict=True):
         assert one.keys() == two.keys()
         assert all(torch.equal(one[key], two[key]) for key in one)
-    assert found.report.used == released.report.used
-    assert list(found.report.left_out) == [
+    assert converted.report.used == released.report.used
+    assert list(converted.report.left_out) == [
         "glancer: module.net.classifier.1.weight and 1 more",
         "focuser: module.module.net.fc.weight and 1 more",
         "focuser: module.module.policy.policy.state_encoder.0.weight and 21 more",
@@ -143,9 +143,9 @@ def test_prefixes_of_parallel_training_are_stripped(
 def test_other_sizes_are_inferred(encoders: Checkpoint) -> None:
     torch.manual_seed(6)
     policy, fc = policy_state(64, 512, 4, 25), classifier_state(2048, 512, 12)
-    found = convert_released(encoders | {"fc": fc, "policy": policy})
-    assert found.policy is not None
-    assert found.report.inferred == {
+    converted = convert_released(encoders | {"fc": fc, "policy": policy})
+    assert converted.policy is not None
+    assert converted.report.inferred == {
         "n_classes": 12,
         "classifier_hidden": 512,
         "reuse_glance": False,
@@ -161,19 +161,19 @@ def test_other_sizes_are_inferred(encoders: Checkpoint) -> None:
         torch.rand(B, T, 1280),
         torch.rand(B, T, 2048),
     )
-    logits = found.policy(maps.permute(0, 1, 3, 4, 2))
+    logits = converted.policy(maps.permute(0, 1, 3, 4, 2))
     torch.testing.assert_close(logits, literal_policy(policy, maps), rtol=0, atol=1e-4)
-    logits = found.classifier(glance, local)
+    logits = converted.classifier(glance, local)
     torch.testing.assert_close(logits, literal_classifier(fc, local), rtol=0, atol=1e-4)
 
 
 def test_before_stage_ii_there_is_no_policy(encoders: Checkpoint) -> None:
     without = encoders | {"fc": classifier_state()}
     for checkpoint in (without, without | {"policy": None}):
-        found = convert_released(checkpoint)
-        assert found.policy is None
-        assert list(found.report.used) == ["glancer", "focuser", "fc"]
-        assert "n_options" not in found.report.inferred
+        converted = convert_released(checkpoint)
+        assert converted.policy is None
+        assert list(converted.report.used) == ["glancer", "focuser", "fc"]
+        assert "n_options" not in converted.report.inferred
 
 
 def test_a_policy_under_another_key_is_told_of(
@@ -183,7 +183,7 @@ def test_a_policy_under_another_key_is_told_of(
     policy = policy_state()
     wrapped = prefixed("module.", policy)
     without = {name: value for name, value in policy.items() if not name.startswith("critic")}
-    for found, looks in (
+    for entry, looks in (
         (policy, True),
         (wrapped, True),
         (without, True),
@@ -194,7 +194,7 @@ def test_a_policy_under_another_key_is_told_of(
         ([policy], False),
         ({0: 1}, False),
     ):
-        checkpoint = encoders | {"fc": classifier_state(), "pi": found, "epoch": 3}
+        checkpoint = encoders | {"fc": classifier_state(), "pi": entry, "epoch": 3}
         report = convert_released(checkpoint).report
         assert report.entries == ["glancer", "focuser", "fc", "pi", "epoch"]
         expected = (
@@ -215,11 +215,11 @@ def test_copies_of_the_policy_have_to_be_equal(encoders: Checkpoint) -> None:
     policy = policy_state()
     both = prefixed("policy.", policy) | prefixed("policy_old.", policy)
     checkpoint = encoders | {"fc": classifier_state(), "policy": both}
-    found = convert_released(checkpoint)
-    assert found.policy is not None
-    assert torch.equal(found.policy.actor.weight, policy["actor.0.weight"])
-    assert found.report.used["policy"] == 9
-    left = found.report.left_out
+    converted = convert_released(checkpoint)
+    assert converted.policy is not None
+    assert torch.equal(converted.policy.actor.weight, policy["actor.0.weight"])
+    assert converted.report.used["policy"] == 9
+    left = converted.report.left_out
     assert left["policy: policy_old.state_encoder.0.weight and 10 more"] == "an equal copy"
     both["policy_old.actor.0.bias"] = policy["actor.0.bias"] + 1
     text = (

@@ -88,9 +88,9 @@ def test_a_released_file_gives_what_the_released_networks_give(
         torch.float32,
         frames=FrameConfig(1, 224, segment_frames=LOOKED, glance_frames=GLANCED, own_glance=True),
     )
-    found = recognizer(frames)
-    assert torch.equal(found.boxes_px[:, 0], boxes)
-    torch.testing.assert_close(found.logits[:, 0], logits, rtol=0, atol=1e-3)
+    recognition = recognizer(frames)
+    assert torch.equal(recognition.boxes_px[:, 0], boxes)
+    torch.testing.assert_close(recognition.logits[:, 0], logits, rtol=0, atol=1e-3)
     networks = released.glance, released.local, released.classifier, released.policy
     assert not any(part.training for network in networks if network for part in network.modules())
     assert released.glance.config == EncoderConfig("mobilenet_v2_tsm")
@@ -130,10 +130,10 @@ def test_before_stage_two_there_is_no_policy(
     monkeypatch.setattr("focusgym.recognizer.pipeline.released_parts.Encoder", build_once)
     parts = {n: prefixed("module.", checkpoint[n]) for n in ("glancer", "focuser", "fc")}
     assert is_released_sth(parts)
-    found = convert_released_sth(parts)
-    assert found.policy is None
-    assert "glance_frames" not in found.report.inferred
-    for one, other in ((found.glance, released.glance), (found.local, released.local)):
+    converted = convert_released_sth(parts)
+    assert converted.policy is None
+    assert "glance_frames" not in converted.report.inferred
+    for one, other in ((converted.glance, released.glance), (converted.local, released.local)):
         expected = other.state_dict()
         assert all(torch.equal(value, expected[key]) for key, value in one.state_dict().items())
 

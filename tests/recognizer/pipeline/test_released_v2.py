@@ -86,9 +86,9 @@ def check_same(model: AdaFocusV2, networks: Released, frames: Tensor) -> None:
         networks.policy,
         torch.float32,
     )
-    found = recognizer(frames)
-    torch.testing.assert_close(found.boxes_px, boxes, rtol=0, atol=1e-3)
-    torch.testing.assert_close(found.logits, logits, rtol=0, atol=1e-3)
+    recognition = recognizer(frames)
+    torch.testing.assert_close(recognition.boxes_px, boxes, rtol=0, atol=1e-3)
+    torch.testing.assert_close(recognition.logits, logits, rtol=0, atol=1e-3)
 
 
 def test_a_released_file_gives_what_the_released_networks_give(
@@ -156,10 +156,14 @@ def test_training_alone_needs_heads_and_counts(
     monkeypatch.setattr("focusgym.recognizer.pipeline.released_parts.Encoder", build_once)
     used = ("CNN_fc.", "num_batches_tracked", "CNN.fc.", "CNN.classifier.")
     state = {k: v for k, v in checkpoint["state_dict"].items() if not any(x in k for x in used)}
-    found = convert_released_v2({"state_dict": prefixed("module.", state)})
-    assert found.report.left_out == {}
-    pairs = ((found.classifier, released.classifier), (found.policy, released.policy))
-    for one, other in (*pairs, (found.glance, released.glance), (found.local, released.local)):
+    converted = convert_released_v2({"state_dict": prefixed("module.", state)})
+    assert converted.report.left_out == {}
+    pairs = ((converted.classifier, released.classifier), (converted.policy, released.policy))
+    for one, other in (
+        *pairs,
+        (converted.glance, released.glance),
+        (converted.local, released.local),
+    ):
         assert one is not None
         assert other is not None
         expected = other.state_dict()

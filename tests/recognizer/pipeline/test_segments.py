@@ -69,9 +69,9 @@ def patch(segment: Tensor, option: int) -> Tensor:
 
 
 def count_images(encoder: Encoder) -> list[int]:
-    seen: list[int] = []
-    encoder.trunk.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    return seen
+    counts: list[int] = []
+    encoder.trunk.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
+    return counts
 
 
 def test_glance_and_look_are_means_over_frames() -> None:
@@ -126,13 +126,13 @@ def test_a_recognizer_reads_its_frames_of_a_segment(
 def test_what_is_charged_is_what_is_run(glance_frames: int | None, n_glanced: int) -> None:
     """Images that go through the networks, and multiply-adds, of whole videos and of streams."""
     recognizer = of_segments(glance_frames, policy=False)
-    by_hand, given = gmacs_by_hand(recognizer), (GIVEN, GIVEN >= 0)
+    by_hand, choices = gmacs_by_hand(recognizer), (GIVEN, GIVEN >= 0)
     assert recognizer.cost.glance_gmacs == pytest.approx(n_glanced * by_hand["glance"])
     assert recognizer.cost.local_gmacs == pytest.approx(F * by_hand["local"])
     ways = (
-        lambda: recognizer(FRAMES, *given),
-        lambda: recognizer.stream(B).push_all(FRAMES, *given),
-        lambda: recognizer.fused()(FRAMES, *given),
+        lambda: recognizer(FRAMES, *choices),
+        lambda: recognizer.stream(B).push_all(FRAMES, *choices),
+        lambda: recognizer.fused()(FRAMES, *choices),
     )
     glances, looks = (
         count_images(each) for each in (recognizer.glance_encoder, recognizer.local_encoder)
@@ -140,8 +140,8 @@ def test_what_is_charged_is_what_is_run(glance_frames: int | None, n_glanced: in
     for run in ways[:2]:
         glances.clear()
         looks.clear()
-        found = run()
-        attended = int(found.attended.sum())
+        recognition = run()
+        attended = int(recognition.attended.sum())
         assert 0 < attended < B * T
         assert (sum(glances), sum(looks)) == (B * T * n_glanced, F * attended)
     for run in ways:
@@ -155,10 +155,10 @@ def test_streams_take_segments_one_after_the_other() -> None:
     together = recognizer(FRAMES)
     stream = recognizer.stream()
     parts = [stream.push(segment) for segment in FRAMES[0]]  # (F, 3, S, S)
-    found = Recognition.join(parts, dim=1)
-    assert torch.equal(found.options, together.options[:1])
-    torch.testing.assert_close(found.logits, together.logits[:1], rtol=0, atol=1e-5)
-    torch.testing.assert_close(found.gmacs, together.gmacs[:1], rtol=1e-12, atol=0)
+    recognition = Recognition.join(parts, dim=1)
+    assert torch.equal(recognition.options, together.options[:1])
+    torch.testing.assert_close(recognition.logits, together.logits[:1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(recognition.gmacs, together.gmacs[:1], rtol=1e-12, atol=0)
 
 
 def test_other_shapes_are_refused() -> None:
@@ -195,15 +195,15 @@ def test_stages_on_pixels_see_what_the_recognizer_sees() -> None:
     draws = uniform_draws(range(B), T, [0])
     options = (draws[..., 0] * K).long()
     with torch.no_grad():
-        found = stage(FRAMES, draws)
-    torch.testing.assert_close(found, recognizer(FRAMES, options).logits, rtol=0, atol=1e-5)
-    whole = FullFrames(recognizer.local_encoder, C).eval()
+        stage_logits = stage(FRAMES, draws)
+    torch.testing.assert_close(stage_logits, recognizer(FRAMES, options).logits, rtol=0, atol=1e-5)
+    full_frames = FullFrames(recognizer.local_encoder, C).eval()
     with torch.no_grad():
-        logits = whole(FRAMES)
+        logits = full_frames(FRAMES)
         pooled = torch.stack(
             [mean_map(recognizer.local_encoder, x).mean((1, 2)) for x in FRAMES.flatten(0, 1)]
         )
-        expected = whole.head(pooled).unflatten(0, (B, T)).mean(dim=1, keepdim=True)
+        expected = full_frames.head(pooled).unflatten(0, (B, T)).mean(dim=1, keepdim=True)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -24,9 +24,9 @@ def recognizer_of(kind: str, dtype: torch.dtype = torch.float32) -> AdaptiveReco
     return make_recognizer(**KINDS[kind], feature_dtype=dtype)
 
 
-def pushed(stream: RecognizerStream, frames: Tensor, *given: Tensor) -> Recognition:
+def pushed(stream: RecognizerStream, frames: Tensor, *choices: Tensor) -> Recognition:
     parts = [
-        stream.push(frames[:, t], *(each[:, t] for each in given)) for t in range(frames.shape[1])
+        stream.push(frames[:, t], *(each[:, t] for each in choices)) for t in range(frames.shape[1])
     ]
     return Recognition.join(parts, dim=1)
 
@@ -37,10 +37,10 @@ def test_online_is_offline(kind: str, dtype: torch.dtype) -> None:
     recognizer = recognizer_of(kind, dtype)
     # A batch of one may round otherwise in the encoders: then a stored feature moves by 2⁻¹¹.
     atol = 1e-5 if dtype == torch.float32 else 1e-3
-    for frames, *given_options in ((FRAMES,), (FRAMES, *GIVEN), (FRAMES[1:2],)):
-        found = pushed(recognizer.stream(len(frames)), frames, *given_options)
-        assert_recognized(found, recognizer(frames, *given_options), atol)
-    assert_recognized(found, literal(recognizer, FRAMES[1:2]), atol)
+    for frames, *choices in ((FRAMES,), (FRAMES, *GIVEN), (FRAMES[1:2],)):
+        recognition = pushed(recognizer.stream(len(frames)), frames, *choices)
+        assert_recognized(recognition, recognizer(frames, *choices), atol)
+    assert_recognized(recognition, literal(recognizer, FRAMES[1:2]), atol)
 
 
 def test_what_a_push_returns_is_the_prediction_so_far() -> None:
@@ -49,15 +49,20 @@ def test_what_a_push_returns_is_the_prediction_so_far() -> None:
     stream = recognizer.stream(3)
     assert stream.seen == 0
     for t in range(5):
-        found = stream.push(FRAMES[:, t])
+        recognition = stream.push(FRAMES[:, t])
         assert stream.seen == t + 1
-        assert found.logits.shape == (3, 1, 4)
-        assert found.boxes_px.shape == (3, 1, 4)
-        assert found.options.shape == found.attended.shape == found.gmacs.shape == (3, 1)
+        assert recognition.logits.shape == (3, 1, 4)
+        assert recognition.boxes_px.shape == (3, 1, 4)
+        assert (
+            recognition.options.shape
+            == recognition.attended.shape
+            == recognition.gmacs.shape
+            == (3, 1)
+        )
         so_far = recognizer(FRAMES[:, : t + 1])
         last = Recognition(*(value[:, -1:] for value in vars(so_far).values()))
-        assert_recognized(found, last, atol=1e-5)
-        assert not found.logits.requires_grad
+        assert_recognized(recognition, last, atol=1e-5)
+        assert not recognition.logits.requires_grad
 
 
 def test_one_stream_takes_frames_without_a_batch() -> None:
@@ -80,9 +85,9 @@ def test_streams_may_be_longer_than_the_videos_of_the_training(kind: str) -> Non
     assert recognizer.frames is not None
     assert recognizer.frames.steps == 5
     frames = make_frames(2, 40, seed=3)
-    found = pushed(recognizer.stream(2), frames)
-    assert_recognized(found, recognizer(frames), atol=2e-5)
-    assert found.gmacs.diff(dim=1).min() > 0
+    recognition = pushed(recognizer.stream(2), frames)
+    assert_recognized(recognition, recognizer(frames), atol=2e-5)
+    assert recognition.gmacs.diff(dim=1).min() > 0
 
 
 def test_streams_are_apart_from_each_other() -> None:
@@ -92,8 +97,8 @@ def test_streams_are_apart_from_each_other() -> None:
     for t in range(5):
         firsts.append(one.push(FRAMES[:1, t]))
         seconds.append(other.push(FRAMES[1:, t]))
-    found = Recognition.join([Recognition.join(parts, dim=1) for parts in (firsts, seconds)])
-    assert_recognized(found, recognizer(FRAMES), atol=1e-5)
+    recognition = Recognition.join([Recognition.join(parts, dim=1) for parts in (firsts, seconds)])
+    assert_recognized(recognition, recognizer(FRAMES), atol=1e-5)
 
 
 LOOKS = st.tuples(st.integers(0, K - 1), st.booleans()) | st.just((-1, False))
@@ -141,10 +146,10 @@ def test_f_l_is_not_called_for_frames_that_are_skipped() -> None:
     assert recognizer.cost.total_gmacs > 0
     runs: list[int] = []
     recognizer.local_encoder.trunk.register_forward_pre_hook(
-        lambda _, given: runs.append(len(given[0]))
+        lambda _, inputs: runs.append(len(inputs[0]))
     )
-    found = pushed(recognizer.stream(3), FRAMES)
-    patches = found.attended.sum(dim=0).tolist()
+    recognition = pushed(recognizer.stream(3), FRAMES)
+    patches = recognition.attended.sum(dim=0).tolist()
     assert runs == [n for n in patches if n]
     runs.clear()
     pushed(recognizer.stream(3), FRAMES, GIVEN[0], torch.zeros(3, 5, dtype=torch.bool))
@@ -207,9 +212,9 @@ def test_what_is_wrong_leaves_the_stream_as_it_was(kind: str, wrong: str) -> Non
                 stream.push(frame, options)
         assert stream.seen == t
         parts.append(stream.push(FRAMES[:, t]))
-    found = Recognition.join(parts, dim=1)
+    recognition = Recognition.join(parts, dim=1)
     for name, value in vars(expected).items():
-        assert torch.equal(getattr(found, name), value), name
+        assert torch.equal(getattr(recognition, name), value), name
 
 
 def test_an_encoder_that_fails_leaves_the_stream_as_it_was() -> None:

@@ -29,8 +29,8 @@ def sampled(frames: Tensor, centers: Tensor, side_px: int) -> Tensor:
     ]
     shape = [len(frames), frames.shape[1], side_px, side_px]
     grid = functional.affine_grid(torch.stack(rows, 1), shape, align_corners=False)
-    found: Tensor = functional.grid_sample(frames, grid, "bilinear", "border", align_corners=False)
-    return found
+    crops: Tensor = functional.grid_sample(frames, grid, "bilinear", "border", align_corners=False)
+    return crops
 
 
 def make(n: int, side: int = S, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -48,14 +48,14 @@ def some_centers(n: int) -> Tensor:
 def test_crops_are_those_of_grid_sample(side: int, patch: int) -> None:
     centers = some_centers(20)
     frames = make(len(centers), side)
-    found = Boxes(side, patch).crop(frames, centers)
-    assert found.shape == (len(centers), 3, patch, patch)
-    torch.testing.assert_close(found, sampled(frames, centers, patch), rtol=0, atol=1e-12)
+    crops = Boxes(side, patch).crop(frames, centers)
+    assert crops.shape == (len(centers), 3, patch, patch)
+    torch.testing.assert_close(crops, sampled(frames, centers, patch), rtol=0, atol=1e-12)
     # As in use: float32, frames with their channels last, whose values are a few units.
     frames = frames.float().contiguous(memory_format=torch.channels_last)
-    found = Boxes(side, patch).crop(frames, centers.float())
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, sampled(frames, centers.float(), patch), rtol=0, atol=2e-4)
+    crops = Boxes(side, patch).crop(frames, centers.float())
+    assert crops.dtype == torch.float32
+    torch.testing.assert_close(crops, sampled(frames, centers.float(), patch), rtol=0, atol=2e-4)
 
 
 def test_whole_pixels_are_the_crops_of_a_grid() -> None:
@@ -74,14 +74,14 @@ def test_boxes_at_whole_pixels_are_slices() -> None:
     boxes, centers = Boxes(S, P, whole_pixels=True), some_centers(20)
     frames = make(len(centers)).requires_grad_()
     centers.requires_grad_()
-    found = boxes.crop(frames, centers)
+    crops = boxes.crop(frames, centers)
     for crop, frame, (x, y), box in zip(
-        found, frames, (centers * (S - P)).tolist(), boxes.boxes_at(centers).tolist(), strict=True
+        crops, frames, (centers * (S - P)).tolist(), boxes.boxes_at(centers).tolist(), strict=True
     ):
         left, top = int(x), int(y)
         assert torch.equal(crop, frame[:, top : top + P, left : left + P])
         assert box == [left, top, left + P, top + P]
-    (gradient,) = torch.autograd.grad(found.sum(), centers)
+    (gradient,) = torch.autograd.grad(crops.sum(), centers)
     assert not gradient.any()
     assert read_places(asdict(boxes)) == boxes
 
@@ -97,11 +97,13 @@ def test_gradient_of_the_centre() -> None:
     frames = make(6).requires_grad_()
     weights = make(6, P, seed=3)
     boxes = Boxes(S, P)
-    found = torch.autograd.grad((boxes.crop(frames, centers) * weights).sum(), [centers, frames])
+    gradients = torch.autograd.grad(
+        (boxes.crop(frames, centers) * weights).sum(), [centers, frames]
+    )
     torch_own = torch.autograd.grad(
         (sampled(frames, centers, P) * weights).sum(), [centers, frames]
     )
-    for one, other in zip(found, torch_own, strict=True):
+    for one, other in zip(gradients, torch_own, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
     step = 1e-6
     with torch.no_grad():
@@ -113,20 +115,20 @@ def test_gradient_of_the_centre() -> None:
                 for sign in (1, -1)
             )
             difference = (ahead - behind) / (2 * step)
-            torch.testing.assert_close(found[0][:, axis], difference, rtol=1e-6, atol=1e-6)
-    assert float(found[0].abs().min()) > 1e-3
+            torch.testing.assert_close(gradients[0][:, axis], difference, rtol=1e-6, atol=1e-6)
+    assert float(gradients[0].abs().min()) > 1e-3
 
 
 def test_at_the_edges_the_gradient_is_that_from_inside() -> None:
     centers = torch.tensor([[0.0, 1.0]], dtype=torch.float64, requires_grad=True)
     frames, weights, boxes = make(1), make(1, P, seed=3), Boxes(S, P)
-    (found,) = torch.autograd.grad((boxes.crop(frames, centers) * weights).sum(), centers)
+    (gradient,) = torch.autograd.grad((boxes.crop(frames, centers) * weights).sum(), centers)
     step = 1e-6
     for axis, inwards in ((0, step), (1, -step)):
         moved = centers.detach().clone()
         moved[0, axis] += inwards
         change = ((boxes.crop(frames, moved) - boxes.crop(frames, centers)) * weights).sum()
-        assert float(found[0, axis]) == pytest.approx(float(change.detach()) / inwards, rel=1e-5)
+        assert float(gradient[0, axis]) == pytest.approx(float(change.detach()) / inwards, rel=1e-5)
 
 
 def test_a_box_of_the_frames_size_is_the_frame() -> None:
@@ -143,8 +145,8 @@ def test_a_box_of_the_frames_size_is_the_frame() -> None:
 
 def test_no_frames_give_no_crops() -> None:
     for side in (P, S):
-        found = Boxes(S, side).crop(torch.zeros(0, 3, S, S), torch.zeros(0, 2))
-        assert found.shape == (0, 3, side, side)
+        crops = Boxes(S, side).crop(torch.zeros(0, 3, S, S), torch.zeros(0, 2))
+        assert crops.shape == (0, 3, side, side)
 
 
 def test_the_one_option_is_in_the_centre() -> None:
@@ -158,8 +160,8 @@ def test_nearest_is_the_brute_force_minimum() -> None:
     boxes = Boxes(S, P)
     rng = np.random.default_rng(0)
     points = rng.uniform(-15, S + 15, (40, 2))
-    found = boxes.boxes_at(torch.from_numpy(boxes.nearest(points))).numpy()
-    centers = (found[:, :2] + found[:, 2:]) / 2
+    nearest_boxes = boxes.boxes_at(torch.from_numpy(boxes.nearest(points))).numpy()
+    centers = (nearest_boxes[:, :2] + nearest_boxes[:, 2:]) / 2
     fine = np.linspace(0, S - P, 2601) + P / 2  # steps of 0.005 px
     for point, center in zip(points, centers, strict=True):
         best = [fine[np.abs(fine - at).argmin()] for at in point]
@@ -170,9 +172,9 @@ def test_nearest_is_the_brute_force_minimum() -> None:
 def test_boxes_draws_and_empty_places() -> None:
     boxes = Boxes(20, 8)
     where = torch.tensor([[[0.0, 0.25], [1.0, 0.5]]])
-    found = boxes.boxes_at(where)
-    assert found.dtype == torch.float32
-    assert found.tolist() == [[[0, 3, 8, 11], [12, 6, 20, 14]]]
+    boxes_px = boxes.boxes_at(where)
+    assert boxes_px.dtype == torch.float32
+    assert boxes_px.tolist() == [[[0, 3, 8, 11], [12, 6, 20, 14]]]
     draws = torch.rand(4, 5, 2, dtype=torch.float64)
     assert torch.equal(boxes.drawn(draws), draws.float())
     assert boxes.empty(2, 3).tolist() == [[[-1.0, -1.0]] * 3] * 2
@@ -212,7 +214,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="of a floating dtype.*; got torch.uint8: call `Encoder"):
         boxes.crop(torch.zeros(1, 3, S, S, dtype=torch.uint8), center)
     frames = make(1)
-    for wrong, said in (
+    for wrong, message in (
         (torch.zeros(1, dtype=torch.int64), r"must be floating \(..., 2\).*got torch.int64 \(1,\)"),
         (torch.zeros(1, 3), r"got torch.float32 \(1, 3\)"),
         (torch.zeros(1, 2, dtype=torch.int64), r"got torch.int64 \(1, 2\)"),
@@ -220,7 +222,7 @@ def test_what_is_refused() -> None:
         (torch.tensor([[-0.01, 0.5]]), "got -0.01 to 0.5"),
         (torch.tensor([[float("nan"), 0.5]]), "got nan to nan"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             boxes.crop(frames, wrong)
     with pytest.raises(ValueError, match="a centre for each of 2 frames; got 1"):
         boxes.crop(make(2), center)

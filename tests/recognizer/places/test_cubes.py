@@ -26,12 +26,12 @@ def centers(seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
 @pytest.mark.parametrize("frames", [1, 2, T])
 def test_a_cube_is_the_nearest_slice(frames: int) -> None:
     cubes, where, pixels = Cubes(S, P, T, frames), centers(), videos()
-    found = cubes.crop(pixels, where, cubes.frames_at(where))
+    crops = cubes.crop(pixels, where, cubes.frames_at(where))
     for b, d in product(range(B), range(D)):
         x, y, t = where[b, d].tolist()
         left, top, first = round(x * (S - P)), round(y * (S - P)), round(t * (T - frames))
         expected = pixels[b, first : first + frames, :, top : top + P, left : left + P]
-        assert torch.equal(found[b, d], expected)
+        assert torch.equal(crops[b, d], expected)
         assert cubes.boxes_at(where)[b, d].tolist() == [left, top, left + P, top + P]
 
 
@@ -52,8 +52,8 @@ def test_cubes_of_several_frames_close_up_what_others_left() -> None:
 def test_distinct_cubes_share_no_frame_whatever_is_named() -> None:
     for frames, n in ((1, T), (2, 3), (3, 2)):
         where = torch.rand(50, n, 3, generator=torch.Generator().manual_seed(1))
-        found = Cubes(S, P, T, frames).frames_at(where, distinct=True).flatten(1)
-        assert (found.sort(dim=1).values == torch.arange(T)).all()
+        frame_indices = Cubes(S, P, T, frames).frames_at(where, distinct=True).flatten(1)
+        assert (frame_indices.sort(dim=1).values == torch.arange(T)).all()
 
 
 def test_where_cubes_have_more_frames_than_the_video_nothing_is_removed() -> None:
@@ -81,7 +81,7 @@ def test_a_larger_cube_holds_the_cube_where_it_says() -> None:
 def test_between_pixels_it_is_grid_samples_trilinear_interpolation(frames: int) -> None:
     cubes, pixels = Cubes(S, P, T, frames), videos(torch.float64)
     where = centers(dtype=torch.float64)
-    found = cubes.crop_between(pixels, where)
+    crops = cubes.crop_between(pixels, where)
     axis = torch.arange(P, dtype=torch.float64)
     for b, d in product(range(B), range(D)):
         x, y, t = (where[b, d] * torch.tensor([S - P, S - P, T - frames])).tolist()
@@ -90,7 +90,7 @@ def test_between_pixels_it_is_grid_samples_trilinear_interpolation(frames: int) 
         grid = torch.stack([2 * columns / (S - 1), 2 * rows / (S - 1), 2 * z / (T - 1)], dim=-1) - 1
         volume = pixels[b].transpose(0, 1)[None]  # (1, 3, T, S, S)
         expected = functional.grid_sample(volume, grid[None], align_corners=True)
-        torch.testing.assert_close(found[b, d], expected[0].transpose(0, 1))
+        torch.testing.assert_close(crops[b, d], expected[0].transpose(0, 1))
 
 
 def test_the_gradient_between_pixels_is_that_of_finite_differences() -> None:

@@ -69,8 +69,8 @@ def test_gaussian_options_are_nearest_to_the_same_points() -> None:
     boxes = torch.from_numpy(GRID.boxes_px).double()
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     distances = torch.cdist(points, centers)
-    found = distances.gather(1, options[:, None])[:, 0]
-    torch.testing.assert_close(found, distances.amin(dim=1), rtol=0, atol=1e-9)
+    chosen_distances = distances.gather(1, options[:, None])[:, 0]
+    torch.testing.assert_close(chosen_distances, distances.amin(dim=1), rtol=0, atol=1e-9)
     counts = options.bincount(minlength=49).view(7, 7)
     assert torch.equal(counts, counts.T)
     ends = torch.tensor([[0.0, 0.0]], dtype=torch.float64)

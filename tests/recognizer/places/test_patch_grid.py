@@ -132,8 +132,8 @@ def test_what_counts_around_a_box(grid: PatchGrid) -> None:
     expected = RegularGridInterpolator((offsets, offsets), values)(at_px[:, ::-1])
     options, weights = grid.around(torch.from_numpy(centers))
     assert (options.shape, weights.shape) == ((209, 4), (209, 4))
-    found = (values.reshape(-1, 2)[options.numpy()] * weights.numpy()[..., None]).sum(axis=1)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    interpolated = (values.reshape(-1, 2)[options.numpy()] * weights.numpy()[..., None]).sum(axis=1)
+    np.testing.assert_allclose(interpolated, expected, rtol=0, atol=1e-12)
     assert ((weights >= 0) & (weights <= 1 + 1e-12)).all()
     np.testing.assert_allclose(weights.sum(dim=1), 1, rtol=0, atol=1e-12)
     single, shares = grid.around(torch.from_numpy(centers).float().view(11, 19, 2))
@@ -154,8 +154,8 @@ def test_the_gradient_of_what_counts_around_a_box() -> None:
     """Against finite differences, inside the cells."""
     grid = PatchGrid(32, 12, 3)
     centers = torch.tensor([[0.1, 0.2], [0.7, 0.3], [0.9, 0.95]], dtype=torch.float64)
-    given = centers.requires_grad_()
-    assert torch.autograd.gradcheck(lambda where: grid.around(where)[1], (given,))
+    leaf_centers = centers.requires_grad_()
+    assert torch.autograd.gradcheck(lambda where: grid.around(where)[1], (leaf_centers,))
 
 
 def test_centers_outside_the_frame() -> None:

@@ -15,14 +15,14 @@ def test_the_frame_is_averaged_by_area(side_px: int) -> None:
     """Where S is a multiple of the side, mean blocks; else torch's area interpolation."""
     places = WholeFrame(32, side_px)
     frames = torch.randn(3, 3, 32, 32)
-    found = places.crop(frames, torch.zeros(3, dtype=torch.int64))
-    assert found.shape == (3, 3, side_px, side_px)
-    torch.testing.assert_close(found, functional.interpolate(frames, size=side_px, mode="area"))
+    crops = places.crop(frames, torch.zeros(3, dtype=torch.int64))
+    assert crops.shape == (3, 3, side_px, side_px)
+    torch.testing.assert_close(crops, functional.interpolate(frames, size=side_px, mode="area"))
     if 32 % side_px == 0:
         block = 32 // side_px
         blocks = frames.unfold(2, block, block).unfold(3, block, block)
-        torch.testing.assert_close(found, blocks.mean((4, 5)))
-    assert torch.equal(places.crop_all(frames)[:, 0], found)
+        torch.testing.assert_close(crops, blocks.mean((4, 5)))
+    assert torch.equal(places.crop_all(frames)[:, 0], crops)
 
 
 def test_it_is_one_option() -> None:

@@ -80,12 +80,12 @@ def test_it_is_the_layers_in_turn(mode: str, policy: CenterNetwork, maps: Tensor
     for network in (policy, literal):
         network.train(mode == "train")
     inputs = [maps.clone().requires_grad_() for _ in range(2)]
-    found, expected = policy(inputs[0]), literal(inputs[1])
-    assert found.shape == (3, 5, 2)
-    assert float(found.detach().std()) > 0.05
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    weights = torch.randn(found.shape)
-    for each in (found, expected):
+    centers, expected = policy(inputs[0]), literal(inputs[1])
+    assert centers.shape == (3, 5, 2)
+    assert float(centers.detach().std()) > 0.05
+    torch.testing.assert_close(centers, expected, rtol=1e-5, atol=1e-6)
+    weights = torch.randn(centers.shape)
+    for each in (centers, expected):
         (each * weights).sum().backward()
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-4, atol=1e-6)
     assert float(inputs[0].grad.abs().min()) > 0  # type: ignore[union-attr]
@@ -117,16 +117,16 @@ def test_step_by_step_is_all_at_once(policy: CenterNetwork, maps: Tensor) -> Non
     # Of some of the videos, as streams go on when others have stopped.
     _, _, state = policy.advance(maps[:, :2], None)
     kept = torch.tensor([True, False, True])
-    found, _, _ = policy.advance(maps[kept, 2:], state.of(kept))
-    torch.testing.assert_close(found, centers[kept, 2:], rtol=1e-5, atol=1e-6)
+    later_centers, _, _ = policy.advance(maps[kept, 2:], state.of(kept))
+    torch.testing.assert_close(later_centers, centers[kept, 2:], rtol=1e-5, atol=1e-6)
 
 
 @torch.no_grad()
 def test_stored_maps_are_converted(policy: CenterNetwork, maps: Tensor) -> None:
     policy.eval()
     stored = [each.half() for each in maps]
-    found = policy(stored)
-    torch.testing.assert_close(found, policy(torch.stack(stored).float()), rtol=1e-5, atol=1e-6)
+    centers = policy(stored)
+    torch.testing.assert_close(centers, policy(torch.stack(stored).float()), rtol=1e-5, atol=1e-6)
 
 
 def test_it_is_found_by_its_name_and_refuses_what_it_has_not(maps: Tensor) -> None:
@@ -135,13 +135,13 @@ def test_it_is_found_by_its_name_and_refuses_what_it_has_not(maps: Tensor) -> No
     assert policy.names_centers
     assert policy.keep is None
     assert not build_policy(replace(CONFIG, network="gru")).names_centers
-    for wrong, said in (
+    for wrong, message in (
         ({"n_options": 49}, "n_options=49, options_allowed=None, threshold=None"),
         ({"options_allowed": [0]}, r"options_allowed=\[0\]"),
         ({"threshold": 0.5}, "threshold=0.5"),
     ):
         changed: dict[str, Any] = dict(wrong)
-        with pytest.raises(ValueError, match=f"has one option, which may be.*; got .*{said}"):
+        with pytest.raises(ValueError, match=f"has one option, which may be.*; got .*{message}"):
             build_policy(replace(CONFIG, **changed))
     with pytest.raises(ValueError, match="draws nothing: leave the sampling out"):
         policy.choose(maps, torch.rand(3, 5, 2))

@@ -110,12 +110,12 @@ def test_it_is_the_layers_in_turn(name: str, mode: str, steps: int) -> None:
     for network in (policy, literal):
         network.train(mode == "train")
     inputs = [clips(6, steps).requires_grad_() for _ in range(2)]
-    found, expected = policy(as_stored(inputs[0], steps)), literal(inputs[1].flatten(1, 2))
-    assert found.shape[:2] == (6, steps)
-    assert float(found.detach().std()) > 0.05
-    torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-5, atol=1e-5)
+    outputs, expected = policy(as_stored(inputs[0], steps)), literal(inputs[1].flatten(1, 2))
+    assert outputs.shape[:2] == (6, steps)
+    assert float(outputs.detach().std()) > 0.05
+    torch.testing.assert_close(outputs.flatten(0, 1), expected, rtol=1e-5, atol=1e-5)
     weights = torch.randn(expected.shape)
-    for each in (found.flatten(0, 1), expected):
+    for each in (outputs.flatten(0, 1), expected):
         (each * weights).sum().backward()
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-3, atol=1e-5)
     by_name = dict(literal.named_parameters())
@@ -148,7 +148,7 @@ def test_nothing_passes_between_segments(name: str) -> None:
     _, looks = policy.choose(maps)
     assert looks.tolist() == [[True] * 3] * 4
     alone = [policy.choose(maps[:, t : t + 1])[0] for t in range(3)]
-    found = torch.cat(alone, dim=1)  # each segment by itself
+    apart = torch.cat(alone, dim=1)  # each segment by itself
     if name == "clip":  # one option serves all that are given at once, in any order
         logits = policy(maps).mean(dim=1)
         together = policy.choose(maps)[0]
@@ -156,13 +156,13 @@ def test_nothing_passes_between_segments(name: str) -> None:
         assert torch.equal(policy.choose(maps[:, [2, 0, 1]])[0], together)
         return
     order = [2, 0, 1]
-    torch.testing.assert_close(policy.choose(maps[:, order])[0], found[:, order])
+    torch.testing.assert_close(policy.choose(maps[:, order])[0], apart[:, order])
     state, parts = None, []
     for t in range(3):
         where, _, state = policy.advance(maps[:, t : t + 1], state)
         parts.append(where)
         state = state.of(torch.arange(4))  # as streams take it along
-    torch.testing.assert_close(torch.cat(parts, 1), found)
+    torch.testing.assert_close(torch.cat(parts, 1), apart)
 
 
 @torch.no_grad()

@@ -33,20 +33,20 @@ def maps(batch: int = 2) -> Tensor:
 
 def test_times_are_means_over_frames_and_places_are_read_between_them() -> None:
     policy = make()
-    seen: dict[str, Tensor] = {}
-    policy.moments.register_forward_hook(lambda _, __, out: seen.update(moments=out))
-    policy.places.register_forward_hook(lambda _, __, out: seen.update(places=out))
+    outputs: dict[str, Tensor] = {}
+    policy.moments.register_forward_hook(lambda _, __, out: outputs.update(moments=out))
+    policy.places.register_forward_hook(lambda _, __, out: outputs.update(places=out))
     with torch.no_grad():
-        found, preferences = policy(maps()), policy.preferences.detach()
+        named, preferences = policy(maps()), policy.preferences.detach()
     for b in range(2):
         for d in range(3):
-            weights = (seen["moments"][b, :, d] + preferences[:, d]).exp()
+            weights = (outputs["moments"][b, :, d] + preferences[:, d]).exp()
             when = sum(float(weights[t]) * t / 4 for t in range(5)) / float(weights.sum())
-            assert float(found[b, d, 2]) == pytest.approx(when, abs=1e-5)
+            assert float(named[b, d, 2]) == pytest.approx(when, abs=1e-5)
             first, rest = int(when * 4), when * 4 % 1
-            track = seen["places"][b].sigmoid()
+            track = outputs["places"][b].sigmoid()
             where = (1 - rest) * track[first] + rest * track[first + 1]
-            torch.testing.assert_close(found[b, d, :2], where, atol=1e-4, rtol=0)
+            torch.testing.assert_close(named[b, d, :2], where, atol=1e-4, rtol=0)
 
 
 def test_axes_that_are_not_learned_are_drawn_or_spread() -> None:

@@ -38,12 +38,12 @@ def stepped(trunk: Any, actor: nn.Linear, maps: Tensor) -> Tensor:
     cell.load_state_dict(
         {name.removesuffix("_l0"): value for name, value in trunk.gru.state_dict().items()}
     )
-    state, found = torch.zeros(len(maps), 6), []
+    state, outputs = torch.zeros(len(maps), 6), []
     for frame in maps.unbind(1):
         cells = conv(frame.permute(0, 3, 1, 2)).relu()
         state = cell(trunk.linear(cells.permute(0, 2, 3, 1).flatten(1)).relu(), state)
-        found.append(actor(state))
-    return torch.stack(found, dim=1)
+        outputs.append(actor(state))
+    return torch.stack(outputs, dim=1)
 
 
 def test_pi_prime_is_the_sigmoid_of_a_network_like_pi() -> None:
@@ -64,11 +64,11 @@ def test_pi_prime_is_the_sigmoid_of_a_network_like_pi() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_stored_maps_give_what_converted_ones_give(dtype: torch.dtype) -> None:
     policy, maps = make_policy(), torch.randn(3, 4, 3, 4, 5).to(dtype)
-    found, expected = policy(list(maps)), policy(maps.float())
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    from_stored, expected = policy(list(maps)), policy(maps.float())
+    torch.testing.assert_close(from_stored, expected, rtol=0, atol=1e-5)
     weighting = torch.randn_like(expected)
     gradients = []
-    for logits in (found, expected):
+    for logits in (from_stored, expected):
         policy.zero_grad()
         (logits * weighting).sum().backward()
         gradients.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
@@ -180,19 +180,19 @@ def test_advance_goes_on_from_the_frames_before(
     draws = torch.rand(8, 6, 2) if draw else None
     expected = policy.choose(maps, draws)
     state: PolicyState | None = None
-    found = []
+    choices = []
     for start, stop in pairwise(cuts):
         before = [x.clone() for x in state or () if x is not None]
-        given = maps[:, start:stop]
+        part = maps[:, start:stop]
         some = None if draws is None else draws[:, start:stop]
         # As the cache stores them, and as the recognizer has them.
-        options, looks, later = policy.advance(list(given) if start % 2 else given, state, some)
+        options, looks, later = policy.advance(list(part) if start % 2 else part, state, some)
         assert all(map(torch.equal, [x for x in state or () if x is not None], before))
         state = later
         assert state.where.shape == (1, 8, 6)
         assert (state.whether is None) == (threshold is None)
-        found.append((options, looks))
-    for one, other in zip(zip(*found, strict=True), expected, strict=True):
+        choices.append((options, looks))
+    for one, other in zip(zip(*choices, strict=True), expected, strict=True):
         assert torch.equal(torch.cat(one, dim=1), other)
     with torch.no_grad():
         logits = stepped(policy.trunk, policy.actor, maps)
@@ -207,11 +207,11 @@ def test_the_states_are_those_of_the_two_grus() -> None:
     assert policy.keep is not None
     _, _, state = policy.advance(maps, None)
     assert isinstance(state, PolicyState)
-    for trunk, found in ((policy.trunk, state.where), (policy.keep.trunk, state.whether)):
-        assert found is not None
+    for trunk, hidden in ((policy.trunk, state.where), (policy.keep.trunk, state.whether)):
+        assert hidden is not None
         features, last = trunk(maps)
-        torch.testing.assert_close(found[0], features[:, -1])
-        torch.testing.assert_close(found, last)
+        torch.testing.assert_close(hidden[0], features[:, -1])
+        torch.testing.assert_close(hidden, last)
         first, middle = trunk(maps[:, :2])
         second, _ = trunk(maps[:, 2:], middle)
         torch.testing.assert_close(torch.cat([first, second], dim=1), features)
@@ -219,7 +219,7 @@ def test_the_states_are_those_of_the_two_grus() -> None:
 
 def linear_both_ways(blocks: list[Tensor], weight: Tensor, weighting: Tensor) -> list[list[Tensor]]:
     """Return output and gradient of our layer, and of torch's on converted features."""
-    found = []
+    pairs = []
     for ours in (True, False):
         w = weight.clone().requires_grad_()
         if ours:
@@ -228,8 +228,8 @@ def linear_both_ways(blocks: list[Tensor], weight: Tensor, weighting: Tensor) ->
             out = nn.functional.linear(torch.stack([x.to(weight.dtype) for x in blocks]), w)
         (out * weighting).sum().backward()
         assert w.grad is not None
-        found.append([out.detach(), w.grad])
-    return found
+        pairs.append([out.detach(), w.grad])
+    return pairs
 
 
 @given(
@@ -252,10 +252,10 @@ def test_blockwise_is_a_linear_layer(
     before = blockwise._CHUNK_BYTES
     blockwise._CHUNK_BYTES = per_chunk * blocks[0].numel() * 8 + 1
     try:
-        found, expected = linear_both_ways(blocks, weight, weighting)
+        ours, expected = linear_both_ways(blocks, weight, weighting)
     finally:
         blockwise._CHUNK_BYTES = before
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(ours, expected, strict=True):
         assert one.shape == other.shape
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
@@ -265,8 +265,8 @@ def test_blockwise_takes_views_and_expanded_gradients() -> None:
     before = file.clone()
     blocks = list(file[::2].transpose(1, 2))  # not contiguous
     weight = torch.randn(2, 5)
-    found, expected = linear_both_ways(blocks, weight, torch.tensor(1.0))
-    for one, other in zip(found, expected, strict=True):
+    ours, expected = linear_both_ways(blocks, weight, torch.tensor(1.0))
+    for one, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     assert torch.equal(file, before)
     weight.requires_grad_()

@@ -29,19 +29,21 @@ def main(root: Path) -> None:
     """Kill each training; print how far it had come, and whether a file was half-written."""
     report: dict[str, Any] = {}
     for kind in KINDS:
-        whole, killed = root / f"{kind}.whole", root / f"{kind}.killed"
-        assert in_a_child(partial(run, whole, kind)) == 0
+        uninterrupted, killed = root / f"{kind}.whole", root / f"{kind}.killed"
+        assert in_a_child(partial(run, uninterrupted, kind)) == 0
         report[kind] = []
         for n, half_written in KILLS:
             ended = in_a_child(partial(run, killed, kind, n, half_written))
             assert ended == -signal.SIGKILL, f"{kind}: the training failed, or was not killed"
             partial_file = killed.with_name(f"{killed.name}.partial")
             assert partial_file.exists() == half_written
-            found = read_checkpoint(killed)[0]["progress"]
-            report[kind].append([found["epoch"], found["step"]])
+            reached = read_checkpoint(killed)[0]["progress"]
+            report[kind].append([reached["epoch"], reached["step"]])
         assert in_a_child(partial(run, killed, kind)) == 0
         for suffix in ("", ".json", ".safetensors"):
-            pair = [path.with_name(path.name + suffix).read_bytes() for path in (whole, killed)]
+            pair = [
+                path.with_name(path.name + suffix).read_bytes() for path in (uninterrupted, killed)
+            ]
             assert pair[0] == pair[1], f"{kind}: another {suffix or 'checkpoint'}"
     print(json.dumps(report))
 

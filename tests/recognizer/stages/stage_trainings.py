@@ -145,11 +145,11 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """Compare state dicts bit by bit."""
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name].numpy().tobytes() == value.numpy().tobytes(), name
+        assert actual[name].numpy().tobytes() == value.numpy().tobytes(), name
 
 
 def last_weights(checkpoint: Path) -> dict[str, Tensor]:

@@ -74,20 +74,20 @@ def test_the_loss_by_hand(spatial: float | None) -> None:
         selection += (0.4 - kept / (4 * T)) ** 2 / 4
         if spatial is not None:
             selection += (spatial - float(positions[:, :, gate].mean())) ** 2 / 4
-    found = stage.losses(outputs, labels)
-    assert found.shape == (4,)
-    assert found.mean().item() == pytest.approx(entropy.item() + 0.7 * selection, rel=1e-5)
+    losses = stage.losses(outputs, labels)
+    assert losses.shape == (4,)
+    assert losses.mean().item() == pytest.approx(entropy.item() + 0.7 * selection, rel=1e-5)
     assert 0 < masks.mean() < 1, "the noise turns some of the gates"
 
 
 def test_evaluation_has_no_noise_and_no_selection_loss() -> None:
     stage = make_stage().eval()
     frames, draws, labels = make_batch(4)
-    found, again = stage(frames, draws), stage(frames, 1 - draws)
-    assert torch.equal(found.logits, again.logits)
-    expected = functional.cross_entropy(found.logits, labels, reduction="none")
-    torch.testing.assert_close(stage.losses(found, labels), expected)
-    torch.testing.assert_close(found.logits, stage.network(frames).logits, rtol=1e-5, atol=1e-5)
+    outputs, again = stage(frames, draws), stage(frames, 1 - draws)
+    assert torch.equal(outputs.logits, again.logits)
+    expected = functional.cross_entropy(outputs.logits, labels, reduction="none")
+    torch.testing.assert_close(stage.losses(outputs, labels), expected)
+    torch.testing.assert_close(outputs.logits, stage.network(frames).logits, rtol=1e-5, atol=1e-5)
 
 
 def test_the_target_falls_to_the_ratio_at_shares_of_the_training() -> None:
@@ -144,13 +144,13 @@ def test_going_on_is_not_having_been_interrupted(
 ) -> None:
     """Bit for bit, from before the first batch, and from the midst of two epochs."""
     config = FitConfig(3, 3, rates)
-    whole, resumed, how = make_stage(), make_stage(), {"checkpoint_s": 0.0}
-    kept = train(whole, config, checkpoint=tmp_path / "whole", **how)
+    uninterrupted, resumed, how = make_stage(), make_stage(), {"checkpoint_s": 0.0}
+    kept = train(uninterrupted, config, checkpoint=tmp_path / "whole", **how)
     with pytest.raises(Interrupted):
         train(make_stage(), config, stop_after, checkpoint=tmp_path / "c", **how)
     assert train(resumed, config, checkpoint=tmp_path / "c", **how) == kept
     assert (tmp_path / "c").read_bytes() == (tmp_path / "whole").read_bytes()
-    for name, value in whole.network.state_dict().items():
+    for name, value in uninterrupted.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
 
 

@@ -119,8 +119,8 @@ RATES: list[tuple[dict[str, Any], list[float]]] = [
 def test_rates_that_decay_and_rise(change: dict[str, Any], expected: list[float]) -> None:
     """In the formula, and as the optimizer has them at each of its steps."""
     config = FitConfig(4, 8, {"a": 0.2, "b": 3.0}, **change)
-    found = [config.lr_share(step, 8) for step in range(8)]
-    assert found == pytest.approx(expected)
+    shares = [config.lr_share(step, 8) for step in range(8)]
+    assert shares == pytest.approx(expected)
     networks = nn.ModuleDict({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)})
     stepper = Stepper(networks, config, 8)
     for share in expected:

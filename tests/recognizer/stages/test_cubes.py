@@ -60,7 +60,7 @@ def test_a_cell_is_the_encoders_stride(name: str, side: int, cell: int) -> None:
 def test_between_is_trilinear_interpolation() -> None:
     maps = torch.rand(2, 3, 4, 5, 6, dtype=torch.float64)
     place = torch.rand(2, 3, dtype=torch.float64)
-    found = between(maps, place, 2)
+    interpolated = between(maps, place, 2)
     for m in range(2):
         x, y, t = place[m].tolist()
         starts = zip((t, y, x), (2, 4, 5), strict=True)
@@ -69,7 +69,7 @@ def test_between_is_trilinear_interpolation() -> None:
         grid = torch.stack([2 * columns / 5, 2 * rows / 4, 2 * z / 2], dim=-1) - 1
         volume = maps[m].transpose(0, 1)[None]  # (1, L, F + 1, h + 1, w + 1)
         expected = functional.grid_sample(volume, grid[None], align_corners=True)
-        torch.testing.assert_close(found[m], expected[0].transpose(0, 1))
+        torch.testing.assert_close(interpolated[m], expected[0].transpose(0, 1))
     place.requires_grad_()
     assert torch.autograd.gradcheck(lambda at: between(maps, at, 2), (place * 0.9,))
 
@@ -85,8 +85,8 @@ def test_the_deep_gradient_is_that_of_equations_5_and_6(frames: int) -> None:
     assert (zeros == 0).all()
     weights = torch.rand(zeros.shape, generator=torch.Generator().manual_seed(3))
     (zeros * weights).sum().backward()
-    found = where.grad
-    assert found is not None
+    gradient = where.grad
+    assert gradient is not None
 
     larger, place = cubes.crop_larger(videos, where, cell)
     images = network.prepare(larger.flatten(0, 2)).double()
@@ -112,7 +112,7 @@ def test_the_deep_gradient_is_that_of_equations_5_and_6(frames: int) -> None:
             step = [1e-3 if each == axis else 0.0 for each in range(3)]
             change = features(0, d, step) - features(0, d, [-each for each in step])
             slope = (change * weights[0, d]).sum() / 2e-3 * moves[axis]
-            assert float(found[0, d, axis]) == pytest.approx(float(slope), rel=1e-3, abs=1e-5)
+            assert float(gradient[0, d, axis]) == pytest.approx(float(slope), rel=1e-3, abs=1e-5)
 
 
 def test_every_module_is_as_it_was_behind_the_gradient() -> None:
@@ -133,23 +133,23 @@ def test_the_forward_pass_is_that_of_the_cubes_themselves() -> None:
     stage.train()
     stage.local_encoder.eval()
     stage.policy.eval()  # type: ignore[union-attr]
-    seen: list[Tensor] = []
-    stage.classifier.register_forward_hook(lambda _, given, __: seen.append(given[1]))
+    local_vectors: list[Tensor] = []
+    stage.classifier.register_forward_hook(lambda _, inputs, __: local_vectors.append(inputs[1]))
     stage(videos, draws)
     maps = stage.glance_encoder(videos.flatten(0, 1)).float().permute(0, 2, 3, 1)
     where = stage.policy(maps.unflatten(0, (B, T)))  # type: ignore[misc]
     cubes = Cubes(S, P, T)
     cut = cubes.crop(videos, where, cubes.frames_at(where))[:, :, 0]
     plain = stage.local_encoder(cut.flatten(0, 1)).mean(dim=(2, 3)).unflatten(0, (B, D))
-    torch.testing.assert_close(seen[0][:, 1:], plain, atol=1e-5, rtol=0)
-    assert (seen[0][:, 0] == 0).all()
+    torch.testing.assert_close(local_vectors[0][:, 1:], plain, atol=1e-5, rtol=0)
+    assert (local_vectors[0][:, 0] == 0).all()
 
 
 def test_with_pixels_f_l_is_shown_what_is_between_them_in_training_alone() -> None:
     """Of the policy's cubes; the random ones beside them are cut out as they are at test time."""
     stage, (videos, draws, _) = make_stage(gradient="pixel"), batch()
-    seen: list[Tensor] = []
-    stage.local_encoder.trunk.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    images: list[Tensor] = []
+    stage.local_encoder.trunk.register_forward_hook(lambda _, inputs, __: images.append(inputs[0]))
     named: list[Tensor] = []
     assert stage.policy is not None
     stage.policy.register_forward_hook(lambda _, __, where: named.append(where.detach()))
@@ -161,9 +161,9 @@ def test_with_pixels_f_l_is_shown_what_is_between_them_in_training_alone() -> No
     beside = draws[..., 3:].float()
     plain = cubes.crop(prepared, beside, cubes.frames_at(beside))
     shown = torch.cat([cubes.crop_between(prepared, named[0]), plain]).flatten(0, 2)
-    torch.testing.assert_close(seen[0], shown)
-    whole = cubes.crop(prepared, named[1], cubes.frames_at(named[1], distinct=True))
-    torch.testing.assert_close(seen[1], whole.flatten(0, 2))
+    torch.testing.assert_close(images[0], shown)
+    distinct_cubes = cubes.crop(prepared, named[1], cubes.frames_at(named[1], distinct=True))
+    torch.testing.assert_close(images[1], distinct_cubes.flatten(0, 2))
 
 
 @pytest.mark.parametrize("gradient", ["deep", "pixel"])
@@ -211,8 +211,8 @@ def test_in_eval_mode_it_predicts_what_the_recognizer_does() -> None:
         )
         with torch.no_grad():
             expected = stage(videos, draws).logits
-        found = recognizer(videos, draws=draws[..., :3]).logits
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        logits = recognizer(videos, draws=draws[..., :3]).logits
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_what_cannot_be_trained_is_refused() -> None:

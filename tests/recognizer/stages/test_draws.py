@@ -47,8 +47,8 @@ def test_other_epochs_and_seeds_have_other_orders() -> None:
 
 def test_samples_at_hand_are_loaded_batch_by_batch() -> None:
     samples = TensorSamples(5, lambda epoch, rows: (rows + 10 * epoch,))
-    found = [batch for (batch,) in samples.batches(2, [torch.tensor([3, 1]), torch.tensor([4])])]
-    assert [batch.tolist() for batch in found] == [[23, 21], [24]]
+    batches = [batch for (batch,) in samples.batches(2, [torch.tensor([3, 1]), torch.tensor([4])])]
+    assert [batch.tolist() for batch in batches] == [[23, 21], [24]]
 
 
 @settings(deadline=None)

@@ -95,10 +95,10 @@ def boxes_by_torch(prepared: Tensor, centers: Tensor) -> Tensor:
 
 
 def gradients(loss: Tensor, network: nn.Module) -> list[Tensor]:
-    found = torch.autograd.grad(
+    grads = torch.autograd.grad(
         loss, list(network.parameters()), retain_graph=True, allow_unused=True
     )
-    pairs = zip(found, network.parameters(), strict=True)
+    pairs = zip(grads, network.parameters(), strict=True)
     return [torch.zeros_like(p) if g is None else g for g, p in pairs]
 
 
@@ -120,8 +120,8 @@ def test_the_loss_is_the_mean_of_both_branches(
     assert losses.shape == (B,)
     assert stage.logits(outputs) is outputs.logits
     for name, network in stage.networks.items():
-        found, literal = (gradients(each.sum(), network) for each in (losses, expected))
-        for one, other in zip(found, literal, strict=True):
+        grads, literal = (gradients(each.sum(), network) for each in (losses, expected))
+        for one, other in zip(grads, literal, strict=True):
             scale = float(other.abs().max())
             torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3 * scale + 1e-6, msg=name)
 
@@ -142,11 +142,11 @@ def test_the_policy_learns_from_its_own_branch_alone(batch: tuple[Tensor, Tensor
     assert outputs.glance is not None
     nothing = (outputs.glance, random_head)
     for each in nothing:
-        found = torch.autograd.grad(each.sum(), weights, retain_graph=True, allow_unused=True)
-        assert all(g is None or not g.any() for g in found)
+        grads = torch.autograd.grad(each.sum(), weights, retain_graph=True, allow_unused=True)
+        assert all(g is None or not g.any() for g in grads)
     # f_C's BatchNorm sees one branch at a time, so that the random one says nothing either.
-    found = torch.autograd.grad(random.sum(), weights, retain_graph=True, allow_unused=True)
-    assert all(g is None or not g.any() for g in found)
+    grads = torch.autograd.grad(random.sum(), weights, retain_graph=True, allow_unused=True)
+    assert all(g is None or not g.any() for g in grads)
 
 
 @pytest.mark.parametrize("stop", [True, False])
@@ -156,8 +156,8 @@ def test_the_gradient_ends_before_f_g(stop: bool, batch: tuple[Tensor, Tensor, T
     stage = make_stage(stop_gradient=stop, auxiliary=False, diversity=False).train()
     stage.classifier = build_classifier(Sizes(G, L, C, 10, 0.0, reuse_glance=False))
     losses = stage.losses(stage(frames, draws), labels)
-    found = gradients(losses.sum(), stage.glance_encoder)
-    assert any(bool(each.any()) for each in found) != stop
+    grads = gradients(losses.sum(), stage.glance_encoder)
+    assert any(bool(each.any()) for each in grads) != stop
 
 
 @torch.no_grad()
@@ -183,14 +183,14 @@ def test_fixed_places_without_a_policy(kind: Any, batch: tuple[Tensor, Tensor, T
     expected = fixed_places(kind, BOXES, draws).flatten(0, 1)
     for training in (True, False):
         stage.train(training)
-        seen: list[Tensor] = []
+        images: list[Tensor] = []
         hook = stage.local_encoder.trunk.register_forward_pre_hook(
-            lambda _, given, seen=seen: seen.append(given[0])
+            lambda _, inputs, images=images: images.append(inputs[0])
         )
         outputs = stage(frames, draws)
         hook.remove()
         prepared = stage.local_encoder.prepare(frames.flatten(0, 1))
-        torch.testing.assert_close(seen[0], boxes_by_torch(prepared, expected), rtol=0, atol=1e-4)
+        torch.testing.assert_close(images[0], boxes_by_torch(prepared, expected), rtol=0, atol=1e-4)
         assert len(outputs.others) == training, "the local head"
         losses = stage.losses(outputs, labels)
         terms = [outputs.logits, *outputs.others, *([outputs.glance] if training else [])]
@@ -218,7 +218,7 @@ def test_segments_of_several_frames(batch: tuple[Tensor, Tensor, Tensor]) -> Non
     stage = make_stage(frames=FrameConfig(T, SIDE_PX, segment_frames=2, glance_frames=1)).eval()
     policy: Any = stage.policy
     with torch.no_grad():
-        found = stage(two, draws)
+        outputs = stage(two, draws)
         maps = stage.glance_encoder(frames.flatten(0, 1))
         centers = policy(maps.permute(0, 2, 3, 1).unflatten(0, (B, T))).flatten(0, 1)
         of_frames = [
@@ -229,7 +229,7 @@ def test_segments_of_several_frames(batch: tuple[Tensor, Tensor, Tensor]) -> Non
         ]
         local = (sum(of_frames) / 2).mean((2, 3)).unflatten(0, (B, T))
         expected = stage.classifier(maps.mean((2, 3)).unflatten(0, (B, T)), local)
-    torch.testing.assert_close(found.logits, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outputs.logits, expected, rtol=1e-4, atol=1e-4)
     trained = stage.train()(two, draws)
     assert bool(stage.losses(trained, labels).isfinite().all())
 
@@ -269,7 +269,7 @@ def test_batch_norms_are_frozen_everywhere(frozen: bool) -> None:
     modes: list[tuple[bool, bool]] = []
     norms = [m for m in stage.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
-        norm.register_forward_hook(lambda it, *_: modes.append((stage.training, it.training)))
+        norm.register_forward_hook(lambda layer, *_: modes.append((stage.training, layer.training)))
     config = FitConfig(1, 4, rates, freeze_batch_norm=frozen)
     fit(stage, samples(4), samples(2), config, name="test", seed=[1])
     assert len(norms) == 3 + 4 + 1 + 2

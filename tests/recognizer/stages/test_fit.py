@@ -104,10 +104,10 @@ class LiteralClassifier(nn.Module):
         return self.head(self.gru(torch.cat([glance, local], dim=2))[0])
 
 
-def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_near(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(actual[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("change", [{}, {"nesterov": False}, {"momentum": 0.5}])
@@ -197,9 +197,9 @@ def test_adamw_and_one_cycle_are_torchs_own(tmp_path: Path) -> None:
             functional.cross_entropy(logits.flatten(0, 1), each).backward()
             optimizer.step()
             schedule.step()
-    found = last_weights(tmp_path / "c")
+    weights = last_weights(tmp_path / "c")
     for name, value in literal.state_dict().items():
-        np.testing.assert_allclose(found[f"classifier.{name}"], value, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(weights[f"classifier.{name}"], value, atol=1e-5, err_msg=name)
 
 
 def test_one_cycle_leaves_the_momentum_of_sgd_alone(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_rates_for_another_batch_size_are_scaled_and_say_so(
 
 def test_what_the_samples_are_asked_for() -> None:
     """Training samples by epoch, in its order; those to select on always as in the first."""
-    asked: dict[str, list[tuple[int, list[int]]]] = {"train": [], "val": []}
+    requests: dict[str, list[tuple[int, list[int]]]] = {"train": [], "val": []}
     samples = {}
     for name, n in (("train", N_TRAIN), ("val", N_VAL)):
         data = make_features(n)
@@ -259,28 +259,30 @@ def test_what_the_samples_are_asked_for() -> None:
         def load(
             epoch: int, rows: Tensor, name: str = name, data: Any = data
         ) -> tuple[Tensor, ...]:
-            asked[name].append((epoch, rows.tolist()))
+            requests[name].append((epoch, rows.tolist()))
             return tuple(part[rows] for part in data)
 
         samples[name] = TensorSamples(n, load)
     fit(make_on_features(), *samples.values(), FEATURES, name="test", seed=SEED)
-    assert asked["train"] == [(epoch, rows) for epoch in range(4) for rows in batches_of(epoch, 3)]
-    assert asked["val"] == [(0, [0, 1, 2]), (0, [3, 4, 5])] * 5
+    assert requests["train"] == [
+        (epoch, rows) for epoch in range(4) for rows in batches_of(epoch, 3)
+    ]
+    assert requests["val"] == [(0, [0, 1, 2]), (0, [3, 4, 5])] * 5
 
 
 def test_every_sample_has_a_mask_of_its_own_in_every_epoch() -> None:
     """Another seed has others; the same one has the same, in batches of another size."""
     masks: dict[tuple[int, int], list[bytes]] = {}
     for seed, batch_size in ((0, 3), (0, 3), (0, 4), (1, 3)):
-        stage, found = make_on_features(hidden=64), []
+        stage, drawn = make_on_features(hidden=64), []
         stage.classifier.dropout.register_forward_hook(
-            lambda module, _, out, found=found: found.extend(
+            lambda module, _, out, drawn=drawn: drawn.extend(
                 (each == 0).numpy().tobytes() for each in out.detach() if module.training
             )
         )
         train(stage, replace(FEATURES, batch_size=batch_size), seed=[seed])
-        assert len(set(found)) == len(found) == 4 * N_TRAIN
-        assert masks.setdefault((seed, batch_size), found) == found
+        assert len(set(drawn)) == len(drawn) == 4 * N_TRAIN
+        assert masks.setdefault((seed, batch_size), drawn) == drawn
     assert set(masks[0, 3]) == set(masks[0, 4])
     assert not set(masks[0, 3]) & set(masks[1, 3])
 
@@ -382,8 +384,8 @@ def test_a_stage_gives_its_own_losses() -> None:
         for parameter in by_hand.parameters():
             parameter -= 0.1 * parameter.grad
     assert kept.epoch == 1, "a step down the losses is better on the samples themselves"
-    for found, expected in zip(stage.parameters(), by_hand.parameters(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    for learned, expected in zip(stage.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(learned, expected, rtol=0, atol=1e-6)
     with torch.no_grad():
         after = float(by_hand.losses(by_hand(x), labels).mean())
     assert after < float(losses.detach().mean())

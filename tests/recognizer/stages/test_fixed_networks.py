@@ -60,7 +60,7 @@ def test_a_network_without_a_rate_stays_as_it_is(trained: str, tmp_path: Path) -
 
 
 def test_statistics_of_batch_norms_can_be_frozen(tmp_path: Path) -> None:
-    found = {}
+    changed = {}
     for freeze in (False, True):
         stage = make_pixels()
         before = weights_of(stage)
@@ -68,7 +68,7 @@ def test_statistics_of_batch_norms_can_be_frozen(tmp_path: Path) -> None:
         config = FitConfig(2, 4, {"local": 0.02}, freeze_batch_norm=freeze)
         train(stage, config, checkpoint=tmp_path / f"{freeze}")
         after = last_weights(tmp_path / f"{freeze}")
-        found[freeze] = {
+        changed[freeze] = {
             name.rsplit(".", 1)[1] + (".norm" if ".1." in name else ".conv")
             for name, value in after.items()
             if not torch.equal(before[name.replace("local.", "local_encoder.", 1)], value)
@@ -79,7 +79,7 @@ def test_statistics_of_batch_norms_can_be_frozen(tmp_path: Path) -> None:
             assert modes["local_encoder.trunk.0.0"]
     learned = {"weight.conv", "weight.norm", "bias.norm"}
     statistics = {"running_mean.norm", "running_var.norm", "num_batches_tracked.norm"}
-    assert found == {True: learned, False: learned | statistics}
+    assert changed == {True: learned, False: learned | statistics}
 
 
 def test_an_exception_leaves_the_stage_as_it_was_but_for_its_weights() -> None:

@@ -123,9 +123,9 @@ def test_pixels_frame_by_frame(case: str) -> None:
     with torch.no_grad():
         chosen, attended = choices_of(stage, frames, draws, options)
         expected = literal(stage, frames, chosen, attended)
-        found = stage(frames, draws)
-    assert found.shape == (N, T, C)
-    assert torch.allclose(found, expected, atol=2e-6)
+        logits = stage(frames, draws)
+    assert logits.shape == (N, T, C)
+    assert torch.allclose(logits, expected, atol=2e-6)
     n_skipped = int((~attended).sum())
     assert n_skipped == 0 if case == "random" else 0 < n_skipped < N * T
     assert len(chosen.unique()) > (1 if case == "policy" else 3)
@@ -134,7 +134,7 @@ def test_pixels_frame_by_frame(case: str) -> None:
     changed[0, t] = (changed[0, t] + 1) % K
     with torch.no_grad():
         other = literal(stage, frames, changed, attended)
-        assert not torch.allclose(other[0], found[0], atol=1e-4)
+        assert not torch.allclose(other[0], logits[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -145,11 +145,11 @@ def test_nothing_looked_at_at_all(training: bool, reuse_glance: bool) -> None:
     in_training(stage, networks=training)
     frames, labels = make_frames(2)
     draws = torch.zeros(2, T, 2, dtype=torch.float64)
-    found = stage(frames, draws)
+    logits = stage(frames, draws)
     with torch.no_grad():
         expected = literal(stage, frames, torch.zeros(2, T).long(), torch.zeros(2, T).bool())
-    assert torch.allclose(found, expected, atol=2e-6)
-    sequence_losses(found, labels).sum().backward()
+    assert torch.allclose(logits, expected, atol=2e-6)
+    sequence_losses(logits, labels).sum().backward()
     gradients = [p.grad for p in stage.local_encoder.parameters()]
     assert all(g is not None and not g.any() for g in gradients)
     assert all(p.grad is not None and p.grad.any() for p in stage.classifier.head.parameters())
@@ -194,14 +194,14 @@ def test_the_loss_is_the_mean_over_steps(steps: int) -> None:
     """−log softmax of the label, by Python's own exp and log."""
     torch.manual_seed(0)
     logits, labels = 3 * torch.randn(4, steps, C), torch.tensor([1, 0, 3, 1])
-    found = sequence_losses(logits, labels)
-    assert (tuple(found.shape), found.dtype) == ((4,), torch.float32)
+    losses = sequence_losses(logits, labels)
+    assert (tuple(losses.shape), losses.dtype) == ((4,), torch.float32)
     for b in range(4):
         expected = 0.0
         for t in range(steps):
             exponents = [math.exp(z) for z in logits[b, t].tolist()]
             expected -= math.log(exponents[labels[b]] / sum(exponents))
-        assert float(found[b]) == pytest.approx(expected / steps, rel=1e-5)
+        assert float(losses[b]) == pytest.approx(expected / steps, rel=1e-5)
 
 
 def test_several_labels_share_the_target() -> None:
@@ -211,14 +211,14 @@ def test_several_labels_share_the_target() -> None:
     hot = torch.zeros(3, C, dtype=torch.bool)
     for b, labels in enumerate(several):
         hot[b, labels] = True
-    found = sequence_losses(logits, hot)
+    losses = sequence_losses(logits, hot)
     for b, labels in enumerate(several):
         expected = 0.0
         for t in range(2):
             exponents = [math.exp(z) for z in logits[b, t].tolist()]
             p = [z / sum(exponents) for z in exponents]
             expected -= sum(math.log(p[k]) / len(labels) for k in labels)
-        assert float(found[b]) == pytest.approx(expected / 2, rel=1e-5)
+        assert float(losses[b]) == pytest.approx(expected / 2, rel=1e-5)
     assert torch.equal(sequence_losses(logits, torch.tensor([0, 1, 2])), one_hot_losses(logits))
 
 
@@ -228,6 +228,6 @@ def one_hot_losses(logits: Tensor) -> Tensor:
 
 def test_losses_are_float32_whatever_the_logits() -> None:
     logits = torch.tensor([[[9.0, -60.0, 0.0, 0.0]]])
-    found = sequence_losses(logits.bfloat16(), torch.tensor([1]))
-    assert found.dtype == torch.float32
-    assert float(found[0]) == pytest.approx(69.0, rel=1e-5)
+    losses = sequence_losses(logits.bfloat16(), torch.tensor([1]))
+    assert losses.dtype == torch.float32
+    assert float(losses[0]) == pytest.approx(69.0, rel=1e-5)

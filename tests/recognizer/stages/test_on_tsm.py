@@ -50,7 +50,7 @@ def clip_stage() -> EndToEnd:
 def test_one_box_serves_all_frames_that_f_l_reads() -> None:
     stage = clip_stage().eval()
     frames = make_frames(B, N_GLANCED + F, side=S)[:, None]  # (B, 1, n + F, 3, S, S)
-    found = stage(frames, torch.zeros(B, 1, 2)).logits
+    logits = stage(frames, torch.zeros(B, 1, 2)).logits
     f_g, f_l, f_c = stage.glance_encoder, stage.local_encoder, stage.classifier
     for b in range(B):
         glanced, looked = frames[b, 0, :N_GLANCED], frames[b, 0, N_GLANCED:]
@@ -60,11 +60,11 @@ def test_one_box_serves_all_frames_that_f_l_reads() -> None:
         boxes = stage._places.crop(f_l.prepare(looked), center.expand(F, 2))
         local = f_l.encode_frames(boxes[None])[0].mean(dim=(0, 2, 3))
         expected = f_c(maps.mean(dim=(0, 2, 3))[None, None], local[None, None])[0]
-        torch.testing.assert_close(found[b], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits[b], expected, rtol=1e-4, atol=1e-5)
     recognizer = AdaptiveRecognizer(
         f_g, f_l, f_c, Boxes(S, P), stage.policy, torch.float32, frames=CLIP
     )
-    torch.testing.assert_close(recognizer(frames).logits, found, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(recognizer(frames).logits, logits, rtol=1e-4, atol=1e-5)
     one = frames[:1]
     spent = count_gmacs(lambda: recognizer(one))
     assert float(recognizer(one).gmacs[0, -1]) == pytest.approx(spent, rel=1e-6)
@@ -80,12 +80,12 @@ def test_the_loss_reaches_the_policy_through_all_frames() -> None:
         stage.losses(stage(frames, draws), labels).mean().backward()
         return stage.policy.actor.weight.grad.clone()  # type: ignore[union-attr, operator]
 
-    whole = gradient(frames)
-    assert float(whole.abs().sum()) > 0
+    of_all_frames = gradient(frames)
+    assert float(of_all_frames.abs().sum()) > 0
     for f in range(F):  # each of the frames has a part in it
         others = frames.clone()
         others[:, :, N_GLANCED + f] = 128
-        assert not torch.allclose(gradient(others), whole, rtol=1e-3, atol=0)
+        assert not torch.allclose(gradient(others), of_all_frames, rtol=1e-3, atol=0)
 
 
 @torch.no_grad()
@@ -97,16 +97,16 @@ def test_cubes_are_clips_and_the_glance_is_one() -> None:
     policy = CubePolicy(CubePolicyConfig(6, 6, G, n_glanced, 2, 4, 6))
     stage = CubesEndToEnd(f_g, f_l, f_c, cubes, policy).eval()
     frames, draws = make_frames(B, steps, side=S), torch.rand(B, 2, 6)
-    found = stage(frames, draws).logits  # (B, 3, C)
+    logits = stage(frames, draws).logits  # (B, 3, C)
     recognizer = CubeRecognizer(f_g, f_l, f_c, cubes, policy, frames=FrameConfig(steps, S))
     recognized = recognizer(frames)
-    torch.testing.assert_close(recognized.logits, found, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(recognized.logits, logits, rtol=1e-4, atol=1e-5)
     # The first prediction by hand: the glance is a clip of the frames that f_G reads.
     glanced = frames[:, [1, 3, 5, 7]]
     maps = f_g.encode_frames(f_g.prepare(glanced))
     first = maps.mean(dim=(3, 4)).amax(dim=1)[:, None]
     expected = f_c(first, torch.zeros(B, 1, L))
-    torch.testing.assert_close(found[:, :1], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits[:, :1], expected, rtol=1e-4, atol=1e-5)
     # A cube is a clip: in another order of its frames it is another cube.
     cut = cubes.crop(frames, recognized.options[:, 1:], cubes.frames_at(recognized.options[:, 1:]))
     clip = f_l.prepare(cut.flatten(0, 1))

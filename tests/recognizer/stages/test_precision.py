@@ -125,8 +125,8 @@ def test_an_interrupted_training_goes_on(precision: str, tmp_path: Path) -> None
             stage.classifier.head.weight.mul_(300)
         return stage
 
-    whole = make()
-    kept = train(whole, config, checkpoint=tmp_path / "whole")
+    uninterrupted = make()
+    kept = train(uninterrupted, config, checkpoint=tmp_path / "whole")
     assert (scaler_of(tmp_path / "whole").get("scale", 2.0**16) < 2.0**16) == (
         precision == "float16"
     )
@@ -137,5 +137,5 @@ def test_an_interrupted_training_goes_on(precision: str, tmp_path: Path) -> None
         resumed = make()
         assert train(resumed, config, checkpoint=path) == kept
         assert path.read_bytes() == (tmp_path / "whole").read_bytes()
-        assert_equal(weights_of(resumed), weights_of(whole))
+        assert_equal(weights_of(resumed), weights_of(uninterrupted))
     assert N_TRAIN % config.batch_size, "the last batch is a smaller one"

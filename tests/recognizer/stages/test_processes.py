@@ -47,8 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start_method="fork",  # sooner than programs that import torch
     )
     ended = in_children(lambda: elastic_launch(config, two_processes.main)(folder))
-    said = "".join(path.read_text() for path in folder.glob("logs/**/stderr.log"))
-    assert ended.codes == [0], ended.err + said
+    stderr = "".join(path.read_text() for path in folder.glob("logs/**/stderr.log"))
+    assert ended.codes == [0], ended.err + stderr
     return folder
 
 
@@ -57,10 +57,10 @@ def report_of(folder: Path, rank: int) -> dict[str, Any]:
     return report
 
 
-def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_near(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_two_processes_are_one(training: str, folder: Path, tmp_path: Path) -> N
     """Frozen BatchNorms, dropout, batches of three and of one: weights to rounding."""
     stage, kept = getattr(two_processes, training)(tmp_path, 0)
     assert_near(load_file(folder / f"{training}.0"), weights_of(stage))
-    found = report_of(folder, 0)[training]
-    assert found["epoch"] == kept.epoch
-    assert found["val_accuracy"] == kept.val_accuracy
-    assert found["val_loss"] == pytest.approx(kept.val_loss, rel=1e-5)
+    report = report_of(folder, 0)[training]
+    assert report["epoch"] == kept.epoch
+    assert report["val_accuracy"] == kept.val_accuracy
+    assert report["val_loss"] == pytest.approx(kept.val_loss, rel=1e-5)
     assert (kept.epoch == 0) == (training == "other_start")
 
 
@@ -95,10 +95,10 @@ def test_what_is_judged_with_moving_statistics_is_what_is_kept(folder: Path) -> 
     stage, samples = make_pixels(), pixel_samples(N_VAL)
     stage.load_state_dict(load_file(folder / "moving_statistics.0"))
     accuracy, minus_loss = validate(stage, samples, two_processes.PIXELS, torch.device("cpu"))
-    told = report_of(folder, 0)["moving_statistics"]
-    assert told["epoch"] > 0
-    assert told["val_accuracy"] == accuracy
-    assert told["val_loss"] == pytest.approx(-minus_loss, rel=1e-6)
+    report = report_of(folder, 0)["moving_statistics"]
+    assert report["epoch"] > 0
+    assert report["val_accuracy"] == accuracy
+    assert report["val_loss"] == pytest.approx(-minus_loss, rel=1e-6)
     before = make_pixels().local_encoder.state_dict()["trunk.0.1.running_mean"]
     assert not torch.equal(stage.local_encoder.state_dict()["trunk.0.1.running_mean"], before)
 
@@ -122,17 +122,17 @@ def test_one_process_goes_on_for_two(folder: Path, tmp_path: Path) -> None:
     path.write_bytes((folder / "two").read_bytes())
     progress = read_checkpoint(path)[0]["progress"]
     assert (progress["epoch"], progress["step"]) == (1, 1), "in the midst of an epoch"
-    stage, whole = make_on_features(1), make_on_features()
+    stage, alone = make_on_features(1), make_on_features()
     kept = train(stage, two_processes.FEATURES, checkpoint=path)
-    expected = train(whole, two_processes.FEATURES)
-    assert_near(weights_of(stage), weights_of(whole))
+    expected = train(alone, two_processes.FEATURES)
+    assert_near(weights_of(stage), weights_of(alone))
     assert (kept.epoch, kept.val_accuracy) == (expected.epoch, expected.val_accuracy)
 
 
 def test_two_processes_go_on_for_one(folder: Path) -> None:
-    whole = make_on_features()
-    kept = train(whole, two_processes.FEATURES)
-    assert_near(load_file(folder / "begun_by_one.0"), weights_of(whole))
+    alone = make_on_features()
+    kept = train(alone, two_processes.FEATURES)
+    assert_near(load_file(folder / "begun_by_one.0"), weights_of(alone))
     assert report_of(folder, 0)["begun_by_one"]["epoch"] == kept.epoch
 
 

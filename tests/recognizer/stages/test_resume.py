@@ -43,8 +43,8 @@ KINDS: dict[str, tuple[Callable[[], Any], FitConfig]] = {
 def test_interrupted_before_any_batch(kind: str, tmp_path: Path) -> None:
     """In the midst of an epoch and of a validation: weights, the best, optimizer, what is kept."""
     make, config = KINDS[kind]
-    whole = make()
-    kept = train(whole, config, checkpoint=tmp_path / "whole")
+    uninterrupted = make()
+    kept = train(uninterrupted, config, checkpoint=tmp_path / "whole")
     expected = (tmp_path / "whole").read_bytes()
     # Many moments of the quickest kind; before the first batch, in an epoch, and in a validation.
     n = n_batches(config)
@@ -55,16 +55,16 @@ def test_interrupted_before_any_batch(kind: str, tmp_path: Path) -> None:
         resumed = make()
         assert train(resumed, config, checkpoint=path) == kept
         assert path.read_bytes() == expected
-        assert_equal(weights_of(resumed), weights_of(whole))
+        assert_equal(weights_of(resumed), weights_of(uninterrupted))
 
 
 def test_interrupted_often_and_each_time_elsewhere(tmp_path: Path) -> None:
     make, config = KINDS["pixels"]
-    whole, stopped = make(), 0
-    kept = train(whole, config, checkpoint=tmp_path / "whole")
+    uninterrupted, stopped = make(), 0
+    kept = train(uninterrupted, config, checkpoint=tmp_path / "whole")
     while True:
         stage = make_pixels(7, skip_rate=0.3) if stopped else make()  # weights are the file's
-        stage.glance_encoder.load_state_dict(whole.glance_encoder.state_dict())
+        stage.glance_encoder.load_state_dict(uninterrupted.glance_encoder.state_dict())
         try:
             again = train(stage, config, checkpoint=tmp_path / "c", stop_after=3 + stopped % 2)
             break
@@ -73,15 +73,15 @@ def test_interrupted_often_and_each_time_elsewhere(tmp_path: Path) -> None:
     assert stopped > 4
     assert again == kept
     assert (tmp_path / "c").read_bytes() == (tmp_path / "whole").read_bytes()
-    assert_equal(weights_of(stage), weights_of(whole))
+    assert_equal(weights_of(stage), weights_of(uninterrupted))
 
 
 @pytest.mark.parametrize("stop_after", [4, 9])
 def test_with_checkpoints_of_whole_epochs_only(stop_after: int, tmp_path: Path) -> None:
     """What was done since is done again."""
     make, config = KINDS["pixels"]
-    whole, resumed, path = make(), make(), tmp_path / "c"
-    kept = train(whole, config)
+    uninterrupted, resumed, path = make(), make(), tmp_path / "c"
+    kept = train(uninterrupted, config)
     with pytest.raises(Interrupted):
         train(make(), config, checkpoint=path, checkpoint_s=1e9, stop_after=stop_after)
     epochs_done = (stop_after - 2) // 5
@@ -91,7 +91,7 @@ def test_with_checkpoints_of_whole_epochs_only(stop_after: int, tmp_path: Path) 
     else:
         assert not path.exists()
     assert train(resumed, config, checkpoint=path, checkpoint_s=1e9) == kept
-    assert_equal(weights_of(resumed), weights_of(whole))
+    assert_equal(weights_of(resumed), weights_of(uninterrupted))
 
 
 def test_how_often(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -114,11 +114,11 @@ def test_how_often(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     make, config = KINDS["pixels"]
-    whole, again = make(), make()
-    kept = train(whole, config, checkpoint=tmp_path / "c")
+    uninterrupted, again = make(), make()
+    kept = train(uninterrupted, config, checkpoint=tmp_path / "c")
     before = (tmp_path / "c").read_bytes()
     assert train(again, config, checkpoint=tmp_path / "c", stop_after=0) == kept
-    assert_equal(weights_of(again), weights_of(whole))
+    assert_equal(weights_of(again), weights_of(uninterrupted))
     assert (tmp_path / "c").read_bytes() == before
 
 
@@ -132,14 +132,14 @@ def test_a_checkpoint_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_networks_in_another_order_are_the_same_training(tmp_path: Path) -> None:
-    whole, resumed = make_pixels(), make_pixels()
-    kept = train(whole, PIXELS)
+    uninterrupted, resumed = make_pixels(), make_pixels()
+    kept = train(uninterrupted, PIXELS)
     with pytest.raises(Interrupted):
         train(make_pixels(), PIXELS, checkpoint=tmp_path / "c", stop_after=9)
     turned = FitConfig(3, 4, dict(reversed(PIXELS.lr.items())))
     assert [*turned.lr] != [*PIXELS.lr]
     assert train(resumed, turned, checkpoint=tmp_path / "c") == kept
-    assert_equal(weights_of(resumed), weights_of(whole))
+    assert_equal(weights_of(resumed), weights_of(uninterrupted))
 
 
 def test_killed_at_checkpoints(tmp_path: Path) -> None:

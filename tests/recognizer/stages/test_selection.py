@@ -68,7 +68,7 @@ def keep(answers: Sequence[Tensor], labels: Tensor) -> tuple[Fitted, int]:
     return kept, weights.index(stage.part[0].detach().item())
 
 
-def says(right: Sequence[Sequence[bool]], surely: float, n_classes: int = 2) -> Tensor:
+def logits_of(right: Sequence[Sequence[bool]], surely: float, n_classes: int = 2) -> Tensor:
     """Return logits of which those marked are right for label 0, and how sure they are."""
     logits = torch.zeros(len(right), len(right[0]), n_classes)
     for row, steps in enumerate(right):
@@ -93,7 +93,7 @@ ONE, TWO, THREE = ([[i < n] for i in range(4)] for n in (1, 2, 3))
 )
 def test_the_best_is_kept(script: list[tuple[list[list[bool]], float]], best: int) -> None:
     """Three right, one wrong, more surely: a higher loss; by hand from the softmax of two."""
-    kept, epoch = keep([says(*each) for each in script], torch.zeros(4, dtype=torch.int64))
+    kept, epoch = keep([logits_of(*each) for each in script], torch.zeros(4, dtype=torch.int64))
     right, surely = script[best]
     n_right = sum(row[0] for row in right)
     loss = [math.log(1 + math.exp(-surely if row[0] else surely)) for row in right]
@@ -112,7 +112,7 @@ def test_equal_accuracies_are_equal() -> None:
     sums = [float(torch.from_numpy(right).double().mean(1).sum()) for right in orders]
     assert len(set(sums)) > 1
     falling = sorted(range(20), key=lambda i: -sums[i])
-    script = [says(orders[i].tolist(), 1 - 0.01 * place) for place, i in enumerate(falling)]
+    script = [logits_of(orders[i].tolist(), 1 - 0.01 * place) for place, i in enumerate(falling)]
     kept, epoch = keep(script, torch.zeros(7, dtype=torch.int64))
     assert (kept.epoch, epoch, kept.val_accuracy) == (19, 19, 9 / 21)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cache_verb import run, told
+from cache_verb import run, run_json
 from support import Literal, add_frames, add_group, engine_of, write_cache, write_classifier
 
 from focusgym.feature_cache import FeatureCache
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_what_is_printed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("headroom", root / "cache", "--classifier", root / "classifier")
-    report = told(capsys, *arguments, "--seed", "2")
+    report = run_json(capsys, *arguments, "--seed", "2")
     assert (report["split"], report["n_videos"]) == ("val", 10)
     assert report["cache"] == str(root / "cache")
     assert [row["name"] for row in report["rows"]] == [
@@ -45,7 +45,9 @@ def test_only_the_validation_videos_count(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     literal = Literal(tmp_path)
-    report = told(capsys, "headroom", tmp_path / "cache", "--classifier", tmp_path / "classifier")
+    report = run_json(
+        capsys, "headroom", tmp_path / "cache", "--classifier", tmp_path / "classifier"
+    )
     expected = measure_headroom(engine_of(literal), literal.cache.split("val"), 0)
     assert report == report | expected
 
@@ -87,7 +89,7 @@ def test_a_group_of_several(root: Path, capsys: pytest.CaptureFixture[str]) -> N
     name = add_group(FeatureCache.open(root / "cache"))
     cache = FeatureCache.open(root / "cache", name)
     path = write_classifier(cache, root / "of_group")
-    report = told(capsys, "headroom", root / "cache", "--group", name, "--classifier", path)
+    report = run_json(capsys, "headroom", root / "cache", "--group", name, "--classifier", path)
     gmacs = {row["name"]: row["gmacs_per_video"] for row in report["rows"]}
     assert gmacs["random"] - gmacs["no_patch"] == pytest.approx(cache.steps * 0.7)
     assert np.isfinite(list(gmacs.values())).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cache_verb import BARE, FRAMES, SMALL, lists, run, told
+from cache_verb import BARE, FRAMES, SMALL, lists, run, run_json
 
 from focusgym.feature_cache import FeatureCache, verify_cache
 from focusgym.recognizer import Encoder, EncoderConfig, encoder_gmacs, write_bundle
@@ -56,7 +56,7 @@ def test_segments_of_several_frames(
     encoder = Encoder(EncoderConfig("small_local"))
     out, several = tmp_path / "c", ("--segment-frames", "3", "--glance-frames", "1")
     arguments = (out, *lists(data, "txt"), *SMALL, *several)
-    price = told(capsys, "plan", *arguments)["option_gmacs"]["p28_7x7"]
+    price = run_json(capsys, "plan", *arguments)["option_gmacs"]["p28_7x7"]
     run(capsys, "build", *arguments)
     cache = FeatureCache.open(out)
     assert cache.group.gmacs == price == pytest.approx(3 * encoder_gmacs(encoder, 28))
@@ -260,7 +260,7 @@ def test_groups_of_several_encoders(
     group_arguments = [part for group in groups for part in ("--group", group)]
     weights = ("--weights", "small_local=random")
     out = tmp_path / "c"
-    built = told(
+    built = run_json(
         capsys, "build", out, *lists(data, "txt"), *glance, *FRAMES, *weights, *group_arguments
     )
     assert list(built["fingerprints"]) == ["p28_2x2_small_local", "p28_2x2_own", "full32"]

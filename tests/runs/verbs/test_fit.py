@@ -23,7 +23,7 @@ from verbs import (
     make_policy,
     refused,
     run_fit,
-    whole,
+    single_batch,
 )
 
 from focusgym.agents import read_policy
@@ -88,10 +88,10 @@ def test_stage_zero(
     torch.manual_seed(3)
     assert torch.equal(call.stage.head.weight, nn.Linear(32, 2).weight)
     for epoch in (0, 2):
-        frames, labels = whole(call.train, epoch)
+        frames, labels = single_batch(call.train, epoch)
         assert_same_pixels(frames, digits.pixels(AugmentConfig(1, False, 3), epoch))
         assert tuple(labels.tolist()) == digits.labels
-    frames, labels = whole(call.validation)
+    frames, labels = single_batch(call.validation)
     assert_same_pixels(frames, digits.pixels())
     assert tuple(labels.tolist()) == digits.labels
 
@@ -138,7 +138,7 @@ def test_patches_that_f_l_is_trained_on(
     )
     (call,) = calls
     assert isinstance(call.stage, OnPixels)
-    frames, draws, _ = whole(call.train, epoch=1)
+    frames, draws, _ = single_batch(call.train, epoch=1)
     assert_same_pixels(frames, digits.pixels(AugmentConfig(1, True, 0), 1))
     assert torch.equal(draws, uniform_draws(range(12), 2, [*call.seed, 1]))
     policy = read_policy(policies[options[1].split("/")[-1]]) if "III" in case else None
@@ -160,8 +160,8 @@ def test_patches_that_f_l_is_trained_on(
     end = read_bundle(tmp_path / "out" / "local", "encoder").weights
     assert not torch.equal(*(each["trunk.0.0.weight"] for each in (start, end)))
     # On validation videos nothing is drawn but stage I's patches.
-    frames, draws, labels = whole(call.validation)
-    assert not torch.equal(draws, whole(call.train)[1])
+    frames, draws, labels = single_batch(call.validation)
+    assert not torch.equal(draws, single_batch(call.train)[1])
     plain = case.replace(", skips", "").replace(", drawn", ", plus")
     chosen = literal_options(digits.pixels(), draws, encoders, policy, plain)
     loss = literal_loss(tmp_path / "out", encoders, frames, chosen, labels)
@@ -229,7 +229,7 @@ def test_f_l_stays_as_it_is_where_its_rate_is_zero(
     assert call.settings.lr == {"classifier": 5e-4 if policy else 0.05}
     assert call.settings.freeze_batch_norm
     for epoch in (0, 1):
-        assert torch.equal(whole(call.train, epoch)[0], digits.pixels())
+        assert torch.equal(single_batch(call.train, epoch)[0], digits.pixels())
     same = [path / "local" / "weights.safetensors" for path in (encoders, tmp_path / "out")]
     assert same[0].read_bytes() == same[1].read_bytes()
     assert read_bundle(tmp_path / "out" / "classifier", "classifier").config == {

@@ -11,7 +11,7 @@ import pytest
 import torch
 from end_to_end_runs import interrupt, videos_of
 from PIL import Image
-from verbs import Call, contents, refused, run_fit, whole
+from verbs import Call, contents, refused, run_fit, single_batch
 
 from focusgym.recognizer import (
     AFNet,
@@ -61,7 +61,7 @@ def test_what_is_trained(run: tuple[Path, Call, Path]) -> None:
     torch.manual_seed(3)
     for name, value in AFNet(sizes).state_dict().items():
         assert torch.equal(stage.network.state_dict()[name], value), name
-    frames, draws, labels = whole(call.train, epoch=1)
+    frames, draws, labels = single_batch(call.train, epoch=1)
     expected, expected_labels = videos_of(data, "train", FRAMES)
     assert torch.equal(frames, expected), "nothing is augmented"
     assert torch.equal(labels, expected_labels)
@@ -168,7 +168,7 @@ def test_a_budget_of_compute(
     assert isinstance(stage, AFNetStage)
     stage.begin_epoch(9, 10)
     assert stage.target == pytest.approx(0.5)
-    frames, draws, labels = whole(calls[0].train, epoch=0)
+    frames, draws, labels = single_batch(calls[0].train, epoch=0)
     stage.train()
     outputs = stage(frames, draws)
     spent = float(outputs.masks.detach().mean(dim=(0, 1)) @ prices / prices.sum())
@@ -278,7 +278,7 @@ def test_images_as_videos_of_one_frame(tmp_path: Path, monkeypatch: pytest.Monke
     assert (settings.decay_epochs, settings.warmup_epochs) == ((1, 2), 1)
     assert settings.scaled_lr == {"afnet": pytest.approx(0.5 * 4 / 64)}
     assert (settings.optimizer, settings.schedule, settings.nesterov) == ("sgd", "cosine", False)
-    frames, _, labels = whole(calls[0].validation, epoch=0)
+    frames, _, labels = single_batch(calls[0].validation, epoch=0)
     assert frames.amax(dim=(1, 2, 3, 4)).tolist() == [20 * i for i in range(8, 12)]
     assert labels.tolist() == [0, 1, 0, 1]
     assert read_bundle(out, "recognizer").metrics["kept_share"] == 1

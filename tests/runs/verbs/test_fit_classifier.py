@@ -9,7 +9,7 @@ import pytest
 import torch
 from support import GRID, C, G, L, T, add_group, write_cache
 from torch import Tensor
-from verbs import Call, assert_kept, make_policy, refused, run_fit, whole
+from verbs import Call, assert_kept, make_policy, refused, run_fit, single_batch
 
 from focusgym.agents import policy_plan, read_policy
 from focusgym.feature_cache import FeatureCache
@@ -73,7 +73,7 @@ def test_stage_one(
     assert call.seed[0] == 5
     assert isinstance(call.stage, OnFeatures)
     for epoch in (0, 1):
-        glance, local, labels = whole(call.train, epoch)
+        glance, local, labels = single_batch(call.train, epoch)
         drawn = uniform_draws(range(24), T, [*call.seed, epoch]).numpy()
         options, looks = (drawn[..., 0] * K).astype(int), drawn[..., 1] >= 0.4
         assert 0.5 < looks.mean() < 0.7
@@ -82,7 +82,7 @@ def test_stage_one(
         stored = np.load(cache.root / "glance_vectors.npy").astype(np.float32)
         np.testing.assert_array_equal(glance, stored[rows])
         assert torch.equal(labels, cache.labels[rows])
-    _, local, _ = whole(call.validation)
+    _, local, _ = single_batch(call.validation)
     assert (local != 0).any(-1).all()
 
     stage, kept = call.again(), call.kept
@@ -100,7 +100,7 @@ def test_stage_one(
         "steps": cache.steps,
     }
     with torch.no_grad():
-        logits = read_classifier(out)(*whole(call.validation)[:2])
+        logits = read_classifier(out)(*single_batch(call.validation)[:2])
     labels = cache.labels[cache.split("val")]
     right = (logits.argmax(-1) == labels[:, None]).double().mean()
     assert kept.val_accuracy == pytest.approx(float(right))
@@ -137,12 +137,12 @@ def test_stage_three(
         plan = policy_plan(policy, cache, cache.split("train"), drawn)
         assert len(np.unique(plan.options)) > 3
         assert (~plan.attended).any() == (threshold is not None)
-        local_by_epoch.append(whole(call.train, epoch)[1])
+        local_by_epoch.append(single_batch(call.train, epoch)[1])
         assert torch.equal(local_by_epoch[-1], vectors(cache, "train", plan.options, plan.attended))
     assert torch.equal(*local_by_epoch) == (not sample)
     best = policy_plan(policy, cache, cache.split("val"))
     expected = vectors(cache, "val", best.options, best.attended)
-    assert torch.equal(whole(call.validation)[1], expected)
+    assert torch.equal(single_batch(call.validation)[1], expected)
     assert_kept(tmp_path / "tuned", "classifier", call.again().classifier, call.kept)
 
 

@@ -12,7 +12,7 @@ import torch
 from end_to_end_runs import CUBE_FRAMES, D, P, S, cubes_command, interrupt, videos_of
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from verbs import Call, assert_kept, contents, refused, run_fit, whole
+from verbs import Call, assert_kept, contents, refused, run_fit, single_batch
 
 from focusgym.recognizer import (
     CubePolicy,
@@ -70,12 +70,12 @@ def test_what_is_trained(cube_run: tuple[Path, Call], data: Path) -> None:
     assert stage.policy.config == expected.config  # type: ignore[comparison-overlap]
     for name, value in expected.state_dict().items():
         assert torch.equal(stage.policy.state_dict()[name], value), name
-    frames, draws, labels = whole(call.train, epoch=1)
+    frames, draws, labels = single_batch(call.train, epoch=1)
     expected_frames, expected_labels = videos_of(data, "train", CUBE_FRAMES)
     assert torch.equal(frames, expected_frames), "nothing is augmented"
     assert torch.equal(labels, expected_labels)
     assert torch.equal(draws, uniform_draws(range(12), D, [*call.seed, 1], 6))
-    frames, draws, labels = whole(call.validation)
+    frames, draws, labels = single_batch(call.validation)
     assert torch.equal(frames, videos_of(data, "val", CUBE_FRAMES)[0])
     assert not torch.equal(draws, uniform_draws(range(7), D, [*call.seed, 0], 6))
 

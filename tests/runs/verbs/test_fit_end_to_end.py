@@ -15,7 +15,7 @@ import torch
 from end_to_end_runs import FRAMES, P, S, T, command, interrupt, videos_of
 from kills import in_two_processes
 from torch import nn
-from verbs import Call, assert_kept, contents, refused, run_fit, whole
+from verbs import Call, assert_kept, contents, refused, run_fit, single_batch
 
 from focusgym.recognizer import (
     AdaptiveRecognizer,
@@ -83,12 +83,12 @@ def test_what_is_trained(trained: tuple[Path, Call], data: Path) -> None:
         assert torch.equal(stage.policy.state_dict()[name], value), name
     torch.manual_seed(3)
     assert torch.equal(stage.heads["glance"][1].weight, nn.Linear(32, 10).weight)  # type: ignore[index]
-    frames, draws, labels = whole(call.train, epoch=1)
+    frames, draws, labels = single_batch(call.train, epoch=1)
     expected_frames, expected_labels = videos_of(data, "train")
     assert torch.equal(frames, expected_frames), "nothing is augmented; the order is halving"
     assert torch.equal(labels, expected_labels)
     assert torch.equal(draws, uniform_draws(range(12), T, [*call.seed, 1]))
-    frames, draws, labels = whole(call.validation)
+    frames, draws, labels = single_batch(call.validation)
     assert torch.equal(frames, videos_of(data, "val")[0])
     assert not torch.equal(draws, uniform_draws(range(7), T, [*call.seed, 0]))
 
