@@ -28,17 +28,10 @@ from .reading import read_segments
 from .stepwise import StepwiseAgent
 from .system_files import is_system_folder
 from .system_recognizer import SystemRecognition, SystemRecognizer
+from .systems.direct_system import DirectSystem, FixedSystem
+from .systems.learned_system import LearnedSystem, Learner, PricedSystem, Table
 from .systems.registry import SYSTEMS, find_system
-from .systems.system import (
-    ClassifierKind,
-    DirectSystem,
-    FixedSystem,
-    LearnedSystem,
-    Learner,
-    PricedSystem,
-    System,
-    Table,
-)
+from .systems.system import ClassifierKind, System
 from .systems.training import SystemModel, make_system, train_system
 from .task_play import TaskTrace, play_task, trace_task
 from .task_recognizer import TaskRecognizer

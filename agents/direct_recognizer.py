@@ -13,7 +13,7 @@ from ..recognizer import ExitRule
 from .looks import Looks
 from .system_files import PlayedAlone
 from .system_recognizer import SystemRecognizer
-from .systems.system import DirectSystem, Reader
+from .systems.direct_system import DirectSystem, Reader
 
 
 class DirectRecognizer(SystemRecognizer):

@@ -22,8 +22,8 @@ from .system_files import (
     read_description,
 )
 from .system_recognizer import SystemRecognizer
+from .systems.direct_system import DirectSystem
 from .systems.registry import find_system
-from .systems.system import DirectSystem
 from .task_recognizer import TaskRecognizer
 
 

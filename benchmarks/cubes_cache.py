@@ -30,7 +30,7 @@ import torch
 
 from focusgym.agents import TaskTrace, make_system, trace_task, train_system
 from focusgym.agents.systems.adafocus_v3 import ADAFOCUS_V3, ADAFOCUS_V3_PPO
-from focusgym.agents.systems.training import table_of, with_learner
+from focusgym.agents.systems.training import table_of
 from focusgym.envs import EnvConfig, FeatureSource, open_source
 
 CUBES = (1, 2, 4, 6)
@@ -62,7 +62,7 @@ def by_ppo(
     folder: Path, source: FeatureSource, price: float, seed: int, split: str, decisions: int
 ) -> dict[str, object]:
     """Train PPO at a price."""
-    learner = with_learner(ADAFOCUS_V3_PPO.learner, {"decisions": decisions})
+    learner = ADAFOCUS_V3_PPO.learner.changed({"decisions": decisions})
     system = replace(ADAFOCUS_V3_PPO, learner=learner)
     keywords = system.environment(table_of(source), price)
     files = {"cache": folder / "cache", "classifier": folder / "classifier"}

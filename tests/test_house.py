@@ -1,4 +1,4 @@
-"""The house: which module may import which, and how long a module may be."""
+"""The house: which module may import which, how long a module may be, and what names say."""
 
 from __future__ import annotations
 
@@ -97,3 +97,22 @@ def test_modules_are_short() -> None:
         path.name: n for path in modules().values() if (n := path.read_text().count("\n")) > 400
     }
     assert not long
+
+
+def names_of(tree: ast.AST) -> Iterator[str]:
+    """Names of variables, parameters, attributes, functions and classes that a module makes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name
+            case ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+
+
+def test_names_say_what_a_value_is() -> None:
+    """Not that it was found or given: such a name fits everything."""
+    says_nothing = {"found", "given", "there", "said", "whole", "tell", "told"}
+    folders = (*ROOMS, "tests", "benchmarks")
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        names = {name.strip("_") for name in names_of(ast.parse(path.read_text()))}
+        assert not names & says_nothing, path

@@ -17,8 +17,10 @@ from ..clips import read_clips, train_clips
 from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_option
 from ..reading import read_segments
 from ..task_play import TaskTrace
+from .direct_system import DirectSystem, Reader
 from .gradient import PlacesByGradient
-from .system import ClassifierKind, DirectSystem, LearnedSystem, Learner, Reader
+from .learned_system import LearnedSystem, Learner
+from .system import ClassifierKind
 
 _KIND = ClassifierKind("average_logits", reuse_glance=True)
 
@@ -107,7 +109,6 @@ class RandomPlace(OnePlace):
     cache, and elsewhere again in another place of its batch.
     """
 
-    learns: ClassVar[bool] = True
     random_places: ClassVar[bool] = True
 
 

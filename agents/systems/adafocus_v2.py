@@ -16,7 +16,8 @@ from ...recognizer.files.typed import typed
 from ..centers import read_centers, train_centers
 from ..task_play import TaskTrace
 from .gradient import PlacesByGradient
-from .system import ClassifierKind, LearnedSystem, Learner
+from .learned_system import LearnedSystem, Learner
+from .system import ClassifierKind
 
 _KIND = ClassifierKind("gru", reuse_glance=True)
 

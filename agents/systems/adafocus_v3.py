@@ -16,7 +16,8 @@ from ...recognizer.files.typed import typed
 from ..cubes import read_cubes, train_cubes
 from ..task_play import TaskTrace
 from .gradient import PlacesByGradient
-from .system import ClassifierKind, Learner, PricedSystem, Table, share_of
+from .learned_system import Learner, PricedSystem, Table
+from .system import ClassifierKind, share_of
 
 _KIND = ClassifierKind("max_pool", "shuffled", reuse_glance=True)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .system import ClassifierKind, PricedSystem
+from .learned_system import PricedSystem
+from .system import ClassifierKind
 
 ADAFUSE = PricedSystem(
     "adafuse",

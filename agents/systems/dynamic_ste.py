@@ -10,7 +10,8 @@ import numpy as np
 
 from ...envs import FeatureSource
 from ..reading import read_segments
-from .system import ClassifierKind, FixedSystem, Reader
+from .direct_system import FixedSystem, Reader
+from .system import ClassifierKind
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .system import ClassifierKind, Learner, PricedSystem
+from .learned_system import Learner, PricedSystem
+from .system import ClassifierKind
 
 # Of the video, whose length is 2 in the numbers of the task.
 _NOISE = 2 * 0.08

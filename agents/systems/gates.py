@@ -20,8 +20,9 @@ from ...recognizer.files.typed import typed
 from ...recognizer.limits import MOST_STEPS
 from ...recognizer.stages.samples import shuffled
 from ..reading import read_segments, read_states
+from .direct_system import DirectSystem, Reader, passes
 from .kept import is_kept, read_kept
-from .system import ClassifierKind, DirectSystem, Reader
+from .system import ClassifierKind
 
 # Which stage of training the order of samples is drawn for; the stages of the verb ``fit`` have 10
 # to 13. Another number would change the gates of every seed.
@@ -99,6 +100,10 @@ class GatedSystem(DirectSystem):
     epochs: int = 20
     batch_size: int = 64
     lr: float = 1e-3
+
+    def training_budget(self) -> str:
+        """Return how long a training is."""
+        return passes(self.epochs, self.lr)
 
     def reader(
         self, source: FeatureSource, setting: float, seed: int, kept: Path | None = None

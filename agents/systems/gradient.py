@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -15,12 +15,13 @@ from torch import nn
 
 from ...envs import FeatureSource, Source
 from ...envs.config import check_integer, check_number
-from ...recognizer import FitConfig, Fitted, first_weights
+from ...recognizer import FitConfig, Fitted, Policy, first_weights, read_bundle, restore
 from ...recognizer.files.bundle import write_bundle
 from ...recognizer.files.typed import typed
 from ..task_play import TaskTrace
+from .direct_system import Adaptive, DirectSystem, Reader, passes
 from .kept import is_kept, read_kept
-from .system import DirectSystem, Reader, share_of
+from .system import share_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -61,6 +62,35 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
         check_number("lr", self.lr)
         if not self.lr:
             raise ValueError("lr must be positive; got 0")
+
+    def trained_with(
+        self, changes: Mapping[str, Any], decisions: int | None = None
+    ) -> GradientSystem[PolicyT]:
+        """Return the system with other sizes, of those in ``sizes_by_name``."""
+        if decisions is not None:
+            raise ValueError(
+                f"--decisions: {self.name} does not learn in an environment: leave it out; "
+                "--learner says its epochs"
+            )
+        if unknown := sorted({*changes} - {*self.sizes_by_name}):
+            raise ValueError(
+                f"--learner: {self.name} has no setting {unknown[0]!r}; expected some of "
+                f"{', '.join(self.sizes_by_name)}"
+            )
+        return replace(self, **changes)
+
+    def training_budget(self) -> str:
+        """Return how long a training is."""
+        return passes(self.epochs, self.lr)
+
+    def adaptive(self, steps: int, setting: float, kept: Path) -> Adaptive | None:
+        """Return π where it names a place in each segment."""
+        policy = restore(kept, read_bundle(kept, "policy"), self.build)
+        # A stream is given one segment at a time, and a place for all of them is named at once.
+        named_singly = isinstance(policy, Policy) and (
+            policy.config.network != "clip" or steps == 1
+        )
+        return Adaptive(policy) if named_singly else None
 
     @abstractmethod
     def sizes(self, source: FeatureSource, setting: float) -> DataclassInstance:

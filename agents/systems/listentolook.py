@@ -16,7 +16,8 @@ from ...recognizer.policies.attention import AttentionPolicy, AttentionPolicyCon
 from ..attention import read_attention, train_attention
 from ..task_play import TaskTrace
 from .gradient import SegmentsByGradient
-from .system import ClassifierKind, ShareSystem, share_of
+from .learned_system import ShareSystem
+from .system import ClassifierKind, share_of
 
 _KIND = ClassifierKind("average_logits", reuse_glance=True)
 

@@ -21,7 +21,8 @@ from ...recognizer.stages.stage import sequence_losses
 from ..gradient import PolicyOnFeatures, train_on_features
 from ..task_play import TaskTrace, trace_source
 from .gradient import SegmentsByGradient
-from .system import ClassifierKind, PricedSystem, share_of
+from .learned_system import PricedSystem
+from .system import ClassifierKind, share_of
 
 # Half of the segments are coarse while f_C is trained, as its policy is not known yet.
 _KIND = ClassifierKind("gru", reuse_glance=True, skip_rate=0.5)

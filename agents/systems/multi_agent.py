@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .system import ClassifierKind, PricedSystem, Table
+from .learned_system import PricedSystem, Table
+from .system import ClassifierKind
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .system import ClassifierKind, ShareSystem
+from .learned_system import ShareSystem
+from .system import ClassifierKind
 
 OCSAMPLER = ShareSystem(
     "ocsampler",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ...recognizer.registry import find
 from ..checkpoints.on_policy import OnPolicyCheckpoints, load_on_policy
 from ..training_log import TrainingLog
 from .algorithms import find_algorithm
-from .system import LearnedSystem, Learner, Table
+from .learned_system import LearnedSystem, Learner, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +51,6 @@ def table_of(source: FeatureSource) -> Table:
     cost, steps = source.frame_cost, source.cache.steps
     frame = cost.glance_gmacs + cost.local_gmacs + cost.classifier_gmacs
     return Table(steps, steps * frame)
-
-
-def with_learner(learner: Learner, changes: Mapping[str, Any]) -> Learner:
-    """Return a learner with some of its settings changed.
-
-    Args:
-        learner: Of the recipe.
-        changes: Fields of `Learner` but ``keywords``; all others are keywords of the algorithm.
-            Another algorithm than the recipe's is given these alone.
-    """
-    own = {k: v for k, v in changes.items() if k in ("algorithm", "policy", "n_envs", "decisions")}
-    more = {k: v for k, v in changes.items() if k not in own}
-    changed = replace(learner, **own)
-    recipe = learner.keywords if changed.algorithm == learner.algorithm else {}
-    return replace(changed, keywords={**recipe, **more})
 
 
 def make_system(

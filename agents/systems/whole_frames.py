@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .system import ClassifierKind, FixedSystem
+from .direct_system import FixedSystem
+from .system import ClassifierKind
 
 AVERAGE = FixedSystem(
     "average",

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
-from ...agents import LearnedSystem, System, find_system
-from ...agents.systems.adafocus_tsm import RandomPlace
-from ...agents.systems.gradient import GradientSystem
+from ...agents import System, find_system
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words
@@ -90,7 +88,7 @@ def system_jobs(config: CompareConfig) -> list[SystemJob]:
         raise UsageError(f"--systems: each once; got {', '.join(config.systems)}")
     usual = LearnerConfig()
     systems = {name: system_of(SystemConfig(name), usual) for name in config.systems}
-    learned = [name for name, system in systems.items() if isinstance(system, LearnedSystem)]
+    learned = [name for name, system in systems.items() if system.in_environment]
     _check_names(systems)
     if not learned and config.learning != usual:
         raise UsageError(
@@ -169,7 +167,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
     for job in jobs:
         out = job.config.out
         usage, played = read_usage(out), read_played(out / PLAYED)
-        curve = learning_curve(out) if isinstance(job.system, LearnedSystem) else None
+        curve = learning_curve(out) if job.system.in_environment else None
         cells += [
             Cell(
                 job.system.name,
@@ -177,7 +175,7 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
                 side_px,
                 job.config.seed,
                 played,
-                "fixed" if _decides_nothing(job.system) else "trained",
+                "trained" if job.system.learns else "fixed",
                 curve=curve,
                 setting=job.label,
                 usage=usage,
@@ -187,10 +185,6 @@ def system_cells(jobs: Sequence[SystemJob], groups: Sequence[Group]) -> list[Cel
             for name, side_px in places or [(ALONE, None)]
         ]
     return cells
-
-
-def _decides_nothing(system: System) -> bool:
-    return not system.learns or isinstance(system, RandomPlace)
 
 
 def budget(jobs: Sequence[SystemJob], designs: Sequence[Job] = ()) -> list[str]:
@@ -210,13 +204,8 @@ def budget(jobs: Sequence[SystemJob], designs: Sequence[Job] = ()) -> list[str]:
     for job in jobs:
         system, n_settings = job.system, len(labels[job.system.name])
         settings = _times(n_settings, "setting")
-        if isinstance(system, LearnedSystem):
-            trials[system.name] = f"{settings} with {system.learner.decisions:,} decisions each"
-        elif not _decides_nothing(system):
-            epochs, rate = getattr(system, "epochs", None), getattr(system, "lr", None)
-            passes = "" if epochs is None else f", {_times(epochs, 'epoch')} each"
-            passes += "" if rate is None else f" at a learning rate of {rate:g}"
-            trials[system.name] = f"{settings} without an environment{passes}"
+        if system.learns:
+            trials[system.name] = f"{settings} {system.training_budget()}"
     alike: dict[str, list[str]] = {}
     for name, what in trials.items():
         alike.setdefault(what, []).append(name)
@@ -280,9 +269,7 @@ def _read(jobs: Sequence[SystemJob]) -> list[tuple[System, tuple[str, ...], Path
 
 
 def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
-    """Return the sizes of a system trained by gradient: those of π, as far as it has such."""
-    if not isinstance(system, GradientSystem):
-        return LearnerConfig()
+    """Return the sizes of a system's policy: those of π, as far as it has such."""
     policy = config.policy
     sizes = {"conv_channels": policy.conv_channels, "hidden": policy.hidden}
     sizes_set = [

@@ -28,7 +28,7 @@ from ...agents import (
     trace_task,
 )
 from ...agents.systems.algorithms import find_algorithm
-from ...agents.systems.system import Reader
+from ...agents.systems.direct_system import Reader
 from ...envs import EnvConfig, FeatureSource, make_sb3, open_source
 from ...envs.tasks.registry import config_of
 from ...feature_cache import read_many

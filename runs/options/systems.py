@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...agents import LearnedSystem, PricedSystem, System, Table, find_system
-from ...agents.systems.gradient import GradientSystem
-from ...agents.systems.training import with_learner
+from ...agents import LearnedSystem, System, Table, find_system
 from ...feature_cache import read_manifest, stored_groups
 from ...recognizer import Classifier, OptionGroup, PatchGrid, WholeFrame
 from ...recognizer.encoders.masks import without_masks
@@ -37,46 +35,15 @@ def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
         raise UsageError("--system: give the name of one")
     with usage():
         system = find_system(method.system)
-    if method.price_per_gmac is not None and not isinstance(system, PricedSystem):
+    if method.price_per_gmac is not None and not system.pays:
         raise UsageError(f"--price-per-gmac: {system.name} pays no price: leave it out")
     if method.setting is not None and method.price_per_gmac is not None:
         raise UsageError("--setting and --price-per-gmac both say the price: give one of them")
     if method.setting is not None and len(system.settings) == 1:
         raise UsageError(f"--setting: {system.name} trades nothing for cost: leave it out")
-    if isinstance(system, GradientSystem):
-        return _with_sizes(system, learning)
-    if not isinstance(system, LearnedSystem):
-        if learning != LearnerConfig():
-            raise UsageError(
-                f"--decisions, --learner: {system.name} does not learn in an environment: leave "
-                "them out"
-            )
-        return system
-    changes: dict[str, Any] = {}
-    if learning.learner is not None:
-        changes = _mapping(learning.learner)
-    if learning.decisions is not None:
-        changes["decisions"] = learning.decisions
-    with usage():
-        learner = with_learner(system.learner, changes)
-    return replace(system, learner=learner)
-
-
-def _with_sizes(system: GradientSystem[Any], learning: LearnerConfig) -> GradientSystem[Any]:
-    """Return a system trained by gradient, with the sizes that ``--learner`` asks for."""
-    if learning.decisions is not None:
-        raise UsageError(
-            f"--decisions: {system.name} does not learn in an environment: leave it out; --learner "
-            "says its epochs"
-        )
     changes = {} if learning.learner is None else _mapping(learning.learner)
-    if unknown := sorted({*changes} - {*system.sizes_by_name}):
-        raise UsageError(
-            f"--learner: {system.name} has no setting {unknown[0]!r}; expected some of "
-            f"{', '.join(system.sizes_by_name)}"
-        )
     with usage():
-        return replace(system, **changes)
+        return system.trained_with(changes, learning.decisions)
 
 
 def _mapping(text: str) -> dict[str, Any]:

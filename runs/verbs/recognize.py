@@ -86,19 +86,14 @@ def _read(bundle: Path, device: str, precision: str) -> VideoRecognizer:
     """Read a recognizer of any kind: a bundle, a system's folder, or a run of a system."""
     if is_system_folder(bundle):
         return read_system_recognizer(bundle, device, precision)
-    if _is_run_of_system(bundle):
+    if is_system_run(bundle):
         return find_system_run(bundle, device=device).recognizer(precision)
     return read_recognizer(bundle, device, precision)
 
 
-def _is_run_of_system(bundle: Path) -> bool:
-    """Say whether a folder is a run of a system; runs of other verbs may be bundles."""
-    return is_system_run(bundle)
-
-
 def _save(recognizer: VideoRecognizer, bundle: Path, out: Path) -> None:
     """Write the recognizer of a run of a system into a new folder."""
-    if not _is_run_of_system(bundle):
+    if not is_system_run(bundle):
         raise UsageError(
             f"--save: {bundle} is no run of a system, and can be copied as it is: leave --save out"
         )

@@ -29,7 +29,7 @@ from focusgym.agents.reading import read_states
 from focusgym.agents.systems.dynamic_ste import DYNAMIC_STE
 from focusgym.agents.systems.gates import FRAMEEXIT_GATES, Gates, GatesConfig, should_stop
 from focusgym.agents.systems.gradient import GradientSystem
-from focusgym.agents.systems.training import table_of, with_learner
+from focusgym.agents.systems.training import table_of
 from focusgym.envs import FeatureSource
 from focusgym.feature_cache import FeatureCache
 from focusgym.recognizer import (
@@ -82,7 +82,7 @@ def learned(name: str, changes: dict[str, Any]) -> LearnedSystem:
     """Return a learned system with other settings of its learner."""
     system = find_system(name)
     assert isinstance(system, LearnedSystem)
-    return replace(system, learner=with_learner(system.learner, changes))
+    return replace(system, learner=system.learner.changed(changes))
 
 
 @pytest.mark.parametrize("name", ["average", "gru", "tsn", "uniform"])
@@ -255,9 +255,9 @@ def test_a_training(root: Path, name: str) -> None:
 def test_another_algorithm_has_its_own_settings() -> None:
     """What the recipe says of PPO goes to PPO alone, however it is changed otherwise."""
     recipe = Learner()
-    same = with_learner(recipe, {"n_envs": 3, "gamma": 0.5})
+    same = recipe.changed({"n_envs": 3, "gamma": 0.5})
     assert same.keywords == {**recipe.keywords, "gamma": 0.5}
-    other = with_learner(recipe, {"algorithm": "A2C", "n_envs": 3, "gamma": 0.5})
+    other = recipe.changed({"algorithm": "A2C", "n_envs": 3, "gamma": 0.5})
     assert (other.n_envs, other.decisions) == (3, recipe.decisions)
     assert other.keywords == {"gamma": 0.5}
 

@@ -21,10 +21,10 @@ from focusgym.agents import read_segments
 from focusgym.agents.systems.adafocus_v2 import ADAFOCUS_V2_PPO, ADAFOCUS_V2_SAC
 from focusgym.agents.systems.adafocus_v3 import ADAFOCUS_V3
 from focusgym.agents.systems.gates import FRAMEEXIT_GATES
+from focusgym.agents.systems.learned_system import Learner
 from focusgym.agents.systems.listentolook import LISTENTOLOOK
 from focusgym.agents.systems.lite_eval import LITE_EVAL_GATES
 from focusgym.agents.systems.scsampler import SCSAMPLER
-from focusgym.agents.systems.system import Learner
 from focusgym.agents.systems.whole_frames import UNIFORM
 from focusgym.envs import EnvConfig, open_source
 from focusgym.feature_cache import FeatureCache

@@ -10,7 +10,7 @@ import torch
 from support import write_cache
 from torch import Tensor
 from torch.nn import functional
-from verbs import Call, refused, run_fit, whole
+from verbs import Call, refused, run_fit, single_batch
 
 from focusgym.recognizer import (
     STAGES,
@@ -62,7 +62,7 @@ def test_a_stage_of_ones_own_is_trained_with_its_losses(
     run_fit(*arguments, "--stage", NAME)
     (call,) = calls
     assert type(call.stage) is LastOfAll
-    glance, local, labels = whole(call.validation)
+    glance, local, labels = single_batch(call.validation)
     with torch.no_grad():
         last = read_classifier(out)(glance, local)[:, -1].double()
     # Smoothing mixes the label with all C classes alike.
