@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from ...envs import AdaFocusTask
 from ...envs.core import Player
 from ...recognizer import Purpose, generator
 from .gru_policy import KEEP, LOCATION
@@ -84,13 +83,13 @@ def checked_players(env: VecEnv, normalized: bool) -> list[Player]:
             they come, or they play several caches or options, or the same episodes.
     """
     players = players_of(env)
-    task = type(players[0].task)
-    if task is not AdaFocusTask:
-        raise ValueError(
-            "FocusPPO draws the actions of whole episodes at once, for frames that come in order, "
-            f"as those of focusgym/AdaFocus-v0 do; got a {task.__name__}: train it with PPO of "
-            "Stable-Baselines3"
-        )
+    for player in players:
+        if not player.task.in_one_pass:
+            raise ValueError(
+                "FocusPPO draws the actions of whole episodes at once, for frames that come in "
+                f"order, as those of focusgym/AdaFocus-v0 do; got a {type(player.task).__name__}: "
+                "train it with PPO of Stable-Baselines3"
+            )
     observation = players[0].config.observation
     if observation != "index" or normalized:
         raise ValueError(

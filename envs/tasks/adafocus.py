@@ -50,6 +50,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
     """
 
     compares: ClassVar[bool] = True
+    in_one_pass: ClassVar[bool] = True
 
     def __init__(
         self,
