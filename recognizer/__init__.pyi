@@ -129,6 +129,7 @@ from .stages import (
     Samples,
     Stage,
     TensorSamples,
+    find_stage,
     fit,
     policy_choice,
     process_group,
@@ -137,7 +138,6 @@ from .stages import (
     rank_and_world,
     sequence_losses,
     shuffled,
-    stage_class,
     uniform_draws,
 )
 from .threads import ahead, torch_threads
@@ -267,6 +267,7 @@ __all__ = [
     "evenly_spread",
     "exit_scores",
     "exit_steps",
+    "find_stage",
     "first_weights",
     "fit",
     "fit_frames",
@@ -315,7 +316,6 @@ __all__ = [
     "shift_frames",
     "shortened",
     "shuffled",
-    "stage_class",
     "top_k_by_step",
     "torch_threads",
     "typed",

@@ -107,6 +107,8 @@ def names_of(tree: ast.AST) -> Iterator[str]:
                 yield name
             case ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
+            case ast.ExceptHandler(name=str(name)) | ast.alias(asname=str(name)):
+                yield name
 
 
 def test_names_say_what_a_value_is() -> None:
@@ -114,5 +116,5 @@ def test_names_say_what_a_value_is() -> None:
     says_nothing = {"found", "given", "there", "said", "whole", "tell", "told"}
     folders = (*ROOMS, "tests", "benchmarks")
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
-        names = {name.strip("_") for name in names_of(ast.parse(path.read_text()))}
+        names = {name.strip("_").lower() for name in names_of(ast.parse(path.read_text()))}
         assert not names & says_nothing, path

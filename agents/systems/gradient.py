@@ -64,17 +64,18 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
             raise ValueError("lr must be positive; got 0")
 
     def trained_with(
-        self, changes: Mapping[str, Any], decisions: int | None = None
+        self, changes: Mapping[str, Any] | None = None, decisions: int | None = None
     ) -> GradientSystem[PolicyT]:
         """Return the system with other sizes, of those in ``sizes_by_name``."""
         if decisions is not None:
             raise ValueError(
-                f"--decisions: {self.name} does not learn in an environment: leave it out; "
-                "--learner says its epochs"
+                f"{self.name} does not learn in an environment: leave out how many decisions it "
+                "makes; its learner has epochs"
             )
+        changes = changes or {}
         if unknown := sorted({*changes} - {*self.sizes_by_name}):
             raise ValueError(
-                f"--learner: {self.name} has no setting {unknown[0]!r}; expected some of "
+                f"{self.name} has no setting {unknown[0]!r}; expected some of "
                 f"{', '.join(self.sizes_by_name)}"
             )
         return replace(self, **changes)
@@ -87,10 +88,9 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
         """Return π where it names a place in each segment."""
         policy = restore(kept, read_bundle(kept, "policy"), self.build)
         # A stream is given one segment at a time, and a place for all of them is named at once.
-        named_singly = isinstance(policy, Policy) and (
-            policy.config.network != "clip" or steps == 1
-        )
-        return Adaptive(policy) if named_singly else None
+        if isinstance(policy, Policy) and (policy.config.network != "clip" or steps == 1):
+            return Adaptive(policy)
+        return None
 
     @abstractmethod
     def sizes(self, source: FeatureSource, setting: float) -> DataclassInstance:

@@ -103,12 +103,11 @@ class LearnedSystem(System):
     learner: Learner = field(default_factory=Learner)
 
     def trained_with(
-        self, changes: Mapping[str, Any], decisions: int | None = None
+        self, changes: Mapping[str, Any] | None = None, decisions: int | None = None
     ) -> LearnedSystem:
         """Return the system with another learner; see `Learner.changed`."""
-        if decisions is not None:
-            changes = {**changes, "decisions": decisions}
-        return replace(self, learner=self.learner.changed(changes))
+        more = {} if decisions is None else {"decisions": decisions}
+        return replace(self, learner=self.learner.changed({**(changes or {}), **more}))
 
     def training_budget(self) -> str:
         """Return how many decisions a training has."""

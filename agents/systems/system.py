@@ -67,7 +67,7 @@ class System(ABC):
     learns: ClassVar[bool] = False  # whether something of it is trained
     in_environment: ClassVar[bool] = False  # whether it learns and decides in an environment
     pays: ClassVar[bool] = False  # whether its environment has a price per GMAC
-    sizes_by_name: ClassVar[tuple[str, ...]] = ()  # what of its networks can be set by name
+    sizes_by_name: ClassVar[tuple[str, ...]] = ()  # what of it can be set by name
     whole_segments: ClassVar[bool] = False  # whether a setting is a share, rounded to whole ones
     random_places: ClassVar[bool] = False  # whether it looks elsewhere on pixels than on a cache
 
@@ -102,25 +102,30 @@ class System(ABC):
             first.setdefault(share_of(steps, setting), setting)
         return tuple(first.values())
 
-    def trained_with(self, changes: Mapping[str, Any], decisions: int | None = None) -> System:
+    def trained_with(
+        self, changes: Mapping[str, Any] | None = None, decisions: int | None = None
+    ) -> System:
         """Return the system with a training that is changed.
 
         Args:
-            changes: Settings of who learns, by name.
+            changes: Settings of who learns, by name; None for none.
             decisions: How many are made in the training; None as many as before.
 
         Raises:
             ValueError: If its training has no such settings, or it has none.
         """
-        if changes or decisions is not None:
+        if changes is not None or decisions is not None:
             raise ValueError(
-                f"--decisions, --learner: {self.name} does not learn in an environment: leave them "
-                "out"
+                f"{self.name} does not learn in an environment: leave out how many decisions it "
+                "makes, and who learns"
             )
         return self
 
     def training_budget(self) -> str:
-        """Return in words what one training is given; empty where nothing is trained."""
+        """Return in words what one training is given; empty where nothing is trained.
+
+        A class of your own that is trained says how many epochs; see `passes`.
+        """
         return "without an environment" if self.learns else ""
 
     def setting_label(self, setting: float) -> str:

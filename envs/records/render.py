@@ -217,8 +217,8 @@ def _draw_band(caption: Caption, attended: bool, width: int) -> NDArray[np.uint8
     end = write_right(0, caption.count or f"t = {t} / {caption.n_decisions}", TEXT)
     write(0, caption.label, TEXT, write(0, "true label: ", FAINT, margin, end), end)
     end = write_right(1, "" if caption.gmacs is None else f"{caption.gmacs:.3g} GMACs", TEXT)
-    confidence = f"confidence {caption.confidences[-1]:.3f}  " if t else "no decision yet  "
-    left = write(1, confidence, TEXT if t else FAINT, margin, end)
+    sureness = f"confidence {caption.confidences[-1]:.3f}  " if t else "no decision yet  "
+    left = write(1, sureness, TEXT if t else FAINT, margin, end)
     if caption.correct is not None:
         verdict = ("correct", GREEN) if caption.correct else ("wrong", RED)
         write(1, *verdict, left, end)

@@ -67,8 +67,8 @@ def leave_to_main_thread() -> None:
 
 
 def _but_for_disks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def but_for_disks(args: Any) -> None:
+    def without_disks(args: Any) -> None:
         if disk_error(args.exc_value) is None:
             hook(args)
 
-    return but_for_disks
+    return without_disks

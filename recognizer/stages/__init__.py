@@ -7,7 +7,7 @@ from .end_to_end import EndToEnd
 from .fit import FitError, Fitted, fit
 from .networks import FullFrames, OnFeatures, OnPixels, policy_choice
 from .processes import process_group, rank_and_world
-from .registry import STAGES, stage_class
+from .registry import STAGES, find_stage
 from .samples import (
     Samples,
     TensorSamples,
@@ -33,6 +33,7 @@ __all__ = [
     "Samples",
     "Stage",
     "TensorSamples",
+    "find_stage",
     "fit",
     "policy_choice",
     "process_group",
@@ -41,6 +42,5 @@ __all__ = [
     "rank_and_world",
     "sequence_losses",
     "shuffled",
-    "stage_class",
     "uniform_draws",
 ]

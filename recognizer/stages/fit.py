@@ -138,7 +138,7 @@ def fit(
                 *inputs, labels = batch
                 stage.counts = weight > 0
                 with stepper.autocast(), _keyed_dropout(stage, [*seed, epoch], rows):
-                    each = stage.losses(model(*inputs), labels)
+                    each = losses_of(stage, model(*inputs), labels)
                 loss = each.sum() * (weight / len(all_rows))
                 stepper.step(loss * world)  # what is averaged over the processes is to be summed
                 losses.append(loss.detach())
@@ -177,9 +177,24 @@ def validate(
         correct = are_correct(stage.logits(outputs).float(), labels)
         sums[0] += correct.sum()  # counts are exact: the loss decides where they are equal
         sums[1] += correct.numel()
-        sums[2] -= stage.losses(outputs, labels).double().sum()
+        sums[2] -= losses_of(stage, outputs, labels).double().sum()
     n_correct, n_predictions, minus_loss = total(sums).tolist()
     return n_correct / n_predictions, minus_loss / samples.n
+
+
+def losses_of(stage: Stage, outputs: Any, labels: Tensor) -> Tensor:
+    """Return the losses ``(B,)`` of a stage, which may be a user's own.
+
+    Raises:
+        FitError: If they are of another shape.
+    """
+    losses = stage.losses(outputs, labels)
+    if losses.shape != labels.shape[:1]:
+        raise FitError(
+            f"{type(stage).__name__}.losses: expected ({len(labels)},), a loss for each sample; "
+            f"got {tuple(losses.shape)}: give cross_entropy reduction='none', and average over steps"
+        )
+    return losses
 
 
 def _ranked(

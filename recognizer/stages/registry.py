@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 from ..registry import find_class
 from .stage import Stage
-
-S = TypeVar("S", bound=Stage)
 
 STAGES: dict[str, str] = {
     "encoder": "focusgym.recognizer.stages.networks:FullFrames",
@@ -19,15 +17,19 @@ STAGES: dict[str, str] = {
 }
 
 
-def stage_class(name: str, base: type[S]) -> type[S]:
-    """Return the class of a stage that is trained in the place of another one.
+def find_stage(name: str, own: str | None = None) -> type[Any]:
+    """Return the class of a stage, or one of a user's own that is trained in its place.
 
     Args:
-        name: One of `STAGES`, or ``module:attribute`` of your own, which is imported.
-        base: The stage in whose place it is: the class is derived from it, so that it takes the
-            same arguments and trains the same networks. Its losses are its own.
+        name: One of `STAGES`.
+        own: ``module:attribute`` of a class derived from that stage, which is imported: it takes
+            the same arguments and trains the same networks, and its losses are its own.
 
     Raises:
-        ValueError: If there is no such stage, or it is not derived from ``base``.
+        ValueError: If there is no such stage, or yours is not derived from it.
     """
-    return find_class("stage", name, STAGES, base, trusted=True)
+    base: type[Stage] = Stage  # type: ignore[type-abstract]
+    stage = find_class("stage", name, STAGES, base, trusted=False)
+    if own is None:
+        return stage
+    return find_class("stage", own, {name: STAGES[name]}, stage, trusted=True)

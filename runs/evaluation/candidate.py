@@ -1,4 +1,4 @@
-"""What ``focusgym evaluate`` measures: a kind for policies, for systems and for whole trainings."""
+"""What ``focusgym evaluate`` measures: policies, systems, and runs that were trained end to end."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Candidate(ABC):
     def solving(self, config: EvaluateConfig) -> list[Outcome]:
         """Return what comes of the videos that exits are solved on, once for each of its rows.
 
-        It is empty where that comes with `rows`.
+        Empty for a kind whose `rows` plays those videos itself.
 
         Raises:
             UsageError: If a share of the cost is too small.

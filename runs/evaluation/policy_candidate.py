@@ -39,7 +39,7 @@ class PolicyCandidate(Candidate):
 
     @classmethod
     def serves(cls, path: Path) -> bool:
-        """Say that anything else is taken for a policy, and refused by what is not there."""
+        """Return True: what no other kind serves is opened as a policy, and refused there."""
         return True
 
     @classmethod

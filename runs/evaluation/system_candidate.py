@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..configs.evaluate import EvaluateConfig
 from ..options.devices import device_of
-from .candidate import Candidate, Label, Labels, exits_of, refuse, solving_on, videos_of
+from .candidate import Candidate, Label, Labels, exits_of, names_of, refuse, solving_on, videos_of
 from .outcome import Outcome
 from .system_runs import SystemRun, find_system_run, is_system_run
 
@@ -35,7 +35,7 @@ class SystemCandidate(Candidate):
     def open(
         cls, paths: Sequence[Path], config: EvaluateConfig, labels: Labels | None
     ) -> list[SystemCandidate]:
-        """Open runs, whose rows are named by their folders; see `Candidate`."""
+        """Open runs; see `Candidate`."""
         options = {
             "--keep-ratio": config.keep_ratio,
             "--cache": config.cache,
@@ -44,7 +44,11 @@ class SystemCandidate(Candidate):
         refuse(options, paths, "is a run of a system, which has what it was trained with")
         device = device_of(config.device)
         runs = [find_system_run(path, config.videos_root, device) for path in paths]
-        return [cls(path, Label(run.name), run) for path, run in zip(paths, runs, strict=True)]
+        names = names_of(paths, [run.name for run in runs], labels)
+        return [
+            cls(path, Label(name), replace(run, name=name))
+            for path, name, run in zip(paths, names, runs, strict=True)
+        ]
 
     def solving(self, config: EvaluateConfig) -> list[Outcome]:
         """Return what comes of the videos that exits are solved on; see `Candidate`."""

@@ -186,7 +186,7 @@ class TaskRun(SystemRun):
 
 
 def is_system_run(path: Path) -> bool:
-    """Say whether a folder is a run of a system, finished or not."""
+    """Say whether a folder is a run of a system, finished or not; one of another verb is none."""
     if not is_run(path) or verb_of(path) != "train":
         return False
     return stored_settings(path, "train").get("system") is not None
@@ -224,10 +224,11 @@ def find_system_run(path: Path, videos_root: Path | None = None, device: str = "
     try:
         results = read_json(path / RESULTS)
         groups, seed = tuple(options["group"]), options["seed"]
-        setting = results.get("setting")
-        environment = None if isinstance(system, DirectSystem) else results["environment"]
-        if environment is None:
+        setting, environment = results.get("setting"), results.get("environment")
+        if isinstance(system, DirectSystem):
             setting = typed_value(float, setting, "setting")
+        elif environment is None:
+            raise ValueError("there is no environment in it")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
     groups = groups_of_system(system, Path(files["cache"]), groups)

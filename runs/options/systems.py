@@ -41,9 +41,11 @@ def system_of(method: SystemConfig, learning: LearnerConfig) -> System:
         raise UsageError("--setting and --price-per-gmac both say the price: give one of them")
     if method.setting is not None and len(system.settings) == 1:
         raise UsageError(f"--setting: {system.name} trades nothing for cost: leave it out")
-    changes = {} if learning.learner is None else _mapping(learning.learner)
-    with usage():
+    changes = None if learning.learner is None else _mapping(learning.learner)
+    try:
         return system.trained_with(changes, learning.decisions)
+    except ValueError as error:
+        raise UsageError(f"--decisions, --learner: {error}") from error
 
 
 def _mapping(text: str) -> dict[str, Any]:

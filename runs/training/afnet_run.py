@@ -12,7 +12,6 @@ from ...recognizer import (
     AFNetConfig,
     AFNetCost,
     AFNetRecognizer,
-    AFNetStage,
     Samples,
     afnet_cost,
     first_weights,
@@ -23,7 +22,7 @@ from ..configs.stages import AFNetTrainingConfig
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
 from .afnet_weights import begin_from, tell_start
-from .stage_parts import digest_of, stage_kind
+from .stage_parts import digest_of, stage_of
 from .stage_run import AFNET, VALIDATION, train_stage
 from .stages import Training
 
@@ -52,7 +51,7 @@ def fit_afnet(config: FitAFNetConfig, device: torch.device) -> None:
     if training.lr_gates is None and training.lr_afnet is not None:
         training = replace(training, lr_gates=_GATES_FASTER * training.lr_afnet)
     settings = settings_of(training, ("afnet", "gates"))
-    kind = stage_kind(training, AFNetStage)
+    kind = stage_of(training, "afnet")
     videos = StageVideos.read(config)
     with usage(), first_weights(training.seed):
         network = AFNet(

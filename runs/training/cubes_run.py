@@ -15,7 +15,6 @@ from ...recognizer import (
     CubePolicyConfig,
     CubeRecognizer,
     Cubes,
-    CubesEndToEnd,
     Encoder,
     Recognition,
     first_weights,
@@ -27,7 +26,7 @@ from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import classifier_of, digest_of, map_sizes, stage_kind
+from .stage_parts import classifier_of, digest_of, map_sizes, stage_of
 from .stage_run import CUBES, VALIDATION, train_stage
 from .stages import Training
 
@@ -56,7 +55,7 @@ def fit_cubes(config: FitCubesConfig, device: torch.device) -> None:
     others = {"glance", "local", "classifier", "policy"} - {*trained}
     without: Any = {f"lr_{name}": None for name in others}
     settings = settings_of(replace(config.training, **without), trained)
-    kind = stage_kind(config.training, CubesEndToEnd)
+    kind = stage_of(config.training, "cubes")
     with usage():
         cubes = Cubes(config.frames.frame, config.patch, config.frames.steps, config.cube_frames)
     videos = StageVideos.read(config)

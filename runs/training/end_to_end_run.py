@@ -11,7 +11,6 @@ from ...recognizer import (
     AdaptiveRecognizer,
     Boxes,
     Encoder,
-    EndToEnd,
     FrameConfig,
     Policy,
     PolicyConfig,
@@ -25,7 +24,7 @@ from ..options.end_to_end import check_batches
 from ..options.groups import encoders_of
 from ..options.parse import UsageError, settings_of, usage
 from ..options.stage_videos import StageVideos
-from .stage_parts import classifier_of, digest_of, map_sizes, stage_kind
+from .stage_parts import classifier_of, digest_of, map_sizes, stage_of
 from .stage_run import END_TO_END, VALIDATION, train_stage
 from .stages import Training
 
@@ -48,7 +47,7 @@ def fit_end_to_end(config: FitEndToEndConfig, device: torch.device) -> None:
     else:  # a preset has its rate all the same
         training = replace(training, lr_policy=None)
     settings = settings_of(training, trained)
-    kind = stage_kind(training, EndToEnd)
+    kind = stage_of(training, "end-to-end")
     with usage():
         places = Boxes(config.frames.frame, config.patch)
     videos = StageVideos.read(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 
@@ -17,13 +17,12 @@ from ...recognizer import (
     FrameConfig,
     PatchGrid,
     Policy,
-    Stage,
     build_classifier,
+    find_stage,
     first_weights,
     glance_maps,
     read_bundle,
     read_classifier,
-    stage_class,
     weights_digest,
 )
 from ..configs.fit import (
@@ -34,17 +33,15 @@ from ..configs.fit import (
 from ..configs.stages import TrainingConfig
 from ..options.parse import UsageError, usage
 
-S = TypeVar("S", bound=Stage)
 
-
-def stage_kind(training: TrainingConfig, own: type[S]) -> type[S]:
-    """Return the class of the stage to be trained: the verb's own, or that of ``--stage``.
+def stage_of(training: TrainingConfig, name: str) -> type[Any]:
+    """Return the class of the stage to be trained: one of `STAGES`, or that of ``--stage``.
 
     Raises:
-        UsageError: If there is no such class, or it is not derived from the verb's own.
+        UsageError: If there is no such class, or it is not derived from the one of that name.
     """
     with usage():
-        return own if training.stage is None else stage_class(training.stage, own)
+        return find_stage(name, training.stage)
 
 
 def check_choices(config: FitPatchesConfig | FitClassifierConfig) -> None:

@@ -18,9 +18,6 @@ from ...feature_cache import FeatureCache, make_encoder
 from ...recognizer import (
     EncoderConfig,
     Fitted,
-    FullFrames,
-    OnFeatures,
-    OnPixels,
     PatchGrid,
     check_clips,
     first_weights,
@@ -49,7 +46,7 @@ from .stage_parts import (
     check_policy,
     classifier_of,
     digest_of,
-    stage_kind,
+    stage_of,
     what_else,
 )
 from .stages import (
@@ -86,7 +83,7 @@ def encoder_stage(
         WeightsError: If the weights cannot.
     """
     settings = settings_of(config.training, ("encoder",))
-    kind = stage_kind(config.training, FullFrames)
+    kind = stage_of(config.training, "encoder")
     with usage():
         network = EncoderConfig(config.network, config.input_px)
     videos = StageVideos.read(config)
@@ -110,7 +107,7 @@ def patches_stage(
 ) -> tuple[Training, dict[str, str]]:
     """Return stage I or III on pixels as it was asked for; and, as errors, see `encoder_stage`."""
     settings = settings_of(config.training, ("local", "classifier"))
-    kind = stage_kind(config.training, OnPixels)
+    kind = stage_of(config.training, "patches")
     check_choices(config)
     with usage():
         grid = PatchGrid(config.frames.frame, config.patch, config.grid)
@@ -156,7 +153,7 @@ def patches_stage(
 def fit_classifier(config: FitClassifierConfig, device: torch.device) -> None:
     """Stages I and III on a cache: f_C."""
     settings = settings_of(config.training, ("classifier",))
-    kind = stage_kind(config.training, OnFeatures)
+    kind = stage_of(config.training, "classifier")
     check_choices(config)
     if config.policy is not None and config.order != "video":
         raise UsageError(

@@ -80,7 +80,7 @@ def run_system(config: TrainConfig, checkpoint_s: float = 60.0) -> dict[str, Any
         how: Any = {"resume": config.resume, "may_change": MAY_CHANGE}
         with run_folder(out, "train", config, fingerprints, device=str(cache.device), **how):
             if not (out / RESULTS).is_file():
-                _write(out, config, training.play(checkpoint_s), training)
+                _write(out, config, training.run(checkpoint_s), training)
             return read_results(out)
 
 

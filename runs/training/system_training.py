@@ -31,7 +31,7 @@ from ..evaluation.system_runs import MODEL, RECOGNIZER
 from ..evaluation.trained import TRAINED
 from ..folders.atomic import output_folder
 from ..options.devices import device_of
-from ..options.parse import usage
+from ..options.parse import UsageError, usage
 from ..options.systems import keywords_of, setting_of
 from .policy_run import CHECKPOINT, learning_curve, new_logs
 
@@ -51,7 +51,7 @@ class SystemTraining(ABC):
     source: FeatureSource
 
     @abstractmethod
-    def play(self, checkpoint_s: float) -> TaskTrace:
+    def run(self, checkpoint_s: float) -> TaskTrace:
         """Train what learns, going on where it was interrupted, and play the test videos.
 
         Args:
@@ -73,13 +73,13 @@ class TaskTraining(SystemTraining):
 
     system_model: SystemModel
 
-    def play(self, checkpoint_s: float) -> TaskTrace:
+    def run(self, checkpoint_s: float) -> TaskTrace:
         """Train the model, write it, and play the test videos."""
-        made, out = self.system_model, self.config.out
-        train_system(made, out / CHECKPOINT, checkpoint_s, new_logs(out))
+        trained, out = self.system_model, self.config.out
+        train_system(trained, out / CHECKPOINT, checkpoint_s, new_logs(out))
         with whole_file(out / MODEL) as beside, beside.open("wb") as file:
-            made.model.save(file)
-        return trace_task(made.model, made.env_id, split="test", **made.keywords)
+            trained.model.save(file)
+        return trace_task(trained.model, trained.env_id, split="test", **trained.keywords)
 
     def facts(self) -> dict[str, Any]:
         """Return the mean returns, and what the model decides in and is loaded by."""
@@ -90,11 +90,11 @@ class TaskTraining(SystemTraining):
 
 @dataclass(frozen=True, eq=False)
 class DirectTraining(SystemTraining):
-    """The training of a system that is played without an environment, where it has any."""
+    """The training, if there is any, of a system that is played without an environment."""
 
     system: DirectSystem
 
-    def play(self, checkpoint_s: float) -> TaskTrace:
+    def run(self, checkpoint_s: float) -> TaskTrace:
         """Train what learns, write a recognizer where there is one, and play the test videos."""
         system, config, source = self.system, self.config, self.source
         setting, kept = setting_of(system, config.method), config.out / TRAINED
@@ -132,7 +132,11 @@ def training_of(system: System, config: TrainConfig, source: FeatureSource) -> S
         with usage():
             system.check_setting(cache.steps, setting_of(system, config.method))
         return DirectTraining(system, config, source)
-    assert isinstance(system, LearnedSystem)
+    if not isinstance(system, LearnedSystem):
+        raise UsageError(
+            f"{system.name} is neither a DirectSystem nor a LearnedSystem, which say how it is "
+            "played: derive its class from one of them"
+        )
     keywords = keywords_of(system, config.method, table_of(source))
     files = {
         "cache": config.cache,

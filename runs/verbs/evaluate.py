@@ -20,7 +20,7 @@ from ..options.devices import device_of
 from ..options.parse import UsageError, print_line
 
 # In the order of the table; the first that serves a path opens it. A new kind is a file, and a
-# place here.
+# name here.
 KINDS: tuple[type[Candidate], ...] = (SystemCandidate, PixelCandidate, PolicyCandidate)
 
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recognizers import (
-    GIVEN,
+    CHOICES,
     KINDS,
     C,
     assert_recognized,
@@ -165,15 +165,15 @@ def test_what_is_recognized_is_what_was_known_at_the_exit(config: dict[str, Any]
 
 def test_given_options_stop_too() -> None:
     recognizer = make_recognizer(policy=False, feature_dtype=torch.float32)
-    full = recognizer(FRAMES, *GIVEN)
+    full = recognizer(FRAMES, *CHOICES)
     scores = exit_scores(full.logits, "margin")
     middle = float(scores[:, 1].sort().values[:2].mean())
     recognizer.exits = ExitRule("margin", (NEVER, middle, NEVER, NEVER, NEVER))
     steps = recognizer.exits.exit_steps(full.logits).tolist()
     assert sorted(steps) == [1, 1, 4]
-    assert_recognized(recognizer(FRAMES, *GIVEN), stopped(full, steps), atol=2e-5)
+    assert_recognized(recognizer(FRAMES, *CHOICES), stopped(full, steps), atol=2e-5)
     with pytest.raises(ValueError, match=r"int64 \(3, 5\) for every frame; got"):
-        recognizer(FRAMES, GIVEN[0][:, :2])
+        recognizer(FRAMES, CHOICES[0][:, :2])
     with pytest.raises(ValueError, match=r"frames must be uint8"):
         recognizer(FRAMES[0])
 

@@ -17,8 +17,10 @@ from support import Literal, T
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 MINIBATCHES = {"n_epochs": 2, "batch_size": 2 * T, "learning_rate": 1e-2}
-WHOLE = {"n_epochs": 1, "learning_rate": 1e-2}
-both_paths = pytest.mark.parametrize("keywords", [MINIBATCHES, WHOLE], ids=["minibatches", "whole"])
+ONE_BATCH = {"n_epochs": 1, "learning_rate": 1e-2}
+both_paths = pytest.mark.parametrize(
+    "keywords", [MINIBATCHES, ONE_BATCH], ids=["minibatches", "whole"]
+)
 
 
 class Weights(BaseCallback):

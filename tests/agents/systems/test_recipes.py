@@ -44,7 +44,7 @@ def test_learned_systems_have_one_budget() -> None:
     learned = [system for system in systems.values() if isinstance(system, LearnedSystem)]
     for name, system in systems.items():
         if system.learns:
-            free = name.startswith(("adafocus_v2", "adafocus_tsm", "clip_"))
+            free = name.startswith(("adafocus_v2", "adafocus_tsm"))
             assert len(system.settings) == (1 if free else 4), name
     assert len({system.learner.decisions for system in learned}) == 1
 

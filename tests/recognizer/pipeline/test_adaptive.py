@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from recognizers import (
-    GIVEN,
+    CHOICES,
     KINDS,
     OFFSETS,
     C,
@@ -48,11 +48,11 @@ def test_whole_videos_are_recognized_as_frame_by_frame(kind: str) -> None:
 def test_given_options_replace_the_policy_and_its_price(kind: str) -> None:
     config = {name: value for name, value in KINDS[kind].items() if name != "skips"}
     recognizer = make_recognizer(**config, policy=False, feature_dtype=torch.float32)
-    recognition = recognizer(FRAMES, *GIVEN)
-    assert_recognized(recognition, literal(recognizer, FRAMES, *GIVEN), atol=2e-5)
-    assert torch.equal(recognition.options, GIVEN[0])
+    recognition = recognizer(FRAMES, *CHOICES)
+    assert_recognized(recognition, literal(recognizer, FRAMES, *CHOICES), atol=2e-5)
+    assert torch.equal(recognition.options, CHOICES[0])
     choosing = make_recognizer(**KINDS[kind], feature_dtype=torch.float32)
-    assert_recognized(choosing(FRAMES, *GIVEN), literal(choosing, FRAMES, *GIVEN), atol=2e-5)
+    assert_recognized(choosing(FRAMES, *CHOICES), literal(choosing, FRAMES, *CHOICES), atol=2e-5)
     own = choosing(FRAMES)
     again = choosing(FRAMES, own.options, own.attended)
     torch.testing.assert_close(again.logits, own.logits, rtol=0, atol=1e-6)
@@ -96,7 +96,7 @@ def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> Non
     some = float(keep_probabilities(recognizer, painted).quantile(0.4))
     policy.config = replace(policy.config, threshold=some)
     glance, local = watched(recognizer)
-    for choices in ((), GIVEN):
+    for choices in ((), CHOICES):
         glance.clear()
         local.clear()
         recognition = recognizer(painted, *choices)
@@ -112,7 +112,7 @@ def test_f_l_runs_on_the_patches_that_are_looked_at_and_on_nothing_else() -> Non
             option = int(recognition.options.flatten()[row])
             assert (left, top) == (OFFSETS[option % 3], OFFSETS[option // 3])
         assert (recognition.boxes_px[~recognition.attended] == 0).all()
-    assert torch.equal(recognition.attended, GIVEN[1])
+    assert torch.equal(recognition.attended, CHOICES[1])
     assert recognition.attended.sum() == 5
 
 
@@ -151,7 +151,7 @@ def test_what_is_charged_is_what_is_multiplied(kind: str) -> None:
     """Torch counts the whole run: convolutions and products that really happened."""
     recognizer = make_recognizer(**KINDS[kind])
     assert recognizer.cost.total_gmacs > 0  # counted beforehand
-    for choices in ((), GIVEN):
+    for choices in ((), CHOICES):
         recognition = recognizer(FRAMES, *choices)
         spent = count_gmacs(lambda choices=choices: recognizer(FRAMES, *choices))  # type: ignore[misc]
         assert float(recognition.gmacs[:, -1].sum()) == pytest.approx(spent, rel=1e-12)
@@ -208,14 +208,14 @@ def _frames(recognition: Recognition, steps: slice) -> Recognition:
 
 def test_nothing_that_is_given_is_changed_or_kept() -> None:
     recognizer = make_recognizer()
-    originals = (FRAMES, *GIVEN)
+    originals = (FRAMES, *CHOICES)
     frames, options, attended = (each.clone() for each in originals)
     recognition = recognizer(frames, options, attended)
     for each, before in zip((frames, options, attended), originals, strict=True):
         assert torch.equal(each, before)
         each.zero_()  # the caller's own: a recognition is not a view of it
-    assert torch.equal(recognition.options, GIVEN[0])
-    assert torch.equal(recognition.attended, GIVEN[1])
+    assert torch.equal(recognition.options, CHOICES[0])
+    assert torch.equal(recognition.attended, CHOICES[1])
 
 
 def test_frames_may_lie_in_memory_in_any_order() -> None:

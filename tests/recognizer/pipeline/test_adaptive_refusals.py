@@ -8,7 +8,7 @@ import torch
 import torchvision
 from PIL import Image
 from recognizers import (
-    GIVEN,
+    CHOICES,
     G,
     P,
     S,
@@ -85,7 +85,7 @@ def test_frames_that_were_square_from_the_start_stay_as_they_are() -> None:
 )
 def test_frames_of_another_form_are_refused(frames: Tensor, received: str) -> None:
     message = rf"frames must be uint8 \(B, T, 3, S, S\) with S = 32; got {received}"
-    for choices in ((), GIVEN):
+    for choices in ((), CHOICES):
         with pytest.raises(ValueError, match=message):
             make_recognizer()(frames, *choices)
 
@@ -122,17 +122,17 @@ def test_no_frames_are_refused(frames: Tensor) -> None:
             None,
             r"must be in \[0, 9\); got values from 9 to 9; -1 is for where `attended` is False",
         ),
-        (torch.full((3, 5), 9), GIVEN[1], r"got values from 9 to 9"),
-        (GIVEN[0], None, r"got values from -1 to 8"),
-        (GIVEN[0], ~GIVEN[1], r"got values from -1 to 8"),
-        (GIVEN[0] - 1, GIVEN[1], r"got values from -2 to 7"),
+        (torch.full((3, 5), 9), CHOICES[1], r"got values from 9 to 9"),
+        (CHOICES[0], None, r"got values from -1 to 8"),
+        (CHOICES[0], ~CHOICES[1], r"got values from -1 to 8"),
+        (CHOICES[0] - 1, CHOICES[1], r"got values from -2 to 7"),
         (
-            GIVEN[0],
-            GIVEN[1].long(),
+            CHOICES[0],
+            CHOICES[1].long(),
             r"expected a bool for every frame, \(3, 5\), whether .* got torch.int64, \(3, 5\)",
         ),
-        (GIVEN[0], GIVEN[1][:2], r"got torch.bool, \(2, 5\)"),
-        (None, GIVEN[1], r"says which options are looked at: give `options` as well"),
+        (CHOICES[0], CHOICES[1][:2], r"got torch.bool, \(2, 5\)"),
+        (None, CHOICES[1], r"says which options are looked at: give `options` as well"),
     ],
 )
 def test_wrong_options_are_refused(
@@ -192,13 +192,13 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 def test_it_is_assembled_for_inference() -> None:
     parts = make_recognizer()
-    expected = parts(FRAMES, *GIVEN)
+    expected = parts(FRAMES, *CHOICES)
     for part in (parts.glance_encoder, parts.local_encoder, parts.classifier):
         part.train()
     grid = PatchGrid(S, P, 3)
     built = AdaptiveRecognizer(parts.glance_encoder, parts.local_encoder, parts.classifier, grid)
     assert not any(module.training for module in built.modules())
-    assert_recognized(built(FRAMES, *GIVEN), expected)
+    assert_recognized(built(FRAMES, *CHOICES), expected)
 
 
 def test_parts_for_other_encoders_are_refused() -> None:

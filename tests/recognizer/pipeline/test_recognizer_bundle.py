@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from kills import in_children
-from recognizers import GIVEN, KINDS, P, S, assert_recognized, make_frames, make_recognizer
+from recognizers import CHOICES, KINDS, P, S, assert_recognized, make_frames, make_recognizer
 from safetensors.torch import load_file
 from torch import nn
 
@@ -41,7 +41,7 @@ FRAMES = make_frames(3, 5)
 def test_everything_comes_back(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
     config = KINDS.get(kind, {"policy": False})
     recognizer = make_recognizer(**config, feature_dtype=dtype, seed=3)
-    choices = GIVEN if recognizer.policy is None else ()
+    choices = CHOICES if recognizer.policy is None else ()
     recognizer.save(tmp_path / "bundle")
     again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
     assert again.frames == recognizer.frames == FrameConfig(5, S, 36)
@@ -103,11 +103,11 @@ def test_one_encoder_may_be_both(tmp_path: Path) -> None:
     f_c = GruClassifier(ClassifierConfig(32, 32, 4, hidden=8))
     frames = FrameConfig(5, S, 36)
     recognizer = AdaptiveRecognizer(one, one, f_c, PatchGrid(S, P, 3), frames=frames)
-    expected = recognizer(FRAMES, *GIVEN)
+    expected = recognizer(FRAMES, *CHOICES)
     recognizer.save(tmp_path / "bundle")
     assert recognizer.local_encoder is recognizer.glance_encoder is one
     again = AdaptiveRecognizer.from_bundle(tmp_path / "bundle")
-    assert_recognized(again(FRAMES, *GIVEN), expected, atol=1e-3)
+    assert_recognized(again(FRAMES, *CHOICES), expected, atol=1e-3)
 
 
 def test_saving_changes_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from recognizers import GIVEN, assert_recognized, make_frames, make_recognizer
+from recognizers import CHOICES, assert_recognized, make_frames, make_recognizer
 from safetensors.torch import load_file, save_file
 
 from focusgym.recognizer import (
@@ -248,7 +248,7 @@ def test_other_weights_are_refused(bundle: Path) -> None:
             AdaptiveRecognizer.from_bundle(bundle)
         assert f"{others}: its training diverged, or the file is damaged" in str(caught.value)
     save_file(good, path)
-    assert AdaptiveRecognizer.from_bundle(bundle)(FRAMES, *GIVEN).options[0, 0] == -1
+    assert AdaptiveRecognizer.from_bundle(bundle)(FRAMES, *CHOICES).options[0, 0] == -1
 
 
 def test_networks_of_torchvision_come_back(tmp_path: Path) -> None:

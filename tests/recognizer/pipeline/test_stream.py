@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recognizers import GIVEN, KINDS, K, assert_recognized, literal, make_frames, make_recognizer
+from recognizers import CHOICES, KINDS, K, assert_recognized, literal, make_frames, make_recognizer
 from torch import Tensor
 
 from focusgym.recognizer import AdaptiveRecognizer, Recognition, RecognizerStream, count_gmacs
@@ -37,7 +37,7 @@ def test_online_is_offline(kind: str, dtype: torch.dtype) -> None:
     recognizer = recognizer_of(kind, dtype)
     # A batch of one may round otherwise in the encoders: then a stored feature moves by 2⁻¹¹.
     atol = 1e-5 if dtype == torch.float32 else 1e-3
-    for frames, *choices in ((FRAMES,), (FRAMES, *GIVEN), (FRAMES[1:2],)):
+    for frames, *choices in ((FRAMES,), (FRAMES, *CHOICES), (FRAMES[1:2],)):
         recognition = pushed(recognizer.stream(len(frames)), frames, *choices)
         assert_recognized(recognition, recognizer(frames, *choices), atol)
     assert_recognized(recognition, literal(recognizer, FRAMES[1:2]), atol)
@@ -73,9 +73,9 @@ def test_one_stream_takes_frames_without_a_batch() -> None:
     stream, frames = recognizer.stream(), FRAMES[0]
     parts = [
         stream.push(frame, option[None], looks[None])
-        for frame, option, looks in zip(frames, GIVEN[0][0], GIVEN[1][0], strict=True)
+        for frame, option, looks in zip(frames, CHOICES[0][0], CHOICES[1][0], strict=True)
     ]
-    expected = recognizer(FRAMES[:1], *(each[:1] for each in GIVEN))
+    expected = recognizer(FRAMES[:1], *(each[:1] for each in CHOICES))
     assert_recognized(Recognition.join(parts, dim=1), expected, atol=1e-5)
 
 
@@ -118,7 +118,7 @@ def test_any_pattern_of_skips(kind: str, rows: list[list[tuple[int, bool]]]) -> 
 
 def test_frames_are_copied_options_are_not_kept() -> None:
     recognizer = recognizer_of("pi")
-    stream, everything = recognizer.stream(3), (FRAMES, *GIVEN)
+    stream, everything = recognizer.stream(3), (FRAMES, *CHOICES)
     buffers = [each[:, 0].clone() for each in everything]
     parts = []
     for t in range(5):  # a camera's buffer, used again and again
@@ -127,7 +127,7 @@ def test_frames_are_copied_options_are_not_kept() -> None:
         parts.append(stream.push(*buffers))
         for buffer, each in zip(buffers, everything, strict=True):
             assert torch.equal(buffer, each[:, t])
-    expected = recognizer(FRAMES, *GIVEN)
+    expected = recognizer(FRAMES, *CHOICES)
     assert_recognized(Recognition.join(parts, dim=1), expected, atol=1e-5)
 
 
@@ -152,11 +152,11 @@ def test_f_l_is_not_called_for_frames_that_are_skipped() -> None:
     patches = recognition.attended.sum(dim=0).tolist()
     assert runs == [n for n in patches if n]
     runs.clear()
-    pushed(recognizer.stream(3), FRAMES, GIVEN[0], torch.zeros(3, 5, dtype=torch.bool))
+    pushed(recognizer.stream(3), FRAMES, CHOICES[0], torch.zeros(3, 5, dtype=torch.bool))
     assert runs == []
 
 
-OPTIONS = GIVEN[0].clamp(min=0)
+OPTIONS = CHOICES[0].clamp(min=0)
 WRONG: dict[str, tuple[Any, Any, str]] = {
     "another batch": (
         FRAMES[:2, 0],

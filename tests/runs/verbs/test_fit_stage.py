@@ -15,13 +15,12 @@ from verbs import Call, refused, run_fit, single_batch
 from focusgym.recognizer import (
     STAGES,
     OnFeatures,
-    OnPixels,
     Stage,
+    find_stage,
     read_classifier,
-    stage_class,
 )
 from focusgym.recognizer.stages import joint
-from focusgym.runs.configs.fit import FitVerbs
+from focusgym.runs.options.presets import VERBS
 
 HOW = ("--epochs", "2", "--batch-size", "8", "--hidden", "7", "--dropout", "0")
 
@@ -44,18 +43,14 @@ def subclasses(kind: type) -> set[type]:
 
 
 def test_every_stage_has_the_name_of_its_verb() -> None:
-    kinds = {name: stage_class(name, Stage) for name in STAGES}  # type: ignore[type-abstract]
+    kinds = {name: find_stage(name) for name in STAGES}
     rooms = ("focusgym.recognizer.stages.",)
     own = {kind for kind in subclasses(Stage) if kind.__module__.startswith(rooms)}
     assert {*kinds.values()} == own - {Stage, joint.Joint}  # from which others are derived
-    verbs = FitVerbs.__dataclass_fields__["verb"].type
-    for name in STAGES:
-        assert f'subcommand("{name}")' in str(verbs)
+    assert {f"fit {name}" for name in STAGES} == {name for name in VERBS if name.startswith("fit ")}
 
 
-def test_a_stage_of_ones_own_is_trained_with_its_losses(
-    tmp_path: Path, calls: list[Call], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stage_of_ones_own_is_trained_with_its_losses(tmp_path: Path, calls: list[Call]) -> None:
     cache = write_cache(tmp_path / "cache", n=40)
     out = tmp_path / "f_c"
     arguments = ("classifier", out, "--cache", cache.root, *HOW)
@@ -70,24 +65,36 @@ def test_a_stage_of_ones_own_is_trained_with_its_losses(
     expected = -(0.9 * log_p.gather(1, labels[:, None]).squeeze(1) + 0.1 * log_p.mean(1)).mean()
     assert call.kept.val_loss == pytest.approx(float(expected), rel=1e-5)
 
-    assert "derived from focusgym.recognizer.OnFeatures" in refused(
-        capsys, "classifier", tmp_path / "other", *arguments[2:], "--stage", "patches"
-    )
-    assert not (tmp_path / "other").exists()
-
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("clasifier", "stage 'clasifier': did you mean 'classifier'? stage must be one of encoder"),
-        ("patches", "derived from focusgym.recognizer.OnFeatures; got 'patches', which is"),
+        ("clasifier", "did you mean 'classifier'? stage must be one of classifier, or 'module:att"),
+        ("patches", "stage must be one of classifier, or 'module:attribute' of your own; got 'pat"),
         ("torch:nothing", "that Python finds; got 'torch:nothing'"),
+        ("torch.nn:Linear", "derived from focusgym.recognizer.OnFeatures; got 'torch.nn:Linear'"),
     ],
 )
 def test_other_stages_are_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match="stage") as error:
-        stage_class(name, OnFeatures)
+        find_stage("classifier", name)
     assert message in str(error.value)
-    assert stage_class(NAME, OnFeatures) is LastOfAll
+    assert find_stage("classifier", NAME) is LastOfAll
     with pytest.raises(ValueError, match="OnPixels; got"):
-        stage_class(NAME, OnPixels)
+        find_stage("patches", NAME)
+
+
+class MeanOverAll(OnFeatures):
+    """A stage that forgets that samples have a loss each."""
+
+    def losses(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Return one loss."""
+        return functional.cross_entropy(self.logits(outputs)[:, -1], labels)
+
+
+def test_one_loss_for_all_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = write_cache(tmp_path / "cache", n=40)
+    out, own = tmp_path / "f_c", f"{__name__}:MeanOverAll"
+    message = refused(capsys, "classifier", out, "--cache", cache.root, *HOW, "--stage", own)
+    assert "MeanOverAll.losses: expected (8,), a loss for each sample; got (): give" in message
+    assert not out.exists()

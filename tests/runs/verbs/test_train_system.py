@@ -31,7 +31,7 @@ from focusgym.runs.configs.train import (
     TrainConfig,
 )
 from focusgym.runs.evaluation.trace import read_played
-from focusgym.runs.training import system_run
+from focusgym.runs.training import system_training
 from focusgym.runs.training.policy_run import learning_curve
 from focusgym.runs.training.system_run import run_system
 
@@ -257,7 +257,7 @@ def test_going_on(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.Mon
         )
 
     uninterrupted = run_system(config("whole"), 0)
-    train = system_run.train_system
+    train = system_training.train_system
 
     def stopped(made: Any, *args: Any) -> None:
         made.model.learn = interrupted(made.model.learn)
@@ -270,11 +270,11 @@ def test_going_on(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
         return run
 
-    monkeypatch.setattr(system_run, "train_system", stopped)
+    monkeypatch.setattr(system_training, "train_system", stopped)
     with pytest.raises(_Stopped):
         run_system(config("out"), 0)
     assert not (tmp_path / "out" / "results.json").exists()
-    monkeypatch.setattr(system_run, "train_system", train)
+    monkeypatch.setattr(system_training, "train_system", train)
     resumed = run_system(config("out", resume=True), 0)
     assert resumed.pop("test") == {**uninterrupted.pop("test"), "name": "out"}
     assert resumed == uninterrupted
