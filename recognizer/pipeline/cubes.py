@@ -86,8 +86,8 @@ class CubeRecognizer(Recognizer):
             precision=precision,
             exits=None,
         )
-        sizes, expected = (frames.frame_px, frames.steps), (cubes.frame_px, cubes.steps)
-        if sizes != expected or frames.segment_frames != 1 or frames.order != "video":
+        video_sizes, expected = (frames.frame_px, frames.steps), (cubes.frame_px, cubes.steps)
+        if video_sizes != expected or frames.segment_frames != 1 or frames.order != "video":
             raise ValueError(
                 f"{cubes.name} is for {expected[1]} frames of {expected[0]} px in the video's "
                 f"order, a segment each; got {frames}: read the frames that the cubes are for"

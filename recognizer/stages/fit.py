@@ -192,7 +192,7 @@ def losses_of(stage: Stage, outputs: Any, labels: Tensor) -> Tensor:
     if losses.shape != labels.shape[:1]:
         raise FitError(
             f"{type(stage).__name__}.losses: expected ({len(labels)},), a loss for each sample; "
-            f"got {tuple(losses.shape)}: give cross_entropy reduction='none', and average over steps"
+            f"got {tuple(losses.shape)}: give reduction='none', and average over steps"
         )
     return losses
 
