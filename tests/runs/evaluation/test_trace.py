@@ -25,7 +25,7 @@ F_C = (3 * HIDDEN * (G + L + HIDDEN) + HIDDEN * C) / 1e9
 POLICY = 0.2
 
 
-class Given:
+class PlannedAgent:
     """An agent that does what it is told, and says what it is charged for."""
 
     def __init__(self, plan: Plan, runs_policy: bool = False) -> None:
@@ -58,7 +58,7 @@ def test_a_loop_over_videos_and_frames(
     options, attended = rng.integers(K, size=(10, T)), rng.random((10, T)) < 0.7
     named = attended.copy()
     named[1:] = True  # those of one video are not named where they are not looked at
-    played, logits = played_by(literal, Given(Plan(options, attended, named), runs_policy))
+    played, logits = played_by(literal, PlannedAgent(Plan(options, attended, named), runs_policy))
     assert logits.shape == (10, T, C)
     labels = literal.cache.videos["label"].to_numpy()
     for video in range(10):

@@ -186,7 +186,7 @@ def test_a_system_trained_by_gradient(
     assert results["test"]["gmacs_per_video"] == pytest.approx(trace.gmacs[:, -1].mean())
     assert results["usage"] == {"p12_3x3": 1.0}
     message = refused(capsys, tmp_path / "other", *options(root, "adafocus_v2"), "--decisions=9")
-    assert "adafocus_v2 does not learn in an environment: leave it out; --learner says" in message
+    assert "adafocus_v2 does not learn in an environment: leave out how many" in message
     (out / "trained" / "bundle.json").unlink()
     with pytest.raises(SystemExit):
         main(["evaluate", str(out)])
@@ -330,7 +330,7 @@ def test_what_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (
             *options(root, "tsn"),
             "--decisions=10",
-        ): "tsn does not learn in an environment: leave them out",
+        ): "tsn does not learn in an environment: leave out how many",
         ("--system=tsn", *exits[1:]): "is of the kind max_pool without glance vectors, and the f_C "
         "of tsn is average_logits without glance vectors: give --classifier, or train one: "
         f"`focusgym fit classifier classifier_tsn --cache {root}/cache --group full32 "
