@@ -297,7 +297,7 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
         rewards = self.design(
             Confidences(
                 chosen=chosen,
-                previous=previous,
+                previous=previous.clone(),  # records hold the engine's own
                 gmacs=torch.from_numpy(self.gmacs.copy()),
                 logits=logits.clone(),
                 labels=self.engine.labels.clone(),

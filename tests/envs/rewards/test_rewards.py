@@ -89,7 +89,10 @@ class InPlace:
     compares_skip = False
 
     def __call__(self, p: Confidences) -> Tensor:
-        return p.chosen.sub_(p.previous)
+        change = p.chosen.sub_(p.previous)
+        p.previous.zero_()
+        p.logits.zero_()
+        return change
 
 
 REWARDS = {
@@ -351,6 +354,8 @@ def test_a_design_may_compute_in_place(tmp_path: Path) -> None:
         (_, reward, _, _, info), expected = env.step(3), other.step(3)
         assert reward == pytest.approx(expected[1], abs=1e-7)
         assert info["confidence"] == pytest.approx(expected[4]["confidence"], abs=1e-7)
+    unchanged = env.record(), other.record()
+    np.testing.assert_allclose(*(each.confidences for each in unchanged), atol=1e-7)
 
 
 def test_a_design_may_be_a_function_and_may_price_what_was_spent(tmp_path: Path) -> None:
