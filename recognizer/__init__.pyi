@@ -114,32 +114,23 @@ from .policies.policy import (
 )
 from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, first_weights, generator
-from .stages import (
-    GRADIENTS,
-    STAGES,
-    AFNetStage,
-    CubesEndToEnd,
-    EndToEnd,
-    FitConfig,
-    FitError,
-    Fitted,
-    FullFrames,
-    OnFeatures,
-    OnPixels,
+from .stages.afnet import AFNetStage
+from .stages.config import FitConfig
+from .stages.cubes import GRADIENTS, CubesEndToEnd
+from .stages.end_to_end import EndToEnd
+from .stages.fit import FitError, Fitted, fit
+from .stages.networks import FullFrames, OnFeatures, OnPixels, policy_choice
+from .stages.processes import process_group, rank_and_world
+from .stages.registry import STAGES, find_stage
+from .stages.samples import (
     Samples,
-    Stage,
     TensorSamples,
-    find_stage,
-    fit,
-    policy_choice,
-    process_group,
     random_looks,
     random_options,
-    rank_and_world,
-    sequence_losses,
     shuffled,
     uniform_draws,
 )
+from .stages.stage import Stage, sequence_losses
 from .threads import ahead, torch_threads
 from .versions import library_versions
 
