@@ -19,7 +19,7 @@ import torch
 from end_to_end import Points, by_step, interval
 
 from focusgym.agents import apply_exits, fixed_exits, random_exits, solve_exits
-from focusgym.feature_cache.videos.digits import DigitsConfig, make_digits
+from focusgym.feature_cache import DigitsConfig, make_digits
 from focusgym.recognizer import (
     ClassifierConfig,
     CubePolicy,
