@@ -32,7 +32,8 @@ from focusgym.recognizer import (
     FrameConfig,
     build_classifier,
 )
-from focusgym.recognizer.exits import Measure, exit_scores
+from focusgym.recognizer.exit_measures import Measure
+from focusgym.recognizer.exits import exit_scores
 from focusgym.runs.cli import main as focusgym
 from focusgym.runs.evaluation.opened_runs import find_pixel_run
 from focusgym.runs.evaluation.outcome import Outcome

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, subcommand
 
+from ...recognizer.precisions import BuildPrecision, FeatureDtype
 from .devices import Device
 from .executor import ExecutorConfig
 from .own import OwnConfig
@@ -47,8 +48,8 @@ class ContentConfig:
     weights: UseAppendAction[tuple[str, ...]] = ()
     views: int = 0
     seed: int = 0
-    dtype: Literal["float16", "float32"] = "float16"
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    dtype: FeatureDtype = "float16"
+    precision: BuildPrecision = "float32"
     device: Device = "cpu"
 
 

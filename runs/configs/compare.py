@@ -8,6 +8,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from ...recognizer.classifiers.config import ClassifierConfig
+from ...recognizer.stages.config import Optimizer
 from .devices import Device
 from .executor import ExecutorConfig
 from .own import OwnConfig
@@ -41,12 +43,12 @@ class ClassifierFitConfig:
 
     fit_epochs: int = 50
     fit_batch_size: int = 64
-    fit_optimizer: Literal["sgd", "adamw"] = "sgd"
+    fit_optimizer: Optimizer = "sgd"
     fit_lr: float = 0.05
     fit_hidden: int | None = None
-    fit_dropout: float = 0.5
+    fit_dropout: float = ClassifierConfig.dropout
     fit_skip_rate: float = 0.25
-    fit_reuse_glance: bool = True
+    fit_reuse_glance: bool = ClassifierConfig.reuse_glance
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from ...agents.exits.kinds import Solver
+from ...recognizer.exit_measures import Measure
 from .devices import Device
 from .executor import ExecutorConfig
 from .own import OwnConfig
@@ -60,8 +62,8 @@ class EvaluateConfig(OwnConfig):
     keep_ratio: tuple[float, ...] = ()
     exit_at: tuple[float, ...] = ()
     exit_after: tuple[int, ...] = ()
-    exit_measure: Literal["confidence", "entropy", "margin"] = "confidence"
-    exit_solver: Literal["common", "msdnet", "accurate"] = "common"
+    exit_measure: Measure = "confidence"
+    exit_solver: Solver = "common"
     fixed: bool = True
     oracle: bool = False
     pixels: bool = False

@@ -9,6 +9,12 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, subcommand
 
 from ...agents.systems.order import Order
+from ...recognizer.afnet.config import AFNetSettings, Backbone, ScheduleKind
+from ...recognizer.classifiers.config import ClassifierConfig
+from ...recognizer.encoders.config import Reduction
+from ...recognizer.places.kinds import FixedKind
+from ...recognizer.policies.config import AxisKind, CubePolicyConfig, PolicyConfig
+from ...recognizer.stages.config import Gradient
 from .own import OwnConfig
 from .stages import (
     AFNetTrainingConfig,
@@ -32,10 +38,10 @@ class HeadConfig:
             number of frames; or module:attribute of your own.
     """
 
-    hidden: int = 1024
-    dropout: float = 0.5
-    reuse_glance: bool = True
-    aggregation: str = "gru"
+    hidden: int = ClassifierConfig.hidden
+    dropout: float = ClassifierConfig.dropout
+    reuse_glance: bool = ClassifierConfig.reuse_glance
+    aggregation: str = ClassifierConfig.aggregation
 
 
 @dataclass(frozen=True)
@@ -176,8 +182,8 @@ class JointConfig(OwnConfig):
     local_encoder: str = "resnet50"
     weights: UseAppendAction[tuple[str, ...]] = ()
     glance_px: int | None = None
-    glance_reduction: Literal["area", "bilinear"] = "area"
-    conv_channels: int = 64
+    glance_reduction: Reduction = "area"
+    conv_channels: int = PolicyConfig.conv_channels
     auxiliary: bool = True
     diversity: bool = True
     stop_gradient: bool = True
@@ -204,7 +210,7 @@ class FitEndToEndConfig(JointConfig):
 
     frames: GlancedFramesConfig
     patch: int = 128
-    boxes: Literal["learned", "random", "central", "gaussian"] = "learned"
+    boxes: Literal["learned", FixedKind] = "learned"
     policy_hidden: int = 2048
     recurrent: bool = True
 
@@ -237,15 +243,15 @@ class FitCubesConfig(JointConfig):
     cube_frames: int = 1
     cubes: int = 18
     glance_steps: int | None = None
-    time: Literal["learned", "random", "uniform"] = "learned"
-    space: Literal["learned", "random", "uniform"] = "learned"
-    gradient: Literal["deep", "pixel"] = "deep"
+    time: AxisKind = "learned"
+    space: AxisKind = "learned"
+    gradient: Gradient = "deep"
     networks: Path | None = None
-    policy_hidden: int = 1024
+    policy_hidden: int = CubePolicyConfig.hidden
 
 
 @dataclass(frozen=True)
-class FitAFNetConfig:
+class FitAFNetConfig(AFNetSettings):
     """AFNet: train a network whose gates keep a share of the frames for its full branches.
 
     Every block has a cheap branch for all frames, and a full one for those that its gate keeps.
@@ -282,18 +288,13 @@ class FitAFNetConfig:
     videos: VideosConfig
     frames: FramesConfig
     training: AFNetTrainingConfig
-    backbone: Literal["small", "resnet34", "resnet50", "resnet101", "mobilenet_v3"] = "resnet50"
+    backbone: Backbone = "resnet50"
     weights: Path | None = None
     ratio: float = 0.5
     gmacs: float | None = None
     spatial_ratio: float | None = None
     loss_weight: float = 1.0
-    temperature: Literal["exponential", "cosine", "linear"] = "exponential"
-    keep_score: float = 10.0
-    fusion: Literal["dynamic", "addition"] = "dynamic"
-    selection: Literal["hard", "soft"] = "hard"
-    shift: Literal["offline", "online"] | None = None
-    dropout: float = 0.5
+    temperature: ScheduleKind = "exponential"
     augment: bool = True
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from ...recognizer.precisions import Precision
 from .devices import Device
 from .own import OwnConfig
 
@@ -38,7 +39,7 @@ class RecognizeConfig(OwnConfig):
     bundle: Path = Path("outputs/quickstart/recognizers/adafocus_plus")
     top: int = 3
     device: Device = "cpu"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     gmacs: float | None = None
     annotate: Path | None = None
     save: Path | None = None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from ...recognizer.stages.config import FitSettings
 from .devices import Device
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(FitSettings):
     """How a stage is trained: with SGD and a cosine schedule, unless said.
 
     Attributes:
@@ -41,19 +41,12 @@ class TrainingConfig:
     preset: str = "activitynet"
     epochs: int | None = None
     batch_size: int = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    decay_epochs: tuple[int, ...] = ()
-    warmup_epochs: int = 0
-    nesterov: bool = True
-    weight_decay: float = 1e-4
     lr_encoder: float | None = None
     lr_glance: float | None = None
     lr_local: float | None = None
     lr_classifier: float | None = None
     lr_policy: float | None = None
-    freeze_batch_norm: bool = False
     stage: str | None = None
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Device = "cpu"
     seed: int = 0
     json: bool = False

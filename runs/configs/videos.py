@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+
+from ...feature_cache.videos.list_formats import ListFormat
+from ...recognizer.encoders.config import FrameConfig, Resizer, SegmentOrder, ShortVideos
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class VideosConfig:
     train: Path | None = None
     val: Path | None = None
     test: Path | None = None
-    format: Literal["activitynet", "kinetics", "something", "csv"] | None = None
+    format: ListFormat | None = None
     classes: Path | None = None
     images: str | None = None
     skip_missing: bool = False
@@ -60,12 +62,12 @@ class FramesConfig:
     """
 
     steps: int = 16
-    segment_frames: int = 1
+    segment_frames: int = FrameConfig.segment_frames
     frame: int = 224
     resize: int = 256
-    short_videos: Literal["repeat_last", "repeat_first"] | None = None
-    order: Literal["video", "coarse_to_fine", "halving"] = "video"
-    resizer: Literal["torchvision", "pillow"] = "torchvision"
+    short_videos: ShortVideos | None = None
+    order: SegmentOrder = "video"
+    resizer: Resizer = "torchvision"
     flip: bool | None = None
 
 
@@ -80,5 +82,5 @@ class GlancedFramesConfig(FramesConfig):
             video beside those that f_L reads.
     """
 
-    glance_frames: int | None = None
-    own_glance: bool = False
+    glance_frames: int | None = FrameConfig.glance_frames
+    own_glance: bool = FrameConfig.own_glance
