@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from ...agents.ppo.settings import PPOSettings
+from ...agents.ppo.settings import PlusSettings, PPOSettings
 from .devices import Device
 from .own import OwnConfig
 
@@ -31,7 +31,7 @@ class PolicyTrainingConfig(PPOSettings):
 
 
 @dataclass(frozen=True)
-class SkipConfig:
+class SkipConfig(PlusSettings):
     """AdaFocus+: a second network π′ that decides whether to look at all.
 
     Attributes:
@@ -48,12 +48,9 @@ class SkipConfig:
     """
 
     plus: bool = False
-    keep_from: float | None = None
     penalty_per_px2: float | None = None
     penalty_per_gmac: float | None = None
     keep_ratio: float = 0.5
-    target_gmacs: float | None = None
-    penalty_rate: float = 0.02
 
 
 @dataclass(frozen=True)
