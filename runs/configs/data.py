@@ -61,7 +61,7 @@ class DataVerbs:
     """Write an embedded data set as video files: digits, digit-pairs.
 
     Attributes:
-        verb: Which one.
+        verb: Which data set to write.
     """
 
     verb: (

@@ -26,8 +26,8 @@ class EvaluateConfig(OwnConfig):
         algorithm: What saved the zip files: PPO, A2C, DQN, RecurrentPPO, ..., or module:attribute.
         cache: The feature cache, if not the one that a policy was trained on.
         classifier: Bundle of f_C, if not the one that a policy was trained with.
-        group: Of zip files: the option group that they choose from, where a cache holds several.
-        split: Of the cache, or of the videos.
+        group: For zip files, the option group that they choose from, where a cache holds several.
+        split: Split of the cache, or of the videos, that is measured on.
         keep_ratio: For AdaFocus+: shares of the training frames to keep; ρ is solved for each. May
             be repeated after one --keep-ratio: 0.25 0.5 0.75.
         exit_at: Let videos stop on a prediction that is sure enough: shares of the full cost that
@@ -47,7 +47,7 @@ class EvaluateConfig(OwnConfig):
             whether its predictions are those on the cache.
         videos_root: For what is read from the video files: their folder now, where it is no longer
             the one that --videos named when the cache was built, or the run was made.
-        seed: Of the random and the Gaussian policy, and of exits that do not look.
+        seed: Seed of the random and the Gaussian policy, and of exits that do not look.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.
         where: Where the policies are measured, each by itself.

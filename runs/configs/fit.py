@@ -31,7 +31,7 @@ class HeadConfig:
 
     Attributes:
         hidden: H of the GRU, or the units whose maximum is taken.
-        dropout: Before its output layers.
+        dropout: Dropout before its output layers, in [0, 1).
         reuse_glance: Whether the glance vectors are classified too.
         aggregation: gru; average, the mean of frame-wise predictions; average_logits, of the scores
             before their softmax; max_pool, the maximum over frames, with an output layer for each
@@ -50,9 +50,9 @@ class FitEncoderConfig:
 
     Attributes:
         out: Folder of the encoder's bundle.
-        videos: Which videos; the split val selects the epoch.
-        frames: Which frames of them.
-        training: How.
+        videos: Which videos are trained on; the split val selects the epoch.
+        frames: Which frames of the videos are read.
+        training: How the encoder is trained.
         network: A torchvision classification network, small_glance or small_local.
         weights: To begin with: a .pth or .safetensors file, 'default' or the name of torchvision's
             weights (downloaded), or 'random'.
@@ -78,9 +78,9 @@ class FitPatchesConfig(OwnConfig):
 
     Attributes:
         out: Folder of the bundles local and classifier.
-        videos: Which videos; the split val selects the epoch.
-        frames: Which frames of them.
-        training: How.
+        videos: Which videos are trained on; the split val selects the epoch.
+        frames: Which frames of the videos are read.
+        training: How f_L and f_C are trained.
         head: What f_C is, without --classifier.
         glance_encoder: Bundle of f_G.
         local_encoder: f_L, to begin with: the folder of an encoder's bundle; or a torchvision
@@ -122,14 +122,14 @@ class FitClassifierConfig(OwnConfig):
     Attributes:
         out: Folder of the classifier's bundle.
         cache: The feature cache; its split val selects the epoch.
-        training: How.
+        training: How f_C is trained.
         head: What f_C is, without --classifier.
         group: The cache's option group, where it has several; or several to be read together.
         classifier: Bundle of f_C, to begin with; random weights if not given.
         policy: A run of 'focusgym train', or a policy bundle.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
         skip_rate: Share of the frames skipped at random, where the policy skips none.
-        order: In which f_C is fed the segments in training: in the video's; coarse to fine, for
+        order: Order in which f_C is fed the segments in training: the video's; coarse to fine, for
             exits; shuffled anew for every video and epoch, for agents that jump; or with gaps, a
             random part of them in the video's order and then the rest, for those that skip.
     """
@@ -152,19 +152,19 @@ class JointConfig(OwnConfig):
 
     Attributes:
         out: Folder of the recognizer's bundle.
-        videos: Which videos; the split val selects the epoch.
-        frames: Which frames of them.
-        training: How.
+        videos: Which videos are trained on; the split val selects the epoch.
+        frames: Which frames of the videos are read.
+        training: How the networks are trained.
         head: What f_C is.
         glance_encoder: f_G: a torchvision classification network, small_glance, small_local, or the
             folder of an encoder's bundle.
-        local_encoder: f_L, likewise.
+        local_encoder: f_L, given in the same way.
         weights: Weights of a network that is given by its name: NAME=WEIGHTS, once for each, such
             as resnet50=resnet50.pth. A .pth or .safetensors file, 'default' or the name of
             torchvision's weights (downloaded), or 'random'. Both encoders may be one network.
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
-        glance_reduction: How it is reduced: by area average, or bilinear without anti-aliasing, as
-            in AdaFocusV2's released code.
+        glance_reduction: How f_G's input is reduced: by area average, or bilinear without
+            anti-aliasing, as in AdaFocusV2's released code.
         conv_channels: Channels of the policy after its 1×1 convolution.
         auxiliary: Whether f_G and f_L have auxiliary heads in training.
         diversity: Whether as many random places are learned from beside the policy's.
@@ -198,11 +198,11 @@ class FitEndToEndConfig(JointConfig):
     between pixels there, so that the loss reaches the policy.
 
     Attributes:
-        frames: Which frames of the videos.
+        frames: Which frames of the videos are read.
         patch: Side P of the boxes, pixels.
-        boxes: Where they are: where the policy learns to put them; or, as controls that are trained
-            in the same way, at random, in the centre, or normally distributed around it. These have
-            no policy, and options of one are refused beside them.
+        boxes: Where the boxes are: where the policy learns to put them; or, as controls that are
+            trained in the same way, at random, in the centre, or normally distributed around it.
+            These have no policy, and options of one are refused beside them.
         policy_hidden: Width of the policy's linear layer and of its GRU.
         recurrent: Whether the policy has a GRU, which remembers the segments before. Without, it
             sees each segment alone, as where a video is one.
@@ -230,7 +230,7 @@ class FitCubesConfig(JointConfig):
         glance_steps: How many of the T frames f_G reads, spread evenly; all if not given.
         time: Where the cubes are in time: where the policy learns to put them; or, as controls that
             are trained in the same way, at random or spread evenly.
-        space: Where they are in the frame, likewise.
+        space: Where the cubes are in the frame, with the same choices.
         gradient: Through what their places learn: the deep features of a larger cube, or pixels
             between which the cubes are interpolated.
         networks: A run of this verb whose f_G, f_L and f_C are taken as they are: the policy alone
@@ -258,11 +258,11 @@ class FitAFNetConfig(AFNetSettings):
 
     Attributes:
         out: Folder of the recognizer's bundle.
-        videos: Which videos; the split val selects the epoch, of those that have the final ratios
-            as targets.
-        frames: Which frames of them; gates have weights of their own for each. One, as where
-            images are videos, is kept, with --ratio 1.
-        training: How.
+        videos: Which videos are trained on; the split val selects the epoch, of those that have the
+            final ratios as targets.
+        frames: Which frames of the videos are read; gates have weights of their own for each. One,
+            as where images are videos, is kept, with --ratio 1.
+        training: How the network is trained.
         backbone: What the network is built on; small is for small data sets.
         weights: To begin with, random if not given: the bundle of an AF network, or a file of one,
             such as the released ones trained on ImageNet. Gates and output layer are taken if they
@@ -280,7 +280,7 @@ class FitAFNetConfig(AFNetSettings):
         selection: Whether gates keep frames or skip them, or only weight them: then all are run.
         shift: Whether channels are shifted along the frames, as in TSM: offline to both sides,
             online from frames before alone; not at all if not given.
-        dropout: Before the output layer.
+        dropout: Dropout before the output layer, in [0, 1).
         augment: Draw frames, crop and flip anew in every epoch.
     """
 

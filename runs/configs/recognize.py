@@ -23,7 +23,7 @@ class RecognizeConfig(OwnConfig):
             classifier are where they were.
         top: How many classes to tell.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
-        precision: In which the encoders compute.
+        precision: Precision in which the encoders compute.
         gmacs: Budget of a video on average: a video stops at the first prediction that is sure
             enough, by thresholds that are solved for the budget on the validation videos of a run
             of 'focusgym fit cubes' or 'focusgym fit end-to-end'. If it is not given, the bundle's

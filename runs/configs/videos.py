@@ -21,10 +21,11 @@ class VideosConfig:
             held out as val.
         val: List of validation videos, to select on.
         test: List of test videos, to report on.
-        format: Of the lists, by their look if not given: lines 'name,frames,label[,label2,label3]'
-            are activitynet (and FCVID), 'path frames label' or 'path label' kinetics; csv has a
-            header 'path,label[,start_s,end_s][,split]'. something (and Jester), which has to be
-            given, has the lines of kinetics, and rules of its own for short videos and mirroring.
+        format: Format of the lists, by their look if not given: lines
+            'name,frames,label[,label2,label3]' are activitynet (and FCVID), 'path frames label' or
+            'path label' kinetics; csv has a header 'path,label[,start_s,end_s][,split]'. something
+            (and Jester), which has to be given, has the lines of kinetics, and rules of its own for
+            short videos and mirroring.
         classes: File with the name of a class in each line, or its number and name.
         images: Name of the images where videos are folders of them, such as 'image_%05d.jpg'; the
             usual ones are recognized.
@@ -53,8 +54,8 @@ class FramesConfig:
             S×S.
         short_videos: What fills the places of a video with fewer than T·F frames; the first frame
             for the format something, the last one for others, if not given.
-        order: In which the segments are read: the video's; or one whose every beginning is spread
-            over the video: coarse_to_fine, as FrameExit, or halving, as AdaFocusV2.
+        order: Order in which the segments are read: the video's; or one whose every beginning is
+            spread over the video: coarse_to_fine, as FrameExit, or halving, as AdaFocusV2.
         resizer: What resizes: torchvision, or pillow as the released code of AdaFocus. They differ
             by one grey level in places.
         flip: Whether half of the augmented videos are mirrored; if not given, they are, but for
