@@ -21,11 +21,11 @@ class VideosConfig:
             held out as val.
         val: List of validation videos, to select on.
         test: List of test videos, to report on.
-        format: Format of the lists, by their look if not given. Lines of activitynet (and FCVID) are
-            'name,frames,label[,label2,label3]', those of kinetics 'path frames label' or 'path
-            label'; csv has a header 'path,label[,start_s,end_s][,split]'. something (and Jester),
-            which has to be given, has the lines of kinetics, and rules of its own for short videos
-            and mirroring.
+        format: Format of the lists, by their look if not given: with lines
+            of 'name,frames,label[,label2,label3]' it is activitynet (and FCVID), with 'path frames
+            label' or 'path label' kinetics; csv has a header 'path,label[,start_s,end_s][,split]'.
+            something (and Jester), which has to be given, has the lines of kinetics, and rules of
+            its own for short videos and mirroring.
         classes: File with the name of a class in each line, or its number and name.
         images: Name of the images where videos are folders of them, such as 'image_%05d.jpg'; the
             usual ones are recognized.
