@@ -5,8 +5,9 @@ from .confident import MostConfidentAgent
 from .cross_fitted import CrossFittedBoxAgent, GlanceRuleAgent
 from .cube_actor import CubeActorCritic
 from .direct_recognizer import DirectRecognizer
+from .exits.kinds import SOLVERS
 from .exits.outcome import ExitOutcome, apply_exits, fixed_exits, random_exits
-from .exits.solvers import SOLVERS, solve_exits
+from .exits.solvers import solve_exits
 from .fixed import (
     Agent,
     CentralAgent,

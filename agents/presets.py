@@ -10,21 +10,17 @@ from typing import Any
 from stable_baselines3.common.utils import LinearSchedule
 
 from ..envs.rewards.designs import Reward
-from .ppo.settings import PPOSettings
+from .ppo.settings import PlusSettings, PPOSettings
 
 
 @dataclass(frozen=True)
-class PlusTraining:
-    """What AdaFocus+ has besides.
+class PlusTraining(PlusSettings):
+    """What AdaFocus+ has besides: see `PlusSettings` for the other settings.
 
     Attributes:
-        keep_from: Share of the training after which π′ joins; before, all frames are looked at.
-            None is 0.5, or with ``target_gmacs`` 0.2: the price needs time to come to rest.
         penalty: Price of looking in Eq. 10, as `PlusConfig.penalty`.
         keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
-        target_gmacs: Instead, the cost of a video. The penalty is adapted to it in the training,
-            and ρ is then solved for it as for ``keep_ratio``.
-        penalty_rate: How fast; see `DualAscent`.
+            None with ``target_gmacs``.
 
     Raises:
         ValueError: If not exactly one of ``keep_ratio`` and ``target_gmacs`` is given, or the
@@ -33,11 +29,8 @@ class PlusTraining:
     Source: AdaFocus (arXiv:2105.03245) section 3.3 and appendix B.1; the target is ours.
     """
 
-    keep_from: float | None = None
     penalty: Mapping[str, float] | None = None
     keep_ratio: float | None = 0.5
-    target_gmacs: float | None = None
-    penalty_rate: float = 0.02
 
     def __post_init__(self) -> None:
         """Check that there is one aim."""

@@ -19,7 +19,7 @@ import torch
 from end_to_end import Points, by_step, interval
 
 from focusgym.agents import apply_exits, fixed_exits, random_exits, solve_exits
-from focusgym.feature_cache.videos.digits import DigitsConfig, make_digits
+from focusgym.feature_cache import DigitsConfig, make_digits
 from focusgym.recognizer import (
     ClassifierConfig,
     CubePolicy,
@@ -32,7 +32,8 @@ from focusgym.recognizer import (
     FrameConfig,
     build_classifier,
 )
-from focusgym.recognizer.exits import Measure, exit_scores
+from focusgym.recognizer.exit_measures import Measure
+from focusgym.recognizer.exits import exit_scores
 from focusgym.runs.cli import main as focusgym
 from focusgym.runs.evaluation.opened_runs import find_pixel_run
 from focusgym.runs.evaluation.outcome import Outcome

@@ -36,7 +36,7 @@ from focusgym.recognizer import (
     build_policy,
     generator,
 )
-from focusgym.recognizer.exits import Measure
+from focusgym.recognizer.exit_measures import Measure
 from focusgym.runs.cli import main as focusgym
 from focusgym.runs.evaluation.opened_runs import find_pixel_run
 from focusgym.runs.evaluation.outcome import Outcome

@@ -19,10 +19,10 @@ from quickstart import SEEDS
 from rows import row
 
 from focusgym.agents import SOLVERS, apply_exits, solve_exits
-from focusgym.agents.exits.solvers import Solver
+from focusgym.agents.exits.kinds import Solver
 from focusgym.feature_cache import read_many
 from focusgym.recognizer import MEASURES, AdaptiveRecognizer, Purpose, generator
-from focusgym.recognizer.exits import Measure
+from focusgym.recognizer.exit_measures import Measure
 from focusgym.runs.evaluation.trace import all_labels, play
 from focusgym.runs.evaluation.trained import find_trained
 

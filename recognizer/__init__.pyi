@@ -26,25 +26,20 @@ from .afnet.loading import StartReport, begin_with
 from .afnet.network import AFNet, AFNetOutput
 from .classifiers.average import AverageClassifier
 from .classifiers.average_logits import AverageLogitsClassifier
-from .classifiers.base import Classifier, ClassifierConfig, KeyedDropout
+from .classifiers.base import Classifier, KeyedDropout
+from .classifiers.config import ClassifierConfig
 from .classifiers.gru import GruClassifier
 from .classifiers.max_pool import MaxPoolClassifier
 from .classifiers.registry import CLASSIFIERS, build_classifier
+from .encoders.config import SHIFT_KINDS, FrameConfig, coarse_to_fine
 from .encoders.encoder import Encoder, EncoderConfig
-from .encoders.frames import (
-    Box,
-    FrameConfig,
-    centre_crop,
-    coarse_to_fine,
-    fit_frames,
-    resize,
-    resize_frames,
-)
+from .encoders.frames import Box, centre_crop, fit_frames, resize, resize_frames
 from .encoders.loading import WeightsError, load_weights
-from .encoders.shift import SHIFT_KINDS, ShiftMemory, add_shift, shift_frames, without_shift
+from .encoders.shift import ShiftMemory, add_shift, shift_frames, without_shift
 from .encoders.trunks import TRUNKS, EncoderError, Trunk
 from .errors import FocusgymError, PredictionError, escaped, in_words, printable, shortened
-from .exits import MEASURES, NEVER, ExitRule, exit_scores, exit_steps, hold
+from .exit_measures import MEASURES
+from .exits import NEVER, ExitRule, exit_scores, exit_steps, hold
 from .files.bundle import (
     Bundle,
     BundleError,
@@ -95,16 +90,18 @@ from .pipeline.released_v2 import RELEASED_V2_ENTRY, convert_released_v2, is_rel
 from .pipeline.stream import RecognizerStream
 from .places.boxes import Boxes
 from .places.cubes import Cubes
-from .places.fixed import FIXED_KINDS, fixed_places
+from .places.fixed import fixed_places
+from .places.kinds import FIXED_KINDS
 from .places.option_group import OptionGroup, is_file_name
 from .places.patch_grid import PatchGrid
 from .places.places import PLACES, Places, read_places
 from .places.whole_frame import WholeFrame
-from .policies.base import Policy, PolicyConfig, PolicyState
+from .policies.base import Policy, PolicyState
 from .policies.blockwise import blockwise_linear
 from .policies.centers import CenterNetwork, ReluCenterNetwork
 from .policies.clips import ClipCenters, ClipNetwork, ClipTrunk
-from .policies.cubes import AXIS_KINDS, CubePolicy, CubePolicyConfig, evenly_spread
+from .policies.config import AXIS_KINDS, CubePolicyConfig, PolicyConfig
+from .policies.cubes import CubePolicy, evenly_spread
 from .policies.policy import (
     KeepNetwork,
     PolicyNetwork,
@@ -114,32 +111,23 @@ from .policies.policy import (
 )
 from .policies.registry import POLICIES, build_policy
 from .randomness import Purpose, first_weights, generator
-from .stages import (
-    GRADIENTS,
-    STAGES,
-    AFNetStage,
-    CubesEndToEnd,
-    EndToEnd,
-    FitConfig,
-    FitError,
-    Fitted,
-    FullFrames,
-    OnFeatures,
-    OnPixels,
+from .stages.afnet import AFNetStage
+from .stages.config import GRADIENTS, FitConfig
+from .stages.cubes import CubesEndToEnd
+from .stages.end_to_end import EndToEnd
+from .stages.fit import FitError, Fitted, fit
+from .stages.networks import FullFrames, OnFeatures, OnPixels, policy_choice
+from .stages.processes import process_group, rank_and_world
+from .stages.registry import STAGES, find_stage
+from .stages.samples import (
     Samples,
-    Stage,
     TensorSamples,
-    find_stage,
-    fit,
-    policy_choice,
-    process_group,
     random_looks,
     random_options,
-    rank_and_world,
-    sequence_losses,
     shuffled,
     uniform_draws,
 )
+from .stages.stage import Stage, sequence_losses
 from .threads import ahead, torch_threads
 from .versions import library_versions
 

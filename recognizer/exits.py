@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from .exit_measures import MEASURES, Measure
 from .files.typed import is_finite
 
-Measure = Literal["confidence", "entropy", "margin"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
 # No score reaches it: confidences and margins are at most 1, negated entropies at most 0.
 NEVER = 2.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...recognizer import NEVER, ExitRule, exit_scores, exit_steps
-from ...recognizer.exits import Measure
+from ...recognizer.exit_measures import Measure
+from .kinds import SOLVERS, Solver
 from .outcome import check_costs, right
 
 Floats = NDArray[np.float64]
-Solver = Literal["common", "msdnet", "accurate"]
-SOLVERS: tuple[Solver, ...] = get_args(Solver)
 _HALVINGS = 25
 _SWEEPS = 20
 

@@ -37,7 +37,7 @@ from .rollout import (
     stand_at,
     step_columns,
 )
-from .settings import check_settings
+from .settings import PlusSettings, PPOSettings, check_settings
 
 _LOGGED_AS = {LOCATION: "train", KEEP: "train_keep"}
 
@@ -74,21 +74,21 @@ class FocusPPO(PPO):
         self,
         policy: str | type[GruPolicy],
         env: GymEnv | None,
-        learning_rate: float | Schedule = 1e-3,
+        learning_rate: float | Schedule = PPOSettings.lr,
         *,
         batch_size: int | None = None,
-        n_epochs: int = 4,
-        gamma: float = 0.7,
-        gae_lambda: float = 0.95,
-        clip_range: float | Schedule = 0.2,
+        n_epochs: int = PPOSettings.update_epochs,
+        gamma: float = PPOSettings.gamma,
+        gae_lambda: float = PPOSettings.gae_lambda,
+        clip_range: float | Schedule = PPOSettings.clip_range,
         normalize_advantage: bool = True,
         normalize_returns: bool = False,
-        ent_coef: float = 0.01,
-        vf_coef: float = 0.5,
-        max_grad_norm: float = 0.5,
+        ent_coef: float = PPOSettings.ent_coef,
+        vf_coef: float = PPOSettings.vf_coef,
+        max_grad_norm: float = PPOSettings.max_grad_norm,
         keep_from: float = 0.5,
         target_gmacs: float | None = None,
-        penalty_rate: float = 0.02,
+        penalty_rate: float = PlusSettings.penalty_rate,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,

@@ -45,6 +45,23 @@ class PPOSettings:
     validations: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlusSettings:
+    """How π′ is trained: what the library and the command line have in common.
+
+    Attributes:
+        keep_from: Share of the training after which π′ joins; before, all frames are looked at.
+            None is 0.5, or with ``target_gmacs`` 0.2: the price needs time to come to rest.
+        target_gmacs: The cost of a video, GMACs, instead of a share of kept frames. The penalty is
+            adapted to it in the training, and ρ is then solved for it as for a share.
+        penalty_rate: How fast it is adapted; see `DualAscent`.
+    """
+
+    keep_from: float | None = None
+    target_gmacs: float | None = None
+    penalty_rate: float = 0.02
+
+
 class Settings(Protocol):
     """What `check_settings` reads of a `FocusPPO`."""
 

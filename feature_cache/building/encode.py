@@ -26,12 +26,10 @@ from ...recognizer import (
 )
 from ...recognizer.devices import to_device
 from ...recognizer.pipeline.look import autocast_dtype, look_in_turn
+from ...recognizer.precisions import BUILD_PRECISIONS, FEATURE_DTYPES
 from ..reading.arrays import local_array
 from ..reading.manifest import GLANCE, stored_groups
 from ..videos import AugmentConfig, View
-
-DTYPES = ("float16", "float32")
-PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,13 @@ class CacheConfig:
                     f"frame(s), and a segment has {self.frames.segment_frames}: make the group "
                     "with as many (`option_group`)"
                 )
-        if self.dtype not in DTYPES:
+        if self.dtype not in FEATURE_DTYPES:
             raise ValueError(f"dtype must be float16 or float32; got {self.dtype!r}")
         if re.fullmatch(r"cpu|cuda(:[0-9]+)?", self.device) is None:
             raise ValueError(f"device must be cpu, cuda or cuda:N; got {self.device!r}")
-        if self.precision not in PRECISIONS:
+        if self.precision not in BUILD_PRECISIONS:
             raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}"
+                f"precision must be one of {', '.join(BUILD_PRECISIONS)}; got {self.precision!r}"
             )
         if self.precision == "tf32" and self.device == "cpu":
             raise ValueError(

@@ -18,6 +18,7 @@ from ...recognizer.files.regular import open_regular
 from ...recognizer.files.typed import typed
 from ...recognizer.limits import check_names
 from ...recognizer.places.option_group import is_file_name
+from ...recognizer.precisions import BuildPrecision, FeatureDtype
 from ..videos.paths import IMAGE_TEMPLATE
 from ..videos.sampling import AugmentConfig
 
@@ -48,10 +49,10 @@ class DependsOn:
     classes: list[str]
     frames: FrameConfig
     augment: AugmentConfig | None
-    dtype: Literal["float16", "float32"]
+    dtype: FeatureDtype
     device: Literal["cpu", "cuda"]
     libraries: dict[str, str]
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: BuildPrecision = "float32"
 
 
 @dataclass(frozen=True)

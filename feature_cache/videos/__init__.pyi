@@ -2,8 +2,9 @@ from .clips import Clip, count_frames
 from .container import VideoError
 from .decode import read_frames, read_many, read_view
 from .decoders import every_picture, read_index
-from .digit_pairs import DigitPairsConfig, make_digit_pairs
-from .digits import DigitsConfig, make_digits
+from .digit_config import DigitPairsConfig, DigitsConfig
+from .digit_pairs import make_digit_pairs
+from .digits import make_digits
 from .index import VideoIndex
 from .list_table import VideoListError
 from .lists import VideoList, read_lists, read_videos

@@ -13,7 +13,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from .decoders import contained
-from .digit_parts import SPLITS, DigitSceneConfig, DigitVideo, box_corners
+from .digit_config import DigitSceneConfig
+from .digit_parts import SPLITS, DigitVideo, box_corners
 from .mp4 import write_mp4
 
 

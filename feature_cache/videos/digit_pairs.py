@@ -11,20 +11,18 @@ not which, and one location serves the whole video.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ...recognizer import Purpose, generator
+from .digit_config import DRIFT_PX, DigitPairsConfig
 from .digit_folder import write_folder
 from .digit_parts import (
     SPLITS,
     Actor,
-    DigitSceneConfig,
     DigitVideo,
     draw_background,
     draw_tint,
@@ -35,49 +33,8 @@ from .digit_parts import (
     scans_of,
 )
 
-DRIFT_PX = 4  # how far, at most, two frames' places are apart in each axis
 _MOST_FRAMES = 3  # by which the change-over moves, and which are empty at each end
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-@dataclass(frozen=True)
-class DigitPairsConfig(DigitSceneConfig):
-    """What the data set is made of, beside sizes and contrasts.
-
-    Attributes:
-        n_frames: Frames F of a video, two at least.
-        n_digits: The digits 0 to n_digits - 1 are shown: n_digits * (n_digits - 1) classes.
-
-    Raises:
-        ValueError: If a size is out of range.
-    """
-
-    name: ClassVar[str] = "digit_pairs"
-
-    n_frames: int = 24
-    frame_px: int = 48
-    clutter: int = 5
-    n_digits: int = 5
-
-    def __post_init__(self) -> None:
-        """Check the sizes."""
-        super().__post_init__()
-        if self.n_frames < 2:
-            raise ValueError(
-                f"digit_pairs needs at least two frames, one for each digit; got {self.n_frames}"
-            )
-        if not 2 <= self.n_digits <= len(_WORDS):
-            raise ValueError(f"n_digits must be in 2..{len(_WORDS)}; got {self.n_digits}")
-        if self.frame_px < self.digit_px + DRIFT_PX:
-            raise ValueError(
-                f"digit_pairs needs a frame_px of at least digit_px + {DRIFT_PX}, for the place "
-                f"drifts; got frame_px={self.frame_px}, digit_px={self.digit_px}"
-            )
-
-    @property
-    def n_classes(self) -> int:
-        """How many ordered pairs of different digits there are, C."""
-        return self.n_digits * (self.n_digits - 1)
 
 
 def pair_of(label: int, n_digits: int) -> tuple[int, int]:

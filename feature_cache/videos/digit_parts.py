@@ -5,67 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...recognizer import Purpose, generator
+from .digit_config import DigitSceneConfig
 
 SPLITS = ("train", "val", "test")
 MARGIN_PX = 8  # by which the canvas of clutter is larger than the frame, on each side
-
-
-@dataclass(frozen=True)
-class DigitSceneConfig:
-    """What the embedded data sets have in common; the same config gives the same pixels.
-
-    Attributes:
-        n_train: Training videos.
-        n_val: Validation videos.
-        n_test: Test videos.
-        n_frames: Frames F of a video.
-        frame_px: Frame side S, pixels.
-        digit_px: Side of a digit's box, pixels.
-        clutter: Grey fragments per video.
-        fragment_px: Side of a fragment, pixels.
-        contrast: Brightness of a digit's strokes over the background, in [0, 1].
-        clutter_contrast: The same of the fragments.
-        noise: Standard deviation of the pixel noise, in grey levels of 255.
-        seed: Seed of every draw.
-
-    Raises:
-        ValueError: If a size is out of range.
-    """
-
-    name: ClassVar[str]
-    """The data set's, for messages."""
-
-    n_train: int = 2400
-    n_val: int = 300
-    n_test: int = 1000
-    n_frames: int = 12
-    frame_px: int = 64
-    digit_px: int = 20
-    clutter: int = 8
-    fragment_px: int = 12
-    contrast: float = 0.6
-    clutter_contrast: float = 0.2
-    noise: float = 10.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the sizes."""
-        if min(self.n_train, self.n_val, self.n_test, self.n_frames) < 1:
-            raise ValueError(
-                f"{self.name} needs at least one video per split and one frame per video; got "
-                f"{self.n_train}/{self.n_val}/{self.n_test} videos of {self.n_frames} frames"
-            )
-        if not 0 < self.digit_px <= self.frame_px // 2 or self.frame_px % 2:
-            raise ValueError(
-                f"{self.name} needs an even frame_px (H.264) and a digit_px of at most half of "
-                f"it; got frame_px={self.frame_px}, digit_px={self.digit_px}"
-            )
 
 
 @dataclass(frozen=True)

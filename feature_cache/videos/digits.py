@@ -10,20 +10,18 @@ stored beside the videos.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ...recognizer import Purpose, generator
+from .digit_config import DigitsConfig
 from .digit_folder import write_folder
 from .digit_parts import (
     SPLITS,
     Actor,
-    DigitSceneConfig,
     DigitVideo,
     draw_background,
     draw_tint,
@@ -33,52 +31,6 @@ from .digit_parts import (
     resize,
     scans_of,
 )
-
-
-@dataclass(frozen=True)
-class DigitsConfig(DigitSceneConfig):
-    """What the data set is made of, beside sizes and contrasts.
-
-    Attributes:
-        visible_share: Expected share of frames in which the digit is visible.
-        most_visible_share: Largest share of a video's frames in which it is; one frame at least.
-        decoys: How many more things of the digit's tint drift and are hidden like it: scans whose
-            quarters are exchanged. From afar they look like the digit; they say nothing.
-        largest_digit_px: Side of the largest digit's box, pixels: each video draws the side of its
-            digit, and of its decoys, between ``digit_px`` and this, all ratios of sides alike, so
-            that a large digit can be read at a low resolution and a small one cannot. None for
-            ``digit_px`` in all videos.
-
-    Raises:
-        ValueError: If a size, a share or a number is out of range.
-    """
-
-    name: ClassVar[str] = "digits"
-
-    visible_share: float = 0.7
-    most_visible_share: float = 1.0
-    decoys: int = 0
-    largest_digit_px: int | None = None
-
-    @property
-    def n_classes(self) -> int:
-        """How many digits there are, C."""
-        return 10
-
-    def __post_init__(self) -> None:
-        """Check sizes and shares."""
-        super().__post_init__()
-        for name in ("visible_share", "most_visible_share"):
-            if not 0.0 < getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in (0, 1]; got {getattr(self, name)}")
-        if self.decoys < 0:
-            raise ValueError(f"decoys must not be negative; got {self.decoys}")
-        largest = self.largest_digit_px
-        if largest is not None and not self.digit_px <= largest <= self.frame_px:
-            raise ValueError(
-                f"largest_digit_px must be in {self.digit_px}..{self.frame_px}, from digit_px to "
-                f"frame_px; got {largest}"
-            )
 
 
 def render(config: DigitsConfig, split: str, index: int) -> DigitVideo:

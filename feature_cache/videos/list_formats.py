@@ -7,9 +7,10 @@ import io
 import math
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-FORMATS = ("activitynet", "kinetics", "something", "csv")
+ListFormat = Literal["activitynet", "kinetics", "something", "csv"]
+FORMATS: tuple[ListFormat, ...] = get_args(ListFormat)
 CSV_COLUMNS = ("path", "label", "start_s", "end_s", "split")
 SPLITS = ("train", "val", "test")
 # Without a file that names the classes, a label beyond this is no label but a misplaced number.

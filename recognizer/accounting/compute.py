@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..classifiers.base import Classifier
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig
 from ..places.cubes import Cubes
 from ..places.option_group import OptionGroup
 from ..places.places import Places

@@ -1,4 +1,7 @@
-"""What an AF network is: its backbone, its gates and how its branches are joined."""
+"""What an AF network is: its backbone, its gates and how its branches are joined.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,18 @@ import difflib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from ..encoders.shift import SHIFT_KINDS, ShiftKind
+from ..encoders.config import SHIFT_KINDS, ShiftKind
 from ..files.typed import is_finite
 from ..limits import MOST_FRAMES
 
+Backbone = Literal["small", "resnet34", "resnet50", "resnet101", "mobilenet_v3"]
 FusionKind = Literal["dynamic", "addition"]
 FUSIONS: tuple[FusionKind, ...] = get_args(FusionKind)
 SelectionKind = Literal["hard", "soft"]
 SELECTIONS: tuple[SelectionKind, ...] = get_args(SelectionKind)
+# How the temperature of the gates' gradient falls.
+ScheduleKind = Literal["exponential", "cosine", "linear"]
+SCHEDULES: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
 
 
 @dataclass(frozen=True)
@@ -43,15 +50,38 @@ RESNETS: dict[str, ResNet] = {
     "resnet50": ResNet(True, 64, False, (256, 512, 1024, 2048), (3, 4, 6, 3)),
     "resnet101": ResNet(True, 64, False, (256, 512, 1024, 2048), (4, 8, 18, 3)),
 }
-MOBILENET = "mobilenet_v3"
+MOBILENET: Backbone = "mobilenet_v3"
 
 # Every number of channels of MobileNet-V3 is a multiple of it.
 _MULTIPLE = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class AFNetSettings:
+    """How an AF network's gates and branches are: what library and command line have in common.
+
+    Attributes:
+        shift: How channels are shifted along the frames in each residual branch; None: not at all.
+        fusion: How the branches are joined: with learned weights of their channels (``dynamic``),
+            or by ``addition``.
+        selection: Whether a gate keeps a frame or does not (``hard``), or weights it (``soft``), so
+            that no frame is skipped.
+        keep_score: What the score to keep a frame begins with; that to skip it begins with 1. The
+            nearer, the sooner a gate learns to skip: at 10, the released value, the gradient is a
+            ten-thousandth at first, which is too little for a short training.
+        dropout: Before the last layer, in training.
+    """
+
+    shift: ShiftKind | None = None
+    fusion: FusionKind = "dynamic"
+    selection: SelectionKind = "hard"
+    keep_score: float = 10.0
+    dropout: float = 0.5
+
+
 @dataclass(frozen=True)
-class AFNetConfig:
-    """Sizes of an AF network.
+class AFNetConfig(AFNetSettings):
+    """What an AF network is: its sizes, and see `AFNetSettings` for the other settings.
 
     Attributes:
         backbone: ``small`` (this project's, for the embedded data sets), ``resnet34``,
@@ -62,17 +92,8 @@ class AFNetConfig:
         ample_divisor: What the channels of the ample branch are divided by (alpha); None is as
             published: 2, of ``mobilenet_v3`` 1.
         focal_groups: Groups of the convolutions of the focal branch.
-        shift: How channels are shifted along the frames in each residual branch; None: not at all.
-        fusion: How the branches are joined: with learned weights of their channels (``dynamic``),
-            or by ``addition``.
-        selection: Whether a gate keeps a frame or does not (``hard``), or weights it (``soft``), so
-            that no frame is skipped.
         spatial: Whether there is a second gate in each block, that keeps positions of the focal
             branch's input and sets the others to zero; see `SpatialNavigation`.
-        keep_score: What the score to keep a frame begins with; that to skip it begins with 1. The
-            nearer, the sooner a gate learns to skip: at 10, the released value, the gradient is a
-            ten-thousandth at first, which is too little for a short training.
-        dropout: Before the last layer, in training.
 
     Raises:
         ValueError: If a name is unknown or a number is out of range.
@@ -87,12 +108,7 @@ class AFNetConfig:
     n_frames: int
     ample_divisor: int | None = None
     focal_groups: int = 2
-    shift: ShiftKind | None = None
-    fusion: FusionKind = "dynamic"
-    selection: SelectionKind = "hard"
     spatial: bool = False
-    keep_score: float = 10.0
-    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         """Check the names and the numbers."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ScheduleKind = Literal["exponential", "cosine", "linear"]
-SCHEDULES: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
+from .config import SCHEDULES, ScheduleKind
 
 # The score to skip at the start of a training; and that to keep a position.
 _SKIP_SCORE, _KEEP_POSITION = 1.0, 1.5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import Classifier, ClassifierConfig, KeyedDropout, spread
+from .base import Classifier, KeyedDropout, spread
+from .config import ClassifierConfig
 
 
 class MaxPoolClassifier(Classifier):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..registry import find_class
-from .base import Classifier, ClassifierConfig
+from .base import Classifier
+from .config import ClassifierConfig
 
 CLASSIFIERS: dict[str, str] = {
     "gru": "focusgym.recognizer.classifiers.gru:GruClassifier",

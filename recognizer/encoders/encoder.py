@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..limits import check_side
+from .config import REDUCTIONS
 from .masks import MaskProfile, ReuseMemory
 from .shift import ClipShift, Shift, ShiftMemory
 from .trunks import build_trunk, check_name
-
-REDUCTIONS = ("area", "bilinear")
 
 
 @dataclass(frozen=True)

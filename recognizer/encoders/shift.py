@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-# Both ways, for clips whose frames are all given; or from the past alone, for streams too.
-ShiftKind = Literal["offline", "online"]
-SHIFT_KINDS: tuple[ShiftKind, ...] = get_args(ShiftKind)
+from .config import ShiftKind
+
 Shift = Callable[[Tensor], Tensor]
 
 # One part of the channels comes from each neighbour, where there are so many parts.

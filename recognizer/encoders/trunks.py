@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from ..errors import FocusgymError
 from ..registry import find
+from .config import ShiftKind
 from .masks import MaskProfile, add_masks, without_masks
 from .quantised import quantise, without_bits
-from .shift import ShiftKind, add_shift, without_shift
+from .shift import add_shift, without_shift
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -19,7 +19,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..classifiers.base import Classifier, ClassifierConfig
+from ..classifiers.base import Classifier
+from ..classifiers.config import ClassifierConfig
 from ..classifiers.registry import build_classifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from ..errors import FocusgymError, in_words, shortened

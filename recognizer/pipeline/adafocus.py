@@ -14,8 +14,8 @@ from torch import Tensor
 from ..accounting.compute import FrameCost, encoder_gmacs, frame_cost
 from ..classifiers.base import Classifier
 from ..classifiers.registry import build_classifier
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
 from ..files.bundle import BundleError
 from ..places.places import Places

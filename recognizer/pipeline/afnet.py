@@ -13,7 +13,7 @@ from torch import Tensor
 from ..afnet.compute import AFNetCost, afnet_cost
 from ..afnet.config import AFNetConfig
 from ..afnet.network import AFNet, AFNetOutput
-from ..encoders.frames import FrameConfig
+from ..encoders.config import FrameConfig
 from ..files.typed import typed
 from .afnet_stream import AFNetStream
 from .base import VideoRecognizer

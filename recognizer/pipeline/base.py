@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig, fit_frames
+from ..encoders.frames import fit_frames
 from ..exits import ExitRule
 from ..files.bundle import write_bundle
 from ..limits import check_names

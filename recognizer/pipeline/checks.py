@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..classifiers.base import ClassifierConfig
+from ..classifiers.config import ClassifierConfig
 from ..encoders.encoder import Encoder
 from ..errors import PredictionError
 from ..places.places import Places
-from ..policies.base import Policy, PolicyConfig
+from ..policies.base import Policy
+from ..policies.config import PolicyConfig
 
 
 def check_pixels(frames: Tensor, side_px: int, n_frames: int = 1) -> None:

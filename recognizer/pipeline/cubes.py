@@ -11,8 +11,9 @@ from torch import Tensor
 from ..accounting.compute import Cost, cube_cost, encoder_gmacs
 from ..classifiers.base import Classifier
 from ..classifiers.registry import build_classifier
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig, evenly
+from ..encoders.frames import evenly
 from ..exits import ExitRule
 from ..places.cubes import Cubes
 from ..policies.cubes import CubePolicy

@@ -17,12 +17,13 @@ from torch import Tensor
 from ..encoders.encoder import Encoder
 from ..places.patch_grid import PatchGrid
 from ..places.places import Places
+from ..precisions import PRECISIONS
 
 # Four frames of 224 px for f_G, 16 patches of 128 px for f_L: what is fastest on a CPU, where the
 # activations of a batch should stay in a core's caches, and large products are better than small.
 GLANCE_PIXELS, LOCAL_PIXELS = 4 * 224**2, 16 * 128**2
 
-_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
@@ -34,9 +35,9 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
     Raises:
         ValueError: If it is another.
     """
-    if precision not in _PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}; got {precision!r}")
-    return _PRECISIONS[precision]
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    return _AUTOCAST.get(precision)
 
 
 def glance_at(

@@ -9,17 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..classifiers.base import ClassifierConfig
+from ..classifiers.config import ClassifierConfig
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import EncoderConfig
-from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
 from ..files.typed import typed
 from ..places.cubes import Cubes
 from ..places.places import Places, read_places
-from ..policies.base import PolicyConfig
-from ..policies.cubes import CubePolicyConfig
-
-FEATURE_DTYPES = ("float16", "float32")
+from ..policies.config import CubePolicyConfig, PolicyConfig
+from ..precisions import FEATURE_DTYPES
 
 
 @dataclass(frozen=True)

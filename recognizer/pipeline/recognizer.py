@@ -10,8 +10,8 @@ from torch import nn
 
 from ..accounting.compute import Cost
 from ..classifiers.base import Classifier
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig
 from ..exits import ExitRule
 from .base import VideoRecognizer
 from .checks import check_channels

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..classifiers.base import ClassifierConfig
+from ..classifiers.config import ClassifierConfig
 from ..classifiers.gru import GruClassifier
 from ..encoders.encoder import Encoder, EncoderConfig
-from ..policies.base import PolicyConfig
+from ..policies.config import PolicyConfig
 from ..policies.policy import PolicyNetwork
 from .released_parts import (
     CRITIC,

@@ -13,8 +13,8 @@ from torch import Tensor
 from ..afnet.config import RESNETS, AFNetConfig
 from ..afnet.loading import is_afnet, load_all, own_names
 from ..afnet.network import AFNet
+from ..encoders.config import ShiftKind
 from ..encoders.loading import WeightsError
-from ..encoders.shift import ShiftKind
 from .released_parts import NOT_NEEDED, ReleasedReport, filled, state_dict
 
 _ENTRY = "state_dict"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..policies.base import Policy, PolicyConfig
+from ..policies.base import Policy
+from ..policies.config import PolicyConfig
 from ..policies.registry import build_policy
 from .released_parts import (
     BATCHES,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..classifiers.average_logits import AverageLogitsClassifier
-from ..classifiers.base import ClassifierConfig
+from ..classifiers.config import ClassifierConfig
 from ..encoders.encoder import EncoderConfig
 from .released_centers import center_policy
 from .released_parts import (

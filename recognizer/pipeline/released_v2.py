@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..classifiers.base import ClassifierConfig
+from ..classifiers.config import ClassifierConfig
 from ..classifiers.max_pool import MaxPoolClassifier
 from ..encoders.encoder import Encoder, EncoderConfig
 from .released_centers import center_policy

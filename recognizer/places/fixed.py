@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 
+from .kinds import FIXED_KINDS, FixedKind
 from .places import Places
-
-FixedKind = Literal["random", "central", "gaussian"]
-FIXED_KINDS: tuple[FixedKind, ...] = get_args(FixedKind)
 
 
 def fixed_places(kind: FixedKind, places: Places, draws: Tensor) -> Tensor:

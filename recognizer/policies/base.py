@@ -4,59 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class PolicyConfig:
-    """Sizes of π, and of π′ where there is one.
-
-    Attributes:
-        map_height: h of the glance map.
-        map_width: w of the glance map.
-        glance_channels: G of the maps; F·G where f_G reads several frames of a segment.
-        n_options: K, the options to choose from.
-        conv_channels: Channels after the 1×1 convolution (64 where the paper's compute is met; 32
-            in the released code).
-        hidden: Width of the linear layer and of the GRU (1024 in the paper, 2048 in AdaFocusV2).
-        options_allowed: Options that may be chosen; None for all.
-        threshold: ρ: frames for which π′ gives a keep probability below it are skipped. None means
-            that there is no π′ and every frame is looked at.
-        network: Kind of the networks: ``gru``, which chooses among K options; ``centers``, which
-            names the centre of a box; ``relu_centers``, the same with ReLU, as AdaFocus's released
-            Something-Something networks are; ``clip`` and ``clip_centers``, which choose and name
-            likewise and remember nothing of the segments before; or ``module:attribute`` of a
-            subclass of `Policy`.
-
-    Raises:
-        ValueError: If an allowed option is not in ``[0, K)``, or ρ is not in [0, 1].
-    """
-
-    map_height: int
-    map_width: int
-    glance_channels: int
-    n_options: int = 49
-    conv_channels: int = 64
-    hidden: int = 1024
-    options_allowed: Sequence[int] | None = None
-    threshold: float | None = None
-    network: str = "gru"
-
-    def __post_init__(self) -> None:
-        """Check the options and the threshold."""
-        allowed = self.options_allowed
-        if allowed is not None and not (
-            len(allowed) and all(type(k) is int and 0 <= k < self.n_options for k in allowed)
-        ):
-            raise ValueError(
-                f"options_allowed must be options in [0, {self.n_options}), at least one; got "
-                f"{list(allowed)}"
-            )
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be in [0, 1], or None; got {self.threshold}")
+from .config import PolicyConfig
 
 
 class PolicyState(NamedTuple):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .base import Policy, PolicyConfig, PolicyState
+from .base import Policy, PolicyState
 from .blockwise import blockwise_linear
+from .config import PolicyConfig
 
 
 class CenterNetwork(Policy):

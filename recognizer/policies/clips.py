@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .base import Policy, PolicyConfig, PolicyState
+from .base import Policy, PolicyState
 from .blockwise import blockwise_linear
 from .centers import check_centers_config
+from .config import PolicyConfig
 from .policy import draw_options, option_mask
 
 

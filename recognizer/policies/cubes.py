@@ -2,69 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor, nn
 
-from ..limits import MOST_FRAMES
-
-AxisKind = Literal["learned", "random", "uniform"]
-AXIS_KINDS: tuple[AxisKind, ...] = get_args(AxisKind)
-
-
-@dataclass(frozen=True)
-class CubePolicyConfig:
-    """Sizes of the policy, and which of the axes it learns.
-
-    Attributes:
-        map_height: h of the glance map.
-        map_width: w of the glance map.
-        glance_channels: G.
-        steps: T, frames that are glanced at, spread evenly over those of a video.
-        cubes: D, cubes of a video.
-        conv_channels: Channels after the 1×1 convolution.
-        hidden: H, units of a frame.
-        time: Where cubes are in time: ``learned``; ``random``; or ``uniform``, spread evenly.
-        space: Where they are in the frame, likewise.
-
-    Raises:
-        ValueError: If a size is not positive, or a kind is unknown.
-    """
-
-    map_height: int
-    map_width: int
-    glance_channels: int
-    steps: int
-    cubes: int
-    conv_channels: int = 64
-    hidden: int = 1024
-    time: str = "learned"
-    space: str = "learned"
-
-    def __post_init__(self) -> None:
-        """Check the sizes and the kinds."""
-        for name in ("steps", "cubes", "conv_channels", "hidden"):
-            if type(value := getattr(self, name)) is not int or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
-        if max(self.steps, self.cubes) > MOST_FRAMES:
-            raise ValueError(f"steps and cubes must be at most {MOST_FRAMES}; got {self}")
-        for name in ("time", "space"):
-            if getattr(self, name) not in AXIS_KINDS:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(AXIS_KINDS)}; got {getattr(self, name)!r}"
-                )
-
-    @property
-    def learns(self) -> bool:
-        """Whether anything is learned; if not, the policy has no weights."""
-        return "learned" in (self.time, self.space)
-
-    @property
-    def draws(self) -> bool:
-        """Whether an axis is random."""
-        return "random" in (self.time, self.space)
+from .config import CubePolicyConfig
 
 
 class CubePolicy(nn.Module):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..registry import find_class
-from .base import Policy, PolicyConfig
+from .base import Policy
+from .config import PolicyConfig
 
 POLICIES: dict[str, str] = {
     "gru": "focusgym.recognizer.policies.policy:PolicyNetwork",

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..afnet.compute import AFNetCost
+from ..afnet.config import ScheduleKind
 from ..afnet.gates import (
     Navigation,
-    ScheduleKind,
     SpatialNavigation,
     gate_temperature,
     ratio_target,

@@ -6,19 +6,51 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, get_args
 
 from ..files.typed import is_finite
+from ..precisions import PRECISIONS, Precision
 
-OPTIMIZERS = ("sgd", "adamw")
+Optimizer = Literal["sgd", "adamw"]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+# Through which the places of cubes learn.
+Gradient = Literal["deep", "pixel"]
+GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 SCHEDULES = ("cosine", "one_cycle")
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 _DECAY = 0.1  # what the learning rate is multiplied by, at each of the epochs where it decays
 
 
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How a stage is trained: what the library and the command line have in common.
+
+    Attributes:
+        optimizer: ``sgd``, or ``adamw``.
+        decay_epochs: Epochs, from 0 and ascending, from each of which on the learning rate is a
+            tenth of what it was; none is the schedule's own fall. Not of ``one_cycle``.
+        warmup_epochs: Epochs in which the learning rate rises evenly, from step to step, to what it
+            is meant to be. The cosine falls in those after them. Not of ``one_cycle``.
+        nesterov: Whether SGD's momentum is Nesterov's.
+        weight_decay: L2 regularization of SGD, or AdamW's.
+        freeze_batch_norm: Whether statistics of BatchNorms stay as they are where they would be
+            trained.
+        precision: ``float32``; or ``bfloat16`` or ``float16``, in which torch's autocast computes,
+            the latter with scaled gradients.
+    """
+
+    optimizer: Optimizer = "sgd"
+    decay_epochs: tuple[int, ...] = ()
+    warmup_epochs: int = 0
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    freeze_batch_norm: bool = False
+    precision: Precision = "float32"
+
+
 @dataclass(frozen=True)
-class FitConfig:
-    """How a stage is trained.
+class FitConfig(FitSettings):
+    """How a stage is trained: see `FitSettings` for the other settings.
 
     Attributes:
         epochs: Passes over the training videos.
@@ -26,23 +58,12 @@ class FitConfig:
         lr: Learning rate at the start, or the highest of ``one_cycle``, of each network that is
             trained: ``encoder`` (stage 0), ``local``, ``classifier``. A network that is not named
             is fixed, and in eval mode.
-        optimizer: ``sgd``, or ``adamw``.
         schedule: ``cosine``, falling to zero; or ``one_cycle``, which rises for 30 % of the steps
             and then falls to zero; AdamW's first beta then falls and rises against it, between 0.95
             and 0.85.
-        decay_epochs: Epochs, from 0 and ascending, from each of which on the learning rate is a
-            tenth of what it was; none is the schedule's own fall. Not of ``one_cycle``.
-        warmup_epochs: Epochs in which the learning rate rises evenly, from step to step, to what it
-            is meant to be. The cosine falls in those after them. Not of ``one_cycle``.
         momentum: Of SGD.
-        nesterov: Whether SGD's momentum is Nesterov's.
-        weight_decay: L2 regularization of SGD, or AdamW's.
         lr_batch_size: The batch size that ``lr`` is meant for: for another ``batch_size`` the rates
             are scaled in proportion. None takes them as they are.
-        freeze_batch_norm: Whether statistics of BatchNorms stay as they are where they would be
-            trained.
-        precision: ``float32``; or ``bfloat16`` or ``float16``, in which torch's autocast computes,
-            the latter with scaled gradients.
 
     Raises:
         ValueError: If a number is out of range or a name is unknown.
@@ -55,16 +76,9 @@ class FitConfig:
     epochs: int
     batch_size: int
     lr: Mapping[str, float]
-    optimizer: str = "sgd"
     schedule: str = "cosine"
-    decay_epochs: tuple[int, ...] = ()
-    warmup_epochs: int = 0
     momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 1e-4
     lr_batch_size: int | None = None
-    freeze_batch_norm: bool = False
-    precision: str = "float32"
 
     def __post_init__(self) -> None:
         """Check the values."""

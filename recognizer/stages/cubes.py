@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 
@@ -14,11 +12,9 @@ from ..pipeline.cubes import cube_inputs, cube_vectors, glanced_frames
 from ..pipeline.look import frame_maps
 from ..places.cubes import Cubes
 from ..policies.cubes import CubePolicy
+from .config import GRADIENTS, Gradient
 from .deep_features import cell_px, deep_gradient
 from .joint import Joint, JointOutputs
-
-Gradient = Literal["deep", "pixel"]
-GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 
 
 class CubesEndToEnd(Joint):

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from ..classifiers.base import Classifier
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig
 from ..pipeline.checks import check_named, check_policy
 from ..pipeline.look import crop_each, glance_maps
-from ..places.fixed import FixedKind, fixed_places
+from ..places.fixed import fixed_places
+from ..places.kinds import FixedKind
 from ..places.places import Places
 from ..policies.base import Policy
 from .joint import Joint, JointOutputs

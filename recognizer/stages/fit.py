@@ -70,7 +70,7 @@ def fit(
         stage: On its device.
         train: The training samples.
         validation: Samples to select on: of another split than is reported.
-        config: How.
+        config: How the stage is trained.
         name: What the progress bar says.
         seed: One or more numbers.
         checkpoint: A file that is written as the training goes on. If it is there, the training

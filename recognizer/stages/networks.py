@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ..classifiers.base import Classifier
+from ..encoders.config import FrameConfig
 from ..encoders.encoder import Encoder
-from ..encoders.frames import FrameConfig
 from ..pipeline.look import glance_maps, local_maps
 from ..places.places import Places
 from ..policies.base import Policy

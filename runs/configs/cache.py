@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, subcommand
 
+from ...recognizer.precisions import BuildPrecision, FeatureDtype
 from .devices import Device
 from .executor import ExecutorConfig
 from .own import OwnConfig
@@ -19,7 +20,7 @@ class ContentConfig:
     """What is stored of each video.
 
     Attributes:
-        frames: Which frames.
+        frames: Which frames of a video are stored.
         glance: f_G: a torchvision classification network, small_glance, small_local, or the folder
             of an encoder's bundle, such as 'focusgym fit encoder' writes.
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
@@ -33,10 +34,10 @@ class ContentConfig:
             torchvision's weights (downloaded), or 'random'.
         views: Augmented copies of each training video (frames, crop and flip drawn); 0 stores
             middle frames and the central crop, as for testing.
-        seed: Of the copies.
+        seed: Seed of the copies' draws.
         dtype: Storage dtype.
-        precision: In which the encoders compute: tf32 and bfloat16 are faster on many GPUs, and
-            less exact; tf32 is of GPUs alone.
+        precision: Precision in which the encoders compute: tf32 and bfloat16 are faster on many
+            GPUs, and less exact; tf32 is of GPUs alone.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
     """
 
@@ -47,8 +48,8 @@ class ContentConfig:
     weights: UseAppendAction[tuple[str, ...]] = ()
     views: int = 0
     seed: int = 0
-    dtype: Literal["float16", "float32"] = "float16"
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    dtype: FeatureDtype = "float16"
+    precision: BuildPrecision = "float32"
     device: Device = "cpu"
 
 
@@ -58,8 +59,8 @@ class CachePlanConfig(OwnConfig):
 
     Attributes:
         out: Folder where the cache would be.
-        videos: Which videos.
-        content: What is stored of each.
+        videos: Which videos are encoded.
+        content: What is stored of each video.
         sample: Videos that are encoded to estimate the time.
         preset: Options by name, or from a YAML file: activitynet, fcvid, mini_kinetics (the
             paper's), clips_sharp. A name that is none lists them all. What the command
@@ -81,8 +82,8 @@ class CacheBuildConfig(OwnConfig):
 
     Attributes:
         out: Folder of the cache.
-        videos: Which videos.
-        content: What is stored of each.
+        videos: Which videos are encoded.
+        content: What is stored of each video.
         shard: Build part i of n only, such as 2/4, to be merged later.
         shards: Of an executor that is not local: how many parts are built apart, each on a CPU or
             a GPU, and merged; if not given, one for 16 rows, on GPUs for 512, but at most 256.
@@ -112,13 +113,13 @@ class CacheVerifyConfig(OwnConfig):
     """Check a cache: checksums, finite values, and some videos encoded again.
 
     Attributes:
-        cache: Its folder.
+        cache: Folder of the cache.
         sample: Videos that are encoded again, drawn at random.
-        seed: Of that draw.
+        seed: Seed of that draw.
         videos_root: Folder of the videos, where they are no longer where the cache looks for them:
             the one that --videos named when it was built.
         json: Print one JSON object and nothing else.
-        where: Where it is read.
+        where: Where the cache is read.
     """
 
     cache: Positional[Path]
@@ -134,7 +135,7 @@ class CacheInfoConfig:
     """Tell what a cache is made of.
 
     Attributes:
-        cache: Its folder.
+        cache: Folder of the cache.
         json: Print one JSON object and nothing else.
     """
 
@@ -166,10 +167,10 @@ class CacheHeadroomConfig(OwnConfig):
     the patch after which f_C is most confident, and the oracle, which knows the label.
 
     Attributes:
-        cache: Its folder.
+        cache: Folder of the cache.
         classifier: Bundle of f_C, trained on this cache with random patches.
         group: The option group that is chosen from, where the cache holds several.
-        seed: Of random patches, and of which videos are measured together.
+        seed: Seed of random patches, and of which videos are measured together.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object and nothing else.
     """
@@ -187,7 +188,7 @@ class CacheVerbs:
     """Feature caches: plan, build, verify, info, merge; and headroom, whether looking can pay.
 
     Attributes:
-        verb: What to do.
+        verb: What to do with a cache.
     """
 
     verb: (

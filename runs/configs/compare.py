@@ -8,6 +8,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from ...recognizer.classifiers.config import ClassifierConfig
+from ...recognizer.stages.config import Optimizer
 from .devices import Device
 from .executor import ExecutorConfig
 from .own import OwnConfig
@@ -33,7 +35,7 @@ class ClassifierFitConfig:
         fit_lr: Learning rate for batches of 64.
         fit_hidden: H of the GRU; if not given, the power of two that the features of a frame fit
             into, at most the paper's 1024.
-        fit_dropout: Before its output layer.
+        fit_dropout: Dropout before f_C's output layer, in [0, 1).
         fit_skip_rate: Share of the frames that are skipped at random, so that f_C knows what a zero
             local vector means.
         fit_reuse_glance: Whether f_C reads ē^G too; not in the paper's Table 5.
@@ -41,12 +43,12 @@ class ClassifierFitConfig:
 
     fit_epochs: int = 50
     fit_batch_size: int = 64
-    fit_optimizer: Literal["sgd", "adamw"] = "sgd"
+    fit_optimizer: Optimizer = "sgd"
     fit_lr: float = 0.05
     fit_hidden: int | None = None
-    fit_dropout: float = 0.5
+    fit_dropout: float = ClassifierConfig.dropout
     fit_skip_rate: float = 0.25
-    fit_reuse_glance: bool = True
+    fit_reuse_glance: bool = ClassifierConfig.reuse_glance
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class CompareConfig(OwnConfig):
         reward: Reward designs, as those of 'focusgym train'; none with --systems or --end-to-end
             compares these alone.
         reference: The design that the others are compared with; the first one if not given.
-        seeds: Of f_C, policies, episodes and draws: 0, 1, and so on.
+        seeds: Number of seeds of f_C, policies, episodes and draws: 0, 1, and so on.
         variants: Rows of the first design besides: no_glance (Table 4), with an f_C that does not
             read ē^G, and fixed policies beside it; stage_three, with an f_C that is fine-tuned on
             the policy's patches, and its control, fine-tuned as long on random patches.
@@ -85,7 +87,7 @@ class CompareConfig(OwnConfig):
             measured too: static rows.
         clips_cache: For systems of encoders that shift along frames: a cache of the same videos in
             which a segment has several frames. They read --cache if not given.
-        learning: How they learn.
+        learning: How the systems learn.
         time: Also measure how many milliseconds a video takes, the median over so many test videos:
             of processor time on one thread, from decoded frames to the prediction, with the first
             seed of each design, η and system.

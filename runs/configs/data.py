@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg, subcommand
 
+from ...feature_cache.videos.digit_config import DigitPairsConfig, DigitsConfig, DigitSettings
+
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(DigitSettings):
     """What embedded data sets have in common.
 
     Attributes:
         out: Folder for the videos, their list, the true boxes, and names of classes if they have
             some.
-        seed: Of every draw.
-        n_train: Training videos.
-        n_val: Videos to select on.
-        n_test: Videos to report on.
-        n_frames: Frames of a video.
         json: Print one JSON object and nothing else.
     """
 
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    seed: int = 0
-    n_train: int = 2400
-    n_val: int = 300
-    n_test: int = 1000
-    n_frames: int = 12
+    out: Annotated[Positional[Path], arg(metavar="OUT")] = field(kw_only=True)
     json: bool = False
 
 
@@ -48,10 +40,10 @@ class DataDigitsConfig(DataConfig):
             are alike if not given.
     """
 
-    visible_share: float = 0.7
-    decoys: int = 0
-    digit_px: int = 20
-    largest_digit_px: int | None = None
+    visible_share: float = DigitsConfig.visible_share
+    decoys: int = DigitsConfig.decoys
+    digit_px: int = DigitsConfig.digit_px
+    largest_digit_px: int | None = DigitsConfig.largest_digit_px
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ class DataPairsConfig(DataConfig):
     Five digits, 20 classes: without the order of frames at most half of the videos can be told.
     """
 
-    n_frames: int = 24
+    n_frames: int = DigitPairsConfig.n_frames
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,7 @@ class DataVerbs:
     """Write an embedded data set as video files: digits, digit-pairs.
 
     Attributes:
-        verb: Which one.
+        verb: Which data set to write.
     """
 
     verb: (

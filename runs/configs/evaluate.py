@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from ...agents.exits.kinds import Solver
+from ...recognizer.exit_measures import Measure
 from .devices import Device
 from .executor import ExecutorConfig
 from .own import OwnConfig
@@ -24,8 +26,8 @@ class EvaluateConfig(OwnConfig):
         algorithm: What saved the zip files: PPO, A2C, DQN, RecurrentPPO, ..., or module:attribute.
         cache: The feature cache, if not the one that a policy was trained on.
         classifier: Bundle of f_C, if not the one that a policy was trained with.
-        group: Of zip files: the option group that they choose from, where a cache holds several.
-        split: Of the cache, or of the videos.
+        group: For zip files, the option group that they choose from, where a cache holds several.
+        split: Split of the cache, or of the videos, that is measured on.
         keep_ratio: For AdaFocus+: shares of the training frames to keep; ρ is solved for each. May
             be repeated after one --keep-ratio: 0.25 0.5 0.75.
         exit_at: Let videos stop on a prediction that is sure enough: shares of the full cost that
@@ -45,7 +47,7 @@ class EvaluateConfig(OwnConfig):
             whether its predictions are those on the cache.
         videos_root: For what is read from the video files: their folder now, where it is no longer
             the one that --videos named when the cache was built, or the run was made.
-        seed: Of the random and the Gaussian policy, and of exits that do not look.
+        seed: Seed of the random and the Gaussian policy, and of exits that do not look.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print one JSON object instead of a table.
         where: Where the policies are measured, each by itself.
@@ -60,8 +62,8 @@ class EvaluateConfig(OwnConfig):
     keep_ratio: tuple[float, ...] = ()
     exit_at: tuple[float, ...] = ()
     exit_after: tuple[int, ...] = ()
-    exit_measure: Literal["confidence", "entropy", "margin"] = "confidence"
-    exit_solver: Literal["common", "msdnet", "accurate"] = "common"
+    exit_measure: Measure = "confidence"
+    exit_solver: Solver = "common"
     fixed: bool = True
     oracle: bool = False
     pixels: bool = False

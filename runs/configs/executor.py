@@ -13,12 +13,13 @@ class ExecutorConfig:
         executor: local, in processes of this machine; ray, on a Ray cluster: the one that
             RAY_ADDRESS names or that runs here, else one of this machine that ends with the
             command; or ray://HOST:PORT, a cluster elsewhere, through Ray Client.
-        transfer: Of Ray, how a node's files come here: shared, for all have one file system;
+        transfer: For Ray, how a node's files come here: shared, for all have one file system;
             object-store, through Ray itself; or the URL of a folder that all reach, such as
             s3://BUCKET/FOLDER.
-        retries: Of Ray, times that a unit of work is begun again when its process or its node is
+        retries: For Ray, how often a unit of work is begun again when its process or its node is
             lost.
-        gpu_share: Of Ray, GPUs that a unit takes where --device is cuda; with 0.25 four share one.
+        gpu_share: For Ray, how many GPUs a unit takes where --device is cuda; with 0.25 four share
+            one.
     """
 
     executor: str = "local"

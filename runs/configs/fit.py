@@ -9,6 +9,12 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, subcommand
 
 from ...agents.systems.order import Order
+from ...recognizer.afnet.config import AFNetSettings, Backbone, ScheduleKind
+from ...recognizer.classifiers.config import ClassifierConfig
+from ...recognizer.encoders.config import Reduction
+from ...recognizer.places.kinds import FixedKind
+from ...recognizer.policies.config import AxisKind, CubePolicyConfig, PolicyConfig
+from ...recognizer.stages.config import Gradient
 from .own import OwnConfig
 from .stages import (
     AFNetTrainingConfig,
@@ -25,17 +31,17 @@ class HeadConfig:
 
     Attributes:
         hidden: H of the GRU, or the units whose maximum is taken.
-        dropout: Before its output layers.
+        dropout: Dropout before its output layers, in [0, 1).
         reuse_glance: Whether the glance vectors are classified too.
         aggregation: gru; average, the mean of frame-wise predictions; average_logits, of the scores
             before their softmax; max_pool, the maximum over frames, with an output layer for each
             number of frames; or module:attribute of your own.
     """
 
-    hidden: int = 1024
-    dropout: float = 0.5
-    reuse_glance: bool = True
-    aggregation: str = "gru"
+    hidden: int = ClassifierConfig.hidden
+    dropout: float = ClassifierConfig.dropout
+    reuse_glance: bool = ClassifierConfig.reuse_glance
+    aggregation: str = ClassifierConfig.aggregation
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,9 @@ class FitEncoderConfig:
 
     Attributes:
         out: Folder of the encoder's bundle.
-        videos: Which videos; the split val selects the epoch.
-        frames: Which frames of them.
-        training: How.
+        videos: Which videos are trained on; the split val selects the epoch.
+        frames: Which frames of the videos are read.
+        training: How the encoder is trained.
         network: A torchvision classification network, small_glance or small_local.
         weights: To begin with: a .pth or .safetensors file, 'default' or the name of torchvision's
             weights (downloaded), or 'random'.
@@ -72,9 +78,9 @@ class FitPatchesConfig(OwnConfig):
 
     Attributes:
         out: Folder of the bundles local and classifier.
-        videos: Which videos; the split val selects the epoch.
-        frames: Which frames of them.
-        training: How.
+        videos: Which videos are trained on; the split val selects the epoch.
+        frames: Which frames of the videos are read.
+        training: How f_L and f_C are trained.
         head: What f_C is, without --classifier.
         glance_encoder: Bundle of f_G.
         local_encoder: f_L, to begin with: the folder of an encoder's bundle; or a torchvision
@@ -116,14 +122,14 @@ class FitClassifierConfig(OwnConfig):
     Attributes:
         out: Folder of the classifier's bundle.
         cache: The feature cache; its split val selects the epoch.
-        training: How.
+        training: How f_C is trained.
         head: What f_C is, without --classifier.
         group: The cache's option group, where it has several; or several to be read together.
         classifier: Bundle of f_C, to begin with; random weights if not given.
         policy: A run of 'focusgym train', or a policy bundle.
         sample_policy: Draw the policy's patches and skips; else its most probable ones.
         skip_rate: Share of the frames skipped at random, where the policy skips none.
-        order: In which f_C is fed the segments in training: in the video's; coarse to fine, for
+        order: Order in which f_C is fed the segments in training: the video's; coarse to fine, for
             exits; shuffled anew for every video and epoch, for agents that jump; or with gaps, a
             random part of them in the video's order and then the rest, for those that skip.
     """
@@ -146,19 +152,19 @@ class JointConfig(OwnConfig):
 
     Attributes:
         out: Folder of the recognizer's bundle.
-        videos: Which videos; the split val selects the epoch.
-        frames: Which frames of them.
-        training: How.
+        videos: Which videos are trained on; the split val selects the epoch.
+        frames: Which frames of the videos are read.
+        training: How the networks are trained.
         head: What f_C is.
         glance_encoder: f_G: a torchvision classification network, small_glance, small_local, or the
             folder of an encoder's bundle.
-        local_encoder: f_L, likewise.
+        local_encoder: f_L, given in the same way.
         weights: Weights of a network that is given by its name: NAME=WEIGHTS, once for each, such
             as resnet50=resnet50.pth. A .pth or .safetensors file, 'default' or the name of
             torchvision's weights (downloaded), or 'random'. Both encoders may be one network.
         glance_px: Side to which f_G's input is reduced; the frame's side if not given.
-        glance_reduction: How it is reduced: by area average, or bilinear without anti-aliasing, as
-            in AdaFocusV2's released code.
+        glance_reduction: How f_G's input is reduced: by area average, or bilinear without
+            anti-aliasing, as in AdaFocusV2's released code.
         conv_channels: Channels of the policy after its 1×1 convolution.
         auxiliary: Whether f_G and f_L have auxiliary heads in training.
         diversity: Whether as many random places are learned from beside the policy's.
@@ -176,8 +182,8 @@ class JointConfig(OwnConfig):
     local_encoder: str = "resnet50"
     weights: UseAppendAction[tuple[str, ...]] = ()
     glance_px: int | None = None
-    glance_reduction: Literal["area", "bilinear"] = "area"
-    conv_channels: int = 64
+    glance_reduction: Reduction = "area"
+    conv_channels: int = PolicyConfig.conv_channels
     auxiliary: bool = True
     diversity: bool = True
     stop_gradient: bool = True
@@ -192,11 +198,11 @@ class FitEndToEndConfig(JointConfig):
     between pixels there, so that the loss reaches the policy.
 
     Attributes:
-        frames: Which frames of the videos.
+        frames: Which frames of the videos are read.
         patch: Side P of the boxes, pixels.
-        boxes: Where they are: where the policy learns to put them; or, as controls that are trained
-            in the same way, at random, in the centre, or normally distributed around it. These have
-            no policy, and options of one are refused beside them.
+        boxes: Where the boxes are: where the policy learns to put them; or, as controls that are
+            trained in the same way, at random, in the centre, or normally distributed around it.
+            These have no policy, and options of one are refused beside them.
         policy_hidden: Width of the policy's linear layer and of its GRU.
         recurrent: Whether the policy has a GRU, which remembers the segments before. Without, it
             sees each segment alone, as where a video is one.
@@ -204,7 +210,7 @@ class FitEndToEndConfig(JointConfig):
 
     frames: GlancedFramesConfig
     patch: int = 128
-    boxes: Literal["learned", "random", "central", "gaussian"] = "learned"
+    boxes: Literal["learned", FixedKind] = "learned"
     policy_hidden: int = 2048
     recurrent: bool = True
 
@@ -224,7 +230,7 @@ class FitCubesConfig(JointConfig):
         glance_steps: How many of the T frames f_G reads, spread evenly; all if not given.
         time: Where the cubes are in time: where the policy learns to put them; or, as controls that
             are trained in the same way, at random or spread evenly.
-        space: Where they are in the frame, likewise.
+        space: Where the cubes are in the frame, with the same choices.
         gradient: Through what their places learn: the deep features of a larger cube, or pixels
             between which the cubes are interpolated.
         networks: A run of this verb whose f_G, f_L and f_C are taken as they are: the policy alone
@@ -237,26 +243,26 @@ class FitCubesConfig(JointConfig):
     cube_frames: int = 1
     cubes: int = 18
     glance_steps: int | None = None
-    time: Literal["learned", "random", "uniform"] = "learned"
-    space: Literal["learned", "random", "uniform"] = "learned"
-    gradient: Literal["deep", "pixel"] = "deep"
+    time: AxisKind = "learned"
+    space: AxisKind = "learned"
+    gradient: Gradient = "deep"
     networks: Path | None = None
-    policy_hidden: int = 1024
+    policy_hidden: int = CubePolicyConfig.hidden
 
 
 @dataclass(frozen=True)
-class FitAFNetConfig:
+class FitAFNetConfig(AFNetSettings):
     """AFNet: train a network whose gates keep a share of the frames for its full branches.
 
     Every block has a cheap branch for all frames, and a full one for those that its gate keeps.
 
     Attributes:
         out: Folder of the recognizer's bundle.
-        videos: Which videos; the split val selects the epoch, of those that have the final ratios
-            as targets.
-        frames: Which frames of them; gates have weights of their own for each. One, as where
-            images are videos, is kept, with --ratio 1.
-        training: How.
+        videos: Which videos are trained on; the split val selects the epoch, of those that have the
+            final ratios as targets.
+        frames: Which frames of the videos are read; gates have weights of their own for each. One,
+            as where images are videos, is kept, with --ratio 1.
+        training: How the network is trained.
         backbone: What the network is built on; small is for small data sets.
         weights: To begin with, random if not given: the bundle of an AF network, or a file of one,
             such as the released ones trained on ImageNet. Gates and output layer are taken if they
@@ -274,7 +280,7 @@ class FitAFNetConfig:
         selection: Whether gates keep frames or skip them, or only weight them: then all are run.
         shift: Whether channels are shifted along the frames, as in TSM: offline to both sides,
             online from frames before alone; not at all if not given.
-        dropout: Before the output layer.
+        dropout: Dropout before the output layer, in [0, 1).
         augment: Draw frames, crop and flip anew in every epoch.
     """
 
@@ -282,18 +288,13 @@ class FitAFNetConfig:
     videos: VideosConfig
     frames: FramesConfig
     training: AFNetTrainingConfig
-    backbone: Literal["small", "resnet34", "resnet50", "resnet101", "mobilenet_v3"] = "resnet50"
+    backbone: Backbone = "resnet50"
     weights: Path | None = None
     ratio: float = 0.5
     gmacs: float | None = None
     spatial_ratio: float | None = None
     loss_weight: float = 1.0
-    temperature: Literal["exponential", "cosine", "linear"] = "exponential"
-    keep_score: float = 10.0
-    fusion: Literal["dynamic", "addition"] = "dynamic"
-    selection: Literal["hard", "soft"] = "hard"
-    shift: Literal["offline", "online"] | None = None
-    dropout: float = 0.5
+    temperature: ScheduleKind = "exponential"
     augment: bool = True
 
 

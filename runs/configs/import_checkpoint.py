@@ -25,8 +25,8 @@ class ImportConfig:
             none, all others need it.
         steps: T that it was trained with: 16 if nothing is given; of Something-Something 1, the
             clip; of AFNet what the file says.
-        local_frames: Of Something-Something: how many frames of the clip f_L was trained with.
-        shift: Of AFNet: whether it was trained with the temporal shift (AFNet-TSM): the file does
+        local_frames: For Something-Something, how many frames of the clip f_L was trained with.
+        shift: For AFNet, whether it was trained with the temporal shift (AFNet-TSM): the file does
             not tell.
         classes: File with the name of a class in each line.
         cache: A feature cache of these encoders: policy and classifier are then for it. Not of

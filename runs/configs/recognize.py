@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from ...recognizer.precisions import Precision
 from .devices import Device
 from .own import OwnConfig
 
@@ -22,7 +23,7 @@ class RecognizeConfig(OwnConfig):
             classifier are where they were.
         top: How many classes to tell.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
-        precision: In which the encoders compute.
+        precision: Precision in which the encoders compute.
         gmacs: Budget of a video on average: a video stops at the first prediction that is sure
             enough, by thresholds that are solved for the budget on the validation videos of a run
             of 'focusgym fit cubes' or 'focusgym fit end-to-end'. If it is not given, the bundle's
@@ -38,7 +39,7 @@ class RecognizeConfig(OwnConfig):
     bundle: Path = Path("outputs/quickstart/recognizers/adafocus_plus")
     top: int = 3
     device: Device = "cpu"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     gmacs: float | None = None
     annotate: Path | None = None
     save: Path | None = None

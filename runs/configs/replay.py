@@ -27,10 +27,10 @@ class ReplayConfig(OwnConfig):
             all gates, if it is not given.
         cache: Feature cache of the policies, where it is not beside them or known from the run.
             Runs of 'focusgym fit' have none, and are played on their video files.
-        classifier: Bundle of f_C, likewise.
+        classifier: Bundle of f_C, where it is not beside them or known from the run.
         videos_root: Folder of the videos, where they are no longer where the cache looks for them:
             the one that --videos named when it was built.
-        split: Whose videos are selected from, and summed up in the overview.
+        split: Split whose videos are selected from, and summed up in the overview.
         videos: Rows of the cache, or of the run's list of videos, to show, of any split.
         select: Also show videos that are wrong with the second policy and turned_right with the
             first; where the first is most sure beyond the second (gain), loses most to the best
@@ -43,13 +43,13 @@ class ReplayConfig(OwnConfig):
             400 kB for 16 of 224 px.
         reward: Which reward is shown, by name or as a YAML mapping with parameters; runs that were
             trained end to end have none.
-        gmacs: Of runs of 'focusgym fit cubes': let videos stop on predictions that are sure enough,
-            so that they cost at most this many GMACs on average, which is solved on the run's
-            validation videos. If it is not given, all cubes are looked at.
+        gmacs: For runs of 'focusgym fit cubes', let videos stop on predictions that are sure
+            enough, so that they cost at most this many GMACs on average, which is solved on the
+            run's validation videos. If it is not given, all cubes are looked at.
         boxes: CSV file of true boxes; if it is not given, 'boxes.csv' in the folder of the videos,
             or 'data/boxes.csv' beside the cache.
         mp4: Write a film of each video.
-        seed: Of random patches, boxes or cubes and of the reward's draws.
+        seed: Seed of random patches, boxes or cubes and of the reward's draws.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         json: Print what was written and the figures as one JSON object.
     """

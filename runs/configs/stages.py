@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from ...recognizer.stages.config import FitSettings
 from .devices import Device
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(FitSettings):
     """How a stage is trained: with SGD and a cosine schedule, unless said.
 
     Attributes:
@@ -25,35 +25,28 @@ class TrainingConfig:
         weight_decay: L2 regularization of SGD, or AdamW's.
         lr_encoder: Learning rate for batches of 64, of stage 0; the preset's if not given. Where
             several networks are trained, those with a rate of 0 stay as they are.
-        lr_glance: Of f_G end to end, likewise.
-        lr_local: Of f_L, likewise.
-        lr_classifier: Of f_C, likewise.
-        lr_policy: Of the policy end to end, likewise.
+        lr_glance: Learning rate of f_G end to end, likewise.
+        lr_local: Learning rate of f_L, likewise.
+        lr_classifier: Learning rate of f_C, likewise.
+        lr_policy: Learning rate of the policy end to end, likewise.
         freeze_batch_norm: Keep the statistics of BatchNorms.
         stage: A stage of your own, with its losses, as module:attribute; the verb's if not given.
-        precision: In which torch's autocast computes.
+        precision: Precision in which torch's autocast computes.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
             With torchrun, each process takes a GPU of its own.
-        seed: Of every draw.
+        seed: Seed of every draw.
         json: Print one JSON object of what was kept.
     """
 
     preset: str = "activitynet"
     epochs: int | None = None
     batch_size: int = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    decay_epochs: tuple[int, ...] = ()
-    warmup_epochs: int = 0
-    nesterov: bool = True
-    weight_decay: float = 1e-4
     lr_encoder: float | None = None
     lr_glance: float | None = None
     lr_local: float | None = None
     lr_classifier: float | None = None
     lr_policy: float | None = None
-    freeze_batch_norm: bool = False
     stage: str | None = None
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Device = "cpu"
     seed: int = 0
     json: bool = False
@@ -79,7 +72,7 @@ class AFNetTrainingConfig(TrainingConfig):
 
     Attributes:
         lr_afnet: Learning rate for batches of 64, of all but the gates; the preset's if not given.
-        lr_gates: Of the gates, likewise; ten times the other if not given.
+        lr_gates: Learning rate of the gates, likewise; ten times the other if not given.
     """
 
     preset: str = "afnet_activitynet"

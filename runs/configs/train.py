@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from ...agents.ppo.settings import PPOSettings
+from ...agents.ppo.settings import PlusSettings, PPOSettings
 from .devices import Device
 from .own import OwnConfig
 
@@ -22,7 +22,7 @@ class PolicyTrainingConfig(PPOSettings):
         conv_channels: Channels after the 1×1 convolution; an eighth of --hidden if not given, at
             most the paper's 64.
         hidden: Width of the linear layer and the GRU; as wide as f_C if not given.
-        threads: Of torch; its own number if not given. One is fastest for small networks.
+        threads: Threads of torch; its own number if not given. One is fastest for small networks.
     """
 
     conv_channels: int | None = None
@@ -31,7 +31,7 @@ class PolicyTrainingConfig(PPOSettings):
 
 
 @dataclass(frozen=True)
-class SkipConfig:
+class SkipConfig(PlusSettings):
     """AdaFocus+: a second network π′ that decides whether to look at all.
 
     Attributes:
@@ -41,19 +41,17 @@ class SkipConfig:
             a target.
         penalty_per_px2: λ of Eq. 10: price of a look per pixel of the patch; the paper's 1e-6 if
             no price is given.
-        penalty_per_gmac: Instead, price of a look per GMAC of f_L.
+        penalty_per_gmac: Instead of that, price of a look per GMAC of f_L.
         keep_ratio: η, the share of training frames that are kept: it gives ρ after the training.
-        target_gmacs: Instead, the cost of a video, GMACs: the price is adapted to it, and gives ρ.
-        penalty_rate: How fast it is adapted.
+        target_gmacs: Instead of η, the cost of a video, GMACs: the price is adapted to it, and
+            gives ρ.
+        penalty_rate: How fast the price is adapted to --target-gmacs.
     """
 
     plus: bool = False
-    keep_from: float | None = None
     penalty_per_px2: float | None = None
     penalty_per_gmac: float | None = None
     keep_ratio: float = 0.5
-    target_gmacs: float | None = None
-    penalty_rate: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class SystemConfig:
         setting: What it trades accuracy for cost with: a price, in units of confidence, of a video
             that is read in full; a share of the segments; or β of the gates. The recipe's middle
             one if not given.
-        price_per_gmac: Instead, the price of a GMAC.
+        price_per_gmac: Instead of --setting, the price of a GMAC.
     """
 
     system: str | None = None
@@ -79,7 +77,7 @@ class LearnerConfig:
     """How systems learn: as their recipes say, most with Stable-Baselines3.
 
     Attributes:
-        decisions: How many are made in a training; the recipe's 200,000 if not given.
+        decisions: How many decisions are made in a training; the recipe's 200,000 if not given.
         learner: Settings of the algorithm that are others than the recipe's, as a mapping,
             such as '{n_envs: 8, learning_rate: 3.0e-4}'. Another algorithm has none of the
             recipe's settings but these. Of adafocus_v2 and adafocus_v3: conv_channels, hidden,
@@ -99,8 +97,8 @@ class TrainConfig(OwnConfig):
 
     Attributes:
         out: Folder of the run: settings, logs, checkpoint, policy bundle, results.json.
-        policy: How.
-        skip: Whether it also skips frames.
+        policy: How the policy is built and trained.
+        skip: Whether the policy also skips frames, and how that is trained.
         cache: The feature cache.
         classifier: Bundle of f_C, trained on it; 'classifier' beside the cache if not given.
         group: The cache's option group, such as p128_7x7, where it has several. A system reads
@@ -109,7 +107,7 @@ class TrainConfig(OwnConfig):
         reward: A reward design: increment_over_random (Eq. 7), increments, confidence, padding, or
             your own as module:attribute; with parameters as a mapping, such as '{name:
             increment_over_random, draws: null}'.
-        seed: Of weights, episodes, actions and minibatches.
+        seed: Seed of weights, episodes, actions and minibatches.
         device: Where to compute: cuda:1 is the second GPU; auto takes a GPU where there is one.
         resume: Go on with a run that was interrupted; its settings need not be given again. An
             off-policy algorithm, such as SAC of adafocus_v2_sac, keeps no checkpoint, for its
@@ -118,8 +116,8 @@ class TrainConfig(OwnConfig):
             paper's), digits, clips, clips_sharp, and the names of systems. A name that is none
             lists them all. What the command line says counts more.
         json: Print results.json instead of a table.
-        method: Which method, if not AdaFocus.
-        learning: How that learns.
+        method: Which method is trained, if not AdaFocus.
+        learning: How that method learns.
     """
 
     out: Positional[Path]

@@ -24,7 +24,7 @@ class TuneConfig(OwnConfig):
         trials: How many combinations are tried. The first ten are random.
         jobs: Trials at a time; if not given one per core, or one on a GPU of this machine. Those
             that run together do not know of each other.
-        seed: Of what is tried; trainings have the seed that the space says.
+        seed: Seed of what is tried; trainings have the seed that the space says.
         where: Where the trials are run.
         json: Print the content of results.json instead of a table.
     """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+
+from ...feature_cache.videos.list_formats import ListFormat
+from ...recognizer.encoders.config import FrameConfig, Resizer, SegmentOrder, ShortVideos
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,11 @@ class VideosConfig:
             held out as val.
         val: List of validation videos, to select on.
         test: List of test videos, to report on.
-        format: Of the lists, by their look if not given: lines 'name,frames,label[,label2,label3]'
-            are activitynet (and FCVID), 'path frames label' or 'path label' kinetics; csv has a
-            header 'path,label[,start_s,end_s][,split]'. something (and Jester), which has to be
-            given, has the lines of kinetics, and rules of its own for short videos and mirroring.
+        format: Format of the lists, by their look if not given: with lines
+            of 'name,frames,label[,label2,label3]' it is activitynet (and FCVID), with 'path frames
+            label' or 'path label' kinetics; csv has a header 'path,label[,start_s,end_s][,split]'.
+            something (and Jester), which has to be given, has the lines of kinetics, and rules of
+            its own for short videos and mirroring.
         classes: File with the name of a class in each line, or its number and name.
         images: Name of the images where videos are folders of them, such as 'image_%05d.jpg'; the
             usual ones are recognized.
@@ -33,7 +36,7 @@ class VideosConfig:
     train: Path | None = None
     val: Path | None = None
     test: Path | None = None
-    format: Literal["activitynet", "kinetics", "something", "csv"] | None = None
+    format: ListFormat | None = None
     classes: Path | None = None
     images: str | None = None
     skip_missing: bool = False
@@ -51,8 +54,8 @@ class FramesConfig:
             S×S.
         short_videos: What fills the places of a video with fewer than T·F frames; the first frame
             for the format something, the last one for others, if not given.
-        order: In which the segments are read: the video's; or one whose every beginning is spread
-            over the video: coarse_to_fine, as FrameExit, or halving, as AdaFocusV2.
+        order: Order in which the segments are read: the video's; or one whose every beginning is
+            spread over the video: coarse_to_fine, as FrameExit, or halving, as AdaFocusV2.
         resizer: What resizes: torchvision, or pillow as the released code of AdaFocus. They differ
             by one grey level in places.
         flip: Whether half of the augmented videos are mirrored; if not given, they are, but for
@@ -60,12 +63,12 @@ class FramesConfig:
     """
 
     steps: int = 16
-    segment_frames: int = 1
+    segment_frames: int = FrameConfig.segment_frames
     frame: int = 224
     resize: int = 256
-    short_videos: Literal["repeat_last", "repeat_first"] | None = None
-    order: Literal["video", "coarse_to_fine", "halving"] = "video"
-    resizer: Literal["torchvision", "pillow"] = "torchvision"
+    short_videos: ShortVideos | None = None
+    order: SegmentOrder = "video"
+    resizer: Resizer = "torchvision"
     flip: bool | None = None
 
 
@@ -80,5 +83,5 @@ class GlancedFramesConfig(FramesConfig):
             video beside those that f_L reads.
     """
 
-    glance_frames: int | None = None
-    own_glance: bool = False
+    glance_frames: int | None = FrameConfig.glance_frames
+    own_glance: bool = FrameConfig.own_glance

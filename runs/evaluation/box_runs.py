@@ -17,7 +17,7 @@ from ...recognizer import (
     VideoRecognizer,
     fixed_places,
 )
-from ...recognizer.places.fixed import FixedKind
+from ...recognizer.places.kinds import FixedKind
 from .pixel_runs import PixelRun, encoder_names
 from .trace import Played
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...agents import fixed_exits, random_exits, solve_exits
-from ...agents.exits.solvers import Solver
+from ...agents.exits.kinds import Solver
 from ...recognizer import hold
-from ...recognizer.exits import Measure
+from ...recognizer.exit_measures import Measure
 from ..options.parse import UsageError, usage
 from .outcome import Outcome
 

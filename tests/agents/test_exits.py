@@ -20,9 +20,10 @@ from focusgym.agents import (
     random_exits,
     solve_exits,
 )
-from focusgym.agents.exits.solvers import Solver, geometric_thresholds
+from focusgym.agents.exits.kinds import Solver
+from focusgym.agents.exits.solvers import geometric_thresholds
 from focusgym.recognizer import MEASURES, NEVER, ExitRule, exit_scores, hold
-from focusgym.recognizer.exits import Measure
+from focusgym.recognizer.exit_measures import Measure
 
 
 def videos(n: int, steps: int, seed: int, classes: int = 4) -> tuple[Tensor, Tensor, Tensor]:

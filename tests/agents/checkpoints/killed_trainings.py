@@ -23,7 +23,9 @@ CONFIGS = {
         6,
         minibatch=None,
         update_epochs=2,
-        plus=PlusTraining(0.3, {"per_gmac": 1e-3}, keep_ratio=None, target_gmacs=4.0),
+        plus=PlusTraining(
+            keep_from=0.3, penalty={"per_gmac": 1e-3}, keep_ratio=None, target_gmacs=4.0
+        ),
         **SMALL,
     ),
 }

@@ -19,7 +19,7 @@ from focusgym.recognizer import (
     fit_frames,
     resize_frames,
 )
-from focusgym.recognizer.encoders.frames import halving
+from focusgym.recognizer.encoders.config import halving
 
 
 def pictures(height: int, width: int, n: int = 2) -> Tensor:

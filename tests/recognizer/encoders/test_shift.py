@@ -13,10 +13,9 @@ import torchvision
 from torch import Tensor, nn
 
 from focusgym.recognizer import Encoder, EncoderConfig, load_weights, read_encoder, write_bundle
+from focusgym.recognizer.encoders.config import SHIFT_KINDS, ShiftKind
 from focusgym.recognizer.encoders.shift import (
-    SHIFT_KINDS,
     ClipShift,
-    ShiftKind,
     ShiftMemory,
     add_shift,
     shift_frames,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
@@ -11,9 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from focusgym.feature_cache import DigitPairsConfig, DigitsConfig, make_digits, read_videos
+from focusgym.feature_cache import DigitsConfig, make_digits, read_videos
 from focusgym.runs.cli import Command, main
-from focusgym.runs.configs.data import DataDigitsConfig, DataPairsConfig
 from focusgym.runs.options.mistakes import mistake
 
 HARD = ("--visible-share", "0.5", "--decoys", "1", "--digit-px", "12", "--largest-digit-px", "30")
@@ -70,14 +68,6 @@ def test_json_and_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for path in (tmp_path / "again").rglob("*.*"):
         written = tmp_path / "data" / path.relative_to(tmp_path / "again")
         assert written.read_bytes() == path.read_bytes()
-
-
-def test_defaults_are_the_librarys() -> None:
-    for options, config in ((DataDigitsConfig, DigitsConfig), (DataPairsConfig, DigitPairsConfig)):
-        usual = {each.name: each.default for each in dataclasses.fields(config)}
-        for each in dataclasses.fields(options):
-            if each.name not in ("out", "json"):
-                assert each.default == usual[each.name], each.name
 
 
 def test_what_is_there_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from fused_once import fused_once
 from system_runs import STEPS, make_cache, train
 
 from focusgym.agents import SYSTEMS, find_system, solve_exits
-from focusgym.agents.exits.solvers import Solver
+from focusgym.agents.exits.kinds import Solver
 from focusgym.envs import PixelSource
 from focusgym.feature_cache import read_many
 from focusgym.runs.cli import main
