@@ -80,7 +80,7 @@ def test_all_that_is_played_is_on_the_device(
 
     made = FeatureCache.__init__
     monkeypatch.setattr(FeatureCache, "__init__", noted)
-    for module in ("training.policy_run", "verbs.evaluate", "replays.cached_pair"):
+    for module in ("training.policy_run", "evaluation.policy_candidate", "replays.cached_pair"):
         monkeypatch.setattr(f"focusgym.runs.{module}.device_of", lambda option: f"{option}:0")
     run = str(root / "run")
     main(["train", run, f"--cache={root}/cache", *SMALL, "--json"])
