@@ -10,9 +10,12 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ..envs import PixelSource
-from ..envs.tasks.registry import config_of, task_class
+from ..envs.config import make_config
+from ..envs.tasks import registry
+from ..envs.tasks.make import task_class
 from ..feature_cache import FeatureCache
 from ..recognizer import ExitRule, read_classifier
+from ..recognizer.registry import place_of
 from .looks import Looks
 from .saved_policy import write_sb3_policy
 from .system_files import PlayedIn, plain
@@ -66,7 +69,9 @@ class TaskRecognizer(SystemRecognizer):
             CacheError: If the cache cannot be opened, or its encoders were changed.
             BundleError: If a bundle cannot be read, or belongs to another cache.
         """
-        env_config = config_of(env_id, config)
+        task, usual = registry.task_of(env_id)
+        config = {**usual, **config}
+        env_config = make_config(registry.config_class(task), config)
         if env_config.observation == "index":
             raise ValueError(
                 "expected observations of the kind map, state or maps; got index, by which an "
@@ -81,7 +86,7 @@ class TaskRecognizer(SystemRecognizer):
         self.exits = exits
         self._model, self._kept = model, kept
         named = {name: value for name, value in config.items() if name not in _LEFT_OUT}
-        self._environment = env_id, named
+        self._environment = task, named
 
     @property
     def can_stop(self) -> bool:
@@ -94,10 +99,11 @@ class TaskRecognizer(SystemRecognizer):
         return play_rules(self._model, self.config, source, videos, exits=self.exits)
 
     def _save_decider(self, folder: Path) -> PlayedIn:
-        env_id, keywords = self._environment
-        entry = PlayedIn(
-            env_id, {name: plain(name, value) for name, value in keywords.items()}, self.exits
-        )
+        task, keywords = self._environment
+        if task not in registry.TASKS:
+            task = place_of("a task", type(self.config))
+        plain_keywords = {name: plain(name, value) for name, value in keywords.items()}
+        entry = PlayedIn(registry.env_id(task), plain_keywords, self.exits)
         if self._kept is not None:
             shutil.copytree(self._kept, folder)
             return entry

@@ -45,6 +45,8 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
         released AdaFocus code's on Something-Something, with one decision for a video.
     """
 
+    task: ClassVar[str] = "focusgym.envs.tasks.boxes:BoxesTask"
+
     compares: ClassVar[bool] = True
 
     def __init__(

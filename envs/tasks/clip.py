@@ -35,6 +35,7 @@ class ClipConfig(EnvConfig):
         ValueError: If a value is not among those that are allowed.
     """
 
+    task: ClassVar[str] = "focusgym.envs.tasks.clip:ClipTask"
     observations: ClassVar[tuple[str, ...]] = ("maps", "state", "map", "index")
 
     observation: str = "maps"

@@ -31,6 +31,7 @@ class CubesConfig(PricedConfig):
         ValueError: If a value is not among those that are allowed.
     """
 
+    task: ClassVar[str] = "focusgym.envs.tasks.cubes:CubesTask"
     observations: ClassVar[tuple[str, ...]] = ("maps", "state")
 
     observation: str = "maps"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -31,6 +31,8 @@ class GlimpsesConfig(OneOptionConfig):
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
+
+    task: ClassVar[str] = "focusgym.envs.tasks.glimpses:GlimpsesTask"
 
     n_glimpses: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -27,6 +28,8 @@ class JumpConfig(OneOptionConfig):
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
+
+    task: ClassVar[str] = "focusgym.envs.tasks.jump:JumpTask"
 
     n_jumps: int | None = None
 

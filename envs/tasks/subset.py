@@ -29,6 +29,7 @@ class SubsetConfig(EnvConfig):
         ValueError: If a value is not among those that are allowed.
     """
 
+    task: ClassVar[str] = "focusgym.envs.tasks.subset:SubsetTask"
     observations: ClassVar[tuple[str, ...]] = ("state",)
 
     observation: str = "state"

@@ -88,8 +88,8 @@ ChoiceT = TypeVar("ChoiceT")
 class Task(ABC, Generic[ConfigT, ChoiceT]):
     """The rules of N episodes that one engine plays: order, end, actions, prices, reward.
 
-    A subclass is one environment id: it says what an action means. Its keywords are a subclass of
-    `EnvConfig`, and both stand in `registry.TASKS`.
+    A subclass says what an action means. Its keywords are a subclass of `EnvConfig`, whose ``task``
+    names it, and an environment id stands for these: `registry.TASKS`, or `register_task`.
 
     Attributes:
         config: The keywords.
