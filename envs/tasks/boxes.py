@@ -24,6 +24,8 @@ from .timelines import Timeline
 class BoxesConfig(EnvConfig):
     """The keywords of ``focusgym/Boxes-v0``: those of `EnvConfig`."""
 
+    task: ClassVar[str] = "focusgym.envs.tasks.boxes:BoxesTask"
+
 
 class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
     """Where to look in every frame of a video, at any place. ``focusgym/Boxes-v0``.
@@ -44,8 +46,6 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
     Source: AdaFocusV2 (arXiv:2112.14238) section 3.2: centres anywhere. As RL it is ours, and the
         released AdaFocus code's on Something-Something, with one decision for a video.
     """
-
-    task: ClassVar[str] = "focusgym.envs.tasks.boxes:BoxesTask"
 
     compares: ClassVar[bool] = True
 
