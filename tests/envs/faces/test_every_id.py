@@ -173,7 +173,7 @@ def test_what_is_refused(files: dict[str, str], name: str) -> None:
         make(env_id(name), colour="red", **files)
     with pytest.raises(ValueError, match="observation must be .*; got 'pixels'"):
         make(env_id(name), observation="pixels", **files)
-    with pytest.raises(ValueError, match="unknown reward 'best'"):
+    with pytest.raises(ValueError, match="reward must be one of .*; got 'best'"):
         make(env_id(name), reward="best", **files)
     env = make(env_id(name), disable_env_checker=True, **files).unwrapped
     with pytest.raises(RuntimeError, match=r"call reset\(\) before step"):
