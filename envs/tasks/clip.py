@@ -116,10 +116,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             RuntimeError: If actions are centres.
         """
         if self._grid is not None:
-            raise RuntimeError(
-                "a centre may be anywhere, so that there are no masks of actions: use an algorithm "
-                "for continuous actions, such as PPO or SAC, or actions='options'"
-            )
+            return super().masks()
         return self._options.masks(np.ones((len(self.t), len(self.allowed)), dtype=bool))
 
     def read(self, actions: ArrayLike) -> NDArray[np.int64]:

@@ -192,9 +192,16 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
             CacheError: If features are not finite.
         """
 
-    @abstractmethod
     def masks(self) -> NDArray[np.bool_]:
-        """Return which actions are possible now, ``(N, number of actions)``."""
+        """Return which actions are possible now, ``(N, number of actions)``.
+
+        Raises:
+            RuntimeError: If the actions are numbers, of which any are possible.
+        """
+        raise RuntimeError(
+            f"actions of {self.space} have no masks: use an algorithm for continuous actions, such "
+            "as PPO or SAC"
+        )
 
     def begin(self, which: NDArray[np.bool_]) -> None:
         """Begin anew in the episodes ``which``, ``(N,)``; the engine has begun them."""
