@@ -84,10 +84,6 @@ class GlimpsesTask(FreeOrderTask[GlimpsesConfig, Glimpse]):
         most = min(_MOST, steps) if most is None else most
         return Timeline.free(steps, most, glances="needed")
 
-    def masks(self) -> NDArray[np.bool_]:
-        """Return both numbers as possible, ``(N, 2)``."""
-        return np.ones((len(self.t), 2), dtype=bool)
-
     def read(self, actions: ArrayLike) -> Glimpse:
         """Return where to go, and which episodes stop.
 

@@ -93,10 +93,6 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
         check_option(self.config.option, self.allowed)
         return Timeline.once()
 
-    def masks(self) -> NDArray[np.bool_]:
-        """Return all scores as possible, ``(N, T)``."""
-        return np.ones_like(self.seen)
-
     def read(self, actions: ArrayLike) -> NDArray[np.int64]:
         """Return the K_s segments of the highest scores, ``(N, K_s)``, in the video's order.
 
