@@ -80,6 +80,8 @@ def task_of(id_: str, *, trusted: bool = True) -> tuple[str, dict[str, Any]]:
         ValueError: If there is no such id, or it is that of another kind of environment.
         NotImported: If a module would have to be imported, and is not trusted.
     """
+    if not isinstance(id_, str):
+        raise ValueError(f"env_id must be a name; got {id_!r:.80}")
     module, _, name = id_.rpartition(":")
     if module and not name.isidentifier():
         if not trusted:
