@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from ..envs import PixelSource
+from ..envs import FeatureSource, FocusEngine, PixelSource
 from ..envs.config import make_config
 from ..envs.tasks import registry
-from ..envs.tasks.make import task_class
+from ..envs.tasks.make import make_task
 from ..feature_cache import FeatureCache
 from ..recognizer import ExitRule, read_classifier
 from ..recognizer.registry import place_of
@@ -63,9 +63,9 @@ class TaskRecognizer(SystemRecognizer):
 
         Raises:
             TypeError: If a keyword is unknown.
-            ValueError: If the id or the precision is unknown, observations are of the kind
-                ``index``, by which an agent reads a cache, or the exits are of another number of
-                segments than the cache's videos.
+            ValueError: If the id or the precision is unknown, keywords do not fit the cache,
+                observations are of the kind ``index``, by which an agent reads a cache, or the
+                exits are of another number of segments than the cache's videos.
             CacheError: If the cache cannot be opened, or its encoders were changed.
             BundleError: If a bundle cannot be read, or belongs to another cache.
         """
@@ -82,6 +82,9 @@ class TaskRecognizer(SystemRecognizer):
         )
         classifier = read_classifier(env_config.classifier, cache.fingerprint, cache.root)
         super().__init__(cache, classifier, precision=precision)
+        source = FeatureSource(cache, classifier)
+        rules = make_task(env_config, FocusEngine(source), source.frame_cost, 1, rewarded=False)
+        self._timeline = rules.timeline
         self.config = env_config
         self.exits = exits
         self._model, self._kept = model, kept
@@ -91,7 +94,7 @@ class TaskRecognizer(SystemRecognizer):
     @property
     def can_stop(self) -> bool:
         """Whether there are several decisions: a video stops after one of them."""
-        return not task_class(self.config).decides_once
+        return self._timeline.n_decisions > 1
 
     def play(self, source: PixelSource) -> Looks:
         """Let the agent decide in all videos of a source once, by the rules of its environment."""

@@ -72,8 +72,6 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
         cut out there is no option of a grid.
     """
 
-    decides_once = True
-
     compares: ClassVar[bool] = True
 
     def __init__(

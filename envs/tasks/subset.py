@@ -67,8 +67,6 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
         It draws from a Plackett-Luce distribution; scores with noise are ours.
     """
 
-    decides_once = True
-
     compares: ClassVar[bool] = True
 
     @property

@@ -108,7 +108,6 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
     """
 
     compares: ClassVar[bool] = False  # whether designs may compare with other options
-    decides_once: ClassVar[bool] = False  # whether an episode is one decision
     # Whether a decision in each segment, in order, sees glance maps alone: whole episodes may then
     # be sampled and trained in one pass.
     in_one_pass: ClassVar[bool] = False
