@@ -32,6 +32,9 @@ _ENTRY_POINT = "focusgym.envs.faces.env:FocusEnv"
 def register_task(id_: str, task: str | type[EnvConfig]) -> None:
     """Register an id for `gymnasium.make`, `gymnasium.make_vec` and `make_sb3`.
 
+    An id with keywords of its own is registered by `gymnasium.register`, with the same entry points
+    and ``task`` among its ``kwargs``.
+
     Args:
         id_: Such as ``mine/Skim-v0``.
         task: The class of its keywords, which stands at the top of a module; or its name, one of
