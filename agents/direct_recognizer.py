@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,8 @@ class DirectRecognizer(SystemRecognizer):
 
     @property
     def can_stop(self) -> bool:
-        """Whether the system takes exits."""
-        return self._system.takes_exits
+        """Whether what reads the videos takes exits."""
+        return "exits" in signature(self._reader).parameters
 
     def play(self, source: PixelSource) -> Looks:
         """Read the segments of all videos of a source once."""

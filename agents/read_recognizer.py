@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..envs import EnvConfig, FeatureSource, FocusEngine, open_source
+from ..envs.tasks.make import make_task
 from ..envs.tasks.observations import observation_space
-from ..envs.tasks.registry import config_of, make_task
+from ..envs.tasks.registry import config_of
 from ..recognizer import FocusgymError, autocast_dtype
 from .direct_recognizer import DirectRecognizer
 from .saved_policy import read_sb3_policy
@@ -64,7 +65,7 @@ def _of_agent(
         **decides.keywords,
         **{name: getattr(files, name) for name in ("cache", "classifier", "group", "device")},
     }
-    config = config_of(decides.id, keywords)
+    config = config_of(decides.id, keywords, trusted=False)
     engine = FocusEngine(source)
     task = make_task(config, engine, source.frame_cost, 1, rewarded=False)
     spaces = observation_space(config.observation, engine), task.space

@@ -128,15 +128,14 @@ def _read(
 
 @torch.no_grad()
 def read_states(
-    source: Source, videos: NDArray[np.int64], segments: Sequence[int], option: int = 0
+    source: Source, videos: NDArray[np.int64], segments: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Return what f_C comes to after each segment: ``(B, D, S)`` states, ``(B, D, C)`` logits.
 
     Args:
         source: Features and classifier.
         videos: ``(B,)`` rows of the source.
-        segments: D of them.
-        option: That f_L is run on in each.
+        segments: D of them, in which f_L is run on the first option.
     """
     engine = FocusEngine(source)
     states: list[Tensor] = []
@@ -145,8 +144,8 @@ def read_states(
         engine.start(videos[start : start + N_ENVS])
         rows, by_segment = len(engine.videos), []
         for segment in segments:
-            tried = engine.try_options(np.full(rows, segment), np.full((rows, 1), option))
-            engine.commit(tried)
+            option = np.zeros((rows, 1), dtype=np.int64)
+            engine.commit(engine.try_options(np.full(rows, segment), option))
             by_segment.append((source.classifier.summary(engine.state).cpu(), engine.logits.cpu()))
         for parts, column in zip((states, logits), zip(*by_segment, strict=True), strict=True):
             parts.append(torch.stack(column, dim=1))

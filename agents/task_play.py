@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..envs import EnvConfig, Episodes, FocusEngine, Source, make_sb3
 from ..envs.core import Player
+from ..envs.tasks.make import make_task
 from ..envs.tasks.observations import observe
-from ..envs.tasks.registry import make_task
 from ..recognizer import ExitRule, confidence
 from .looks import Looks, LookTable
 

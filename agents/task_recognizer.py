@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from ..envs import PixelSource
-from ..envs.tasks.registry import config_of, task_class
+from ..envs import FeatureSource, FocusEngine, PixelSource
+from ..envs.config import make_config
+from ..envs.tasks import registry
+from ..envs.tasks.make import make_task
 from ..feature_cache import FeatureCache
 from ..recognizer import ExitRule, read_classifier
+from ..recognizer.registry import place_of
 from .looks import Looks
 from .saved_policy import write_sb3_policy
 from .system_files import PlayedIn, plain
@@ -60,13 +63,15 @@ class TaskRecognizer(SystemRecognizer):
 
         Raises:
             TypeError: If a keyword is unknown.
-            ValueError: If the id or the precision is unknown, observations are of the kind
-                ``index``, by which an agent reads a cache, or the exits are of another number of
-                segments than the cache's videos.
+            ValueError: If the id or the precision is unknown, keywords do not fit the cache,
+                observations are of the kind ``index``, by which an agent reads a cache, or the
+                exits are of another number of segments than the cache's videos.
             CacheError: If the cache cannot be opened, or its encoders were changed.
             BundleError: If a bundle cannot be read, or belongs to another cache.
         """
-        env_config = config_of(env_id, config)
+        task, usual = registry.task_of(env_id)
+        config = {**usual, **config}
+        env_config = make_config(registry.config_class(task), config)
         if env_config.observation == "index":
             raise ValueError(
                 "expected observations of the kind map, state or maps; got index, by which an "
@@ -77,16 +82,19 @@ class TaskRecognizer(SystemRecognizer):
         )
         classifier = read_classifier(env_config.classifier, cache.fingerprint, cache.root)
         super().__init__(cache, classifier, precision=precision)
+        source = FeatureSource(cache, classifier)
+        rules = make_task(env_config, FocusEngine(source), source.frame_cost, 1, rewarded=False)
+        self._timeline = rules.timeline
         self.config = env_config
         self.exits = exits
         self._model, self._kept = model, kept
         named = {name: value for name, value in config.items() if name not in _LEFT_OUT}
-        self._environment = env_id, named
+        self._environment = task, named
 
     @property
     def can_stop(self) -> bool:
         """Whether there are several decisions: a video stops after one of them."""
-        return not task_class(self.config).decides_once
+        return self._timeline.n_decisions > 1
 
     def play(self, source: PixelSource) -> Looks:
         """Let the agent decide in all videos of a source once, by the rules of its environment."""
@@ -94,10 +102,11 @@ class TaskRecognizer(SystemRecognizer):
         return play_rules(self._model, self.config, source, videos, exits=self.exits)
 
     def _save_decider(self, folder: Path) -> PlayedIn:
-        env_id, keywords = self._environment
-        entry = PlayedIn(
-            env_id, {name: plain(name, value) for name, value in keywords.items()}, self.exits
-        )
+        task, keywords = self._environment
+        if task not in registry.TASKS:
+            task = place_of("a task", type(self.config))
+        plain_keywords = {name: plain(name, value) for name, value in keywords.items()}
+        entry = PlayedIn(registry.env_id(task), plain_keywords, self.exits)
         if self._kept is not None:
             shutil.copytree(self._kept, folder)
             return entry

@@ -19,6 +19,8 @@ from .tasks.exits import ExitConfig, ExitTask
 from .tasks.glimpses import GlimpsesConfig, GlimpsesTask
 from .tasks.jump import JumpConfig, JumpTask
 from .tasks.pointers import PointersConfig, PointersTask
+from .tasks.priced import OneOptionConfig, PricedConfig, PricedTask
+from .tasks.registry import register_task
 from .tasks.resolutions import ResolutionConfig, ResolutionTask
 from .tasks.subset import SubsetConfig, SubsetTask
 from .tasks.task import Decision, Look, Task
@@ -49,11 +51,14 @@ __all__ = [
     "JumpConfig",
     "JumpTask",
     "Look",
+    "OneOptionConfig",
     "PixelSource",
     "Plan",
     "PlusConfig",
     "PointersConfig",
     "PointersTask",
+    "PricedConfig",
+    "PricedTask",
     "RecordError",
     "ResolutionConfig",
     "ResolutionTask",
@@ -74,6 +79,7 @@ __all__ = [
     "padding",
     "pixel_sources",
     "read_record",
+    "register_task",
     "regret",
     "render_record",
     "skip_gain",

@@ -50,6 +50,8 @@ class EnvConfig:
         ValueError: If a value is not among those that are allowed.
     """
 
+    # The rules, a class derived from `Task`: what an action means, and when an episode ends.
+    task: ClassVar[str] = "focusgym.envs.tasks.adafocus:AdaFocusTask"
     observations: ClassVar[tuple[str, ...]] = ("map", "index", "state")
 
     cache: str | os.PathLike[str]

@@ -23,9 +23,9 @@ from .records.history import History
 from .records.outcome import Columns, Outcome
 from .records.record import EpisodeRecord
 from .rewards.designs import stored_reward
+from .tasks.make import make_task
 from .tasks.observations import observation_space, observe
 from .tasks.prices import Prices
-from .tasks.registry import make_task
 from .tasks.task import Decision, Look
 
 

@@ -85,7 +85,6 @@ class OnePlace(DirectSystem):
     """
 
     knob: ClassVar[str] = "setting"
-    takes_exits: ClassVar[bool] = True
 
     agent: Callable[[FeatureSource, int], Agent] = field(kw_only=True)
 

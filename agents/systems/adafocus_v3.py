@@ -88,7 +88,7 @@ class CubesSystem(PricedSystem):
 
     def environment(self, table: Table, setting: float) -> dict[str, Any]:
         """Return the keywords at a price."""
-        most = {"n_cubes": max(1, table.steps // 2)}
+        most = {"n_decisions": max(1, table.steps // 2)}
         return {**super().environment(table, setting), "observation": "maps", **most}
 
 

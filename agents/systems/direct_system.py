@@ -15,7 +15,7 @@ from ..reading import read_segments
 from ..task_play import TaskTrace
 from .system import System, share_of
 
-# Of a source, rows of it (B,), and `exits` by name where the system takes them.
+# Of a source, rows of it (B,), and `exits` by name where it takes them.
 Reader = Callable[..., TaskTrace]
 
 
@@ -36,7 +36,6 @@ class DirectSystem(System):
     keeps: ClassVar[bool] = False  # whether it writes what it has trained, see `reader`
     # Whether `reader` asks features of its cache though nothing is trained: see `clip_fixed`.
     reads_features: ClassVar[bool] = False
-    takes_exits: ClassVar[bool] = False  # whether what it gives stops videos by a rule of exits
 
     def check_setting(self, steps: int, setting: float) -> None:
         """Check a setting before anything is trained.
@@ -76,9 +75,9 @@ class DirectSystem(System):
                 that goes on where it was interrupted. None keeps nothing.
 
         Returns:
-            A function of a source, of the same cache or of pixels, and of rows of it ``(B,)``;
-            where the system ``takes_exits``, also of ``exits``, an `ExitRule` by which a video
-            stops before its end, or None.
+            A function of a source, of the same cache or of pixels, and of rows of it ``(B,)``. If
+            it has a parameter ``exits``, that is an `ExitRule` by which a video stops before its
+            end, or None.
         """
 
 
@@ -91,7 +90,6 @@ class FixedSystem(DirectSystem):
 
     knob: ClassVar[str] = "share"
     whole_segments: ClassVar[bool] = True
-    takes_exits: ClassVar[bool] = True
 
     def check_setting(self, steps: int, setting: float) -> None:
         """Refuse a share that is none."""

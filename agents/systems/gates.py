@@ -95,7 +95,6 @@ class GatedSystem(DirectSystem):
     knob: ClassVar[str] = "beta"
     learns: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
-    takes_exits: ClassVar[bool] = True
 
     epochs: int = 20
     batch_size: int = 64

@@ -89,7 +89,8 @@ class LearnedSystem(System):
     Its setting means nothing, unless a subclass says what it is.
 
     Attributes:
-        task: Name of the environment's task, such as ``Exit``.
+        task: Name of the environment's task, such as ``Exit``; or ``module:attribute`` of the
+            class of the keywords of a task of your own.
         keywords: Of the environment, where it has others than the task's own.
         learner: Who learns.
     """

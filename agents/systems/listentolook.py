@@ -34,7 +34,6 @@ class AttentionSystem(SegmentsByGradient[AttentionPolicy]):
 
     stage: ClassVar[int] = 26
     whole_segments: ClassVar[bool] = True
-    takes_exits: ClassVar[bool] = True
     network = AttentionPolicy
     sizes_of = AttentionPolicyConfig
 
@@ -89,5 +88,5 @@ LISTENTOLOOK_PPO = ShareSystem(
     _KIND,
     settings=(0.8, 0.6, 0.4, 0.2),
     task="Jump",
-    count="n_jumps",  # each after what was read before; at most so many are read
+    count="n_decisions",  # each after what was read before
 )

@@ -181,7 +181,6 @@ class GatesByGumbel(SegmentsByGradient[Gate]):
     """
 
     stage: ClassVar[int] = 24
-    takes_exits: ClassVar[bool] = True
     network = Gate
     sizes_of = GateConfig
 

@@ -1,1 +1,1 @@
-"""Which videos are played, in which order, and what each decision gave."""
+"""Which videos and options are played, in which order, and where running episodes stand."""

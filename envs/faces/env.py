@@ -65,7 +65,8 @@ class FocusEnv(WithSpec, gymnasium.Env[Any, Any]):
         """Open the environment; see `Player` for the errors.
 
         Args:
-            task: Which environment: one of `TASKS`.
+            task: Which environment: one of `TASKS`, or ``module:attribute`` of the class of a
+                task's keywords.
             first_episode: First episode to play; with ``episode_stride`` N this is environment
                 ``first_episode`` of a batch of N.
             episode_stride: Episodes from one to the next.

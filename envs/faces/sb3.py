@@ -27,7 +27,8 @@ def make_sb3(
     new VecEnv, as many episodes as videos, and N that divides them, it plays every video once.
 
     Args:
-        env_id: Such as ``focusgym/AdaFocus-v0``.
+        env_id: Such as ``focusgym/AdaFocus-v0``; an id of your own, see `register_task`; or
+            ``module:attribute`` of the class of a task's keywords.
         n_envs: N.
         render_mode: ``rgb_array``, or None.
         **config: As for ``gymnasium.make``.

@@ -45,7 +45,8 @@ class FocusVectorEnv(WithSpec, VectorEnv[Any, Any, NDArray[Any]]):
 
         Args:
             num_envs: N.
-            task: Which environments: one of `TASKS`.
+            task: Which environments: one of `TASKS`, or ``module:attribute`` of the class of a
+                task's keywords.
             autoreset_mode: ``SameStep`` or ``Disabled``.
             max_episode_steps: Decisions after which an episode is truncated, as by Gymnasium's
                 ``TimeLimit``; None, or −1 as in ``gymnasium.make``, for no limit.

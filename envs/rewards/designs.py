@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 from torch import Tensor
 
-from ...recognizer.registry import import_named
+from ...recognizer.registry import find
 from .functions import final, increment_over_random, increments, margin, margin_gain, padding
 
 
@@ -318,30 +318,16 @@ def _takes(function: Callable[..., Any], keywords: Mapping[str, Any], *arguments
 
 
 def _find(name: str) -> Any:
-    if name in DESIGNS:
-        return DESIGNS[name]
-    module, separator, attribute = name.partition(":")
-    if not separator:
-        raise ValueError(
-            f"unknown reward {name!r}: choose one of {', '.join(DESIGNS)}, or give your own as "
-            "'module:attribute'"
-        )
-    places = [module]
-    try:
+    module, separator, _ = name.partition(":")
+    if not (separator and _is_pythons(module)):
+        definition = find("reward", name, DESIGNS, trusted=True)
+        if not (inspect.isclass(definition) or inspect.isroutine(definition)):
+            return definition
+        module = definition.__module__ or "builtins"  # it may have been imported there
         if not _is_pythons(module):
-            definition = getattr(import_named(module), attribute)
-            if not (inspect.isclass(definition) or inspect.isroutine(definition)):
-                return definition
-            places.append(definition.__module__ or "builtins")  # it may have been imported there
-            if not _is_pythons(places[-1]):
-                return definition
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"reward {name!r} cannot be imported ({error}): expected 'module:attribute' of a "
-            "module that Python finds"
-        ) from error
+            return definition
     raise ValueError(
-        f"reward {name!r} is of Python's own module {places[-1]}, which holds no reward: expected "
+        f"reward {name!r} is of Python's own module {module}, which holds no reward: expected "
         "'module:attribute' of something of yours"
     )
 

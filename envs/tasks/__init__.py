@@ -1,1 +1,1 @@
-"""What makes one environment id differ from another: actions and prices."""
+"""What makes one environment id differ from another: timeline, actions, price and observation."""

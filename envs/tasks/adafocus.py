@@ -64,7 +64,6 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         super().__init__(config, engine, prices, allowed, n_envs)
         self.actions: ActionSet = action_set(config.action_kind, allowed)
         self._allowed = np.flatnonzero(allowed)
-        self._previous = torch.zeros(n_envs, device=engine.cache.device)
 
     @property
     def space(self) -> spaces.Space[Any]:
@@ -79,12 +78,6 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         """Return which actions are possible, ``(N, number of actions)``; see `ActionSet`."""
         return self.actions.masks(self.prices.affordable(self.gmacs, self.t))
 
-    def begin(self, which: NDArray[np.bool_]) -> None:
-        """Begin anew in the episodes ``which``."""
-        super().begin(which)
-        begins = torch.from_numpy(which).to(self._previous.device)
-        self._previous = self._previous.masked_fill(begins, 0.0)
-
     def read(self, actions: ArrayLike) -> Choice:
         """Return where to look and whether; see `ActionSet.choose`."""
         return self.actions.choose(actions, len(self.t))
@@ -94,6 +87,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         if self.prices.budget_gmacs < np.inf:
             choice = self.actions.without(choice, self.prices.affordable(self.gmacs, self.t))
         segments, draws = self.upcoming(), self.design.draws
+        previous = self.engine.confidence
         self.pay(self.prices.of_segment(choice.options, choice.looks))
         every = None
         if draws is None:
@@ -108,7 +102,6 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         self.seen[np.arange(len(segments)), segments] = True
         self.move_on()
         last = self.timeline.is_over(self.place, self.t)
-        confidence = self.engine.confidence.clone()  # a design may compute in place
         chosen, compares = tried.confidences[:, 0].clone(), self._tries_unseen
         skip = tried.confidences[:, -1] if compares else None
         info: dict[str, Any] = {}
@@ -119,7 +112,7 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
             gain = skip_gain(chosen, skip, looks, penalties.to(chosen.device, chosen.dtype))
         rewards = self.reward(
             chosen=chosen,
-            previous=self._previous,
+            previous=previous,
             logits=tried.logits[:, 0],
             options=choice.options,
             named=choice.named,
@@ -130,10 +123,9 @@ class AdaFocusTask(Task[EnvConfig, Choice]):
         if gain is not None:
             info = {"attended": choice.looks, "reward_skip": gain, "reward_location": rewards}
             rewards = rewards + gain
-        self._previous = confidence
         fed = np.ones(len(segments), dtype=bool)
         taken = (segments, choice.options, choice.named, choice.looks, fed)
-        look = Look(*taken, self.engine.logits, confidence, self.gmacs)
+        look = Look(*taken, self.engine.logits, self.engine.confidence, self.gmacs)
         return Decision((look,), rewards, last, info)
 
     @property

@@ -15,6 +15,7 @@ from ..config import EnvConfig
 from ..engine.engine import FocusEngine
 from ..engine.interpolated import grid_of, nearest_options
 from ..episodes.order import Episodes
+from .actions import checked_numbers
 from .prices import Prices
 from .task import Decision, Look, Task
 from .timelines import Timeline
@@ -23,6 +24,8 @@ from .timelines import Timeline
 @dataclass(frozen=True)
 class BoxesConfig(EnvConfig):
     """The keywords of ``focusgym/Boxes-v0``: those of `EnvConfig`."""
+
+    task: ClassVar[str] = "focusgym.envs.tasks.boxes:BoxesTask"
 
 
 class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
@@ -67,7 +70,6 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
             )
         self._grid = grid_of(engine.cache)
         self._boxes = Boxes(self._grid.frame_px, self._grid.patch_px)
-        self._previous = torch.zeros(n_envs, device=engine.cache.device)
 
     @property
     def space(self) -> spaces.Space[Any]:
@@ -78,23 +80,6 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
         """Return the segments in order."""
         return Timeline.in_order(self.engine.cache.steps)
 
-    def masks(self) -> NDArray[np.bool_]:
-        """Refuse: there are no actions to be counted.
-
-        Raises:
-            RuntimeError: Always.
-        """
-        raise RuntimeError(
-            "a box may be anywhere, so that there are no masks of actions: use an algorithm for "
-            "continuous actions, such as PPO or SAC"
-        )
-
-    def begin(self, which: NDArray[np.bool_]) -> None:
-        """Begin anew in the episodes ``which``."""
-        super().begin(which)
-        begins = torch.from_numpy(which).to(self._previous.device)
-        self._previous = self._previous.masked_fill(begins, 0.0)
-
     def read(self, actions: ArrayLike) -> NDArray[np.float32]:
         """Return the centres ``(N, 2)``."""
         return checked_centers(actions, len(self.t))
@@ -102,6 +87,7 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
     def decide(self, choice: NDArray[np.float32], episodes: Episodes) -> Decision:
         """Look in the next frame of every episode."""
         segments, draws = self.upcoming(), self.design.draws
+        previous = self.engine.confidence
         looks = np.ones(len(segments), dtype=bool)
         options = nearest_options(self._grid, choice)
         self.pay(self.prices.of_segment(options, looks))
@@ -120,10 +106,9 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
         self.seen[np.arange(len(segments)), segments] = True
         self.move_on()
         last = self.timeline.is_over(self.place, self.t)
-        confidence = self.engine.confidence.clone()  # a design may compute in place
         rewards = self.reward(
             chosen=tried.confidences[:, 0].clone(),
-            previous=self._previous,
+            previous=previous,
             logits=tried.logits[:, 0],
             options=options,
             named=looks,
@@ -131,10 +116,9 @@ class BoxesTask(Task[BoxesConfig, NDArray[np.float32]]):
             random=random,
             skip=unseen,
         )
-        self._previous = confidence
         boxes_px = self._boxes.boxes_at(torch.from_numpy(choice)).numpy()
         taken = (segments, options, looks, looks, looks)
-        look = Look(*taken, self.engine.logits, confidence, self.gmacs, boxes_px)
+        look = Look(*taken, self.engine.logits, self.engine.confidence, self.gmacs, boxes_px)
         return Decision((look,), rewards, last)
 
 
@@ -144,12 +128,7 @@ def checked_centers(actions: ArrayLike, n_envs: int) -> NDArray[np.float32]:
     Raises:
         ValueError: If they are none.
     """
-    centers, expected = np.asarray(actions), (n_envs, 2)
-    if centers.shape != expected or centers.dtype.kind not in "fiu":
-        raise ValueError(
-            f"actions must be centres (x, y) of boxes, {expected}; got {centers.dtype} "
-            f"{centers.shape}"
-        )
+    centers = checked_numbers(actions, (n_envs, 2), "centres (x, y) of boxes")
     if not ((centers >= 0) & (centers <= 1)).all():
         raise ValueError(
             f"centres of boxes must be in [0, 1]; got {centers.tolist()}: clip them first"

@@ -35,6 +35,7 @@ class ClipConfig(EnvConfig):
         ValueError: If a value is not among those that are allowed.
     """
 
+    task: ClassVar[str] = "focusgym.envs.tasks.clip:ClipTask"
     observations: ClassVar[tuple[str, ...]] = ("maps", "state", "map", "index")
 
     observation: str = "maps"
@@ -70,8 +71,6 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
         location for the whole video". The released code's actions are two real numbers, and what is
         cut out there is no option of a grid.
     """
-
-    decides_once = True
 
     compares: ClassVar[bool] = True
 
@@ -115,10 +114,7 @@ class ClipTask(Task[ClipConfig, NDArray[np.int64]]):
             RuntimeError: If actions are centres.
         """
         if self._grid is not None:
-            raise RuntimeError(
-                "a centre may be anywhere, so that there are no masks of actions: use an algorithm "
-                "for continuous actions, such as PPO or SAC, or actions='options'"
-            )
+            return super().masks()
         return self._options.masks(np.ones((len(self.t), len(self.allowed)), dtype=bool))
 
     def read(self, actions: ArrayLike) -> NDArray[np.int64]:

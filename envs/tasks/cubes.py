@@ -9,38 +9,29 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import check_integer
 from ..episodes.order import Episodes
 from .actions import check_allowed, checked_actions
-from .free_order import FreeOrderTask
-from .priced import PricedConfig
+from .free_order import FreeOrderConfig, FreeOrderTask
 from .task import Decision
 from .timelines import Timeline
 
 
 @dataclass(frozen=True)
-class CubesConfig(PricedConfig):
-    """The keywords of ``focusgym/Cubes-v0``: those of `PricedConfig`, and one more.
+class CubesConfig(FreeOrderConfig):
+    """The keywords of ``focusgym/Cubes-v0``: those of `FreeOrderConfig`.
 
     Attributes:
         observation: ``maps`` (the glance maps of all segments, f_C's state, what was taken and the
             prediction) or ``state`` (glance vectors in place of the maps).
-        n_cubes: D, the most cubes that are taken, at most T; None for T.
 
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
 
+    task: ClassVar[str] = "focusgym.envs.tasks.cubes:CubesTask"
     observations: ClassVar[tuple[str, ...]] = ("maps", "state")
 
     observation: str = "maps"
-    n_cubes: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        if self.n_cubes is not None:
-            check_integer("n_cubes", self.n_cubes, 1)
 
 
 class CubesTask(FreeOrderTask[CubesConfig, NDArray[np.int64]]):
@@ -86,7 +77,7 @@ class CubesTask(FreeOrderTask[CubesConfig, NDArray[np.int64]]):
 
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
-        return Timeline.free(self.engine.cache.steps, self.config.n_cubes, name="n_cubes")
+        return Timeline.free(self.engine.cache.steps, self.config.n_decisions)
 
     def masks(self) -> NDArray[np.bool_]:
         """Return ``(N, T·K + 1)``: allowed options of segments that were not taken, and stop."""

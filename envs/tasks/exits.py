@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -30,6 +31,8 @@ class ExitConfig(OneOptionConfig):
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
+
+    task: ClassVar[str] = "focusgym.envs.tasks.exits:ExitTask"
 
     frame_order: Sequence[int] | None = None
 

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from .priced import PricedT, PricedTask
+from ..config import check_integer
+from .priced import PricedConfig, PricedTask
 from .task import ChoiceT, Decision
 
 
-class FreeOrderTask(PricedTask[PricedT, ChoiceT]):
+@dataclass(frozen=True)
+class FreeOrderConfig(PricedConfig):
+    """Keywords of such tasks: those of `PricedConfig`, and one more.
+
+    Attributes:
+        n_decisions: D, the most decisions of an episode, at most T; None for T.
+
+    Raises:
+        ValueError: If a value is not among those that are allowed.
+    """
+
+    n_decisions: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        if self.n_decisions is not None:
+            check_integer("n_decisions", self.n_decisions, 1)
+
+
+FreeOrderT = TypeVar("FreeOrderT", bound=FreeOrderConfig)
+
+
+class FreeOrderTask(PricedTask[FreeOrderT, ChoiceT]):
     """A task that goes to any segment that was not taken yet, or stops.
 
     Its timeline is `Timeline.free`.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import check_integer
 from ..episodes.order import Episodes
 from .actions import checked_numbers
-from .free_order import FreeOrderTask
+from .free_order import FreeOrderConfig, FreeOrderTask
 from .priced import OneOptionConfig, check_option
 from .task import Decision
 from .timelines import Timeline
@@ -21,24 +20,18 @@ _MOST = 6  # glimpses of the paper
 
 
 @dataclass(frozen=True)
-class GlimpsesConfig(OneOptionConfig):
-    """The keywords of ``focusgym/Glimpses-v0``: those of `OneOptionConfig`, and one more.
+class GlimpsesConfig(OneOptionConfig, FreeOrderConfig):
+    """The keywords of ``focusgym/Glimpses-v0``: those of `OneOptionConfig` and `FreeOrderConfig`.
 
     Attributes:
-        n_glimpses: D, the most segments that are taken, at most T; None for 6, or T if that is
+        n_decisions: D, the most decisions of an episode, at most T; None for 6, or T if that is
             less.
 
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
 
-    n_glimpses: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        if self.n_glimpses is not None:
-            check_integer("n_glimpses", self.n_glimpses, 1)
+    task: ClassVar[str] = "focusgym.envs.tasks.glimpses:GlimpsesTask"
 
 
 class Glimpse(NamedTuple):
@@ -87,13 +80,9 @@ class GlimpsesTask(FreeOrderTask[GlimpsesConfig, Glimpse]):
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
         check_option(self.config.option, self.allowed)
-        steps, most = self.engine.cache.steps, self.config.n_glimpses
+        steps, most = self.engine.cache.steps, self.config.n_decisions
         most = min(_MOST, steps) if most is None else most
-        return Timeline.free(steps, most, name="n_glimpses", glances="needed")
-
-    def masks(self) -> NDArray[np.bool_]:
-        """Return both numbers as possible, ``(N, 2)``."""
-        return np.ones((len(self.t), 2), dtype=bool)
+        return Timeline.free(steps, most, glances="needed")
 
     def read(self, actions: ArrayLike) -> Glimpse:
         """Return where to go, and which episodes stop.

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import check_integer
 from ..episodes.order import Episodes
 from .actions import checked_actions
-from .free_order import FreeOrderTask
+from .free_order import FreeOrderConfig, FreeOrderTask
 from .priced import OneOptionConfig, check_option
 from .task import Decision
 from .timelines import Timeline
 
 
 @dataclass(frozen=True)
-class JumpConfig(OneOptionConfig):
-    """The keywords of ``focusgym/Jump-v0``: those of `OneOptionConfig`, and one more.
+class JumpConfig(OneOptionConfig, FreeOrderConfig):
+    """The keywords of ``focusgym/Jump-v0``: those of `OneOptionConfig` and `FreeOrderConfig`."""
 
-    Attributes:
-        n_jumps: D, the most segments that are taken, at most T; None for T.
-
-    Raises:
-        ValueError: If a value is not among those that are allowed.
-    """
-
-    n_jumps: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        if self.n_jumps is not None:
-            check_integer("n_jumps", self.n_jumps, 1)
+    task: ClassVar[str] = "focusgym.envs.tasks.jump:JumpTask"
 
 
 class JumpTask(FreeOrderTask[JumpConfig, NDArray[np.int64]]):
@@ -67,7 +54,7 @@ class JumpTask(FreeOrderTask[JumpConfig, NDArray[np.int64]]):
     def make_timeline(self) -> Timeline:
         """Return D decisions; what is shown before each is the segment taken last."""
         check_option(self.config.option, self.allowed)
-        return Timeline.free(self.engine.cache.steps, self.config.n_jumps, name="n_jumps")
+        return Timeline.free(self.engine.cache.steps, self.config.n_decisions)
 
     def masks(self) -> NDArray[np.bool_]:
         """Return ``(N, T + 1)``: the segments that were not taken, and stop."""

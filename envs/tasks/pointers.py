@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -31,6 +32,8 @@ class PointersConfig(OneOptionConfig):
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
+
+    task: ClassVar[str] = "focusgym.envs.tasks.pointers:PointersTask"
 
     n_pointers: int = 2
     stride: int = 1

@@ -27,6 +27,8 @@ class PricedConfig(EnvConfig):
         ValueError: If a value is not among those that are allowed.
     """
 
+    task: ClassVar[str] = ""  # a subclass names it
+
     reward: Reward = "increments"
     price_per_gmac: float = 0.0
 

@@ -1,109 +1,136 @@
-"""The environment ids: which keywords and which rules each of them has."""
+"""The environment ids: which keywords each of them has; those of a task of your own too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
-import numpy as np
+import gymnasium
 
-from ...recognizer import FrameCost
+from ...recognizer.registry import check_imported, find, import_named
 from ..config import EnvConfig, make_config
-from ..engine.engine import FocusEngine
-from ..episodes.selection import allowed_options
-from .prices import Prices
-from .task import Task
 
-# By name: where the keywords and the rules are, in this room. A new one is a file and a line.
-TASKS: dict[str, tuple[str, str]] = {
-    "AdaFocus": ("config:EnvConfig", "tasks.adafocus:AdaFocusTask"),
-    "AdaFocusPlus": ("config:PlusConfig", "tasks.adafocus:AdaFocusTask"),
-    "Boxes": ("tasks.boxes:BoxesConfig", "tasks.boxes:BoxesTask"),
-    "Clip": ("tasks.clip:ClipConfig", "tasks.clip:ClipTask"),
-    "Exit": ("tasks.exits:ExitConfig", "tasks.exits:ExitTask"),
-    "Resolution": ("tasks.resolutions:ResolutionConfig", "tasks.resolutions:ResolutionTask"),
-    "Cubes": ("tasks.cubes:CubesConfig", "tasks.cubes:CubesTask"),
-    "Jump": ("tasks.jump:JumpConfig", "tasks.jump:JumpTask"),
-    "Subset": ("tasks.subset:SubsetConfig", "tasks.subset:SubsetTask"),
-    "Glimpses": ("tasks.glimpses:GlimpsesConfig", "tasks.glimpses:GlimpsesTask"),
-    "Pointers": ("tasks.pointers:PointersConfig", "tasks.pointers:PointersTask"),
+# By name: where the class of the keywords is, which names the rules. A new one is a file and a
+# line.
+TASKS: dict[str, str] = {
+    "AdaFocus": "focusgym.envs.config:EnvConfig",
+    "AdaFocusPlus": "focusgym.envs.config:PlusConfig",
+    "Boxes": "focusgym.envs.tasks.boxes:BoxesConfig",
+    "Clip": "focusgym.envs.tasks.clip:ClipConfig",
+    "Exit": "focusgym.envs.tasks.exits:ExitConfig",
+    "Resolution": "focusgym.envs.tasks.resolutions:ResolutionConfig",
+    "Cubes": "focusgym.envs.tasks.cubes:CubesConfig",
+    "Jump": "focusgym.envs.tasks.jump:JumpConfig",
+    "Subset": "focusgym.envs.tasks.subset:SubsetConfig",
+    "Glimpses": "focusgym.envs.tasks.glimpses:GlimpsesConfig",
+    "Pointers": "focusgym.envs.tasks.pointers:PointersConfig",
 }
 
-
-def env_id(name: str) -> str:
-    """Return the id of a task's environments, such as ``focusgym/AdaFocus-v0``."""
-    return f"focusgym/{name}-v0"
+_ENTRY_POINT = "focusgym.envs.faces.env:FocusEnv"
 
 
-def config_class(name: str) -> type[EnvConfig]:
+def register_task(id_: str, task: str | type[EnvConfig]) -> None:
+    """Register an id for `gymnasium.make`, `gymnasium.make_vec` and `make_sb3`.
+
+    An id with keywords of its own is registered by `gymnasium.register`, with the same entry points
+    and ``task`` among its ``kwargs``.
+
+    Args:
+        id_: Such as ``mine/Skim-v0``.
+        task: The class of its keywords, which stands at the top of a module; or its name, one of
+            `TASKS` or ``module:attribute``.
+
+    Raises:
+        ValueError: If the class stands inside a function or a class, where no name finds it.
+        TypeError: If it is no class of keywords.
+    """
+    if not isinstance(task, str):
+        if not (isinstance(task, type) and issubclass(task, EnvConfig)):
+            raise TypeError(f"task must be a class derived from EnvConfig; got {task!r}")
+        if "." in task.__qualname__:
+            raise ValueError(
+                f"{task.__qualname__} cannot be found by its name: define the class at the top of "
+                "a module"
+            )
+        task = f"{task.__module__}:{task.__qualname__}"
+    gymnasium.register(
+        id_,
+        entry_point=_ENTRY_POINT,
+        vector_entry_point="focusgym.envs.faces.vector:FocusVectorEnv",
+        kwargs={"task": task},
+    )
+
+
+def env_id(task: str) -> str:
+    """Return the id of a task's environments, such as ``focusgym/AdaFocus-v0``.
+
+    Args:
+        task: One of `TASKS`; ``module:attribute`` of a task of your own is its own id.
+    """
+    return task if ":" in task else f"focusgym/{task}-v0"
+
+
+def task_of(id_: str, *, trusted: bool = True) -> tuple[str, dict[str, Any]]:
+    """Return the name of the task that an id stands for, and keywords that come with the id.
+
+    Args:
+        id_: An id that is registered, such as ``focusgym/Exit-v0``, also with the module that
+            registers it, ``my_tasks:mine/Skim-v0``; or ``module:attribute`` of the class of a
+            task's keywords.
+        trusted: Whether a module may be imported; see `find`.
+
+    Raises:
+        ValueError: If there is no such id, or it is that of another kind of environment.
+        NotImported: If a module would have to be imported, and is not trusted.
+    """
+    if not isinstance(id_, str):
+        raise ValueError(f"env_id must be a name; got {id_!r:.80}")
+    module, _, name = id_.rpartition(":")
+    if module and not name.isidentifier():
+        if not trusted:
+            check_imported("env_id", id_, module)
+        import_named(module)
+    spec = gymnasium.registry.get(name)
+    if spec is not None and spec.entry_point == _ENTRY_POINT:
+        keywords = dict(spec.kwargs)
+        return keywords.pop("task"), keywords
+    if module and name.isidentifier():
+        config_class(id_, trusted=trusted)
+        return id_, {}
+    ids = [each.id for each in gymnasium.registry.values() if each.entry_point == _ENTRY_POINT]
+    raise ValueError(f"env_id must be one of {', '.join(ids)}; got {id_!r}")
+
+
+def config_class(task: str, *, trusted: bool = True) -> type[EnvConfig]:
     """Return the class of a task's keywords.
+
+    Args:
+        task: One of `TASKS`, or ``module:attribute`` of a class of your own.
+        trusted: Whether a module that is not this project's may be imported; see `find`.
 
     Raises:
         ValueError: If there is no such task.
     """
-    if name not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {name!r}")
-    keywords_class: type[EnvConfig] = _find(TASKS[name][0])
+    keywords_class = find("task", task, TASKS, trusted=trusted)
+    if not (isinstance(keywords_class, type) and issubclass(keywords_class, EnvConfig)):
+        raise ValueError(
+            "task must be the class of its keywords, derived from focusgym.envs.EnvConfig; got "
+            f"{task!r}, which is {keywords_class!r}"
+        )
     return keywords_class
 
 
-def config_of(id_: str, keywords: Mapping[str, Any]) -> EnvConfig:
+def config_of(id_: str, keywords: Mapping[str, Any], *, trusted: bool = True) -> EnvConfig:
     """Return the keywords of an environment, checked.
 
     Args:
-        id_: Such as ``focusgym/Exit-v0``.
+        id_: As of `task_of`.
         keywords: As for ``gymnasium.make``.
+        trusted: As of `task_of`.
 
     Raises:
         ValueError: If the id is unknown, or a value is not among those that are allowed.
         TypeError: If a keyword is unknown, or ``cache`` or ``classifier`` is missing.
     """
-    names = {env_id(name): name for name in TASKS}
-    name = names.get(id_.removeprefix("focusgym.envs:"))
-    if name is None:
-        raise ValueError(f"env_id must be one of {', '.join(names)}; got {id_!r}")
-    return make_config(config_class(name), keywords)
-
-
-def task_class(config: EnvConfig) -> type[Task[Any, Any]]:
-    """Return the rules that belong to keywords."""
-    for keywords, task in TASKS.values():
-        if type(config) is _find(keywords):
-            rules_class: type[Task[Any, Any]] = _find(task)
-            return rules_class
-    raise ValueError(f"no task has keywords of type {type(config).__name__}")
-
-
-def make_task(
-    config: EnvConfig, engine: FocusEngine, cost: FrameCost, n_envs: int, *, rewarded: bool = True
-) -> Task[Any, Any]:
-    """Return the rules of N episodes that an engine plays, with the prices of its cache.
-
-    Args:
-        config: Keywords.
-        engine: Plays.
-        cost: GMACs of f_G, f_L and f_C on one segment.
-        n_envs: N.
-        rewarded: Whether the rewards are asked for. If not, nothing is tried for them, and they
-            mean nothing: so it is where an agent is used and not trained.
-
-    Raises:
-        ValueError: If the keywords do not fit the cache.
-    """
-    if not rewarded:
-        config = replace(config, reward="confidence", labels="first")  # which compares with nothing
-    cache = engine.cache
-    allowed = allowed_options(config.options_allowed, cache.n_options)
-    places = [each.group.places for each in cache.opened]
-    sides_px = np.repeat([each.side_px for each in places], [each.n_options for each in places])
-    prices = Prices.of(config, cost, cache.option_gmacs, cache.steps, sides_px)
-    task = task_class(config)(config, engine, prices, allowed, n_envs)
-    task.rewarded = rewarded
-    return task
-
-
-def _find(place: str) -> Any:
-    module, name = place.split(":")
-    return getattr(import_module(f"..{module}", __package__), name)
+    task, usual = task_of(id_, trusted=trusted)
+    return make_config(config_class(task), {**usual, **keywords})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -32,6 +33,8 @@ class ResolutionConfig(PricedConfig):
     Raises:
         ValueError: If a value is not among those that are allowed.
     """
+
+    task: ClassVar[str] = "focusgym.envs.tasks.resolutions:ResolutionTask"
 
     observation: str = "state"
     coarse: bool = False

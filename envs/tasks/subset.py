@@ -29,6 +29,7 @@ class SubsetConfig(EnvConfig):
         ValueError: If a value is not among those that are allowed.
     """
 
+    task: ClassVar[str] = "focusgym.envs.tasks.subset:SubsetTask"
     observations: ClassVar[tuple[str, ...]] = ("state",)
 
     observation: str = "state"
@@ -66,8 +67,6 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
         It draws from a Plackett-Luce distribution; scores with noise are ours.
     """
 
-    decides_once = True
-
     compares: ClassVar[bool] = True
 
     @property
@@ -91,10 +90,6 @@ class SubsetTask(Task[SubsetConfig, NDArray[np.int64]]):
             )
         check_option(self.config.option, self.allowed)
         return Timeline.once()
-
-    def masks(self) -> NDArray[np.bool_]:
-        """Return all scores as possible, ``(N, T)``."""
-        return np.ones_like(self.seen)
 
     def read(self, actions: ArrayLike) -> NDArray[np.int64]:
         """Return the K_s segments of the highest scores, ``(N, K_s)``, in the video's order.

@@ -88,8 +88,8 @@ ChoiceT = TypeVar("ChoiceT")
 class Task(ABC, Generic[ConfigT, ChoiceT]):
     """The rules of N episodes that one engine plays: order, end, actions, prices, reward.
 
-    A subclass is one environment id: it says what an action means. Its keywords are a subclass of
-    `EnvConfig`, and both stand in `registry.TASKS`.
+    A subclass says what an action means. Its keywords are a subclass of `EnvConfig`, whose ``task``
+    names it, and an environment id stands for these: `registry.TASKS`, or `register_task`.
 
     Attributes:
         config: The keywords.
@@ -108,7 +108,6 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
     """
 
     compares: ClassVar[bool] = False  # whether designs may compare with other options
-    decides_once: ClassVar[bool] = False  # whether an episode is one decision
     # Whether a decision in each segment, in order, sees glance maps alone: whole episodes may then
     # be sampled and trained in one pass.
     in_one_pass: ClassVar[bool] = False
@@ -192,9 +191,16 @@ class Task(ABC, Generic[ConfigT, ChoiceT]):
             CacheError: If features are not finite.
         """
 
-    @abstractmethod
     def masks(self) -> NDArray[np.bool_]:
-        """Return which actions are possible now, ``(N, number of actions)``."""
+        """Return which actions are possible now, ``(N, number of actions)``.
+
+        Raises:
+            RuntimeError: If the actions are numbers, of which any are possible.
+        """
+        raise RuntimeError(
+            f"actions of {self.space} have no masks: use an algorithm for continuous actions, such "
+            "as PPO or SAC"
+        )
 
     def begin(self, which: NDArray[np.bool_]) -> None:
         """Begin anew in the episodes ``which``, ``(N,)``; the engine has begun them."""

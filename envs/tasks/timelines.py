@@ -88,7 +88,6 @@ class Timeline:
         steps: int,
         n_decisions: int | None = None,
         *,
-        name: str = "n_decisions",
         begins: int | None = None,
         glances: Glances = "all",
     ) -> Self:
@@ -97,7 +96,6 @@ class Timeline:
         Args:
             steps: T.
             n_decisions: D, at most T; None for T.
-            name: What the message calls it.
             begins: The segment that stands for the one taken last before any was; None for the
                 middle one.
             glances: See `Timeline`.
@@ -107,7 +105,9 @@ class Timeline:
         """
         most = steps if n_decisions is None else n_decisions
         if most > steps:
-            raise ValueError(f"{name} must be in 1..{steps}, the segments of a video; got {most}")
+            raise ValueError(
+                f"n_decisions must be in 1..{steps}, the segments of a video; got {most}"
+            )
         first = steps // 2 if begins is None else begins
         return cls(tuple(range(steps)), most, first, may_stop=True, glances=glances)
 

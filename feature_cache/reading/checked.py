@@ -28,7 +28,7 @@ class CheckedRows:
         Args:
             root: Its folder.
             manifest: Its manifest.
-            table: Its rows; without ``checksum``, as earlier versions wrote it, nothing is checked.
+            table: Its rows; nothing is checked where they have no ``checksum``.
         """
         self._root, self._manifest, self._table = root, manifest, table
         has_sums = "checksum" in table

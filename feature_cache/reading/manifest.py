@@ -57,17 +57,11 @@ def read_manifest(root: Path) -> dict[str, Any]:
     """Read the manifest of a complete cache, or of a complete shard.
 
     Raises:
-        CacheError: If there is none, if it is of an earlier version, if it was edited, or if a part
-            is missing or of another type than `check_manifest` expects.
+        CacheError: If there is none, if it was edited, or if a part is missing or of another type
+            than `check_manifest` expects.
     """
     try:
         manifest: dict[str, Any] = read_json(root / "manifest.json", MOST_BYTES)
-        if isinstance(manifest, dict) and "grids" in manifest:
-            raise CacheError(
-                f"{root} is a feature cache of an earlier version, with patches of one encoder "
-                "only; this version reads caches with a description of every option group: build "
-                "it again, in a new folder (focusgym cache build)"
-            )
         check_manifest(manifest)
         fingerprints = {name: group_fingerprint(manifest, name) for name in stored_groups(manifest)}
         written = manifest["fingerprints"]

@@ -331,16 +331,6 @@ class FeatureCache:
         indices: NDArray[np.int64] = self._arrays["frame_indices"][videos]
         return indices
 
-    def glance_frame_indices(self, videos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return `frame_indices` of the frames that f_G read: all, or some of each segment.
-
-        Where it has frames of its own, these.
-        """
-        indices = self.frame_indices(videos)
-        if self.frames.glance_frames is None:
-            return indices
-        return indices[..., list(self.frames.glanced)]
-
     def view(self, video: int) -> View:
         """Return the frames, the crop and the flip that were taken of a row."""
         return stored_view(self._arrays, video)

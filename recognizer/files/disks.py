@@ -1,4 +1,4 @@
-"""Disks that are full, or refuse: what is said of them, and files that appear whole."""
+"""Disks that are full, or refuse: what is said of them."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ from ...feature_cache import read_many
 from ...recognizer import FocusgymError, in_words
 from ...recognizer.files.documents import read_json
 from ...recognizer.files.typed import typed_value
+from ...recognizer.registry import NotImported
 from ..folders.atomic import OutputError
 from ..folders.run_folder import RESULTS, is_run, stored_settings, verb_of
 from ..options.parse import UsageError
@@ -275,10 +276,13 @@ def _task_run(
         # No reward is told, so none that the file names is sought.
         keywords = {**environment["keywords"], **files, "reward": "confidence"}
         env_id, algorithm_name = environment["id"], environment["algorithm"]
-        config_of(env_id, keywords)  # no others, such as how many environments there are
+        # No others, such as how many environments there are.
+        config_of(env_id, keywords, trusted=False)
         env = make_sb3(env_id, **keywords)
     except FocusgymError:
         raise
+    except NotImported as error:
+        raise UsageError(f"{path / RESULTS}: environment: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
     try:

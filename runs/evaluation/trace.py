@@ -125,9 +125,9 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
         ValueError: If one is missing, or of another type or shape than `Played` says, there are no
             videos or no steps, or a number is none that it can be.
     """
+    if missing := [name for name in (*_ARRAYS, *_NUMBERS) if name not in arrays]:
+        raise ValueError(f"{missing[0]!r} is missing")
     for name in _ARRAYS:
-        if name not in arrays:
-            raise ValueError(f"{name!r} is missing")
         kind, ndim = _KINDS.get(name, "i"), 1 if name in ("names", "labels") else 2
         array = arrays[name]
         if array.dtype.kind != kind or array.ndim != ndim or len(array) != len(arrays["names"]):
@@ -146,10 +146,9 @@ def _played(arrays: Mapping[str, NDArray[Any]]) -> Played:
             raise ValueError(f"{name} has values that are no finite numbers of at least {least}")
     if (arrays["confidences"] > 1 + _ROUND).any():
         raise ValueError("confidences has values above 1")
-    glances = arrays.get("glances", np.zeros((), np.int64))
+    glances, precision = arrays["glances"], arrays["precision"]
     if glances.dtype.kind != "i" or glances.shape or not 0 <= glances <= steps[1]:
         raise ValueError(f"glances must be a number of steps; got {glances!s:.80}")
-    precision = arrays.get("precision", np.array(math.nan))
     if precision.dtype.kind != "f" or precision.shape or precision < 0 or precision > 1 + _ROUND:
         raise ValueError(f"precision must be a number in [0, 1]; got {precision!s:.80}")
     return Played(

@@ -7,8 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...agents import find_system
+from ...agents import LearnedSystem, find_system
 from ...agents.systems.registry import SYSTEMS
+from ...envs.tasks.registry import config_class
 from ..configs.systems import SystemsConfig
 from ..options.parse import print_line
 
@@ -49,41 +50,32 @@ _BEHIND = {
     ),
 }
 
-_ENVIRONMENT, _NETWORK = "envs/tasks", "recognizer/policies"
-_CLIP = (
-    "agents/clip_actor.py",
-    "envs/engine/clips.py",
-    f"{_ENVIRONMENT}/clip.py",
-    f"{_NETWORK}/clips.py",
-)
+_NETWORK = "recognizer/policies"
+_CLIP = ("agents/clip_actor.py", "envs/engine/clips.py", f"{_NETWORK}/clips.py")
 _ATTENTION = f"{_NETWORK}/attention.py"
 _SHIFT = ("recognizer/encoders/shift.py",)
-# Files of the package, and patterns of such, that are there for one publication.
+# Files of the package, and patterns of such, that are there for one publication, beside that of the
+# task that its recipe names.
 OWN_FILES: dict[str, tuple[str, ...]] = {
     "adafocus": (
         "agents/ppo/*.py",
         "agents/train.py",
         "agents/validation.py",
-        f"{_ENVIRONMENT}/adafocus.py",
+        "envs/tasks/adafocus.py",
         f"{_NETWORK}/policy.py",
     ),
     "adafocus_plus": ("agents/budget.py", "agents/ppo/dual.py"),
     "tsm": _SHIFT,
     "tsm_plus": _SHIFT,
-    "frameexit": (f"{_ENVIRONMENT}/exits.py",),
     "adafocus_tsm": ("agents/clips.py", "envs/engine/clips.py", f"{_NETWORK}/clips.py"),
     "adafocus_tsm_ppo": _CLIP,
     "adafocus_tsm_gaussian": _CLIP,
     "adafocus_v2": ("agents/centers.py", f"{_NETWORK}/centers.py"),
-    "adafocus_v2_ppo": (f"{_ENVIRONMENT}/boxes.py",),
-    "adafocus_v2_sac": (f"{_ENVIRONMENT}/boxes.py",),
     "adafocus_v3": ("agents/cubes.py", f"{_NETWORK}/cubes.py"),
-    "adafocus_v3_ppo": ("agents/cube_actor.py", f"{_ENVIRONMENT}/cubes.py"),
+    "adafocus_v3_ppo": ("agents/cube_actor.py",),
     "adafuse": ("recognizer/encoders/masks.py",),
     "listentolook": ("agents/attention.py", _ATTENTION),
     "videoiq": ("recognizer/encoders/quantised.py",),
-    "frame_glimpses": (f"{_ENVIRONMENT}/glimpses.py",),
-    "multi_agent": (f"{_ENVIRONMENT}/pointers.py",),
     "end_to_end": (
         f"{_NETWORK}/centers.py",
         "recognizer/stages/end_to_end.py",
@@ -157,13 +149,27 @@ def lines_of(name: str, place: str | None = None) -> dict[str, int]:
         later one uses a part of them. What several papers have in common is counted in none.
     """
     own = {file for pattern in OWN_FILES.get(name, ()) for file in _PACKAGE.glob(pattern)}
-    lines = {"own": sum(_length(file) for file in own)}
     if place is None:
-        return lines
-    module = import_module(place.partition(":")[0])
-    assert module.__file__ is not None
+        return {"own": sum(map(_length, own))}
+    system = find_system(name)
+    # The first recipes that are trained in an environment are those that it is there for.
+    if isinstance(system, LearnedSystem) and _file(_first_in(system.task)) == _file(place):
+        own.add(_file(config_class(system.task).task))
     preset = _PACKAGE / "runs" / "presets" / f"{name}.yaml"
-    return {"recipe": _length(Path(module.__file__)), "preset": _length(preset)} | lines
+    lines = {"recipe": _length(_file(place)), "preset": _length(preset)}
+    return lines | {"own": sum(map(_length, own))}
+
+
+def _first_in(task: str) -> str:
+    """Return where the first recipe is that names a task."""
+    return next(SYSTEMS[name] for name in SYSTEMS if getattr(find_system(name), "task", "") == task)
+
+
+def _file(place: str) -> Path:
+    """Return the file of a module, from ``module:attribute``."""
+    file = import_module(place.partition(":")[0]).__file__
+    assert file is not None
+    return Path(file)
 
 
 def _length(file: Path) -> int:

@@ -25,9 +25,12 @@ from pathlib import Path
 from dataclasses import replace
 from stable_baselines3 import PPO
 from focusgym.agents import find_system
+from focusgym.envs import ExitConfig
 from focusgym.recognizer.classifiers.average import AverageClassifier
 Path(__file__).with_name("was_imported").touch()
 Own = replace(find_system("frameexit"), name="own")
+class Keywords(ExitConfig): pass
+Patient = replace(Own, task="own_module:Keywords")
 class Mine(PPO): pass
 class Mean(AverageClassifier): pass
 def reward(p): return p.chosen
@@ -87,7 +90,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return capsys.readouterr().err
 
 
-def test_a_system_and_an_algorithm(
+def test_a_system_an_algorithm_and_a_task(
     root: Path,
     own: Path,
     changed: Callable[[str, Callable[[str], str]], None],
@@ -107,6 +110,11 @@ def test_a_system_and_an_algorithm(
             lambda text: _environment(text, algorithm="own_module:Mine"),
             "results.json: environment: algorithm 'own_module:Mine' is of another module",
         ),
+        (
+            "results.json",
+            lambda text: _environment(text, id="own_module:Keywords"),
+            "results.json: environment: task 'own_module:Keywords' is of another module",
+        ),
     ):
         changed(name, by)
         for verb in (["evaluate", run], ["recognize", "none.mp4", "--bundle", run]):
@@ -118,6 +126,24 @@ def test_a_system_and_an_algorithm(
         assert "accuracy" in json.loads(capsys.readouterr().out)["policies"][0]
         own.unlink()
         del sys.modules["own_module"]
+
+
+def test_a_task(root: Path, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A system of one's own trains in it, and the run says which one it is."""
+    out = tmp_path / "out"
+    files = (f"--cache={root / 'cache'}", f"--classifier={root / 'f_c'}")
+    main(["train", str(out), "--system=own_module:Patient", *files, *TINY])
+    results = json.loads((out / "results.json").read_text())
+    assert results["environment"]["id"] == "own_module:Keywords"
+    del sys.modules["own_module"]
+    own.unlink()
+    message = _refused(capsys, "evaluate", str(out))
+    assert "config.yaml: system 'own_module:Patient' is of another module" in message
+    assert not own.exists()
+    main(["evaluate", str(out), "--trust", "own_module", "--json"])
+    assert json.loads(capsys.readouterr().out)["policies"][0]["accuracy"] == pytest.approx(
+        results["test"]["accuracy"]
+    )
 
 
 def test_a_classifier(

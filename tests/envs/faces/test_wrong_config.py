@@ -55,7 +55,7 @@ every_face = pytest.mark.parametrize("face", FACES)
             "projection_bytes must be an integer of at least 0; got -1",
         ),
         ({"seed": -1}, "seed must be an integer of at least 0; got -1"),
-        ({"reward": "regret"}, "unknown reward 'regret': choose one of increment_over_random, "),
+        ({"reward": "regret"}, "reward must be one of increment_over_random, .*; got 'regret'"),
         (
             {"reward": {"name": "increment_over_random", "draws": 0}},
             r"draws must be at least 1, or None \(null\) for all options; got 0",

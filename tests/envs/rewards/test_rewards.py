@@ -279,11 +279,11 @@ def test_a_video_of_several_labels_is_right_if_its_first_or_any_is_predicted(
     [
         (
             "increment",
-            "unknown reward 'increment': choose one of increment_over_random, confidence, "
-            "increments, padding, final, best_margin, or give your own as 'module:attribute'",
+            "'increment': did you mean 'increments'. reward must be one of increment_over_random, c"
+            "onfidence, increments, padding, final, best_margin, or 'module:attribute' of your own",
         ),
-        ("nowhere:Design", r"'nowhere:Design' cannot be imported \(No module named 'nowhere'\)"),
-        (f"{__name__}:Design", "cannot be imported .*no attribute 'Design'.*that Python finds"),
+        ("nowhere:Design", r"got 'nowhere:Design' \(No module named 'nowhere'\)"),
+        (f"{__name__}:Design", "that Python finds; got .*:Design' .*no attribute 'Design'"),
         ({"draws": 1}, r"a mapping with 'name' and parameters, or a function .*; got {'draws': 1}"),
         ({"name": "padding", "draws": 3}, "reward 'padding' does not take {'draws': 3}: "),
         ({"name": f"{__name__}:Shortfall", "height": 2}, "does not take {'height': 2}: .*height"),

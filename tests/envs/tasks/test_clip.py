@@ -208,7 +208,7 @@ def test_what_is_refused(one: Clips) -> None:
             one.make(**config)
     env = one.make(actions="centers")
     env.reset()
-    with pytest.raises(RuntimeError, match="no masks of actions: use an algorithm for continuous"):
+    with pytest.raises(RuntimeError, match="have no masks: use an algorithm for continuous"):
         env.action_masks()
     for wrong, message in (
         (np.array([0.5, 1.5]), r"centres of boxes must be in \[0, 1\]; got .*: clip them"),

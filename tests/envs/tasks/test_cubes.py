@@ -81,7 +81,7 @@ def test_what_is_possible(literal: Literal) -> None:
 
 
 def test_a_stop_before_anything_takes_the_middle(literal: Literal) -> None:
-    env = make(literal, n_cubes=2, options_allowed=[0, 3, 8])
+    env = make(literal, n_decisions=2, options_allowed=[0, 3, 8])
     env.reset(options={"video": 4})
     _, _, over, _, info = env.step(STOP)
     assert not over
@@ -89,14 +89,17 @@ def test_a_stop_before_anything_takes_the_middle(literal: Literal) -> None:
     assert (env.record().segments.tolist(), env.record().options.tolist()) == ([T // 2], [3])
     assert info["confidence"] == pytest.approx(confidences(literal, 4, [(T // 2, 3)])[0], abs=1e-5)
     _, _, over, _, _ = env.step(0)
-    assert over, "n_cubes decisions were made"
+    assert over, "as many decisions were made"
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"n_cubes": 0}, "n_cubes must be an integer of at least 1"),
-        ({"n_cubes": T + 1}, rf"n_cubes must be in 1..{T}, the segments of a video; got {T + 1}"),
+        ({"n_decisions": 0}, "n_decisions must be an integer of at least 1"),
+        (
+            {"n_decisions": T + 1},
+            rf"n_decisions must be in 1..{T}, the segments of .*; got {T + 1}",
+        ),
         ({"observation": "map"}, "observation must be 'maps' or 'state'; got 'map'"),
         ({"reward": "padding"}, "asks for others|compares with other options"),
     ],

@@ -61,9 +61,9 @@ def test_glimpses_by_hand(literal: Literal) -> None:
     ("place", "segment"), [(-1, 0), (-0.51, 0), (-0.49, 1), (0, 2), (0.99, 3), (1, 3)]
 )
 def test_places_are_segments(literal: Literal, place: float, segment: int) -> None:
-    env = make(literal, "Glimpses", n_glimpses=1)
+    env = make(literal, "Glimpses", n_decisions=1)
     env.reset()
-    assert env.step([place, 1.0])[2], "n_glimpses decisions were made"
+    assert env.step([place, 1.0])[2], "as many decisions were made"
     assert env.record().segments.tolist() == [segment]
 
 
@@ -137,8 +137,8 @@ def test_f_g_does_not_run_for_an_f_c_of_looks(literal: Literal, name: str, tmp_p
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("Glimpses", {"n_glimpses": 0}, "n_glimpses must be an integer of at least 1"),
-        ("Glimpses", {"n_glimpses": T + 1}, rf"n_glimpses must be in 1..{T}"),
+        ("Glimpses", {"n_decisions": 0}, "n_decisions must be an integer of at least 1"),
+        ("Glimpses", {"n_decisions": T + 1}, rf"n_decisions must be in 1..{T}"),
         ("Pointers", {"n_pointers": T + 1}, rf"n_pointers must be in 1..{T}"),
         ("Pointers", {"stride": 0}, "stride must be an integer of at least 1"),
     ],

@@ -58,14 +58,14 @@ def test_jumps_feed_each_segment_once(literal: Literal) -> None:
 
 
 def test_a_stop_before_anything_takes_the_middle(literal: Literal) -> None:
-    env = make(literal, "Jump", n_jumps=2)
+    env = make(literal, "Jump", n_decisions=2)
     env.reset()
     assert not env.action_masks()[T]
     _, _, over, _, _ = env.step(T)
     assert not over
     assert env.record().segments.tolist() == [T // 2]
     _, _, over, _, _ = env.step(0)
-    assert over, "n_jumps decisions were made"
+    assert over, "as many decisions were made"
 
 
 def test_the_best_margin_pays_for_better_predictions_only(literal: Literal) -> None:
@@ -119,8 +119,8 @@ def test_clipped_scores_prefer_earlier_segments(
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("Jump", {"n_jumps": 0}, "n_jumps must be an integer of at least 1"),
-        ("Jump", {"n_jumps": T + 1}, rf"n_jumps must be in 1..{T}"),
+        ("Jump", {"n_decisions": 0}, "n_decisions must be an integer of at least 1"),
+        ("Jump", {"n_decisions": T + 1}, rf"n_decisions must be in 1..{T}"),
         ("Jump", {"observation": "map"}, "observation must be 'state'"),
         ("Subset", {"n_segments": T + 1}, rf"n_segments must be in 1..{T}"),
         ("Subset", {"reward": {"name": "increment_over_random", "draws": 3}}, "draws 1"),

@@ -47,6 +47,6 @@ def test_kinds_of_timelines() -> None:
     with pytest.raises(ValueError, match=r"frame_order must be different segments in \[0, 4\)"):
         Timeline.given_order([1, 1], 4)
     with pytest.raises(
-        ValueError, match=r"n_jumps must be in 1..4, the segments of a video; got 5"
+        ValueError, match=r"n_decisions must be in 1..4, the segments of a video; got 5"
     ):
-        Timeline.free(4, 5, name="n_jumps")
+        Timeline.free(4, 5)

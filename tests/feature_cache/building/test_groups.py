@@ -243,11 +243,3 @@ def test_what_is_refused(
         replace(config_of_groups.groups[0], name="a/b")
     with pytest.raises(ValueError, match="positive width and price; got 64 channels and 0 GMACs"):
         replace(config_of_groups.groups[0], gmacs=0)
-
-
-def test_caches_of_earlier_versions_are_refused(root: Path, tmp_path: Path) -> None:
-    manifest = json.loads((root / "manifest.json").read_text())
-    manifest["grids"] = manifest.pop("groups")
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(CacheError, match="of an earlier version, .*: build it again, in a new fol"):
-        FeatureCache.open(tmp_path)

@@ -105,7 +105,6 @@ def test_features_are_means_over_the_frames_of_a_segment(
         stored = [indices[:F], indices[F:]]
     assert cache.frame_indices(everything).tolist() == [stored] * 3
     assert (cache.map_shape[2], cache.glance_channels) == (len(glance_indices[0]) * 32, 32)
-    assert cache.glance_frame_indices(everything).tolist() == [glance_indices] * 3
     for row in range(3):
         shown = torch.from_numpy(plain_decode(Path(clips["path"][row])).pictures)
         images = shown.permute(0, 3, 1, 2) / 255

@@ -189,7 +189,7 @@ def test_what_is_refused(root: Path, refused: Callable[..., str], calls: Calls) 
         ("--reward",): "--reward: give at least one design",
         ("--oracle", "--reward"): "--reward: give at least one design",
         ("--oracle", "--reward", "--systems", "gru"): "--oracle: beside designs that are trained",
-        ("--reward", "nope"): "unknown reward 'nope'",
+        ("--reward", "nope"): "reward must be one of",
         ("--reward", "increments", "{name: increments}"): "--reward: each design once; got",
         (
             "--reward",

@@ -205,7 +205,7 @@ def test_the_file(literal: Literal, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert message.endswith("): evaluate the run again")
     arrays = vars(played)
     np.savez(other, **{"looked" if name == "attended" else name: arrays[name] for name in arrays})
-    with pytest.raises(PlayedError, match="attended"):  # as versions wrote it that had an option K
+    with pytest.raises(PlayedError, match="attended"):
         read_played(other)
     for change, wanted in (
         ({"gmacs": np.full_like(played.gmacs, np.nan)}, "gmacs has values that are no finite"),
@@ -223,7 +223,7 @@ def test_the_file(literal: Literal, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         np.savez(other, **{**arrays, **change})
         with pytest.raises(PlayedError, match=wanted):
             read_played(other)
-    np.savez(other, names=np.zeros(3))
+    np.savez(other, **{**arrays, "names": np.zeros(len(played.names))})
     with pytest.raises(PlayedError, match="names has values of float64"):
         read_played(other)
     with pytest.raises(PlayedError, match="No such file"):

@@ -241,7 +241,7 @@ def test_results_that_are_damaged(root: Path, message_of: Callable[..., str]) ->
         ("frameexit", {"environment": None}, "there is no environment in it"),
         ("frameexit", {"environment": [1]}, "list indices"),
         ("frameexit", {"environment": {**played, "id": "Nope-v0"}}, "env_id must be one of "),
-        ("frameexit", {"environment": {**played, "id": 3}}, "removeprefix"),
+        ("frameexit", {"environment": {**played, "id": 3}}, "env_id must be a name; got 3"),
         ("frameexit", {"environment": {**played, "keywords": {"nope": 1}}}, "nope"),
         (
             "frameexit",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import own_tasks  # noqa: F401 (it registers an id)
 import pytest
 import torch
 from fused_once import fused_once
@@ -40,8 +41,12 @@ RUNS = (
     *("arnet", "frameexit", "ocsampler", "adafocus_v3_ppo"),
     *("scsampler", "frameexit_gates", "dynamic_ste"),
 )
-# Of sb3-contrib: with a state of its own, and with masks of the possible actions.
-AGENTS = {"MultiInputLstmPolicy": RecurrentPPO, "MultiInputPolicy": MaskablePPO}
+# Of sb3-contrib, with a state of its own, and with masks of the possible actions; the latter in a
+# task of somebody's own.
+AGENTS = {
+    "MultiInputLstmPolicy": (RecurrentPPO, "focusgym/Jump-v0"),
+    "MultiInputPolicy": (MaskablePPO, "own/Skim-v0"),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,11 +70,11 @@ def plugged_back(root: Path, name: str) -> tuple[SystemRecognizer, TaskTrace]:
     if name in RUNS:
         run = find_system_run(root / name)
         return run.recognizer(), run.watch(run.source.cache.split("test"))
-    env_id, how = "focusgym/Jump-v0", {"cache": root / "cache", "group": "full32"}
+    (algorithm, env_id), how = AGENTS[name], {"cache": root / "cache", "group": "full32"}
     how |= {"classifier": root / "f_c_ocsampler", "observation": "state"}
     kwargs = {"net_arch": {"pi": [7], "vf": [5]}, "activation_fn": torch.nn.ReLU}
     env = make_sb3(env_id, 2, **how)
-    model = AGENTS[name](name, env, n_steps=4, batch_size=4, seed=3, policy_kwargs=kwargs)
+    model = algorithm(name, env, n_steps=4, batch_size=4, seed=3, policy_kwargs=kwargs)
     return TaskRecognizer(model, env_id, **how), trace_task(model, env_id, **how)
 
 
@@ -299,6 +304,7 @@ def test_files_that_are_none_of_it(root: Path, written: Path) -> None:
     ("name", "change", "message"),
     [
         ("system.json", {"decides": {"id": "Nope-v0", "keywords": {}, "exits": None}}, "env_id"),
+        ("system.json", {"decides": {"id": "wsgiref:X", "keywords": {}, "exits": None}}, "import"),
         ("system.json", {"decides": {"system": "os:system", "setting": 1, "seed": 0}}, "Python's"),
         ("system.json", {"decides": {"system": "wsgiref:x", "setting": 1, "seed": 0}}, "import"),
         ("system.json", {"decides": {"system": "tsn", "setting": 7, "seed": 0}}, "share of the"),

@@ -56,7 +56,7 @@ def test_mistakes_say_what_to_do_and_leave_nothing(
         ((out, *policy, "--videos", "-1"), "--videos must be rows of the cache in [0, 100)"),
         ((out, *policy, "--videos", "9", "9"), "--videos must be different rows; got [9, 9]"),
         ((out, *policy, "--select", "skipped"), "there is nothing to show (AdaFocus has no π′"),
-        ((out, *policy, "--reward", "gain"), "unknown reward 'gain'"),
+        ((out, *policy, "--reward", "gain"), "reward must be one of"),
         ((out, *policy, "--reward", "[1"), "--reward '[1': expected a name"),
         ((out, *policy, "--boxes", boxes), "is no table of boxes"),
         ((out, *policy, "--boxes", tmp_path / "no.csv"), "is no table of boxes"),

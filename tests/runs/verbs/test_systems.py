@@ -34,9 +34,12 @@ def test_each_system_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert systems["frameexit"]["knob"] == "price"
     assert systems["gru"]["knob"] == ""
     assert systems["gru"]["command"] == "focusgym train OUT --preset gru"
-    arnet = [PACKAGE / "agents/systems/arnet.py", PACKAGE / "runs/presets/arnet.yaml"]
-    lines = [path.read_bytes().count(b"\n") for path in arnet]
-    assert [*systems["arnet"]["lines"].values()] == [*lines, 0]
+    arnet = ("agents/systems/arnet.py", "runs/presets/arnet.yaml", "envs/tasks/resolutions.py")
+    lines = [(PACKAGE / path).read_bytes().count(b"\n") for path in arnet]
+    assert [*systems["arnet"]["lines"].values()] == lines
+    assert systems["lite_eval"]["lines"]["own"] == 0, "its environment is there for AR-Net"
+    assert systems["adafocus_v2_sac"]["lines"] == systems["adafocus_v2_ppo"]["lines"]
+    assert all(systems[name]["lines"]["own"] for name in ("adaframe", "ocsampler", "frameexit"))
     of_two = [PACKAGE / "agents/attention.py", PACKAGE / "recognizer/policies/attention.py"]
     lines = [path.read_bytes().count(b"\n") for path in of_two]
     assert systems["listentolook"]["lines"]["own"] == sum(lines)

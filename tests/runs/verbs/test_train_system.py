@@ -106,7 +106,7 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     if name == "ocsampler":
         knob = {"n_segments": 2}
     elif name == "listentolook_ppo":
-        knob = {"n_jumps": 2}
+        knob = {"n_decisions": 2}
     elif name.startswith("adafocus_v2"):
         knob = {"observation": "map"}
     elif name.startswith("adafocus_tsm"):
@@ -117,7 +117,7 @@ def test_a_run(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     elif name == "multi_agent":
         knob |= {"n_pointers": 2}
     elif name == "adafocus_v3_ppo":
-        knob = {"price_per_gmac": 0.5 / (T * (0.3 + 1.5)), "n_cubes": 2, "observation": "maps"}
+        knob = {"price_per_gmac": 0.5 / (T * (0.3 + 1.5)), "n_decisions": 2, "observation": "maps"}
     keywords = {"cache": root / "cache", "classifier": root / f"f_c_{name}", "group": groups}
     model = getattr(stable_baselines3, system.learner.algorithm).load(out / "model.zip")
     played = play_task(model, f"focusgym/{system.task}-v0", **keywords, **knob)

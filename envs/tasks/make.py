@@ -1,0 +1,64 @@
+"""The rules that belong to keywords, made for an engine and the prices of its cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...recognizer import FrameCost
+from ...recognizer.registry import import_named
+from ..config import EnvConfig
+from ..engine.engine import FocusEngine
+from ..episodes.selection import allowed_options
+from .prices import Prices
+from .task import Task
+
+
+def task_class(config: EnvConfig) -> type[Task[Any, Any]]:
+    """Return the rules that belong to keywords: those that their class names.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    module, _, attribute = config.task.partition(":")
+    problem = ""
+    try:
+        rules_class = getattr(import_named(module), attribute)
+        if isinstance(rules_class, type) and issubclass(rules_class, Task):
+            return rules_class
+    except (ImportError, AttributeError) as error:
+        problem = f" ({error})"
+    raise ValueError(
+        f"{type(config).__name__}.task must be 'module:attribute' of a class derived from "
+        f"focusgym.envs.Task; got {config.task!r}{problem}"
+    )
+
+
+def make_task(
+    config: EnvConfig, engine: FocusEngine, cost: FrameCost, n_envs: int, *, rewarded: bool = True
+) -> Task[Any, Any]:
+    """Return the rules of N episodes that an engine plays, with the prices of its cache.
+
+    Args:
+        config: Keywords.
+        engine: Plays.
+        cost: GMACs of f_G, f_L and f_C on one segment.
+        n_envs: N.
+        rewarded: Whether the rewards are asked for. If not, nothing is tried for them, and they
+            mean nothing: so it is where an agent is used and not trained.
+
+    Raises:
+        ValueError: If the keywords do not fit the cache.
+    """
+    if not rewarded:
+        config = replace(config, reward="confidence", labels="first")  # which compares with nothing
+    cache = engine.cache
+    allowed = allowed_options(config.options_allowed, cache.n_options)
+    places = [each.group.places for each in cache.opened]
+    sides_px = np.repeat([each.side_px for each in places], [each.n_options for each in places])
+    prices = Prices.of(config, cost, cache.option_gmacs, cache.steps, sides_px)
+    task = task_class(config)(config, engine, prices, allowed, n_envs)
+    task.rewarded = rewarded
+    return task
