@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -11,7 +12,6 @@ from ...agents import System, find_system
 from ...agents.systems.registry import SYSTEMS
 from ...feature_cache import FeatureCache
 from ...recognizer import in_words
-from ...recognizer.files.atomic import write_whole
 from ...recognizer.files.documents import MOST_JSON_BYTES
 from ...recognizer.files.regular import read_limited
 from ..configs.compare import CompareConfig
@@ -330,21 +330,27 @@ def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
 
 
 def _train_cell(job: SystemJob) -> None:
-    run_system(replace(job.config, resume=is_run(job.config.out)))
-    write_whole(job.config.out / _RECIPE, _recipe(job))
+    out = job.config.out
+    if is_run(out) and not _is_begun(out):  # nothing says by which recipe it was trained
+        former = out.rename(out.with_name(f"{out.name}.replaced"))
+        shutil.rmtree(former)
+    run_system(replace(job.config, resume=is_run(out)), files={_RECIPE: _recipe(job)})
+
+
+def _is_begun(out: Path) -> bool:
+    """Return whether a cell is there with the recipe that it is of, which it has from the first."""
+    return is_run(out) and (out / _RECIPE).is_file()
 
 
 def _is_done(job: SystemJob) -> bool:
-    """Return whether a cell is there, which has to be of the recipe of today.
+    """Return whether a cell is finished, which has to be of the recipe of today if it is begun.
 
     Raises:
         OutputError: If the recipe was changed since, or its file cannot be read.
     """
     out = job.config.out
-    if not (out / RESULTS).is_file():
+    if not _is_begun(out):
         return False
-    if not (out / _RECIPE).is_file():
-        return True
     try:
         trained = read_limited(out / _RECIPE, MOST_JSON_BYTES).decode()
     except (OSError, ValueError) as error:
@@ -358,7 +364,7 @@ def _is_done(job: SystemJob) -> bool:
             f"({_RECIPE} in it says which): put that back, or remove this folder and those of its "
             "other settings and seeds, which are then trained again"
         )
-    return True
+    return (out / RESULTS).is_file()
 
 
 def _recipe(job: SystemJob) -> str:
