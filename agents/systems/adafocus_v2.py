@@ -15,7 +15,7 @@ from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ...recognizer.files.typed import typed
 from ..centers import read_centers, train_centers
 from ..task_play import TaskTrace
-from .gradient import PlacesByGradient
+from .gradient import LooksByGradient
 from .learned_system import LearnedSystem, Learner
 from .system import ClassifierKind
 
@@ -23,7 +23,7 @@ _KIND = ClassifierKind("gru", reuse_glance=True)
 
 
 @dataclass(frozen=True)
-class CentersByGradient(PlacesByGradient[Policy]):
+class CentersByGradient(LooksByGradient):
     """A policy that names the centre of a box in every segment; see `CentersOnFeatures`.
 
     Its setting means nothing.

@@ -98,8 +98,8 @@ class CubeRecognizer(Recognizer):
                 f"the policy is for a glance at {policy.config.steps} frames, and the cubes are of "
                 f"{cubes.steps}: glance at no more frames than there are"
             )
-        sizes = classifier.config
-        if not sizes.reuse_glance or (sizes.aggregation == "max_pool" and sizes.steps <= n_cubes):
+        sizes, most = classifier.config, classifier.most_steps
+        if not sizes.reuse_glance or (most is not None and most <= n_cubes):
             raise ValueError(
                 f"expected a classifier that reads the glance, for {n_cubes + 1} predictions, the "
                 f"first after it; got {sizes}: build it for as many steps, with reuse_glance"

@@ -127,7 +127,7 @@ def with_sizes(config: TrainConfig) -> TrainConfig:
     policy = config.policy
     if policy.hidden is not None and policy.conv_channels is not None:
         return config
-    f_c = read_classifier(classifier_of(config)).config
+    f_c = read_classifier(classifier_of(config))
     return replace(config, policy=sized(policy, f_c))
 
 
