@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...envs import FeatureSource, FocusEngine, Source
 from ...recognizer import ExitRule, FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ...recognizer.files.typed import typed
+from ...recognizer.randomness import TrainingStage
 from ..clips import read_clips, train_clips
 from ..fixed import Agent, CentralAgent, FixedAgent, RandomAgent, best_fixed_option
 from ..reading import read_segments
@@ -35,7 +36,7 @@ class ClipByGradient(LooksByGradient):
     """
 
     knob: ClassVar[str] = "setting"
-    stage: ClassVar[int] = 23
+    stage: ClassVar[int] = TrainingStage.CLIPS_ON_FEATURES
 
     def sizes(self, source: FeatureSource, setting: float) -> PolicyConfig:
         """Return the sizes of π on a cache."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...envs import FeatureSource, Source
 from ...recognizer import FitConfig, Fitted, Policy, PolicyConfig, build_policy
 from ...recognizer.files.typed import typed
+from ...recognizer.randomness import TrainingStage
 from ..centers import read_centers, train_centers
 from ..task_play import TaskTrace
 from .gradient import LooksByGradient
@@ -32,7 +33,7 @@ class CentersByGradient(LooksByGradient):
     """
 
     knob: ClassVar[str] = "setting"
-    stage: ClassVar[int] = 21
+    stage: ClassVar[int] = TrainingStage.CENTERS_ON_FEATURES
 
     epochs: int = 12
 

@@ -41,7 +41,7 @@ class GradientSystem(DirectSystem, Generic[PolicyT]):
         lr: Highest learning rate of AdamW's one cycle.
     """
 
-    stage: ClassVar[int]  # which stage of training the draws are for, each another; from 21
+    stage: ClassVar[int]  # a `TrainingStage`; of your own a number from `OWN_STAGES`, 1000, on
     learns: ClassVar[bool] = True
     keeps: ClassVar[bool] = True
     sizes_by_name: ClassVar[tuple[str, ...]] = ("hidden", "epochs", "batch_size", "lr")

@@ -17,6 +17,7 @@ from ...envs import FeatureSource, ResolutionConfig, Source
 from ...envs.config import check_integer
 from ...recognizer import ExitRule, FitConfig, Fitted, count_gmacs
 from ...recognizer.afnet.gates import select
+from ...recognizer.randomness import TrainingStage
 from ...recognizer.stages.stage import sequence_losses
 from ..gradient import PolicyOnFeatures, train_on_features
 from ..task_play import TaskTrace, trace_source
@@ -180,7 +181,7 @@ class GatesByGumbel(SegmentsByGradient[Gate]):
     Its setting is the share of the segments that are to be read finely, 1 − γ of the paper.
     """
 
-    stage: ClassVar[int] = 24
+    stage: ClassVar[int] = TrainingStage.LITE_EVAL_GATES
     takes_exits: ClassVar[bool] = True
     network = Gate
     sizes_of = GateConfig
