@@ -25,7 +25,6 @@ from ..recognizer import (
     PredictionError,
     Recognition,
     VideoRecognizer,
-    WholeFrame,
     autocast_dtype,
     encoder_gmacs,
 )
@@ -119,7 +118,7 @@ class SystemRecognizer(VideoRecognizer):
         frames = self.cache.frames
         local_gmacs = [
             each.group.gmacs
-            if isinstance(each.group.places, WholeFrame)
+            if each.group.places.is_whole
             else encoder_gmacs(
                 self._encoders[each.group.encoder], frames.frame_px, frames.segment_frames
             )

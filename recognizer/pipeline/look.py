@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..encoders.encoder import Encoder
-from ..places.patch_grid import PatchGrid
 from ..places.places import Places
 
 # Four frames of 224 px for f_G, 16 patches of 128 px for f_L: what is fastest on a CPU, where the
@@ -239,7 +238,7 @@ def local_maps(encoder: Encoder, places: Places, frames: Tensor, options: Tensor
 
     In one batch, neither pooled nor rounded: f_L may be trained through it.
     """
-    if isinstance(places, PatchGrid):  # whole pixels: what f_L does not see need not be normalised
+    if places.crops_integers:  # what f_L does not see need not be normalised
         return encoder.encode(encoder.prepare(crop_each(places, frames, options)))
     return encoder.encode(crop_each(places, encoder.prepare(frames), options))
 

@@ -37,7 +37,11 @@ class Boxes:
         fractions of S − P, too. That of AdaFocus rounds corners down to whole pixels.
     """
 
+    plural: ClassVar[str] = "boxes"
     names_centers: ClassVar[bool] = True
+    grid: ClassVar[None] = None
+    is_whole: ClassVar[bool] = False
+    crops_integers: ClassVar[bool] = False
 
     frame_px: int
     side_px: int

@@ -14,6 +14,7 @@ from torch import Tensor
 class IndexedPlaces(ABC):
     """What places with K boxes have in common: they are named by int64 indices in ``[0, K)``."""
 
+    plural: ClassVar[str]
     names_centers: ClassVar[bool] = False
 
     @property

@@ -50,6 +50,22 @@ class Places(Protocol):
         """K, the number of options."""
 
     @property
+    def plural(self) -> str:
+        """What they are, many of them, in words, such as ``whole frames``."""
+
+    @property
+    def grid(self) -> PatchGrid | None:
+        """The grid that the K places are, between which features can be interpolated, or None."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a place is the whole frame."""
+
+    @property
+    def crops_integers(self) -> bool:
+        """Whether `crop` takes frames of integers: what is not cut out need not be normalised."""
+
+    @property
     def names_centers(self) -> bool:
         """Whether a place is named by its centre; else it is named by its index."""
 

@@ -105,7 +105,7 @@ def groups_of(config: CompareConfig) -> list[Group]:
     if not config.reward:
         return []
     stored = list(stored_groups(read_manifest(config.cache)).values())
-    patches = [group for group in stored if isinstance(group.places, PatchGrid)]
+    patches = [group for group in stored if group.places.grid is not None]
     cache = FeatureCache.open(config.cache, stored[0].name)
     for split in SPLITS:
         cache.split(split)  # refused where it is empty

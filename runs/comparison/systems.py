@@ -243,10 +243,10 @@ def approximations(jobs: Sequence[SystemJob]) -> list[str]:
     systems = dict.fromkeys((job.system.name, job.system.note) for job in jobs)
     notes = [f"{name}: {note}." for name, note in systems if note]
     notes += [
-        f"{system.name}: the cache has no encoders with {system.of_encoders!r} in their names, "
-        f"which make it what it is: it read {', '.join(groups)}."
+        f"{system.name}: the cache has no encoders with {system.of_encoders.part!r} in their "
+        f"names, which make it what it is: it read {', '.join(groups)}."
         for system, groups, cache in _read(jobs)
-        if system.of_encoders and not own_groups(system, cache)
+        if system.of_encoders.part and not own_groups(system, cache)
     ]
     names = dict.fromkeys(
         job.system.name for job in jobs if job.system.approximate and not job.system.note
@@ -282,7 +282,7 @@ def _sizes(system: System, config: CompareConfig) -> LearnerConfig:
 
 def _cache_of(system: System, config: CompareConfig) -> Path:
     """Return the cache that a system reads."""
-    if config.clips_cache is not None and system.of_encoders == "_tsm":
+    if config.clips_cache is not None and system.of_encoders.of_clips:
         return config.clips_cache
     return config.cache
 
@@ -372,6 +372,7 @@ def _recipe(job: SystemJob) -> str:
     system = job.system
     recipe = {each.name: getattr(system, each.name) for each in fields(system)}
     recipe["settings"] = setting_of(system, job.config.method)
+    recipe["of_encoders"] = system.of_encoders.part
     return json.dumps(recipe, indent=2, default=_plain, sort_keys=True)
 
 

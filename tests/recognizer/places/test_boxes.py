@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from focusgym.recognizer import Boxes, PatchGrid, read_places
+from focusgym.recognizer import Boxes, PatchGrid, WholeFrame, read_places
 
 S, P = 21, 8
 
@@ -186,6 +187,25 @@ def test_boxes_draws_and_first_places() -> None:
     assert grid.boxes_at(grid.first()).tolist() == [0, 0, 8, 8]
     grid.check(grid.first())
     assert torch.equal(grid.boxes_at(drawn), torch.from_numpy(grid.boxes_px)[drawn])
+
+
+def test_what_places_are() -> None:
+    grid, frame, boxes = PatchGrid(20, 8, 3), WholeFrame(20, 10), Boxes(20, 8)
+    assert [places.grid for places in (grid, frame, boxes)] == [grid, None, None]
+    assert [places.is_whole for places in (grid, frame, boxes)] == [False, True, False]
+    assert [places.plural for places in (grid, frame, boxes)] == [
+        "patches",
+        "whole frames",
+        "boxes",
+    ]
+    frames = torch.zeros(1, 3, 20, 20, dtype=torch.uint8)
+    for places in (grid, frame, boxes):
+        crop = partial(places.crop, frames, places.first(1))
+        if places.crops_integers:
+            assert crop().dtype == torch.uint8
+        else:
+            with pytest.raises(ValueError, match="floating dtype"):
+                crop()
 
 
 def test_descriptions_come_back() -> None:
