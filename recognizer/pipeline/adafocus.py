@@ -31,7 +31,7 @@ from .checks import (
     check_policy,
 )
 from .clip_stream import ClipStream
-from .look import autocast_dtype, glance_at, look_at
+from .look import autocast_dtype, glance_at, glanced_and_looked, look_at
 from .reading import read_recognizer
 from .recognition import Recognition, RecognizerConfig
 from .recognizer import Recognizer
@@ -306,11 +306,8 @@ class AdaptiveRecognizer(Recognizer):
         if options is None and self._only_option:
             options = self.places.first(batch, steps)
         choice = check_looks(options, attended, self.places, (batch, steps))
-        flat = frames.to(self.device).flatten(0, 1)
+        glanced, looked = glanced_and_looked(frames.to(self.device), self.frames)
         computes_in = autocast_dtype(self.precision)
-        glanced, looked = flat, flat
-        if self.frames is not None:
-            glanced, looked = self.frames.glance(flat), self.frames.look(flat)
         maps, glance = glance_at(self.glance_encoder, glanced, self.feature_dtype, computes_in)
         if choice is not None:
             # Copies: the caller may go on to use theirs.

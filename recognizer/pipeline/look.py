@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..encoders.encoder import Encoder
+from ..encoders.frames import FrameConfig
 from ..places.places import Places
 
 # Four frames of 224 px for f_G, 16 patches of 128 px for f_L: what is fastest on a CPU, where the
@@ -36,6 +37,22 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}; got {precision!r}")
     return _PRECISIONS[precision]
+
+
+def glanced_and_looked(frames: Tensor, config: FrameConfig | None) -> tuple[Tensor, Tensor]:
+    """Return what f_G and what f_L read of videos, the segments of all one after the other.
+
+    Args:
+        frames: ``(B, T, 3, S, S)``, or segments of several frames ``(B, T, F, 3, S, S)``.
+        config: Which frames of a segment each reads; None for all.
+
+    Returns:
+        ``(B·T, ...)`` for f_G, and ``(B·T, ...)`` for f_L.
+    """
+    segments = frames.flatten(0, 1)
+    if config is None:
+        return segments, segments
+    return config.glance(segments), config.look(segments)
 
 
 def glance_at(
