@@ -91,7 +91,7 @@ class LearnedSystem(System):
     Attributes:
         task: Name of the environment's task, such as ``Exit``.
         keywords: Of the environment, where it has others than the task's own.
-        learner: Who learns.
+        learner: The algorithm that learns, and its settings.
     """
 
     knob: ClassVar[str] = "setting"

@@ -169,7 +169,7 @@ def schedule(step: int, n_epochs: int) -> tuple[float, float]:
 
     Args:
         step: In batches, from 0.
-        n_epochs: Of the training.
+        n_epochs: How many epochs the training has.
     """
     return max(0.5, math.exp(-1e-4 * step)), 2 - math.exp(-step / n_epochs)
 

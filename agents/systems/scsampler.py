@@ -131,7 +131,7 @@ def salience(engine: FocusEngine, videos: NDArray[np.int64]) -> Tensor:
     """Return how sure f_C is of the true label after each segment alone, ``(B, T)``.
 
     Args:
-        engine: On a cache.
+        engine: An engine on a cache.
         videos: ``(B,)`` rows of it.
     """
     engine.start(videos)

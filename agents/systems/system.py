@@ -49,8 +49,8 @@ class System(ABC):
     Attributes:
         name: In tables and on the command line.
         about: What it decides, in a line.
-        source: The paper.
-        classifier: Its f_C.
+        source: The paper that published it, in words.
+        classifier: The kind of f_C that it has.
         several_groups: Whether it chooses among whole frames at several sides, each an option
             group with an encoder of its own; else it reads one.
         places: What f_L is run on, by its kind: whole frames, or patches.

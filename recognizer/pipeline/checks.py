@@ -98,7 +98,7 @@ def check_clips(name: str, encoder: Encoder, n_frames: int) -> None:
 
     Args:
         name: What the encoder is, such as f_G, for the message.
-        encoder: Of any kind.
+        encoder: An encoder, which may shift or not.
         n_frames: How many frames of a segment it reads.
 
     Raises:

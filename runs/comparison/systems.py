@@ -191,7 +191,7 @@ def budget(jobs: Sequence[SystemJob], designs: Sequence[Job] = ()) -> list[str]:
     """Return in words what each system was given, what the designs beside, and what is selected.
 
     Args:
-        jobs: Of the systems.
+        jobs: The cells of systems.
         designs: Cells of reward designs.
 
     Raises:

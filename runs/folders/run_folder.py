@@ -61,7 +61,7 @@ def run_folder(
     Args:
         out: The folder: the config's ``out``, or one beside it that becomes it.
         verb: Such as ``train``.
-        config: Of the verb.
+        config: Options of the verb.
         fingerprints: Of what the run reads, by name.
         resume: Whether to go on with a run that is there; None goes on where there is one.
         may_change: Options that may then be others.

@@ -53,11 +53,11 @@ def make_encoders(
     is for the embedded data set.
 
     Args:
-        folder: Which is made.
+        folder: The folder, which is made.
         recipe: How, with how many threads.
         videos: The table of videos, of whose splits train and val are read.
         n_classes: C.
-        seed: Of all draws.
+        seed: Seed of all draws of the training.
         do: Makes the two trainings on full frames, which need nothing of one another, such as in
             processes.
     """
@@ -148,11 +148,11 @@ def fit_encoders(folder: Path, recipe: Recipe, videos: Path, weights: Path, seed
     are decoded and augmented anew in every epoch, as ``focusgym fit`` does it.
 
     Args:
-        folder: Which is made.
+        folder: The folder, which is made.
         recipe: Which networks, and how they are trained.
         videos: Folder of the videos.
         weights: A file that fits both networks.
-        seed: Of all draws.
+        seed: Seed of all draws of the training.
 
     Raises:
         WeightsError: If the file holds no weights, or they do not fit.

@@ -34,7 +34,7 @@ class Recipe:
         glance: f_G.
         local: f_L.
         hidden: H of f_C.
-        dropout: Of f_C.
+        dropout: Dropout of f_C.
         classifier: Training of f_C on the cache with random patches.
         ppo: Stage II.
         ppo_plus: Stage II with π′, for AdaFocus+.

@@ -191,7 +191,7 @@ def train_stage(
     """Train in ``OUT.partial``, where an interrupted training goes on; rename it when done.
 
     Args:
-        config: Of the verb.
+        config: Options of the verb.
         training: The stage.
         data: Fingerprints of what it begins with, by the option that says where that is.
 

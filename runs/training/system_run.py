@@ -53,7 +53,7 @@ def run_system(
     """Train into the run's folder; a run that is finished is left as it is.
 
     Args:
-        config: Of the verb.
+        config: Options of the verb ``train``.
         checkpoint_s: Least time between two checkpoints, seconds.
         files: Texts of further files that its folder has from the beginning, by name.
 
