@@ -332,8 +332,9 @@ def _train_classifier(job: SystemJob, config: CompareConfig) -> None:
 def _train_cell(job: SystemJob) -> None:
     out = job.config.out
     if is_run(out) and not _is_begun(out):  # nothing says by which recipe it was trained
-        former = out.rename(out.with_name(f"{out.name}.replaced"))
-        shutil.rmtree(former)
+        former = out.with_name(f"{out.name}.replaced")
+        shutil.rmtree(former, ignore_errors=True)
+        shutil.rmtree(out.rename(former))
     run_system(replace(job.config, resume=is_run(out)), files={_RECIPE: _recipe(job)})
 
 
